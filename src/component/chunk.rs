@@ -1,0 +1,163 @@
+//! Rows on their way, and where each came from.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::filter;
+use arrow::error::ArrowError;
+use serde::Serialize;
+
+use crate::hr::Scenario;
+
+/// What a source reads as one: a file, a page, a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What the user knows it as: a path, a URL without secrets, `standard input`.
+    pub name: Arc<str>,
+    /// Every column it has, those that nobody asked for included, so that a misspelt name finds its neighbours.
+    pub columns: Vec<String>,
+}
+
+/// Where one row came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The [`Part`]'s name.
+    pub file: Arc<str>,
+    /// Number of the record in its part; the first one after the header is 1.
+    pub row: u64,
+    /// Line of the file on which the record begins, counting from 1, where the format has lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+}
+
+/// The origins of a chunk's rows, as columns.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    part: Arc<Part>,
+    rows: UInt64Array,
+    lines: Option<UInt64Array>,
+}
+
+impl Origins {
+    /// Rows `first_row`, `first_row + 1`, … of `part`.
+    pub fn consecutive(part: Arc<Part>, first_row: u64, len: usize) -> Self {
+        let rows = UInt64Array::from_iter_values(first_row..first_row + len as u64);
+        Self {
+            part,
+            rows,
+            lines: None,
+        }
+    }
+
+    /// Rows with their numbers and the lines on which they begin.
+    ///
+    /// # Panics
+    /// If `rows` and `lines` differ in length, which is a bug in the caller.
+    pub fn with_lines(part: Arc<Part>, rows: Vec<u64>, lines: Vec<u64>) -> Self {
+        assert_eq!(rows.len(), lines.len(), "a line for every row");
+        Self {
+            part,
+            rows: rows.into(),
+            lines: Some(lines.into()),
+        }
+    }
+
+    /// The part that all these rows are from.
+    pub fn part(&self) -> &Arc<Part> {
+        &self.part
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Origin of the row at `index`.
+    pub fn at(&self, index: usize) -> Origin {
+        Origin {
+            file: self.part.name.clone(),
+            row: self.rows.value(index),
+            line: self.lines.as_ref().map(|lines| lines.value(index)),
+        }
+    }
+
+    /// The origins of the rows for which `keep` is true.
+    ///
+    /// # Errors
+    /// `keep` has another length.
+    pub fn filter(&self, keep: &BooleanArray) -> Result<Self, ArrowError> {
+        let column = |values: &UInt64Array| -> Result<UInt64Array, ArrowError> {
+            Ok(UInt64Array::from(filter(values, keep)?.to_data()))
+        };
+        Ok(Self {
+            part: self.part.clone(),
+            rows: column(&self.rows)?,
+            lines: self.lines.as_ref().map(column).transpose()?,
+        })
+    }
+
+    /// The origins of `len` rows from `offset` on, without copying.
+    #[must_use]
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        Self {
+            part: self.part.clone(),
+            rows: self.rows.slice(offset, len),
+            lines: self.lines.as_ref().map(|lines| lines.slice(offset, len)),
+        }
+    }
+}
+
+/// What a chunk's columns are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowKind {
+    /// Records as the source has them: any columns, any types.
+    Records,
+    /// Checked rows of the HR schema: the scenario's columns in its order, all text, dates in ISO 8601.
+    Hr(Scenario),
+}
+
+/// A column-wise batch of rows with the origin of each.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// Where they came from; as many as `batch` has rows.
+    pub origins: Origins,
+    /// What the columns are.
+    pub kind: RowKind,
+}
+
+impl Chunk {
+    /// Records of a source.
+    ///
+    /// # Panics
+    /// If the origins are not as many as the rows, which is a bug in the caller.
+    pub fn records(batch: RecordBatch, origins: Origins) -> Self {
+        assert_eq!(batch.num_rows(), origins.len(), "an origin for every row");
+        Self {
+            batch,
+            origins,
+            kind: RowKind::Records,
+        }
+    }
+
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// `len` rows from `offset` on, without copying.
+    #[must_use]
+    pub fn slice(&self, offset: usize, len: usize) -> Self {
+        Self {
+            batch: self.batch.slice(offset, len),
+            origins: self.origins.slice(offset, len),
+            kind: self.kind,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Rows put aside: one NDJSON line each, with the reason a person can act on.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::Origin;
+use crate::error::{Error, Result};
+
+/// Why a row, or one of its fields, was put aside. The names are stable: reports are filtered by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RejectCode {
+    /// A required field has no value.
+    Missing,
+    /// Not a user principal name or e-mail address.
+    InvalidUpn,
+    /// Not a date in any of the formats given.
+    InvalidDate,
+    /// A date outside the plausible range.
+    ImplausibleDate,
+    /// A local time that daylight saving leaves out, where the setting is to reject it.
+    NonexistentTime,
+    /// A local time that daylight saving has twice, where the setting is to reject it.
+    AmbiguousTime,
+    /// A text longer than its field allows.
+    TooLong,
+    /// A value of a type that the field cannot take.
+    WrongType,
+    /// An expression that could not be computed for this row.
+    ExpressionFailed,
+    /// A record with more or fewer values than the header has.
+    RaggedRow,
+    /// Bytes that are not valid in the file's encoding.
+    InvalidEncoding,
+    /// A record that is not valid in its format.
+    InvalidRecord,
+    /// A row that alone is larger than a batch may be.
+    TooLarge,
+}
+
+impl RejectCode {
+    /// The name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::InvalidUpn => "invalid_upn",
+            Self::InvalidDate => "invalid_date",
+            Self::ImplausibleDate => "implausible_date",
+            Self::NonexistentTime => "nonexistent_time",
+            Self::AmbiguousTime => "ambiguous_time",
+            Self::TooLong => "too_long",
+            Self::WrongType => "wrong_type",
+            Self::ExpressionFailed => "expression_failed",
+            Self::RaggedRow => "ragged_row",
+            Self::InvalidEncoding => "invalid_encoding",
+            Self::InvalidRecord => "invalid_record",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for RejectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing that is wrong with a row.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fault {
+    /// The HR field, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<Cow<'static, str>>,
+    /// The reason.
+    pub code: RejectCode,
+    /// The reason in words. Never holds a value of the row.
+    pub message: Cow<'static, str>,
+    /// The offending value; written only with `rejects.include_values: true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+}
+
+/// A row put aside.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reject {
+    /// Where the row came from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Name of the component that put it aside.
+    pub component: Arc<str>,
+    /// Everything that is wrong with it; at least one.
+    pub faults: Vec<Fault>,
+}
+
+/// Takes the rejects of a run. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rejects(Arc<RejectsInner>);
+
+#[derive(Debug)]
+struct RejectsInner {
+    include_values: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    target: Target,
+    by_code: BTreeMap<(String, RejectCode), u64>,
+    failed: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// Made with the first reject, so that a clean run leaves no empty file.
+    File(PathBuf, Option<BufWriter<File>>),
+    Memory(Vec<Reject>, usize),
+}
+
+impl Rejects {
+    /// Writes NDJSON to `path`, readable by its owner only, made with the first reject.
+    pub fn to_file(path: PathBuf, include_values: bool) -> Self {
+        Self::new(Target::File(path, None), include_values)
+    }
+
+    /// Keeps the first `most` in memory, for a preview.
+    pub fn in_memory(most: usize, include_values: bool) -> Self {
+        Self::new(Target::Memory(Vec::new(), most), include_values)
+    }
+
+    fn new(target: Target, include_values: bool) -> Self {
+        let state = State {
+            target,
+            by_code: BTreeMap::new(),
+            failed: None,
+        };
+        Self(Arc::new(RejectsInner {
+            include_values,
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Whether to fill in [`Fault::value`]. What is filled in against this is taken out again.
+    pub fn include_values(&self) -> bool {
+        self.0.include_values
+    }
+
+    /// Puts a row aside. A failure to write is kept and comes out of [`finish`](Self::finish).
+    pub fn add(&self, mut reject: Reject) {
+        if !self.0.include_values {
+            for fault in &mut reject.faults {
+                fault.value = None;
+            }
+        }
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Summed by the first fault, so that the sums add up to the rows.
+        if let Some(fault) = reject.faults.first() {
+            let field = fault.field.as_deref().unwrap_or_default().to_owned();
+            *state.by_code.entry((field, fault.code)).or_default() += 1;
+        }
+        if state.failed.is_some() {
+            return;
+        }
+        match &mut state.target {
+            Target::Memory(kept, most) => {
+                if kept.len() < *most {
+                    kept.push(reject);
+                }
+            }
+            Target::File(path, open) => {
+                if let Err(error) = write(path, open, &reject) {
+                    state.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Rows put aside so far, by the first fault's field (empty when it is about none) and code.
+    pub fn summary(&self) -> Vec<(String, RejectCode, u64)> {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums: Vec<_> = state
+            .by_code
+            .iter()
+            .map(|((field, code), rows)| (field.clone(), *code, *rows))
+            .collect();
+        sums.sort_by(|a, b| b.2.cmp(&a.2));
+        sums
+    }
+
+    /// The rejects kept in memory.
+    pub fn kept(&self) -> Vec<Reject> {
+        match &self.0.state.lock().unwrap_or_else(PoisonError::into_inner).target {
+            Target::Memory(kept, _) => kept.clone(),
+            Target::File(..) => Vec::new(),
+        }
+    }
+
+    /// Writes out what is buffered. The path of the file, if one was made.
+    ///
+    /// # Errors
+    /// The file could not be written, now or earlier.
+    pub fn finish(&self) -> Result<Option<PathBuf>> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = state.failed.take();
+        let Target::File(path, open) = &mut state.target else {
+            return Ok(None);
+        };
+        let result = match (failed, open.as_mut()) {
+            (Some(error), _) => Err(error),
+            (None, Some(file)) => file.flush().map(|()| Some(path.clone())),
+            (None, None) => Ok(None),
+        };
+        result.map_err(|error| {
+            Error::unexpected(format!("cannot write the rejects file `{}`", path.display()))
+                .with_source(error)
+        })
+    }
+}
+
+fn write(path: &Path, open: &mut Option<BufWriter<File>>, reject: &Reject) -> io::Result<()> {
+    let file = match open {
+        Some(file) => file,
+        None => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                crate::files::create_private_folder(folder)?;
+            }
+            open.insert(BufWriter::new(crate::files::create_private(path)?))
+        }
+    };
+    serde_json::to_writer(&mut *file, reject)?;
+    file.write_all(b"\n")
+}

@@ -1,0 +1,125 @@
+//! The traits a plug-in implements.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use super::{Input, InputDescription, Output, RowKind, SinkContext, SourceContext, TransformContext};
+use crate::config::Problems;
+use crate::error::Result;
+
+/// Configuration of a source. Register with `#[typetag::deserialize(name = "…")]`; deny unknown fields.
+#[typetag::deserialize(tag = "type")]
+#[async_trait]
+pub trait SourceConfig: Debug + Send + Sync {
+    /// Notes what is wrong with the settings. Pure: looks at nothing but `self`.
+    fn validate(&self, problems: &mut Problems<'_>);
+
+    /// What the rows are; [`RowKind::Records`] unless the source brings checked HR rows itself.
+    fn kind(&self) -> RowKind {
+        RowKind::Records
+    }
+
+    /// Opens what must be open before rows move.
+    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>>;
+}
+
+/// Reads records.
+#[async_trait]
+pub trait Source: Send {
+    /// Sends chunks and checkpoints to `out` until the input ends or `out` says [`Stopped`](super::Stopped), and
+    /// returns when it has done what it wants to do after delivery. Sends at least one chunk, of no rows if need be,
+    /// for every part it reads, so that a column missing in an empty file is found too.
+    async fn run(self: Box<Self>, out: Output) -> Result<()>;
+}
+
+/// The columns a transform needs of an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Columns {
+    /// All, or not known.
+    All,
+    /// These.
+    Named(BTreeSet<String>),
+}
+
+/// Configuration of a transform. Register with `#[typetag::deserialize(name = "…")]`; deny unknown fields.
+#[typetag::deserialize(tag = "type")]
+#[async_trait]
+pub trait TransformConfig: Debug + Send + Sync {
+    /// Notes what is wrong with the settings, given what comes in. Pure: looks at nothing but its arguments.
+    fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>);
+
+    /// What the rows that come out are.
+    fn kind(&self) -> RowKind;
+
+    /// The columns it needs of its inputs, so that sources need not read others.
+    fn columns(&self) -> Columns {
+        Columns::All
+    }
+
+    /// Makes the worker.
+    async fn build(&self, cx: TransformContext) -> Result<Box<dyn Transform>>;
+}
+
+/// Maps chunks to chunks.
+#[async_trait]
+pub trait Transform: Send {
+    /// Takes every item of `input` and sends what becomes of it to `out`, checkpoints in their place. Rows that are
+    /// not passed on must be counted as filtered or rejected.
+    async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()>;
+}
+
+/// Configuration of a sink. Register with `#[typetag::deserialize(name = "…")]`; deny unknown fields.
+#[typetag::deserialize(tag = "type")]
+#[async_trait]
+pub trait SinkConfig: Debug + Send + Sync {
+    /// Notes what is wrong with the settings, given what comes in. Pure: looks at nothing but its arguments.
+    fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>);
+
+    /// Reads secrets, opens files, makes clients.
+    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>>;
+
+    /// Tries, without sending a row, whether a run could deliver: token, endpoint, clock. One step a question.
+    async fn check(&self, _cx: SinkContext) -> Vec<CheckStep> {
+        Vec::new()
+    }
+}
+
+/// Takes rows out of the pipeline.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes every item of `input`; gives every row an outcome in [`SinkContext::counts`] and calls
+    /// [`Checkpoint::done`](super::Checkpoint::done) once every row before it is final. When the run is cancelled it
+    /// goes on taking items, sends nothing new, and counts what comes as not sent.
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()>;
+}
+
+/// One question that `hrsink check` asks.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckStep {
+    /// The question, such as `token`.
+    pub name: String,
+    /// The answer.
+    pub state: CheckState,
+    /// What was found.
+    pub detail: String,
+    /// What to do, most likely first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// The answer of a [`CheckStep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckState {
+    /// It works.
+    Works,
+    /// It may work, or could not be found out.
+    Unsure,
+    /// It fails for a passing cause.
+    Passing,
+    /// It does not work until a person changes something.
+    Fails,
+}

@@ -1,0 +1,144 @@
+//! The one public error: what failed, why, and what to do about it.
+//!
+//! Small enums live beside the code that fails; at a component's edge they become an [`Error`] whose
+//! [`ErrorKind`] says what a caller (or a scheduler reading the exit code) can do. A message names what was
+//! tried and on what; each cause stands once, in [`std::error::Error::source`]; advice stands apart, in
+//! [`Error::hints`], so that one printer can put it last.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What kind of failure it is: decides the program's exit code and whether running again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The command line or the pipeline file is wrong. Exit code 2.
+    Config,
+    /// The input cannot be read or does not fit the pipeline (missing file, missing column). Exit code 2.
+    Input,
+    /// The service refused: credentials, consent, job. No retry will help. Exit code 5.
+    Refused,
+    /// A passing cause (network, throttling, outage): running again later can help. Exit code 75.
+    Passing,
+    /// The run was interrupted by the user or the system. Exit code 130 or 143.
+    Interrupted,
+    /// Something that should not happen: a full disk, a bug. Exit code 1.
+    Unexpected,
+}
+
+/// A failure with its cause chain and advice. See the [module](self) for the rules of its texts.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    hints: Vec<Cow<'static, str>>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The result of everything in this crate that can fail for a reason outside it.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of `kind`. `message`: lower case, no full stop, no secret, no personal data.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            source: None,
+        }))
+    }
+
+    /// The pipeline file or the command line is wrong.
+    #[cold]
+    pub fn config(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// The input cannot be read, or does not fit the pipeline.
+    #[cold]
+    pub fn input(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Input, message)
+    }
+
+    /// Something that should not happen.
+    #[cold]
+    pub fn unexpected(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unexpected, message)
+    }
+
+    /// The run was interrupted.
+    #[cold]
+    pub fn interrupted() -> Self {
+        Self::new(ErrorKind::Interrupted, "the run was interrupted")
+    }
+
+    /// Adds the cause. Its text must not stand in the message too.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Adds a piece of advice: what to look at or to do, one sentence each, most likely first.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hints.push(hint.into());
+        self
+    }
+
+    /// What a caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The advice, most likely first.
+    pub fn hints(&self) -> impl Iterator<Item = &str> {
+        self.0.hints.iter().map(|hint| &**hint)
+    }
+
+    /// The message and every cause below it, each once, joined by `: `. For logs and reports.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        let disk = std::io::Error::other("disk full");
+        let error = Error::unexpected("cannot write `report.json`")
+            .with_source(disk)
+            .with_hint("free some space");
+        assert_eq!(error.chain(), "cannot write `report.json`: disk full");
+        assert_eq!(error.hints().collect::<Vec<_>>(), ["free some space"]);
+    }
+}

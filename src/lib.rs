@@ -1,0 +1,16 @@
+//! Brings HR records into Microsoft 365's HR connector.
+
+pub mod component;
+pub mod config;
+pub mod delivery;
+pub mod emulator;
+pub mod encode;
+pub mod error;
+mod files;
+pub mod hr;
+pub mod http;
+pub mod pipeline;
+pub mod secret;
+pub mod sinks;
+pub mod sources;
+pub mod transforms;

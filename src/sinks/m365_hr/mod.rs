@@ -1,0 +1,1 @@
+//! The sink for a Microsoft 365 HR connector job.

@@ -1,0 +1,3 @@
+//! The sinks.
+
+pub mod m365_hr;

@@ -1,0 +1,1 @@
+//! Reads HR files.

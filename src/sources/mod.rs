@@ -1,0 +1,3 @@
+//! The sources.
+
+pub mod file;
