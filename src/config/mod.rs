@@ -1,5 +1,23 @@
-//! The pipeline file.
+//! The pipeline file: read, interpolate, decode, check.
+//!
+//! ```text
+//! text ──parse──▶ tree ──interpolate──▶ tree ──decode──▶ PipelineConfig ──wiring, validate──▶ problems
+//! ```
+//!
+//! YAML, TOML and JSON become the same tree first ([`document`]); `${NAME}` is replaced inside string values of that
+//! tree ([`interpolate`]), so a value can never change the document's structure; then each component is decoded by
+//! itself ([`decode`]), so that one that does not decode leaves the others to be checked. Nothing here touches a
+//! network or a secret, and nothing stops at the first problem: whoever fixes a file gets the whole list.
 
+pub mod decode;
+pub mod document;
+pub mod interpolate;
+pub mod pipeline;
 pub mod problem;
+pub mod schema;
+pub mod units;
+pub(crate) mod wiring;
 
+pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, Wired};
 pub use problem::{Problem, Problems, nearest, suggestion};
+pub use units::{ByteSize, HumanDuration};

@@ -1,0 +1,278 @@
+//! The decoded pipeline file.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::document::{self, Notation};
+use super::{Problem, Problems, decode, interpolate, suggestion, wiring};
+use crate::component::{SinkConfig, SourceConfig, TransformConfig};
+use crate::error::{Error, Result};
+
+/// A pipeline file, decoded and checked: what [`pipeline`](crate::pipeline) runs.
+#[derive(Debug)]
+pub struct PipelineConfig {
+    /// Path of the file, for messages.
+    pub path: PathBuf,
+    /// The folder that relative paths in the file are relative to: the file's own.
+    pub base: PathBuf,
+    /// The sources, in the file's order.
+    pub sources: Vec<Wired<Box<dyn SourceConfig>>>,
+    /// The transforms, in an order in which each comes after its inputs.
+    pub transforms: Vec<Wired<Box<dyn TransformConfig>>>,
+    /// The sinks, in the file's order.
+    pub sinks: Vec<Wired<Box<dyn SinkConfig>>>,
+    /// What happens to rows that are put aside.
+    pub rejects: RejectsConfig,
+}
+
+/// A component with its name and the names of its inputs.
+#[derive(Debug)]
+pub struct Wired<C> {
+    /// The name the user gave it.
+    pub name: String,
+    /// Names of the components whose rows it takes; none for a source.
+    pub inputs: Vec<String>,
+    /// Its settings.
+    pub config: C,
+}
+
+/// The `rejects:` block: what happens to rows that are put aside.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RejectsConfig {
+    /// Folder for the rejects files, one NDJSON file a run, made with the first reject and readable by its owner
+    /// only. Relative to the pipeline file. Default `.hrsink/rejects`.
+    pub path: PathBuf,
+    /// Whether a reject carries the offending value. Default `false`: values are personal data.
+    pub include_values: bool,
+    /// The share of rows, between 0 and 1, that may be put aside before the run ends with exit code 3. Rows that a
+    /// `where` left out do not count. Default 0.1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_ratio: f64,
+}
+
+impl Default for RejectsConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from(".hrsink/rejects"),
+            include_values: false,
+            max_ratio: 0.1,
+        }
+    }
+}
+
+const SECTIONS: [&str; 4] = ["sources", "transforms", "sinks", "rejects"];
+
+impl PipelineConfig {
+    /// Reads and checks the file at `path`; environment variables come from this process.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed ([`LoadError::Unreadable`]), or has problems ([`LoadError::Problems`]: all
+    /// that can be found without network, secrets and input).
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let notation = Notation::of(path)?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::config(format!("cannot read the pipeline file `{}`", path.display())).with_source(error)
+        })?;
+        Self::parse(&text, notation, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Like [`load`](Self::load), from a text. `path` need not exist; `lookup` gives environment variables.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn parse(
+        text: &str,
+        notation: Notation,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, LoadError> {
+        let tree = document::parse(text, notation)?;
+        let mut found = Vec::new();
+        let config = Self::decode(tree, path, lookup, &mut Problems::new(&mut found));
+        match config {
+            Some(config) if found.is_empty() => Ok(config),
+            _ => Err(LoadError::Problems {
+                path: path.to_owned(),
+                problems: found,
+            }),
+        }
+    }
+
+    fn decode(
+        mut tree: Value,
+        path: &Path,
+        lookup: &dyn Fn(&str) -> Option<String>,
+        problems: &mut Problems<'_>,
+    ) -> Option<Self> {
+        interpolate::interpolate(&mut tree, lookup, problems);
+        let Value::Object(mut root) = tree else {
+            problems.add("a pipeline file is a map with `sources`, `transforms` and `sinks`");
+            return None;
+        };
+        let rejects = match root.shift_remove("rejects") {
+            Some(value) => {
+                let rejects: Option<RejectsConfig> = decode::decode(value, &mut problems.at("rejects"));
+                if let Some(rejects) = &rejects
+                    && !(0.0..=1.0).contains(&rejects.max_ratio)
+                {
+                    problems.at("rejects.max_ratio").add(format!(
+                        "a share of rows is between 0 and 1, not {}",
+                        rejects.max_ratio
+                    ));
+                }
+                rejects
+            }
+            None => Some(RejectsConfig::default()),
+        };
+        let sources = components(&mut root, "sources", false, problems);
+        let transforms = components(&mut root, "transforms", true, problems);
+        let sinks = components(&mut root, "sinks", true, problems);
+        for key in root.keys() {
+            let mut here = problems.at(key);
+            let message = format!("unknown key `{key}`");
+            match suggestion(key, SECTIONS) {
+                Some(hint) => here.add_with_hint(message, hint),
+                None => here.add(message),
+            }
+        }
+        let mut config = Self {
+            path: path.to_owned(),
+            base: path.parent().map(Path::to_owned).unwrap_or_default(),
+            sources: sources.decoded,
+            transforms: transforms.decoded,
+            sinks: sinks.decoded,
+            rejects: rejects.unwrap_or_default(),
+        };
+        let graph = wiring::Graph {
+            sources: sources.wires,
+            transforms: transforms.wires,
+            sinks: sinks.wires,
+        };
+        let order = wiring::check(&graph, problems);
+        config
+            .transforms
+            .sort_by_key(|transform| order.iter().position(|name| *name == transform.name));
+        wiring::validate(&config, problems);
+        Some(config)
+    }
+}
+
+/// A section's components: those that could be decoded, and the wires of all.
+struct Section<C> {
+    decoded: Vec<Wired<C>>,
+    wires: Vec<wiring::Node>,
+}
+
+fn components<C: serde::de::DeserializeOwned>(
+    root: &mut Map<String, Value>,
+    section: &'static str,
+    has_inputs: bool,
+    problems: &mut Problems<'_>,
+) -> Section<C> {
+    let mut out = Section {
+        decoded: Vec::new(),
+        wires: Vec::new(),
+    };
+    let mut here = problems.at(section);
+    let map = match root.shift_remove(section) {
+        Some(Value::Object(map)) => map,
+        None | Some(Value::Null) => return out,
+        Some(_) => {
+            here.add(format!("`{section}` is a map of names to components"));
+            return out;
+        }
+    };
+    for (name, value) in map {
+        let mut here = here.at(&name);
+        let Value::Object(mut settings) = value else {
+            here.add_with_hint(
+                "a component is a map with a `type`",
+                "for example `{type: file, path: export.csv}`",
+            );
+            out.wires.push(wiring::Node { name, inputs: None });
+            continue;
+        };
+        let mut inputs = Some(Vec::new());
+        if has_inputs {
+            inputs = match settings.shift_remove("inputs") {
+                Some(Value::String(one)) => Some(vec![one]),
+                Some(value) => decode::decode::<Vec<String>>(value, &mut here.at("inputs")),
+                None => {
+                    here.add_with_hint(
+                        "`inputs` is required and not there",
+                        "give the names of the components whose rows it takes",
+                    );
+                    None
+                }
+            };
+        } else if settings.contains_key("inputs") {
+            settings.shift_remove("inputs");
+            here.at("inputs").add("a source has no inputs");
+        }
+        // `type` first lets typetag hand the rest on as it is, with the paths of errors kept.
+        let mut ordered = Map::with_capacity(settings.len());
+        match settings.shift_remove("type") {
+            Some(kind) => ordered.insert("type".to_owned(), kind),
+            None => {
+                let hint = wiring::known_types(section);
+                here.add_with_hint("`type` is required and not there", format!("known here: {hint}"));
+                out.wires.push(wiring::Node { name, inputs });
+                continue;
+            }
+        };
+        ordered.append(&mut settings);
+        let config = decode::decode(Value::Object(ordered), &mut here);
+        out.wires.push(wiring::Node {
+            name: name.clone(),
+            inputs: inputs.clone(),
+        });
+        if let (Some(config), Some(inputs)) = (config, inputs) {
+            out.decoded.push(Wired { name, inputs, config });
+        }
+    }
+    out
+}
+
+/// Why a pipeline file could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be read, or is not valid in its notation.
+    #[error(transparent)]
+    Unreadable(#[from] Error),
+    /// It can be read and is wrong.
+    #[error("the pipeline file `{}` has {}", path.display(), count(problems.len()))]
+    Problems {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in the file's order as far as there is one; at least one.
+        problems: Vec<Problem>,
+    },
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 {
+        "a problem".to_owned()
+    } else {
+        format!("{problems} problems")
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Unreadable(error) => error,
+            LoadError::Problems { ref problems, .. } => {
+                let list = problems
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; ");
+                Error::config(error.to_string()).with_source(std::io::Error::other(list))
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! How the components hang together, and each component's own check.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{PipelineConfig, Problems, suggestion};
+use crate::component::{InputDescription, Role, RowKind, descriptions};
+
+/// A component as the graph sees it. `inputs` is `None` when they could not be read; that was noted already.
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) inputs: Option<Vec<String>>,
+}
+
+/// Every component of the file, those that could not be decoded included, so that nothing that hangs on one of them
+/// is called unknown.
+pub(super) struct Graph {
+    pub(super) sources: Vec<Node>,
+    pub(super) transforms: Vec<Node>,
+    pub(super) sinks: Vec<Node>,
+}
+
+/// Notes what is wrong with the wires; gives the transforms' names, each after its inputs.
+pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
+    if graph.sources.is_empty() {
+        problems.at("sources").add("a pipeline needs at least one source");
+    }
+    if graph.sinks.is_empty() {
+        problems.at("sinks").add_with_hint(
+            "a pipeline needs at least one sink",
+            "to look at rows without sending them, use `{type: console, inputs: […]}`",
+        );
+    }
+    let mut sections: BTreeMap<&str, &str> = BTreeMap::new();
+    for (section, nodes) in [
+        ("sources", &graph.sources),
+        ("transforms", &graph.transforms),
+        ("sinks", &graph.sinks),
+    ] {
+        for node in nodes {
+            if let Some(other) = sections.insert(&node.name, section) {
+                problems.at(section).at(&node.name).add(format!(
+                    "two components are named `{}`; the other one is in `{other}`",
+                    node.name
+                ));
+            }
+        }
+    }
+    let senders: Vec<&str> = graph
+        .sources
+        .iter()
+        .chain(&graph.transforms)
+        .map(|node| node.name.as_str())
+        .collect();
+    let mut used = BTreeSet::new();
+    for (section, nodes) in [("transforms", &graph.transforms), ("sinks", &graph.sinks)] {
+        for node in nodes {
+            let Some(inputs) = &node.inputs else { continue };
+            let mut here = problems.at(section);
+            let mut here = here.at(&node.name);
+            let mut here = here.at("inputs");
+            if inputs.is_empty() {
+                here.add("at least one input is needed");
+            }
+            for (index, input) in inputs.iter().enumerate() {
+                let mut here = here.at_index(index);
+                if inputs[..index].contains(input) {
+                    here.add(format!(
+                        "`{input}` stands here twice; its rows would be taken twice"
+                    ));
+                } else if graph.sinks.iter().any(|sink| sink.name == *input) {
+                    here.add(format!("`{input}` is a sink, and nothing comes out of a sink"));
+                } else if senders.contains(&input.as_str()) {
+                    used.insert(input.as_str());
+                } else {
+                    let others = senders.iter().copied().filter(|name| *name != node.name);
+                    let message = format!("no component is named `{input}`");
+                    match suggestion(input, others) {
+                        Some(hint) => here.add_with_hint(message, hint),
+                        None => here.add(message),
+                    }
+                }
+            }
+        }
+    }
+    for (section, nodes) in [("sources", &graph.sources), ("transforms", &graph.transforms)] {
+        for node in nodes {
+            if !used.contains(node.name.as_str()) {
+                problems.at(section).at(&node.name).add_with_hint(
+                    "nothing takes its rows",
+                    format!(
+                        "name it among the `inputs` of a component, or take `{}` out",
+                        node.name
+                    ),
+                );
+            }
+        }
+    }
+    order(graph, problems)
+}
+
+/// The transforms in an order in which each comes after its inputs; a cycle is noted once, with its members.
+fn order(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
+    let mut left: Vec<&Node> = graph.transforms.iter().collect();
+    let mut done: Vec<String> = Vec::new();
+    loop {
+        let waits = |node: &Node| {
+            node.inputs
+                .iter()
+                .flatten()
+                .any(|input| left.iter().any(|other| other.name == *input))
+        };
+        let (later, now): (Vec<&Node>, Vec<&Node>) = left.iter().copied().partition(|node| waits(node));
+        if now.is_empty() {
+            if let Some(cycle) = cycle(&later) {
+                let first = cycle[0].to_owned();
+                let ring = cycle
+                    .iter()
+                    .chain([&cycle[0]])
+                    .map(|name| format!("`{name}`"))
+                    .collect::<Vec<_>>();
+                problems.at("transforms").at(first).at("inputs").add(format!(
+                    "the inputs go in a circle: {}",
+                    ring.join(" takes from ")
+                ));
+            }
+            return done;
+        }
+        done.extend(now.iter().map(|node| node.name.clone()));
+        left = later;
+        if left.is_empty() {
+            return done;
+        }
+    }
+}
+
+/// Follows inputs among `nodes`, each of which has one among them, until a name comes again.
+fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
+    let by_name: HashMap<&str, &'n Node> = nodes.iter().map(|node| (node.name.as_str(), *node)).collect();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut at = *nodes.first()?;
+    loop {
+        if let Some(start) = seen.iter().position(|name| *name == at.name) {
+            return Some(seen[start..].to_vec());
+        }
+        seen.push(&at.name);
+        at = at
+            .inputs
+            .iter()
+            .flatten()
+            .find_map(|input| by_name.get(input.as_str()).copied())?;
+    }
+}
+
+/// Lets every component check its own settings, with what comes in.
+pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
+    let kinds = kinds(config);
+    for source in &config.sources {
+        source
+            .config
+            .validate(&mut problems.at("sources").at(&source.name));
+    }
+    for transform in &config.transforms {
+        let inputs = describe(&transform.inputs, &kinds);
+        transform
+            .config
+            .validate(&inputs, &mut problems.at("transforms").at(&transform.name));
+    }
+    for sink in &config.sinks {
+        let inputs = describe(&sink.inputs, &kinds);
+        sink.config
+            .validate(&inputs, &mut problems.at("sinks").at(&sink.name));
+    }
+}
+
+/// What each source and transform sends.
+pub(crate) fn kinds(config: &PipelineConfig) -> HashMap<&str, RowKind> {
+    let sources = config
+        .sources
+        .iter()
+        .map(|source| (source.name.as_str(), source.config.kind()));
+    let transforms = config
+        .transforms
+        .iter()
+        .map(|transform| (transform.name.as_str(), transform.config.kind()));
+    sources.chain(transforms).collect()
+}
+
+/// The inputs of one component; those that could not be decoded are left out, and were noted.
+pub(crate) fn describe(inputs: &[String], kinds: &HashMap<&str, RowKind>) -> Vec<InputDescription> {
+    inputs
+        .iter()
+        .filter_map(|name| {
+            let kind = *kinds.get(name.as_str())?;
+            Some(InputDescription {
+                name: Arc::from(name.as_str()),
+                kind,
+            })
+        })
+        .collect()
+}
+
+/// The component types of a section, for a hint.
+pub(super) fn known_types(section: &str) -> String {
+    let role = match section {
+        "sources" => Role::Source,
+        "transforms" => Role::Transform,
+        _ => Role::Sink,
+    };
+    let names: Vec<String> = descriptions()
+        .into_iter()
+        .filter(|description| description.role == role)
+        .map(|description| format!("`{}`", description.name))
+        .collect();
+    names.join(", ")
+}

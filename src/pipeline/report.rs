@@ -1,0 +1,142 @@
+//! What a run did: the same facts for the terminal, for `--report` and for the exit code.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::component::{BatchReport, RejectCode, Role, Totals};
+use crate::error::{Error, ErrorKind};
+
+/// The report of a run, as `hrsink run --report` writes it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RunReport {
+    /// Version of this report's form. Fields may be added within a version.
+    pub report_version: u32,
+    /// Version of hrsink.
+    pub hrsink_version: String,
+    /// Id of the run, in every log line and file name of it.
+    pub run_id: String,
+    /// The pipeline file.
+    pub pipeline: PathBuf,
+    /// Whether it was a dry run: everything but sending.
+    pub dry_run: bool,
+    /// Start, RFC 3339.
+    pub started: String,
+    /// End, RFC 3339.
+    pub finished: String,
+    /// From start to end, in milliseconds.
+    pub duration_ms: u64,
+    /// The exit code of the program.
+    pub exit_code: u8,
+    /// Sums over all components.
+    pub rows: Totals,
+    /// Whether `read + copied` equals the sum of the other counters. `false` is a bug in a component.
+    pub conserved: bool,
+    /// Each component's counters.
+    pub components: Vec<ComponentReport>,
+    /// Every upload, in the order in which they ended.
+    pub batches: Vec<BatchReport>,
+    /// The rows put aside.
+    pub rejects: RejectsReport,
+    /// Why the run did not succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+/// A component's share.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ComponentReport {
+    /// Its name in the pipeline file.
+    pub name: String,
+    /// `source`, `transform` or `sink`.
+    #[schemars(with = "String")]
+    pub role: Role,
+    /// Its counters.
+    pub rows: Totals,
+}
+
+/// The rows put aside.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RejectsReport {
+    /// The NDJSON file with all of them; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Their share of the rows that were to be sent, and the share allowed.
+    pub ratio: f64,
+    /// The share allowed.
+    pub max_ratio: f64,
+    /// By field and reason, most frequent first. A row with several faults is counted under its first.
+    pub by_reason: Vec<ReasonCount>,
+}
+
+/// How often rows were put aside for a reason.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ReasonCount {
+    /// The HR field; empty when the reason is not about one.
+    pub field: String,
+    /// The reason.
+    pub code: RejectCode,
+    /// Rows.
+    pub rows: u64,
+}
+
+/// A failure, for the report.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ErrorReport {
+    /// The component that failed, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// What a caller can do about it.
+    #[schemars(with = "String")]
+    pub kind: ErrorKind,
+    /// The message with its causes.
+    pub message: String,
+    /// What to do, most likely first.
+    pub hints: Vec<String>,
+}
+
+impl ErrorReport {
+    pub(super) fn new(component: Option<&str>, error: &Error) -> Self {
+        Self {
+            component: component.map(str::to_owned),
+            kind: error.kind(),
+            message: error.chain(),
+            hints: error.hints().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// The program's exit codes: a scheduler can tell "again later" from "a person must act".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Delivered, or nothing to do.
+    Delivered = 0,
+    /// An unexpected failure.
+    Unexpected = 1,
+    /// The command line, the pipeline file or the input is wrong.
+    Config = 2,
+    /// Delivered, but more rows were rejected than allowed.
+    TooManyRejects = 3,
+    /// Refused by the service; no retry will help.
+    Refused = 5,
+    /// Not everything delivered; the cause is passing.
+    Passing = 75,
+    /// Interrupted (Ctrl-C).
+    Interrupted = 130,
+    /// Terminated (SIGTERM).
+    Terminated = 143,
+}
+
+impl From<ErrorKind> for ExitCode {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Config | ErrorKind::Input => Self::Config,
+            ErrorKind::Refused => Self::Refused,
+            ErrorKind::Passing => Self::Passing,
+            ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::Unexpected => Self::Unexpected,
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! Building and running. See the [module](super).
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::report::ReasonCount;
+use super::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
+use crate::component::{
+    BatchReport, Columns, Counts, Input, Item, Output, Rejects, Role, RunInfo, SinkContext, SourceContext,
+    Totals, TransformContext, channel,
+};
+use crate::config::{PipelineConfig, wiring};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Chunks that may wait in front of a component. Two keep both sides busy; more would only be memory.
+const CHANNEL_CAPACITY: usize = 2;
+
+/// How to run a pipeline.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Do everything but send.
+    pub dry_run: bool,
+    /// Read at most so many rows of each source.
+    pub limit: Option<u64>,
+    /// Where rejects go; `None`: a new file in the folder of the pipeline file's `rejects.path`.
+    pub rejects: Option<Rejects>,
+    /// How long uploads in flight may take after a cancel. Default 30 s.
+    pub grace: Duration,
+    /// Cancel to stop the run: sources stop reading, uploads in flight are finished within the grace period.
+    pub cancel: CancellationToken,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            limit: None,
+            rejects: None,
+            grace: Duration::from_secs(30),
+            cancel: CancellationToken::new(),
+        }
+    }
+}
+
+/// Watches a run from outside, for a progress display. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Observer {
+    counts: Arc<OnceLock<Vec<Counts>>>,
+    in_flight: Arc<AtomicUsize>,
+    sent_bytes: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Observer {
+    /// Sums over all components so far.
+    pub fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        for counts in self.counts.get().into_iter().flatten() {
+            sum += counts.totals();
+        }
+        sum
+    }
+
+    /// Uploads under way.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the payloads of ended uploads.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `config` to its end. The report comes whatever happens; [`RunReport::exit_code`] says how it ended.
+pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observer) -> RunReport {
+    let started = Timestamp::now();
+    let clock = Instant::now();
+    let run = run_info(&config.base, &options);
+    let rejects = options.rejects.clone().unwrap_or_else(|| {
+        let folder = config.base.join(&config.rejects.path);
+        Rejects::to_file(
+            folder.join(format!("{}.ndjson", run.id)),
+            config.rejects.include_values,
+        )
+    });
+    let counts = Members::new(config);
+    let _ = observer.counts.set(counts.all().cloned().collect());
+    let (batches_in, mut batches_out) = mpsc::unbounded_channel::<BatchReport>();
+    let collect = async {
+        let mut batches = Vec::new();
+        while let Some(batch) = batches_out.recv().await {
+            observer.sent_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+            batches.push(batch);
+        }
+        batches
+    };
+    tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
+    let work = work(config, &options, &run, &rejects, &counts, batches_in, observer);
+    let (outcome, batches) = tokio::join!(work, collect);
+
+    let mut failures: Vec<(Option<String>, Error)> = outcome.err().unwrap_or_default();
+    let rejects_path = rejects.finish().unwrap_or_else(|error| {
+        failures.push((None, error));
+        None
+    });
+    let mut rows = Totals::default();
+    for counts in counts.all() {
+        rows += counts.totals();
+    }
+    let to_send = rows.finished() - rows.filtered;
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of row counts")]
+    let ratio = if to_send == 0 {
+        0.0
+    } else {
+        rows.rejected as f64 / to_send as f64
+    };
+    // The failure that says most: what ended the run, not what stopping it brought about.
+    failures.sort_by_key(|(_, error)| error.kind() == ErrorKind::Interrupted);
+    let failure = failures.first();
+    let exit = match failure {
+        Some((_, error)) => error.kind().into(),
+        None if ratio > config.rejects.max_ratio => ExitCode::TooManyRejects,
+        None if options.cancel.is_cancelled() => ExitCode::Interrupted,
+        None => ExitCode::Delivered,
+    };
+    for (component, error) in &failures {
+        tracing::error!(run = %run.id, component = component.as_deref(), kind = ?error.kind(), "{}", error.chain());
+    }
+    let conserved = rows.conserved();
+    if !conserved {
+        tracing::error!(run = %run.id, ?rows, "rows do not add up; please report this");
+    }
+    tracing::info!(run = %run.id, exit = exit as u8, read = rows.read, accepted = rows.accepted, rejected = rows.rejected, "run ended");
+    RunReport {
+        report_version: 1,
+        hrsink_version: env!("CARGO_PKG_VERSION").to_owned(),
+        run_id: run.id.to_string(),
+        pipeline: config.path.clone(),
+        dry_run: options.dry_run,
+        started: started.to_string(),
+        finished: Timestamp::now().to_string(),
+        duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        exit_code: exit as u8,
+        rows,
+        conserved,
+        components: counts.report(config),
+        batches,
+        rejects: RejectsReport {
+            path: rejects_path,
+            ratio,
+            max_ratio: config.rejects.max_ratio,
+            by_reason: rejects
+                .summary()
+                .into_iter()
+                .map(|(field, code, rows)| ReasonCount { field, code, rows })
+                .collect(),
+        },
+        error: failure.map(|(component, error)| ErrorReport::new(component.as_deref(), error)),
+    }
+}
+
+fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
+    RunInfo {
+        id: uuid::Uuid::now_v7().to_string().into(),
+        base: Arc::new(if base.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            base.to_owned()
+        }),
+        dry_run: options.dry_run,
+        grace: options.grace,
+        cancel: options.cancel.clone(),
+    }
+}
+
+/// The context a sink gets when it is asked to check itself outside a run.
+pub(crate) fn sink_context(config: &PipelineConfig, name: &str, inputs: &[String]) -> SinkContext {
+    let (batches, _) = mpsc::unbounded_channel();
+    SinkContext {
+        name: name.into(),
+        run: run_info(&config.base, &RunOptions::default()),
+        inputs: wiring::describe(inputs, &wiring::kinds(config)),
+        counts: Counts::default(),
+        rejects: Rejects::in_memory(0, false),
+        batches,
+        in_flight: Arc::default(),
+    }
+}
+
+/// The counters of every component, in the order sources, transforms, sinks.
+struct Members {
+    sources: Vec<Counts>,
+    transforms: Vec<Counts>,
+    sinks: Vec<Counts>,
+}
+
+impl Members {
+    fn new(config: &PipelineConfig) -> Self {
+        let fresh = |len: usize| std::iter::repeat_with(Counts::default).take(len).collect();
+        Self {
+            sources: fresh(config.sources.len()),
+            transforms: fresh(config.transforms.len()),
+            sinks: fresh(config.sinks.len()),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Counts> {
+        self.sources.iter().chain(&self.transforms).chain(&self.sinks)
+    }
+
+    fn report(&self, config: &PipelineConfig) -> Vec<ComponentReport> {
+        let one = |name: &str, role, counts: &Counts| ComponentReport {
+            name: name.to_owned(),
+            role,
+            rows: counts.totals(),
+        };
+        let sources = config
+            .sources
+            .iter()
+            .zip(&self.sources)
+            .map(|(c, counts)| one(&c.name, Role::Source, counts));
+        let transforms = config
+            .transforms
+            .iter()
+            .zip(&self.transforms)
+            .map(|(c, counts)| one(&c.name, Role::Transform, counts));
+        let sinks = config
+            .sinks
+            .iter()
+            .zip(&self.sinks)
+            .map(|(c, counts)| one(&c.name, Role::Sink, counts));
+        sources.chain(transforms).chain(sinks).collect()
+    }
+}
+
+/// The failures of a run, each with the component it came from.
+type Failures = Vec<(Option<String>, Error)>;
+
+type Sender = mpsc::Sender<(usize, Item)>;
+
+/// Builds everything, then runs it. Nothing moves before everything is built.
+async fn work(
+    config: &PipelineConfig,
+    options: &RunOptions,
+    run: &RunInfo,
+    rejects: &Rejects,
+    counts: &Members,
+    batches: mpsc::UnboundedSender<BatchReport>,
+    observer: &Observer,
+) -> Result<(), Failures> {
+    let kinds = wiring::kinds(config);
+    let mut failures = Failures::new();
+
+    // The receiving ends: one channel a component, fed by all its inputs.
+    let mut senders: HashMap<&str, (Sender, &[String])> = HashMap::new();
+    let mut transform_inputs = Vec::new();
+    for (component, counts) in config.transforms.iter().zip(&counts.transforms) {
+        let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
+        senders.insert(&component.name, (sender, &component.inputs));
+        transform_inputs.push(input);
+    }
+    let mut sink_inputs = Vec::new();
+    for (component, counts) in config.sinks.iter().zip(&counts.sinks) {
+        let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
+        senders.insert(&component.name, (sender, &component.inputs));
+        sink_inputs.push(input);
+    }
+    // In the file's order, so that a run is the same each time.
+    let order: Vec<&str> = config
+        .transforms
+        .iter()
+        .map(|c| c.name.as_str())
+        .chain(config.sinks.iter().map(|c| c.name.as_str()))
+        .collect();
+    let targets = |name: &str| -> Vec<(Sender, usize)> {
+        order
+            .iter()
+            .filter_map(|taker| {
+                let (sender, inputs) = senders.get(taker)?;
+                Some((sender.clone(), inputs.iter().position(|input| input == name)?))
+            })
+            .collect()
+    };
+
+    let mut sinks = Vec::new();
+    for ((component, counts), input) in config.sinks.iter().zip(&counts.sinks).zip(sink_inputs) {
+        let cx = SinkContext {
+            name: component.name.as_str().into(),
+            run: run.clone(),
+            inputs: wiring::describe(&component.inputs, &kinds),
+            counts: counts.clone(),
+            rejects: rejects.clone(),
+            batches: batches.clone(),
+            in_flight: observer.in_flight.clone(),
+        };
+        match component.config.build(cx).await {
+            Ok(sink) => sinks.push((component.name.clone(), sink, input)),
+            Err(error) => failures.push((Some(component.name.clone()), error)),
+        }
+    }
+    drop(batches);
+    let mut transforms = Vec::new();
+    for ((component, counts), input) in config
+        .transforms
+        .iter()
+        .zip(&counts.transforms)
+        .zip(transform_inputs)
+    {
+        let cx = TransformContext {
+            name: component.name.as_str().into(),
+            run: run.clone(),
+            inputs: wiring::describe(&component.inputs, &kinds),
+            counts: counts.clone(),
+            rejects: rejects.clone(),
+        };
+        let out = Output::transform(targets(&component.name), counts.clone());
+        match component.config.build(cx).await {
+            Ok(transform) => transforms.push((component.name.clone(), transform, input, out)),
+            Err(error) => failures.push((Some(component.name.clone()), error)),
+        }
+    }
+    let mut sources = Vec::new();
+    for (component, counts) in config.sources.iter().zip(&counts.sources) {
+        let cx = SourceContext {
+            name: component.name.as_str().into(),
+            run: run.clone(),
+            columns: needed_columns(config, &component.name).map(Arc::new),
+            counts: counts.clone(),
+            rejects: rejects.clone(),
+        };
+        let out = Output::source(
+            targets(&component.name),
+            counts.clone(),
+            run.cancel.clone(),
+            options.limit,
+        );
+        match component.config.build(cx).await {
+            Ok(source) => sources.push((component.name.clone(), source, out)),
+            Err(error) => failures.push((Some(component.name.clone()), error)),
+        }
+    }
+    // From here on only the outputs hold senders: a channel ends when those who send into it have ended.
+    drop(senders);
+    if !failures.is_empty() {
+        return Err(failures);
+    }
+
+    let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
+    for (name, sink, mut input) in sinks {
+        tasks.spawn(async move {
+            let result = sink.run(&mut input).await;
+            finish(name, result, input).await
+        });
+    }
+    for (name, transform, mut input, out) in transforms {
+        tasks.spawn(async move {
+            let result = transform.run(&mut input, out).await;
+            finish(name, result, input).await
+        });
+    }
+    for (name, source, out) in sources {
+        tasks.spawn(async move { (name, source.run(out).await) });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        let failure = match ended {
+            Ok((_, Ok(()))) => continue,
+            Ok((name, Err(error))) => (Some(name), error),
+            Err(error) => (
+                None,
+                Error::unexpected("a component broke off").with_source(error),
+            ),
+        };
+        // The others stop reading, finish what is in flight and count the rest.
+        run.cancel.cancel();
+        failures.push(failure);
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures)
+    }
+}
+
+/// What a component left in its channel is counted, however it ended.
+async fn finish(name: String, result: Result<()>, mut input: Input) -> (String, Result<()>) {
+    input.drain().await;
+    (name, result)
+}
+
+/// The columns anybody needs of the rows of `source`; `None`: all.
+fn needed_columns(config: &PipelineConfig, source: &str) -> Option<BTreeSet<String>> {
+    if config
+        .sinks
+        .iter()
+        .any(|sink| sink.inputs.iter().any(|input| input == source))
+    {
+        return None;
+    }
+    let mut needed = BTreeSet::new();
+    for transform in &config.transforms {
+        if transform.inputs.iter().any(|input| input == source) {
+            match transform.config.columns() {
+                Columns::All => return None,
+                Columns::Named(names) => needed.extend(names),
+            }
+        }
+    }
+    Some(needed)
+}
