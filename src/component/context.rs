@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -89,6 +89,8 @@ pub struct SinkContext {
     pub batches: tokio::sync::mpsc::UnboundedSender<BatchReport>,
     /// Uploads under way, for the progress bar.
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
+    /// What the run leaves behind, for the report.
+    pub outputs: Outputs,
 }
 
 impl SinkContext {
@@ -96,6 +98,38 @@ impl SinkContext {
     pub fn reject(&self, reject: Reject) {
         self.counts.rejected(1);
         self.rejects.add(reject);
+    }
+}
+
+/// Collects what a run leaves behind. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Outputs(Arc<Mutex<Vec<OutputReport>>>);
+
+/// Something a sink leaves behind, for the run report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct OutputReport {
+    /// Name of the sink.
+    pub component: String,
+    /// What it is, such as `rows accepted by the emulator`.
+    pub what: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+impl Outputs {
+    /// Notes that `component` leaves something at `path`.
+    pub fn add(&self, component: &str, what: impl Into<String>, path: impl Into<PathBuf>) {
+        let output = OutputReport {
+            component: component.to_owned(),
+            what: what.into(),
+            path: path.into(),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(output);
+    }
+
+    /// All that was noted.
+    pub fn all(&self) -> Vec<OutputReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::component::{BatchReport, RejectCode, Role, Totals};
+use crate::component::{BatchReport, OutputReport, RejectCode, Role, Totals};
 use crate::error::{Error, ErrorKind};
 
 /// The report of a run, as `hrsink run --report` writes it.
@@ -39,6 +39,8 @@ pub struct RunReport {
     pub batches: Vec<BatchReport>,
     /// The rows put aside.
     pub rejects: RejectsReport,
+    /// What the sinks left on this machine.
+    pub outputs: Vec<OutputReport>,
     /// Why the run did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,

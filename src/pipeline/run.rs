@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::report::ReasonCount;
 use super::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 use crate::component::{
-    BatchReport, Columns, Counts, Input, Item, Output, Rejects, Role, RunInfo, SinkContext, SourceContext,
-    Totals, TransformContext, channel,
+    BatchReport, Columns, Counts, Input, Item, Output, Outputs, Rejects, Role, RunInfo, SinkContext,
+    SourceContext, Totals, TransformContext, channel,
 };
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,7 +104,14 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         batches
     };
     tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
-    let work = work(config, &options, &run, &rejects, &counts, batches_in, observer);
+    let outputs = Outputs::default();
+    let shared = Shared {
+        run: run.clone(),
+        rejects: rejects.clone(),
+        outputs: outputs.clone(),
+        limit: options.limit,
+    };
+    let work = work(config, &shared, &counts, batches_in, observer);
     let (outcome, batches) = tokio::join!(work, collect);
 
     let mut failures: Vec<(Option<String>, Error)> = outcome.err().unwrap_or_default();
@@ -164,6 +171,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
                 .map(|(field, code, rows)| ReasonCount { field, code, rows })
                 .collect(),
         },
+        outputs: outputs.all(),
         error: failure.map(|(component, error)| ErrorReport::new(component.as_deref(), error)),
     }
 }
@@ -193,6 +201,7 @@ pub(crate) fn sink_context(config: &PipelineConfig, name: &str, inputs: &[String
         rejects: Rejects::in_memory(0, false),
         batches,
         in_flight: Arc::default(),
+        outputs: Outputs::default(),
     }
 }
 
@@ -247,12 +256,18 @@ type Failures = Vec<(Option<String>, Error)>;
 
 type Sender = mpsc::Sender<(usize, Item)>;
 
+/// What every component of a run gets.
+struct Shared {
+    run: RunInfo,
+    rejects: Rejects,
+    outputs: Outputs,
+    limit: Option<u64>,
+}
+
 /// Builds everything, then runs it. Nothing moves before everything is built.
 async fn work(
     config: &PipelineConfig,
-    options: &RunOptions,
-    run: &RunInfo,
-    rejects: &Rejects,
+    shared: &Shared,
     counts: &Members,
     batches: mpsc::UnboundedSender<BatchReport>,
     observer: &Observer,
@@ -295,12 +310,13 @@ async fn work(
     for ((component, counts), input) in config.sinks.iter().zip(&counts.sinks).zip(sink_inputs) {
         let cx = SinkContext {
             name: component.name.as_str().into(),
-            run: run.clone(),
+            run: shared.run.clone(),
             inputs: wiring::describe(&component.inputs, &kinds),
             counts: counts.clone(),
-            rejects: rejects.clone(),
+            rejects: shared.rejects.clone(),
             batches: batches.clone(),
             in_flight: observer.in_flight.clone(),
+            outputs: shared.outputs.clone(),
         };
         match component.config.build(cx).await {
             Ok(sink) => sinks.push((component.name.clone(), sink, input)),
@@ -317,10 +333,10 @@ async fn work(
     {
         let cx = TransformContext {
             name: component.name.as_str().into(),
-            run: run.clone(),
+            run: shared.run.clone(),
             inputs: wiring::describe(&component.inputs, &kinds),
             counts: counts.clone(),
-            rejects: rejects.clone(),
+            rejects: shared.rejects.clone(),
         };
         let out = Output::transform(targets(&component.name), counts.clone());
         match component.config.build(cx).await {
@@ -332,16 +348,16 @@ async fn work(
     for (component, counts) in config.sources.iter().zip(&counts.sources) {
         let cx = SourceContext {
             name: component.name.as_str().into(),
-            run: run.clone(),
+            run: shared.run.clone(),
             columns: needed_columns(config, &component.name).map(Arc::new),
             counts: counts.clone(),
-            rejects: rejects.clone(),
+            rejects: shared.rejects.clone(),
         };
         let out = Output::source(
             targets(&component.name),
             counts.clone(),
-            run.cancel.clone(),
-            options.limit,
+            shared.run.cancel.clone(),
+            shared.limit,
         );
         match component.config.build(cx).await {
             Ok(source) => sources.push((component.name.clone(), source, out)),
@@ -380,7 +396,7 @@ async fn work(
             ),
         };
         // The others stop reading, finish what is in flight and count the rest.
-        run.cancel.cancel();
+        shared.run.cancel.cancel();
         failures.push(failure);
     }
     if failures.is_empty() {

@@ -1,0 +1,226 @@
+//! The work on a chunk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::compute::{cast, concat, filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use async_trait::async_trait;
+use datafusion::physical_plan::PhysicalExpr;
+
+use super::config::{Check, Checked, FieldPlan};
+use super::plan::Planner;
+use crate::component::{
+    Chunk, Fault, Input, Output, Reject, RejectCode, RowKind, Transform, TransformContext, map_in_order,
+};
+use crate::error::{Error, Result};
+use crate::hr::{self, RowFault};
+use crate::transforms::Engine;
+
+/// The worker of `hr_schema`.
+#[derive(Debug)]
+pub(super) struct HrSchema {
+    mapper: Arc<Mapper>,
+}
+
+#[derive(Debug)]
+struct Mapper {
+    cx: TransformContext,
+    checked: Checked,
+    planner: Planner,
+    /// The form of the rows that come out.
+    schema: SchemaRef,
+    truncated: AtomicUsize,
+}
+
+impl HrSchema {
+    pub(super) fn new(cx: TransformContext, engine: Engine, checked: Checked) -> Self {
+        let columns: Vec<_> =
+            checked.fields.iter().map(|field| ArrowField::new(field.field.name, DataType::Utf8, true)).collect();
+        let schema = Arc::new(Schema::new(columns));
+        let mapper = Mapper { cx, checked, planner: Planner::new(engine), schema, truncated: AtomicUsize::new(0) };
+        Self { mapper: Arc::new(mapper) }
+    }
+}
+
+#[async_trait]
+impl Transform for HrSchema {
+    async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
+        let mapper = self.mapper.clone();
+        let result = map_in_order(input, &out, &self.mapper.cx.counts, move |_, chunk| mapper.map(chunk)).await;
+        let truncated = self.mapper.truncated.load(Ordering::Relaxed);
+        if truncated > 0 {
+            tracing::warn!(transform = %self.mapper.cx.name, texts = truncated, "texts were cut to the length their field allows");
+        }
+        result
+    }
+}
+
+impl Mapper {
+    /// Maps one chunk; counts and reports the rows that do not come out.
+    fn map(&self, chunk: Chunk) -> Result<Chunk> {
+        let plan = self.planner.plan(&self.cx.name, &self.checked, &chunk.batch.schema(), chunk.origins.part())?;
+        let mut faults: BTreeMap<usize, Vec<Fault>> = BTreeMap::new();
+
+        // The condition first: rows that are not meant need not be valid.
+        let mut chunk = chunk;
+        if let Some(filter) = &plan.filter {
+            let (keep, failed) = self.evaluate(filter, &chunk.batch)?;
+            if failed.is_empty() {
+                let keep = mask(&keep)?;
+                self.cx.counts.filtered(keep.len() - keep.true_count());
+                chunk = kept(&chunk, &keep)?;
+            } else {
+                // A row whose condition cannot be computed is neither meant nor left out: it is put aside.
+                let keep = mask(&keep)?;
+                let keep: BooleanArray =
+                    (0..keep.len()).map(|row| Some(keep.value(row) || failed.contains_key(&row))).collect();
+                self.cx.counts.filtered(keep.len() - keep.true_count());
+                let mut row_after = 0;
+                for row in 0..keep.len() {
+                    if let Some(detail) = failed.get(&row) {
+                        faults.entry(row_after).or_default().push(self.failed("where", detail));
+                    }
+                    row_after += usize::from(keep.value(row));
+                }
+                chunk = kept(&chunk, &keep)?;
+            }
+        }
+
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.fields.len());
+        for (field, expression) in self.checked.fields.iter().zip(&plan.fields) {
+            let (values, failed) = self.evaluate(expression, &chunk.batch)?;
+            let checked = self.check(field, &values)?;
+            self.truncated.fetch_add(checked.truncated, Ordering::Relaxed);
+            for RowFault { row, code, message } in checked.faults {
+                // A value that could not be computed is not also missing.
+                if failed.contains_key(&row) {
+                    continue;
+                }
+                let value = self.shown(&values, row);
+                let fault = Fault { field: Some(field.field.name.into()), code, message, value };
+                faults.entry(row).or_default().push(fault);
+            }
+            for (row, detail) in &failed {
+                faults.entry(*row).or_default().push(self.failed(field.field.name, detail));
+            }
+            columns.push(Arc::new(checked.values));
+        }
+
+        let rows = chunk.num_rows();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|e| internal(e))?;
+        let mapped = Chunk { batch, origins: chunk.origins, kind: RowKind::Hr(self.checked.scenario) };
+        if faults.is_empty() {
+            return Ok(mapped);
+        }
+        let good: BooleanArray = (0..rows).map(|row| Some(!faults.contains_key(&row))).collect();
+        for (row, faults) in faults {
+            let origin = mapped.origins.at(row);
+            self.cx.reject(Reject { origin, component: self.cx.name.clone(), faults });
+        }
+        kept(&mapped, &good)
+    }
+
+    /// Evaluates an expression over all rows. When that fails, row by row in halves: the rows for which it fails come
+    /// back with the reason and a null in their place.
+    fn evaluate(&self, expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, BTreeMap<usize, String>)> {
+        let mut failed = BTreeMap::new();
+        let values = evaluate_part(expression, batch, 0, &mut failed)?;
+        Ok((values, failed))
+    }
+
+    fn check(&self, plan: &FieldPlan, values: &ArrayRef) -> Result<hr::Checked> {
+        match &plan.check {
+            Check::Upn => Ok(hr::upn::check(&text(values)?, plan.required)),
+            Check::Text { max_chars, trim, on_too_long } => {
+                Ok(hr::text::check(&text(values)?, *max_chars, *trim, *on_too_long, plan.required))
+            }
+            Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
+                Error::input(format!(
+                    "the field {} of the transform `{}` cannot take what `{}` gives",
+                    plan.field.name,
+                    self.cx.name,
+                    plan.expression.sql()
+                ))
+                .with_source(error)
+            }),
+        }
+    }
+
+    /// The fault of a row for which an expression fails. The engine's text often repeats the value.
+    fn failed(&self, field: &'static str, detail: &str) -> Fault {
+        Fault {
+            field: Some(field.into()),
+            code: RejectCode::ExpressionFailed,
+            message: "the expression could not be computed for this row".into(),
+            value: self.cx.rejects.include_values().then(|| detail.to_owned()),
+        }
+    }
+
+    /// A row's value for the rejects file, if values are wanted there.
+    fn shown(&self, values: &ArrayRef, row: usize) -> Option<String> {
+        if !self.cx.rejects.include_values() || values.is_null(row) {
+            return None;
+        }
+        let options = FormatOptions::default();
+        ArrayFormatter::try_new(values, &options).ok().map(|formatter| formatter.value(row).to_string())
+    }
+}
+
+fn evaluate_part(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+    first: usize,
+    failed: &mut BTreeMap<usize, String>,
+) -> Result<ArrayRef> {
+    let rows = batch.num_rows();
+    match expression.evaluate(batch).and_then(|values| values.into_array(rows)) {
+        Ok(values) => Ok(values),
+        Err(error) if rows == 1 => {
+            failed.insert(first, error.strip_backtrace());
+            let kind = expression.data_type(&batch.schema()).map_err(internal)?;
+            Ok(new_null_array(&kind, 1))
+        }
+        Err(error) if rows == 0 => Err(internal(error)),
+        Err(_) => {
+            let half = rows / 2;
+            let low = evaluate_part(expression, &batch.slice(0, half), first, failed)?;
+            let high = evaluate_part(expression, &batch.slice(half, rows - half), first + half, failed)?;
+            concat(&[&low, &high]).map_err(internal)
+        }
+    }
+}
+
+/// A condition as a mask: what is not known to be true is not meant.
+fn mask(values: &ArrayRef) -> Result<BooleanArray> {
+    if values.data_type() == &DataType::Null {
+        return Ok(BooleanArray::from(vec![false; values.len()]));
+    }
+    let values = values.as_boolean_opt().ok_or_else(|| Error::unexpected("a condition did not give true or false"))?;
+    Ok(if values.null_count() > 0 { prep_null_mask_filter(values) } else { values.clone() })
+}
+
+fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
+    if keep.true_count() == keep.len() {
+        return Ok(chunk.clone());
+    }
+    Ok(Chunk {
+        batch: filter_record_batch(&chunk.batch, keep).map_err(internal)?,
+        origins: chunk.origins.filter(keep).map_err(internal)?,
+        kind: chunk.kind,
+    })
+}
+
+/// Values as text. What is text already is not copied.
+fn text(values: &ArrayRef) -> Result<StringArray> {
+    let values = if values.data_type() == &DataType::Utf8 { values.clone() } else { cast(values, &DataType::Utf8).map_err(internal)? };
+    Ok(values.as_string::<i32>().clone())
+}
+
+fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::unexpected("the columns of a chunk could not be worked on").with_source(error)
+}

@@ -1,0 +1,219 @@
+//! SQL expressions: parsed and checked without input, planned once the columns are known, evaluated column-wise.
+//!
+//! The language is DataFusion's. Identifiers keep their case, so `work_email` and `"Work Email"` mean just those
+//! columns. [`Engine::parse`] is pure and finds what can be found without input (syntax, unknown functions,
+//! aggregates, subqueries); [`Engine::plan`] finds the rest (unknown columns, types).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::config::Dialect;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::FunctionRegistry;
+use datafusion::physical_plan::PhysicalExpr;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
+
+use crate::config::suggestion;
+
+/// Plans and evaluates SQL expressions. One for a run: `now()` is the same in all of it.
+#[derive(Clone)]
+pub struct Engine(Arc<SessionState>);
+
+/// An expression that could be parsed.
+#[derive(Debug, Clone)]
+pub struct ParsedExpression {
+    sql: String,
+    columns: BTreeSet<String>,
+}
+
+/// What is wrong with an expression.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SqlError {
+    message: String,
+    hint: Option<String>,
+}
+
+impl SqlError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    fn from_engine(error: &DataFusionError) -> Self {
+        // The kind ("Error during planning") says nothing to the person who wrote the expression.
+        Self::new(error.strip_backtrace().trim_start_matches("Error during planning: ").trim_end_matches('.'))
+    }
+
+    /// What to do, where there is something to say.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An engine whose `now()` is this moment.
+    pub fn new() -> Self {
+        let mut config = SessionConfig::new().with_target_partitions(1);
+        config.options_mut().sql_parser.enable_ident_normalization = false;
+        let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        state.mark_start_execution();
+        Self(Arc::new(state))
+    }
+
+    /// Parses an expression and checks what needs no input.
+    ///
+    /// # Errors
+    /// It is not valid SQL, names a function that does not exist, or is of a kind that does not work on one row.
+    pub fn parse(&self, sql: &str) -> Result<ParsedExpression, SqlError> {
+        if sql.trim().is_empty() {
+            return Err(SqlError::new("an expression is needed, and this is empty"));
+        }
+        let with_alias = self.0.sql_to_expr_with_alias(sql, &Dialect::Generic).map_err(|error| {
+            let text = error.strip_backtrace();
+            let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
+            let text = text.trim_start_matches("ParserError(\"").trim_end_matches("\")");
+            SqlError::new(format!("not a valid SQL expression: {text}"))
+        })?;
+        if with_alias.alias.is_some() {
+            return Err(SqlError::new("an expression has no name of its own; take the `AS …` out"));
+        }
+        let mut columns = BTreeSet::new();
+        let found = visit_expressions(&with_alias.expr, |expr| {
+            match expr {
+                Expr::Identifier(ident) => {
+                    columns.insert(ident.value.clone());
+                }
+                Expr::CompoundIdentifier(parts) => {
+                    columns.extend(parts.first().map(|ident| ident.value.clone()));
+                }
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                    return ControlFlow::Break(SqlError::new("a subquery cannot be used here: an expression works on one row"));
+                }
+                Expr::Function(function) => {
+                    if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
+                        && let Err(error) = self.check_function(&name.value)
+                    {
+                        return ControlFlow::Break(error);
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        match found {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(ParsedExpression { sql: sql.to_owned(), columns }),
+        }
+    }
+
+    fn check_function(&self, name: &str) -> Result<(), SqlError> {
+        let lower = name.to_lowercase();
+        if self.0.scalar_functions().contains_key(&lower) {
+            return Ok(());
+        }
+        if self.0.udafs().contains(&lower) || self.0.udwfs().contains(&lower) {
+            return Err(SqlError::new(format!("`{name}` works on many rows, and an expression on one")));
+        }
+        let known: Vec<&str> = self.0.scalar_functions().keys().map(String::as_str).collect();
+        Err(SqlError { message: format!("there is no function `{name}`"), hint: suggestion(&lower, known) })
+    }
+
+    /// Plans an expression for rows of `schema`. `all_columns`: every column of the input, for suggestions.
+    ///
+    /// # Errors
+    /// It names a column that is not there, or types do not fit.
+    pub fn plan(
+        &self,
+        expression: &ParsedExpression,
+        schema: &Schema,
+        all_columns: &[String],
+    ) -> Result<Arc<dyn PhysicalExpr>, SqlError> {
+        for column in &expression.columns {
+            if schema.column_with_name(column).is_none() {
+                let known = all_columns.iter().map(String::as_str);
+                return Err(SqlError {
+                    message: format!("the input has no column `{column}`"),
+                    hint: suggestion(column, known),
+                });
+            }
+        }
+        let schema = DFSchema::try_from(schema.clone()).map_err(|error| SqlError::from_engine(&error))?;
+        let logical = self
+            .0
+            .create_logical_expr(&expression.sql, &schema)
+            .map_err(|error| SqlError::from_engine(&error))?;
+        self.0.create_physical_expr(logical, &schema).map_err(|error| SqlError::from_engine(&error))
+    }
+}
+
+impl ParsedExpression {
+    /// The expression as written.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// The columns it names.
+    pub fn columns(&self) -> &BTreeSet<String> {
+        &self.columns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+
+    fn wrong(sql: &str) -> String {
+        let error = Engine::new().parse(sql).unwrap_err();
+        format!("{error} ({})", error.hint().unwrap_or("-"))
+    }
+
+    #[test]
+    fn what_needs_no_input_is_found_without_it() {
+        assert!(wrong("lower(trim(x)").starts_with("not a valid SQL expression"), "{}", wrong("lower(trim(x)"));
+        assert!(wrong("lowr(x)").starts_with("there is no function `lowr` (did you mean `lower`"), "{}", wrong("lowr(x)"));
+        assert!(wrong("max(x)").contains("works on many rows"));
+        assert!(wrong("(select 1)").contains("subquery"));
+        assert!(wrong("x as y").contains("AS"));
+        assert!(wrong(" ").contains("empty"));
+    }
+
+    #[test]
+    fn identifiers_keep_their_case_and_function_names_do_not_matter() {
+        let engine = Engine::new();
+        let parsed = engine.parse(r#"LOWER("Work Email") || Abc || addr['city'] || name.first"#).unwrap();
+        assert_eq!(parsed.columns().iter().collect::<Vec<_>>(), ["Abc", "Work Email", "addr", "name"]);
+        let schema = Schema::new(vec![Field::new("abc", DataType::Utf8, true)]);
+        let error = engine.plan(&engine.parse("upper(Abc)").unwrap(), &schema, &["abc".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), "the input has no column `Abc`");
+        assert_eq!(error.hint(), Some("did you mean `abc`?"));
+        engine.plan(&engine.parse("Upper(abc)").unwrap(), &schema, &[]).unwrap();
+    }
+
+    #[test]
+    fn types_that_do_not_fit_are_found_before_the_first_row() {
+        let engine = Engine::new();
+        let schema = Schema::new(vec![Field::new("d", DataType::Date32, true)]);
+        let error = engine.plan(&engine.parse("substr(d, 'x', 1)").unwrap(), &schema, &[]).unwrap_err();
+        assert!(error.to_string().contains("substr"), "{error}");
+    }
+}
