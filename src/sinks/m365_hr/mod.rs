@@ -13,8 +13,8 @@
 pub mod client;
 pub mod cloud;
 mod config;
-mod request;
-pub mod response;
+pub(crate) mod request;
+pub(crate) mod response;
 mod sink;
 
 pub use config::{Auth, BatchSettings, EmulatorSettings, M365HrConfig, RequestSettings, RetrySettings};
