@@ -7,6 +7,7 @@ pub mod emulator;
 pub mod encode;
 pub mod error;
 mod files;
+mod table;
 pub mod hr;
 pub mod http;
 pub mod pipeline;

@@ -14,7 +14,7 @@ use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::FunctionRegistry;
+use datafusion::execution::FunctionRegistry;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
