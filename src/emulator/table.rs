@@ -106,7 +106,7 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
                     None => saved.push(SavedRow {
                         row: rows,
                         scenario: scenario.scenario,
-                        values: std::mem::take(&mut record),
+                        values: record.clone(),
                     }),
                 }
             }
