@@ -24,7 +24,7 @@ use crate::component::{BatchOutcome, CheckState, CheckStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::oauth2::{ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion};
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
-use crate::http::text::is_html;
+use crate::http::text::{Hidden, is_html};
 use crate::http::token::{Token, TokenCache};
 use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
 use crate::secret::Secret;
@@ -183,13 +183,20 @@ impl Client {
             )
             .await;
         match result {
-            Ok(((answer, token), tally)) => self.answered(file_name, &answer, &token, tally),
-            Err(gave_up) => self.gave_up(file_name, gave_up),
+            Ok(((answer, token), tally)) => {
+                let secrets = self.secrets(&token);
+                let hidden = Hidden::secrets(&secrets).and_values_of(rows(&payload));
+                self.answered(file_name, &answer, hidden, tally)
+            }
+            Err(gave_up) => self.gave_up(file_name, gave_up, rows(&payload)),
         }
     }
 
     async fn attempt(&self, payload: Bytes, file_name: &str) -> Result<(Answer, Arc<Token>), AttemptFailure> {
         let token = self.tokens.get().await.map_err(AttemptFailure::Token)?;
+        let secrets = self.secrets(&token);
+        let sent = payload.clone();
+        let hidden = Hidden::secrets(&secrets).and_values_of(rows(&sent));
         let request = request::upload(
             &self.http,
             &self.facts.upload_url,
@@ -198,7 +205,7 @@ impl Client {
             payload,
         );
         let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, &self.secrets(&token)).await,
+            Ok(request) => exchange(&self.http, request, MAX_BODY, hidden).await,
             Err(error) => Err(Failure::of(error)),
         };
         match result {
@@ -228,8 +235,7 @@ impl Client {
     }
 
     /// A 2xx came.
-    fn answered(&self, file_name: &str, answer: &Answer, token: &Token, tally: Tally) -> Upload {
-        let secrets = self.secrets(token);
+    fn answered(&self, file_name: &str, answer: &Answer, hidden: Hidden<'_>, tally: Tally) -> Upload {
         let mut upload = Upload {
             outcome: BatchOutcome::Accepted,
             attempts: tally.attempts,
@@ -240,7 +246,7 @@ impl Client {
             error: None,
             body: None,
         };
-        upload.note(answer, &secrets);
+        upload.note(answer, hidden);
         // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: a proxy's
         // login page that was taken for a success would lose the rows without a word.
         if is_html(&answer.body) {
@@ -250,13 +256,13 @@ impl Client {
                 file_name,
                 answer,
                 tally,
-                &secrets,
+                hidden,
             ));
         }
         upload
     }
 
-    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>) -> Upload {
+    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>, rows: &[u8]) -> Upload {
         let GaveUp { reason, last, tally } = gave_up;
         let spent = Spent { tally, reason };
         let mut upload = Upload {
@@ -274,13 +280,14 @@ impl Client {
             Some(AttemptFailure::Token(failure)) => self.token_error(&failure, spent),
             Some(AttemptFailure::Upload { failure, token }) => {
                 let secrets = self.secrets(&token);
+                let hidden = Hidden::secrets(&secrets).and_values_of(rows);
                 if let Some(answer) = failure.answer() {
-                    upload.note(answer, &secrets);
+                    upload.note(answer, hidden);
                     if !failure.is_passing() {
                         upload.outcome = BatchOutcome::Refused;
                     }
                 }
-                response::upload_error(&self.facts, file_name, &failure, spent, &secrets)
+                response::upload_error(&self.facts, file_name, &failure, spent, hidden)
             }
         });
         if tally.unknown > 0 {
@@ -291,7 +298,7 @@ impl Client {
 
     fn token_error(&self, failure: &TokenFailure, spent: Spent) -> Error {
         let secret = &self.tokens.provider().credentials().client_secret;
-        response::token_error(&self.facts, failure, spent, &[secret])
+        response::token_error(&self.facts, failure, spent, Hidden::secrets(&[secret]))
     }
 
     /// What must not show, whatever the other side echoes.
@@ -345,7 +352,7 @@ impl Client {
             .timeout(CHECK_TIMEOUT)
             .build();
         let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, &[]).await,
+            Ok(request) => exchange(&self.http, request, MAX_BODY, Hidden::secrets(&[])).await,
             Err(error) => Err(Failure::of(error)),
         };
         let failure = match result {
@@ -392,11 +399,20 @@ impl fmt::Debug for Client {
 }
 
 impl Upload {
-    fn note(&mut self, answer: &Answer, secrets: &[&Secret]) {
+    fn note(&mut self, answer: &Answer, hidden: Hidden<'_>) {
         self.status = Some(answer.status.as_u16());
-        self.request_ids = response::request_ids(answer, secrets);
-        self.body = response::shown_body(answer, secrets);
+        self.request_ids = response::request_ids(answer, hidden);
+        self.body = response::shown_body(answer, hidden);
     }
+}
+
+/// The payload without its header line: column names are no values.
+fn rows(payload: &[u8]) -> &[u8] {
+    let header = payload
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(payload.len(), |at| at + 1);
+    &payload[header..]
 }
 
 fn reachable(host: &str, answer: &Answer) -> CheckStep {

@@ -245,12 +245,13 @@ fn from_outside(answer: &Answer, host: &str) -> Option<Vec<String>> {
         return Some(hints);
     }
     if answer.status.is_redirection() {
-        let mut hints = vec![format!(
-            "`{host}` redirects elsewhere, which is not followed, so that no credential goes to another host: most often a \
+        return Some(vec![
+            format!(
+                "`{host}` redirects elsewhere, which is not followed, so that no credential goes to another host: most often a \
              proxy sends to its login page"
-        )];
-        hints.append(&mut for_page(host));
-        return Some(hints);
+            ),
+            allow_page(host),
+        ]);
     }
     None
 }
@@ -262,8 +263,12 @@ pub(super) fn for_page(host: &str) -> Vec<String> {
             "a web page is not what the service answers: a proxy or firewall between here and `{host}` shows its login or \
              block page"
         ),
-        format!("have `{host}` allowed for this machine without a login page and without TLS inspection"),
+        allow_page(host),
     ]
+}
+
+fn allow_page(host: &str) -> String {
+    format!("have `{host}` allowed for this machine without a login page and without TLS inspection")
 }
 
 fn transport(failure: &Failure, host: &str, upload: bool) -> Vec<String> {
@@ -338,8 +343,8 @@ fn consent(facts: &Facts) -> String {
         )
     } else {
         format!(
-            "an administrator must have consented to the Office 365 Import service (application `{IMPORT_SERVICE}`), once, \
-             on the first page of the connector in the Purview portal"
+            "an administrator must have consented to the Office 365 Import service (application `{IMPORT_SERVICE}`) \
+             of the tenant's cloud, once; setting up the connector in the Purview portal asks for it"
         )
     }
 }
