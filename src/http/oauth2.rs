@@ -122,7 +122,7 @@ impl ClientCredentialsProvider {
             Err(Failure::Answer(answer)) => {
                 let date = answer.date();
                 let failure = match OAuthError::parse(&answer, hidden) {
-                    Some(error) => TokenFailure::Refused(error),
+                    Some(error) => TokenFailure::Refused(Box::new(error)),
                     None => TokenFailure::Transport(Failure::Answer(answer)),
                 };
                 (Err(failure), date)
@@ -145,7 +145,7 @@ impl TokenProvider for ClientCredentialsProvider {
 #[derive(Debug, Clone)]
 pub enum TokenFailure {
     /// The token endpoint said so in OAuth's own words.
-    Refused(OAuthError),
+    Refused(Box<OAuthError>),
     /// The exchange failed, or the answer is not one of OAuth's.
     Transport(Failure),
     /// A 2xx that holds no token that can be used.

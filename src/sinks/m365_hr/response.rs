@@ -108,7 +108,10 @@ pub(crate) fn token_error(facts: &Facts, failure: &TokenFailure, spent: Spent, h
         TokenFailure::Transport(failure) => came_back(failure, hidden),
         TokenFailure::Unusable { what, .. } => what.clone(),
     };
-    let kind = kind(failure.is_passing(), spent.reason);
+    let kind = match failure {
+        TokenFailure::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
+        failure => kind(failure.is_passing(), spent.reason),
+    };
     let error = Error::new(
         kind,
         format!(

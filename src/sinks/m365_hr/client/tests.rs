@@ -1,6 +1,7 @@
 //! Against scripted servers: one gives tokens, the other takes uploads.
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::http::backoff::Backoff;
 use crate::http::scripted::{Recorded, Reply, Scripted, Step};
 use serde_json::json;
@@ -10,19 +11,19 @@ const SECRET: &str = "s3cret-marker";
 const CSV: &str = "EmailAddress,LastWorkingDate\nada-marker@contoso.com,2024-05-01T00:00:00Z\n";
 
 /// A token that says its number.
-fn token(number: u32) -> Reply {
+pub(super) fn token(number: u32) -> Reply {
     Reply::new(200).json(&json!({"token_type": "Bearer", "expires_in": "3599", "access_token": format!("tok3n-marker-{number}")}))
 }
 
 /// Servers and a client that waits next to nothing between attempts.
-struct Stage {
+pub(super) struct Stage {
     tokens: Scripted,
     ingestion: Scripted,
-    client: Client,
+    pub(super) client: Client,
 }
 
 impl Stage {
-    async fn new<T: Into<Step>, U: Into<Step>>(
+    pub(super) async fn new<T: Into<Step>, U: Into<Step>>(
         attempts: u32,
         tokens: impl IntoIterator<Item = T>,
         uploads: impl IntoIterator<Item = U>,
@@ -59,7 +60,7 @@ impl Stage {
 
     /// The requests for tokens and those for uploads; fails the test on any that was not scripted, and on any that
     /// did not come.
-    fn finish(self) -> (Vec<Recorded>, Vec<Recorded>) {
+    pub(super) fn finish(self) -> (Vec<Recorded>, Vec<Recorded>) {
         (self.tokens.finish().unwrap(), self.ingestion.finish().unwrap())
     }
 }
@@ -105,7 +106,7 @@ fn kind(upload: &Upload) -> ErrorKind {
     upload.error.as_ref().unwrap().kind()
 }
 
-const NONE: [Step; 0] = [];
+pub(super) const NONE: [Step; 0] = [];
 
 #[tokio::test]
 async fn an_upload_is_one_part_named_file() {
@@ -522,86 +523,6 @@ async fn a_success_whose_body_breaks_off_is_a_success() {
     .await;
     assert_eq!(stage.upload().await.outcome, BatchOutcome::Accepted);
     stage.finish();
-}
-
-async fn check(token: Reply, endpoint: Reply) -> Vec<CheckStep> {
-    let stage = Stage::new(1, [token], [endpoint]).await;
-    let steps = stage.client.check().await;
-    let (_, requests) = stage.finish();
-    assert_eq!((&*requests[0].method, &*requests[0].path), ("GET", "/"));
-    assert_eq!(requests[0].header("authorization"), None);
-    let shown = format!("{steps:?}");
-    assert!(!shown.contains("marker"), "{shown}");
-    steps
-}
-
-fn states(steps: &[CheckStep]) -> Vec<(&str, CheckState)> {
-    steps.iter().map(|step| (&*step.name, step.state)).collect()
-}
-
-fn now() -> String {
-    httpdate::fmt_http_date(SystemTime::now())
-}
-
-#[tokio::test]
-async fn a_check_of_a_good_set_up_leaves_only_the_job_open() {
-    for status in [401, 403, 404, 405] {
-        let steps = check(token(1).header("date", &now()), Reply::new(status)).await;
-        let expected = [
-            ("token", CheckState::Works),
-            ("clock", CheckState::Works),
-            ("endpoint", CheckState::Works),
-            ("job", CheckState::Unsure),
-        ];
-        assert_eq!(states(&steps), expected);
-    }
-}
-
-#[tokio::test]
-async fn a_check_says_what_is_wrong() {
-    let refusal = json!({"error": "invalid_client", "error_description": "AADSTS7000222: expired", "error_codes": [7000222]});
-    let old = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let steps = check(
-        Reply::new(401).json(&refusal).header("date", old),
-        Reply::new(503),
-    )
-    .await;
-    let expected = [
-        ("token", CheckState::Fails),
-        ("clock", CheckState::Fails),
-        ("endpoint", CheckState::Passing),
-        ("job", CheckState::Unsure),
-    ];
-    assert_eq!(states(&steps), expected);
-    assert!(
-        steps[0].detail.contains("AADSTS7000222") && steps[0].hints[0].contains("has expired"),
-        "{steps:?}"
-    );
-    assert!(steps[1].detail.contains("ahead of"), "{steps:?}");
-
-    let page = Reply::new(403).body("<html><title>Blocked</title></html>");
-    let steps = check(Reply::new(503), page).await;
-    assert_eq!(
-        (steps[0].state, steps[1].state, steps[2].state),
-        (CheckState::Passing, CheckState::Unsure, CheckState::Unsure)
-    );
-    assert!(steps[2].hints[0].contains("proxy or firewall"));
-}
-
-#[test]
-fn a_clock_may_be_five_minutes_off() {
-    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    assert_eq!(check_clock(Some(at(1000)), at(1300)).state, CheckState::Works);
-    assert_eq!(check_clock(Some(at(1300)), at(1000)).state, CheckState::Works);
-    let behind = check_clock(Some(at(1301)), at(1000));
-    assert_eq!(
-        (behind.state, &*behind.detail),
-        (
-            CheckState::Fails,
-            "this machine's clock is 301 s behind the service's"
-        )
-    );
-    assert_eq!(check_clock(None, at(0)).state, CheckState::Unsure);
 }
 
 #[test]

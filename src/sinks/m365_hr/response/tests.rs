@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use std::time::Duration;
 
-fn facts(cloud: Cloud) -> Facts {
+fn facts(cloud: &Cloud) -> Facts {
     let endpoints = cloud.endpoints();
     let job_id = "b8be4a7d-e338-43eb-a69e-c513cd458eba".parse().unwrap();
     Facts {
@@ -51,16 +51,16 @@ fn refused(code: u64) -> Error {
         timestamp: None,
         retry_after: None,
     };
-    let failure = TokenFailure::Refused(error);
+    let failure = TokenFailure::Refused(Box::new(error));
     token_error(
-        &facts(Cloud::GccHigh),
+        &facts(&Cloud::GccHigh),
         &failure,
         spent(1, 0, Reason::Permanent),
         Hidden::secrets(&[]),
     )
 }
 
-fn upload(cloud: Cloud, answer: Answer) -> Error {
+fn upload(cloud: &Cloud, answer: Answer) -> Error {
     let failure = Failure::Answer(Box::new(answer));
     upload_error(
         &facts(cloud),
@@ -82,7 +82,7 @@ fn an_error_says_what_was_tried_and_what_came_back_each_once() {
     answer
         .headers
         .insert("x-ms-diagnostics", "2000003;reason=\"x\"".parse().unwrap());
-    let error = upload(Cloud::Worldwide, answer);
+    let error = upload(&Cloud::Worldwide, answer);
     assert_eq!(error.kind(), ErrorKind::Refused);
     insta::assert_snapshot!(error.chain(), @r#"cannot upload `a.csv` with POST https://webhook.ingestion.office.com/api/signals?jobid=b8be4a7d-e338-43eb-a69e-c513cd458eba (1 attempt in 12.3 s): the answer was 403 jobId and corresponding appId do not match, with an empty body; x-ms-diagnostics: 2000003;reason="x"; request-id: r-1"#);
     assert!(hints(&error)[0].contains("was made for the application `app-id`"));
@@ -147,7 +147,7 @@ fn every_status_worth_explaining_is_explained() {
         .map(|status| {
             format!(
                 "{status}\n  {}",
-                hints(&upload(Cloud::Gcc, answer(status, None, ""))).join("\n  ")
+                hints(&upload(&Cloud::Gcc, answer(status, None, ""))).join("\n  ")
             )
         })
         .collect();
@@ -192,7 +192,7 @@ fn every_status_worth_explaining_is_explained() {
 
 #[test]
 fn the_consent_page_is_named_where_its_address_is_known() {
-    let of = |cloud| hints(&upload(cloud, answer(403, None, ""))).join("\n");
+    let of = |cloud: Cloud| hints(&upload(&cloud, answer(403, None, ""))).join("\n");
     assert!(
         of(Cloud::Worldwide)
             .contains("https://login.microsoftonline.com/common/oauth2/authorize?client_id=570d0bec")
@@ -207,7 +207,7 @@ fn the_consent_page_is_named_where_its_address_is_known() {
 fn a_page_of_a_proxy_is_told_from_an_answer_of_the_service() {
     let page = "<!doctype html><html><head><title>Access blocked</title>";
     for status in [200, 302, 403, 503] {
-        let error = upload(Cloud::Worldwide, answer(status, None, page));
+        let error = upload(&Cloud::Worldwide, answer(status, None, page));
         assert!(
             error
                 .chain()
@@ -217,9 +217,14 @@ fn a_page_of_a_proxy_is_told_from_an_answer_of_the_service() {
         );
         assert!(hints(&error)[0].contains("proxy"), "{status} {:?}", hints(&error));
     }
+    let both = hints(&upload(&Cloud::Worldwide, answer(403, None, page)));
+    assert!(
+        both.iter().any(|hint| hint.contains("app-id")),
+        "a web server may write the service's own 403 as a page"
+    );
     // The front door of a service that is down answers with pages as well.
     let error = upload(
-        Cloud::Worldwide,
+        &Cloud::Worldwide,
         answer(503, None, "<html><title>Service unavailable</title>"),
     );
     assert!(hints(&error)[0].contains("outage"));
@@ -240,7 +245,7 @@ fn statuses_decide_the_kind_and_texts_do_not() {
         (599, ErrorKind::Passing),
     ] {
         let error = upload(
-            Cloud::Worldwide,
+            &Cloud::Worldwide,
             answer(
                 status,
                 Some("jobId and corresponding appId do not match"),
