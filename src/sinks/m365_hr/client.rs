@@ -159,11 +159,6 @@ impl Client {
         })
     }
 
-    /// The name to upload a batch under: tells scenario, run and number to whoever reads the job's log in the portal.
-    pub fn file_name(scenario: &str, run_id: &str, number: u64) -> String {
-        request::file_name(scenario, run_id, number)
-    }
-
     /// Uploads `payload` under `file_name`, trying again as far as the policy allows (the attempt with a renewed token
     /// included: a policy of one attempt renews nothing).
     ///

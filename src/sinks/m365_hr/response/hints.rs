@@ -296,7 +296,7 @@ fn transport(failure: &Failure, host: &str, upload: bool) -> Vec<String> {
         Failure::Certificate(_) => vec![
             format!(
                 "a proxy that inspects TLS shows a certificate of its own: have `{host}` excluded from inspection, or name \
-                 the proxy's CA certificate (a PEM file) as the extra CA of the sink"
+                 the proxy's CA certificate (a PEM file) as `request.ca_file`"
             ),
             "see whether this machine's clock is right, and whether its CA certificates are up to date".to_owned(),
         ],
