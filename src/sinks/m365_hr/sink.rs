@@ -1,5 +1,6 @@
 //! From the settings to a running sink: client, emulator if one is wanted, and the delivery driver.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,13 +12,14 @@ use super::config::{Auth, M365HrConfig};
 use super::request;
 use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
 use crate::delivery::{Batch, Driver, Lane, Limits, Uploaded, Uploader};
-use crate::emulator::{Emulator, EmulatorConfig};
+use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::backoff::Backoff;
 use crate::http::oauth2::TokenVersion;
 use crate::http::retry::RetryPolicy;
 use crate::http::transport::TransportConfig;
 use crate::secret::Secret;
+use crate::sinks::payload::scenario;
 
 /// The sink, built.
 struct M365Hr {
@@ -79,7 +81,23 @@ async fn start_emulator(config: &M365HrConfig, cx: &SinkContext) -> Result<Emula
     if !cx.run.dry_run {
         cx.outputs.add(&cx.name, "rows the emulator accepted, and its import log", &data);
     }
-    Emulator::start(EmulatorConfig { data: (!cx.run.dry_run).then_some(data), faults, ..EmulatorConfig::default() }).await
+    let jobs = job(config, cx).into_iter().collect();
+    let data = (!cx.run.dry_run).then_some(data);
+    Emulator::start(EmulatorConfig { data, faults, jobs, ..EmulatorConfig::default() }).await
+}
+
+/// The job as an administrator would have mapped it for this sink; `None` for records sent as they are, whose
+/// scenario the emulator finds from the header.
+fn job(config: &M365HrConfig, cx: &SinkContext) -> Option<Job> {
+    let scenarios: BTreeSet<_> = cx.inputs.iter().filter_map(scenario).collect();
+    let first = *scenarios.first()?;
+    Some(Job {
+        scenarios: scenarios.into_iter().collect(),
+        columns: config.columns.clone(),
+        scenario_column: config.scenario_column.clone(),
+        scenario_values: config.scenario_values.clone(),
+        ..Job::new(config.job_id.unwrap_or(NO_ID), first)
+    })
 }
 
 /// The ids that the embedded emulator, which takes any, is given when there are none.
