@@ -232,8 +232,7 @@ impl Job {
         let mut values = BTreeSet::new();
         for (scenario, value) in &self.scenario_values {
             if !self.scenarios.contains(scenario) {
-                at.at(scenario.id())
-                    .add("is none of the job's `scenarios`");
+                at.at(scenario.id()).add("is none of the job's `scenarios`");
             } else if value.is_empty() || !values.insert(value.to_lowercase()) {
                 at.at(scenario.id())
                     .add("the value is empty or that of another scenario");

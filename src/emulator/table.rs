@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::config::Job;
 use super::SCENARIO_COLUMN;
+use super::config::Job;
 use crate::hr::{Field, FieldKind, Scenario};
 
 /// Messages kept for one import; the others are counted.
@@ -274,7 +274,9 @@ impl ScenarioLayout {
                 FieldKind::DateTime if !is_date_time(cell) => {
                     Some(format!("`{name}` is not an ISO 8601 date and time"))
                 }
-                FieldKind::Text { max_chars: Some(most) } if cell.len() > most && cell.chars().count() > most => {
+                FieldKind::Text {
+                    max_chars: Some(most),
+                } if cell.len() > most && cell.chars().count() > most => {
                     Some(format!("`{name}` has more than {most} characters"))
                 }
                 _ => None,
