@@ -11,6 +11,7 @@
 //! null in the column too, so that a forgotten fault never sends a bad value. No message holds a row's value.
 
 mod checked;
+pub mod dates;
 mod scenario;
 pub mod space;
 pub mod text;
