@@ -130,9 +130,9 @@ impl Calendar {
         Ok(Text::Written)
     }
 
-    /// Whether `moment` has a text or means "no value".
-    pub(super) fn is_plausible(&self, moment: Moment) -> bool {
-        matches!(self.text(moment, &mut String::new()), Ok(_) | Err(Reason::Null))
+    /// Whether `moment` has a text or means "no value". `buffer` is overwritten.
+    pub(super) fn is_plausible(&self, moment: Moment, buffer: &mut String) -> bool {
+        matches!(self.text(moment, buffer), Ok(_) | Err(Reason::Null))
     }
 
     fn instant(&self, seconds: i64, nanos: u32, buffer: &mut String) -> Result<(), Reason> {

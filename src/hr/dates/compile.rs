@@ -75,7 +75,7 @@ fn assemble(settings: &DateSettings, mut rules: Rules, formats: Vec<Format>, iso
     };
     for value in settings.null_values.iter().flatten() {
         let text = trim(value);
-        match reader.moment(text) {
+        match reader.moment(text, &mut String::new()) {
             // Found by its day, in whatever form; the table knows it at no cost.
             Some(Moment::Day(day)) => rules.null_days.push(day),
             Some(_) => reader.nulls_first = true,

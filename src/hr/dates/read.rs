@@ -324,8 +324,8 @@ impl DateReader {
         }
     }
 
-    /// What `text` says by the first way of reading it that fits.
-    pub(super) fn moment(&self, text: &str) -> Option<Moment> {
+    /// What `text` says by the first way of reading it that fits. `buffer` is overwritten.
+    pub(super) fn moment(&self, text: &str, buffer: &mut String) -> Option<Moment> {
         if self.iso8601
             && let Some(moment) = iso::read(text, self.iso8601_digits)
         {
@@ -341,7 +341,7 @@ impl DateReader {
                 }
                 Format::Named(named) => {
                     if let Some(moment) = named.read(text) {
-                        if self.calendar.is_plausible(moment) {
+                        if self.calendar.is_plausible(moment, buffer) {
                             return Some(moment);
                         }
                         implausible.get_or_insert(moment);
@@ -359,10 +359,10 @@ impl DateReader {
         if self.nulls_first && self.is_null_value(text) {
             return Err(null_value());
         }
-        let found = match self.moment(text) {
+        let found = match self.moment(text, buffer) {
             Some(moment) => self.calendar.text(moment, buffer),
             None if self.is_null_value(text) => return Err(null_value()),
-            None => return Err((RejectCode::InvalidDate, self.explain(text))),
+            None => return Err((RejectCode::InvalidDate, self.explain(text, buffer))),
         };
         match found {
             Ok(text) => Ok(Some(text)),
@@ -437,12 +437,12 @@ impl DateReader {
 
     /// What is wrong with a text that nothing could read, without the text.
     #[cold]
-    fn explain(&self, text: &str) -> Cow<'static, str> {
+    fn explain(&self, text: &str, buffer: &mut String) -> Cow<'static, str> {
         let invalid = &self.texts.invalid;
         let near = self.variants.iter().find(|(pattern, _)| {
             pattern
                 .read(text)
-                .is_some_and(|moment| self.calendar.is_plausible(moment))
+                .is_some_and(|moment| self.calendar.is_plausible(moment, buffer))
         });
         match near {
             Some((_, would_be)) => format!("{invalid}, but {would_be}").into(),
