@@ -1,5 +1,7 @@
 //! Whole pipelines, from files to the rows that the emulator accepts.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
