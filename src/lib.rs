@@ -1,5 +1,7 @@
 //! Brings HR records into Microsoft 365's HR connector.
 
+#[doc(hidden)]
+pub mod cli;
 pub mod component;
 pub mod config;
 pub mod delivery;
@@ -13,4 +15,5 @@ pub mod pipeline;
 pub mod secret;
 pub mod sinks;
 pub mod sources;
+mod table;
 pub mod transforms;
