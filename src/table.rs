@@ -23,6 +23,21 @@ impl Table {
         Self(table)
     }
 
+    /// The rows of `batches`, which have the same columns, under their names.
+    ///
+    /// # Errors
+    /// A column has a type that has no text form.
+    pub(crate) fn of(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
+        let schema = batches.first().map(RecordBatch::schema);
+        let mut table = Self::framed(schema.iter().flat_map(|schema| schema.fields()).map(|field| field.name()));
+        for batch in batches {
+            for row in cells(batch)? {
+                table.push(row.iter().map(|cell| cell.as_deref().unwrap_or_default()));
+            }
+        }
+        Ok(table)
+    }
+
     /// Columns only, without a header: for lists.
     pub(crate) fn plain() -> Self {
         let mut table = Comfy::new();
@@ -57,6 +72,11 @@ impl Table {
         text.push('\n');
         text
     }
+}
+
+/// The width of the terminal that standard output is; `None` if it is none.
+pub(crate) fn width() -> Option<u16> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0)
 }
 
 /// The cells of `batch` as text, row by row; a cell without a value is `None`.

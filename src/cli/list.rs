@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::output::{self, Format, HEAD};
 use super::Ended;
 use crate::component::{Role, descriptions};
-use crate::table::Table;
+use crate::table::{self, Table};
 
 /// List the component types a pipeline file can use
 ///
@@ -52,7 +52,7 @@ fn text(components: &[Component]) -> String {
         for component in components.iter().filter(|component| component.role == role) {
             table.push(["", component.name, component.summary]);
         }
-        text.push_str(&format!("{HEAD}{heading}{HEAD:#}\n{}", table.render(output::width())));
+        text.push_str(&format!("{HEAD}{heading}{HEAD:#}\n{}", table.render(table::width())));
     }
     text
 }

@@ -59,11 +59,6 @@ pub(super) fn stderr_has_color() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// The width of the terminal that standard output is; `None` if it is none.
-pub(super) fn width() -> Option<u16> {
-    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0)
-}
-
 /// Whether standard error is a terminal, on which a line can be drawn over.
 pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -163,7 +163,8 @@ pub struct BatchReport {
     pub sink: String,
     /// Number of the batch within the sink and run, from 1.
     pub number: u64,
-    /// Identifier of the HR scenario of its rows, such as `employee_resignation`.
+    /// Identifier of the HR scenario of its rows, such as `employee_resignation`; `records` when they went as they
+    /// were.
     pub scenario: String,
     /// Rows in it.
     pub rows: u64,

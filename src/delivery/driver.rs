@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -39,14 +40,14 @@ pub struct Uploaded {
     pub error: Option<Error>,
 }
 
-/// The way of one input's rows: their scenario and how they are encoded. Rows of different lanes never share a
-/// batch, so that the batches do not depend on which input was faster.
-#[derive(Debug, Clone)]
+/// The way of one input's rows: what they are and how they are encoded. Rows of different lanes never share a batch,
+/// so that the batches do not depend on which input was faster.
+#[derive(Clone)]
 pub struct Lane {
-    /// Identifier of the scenario, for reports and file names.
-    pub scenario: &'static str,
-    /// Makes CSV of the rows.
-    pub encoder: CsvEncoder,
+    /// What the rows are, for reports and file names: the identifier of a scenario, or `records`.
+    pub label: &'static str,
+    /// Makes the encoder for rows of a schema. Rows of different schemas never share a batch either.
+    pub encoder: Arc<dyn Fn(&Schema) -> CsvEncoder + Send + Sync>,
 }
 
 /// Takes a sink's input to its end.
@@ -64,12 +65,19 @@ enum Pending {
 }
 
 struct LaneState {
-    lane: Arc<Lane>,
-    batcher: Batcher,
+    lane: Lane,
+    /// Fills the next batch; made for the schema of the rows that came last.
+    filling: Option<Filling>,
     /// Checkpoints that came while the batch was being filled.
     behind: Vec<Checkpoint>,
     /// Batches and checkpoints in order; only the front is ever settled.
     pending: VecDeque<Pending>,
+}
+
+struct Filling {
+    schema: SchemaRef,
+    encoder: CsvEncoder,
+    batcher: Batcher,
 }
 
 /// An upload that ended.
@@ -113,12 +121,7 @@ impl Driver {
     pub async fn run(&self, lanes: Vec<Lane>, input: &mut Input) -> Result<()> {
         let lanes = lanes
             .into_iter()
-            .map(|lane| LaneState {
-                batcher: Batcher::new(lane.encoder.header(), self.limits),
-                lane: Arc::new(lane),
-                behind: Vec::new(),
-                pending: VecDeque::new(),
-            })
+            .map(|lane| LaneState { lane, filling: None, behind: Vec::new(), pending: VecDeque::new() })
             .collect();
         let mut state = State {
             lanes,
@@ -149,7 +152,7 @@ impl Driver {
         }
         if state.failed.is_none() {
             for lane in 0..state.lanes.len() {
-                if let Some(batch) = state.lanes[lane].batcher.finish() {
+                if let Some(batch) = state.lanes[lane].finish() {
                     state.cut(lane, batch);
                 }
             }
@@ -167,38 +170,37 @@ impl Driver {
             self.cx.counts.not_sent(chunk.num_rows());
             return;
         }
+        let mut full = Vec::new();
         let at = &mut state.lanes[lane];
-        let encoded = match at.lane.encoder.encode(&chunk.batch) {
+        let schema = chunk.batch.schema_ref();
+        if at.filling.as_ref().is_some_and(|filling| filling.schema != *schema) {
+            full.extend(at.finish());
+            at.filling = None;
+        }
+        let filling = at.filling.get_or_insert_with(|| {
+            let encoder = (at.lane.encoder)(schema);
+            let batcher = Batcher::new(encoder.header(), self.limits);
+            Filling { schema: schema.clone(), encoder, batcher }
+        });
+        let encoded = match filling.encoder.encode(&chunk.batch) {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.cx.counts.not_sent(chunk.num_rows());
-                self.give_up(
-                    state,
-                    Error::unexpected("cannot encode rows for the upload").with_source(error),
-                );
+                self.give_up(state, Error::unexpected("cannot encode rows for the upload").with_source(error));
                 return;
             }
         };
-        let mut full = Vec::new();
         let max_bytes = self.limits.max_bytes;
-        at.batcher.push(
-            &encoded,
-            &chunk.origins,
-            |batch| full.push(batch),
-            |origin| {
-                self.cx.reject(Reject {
-                    origin,
-                    component: self.cx.name.clone(),
-                    faults: vec![Fault {
-                        field: None,
-                        code: RejectCode::TooLarge,
-                        message: format!("the row alone is larger than a batch may be ({max_bytes} bytes)")
-                            .into(),
-                        value: None,
-                    }],
-                });
-            },
-        );
+        let too_large = |origin| {
+            let fault = Fault {
+                field: None,
+                code: RejectCode::TooLarge,
+                message: format!("the row alone is larger than a batch may be ({max_bytes} bytes)").into(),
+                value: None,
+            };
+            self.cx.reject(Reject { origin, component: self.cx.name.clone(), faults: vec![fault] });
+        };
+        filling.batcher.push(&encoded, &chunk.origins, |batch| full.push(batch), too_large);
         for batch in full {
             state.cut(lane, batch);
         }
@@ -342,7 +344,7 @@ impl Driver {
             self.settle_dry(state, lane, number, &batch);
         }
         for lane in &mut state.lanes {
-            self.cx.counts.not_sent(lane.batcher.pending());
+            self.cx.counts.not_sent(lane.filled());
         }
     }
 
@@ -370,14 +372,14 @@ impl Driver {
         duration: std::time::Duration,
         uploaded: Option<&Uploaded>,
     ) {
-        let scenario = state.lanes[lane].lane.scenario;
+        let label = state.lanes[lane].lane.label;
         let outcome = uploaded.map_or(BatchOutcome::NotSent, |uploaded| uploaded.outcome);
-        tracing::debug!(sink = %self.cx.name, batch = number, scenario, rows, bytes, ?outcome, "batch settled");
+        tracing::debug!(sink = %self.cx.name, batch = number, label, rows, bytes, ?outcome, "batch settled");
         // The report's reader may have gone when a run is torn down; the counts stay right.
         let _ = self.cx.batches.send(BatchReport {
             sink: self.cx.name.to_string(),
             number,
-            scenario: scenario.to_owned(),
+            scenario: label.to_owned(),
             rows: rows as u64,
             bytes: bytes as u64,
             outcome,
@@ -411,8 +413,18 @@ impl State {
 }
 
 impl LaneState {
+    /// Rows in the batch that is being filled.
+    fn filled(&self) -> usize {
+        self.filling.as_ref().map_or(0, |filling| filling.batcher.pending())
+    }
+
+    /// The batch that is being filled, if there are rows in it.
+    fn finish(&mut self) -> Option<Batch> {
+        self.filling.as_mut().and_then(|filling| filling.batcher.finish())
+    }
+
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        if self.batcher.pending() > 0 {
+        if self.filled() > 0 {
             self.behind.push(checkpoint);
         } else {
             self.pending.push_back(Pending::Checkpoint(checkpoint));

@@ -1,1 +1,45 @@
-//! http
+//! Talking HTTP to a service that can fail: five parts, each usable and testable alone.
+//!
+//! - [`transport`] makes the client and says how an exchange ended: the request never left, nobody knows, or there is
+//!   an answer.
+//! - [`backoff`] is the arithmetic of waiting.
+//! - [`retry`] is the one loop that tries again, bounded by attempts and by time.
+//! - [`token`] remembers a bearer token, renews it early and only once at a time.
+//! - [`oauth2`] fetches one with OAuth 2.0 client credentials.
+//!
+//! Nothing here knows what is sent. What the other side wrote goes through [`text`] before anybody sees it. No secret
+//! and no payload is ever part of an error, a log line or a `Debug` output.
+
+pub mod backoff;
+pub mod oauth2;
+pub mod retry;
+#[doc(hidden)]
+pub mod scripted;
+pub mod text;
+pub mod token;
+pub mod transport;
+
+/// A setting that a constructor refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {message}")]
+pub struct InvalidSetting {
+    /// The setting's name, such as `max_attempts`.
+    pub field: &'static str,
+    /// What is wrong with it: the range allowed and the value found.
+    pub message: String,
+}
+
+impl InvalidSetting {
+    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            field,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<InvalidSetting> for crate::error::Error {
+    fn from(invalid: InvalidSetting) -> Self {
+        Self::config(invalid.to_string())
+    }
+}

@@ -1,0 +1,209 @@
+//! Decides, request by request, which fault happens.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+
+use super::faults::{EndpointFaults, FaultKind, Faults, RetryAfter, TokenExpiry, When};
+
+/// Which endpoint a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Token,
+    Upload,
+}
+
+/// What is to happen to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) fault: Option<FaultKind>,
+    pub(super) latency: Duration,
+    /// The value of `Retry-After`, where the fault's status carries one.
+    pub(super) retry_after: Option<String>,
+}
+
+/// The faults in force and how far their counting has come.
+#[derive(Debug)]
+pub(super) struct Injector {
+    faults: Faults,
+    token: Sequence,
+    upload: Sequence,
+    injected: BTreeMap<String, u64>,
+}
+
+/// The requests of one endpoint since the faults were set. Each endpoint draws numbers of its own, so that a token
+/// request does not change which upload fails.
+#[derive(Debug)]
+struct Sequence {
+    count: u64,
+    random: Xoshiro256PlusPlus,
+}
+
+impl Sequence {
+    fn new(seed: u64) -> Self {
+        Self {
+            count: 0,
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+        }
+    }
+
+    fn next(&mut self, faults: &EndpointFaults) -> Option<FaultKind> {
+        self.count += 1;
+        // One draw a request, whatever the rules are: the rates share it out among themselves and so hold exactly.
+        let draw: f64 = self.random.random();
+        let mut below = 0.0;
+        let count = self.count;
+        faults
+            .rules
+            .iter()
+            .find(|rule| match rule.when {
+                When::Rate(rate) => {
+                    below += rate;
+                    (below - rate..below).contains(&draw)
+                }
+                When::First(number) => count <= number,
+                When::Every(number) => count.is_multiple_of(number),
+                When::Nth(number) => count == number,
+            })
+            .map(|rule| rule.fault)
+    }
+}
+
+impl Injector {
+    pub(super) fn new(faults: Faults) -> Self {
+        Self {
+            token: Sequence::new(faults.seed),
+            upload: Sequence::new(faults.seed),
+            faults,
+            injected: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// How often each fault happened.
+    pub(super) fn injected(&self) -> &BTreeMap<String, u64> {
+        &self.injected
+    }
+
+    pub(super) fn token_expiry(&self) -> Option<TokenExpiry> {
+        self.faults.token_expiry
+    }
+
+    /// Takes over other faults; counting starts again.
+    pub(super) fn set(&mut self, faults: Faults) {
+        let injected = std::mem::take(&mut self.injected);
+        *self = Self::new(faults);
+        self.injected = injected;
+    }
+
+    pub(super) fn decide(&mut self, endpoint: Endpoint) -> Decision {
+        let (sequence, faults, prefix) = match endpoint {
+            Endpoint::Token => (&mut self.token, &self.faults.token, "token_"),
+            Endpoint::Upload => (&mut self.upload, &self.faults.upload, ""),
+        };
+        let fault = sequence.next(faults);
+        if let Some(fault) = fault {
+            let name = match fault {
+                FaultKind::Status(status) => format!("{prefix}{status}"),
+                FaultKind::DropBefore => format!("{prefix}drop_before"),
+                FaultKind::DropAfter => format!("{prefix}drop_after"),
+            };
+            *self.injected.entry(name).or_default() += 1;
+        }
+        let retry_after = match fault {
+            Some(FaultKind::Status(429 | 503)) => self.faults.retry_after.map(header_value),
+            _ => None,
+        };
+        Decision {
+            fault,
+            latency: faults.latency,
+            retry_after,
+        }
+    }
+}
+
+fn header_value(retry_after: RetryAfter) -> String {
+    match retry_after {
+        RetryAfter::Seconds(seconds) => seconds.to_string(),
+        RetryAfter::Date(seconds) => {
+            // A wait beyond the calendar's end is as good as the farthest date an HTTP header can hold.
+            let farthest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+            let when = SystemTime::now()
+                .checked_add(Duration::from_secs(seconds))
+                .map_or(farthest, |when| when.min(farthest));
+            httpdate::fmt_http_date(when)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uploads(faults: &str, number: usize) -> Vec<Option<FaultKind>> {
+        let mut injector = Injector::new(faults.parse().unwrap());
+        (0..number)
+            .map(|_| injector.decide(Endpoint::Upload).fault)
+            .collect()
+    }
+
+    #[test]
+    fn counted_faults_hit_the_requests_they_name() {
+        let hit = |faults: &str| -> Vec<usize> {
+            let fault_at = uploads(faults, 9);
+            (1..=9).filter(|n| fault_at[n - 1].is_some()).collect()
+        };
+        assert_eq!(hit("500=first:2"), [1, 2]);
+        assert_eq!(hit("500=every:4"), [4, 8]);
+        assert_eq!(hit("500=nth:3"), [3]);
+        assert_eq!(hit("500=0"), [0; 0]);
+        assert_eq!(hit("429=0.5,500=0.5"), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn a_seed_repeats_itself_and_rates_hold() {
+        let first = uploads("429=0.2,503=0.1,seed=7", 10_000);
+        assert_eq!(first, uploads("429=0.2,503=0.1,seed=7", 10_000));
+        assert_ne!(first, uploads("429=0.2,503=0.1,seed=8", 10_000));
+        let share = |status| {
+            let hits = first
+                .iter()
+                .filter(|f| **f == Some(FaultKind::Status(status)))
+                .count();
+            u32::try_from(hits).map(f64::from).unwrap() / 10_000.0
+        };
+        assert!((share(429) - 0.2).abs() < 0.02 && (share(503) - 0.1).abs() < 0.02);
+    }
+
+    #[test]
+    fn token_requests_do_not_change_which_upload_fails() {
+        let mut injector = Injector::new("429=0.5,token_503=0.5,seed=1".parse().unwrap());
+        let mixed: Vec<_> = (0..50)
+            .map(|_| {
+                injector.decide(Endpoint::Token);
+                injector.decide(Endpoint::Upload).fault
+            })
+            .collect();
+        assert_eq!(mixed, uploads("429=0.5,seed=1", 50));
+    }
+
+    #[test]
+    fn retry_after_goes_with_429_and_503_in_either_form() {
+        let value = |faults: &str| {
+            Injector::new(faults.parse().unwrap())
+                .decide(Endpoint::Upload)
+                .retry_after
+        };
+        assert_eq!(value("429=1,retry_after=2s").as_deref(), Some("2"));
+        assert_eq!(value("500=1,retry_after=2s"), None);
+        let date = value("503=1,retry_after=date:60s").unwrap();
+        let when = httpdate::parse_http_date(&date).unwrap();
+        assert!(when > SystemTime::now() + Duration::from_secs(50));
+        assert!(httpdate::parse_http_date(&header_value(RetryAfter::Date(u64::MAX))).is_ok());
+    }
+}

@@ -1,0 +1,221 @@
+//! The sink `file`: writes CSV exactly as it would be uploaded.
+//!
+//! For looking at a pipeline without any cloud, and for handing files to whoever uploads them. The file appears under
+//! its name only when the run has succeeded: until then it is `NAME.part`, which a failed run removes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::payload::{Naming, require_hr_rows, scenario};
+use crate::component::{
+    Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
+};
+use crate::config::Problems;
+use crate::encode::CsvEncoder;
+use crate::error::{Error, Result};
+use crate::hr::Scenario;
+
+/// Writes CSV exactly as it would be uploaded.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileConfig {
+    /// The file to write, relative to the pipeline file; an existing one is replaced. `{scenario}` stands for the
+    /// identifier of the rows' scenario and is needed when there are several inputs.
+    pub path: String,
+    /// Names of columns, by field of the HR schema, where they differ from the schema's own.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// Name of the column that says which scenario a row belongs to. Default: no such column.
+    #[serde(default)]
+    pub scenario_column: Option<String>,
+    /// What stands in that column, by scenario, where it differs from the documented identifiers.
+    #[serde(default)]
+    pub scenario_values: BTreeMap<Scenario, String>,
+}
+
+const PLACEHOLDER: &str = "{scenario}";
+
+impl FileConfig {
+    fn naming(&self) -> Naming {
+        Naming {
+            columns: self.columns.clone(),
+            scenario_column: self.scenario_column.clone(),
+            scenario_values: self.scenario_values.clone(),
+        }
+    }
+}
+
+#[typetag::deserialize(name = "file")]
+#[async_trait]
+impl SinkConfig for FileConfig {
+    fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
+        require_hr_rows(inputs, problems);
+        // One file a scenario: nothing has to tell the rows of a file apart.
+        for input in inputs {
+            let naming = self.naming();
+            if naming.scenario_values.is_empty() && naming.columns.is_empty() {
+                continue;
+            }
+            naming.validate(std::slice::from_ref(input), problems);
+        }
+        if self.path.trim().is_empty() {
+            problems.at("path").add("a file needs a name");
+        }
+        if inputs.len() > 1 && !self.path.contains(PLACEHOLDER) {
+            problems.at("path").add_with_hint(
+                "several inputs would be written to one file",
+                format!("put `{PLACEHOLDER}` in the path, for example `out/{PLACEHOLDER}.csv`"),
+            );
+        }
+        for (index, input) in inputs.iter().enumerate() {
+            if inputs[..index].iter().any(|other| scenario(other) == scenario(input)) {
+                problems.at("inputs").at_index(index).add("two inputs of one scenario would be written to one file");
+            }
+        }
+    }
+
+    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
+        let naming = self.naming();
+        let files = cx
+            .inputs
+            .iter()
+            .map(|input| {
+                let lane = naming.lane(input);
+                let path = cx.run.base.join(self.path.replace(PLACEHOLDER, lane.label));
+                Target { path, encoder: lane.encoder, open: None }
+            })
+            .collect();
+        Ok(Box::new(FileSink { cx, files, checkpoints: Vec::new() }))
+    }
+}
+
+struct FileSink {
+    cx: SinkContext,
+    /// One for each input.
+    files: Vec<Target>,
+    checkpoints: Vec<Checkpoint>,
+}
+
+struct Target {
+    path: PathBuf,
+    encoder: std::sync::Arc<dyn Fn(&arrow::datatypes::Schema) -> CsvEncoder + Send + Sync>,
+    open: Option<Open>,
+}
+
+struct Open {
+    schema: SchemaRef,
+    encoder: CsvEncoder,
+    file: BufWriter<File>,
+    rows: usize,
+}
+
+#[async_trait]
+impl Sink for FileSink {
+    async fn run(mut self: Box<Self>, input: &mut Input) -> Result<()> {
+        let mut result = Ok(());
+        while let Some((from, item)) = input.next().await {
+            match item {
+                Item::Chunk(chunk) if result.is_err() || self.cx.run.cancel.is_cancelled() => {
+                    self.cx.counts.not_sent(chunk.num_rows());
+                    result = result.and(Err(Error::interrupted()));
+                }
+                Item::Chunk(chunk) => {
+                    if let Err(error) = self.files[from].write(&chunk) {
+                        self.cx.counts.not_sent(chunk.num_rows());
+                        self.cx.run.cancel.cancel();
+                        result = Err(error);
+                    }
+                }
+                Item::Checkpoint(checkpoint) => self.checkpoints.push(checkpoint),
+            }
+        }
+        let dry_run = self.cx.run.dry_run;
+        for target in self.files {
+            let name = target.path.clone();
+            let (rows, finished) = target.finish(result.is_ok() && !dry_run && !self.cx.run.cancel.is_cancelled());
+            match finished {
+                Ok(true) => {
+                    self.cx.counts.accepted(rows);
+                    self.cx.outputs.add(&self.cx.name, "CSV as it would be uploaded", name);
+                }
+                Ok(false) => self.cx.counts.not_sent(rows),
+                Err(error) => {
+                    self.cx.counts.not_sent(rows);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        if result.is_ok() && !dry_run {
+            self.checkpoints.into_iter().for_each(Checkpoint::done);
+        }
+        result
+    }
+}
+
+impl Target {
+    fn write(&mut self, chunk: &Chunk) -> Result<()> {
+        let failed = |error: std::io::Error| {
+            Error::unexpected(format!("cannot write `{}`", part(&self.path).display())).with_source(error)
+        };
+        let schema = chunk.batch.schema_ref();
+        let open = match &mut self.open {
+            Some(open) if open.schema == *schema => open,
+            Some(_) => {
+                return Err(Error::input(format!("rows with different columns cannot go to one file `{}`", self.path.display())));
+            }
+            None => {
+                if let Some(folder) = self.path.parent() {
+                    crate::files::create_private_folder(folder).map_err(failed)?;
+                }
+                let mut file = BufWriter::new(crate::files::create_private(&part(&self.path)).map_err(failed)?);
+                let encoder = (self.encoder)(schema);
+                file.write_all(&encoder.header()).map_err(failed)?;
+                self.open.insert(Open { schema: schema.clone(), encoder, file, rows: 0 })
+            }
+        };
+        let encoded = open
+            .encoder
+            .encode(&chunk.batch)
+            .map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
+        open.file.write_all(&encoded.bytes).map_err(failed)?;
+        open.rows += encoded.len();
+        Ok(())
+    }
+
+    /// Gives the file its name, or removes it. The rows it holds, and whether it is there.
+    fn finish(self, keep: bool) -> (usize, Result<bool>) {
+        let Some(open) = self.open else { return (0, Ok(false)) };
+        let part = part(&self.path);
+        let failed = |error: std::io::Error| {
+            Error::unexpected(format!("cannot write `{}`", self.path.display())).with_source(error)
+        };
+        if !keep {
+            drop(open.file);
+            return (open.rows, std::fs::remove_file(&part).map(|()| false).map_err(failed));
+        }
+        let written = open
+            .file
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&part, &self.path));
+        (open.rows, written.map(|()| true).map_err(failed))
+    }
+}
+
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+inventory::submit! {
+    Description::sink::<FileConfig>("file", "writes CSV exactly as it would be uploaded")
+}

@@ -1,0 +1,465 @@
+//! Uploads payloads to a connector job, and finds out without uploading whether it could.
+//!
+//! An upload is one loop of bounded attempts. Each attempt takes the token from the cache, so that a long series of
+//! attempts never goes on with one that has run out; a 401 drops the token and tries once more with a new one. What is
+//! tried again: connections that fail, timeouts, and the statuses of [`RETRIED`]. A token that cannot be had for a
+//! passing cause is an attempt like any other, so tokens and uploads share one bound.
+//!
+//! The outcome tells the truth about the rows: [`Unknown`](BatchOutcome::Unknown) as soon as any attempt ended without
+//! an answer after the payload may have been taken and no later one was accepted.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use reqwest::StatusCode;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::cloud::Endpoints;
+use super::request;
+use super::response::{self, Facts, Spent};
+use crate::component::{BatchOutcome, CheckState, CheckStep};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::oauth2::{ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion};
+use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
+use crate::http::text::is_html;
+use crate::http::token::{Token, TokenCache};
+use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
+use crate::secret::Secret;
+
+/// Statuses after which an upload is tried again.
+pub const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
+
+/// Longest time for the request of a check that asks whether the ingestion host can be reached.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A clock that is off by more than this makes tokens invalid.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// What a [`Client`] needs to know.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// Where to ask for tokens, what for, and where to upload.
+    pub endpoints: Endpoints,
+    /// The tenant's id, or one of its domain names.
+    pub tenant_id: String,
+    /// The application's (client) id.
+    pub client_id: String,
+    /// The application's client secret.
+    pub client_secret: Secret,
+    /// The connector job.
+    pub job_id: Uuid,
+    /// How to reach the service. For endpoints on this machine the system's proxy is not used.
+    pub transport: TransportConfig,
+    /// How often and how long to try.
+    pub retry: RetryPolicy,
+    /// Which form of the token request.
+    pub token_version: TokenVersion,
+}
+
+/// Talks to one connector job. Shared by reference; uploads may run at the same time and share the token.
+pub struct Client {
+    http: reqwest::Client,
+    tokens: TokenCache<ClientCredentialsProvider>,
+    retry: RetryPolicy,
+    facts: Facts,
+}
+
+/// What became of an upload.
+#[derive(Debug)]
+pub struct Upload {
+    /// What became of the rows.
+    pub outcome: BatchOutcome,
+    /// Attempts made: uploads, and token requests that failed before one.
+    pub attempts: u32,
+    /// How many of those before the last ended without an answer after the payload may have been taken: with more than
+    /// none, the service may have seen the rows more than once.
+    pub unknown_attempts: u32,
+    /// Status of the last answer to an upload.
+    pub status: Option<u16>,
+    /// Request and correlation ids of that answer, as `name: value`.
+    pub request_ids: Vec<String>,
+    /// From the begin of the first attempt to the end of the last.
+    pub elapsed: Duration,
+    /// Why, when it was not accepted.
+    pub error: Option<Error>,
+    /// Body of that answer, cleaned and cut. Microsoft documents none; for the report only.
+    pub body: Option<String>,
+}
+
+/// The failure of one attempt.
+enum AttemptFailure {
+    Token(Arc<TokenFailure>),
+    Upload { failure: Failure, token: Arc<Token> },
+}
+
+impl fmt::Display for AttemptFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(failure) => write!(f, "no access token: {failure}"),
+            Self::Upload { failure, .. } => failure.fmt(f),
+        }
+    }
+}
+
+impl AttemptError for AttemptFailure {
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Upload { failure, .. } if failure.is_unknown())
+    }
+}
+
+impl Client {
+    /// Makes a client. Sends nothing yet.
+    ///
+    /// # Errors
+    /// The transport's settings cannot be used, or `tenant_id` or `client_id` is empty.
+    pub fn new(config: ClientConfig) -> Result<Self> {
+        let ClientConfig {
+            endpoints,
+            tenant_id,
+            client_id,
+            client_secret,
+            job_id,
+            mut transport,
+            retry,
+            token_version,
+        } = config;
+        for (name, value) in [("tenant_id", &tenant_id), ("client_id", &client_id)] {
+            if value.trim().is_empty() {
+                return Err(Error::config(format!("`{name}` is empty")));
+            }
+        }
+        if endpoints.is_local() {
+            transport.tls = false;
+            if transport.proxy == Proxy::System {
+                transport.proxy = Proxy::Direct;
+            }
+        }
+        let http = transport.client()?;
+        let credentials = ClientCredentials {
+            authority: endpoints.authority.clone(),
+            tenant_id: tenant_id.clone(),
+            client_id: client_id.clone(),
+            client_secret,
+            resource: endpoints.resource.clone(),
+            version: token_version,
+        };
+        let facts = Facts {
+            token_url: credentials.url(),
+            upload_url: request::upload_url(&endpoints, job_id),
+            endpoints,
+            tenant_id,
+            client_id,
+            job_id,
+        };
+        let tokens = TokenCache::new(ClientCredentialsProvider::new(http.clone(), credentials));
+        Ok(Self {
+            http,
+            tokens,
+            retry,
+            facts,
+        })
+    }
+
+    /// The name to upload a batch under: tells scenario, run and number to whoever reads the job's log in the portal.
+    pub fn file_name(scenario: &str, run_id: &str, number: u64) -> String {
+        request::file_name(scenario, run_id, number)
+    }
+
+    /// Uploads `payload` under `file_name`, trying again as far as the policy allows.
+    ///
+    /// `cancel` keeps a further attempt from being begun and ends waiting; an attempt under way is left to finish,
+    /// because cutting it off would make its outcome unknown. Whoever drops the future must count the rows as unknown.
+    pub async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Upload {
+        let mut renewed = false;
+        let result = self
+            .retry
+            .run(
+                cancel,
+                |_| self.attempt(payload.clone(), file_name),
+                |failure| self.judge(failure, &mut renewed),
+            )
+            .await;
+        match result {
+            Ok(((answer, token), tally)) => self.answered(file_name, &answer, &token, tally),
+            Err(gave_up) => self.gave_up(file_name, gave_up),
+        }
+    }
+
+    async fn attempt(&self, payload: Bytes, file_name: &str) -> Result<(Answer, Arc<Token>), AttemptFailure> {
+        let token = self.tokens.get().await.map_err(AttemptFailure::Token)?;
+        let request = request::upload(
+            &self.http,
+            &self.facts.upload_url,
+            token.secret(),
+            file_name,
+            payload,
+        );
+        let result = match request {
+            Ok(request) => exchange(&self.http, request, MAX_BODY, &self.secrets(&token)).await,
+            Err(error) => Err(Failure::of(error)),
+        };
+        match result {
+            Ok(answer) => Ok((answer, token)),
+            Err(failure) => Err(AttemptFailure::Upload { failure, token }),
+        }
+    }
+
+    fn judge(&self, failure: &AttemptFailure, renewed: &mut bool) -> Verdict {
+        let (failure, token) = match failure {
+            AttemptFailure::Token(failure) => return failure.verdict(),
+            AttemptFailure::Upload { failure, token } => (failure, token),
+        };
+        match failure {
+            Failure::NotSent { .. } | Failure::Unknown { .. } => Verdict::Retry { after: None },
+            Failure::Certificate(_) | Failure::Invalid(_) => Verdict::Stop,
+            Failure::Answer(answer) if answer.status == StatusCode::UNAUTHORIZED && !*renewed => {
+                *renewed = true;
+                self.tokens.invalidate(token);
+                Verdict::RetryAtOnce
+            }
+            Failure::Answer(answer) if RETRIED.contains(&answer.status.as_u16()) => Verdict::Retry {
+                after: answer.retry_after(),
+            },
+            Failure::Answer(_) => Verdict::Stop,
+        }
+    }
+
+    /// A 2xx came.
+    fn answered(&self, file_name: &str, answer: &Answer, token: &Token, tally: Tally) -> Upload {
+        let secrets = self.secrets(token);
+        let mut upload = Upload {
+            outcome: BatchOutcome::Accepted,
+            attempts: tally.attempts,
+            unknown_attempts: tally.unknown,
+            status: None,
+            request_ids: Vec::new(),
+            elapsed: tally.elapsed,
+            error: None,
+            body: None,
+        };
+        upload.note(answer, &secrets);
+        // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: a proxy's
+        // login page that was taken for a success would lose the rows without a word.
+        if is_html(&answer.body) {
+            upload.outcome = BatchOutcome::Unknown;
+            upload.error = Some(response::page_error(
+                &self.facts,
+                file_name,
+                answer,
+                tally,
+                &secrets,
+            ));
+        }
+        upload
+    }
+
+    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>) -> Upload {
+        let GaveUp { reason, last, tally } = gave_up;
+        let spent = Spent { tally, reason };
+        let mut upload = Upload {
+            outcome: BatchOutcome::NotSent,
+            attempts: tally.attempts,
+            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
+            status: None,
+            request_ids: Vec::new(),
+            elapsed: tally.elapsed,
+            error: None,
+            body: None,
+        };
+        upload.error = Some(match last {
+            None => Error::interrupted(),
+            Some(AttemptFailure::Token(failure)) => self.token_error(&failure, spent),
+            Some(AttemptFailure::Upload { failure, token }) => {
+                let secrets = self.secrets(&token);
+                if let Some(answer) = failure.answer() {
+                    upload.note(answer, &secrets);
+                    if !failure.is_passing() {
+                        upload.outcome = BatchOutcome::Refused;
+                    }
+                }
+                response::upload_error(&self.facts, file_name, &failure, spent, &secrets)
+            }
+        });
+        if tally.unknown > 0 {
+            upload.outcome = BatchOutcome::Unknown;
+        }
+        upload
+    }
+
+    fn token_error(&self, failure: &TokenFailure, spent: Spent) -> Error {
+        let secret = &self.tokens.provider().credentials().client_secret;
+        response::token_error(&self.facts, failure, spent, &[secret])
+    }
+
+    /// What must not show, whatever the other side echoes.
+    fn secrets<'a>(&'a self, token: &'a Token) -> [&'a Secret; 2] {
+        [
+            &self.tokens.provider().credentials().client_secret,
+            token.secret(),
+        ]
+    }
+
+    /// Finds out, without uploading a row, whether an upload could work: token, clock, endpoint, and what stays open.
+    pub async fn check(&self) -> Vec<CheckStep> {
+        let (token, date) = self.tokens.provider().request().await;
+        let (endpoint, seen) = self.check_endpoint().await;
+        vec![
+            self.check_token(token),
+            check_clock(date.or(seen), SystemTime::now()),
+            endpoint,
+            self.check_job(),
+        ]
+    }
+
+    fn check_token(&self, token: Result<Token, TokenFailure>) -> CheckStep {
+        let spent = Spent {
+            tally: Tally {
+                attempts: 1,
+                ..Tally::default()
+            },
+            reason: Reason::Permanent,
+        };
+        match token {
+            Ok(_) => step(
+                "token",
+                CheckState::Works,
+                format!(
+                    "`{}` gives the application `{}` a token",
+                    self.facts.token_url.host_str().unwrap_or_default(),
+                    self.facts.client_id
+                ),
+            ),
+            Err(failure) => failed("token", &self.token_error(&failure, spent)),
+        }
+    }
+
+    /// Asks the ingestion host without credentials: any answer of its own says that it can be reached.
+    async fn check_endpoint(&self) -> (CheckStep, Option<SystemTime>) {
+        let host = self.facts.endpoints.ingestion.host_str().unwrap_or_default();
+        let request = self
+            .http
+            .get(self.facts.endpoints.ingestion.clone())
+            .timeout(CHECK_TIMEOUT)
+            .build();
+        let result = match request {
+            Ok(request) => exchange(&self.http, request, MAX_BODY, &[]).await,
+            Err(error) => Err(Failure::of(error)),
+        };
+        let failure = match result {
+            Ok(answer) => return (reachable(host, &answer), answer.date()),
+            Err(failure) => failure,
+        };
+        let date = failure.answer().and_then(Answer::date);
+        let step = match &failure {
+            Failure::Answer(answer) if matches!(answer.status.as_u16(), 400 | 401 | 403 | 404 | 405) => {
+                reachable(host, answer)
+            }
+            failure => {
+                let error = response::endpoint_error(&self.facts, failure);
+                self::failed("endpoint", &error)
+            }
+        };
+        (step, date)
+    }
+
+    fn check_job(&self) -> CheckStep {
+        CheckStep {
+            name: "job".to_owned(),
+            state: CheckState::Unsure,
+            detail: format!(
+                "only an upload tells whether the job `{}` exists, belongs to the application `{}` and has these columns",
+                self.facts.job_id, self.facts.client_id
+            ),
+            hints: vec![
+                "compare both with the connector's page in the Purview portal, and try with few rows first"
+                    .to_owned(),
+            ],
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("facts", &self.facts)
+            .field("retry", &self.retry)
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Upload {
+    fn note(&mut self, answer: &Answer, secrets: &[&Secret]) {
+        self.status = Some(answer.status.as_u16());
+        self.request_ids = response::request_ids(answer, secrets);
+        self.body = response::shown_body(answer, secrets);
+    }
+}
+
+fn reachable(host: &str, answer: &Answer) -> CheckStep {
+    let mut step = step(
+        "endpoint",
+        CheckState::Works,
+        format!(
+            "`{host}` can be reached (it answered {} to a request without credentials)",
+            answer.status_line()
+        ),
+    );
+    if is_html(&answer.body) {
+        step.state = CheckState::Unsure;
+        step.detail
+            .push_str(", but with a web page, which may be that of a proxy or firewall");
+        step.hints = response::page_hints(host);
+    }
+    step
+}
+
+/// Compares this machine's clock with the other side's.
+fn check_clock(theirs: Option<SystemTime>, ours: SystemTime) -> CheckStep {
+    let Some(theirs) = theirs else {
+        return step("clock", CheckState::Unsure, "no answer told the time".to_owned());
+    };
+    let (off, way) = match ours.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if off <= CLOCK_TOLERANCE {
+        return step(
+            "clock",
+            CheckState::Works,
+            "this machine's clock agrees with the service's".to_owned(),
+        );
+    }
+    let detail = format!("this machine's clock is {} s {way} the service's", off.as_secs());
+    let mut step = step("clock", CheckState::Fails, detail);
+    step.hints = vec!["set this machine's clock with a time service (NTP): tokens and certificates count between two points in time".to_owned()];
+    step
+}
+
+fn step(name: &str, state: CheckState, detail: String) -> CheckStep {
+    CheckStep {
+        name: name.to_owned(),
+        state,
+        detail,
+        hints: Vec::new(),
+    }
+}
+
+fn failed(name: &str, error: &Error) -> CheckStep {
+    CheckStep {
+        name: name.to_owned(),
+        state: if error.kind() == ErrorKind::Passing {
+            CheckState::Passing
+        } else {
+            CheckState::Fails
+        },
+        detail: error.chain(),
+        hints: error.hints().map(str::to_owned).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! The settings of `m365_hr`.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::cloud::Cloud;
+use super::sink;
+use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
+use crate::config::{ByteSize, HumanDuration, Problems};
+use crate::error::Result;
+use crate::hr::Scenario;
+use crate::secret::SecretRef;
+use crate::sinks::payload::{Naming, require_hr_rows};
+
+/// Uploads rows to a Microsoft 365 HR connector job.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct M365HrConfig {
+    /// Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, `emulator` (a stand-in started inside this
+    /// process), or a map of `authority`, `resource` and `ingestion`. Default `worldwide`.
+    #[serde(default)]
+    pub cloud: Cloud,
+    /// The Microsoft Entra tenant: its id (a GUID) or one of its domains. Needed except with `cloud: emulator`.
+    #[serde(default)]
+    pub tenant_id: Option<String>,
+    /// The id of the connector job, as the Purview portal shows it. Needed except with `cloud: emulator`.
+    #[serde(default)]
+    pub job_id: Option<Uuid>,
+    /// How to sign in. Needed except with `cloud: emulator`.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Names of columns, by field of the HR schema, where the names mapped in the portal differ from the schema's
+    /// own. The portal compares names with letter case set aside; spaces count.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// Name of the column that says which scenario a row belongs to, for a job that takes several. The documentation
+    /// calls it `HRScenario`. Default: no such column.
+    #[serde(default)]
+    pub scenario_column: Option<String>,
+    /// What stands in that column, by scenario, where the values mapped in the portal differ from the documented
+    /// ones.
+    #[serde(default)]
+    pub scenario_values: BTreeMap<Scenario, String>,
+    /// How large an upload may be.
+    #[serde(default)]
+    pub batch: BatchSettings,
+    /// How uploads are made.
+    #[serde(default)]
+    pub request: RequestSettings,
+    /// When to give up.
+    #[serde(default)]
+    pub retry: RetrySettings,
+    /// Settings of the embedded emulator, with `cloud: emulator` only.
+    #[serde(default)]
+    pub emulator: Option<EmulatorSettings>,
+    /// Takes records as they are, for `hrsink upload`: their columns already have the portal's names.
+    #[serde(skip)]
+    pub as_is: bool,
+}
+
+/// How to sign in.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    /// As an app registered in Microsoft Entra ID, with a client secret.
+    ClientSecret {
+        /// The app's client id (application id).
+        client_id: Uuid,
+        /// Where the client secret is kept: `{env: NAME}` or `{file: PATH}`.
+        client_secret: SecretRef,
+    },
+}
+
+/// How large an upload may be.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// Rows of an upload, the header row not counted: 1 to 50,000. Default 5,000, what Microsoft's script sends at
+    /// most.
+    #[schemars(range(min = 1, max = 50_000))]
+    pub max_rows: usize,
+    /// Bytes of an upload's CSV, header row included: 1 KiB to 64 MiB. Default 4 MiB; what the service takes is not
+    /// documented.
+    pub max_bytes: ByteSize,
+}
+
+/// How uploads are made.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestSettings {
+    /// Uploads at a time: 1 to 32. Default 4.
+    #[schemars(range(min = 1, max = 32))]
+    pub concurrency: usize,
+    /// How long an upload may take. Default 400s, as in Microsoft's script.
+    pub timeout: HumanDuration,
+    /// How long connecting may take. Default 30s.
+    pub connect_timeout: HumanDuration,
+    /// A file of certificate authorities (PEM) to trust besides the system's, for networks that inspect TLS.
+    /// Relative to the pipeline file.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// When to give up.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySettings {
+    /// Requests made for an upload before giving up, the first included. Default 8.
+    pub max_attempts: NonZeroU32,
+    /// Time spent on an upload before giving up, waits included. Default 15m.
+    pub max_elapsed: HumanDuration,
+    /// The longest first wait; later ones double. Each wait is a random part of it. Default 1s.
+    pub initial_backoff: HumanDuration,
+    /// The longest wait, unless the service asks for a longer one. Default 60s.
+    pub max_backoff: HumanDuration,
+}
+
+/// Settings of the embedded emulator.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmulatorSettings {
+    /// Folder for the rows the emulator accepts and its import log. Relative to the pipeline file. Default
+    /// `.hrsink/emulator`.
+    pub data: PathBuf,
+    /// Faults to rehearse, such as `429=0.1,latency=50ms`; see the emulator's page.
+    pub faults: Option<String>,
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { max_rows: 5_000, max_bytes: ByteSize(4 << 20) }
+    }
+}
+
+impl Default for RequestSettings {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            timeout: HumanDuration(Duration::from_secs(400)),
+            connect_timeout: HumanDuration(Duration::from_secs(30)),
+            ca_file: None,
+        }
+    }
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: const { NonZeroU32::new(8).expect("not zero") },
+            max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
+            initial_backoff: HumanDuration(Duration::from_secs(1)),
+            max_backoff: HumanDuration(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Default for EmulatorSettings {
+    fn default() -> Self {
+        Self { data: PathBuf::from(".hrsink/emulator"), faults: None }
+    }
+}
+
+impl M365HrConfig {
+    pub(super) fn naming(&self) -> Naming {
+        Naming {
+            columns: self.columns.clone(),
+            scenario_column: self.scenario_column.clone(),
+            scenario_values: self.scenario_values.clone(),
+        }
+    }
+
+    fn check_ids(&self, problems: &mut Problems<'_>) {
+        if self.cloud == Cloud::Emulator {
+            return;
+        }
+        let mut required = |key: &str, given: bool, hint: &'static str| {
+            if !given {
+                problems.at(key).add_with_hint(format!("`{key}` is required and not there"), hint);
+            }
+        };
+        required("tenant_id", self.tenant_id.is_some(), "the tenant's id, on the app's overview page in Microsoft Entra");
+        required("job_id", self.job_id.is_some(), "the job's id, shown when the HR connector is made in the Purview portal");
+        required(
+            "auth",
+            self.auth.is_some(),
+            "for example `{type: client_secret, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
+        );
+        if let Some(tenant) = &self.tenant_id
+            && Uuid::try_parse(tenant).is_err()
+            && !is_domain(tenant)
+        {
+            problems.at("tenant_id").add("a tenant is given by its id (a GUID) or by one of its domains");
+        }
+        if self.emulator.is_some() {
+            problems.at("emulator").add("`emulator` goes with `cloud: emulator` only");
+        }
+    }
+
+    fn check_limits(&self, problems: &mut Problems<'_>) {
+        let mut within = |key: &str, value: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&value) {
+                problems.at(key).add(format!("{value} is not between {least} and {most}"));
+            }
+        };
+        within("batch.max_rows", self.batch.max_rows as u64, 1, 50_000);
+        within("batch.max_bytes", self.batch.max_bytes.0, 1 << 10, 64 << 20);
+        within("request.concurrency", self.request.concurrency as u64, 1, 32);
+        within("retry.max_attempts", self.retry.max_attempts.get().into(), 1, 1_000);
+        for (key, time) in [
+            ("request.timeout", self.request.timeout),
+            ("request.connect_timeout", self.request.connect_timeout),
+            ("retry.max_elapsed", self.retry.max_elapsed),
+            ("retry.initial_backoff", self.retry.initial_backoff),
+            ("retry.max_backoff", self.retry.max_backoff),
+        ] {
+            if time.0.is_zero() {
+                problems.at(key).add("no time at all is too short");
+            }
+        }
+        if self.retry.initial_backoff > self.retry.max_backoff {
+            problems.at("retry.initial_backoff").add(format!(
+                "the first wait ({}) is longer than `max_backoff` ({})",
+                self.retry.initial_backoff, self.retry.max_backoff
+            ));
+        }
+        if let Some(Err(found)) = self.emulator.as_ref().and_then(EmulatorSettings::parsed_faults) {
+            problems.at("emulator.faults").add(found);
+        }
+    }
+}
+
+impl EmulatorSettings {
+    /// The faults, or what is wrong with them.
+    pub(super) fn parsed_faults(&self) -> Option<Result<crate::emulator::Faults, String>> {
+        self.faults.as_deref().map(|text| text.parse::<crate::emulator::Faults>().map_err(|error| error.to_string()))
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    text.contains('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+}
+
+#[typetag::deserialize(name = "m365_hr")]
+#[async_trait]
+impl SinkConfig for M365HrConfig {
+    fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
+        if !self.as_is {
+            require_hr_rows(inputs, problems);
+            self.naming().validate(inputs, problems);
+        }
+        self.check_ids(problems);
+        self.check_limits(problems);
+    }
+
+    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
+        sink::build(self, cx).await
+    }
+
+    async fn check(&self, cx: SinkContext) -> Vec<CheckStep> {
+        sink::check(self, cx).await
+    }
+}
+
+inventory::submit! {
+    Description::sink::<M365HrConfig>("m365_hr", "uploads rows to a Microsoft 365 HR connector job")
+}

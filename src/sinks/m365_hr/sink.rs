@@ -1,0 +1,176 @@
+//! From the settings to a running sink: client, emulator if one is wanted, and the delivery driver.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::client::{Client, ClientConfig};
+use super::cloud::{Cloud, Endpoints};
+use super::config::{Auth, M365HrConfig};
+use super::request;
+use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
+use crate::delivery::{Batch, Driver, Lane, Limits, Uploaded, Uploader};
+use crate::emulator::{Emulator, EmulatorConfig};
+use crate::error::{Error, Result};
+use crate::http::backoff::Backoff;
+use crate::http::oauth2::TokenVersion;
+use crate::http::retry::RetryPolicy;
+use crate::http::transport::TransportConfig;
+use crate::secret::Secret;
+
+/// The sink, built.
+struct M365Hr {
+    cx: SinkContext,
+    driver: Driver,
+    lanes: Vec<Lane>,
+    /// The embedded emulator, with `cloud: emulator`.
+    emulator: Option<Emulator>,
+}
+
+pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<dyn Sink>> {
+    let emulator = match config.cloud {
+        Cloud::Emulator => Some(start_emulator(config, &cx).await?),
+        _ => None,
+    };
+    let client = Arc::new(client(config, &cx, emulator.as_ref())?);
+    let naming = config.naming();
+    let lanes = cx.inputs.iter().map(|input| naming.lane(input)).collect();
+    let limits = Limits {
+        max_rows: config.batch.max_rows,
+        max_bytes: usize::try_from(config.batch.max_bytes.0).unwrap_or(usize::MAX),
+    };
+    let uploader = Arc::new(JobUploader { client, run: cx.run.clone() });
+    let driver = Driver::new(cx.clone(), uploader, limits, config.request.concurrency);
+    Ok(Box::new(M365Hr { cx, driver, lanes, emulator }))
+}
+
+/// Asks what can be asked without uploading a row.
+pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckStep> {
+    let emulator = match config.cloud {
+        // In memory: a check leaves nothing behind.
+        Cloud::Emulator => Emulator::start(EmulatorConfig::default()).await.map(Some),
+        _ => Ok(None),
+    };
+    let client = emulator.and_then(|emulator| Ok((client(config, &cx, emulator.as_ref())?, emulator)));
+    match client {
+        Ok((client, emulator)) => {
+            let steps = client.check().await;
+            if let Some(emulator) = emulator
+                && let Err(error) = emulator.stop().await
+            {
+                tracing::warn!("the emulator did not stop: {}", error.chain());
+            }
+            steps
+        }
+        Err(error) => vec![CheckStep {
+            name: "settings".to_owned(),
+            state: CheckState::Fails,
+            detail: error.chain(),
+            hints: error.hints().map(str::to_owned).collect(),
+        }],
+    }
+}
+
+async fn start_emulator(config: &M365HrConfig, cx: &SinkContext) -> Result<Emulator> {
+    let settings = config.emulator.clone().unwrap_or_default();
+    let data = cx.run.base.join(&settings.data);
+    let faults = settings.parsed_faults().transpose().map_err(Error::config)?.unwrap_or_default();
+    if !cx.run.dry_run {
+        cx.outputs.add(&cx.name, "rows the emulator accepted, and its import log", &data);
+    }
+    Emulator::start(EmulatorConfig { data: (!cx.run.dry_run).then_some(data), faults, ..EmulatorConfig::default() }).await
+}
+
+/// The ids that the embedded emulator, which takes any, is given when there are none.
+const NO_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
+
+fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) -> Result<Client> {
+    let missing = |key: &str| Error::config(format!("the sink `{}` needs `{key}`", cx.name));
+    let endpoints = match emulator {
+        Some(emulator) => {
+            let resource = Cloud::Worldwide.endpoints().resource;
+            Endpoints::new(&emulator.url(), &resource, &emulator.url()).map_err(Error::unexpected)?
+        }
+        None => config.cloud.endpoints(),
+    };
+    let embedded = emulator.is_some();
+    let (client_id, client_secret) = match &config.auth {
+        Some(Auth::ClientSecret { client_id, client_secret }) => match client_secret.read(&cx.run.base) {
+            Ok(secret) => (*client_id, secret),
+            // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
+            Err(_) if embedded => (*client_id, Secret::new("emulator")),
+            Err(error) => return Err(error),
+        },
+        None if embedded => (NO_ID, Secret::new("emulator")),
+        None => return Err(missing("auth")),
+    };
+    let tenant_id = match &config.tenant_id {
+        Some(tenant) => tenant.clone(),
+        None if embedded => NO_ID.to_string(),
+        None => return Err(missing("tenant_id")),
+    };
+    let job_id = match config.job_id {
+        Some(job) => job,
+        None if embedded => NO_ID,
+        None => return Err(missing("job_id")),
+    };
+    let retry = &config.retry;
+    let wrong = |error: crate::http::InvalidSetting| {
+        Error::config(format!("the `retry` settings of the sink `{}` are wrong", cx.name)).with_source(error)
+    };
+    let backoff = Backoff::new(retry.initial_backoff.0, retry.max_backoff.0).map_err(wrong)?;
+    Client::new(ClientConfig {
+        endpoints,
+        tenant_id,
+        client_id: client_id.to_string(),
+        client_secret,
+        job_id,
+        transport: TransportConfig {
+            connect_timeout: config.request.connect_timeout.0,
+            request_timeout: config.request.timeout.0,
+            extra_ca: config.request.ca_file.as_ref().map(|path| cx.run.base.join(path)),
+            pool_max_idle_per_host: config.request.concurrency,
+            ..TransportConfig::default()
+        },
+        retry: RetryPolicy::new(retry.max_attempts.get(), retry.max_elapsed.0, backoff).map_err(wrong)?,
+        token_version: TokenVersion::V1,
+    })
+}
+
+#[async_trait]
+impl Sink for M365Hr {
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
+        let Self { cx, driver, lanes, emulator } = *self;
+        let result = driver.run(lanes, input).await;
+        if let Some(emulator) = emulator
+            && let Err(error) = emulator.stop().await
+        {
+            // The rows have their outcome; how the stand-in ended changes none.
+            tracing::warn!(sink = %cx.name, "the emulator did not stop: {}", error.chain());
+        }
+        result
+    }
+}
+
+/// Uploads batches through the client.
+struct JobUploader {
+    client: Arc<Client>,
+    run: RunInfo,
+}
+
+#[async_trait]
+impl Uploader for JobUploader {
+    async fn upload(&self, number: u64, lane: &Lane, batch: Batch) -> Uploaded {
+        let name = request::file_name(lane.label, &self.run.id, number);
+        let upload = self.client.upload(batch.payload, &name, &self.run.cancel).await;
+        Uploaded {
+            outcome: upload.outcome,
+            attempts: upload.attempts,
+            unknown_attempts: upload.unknown_attempts,
+            status: upload.status,
+            request_ids: upload.request_ids,
+            error: upload.error,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! How HR rows become CSV columns: shared by the sinks that write payloads, so that what `file` shows is what
+//! `m365_hr` sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+
+use crate::component::{InputDescription, RowKind};
+use crate::config::{Problems, suggestion};
+use crate::delivery::Lane;
+use crate::encode::CsvEncoder;
+use crate::hr::Scenario;
+
+/// The names of a payload's columns.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Naming {
+    pub(super) columns: BTreeMap<String, String>,
+    pub(super) scenario_column: Option<String>,
+    pub(super) scenario_values: BTreeMap<Scenario, String>,
+}
+
+impl Naming {
+    /// Notes what does not fit the inputs.
+    pub(super) fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
+        let scenarios: BTreeSet<Scenario> = inputs.iter().filter_map(scenario).collect();
+        let fields: BTreeSet<&str> =
+            scenarios.iter().flat_map(|scenario| scenario.fields()).map(|field| field.name).collect();
+        for (field, column) in &self.columns {
+            let mut here = problems.at("columns");
+            let mut here = here.at(field);
+            if !fields.is_empty() && !fields.contains(field.as_str()) {
+                let message = format!("none of the inputs has a field `{field}`");
+                match suggestion(field, fields.iter().copied()) {
+                    Some(hint) => here.add_with_hint(message, hint),
+                    None => here.add(message),
+                }
+            }
+            if column.trim().is_empty() {
+                here.add("a column needs a name");
+            }
+        }
+        for scenario in &scenarios {
+            // Names are compared as the portal does: letter case set aside, spaces significant.
+            let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+            let own = scenario.fields().iter().map(|field| (self.column(field.name), field.name));
+            for (column, field) in own.chain(self.scenario_column.as_deref().map(|column| (column, "scenario_column"))) {
+                if let Some(other) = seen.insert(column.to_lowercase(), field) {
+                    problems
+                        .at("columns")
+                        .add(format!("`{other}` and `{field}` would both be in the column `{column}`"));
+                }
+            }
+        }
+        match &self.scenario_column {
+            Some(column) if column.trim().is_empty() => problems.at("scenario_column").add("a column needs a name"),
+            None if scenarios.len() > 1 => problems.at("scenario_column").add_with_hint(
+                format!("the inputs are of {} scenarios, and nothing tells their rows apart", scenarios.len()),
+                "give the name of the column that the portal maps to the scenario; the documentation calls it `HRScenario`",
+            ),
+            None if !self.scenario_values.is_empty() => problems.at("scenario_values").add_with_hint(
+                "without `scenario_column` no row carries these",
+                "give `scenario_column`, or take `scenario_values` out",
+            ),
+            _ => {}
+        }
+        for (scenario, value) in &self.scenario_values {
+            let mut here = problems.at("scenario_values");
+            let mut here = here.at(scenario.id());
+            if !scenarios.is_empty() && !scenarios.contains(scenario) {
+                here.add("none of the inputs is of this scenario");
+            }
+            if value.trim().is_empty() {
+                here.add("a scenario needs a value");
+            }
+        }
+    }
+
+    fn column<'n>(&'n self, field: &'n str) -> &'n str {
+        self.columns.get(field).map_or(field, String::as_str)
+    }
+
+    /// How an input's rows become CSV: HR rows with the names given here, records as they are. Fields that are not
+    /// mapped have no column.
+    pub(super) fn lane(&self, input: &InputDescription) -> Lane {
+        let naming = self.clone();
+        let scenario = scenario(input);
+        let encoder = move |schema: &Schema| {
+            let mut encoder = CsvEncoder::new();
+            if let (Some(scenario), Some(column)) = (scenario, &naming.scenario_column) {
+                let value =
+                    naming.scenario_values.get(&scenario).map_or(scenario.documented_identifier(), String::as_str);
+                encoder = encoder.constant(column, value);
+            }
+            for field in schema.fields() {
+                encoder = encoder.column(naming.column(field.name()), field.name());
+            }
+            encoder
+        };
+        Lane { label: scenario.map_or("records", Scenario::id), encoder: Arc::new(encoder) }
+    }
+}
+
+/// The scenario of an input's rows.
+pub(super) fn scenario(input: &InputDescription) -> Option<Scenario> {
+    match input.kind {
+        RowKind::Hr(scenario) => Some(scenario),
+        RowKind::Records => None,
+    }
+}
+
+/// Notes inputs that are not checked HR rows.
+pub(super) fn require_hr_rows(inputs: &[InputDescription], problems: &mut Problems<'_>) {
+    for input in inputs {
+        if scenario(input).is_none() {
+            problems.at("inputs").add_with_hint(
+                format!("`{}` gives records, and this sink takes checked HR rows", input.name),
+                "put a transform of type `hr_schema` between them",
+            );
+        }
+    }
+}
