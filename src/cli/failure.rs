@@ -1,6 +1,5 @@
 //! How a failure is told: the message, each cause, then what to do.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 
 use super::output::{self, BAD, HINT};
@@ -72,13 +71,8 @@ pub(super) fn show_error(error: &Error) {
         tracing::error!(kind = ?error.kind(), hints = ?hints, "{}", error.chain());
         return;
     }
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
-    output::note(&text(None, &error.to_string(), &causes, error.hints()));
+    let chain: Vec<String> = error.links().collect();
+    output::note(&text(None, &chain, error.hints()));
 }
 
 /// Tells a run's failure on standard error; in JSON logs it stands already.
@@ -86,29 +80,28 @@ pub(super) fn show_report(error: &ErrorReport) {
     if logging::is_json() {
         return;
     }
-    let (message, causes) = error.parts();
     output::note(&text(
         error.component.as_deref(),
-        message,
-        causes,
+        error.chain(),
         error.hints.iter().map(String::as_str),
     ));
 }
 
 fn text<'h>(
     component: Option<&str>,
-    message: &str,
-    causes: &[String],
+    chain: &[String],
     hints: impl IntoIterator<Item = &'h str>,
 ) -> String {
     let mut text = format!("{BAD}error:{BAD:#} ");
     if let Some(component) = component {
         let _ = write!(text, "{}: ", one_line(component));
     }
-    text.push_str(&one_line(message));
-    text.push('\n');
-    for cause in causes {
-        let _ = writeln!(text, "  caused by: {}", one_line(cause));
+    for (depth, link) in chain.iter().enumerate() {
+        if depth > 0 {
+            text.push_str("  caused by: ");
+        }
+        text.push_str(&one_line(link));
+        text.push('\n');
     }
     for hint in hints {
         let _ = writeln!(text, "{HINT}hint:{HINT:#} {}", one_line(hint));

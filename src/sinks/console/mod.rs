@@ -49,6 +49,10 @@ impl SinkConfig for ConsoleConfig {
         }
     }
 
+    fn uses_stdout(&self) -> bool {
+        true
+    }
+
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
         let shown = cx.inputs.iter().map(|_| Shown::default()).collect();
         Ok(Box::new(ConsoleSink { cx, format: self.format, max_rows: self.max_rows.unwrap_or(20), shown }))
