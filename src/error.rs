@@ -105,8 +105,8 @@ impl Error {
 
     /// The message and every cause below it, each once.
     pub(crate) fn links(&self) -> impl Iterator<Item = String> {
-        let first: &dyn StdError = self;
-        std::iter::successors(Some(first), |error: &&dyn StdError| error.source()).map(ToString::to_string)
+        let first: &(dyn StdError + 'static) = self;
+        std::iter::successors(Some(first), |error| (*error).source()).map(ToString::to_string)
     }
 
     /// The message and every cause below it, each once, joined by `: `. For logs and reports.
