@@ -10,6 +10,7 @@ use super::{Checkpoint, Chunk, Counts, Delivered};
 
 /// What travels from component to component.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every item is a chunk")]
 pub enum Item {
     /// Rows.
     Chunk(Chunk),

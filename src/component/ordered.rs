@@ -10,6 +10,7 @@ use super::{Checkpoint, Chunk, Counts, Input, Item, Output};
 use crate::error::{Error, Result};
 
 /// What waits for its turn.
+#[expect(clippy::large_enum_variant, reason = "nearly every item is a chunk")]
 enum Done {
     Chunk { rows: usize, result: Result<Chunk> },
     Checkpoint(Checkpoint),

@@ -190,7 +190,7 @@ impl Rejects {
             .iter()
             .map(|((field, code), rows)| (field.clone(), *code, *rows))
             .collect();
-        sums.sort_by(|a, b| b.2.cmp(&a.2));
+        sums.sort_by_key(|(_, _, rows)| std::cmp::Reverse(*rows));
         sums
     }
 

@@ -121,7 +121,12 @@ impl Driver {
     pub async fn run(&self, lanes: Vec<Lane>, input: &mut Input) -> Result<()> {
         let lanes = lanes
             .into_iter()
-            .map(|lane| LaneState { lane, filling: None, behind: Vec::new(), pending: VecDeque::new() })
+            .map(|lane| LaneState {
+                lane,
+                filling: None,
+                behind: Vec::new(),
+                pending: VecDeque::new(),
+            })
             .collect();
         let mut state = State {
             lanes,
@@ -173,20 +178,31 @@ impl Driver {
         let mut full = Vec::new();
         let at = &mut state.lanes[lane];
         let schema = chunk.batch.schema_ref();
-        if at.filling.as_ref().is_some_and(|filling| filling.schema != *schema) {
+        if at
+            .filling
+            .as_ref()
+            .is_some_and(|filling| filling.schema != *schema)
+        {
             full.extend(at.finish());
             at.filling = None;
         }
         let filling = at.filling.get_or_insert_with(|| {
             let encoder = (at.lane.encoder)(schema);
             let batcher = Batcher::new(encoder.header(), self.limits);
-            Filling { schema: schema.clone(), encoder, batcher }
+            Filling {
+                schema: schema.clone(),
+                encoder,
+                batcher,
+            }
         });
         let encoded = match filling.encoder.encode(&chunk.batch) {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.cx.counts.not_sent(chunk.num_rows());
-                self.give_up(state, Error::unexpected("cannot encode rows for the upload").with_source(error));
+                self.give_up(
+                    state,
+                    Error::unexpected("cannot encode rows for the upload").with_source(error),
+                );
                 return;
             }
         };
@@ -198,9 +214,15 @@ impl Driver {
                 message: format!("the row alone is larger than a batch may be ({max_bytes} bytes)").into(),
                 value: None,
             };
-            self.cx.reject(Reject { origin, component: self.cx.name.clone(), faults: vec![fault] });
+            self.cx.reject(Reject {
+                origin,
+                component: self.cx.name.clone(),
+                faults: vec![fault],
+            });
         };
-        filling.batcher.push(&encoded, &chunk.origins, |batch| full.push(batch), too_large);
+        filling
+            .batcher
+            .push(&encoded, &chunk.origins, |batch| full.push(batch), too_large);
         for batch in full {
             state.cut(lane, batch);
         }
@@ -415,7 +437,9 @@ impl State {
 impl LaneState {
     /// Rows in the batch that is being filled.
     fn filled(&self) -> usize {
-        self.filling.as_ref().map_or(0, |filling| filling.batcher.pending())
+        self.filling
+            .as_ref()
+            .map_or(0, |filling| filling.batcher.pending())
     }
 
     /// The batch that is being filled, if there are rows in it.

@@ -10,7 +10,6 @@ use serde::de::{self, Deserializer};
 use uuid::Uuid;
 
 use super::faults::Faults;
-use super::schema;
 use crate::config::{Problem, Problems, suggestion};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
@@ -209,7 +208,7 @@ impl Job {
         let fields: BTreeSet<&str> = self
             .scenarios
             .iter()
-            .flat_map(|scenario| schema::columns(*scenario))
+            .flat_map(|scenario| scenario.fields())
             .map(|column| column.name)
             .collect();
         let mut at = problems.at("columns");
@@ -233,10 +232,9 @@ impl Job {
         let mut values = BTreeSet::new();
         for (scenario, value) in &self.scenario_values {
             if !self.scenarios.contains(scenario) {
-                at.at(schema::name(*scenario))
-                    .add("is none of the job's `scenarios`");
+                at.at(scenario.id()).add("is none of the job's `scenarios`");
             } else if value.is_empty() || !values.insert(value.to_lowercase()) {
-                at.at(schema::name(*scenario))
+                at.at(scenario.id())
                     .add("the value is empty or that of another scenario");
             }
         }

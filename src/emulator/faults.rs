@@ -442,6 +442,22 @@ mod tests {
     }
 
     #[test]
+    fn the_rehearsals_of_the_documentation_can_be_set() {
+        let page = include_str!("../../docs/emulator.md");
+        let (_, rest) = page.split_once("### Rehearsals").unwrap();
+        let rows: Vec<&str> = rest
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .skip(1)
+            .collect();
+        assert!(rows.len() > 5);
+        for row in rows.iter().take_while(|row| row.contains('=')) {
+            let faults = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+            assert!(!faults.parse::<Faults>().unwrap().is_none(), "{faults}");
+        }
+    }
+
+    #[test]
     fn the_map_form_says_the_same() {
         let map: Faults = serde_saphyr::from_str("{429: 0.1, 500: every:7, latency: 50ms, seed: 3}").unwrap();
         assert_eq!(map, "429=0.1,500=every:7,latency=50ms,seed=3".parse().unwrap());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -63,8 +63,10 @@ impl IntoResponse for Refusal {
 /// Reads a body to its end, whatever its size, so that the client gets the answer instead of a broken connection.
 /// `None` within: it was larger than `most`, and was not kept.
 pub(super) async fn read_body(body: Body, most: u64) -> Result<Option<Bytes>, axum::Error> {
+    // A stated length is reserved at once, up to the size of a usual upload.
+    let stated = body.size_hint().lower().min(most).min(8 * 1024 * 1024);
+    let mut kept = BytesMut::with_capacity(usize::try_from(stated).unwrap_or_default());
     let mut stream = body.into_data_stream();
-    let mut kept = BytesMut::new();
     let mut length = 0_u64;
     while let Some(piece) = stream.next().await {
         let piece = piece?;

@@ -17,7 +17,6 @@ mod config;
 mod faults;
 mod ingest;
 mod inject;
-mod schema;
 mod server;
 mod store;
 mod table;
@@ -42,6 +41,9 @@ pub use store::{AcceptedRow, Import, JobCounts};
 use crate::error::{Error, Result};
 use server::Shared;
 use store::Store;
+
+/// The documented name of the column that says which scenario a row is of.
+const SCENARIO_COLUMN: &str = "HRScenario";
 
 /// How long [`Emulator::stop`] waits for requests in flight.
 const STOP_WITHIN: Duration = Duration::from_secs(10);

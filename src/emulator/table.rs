@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
+use super::SCENARIO_COLUMN;
 use super::config::Job;
-use super::schema::{self, Column, Kind};
-use crate::hr::Scenario;
+use crate::hr::{Field, FieldKind, Scenario};
 
 /// Messages kept for one import; the others are counted.
 const MOST_MESSAGES: usize = 100;
@@ -106,7 +106,7 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
                     None => saved.push(SavedRow {
                         row: rows,
                         scenario: scenario.scenario,
-                        values: std::mem::take(&mut record),
+                        values: record.clone(),
                     }),
                 }
             }
@@ -123,7 +123,7 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     {
         missing.push(format!(
             "{}: mandatory columns are missing: {}",
-            schema::name(scenario.scenario),
+            scenario.scenario.id(),
             scenario.missing.join(", ")
         ));
     }
@@ -164,7 +164,7 @@ struct ScenarioLayout {
     /// What the scenario column holds, in lower case.
     identifier: String,
     /// Position, expected name and column of those that the file has.
-    cells: Vec<(usize, String, Column)>,
+    cells: Vec<(usize, String, &'static Field)>,
     /// Names of mandatory columns that the file does not have.
     missing: Vec<String>,
 }
@@ -177,13 +177,13 @@ impl Layout {
             header.iter().position(|column| *column == name)
         };
         let scenarios: Vec<ScenarioLayout> = job
-            .map_or(&schema::SCENARIOS[..], |job| &job.scenarios)
+            .map_or(&Scenario::ALL[..], |job| &job.scenarios)
             .iter()
             .map(|scenario| ScenarioLayout::new(*scenario, job, find))
             .collect();
         let column = match job {
             Some(job) => job.scenario_column.as_deref(),
-            None => Some(schema::SCENARIO_COLUMN),
+            None => Some(SCENARIO_COLUMN),
         };
         let identifier = column.and_then(|name| find(name).map(|index| (index, name.to_owned())));
         let mut missing = Vec::new();
@@ -205,7 +205,7 @@ impl Layout {
         {
             missing.push(format!(
                 "{}: mandatory columns are missing: {}",
-                schema::name(only.scenario),
+                only.scenario.id(),
                 only.missing.join(", ")
             ));
         }
@@ -232,17 +232,17 @@ impl ScenarioLayout {
     fn new(scenario: Scenario, job: Option<&Job>, find: impl Fn(&str) -> Option<usize>) -> Self {
         let mut cells = Vec::new();
         let mut missing = Vec::new();
-        for column in schema::columns(scenario) {
+        for column in scenario.fields() {
             let mapped = job.and_then(|job| job.columns.get(column.name));
             let found = match mapped {
                 Some(name) => find(name).map(|index| (index, name.as_str())),
-                None => [Some(column.name), column.alias]
-                    .into_iter()
-                    .flatten()
+                // Which of the documented spellings is mapped, a job without a mapping of its own cannot know.
+                None => std::iter::once(column.name)
+                    .chain(column.aliases.iter().copied())
                     .find_map(|name| find(name).map(|index| (index, name))),
             };
             match found {
-                Some((index, name)) => cells.push((index, name.to_owned(), *column)),
+                Some((index, name)) => cells.push((index, name.to_owned(), column)),
                 None if column.required => {
                     missing.push(format!("`{}`", mapped.map_or(column.name, String::as_str)));
                 }
@@ -251,7 +251,7 @@ impl ScenarioLayout {
         }
         let identifier = job
             .and_then(|job| job.scenario_values.get(&scenario))
-            .map_or(schema::identifier(scenario), String::as_str)
+            .map_or(scenario.documented_identifier(), String::as_str)
             .to_lowercase();
         Self {
             scenario,
@@ -268,13 +268,15 @@ impl ScenarioLayout {
                 return column.required.then(|| format!("`{name}` is empty"));
             }
             match column.kind {
-                Kind::Upn if !is_upn(cell) => {
+                FieldKind::Upn if !is_upn(cell) => {
                     Some(format!("`{name}` is not a user principal name or e-mail address"))
                 }
-                Kind::DateTime if !is_date_time(cell) => {
+                FieldKind::DateTime if !is_date_time(cell) => {
                     Some(format!("`{name}` is not an ISO 8601 date and time"))
                 }
-                Kind::Text(Some(most)) if cell.len() > most && cell.chars().count() > most => {
+                FieldKind::Text {
+                    max_chars: Some(most),
+                } if cell.len() > most && cell.chars().count() > most => {
                     Some(format!("`{name}` has more than {most} characters"))
                 }
                 _ => None,

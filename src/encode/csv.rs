@@ -227,7 +227,7 @@ mod tests {
             String::from_utf8(encoded.bytes).unwrap(),
             "\"x,\"\"y\"\"\r\nz\",v, p \r\n,v,\r\n"
         );
-        assert_eq!(encoded.ends, [23, 28]);
+        assert_eq!(encoded.ends, [20, 25]);
     }
 
     #[test]

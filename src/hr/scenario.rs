@@ -1,4 +1,9 @@
-//! The HR scenarios.
+//! The HR scenarios and their fields, as the connector documents them.
+//!
+//! Names of fields are the documentation's defaults: customers map their own column names to them in the portal, and
+//! give those names under the sink's `columns`. See Microsoft's page "Set up a connector to import HR data".
+
+use std::fmt;
 
 /// A kind of HR fact that the connector takes.
 #[derive(
@@ -26,4 +31,336 @@ pub enum Scenario {
     PerformanceImprovementPlan,
     /// Who a person is and where.
     EmployeeProfile,
+}
+
+/// What a field holds, which decides how its values are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FieldKind {
+    /// A user principal name or e-mail address; see [`upn`](super::upn).
+    Upn,
+    /// A date with time and offset; see [`dates`](super::dates).
+    DateTime,
+    /// Text; see [`text`](super::text).
+    Text {
+        /// The documented limit, where there is one.
+        max_chars: Option<usize>,
+    },
+}
+
+/// One column of a scenario.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The documented name: what users write under `fields`.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: FieldKind,
+    /// Whether every row must have a value.
+    pub required: bool,
+    /// Other spellings in Microsoft's pages and samples. For suggestions only, never taken for the name.
+    pub aliases: &'static [&'static str],
+    /// One line: what it means.
+    pub summary: &'static str,
+}
+
+const fn field(name: &'static str, kind: FieldKind, required: bool, summary: &'static str) -> Field {
+    Field {
+        name,
+        kind,
+        required,
+        aliases: &[],
+        summary,
+    }
+}
+
+impl Field {
+    const fn also(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+}
+
+const TEXT: FieldKind = FieldKind::Text { max_chars: None };
+const REMARKS: FieldKind = FieldKind::Text { max_chars: Some(200) };
+const RATING: FieldKind = FieldKind::Text { max_chars: Some(25) };
+
+const EMAIL: Field = field(
+    "EmailAddress",
+    FieldKind::Upn,
+    true,
+    "user principal name (UPN) of the person in Microsoft Entra ID",
+)
+.also(&["UserPrincipalName"]);
+
+const RESIGNATION: &[Field] = &[
+    EMAIL,
+    field(
+        "ResignationDate",
+        FieldKind::DateTime,
+        true,
+        "when notice was given",
+    )
+    .also(&["TerminationDate"]),
+    field(
+        "LastWorkingDate",
+        FieldKind::DateTime,
+        true,
+        "the last day of work",
+    ),
+];
+
+const LEVEL_CHANGE: &[Field] = &[
+    EMAIL,
+    field(
+        "EffectiveDate",
+        FieldKind::DateTime,
+        true,
+        "when the change takes effect",
+    ),
+    field("Remarks", REMARKS, false, "what was said about the change"),
+    field(
+        "OldLevel",
+        TEXT,
+        false,
+        "job level before, in the company's own words",
+    ),
+    field(
+        "NewLevel",
+        TEXT,
+        false,
+        "job level after, in the company's own words",
+    ),
+];
+
+const REVIEW: &[Field] = &[
+    EMAIL,
+    field(
+        "EffectiveDate",
+        FieldKind::DateTime,
+        true,
+        "when the review took effect",
+    ),
+    field("Remarks", REMARKS, false, "what was said in the review"),
+    field(
+        "Rating",
+        RATING,
+        false,
+        "the rating given, in the company's own words",
+    ),
+];
+
+const IMPROVEMENT_PLAN: &[Field] = &[
+    EMAIL,
+    field(
+        "EffectiveDate",
+        FieldKind::DateTime,
+        true,
+        "when the plan took effect",
+    ),
+    field("Remarks", REMARKS, false, "what was said about the plan").also(&["ImprovementRemarks"]),
+    field(
+        "Rating",
+        RATING,
+        false,
+        "the rating given, in the company's own words",
+    )
+    .also(&["PerformanceRating"]),
+];
+
+const PROFILE: &[Field] = &[
+    EMAIL,
+    field("EmployeeFirstName", TEXT, true, "first name"),
+    field("EmployeeLastName", TEXT, true, "last name"),
+    field("EmployeeAddressLine1", TEXT, true, "home address, first line").also(&["EmployeeAddLine1"]),
+    field("EmployeeAddressLine2", TEXT, false, "home address, second line").also(&["EmployeeAddLine2"]),
+    field("EmployeeCity", TEXT, false, "city of the home address"),
+    field("EmployeeState", TEXT, false, "state of the home address"),
+    field(
+        "EmployeeZipCode",
+        TEXT,
+        true,
+        "postal code of the home address; leading zeros matter",
+    ),
+    field("EmployeeCountry", TEXT, false, "country of the home address"),
+    field("EmployeeDepartment", TEXT, false, "department").also(&["EmployeeDept"]),
+    field("EmployeeType", TEXT, false, "kind of employment"),
+    field("EmployeeRole", TEXT, false, "role"),
+];
+
+impl Scenario {
+    /// All, in the order of Microsoft's page.
+    pub const ALL: [Self; 5] = [
+        Self::EmployeeResignation,
+        Self::JobLevelChange,
+        Self::PerformanceReview,
+        Self::PerformanceImprovementPlan,
+        Self::EmployeeProfile,
+    ];
+
+    /// The name in pipeline files, reports and the ledger, such as `employee_resignation`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::EmployeeResignation => "employee_resignation",
+            Self::JobLevelChange => "job_level_change",
+            Self::PerformanceReview => "performance_review",
+            Self::PerformanceImprovementPlan => "performance_improvement_plan",
+            Self::EmployeeProfile => "employee_profile",
+        }
+    }
+
+    /// The name for a person, such as `employee resignation`.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::EmployeeResignation => "employee resignation",
+            Self::JobLevelChange => "job level change",
+            Self::PerformanceReview => "performance review",
+            Self::PerformanceImprovementPlan => "performance improvement plan",
+            Self::EmployeeProfile => "employee profile",
+        }
+    }
+
+    /// The documented value of the scenario column (`HRScenario`) in files of several scenarios. Customers may have
+    /// mapped another one in the portal.
+    pub fn documented_identifier(self) -> &'static str {
+        match self {
+            Self::EmployeeResignation => "Resignation",
+            Self::JobLevelChange => "Job level change",
+            Self::PerformanceReview => "Performance review",
+            Self::PerformanceImprovementPlan => "Performance improvement plan",
+            Self::EmployeeProfile => "Employee profile",
+        }
+    }
+
+    /// The columns, in the order in which they are sent.
+    pub fn fields(self) -> &'static [Field] {
+        match self {
+            Self::EmployeeResignation => RESIGNATION,
+            Self::JobLevelChange => LEVEL_CHANGE,
+            Self::PerformanceReview => REVIEW,
+            Self::PerformanceImprovementPlan => IMPROVEMENT_PLAN,
+            Self::EmployeeProfile => PROFILE,
+        }
+    }
+
+    /// The field of exactly this name.
+    pub fn field(self, name: &str) -> Option<&'static Field> {
+        self.fields().iter().find(|field| field.name == name)
+    }
+
+    /// The field that a wrong `name` most likely means: its name or one of its aliases, letter case set aside.
+    pub fn field_meant_by(self, name: &str) -> Option<&'static Field> {
+        self.fields().iter().find(|field| {
+            std::iter::once(&field.name)
+                .chain(field.aliases)
+                .any(|known| known.eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// Whether it has a date, so that a time zone must be known.
+    pub fn has_dates(self) -> bool {
+        self.fields()
+            .iter()
+            .any(|field| field.kind == FieldKind::DateTime)
+    }
+
+    /// The insider risk policy templates that use it.
+    pub fn policy_templates(self) -> &'static [&'static str] {
+        match self {
+            Self::EmployeeResignation => &[
+                "data theft by departing users",
+                "security policy violations by departing users",
+            ],
+            Self::JobLevelChange | Self::PerformanceReview | Self::PerformanceImprovementPlan => &[
+                "data leaks by risky users",
+                "security policy violations by risky users",
+            ],
+            Self::EmployeeProfile => &["health record misuse"],
+        }
+    }
+}
+
+/// The [`id`](Scenario::id).
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_what_serde_reads_and_writes() {
+        for scenario in Scenario::ALL {
+            assert_eq!(serde_json::to_value(scenario).unwrap(), scenario.id());
+            assert_eq!(
+                serde_json::from_value::<Scenario>(scenario.id().into()).unwrap(),
+                scenario
+            );
+            assert_eq!(scenario.to_string(), scenario.id());
+        }
+    }
+
+    #[test]
+    fn every_scenario_starts_with_who_and_names_no_column_twice() {
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.fields()[0].kind, FieldKind::Upn);
+            let names: Vec<_> = scenario
+                .fields()
+                .iter()
+                .flat_map(|field| field.aliases.iter().chain([&field.name]))
+                .collect();
+            assert_eq!(
+                names.iter().collect::<BTreeSet<_>>().len(),
+                names.len(),
+                "{scenario}"
+            );
+        }
+    }
+
+    #[test]
+    fn required_fields_are_the_documented_ones() {
+        let required = |scenario: Scenario| {
+            let fields = scenario.fields().iter().filter(|field| field.required);
+            fields.map(|field| field.name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            required(Scenario::EmployeeResignation),
+            ["EmailAddress", "ResignationDate", "LastWorkingDate"]
+        );
+        for scenario in [
+            Scenario::JobLevelChange,
+            Scenario::PerformanceReview,
+            Scenario::PerformanceImprovementPlan,
+        ] {
+            assert_eq!(required(scenario), ["EmailAddress", "EffectiveDate"]);
+        }
+        assert_eq!(
+            required(Scenario::EmployeeProfile),
+            [
+                "EmailAddress",
+                "EmployeeFirstName",
+                "EmployeeLastName",
+                "EmployeeAddressLine1",
+                "EmployeeZipCode"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_alias_is_a_suggestion_and_never_the_name() {
+        let scenario = Scenario::EmployeeResignation;
+        assert_eq!(scenario.field("TerminationDate"), None);
+        assert_eq!(
+            scenario.field_meant_by("terminationdate").unwrap().name,
+            "ResignationDate"
+        );
+        assert_eq!(
+            scenario.field_meant_by("emailaddress").unwrap().name,
+            "EmailAddress"
+        );
+        assert_eq!(scenario.field_meant_by("Salary"), None);
+    }
 }

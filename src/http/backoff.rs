@@ -19,17 +19,17 @@ impl Backoff {
     /// `base` is zero (a retry would hammer the service), or `max` is below `base`, or above one hour.
     pub fn new(base: Duration, max: Duration) -> Result<Self, InvalidSetting> {
         if base.is_zero() {
-            return Err(InvalidSetting::new("base_delay", "must be more than zero"));
+            return Err(InvalidSetting::new("initial_backoff", "must be more than zero"));
         }
         if max < base {
             return Err(InvalidSetting::new(
-                "max_delay",
-                format!("must be at least `base_delay` ({base:?}), found {max:?}"),
+                "max_backoff",
+                format!("must be at least `initial_backoff` ({base:?}), found {max:?}"),
             ));
         }
         if max > Duration::from_secs(3600) {
             return Err(InvalidSetting::new(
-                "max_delay",
+                "max_backoff",
                 format!("must be at most 1h, found {max:?}"),
             ));
         }
@@ -81,12 +81,12 @@ mod tests {
     fn bad_settings_are_refused_by_name() {
         assert_eq!(
             Backoff::new(Duration::ZERO, SECOND).unwrap_err().field,
-            "base_delay"
+            "initial_backoff"
         );
-        assert_eq!(Backoff::new(2 * SECOND, SECOND).unwrap_err().field, "max_delay");
+        assert_eq!(Backoff::new(2 * SECOND, SECOND).unwrap_err().field, "max_backoff");
         assert_eq!(
             Backoff::new(SECOND, 3601 * SECOND).unwrap_err().field,
-            "max_delay"
+            "max_backoff"
         );
     }
 

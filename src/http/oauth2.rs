@@ -15,7 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::retry::{AttemptError, Verdict};
-use super::text::{SHOWN, clean, clean_bytes, hide, html_title, is_html};
+use super::text::{Hidden, SHOWN, html_title, is_html};
 use super::token::{Token, TokenProvider};
 use super::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
@@ -112,16 +112,17 @@ impl ClientCredentialsProvider {
             .form(&self.credentials.form())
             .build();
         let secrets = [&self.credentials.client_secret];
+        let hidden = Hidden::secrets(&secrets);
         let result = match request {
-            Ok(request) => exchange(&self.client, request, MAX_BODY, &secrets).await,
+            Ok(request) => exchange(&self.client, request, MAX_BODY, hidden).await,
             Err(error) => Err(Failure::of(error)),
         };
         match result {
-            Ok(answer) => (granted(&answer, &secrets), answer.date()),
+            Ok(answer) => (granted(&answer, hidden), answer.date()),
             Err(Failure::Answer(answer)) => {
                 let date = answer.date();
-                let failure = match OAuthError::parse(&answer, &secrets) {
-                    Some(error) => TokenFailure::Refused(error),
+                let failure = match OAuthError::parse(&answer, hidden) {
+                    Some(error) => TokenFailure::Refused(Box::new(error)),
                     None => TokenFailure::Transport(Failure::Answer(answer)),
                 };
                 (Err(failure), date)
@@ -144,7 +145,7 @@ impl TokenProvider for ClientCredentialsProvider {
 #[derive(Debug, Clone)]
 pub enum TokenFailure {
     /// The token endpoint said so in OAuth's own words.
-    Refused(OAuthError),
+    Refused(Box<OAuthError>),
     /// The exchange failed, or the answer is not one of OAuth's.
     Transport(Failure),
     /// A 2xx that holds no token that can be used.
@@ -225,11 +226,11 @@ pub struct OAuthError {
 
 impl OAuthError {
     /// Reads an answer's body; `None` if it is not an OAuth error.
-    pub fn parse(answer: &Answer, secrets: &[&Secret]) -> Option<Self> {
+    pub fn parse(answer: &Answer, hidden: Hidden<'_>) -> Option<Self> {
         let body: Value = serde_json::from_slice(&answer.body).ok()?;
         let text = |name: &str| {
             let text = match body.get(name)? {
-                Value::String(text) => clean(&hide(text, secrets), SHOWN),
+                Value::String(text) => hidden.show(text.as_bytes(), SHOWN),
                 Value::Number(number) => number.to_string(),
                 _ => return None,
             };
@@ -313,7 +314,7 @@ struct Granted {
 }
 
 /// Reads a 2xx. serde's own error texts repeat what they found, so they are not used.
-fn granted(answer: &Answer, secrets: &[&Secret]) -> Result<Token, TokenFailure> {
+fn granted(answer: &Answer, hidden: Hidden<'_>) -> Result<Token, TokenFailure> {
     let unusable = |what: String| TokenFailure::Unusable {
         what,
         broken_off: !answer.complete && answer.body.len() < MAX_BODY,
@@ -321,8 +322,8 @@ fn granted(answer: &Answer, secrets: &[&Secret]) -> Result<Token, TokenFailure> 
     };
     let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body) else {
         let what = if is_html(&answer.body) {
-            let title =
-                html_title(&answer.body).map(|title| format!(" with the title `{}`", hide(&title, secrets)));
+            let title = html_title(&answer.body)
+                .map(|title| format!(" with the title `{}`", hidden.show(title.as_bytes(), 120)));
             format!(
                 "{} is a web page{} in place of a token",
                 said(answer),
@@ -339,7 +340,7 @@ fn granted(answer: &Answer, secrets: &[&Secret]) -> Result<Token, TokenFailure> 
         .token_type
         .filter(|kind| !kind.eq_ignore_ascii_case("bearer"))
     {
-        let kind = clean_bytes(hide(&kind, secrets).as_bytes(), 40);
+        let kind = hidden.show(kind.as_bytes(), 40);
         return Err(unusable(format!(
             "{} is a token of the type `{kind}`, not `Bearer`",
             said(answer)

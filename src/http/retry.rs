@@ -412,12 +412,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn cancelling_stops_waiting_and_keeps_the_last_failure() {
         let cancel = CancellationToken::new();
-        let stop = cancel.clone();
-        tokio::spawn(async move {
+        let stop = async {
             tokio::time::sleep(2 * SECOND).await;
-            stop.cancel();
-        });
-        let (gave_up, begun) = fails(&policy(9, 600 * SECOND), &cancel, RETRY).await;
+            cancel.cancel();
+        };
+        let policy = policy(9, 600 * SECOND);
+        let ((gave_up, begun), ()) = tokio::join!(fails(&policy, &cancel, RETRY), stop);
         assert_eq!(begun, [0, 1]);
         assert_eq!(
             (gave_up.reason, gave_up.last),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]
@@ -147,7 +147,8 @@ struct State {
 pub struct Scripted {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    task: JoinHandle<()>,
+    /// The accepting task; dropping the set stops it and its connections.
+    tasks: JoinSet<()>,
 }
 
 impl Scripted {
@@ -164,13 +165,18 @@ impl Scripted {
             ..State::default()
         }));
         let shared = Arc::clone(&state);
-        let task = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(serve(stream, Arc::clone(&shared)));
             }
         });
-        Ok(Self { address, state, task })
+        Ok(Self {
+            address,
+            state,
+            tasks,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -192,8 +198,8 @@ impl Scripted {
     ///
     /// # Errors
     /// Requests that the script does not know or that could not be read, and steps that no request came for.
-    pub fn finish(self) -> Result<Vec<Recorded>, String> {
-        self.task.abort();
+    pub fn finish(mut self) -> Result<Vec<Recorded>, String> {
+        self.tasks.abort_all();
         let mut state = lock(&self.state);
         let mut faults = std::mem::take(&mut state.faults);
         faults.extend(
@@ -207,12 +213,6 @@ impl Scripted {
         } else {
             Err(faults.join("; "))
         }
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -46,22 +46,88 @@ fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with every occurrence of a secret replaced: a proxy or a debugging endpoint may echo what it was sent.
-pub fn hide(text: &str, secrets: &[&Secret]) -> String {
-    let mut hidden = text.to_owned();
-    for secret in secrets {
-        let plain = secret.expose();
-        if plain.is_empty() {
-            continue;
-        }
-        let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
-        for form in [plain, &encoded] {
-            if hidden.contains(form) {
-                hidden = hidden.replace(form, "[hidden]");
+/// What the other side's texts must not repeat: secrets that were sent, and values of the payload. A proxy, a debugging
+/// endpoint or a careless error message may echo both.
+#[derive(Clone, Copy)]
+pub struct Hidden<'a> {
+    secrets: &'a [&'a Secret],
+    sent: &'a [u8],
+}
+
+impl<'a> Hidden<'a> {
+    /// Hides these secrets, as they are and as they are written in a form.
+    pub fn secrets(secrets: &'a [&'a Secret]) -> Self {
+        Self { secrets, sent: &[] }
+    }
+
+    /// Hides values of `sent` as well: words of an answer that a word of `sent` begins with, if they are of three
+    /// characters or more and look like a value (an `@`, a digit, a capital letter).
+    #[must_use]
+    pub fn and_values_of(self, sent: &'a [u8]) -> Self {
+        Self { sent, ..self }
+    }
+
+    /// The text as it may be shown: nothing hidden in it, [clean](clean()), at most `max` characters.
+    pub fn show(&self, text: &[u8], max: usize) -> String {
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for secret in self.secrets {
+            let plain = secret.expose();
+            if plain.is_empty() {
+                continue;
+            }
+            let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
+            for form in [plain, &encoded] {
+                if text.contains(form) {
+                    text = text.replace(form, HIDDEN);
+                }
             }
         }
+        let text = clean(&text, max);
+        if self.sent.is_empty() {
+            text
+        } else {
+            self.without_values(&text, max)
+        }
     }
-    hidden
+
+    fn without_values(&self, text: &str, max: usize) -> String {
+        let sent = String::from_utf8_lossy(self.sent);
+        let mut shown = String::with_capacity(text.len());
+        for piece in text.split_inclusive(is_separator) {
+            let word =
+                piece.trim_end_matches(|c: char| is_separator(c) || matches!(c, '.' | '!' | '?' | '…'));
+            let (word, rest) = piece.split_at(word.len());
+            let hide = looks_like_a_value(word) && word_begins_with(&sent, word);
+            shown.push_str(if hide { "[value]" } else { word });
+            shown.push_str(rest);
+        }
+        clean(&shown, max)
+    }
+}
+
+impl std::fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden")
+    }
+}
+
+const HIDDEN: &str = "[hidden]";
+
+fn is_separator(c: char) -> bool {
+    c.is_whitespace() || ",;:\"'`()[]{}<>=|".contains(c)
+}
+
+fn looks_like_a_value(word: &str) -> bool {
+    word.chars().nth(2).is_some()
+        && word
+            .chars()
+            .any(|c| c == '@' || c.is_numeric() || c.is_uppercase() || !c.is_ascii())
+}
+
+/// Whether a word of `text` begins with `start`: a text that was cut shows the begin of a value only.
+fn word_begins_with(text: &str, start: &str) -> bool {
+    text.match_indices(start)
+        .any(|(at, _)| !text[..at].ends_with(char::is_alphanumeric))
 }
 
 /// Whether the text is a web page: a service that speaks to programs does not answer with one, a proxy's login or
@@ -73,7 +139,7 @@ pub fn is_html(body: &[u8]) -> bool {
     start.starts_with("<!doctype html") || start.starts_with("<html") || start.contains("<html")
 }
 
-/// What a web page calls itself, where it says so.
+/// What a web page calls itself, where it says so. As it came: to be [shown](Hidden::show) like any text from outside.
 pub fn html_title(body: &[u8]) -> Option<String> {
     let page = String::from_utf8_lossy(body);
     // Lower case of ASCII alone, so that offsets are the same in both.
@@ -81,8 +147,8 @@ pub fn html_title(body: &[u8]) -> Option<String> {
     let open = lower.find("<title")?;
     let from = open + lower[open..].find('>')? + 1;
     let to = from + lower[from..].find("</title")?;
-    let title = clean(&page[from..to], 120);
-    (!title.is_empty()).then_some(title)
+    let title = page[from..to].trim();
+    (!title.is_empty()).then(|| title.to_owned())
 }
 
 #[cfg(test)]
@@ -106,8 +172,36 @@ mod tests {
     #[test]
     fn an_echoed_secret_is_hidden_in_each_form() {
         let secret = Secret::new("s3cr+t/=");
-        let text = hide("got s3cr+t/= as client_secret=s3cr%2Bt%2F%3D", &[&secret]);
+        let secrets = [&secret];
+        let hidden = Hidden::secrets(&secrets);
+        let text = hidden.show(b"got s3cr+t/= as client_secret=s3cr%2Bt%2F%3D", 99);
         assert_eq!(text, "got [hidden] as client_secret=[hidden]");
+        assert_eq!(
+            hidden.show(b"abc s3cr+t/=", 6),
+            "abc [h\u{2026}",
+            "hidden before it is cut"
+        );
+        assert!(!format!("{hidden:?}").contains("s3cr"));
+    }
+
+    #[test]
+    fn an_echoed_value_is_hidden_whole_or_cut() {
+        let sent = "ada@contoso.com,2024-05-01,\"Müller, Ada\",the plan\n".as_bytes();
+        let hidden = Hidden::secrets(&[]).and_values_of(sent);
+        let show = |text: &str, max| hidden.show(text.as_bytes(), max);
+        assert_eq!(
+            show("row 7: 'ada@contoso.com' (2024-05-01).", 99),
+            "row 7: '[value]' ([value])."
+        );
+        assert_eq!(
+            show("Müller, Ada: no such user", 99),
+            "[value], [value]: no such user"
+        );
+        assert_eq!(show("bad ada@contoso.com", 10), "bad [value…");
+        assert_eq!(
+            show("The plan is not the row's; ID 17-ada", 99),
+            "The plan is not the row's; ID 17-ada"
+        );
     }
 
     #[test]
@@ -115,7 +209,7 @@ mod tests {
         let page =
             b"\xef\xbb\xbf \n<!DOCTYPE html><HTML><head><Title lang=en>\n Access\tdenied </TITLE></head>";
         assert!(is_html(page));
-        assert_eq!(html_title(page).as_deref(), Some("Access denied"));
+        assert_eq!(html_title(page).as_deref(), Some("Access\tdenied"));
         assert!(!is_html(b"{\"error\":\"x\"}"));
         assert!(!is_html(b""));
     }

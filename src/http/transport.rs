@@ -18,9 +18,8 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 
 use super::retry::{AttemptError, parse_retry_after};
-use super::text::{SHOWN, clean, hide};
+use super::text::{Hidden, SHOWN, clean};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
 
 /// Most bytes of an answer's body that are read.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -43,8 +42,8 @@ pub struct TransportConfig {
     pub tls: bool,
 }
 
-/// Which proxy to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which proxy to use. `Debug` shows no URL, since that may hold credentials.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Proxy {
     /// What the system says: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
     System,
@@ -52,6 +51,16 @@ pub enum Proxy {
     Direct,
     /// This one, for everything.
     Url(url::Url),
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Direct => "Direct",
+            Self::Url(_) => "Url(hidden)",
+        })
+    }
 }
 
 impl Default for TransportConfig {
@@ -409,13 +418,13 @@ impl Answer {
         httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
     }
 
-    /// Where a redirect leads: scheme and host only, since the rest may hold what is not to be shown.
+    /// Where a redirect leads: scheme and host only, since the rest may hold what is not to be shown. As it came.
     pub fn redirect_host(&self) -> Option<String> {
         if !self.status.is_redirection() {
             return None;
         }
         let url = url::Url::parse(self.headers.get(LOCATION)?.to_str().ok()?).ok()?;
-        Some(clean(&url.origin().ascii_serialization(), SHOWN))
+        Some(url.origin().ascii_serialization())
     }
 }
 
@@ -432,8 +441,8 @@ impl fmt::Debug for Answer {
 }
 
 /// Sends a request and reads the answer, at most `max_body` bytes of its body. A body that is cut or breaks off does
-/// not undo the status: it is there as far as it came. `secrets` are hidden in the reason phrase, should it echo them;
-/// headers and body are as they came.
+/// not undo the status: it is there as far as it came. What is
+/// `hidden` does not show in the reason phrase; headers and body are as they came.
 ///
 /// # Errors
 /// Everything but a 2xx.
@@ -441,14 +450,14 @@ pub async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     max_body: usize,
-    secrets: &[&Secret],
+    hidden: Hidden<'_>,
 ) -> Result<Answer, Failure> {
     let response = client.execute(request).await.map_err(Failure::of)?;
     let status = response.status();
     let reason = response
         .extensions()
         .get::<hyper::ext::ReasonPhrase>()
-        .map(|reason| clean(&hide(&String::from_utf8_lossy(reason.as_bytes()), secrets), SHOWN))
+        .map(|reason| hidden.show(reason.as_bytes(), SHOWN))
         .filter(|reason| !reason.is_empty());
     let headers = response.headers().clone();
     let (body, complete) = read_limited(response, max_body).await;
@@ -484,13 +493,12 @@ pub async fn read_limited(mut response: reqwest::Response, max: usize) -> (Bytes
     }
 }
 
-/// The first of `names` that are there, as `name: value`, cleaned.
-pub fn shown_headers(headers: &HeaderMap, names: &[HeaderName], secrets: &[&Secret]) -> Vec<String> {
+/// Those of the headers `names` that are there, as `name: value`, without what is `hidden`.
+pub fn shown_headers(headers: &HeaderMap, names: &[HeaderName], hidden: Hidden<'_>) -> Vec<String> {
     names
         .iter()
         .filter_map(|name| {
-            let value = hide(&String::from_utf8_lossy(headers.get(name)?.as_bytes()), secrets);
-            let value = clean(&value, 200);
+            let value = hidden.show(headers.get(name)?.as_bytes(), 200);
             (!value.is_empty()).then(|| format!("{name}: {value}"))
         })
         .collect()

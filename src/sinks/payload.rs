@@ -24,8 +24,11 @@ impl Naming {
     /// Notes what does not fit the inputs.
     pub(super) fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
         let scenarios: BTreeSet<Scenario> = inputs.iter().filter_map(scenario).collect();
-        let fields: BTreeSet<&str> =
-            scenarios.iter().flat_map(|scenario| scenario.fields()).map(|field| field.name).collect();
+        let fields: BTreeSet<&str> = scenarios
+            .iter()
+            .flat_map(|scenario| scenario.fields())
+            .map(|field| field.name)
+            .collect();
         for (field, column) in &self.columns {
             let mut here = problems.at("columns");
             let mut here = here.at(field);
@@ -43,12 +46,19 @@ impl Naming {
         for scenario in &scenarios {
             // Names are compared as the portal does: letter case set aside, spaces significant.
             let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-            let own = scenario.fields().iter().map(|field| (self.column(field.name), field.name));
-            for (column, field) in own.chain(self.scenario_column.as_deref().map(|column| (column, "scenario_column"))) {
+            let own = scenario
+                .fields()
+                .iter()
+                .map(|field| (self.column(field.name), field.name));
+            for (column, field) in own.chain(
+                self.scenario_column
+                    .as_deref()
+                    .map(|column| (column, "scenario_column")),
+            ) {
                 if let Some(other) = seen.insert(column.to_lowercase(), field) {
-                    problems
-                        .at("columns")
-                        .add(format!("`{other}` and `{field}` would both be in the column `{column}`"));
+                    problems.at("columns").add(format!(
+                        "`{other}` and `{field}` would both be in the column `{column}`"
+                    ));
                 }
             }
         }
@@ -88,8 +98,10 @@ impl Naming {
         let encoder = move |schema: &Schema| {
             let mut encoder = CsvEncoder::new();
             if let (Some(scenario), Some(column)) = (scenario, &naming.scenario_column) {
-                let value =
-                    naming.scenario_values.get(&scenario).map_or(scenario.documented_identifier(), String::as_str);
+                let value = naming
+                    .scenario_values
+                    .get(&scenario)
+                    .map_or(scenario.documented_identifier(), String::as_str);
                 encoder = encoder.constant(column, value);
             }
             for field in schema.fields() {
@@ -97,7 +109,10 @@ impl Naming {
             }
             encoder
         };
-        Lane { label: scenario.map_or("records", Scenario::id), encoder: Arc::new(encoder) }
+        Lane {
+            label: scenario.map_or("records", Scenario::id),
+            encoder: Arc::new(encoder),
+        }
     }
 }
 
@@ -114,7 +129,10 @@ pub(super) fn require_hr_rows(inputs: &[InputDescription], problems: &mut Proble
     for input in inputs {
         if scenario(input).is_none() {
             problems.at("inputs").add_with_hint(
-                format!("`{}` gives records, and this sink takes checked HR rows", input.name),
+                format!(
+                    "`{}` gives records, and this sink takes checked HR rows",
+                    input.name
+                ),
                 "put a transform of type `hr_schema` between them",
             );
         }

@@ -3,4 +3,5 @@
 pub mod hr_schema;
 mod sql_expression;
 
+use sql_expression::is_about_a_value;
 pub use sql_expression::{Engine, ParsedExpression, SqlError};

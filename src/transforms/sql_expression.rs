@@ -12,9 +12,11 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::config::Dialect;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::FunctionRegistry;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
@@ -42,12 +44,20 @@ pub struct SqlError {
 
 impl SqlError {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     fn from_engine(error: &DataFusionError) -> Self {
         // The kind ("Error during planning") says nothing to the person who wrote the expression.
-        Self::new(error.strip_backtrace().trim_start_matches("Error during planning: ").trim_end_matches('.'))
+        Self::new(
+            error
+                .strip_backtrace()
+                .trim_start_matches("Error during planning: ")
+                .trim_end_matches('.'),
+        )
     }
 
     /// What to do, where there is something to say.
@@ -73,7 +83,10 @@ impl Engine {
     pub fn new() -> Self {
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.enable_ident_normalization = false;
-        let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let mut state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .build();
         state.mark_start_execution();
         Self(Arc::new(state))
     }
@@ -86,14 +99,19 @@ impl Engine {
         if sql.trim().is_empty() {
             return Err(SqlError::new("an expression is needed, and this is empty"));
         }
-        let with_alias = self.0.sql_to_expr_with_alias(sql, &Dialect::Generic).map_err(|error| {
-            let text = error.strip_backtrace();
-            let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
-            let text = text.trim_start_matches("ParserError(\"").trim_end_matches("\")");
-            SqlError::new(format!("not a valid SQL expression: {text}"))
-        })?;
+        let with_alias = self
+            .0
+            .sql_to_expr_with_alias(sql, &Dialect::Generic)
+            .map_err(|error| {
+                let text = error.strip_backtrace();
+                let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
+                let text = text.trim_start_matches("ParserError(\"").trim_end_matches("\")");
+                SqlError::new(format!("not a valid SQL expression: {text}"))
+            })?;
         if with_alias.alias.is_some() {
-            return Err(SqlError::new("an expression has no name of its own; take the `AS …` out"));
+            return Err(SqlError::new(
+                "an expression has no name of its own; take the `AS …` out",
+            ));
         }
         let mut columns = BTreeSet::new();
         let found = visit_expressions(&with_alias.expr, |expr| {
@@ -105,7 +123,9 @@ impl Engine {
                     columns.extend(parts.first().map(|ident| ident.value.clone()));
                 }
                 Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                    return ControlFlow::Break(SqlError::new("a subquery cannot be used here: an expression works on one row"));
+                    return ControlFlow::Break(SqlError::new(
+                        "a subquery cannot be used here: an expression works on one row",
+                    ));
                 }
                 Expr::Function(function) => {
                     if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
@@ -120,7 +140,10 @@ impl Engine {
         });
         match found {
             ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => Ok(ParsedExpression { sql: sql.to_owned(), columns }),
+            ControlFlow::Continue(()) => Ok(ParsedExpression {
+                sql: sql.to_owned(),
+                columns,
+            }),
         }
     }
 
@@ -130,10 +153,15 @@ impl Engine {
             return Ok(());
         }
         if self.0.udafs().contains(&lower) || self.0.udwfs().contains(&lower) {
-            return Err(SqlError::new(format!("`{name}` works on many rows, and an expression on one")));
+            return Err(SqlError::new(format!(
+                "`{name}` works on many rows, and an expression on one"
+            )));
         }
         let known: Vec<&str> = self.0.scalar_functions().keys().map(String::as_str).collect();
-        Err(SqlError { message: format!("there is no function `{name}`"), hint: suggestion(&lower, known) })
+        Err(SqlError {
+            message: format!("there is no function `{name}`"),
+            hint: suggestion(&lower, known),
+        })
     }
 
     /// Plans an expression for rows of `schema`. `all_columns`: every column of the input, for suggestions.
@@ -160,8 +188,28 @@ impl Engine {
             .0
             .create_logical_expr(&expression.sql, &schema)
             .map_err(|error| SqlError::from_engine(&error))?;
-        self.0.create_physical_expr(logical, &schema).map_err(|error| SqlError::from_engine(&error))
+        // Some functions (`coalesce`, `nvl`) exist only as what the simplifier makes of them.
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(self.0.config_options().clone())
+            .with_query_execution_start_time(self.0.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        simplifier
+            .coerce(logical, &schema)
+            .and_then(|expr| simplifier.simplify(expr))
+            .and_then(|expr| self.0.create_physical_expr(expr, &schema))
+            .map_err(|error| SqlError::from_engine(&error))
     }
+}
+
+/// Whether an expression that was planned failed because of a value (a text that is no number, a division by zero),
+/// not because it cannot be computed at all.
+pub(super) fn is_about_a_value(error: &DataFusionError) -> bool {
+    matches!(
+        error.find_root(),
+        DataFusionError::ArrowError(..) | DataFusionError::Execution(_)
+    )
 }
 
 impl ParsedExpression {
@@ -189,8 +237,16 @@ mod tests {
 
     #[test]
     fn what_needs_no_input_is_found_without_it() {
-        assert!(wrong("lower(trim(x)").starts_with("not a valid SQL expression"), "{}", wrong("lower(trim(x)"));
-        assert!(wrong("lowr(x)").starts_with("there is no function `lowr` (did you mean `lower`"), "{}", wrong("lowr(x)"));
+        assert!(
+            wrong("lower(trim(x)").starts_with("not a valid SQL expression"),
+            "{}",
+            wrong("lower(trim(x)")
+        );
+        assert!(
+            wrong("lowr(x)").starts_with("there is no function `lowr` (did you mean `lower`"),
+            "{}",
+            wrong("lowr(x)")
+        );
         assert!(wrong("max(x)").contains("works on many rows"));
         assert!(wrong("(select 1)").contains("subquery"));
         assert!(wrong("x as y").contains("AS"));
@@ -200,20 +256,31 @@ mod tests {
     #[test]
     fn identifiers_keep_their_case_and_function_names_do_not_matter() {
         let engine = Engine::new();
-        let parsed = engine.parse(r#"LOWER("Work Email") || Abc || addr['city'] || name.first"#).unwrap();
-        assert_eq!(parsed.columns().iter().collect::<Vec<_>>(), ["Abc", "Work Email", "addr", "name"]);
+        let parsed = engine
+            .parse(r#"LOWER("Work Email") || Abc || addr['city'] || name.first"#)
+            .unwrap();
+        assert_eq!(
+            parsed.columns().iter().collect::<Vec<_>>(),
+            ["Abc", "Work Email", "addr", "name"]
+        );
         let schema = Schema::new(vec![Field::new("abc", DataType::Utf8, true)]);
-        let error = engine.plan(&engine.parse("upper(Abc)").unwrap(), &schema, &["abc".to_owned()]).unwrap_err();
+        let error = engine
+            .plan(&engine.parse("upper(Abc)").unwrap(), &schema, &["abc".to_owned()])
+            .unwrap_err();
         assert_eq!(error.to_string(), "the input has no column `Abc`");
         assert_eq!(error.hint(), Some("did you mean `abc`?"));
-        engine.plan(&engine.parse("Upper(abc)").unwrap(), &schema, &[]).unwrap();
+        engine
+            .plan(&engine.parse("Upper(abc)").unwrap(), &schema, &[])
+            .unwrap();
     }
 
     #[test]
     fn types_that_do_not_fit_are_found_before_the_first_row() {
         let engine = Engine::new();
         let schema = Schema::new(vec![Field::new("d", DataType::Date32, true)]);
-        let error = engine.plan(&engine.parse("substr(d, 'x', 1)").unwrap(), &schema, &[]).unwrap_err();
+        let error = engine
+            .plan(&engine.parse("substr(d, 'x', 1)").unwrap(), &schema, &[])
+            .unwrap_err();
         assert!(error.to_string().contains("substr"), "{error}");
     }
 }

@@ -147,18 +147,22 @@ fn reason(response: &Response) -> String {
 async fn a_stop_lets_a_request_in_flight_finish() {
     let bench = Bench::with_faults("latency=1h").await;
     let token = bench.token().await;
-    let send = bench.send(&token, JOB, file(GOOD));
-    let stop = async {
+    let (url, upload) = (bench.url(""), bench.url(&format!("/api/signals?jobid={JOB}")));
+    let send = client()
+        .post(upload)
+        .bearer_auth(token)
+        .multipart(file(GOOD))
+        .send();
+    let stop = async move {
         while bench.emulator.imports().is_empty() {
             tokio::task::yield_now().await;
         }
-        bench.emulator.shared.stopping.cancel();
+        bench.emulator.stop().await
     };
-    let (answer, ()) = tokio::join!(send, stop);
+    let (answer, stopped) = tokio::join!(send, stop);
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
-    let (url, client) = (bench.emulator.url(), client());
-    bench.emulator.stop().await.unwrap();
-    assert!(client.get(url).send().await.unwrap_err().is_connect());
+    stopped.unwrap();
+    assert!(client().get(url).send().await.unwrap_err().is_connect());
 }
 
 #[tokio::test]
@@ -219,4 +223,20 @@ async fn the_status_page_counts() {
         (&imports[0]["RecordsSaved"], &imports[0]["file"]),
         (&2.into(), &"hr.csv".into())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_cuts_off_what_does_not_end_and_says_so() {
+    use tokio::io::AsyncWriteExt;
+    let bench = Bench::open().await;
+    let mut stream = tokio::net::TcpStream::connect(bench.emulator.address())
+        .await
+        .unwrap();
+    let half = b"POST /api/signals HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc";
+    stream.write_all(half).await.unwrap();
+    while bench.emulator.status().uploads == 0 {
+        tokio::task::yield_now().await;
+    }
+    let error = bench.emulator.stop().await.unwrap_err();
+    assert!(error.to_string().contains("cut off"), "{error}");
 }

@@ -82,7 +82,7 @@ async fn the_body_must_be_one_file_part() {
     let bench = Bench::open().await;
     let token = bench.token().await;
     for (form, expected) in [
-        (Form::new(), "no part"),
+        (Form::new(), "broken"),
         (Form::new().part("csv", part(GOOD)), "not named `file`"),
         (Form::new().part("file", Part::text(GOOD)), "no file name"),
         (file(GOOD).part("file", part(GOOD)), "more than one part"),

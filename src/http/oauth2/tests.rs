@@ -128,7 +128,7 @@ async fn an_error_is_read_whether_numbers_are_numbers_or_texts() {
             timestamp: Some("2025-01-02 03:04:05Z".to_owned()),
             retry_after: None,
         };
-        assert_eq!(error, expected);
+        assert_eq!(*error, expected);
         assert_eq!(
             error.ids(),
             ["correlation_id: c-2"],

@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 use crate::http::scripted::{Reply, Scripted, Step};
+use crate::secret::Secret;
 
 /// For `localhost` and 127.0.0.1, until 2120. Trusted by nobody.
 const CERTIFICATE: &str = "\
@@ -38,7 +39,7 @@ fn client(timeout_ms: u64) -> reqwest::Client {
 
 async fn post(client: &reqwest::Client, url: &str) -> Result<Answer, Failure> {
     let request = client.post(url).body(vec![b'x'; 1 << 20]).build().unwrap();
-    exchange(client, request, 1000, &[]).await
+    exchange(client, request, 1000, Hidden::secrets(&[])).await
 }
 
 async fn play(step: Step, timeout_ms: u64) -> Result<Answer, Failure> {
@@ -177,9 +178,14 @@ async fn a_secret_echoed_in_the_reason_phrase_is_hidden() {
         .unwrap();
     let client = client(LONG);
     let request = client.get(server.url()).build().unwrap();
-    let failure = exchange(&client, request, 10, &[&Secret::new("tok3n-marker")])
-        .await
-        .unwrap_err();
+    let failure = exchange(
+        &client,
+        request,
+        10,
+        Hidden::secrets(&[&Secret::new("tok3n-marker")]),
+    )
+    .await
+    .unwrap_err();
     assert_eq!(failure.to_string(), "the answer was 400 bad [hidden]");
 }
 
@@ -255,7 +261,7 @@ async fn get_tls(port: u16, extra_ca: Option<PathBuf>) -> Result<Answer, Failure
     };
     let client = config.client().unwrap();
     let request = client.get(format!("https://localhost:{port}/")).build().unwrap();
-    exchange(&client, request, 10, &[]).await
+    exchange(&client, request, 10, Hidden::secrets(&[])).await
 }
 
 #[tokio::test]
@@ -317,7 +323,9 @@ async fn a_proxy_that_will_not_connect_is_named() {
     };
     let client = config.client().unwrap();
     let request = client.get("https://in.contoso.com/").build().unwrap();
-    let failure = exchange(&client, request, 10, &[]).await.unwrap_err();
+    let failure = exchange(&client, request, 10, Hidden::secrets(&[]))
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             failure,
@@ -377,4 +385,17 @@ fn an_answer_shows_neither_headers_nor_body() {
     };
     let shown = format!("{answer:?} {:?}", Failure::Answer(Box::new(answer.clone())));
     assert!(!shown.contains("marker"), "{shown}");
+}
+
+#[test]
+fn a_proxys_credentials_do_not_show() {
+    let proxy = Proxy::Url("http://user:hunter2-marker@proxy.contoso.com".parse().unwrap());
+    let config = TransportConfig {
+        proxy,
+        ..TransportConfig::default()
+    };
+    assert!(
+        !format!("{config:?} {:?}", config.client().unwrap()).contains("hunter2"),
+        "{config:?}"
+    );
 }

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::component::{Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext};
+use crate::component::{
+    Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
+};
 use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::table::{self, Table};
@@ -42,10 +44,14 @@ pub enum ConsoleFormat {
 impl SinkConfig for ConsoleConfig {
     fn validate(&self, _: &[InputDescription], problems: &mut Problems<'_>) {
         if self.format == ConsoleFormat::Ndjson && self.max_rows.is_some() {
-            problems.at("max_rows").add("`max_rows` is for tables; NDJSON prints every row");
+            problems
+                .at("max_rows")
+                .add("`max_rows` is for tables; NDJSON prints every row");
         }
         if self.max_rows == Some(0) {
-            problems.at("max_rows").add("a table of no rows shows nothing; give at least 1");
+            problems
+                .at("max_rows")
+                .add("a table of no rows shows nothing; give at least 1");
         }
     }
 
@@ -55,7 +61,12 @@ impl SinkConfig for ConsoleConfig {
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
         let shown = cx.inputs.iter().map(|_| Shown::default()).collect();
-        Ok(Box::new(ConsoleSink { cx, format: self.format, max_rows: self.max_rows.unwrap_or(20), shown }))
+        Ok(Box::new(ConsoleSink {
+            cx,
+            format: self.format,
+            max_rows: self.max_rows.unwrap_or(20),
+            shown,
+        }))
     }
 }
 

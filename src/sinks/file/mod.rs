@@ -75,8 +75,14 @@ impl SinkConfig for FileConfig {
             );
         }
         for (index, input) in inputs.iter().enumerate() {
-            if inputs[..index].iter().any(|other| scenario(other) == scenario(input)) {
-                problems.at("inputs").at_index(index).add("two inputs of one scenario would be written to one file");
+            if inputs[..index]
+                .iter()
+                .any(|other| scenario(other) == scenario(input))
+            {
+                problems
+                    .at("inputs")
+                    .at_index(index)
+                    .add("two inputs of one scenario would be written to one file");
             }
         }
     }
@@ -89,10 +95,18 @@ impl SinkConfig for FileConfig {
             .map(|input| {
                 let lane = naming.lane(input);
                 let path = cx.run.base.join(self.path.replace(PLACEHOLDER, lane.label));
-                Target { path, encoder: lane.encoder, open: None }
+                Target {
+                    path,
+                    encoder: lane.encoder,
+                    open: None,
+                }
             })
             .collect();
-        Ok(Box::new(FileSink { cx, files, checkpoints: Vec::new() }))
+        Ok(Box::new(FileSink {
+            cx,
+            files,
+            checkpoints: Vec::new(),
+        }))
     }
 }
 
@@ -139,11 +153,14 @@ impl Sink for FileSink {
         let dry_run = self.cx.run.dry_run;
         for target in self.files {
             let name = target.path.clone();
-            let (rows, finished) = target.finish(result.is_ok() && !dry_run && !self.cx.run.cancel.is_cancelled());
+            let (rows, finished) =
+                target.finish(result.is_ok() && !dry_run && !self.cx.run.cancel.is_cancelled());
             match finished {
                 Ok(true) => {
                     self.cx.counts.accepted(rows);
-                    self.cx.outputs.add(&self.cx.name, "CSV as it would be uploaded", name);
+                    self.cx
+                        .outputs
+                        .add(&self.cx.name, "CSV as it would be uploaded", name);
                 }
                 Ok(false) => self.cx.counts.not_sent(rows),
                 Err(error) => {
@@ -168,16 +185,25 @@ impl Target {
         let open = match &mut self.open {
             Some(open) if open.schema == *schema => open,
             Some(_) => {
-                return Err(Error::input(format!("rows with different columns cannot go to one file `{}`", self.path.display())));
+                return Err(Error::input(format!(
+                    "rows with different columns cannot go to one file `{}`",
+                    self.path.display()
+                )));
             }
             None => {
                 if let Some(folder) = self.path.parent() {
                     crate::files::create_private_folder(folder).map_err(failed)?;
                 }
-                let mut file = BufWriter::new(crate::files::create_private(&part(&self.path)).map_err(failed)?);
+                let mut file =
+                    BufWriter::new(crate::files::create_private(&part(&self.path)).map_err(failed)?);
                 let encoder = (self.encoder)(schema);
                 file.write_all(&encoder.header()).map_err(failed)?;
-                self.open.insert(Open { schema: schema.clone(), encoder, file, rows: 0 })
+                self.open.insert(Open {
+                    schema: schema.clone(),
+                    encoder,
+                    file,
+                    rows: 0,
+                })
             }
         };
         let encoded = open
@@ -191,14 +217,19 @@ impl Target {
 
     /// Gives the file its name, or removes it. The rows it holds, and whether it is there.
     fn finish(self, keep: bool) -> (usize, Result<bool>) {
-        let Some(open) = self.open else { return (0, Ok(false)) };
+        let Some(open) = self.open else {
+            return (0, Ok(false));
+        };
         let part = part(&self.path);
         let failed = |error: std::io::Error| {
             Error::unexpected(format!("cannot write `{}`", self.path.display())).with_source(error)
         };
         if !keep {
             drop(open.file);
-            return (open.rows, std::fs::remove_file(&part).map(|()| false).map_err(failed));
+            return (
+                open.rows,
+                std::fs::remove_file(&part).map(|()| false).map_err(failed),
+            );
         }
         let written = open
             .file

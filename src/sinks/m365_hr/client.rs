@@ -1,4 +1,4 @@
-//! Uploads payloads to a connector job, and finds out without uploading whether it could.
+//! Uploads payloads to a connector job, and finds out without uploading whether it could ([`Client::check`]).
 //!
 //! An upload is one loop of bounded attempts. Each attempt takes the token from the cache, so that a long series of
 //! attempts never goes on with one that has run out; a 401 drops the token and tries once more with a new one. What is
@@ -8,9 +8,11 @@
 //! The outcome tells the truth about the rows: [`Unknown`](BatchOutcome::Unknown) as soon as any attempt ended without
 //! an answer after the payload may have been taken and no later one was accepted.
 
+mod check;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
@@ -20,23 +22,17 @@ use uuid::Uuid;
 use super::cloud::Endpoints;
 use super::request;
 use super::response::{self, Facts, Spent};
-use crate::component::{BatchOutcome, CheckState, CheckStep};
-use crate::error::{Error, ErrorKind, Result};
+use crate::component::BatchOutcome;
+use crate::error::{Error, Result};
 use crate::http::oauth2::{ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion};
-use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
-use crate::http::text::is_html;
+use crate::http::retry::{AttemptError, GaveUp, RetryPolicy, Tally, Verdict};
+use crate::http::text::{Hidden, is_html};
 use crate::http::token::{Token, TokenCache};
 use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
 use crate::secret::Secret;
 
 /// Statuses after which an upload is tried again.
 pub const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
-
-/// Longest time for the request of a check that asks whether the ingestion host can be reached.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A clock that is off by more than this makes tokens invalid.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// What a [`Client`] needs to know.
 #[derive(Debug, Clone)]
@@ -163,12 +159,8 @@ impl Client {
         })
     }
 
-    /// The name to upload a batch under: tells scenario, run and number to whoever reads the job's log in the portal.
-    pub fn file_name(scenario: &str, run_id: &str, number: u64) -> String {
-        request::file_name(scenario, run_id, number)
-    }
-
-    /// Uploads `payload` under `file_name`, trying again as far as the policy allows.
+    /// Uploads `payload` under `file_name`, trying again as far as the policy allows (the attempt with a renewed token
+    /// included: a policy of one attempt renews nothing).
     ///
     /// `cancel` keeps a further attempt from being begun and ends waiting; an attempt under way is left to finish,
     /// because cutting it off would make its outcome unknown. Whoever drops the future must count the rows as unknown.
@@ -183,13 +175,20 @@ impl Client {
             )
             .await;
         match result {
-            Ok(((answer, token), tally)) => self.answered(file_name, &answer, &token, tally),
-            Err(gave_up) => self.gave_up(file_name, gave_up),
+            Ok(((answer, token), tally)) => {
+                let secrets = self.secrets(&token);
+                let hidden = Hidden::secrets(&secrets).and_values_of(rows(&payload));
+                self.answered(file_name, &answer, hidden, tally)
+            }
+            Err(gave_up) => self.gave_up(file_name, gave_up, rows(&payload)),
         }
     }
 
     async fn attempt(&self, payload: Bytes, file_name: &str) -> Result<(Answer, Arc<Token>), AttemptFailure> {
         let token = self.tokens.get().await.map_err(AttemptFailure::Token)?;
+        let secrets = self.secrets(&token);
+        let sent = payload.clone();
+        let hidden = Hidden::secrets(&secrets).and_values_of(rows(&sent));
         let request = request::upload(
             &self.http,
             &self.facts.upload_url,
@@ -198,7 +197,7 @@ impl Client {
             payload,
         );
         let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, &self.secrets(&token)).await,
+            Ok(request) => exchange(&self.http, request, MAX_BODY, hidden).await,
             Err(error) => Err(Failure::of(error)),
         };
         match result {
@@ -228,8 +227,7 @@ impl Client {
     }
 
     /// A 2xx came.
-    fn answered(&self, file_name: &str, answer: &Answer, token: &Token, tally: Tally) -> Upload {
-        let secrets = self.secrets(token);
+    fn answered(&self, file_name: &str, answer: &Answer, hidden: Hidden<'_>, tally: Tally) -> Upload {
         let mut upload = Upload {
             outcome: BatchOutcome::Accepted,
             attempts: tally.attempts,
@@ -240,7 +238,7 @@ impl Client {
             error: None,
             body: None,
         };
-        upload.note(answer, &secrets);
+        upload.note(answer, hidden);
         // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: a proxy's
         // login page that was taken for a success would lose the rows without a word.
         if is_html(&answer.body) {
@@ -250,13 +248,13 @@ impl Client {
                 file_name,
                 answer,
                 tally,
-                &secrets,
+                hidden,
             ));
         }
         upload
     }
 
-    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>) -> Upload {
+    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>, rows: &[u8]) -> Upload {
         let GaveUp { reason, last, tally } = gave_up;
         let spent = Spent { tally, reason };
         let mut upload = Upload {
@@ -274,13 +272,14 @@ impl Client {
             Some(AttemptFailure::Token(failure)) => self.token_error(&failure, spent),
             Some(AttemptFailure::Upload { failure, token }) => {
                 let secrets = self.secrets(&token);
+                let hidden = Hidden::secrets(&secrets).and_values_of(rows);
                 if let Some(answer) = failure.answer() {
-                    upload.note(answer, &secrets);
+                    upload.note(answer, hidden);
                     if !failure.is_passing() {
                         upload.outcome = BatchOutcome::Refused;
                     }
                 }
-                response::upload_error(&self.facts, file_name, &failure, spent, &secrets)
+                response::upload_error(&self.facts, file_name, &failure, spent, hidden)
             }
         });
         if tally.unknown > 0 {
@@ -291,7 +290,7 @@ impl Client {
 
     fn token_error(&self, failure: &TokenFailure, spent: Spent) -> Error {
         let secret = &self.tokens.provider().credentials().client_secret;
-        response::token_error(&self.facts, failure, spent, &[secret])
+        response::token_error(&self.facts, failure, spent, Hidden::secrets(&[secret]))
     }
 
     /// What must not show, whatever the other side echoes.
@@ -300,84 +299,6 @@ impl Client {
             &self.tokens.provider().credentials().client_secret,
             token.secret(),
         ]
-    }
-
-    /// Finds out, without uploading a row, whether an upload could work: token, clock, endpoint, and what stays open.
-    pub async fn check(&self) -> Vec<CheckStep> {
-        let (token, date) = self.tokens.provider().request().await;
-        let (endpoint, seen) = self.check_endpoint().await;
-        vec![
-            self.check_token(token),
-            check_clock(date.or(seen), SystemTime::now()),
-            endpoint,
-            self.check_job(),
-        ]
-    }
-
-    fn check_token(&self, token: Result<Token, TokenFailure>) -> CheckStep {
-        let spent = Spent {
-            tally: Tally {
-                attempts: 1,
-                ..Tally::default()
-            },
-            reason: Reason::Permanent,
-        };
-        match token {
-            Ok(_) => step(
-                "token",
-                CheckState::Works,
-                format!(
-                    "`{}` gives the application `{}` a token",
-                    self.facts.token_url.host_str().unwrap_or_default(),
-                    self.facts.client_id
-                ),
-            ),
-            Err(failure) => failed("token", &self.token_error(&failure, spent)),
-        }
-    }
-
-    /// Asks the ingestion host without credentials: any answer of its own says that it can be reached.
-    async fn check_endpoint(&self) -> (CheckStep, Option<SystemTime>) {
-        let host = self.facts.endpoints.ingestion.host_str().unwrap_or_default();
-        let request = self
-            .http
-            .get(self.facts.endpoints.ingestion.clone())
-            .timeout(CHECK_TIMEOUT)
-            .build();
-        let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, &[]).await,
-            Err(error) => Err(Failure::of(error)),
-        };
-        let failure = match result {
-            Ok(answer) => return (reachable(host, &answer), answer.date()),
-            Err(failure) => failure,
-        };
-        let date = failure.answer().and_then(Answer::date);
-        let step = match &failure {
-            Failure::Answer(answer) if matches!(answer.status.as_u16(), 400 | 401 | 403 | 404 | 405) => {
-                reachable(host, answer)
-            }
-            failure => {
-                let error = response::endpoint_error(&self.facts, failure);
-                self::failed("endpoint", &error)
-            }
-        };
-        (step, date)
-    }
-
-    fn check_job(&self) -> CheckStep {
-        CheckStep {
-            name: "job".to_owned(),
-            state: CheckState::Unsure,
-            detail: format!(
-                "only an upload tells whether the job `{}` exists, belongs to the application `{}` and has these columns",
-                self.facts.job_id, self.facts.client_id
-            ),
-            hints: vec![
-                "compare both with the connector's page in the Purview portal, and try with few rows first"
-                    .to_owned(),
-            ],
-        }
     }
 }
 
@@ -392,73 +313,20 @@ impl fmt::Debug for Client {
 }
 
 impl Upload {
-    fn note(&mut self, answer: &Answer, secrets: &[&Secret]) {
+    fn note(&mut self, answer: &Answer, hidden: Hidden<'_>) {
         self.status = Some(answer.status.as_u16());
-        self.request_ids = response::request_ids(answer, secrets);
-        self.body = response::shown_body(answer, secrets);
+        self.request_ids = response::request_ids(answer, hidden);
+        self.body = response::shown_body(answer, hidden);
     }
 }
 
-fn reachable(host: &str, answer: &Answer) -> CheckStep {
-    let mut step = step(
-        "endpoint",
-        CheckState::Works,
-        format!(
-            "`{host}` can be reached (it answered {} to a request without credentials)",
-            answer.status_line()
-        ),
-    );
-    if is_html(&answer.body) {
-        step.state = CheckState::Unsure;
-        step.detail
-            .push_str(", but with a web page, which may be that of a proxy or firewall");
-        step.hints = response::page_hints(host);
-    }
-    step
-}
-
-/// Compares this machine's clock with the other side's.
-fn check_clock(theirs: Option<SystemTime>, ours: SystemTime) -> CheckStep {
-    let Some(theirs) = theirs else {
-        return step("clock", CheckState::Unsure, "no answer told the time".to_owned());
-    };
-    let (off, way) = match ours.duration_since(theirs) {
-        Ok(ahead) => (ahead, "ahead of"),
-        Err(behind) => (behind.duration(), "behind"),
-    };
-    if off <= CLOCK_TOLERANCE {
-        return step(
-            "clock",
-            CheckState::Works,
-            "this machine's clock agrees with the service's".to_owned(),
-        );
-    }
-    let detail = format!("this machine's clock is {} s {way} the service's", off.as_secs());
-    let mut step = step("clock", CheckState::Fails, detail);
-    step.hints = vec!["set this machine's clock with a time service (NTP): tokens and certificates count between two points in time".to_owned()];
-    step
-}
-
-fn step(name: &str, state: CheckState, detail: String) -> CheckStep {
-    CheckStep {
-        name: name.to_owned(),
-        state,
-        detail,
-        hints: Vec::new(),
-    }
-}
-
-fn failed(name: &str, error: &Error) -> CheckStep {
-    CheckStep {
-        name: name.to_owned(),
-        state: if error.kind() == ErrorKind::Passing {
-            CheckState::Passing
-        } else {
-            CheckState::Fails
-        },
-        detail: error.chain(),
-        hints: error.hints().map(str::to_owned).collect(),
-    }
+/// The payload without its header line: column names are no values.
+fn rows(payload: &[u8]) -> &[u8] {
+    let header = payload
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(payload.len(), |at| at + 1);
+    &payload[header..]
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub enum Cloud {
     ///
     /// Resource of older scripts: `https://gsgotrs.onmicrosoft.com/66ace435-1e6f-4305-8abc-96f365388077`.
     GccHigh,
-    /// US Government DoD (ITAR L5).
+    /// US Department of Defense (ITAR L5).
     ///
     /// Resource of older scripts: `https://gsgotrs.onmicrosoft.com/f02f9b48-c294-47cf-9b1a-86c1ef71896d`.
     Dod,

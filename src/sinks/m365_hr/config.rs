@@ -134,7 +134,10 @@ pub struct EmulatorSettings {
 
 impl Default for BatchSettings {
     fn default() -> Self {
-        Self { max_rows: 5_000, max_bytes: ByteSize(4 << 20) }
+        Self {
+            max_rows: 5_000,
+            max_bytes: ByteSize(4 << 20),
+        }
     }
 }
 
@@ -162,7 +165,10 @@ impl Default for RetrySettings {
 
 impl Default for EmulatorSettings {
     fn default() -> Self {
-        Self { data: PathBuf::from(".hrsink/emulator"), faults: None }
+        Self {
+            data: PathBuf::from(".hrsink/emulator"),
+            faults: None,
+        }
     }
 }
 
@@ -181,11 +187,21 @@ impl M365HrConfig {
         }
         let mut required = |key: &str, given: bool, hint: &'static str| {
             if !given {
-                problems.at(key).add_with_hint(format!("`{key}` is required and not there"), hint);
+                problems
+                    .at(key)
+                    .add_with_hint(format!("`{key}` is required and not there"), hint);
             }
         };
-        required("tenant_id", self.tenant_id.is_some(), "the tenant's id, on the app's overview page in Microsoft Entra");
-        required("job_id", self.job_id.is_some(), "the job's id, shown when the HR connector is made in the Purview portal");
+        required(
+            "tenant_id",
+            self.tenant_id.is_some(),
+            "the tenant's id, on the app's overview page in Microsoft Entra",
+        );
+        required(
+            "job_id",
+            self.job_id.is_some(),
+            "the job's id, shown when the HR connector is made in the Purview portal",
+        );
         required(
             "auth",
             self.auth.is_some(),
@@ -195,23 +211,34 @@ impl M365HrConfig {
             && Uuid::try_parse(tenant).is_err()
             && !is_domain(tenant)
         {
-            problems.at("tenant_id").add("a tenant is given by its id (a GUID) or by one of its domains");
+            problems
+                .at("tenant_id")
+                .add("a tenant is given by its id (a GUID) or by one of its domains");
         }
         if self.emulator.is_some() {
-            problems.at("emulator").add("`emulator` goes with `cloud: emulator` only");
+            problems
+                .at("emulator")
+                .add("`emulator` goes with `cloud: emulator` only");
         }
     }
 
     fn check_limits(&self, problems: &mut Problems<'_>) {
         let mut within = |key: &str, value: u64, least: u64, most: u64| {
             if !(least..=most).contains(&value) {
-                problems.at(key).add(format!("{value} is not between {least} and {most}"));
+                problems
+                    .at(key)
+                    .add(format!("{value} is not between {least} and {most}"));
             }
         };
         within("batch.max_rows", self.batch.max_rows as u64, 1, 50_000);
         within("batch.max_bytes", self.batch.max_bytes.0, 1 << 10, 64 << 20);
         within("request.concurrency", self.request.concurrency as u64, 1, 32);
-        within("retry.max_attempts", self.retry.max_attempts.get().into(), 1, 1_000);
+        within(
+            "retry.max_attempts",
+            self.retry.max_attempts.get().into(),
+            1,
+            1_000,
+        );
         for (key, time) in [
             ("request.timeout", self.request.timeout),
             ("request.connect_timeout", self.request.connect_timeout),
@@ -238,12 +265,18 @@ impl M365HrConfig {
 impl EmulatorSettings {
     /// The faults, or what is wrong with them.
     pub(super) fn parsed_faults(&self) -> Option<Result<crate::emulator::Faults, String>> {
-        self.faults.as_deref().map(|text| text.parse::<crate::emulator::Faults>().map_err(|error| error.to_string()))
+        self.faults.as_deref().map(|text| {
+            text.parse::<crate::emulator::Faults>()
+                .map_err(|error| error.to_string())
+        })
     }
 }
 
 fn is_domain(text: &str) -> bool {
-    text.contains('.') && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+    text.contains('.')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
 }
 
 #[typetag::deserialize(name = "m365_hr")]

@@ -17,9 +17,8 @@ use super::cloud::Endpoints;
 use crate::error::{Error, ErrorKind};
 use crate::http::oauth2::TokenFailure;
 use crate::http::retry::{Reason, Tally};
-use crate::http::text::{SHOWN, clean_bytes, hide, html_title, is_html};
+use crate::http::text::{Hidden, SHOWN, html_title, is_html};
 use crate::http::transport::{Answer, Failure, shown_headers};
-use crate::secret::Secret;
 
 /// Headers that name a request at the other side, for a support case.
 const ID_HEADERS: [HeaderName; 6] = [
@@ -96,7 +95,7 @@ impl fmt::Display for CameBack {
 impl std::error::Error for CameBack {}
 
 /// No token, so nothing was sent.
-pub(crate) fn token_error(facts: &Facts, failure: &TokenFailure, spent: Spent, secrets: &[&Secret]) -> Error {
+pub(crate) fn token_error(facts: &Facts, failure: &TokenFailure, spent: Spent, hidden: Hidden<'_>) -> Error {
     let came_back = match failure {
         TokenFailure::Refused(error) => {
             let mut text = error.to_string();
@@ -106,10 +105,13 @@ pub(crate) fn token_error(facts: &Facts, failure: &TokenFailure, spent: Spent, s
             }
             text
         }
-        TokenFailure::Transport(failure) => came_back(failure, secrets),
+        TokenFailure::Transport(failure) => came_back(failure, hidden),
         TokenFailure::Unusable { what, .. } => what.clone(),
     };
-    let kind = kind(failure.is_passing(), spent.reason);
+    let kind = match failure {
+        TokenFailure::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
+        failure => kind(failure.is_passing(), spent.reason),
+    };
     let error = Error::new(
         kind,
         format!(
@@ -127,7 +129,7 @@ pub(crate) fn upload_error(
     file_name: &str,
     failure: &Failure,
     spent: Spent,
-    secrets: &[&Secret],
+    hidden: Hidden<'_>,
 ) -> Error {
     let kind = match failure {
         Failure::Invalid(_) => ErrorKind::Unexpected,
@@ -140,7 +142,7 @@ pub(crate) fn upload_error(
             facts.upload_url
         ),
     )
-    .with_source(CameBack(came_back(failure, secrets)));
+    .with_source(CameBack(came_back(failure, hidden)));
     with_hints(error, hints::for_upload(facts, failure, spent.tally.unknown > 0))
 }
 
@@ -150,7 +152,7 @@ pub(crate) fn page_error(
     file_name: &str,
     answer: &Answer,
     tally: Tally,
-    secrets: &[&Secret],
+    hidden: Hidden<'_>,
 ) -> Error {
     let spent = Spent {
         tally,
@@ -160,7 +162,7 @@ pub(crate) fn page_error(
         "cannot tell whether `{file_name}` was taken: POST {} ({spent}) was answered with a web page",
         facts.upload_url
     );
-    let error = Error::new(ErrorKind::Refused, message).with_source(CameBack(describe(answer, secrets)));
+    let error = Error::new(ErrorKind::Refused, message).with_source(CameBack(describe(answer, hidden)));
     with_hints(error, hints::for_page(facts.ingestion_host()))
 }
 
@@ -170,7 +172,7 @@ pub(crate) fn endpoint_error(facts: &Facts, failure: &Failure) -> Error {
         kind(failure.is_passing(), Reason::Permanent),
         format!("cannot reach {}", facts.endpoints.ingestion),
     )
-    .with_source(CameBack(came_back(failure, &[])));
+    .with_source(CameBack(came_back(failure, Hidden::secrets(&[]))));
     with_hints(error, hints::for_endpoint(facts, failure))
 }
 
@@ -191,33 +193,36 @@ fn with_hints(error: Error, hints: Vec<String>) -> Error {
     hints.into_iter().fold(error, Error::with_hint)
 }
 
-fn came_back(failure: &Failure, secrets: &[&Secret]) -> String {
+fn came_back(failure: &Failure, hidden: Hidden<'_>) -> String {
     match failure {
-        Failure::Answer(answer) => describe(answer, secrets),
+        Failure::Answer(answer) => describe(answer, hidden),
         failure => failure.to_string(),
     }
 }
 
 /// Status, reason phrase, body, what the headers say, ids.
-fn describe(answer: &Answer, secrets: &[&Secret]) -> String {
+fn describe(answer: &Answer, hidden: Hidden<'_>) -> String {
     let mut text = format!("the answer was {}", answer.status_line());
     if is_html(&answer.body) {
         text.push_str("; the body is a web page");
-        if let Some(title) = html_title(hide(&String::from_utf8_lossy(&answer.body), secrets).as_bytes()) {
-            text.push_str(&format!(" with the title `{title}`"));
+        if let Some(title) = html_title(&answer.body) {
+            text.push_str(&format!(
+                " with the title `{}`",
+                hidden.show(title.as_bytes(), 120)
+            ));
         }
     } else {
-        match shown_body(answer, secrets) {
+        match shown_body(answer, hidden) {
             Some(body) => text.push_str(&format!("; body: {body}")),
             None => text.push_str(", with an empty body"),
         }
     }
     if let Some(host) = answer.redirect_host() {
-        text.push_str(&format!("; it leads to {host}"));
+        text.push_str(&format!("; it leads to {}", hidden.show(host.as_bytes(), 120)));
     }
-    for header in shown_headers(&answer.headers, &WHY_HEADERS, secrets)
+    for header in shown_headers(&answer.headers, &WHY_HEADERS, hidden)
         .into_iter()
-        .chain(request_ids(answer, secrets))
+        .chain(request_ids(answer, hidden))
     {
         text.push_str("; ");
         text.push_str(&header);
@@ -226,17 +231,14 @@ fn describe(answer: &Answer, secrets: &[&Secret]) -> String {
 }
 
 /// The body as it may be shown; `None` if it is empty.
-pub(crate) fn shown_body(answer: &Answer, secrets: &[&Secret]) -> Option<String> {
-    let body = clean_bytes(
-        hide(&String::from_utf8_lossy(&answer.body), secrets).as_bytes(),
-        SHOWN,
-    );
+pub(crate) fn shown_body(answer: &Answer, hidden: Hidden<'_>) -> Option<String> {
+    let body = hidden.show(&answer.body, SHOWN);
     (!body.is_empty()).then_some(body)
 }
 
 /// Request and correlation ids, as `name: value`.
-pub(crate) fn request_ids(answer: &Answer, secrets: &[&Secret]) -> Vec<String> {
-    shown_headers(&answer.headers, &ID_HEADERS, secrets)
+pub(crate) fn request_ids(answer: &Answer, hidden: Hidden<'_>) -> Vec<String> {
+    shown_headers(&answer.headers, &ID_HEADERS, hidden)
 }
 
 #[cfg(test)]

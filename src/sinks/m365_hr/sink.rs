@@ -1,5 +1,6 @@
 //! From the settings to a running sink: client, emulator if one is wanted, and the delivery driver.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,13 +12,14 @@ use super::config::{Auth, M365HrConfig};
 use super::request;
 use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
 use crate::delivery::{Batch, Driver, Lane, Limits, Uploaded, Uploader};
-use crate::emulator::{Emulator, EmulatorConfig};
+use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::backoff::Backoff;
 use crate::http::oauth2::TokenVersion;
 use crate::http::retry::RetryPolicy;
 use crate::http::transport::TransportConfig;
 use crate::secret::Secret;
+use crate::sinks::payload::scenario;
 
 /// The sink, built.
 struct M365Hr {
@@ -40,9 +42,17 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         max_rows: config.batch.max_rows,
         max_bytes: usize::try_from(config.batch.max_bytes.0).unwrap_or(usize::MAX),
     };
-    let uploader = Arc::new(JobUploader { client, run: cx.run.clone() });
+    let uploader = Arc::new(JobUploader {
+        client,
+        run: cx.run.clone(),
+    });
     let driver = Driver::new(cx.clone(), uploader, limits, config.request.concurrency);
-    Ok(Box::new(M365Hr { cx, driver, lanes, emulator }))
+    Ok(Box::new(M365Hr {
+        cx,
+        driver,
+        lanes,
+        emulator,
+    }))
 }
 
 /// Asks what can be asked without uploading a row.
@@ -75,11 +85,38 @@ pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckSt
 async fn start_emulator(config: &M365HrConfig, cx: &SinkContext) -> Result<Emulator> {
     let settings = config.emulator.clone().unwrap_or_default();
     let data = cx.run.base.join(&settings.data);
-    let faults = settings.parsed_faults().transpose().map_err(Error::config)?.unwrap_or_default();
+    let faults = settings
+        .parsed_faults()
+        .transpose()
+        .map_err(Error::config)?
+        .unwrap_or_default();
     if !cx.run.dry_run {
-        cx.outputs.add(&cx.name, "rows the emulator accepted, and its import log", &data);
+        cx.outputs
+            .add(&cx.name, "rows the emulator accepted, and its import log", &data);
     }
-    Emulator::start(EmulatorConfig { data: (!cx.run.dry_run).then_some(data), faults, ..EmulatorConfig::default() }).await
+    let jobs = job(config, cx).into_iter().collect();
+    let data = (!cx.run.dry_run).then_some(data);
+    Emulator::start(EmulatorConfig {
+        data,
+        faults,
+        jobs,
+        ..EmulatorConfig::default()
+    })
+    .await
+}
+
+/// The job as an administrator would have mapped it for this sink; `None` for records sent as they are, whose
+/// scenario the emulator finds from the header.
+fn job(config: &M365HrConfig, cx: &SinkContext) -> Option<Job> {
+    let scenarios: BTreeSet<_> = cx.inputs.iter().filter_map(scenario).collect();
+    let first = *scenarios.first()?;
+    Some(Job {
+        scenarios: scenarios.into_iter().collect(),
+        columns: config.columns.clone(),
+        scenario_column: config.scenario_column.clone(),
+        scenario_values: config.scenario_values.clone(),
+        ..Job::new(config.job_id.unwrap_or(NO_ID), first)
+    })
 }
 
 /// The ids that the embedded emulator, which takes any, is given when there are none.
@@ -96,7 +133,10 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
     };
     let embedded = emulator.is_some();
     let (client_id, client_secret) = match &config.auth {
-        Some(Auth::ClientSecret { client_id, client_secret }) => match client_secret.read(&cx.run.base) {
+        Some(Auth::ClientSecret {
+            client_id,
+            client_secret,
+        }) => match client_secret.read(&cx.run.base) {
             Ok(secret) => (*client_id, secret),
             // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
             Err(_) if embedded => (*client_id, Secret::new("emulator")),
@@ -117,7 +157,11 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
     };
     let retry = &config.retry;
     let wrong = |error: crate::http::InvalidSetting| {
-        Error::config(format!("the `retry` settings of the sink `{}` are wrong", cx.name)).with_source(error)
+        Error::config(format!(
+            "the `retry` settings of the sink `{}` are wrong",
+            cx.name
+        ))
+        .with_source(error)
     };
     let backoff = Backoff::new(retry.initial_backoff.0, retry.max_backoff.0).map_err(wrong)?;
     Client::new(ClientConfig {
@@ -141,7 +185,12 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
 #[async_trait]
 impl Sink for M365Hr {
     async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
-        let Self { cx, driver, lanes, emulator } = *self;
+        let Self {
+            cx,
+            driver,
+            lanes,
+            emulator,
+        } = *self;
         let result = driver.run(lanes, input).await;
         if let Some(emulator) = emulator
             && let Err(error) = emulator.stop().await

@@ -164,7 +164,10 @@ impl JsonSchema for FieldMap {
 impl FieldConfig {
     pub(super) fn settings(&self) -> FieldSettings {
         match self {
-            Self::Expression(expr) => FieldSettings { expr: expr.clone(), ..FieldSettings::default() },
+            Self::Expression(expr) => FieldSettings {
+                expr: expr.clone(),
+                ..FieldSettings::default()
+            },
             Self::WithSettings(settings) => (**settings).clone(),
         }
     }
@@ -188,7 +191,10 @@ impl FieldSettings {
 
     /// The keys given that are about fields of another kind.
     fn strangers(&self, kind: FieldKind) -> Vec<&'static str> {
-        let text = [("trim", self.trim.is_some()), ("on_too_long", self.on_too_long.is_some())];
+        let text = [
+            ("trim", self.trim.is_some()),
+            ("on_too_long", self.on_too_long.is_some()),
+        ];
         let dates = [
             ("formats", self.formats.is_some()),
             ("iso8601", self.iso8601.is_some()),
@@ -202,7 +208,10 @@ impl FieldSettings {
             ("century_pivot", self.century_pivot.is_some()),
         ];
         let given = |keys: &[(&'static str, bool)]| -> Vec<&'static str> {
-            keys.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect()
+            keys.iter()
+                .filter(|(_, given)| *given)
+                .map(|(key, _)| *key)
+                .collect()
         };
         match kind {
             FieldKind::Upn => [given(&text), given(&dates)].concat(),
@@ -226,7 +235,11 @@ pub(super) struct FieldPlan {
 pub(super) enum Check {
     Upn,
     Date(Box<DateReader>),
-    Text { max_chars: Option<usize>, trim: bool, on_too_long: OnTooLong },
+    Text {
+        max_chars: Option<usize>,
+        trim: bool,
+        on_too_long: OnTooLong,
+    },
 }
 
 /// The settings, checked.
@@ -242,7 +255,10 @@ impl HrSchemaConfig {
     /// Checks everything that needs no input, noting every problem. Some fields may be missing from the result if
     /// there was one.
     pub(super) fn check(&self, engine: &Engine, problems: &mut Problems<'_>) -> Checked {
-        let filter = self.filter.as_deref().and_then(|sql| parse(engine, sql, &mut problems.at("where")));
+        let filter = self
+            .filter
+            .as_deref()
+            .and_then(|sql| parse(engine, sql, &mut problems.at("where")));
         let mut fields = Vec::new();
         let mut here = problems.at("fields");
         for (name, config) in &self.fields.0 {
@@ -257,14 +273,22 @@ impl HrSchemaConfig {
         for field in self.scenario.fields().iter().filter(|field| field.required) {
             if !self.fields.0.iter().any(|(name, _)| name == field.name) {
                 here.at(field.name).add_with_hint(
-                    format!("`{}` is required by the scenario {} and not there", field.name, self.scenario.id()),
+                    format!(
+                        "`{}` is required by the scenario {} and not there",
+                        field.name,
+                        self.scenario.id()
+                    ),
                     format!("give an SQL expression for it: {}", field.summary),
                 );
             }
         }
         let order = |name: &str| self.scenario.fields().iter().position(|field| field.name == name);
         fields.sort_by_key(|plan| order(plan.field.name));
-        Checked { scenario: self.scenario, filter, fields }
+        Checked {
+            scenario: self.scenario,
+            filter,
+            fields,
+        }
     }
 
     fn unknown_field(&self, name: &str, here: &mut Problems<'_>) {
@@ -295,10 +319,14 @@ impl HrSchemaConfig {
                 FieldKind::DateTime => "a date",
                 FieldKind::Text { .. } => "a text",
             };
-            here.at(key).add(format!("`{key}` means nothing here: {} is {kind}", field.name));
+            here.at(key)
+                .add(format!("`{key}` means nothing here: {} is {kind}", field.name));
         }
         if field.required && settings.required == Some(false) {
-            here.at("required").add(format!("the HR schema requires {}; it cannot be optional", field.name));
+            here.at("required").add(format!(
+                "the HR schema requires {}; it cannot be optional",
+                field.name
+            ));
         }
         let expression = match &self.fields.0.iter().find(|(name, _)| name == field.name)?.1 {
             FieldConfig::Expression(sql) => parse(engine, sql, here),
@@ -306,7 +334,9 @@ impl HrSchemaConfig {
         };
         let check = match field.kind {
             FieldKind::Upn => Some(Check::Upn),
-            FieldKind::DateTime => self.date_reader(settings, here).map(|reader| Check::Date(Box::new(reader))),
+            FieldKind::DateTime => self
+                .date_reader(settings, here)
+                .map(|reader| Check::Date(Box::new(reader))),
             FieldKind::Text { max_chars } => Some(Check::Text {
                 max_chars,
                 trim: settings.trim.or(self.text.trim).unwrap_or(true),
@@ -357,13 +387,19 @@ impl TransformConfig for HrSchemaConfig {
         for input in inputs {
             if let RowKind::Hr(scenario) = input.kind {
                 problems.at("inputs").add_with_hint(
-                    format!("`{}` already gives rows of the scenario {}", input.name, scenario.id()),
+                    format!(
+                        "`{}` already gives rows of the scenario {}",
+                        input.name,
+                        scenario.id()
+                    ),
                     "name a source, or a transform that gives records",
                 );
             }
         }
         let uses_shared_dates = self.fields.0.iter().any(|(name, config)| {
-            self.scenario.field(name).is_some_and(|field| field.kind == FieldKind::DateTime)
+            self.scenario
+                .field(name)
+                .is_some_and(|field| field.kind == FieldKind::DateTime)
                 && config.settings().dates() == DateSettings::default()
         });
         if uses_shared_dates || self.dates != DateSettings::default() {
@@ -379,7 +415,12 @@ impl TransformConfig for HrSchemaConfig {
     fn columns(&self) -> Columns {
         let checked = self.check(&Engine::new(), &mut Problems::new(&mut Vec::new()));
         let mut names = BTreeSet::new();
-        for expression in checked.fields.iter().map(|field| &field.expression).chain(&checked.filter) {
+        for expression in checked
+            .fields
+            .iter()
+            .map(|field| &field.expression)
+            .chain(&checked.filter)
+        {
             names.extend(expression.columns().iter().cloned());
         }
         Columns::Named(names)
@@ -390,7 +431,10 @@ impl TransformConfig for HrSchemaConfig {
         let mut found: Vec<Problem> = Vec::new();
         let checked = self.check(&engine, &mut Problems::new(&mut found));
         if let Some(problem) = found.first() {
-            return Err(Error::config(format!("the transform `{}` is wrong: {problem}", cx.name)));
+            return Err(Error::config(format!(
+                "the transform `{}` is wrong: {problem}",
+                cx.name
+            )));
         }
         Ok(Box::new(HrSchema::new(cx, engine, checked)))
     }

@@ -30,17 +30,29 @@ const REMEMBERED: usize = 8;
 
 impl Planner {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, known: RwLock::new(Vec::new()) }
+        Self {
+            engine,
+            known: RwLock::new(Vec::new()),
+        }
     }
 
     /// The plan for rows of `schema`.
     ///
     /// # Errors
     /// All columns that are missing and all types that do not fit, with the part they are missing in.
-    pub(super) fn plan(&self, name: &str, checked: &Checked, schema: &SchemaRef, part: &Part) -> Result<Arc<Plan>> {
+    pub(super) fn plan(
+        &self,
+        name: &str,
+        checked: &Checked,
+        schema: &SchemaRef,
+        part: &Part,
+    ) -> Result<Arc<Plan>> {
         let find = |known: &[(SchemaRef, Arc<Plan>)]| {
             let same = |other: &SchemaRef| Arc::ptr_eq(other, schema) || other == schema;
-            known.iter().find(|(other, _)| same(other)).map(|(_, plan)| plan.clone())
+            known
+                .iter()
+                .find(|(other, _)| same(other))
+                .map(|(_, plan)| plan.clone())
         };
         if let Some(plan) = find(&self.known.read().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(plan);
@@ -68,7 +80,10 @@ impl Planner {
             match planned.data_type(schema) {
                 Ok(found) => {
                     if let Some(expected) = unfit(check, &found) {
-                        problems.push(format!("{what}: `{}` gives {found}, and {expected}", expression.sql()));
+                        problems.push(format!(
+                            "{what}: `{}` gives {found}, and {expected}",
+                            expression.sql()
+                        ));
                         return None;
                     }
                 }
@@ -79,7 +94,10 @@ impl Planner {
             }
             Some(planned)
         };
-        let filter = checked.filter.as_ref().map(|filter| plan_one("where", filter, None));
+        let filter = checked
+            .filter
+            .as_ref()
+            .map(|filter| plan_one("where", filter, None));
         let fields: Vec<_> = checked
             .fields
             .iter()
@@ -88,10 +106,16 @@ impl Planner {
         let planned: Option<Vec<_>> = fields.into_iter().collect();
         match (filter, planned) {
             (None, Some(fields)) => Ok(Plan { filter: None, fields }),
-            (Some(Some(filter)), Some(fields)) => Ok(Plan { filter: Some(filter), fields }),
-            _ => Err(Error::input(format!("the transform `{name}` does not fit the columns of `{}`", part.name))
-                .with_source(std::io::Error::other(problems.join("; ")))
-                .with_hint(format!("its columns are: {}", column_list(&part.columns)))),
+            (Some(Some(filter)), Some(fields)) => Ok(Plan {
+                filter: Some(filter),
+                fields,
+            }),
+            _ => Err(Error::input(format!(
+                "the transform `{name}` does not fit the columns of `{}`",
+                part.name
+            ))
+            .with_source(std::io::Error::other(problems.join("; ")))
+            .with_hint(format!("its columns are: {}", column_list(&part.columns)))),
         }
     }
 }
@@ -99,18 +123,27 @@ impl Planner {
 /// Why a value of type `found` cannot become the field; `None` when it can. Without a check: a condition.
 fn unfit(check: Option<&Check>, found: &DataType) -> Option<&'static str> {
     match check {
-        None => (!matches!(found, DataType::Boolean | DataType::Null)).then_some("a condition is true or false"),
-        Some(Check::Date(_)) => None,
-        Some(Check::Upn | Check::Text { .. }) => {
-            (found.is_nested() || matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView))
-                .then_some("the field takes text; pick a part of it, such as `column['key']`")
+        None => {
+            (!matches!(found, DataType::Boolean | DataType::Null)).then_some("a condition is true or false")
         }
+        Some(Check::Date(_)) => None,
+        Some(Check::Upn | Check::Text { .. }) => (found.is_nested()
+            || matches!(
+                found,
+                DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+            ))
+        .then_some("the field takes text; pick a part of it, such as `column['key']`"),
     }
 }
 
 fn column_list(columns: &[String]) -> String {
     const SHOWN: usize = 40;
-    let mut list = columns.iter().take(SHOWN).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let mut list = columns
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if columns.len() > SHOWN {
         list.push_str(&format!(" and {} more", columns.len() - SHOWN));
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+};
 use arrow::compute::{cast, concat, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -18,7 +20,7 @@ use crate::component::{
 };
 use crate::error::{Error, Result};
 use crate::hr::{self, RowFault};
-use crate::transforms::Engine;
+use crate::transforms::{Engine, is_about_a_value};
 
 /// The worker of `hr_schema`.
 #[derive(Debug)]
@@ -38,11 +40,22 @@ struct Mapper {
 
 impl HrSchema {
     pub(super) fn new(cx: TransformContext, engine: Engine, checked: Checked) -> Self {
-        let columns: Vec<_> =
-            checked.fields.iter().map(|field| ArrowField::new(field.field.name, DataType::Utf8, true)).collect();
+        let columns: Vec<_> = checked
+            .fields
+            .iter()
+            .map(|field| ArrowField::new(field.field.name, DataType::Utf8, true))
+            .collect();
         let schema = Arc::new(Schema::new(columns));
-        let mapper = Mapper { cx, checked, planner: Planner::new(engine), schema, truncated: AtomicUsize::new(0) };
-        Self { mapper: Arc::new(mapper) }
+        let mapper = Mapper {
+            cx,
+            checked,
+            planner: Planner::new(engine),
+            schema,
+            truncated: AtomicUsize::new(0),
+        };
+        Self {
+            mapper: Arc::new(mapper),
+        }
     }
 }
 
@@ -50,7 +63,10 @@ impl HrSchema {
 impl Transform for HrSchema {
     async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
         let mapper = self.mapper.clone();
-        let result = map_in_order(input, &out, &self.mapper.cx.counts, move |_, chunk| mapper.map(chunk)).await;
+        let result = map_in_order(input, &out, &self.mapper.cx.counts, move |_, chunk| {
+            mapper.map(chunk)
+        })
+        .await;
         let truncated = self.mapper.truncated.load(Ordering::Relaxed);
         if truncated > 0 {
             tracing::warn!(transform = %self.mapper.cx.name, texts = truncated, "texts were cut to the length their field allows");
@@ -62,7 +78,12 @@ impl Transform for HrSchema {
 impl Mapper {
     /// Maps one chunk; counts and reports the rows that do not come out.
     fn map(&self, chunk: Chunk) -> Result<Chunk> {
-        let plan = self.planner.plan(&self.cx.name, &self.checked, &chunk.batch.schema(), chunk.origins.part())?;
+        let plan = self.planner.plan(
+            &self.cx.name,
+            &self.checked,
+            &chunk.batch.schema(),
+            chunk.origins.part(),
+        )?;
         let mut faults: BTreeMap<usize, Vec<Fault>> = BTreeMap::new();
 
         // The condition first: rows that are not meant need not be valid.
@@ -76,13 +97,17 @@ impl Mapper {
             } else {
                 // A row whose condition cannot be computed is neither meant nor left out: it is put aside.
                 let keep = mask(&keep)?;
-                let keep: BooleanArray =
-                    (0..keep.len()).map(|row| Some(keep.value(row) || failed.contains_key(&row))).collect();
+                let keep: BooleanArray = (0..keep.len())
+                    .map(|row| Some(keep.value(row) || failed.contains_key(&row)))
+                    .collect();
                 self.cx.counts.filtered(keep.len() - keep.true_count());
                 let mut row_after = 0;
                 for row in 0..keep.len() {
                     if let Some(detail) = failed.get(&row) {
-                        faults.entry(row_after).or_default().push(self.failed("where", detail));
+                        faults
+                            .entry(row_after)
+                            .or_default()
+                            .push(self.failed("where", detail));
                     }
                     row_after += usize::from(keep.value(row));
                 }
@@ -101,33 +126,54 @@ impl Mapper {
                     continue;
                 }
                 let value = self.shown(&values, row);
-                let fault = Fault { field: Some(field.field.name.into()), code, message, value };
+                let fault = Fault {
+                    field: Some(field.field.name.into()),
+                    code,
+                    message,
+                    value,
+                };
                 faults.entry(row).or_default().push(fault);
             }
             for (row, detail) in &failed {
-                faults.entry(*row).or_default().push(self.failed(field.field.name, detail));
+                faults
+                    .entry(*row)
+                    .or_default()
+                    .push(self.failed(field.field.name, detail));
             }
             columns.push(Arc::new(checked.values));
         }
 
         let rows = chunk.num_rows();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|e| internal(e))?;
-        let mapped = Chunk { batch, origins: chunk.origins, kind: RowKind::Hr(self.checked.scenario) };
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .map_err(|e| internal(e))?;
+        let mapped = Chunk {
+            batch,
+            origins: chunk.origins,
+            kind: RowKind::Hr(self.checked.scenario),
+        };
         if faults.is_empty() {
             return Ok(mapped);
         }
         let good: BooleanArray = (0..rows).map(|row| Some(!faults.contains_key(&row))).collect();
         for (row, faults) in faults {
             let origin = mapped.origins.at(row);
-            self.cx.reject(Reject { origin, component: self.cx.name.clone(), faults });
+            self.cx.reject(Reject {
+                origin,
+                component: self.cx.name.clone(),
+                faults,
+            });
         }
         kept(&mapped, &good)
     }
 
     /// Evaluates an expression over all rows. When that fails, row by row in halves: the rows for which it fails come
     /// back with the reason and a null in their place.
-    fn evaluate(&self, expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<(ArrayRef, BTreeMap<usize, String>)> {
+    fn evaluate(
+        &self,
+        expression: &Arc<dyn PhysicalExpr>,
+        batch: &RecordBatch,
+    ) -> Result<(ArrayRef, BTreeMap<usize, String>)> {
         let mut failed = BTreeMap::new();
         let values = evaluate_part(expression, batch, 0, &mut failed)?;
         Ok((values, failed))
@@ -136,9 +182,17 @@ impl Mapper {
     fn check(&self, plan: &FieldPlan, values: &ArrayRef) -> Result<hr::Checked> {
         match &plan.check {
             Check::Upn => Ok(hr::upn::check(&text(values)?, plan.required)),
-            Check::Text { max_chars, trim, on_too_long } => {
-                Ok(hr::text::check(&text(values)?, *max_chars, *trim, *on_too_long, plan.required))
-            }
+            Check::Text {
+                max_chars,
+                trim,
+                on_too_long,
+            } => Ok(hr::text::check(
+                &text(values)?,
+                *max_chars,
+                *trim,
+                *on_too_long,
+                plan.required,
+            )),
             Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
                 Error::input(format!(
                     "the field {} of the transform `{}` cannot take what `{}` gives",
@@ -167,7 +221,9 @@ impl Mapper {
             return None;
         }
         let options = FormatOptions::default();
-        ArrayFormatter::try_new(values, &options).ok().map(|formatter| formatter.value(row).to_string())
+        ArrayFormatter::try_new(values, &options)
+            .ok()
+            .map(|formatter| formatter.value(row).to_string())
     }
 }
 
@@ -178,14 +234,19 @@ fn evaluate_part(
     failed: &mut BTreeMap<usize, String>,
 ) -> Result<ArrayRef> {
     let rows = batch.num_rows();
-    match expression.evaluate(batch).and_then(|values| values.into_array(rows)) {
+    match expression
+        .evaluate(batch)
+        .and_then(|values| values.into_array(rows))
+    {
         Ok(values) => Ok(values),
+        Err(error) if !is_about_a_value(&error) || rows == 0 => {
+            Err(Error::unexpected("an expression cannot be computed").with_source(error))
+        }
         Err(error) if rows == 1 => {
             failed.insert(first, error.strip_backtrace());
             let kind = expression.data_type(&batch.schema()).map_err(internal)?;
             Ok(new_null_array(&kind, 1))
         }
-        Err(error) if rows == 0 => Err(internal(error)),
         Err(_) => {
             let half = rows / 2;
             let low = evaluate_part(expression, &batch.slice(0, half), first, failed)?;
@@ -200,8 +261,14 @@ fn mask(values: &ArrayRef) -> Result<BooleanArray> {
     if values.data_type() == &DataType::Null {
         return Ok(BooleanArray::from(vec![false; values.len()]));
     }
-    let values = values.as_boolean_opt().ok_or_else(|| Error::unexpected("a condition did not give true or false"))?;
-    Ok(if values.null_count() > 0 { prep_null_mask_filter(values) } else { values.clone() })
+    let values = values
+        .as_boolean_opt()
+        .ok_or_else(|| Error::unexpected("a condition did not give true or false"))?;
+    Ok(if values.null_count() > 0 {
+        prep_null_mask_filter(values)
+    } else {
+        values.clone()
+    })
 }
 
 fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
@@ -217,7 +284,11 @@ fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
 
 /// Values as text. What is text already is not copied.
 fn text(values: &ArrayRef) -> Result<StringArray> {
-    let values = if values.data_type() == &DataType::Utf8 { values.clone() } else { cast(values, &DataType::Utf8).map_err(internal)? };
+    let values = if values.data_type() == &DataType::Utf8 {
+        values.clone()
+    } else {
+        cast(values, &DataType::Utf8).map_err(internal)?
+    };
     Ok(values.as_string::<i32>().clone())
 }
 

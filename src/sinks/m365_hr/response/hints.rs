@@ -22,8 +22,11 @@ pub(super) fn for_token(facts: &Facts, failure: &TokenFailure) -> Vec<String> {
                     facts.tenant_id
                 ),
             ],
-            _ => from_outside(answer, facts.authority_host())
-                .unwrap_or_else(|| outage(answer.status, "Microsoft Entra ID")),
+            _ => or_from_outside(
+                answer,
+                facts.authority_host(),
+                outage(answer.status, "Microsoft Entra ID"),
+            ),
         },
         TokenFailure::Transport(failure) => transport(failure, facts.authority_host(), false),
         TokenFailure::Unusable { html: true, .. } => for_page(facts.authority_host()),
@@ -130,10 +133,7 @@ fn aadsts(facts: &Facts, code: u64) -> Option<Vec<String>> {
 /// Advice on an upload that failed. `maybe_taken`: an attempt ended with its outcome unknown.
 pub(super) fn for_upload(facts: &Facts, failure: &Failure, maybe_taken: bool) -> Vec<String> {
     let mut hints = match failure {
-        Failure::Answer(answer) => match from_outside(answer, facts.ingestion_host()) {
-            Some(hints) => hints,
-            None => status(facts, answer),
-        },
+        Failure::Answer(answer) => or_from_outside(answer, facts.ingestion_host(), status(facts, answer)),
         failure => transport(failure, facts.ingestion_host(), true),
     };
     if maybe_taken {
@@ -150,9 +150,7 @@ pub(super) fn for_upload(facts: &Facts, failure: &Failure, maybe_taken: bool) ->
 pub(super) fn for_endpoint(facts: &Facts, failure: &Failure) -> Vec<String> {
     let host = facts.ingestion_host();
     match failure {
-        Failure::Answer(answer) => {
-            from_outside(answer, host).unwrap_or_else(|| outage(answer.status, "the service"))
-        }
+        Failure::Answer(answer) => or_from_outside(answer, host, outage(answer.status, "the service")),
         failure => transport(failure, host, false),
     }
 }
@@ -226,44 +224,47 @@ fn says_other_app(answer: &Answer) -> bool {
     answer.reason.as_deref().is_some_and(says) || says(&String::from_utf8_lossy(&answer.body))
 }
 
-/// Advice where the answer is not the service's own: a web page, a redirect, a proxy's demand.
-fn from_outside(answer: &Answer, host: &str) -> Option<Vec<String>> {
+/// Puts advice on what is not the service's own (a web page, a redirect, a proxy's demand) beside `own`, the advice for
+/// the case that the service itself said so.
+fn or_from_outside(answer: &Answer, host: &str, own: Vec<String>) -> Vec<String> {
     if answer.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        return Some(vec![
-            "the proxy wants credentials: give them in the proxy's URL (`HTTPS_PROXY`)".to_owned(),
-        ]);
-    }
-    if is_html(&answer.body) {
-        // A gateway of the service's own writes its outages as pages too.
-        let page = html_title(&answer.body).unwrap_or_default().to_ascii_lowercase();
-        let mut hints = for_page(host);
-        if answer.status.is_server_error() && !page.contains("denied") && !page.contains("blocked") {
-            let mut first = outage(answer.status, "the service");
-            first.append(&mut hints);
-            return Some(first);
-        }
-        return Some(hints);
+        return vec!["the proxy wants credentials: give them in the proxy's URL (`HTTPS_PROXY`)".to_owned()];
     }
     if answer.status.is_redirection() {
-        let mut hints = vec![format!(
-            "`{host}` redirects elsewhere, which is not followed, so that no credential goes to another host: most often a \
-             proxy sends to its login page"
-        )];
-        hints.append(&mut for_page(host));
-        return Some(hints);
+        return vec![
+            format!(
+                "`{host}` redirects elsewhere, which is not followed, so that no credential goes to another host: most \
+                 often a proxy sends to its login page"
+            ),
+            allow_page(host),
+        ];
     }
-    None
+    if !is_html(&answer.body) {
+        return own;
+    }
+    // A web server in front of the service writes errors and outages as pages too, so both are given.
+    let page = html_title(&answer.body).unwrap_or_default().to_ascii_lowercase();
+    let blocked = ["denied", "blocked"].iter().any(|word| page.contains(word));
+    if answer.status.is_server_error() && !blocked {
+        [own, for_page(host)].concat()
+    } else {
+        [for_page(host), own].concat()
+    }
 }
 
 /// Advice on a web page where the service's answer should be.
 pub(super) fn for_page(host: &str) -> Vec<String> {
     vec![
         format!(
-            "a web page is not what the service answers: a proxy or firewall between here and `{host}` shows its login or \
-             block page"
+            "a web page is hardly the service's own answer: most often a proxy or firewall between here and `{host}` shows \
+             its login or block page"
         ),
-        format!("have `{host}` allowed for this machine without a login page and without TLS inspection"),
+        allow_page(host),
     ]
+}
+
+fn allow_page(host: &str) -> String {
+    format!("have `{host}` allowed for this machine without a login page and without TLS inspection")
 }
 
 fn transport(failure: &Failure, host: &str, upload: bool) -> Vec<String> {
@@ -295,7 +296,7 @@ fn transport(failure: &Failure, host: &str, upload: bool) -> Vec<String> {
         Failure::Certificate(_) => vec![
             format!(
                 "a proxy that inspects TLS shows a certificate of its own: have `{host}` excluded from inspection, or name \
-                 the proxy's CA certificate (a PEM file) as the extra CA of the sink"
+                 the proxy's CA certificate (a PEM file) as `request.ca_file`"
             ),
             "see whether this machine's clock is right, and whether its CA certificates are up to date".to_owned(),
         ],
@@ -338,8 +339,8 @@ fn consent(facts: &Facts) -> String {
         )
     } else {
         format!(
-            "an administrator must have consented to the Office 365 Import service (application `{IMPORT_SERVICE}`), once, \
-             on the first page of the connector in the Purview portal"
+            "an administrator must have consented to the Office 365 Import service (application `{IMPORT_SERVICE}`) \
+             of the tenant's cloud, once; setting up the connector in the Purview portal asks for it"
         )
     }
 }

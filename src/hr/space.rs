@@ -1,0 +1,38 @@
+//! White space as HR exports have it: no-break spaces out of web pages, byte order marks in the middle of files.
+
+/// `text` without white space at both ends: everything Unicode calls `White_Space` (no-break spaces, tabs and line
+/// ends included), and the invisible zero width space, word joiner and byte order mark.
+pub fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        // The common case in two comparisons: nothing to remove.
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim_matches(is_space),
+    }
+}
+
+/// Whether [`trim`] removes it.
+pub fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_space_goes_from_both_ends_only() {
+        for space in [
+            " ", "\t", "\r\n", "\u{A0}", "\u{202F}", "\u{3000}", "\u{200B}", "\u{FEFF}", "\u{2060}",
+        ] {
+            assert_eq!(
+                trim(&format!("{space}a{space}b{space}{space}")),
+                format!("a{space}b"),
+                "{space:?}"
+            );
+            assert_eq!(trim(space), "");
+        }
+        assert_eq!(trim(""), "");
+        assert_eq!(trim("x"), "x");
+        assert_eq!(trim("é "), "é");
+    }
+}

@@ -1,0 +1,206 @@
+//! The names of a CSV file's columns.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use super::super::feed::{Feed, Step};
+use super::super::text::NOT_UTF8_HINT;
+use super::dialect::Names;
+use super::records::Records;
+use super::{Cells, Dialect, record_error};
+use crate::error::{Error, Result};
+
+pub(super) struct Header {
+    /// One for each column of the file.
+    pub(super) names: Vec<String>,
+    /// Whether the record that was read to find them is the first of the rows.
+    pub(super) first_is_record: bool,
+}
+
+impl Header {
+    /// Skips what stands before the header, and reads it.
+    ///
+    /// # Errors
+    /// There is no header, or it cannot be used.
+    pub(super) fn read<R: Read>(records: &mut Records<R>, dialect: &Dialect, feed: &Feed) -> Step<Self> {
+        let name = &feed.name;
+        let next = |records: &mut Records<R>| {
+            records
+                .next()
+                .map_err(|error| record_error(error, feed, records.line()))
+        };
+        for skipped in 0..dialect.skip_first {
+            let found = records.skip_line();
+            if !found.map_err(|error| record_error(error, feed, records.line()))? {
+                return Err(Error::input(format!(
+                    "`{name}` ends after {skipped} lines; `skip_first` skips {} before the header",
+                    dialect.skip_first
+                ))
+                .into());
+            }
+            if skipped % 8192 == 8191 {
+                feed.check_stopped()?;
+            }
+        }
+        let mut delimiter = dialect.delimiter;
+        let mut found = next(records)?;
+        if found && let Some(named) = separator_line(records.cells(), delimiter) {
+            if dialect.delimiter_is_set && named != delimiter {
+                tracing::warn!(
+                    file = %name, set = %shown(delimiter), used = %shown(named),
+                    "the file's `sep=` line names another delimiter than the settings; the file's is used"
+                );
+            }
+            delimiter = named;
+            records.set_delimiter(delimiter);
+            found = next(records)?;
+        }
+        if !found {
+            return match &dialect.names {
+                // Nobody has left today; a file with given names is complete without a line in it.
+                Names::Given {
+                    names,
+                    skip_header: false,
+                } => Ok(Self {
+                    names: names.clone(),
+                    first_is_record: false,
+                }),
+                _ => Err(Error::input(format!("`{name}` is empty: there is not even a header"))
+                    .with_hint("look at the export that writes it: it may have failed, or still be writing")
+                    .with_hint(
+                        "if the file is meant to have no header, name its columns with `columns` in `format`",
+                    )
+                    .into()),
+            };
+        }
+        let cells = records.cells();
+        let (names, first_is_record) = match &dialect.names {
+            Names::Header => (from_header(cells, delimiter, feed)?, false),
+            Names::Numbered => (numbered(cells.len()), true),
+            Names::Given { names, skip_header } => {
+                if *skip_header && cells.len() != names.len() {
+                    return Err(Error::input(format!(
+                        "the header of `{name}` has {} columns, `columns` names {}",
+                        cells.len(),
+                        names.len()
+                    ))
+                    .with_hint(
+                        "bring `columns` in line with the file, or leave it out to take the file's names",
+                    )
+                    .into());
+                }
+                (names.clone(), !skip_header)
+            }
+        };
+        Ok(Self {
+            names,
+            first_is_record,
+        })
+    }
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("column_{number}")).collect()
+}
+
+/// The delimiter that Excel's line `sep=;` names, `current` being the one it was read with.
+fn separator_line(cells: Cells<'_>, current: u8) -> Option<u8> {
+    let key = cells.get(0).get(..4)?;
+    if !key.eq_ignore_ascii_case(b"sep=") {
+        return None;
+    }
+    match (cells.len(), &cells.get(0)[4..]) {
+        (1, &[delimiter]) if delimiter.is_ascii() && delimiter != b'"' => Some(delimiter),
+        (2, []) if cells.get(1).is_empty() => Some(current),
+        _ => None,
+    }
+}
+
+fn from_header(cells: Cells<'_>, delimiter: u8, feed: &Feed) -> Result<Vec<String>> {
+    let file = &feed.name;
+    if cells.bytes.contains(&0) {
+        return Err(
+            Error::input(format!("the header of `{file}` has zero bytes in it")).with_hint(
+                "the file looks like UTF-16 without a byte order mark: set `encoding: utf-16le` in `format`",
+            ),
+        );
+    }
+    let mut names = Vec::with_capacity(cells.len());
+    for cell in cells.iter() {
+        let name = std::str::from_utf8(cell).map_err(|error| {
+            Error::input(format!("the header of `{file}` is not valid UTF-8"))
+                .with_source(error)
+                .with_hint(NOT_UTF8_HINT)
+        })?;
+        names.push(
+            name.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+                .to_owned(),
+        );
+    }
+    if let [only] = names.as_slice() {
+        let other = [b';', b'\t', b'|', b',']
+            .into_iter()
+            .find(|&other| other != delimiter && only.as_bytes().contains(&other));
+        if let Some(other) = other {
+            tracing::warn!(
+                file = %file, delimiter = %shown(delimiter), found = %shown(other),
+                "the header is one single column with another separator in it: is `delimiter` in `format` right?"
+            );
+        }
+    }
+    let renamed = make_unique(&mut names);
+    if !renamed.is_empty() {
+        tracing::warn!(file = %file, names = ?renamed, "columns without a name of their own were given one");
+    }
+    Ok(names)
+}
+
+/// Gives every column a name of its own. Those that were given one.
+fn make_unique(names: &mut [String]) -> Vec<String> {
+    // Names that the file has are not given away.
+    let own: HashSet<String> = names.iter().cloned().collect();
+    let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
+    let mut renamed = Vec::new();
+    for (index, name) in names.iter_mut().enumerate() {
+        let free = |candidate: &String| !own.contains(candidate) && !taken.contains(candidate);
+        if name.is_empty() {
+            *name = format!("column_{}", index + 1);
+            if !free(name) {
+                *name = first_free(name, free);
+            }
+            renamed.push(name.clone());
+        } else if taken.contains(name) {
+            *name = first_free(name, free);
+            renamed.push(name.clone());
+        }
+        taken.insert(name.clone());
+    }
+    renamed
+}
+
+fn first_free(name: &str, free: impl Fn(&String) -> bool) -> String {
+    (2_u64..)
+        .map(|number| format!("{name}_{number}"))
+        .find(free)
+        .unwrap_or_default()
+}
+
+fn shown(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "tab".to_owned(),
+        other => char::from(other).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_gets_a_name_of_its_own() {
+        let mut names = ["id", "", "id", "id_2", "id", "column_2"].map(str::to_owned);
+        let renamed = make_unique(&mut names);
+        assert_eq!(names, ["id", "column_2_2", "id_3", "id_2", "id_4", "column_2"]);
+        assert_eq!(renamed, ["column_2_2", "id_3", "id_4"]);
+    }
+}

@@ -1,0 +1,291 @@
+//! What JSON records look like: learnt from some, checked on others, both without building values.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+use serde::de::DeserializeSeed;
+
+use super::visit::RootSeed;
+
+/// More keys in one object than any HR record has: values were used as keys, and each would become a column.
+pub(super) const MOST_KEYS: usize = 4096;
+
+/// Floating point numbers tell integers up to here apart.
+pub(super) const EXACT: u64 = 1 << 53;
+
+/// Why a record cannot become a row; holds no value of it.
+#[derive(Debug)]
+pub(super) struct Misfit(pub(super) String);
+
+/// What was learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Learning {
+    /// All records.
+    Whole,
+    /// The first ones.
+    Sample,
+}
+
+/// The shape of a file's records.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    root: Object,
+    records: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum Shape {
+    /// Nothing but null so far.
+    #[default]
+    Unknown,
+    /// Of a column that nobody uses.
+    Unused,
+    Bool,
+    Int,
+    /// An integer that floating point would round.
+    BigInt,
+    Float,
+    Text,
+    List(Box<Shape>),
+    Object(Box<Object>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Object {
+    pub(super) fields: Vec<ObjectField>,
+    pub(super) by_name: HashMap<Arc<str>, usize>,
+    /// Objects seen, to notice a key that is in one of them twice.
+    pub(super) seen: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct ObjectField {
+    pub(super) name: Arc<str>,
+    pub(super) shape: Shape,
+    pub(super) seen: u64,
+}
+
+impl Shapes {
+    /// Learns from one record. What it holds up to the place where it does not fit is learnt.
+    pub(super) fn learn(&mut self, record: &str, wants: &dyn Fn(&str) -> bool) -> Result<(), Misfit> {
+        // Half a record must not decide a type.
+        let complete: Result<serde::de::IgnoredAny, _> = serde_json::from_str(record);
+        complete.map_err(|error| misfit(&error, record))?;
+        self.visit(record, wants, Mode::Learn)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Whether a record fits what was learnt.
+    pub(super) fn check(
+        &mut self,
+        record: &str,
+        wants: &dyn Fn(&str) -> bool,
+        learning: Learning,
+    ) -> Result<(), Misfit> {
+        self.visit(record, wants, Mode::Check(learning))
+    }
+
+    fn visit(&mut self, record: &str, wants: &dyn Fn(&str) -> bool, mode: Mode) -> Result<(), Misfit> {
+        let mut deserializer = serde_json::Deserializer::from_str(record);
+        let root = RootSeed {
+            object: &mut self.root,
+            wants,
+            mode,
+        };
+        root.deserialize(&mut deserializer)
+            .and_then(|()| deserializer.end())
+            .map_err(|error| misfit(&error, record))
+    }
+
+    /// Records learnt from.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Every key at the top, those that nobody uses included.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.root
+            .fields
+            .iter()
+            .map(|field| field.name.to_string())
+            .collect()
+    }
+
+    /// The columns that are used.
+    pub(super) fn schema(&self) -> Schema {
+        Schema::new(self.root.arrow_fields())
+    }
+}
+
+/// What `serde_json` says without the place in the record, which is not the place in the file.
+fn misfit(error: &serde_json::Error, record: &str) -> Misfit {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    if error.is_data() {
+        Misfit(text.to_owned())
+    } else if record.contains('\n') {
+        Misfit(format!(
+            "the record is not valid JSON on its line {}: {text}",
+            error.line()
+        ))
+    } else {
+        Misfit(format!(
+            "the record is not valid JSON at its character {}: {text}",
+            error.column()
+        ))
+    }
+}
+
+impl Shape {
+    fn data_type(&self) -> DataType {
+        match self {
+            Self::Unknown | Self::Text | Self::Unused => DataType::Utf8,
+            Self::Bool => DataType::Boolean,
+            Self::Int | Self::BigInt => DataType::Int64,
+            Self::Float => DataType::Float64,
+            Self::List(items) => DataType::List(Arc::new(Field::new_list_field(items.data_type(), true))),
+            Self::Object(object) => DataType::Struct(object.arrow_fields()),
+        }
+    }
+
+    /// What it is called in messages.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Self::Unknown | Self::Unused => "nothing",
+            Self::Bool => "true or false",
+            Self::Int | Self::BigInt => "an integer",
+            Self::Float => "a number",
+            Self::Text => "a text",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
+    }
+
+    /// Takes in a simple value of `found` shape; whether it fits.
+    pub(super) fn scalar(&mut self, found: Self, mode: Mode) -> bool {
+        use Shape::{BigInt, Bool, Float, Int, List, Object, Text, Unknown, Unused};
+        let merged = match (&*self, found) {
+            (Unused, _) => Unused,
+            (List(_) | Object(_), _) => return false,
+            // A column of nulls is text in a file that was learnt, and takes what text takes.
+            (Unknown, found) => {
+                if mode == Mode::Learn {
+                    *self = found;
+                }
+                return true;
+            }
+            (Bool, Bool) => Bool,
+            (Int, Int) => Int,
+            (Int | BigInt, Int | BigInt) => BigInt,
+            (Int | Float, Int | Float) => Float,
+            _ => Text,
+        };
+        // Integers of either kind are one type to Arrow.
+        let fits = std::mem::discriminant(&merged) == std::mem::discriminant(self)
+            || matches!((&*self, &merged), (Int, BigInt));
+        if mode == Mode::Learn {
+            *self = merged;
+        }
+        fits || mode == Mode::Learn
+    }
+}
+
+impl Object {
+    fn arrow_fields(&self) -> Fields {
+        self.fields
+            .iter()
+            .filter(|field| !matches!(field.shape, Shape::Unused))
+            .map(|field| Field::new(&*field.name, field.shape.data_type(), true))
+            .collect()
+    }
+}
+
+/// What to do with what is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Learn,
+    Check(Learning),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(_: &str) -> bool {
+        true
+    }
+
+    fn learnt(records: &[&str]) -> Shapes {
+        let mut shapes = Shapes::default();
+        for record in records {
+            let _ = shapes.learn(record, &all);
+        }
+        shapes
+    }
+
+    fn types(records: &[&str]) -> Vec<DataType> {
+        let schema = learnt(records).schema();
+        schema
+            .fields()
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect()
+    }
+
+    #[test]
+    fn types_widen_and_never_lose_digits() {
+        use DataType::{Boolean, Float64, Int64, Utf8};
+        assert_eq!(types(&[r#"{"a":1,"b":true,"c":null}"#]), [Int64, Boolean, Utf8]);
+        assert_eq!(types(&[r#"{"a":1}"#, r#"{"a":1.5}"#]), [Float64]);
+        assert_eq!(types(&[r#"{"a":9007199254740993}"#, r#"{"a":1.5}"#]), [Utf8]);
+        assert_eq!(types(&[r#"{"a":18446744073709551616}"#]), [Utf8]);
+        assert_eq!(types(&[r#"{"a":true}"#, r#"{"a":"x"}"#]), [Utf8]);
+        assert_eq!(
+            types(&[r#"{"a":[]}"#, r#"{"a":[1]}"#]),
+            [DataType::new_list(Int64, true)]
+        );
+    }
+
+    #[test]
+    fn half_a_record_decides_nothing() {
+        assert_eq!(types(&[r#"{"a":1}"#, r#"{"a":"x","#]), [DataType::Int64]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_without_its_value() {
+        let mut shapes = learnt(&[r#"{"a":{"b":1},"c":2}"#]);
+        let mut told = |record: &str| shapes.check(record, &all, Learning::Sample).unwrap_err().0;
+        assert_eq!(
+            told(r#"{"a":"marker"}"#),
+            "the key `a` holds a text here and an object in other records"
+        );
+        assert!(told(r#"{"a":{"marker":1}}"#).contains("8 MiB"));
+        assert!(told(r#"{"c":1,"c":1}"#).contains("`c` is there twice"));
+        assert!(told(r#"{"c":1.5}"#).contains("a number here and an integer"));
+        assert!(told(r#"["marker"]"#).contains("not an object"));
+        assert!(told(r#""marker""#).contains("not an object"));
+        for record in [
+            r#"{"a":"marker"}"#,
+            r#"{"a":{"marker":1}}"#,
+            r#""marker""#,
+            r#"{"c":marker}"#,
+        ] {
+            assert!(!told(record).contains("marker"), "{record}");
+        }
+    }
+
+    #[test]
+    fn values_as_keys_do_not_become_columns_without_end() {
+        let mut shapes = Shapes::default();
+        let records: Vec<String> = (0..=MOST_KEYS).map(|n| format!(r#"{{"k{n}":1}}"#)).collect();
+        for record in &records {
+            let _ = shapes.learn(record, &all);
+        }
+        assert_eq!(shapes.names().len(), MOST_KEYS);
+        let last = shapes.check(&records[MOST_KEYS], &all, Learning::Whole);
+        assert!(last.unwrap_err().0.contains("keys seem to be values"));
+    }
+}

@@ -1,0 +1,326 @@
+//! Where bytes come from: which files there are, and a reader for each.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use glob::{MatchOptions, Pattern};
+use tokio_util::sync::CancellationToken;
+
+use super::feed::read_error;
+use crate::config::nearest;
+use crate::error::{Error, Result};
+
+/// What users write for standard input.
+pub(super) const STANDARD_INPUT: &str = "-";
+
+/// `*` stays within a folder, and files whose name begins with a dot must be asked for.
+const MATCHING: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// One thing to read.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// What the user knows it as.
+    pub(super) name: Arc<str>,
+    place: Place,
+}
+
+/// Another kind of place (a server, an object store) is another variant here and another arm in the functions below.
+#[derive(Debug, Clone)]
+enum Place {
+    Local(PathBuf),
+    StandardInput,
+}
+
+impl Entry {
+    /// A reader of its bytes.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(&self, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+        match &self.place {
+            Place::Local(path) => Ok(Box::new(self.open_local(path)?)),
+            Place::StandardInput => Ok(Box::new(Piped::standard_input(cancel.clone()))),
+        }
+    }
+
+    /// A file that can be read in any order, for formats that need it; `None` if the place has no such thing.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open_seekable(&self) -> Result<Option<File>> {
+        match &self.place {
+            Place::Local(path) => self.open_local(path).map(Some),
+            Place::StandardInput => Ok(None),
+        }
+    }
+
+    /// Whether it can be opened a second time and give the same bytes.
+    pub(super) fn can_be_read_twice(&self) -> bool {
+        match &self.place {
+            // A pipe in the file system cannot.
+            Place::Local(path) => path.is_file(),
+            Place::StandardInput => false,
+        }
+    }
+
+    fn open_local(&self, path: &Path) -> Result<File> {
+        File::open(path).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    Some("let the account that the pipeline runs as read the file")
+                }
+                io::ErrorKind::NotFound => Some("the file was there when the run began: it was moved since"),
+                _ => None,
+            };
+            let error = read_error(&self.name, error, None);
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })
+    }
+}
+
+/// Whether a path may stand for several files.
+pub(super) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// Everything that `path` stands for, in the order of names; relative paths are relative to `base`.
+///
+/// # Errors
+/// Nothing matches, or a folder cannot be listed.
+pub(super) fn list(path: &str, base: &Path) -> Result<Vec<Entry>> {
+    if path == STANDARD_INPUT {
+        return Ok(vec![Entry {
+            name: "standard input".into(),
+            place: Place::StandardInput,
+        }]);
+    }
+    let literal = base.join(path);
+    // A file that is called just so, brackets and all, is meant.
+    if literal.exists() && !literal.is_dir() {
+        return Ok(vec![local(literal, base)]);
+    }
+    if !is_pattern(path) {
+        if literal.is_dir() {
+            return Err(Error::input(format!(
+                "`{path}` is a folder (`{}`), not a file",
+                literal.display()
+            ))
+            .with_hint(format!(
+                "name the files in it: `{}/*.csv`",
+                path.trim_end_matches(['/', '\\'])
+            )));
+        }
+        return Err(nothing_there(path, &literal));
+    }
+    let Some(folder) = base.to_str() else {
+        return Err(Error::input(format!(
+            "the folder `{}` has a name that is not valid Unicode; patterns cannot be used in it",
+            base.display()
+        )));
+    };
+    let pattern = Path::new(&Pattern::escape(folder)).join(path);
+    let found = glob::glob_with(&pattern.to_string_lossy(), MATCHING)
+        .map_err(|error| Error::config(format!("`{path}` is not a valid pattern")).with_source(error))?;
+    let mut entries = Vec::new();
+    for found in found {
+        let found = found.map_err(|error| {
+            let folder = error.path().display().to_string();
+            Error::input(format!("cannot look for `{path}` in `{folder}`"))
+                .with_source(std::io::Error::from(error))
+        })?;
+        if found.is_dir() {
+            tracing::warn!(folder = %found.display(), pattern = path, "a folder matches the pattern and is left out");
+        } else {
+            entries.push(local(found, base));
+        }
+    }
+    if entries.is_empty() {
+        return Err(nothing_there(path, &literal));
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+fn local(path: PathBuf, base: &Path) -> Entry {
+    let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
+    Entry {
+        name: name.into(),
+        place: Place::Local(path),
+    }
+}
+
+/// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
+fn nothing_there(path: &str, literal: &Path) -> Error {
+    let folder: PathBuf = literal
+        .parent()
+        .into_iter()
+        .flat_map(Path::components)
+        .take_while(|component| !is_pattern(&component.as_os_str().to_string_lossy()))
+        .collect();
+    let message = if is_pattern(path) {
+        format!("no file matches `{path}` in `{}`", folder.display())
+    } else {
+        format!("there is no file `{path}` in `{}`", folder.display())
+    };
+    let error = Error::input(message);
+    let names: Vec<String> = match std::fs::read_dir(&folder) {
+        Ok(listing) => listing
+            .filter_map(|entry| entry.ok().filter(|entry| !entry.path().is_dir()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect(),
+        Err(cause) => {
+            return error.with_hint(format!(
+                "the folder `{}` cannot be listed: {cause}",
+                folder.display()
+            ));
+        }
+    };
+    let wanted = literal
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace(['*', '?', '[', ']'], "");
+    let near = nearest(&wanted, names.iter().map(String::as_str));
+    let near: Vec<String> = near.into_iter().map(|name| format!("`{name}`")).collect();
+    error.with_hint(match (names.len(), near.is_empty()) {
+        (0, _) => "the folder holds no files".to_owned(),
+        (count, true) => format!("the folder holds {count} files, none of a similar name"),
+        (count, false) => format!(
+            "the folder holds {count} files; the most similar names are {}",
+            near.join(", ")
+        ),
+    })
+}
+
+/// Standard input, read by a thread of its own: a read of it cannot be interrupted, and a run must be able to stop
+/// while nobody writes.
+struct Piped {
+    blocks: tokio::sync::mpsc::Receiver<io::Result<Vec<u8>>>,
+    block: Vec<u8>,
+    at: usize,
+    cancel: CancellationToken,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Piped {
+    fn standard_input(cancel: CancellationToken) -> Self {
+        const BLOCK_BYTES: usize = 64 << 10;
+        let (sender, blocks) = tokio::sync::mpsc::channel(4);
+        // Ends with the input, when nobody listens any more, or with the process.
+        std::thread::spawn(move || {
+            let mut input = io::stdin().lock();
+            loop {
+                let mut block = vec![0; BLOCK_BYTES];
+                let read = match input.read(&mut block) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    read => read,
+                };
+                let ended = !matches!(read, Ok(length) if length > 0);
+                let block = read.map(|length| {
+                    block.truncate(length);
+                    block
+                });
+                if sender.blocking_send(block).is_err() || ended {
+                    return;
+                }
+            }
+        });
+        Self {
+            blocks,
+            block: Vec::new(),
+            at: 0,
+            cancel,
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+}
+
+impl Read for Piped {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.block.len() {
+            let next = self.runtime.block_on(async {
+                tokio::select! {
+                    block = self.blocks.recv() => Ok(block),
+                    () = self.cancel.cancelled() => Err(io::Error::other("the run is stopping")),
+                }
+            })?;
+            (self.block, self.at) = (next.transpose()?.unwrap_or_default(), 0);
+        }
+        let left = &self.block[self.at..];
+        let length = left.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&left[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(path: &str, base: &Path) -> Vec<String> {
+        let entries = list(path, base).unwrap();
+        entries.iter().map(|entry| entry.name.to_string()).collect()
+    }
+
+    #[test]
+    fn matches_come_in_the_order_of_names_and_folders_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        // A base whose name looks like a pattern is still taken as it is.
+        let base = folder.path().join("exports [old]");
+        std::fs::create_dir_all(base.join("in/d.csv")).unwrap();
+        for name in ["b.csv", "a.csv", "c.txt", ".hidden.csv"] {
+            std::fs::write(base.join("in").join(name), "x").unwrap();
+        }
+        let found: Vec<String> = names("in/*.csv", &base)
+            .iter()
+            .map(|name| name.replace('\\', "/"))
+            .collect();
+        assert_eq!(found, ["in/a.csv", "in/b.csv"]);
+    }
+
+    #[test]
+    fn a_name_with_brackets_is_found_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("leavers[1].csv"), "x").unwrap();
+        assert_eq!(names("leavers[1].csv", folder.path()), ["leavers[1].csv"]);
+    }
+
+    #[test]
+    fn nothing_there_shows_what_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("exports")).unwrap();
+        for name in ["terminations-2026.txt", "other.bin"] {
+            std::fs::write(folder.path().join("exports").join(name), "x").unwrap();
+        }
+        let error = list("exports/terminations-*.csv", folder.path()).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("exports/terminations-*.csv")
+                && message.contains(&*folder.path().to_string_lossy()),
+            "{message}"
+        );
+        let hints: Vec<&str> = error.hints().collect();
+        assert!(
+            hints[0].contains("2 files") && hints[0].contains("`terminations-2026.txt`"),
+            "{hints:?}"
+        );
+
+        let error = list("nowhere/a.csv", folder.path()).unwrap_err();
+        assert!(error.hints().next().unwrap().contains("nowhere"), "{error:?}");
+        let error = list("exports", folder.path()).unwrap_err();
+        assert!(
+            error.hints().next().unwrap().contains("exports/*.csv"),
+            "{error:?}"
+        );
+    }
+}

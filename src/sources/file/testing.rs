@@ -1,0 +1,150 @@
+//! Runs the source as the engine does and collects what comes out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tokio_util::sync::CancellationToken;
+
+use super::FileConfig;
+use crate::component::{
+    Chunk, Counts, Item, Output, Reject, Rejects, RunInfo, SourceConfig, SourceContext, Totals, channel,
+};
+use crate::error::{Error, Result};
+
+/// What came out of a run.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) rejects: Vec<Reject>,
+    /// Chunk counts and positions: how many rows came before each checkpoint.
+    pub(super) checkpoints: Vec<(usize, String)>,
+    pub(super) totals: Totals,
+    pub(super) result: Result<()>,
+}
+
+pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
+    SourceContext {
+        name: "export".into(),
+        run: RunInfo {
+            id: "test".into(),
+            base: Arc::new(base.to_owned()),
+            dry_run: false,
+            grace: Duration::ZERO,
+            cancel: CancellationToken::new(),
+        },
+        columns: columns.map(|columns| {
+            let columns: BTreeSet<String> = columns.iter().map(|&name| name.to_owned()).collect();
+            Arc::new(columns)
+        }),
+        counts: Counts::default(),
+        rejects: Rejects::in_memory(usize::MAX, false),
+    }
+}
+
+/// Reads with the settings given, all columns or some.
+pub(super) async fn read(base: &Path, config: serde_json::Value, columns: Option<&[&str]>) -> Outcome {
+    let config: FileConfig = serde_json::from_value(config).unwrap();
+    let cx = context(base, columns);
+    let (sender, mut input) = channel(2, Counts::default());
+    let output = Output::source(vec![(sender, 0)], cx.counts.clone(), cx.run.cancel.clone(), None);
+    let run = async {
+        let source = config.build(cx.clone()).await?;
+        source.run(output).await
+    };
+    let (mut chunks, mut checkpoints, mut rows) = (Vec::new(), Vec::new(), 0);
+    let collect = async {
+        while let Some((_, item)) = input.next().await {
+            match item {
+                Item::Chunk(chunk) => {
+                    rows += chunk.num_rows();
+                    chunks.push(chunk);
+                }
+                Item::Checkpoint(checkpoint) => checkpoints.push((rows, checkpoint.position().to_owned())),
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(run, collect);
+    Outcome {
+        chunks,
+        rejects: cx.rejects.kept(),
+        checkpoints,
+        totals: cx.counts.totals(),
+        result,
+    }
+}
+
+/// Writes `content` to a file called `name` and reads that.
+pub(super) async fn read_bytes(name: &str, content: impl AsRef<[u8]>, format: serde_json::Value) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), content).unwrap();
+    let config = serde_json::json!({"path": name, "format": format});
+    read(folder.path(), config, None).await
+}
+
+impl Outcome {
+    /// The rows as text, null as `-`, after the run was found to have gone well.
+    pub(super) fn rows(&self) -> Vec<Vec<String>> {
+        assert!(self.result.is_ok(), "{:?}", self.result);
+        rows(&self.chunks)
+    }
+
+    /// Number and line of each row.
+    pub(super) fn origins(&self) -> Vec<(u64, Option<u64>)> {
+        let chunks = self.chunks.iter();
+        chunks
+            .flat_map(|chunk| (0..chunk.num_rows()).map(|row| chunk.origins.at(row)))
+            .map(|origin| (origin.row, origin.line))
+            .collect()
+    }
+
+    /// Row, line, code and message of each reject.
+    pub(super) fn rejected(&self) -> Vec<(u64, Option<u64>, &'static str, &str)> {
+        let rejects = self.rejects.iter();
+        rejects
+            .map(|reject| {
+                let fault = &reject.faults[0];
+                (
+                    reject.origin.row,
+                    reject.origin.line,
+                    fault.code.as_str(),
+                    &*fault.message,
+                )
+            })
+            .collect()
+    }
+
+    /// Names of all columns of the first part.
+    pub(super) fn columns(&self) -> &[String] {
+        &self.chunks[0].origins.part().columns
+    }
+
+    /// The error, which there must be.
+    pub(super) fn error(&self) -> &Error {
+        self.result.as_ref().unwrap_err()
+    }
+}
+
+pub(super) fn rows(chunks: &[Chunk]) -> Vec<Vec<String>> {
+    let options = FormatOptions::default().with_null("-");
+    let mut rows = Vec::new();
+    for chunk in chunks {
+        let columns: Vec<ArrayFormatter<'_>> = chunk
+            .batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..chunk.num_rows() {
+            rows.push(
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect(),
+            );
+        }
+    }
+    rows
+}
