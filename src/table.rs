@@ -12,7 +12,10 @@ use comfy_table::{Cell, ContentArrangement, Table as Comfy, presets};
 
 /// Rows under a header.
 #[derive(Debug)]
-pub(crate) struct Table(Comfy);
+pub(crate) struct Table {
+    inner: Comfy,
+    framed: bool,
+}
 
 impl Table {
     /// With lines between header and rows and around them: for data.
@@ -20,7 +23,10 @@ impl Table {
         let mut table = Comfy::new();
         table.load_preset(presets::UTF8_FULL_CONDENSED);
         table.set_header(header.into_iter().map(|name| Cell::new(visible(name.as_ref()))));
-        Self(table)
+        Self {
+            inner: table,
+            framed: true,
+        }
     }
 
     /// The rows of `batches`, which have the same columns, under their names.
@@ -38,37 +44,39 @@ impl Table {
         Ok(table)
     }
 
-    /// Columns only, without a header: for lists.
+    /// Columns only, indented and without a header: for lists.
     pub(crate) fn plain() -> Self {
         let mut table = Comfy::new();
         table.load_preset(presets::NOTHING);
-        Self(table)
+        Self {
+            inner: table,
+            framed: false,
+        }
     }
 
     /// Adds a row.
     pub(crate) fn push<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        self.0.add_row(
-            cells
-                .into_iter()
-                .map(|cell| Cell::new(visible(cell.as_ref()))),
-        );
+        let cells = cells.into_iter().map(|cell| Cell::new(visible(cell.as_ref())));
+        self.inner.add_row(cells);
     }
 
-    /// The table's text, each line with its end. Cells wrap when the table is wider than `width`; `None`: they
-    /// never do.
+    /// The table's text, each line with its end; nothing if there are no rows. Cells wrap when the table is wider
+    /// than `width`; `None`: they never do.
     pub(crate) fn render(mut self, width: Option<u16>) -> String {
+        if self.inner.is_empty() {
+            return String::new();
+        }
         if let Some(width) = width {
-            self.0
+            self.inner
                 .set_content_arrangement(ContentArrangement::Dynamic)
                 .set_width(width);
         }
-        let framed = self.0.header().is_some();
-        for column in self.0.column_iter_mut() {
-            if !framed {
-                column.set_padding((0, 2));
+        if !self.framed {
+            for column in self.inner.column_iter_mut() {
+                column.set_padding((2, 0));
             }
         }
-        let mut text = self.0.trim_fmt();
+        let mut text = self.inner.trim_fmt();
         text.push('\n');
         text
     }
@@ -160,7 +168,7 @@ mod tests {
         let mut table = Table::plain();
         table.push(["a", "first"]);
         table.push(["longer", "second"]);
-        assert_eq!(table.render(None), "a       first\nlonger  second\n");
+        assert_eq!(table.render(None), "  a       first\n  longer  second\n");
     }
 
     #[test]

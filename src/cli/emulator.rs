@@ -134,13 +134,13 @@ fn summary(status: &Status) -> String {
     let mut table = Table::plain();
     for (job, counts) in &status.jobs {
         let rows = format!("{} rows", HumanCount(counts.rows_saved));
-        table.push([format!("  job {job}"), format!("{} imports", HumanCount(counts.imports)), rows]);
+        table.push([format!("job {job}"), format!("{} imports", HumanCount(counts.imports)), rows]);
     }
     for (status, uploads) in &status.refused {
-        table.push([format!("  answered {status}"), format!("{} uploads", HumanCount(*uploads)), String::new()]);
+        table.push([format!("answered {status}"), format!("{} uploads", HumanCount(*uploads)), String::new()]);
     }
     for (fault, times) in &status.injected {
-        table.push([format!("  fault {fault}"), format!("{} times", HumanCount(*times)), String::new()]);
+        table.push([format!("fault {fault}"), format!("{} times", HumanCount(*times)), String::new()]);
     }
     if !(status.jobs.is_empty() && status.refused.is_empty() && status.injected.is_empty()) {
         text.push_str(&table.render(None));

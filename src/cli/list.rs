@@ -50,7 +50,7 @@ fn text(components: &[Component]) -> String {
     ] {
         let mut table = Table::plain();
         for component in components.iter().filter(|component| component.role == role) {
-            table.push(["", component.name, component.summary]);
+            table.push([component.name, component.summary]);
         }
         text.push_str(&format!("{HEAD}{heading}{HEAD:#}\n{}", table.render(table::width())));
     }

@@ -124,7 +124,7 @@ fn text(scenario: Scenario) -> String {
             [] => field.summary.to_owned(),
             also => format!("{} (elsewhere: {})", field.summary, also.join(", ")),
         };
-        table.push(["", field.name, if field.required { "required" } else { "optional" }, &kind, &summary]);
+        table.push([field.name, if field.required { "required" } else { "optional" }, &kind, &summary]);
     }
     text.push_str(&table.render(table::width()));
     text

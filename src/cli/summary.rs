@@ -79,7 +79,7 @@ fn counters(report: &RunReport) -> String {
     let mut table = Table::plain();
     let mut line = |name: &str, value: u64, about: &str| {
         if value > 0 || name == "read" {
-            table.push(["", name, &format!("{:>12}", HumanCount(value).to_string()), about]);
+            table.push([name, &format!("{:>12}", HumanCount(value).to_string()), about]);
         }
     };
     let sinks = report.components.iter().filter(|component| component.role == Role::Sink).count();
@@ -117,12 +117,10 @@ fn counters(report: &RunReport) -> String {
 }
 
 fn speed(report: &RunReport) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let seconds = report.duration_ms as f64 / 1_000.0;
-    let time = if seconds < 60.0 {
-        format!("{seconds:.1} s")
-    } else {
-        humantime::format_duration(std::time::Duration::from_secs(report.duration_ms / 1_000)).to_string()
+    let time = match report.duration_ms {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        ms @ 1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        ms => humantime::format_duration(std::time::Duration::from_secs(ms / 1_000)).to_string(),
     };
     if report.rows.read == 0 {
         return time;
@@ -138,7 +136,7 @@ fn reasons(report: &RunReport) -> String {
     }
     let mut table = Table::plain();
     for reason in reasons.iter().take(MOST_REASONS) {
-        table.push(["", &reason.field, reason.code.as_str(), &HumanCount(reason.rows).to_string()]);
+        table.push([&reason.field, reason.code.as_str(), &HumanCount(reason.rows).to_string()]);
     }
     let mut text = format!("\n{HEAD}Rejected rows by field and reason{HEAD:#}\n{}", table.render(None));
     if reasons.len() > MOST_REASONS {
@@ -150,7 +148,7 @@ fn reasons(report: &RunReport) -> String {
 /// What the run left on this machine.
 fn places(report: &RunReport) -> String {
     let mut table = Table::plain();
-    let mut line = |what: &str, path: &Path| table.push(["", what, &path.display().to_string()]);
+    let mut line = |what: &str, path: &Path| table.push([what, &path.strip_prefix(".").unwrap_or(path).display().to_string()]);
     if let Some(path) = &report.rejects.path {
         line("rejected rows with their reasons", path);
     }

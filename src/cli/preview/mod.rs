@@ -113,7 +113,8 @@ fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, 
     config.sinks = collected
         .iter()
         .map(|collected| Wired {
-            name: collected.name().to_owned(),
+            // Components of a pipeline have names of their own.
+            name: format!("preview of {}", collected.name()),
             inputs: vec![collected.name().to_owned()],
             config: Box::new(Collect::new(collected.clone(), Arc::clone(&missing))) as _,
         })
