@@ -61,6 +61,16 @@ impl<'a> Problems<'a> {
         }
     }
 
+    /// How many problems were noted so far, anywhere in the file.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether none was noted so far.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// Notes a problem here.
     pub fn add(&mut self, message: impl Into<Cow<'static, str>>) {
         self.push(message.into().into_owned(), None);

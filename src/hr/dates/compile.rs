@@ -75,7 +75,7 @@ fn assemble(settings: &DateSettings, mut rules: Rules, formats: Vec<Format>, iso
     };
     for value in settings.null_values.iter().flatten() {
         let text = trim(value);
-        match reader.moment(text) {
+        match reader.moment(text, &mut String::new()) {
             // Found by its day, in whatever form; the table knows it at no cost.
             Some(Moment::Day(day)) => rules.null_days.push(day),
             Some(_) => reader.nulls_first = true,
@@ -162,7 +162,7 @@ fn keys(settings: &DateSettings, problems: &mut Problems<'_>) -> Option<Keys> {
             day
         }
     };
-    let earliest = day("earliest", settings.earliest.as_deref(), (1950, 1, 1));
+    let earliest = day("earliest", settings.earliest.as_deref(), (1980, 1, 1));
     let latest = day("latest", settings.latest.as_deref(), (2100, 1, 1));
     let mut ordered = true;
     if let (Some(earliest), Some(latest)) = (earliest, latest)
@@ -175,7 +175,7 @@ fn keys(settings: &DateSettings, problems: &mut Problems<'_>) -> Option<Keys> {
                 latest.to_civil(),
                 earliest.to_civil()
             ),
-            "`earliest` is 1950-01-01 and `latest` is 2100-01-01 where they are left out",
+            "`earliest` is 1980-01-01 and `latest` is 2100-01-01 where they are left out",
         );
     }
     let mut pivot_fits = true;
@@ -285,4 +285,97 @@ fn variants(formats: &[Format], iso8601: bool, pivot: Option<u8>) -> Vec<(Patter
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::Problem;
+
+    fn settings(value: Value) -> DateSettings {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn problems(value: Value) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let reader = DateReader::new(&settings(value), &mut Problems::new(&mut found).at("dates"));
+        assert_eq!(reader.is_none(), !found.is_empty(), "{found:?}");
+        found
+    }
+
+    #[test]
+    fn all_problems_at_once_each_at_its_key() {
+        let found = problems(json!({
+            "formats": ["%m/%d/%Y", "%d.%m", "%m/%d/%y", "MM/dd/yyyy", "%m/%d/%Y"],
+            "timezone": "New_York",
+            "default_time": "25:00",
+            "earliest": "01/01/1990",
+            "century_pivot": null,
+        }));
+        let paths: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "dates.formats[1]",
+                "dates.formats[2]",
+                "dates.formats[3]",
+                "dates.formats[4]",
+                "dates.timezone",
+                "dates.default_time",
+                "dates.earliest"
+            ]
+        );
+        assert!(
+            found[4].hint.as_deref().unwrap().contains("America/New_York"),
+            "{:?}",
+            found[4]
+        );
+        let one = |value| problems(value).remove(0);
+        assert_eq!(one(json!({})).path, "dates.timezone");
+        assert!(
+            one(json!({}))
+                .hint
+                .unwrap()
+                .contains("timezone: America/New_York")
+        );
+        assert!(
+            one(json!({"timezone": "EST"}))
+                .message
+                .contains("without daylight saving")
+        );
+        assert_eq!(one(json!({"timezone": "+25:00"})).path, "dates.timezone");
+        assert_eq!(one(json!({"timezone": "Etc/Unknown"})).path, "dates.timezone");
+        assert_eq!(
+            one(json!({"timezone": "UTC", "iso8601": false})).path,
+            "dates.formats"
+        );
+        assert_eq!(
+            one(json!({"timezone": "UTC", "earliest": "2101-01-01"})).path,
+            "dates.latest"
+        );
+        assert_eq!(
+            one(json!({"timezone": "UTC", "century_pivot": 101})).path,
+            "dates.century_pivot"
+        );
+    }
+
+    #[test]
+    fn half_of_a_merge_is_checked_by_itself() {
+        let found = |value| {
+            let mut found = Vec::new();
+            settings(value).validate(&mut Problems::new(&mut found));
+            found
+                .into_iter()
+                .map(|problem: Problem| problem.path)
+                .collect::<Vec<_>>()
+        };
+        // What the other half may bring is no problem yet.
+        assert!(found(json!({"formats": ["%m/%d/%y"]})).is_empty());
+        assert_eq!(
+            found(json!({"formats": ["%m/%d"], "timezone": "Nowhere"})),
+            ["formats[0]", "timezone"]
+        );
+    }
 }

@@ -76,11 +76,13 @@ pub(super) fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     if digits == 0 {
         return None;
     }
-    let mut nanos = 0;
-    for at in 0..9 {
-        let digit = if at < digits { text[at] - b'0' } else { 0 };
-        nanos = nanos * 10 + u32::from(digit);
-    }
+    let padded = text[..digits]
+        .iter()
+        .map(|byte| byte - b'0')
+        .chain(std::iter::repeat(0));
+    let nanos = padded
+        .take(9)
+        .fold(0, |nanos, digit| nanos * 10 + u32::from(digit));
     Some((nanos, &text[digits..]))
 }
 

@@ -33,6 +33,7 @@ mod scan;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use read::{DateReader, WrongType};
 pub use settings::{DateSettings, OnGap, OnOverlap};

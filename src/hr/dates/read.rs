@@ -71,6 +71,7 @@ pub struct WrongType {
 /// The messages of faults, made once.
 pub(super) struct Texts {
     pub(super) invalid: String,
+    pub(super) invalid_number: String,
     pub(super) early: String,
     pub(super) late: String,
 }
@@ -81,17 +82,24 @@ const BARE_NUMBER: &str = "is a bare number";
 
 impl Texts {
     pub(super) fn new(formats: &[Format], iso8601: bool, rules: &Rules) -> Self {
-        let formats = formats.iter().map(|format| match format {
-            Format::Pattern(pattern) => format!("`{}`", pattern.source()),
-            Format::Named(named) => format!("`{}`", named.name()),
-        });
-        let tried: Vec<String> = iso8601
-            .then(|| "ISO 8601".to_owned())
-            .into_iter()
-            .chain(formats)
-            .collect();
+        let mut tried = Vec::new();
+        let mut numeric = Vec::new();
+        if iso8601 {
+            tried.push("ISO 8601".to_owned());
+        }
+        for format in formats {
+            let name = match format {
+                Format::Pattern(pattern) => format!("`{}`", pattern.source()),
+                Format::Named(named) => format!("`{}`", named.name()),
+            };
+            if matches!(format, Format::Named(named) if named.is_numeric()) {
+                numeric.push(name.clone());
+            }
+            tried.push(name);
+        }
         Self {
             invalid: format!("is no date as {}", tried.join(" or ")),
+            invalid_number: format!("is no date as {}", numeric.join(" or ")),
             early: format!(
                 "is before {}, the earliest plausible date",
                 rules.earliest.to_civil()
@@ -179,7 +187,7 @@ impl DateReader {
         self.read(&plain, required)
     }
 
-    fn read_text<'a, S: StringArrayType<'a>>(&self, values: S, required: bool) -> Checked {
+    fn read_text<'a, S: StringArrayType<'a> + Copy>(&self, values: S, required: bool) -> Checked {
         self.column(
             values.len(),
             required,
@@ -316,8 +324,8 @@ impl DateReader {
         }
     }
 
-    /// What `text` says by the first way of reading it that fits.
-    pub(super) fn moment(&self, text: &str) -> Option<Moment> {
+    /// What `text` says by the first way of reading it that fits. `buffer` is overwritten.
+    pub(super) fn moment(&self, text: &str, buffer: &mut String) -> Option<Moment> {
         if self.iso8601
             && let Some(moment) = iso::read(text, self.iso8601_digits)
         {
@@ -333,7 +341,7 @@ impl DateReader {
                 }
                 Format::Named(named) => {
                     if let Some(moment) = named.read(text) {
-                        if self.calendar.is_plausible(moment) {
+                        if self.calendar.is_plausible(moment, buffer) {
                             return Some(moment);
                         }
                         implausible.get_or_insert(moment);
@@ -351,10 +359,10 @@ impl DateReader {
         if self.nulls_first && self.is_null_value(text) {
             return Err(null_value());
         }
-        let found = match self.moment(text) {
+        let found = match self.moment(text, buffer) {
             Some(moment) => self.calendar.text(moment, buffer),
             None if self.is_null_value(text) => return Err(null_value()),
-            None => return Err((RejectCode::InvalidDate, self.explain(text))),
+            None => return Err((RejectCode::InvalidDate, self.explain(text, buffer))),
         };
         match found {
             Ok(text) => Ok(Some(text)),
@@ -387,7 +395,7 @@ impl DateReader {
         }
         Err(match implausible {
             Some(reason) => self.fault(reason),
-            None => (RejectCode::InvalidDate, self.texts.invalid.clone().into()),
+            None => (RejectCode::InvalidDate, self.texts.invalid_number.clone().into()),
         })
     }
 
@@ -429,12 +437,12 @@ impl DateReader {
 
     /// What is wrong with a text that nothing could read, without the text.
     #[cold]
-    fn explain(&self, text: &str) -> Cow<'static, str> {
+    fn explain(&self, text: &str, buffer: &mut String) -> Cow<'static, str> {
         let invalid = &self.texts.invalid;
         let near = self.variants.iter().find(|(pattern, _)| {
             pattern
                 .read(text)
-                .is_some_and(|moment| self.calendar.is_plausible(moment))
+                .is_some_and(|moment| self.calendar.is_plausible(moment, buffer))
         });
         match near {
             Some((_, would_be)) => format!("{invalid}, but {would_be}").into(),

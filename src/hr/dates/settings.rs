@@ -37,9 +37,9 @@ pub struct DateSettings {
     pub on_gap: Option<OnGap>,
     /// What becomes of a local time that the clocks show twice when daylight saving ends. Default: `earlier`.
     pub on_overlap: Option<OnOverlap>,
-    /// The first plausible day, as `yyyy-mm-dd`; a date before it is rejected. Default: `1950-01-01`, which no
-    /// career of today reaches back to, while the usual placeholders (1900-01-01, 1899-12-30, 0001-01-01) are
-    /// earlier.
+    /// The first plausible day, as `yyyy-mm-dd`; a date before it is rejected. Default: `1980-01-01`. No event that
+    /// the connector has a use for is earlier, while these are: the usual placeholders (1900-01-01, 1899-12-30,
+    /// 0001-01-01), the zero of 1970, and numbers read in the wrong unit, such as seconds as milliseconds.
     pub earliest: Option<String>,
     /// The last plausible day, as `yyyy-mm-dd`; a date after it is rejected. Default: `2100-01-01`, which no plan
     /// reaches, while the usual placeholders (2999-12-31, 9999-12-31) are later.

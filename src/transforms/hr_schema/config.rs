@@ -351,15 +351,22 @@ impl HrSchemaConfig {
         })
     }
 
-    /// The reader of one date field. Problems of the shared `dates` block are noted by `validate`, once, not for
-    /// every field that uses it.
+    /// The reader of one date field. What is wrong in the shared `dates` block is noted there, once; here only what is
+    /// wrong in the field's own settings, or in the two together.
     fn date_reader(&self, settings: &FieldSettings, here: &mut Problems<'_>) -> Option<DateReader> {
         let own = settings.dates();
-        let merged = own.merged_over(&self.dates);
-        if own == DateSettings::default() {
-            return DateReader::new(&merged, &mut Problems::new(&mut Vec::new()));
+        let mut wrong = Vec::new();
+        self.dates.validate(&mut Problems::new(&mut wrong));
+        if own == DateSettings::default() || !wrong.is_empty() {
+            own.validate(here);
+            return DateReader::new(&self.dates, &mut Problems::new(&mut wrong));
         }
-        DateReader::new(&merged, here)
+        let before = here.len();
+        own.validate(here);
+        if here.len() > before {
+            return None;
+        }
+        DateReader::new(&own.merged_over(&self.dates), here)
     }
 }
 
@@ -403,7 +410,12 @@ impl TransformConfig for HrSchemaConfig {
                 && config.settings().dates() == DateSettings::default()
         });
         if uses_shared_dates || self.dates != DateSettings::default() {
-            DateReader::new(&self.dates, &mut problems.at("dates"));
+            let mut here = problems.at("dates");
+            let before = here.len();
+            self.dates.validate(&mut here);
+            if uses_shared_dates && here.len() == before {
+                DateReader::new(&self.dates, &mut here);
+            }
         }
         self.check(&Engine::new(), problems);
     }
