@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use indicatif::HumanCount;
 
-use super::output::{self, DIM, GOOD, HEAD};
+use super::output::{self, DIM, GOOD, HEAD, count};
 use super::signals::Signals;
 use super::{Ended, block_on};
 use crate::emulator::{Emulator, EmulatorConfig, Faults, RESOURCE, Status};
@@ -26,7 +26,7 @@ Examples:
   hrsink emulator --listen 127.0.0.1:0 --data emulator-data
   hrsink emulator --faults 429=0.1,drop_after=first:1,latency=50ms")]
 pub(super) struct Args {
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8365]
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8099]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Folder for the accepted rows and the import log [default: they are kept in memory]
@@ -125,25 +125,23 @@ fn greeting(status: &Status) -> String {
 
 fn summary(status: &Status) -> String {
     let mut text = format!(
-        "\n{} uploads, {} taken, {} rows saved, {} tokens issued\n",
-        HumanCount(status.uploads),
+        "\n{}, {} taken, {}, {}\n",
+        count(status.uploads, "upload", "uploads"),
         HumanCount(status.imports),
-        HumanCount(status.rows_saved),
-        HumanCount(status.tokens_issued)
+        count(status.rows_saved, "row saved", "rows saved"),
+        count(status.tokens_issued, "token issued", "tokens issued")
     );
     let mut table = Table::plain();
     for (job, counts) in &status.jobs {
-        let rows = format!("{} rows", HumanCount(counts.rows_saved));
-        table.push([format!("job {job}"), format!("{} imports", HumanCount(counts.imports)), rows]);
+        let imports = count(counts.imports, "import", "imports");
+        table.push([format!("job {job}"), imports, count(counts.rows_saved, "row", "rows")]);
     }
     for (status, uploads) in &status.refused {
-        table.push([format!("answered {status}"), format!("{} uploads", HumanCount(*uploads)), String::new()]);
+        table.push([format!("answered {status}"), count(*uploads, "upload", "uploads"), String::new()]);
     }
     for (fault, times) in &status.injected {
-        table.push([format!("fault {fault}"), format!("{} times", HumanCount(*times)), String::new()]);
+        table.push([format!("fault {fault}"), count(*times, "time", "times"), String::new()]);
     }
-    if !(status.jobs.is_empty() && status.refused.is_empty() && status.injected.is_empty()) {
-        text.push_str(&table.render(None));
-    }
+    text.push_str(&table.render(None));
     text
 }

@@ -108,6 +108,6 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         // A log line that cannot be written can be told to nobody.
-        let _ = progress::aside(|| io::stderr().lock().write_all(&self.0));
+        let _ = progress::aside(|| anstream::stderr().lock().write_all(&self.0));
     }
 }

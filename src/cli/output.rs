@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::progress;
@@ -96,4 +97,9 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
 /// Writes `text` as it is to standard error. That it cannot be written can be told to nobody.
 pub(super) fn note(text: &str) {
     let _ = progress::aside(|| anstream::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// `1 row`, `1,234 rows`
+pub(super) fn count(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", HumanCount(n), if n == 1 { one } else { many })
 }

@@ -12,7 +12,7 @@ use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
 use crate::component::Rejects;
 use crate::config::PipelineConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, ExitCode, Observer, RunOptions, RunReport};
 
 /// Run a pipeline once
@@ -98,9 +98,9 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
         return Ok(ended.exit_code);
     };
     let told = tell(&report, how, stdout_is_taken.is_some());
-    for error in report.error.iter().chain(&report.further_errors) {
-        show_report(error);
-    }
+    // That it was interrupted stands in the summary's first line.
+    let failures = report.error.iter().chain(&report.further_errors);
+    failures.filter(|error| error.kind != ErrorKind::Interrupted).for_each(show_report);
     match told {
         // What became of the rows says more than what became of the report.
         Err(error) if ended.exit_code != ExitCode::Delivered as u8 => {

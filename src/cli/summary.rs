@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use anstyle::Style;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::failure::one_line;
-use super::output::{BAD, DIM, GOOD, HEAD, WARN};
-use anstyle::Style;
-use crate::component::{BatchOutcome, Role};
+use super::output::{BAD, DIM, GOOD, HEAD, WARN, count};
+use crate::component::{BatchOutcome, Totals};
 use crate::pipeline::{ExitCode, RunReport};
 use crate::table::Table;
 
@@ -35,9 +35,8 @@ pub(super) fn text(report: &RunReport) -> String {
 fn headline(report: &RunReport) -> (Style, String) {
     let rows = &report.rows;
     let accepted = count(rows.accepted, "row", "rows");
-    let open = rows.refused + rows.unknown + rows.not_sent;
     if report.exit_code == ExitCode::Interrupted as u8 || report.exit_code == ExitCode::Terminated as u8 {
-        return (WARN, format!("Interrupted: {accepted} delivered, {} not", HumanCount(open)));
+        return (WARN, format!("Interrupted: {}", delivered(rows)));
     }
     if report.exit_code == ExitCode::TooManyRejects as u8 {
         let sent = if report.dry_run {
@@ -52,14 +51,17 @@ fn headline(report: &RunReport) -> (Style, String) {
     if report.exit_code != ExitCode::Delivered as u8 {
         let headline = match (rows.read, rows.accepted) {
             (0, _) => "Failed before any row was read".to_owned(),
-            (_, 0) => "Failed: no row was delivered".to_owned(),
-            _ => format!("Incomplete: {accepted} delivered, {} not", HumanCount(open)),
+            (_, 0) => format!("Failed: {}", delivered(rows)),
+            _ => format!("Incomplete: {}", delivered(rows)),
         };
         return (BAD, headline);
     }
     if report.dry_run {
-        let batches = count(report.batches.len() as u64, "batch", "batches");
-        return (GOOD, format!("Dry run: nothing was sent; {batches} would have been"));
+        let batches = match report.batches.len() as u64 {
+            0 => String::new(),
+            batches => format!("; {} would have been", count(batches, "batch", "batches")),
+        };
+        return (GOOD, format!("Dry run: nothing was sent{batches}"));
     }
     let uploaded = report.batches.iter().filter(|batch| batch.outcome == BatchOutcome::Accepted);
     match (rows.read, rows.accepted) {
@@ -73,6 +75,17 @@ fn headline(report: &RunReport) -> (Style, String) {
     }
 }
 
+/// `30 rows delivered, 10 not, 5 unknown`
+fn delivered(rows: &Totals) -> String {
+    let mut text = format!("{} delivered", count(rows.accepted, "row", "rows"));
+    for (rows, what) in [(rows.refused + rows.not_sent, "not"), (rows.unknown, "unknown")] {
+        if rows > 0 {
+            let _ = write!(text, ", {} {what}", HumanCount(rows));
+        }
+    }
+    text
+}
+
 /// The counters that are not zero.
 fn counters(report: &RunReport) -> String {
     let rows = &report.rows;
@@ -82,10 +95,9 @@ fn counters(report: &RunReport) -> String {
             table.push([name, &format!("{:>12}", HumanCount(value).to_string()), about]);
         }
     };
-    let sinks = report.components.iter().filter(|component| component.role == Role::Sink).count();
     let not_sent = if report.dry_run { "would have been sent" } else { "read, but the run stopped before" };
     line("read", rows.read, "");
-    line("copied", rows.copied, if sinks > 1 { "gone to more than one component" } else { "" });
+    line("copied", rows.copied, "gone to more than one component");
     line("filtered", rows.filtered, "left out by a `where` or a query");
     line("rejected", rows.rejected, "put aside with a reason");
     line("skipped", rows.skipped, "delivered before, unchanged");
@@ -161,16 +173,111 @@ fn places(report: &RunReport) -> String {
     format!("\n{HEAD}Left on this machine{HEAD:#}\n{}{DIM}run {}{DIM:#}\n", table.render(None), report.run_id)
 }
 
-fn count(n: u64, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(n), if n == 1 { one } else { many })
-}
-
-/// A share in percent, with as many decimals as tell it from 0 and 100.
+/// A share in percent, with so many decimals that a small one is not none.
 fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
-    if percent == percent.round() {
-        format!("{percent:.0}%")
-    } else {
-        format!("{percent:.1}%")
+    let mut decimals = usize::from(percent.fract() != 0.0);
+    while decimals < 6 && percent > 0.0 && format!("{percent:.decimals$}").parse() == Ok(0.0) {
+        decimals += 1;
+    }
+    format!("{percent:.decimals$}%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::BatchReport;
+    use crate::pipeline::RejectsReport;
+
+    fn ended(exit: ExitCode, batches: &[BatchOutcome], rows: Totals) -> String {
+        let batch = |outcome: &BatchOutcome| BatchReport {
+            sink: "purview".into(),
+            number: 1,
+            scenario: "employee_resignation".into(),
+            rows: 1,
+            bytes: 1,
+            outcome: *outcome,
+            attempts: 1,
+            unknown_attempts: 0,
+            status: None,
+            request_ids: Vec::new(),
+            duration_ms: 1,
+            error: None,
+        };
+        let report = RunReport {
+            report_version: 1,
+            hrsink_version: String::new(),
+            run_id: "id".into(),
+            pipeline: "hr.yaml".into(),
+            dry_run: false,
+            started: String::new(),
+            finished: String::new(),
+            duration_ms: 1,
+            exit_code: exit as u8,
+            conserved: rows.conserved(),
+            rows,
+            components: Vec::new(),
+            batches: batches.iter().map(batch).collect(),
+            rejects: RejectsReport {
+                path: None,
+                ratio: 0.0,
+                max_ratio: 0.1,
+                by_reason: Vec::new(),
+            },
+            outputs: Vec::new(),
+            error: None,
+            further_errors: Vec::new(),
+        };
+        let text = anstream::adapter::strip_str(&text(&report)).to_string();
+        text.lines().next().unwrap_or_default().to_owned()
+    }
+
+    fn rows(read: u64, accepted: u64) -> Totals {
+        Totals {
+            read,
+            accepted,
+            ..Totals::default()
+        }
+    }
+
+    #[test]
+    fn success_is_claimed_only_for_what_was_taken() {
+        use BatchOutcome::{Accepted, Unknown};
+        use ExitCode::{Delivered, Interrupted, Passing};
+        assert_eq!(ended(Delivered, &[Accepted], rows(1, 1)), "Upload successful: 1 row");
+        assert_eq!(ended(Delivered, &[], rows(1_000, 1_000)), "Done: 1,000 rows");
+        assert_eq!(ended(Delivered, &[], rows(0, 0)), "Nothing to do: no rows were read");
+        let filtered = Totals {
+            filtered: 2,
+            ..rows(2, 0)
+        };
+        assert_eq!(ended(Delivered, &[], filtered), "Nothing to do: no row was left to deliver");
+        let skipped = Totals {
+            skipped: 2,
+            ..rows(2, 0)
+        };
+        assert_eq!(ended(Delivered, &[], skipped), "Nothing to do: every row was delivered before");
+        let unknown = Totals {
+            unknown: 3,
+            not_sent: 2,
+            ..rows(6, 1)
+        };
+        assert_eq!(
+            ended(Passing, &[Accepted, Unknown], unknown),
+            "Incomplete: 1 row delivered, 2 not, 3 unknown"
+        );
+        assert_eq!(
+            ended(Interrupted, &[Unknown], unknown),
+            "Interrupted: 1 row delivered, 2 not, 3 unknown"
+        );
+        assert_eq!(ended(Passing, &[], rows(0, 0)), "Failed before any row was read");
+    }
+
+    #[test]
+    fn shares_are_told_from_none_and_all() {
+        assert_eq!(percent(0.25), "25%");
+        assert_eq!(percent(0.9996), "100.0%");
+        assert_eq!(percent(1.0 / 7.0), "14.3%");
+        assert_eq!(percent(0.0001), "0.01%");
     }
 }

@@ -151,15 +151,15 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
 fn sink(args: &Args) -> Result<M365HrConfig> {
     let embedded = args.cloud == Cloud::Emulator;
     let missing: Vec<&str> = [
-        ("--tenant-id", args.tenant_id.is_none()),
-        ("--app-id", args.app_id.is_none()),
-        ("--job-id", args.job_id.is_none()),
+        ("`--tenant-id`", args.tenant_id.is_none()),
+        ("`--app-id`", args.app_id.is_none()),
+        ("`--job-id`", args.job_id.is_none()),
     ]
     .into_iter()
     .filter_map(|(name, missing)| missing.then_some(name))
     .collect();
     if !(embedded || missing.is_empty()) {
-        return Err(Error::config(format!("an upload needs {}", missing.join(", ")))
+        return Err(Error::config(format!("an upload needs {}", missing.join(" and ")))
             .with_hint("to try it without a tenant: `--cloud emulator`"));
     }
     let cloud = match (&args.cloud, &args.resource) {

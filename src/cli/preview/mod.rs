@@ -83,7 +83,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         }
     })??;
     let text = match args.output {
-        Format::Table => show::tables(&collected, &rejects, args.show_personal_data)?,
+        Format::Table => show::tables(&collected, &rejects, &report, args.show_personal_data)?,
         Format::Ndjson => show::lines(&collected, &rejects, args.show_personal_data)?,
     };
     output::print(&text)?;

@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
 use super::super::mask;
-use super::super::output::{DIM, HEAD};
+use super::super::output::{DIM, HEAD, count};
 use super::collect::Collected;
 use crate::component::{Chunk, Origin, Reject, Rejects, RowKind};
 use crate::error::{Error, Result};
@@ -15,11 +15,16 @@ use crate::pipeline::RunReport;
 use crate::table::{self, Table};
 
 /// A table for each component and one for the rejects.
-pub(super) fn tables(collected: &[Collected], rejects: &Rejects, open: bool) -> Result<String> {
+pub(super) fn tables(
+    collected: &[Collected],
+    rejects: &Rejects,
+    report: &RunReport,
+    open: bool,
+) -> Result<String> {
     let mut text = String::new();
     for component in collected {
         let chunks = component.chunks();
-        let _ = writeln!(text, "{HEAD}{}{HEAD:#}{}", component.name(), about(chunks.first()));
+        let _ = writeln!(text, "{HEAD}{}{HEAD:#}{}", component.name(), about(chunks.first(), left_out(report, component.name())));
         // Files may have different columns; each change starts a table of its own.
         for same in chunks.chunk_by(|a, b| a.batch.schema_ref().fields() == b.batch.schema_ref().fields()) {
             if same.iter().all(|chunk| chunk.num_rows() == 0) {
@@ -44,7 +49,11 @@ pub(super) fn tables(collected: &[Collected], rejects: &Rejects, open: bool) -> 
     if kept.is_empty() {
         return Ok(text);
     }
-    let _ = writeln!(text, "{HEAD}rejected{HEAD:#}");
+    let shown = match report.rows.rejected {
+        all if all > kept.len() as u64 => format!(" ({} of {})", kept.len(), HumanCount(all)),
+        _ => String::new(),
+    };
+    let _ = writeln!(text, "{HEAD}rejected{HEAD:#}{shown}");
     let mut header = vec!["origin", "put aside by", "field", "reason", "in words"];
     if open {
         header.push("value");
@@ -91,26 +100,33 @@ pub(super) fn lines(collected: &[Collected], rejects: &Rejects, open: bool) -> R
 
 /// How much of the input was looked at, for standard error.
 pub(super) fn looked_at(report: &RunReport, enough: bool) -> String {
-    let rows = &report.rows;
-    // Rows of a source that feeds several transforms are rejected in each.
-    let mut text = format!("{DIM}Looked at {} rows", HumanCount(rows.read));
-    if !enough {
-        text.push_str(", all there are");
-    }
-    for (count, what) in [(rows.filtered, "filtered"), (rows.rejected, "rejected")] {
-        if count > 0 {
-            let _ = write!(text, ", {} {what}", HumanCount(count));
-        }
-    }
-    text.push_str(&format!("; nothing was sent{DIM:#}\n"));
-    text
+    let all = if enough { "" } else { ", all there are" };
+    let rows = count(report.rows.read, "row", "rows");
+    format!("{DIM}Looked at {rows}{all}; nothing was sent{DIM:#}\n")
 }
 
-fn about(chunk: Option<&Chunk>) -> String {
-    match chunk.map(|chunk| chunk.kind) {
-        Some(RowKind::Hr(scenario)) => format!(" ({})", scenario.title()),
-        Some(RowKind::Records) => " (records)".to_owned(),
-        None => String::new(),
+/// What a component did not pass on.
+fn left_out(report: &RunReport, component: &str) -> Vec<String> {
+    let rows = report.components.iter().find(|reported| reported.name == component).map(|reported| reported.rows);
+    rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")])
+        .into_iter()
+        .flatten()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", HumanCount(count)))
+        .collect()
+}
+
+/// ` (employee resignation; 5 filtered)`
+fn about(chunk: Option<&Chunk>, left_out: Vec<String>) -> String {
+    let kind = chunk.map(|chunk| match chunk.kind {
+        RowKind::Hr(scenario) => scenario.title().to_owned(),
+        RowKind::Records => "records".to_owned(),
+    });
+    let parts: Vec<String> = kind.into_iter().chain(left_out).collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join("; "))
     }
 }
 
