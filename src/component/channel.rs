@@ -142,23 +142,7 @@ impl Output {
     /// # Panics
     /// If called from asynchronous code.
     pub fn blocking_send(&self, chunk: Chunk) -> Result<(), Stopped> {
-        let (chunk, last) = self.count(chunk)?;
-        let rows = chunk.num_rows();
-        self.0
-            .counts
-            .copied(rows * self.0.targets.len().saturating_sub(1));
-        let mut result = if last { Err(Stopped) } else { Ok(()) };
-        for (target, chunk) in self.0.targets.iter().zip(copies(chunk, self.0.targets.len())) {
-            if target
-                .sender
-                .blocking_send((target.input, Item::Chunk(chunk)))
-                .is_err()
-            {
-                self.0.counts.not_sent(rows);
-                result = Err(Stopped);
-            }
-        }
-        result
+        futures::executor::block_on(self.send(chunk))
     }
 
     /// Marks a position: everything sent so far is before it. The future tells when those rows are final.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer};
+use serde::de::Deserializer;
 use uuid::Uuid;
 
 use super::faults::Faults;
-use crate::config::{Problem, Problems, suggestion};
+use crate::config::{ByteSize, HumanDuration, Problem, Problems, suggestion};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 use crate::secret::Secret;
@@ -256,25 +256,11 @@ pub(super) fn is_guid(text: &str) -> bool {
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map_err(|_| de::Error::custom(format!("`{text}` is not a duration such as `3599s` or `10m`")))
+    HumanDuration::deserialize(deserializer).map(|duration| duration.0)
 }
 
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Bytes(u64),
-        Text(String),
-    }
-    match Size::deserialize(deserializer)? {
-        Size::Bytes(bytes) => Ok(bytes),
-        Size::Text(text) => text
-            .parse::<bytesize::ByteSize>()
-            .map(|size| size.as_u64())
-            .map_err(|_| de::Error::custom(format!("`{text}` is not a size such as `50MiB`"))),
-    }
+    ByteSize::deserialize(deserializer).map(|size| size.0)
 }
 
 fn fake_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {

@@ -226,10 +226,10 @@ impl FileConfig {
             }
             Format::Parquet(_) => Reading::Parquet,
             Format::Ndjson(options) => Reading::Ndjson {
-                max_record: options.max_record_bytes.0,
+                max_record: options.max_record_bytes.get(),
             },
             Format::Json(options) => Reading::Json {
-                max_record: options.max_record_bytes.0,
+                max_record: options.max_record_bytes.get(),
             },
         };
         Ok(Job {
@@ -290,7 +290,7 @@ mod tests {
             "type": "file", "path": "a.csv", "format": {"type": "csv", "max_record_bytes": "1MiB", "quote": null},
         }))
         .unwrap();
-        assert!(format!("{config:?}").contains("MaxRecordBytes(1048576)"));
+        assert!(format!("{config:?}").contains("MaxRecordBytes(ByteSize(1048576))"));
         assert!(
             crate::component::descriptions()
                 .iter()

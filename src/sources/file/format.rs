@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::csv::CsvOptions;
-use crate::config::{Problems, suggestion};
+use crate::config::{ByteSize, Problems, suggestion};
 
 /// A file format and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -63,71 +63,30 @@ impl Format {
 }
 
 /// A length limit of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MaxRecordBytes(pub(super) usize);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct MaxRecordBytes(ByteSize);
 
 impl Default for MaxRecordBytes {
     /// A thousand times what a record of an HR file has, and still nothing to a machine.
     fn default() -> Self {
-        Self(16 << 20)
+        Self(ByteSize(16 << 20))
     }
 }
 
 impl MaxRecordBytes {
+    pub(super) fn get(self) -> usize {
+        usize::try_from(self.0.0).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn validate(self, problems: &mut Problems<'_>) {
         // Offsets within a chunk are 32-bit numbers, and a chunk ends with the record that fills it.
         const MOST: usize = 1 << 30;
-        if self.0 == 0 || self.0 > MOST {
+        if self.get() == 0 || self.get() > MOST {
             problems
                 .at("max_record_bytes")
-                .add(format!("must be 1 to {MOST} (1 GiB), not {}", self.0));
+                .add(format!("must be 1 to {MOST} (1 GiB), not {}", self.get()));
         }
-    }
-}
-
-impl JsonSchema for MaxRecordBytes {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ByteSize".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": ["integer", "string"], "minimum": 1, "default": "16MiB"})
-    }
-}
-
-impl<'de> Deserialize<'de> for MaxRecordBytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SizeVisitor;
-
-        impl Visitor<'_> for SizeVisitor {
-            type Value = MaxRecordBytes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes, or a text such as `4MiB`")
-            }
-
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<MaxRecordBytes, E> {
-                Ok(MaxRecordBytes(usize::try_from(bytes).unwrap_or(usize::MAX)))
-            }
-
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<MaxRecordBytes, E> {
-                u64::try_from(bytes)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
-                    .and_then(|bytes| self.visit_u64(bytes))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<MaxRecordBytes, E> {
-                text.parse::<bytesize::ByteSize>()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-                    .and_then(|size| self.visit_u64(size.as_u64()))
-            }
-        }
-
-        deserializer.deserialize_any(SizeVisitor)
     }
 }
 

@@ -192,7 +192,7 @@ impl CsvOptions {
             skip_first: self.skip_first,
             skip_last: self.skip_last,
             encoding,
-            max_record: self.max_record_bytes.0,
+            max_record: self.max_record_bytes.get(),
         })
     }
 }
