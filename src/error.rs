@@ -103,16 +103,15 @@ impl Error {
         self.0.hints.iter().map(|hint| &**hint)
     }
 
+    /// The message and every cause below it, each once.
+    pub(crate) fn links(&self) -> impl Iterator<Item = String> {
+        let first: &(dyn StdError + 'static) = self;
+        std::iter::successors(Some(first), |error| (*error).source()).map(ToString::to_string)
+    }
+
     /// The message and every cause below it, each once, joined by `: `. For logs and reports.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        self.links().collect::<Vec<_>>().join(": ")
     }
 }
 

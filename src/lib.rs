@@ -52,6 +52,8 @@
 //!   alike: no message, log line or report holds a value.
 //! - Nothing is fixed silently: a bad setting is refused, a cut text is counted, a row that is not sent has a reason.
 
+#[doc(hidden)]
+pub mod cli;
 pub mod component;
 pub mod config;
 pub mod delivery;

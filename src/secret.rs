@@ -44,6 +44,9 @@ pub enum SecretRef {
     /// The path of a file whose content, without line ends at its end, is the secret. Relative paths are relative
     /// to the pipeline file.
     File(PathBuf),
+    /// The first line of standard input. For the command line only; a pipeline file cannot ask for it.
+    #[schemars(skip)]
+    StandardInput,
 }
 
 impl SecretRef {
@@ -74,6 +77,16 @@ impl SecretRef {
                     return Err(Error::config(format!("the secret file `{}` is empty", path.display())));
                 }
                 Ok(Secret::new(text))
+            }
+            Self::StandardInput => {
+                let mut line = String::new();
+                std::io::stdin()
+                    .read_line(&mut line)
+                    .map_err(|e| Error::config("cannot read the secret from standard input").with_source(e))?;
+                match line.trim_end_matches(['\r', '\n']) {
+                    "" => Err(Error::config("standard input, whose first line should be a secret, is empty")),
+                    text => Ok(Secret::new(text)),
+                }
             }
         }
     }

@@ -1,50 +1,184 @@
-//! Tables for the terminal.
+//! Tables for a person: aligned, fitted to the terminal, safe to print.
+//!
+//! Cells may hold text from outside. Control characters in them are shown, never sent to the terminal, where they
+//! could move the cursor or change what stands above.
+
+use std::borrow::Cow;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table as Comfy, presets};
 
-/// The rows of `batches`, which have the same columns, as a table no wider than the terminal.
-pub(crate) fn render(batches: &[RecordBatch]) -> String {
-    let Some(first) = batches.first() else {
-        return String::new();
-    };
-    let header: Vec<String> = first
-        .schema_ref()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    let options = FormatOptions::default();
-    let mut rows = Vec::new();
-    for batch in batches {
-        let columns: Vec<_> = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options).ok())
-            .collect();
-        for row in 0..batch.num_rows() {
-            let cell = |column: &Option<ArrayFormatter<'_>>| {
-                column
-                    .as_ref()
-                    .map(|column| column.value(row).to_string())
-                    .unwrap_or_default()
-            };
-            rows.push(columns.iter().map(cell).collect());
-        }
-    }
-    plain(&header, rows)
+/// Rows under a header.
+#[derive(Debug)]
+pub(crate) struct Table {
+    inner: Comfy,
+    framed: bool,
 }
 
-/// A table of texts, no wider than the terminal.
-pub(crate) fn plain(header: &[String], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size() {
-        table.set_width(width);
+impl Table {
+    /// With lines between header and rows and around them: for data.
+    pub(crate) fn framed<T: AsRef<str>>(header: impl IntoIterator<Item = T>) -> Self {
+        let mut table = Comfy::new();
+        table.load_preset(presets::UTF8_FULL_CONDENSED);
+        table.set_header(header.into_iter().map(|name| Cell::new(visible(name.as_ref()))));
+        Self {
+            inner: table,
+            framed: true,
+        }
     }
-    table.set_header(header).add_rows(rows);
-    table.to_string()
+
+    /// The rows of `batches`, which have the same columns, under their names.
+    ///
+    /// # Errors
+    /// A column has a type that has no text form.
+    pub(crate) fn of(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
+        let schema = batches.first().map(RecordBatch::schema);
+        let mut table = Self::framed(schema.iter().flat_map(|schema| schema.fields()).map(|field| field.name()));
+        for batch in batches {
+            for row in cells(batch)? {
+                table.push(row.iter().map(|cell| cell.as_deref().unwrap_or_default()));
+            }
+        }
+        Ok(table)
+    }
+
+    /// Columns only, indented and without a header: for lists.
+    pub(crate) fn plain() -> Self {
+        let mut table = Comfy::new();
+        table.load_preset(presets::NOTHING);
+        Self {
+            inner: table,
+            framed: false,
+        }
+    }
+
+    /// Adds a row.
+    pub(crate) fn push<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        let cells = cells.into_iter().map(|cell| Cell::new(visible(cell.as_ref())));
+        self.inner.add_row(cells);
+    }
+
+    /// The table's text, each line with its end; nothing if there are no rows. Cells wrap when the table is wider
+    /// than `width`; `None`: they never do.
+    pub(crate) fn render(mut self, width: Option<u16>) -> String {
+        if self.inner.is_empty() {
+            return String::new();
+        }
+        if let Some(width) = width {
+            self.inner
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width);
+        }
+        if !self.framed {
+            for column in self.inner.column_iter_mut() {
+                column.set_padding((2, 0));
+            }
+        }
+        let mut text = self.inner.trim_fmt();
+        text.push('\n');
+        text
+    }
+}
+
+/// The width of the terminal that standard output is; `None` if it is none.
+pub(crate) fn width() -> Option<u16> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0)
+}
+
+/// The cells of `batch` as text, row by row; a cell without a value is `None`.
+///
+/// # Errors
+/// A column has a type that has no text form.
+pub(crate) fn cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, ArrowError> {
+    let options = FormatOptions::default();
+    let columns: Vec<ArrayFormatter<'_>> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options))
+        .collect::<Result<_, _>>()?;
+    (0..batch.num_rows())
+        .map(|row| {
+            columns
+                .iter()
+                .zip(batch.columns())
+                .map(|(formatter, column)| {
+                    if column.is_null(row) {
+                        Ok(None)
+                    } else {
+                        formatter.value(row).try_to_string().map(Some)
+                    }
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// `text` with its control characters and the invisible ones that turn the direction of writing made visible.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if hidden(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_cell_cannot_speak_to_the_terminal() {
+        let mut table = Table::framed(["na\u{1b}[2Jme"]);
+        table.push(["a\nb\u{1b}]0;x\u{7}\u{202e}"]);
+        let text = table.render(None);
+        assert!(
+            text.chars()
+                .all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}')),
+            "{text:?}"
+        );
+        assert!(text.contains(r"a\nb\u{1b}]0;x"), "{text}");
+    }
+
+    #[test]
+    fn a_table_fits_the_width() {
+        let mut table = Table::framed(["one", "two"]);
+        table.push(["a long text of many words that does not fit", "another of that kind"]);
+        let text = table.render(Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+    }
+
+    #[test]
+    fn plain_tables_align_their_columns() {
+        let mut table = Table::plain();
+        table.push(["a", "first"]);
+        table.push(["longer", "second"]);
+        assert_eq!(table.render(None), "  a       first\n  longer  second\n");
+    }
+
+    #[test]
+    fn cells_tell_no_value_from_an_empty_one() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None]));
+        let number: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(7)]));
+        let batch = RecordBatch::try_from_iter([("t", text), ("n", number)]).unwrap();
+        assert_eq!(
+            cells(&batch).unwrap(),
+            [[Some(String::new()), None], [None, Some("7".to_owned())]]
+        );
+    }
 }

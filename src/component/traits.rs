@@ -78,6 +78,11 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// Notes what is wrong with the settings, given what comes in. Pure: looks at nothing but its arguments.
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>);
 
+    /// Whether rows go to standard output, which the program then keeps free of anything else.
+    fn uses_stdout(&self) -> bool {
+        false
+    }
+
     /// Reads secrets, opens files, makes clients.
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>>;
 

@@ -44,6 +44,9 @@ pub struct RunReport {
     /// Why the run did not succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
+    /// What else failed, where several components did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further_errors: Vec<ErrorReport>,
 }
 
 /// A component's share.
@@ -96,6 +99,9 @@ pub struct ErrorReport {
     pub message: String,
     /// What to do, most likely first.
     pub hints: Vec<String>,
+    /// The message and its causes, one by one, for the terminal.
+    #[serde(skip)]
+    chain: Vec<String>,
 }
 
 impl ErrorReport {
@@ -105,7 +111,13 @@ impl ErrorReport {
             kind: error.kind(),
             message: error.chain(),
             hints: error.hints().map(str::to_owned).collect(),
+            chain: error.links().collect(),
         }
+    }
+
+    /// The message and its causes, one by one.
+    pub(crate) fn chain(&self) -> &[String] {
+        &self.chain
     }
 }
 

@@ -173,6 +173,13 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         },
         outputs: outputs.all(),
         error: failure.map(|(component, error)| ErrorReport::new(component.as_deref(), error)),
+        // That others were stopped by the first failure is no news.
+        further_errors: failures
+            .iter()
+            .skip(1)
+            .filter(|(_, error)| error.kind() != ErrorKind::Interrupted)
+            .map(|(component, error)| ErrorReport::new(component.as_deref(), error))
+            .collect(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::component::{
 };
 use crate::config::Problems;
 use crate::error::{Error, Result};
-use crate::table;
+use crate::table::{self, Table};
 
 /// Prints rows to standard output.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -53,6 +53,10 @@ impl SinkConfig for ConsoleConfig {
                 .at("max_rows")
                 .add("a table of no rows shows nothing; give at least 1");
         }
+    }
+
+    fn uses_stdout(&self) -> bool {
+        true
     }
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
@@ -140,7 +144,8 @@ impl ConsoleSink {
             let rows = if shown.rows == 1 { "row" } else { "rows" };
             writeln!(out, "{} ({} {rows})", input.name, shown.rows)?;
             if !shown.batches.is_empty() {
-                writeln!(out, "{}", table::render(&shown.batches))?;
+                let table = Table::of(&shown.batches).map_err(std::io::Error::other)?;
+                out.write_all(table.render(table::width()).as_bytes())?;
             }
             if shown.rows > shown.kept {
                 writeln!(out, "… and {} more", shown.rows - shown.kept)?;

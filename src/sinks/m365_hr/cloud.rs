@@ -10,7 +10,7 @@ use url::{Host, Url};
 use crate::config::suggestion;
 
 /// Where the local emulator listens unless told otherwise.
-pub const EMULATOR_ADDRESS: &str = "127.0.0.1:8365";
+pub const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 
 /// Which Microsoft endpoints to talk to. In a pipeline file a name (`cloud: worldwide`) or an object
 /// (`cloud: {authority: …, resource: …, ingestion: …}`).
@@ -94,9 +94,9 @@ const TABLE: &[Row] = &[
     Row {
         name: "emulator",
         cloud: Cloud::Emulator,
-        authority: "http://127.0.0.1:8365",
+        authority: "http://127.0.0.1:8099",
         resource: RESOURCE,
-        ingestion: "http://127.0.0.1:8365",
+        ingestion: "http://127.0.0.1:8099",
     },
 ];
 

@@ -1,0 +1,129 @@
+//! `hrsink check`: would a run deliver?
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::failure::one_line;
+use super::output::{self, BAD, Format, GOOD, HEAD, HINT, WARN};
+use super::signals::Signals;
+use super::{Ended, block_on};
+use crate::component::{CheckState, CheckStep};
+use crate::config::PipelineConfig;
+use crate::error::Error;
+use crate::pipeline::{self, ExitCode};
+
+/// Ask the other side whether a run could deliver, without sending a row
+///
+/// For each sink: is the secret there, does Microsoft Entra give a token for it, can the endpoint be reached through
+/// the firewall, is this machine's clock right? Says of each what was found, and what to do about what fails.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink check hr.yaml
+  hrsink check hr.yaml --output json
+
+Exit codes: 0 nothing fails; 5 something fails until a person changes it; 75 something fails for a
+passing cause; 2 the pipeline file is wrong.")]
+pub(super) struct Args {
+    /// The pipeline file (YAML, TOML or JSON)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print for a person (text) or for a program (json)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct CheckedSink<'c> {
+    sink: &'c str,
+    steps: Vec<CheckStep>,
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    let config = PipelineConfig::load(&args.file)?;
+    let checked = block_on(async {
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            checked = check(&config) => Ok(Ok(checked)),
+            signal = signals.next() => Ok::<_, Error>(Err(signal)),
+        }
+    })??;
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(signal) => return Ok(signal.exit_code()),
+    };
+    match args.output {
+        Format::Json => output::print_json(&checked)?,
+        Format::Text => output::print(&text(&checked))?,
+    }
+    Ok(exit_code(&checked))
+}
+
+async fn check(config: &PipelineConfig) -> Vec<CheckedSink<'_>> {
+    let mut checked = Vec::new();
+    for sink in &config.sinks {
+        let cx = pipeline::sink_context(config, &sink.name, &sink.inputs);
+        checked.push(CheckedSink {
+            sink: &sink.name,
+            steps: sink.config.check(cx).await,
+        });
+    }
+    checked
+}
+
+fn exit_code(checked: &[CheckedSink<'_>]) -> u8 {
+    let any = |state| checked.iter().flat_map(|sink| &sink.steps).any(|step| step.state == state);
+    if any(CheckState::Fails) {
+        ExitCode::Refused as u8
+    } else if any(CheckState::Passing) {
+        ExitCode::Passing as u8
+    } else {
+        ExitCode::Delivered as u8
+    }
+}
+
+fn text(checked: &[CheckedSink<'_>]) -> String {
+    let mut text = String::new();
+    for CheckedSink { sink, steps } in checked {
+        let _ = writeln!(text, "{HEAD}{sink}{HEAD:#}");
+        if steps.is_empty() {
+            text.push_str("  nothing to ask: this sink needs no other side\n");
+        }
+        let widest = steps.iter().map(|step| step.name.chars().count()).max().unwrap_or_default();
+        for CheckStep { name, state, detail, hints } in steps {
+            // Words, not signs alone: they survive copying into a ticket and every character set.
+            let (style, word) = match state {
+                CheckState::Works => (GOOD, "works"),
+                CheckState::Unsure => (WARN, "unsure"),
+                CheckState::Passing => (BAD, "later"),
+                CheckState::Fails => (BAD, "fails"),
+            };
+            let _ = writeln!(text, "  {style}{word:<6}{style:#}  {name:<widest$}  {}", one_line(detail));
+            for hint in hints {
+                let _ = writeln!(text, "  {:6}  {:widest$}  {HINT}hint:{HINT:#} {}", "", "", one_line(hint));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(state: CheckState) -> CheckedSink<'static> {
+        let steps = vec![CheckStep { name: "token".into(), state, detail: "d".into(), hints: Vec::new() }];
+        CheckedSink { sink: "purview", steps }
+    }
+
+    #[test]
+    fn what_a_person_must_change_outweighs_what_passes() {
+        use CheckState::{Fails, Passing, Unsure, Works};
+        assert_eq!(exit_code(&[]), 0);
+        assert_eq!(exit_code(&[step(Works), step(Unsure)]), 0);
+        assert_eq!(exit_code(&[step(Passing), step(Works)]), 75);
+        assert_eq!(exit_code(&[step(Passing), step(Fails)]), 5);
+    }
+}

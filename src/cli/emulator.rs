@@ -1,0 +1,147 @@
+//! `hrsink emulator`: a local stand-in for Microsoft's endpoints.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use indicatif::HumanCount;
+
+use super::output::{self, DIM, GOOD, HEAD, count};
+use super::signals::Signals;
+use super::{Ended, block_on};
+use crate::emulator::{Emulator, EmulatorConfig, Faults, RESOURCE, Status};
+use crate::error::{Error, Result};
+use crate::sinks::m365_hr::cloud::EMULATOR_ADDRESS;
+use crate::table::Table;
+
+/// Stand in for Microsoft's token endpoint and HR connector job on this machine
+///
+/// Takes uploads as a connector job does, checks them and keeps the rows. Faults can be injected, to see how a
+/// pipeline copes with throttling, lost answers and outages. It runs until Ctrl-C. For a single pipeline `cloud:
+/// emulator` starts one inside the run; this command is for several programs, or for Microsoft's own script.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink emulator
+  hrsink emulator --listen 127.0.0.1:0 --data emulator-data
+  hrsink emulator --faults 429=0.1,drop_after=first:1,latency=50ms")]
+pub(super) struct Args {
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8099]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Folder for the accepted rows and the import log [default: they are kept in memory]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A file (YAML) with the apps, jobs and limits to emulate; without one every app and job is taken
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What goes wrong on purpose, such as `429=0.1,latency=50ms`
+    #[arg(long, value_name = "SPEC")]
+    faults: Option<Faults>,
+}
+
+pub(super) fn execute(args: Args) -> Ended {
+    let config = settings(args)?;
+    Ok(block_on(serve(config))??)
+}
+
+/// The file's settings, with what the command line says instead.
+fn settings(args: Args) -> Result<EmulatorConfig> {
+    let usual = || {
+        EMULATOR_ADDRESS.parse().map_err(|error: std::net::AddrParseError| {
+            Error::unexpected("the usual address cannot be read").with_source(error)
+        })
+    };
+    let mut config = match &args.config {
+        Some(path) => EmulatorConfig::read(path)?,
+        None => EmulatorConfig {
+            address: usual()?,
+            ..EmulatorConfig::default()
+        },
+    };
+    if let Some(listen) = args.listen {
+        config.address = listen;
+    }
+    if args.data.is_some() {
+        config.data = args.data;
+    }
+    if let Some(faults) = args.faults {
+        config.faults = faults;
+    }
+    Ok(config)
+}
+
+async fn serve(config: EmulatorConfig) -> Result<u8> {
+    let mut signals = Signals::listen()?;
+    let data = config.data.clone();
+    let emulator = Emulator::start(config).await?;
+    let mut text = greeting(&emulator.status());
+    if let Some(data) = data {
+        let _ = writeln!(text, "Accepted rows and the import log: {}", data.display());
+    }
+    text.push_str("Ctrl-C ends it.\n");
+    output::print(&text)?;
+    signals.next().await;
+    let summary = summary(&emulator.status());
+    // A second signal does not wait for requests in flight.
+    tokio::select! {
+        stopped = emulator.stop() => stopped?,
+        _ = signals.next() => {}
+    }
+    output::print(&summary)?;
+    // Being stopped is how it ends.
+    Ok(0)
+}
+
+fn greeting(status: &Status) -> String {
+    let url = &status.url;
+    let mut text = format!(
+        "{GOOD}The emulator listens on {url}{GOOD:#}\n\
+         \x20 tokens   {url}/TENANT/oauth2/token\n\
+         \x20 uploads  {url}/api/signals?jobid=JOB\n\
+         \x20 status   {url}/  {url}/imports  {url}/faults\n"
+    );
+    if !status.faults.is_empty() {
+        let _ = writeln!(text, "  faults   {}", status.faults);
+    }
+    let any = if status.any_app { "any will do" } else { "one of its `apps`" };
+    let job = if status.any_job { "any will do" } else { "one of its `jobs`" };
+    let _ = write!(
+        text,
+        "\n{HEAD}For the sink in a pipeline file:{HEAD:#}\n\
+         \x20   cloud:\n\
+         \x20     authority: {url}\n\
+         \x20     resource: {RESOURCE}\n\
+         \x20     ingestion: {url}\n\
+         \x20   tenant_id: contoso.onmicrosoft.com  {DIM}# {any}{DIM:#}\n\
+         \x20   job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba  {DIM}# {job}{DIM:#}\n\
+         \x20   auth:\n\
+         \x20     type: client_secret\n\
+         \x20     client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e  {DIM}# {any}{DIM:#}\n\
+         \x20     client_secret: {{env: HRSINK_CLIENT_SECRET}}  {DIM}# {any}{DIM:#}\n\n"
+    );
+    text
+}
+
+fn summary(status: &Status) -> String {
+    let mut text = format!(
+        "\n{}, {} taken, {}, {}\n",
+        count(status.uploads, "upload", "uploads"),
+        HumanCount(status.imports),
+        count(status.rows_saved, "row saved", "rows saved"),
+        count(status.tokens_issued, "token issued", "tokens issued")
+    );
+    let mut table = Table::plain();
+    for (job, counts) in &status.jobs {
+        let imports = count(counts.imports, "import", "imports");
+        table.push([format!("job {job}"), imports, count(counts.rows_saved, "row", "rows")]);
+    }
+    for (status, uploads) in &status.refused {
+        table.push([format!("answered {status}"), count(*uploads, "upload", "uploads"), String::new()]);
+    }
+    for (fault, times) in &status.injected {
+        table.push([format!("fault {fault}"), count(*times, "time", "times"), String::new()]);
+    }
+    text.push_str(&table.render(None));
+    text
+}

@@ -1,0 +1,113 @@
+//! Log lines on standard error.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+use super::{output, progress};
+
+/// The least severe log lines to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Level {
+    /// What failed
+    Error,
+    /// What needs a look
+    Warn,
+    /// Start and end of runs, uploads
+    Info,
+    /// Requests, retries, files
+    Debug,
+    /// Everything
+    Trace,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    /// A line for a person
+    Text,
+    /// A JSON object a line, errors included
+    Json,
+}
+
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether whoever reads standard error expects JSON on every line.
+pub(super) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Starts logging. Without a level, text has warnings and JSON, which somebody collects, has `info` too.
+pub(super) fn start(level: Option<Level>, format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+    let level = match (level, format) {
+        (Some(Level::Error), _) => LevelFilter::ERROR,
+        (Some(Level::Warn), _) | (None, LogFormat::Text) => LevelFilter::WARN,
+        (Some(Level::Info), _) | (None, LogFormat::Json) => LevelFilter::INFO,
+        (Some(Level::Debug), _) => LevelFilter::DEBUG,
+        (Some(Level::Trace), _) => LevelFilter::TRACE,
+    };
+    // Other crates' lines below a warning stay out at every level: an HTTP library's may hold headers, and a header
+    // may hold a token.
+    let wanted = filter_fn(move |event| {
+        let own = event.target().starts_with("hrsink");
+        *event.level() <= level && (own || *event.level() <= tracing::Level::WARN)
+    })
+    .with_max_level_hint(level);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(Lines)
+            .with_filter(wanted)
+            .boxed(),
+        // A run's failures are printed at its end with their hints; as log lines they would stand there twice.
+        LogFormat::Text => fmt::layer()
+            .with_ansi(output::stderr_has_color())
+            .with_target(level >= LevelFilter::DEBUG)
+            .with_writer(Lines)
+            .with_filter(filter_fn(|event| {
+                !(event.target() == "hrsink::pipeline::run" && *event.level() == tracing::Level::ERROR)
+            }))
+            .with_filter(wanted)
+            .boxed(),
+    };
+    // Fails only if a subscriber is there already: then that one is wanted.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(layer));
+}
+
+/// Writes each event at once, with the progress line taken away meanwhile.
+struct Lines;
+
+struct Line(Vec<u8>);
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(Vec::with_capacity(256))
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A log line that cannot be written can be told to nobody.
+        let _ = progress::aside(|| anstream::stderr().lock().write_all(&self.0));
+    }
+}

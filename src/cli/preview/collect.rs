@@ -1,0 +1,121 @@
+//! A sink that keeps the first rows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::component::{Chunk, Input, InputDescription, Item, Sink, SinkConfig, SinkContext};
+use crate::config::Problems;
+use crate::error::Result;
+
+/// The first rows of a component. Cheap to clone. `Debug` shows no row.
+#[derive(Clone)]
+pub(super) struct Collected {
+    name: Arc<str>,
+    most: usize,
+    kept: Arc<Mutex<Vec<Chunk>>>,
+}
+
+impl Collected {
+    /// Keeps at most `most` rows of the component `name`.
+    pub(super) fn new(name: String, most: usize) -> Self {
+        Self {
+            name: name.into(),
+            most,
+            kept: Arc::default(),
+        }
+    }
+
+    /// The component.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows, in the chunks they came in; a chunk of no rows tells the columns.
+    pub(super) fn chunks(&self) -> MutexGuard<'_, Vec<Chunk>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rows kept.
+    pub(super) fn rows(&self) -> usize {
+        self.chunks().iter().map(Chunk::num_rows).sum()
+    }
+
+    /// Whether no more rows are wanted.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows() >= self.most
+    }
+
+    fn keep(&self, chunk: &Chunk) {
+        let wanted = (self.most - self.rows()).min(chunk.num_rows());
+        let mut kept = self.chunks();
+        if wanted > 0 || kept.is_empty() {
+            kept.push(chunk.slice(0, wanted));
+        }
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The sink, as the pipeline sees it. Ends the run once every one of them is full.
+#[derive(Debug)]
+pub(super) struct Collect {
+    collected: Collected,
+    missing: Arc<AtomicUsize>,
+}
+
+impl Collect {
+    /// `missing` counts the collecting sinks that are not full, for all of them together.
+    pub(super) fn new(collected: Collected, missing: Arc<AtomicUsize>) -> Self {
+        Self { collected, missing }
+    }
+}
+
+#[async_trait]
+impl SinkConfig for Collect {
+    /// Made in code only: there is no name to register.
+    fn typetag_deserialize(&self) {}
+
+    fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
+
+    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Collector {
+            cx,
+            collected: self.collected.clone(),
+            missing: self.missing.clone(),
+        }))
+    }
+}
+
+struct Collector {
+    cx: SinkContext,
+    collected: Collected,
+    missing: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Sink for Collector {
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
+        let mut full = false;
+        while let Some((_, item)) = input.next().await {
+            // Checkpoints are dropped: what was only looked at is not delivered.
+            let Item::Chunk(chunk) = item else { continue };
+            self.cx.counts.not_sent(chunk.num_rows());
+            if full {
+                continue;
+            }
+            self.collected.keep(&chunk);
+            full = self.collected.is_full();
+            if full && self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.cx.run.cancel.cancel();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! `hrsink preview`: what would be sent, without sending it.
+//!
+//! The pipeline runs with its sinks taken off and a [collecting](collect) sink on every transform, and on every
+//! source that a sink takes rows from directly. It stops once each of them has enough rows. No checkpoint is
+//! confirmed, so that sources leave everything as it was.
+
+mod collect;
+mod show;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::failure::show_report;
+use super::output;
+use super::signals::Signals;
+use super::{Ended, block_on};
+use crate::component::Rejects;
+use crate::config::{PipelineConfig, Wired};
+use crate::error::ErrorKind;
+use crate::pipeline::{self, Observer, RunOptions};
+use collect::{Collect, Collected};
+
+/// Show what would be sent, without sending it
+///
+/// Reads the sources until each transform has given enough rows, and shows them as a table, with the rows that were
+/// rejected and why. Personal data is masked: of an address its first character and its domain are shown, of other
+/// text its form (`Xxxxx 99`); dates of the HR schema stay. Nothing leaves this machine, and sources are left as
+/// they were.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink preview hr.yaml
+  hrsink preview hr.yaml --rows 3 --show-personal-data
+  hrsink preview hr.yaml --output ndjson
+
+Exit code 0 even if rows were rejected.")]
+pub(super) struct Args {
+    /// The pipeline file (YAML, TOML or JSON)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// How many rows of each transform, and how many rejects, to show
+    #[arg(long, value_name = "ROWS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rows: u32,
+    /// Show values as they are
+    #[arg(long)]
+    show_personal_data: bool,
+    /// Print tables (table) or a JSON object a line (ndjson)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
+    output: Format,
+}
+
+/// The form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A table for each transform
+    Table,
+    /// A JSON object a line
+    Ndjson,
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    let config = PipelineConfig::load(&args.file)?;
+    let most = usize::try_from(args.rows).unwrap_or(usize::MAX);
+    let (config, collected) = with_collectors(config, most);
+    let rejects = Rejects::in_memory(most, args.show_personal_data);
+    let options = RunOptions {
+        dry_run: true,
+        rejects: Some(rejects.clone()),
+        ..RunOptions::default()
+    };
+    let cancel = options.cancel.clone();
+    let observer = Observer::default();
+    let (report, signal) = block_on(async {
+        let mut signals = Signals::listen()?;
+        let mut run = std::pin::pin!(pipeline::run(&config, options, &observer));
+        tokio::select! {
+            report = &mut run => Ok((report, None)),
+            signal = signals.next() => {
+                cancel.cancel();
+                Ok::<_, crate::error::Error>((run.await, Some(signal)))
+            }
+        }
+    })??;
+    let text = match args.output {
+        Format::Table => show::tables(&collected, &rejects, &report, args.show_personal_data)?,
+        Format::Ndjson => show::lines(&collected, &rejects, args.show_personal_data)?,
+    };
+    output::print(&text)?;
+    let enough = collected.iter().all(Collected::is_full);
+    output::note(&show::looked_at(&report, enough));
+    if let Some(signal) = signal {
+        return Ok(signal.exit_code());
+    }
+    // Having enough rows ends the run by an interrupt, too.
+    let failures = report.error.iter().chain(&report.further_errors);
+    let mut exit_code = 0;
+    for error in failures.filter(|error| error.kind != ErrorKind::Interrupted) {
+        show_report(error);
+        exit_code = pipeline::ExitCode::from(error.kind) as u8;
+    }
+    Ok(exit_code)
+}
+
+/// The pipeline with its sinks replaced.
+fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
+    let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
+    let sources = config.sources.iter().map(|source| &source.name).filter(|name| direct.contains(name));
+    let transforms = config.transforms.iter().map(|transform| &transform.name);
+    let names: Vec<String> = sources.chain(transforms).cloned().collect();
+    let missing = Arc::new(names.len().into());
+    let collected: Vec<Collected> = names.into_iter().map(|name| Collected::new(name, most)).collect();
+    config.sinks = collected
+        .iter()
+        .map(|collected| Wired {
+            // Components of a pipeline have names of their own.
+            name: format!("preview of {}", collected.name()),
+            inputs: vec![collected.name().to_owned()],
+            config: Box::new(Collect::new(collected.clone(), Arc::clone(&missing))) as _,
+        })
+        .collect();
+    (config, collected)
+}

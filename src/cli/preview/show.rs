@@ -1,0 +1,175 @@
+//! Collected rows and rejects as text.
+
+use std::fmt::Write as _;
+
+use indicatif::HumanCount;
+use serde_json::{Map, Value, json};
+
+use super::super::mask;
+use super::super::output::{DIM, HEAD, count};
+use super::collect::Collected;
+use crate::component::{Chunk, Origin, Reject, Rejects, RowKind};
+use crate::error::{Error, Result};
+use crate::hr::{FieldKind, Scenario};
+use crate::pipeline::RunReport;
+use crate::table::{self, Table};
+
+/// A table for each component and one for the rejects.
+pub(super) fn tables(
+    collected: &[Collected],
+    rejects: &Rejects,
+    report: &RunReport,
+    open: bool,
+) -> Result<String> {
+    let mut text = String::new();
+    for component in collected {
+        let chunks = component.chunks();
+        let _ = writeln!(text, "{HEAD}{}{HEAD:#}{}", component.name(), about(chunks.first(), left_out(report, component.name())));
+        // Files may have different columns; each change starts a table of its own.
+        for same in chunks.chunk_by(|a, b| a.batch.schema_ref().fields() == b.batch.schema_ref().fields()) {
+            if same.iter().all(|chunk| chunk.num_rows() == 0) {
+                continue;
+            }
+            let names = columns(&same[0]).map(str::to_owned);
+            let mut table = Table::framed(std::iter::once("origin".to_owned()).chain(names));
+            for chunk in same {
+                for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
+                    let cells = cells.into_iter().map(Option::unwrap_or_default);
+                    table.push(std::iter::once(place(&chunk.origins.at(row))).chain(cells));
+                }
+            }
+            text.push_str(&table.render(table::width()));
+        }
+        if chunks.iter().all(|chunk| chunk.num_rows() == 0) {
+            text.push_str("  no rows\n");
+        }
+        text.push('\n');
+    }
+    let kept = rejects.kept();
+    if kept.is_empty() {
+        return Ok(text);
+    }
+    let shown = match report.rows.rejected {
+        all if all > kept.len() as u64 => format!(" ({} of {})", kept.len(), HumanCount(all)),
+        _ => String::new(),
+    };
+    let _ = writeln!(text, "{HEAD}rejected{HEAD:#}{shown}");
+    let mut header = vec!["origin", "put aside by", "field", "reason", "in words"];
+    if open {
+        header.push("value");
+    }
+    let mut table = Table::framed(header);
+    for Reject { origin, component, faults } in &kept {
+        for fault in faults {
+            let mut cells = vec![
+                place(origin),
+                component.to_string(),
+                fault.field.as_deref().unwrap_or_default().to_owned(),
+                fault.code.as_str().to_owned(),
+                fault.message.to_string(),
+            ];
+            if open {
+                cells.push(fault.value.clone().unwrap_or_default());
+            }
+            table.push(cells);
+        }
+    }
+    text.push_str(&table.render(table::width()));
+    Ok(text)
+}
+
+/// A JSON object a line: `{"component": …, "origin": …, "row": …}`, then `{"rejected": …}`.
+pub(super) fn lines(collected: &[Collected], rejects: &Rejects, open: bool) -> Result<String> {
+    let mut text = String::new();
+    for component in collected {
+        for chunk in component.chunks().iter() {
+            let names: Vec<&str> = columns(chunk).collect();
+            for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
+                let cells: Map<String, Value> =
+                    names.iter().map(|name| (*name).to_owned()).zip(cells.into_iter().map(Value::from)).collect();
+                let line = json!({"component": component.name(), "origin": chunk.origins.at(row), "row": cells});
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    for reject in rejects.kept() {
+        let _ = writeln!(text, "{}", json!({"rejected": reject}));
+    }
+    Ok(text)
+}
+
+/// How much of the input was looked at, for standard error.
+pub(super) fn looked_at(report: &RunReport, enough: bool) -> String {
+    let all = if enough { "" } else { ", all there are" };
+    let rows = count(report.rows.read, "row", "rows");
+    format!("{DIM}Looked at {rows}{all}; nothing was sent{DIM:#}\n")
+}
+
+/// What a component did not pass on.
+fn left_out(report: &RunReport, component: &str) -> Vec<String> {
+    let rows = report.components.iter().find(|reported| reported.name == component).map(|reported| reported.rows);
+    rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")])
+        .into_iter()
+        .flatten()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", HumanCount(count)))
+        .collect()
+}
+
+/// ` (employee resignation; 5 filtered)`
+fn about(chunk: Option<&Chunk>, left_out: Vec<String>) -> String {
+    let kind = chunk.map(|chunk| match chunk.kind {
+        RowKind::Hr(scenario) => scenario.title().to_owned(),
+        RowKind::Records => "records".to_owned(),
+    });
+    let parts: Vec<String> = kind.into_iter().chain(left_out).collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", parts.join("; "))
+    }
+}
+
+fn columns(chunk: &Chunk) -> impl Iterator<Item = &str> {
+    chunk.batch.schema_ref().fields().iter().map(|field| field.name().as_str())
+}
+
+/// `terminations.csv:12`, by line where there is one, else by row.
+fn place(origin: &Origin) -> String {
+    let name = origin.file.rsplit(['/', '\\']).next().unwrap_or_default();
+    format!("{name}:{}", origin.line.unwrap_or(origin.row))
+}
+
+/// The cells, masked unless `open`.
+fn rows(chunk: &Chunk, open: bool) -> Result<Vec<Vec<Option<String>>>> {
+    let mut rows = table::cells(&chunk.batch)
+        .map_err(|error| Error::unexpected("cannot show rows of this type").with_source(error))?;
+    if open {
+        return Ok(rows);
+    }
+    let masks: Vec<fn(&str) -> String> = columns(chunk).map(|name| mask_for(chunk.kind, name)).collect();
+    for row in &mut rows {
+        for (cell, mask) in row.iter_mut().zip(&masks) {
+            if let Some(value) = cell {
+                *value = mask(value);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Dates of the HR schema are what a preview is looked at for. Of records nobody knows which column is whose
+/// birthday, so all of them are masked.
+fn mask_for(kind: RowKind, column: &str) -> fn(&str) -> String {
+    let field = match kind {
+        RowKind::Hr(scenario) => Scenario::field(scenario, column),
+        RowKind::Records => None,
+    };
+    match field.map(|field| field.kind) {
+        Some(FieldKind::DateTime) => str::to_owned,
+        Some(FieldKind::Upn) => mask::upn,
+        Some(FieldKind::Text { .. }) => mask::form,
+        // An address is easily told, wherever it stands.
+        None => mask::upn,
+    }
+}

@@ -1,0 +1,131 @@
+//! `hrsink scenarios`: the HR schema.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::output::{self, DIM, Format, HEAD};
+use super::Ended;
+use crate::config::suggestion;
+use crate::error::Error;
+use crate::hr::{Field, FieldKind, Scenario};
+use crate::table::{self, Table};
+
+/// Show the HR scenarios and their fields
+///
+/// The names are what a pipeline file uses: a scenario after `scenario:`, fields under `fields:`. Where the portal
+/// has other column names, give them under the sink's `columns`.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink scenarios
+  hrsink scenarios employee_resignation")]
+pub(super) struct Args {
+    /// Show only this scenario
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Print for a person (text) or for a program (json)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    output: Format,
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    let chosen: Vec<Scenario> = match &args.name {
+        None => Scenario::ALL.to_vec(),
+        Some(name) => vec![find(name)?],
+    };
+    match args.output {
+        Format::Json => {
+            let described: Vec<Described> = chosen.into_iter().map(Described::of).collect();
+            output::print_json(&described)?;
+        }
+        Format::Text => {
+            let texts: Vec<String> = chosen.into_iter().map(text).collect();
+            output::print(&texts.join("\n"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn find(name: &str) -> Result<Scenario, Error> {
+    let known = Scenario::ALL.map(Scenario::id);
+    Scenario::ALL.into_iter().find(|scenario| scenario.id() == name).ok_or_else(|| {
+        let error = Error::config(format!("there is no scenario `{name}`"));
+        match suggestion(name, known) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// A scenario, for a program.
+#[derive(Serialize)]
+struct Described {
+    name: &'static str,
+    title: &'static str,
+    documented_identifier: &'static str,
+    policy_templates: &'static [&'static str],
+    fields: Vec<DescribedField>,
+}
+
+#[derive(Serialize)]
+struct DescribedField {
+    name: &'static str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_chars: Option<usize>,
+    required: bool,
+    aliases: &'static [&'static str],
+    summary: &'static str,
+}
+
+impl Described {
+    fn of(scenario: Scenario) -> Self {
+        Self {
+            name: scenario.id(),
+            title: scenario.title(),
+            documented_identifier: scenario.documented_identifier(),
+            policy_templates: scenario.policy_templates(),
+            fields: scenario.fields().iter().map(DescribedField::of).collect(),
+        }
+    }
+}
+
+impl DescribedField {
+    fn of(field: &'static Field) -> Self {
+        let (kind, max_chars) = match field.kind {
+            FieldKind::Upn => ("upn", None),
+            FieldKind::DateTime => ("datetime", None),
+            FieldKind::Text { max_chars } => ("text", max_chars),
+        };
+        Self {
+            name: field.name,
+            kind,
+            max_chars,
+            required: field.required,
+            aliases: field.aliases,
+            summary: field.summary,
+        }
+    }
+}
+
+fn text(scenario: Scenario) -> String {
+    let about = Described::of(scenario);
+    let mut text = format!("{HEAD}{}{HEAD:#}  {}\n", about.name, about.title);
+    let _ = writeln!(text, "  {DIM}value of the scenario column:{DIM:#} {}", about.documented_identifier);
+    let _ = writeln!(text, "  {DIM}used by:{DIM:#} {}", about.policy_templates.join("; "));
+    let mut table = Table::plain();
+    for field in about.fields {
+        let kind = match field.max_chars {
+            Some(most) => format!("{}, at most {most} characters", field.kind),
+            None => field.kind.to_owned(),
+        };
+        let summary = match field.aliases {
+            [] => field.summary.to_owned(),
+            also => format!("{} (elsewhere: {})", field.summary, also.join(", ")),
+        };
+        table.push([field.name, if field.required { "required" } else { "optional" }, &kind, &summary]);
+    }
+    text.push_str(&table.render(table::width()));
+    text
+}

@@ -1,0 +1,86 @@
+//! Interrupts: the first one stops a run gently, the second one at once.
+
+use crate::error::{Error, Result};
+use crate::pipeline::ExitCode;
+
+/// Who asked the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Ctrl-C, SIGINT.
+    Interrupt,
+    /// SIGTERM: a scheduler, a shutdown.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGTERM"))]
+    Terminate,
+}
+
+impl Signal {
+    /// The program's exit code.
+    pub(super) fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => ExitCode::Interrupted as u8,
+            Self::Terminate => ExitCode::Terminated as u8,
+        }
+    }
+}
+
+/// Receives the signals from its making on.
+#[cfg(unix)]
+pub(super) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// Takes the signals over from the system's defaults. Within a runtime.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Error::unexpected("cannot listen for interrupts").with_source(error))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Signal {
+        let ended = std::future::pending();
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Signal::Interrupt,
+            Some(()) = self.terminate.recv() => Signal::Terminate,
+            else => ended.await,
+        }
+    }
+}
+
+/// Receives the signals from its making on.
+#[cfg(not(unix))]
+pub(super) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// Takes the signals over from the system's defaults.
+    ///
+    /// # Errors
+    /// Never here.
+    pub(super) fn listen() -> Result<Self> {
+        Ok(Self)
+    }
+
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> Signal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Signal::Interrupt,
+            Err(error) => {
+                tracing::warn!(%error, "cannot listen for interrupts");
+                std::future::pending().await
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `hrsink upload`: what Microsoft's sample script does, with no pipeline file.
+
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use super::Ended;
+use super::run::{self, How};
+use crate::component::{InputDescription, RowKind, SinkConfig, SourceConfig};
+use crate::config::{PipelineConfig, Problem, Problems, RejectsConfig, Wired, suggestion};
+use crate::error::{Error, Result};
+use crate::secret::SecretRef;
+use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
+use crate::sinks::m365_hr::{Auth, BatchSettings, M365HrConfig, RequestSettings, RetrySettings};
+use crate::sources::file::FileConfig;
+
+/// Upload CSV files as they are, without a pipeline file
+///
+/// Does what Microsoft's sample script does: the files already have the columns and values that were mapped when the
+/// connector was made in the portal, and are uploaded column for column. Rows are kept whole, line breaks inside
+/// quotes included. Nothing in them is checked; a pipeline file with an `hr_schema` transform does that.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink upload --cloud emulator terminations.csv
+  HRSINK_CLIENT_SECRET=… hrsink upload \\
+    --tenant-id d5723623-11cf-4e2e-b5a5-01d1506273f9 \\
+    --app-id 29ee526e-f9a7-4e98-a682-67f41bfd643e \\
+    --job-id b8be4a7d-e338-43eb-a69e-c513cd458eba \\
+    terminations.csv")]
+pub(super) struct Args {
+    /// The files: CSV (or TSV, Parquet, JSON by extension), `.gz` and `.zst` too
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The Microsoft Entra tenant: its id or one of its domains
+    #[arg(long, value_name = "ID")]
+    tenant_id: Option<String>,
+    /// The client id of the app made for the connector
+    #[arg(long, value_name = "ID")]
+    app_id: Option<Uuid>,
+    /// The id of the connector job, as the portal shows it
+    #[arg(long, value_name = "ID")]
+    job_id: Option<Uuid>,
+    /// The environment variable that holds the app's client secret [default: HRSINK_CLIENT_SECRET]
+    #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
+    client_secret_env: Option<String>,
+    /// The file that holds the app's client secret; `-` reads it from the first line of standard input
+    #[arg(long, value_name = "PATH")]
+    client_secret_file: Option<PathBuf>,
+    /// Refused; here so that the reason can be told
+    #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1)]
+    client_secret: Option<Option<Refused>>,
+    /// Which Microsoft endpoints: worldwide, gcc, gcc_high, dod, or emulator, which needs no ids [default:
+    /// worldwide]
+    #[arg(long, value_name = "NAME", default_value = "worldwide", hide_default_value = true, value_parser = cloud)]
+    cloud: Cloud,
+    /// What a token is asked for, where the script in the portal's instructions has another `resource` than the
+    /// current one
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
+    /// Rows of an upload, at most
+    #[arg(long, value_name = "ROWS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    batch_rows: u32,
+    #[command(flatten)]
+    how: How,
+}
+
+pub(super) fn execute(args: Args) -> Ended {
+    if args.client_secret.is_some() {
+        return Err(Error::config(
+            "a client secret on the command line can be read by every process of this machine and stays in the shell's history",
+        )
+        .with_hint("put it in the environment variable `HRSINK_CLIENT_SECRET`, or in a file: `--client-secret-file PATH`")
+        .with_hint("the one just given should be taken for known; make a new one in Microsoft Entra")
+        .into());
+    }
+    let config = build_upload_pipeline(&args)?;
+    run::run(&config, &args.how)
+}
+
+/// A text that is not even kept.
+#[derive(Debug, Clone)]
+struct Refused;
+
+impl FromStr for Refused {
+    type Err = Infallible;
+
+    fn from_str(_: &str) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
+}
+
+fn cloud(name: &str) -> Result<Cloud, String> {
+    Cloud::from_name(name).ok_or_else(|| suggestion(name, Cloud::names()).unwrap_or_default())
+}
+
+/// The pipeline file that the command line stands for: a source for each file, one sink.
+fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
+    let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
+    for file in &args.files {
+        let Some(path) = file.to_str() else {
+            return Err(Error::config(format!("the name of the file `{}` is not valid UTF-8", file.display())));
+        };
+        if sources.iter().any(|source| source.name == path) {
+            return Err(Error::config(format!("the file `{path}` is named twice; its rows would be sent twice")));
+        }
+        let config = FileConfig {
+            path: path.to_owned(),
+            format: None,
+            compression: None,
+        };
+        checked(|problems| config.validate(problems), |problem| {
+            format!("cannot read `{path}`: {}", problem.message)
+        })?;
+        sources.push(Wired {
+            name: path.to_owned(),
+            inputs: Vec::new(),
+            config: Box::new(config),
+        });
+    }
+    let inputs: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    let sink = sink(args)?;
+    let described: Vec<InputDescription> = inputs
+        .iter()
+        .map(|name| InputDescription {
+            name: name.as_str().into(),
+            kind: RowKind::Records,
+        })
+        .collect();
+    checked(|problems| sink.validate(&described, problems), |problem| {
+        // The sink speaks of its keys, which are the options' names.
+        format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
+    })?;
+    Ok(PipelineConfig {
+        path: PathBuf::from("hrsink upload"),
+        base: PathBuf::from("."),
+        sources,
+        transforms: Vec::new(),
+        sinks: vec![Wired {
+            name: "upload".to_owned(),
+            inputs,
+            config: Box::new(sink),
+        }],
+        rejects: RejectsConfig::default(),
+    })
+}
+
+fn sink(args: &Args) -> Result<M365HrConfig> {
+    let embedded = args.cloud == Cloud::Emulator;
+    let missing: Vec<&str> = [
+        ("`--tenant-id`", args.tenant_id.is_none()),
+        ("`--app-id`", args.app_id.is_none()),
+        ("`--job-id`", args.job_id.is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(name, missing)| missing.then_some(name))
+    .collect();
+    if !(embedded || missing.is_empty()) {
+        return Err(Error::config(format!("an upload needs {}", missing.join(" and ")))
+            .with_hint("to try it without a tenant: `--cloud emulator`"));
+    }
+    let cloud = match (&args.cloud, &args.resource) {
+        (cloud, None) => cloud.clone(),
+        (Cloud::Emulator, Some(_)) => {
+            return Err(Error::config("`--resource` says nothing to the emulator, which takes any token it gave"));
+        }
+        (cloud, Some(resource)) => {
+            let usual = cloud.endpoints();
+            Endpoints::new(usual.authority.as_str(), resource, usual.ingestion.as_str())
+                .map(Cloud::Custom)
+                .map_err(Error::config)?
+        }
+    };
+    let auth = match args.app_id {
+        Some(client_id) => Some(Auth::ClientSecret {
+            client_id,
+            client_secret: secret(args)?,
+        }),
+        None => None,
+    };
+    Ok(M365HrConfig {
+        cloud,
+        tenant_id: args.tenant_id.clone(),
+        job_id: args.job_id,
+        auth,
+        columns: Default::default(),
+        scenario_column: None,
+        scenario_values: Default::default(),
+        batch: BatchSettings {
+            max_rows: usize::try_from(args.batch_rows).unwrap_or(usize::MAX),
+            ..BatchSettings::default()
+        },
+        request: RequestSettings::default(),
+        retry: RetrySettings::default(),
+        emulator: None,
+        as_is: true,
+    })
+}
+
+fn secret(args: &Args) -> Result<SecretRef> {
+    let Some(path) = &args.client_secret_file else {
+        let name = args.client_secret_env.as_deref().unwrap_or("HRSINK_CLIENT_SECRET");
+        return Ok(SecretRef::Env(name.to_owned()));
+    };
+    if path.as_os_str() != "-" {
+        return Ok(SecretRef::File(path.clone()));
+    }
+    if args.files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(Error::config("standard input cannot hold both the rows and the client secret"));
+    }
+    if std::io::stdin().is_terminal() {
+        // What is typed would stay on the screen.
+        return Err(Error::config("standard input is a terminal, which would show the client secret")
+            .with_hint("pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`"));
+    }
+    Ok(SecretRef::StandardInput)
+}
+
+/// The first problem that `validate` notes, as an error.
+fn checked(validate: impl FnOnce(&mut Problems<'_>), tell: impl FnOnce(&Problem) -> String) -> Result<()> {
+    let mut found = Vec::new();
+    validate(&mut Problems::new(&mut found));
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(problem) => {
+            let error = Error::config(tell(&problem));
+            Err(match problem.hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            })
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `hrsink validate`: everything that can be known without network, secrets and input.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::output::{self, BAD, Format, GOOD};
+use super::{Ended, failure};
+use crate::config::{LoadError, PipelineConfig, Problem};
+use crate::pipeline::ExitCode;
+
+/// Check pipeline files without network, secrets or input
+///
+/// Prints every problem of every file at once, each with the path of its key. Reads environment variables, since
+/// `${NAME}` in a file stands for them; opens nothing else that a file names.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink validate hr.yaml
+  hrsink validate pipelines/*.yaml --output json
+
+Exit code 2 if any file has a problem.")]
+pub(super) struct Args {
+    /// The pipeline files (YAML, TOML or JSON)
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print for a person (text) or for a program (json)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    output: Format,
+}
+
+#[derive(Serialize)]
+struct Checked<'f> {
+    file: &'f Path,
+    valid: bool,
+    problems: Vec<Problem>,
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    let checked: Vec<Checked<'_>> = args.files.iter().map(|file| check(file)).collect();
+    match args.output {
+        Format::Json => output::print_json(&checked)?,
+        Format::Text => output::print(&text(&checked))?,
+    }
+    let valid = checked.iter().all(|file| file.valid);
+    Ok(if valid { 0 } else { ExitCode::Config as u8 })
+}
+
+fn check(file: &Path) -> Checked<'_> {
+    let problems = match PipelineConfig::load(file) {
+        Ok(_) => Vec::new(),
+        Err(LoadError::Problems { problems, .. }) => problems,
+        Err(LoadError::Unreadable(error)) => vec![Problem {
+            path: String::new(),
+            message: error.chain(),
+            hint: error.hints().next().map(str::to_owned),
+        }],
+    };
+    Checked {
+        file,
+        valid: problems.is_empty(),
+        problems,
+    }
+}
+
+fn text(checked: &[Checked<'_>]) -> String {
+    let mut text = String::new();
+    for Checked { file, problems, .. } in checked {
+        let _ = match problems.len() {
+            0 => writeln!(text, "{}: {GOOD}valid{GOOD:#}", file.display()),
+            1 => writeln!(text, "{}: {BAD}1 problem{BAD:#}", file.display()),
+            many => writeln!(text, "{}: {BAD}{many} problems{BAD:#}", file.display()),
+        };
+        text.push_str(&failure::list(problems));
+    }
+    text
+}

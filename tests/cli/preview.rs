@@ -1,0 +1,96 @@
+//! `preview` and `check`.
+
+use super::*;
+
+#[test]
+fn a_preview_masks_personal_data() {
+    let folder = Folder::examples();
+    let output = folder.run(&["preview", "quickstart.yaml", "--rows", "3"]);
+    snapshot!(told(&output), @r#"
+    exit code 0
+    --- stdout
+    resignations (employee resignation; 5 filtered; 5 rejected)
+    ┌────────────────────┬────────────────┬───────────────────────────┬───────────────────────────┐
+    │ origin             ┆ EmailAddress   ┆ ResignationDate           ┆ LastWorkingDate           │
+    ╞════════════════════╪════════════════╪═══════════════════════════╪═══════════════════════════╡
+    │ terminations.csv:2 ┆ e…@contoso.com ┆ 2026-03-28T00:00:00-04:00 ┆ 2026-04-11T00:00:00-04:00 │
+    │ terminations.csv:3 ┆ e…@contoso.com ┆ 2026-01-23T00:00:00-05:00 ┆ 2026-01-23T00:00:00-05:00 │
+    │ terminations.csv:4 ┆ e…@contoso.com ┆ 2026-08-25T00:00:00-04:00 ┆ 2026-09-08T00:00:00-04:00 │
+    └────────────────────┴────────────────┴───────────────────────────┴───────────────────────────┘
+
+    rejected (3 of 5)
+    ┌─────────────────────┬──────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
+    │ origin              ┆ put aside by ┆ field           ┆ reason       ┆ in words                                         │
+    ╞═════════════════════╪══════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
+    │ terminations.csv:7  ┆ resignations ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
+    │ terminations.csv:15 ┆ resignations ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
+    │ terminations.csv:26 ┆ resignations ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
+    └─────────────────────┴──────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
+    --- stderr
+    Looked at 40 rows; nothing was sent
+    "#);
+    assert!(!folder.path().join(".hrsink").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_preview_shows_personal_data_when_asked() {
+    let folder = Folder::examples();
+    let output = folder.run(&["preview", "quickstart.yaml", "--rows", "2", "--show-personal-data", "--output", "ndjson"]);
+    snapshot!(told(&output), @r#"
+    exit code 0
+    --- stdout
+    {"component":"resignations","origin":{"file":"data/terminations.csv","row":1,"line":2},"row":{"EmailAddress":"emp.1001@contoso.com","ResignationDate":"2026-03-28T00:00:00-04:00","LastWorkingDate":"2026-04-11T00:00:00-04:00"}}
+    {"component":"resignations","origin":{"file":"data/terminations.csv","row":2,"line":3},"row":{"EmailAddress":"emp.1002@contoso.com","ResignationDate":"2026-01-23T00:00:00-05:00","LastWorkingDate":"2026-01-23T00:00:00-05:00"}}
+    {"rejected":{"file":"data/terminations.csv","row":5,"line":7,"component":"resignations","faults":[{"field":"EmailAddress","code":"missing","message":"a value is required, but there is none"}]}}
+    {"rejected":{"file":"data/terminations.csv","row":12,"line":15,"component":"resignations","faults":[{"field":"LastWorkingDate","code":"invalid_date","message":"is no date as ISO 8601 or `%m/%d/%Y`","value":"02/30/2026"}]}}
+    --- stderr
+    Looked at 40 rows; nothing was sent
+    "#);
+}
+
+#[test]
+fn records_that_go_straight_to_a_sink_are_masked_altogether() {
+    let folder = Folder::empty();
+    folder.write("a.csv", "mail,born,salary,note\nsarad@contoso.com,1980-02-03,52000,\n");
+    folder.write("a.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a]}}\n");
+    snapshot!(told(&folder.run(&["preview", "a.yaml"])), @r#"
+    exit code 0
+    --- stdout
+    a (records)
+    ┌─────────┬────────────────┬────────────┬────────┬──────┐
+    │ origin  ┆ mail           ┆ born       ┆ salary ┆ note │
+    ╞═════════╪════════════════╪════════════╪════════╪══════╡
+    │ a.csv:2 ┆ s…@contoso.com ┆ 9999-99-99 ┆ 99999  ┆      │
+    └─────────┴────────────────┴────────────┴────────┴──────┘
+
+    --- stderr
+    Looked at 1 row, all there are; nothing was sent
+    "#);
+}
+
+#[test]
+fn a_preview_tells_what_is_wrong_with_the_input() {
+    let folder = Folder::examples();
+    folder.write("data/terminations.csv", "Employee ID,E-Mail,status,resign_date,last_day\n");
+    let output = folder.run(&["preview", "quickstart.yaml"]);
+    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert!(text(&output.stderr).contains("Work Email"), "{}", told(&output));
+}
+
+#[test]
+fn a_check_asks_the_other_side() {
+    let folder = Folder::examples();
+    let output = folder.run(&["check", "quickstart.yaml"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let output = folder.run(&["check", "quickstart.yaml", "--output", "json"]);
+    let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(checked[0]["sink"], "purview");
+    assert!(!folder.path().join(".hrsink").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_check_without_the_secret_fails() {
+    let folder = Folder::examples();
+    let output = folder.run(&["check", "worldwide.yaml"]);
+    assert_eq!(code(&output), 5, "{}", told(&output));
+}

@@ -1,0 +1,153 @@
+//! `list`, `scenarios` and `schema`.
+
+use super::*;
+
+#[test]
+fn the_list_names_every_component() {
+    let folder = Folder::empty();
+    snapshot!(told(&folder.run(&["list"])), @r#"
+    exit code 0
+    --- stdout
+    sources
+      file  reads CSV, Parquet, NDJSON and JSON files, or standard input
+    transforms
+      hr_schema  maps records to the rows of an HR scenario with SQL expressions
+    sinks
+      console  prints rows to standard output, as a table or as NDJSON
+      file     writes CSV exactly as it would be uploaded
+      m365_hr  uploads rows to a Microsoft 365 HR connector job
+    "#);
+    let listed: serde_json::Value = serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
+    assert!(listed.as_array().unwrap().iter().any(|c| c["role"] == "sink" && c["name"] == "m365_hr"), "{listed}");
+}
+
+#[test]
+fn the_scenarios_with_their_fields() {
+    let folder = Folder::empty();
+    snapshot!(told(&folder.run(&["scenarios"])), @r#"
+    exit code 0
+    --- stdout
+    employee_resignation  employee resignation
+      value of the scenario column: Resignation
+      used by: data theft by departing users; security policy violations by departing users
+      EmailAddress     required  upn       user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      ResignationDate  required  datetime  when notice was given (elsewhere: TerminationDate)
+      LastWorkingDate  required  datetime  the last day of work
+
+    job_level_change  job level change
+      value of the scenario column: Job level change
+      used by: data leaks by risky users; security policy violations by risky users
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EffectiveDate  required  datetime                      when the change takes effect
+      Remarks        optional  text, at most 200 characters  what was said about the change
+      OldLevel       optional  text                          job level before, in the company's own words
+      NewLevel       optional  text                          job level after, in the company's own words
+
+    performance_review  performance review
+      value of the scenario column: Performance review
+      used by: data leaks by risky users; security policy violations by risky users
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EffectiveDate  required  datetime                      when the review took effect
+      Remarks        optional  text, at most 200 characters  what was said in the review
+      Rating         optional  text, at most 25 characters   the rating given, in the company's own words
+
+    performance_improvement_plan  performance improvement plan
+      value of the scenario column: Performance improvement plan
+      used by: data leaks by risky users; security policy violations by risky users
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EffectiveDate  required  datetime                      when the plan took effect
+      Remarks        optional  text, at most 200 characters  what was said about the plan (elsewhere: ImprovementRemarks)
+      Rating         optional  text, at most 25 characters   the rating given, in the company's own words (elsewhere: PerformanceRating)
+
+    employee_profile  employee profile
+      value of the scenario column: Employee profile
+      used by: health record misuse
+      EmailAddress          required  upn   user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EmployeeFirstName     required  text  first name
+      EmployeeLastName      required  text  last name
+      EmployeeAddressLine1  required  text  home address, first line (elsewhere: EmployeeAddLine1)
+      EmployeeAddressLine2  optional  text  home address, second line (elsewhere: EmployeeAddLine2)
+      EmployeeCity          optional  text  city of the home address
+      EmployeeState         optional  text  state of the home address
+      EmployeeZipCode       required  text  postal code of the home address; leading zeros matter
+      EmployeeCountry       optional  text  country of the home address
+      EmployeeDepartment    optional  text  department (elsewhere: EmployeeDept)
+      EmployeeType          optional  text  kind of employment
+      EmployeeRole          optional  text  role
+    "#);
+}
+
+#[test]
+fn one_scenario_for_a_program() {
+    let folder = Folder::empty();
+    snapshot!(told(&folder.run(&["scenarios", "employee_resignation", "--output", "json"])), @r#"
+    exit code 0
+    --- stdout
+    [
+      {
+        "name": "employee_resignation",
+        "title": "employee resignation",
+        "documented_identifier": "Resignation",
+        "policy_templates": [
+          "data theft by departing users",
+          "security policy violations by departing users"
+        ],
+        "fields": [
+          {
+            "name": "EmailAddress",
+            "kind": "upn",
+            "required": true,
+            "aliases": [
+              "UserPrincipalName"
+            ],
+            "summary": "user principal name (UPN) of the person in Microsoft Entra ID"
+          },
+          {
+            "name": "ResignationDate",
+            "kind": "datetime",
+            "required": true,
+            "aliases": [
+              "TerminationDate"
+            ],
+            "summary": "when notice was given"
+          },
+          {
+            "name": "LastWorkingDate",
+            "kind": "datetime",
+            "required": true,
+            "aliases": [],
+            "summary": "the last day of work"
+          }
+        ]
+      }
+    ]
+    "#);
+    snapshot!(told(&folder.run(&["scenarios", "resignation"])), @r#"
+    exit code 2
+    --- stderr
+    error: there is no scenario `resignation`
+    hint: did you mean `employee_resignation`?
+    "#);
+}
+
+#[test]
+fn the_schema_takes_every_example_and_refuses_mistakes() {
+    let folder = Folder::empty();
+    let schema: serde_json::Value = serde_json::from_slice(&folder.run(&["schema"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(notation) = hrsink::config::document::Notation::of(&path) else { continue };
+        let tree = hrsink::config::document::parse(&std::fs::read_to_string(&path).unwrap(), notation).unwrap();
+        let problems: Vec<String> = validator.iter_errors(&tree).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
+        let mut wrong = tree.clone();
+        for sink in wrong["sinks"].as_object_mut().unwrap().values_mut() {
+            sink["no_such_key"] = true.into();
+        }
+        assert!(!validator.is_valid(&wrong), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen} examples");
+}

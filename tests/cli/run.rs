@@ -1,0 +1,189 @@
+//! `run`: outcomes, exit codes, streams.
+
+use super::*;
+
+#[test]
+fn a_run_tells_what_became_of_every_row() {
+    let folder = Folder::examples();
+    let output = folder.run(&["run", "quickstart.yaml", "--report", "report.json", "--rejects", "rejects.ndjson"]);
+    snapshot!(told(&output), @r#"
+    exit code 0
+    --- stdout
+    Upload successful: 30 rows
+      read                40
+      filtered             5  left out by a `where` or a query
+      rejected             5  put aside with a reason
+      accepted            30
+    1 batch, 2.21 KiB, [TIME]
+
+    Rejected rows by field and reason
+      EmailAddress     missing       1
+      EmailAddress     invalid_upn   1
+      LastWorkingDate  missing       1
+      LastWorkingDate  invalid_date  1
+      ResignationDate  invalid_date  1
+
+    Left on this machine
+      rejected rows with their reasons                         rejects.ndjson
+      purview: rows the emulator accepted, and its import log  .hrsink/emulator
+    run [RUN]
+    "#);
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["conserved"], true);
+    let rejected = std::fs::read_to_string(folder.path().join("rejects.ndjson")).unwrap();
+    assert_eq!(rejected.lines().count() as u64, report["rows"]["rejected"]);
+    assert!(!folder.path().join(".hrsink/rejects").exists(), "the rejects are where they were asked for");
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_says_so() {
+    let folder = Folder::examples();
+    snapshot!(told(&folder.run(&["run", "quickstart.yaml", "--dry-run", "--limit", "100"])), @r#"
+    exit code 0
+    --- stdout
+    Dry run: nothing was sent; 1 batch would have been
+      read                40
+      filtered             5  left out by a `where` or a query
+      rejected             5  put aside with a reason
+      not sent            30  would have been sent
+    1 batch, 2.21 KiB, [TIME]
+
+    Rejected rows by field and reason
+      EmailAddress     missing       1
+      EmailAddress     invalid_upn   1
+      LastWorkingDate  missing       1
+      LastWorkingDate  invalid_date  1
+      ResignationDate  invalid_date  1
+
+    Left on this machine
+      rejected rows with their reasons  .hrsink/rejects/[RUN].ndjson
+    run [RUN]
+    "#);
+    assert!(!folder.path().join(".hrsink/emulator").exists());
+}
+
+#[test]
+fn the_report_for_a_program() {
+    let folder = Folder::examples();
+    let output = folder.run(&["run", "quickstart.yaml", "--output", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &report["exit_code"]), (0, &0.into()));
+    assert!(report["rows"]["accepted"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn too_many_rejects_are_exit_code_3() {
+    let folder = Folder::examples();
+    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
+    folder.write("strict.yaml", &pipeline.replace("max_ratio: 0.25", "max_ratio: 0.001"));
+    let output = folder.run(&["run", "strict.yaml"]);
+    assert_eq!(code(&output), 3, "{}", told(&output));
+    let first = text(&output.stdout).lines().next().unwrap();
+    snapshot!(first, @r#"30 rows delivered, but 14.3% of the rows were rejected; `rejects.max_ratio` allows 0.1%"#);
+}
+
+#[test]
+fn a_missing_file_is_told_with_what_to_do() {
+    let folder = Folder::examples();
+    std::fs::remove_file(folder.path().join("data/terminations.csv")).unwrap();
+    snapshot!(told(&folder.run(&["run", "quickstart.yaml"])), @r#"
+    exit code 2
+    --- stdout
+    Failed before any row was read
+      read             0
+    [TIME]
+
+    Left on this machine
+      purview: rows the emulator accepted, and its import log  .hrsink/emulator
+    run [RUN]
+    --- stderr
+    error: hr_export: there is no file `data/terminations.csv` in `./data`
+    hint: the folder holds 4 files; the most similar names are `terminations-utf16.csv`, `terminations.parquet`
+    "#);
+}
+
+#[test]
+fn a_passing_cause_is_exit_code_75() {
+    let folder = Folder::examples();
+    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
+    let faulty = "cloud: emulator\n    emulator: {faults: 503=1}\n    retry: {max_attempts: 2, initial_backoff: 1ms, max_backoff: 1ms}";
+    folder.write("faulty.yaml", &pipeline.replacen("cloud: emulator", faulty, 1));
+    let output = folder.run(&["run", "faulty.yaml", "--report", "report.json"]);
+    assert_eq!(code(&output), 75, "{}", told(&output));
+    assert!(text(&output.stderr).contains("\nerror: purview: "), "{}", told(&output));
+    let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert!(report.contains("\"exit_code\": 75"));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_stops_the_run_before_it_sends() {
+    let folder = Folder::examples();
+    let output = folder.run(&["run", "quickstart.yaml", "--report", "no/such/folder.json"]);
+    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert!(!folder.path().join(".hrsink").exists());
+}
+
+#[test]
+fn rows_on_stdout_stay_alone_there() {
+    let folder = Folder::empty();
+    folder.write("a.csv", "n,t\n1,x\n2,y\n");
+    folder.write(
+        "print.yaml",
+        "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a], format: ndjson}}\n",
+    );
+    snapshot!(told(&folder.run(&["run", "print.yaml"])), @r#"
+    exit code 0
+    --- stdout
+    {"n":"1","t":"x"}
+    {"n":"2","t":"y"}
+    --- stderr
+    Done: 2 rows
+      read                 2
+      accepted             2
+    [TIME]
+    run [RUN]
+    "#);
+    snapshot!(told(&folder.run(&["run", "print.yaml", "--output", "json"])), @r#"
+    exit code 2
+    --- stderr
+    error: the rows of the sink `out` and the run report would both go to standard output
+    hint: write the report to a file: `--report PATH`
+    "#);
+}
+
+#[test]
+fn logs_are_json_on_every_line_when_asked() {
+    let folder = Folder::examples();
+    let output = folder.run(&["run", "quickstart.yaml", "--log-format", "json"]);
+    let lines: Vec<serde_json::Value> =
+        text(&output.stderr).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    assert!(lines.iter().any(|line| line["message"] == "run ended"), "{lines:#?}");
+
+    folder.write("mistakes.yaml", "sources: {}\n");
+    let output = folder.run(&["run", "mistakes.yaml", "--log-format", "json"]);
+    assert_eq!(code(&output), 2);
+    for line in text(&output.stderr).lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert_eq!(line["level"], "ERROR");
+    }
+}
+
+#[test]
+fn colours_are_for_those_who_want_them() {
+    let folder = Folder::examples();
+    let colored = |command: &mut Command| text(&command.output().unwrap().stdout).contains('\u{1b}');
+    assert!(!colored(&mut folder.command(&["list"])), "no terminal");
+    assert!(colored(&mut folder.command(&["list", "--color", "always"])));
+    assert!(!colored(folder.command(&["list", "--color", "never"]).env("CLICOLOR_FORCE", "1")));
+    assert!(!colored(folder.command(&["list"]).env("NO_COLOR", "1")));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = Folder::empty();
+    let mut child = folder.command(&["schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stderr)), (0, ""));
+}

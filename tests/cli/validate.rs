@@ -1,0 +1,162 @@
+//! `validate`, and what other commands say of a wrong file.
+
+use super::*;
+
+const MISTAKES: &str = "\
+sorces: {}
+sources:
+  hr_export:
+    type: file
+    path: export.csv
+    delimiter: ';'
+  spare:
+    type: file
+    path: spare.csv
+  purview: {type: fiel, path: x.csv}
+transforms:
+  one:
+    type: hr_schema
+    inputs: [hr_exprot, two]
+    scenario: employee_resignation
+    fields:
+      EmailAdress: email
+  two: {type: hr_schema, inputs: [one], scenario: resignation}
+  three: {type: hr_schema, scenario: employee_resignation, fields: {}}
+sinks:
+  purview:
+    type: m365_hr
+    inputs: [one]
+    batch: {max_row: 5}
+    auth: {type: client_secret, client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, client_secret: hunter2-marker}
+rejects: {max_ratio: 5}
+";
+
+#[test]
+fn validate_lists_all_problems_at_once() {
+    let folder = Folder::empty();
+    folder.write("mistakes.yaml", MISTAKES);
+    let output = folder.run(&["validate", "mistakes.yaml"]);
+    snapshot!(told(&output), @r#"
+    exit code 2
+    --- stdout
+    mistakes.yaml: 19 problems
+      rejects.max_ratio: a share of rows is between 0 and 1, not 5
+      sources.hr_export.delimiter: unknown key `delimiter`
+        hint: known here: `path`, `format`, `compression`
+      sources.purview.type: unknown type `fiel`
+        hint: did you mean `file`?
+      transforms.two.scenario: unknown value `resignation`
+        hint: did you mean `employee_resignation`?
+      transforms.three: `inputs` is required and not there
+        hint: give the names of the components whose rows it takes
+      sinks.purview.batch.max_row: unknown key `max_row`
+        hint: did you mean `max_rows`?
+      sinks.purview.auth: a secret is given by reference: `{env: NAME}` or `{file: PATH}`, never as text in the file (the text found here is not repeated)
+      sorces: unknown key `sorces`
+        hint: did you mean `sources`?
+      sinks.purview: two components are named `purview`; the other one is in `sources`
+      transforms.one.inputs[0]: no component is named `hr_exprot`
+        hint: did you mean `hr_export`?
+      sources.hr_export: nothing takes its rows
+        hint: name it among the `inputs` of a component, or take `hr_export` out
+      sources.spare: nothing takes its rows
+        hint: name it among the `inputs` of a component, or take `spare` out
+      sources.purview: nothing takes its rows
+        hint: name it among the `inputs` of a component, or take `purview` out
+      transforms.three: nothing takes its rows
+        hint: name it among the `inputs` of a component, or take `three` out
+      transforms.one.inputs: the inputs go in a circle: `one` takes from `two` takes from `one`
+      transforms.one.fields.EmailAdress: the scenario employee_resignation has no field `EmailAdress`
+        hint: did you mean `EmailAddress`?
+      transforms.one.fields.EmailAddress: `EmailAddress` is required by the scenario employee_resignation and not there
+        hint: give an SQL expression for it: user principal name (UPN) of the person in Microsoft Entra ID
+      transforms.one.fields.ResignationDate: `ResignationDate` is required by the scenario employee_resignation and not there
+        hint: give an SQL expression for it: when notice was given
+      transforms.one.fields.LastWorkingDate: `LastWorkingDate` is required by the scenario employee_resignation and not there
+        hint: give an SQL expression for it: the last day of work
+    "#);
+    assert!(!told(&output).contains("hunter2"), "a secret was repeated");
+}
+
+#[test]
+fn run_tells_the_same_problems_on_stderr_and_reads_nothing() {
+    let folder = Folder::empty();
+    folder.write("mistakes.yaml", "sources: {a: {type: file, path: a.csv}}\n");
+    snapshot!(told(&folder.run(&["run", "mistakes.yaml"])), @r#"
+    exit code 2
+    --- stderr
+    error: the pipeline file `mistakes.yaml` has 2 problems
+      sinks: a pipeline needs at least one sink
+        hint: to look at rows without sending them, use `{type: console, inputs: […]}`
+      sources.a: nothing takes its rows
+        hint: name it among the `inputs` of a component, or take `a` out
+    "#);
+}
+
+#[test]
+fn every_example_is_valid() {
+    let folder = Folder::examples();
+    let files: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".toml"))
+        .collect();
+    let args: Vec<&str> = std::iter::once("validate").chain(files.iter().map(String::as_str)).collect();
+    let output = folder.run(&args);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+}
+
+#[test]
+fn validate_for_a_program() {
+    let folder = Folder::empty();
+    folder.write("good.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: a}}\n");
+    folder.write("bad.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: [c]}}\n");
+    snapshot!(told(&folder.run(&["validate", "--output", "json", "good.yaml", "bad.yaml", "none.yaml", "x.txt"])), @r#"
+    exit code 2
+    --- stdout
+    [
+      {
+        "file": "good.yaml",
+        "valid": true,
+        "problems": []
+      },
+      {
+        "file": "bad.yaml",
+        "valid": false,
+        "problems": [
+          {
+            "path": "sinks.b.inputs[0]",
+            "message": "no component is named `c`",
+            "hint": "known here: `a`"
+          },
+          {
+            "path": "sources.a",
+            "message": "nothing takes its rows",
+            "hint": "name it among the `inputs` of a component, or take `a` out"
+          }
+        ]
+      },
+      {
+        "file": "none.yaml",
+        "valid": false,
+        "problems": [
+          {
+            "path": "",
+            "message": "cannot read the pipeline file `none.yaml`: No such file or directory (os error 2)"
+          }
+        ]
+      },
+      {
+        "file": "x.txt",
+        "valid": false,
+        "problems": [
+          {
+            "path": "",
+            "message": "cannot tell the notation of the pipeline file `x.txt` from its name",
+            "hint": "name it `.yaml`, `.yml`, `.toml` or `.json`"
+          }
+        ]
+      }
+    ]
+    "#);
+}
