@@ -69,14 +69,37 @@ Exit codes:
 #[command(next_help_heading = "Global options")]
 struct Global {
     /// When to use colours
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true, help = "When to use colours: auto, always or never; `NO_COLOR` is respected")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help = "When to use colours: auto, always or never; `NO_COLOR` is respected"
+    )]
     color: output::Color,
     /// The least severe log lines on standard error: error, warn, info, debug or trace [default: warn; with
     /// `--log-format json`: info]
-    #[arg(long, global = true, value_enum, value_name = "LEVEL", env = "HRSINK_LOG", hide_env_values = true, hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        env = "HRSINK_LOG",
+        hide_env_values = true,
+        hide_possible_values = true
+    )]
     log_level: Option<logging::Level>,
     /// The form of log lines: text or json (one object a line, errors included)
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     log_format: logging::LogFormat,
 }
 

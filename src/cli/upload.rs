@@ -102,19 +102,25 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
     for file in &args.files {
         let Some(path) = file.to_str() else {
-            return Err(Error::config(format!("the name of the file `{}` is not valid UTF-8", file.display())));
+            return Err(Error::config(format!(
+                "the name of the file `{}` is not valid UTF-8",
+                file.display()
+            )));
         };
         if sources.iter().any(|source| source.name == path) {
-            return Err(Error::config(format!("the file `{path}` is named twice; its rows would be sent twice")));
+            return Err(Error::config(format!(
+                "the file `{path}` is named twice; its rows would be sent twice"
+            )));
         }
         let config = FileConfig {
             path: path.to_owned(),
             format: None,
             compression: None,
         };
-        checked(|problems| config.validate(problems), |problem| {
-            format!("cannot read `{path}`: {}", problem.message)
-        })?;
+        checked(
+            |problems| config.validate(problems),
+            |problem| format!("cannot read `{path}`: {}", problem.message),
+        )?;
         sources.push(Wired {
             name: path.to_owned(),
             inputs: Vec::new(),
@@ -130,10 +136,13 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             kind: RowKind::Records,
         })
         .collect();
-    checked(|problems| sink.validate(&described, problems), |problem| {
-        // The sink speaks of its keys, which are the options' names.
-        format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
-    })?;
+    checked(
+        |problems| sink.validate(&described, problems),
+        |problem| {
+            // The sink speaks of its keys, which are the options' names.
+            format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
+        },
+    )?;
     Ok(PipelineConfig {
         path: PathBuf::from("hrsink upload"),
         base: PathBuf::from("."),
@@ -159,13 +168,17 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
     .filter_map(|(name, missing)| missing.then_some(name))
     .collect();
     if !(embedded || missing.is_empty()) {
-        return Err(Error::config(format!("an upload needs {}", missing.join(" and ")))
-            .with_hint("to try it without a tenant: `--cloud emulator`"));
+        return Err(
+            Error::config(format!("an upload needs {}", missing.join(" and ")))
+                .with_hint("to try it without a tenant: `--cloud emulator`"),
+        );
     }
     let cloud = match (&args.cloud, &args.resource) {
         (cloud, None) => cloud.clone(),
         (Cloud::Emulator, Some(_)) => {
-            return Err(Error::config("`--resource` says nothing to the emulator, which takes any token it gave"));
+            return Err(Error::config(
+                "`--resource` says nothing to the emulator, which takes any token it gave",
+            ));
         }
         (cloud, Some(resource)) => {
             let usual = cloud.endpoints();
@@ -202,19 +215,27 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
 
 fn secret(args: &Args) -> Result<SecretRef> {
     let Some(path) = &args.client_secret_file else {
-        let name = args.client_secret_env.as_deref().unwrap_or("HRSINK_CLIENT_SECRET");
+        let name = args
+            .client_secret_env
+            .as_deref()
+            .unwrap_or("HRSINK_CLIENT_SECRET");
         return Ok(SecretRef::Env(name.to_owned()));
     };
     if path.as_os_str() != "-" {
         return Ok(SecretRef::File(path.clone()));
     }
     if args.files.iter().any(|file| file.as_os_str() == "-") {
-        return Err(Error::config("standard input cannot hold both the rows and the client secret"));
+        return Err(Error::config(
+            "standard input cannot hold both the rows and the client secret",
+        ));
     }
     if std::io::stdin().is_terminal() {
         // What is typed would stay on the screen.
-        return Err(Error::config("standard input is a terminal, which would show the client secret")
-            .with_hint("pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`"));
+        return Err(
+            Error::config("standard input is a terminal, which would show the client secret").with_hint(
+                "pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`",
+            ),
+        );
     }
     Ok(SecretRef::StandardInput)
 }

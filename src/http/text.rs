@@ -1,5 +1,8 @@
 //! Makes text of the other side fit to be shown: one line, no control characters, not too long, no secret.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
 use crate::secret::Secret;
 
 /// Most characters of a text from outside that are shown.
@@ -61,7 +64,9 @@ impl<'a> Hidden<'a> {
     }
 
     /// Hides values of `sent` as well: words of an answer that a word of `sent` begins with, if they are of three
-    /// characters or more and look like a value (an `@`, a digit, a capital letter).
+    /// characters or more and look like a value (an `@`, a digit, a capital letter). A text that still repeats values
+    /// then, in another notation or letter case or as words in a row, is not shown at all. Single ordinary words are:
+    /// they are in every sentence.
     #[must_use]
     pub fn and_values_of(self, sent: &'a [u8]) -> Self {
         Self { sent, ..self }
@@ -101,6 +106,14 @@ impl<'a> Hidden<'a> {
             shown.push_str(if hide { "[value]" } else { word });
             shown.push_str(rest);
         }
+        // What is written in another way (escaped, encoded, in other letter case) or is a sentence of a remark cannot
+        // be cut out one by one: then nothing of the text is shown.
+        if Echo::of(&sent).is_in(&shown) {
+            return format!(
+                "[{} characters that repeat values of rows are not shown]",
+                text.chars().count()
+            );
+        }
         clean(&shown, max)
     }
 }
@@ -122,6 +135,122 @@ fn looks_like_a_value(word: &str) -> bool {
         && word
             .chars()
             .any(|c| c == '@' || c.is_numeric() || c.is_uppercase() || !c.is_ascii())
+}
+
+/// The values of a payload, to be found again however they are written.
+struct Echo {
+    /// Words that look like values, in lower case.
+    words: BTreeSet<String>,
+    /// All words in lower case, a space between each two.
+    sentence: String,
+}
+
+/// So many words of the payload in a row are a quotation.
+const QUOTATION: usize = 4;
+
+impl Echo {
+    fn of(sent: &str) -> Self {
+        let words = words(sent)
+            .filter(|word| looks_like_a_value(word))
+            .map(str::to_lowercase)
+            .collect();
+        Self {
+            words,
+            sentence: sentence(sent),
+        }
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        let text = decoded(text);
+        let lower = text.to_lowercase();
+        let repeats = |word: &str| {
+            let first = self
+                .words
+                .range::<str, _>((Bound::Included(word), Bound::Unbounded))
+                .next();
+            // A text that was cut shows the begin of a value only; a short begin says nothing.
+            first.is_some_and(|value| value == word || (word.len() >= 6 && value.starts_with(word)))
+        };
+        if words(&lower).any(repeats) {
+            return true;
+        }
+        let sentence = sentence(&lower);
+        let words: Vec<&str> = sentence.split_whitespace().collect();
+        words
+            .windows(QUOTATION)
+            .any(|run| self.sentence.contains(&format!(" {} ", run.join(" "))))
+    }
+}
+
+/// Runs of what values are made of.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || "@._+-'#".contains(c)))
+        .map(|word| word.trim_matches(|c: char| "._-'".contains(c)))
+        .filter(|word| word.chars().nth(2).is_some())
+}
+
+fn sentence(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let mut sentence = String::from(" ");
+    for word in lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+    {
+        sentence.push_str(word);
+        sentence.push(' ');
+    }
+    sentence
+}
+
+/// The text without the notations that JSON, URLs and HTML have for characters, one inside the other at most.
+fn decoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let (decoded, length) = match c {
+            '\\' => match rest.as_bytes().get(1) {
+                Some(b'u') => (hex(rest.get(2..6)), 6),
+                Some(_) => (Some(' '), 2),
+                None => (None, 1),
+            },
+            '%' => (hex(rest.get(1..3)), 3),
+            '&' => entity(rest),
+            _ => (None, c.len_utf8()),
+        };
+        match decoded {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+            None => {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    out
+}
+
+fn hex(digits: Option<&str>) -> Option<char> {
+    u32::from_str_radix(digits?, 16).ok().and_then(char::from_u32)
+}
+
+/// The character that an HTML entity at the start of `text` stands for; a named one other than `&commat;` separates.
+fn entity(text: &str) -> (Option<char>, usize) {
+    let Some(end) = text.bytes().take(12).position(|byte| byte == b';') else {
+        return (None, 1);
+    };
+    let name = &text[1..end];
+    let c = match name.strip_prefix('#') {
+        Some(number) => match number.strip_prefix(['x', 'X']) {
+            Some(digits) => hex(Some(digits)),
+            None => number.parse().ok().and_then(char::from_u32),
+        },
+        None if name == "commat" => Some('@'),
+        None if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric()) => Some(' '),
+        None => None,
+    };
+    (c, end + 1)
 }
 
 /// Whether a word of `text` begins with `start`: a text that was cut shows the begin of a value only.
@@ -221,5 +350,31 @@ mod tests {
             proptest::prop_assert!(cleaned.chars().count() <= max + 1);
             proptest::prop_assert!(!cleaned.chars().any(char::is_control));
         }
+    }
+
+    #[test]
+    fn values_in_other_notations_hide_the_whole_text() {
+        let sent =
+            b"EmailAddress,Remarks\r\nPlanted.3@contoso.com,\"left the company for family reasons\"\r\n";
+        let show = |text: &str| {
+            Hidden::secrets(&[])
+                .and_values_of(sent)
+                .show(text.as_bytes(), SHOWN)
+        };
+        for text in [
+            r#"{"m":"value \"planted.3@contoso.com\" is wrong"}"#,
+            r#"{"m":"row 1\nplanted.3@contoso.com"}"#,
+            r#"{"m":"planted.3\u0040contoso.com"}"#,
+            "at planted.3%40contoso.com",
+            "bad &quot;planted.3&#64;contoso.com&quot;",
+            "GET /users/PLANTED.3@CONTOSO.COM/x",
+            "the remark LEFT THE COMPANY for family is too long",
+            "cut: planted.3@con",
+        ] {
+            let shown = show(text);
+            assert!(shown.ends_with("are not shown]"), "{text}: {shown}");
+        }
+        let text = "jobId and corresponding appId do not match the company at 50% of 3 rows \\ &c";
+        assert_eq!(show(text), text, "ordinary words are shown");
     }
 }

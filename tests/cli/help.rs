@@ -8,7 +8,8 @@ fn help(command: &str) -> String {
     let mut global = false;
     told.lines()
         .filter(|line| {
-            global = line.starts_with("Global options") || (global && (line.is_empty() || line.starts_with(' ')));
+            global =
+                line.starts_with("Global options") || (global && (line.is_empty() || line.starts_with(' ')));
             !global
         })
         .fold(String::new(), |text, line| text + line + "\n")
@@ -422,7 +423,10 @@ fn help_of_list_scenarios_and_schema() {
     for command in ["list", "scenarios", "schema"] {
         let output = folder.run(&[command, "--help"]);
         assert_eq!(code(&output), 0);
-        assert!(text(&output.stdout).contains(&format!("  hrsink {command}")), "an example");
+        assert!(
+            text(&output.stdout).contains(&format!("  hrsink {command}")),
+            "an example"
+        );
     }
 }
 

@@ -29,7 +29,13 @@ impl Folder {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["HRSINK_LOG", "HRSINK_CLIENT_SECRET", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR"] {
+        for name in [
+            "HRSINK_LOG",
+            "HRSINK_CLIENT_SECRET",
+            "COLUMNS",
+            "CLICOLOR_FORCE",
+            "NO_COLOR",
+        ] {
             command.env_remove(name);
         }
         command
@@ -84,7 +90,10 @@ fn told(output: &Output) -> String {
 /// What differs from run to run and from machine to machine.
 fn filters() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[RUN]");
+    settings.add_filter(
+        r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+        "[RUN]",
+    );
     settings.add_filter(r"\b(\d+ ms|\d+\.\d s)( \([\d,]+ rows/s\))?", "[TIME]");
     settings.add_filter(r"127\.0\.0\.1:\d{5}\b", "[ADDRESS]");
     if cfg!(windows) {

@@ -46,7 +46,13 @@ pub(super) struct Args {
     #[arg(long)]
     show_personal_data: bool,
     /// Print tables (table) or a JSON object a line (ndjson)
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table",
+        hide_possible_values = true
+    )]
     output: Format,
 }
 
@@ -105,7 +111,11 @@ pub(super) fn execute(args: &Args) -> Ended {
 /// The pipeline with its sinks replaced.
 fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
     let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
-    let sources = config.sources.iter().map(|source| &source.name).filter(|name| direct.contains(name));
+    let sources = config
+        .sources
+        .iter()
+        .map(|source| &source.name)
+        .filter(|name| direct.contains(name));
     let transforms = config.transforms.iter().map(|transform| &transform.name);
     let names: Vec<String> = sources.chain(transforms).cloned().collect();
     let missing = Arc::new(names.len().into());

@@ -145,8 +145,8 @@ impl Mapper {
 
         let rows = chunk.num_rows();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-            .map_err(internal)?;
+        let batch =
+            RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(internal)?;
         let mapped = Chunk {
             batch,
             origins: chunk.origins,
