@@ -35,7 +35,12 @@ impl Table {
     /// A column has a type that has no text form.
     pub(crate) fn of(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
         let schema = batches.first().map(RecordBatch::schema);
-        let mut table = Self::framed(schema.iter().flat_map(|schema| schema.fields()).map(|field| field.name()));
+        let mut table = Self::framed(
+            schema
+                .iter()
+                .flat_map(|schema| schema.fields())
+                .map(|field| field.name()),
+        );
         for batch in batches {
             for row in cells(batch)? {
                 table.push(row.iter().map(|cell| cell.as_deref().unwrap_or_default()));
@@ -118,7 +123,8 @@ pub(crate) fn cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, Arr
 /// `text` with its control characters and the invisible ones that turn the direction of writing made visible.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(hidden) {
         return Cow::Borrowed(text);
@@ -158,7 +164,10 @@ mod tests {
     #[test]
     fn a_table_fits_the_width() {
         let mut table = Table::framed(["one", "two"]);
-        table.push(["a long text of many words that does not fit", "another of that kind"]);
+        table.push([
+            "a long text of many words that does not fit",
+            "another of that kind",
+        ]);
         let text = table.render(Some(40));
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
     }

@@ -31,7 +31,13 @@ pub(super) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print for a person (text) or for a program (json)
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     output: Format,
 }
 
@@ -74,7 +80,12 @@ async fn check(config: &PipelineConfig) -> Vec<CheckedSink<'_>> {
 }
 
 fn exit_code(checked: &[CheckedSink<'_>]) -> u8 {
-    let any = |state| checked.iter().flat_map(|sink| &sink.steps).any(|step| step.state == state);
+    let any = |state| {
+        checked
+            .iter()
+            .flat_map(|sink| &sink.steps)
+            .any(|step| step.state == state)
+    };
     if any(CheckState::Fails) {
         ExitCode::Refused as u8
     } else if any(CheckState::Passing) {
@@ -91,8 +102,18 @@ fn text(checked: &[CheckedSink<'_>]) -> String {
         if steps.is_empty() {
             text.push_str("  nothing to ask: this sink needs no other side\n");
         }
-        let widest = steps.iter().map(|step| step.name.chars().count()).max().unwrap_or_default();
-        for CheckStep { name, state, detail, hints } in steps {
+        let widest = steps
+            .iter()
+            .map(|step| step.name.chars().count())
+            .max()
+            .unwrap_or_default();
+        for CheckStep {
+            name,
+            state,
+            detail,
+            hints,
+        } in steps
+        {
             // Words, not signs alone: they survive copying into a ticket and every character set.
             let (style, word) = match state {
                 CheckState::Works => (GOOD, "works"),
@@ -100,9 +121,19 @@ fn text(checked: &[CheckedSink<'_>]) -> String {
                 CheckState::Passing => (BAD, "later"),
                 CheckState::Fails => (BAD, "fails"),
             };
-            let _ = writeln!(text, "  {style}{word:<6}{style:#}  {name:<widest$}  {}", one_line(detail));
+            let _ = writeln!(
+                text,
+                "  {style}{word:<6}{style:#}  {name:<widest$}  {}",
+                one_line(detail)
+            );
             for hint in hints {
-                let _ = writeln!(text, "  {:6}  {:widest$}  {HINT}hint:{HINT:#} {}", "", "", one_line(hint));
+                let _ = writeln!(
+                    text,
+                    "  {:6}  {:widest$}  {HINT}hint:{HINT:#} {}",
+                    "",
+                    "",
+                    one_line(hint)
+                );
             }
         }
     }
@@ -114,8 +145,16 @@ mod tests {
     use super::*;
 
     fn step(state: CheckState) -> CheckedSink<'static> {
-        let steps = vec![CheckStep { name: "token".into(), state, detail: "d".into(), hints: Vec::new() }];
-        CheckedSink { sink: "purview", steps }
+        let steps = vec![CheckStep {
+            name: "token".into(),
+            state,
+            detail: "d".into(),
+            hints: Vec::new(),
+        }];
+        CheckedSink {
+            sink: "purview",
+            steps,
+        }
     }
 
     #[test]

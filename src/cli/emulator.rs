@@ -48,9 +48,11 @@ pub(super) fn execute(args: Args) -> Ended {
 /// The file's settings, with what the command line says instead.
 fn settings(args: Args) -> Result<EmulatorConfig> {
     let usual = || {
-        EMULATOR_ADDRESS.parse().map_err(|error: std::net::AddrParseError| {
-            Error::unexpected("the usual address cannot be read").with_source(error)
-        })
+        EMULATOR_ADDRESS
+            .parse()
+            .map_err(|error: std::net::AddrParseError| {
+                Error::unexpected("the usual address cannot be read").with_source(error)
+            })
     };
     let mut config = match &args.config {
         Some(path) => EmulatorConfig::read(path)?,
@@ -104,8 +106,16 @@ fn greeting(status: &Status) -> String {
     if !status.faults.is_empty() {
         let _ = writeln!(text, "  faults   {}", status.faults);
     }
-    let any = if status.any_app { "any will do" } else { "one of its `apps`" };
-    let job = if status.any_job { "any will do" } else { "one of its `jobs`" };
+    let any = if status.any_app {
+        "any will do"
+    } else {
+        "one of its `apps`"
+    };
+    let job = if status.any_job {
+        "any will do"
+    } else {
+        "one of its `jobs`"
+    };
     let _ = write!(
         text,
         "\n{HEAD}For the sink in a pipeline file:{HEAD:#}\n\
@@ -134,13 +144,25 @@ fn summary(status: &Status) -> String {
     let mut table = Table::plain();
     for (job, counts) in &status.jobs {
         let imports = count(counts.imports, "import", "imports");
-        table.push([format!("job {job}"), imports, count(counts.rows_saved, "row", "rows")]);
+        table.push([
+            format!("job {job}"),
+            imports,
+            count(counts.rows_saved, "row", "rows"),
+        ]);
     }
     for (status, uploads) in &status.refused {
-        table.push([format!("answered {status}"), count(*uploads, "upload", "uploads"), String::new()]);
+        table.push([
+            format!("answered {status}"),
+            count(*uploads, "upload", "uploads"),
+            String::new(),
+        ]);
     }
     for (fault, times) in &status.injected {
-        table.push([format!("fault {fault}"), count(*times, "time", "times"), String::new()]);
+        table.push([
+            format!("fault {fault}"),
+            count(*times, "time", "times"),
+            String::new(),
+        ]);
     }
     text.push_str(&table.render(None));
     text

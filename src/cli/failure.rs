@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::output::{self, BAD, HINT};
 use super::logging;
+use super::output::{self, BAD, HINT};
 use crate::config::{LoadError, Problem};
 use crate::error::Error;
 use crate::pipeline::{ErrorReport, ExitCode};
@@ -57,7 +57,10 @@ impl Failure {
                     }
                 } else {
                     let list = list(problems);
-                    output::note(&format!("{BAD}error:{BAD:#} {}\n{list}", one_line(&error.to_string())));
+                    output::note(&format!(
+                        "{BAD}error:{BAD:#} {}\n{list}",
+                        one_line(&error.to_string())
+                    ));
                 }
             }
         }
@@ -87,11 +90,7 @@ pub(super) fn show_report(error: &ErrorReport) {
     ));
 }
 
-fn text<'h>(
-    component: Option<&str>,
-    chain: &[String],
-    hints: impl IntoIterator<Item = &'h str>,
-) -> String {
+fn text<'h>(component: Option<&str>, chain: &[String], hints: impl IntoIterator<Item = &'h str>) -> String {
     let mut text = format!("{BAD}error:{BAD:#} ");
     if let Some(component) = component {
         let _ = write!(text, "{}: ", one_line(component));

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::output::{self, Format, HEAD};
 use super::Ended;
+use super::output::{self, Format, HEAD};
 use crate::component::{Role, descriptions};
 use crate::table::{self, Table};
 
@@ -14,7 +14,13 @@ use crate::table::{self, Table};
 #[command(after_long_help = "Example:\n  hrsink list")]
 pub(super) struct Args {
     /// Print for a person (text) or for a program (json)
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     output: Format,
 }
 
@@ -52,7 +58,10 @@ fn text(components: &[Component]) -> String {
         for component in components.iter().filter(|component| component.role == role) {
             table.push([component.name, component.summary]);
         }
-        text.push_str(&format!("{HEAD}{heading}{HEAD:#}\n{}", table.render(table::width())));
+        text.push_str(&format!(
+            "{HEAD}{heading}{HEAD:#}\n{}",
+            table.render(table::width())
+        ));
     }
     text
 }

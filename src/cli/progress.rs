@@ -62,7 +62,10 @@ fn line(observer: &Observer, seconds: f64) -> String {
     let speed = observer.sent_bytes() as f64 / 1_000_000.0 / seconds.max(0.001);
     let mut line = format!("{} rows read", HumanCount(rows.read));
     if observer.sent_bytes() > 0 || observer.in_flight() > 0 {
-        line.push_str(&format!(", {speed:.1} MB/s sent, {} in flight", observer.in_flight()));
+        line.push_str(&format!(
+            ", {speed:.1} MB/s sent, {} in flight",
+            observer.in_flight()
+        ));
     }
     if rows.rejected > 0 {
         line.push_str(&format!(", {} rejected", HumanCount(rows.rejected)));

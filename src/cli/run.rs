@@ -60,7 +60,13 @@ pub(super) struct How {
     #[arg(long)]
     no_progress: bool,
     /// Print what the run did for a person (text) or as the run report (json)
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     output: Format,
 }
 
@@ -75,8 +81,13 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
     if let Some(sink) = stdout_is_taken
         && how.output == Format::Json
     {
-        let problem = format!("the rows of the sink `{}` and the run report would both go to standard output", sink.name);
-        return Err(Error::config(problem).with_hint("write the report to a file: `--report PATH`").into());
+        let problem = format!(
+            "the rows of the sink `{}` and the run report would both go to standard output",
+            sink.name
+        );
+        return Err(Error::config(problem)
+            .with_hint("write the report to a file: `--report PATH`")
+            .into());
     }
     if let Some(path) = &how.report {
         check_folder(path)?;
@@ -84,7 +95,10 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
     let options = RunOptions {
         dry_run: how.dry_run,
         limit: how.limit,
-        rejects: how.rejects.clone().map(|path| Rejects::to_file(path, config.rejects.include_values)),
+        rejects: how
+            .rejects
+            .clone()
+            .map(|path| Rejects::to_file(path, config.rejects.include_values)),
         grace: how.grace,
         ..RunOptions::default()
     };
@@ -93,14 +107,17 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
         output::stderr_is_terminal() && !how.no_progress && !logging::is_json() && stdout_is_taken.is_none();
     let ended = block_on(until_stopped(config, options, progress))??;
     let Some(report) = ended.report else {
-        let what = "stopped at once: what was in flight may or may not have been taken, and there is no run report";
+        let what =
+            "stopped at once: what was in flight may or may not have been taken, and there is no run report";
         output::note(&format!("{WARN}warning:{WARN:#} {what}\n"));
         return Ok(ended.exit_code);
     };
     let told = tell(&report, how, stdout_is_taken.is_some());
     // That it was interrupted stands in the summary's first line.
     let failures = report.error.iter().chain(&report.further_errors);
-    failures.filter(|error| error.kind != ErrorKind::Interrupted).for_each(show_report);
+    failures
+        .filter(|error| error.kind != ErrorKind::Interrupted)
+        .for_each(show_report);
     match told {
         // What became of the rows says more than what became of the report.
         Err(error) if ended.exit_code != ExitCode::Delivered as u8 => {
@@ -113,7 +130,10 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
 
 /// Writes the report to its file and the summary to its stream.
 fn tell(report: &RunReport, how: &How, stdout_is_taken: bool) -> Result<()> {
-    let written = how.report.as_deref().map_or(Ok(()), |path| write_report(path, report));
+    let written = how
+        .report
+        .as_deref()
+        .map_or(Ok(()), |path| write_report(path, report));
     match how.output {
         Format::Json => output::print_json(report)?,
         Format::Text if stdout_is_taken => output::note(&summary::text(report)),
@@ -174,12 +194,21 @@ async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: b
 
 /// A report that cannot be written is better known before rows are sent.
 fn check_folder(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if path.is_dir() {
-        return Err(Error::config(format!("`--report` names a folder: `{}`", path.display())));
+        return Err(Error::config(format!(
+            "`--report` names a folder: `{}`",
+            path.display()
+        )));
     }
     if !folder.is_dir() {
-        return Err(Error::config(format!("there is no folder `{}` for the run report", folder.display())));
+        return Err(Error::config(format!(
+            "there is no folder `{}` for the run report",
+            folder.display()
+        )));
     }
     Ok(())
 }
@@ -193,7 +222,9 @@ fn write_report(path: &Path, report: &RunReport) -> Result<()> {
         let mut file = std::io::BufWriter::new(std::fs::File::create(&part)?);
         serde_json::to_writer_pretty(&mut file, report)?;
         file.write_all(b"\n")?;
-        file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        file.into_inner()
+            .map_err(std::io::IntoInnerError::into_error)?
+            .sync_all()?;
         std::fs::rename(&part, path)
     };
     write().map_err(|error| {

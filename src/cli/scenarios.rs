@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::output::{self, DIM, Format, HEAD};
 use super::Ended;
+use super::output::{self, DIM, Format, HEAD};
 use crate::config::suggestion;
 use crate::error::Error;
 use crate::hr::{Field, FieldKind, Scenario};
@@ -25,7 +25,13 @@ pub(super) struct Args {
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Print for a person (text) or for a program (json)
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     output: Format,
 }
 
@@ -49,13 +55,16 @@ pub(super) fn execute(args: &Args) -> Ended {
 
 fn find(name: &str) -> Result<Scenario, Error> {
     let known = Scenario::ALL.map(Scenario::id);
-    Scenario::ALL.into_iter().find(|scenario| scenario.id() == name).ok_or_else(|| {
-        let error = Error::config(format!("there is no scenario `{name}`"));
-        match suggestion(name, known) {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
-    })
+    Scenario::ALL
+        .into_iter()
+        .find(|scenario| scenario.id() == name)
+        .ok_or_else(|| {
+            let error = Error::config(format!("there is no scenario `{name}`"));
+            match suggestion(name, known) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })
 }
 
 /// A scenario, for a program.
@@ -112,8 +121,16 @@ impl DescribedField {
 fn text(scenario: Scenario) -> String {
     let about = Described::of(scenario);
     let mut text = format!("{HEAD}{}{HEAD:#}  {}\n", about.name, about.title);
-    let _ = writeln!(text, "  {DIM}value of the scenario column:{DIM:#} {}", about.documented_identifier);
-    let _ = writeln!(text, "  {DIM}used by:{DIM:#} {}", about.policy_templates.join("; "));
+    let _ = writeln!(
+        text,
+        "  {DIM}value of the scenario column:{DIM:#} {}",
+        about.documented_identifier
+    );
+    let _ = writeln!(
+        text,
+        "  {DIM}used by:{DIM:#} {}",
+        about.policy_templates.join("; ")
+    );
     let mut table = Table::plain();
     for field in about.fields {
         let kind = match field.max_chars {
@@ -124,7 +141,12 @@ fn text(scenario: Scenario) -> String {
             [] => field.summary.to_owned(),
             also => format!("{} (elsewhere: {})", field.summary, also.join(", ")),
         };
-        table.push([field.name, if field.required { "required" } else { "optional" }, &kind, &summary]);
+        table.push([
+            field.name,
+            if field.required { "required" } else { "optional" },
+            &kind,
+            &summary,
+        ]);
     }
     text.push_str(&table.render(table::width()));
     text

@@ -9,7 +9,10 @@ use super::{Ended, output};
 ///
 ///   # yaml-language-server: $schema=./hrsink.schema.json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_long_help = "Example:\n  hrsink schema > hrsink.schema.json")]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "Example:\n  hrsink schema > hrsink.schema.json"
+)]
 pub(super) struct Args {}
 
 pub(super) fn execute() -> Ended {

@@ -39,8 +39,7 @@ impl Signals {
     pub(super) fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Error::unexpected("cannot listen for interrupts").with_source(error))
+            signal(kind).map_err(|error| Error::unexpected("cannot listen for interrupts").with_source(error))
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,

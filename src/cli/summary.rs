@@ -46,7 +46,10 @@ fn headline(report: &RunReport) -> (Style, String) {
         };
         let share = percent(report.rejects.ratio);
         let allowed = percent(report.rejects.max_ratio);
-        return (BAD, format!("{sent}, but {share} of the rows were rejected; `rejects.max_ratio` allows {allowed}"));
+        return (
+            BAD,
+            format!("{sent}, but {share} of the rows were rejected; `rejects.max_ratio` allows {allowed}"),
+        );
     }
     if report.exit_code != ExitCode::Delivered as u8 {
         let headline = match (rows.read, rows.accepted) {
@@ -63,7 +66,10 @@ fn headline(report: &RunReport) -> (Style, String) {
         };
         return (GOOD, format!("Dry run: nothing was sent{batches}"));
     }
-    let uploaded = report.batches.iter().filter(|batch| batch.outcome == BatchOutcome::Accepted);
+    let uploaded = report
+        .batches
+        .iter()
+        .filter(|batch| batch.outcome == BatchOutcome::Accepted);
     match (rows.read, rows.accepted) {
         (0, _) => (WARN, "Nothing to do: no rows were read".to_owned()),
         (_, 0) if rows.skipped > 0 && rows.rejected == 0 => {
@@ -95,7 +101,11 @@ fn counters(report: &RunReport) -> String {
             table.push([name, &format!("{:>12}", HumanCount(value).to_string()), about]);
         }
     };
-    let not_sent = if report.dry_run { "would have been sent" } else { "read, but the run stopped before" };
+    let not_sent = if report.dry_run {
+        "would have been sent"
+    } else {
+        "read, but the run stopped before"
+    };
     line("read", rows.read, "");
     line("copied", rows.copied, "gone to more than one component");
     line("filtered", rows.filtered, "left out by a `where` or a query");
@@ -103,11 +113,21 @@ fn counters(report: &RunReport) -> String {
     line("skipped", rows.skipped, "delivered before, unchanged");
     line("accepted", rows.accepted, "");
     line("refused", rows.refused, "the service said no");
-    line("unknown", rows.unknown, "no answer came; the service may have taken them");
+    line(
+        "unknown",
+        rows.unknown,
+        "no answer came; the service may have taken them",
+    );
     line("not sent", rows.not_sent, not_sent);
     let mut text = table.render(None);
-    let sent = report.batches.iter().filter(|batch| batch.outcome != BatchOutcome::NotSent);
-    let (batches, bytes) = report.batches.iter().fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
+    let sent = report
+        .batches
+        .iter()
+        .filter(|batch| batch.outcome != BatchOutcome::NotSent);
+    let (batches, bytes) = report
+        .batches
+        .iter()
+        .fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
     if batches > 0 {
         let attempts: u64 = sent.map(|batch| u64::from(batch.attempts)).sum();
         let requests = if attempts > batches {
@@ -148,9 +168,16 @@ fn reasons(report: &RunReport) -> String {
     }
     let mut table = Table::plain();
     for reason in reasons.iter().take(MOST_REASONS) {
-        table.push([&reason.field, reason.code.as_str(), &HumanCount(reason.rows).to_string()]);
+        table.push([
+            &reason.field,
+            reason.code.as_str(),
+            &HumanCount(reason.rows).to_string(),
+        ]);
     }
-    let mut text = format!("\n{HEAD}Rejected rows by field and reason{HEAD:#}\n{}", table.render(None));
+    let mut text = format!(
+        "\n{HEAD}Rejected rows by field and reason{HEAD:#}\n{}",
+        table.render(None)
+    );
     if reasons.len() > MOST_REASONS {
         let _ = writeln!(text, "  and {} more reasons", reasons.len() - MOST_REASONS);
     }
@@ -160,17 +187,29 @@ fn reasons(report: &RunReport) -> String {
 /// What the run left on this machine.
 fn places(report: &RunReport) -> String {
     let mut table = Table::plain();
-    let mut line = |what: &str, path: &Path| table.push([what, &path.strip_prefix(".").unwrap_or(path).display().to_string()]);
+    let mut line = |what: &str, path: &Path| {
+        table.push([
+            what,
+            &path.strip_prefix(".").unwrap_or(path).display().to_string(),
+        ]);
+    };
     if let Some(path) = &report.rejects.path {
         line("rejected rows with their reasons", path);
     }
     for output in &report.outputs {
-        line(&format!("{}: {}", output.component, one_line(&output.what)), &output.path);
+        line(
+            &format!("{}: {}", output.component, one_line(&output.what)),
+            &output.path,
+        );
     }
     if report.rejects.path.is_none() && report.outputs.is_empty() {
         return format!("{DIM}run {}{DIM:#}\n", report.run_id);
     }
-    format!("\n{HEAD}Left on this machine{HEAD:#}\n{}{DIM}run {}{DIM:#}\n", table.render(None), report.run_id)
+    format!(
+        "\n{HEAD}Left on this machine{HEAD:#}\n{}{DIM}run {}{DIM:#}\n",
+        table.render(None),
+        report.run_id
+    )
 }
 
 /// A share in percent, with so many decimals that a small one is not none.
@@ -244,19 +283,31 @@ mod tests {
     fn success_is_claimed_only_for_what_was_taken() {
         use BatchOutcome::{Accepted, Unknown};
         use ExitCode::{Delivered, Interrupted, Passing};
-        assert_eq!(ended(Delivered, &[Accepted], rows(1, 1)), "Upload successful: 1 row");
+        assert_eq!(
+            ended(Delivered, &[Accepted], rows(1, 1)),
+            "Upload successful: 1 row"
+        );
         assert_eq!(ended(Delivered, &[], rows(1_000, 1_000)), "Done: 1,000 rows");
-        assert_eq!(ended(Delivered, &[], rows(0, 0)), "Nothing to do: no rows were read");
+        assert_eq!(
+            ended(Delivered, &[], rows(0, 0)),
+            "Nothing to do: no rows were read"
+        );
         let filtered = Totals {
             filtered: 2,
             ..rows(2, 0)
         };
-        assert_eq!(ended(Delivered, &[], filtered), "Nothing to do: no row was left to deliver");
+        assert_eq!(
+            ended(Delivered, &[], filtered),
+            "Nothing to do: no row was left to deliver"
+        );
         let skipped = Totals {
             skipped: 2,
             ..rows(2, 0)
         };
-        assert_eq!(ended(Delivered, &[], skipped), "Nothing to do: every row was delivered before");
+        assert_eq!(
+            ended(Delivered, &[], skipped),
+            "Nothing to do: every row was delivered before"
+        );
         let unknown = Totals {
             unknown: 3,
             not_sent: 2,

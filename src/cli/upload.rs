@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// The id of the connector job, as the portal shows it
     #[arg(long, value_name = "ID")]
     job_id: Option<Uuid>,
-    /// The environment variable that holds the app's client secret [default: HRSINK_CLIENT_SECRET]
+    /// The environment variable that holds the app's client secret [default: `HRSINK_CLIENT_SECRET`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
     client_secret_env: Option<String>,
     /// The file that holds the app's client secret; `-` reads it from the first line of standard input
@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// Refused; here so that the reason can be told
     #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1)]
     client_secret: Option<Option<Refused>>,
-    /// Which Microsoft endpoints: worldwide, gcc, gcc_high, dod, or emulator, which needs no ids [default:
+    /// Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which needs no ids [default:
     /// worldwide]
     #[arg(long, value_name = "NAME", default_value = "worldwide", hide_default_value = true, value_parser = cloud)]
     cloud: Cloud,
@@ -68,7 +68,7 @@ pub(super) struct Args {
     how: How,
 }
 
-pub(super) fn execute(args: Args) -> Ended {
+pub(super) fn execute(args: &Args) -> Ended {
     if args.client_secret.is_some() {
         return Err(Error::config(
             "a client secret on the command line can be read by every process of this machine and stays in the shell's history",
@@ -77,7 +77,7 @@ pub(super) fn execute(args: Args) -> Ended {
         .with_hint("the one just given should be taken for known; make a new one in Microsoft Entra")
         .into());
     }
-    let config = build_upload_pipeline(&args)?;
+    let config = build_upload_pipeline(args)?;
     run::run(&config, &args.how)
 }
 
@@ -102,19 +102,25 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
     for file in &args.files {
         let Some(path) = file.to_str() else {
-            return Err(Error::config(format!("the name of the file `{}` is not valid UTF-8", file.display())));
+            return Err(Error::config(format!(
+                "the name of the file `{}` is not valid UTF-8",
+                file.display()
+            )));
         };
         if sources.iter().any(|source| source.name == path) {
-            return Err(Error::config(format!("the file `{path}` is named twice; its rows would be sent twice")));
+            return Err(Error::config(format!(
+                "the file `{path}` is named twice; its rows would be sent twice"
+            )));
         }
         let config = FileConfig {
             path: path.to_owned(),
             format: None,
             compression: None,
         };
-        checked(|problems| config.validate(problems), |problem| {
-            format!("cannot read `{path}`: {}", problem.message)
-        })?;
+        checked(
+            |problems| config.validate(problems),
+            |problem| format!("cannot read `{path}`: {}", problem.message),
+        )?;
         sources.push(Wired {
             name: path.to_owned(),
             inputs: Vec::new(),
@@ -130,10 +136,13 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             kind: RowKind::Records,
         })
         .collect();
-    checked(|problems| sink.validate(&described, problems), |problem| {
-        // The sink speaks of its keys, which are the options' names.
-        format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
-    })?;
+    checked(
+        |problems| sink.validate(&described, problems),
+        |problem| {
+            // The sink speaks of its keys, which are the options' names.
+            format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
+        },
+    )?;
     Ok(PipelineConfig {
         path: PathBuf::from("hrsink upload"),
         base: PathBuf::from("."),
@@ -159,13 +168,17 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
     .filter_map(|(name, missing)| missing.then_some(name))
     .collect();
     if !(embedded || missing.is_empty()) {
-        return Err(Error::config(format!("an upload needs {}", missing.join(" and ")))
-            .with_hint("to try it without a tenant: `--cloud emulator`"));
+        return Err(
+            Error::config(format!("an upload needs {}", missing.join(" and ")))
+                .with_hint("to try it without a tenant: `--cloud emulator`"),
+        );
     }
     let cloud = match (&args.cloud, &args.resource) {
         (cloud, None) => cloud.clone(),
         (Cloud::Emulator, Some(_)) => {
-            return Err(Error::config("`--resource` says nothing to the emulator, which takes any token it gave"));
+            return Err(Error::config(
+                "`--resource` says nothing to the emulator, which takes any token it gave",
+            ));
         }
         (cloud, Some(resource)) => {
             let usual = cloud.endpoints();
@@ -202,19 +215,27 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
 
 fn secret(args: &Args) -> Result<SecretRef> {
     let Some(path) = &args.client_secret_file else {
-        let name = args.client_secret_env.as_deref().unwrap_or("HRSINK_CLIENT_SECRET");
+        let name = args
+            .client_secret_env
+            .as_deref()
+            .unwrap_or("HRSINK_CLIENT_SECRET");
         return Ok(SecretRef::Env(name.to_owned()));
     };
     if path.as_os_str() != "-" {
         return Ok(SecretRef::File(path.clone()));
     }
     if args.files.iter().any(|file| file.as_os_str() == "-") {
-        return Err(Error::config("standard input cannot hold both the rows and the client secret"));
+        return Err(Error::config(
+            "standard input cannot hold both the rows and the client secret",
+        ));
     }
     if std::io::stdin().is_terminal() {
         // What is typed would stay on the screen.
-        return Err(Error::config("standard input is a terminal, which would show the client secret")
-            .with_hint("pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`"));
+        return Err(
+            Error::config("standard input is a terminal, which would show the client secret").with_hint(
+                "pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`",
+            ),
+        );
     }
     Ok(SecretRef::StandardInput)
 }

@@ -8,7 +8,8 @@ fn help(command: &str) -> String {
     let mut global = false;
     told.lines()
         .filter(|line| {
-            global = line.starts_with("Global options") || (global && (line.is_empty() || line.starts_with(' ')));
+            global =
+                line.starts_with("Global options") || (global && (line.is_empty() || line.starts_with(' ')));
             !global
         })
         .fold(String::new(), |text, line| text + line + "\n")
@@ -320,15 +321,15 @@ fn help_of_upload() {
 
           --client-secret-env <NAME>
               The environment variable that holds the app's client secret [default:
-              HRSINK_CLIENT_SECRET]
+              `HRSINK_CLIENT_SECRET`]
 
           --client-secret-file <PATH>
               The file that holds the app's client secret; `-` reads it from the first line of standard
               input
 
           --cloud <NAME>
-              Which Microsoft endpoints: worldwide, gcc, gcc_high, dod, or emulator, which needs no ids
-              [default: worldwide]
+              Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which
+              needs no ids [default: worldwide]
 
           --resource <URI>
               What a token is asked for, where the script in the portal's instructions has another
@@ -422,7 +423,10 @@ fn help_of_list_scenarios_and_schema() {
     for command in ["list", "scenarios", "schema"] {
         let output = folder.run(&[command, "--help"]);
         assert_eq!(code(&output), 0);
-        assert!(text(&output.stdout).contains(&format!("  hrsink {command}")), "an example");
+        assert!(
+            text(&output.stdout).contains(&format!("  hrsink {command}")),
+            "an example"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
 //! The program as a user meets it: what it prints where, and its exit codes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,13 @@ impl Folder {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        for name in ["HRSINK_LOG", "HRSINK_CLIENT_SECRET", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR"] {
+        for name in [
+            "HRSINK_LOG",
+            "HRSINK_CLIENT_SECRET",
+            "COLUMNS",
+            "CLICOLOR_FORCE",
+            "NO_COLOR",
+        ] {
             command.env_remove(name);
         }
         command
@@ -74,8 +81,11 @@ fn told(output: &Output) -> String {
     let mut told = format!("exit code {}\n", code(output));
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         if !stream.is_empty() {
-            // Windows ends lines in another way in what clap and the system say.
-            let _ = write!(told, "--- {name}\n{}", text(stream).replace("\r\n", "\n"));
+            let _ = writeln!(told, "--- {name}");
+        }
+        // Spaces at a line's end tell nobody anything, and Windows ends lines in another way.
+        for line in text(stream).lines() {
+            let _ = writeln!(told, "{}", line.trim_end());
         }
     }
     told.replace("hrsink.exe", "hrsink")
@@ -84,7 +94,10 @@ fn told(output: &Output) -> String {
 /// What differs from run to run and from machine to machine.
 fn filters() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    settings.add_filter(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b", "[RUN]");
+    settings.add_filter(
+        r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+        "[RUN]",
+    );
     settings.add_filter(r"\b(\d+ ms|\d+\.\d s)( \([\d,]+ rows/s\))?", "[TIME]");
     settings.add_filter(r"127\.0\.0\.1:\d{5}\b", "[ADDRESS]");
     if cfg!(windows) {

@@ -19,13 +19,13 @@ fn a_preview_masks_personal_data() {
     └────────────────────┴────────────────┴───────────────────────────┴───────────────────────────┘
 
     rejected (3 of 5)
-    ┌─────────────────────┬──────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
-    │ origin              ┆ put aside by ┆ field           ┆ reason       ┆ in words                                         │
-    ╞═════════════════════╪══════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
-    │ terminations.csv:7  ┆ resignations ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
-    │ terminations.csv:15 ┆ resignations ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
-    │ terminations.csv:26 ┆ resignations ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
-    └─────────────────────┴──────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
+    ┌─────────────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
+    │ origin              ┆ field           ┆ reason       ┆ in words                                         │
+    ╞═════════════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
+    │ terminations.csv:7  ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
+    │ terminations.csv:15 ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
+    │ terminations.csv:26 ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
+    └─────────────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
     --- stderr
     Looked at 40 rows; nothing was sent
     "#);
@@ -35,7 +35,15 @@ fn a_preview_masks_personal_data() {
 #[test]
 fn a_preview_shows_personal_data_when_asked() {
     let folder = Folder::examples();
-    let output = folder.run(&["preview", "quickstart.yaml", "--rows", "2", "--show-personal-data", "--output", "ndjson"]);
+    let output = folder.run(&[
+        "preview",
+        "quickstart.yaml",
+        "--rows",
+        "2",
+        "--show-personal-data",
+        "--output",
+        "ndjson",
+    ]);
     snapshot!(told(&output), @r#"
     exit code 0
     --- stdout
@@ -51,8 +59,14 @@ fn a_preview_shows_personal_data_when_asked() {
 #[test]
 fn records_that_go_straight_to_a_sink_are_masked_altogether() {
     let folder = Folder::empty();
-    folder.write("a.csv", "mail,born,salary,note\nsarad@contoso.com,1980-02-03,52000,\n");
-    folder.write("a.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a]}}\n");
+    folder.write(
+        "a.csv",
+        "mail,born,salary,note\nsarad@contoso.com,1980-02-03,52000,\n",
+    );
+    folder.write(
+        "a.yaml",
+        "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a]}}\n",
+    );
     snapshot!(told(&folder.run(&["preview", "a.yaml"])), @r#"
     exit code 0
     --- stdout
@@ -71,7 +85,10 @@ fn records_that_go_straight_to_a_sink_are_masked_altogether() {
 #[test]
 fn a_preview_tells_what_is_wrong_with_the_input() {
     let folder = Folder::examples();
-    folder.write("data/terminations.csv", "Employee ID,E-Mail,status,resign_date,last_day\n");
+    folder.write(
+        "data/terminations.csv",
+        "Employee ID,E-Mail,status,resign_date,last_day\n",
+    );
     let output = folder.run(&["preview", "quickstart.yaml"]);
     assert_eq!(code(&output), 2, "{}", told(&output));
     assert!(text(&output.stderr).contains("Work Email"), "{}", told(&output));

@@ -17,8 +17,16 @@ fn the_list_names_every_component() {
       file     writes CSV exactly as it would be uploaded
       m365_hr  uploads rows to a Microsoft 365 HR connector job
     "#);
-    let listed: serde_json::Value = serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
-    assert!(listed.as_array().unwrap().iter().any(|c| c["role"] == "sink" && c["name"] == "m365_hr"), "{listed}");
+    let listed: serde_json::Value =
+        serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
+    assert!(
+        listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["role"] == "sink" && c["name"] == "m365_hr"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -138,9 +146,15 @@ fn the_schema_takes_every_example_and_refuses_mistakes() {
     let mut seen = 0;
     for entry in std::fs::read_dir(examples()).unwrap() {
         let path = entry.unwrap().path();
-        let Ok(notation) = hrsink::config::document::Notation::of(&path) else { continue };
-        let tree = hrsink::config::document::parse(&std::fs::read_to_string(&path).unwrap(), notation).unwrap();
-        let problems: Vec<String> = validator.iter_errors(&tree).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let Ok(notation) = hrsink::config::document::Notation::of(&path) else {
+            continue;
+        };
+        let tree =
+            hrsink::config::document::parse(&std::fs::read_to_string(&path).unwrap(), notation).unwrap();
+        let problems: Vec<String> = validator
+            .iter_errors(&tree)
+            .map(|e| format!("{}: {e}", e.instance_path()))
+            .collect();
         assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
         let mut wrong = tree.clone();
         for sink in wrong["sinks"].as_object_mut().unwrap().values_mut() {

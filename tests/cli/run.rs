@@ -5,7 +5,14 @@ use super::*;
 #[test]
 fn a_run_tells_what_became_of_every_row() {
     let folder = Folder::examples();
-    let output = folder.run(&["run", "quickstart.yaml", "--report", "report.json", "--rejects", "rejects.ndjson"]);
+    let output = folder.run(&[
+        "run",
+        "quickstart.yaml",
+        "--report",
+        "report.json",
+        "--rejects",
+        "rejects.ndjson",
+    ]);
     snapshot!(told(&output), @r#"
     exit code 0
     --- stdout
@@ -33,7 +40,10 @@ fn a_run_tells_what_became_of_every_row() {
     assert_eq!(report["conserved"], true);
     let rejected = std::fs::read_to_string(folder.path().join("rejects.ndjson")).unwrap();
     assert_eq!(rejected.lines().count() as u64, report["rows"]["rejected"]);
-    assert!(!folder.path().join(".hrsink/rejects").exists(), "the rejects are where they were asked for");
+    assert!(
+        !folder.path().join(".hrsink/rejects").exists(),
+        "the rejects are where they were asked for"
+    );
 }
 
 #[test]
@@ -76,7 +86,10 @@ fn the_report_for_a_program() {
 fn too_many_rejects_are_exit_code_3() {
     let folder = Folder::examples();
     let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
-    folder.write("strict.yaml", &pipeline.replace("max_ratio: 0.25", "max_ratio: 0.001"));
+    folder.write(
+        "strict.yaml",
+        &pipeline.replace("max_ratio: 0.25", "max_ratio: 0.001"),
+    );
     let output = folder.run(&["run", "strict.yaml"]);
     assert_eq!(code(&output), 3, "{}", told(&output));
     let first = text(&output.stdout).lines().next().unwrap();
@@ -111,7 +124,11 @@ fn a_passing_cause_is_exit_code_75() {
     folder.write("faulty.yaml", &pipeline.replacen("cloud: emulator", faulty, 1));
     let output = folder.run(&["run", "faulty.yaml", "--report", "report.json"]);
     assert_eq!(code(&output), 75, "{}", told(&output));
-    assert!(text(&output.stderr).contains("\nerror: purview: "), "{}", told(&output));
+    assert!(
+        text(&output.stderr).contains("\nerror: purview: "),
+        "{}",
+        told(&output)
+    );
     let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(report.contains("\"exit_code\": 75"));
 }
@@ -156,9 +173,14 @@ fn rows_on_stdout_stay_alone_there() {
 fn logs_are_json_on_every_line_when_asked() {
     let folder = Folder::examples();
     let output = folder.run(&["run", "quickstart.yaml", "--log-format", "json"]);
-    let lines: Vec<serde_json::Value> =
-        text(&output.stderr).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    assert!(lines.iter().any(|line| line["message"] == "run ended"), "{lines:#?}");
+    let lines: Vec<serde_json::Value> = text(&output.stderr)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    assert!(
+        lines.iter().any(|line| line["message"] == "run ended"),
+        "{lines:#?}"
+    );
 
     folder.write("mistakes.yaml", "sources: {}\n");
     let output = folder.run(&["run", "mistakes.yaml", "--log-format", "json"]);
@@ -175,14 +197,23 @@ fn colours_are_for_those_who_want_them() {
     let colored = |command: &mut Command| text(&command.output().unwrap().stdout).contains('\u{1b}');
     assert!(!colored(&mut folder.command(&["list"])), "no terminal");
     assert!(colored(&mut folder.command(&["list", "--color", "always"])));
-    assert!(!colored(folder.command(&["list", "--color", "never"]).env("CLICOLOR_FORCE", "1")));
+    assert!(!colored(
+        folder
+            .command(&["list", "--color", "never"])
+            .env("CLICOLOR_FORCE", "1")
+    ));
     assert!(!colored(folder.command(&["list"]).env("NO_COLOR", "1")));
 }
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let folder = Folder::empty();
-    let mut child = folder.command(&["schema"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = folder
+        .command(&["schema"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (0, ""));

@@ -6,13 +6,21 @@ use std::process::{Child, ChildStdout};
 use super::*;
 
 fn send(child: &Child, signal: &str) {
-    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
 /// The program, started, with its first lines read up to the one that contains `until`.
 fn start(folder: &Folder, args: &[&str], until: &str) -> (Child, BufReader<ChildStdout>, String) {
-    let mut child = folder.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = folder
+        .command(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut said = String::new();
     while !said.contains(until) {
@@ -60,7 +68,11 @@ fn the_emulator_serves_until_it_is_stopped() {
              LastWorkingDate: day}}\nsinks:\n  purview:\n    type: m365_hr\n    inputs: [b]\n{cloud}"
         ),
     );
-    let run = folder.command(&["run", "hr.yaml"]).env("HRSINK_CLIENT_SECRET", "any").output().unwrap();
+    let run = folder
+        .command(&["run", "hr.yaml"])
+        .env("HRSINK_CLIENT_SECRET", "any")
+        .output()
+        .unwrap();
     assert_eq!(code(&run), 0, "{}", told(&run));
     send(&child, "-INT");
     let mut rest = String::new();
@@ -78,8 +90,22 @@ fn interrupted(signals: &[&str], grace: &str) -> (Folder, Output) {
     let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     let slow = "cloud: emulator\n    emulator: {faults: latency=1h}";
     folder.write("slow.yaml", &pipeline.replacen("cloud: emulator", slow, 1));
-    let args = ["run", "slow.yaml", "--report", "report.json", "--grace", grace, "--log-level", "debug"];
-    let mut child = folder.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let args = [
+        "run",
+        "slow.yaml",
+        "--report",
+        "report.json",
+        "--grace",
+        grace,
+        "--log-level",
+        "debug",
+    ];
+    let mut child = folder
+        .command(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut err = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     while !said.contains("run started") {
@@ -102,16 +128,27 @@ fn interrupted(signals: &[&str], grace: &str) -> (Folder, Output) {
 fn an_interrupt_ends_a_run_with_a_report() {
     let (folder, output) = interrupted(&["-INT"], "1ms");
     assert_eq!(code(&output), 130, "{}", told(&output));
-    assert!(text(&output.stdout).starts_with("Interrupted"), "{}", told(&output));
+    assert!(
+        text(&output.stdout).starts_with("Interrupted"),
+        "{}",
+        told(&output)
+    );
     let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
-    assert!(report.contains("\"exit_code\": 130") && report.contains("\"conserved\": true"), "{report}");
+    assert!(
+        report.contains("\"exit_code\": 130") && report.contains("\"conserved\": true"),
+        "{report}"
+    );
 }
 
 #[test]
 fn a_terminated_run_says_so() {
     let (folder, output) = interrupted(&["-TERM"], "1ms");
     assert_eq!(code(&output), 143, "{}", told(&output));
-    assert!(std::fs::read_to_string(folder.path().join("report.json")).unwrap().contains("\"exit_code\": 143"));
+    assert!(
+        std::fs::read_to_string(folder.path().join("report.json"))
+            .unwrap()
+            .contains("\"exit_code\": 143")
+    );
 }
 
 #[test]

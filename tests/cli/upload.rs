@@ -33,7 +33,11 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         let output = folder.run(args);
         assert_eq!(code(&output), 2);
         assert!(!told(&output).contains("hunter2"), "{}", told(&output));
-        assert!(text(&output.stderr).contains("--client-secret-file"), "{}", told(&output));
+        assert!(
+            text(&output.stderr).contains("--client-secret-file"),
+            "{}",
+            told(&output)
+        );
     }
 }
 
@@ -54,10 +58,19 @@ fn an_upload_says_what_it_misses() {
 
     For more information, try '--help'.
     "#);
-    let ids = ["--tenant-id", "contoso.com", "--app-id", "29ee526e-f9a7-4e98-a682-67f41bfd643e"];
+    let ids = [
+        "--tenant-id",
+        "contoso.com",
+        "--app-id",
+        "29ee526e-f9a7-4e98-a682-67f41bfd643e",
+    ];
     let job = ["--job-id", "b8be4a7d-e338-43eb-a69e-c513cd458eba", "a.csv"];
     let args: Vec<&str> = ["upload"].into_iter().chain(ids).chain(job).collect();
     let output = folder.run(&args);
     assert_eq!(code(&output), 2);
-    assert!(text(&output.stderr).contains("HRSINK_CLIENT_SECRET"), "{}", told(&output));
+    assert!(
+        text(&output.stderr).contains("HRSINK_CLIENT_SECRET"),
+        "{}",
+        told(&output)
+    );
 }

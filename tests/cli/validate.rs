@@ -101,7 +101,9 @@ fn every_example_is_valid() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".yaml") || name.ends_with(".toml"))
         .collect();
-    let args: Vec<&str> = std::iter::once("validate").chain(files.iter().map(String::as_str)).collect();
+    let args: Vec<&str> = std::iter::once("validate")
+        .chain(files.iter().map(String::as_str))
+        .collect();
     let output = folder.run(&args);
     assert_eq!(code(&output), 0, "{}", told(&output));
 }
@@ -109,8 +111,14 @@ fn every_example_is_valid() {
 #[test]
 fn validate_for_a_program() {
     let folder = Folder::empty();
-    folder.write("good.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: a}}\n");
-    folder.write("bad.yaml", "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: [c]}}\n");
+    folder.write(
+        "good.yaml",
+        "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: a}}\n",
+    );
+    folder.write(
+        "bad.yaml",
+        "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: [c]}}\n",
+    );
     snapshot!(told(&folder.run(&["validate", "--output", "json", "good.yaml", "bad.yaml", "none.yaml", "x.txt"])), @r#"
     exit code 2
     --- stdout

@@ -59,7 +59,9 @@ impl Collected {
 
 impl fmt::Debug for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collected").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Collected")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -24,7 +24,12 @@ pub(super) fn tables(
     let mut text = String::new();
     for component in collected {
         let chunks = component.chunks();
-        let _ = writeln!(text, "{HEAD}{}{HEAD:#}{}", component.name(), about(chunks.first(), left_out(report, component.name())));
+        let _ = writeln!(
+            text,
+            "{HEAD}{}{HEAD:#}{}",
+            component.name(),
+            about(chunks.first(), left_out(report, component.name()))
+        );
         // Files may have different columns; each change starts a table of its own.
         for same in chunks.chunk_by(|a, b| a.batch.schema_ref().fields() == b.batch.schema_ref().fields()) {
             if same.iter().all(|chunk| chunk.num_rows() == 0) {
@@ -54,23 +59,26 @@ pub(super) fn tables(
         _ => String::new(),
     };
     let _ = writeln!(text, "{HEAD}rejected{HEAD:#}{shown}");
-    let mut header = vec!["origin", "put aside by", "field", "reason", "in words"];
-    if open {
-        header.push("value");
-    }
+    // With one component that rejects, its name would only take room.
+    let several = kept.iter().any(|reject| reject.component != kept[0].component);
+    let mut header = vec!["origin"];
+    header.extend(several.then_some("by"));
+    header.extend(["field", "reason", "in words"]);
+    header.extend(open.then_some("value"));
     let mut table = Table::framed(header);
-    for Reject { origin, component, faults } in &kept {
+    for Reject {
+        origin,
+        component,
+        faults,
+    } in &kept
+    {
         for fault in faults {
-            let mut cells = vec![
-                place(origin),
-                component.to_string(),
-                fault.field.as_deref().unwrap_or_default().to_owned(),
-                fault.code.as_str().to_owned(),
-                fault.message.to_string(),
-            ];
-            if open {
-                cells.push(fault.value.clone().unwrap_or_default());
-            }
+            let mut cells = vec![place(origin)];
+            cells.extend(several.then(|| component.to_string()));
+            cells.push(fault.field.as_deref().unwrap_or_default().to_owned());
+            cells.push(fault.code.as_str().to_owned());
+            cells.push(fault.message.to_string());
+            cells.extend(open.then(|| fault.value.clone().unwrap_or_default()));
             table.push(cells);
         }
     }
@@ -85,9 +93,13 @@ pub(super) fn lines(collected: &[Collected], rejects: &Rejects, open: bool) -> R
         for chunk in component.chunks().iter() {
             let names: Vec<&str> = columns(chunk).collect();
             for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
-                let cells: Map<String, Value> =
-                    names.iter().map(|name| (*name).to_owned()).zip(cells.into_iter().map(Value::from)).collect();
-                let line = json!({"component": component.name(), "origin": chunk.origins.at(row), "row": cells});
+                let cells: Map<String, Value> = names
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .zip(cells.into_iter().map(Value::from))
+                    .collect();
+                let line =
+                    json!({"component": component.name(), "origin": chunk.origins.at(row), "row": cells});
                 let _ = writeln!(text, "{line}");
             }
         }
@@ -107,7 +119,11 @@ pub(super) fn looked_at(report: &RunReport, enough: bool) -> String {
 
 /// What a component did not pass on.
 fn left_out(report: &RunReport, component: &str) -> Vec<String> {
-    let rows = report.components.iter().find(|reported| reported.name == component).map(|reported| reported.rows);
+    let rows = report
+        .components
+        .iter()
+        .find(|reported| reported.name == component)
+        .map(|reported| reported.rows);
     rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")])
         .into_iter()
         .flatten()
@@ -131,7 +147,12 @@ fn about(chunk: Option<&Chunk>, left_out: Vec<String>) -> String {
 }
 
 fn columns(chunk: &Chunk) -> impl Iterator<Item = &str> {
-    chunk.batch.schema_ref().fields().iter().map(|field| field.name().as_str())
+    chunk
+        .batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
 }
 
 /// `terminations.csv:12`, by line where there is one, else by row.
