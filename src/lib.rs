@@ -64,6 +64,7 @@ mod files;
 pub mod hr;
 pub mod http;
 pub mod pipeline;
+pub mod plugin;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

@@ -40,8 +40,10 @@ where
                     let rows = chunk.num_rows();
                     let work = tokio::task::spawn_blocking(move || map(from, chunk));
                     waiting.push_back(Box::pin(async move {
-                        let result = work.await.unwrap_or_else(|error| {
-                            Err(Error::unexpected("the work on a chunk of rows broke off").with_source(error))
+                        // The text of a panic may hold anything, values of rows included.
+                        let result = work.await.unwrap_or_else(|_| {
+                            Err(Error::unexpected("the work on a chunk of rows panicked")
+                                .with_hint("please report this: it should not happen"))
                         });
                         Done::Chunk { rows, result }
                     }));

@@ -32,6 +32,9 @@ pub trait Source: Send {
     /// Sends chunks and checkpoints to `out` until the input ends or `out` says [`Stopped`](super::Stopped), and
     /// returns when it has done what it wants to do after delivery. Sends at least one chunk, of no rows if need be,
     /// for every part it reads, so that a column missing in an empty file is found too.
+    ///
+    /// A source that waits for [`Delivered`](super::Delivered) at its end drops `out` first: while there is an open
+    /// output, a sink waits for more rows to fill its last batch.
     async fn run(self: Box<Self>, out: Output) -> Result<()>;
 }
 

@@ -1,12 +1,17 @@
 //! Uploads batches, several at a time, and settles what became of their rows.
+//!
+//! One loop takes rows, starts uploads and settles those that end, until the input is closed and nothing is in flight.
+//! The first reason to stop (a batch that was not accepted, a cancelled run) settles at once what has not left; what is
+//! in flight has the run's grace period to end, and is unknown after it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::{Batch, Batcher, Limits};
@@ -80,27 +85,30 @@ struct Filling {
     batcher: Batcher,
 }
 
-/// An upload that ended.
-struct Ended {
+/// A batch that is on its way, or was to be.
+struct Flight {
     lane: usize,
     number: u64,
     rows: usize,
     bytes: usize,
-    duration: std::time::Duration,
-    uploaded: Uploaded,
 }
 
 struct State {
     lanes: Vec<LaneState>,
     /// Cut and not yet under way.
-    ready: VecDeque<(usize, u64, Batch)>,
-    uploads: JoinSet<Ended>,
-    /// What is in flight, to be settled as unknown when it must be given up.
-    in_flight: Vec<(usize, u64, usize, usize)>,
+    ready: VecDeque<(Flight, Batch)>,
+    uploads: JoinSet<Uploaded>,
+    /// The batches of `uploads`, and when each began.
+    in_flight: HashMap<Id, (Flight, Instant)>,
     last_number: u64,
-    /// Why nothing more is sent.
-    failed: Option<Error>,
-    started: Instant,
+    stop: Option<Stop>,
+}
+
+/// Nothing more is sent.
+struct Stop {
+    error: Error,
+    /// When what is in flight is given up; none once it was, or if it may take for ever.
+    deadline: Option<Instant>,
 }
 
 impl Driver {
@@ -114,10 +122,13 @@ impl Driver {
         }
     }
 
-    /// Takes every item of `input`, whose inputs are `lanes` in order, and gives every row its outcome.
+    /// Takes every item of `input`, whose inputs are `lanes` in order, and gives every row its outcome. Stops, and
+    /// cancels the run, with the first batch that is not accepted; what is in flight then, or when the run is
+    /// cancelled, has [`RunInfo::grace`](crate::component::RunInfo::grace) to end and is counted as unknown after it.
     ///
     /// # Errors
-    /// The failure of the first batch that was not accepted, or of a chunk that could not be encoded.
+    /// The failure of the first batch that was not accepted, or of a chunk that could not be encoded; or that the run
+    /// was interrupted.
     pub async fn run(&self, lanes: Vec<Lane>, input: &mut Input) -> Result<()> {
         let lanes = lanes
             .into_iter()
@@ -132,60 +143,69 @@ impl Driver {
             lanes,
             ready: VecDeque::new(),
             uploads: JoinSet::new(),
-            in_flight: Vec::new(),
+            in_flight: HashMap::new(),
             last_number: 0,
-            failed: None,
-            started: Instant::now(),
+            stop: None,
         };
         let mut open = true;
-        while open {
+        loop {
             self.start_uploads(&mut state);
+            if !open && state.uploads.is_empty() {
+                break;
+            }
+            let deadline = state.stop.as_ref().and_then(|stop| stop.deadline);
             // A batch that cannot start holds back the input: that is what keeps memory flat.
             let room = state.ready.is_empty();
             tokio::select! {
                 biased;
-                () = self.cx.run.cancel.cancelled(), if state.failed.is_none() => {
-                    state.failed = Some(Error::interrupted());
+                () = self.cx.run.cancel.cancelled(), if state.stop.is_none() => {
+                    self.stop(&mut state, Error::interrupted());
                 }
-                Some(ended) = state.uploads.join_next(), if !state.uploads.is_empty() => self.ended(&mut state, ended),
-                item = input.next(), if room || state.failed.is_some() => match item {
+                Some(ended) = state.uploads.join_next_with_id(), if !state.uploads.is_empty() => {
+                    self.ended(&mut state, ended);
+                }
+                () = passed(deadline), if !state.uploads.is_empty() => {
+                    state.uploads.abort_all();
+                    if let Some(stop) = &mut state.stop {
+                        stop.deadline = None;
+                    }
+                }
+                item = input.next(), if open && room => match item {
                     Some((lane, Item::Chunk(chunk))) => self.take(&mut state, lane, &chunk),
-                    Some((lane, Item::Checkpoint(checkpoint))) => state.lanes[lane].checkpoint(checkpoint),
-                    None => open = false,
+                    Some((lane, Item::Checkpoint(checkpoint))) => state.checkpoint(lane, checkpoint),
+                    None => {
+                        open = false;
+                        state.cut_rest();
+                    }
                 },
             }
         }
-        if state.failed.is_none() {
-            for lane in 0..state.lanes.len() {
-                if let Some(batch) = state.lanes[lane].finish() {
-                    state.cut(lane, batch);
-                }
-            }
-        }
-        self.drain(&mut state).await;
-        match state.failed {
-            Some(error) => Err(error),
+        match state.stop {
+            Some(stop) => Err(stop.error),
             None => Ok(()),
         }
     }
 
     /// Encodes a chunk and cuts what is full.
     fn take(&self, state: &mut State, lane: usize, chunk: &Chunk) {
-        if state.failed.is_some() {
+        if state.stop.is_some() {
             self.cx.counts.not_sent(chunk.num_rows());
             return;
         }
-        let mut full = Vec::new();
-        let at = &mut state.lanes[lane];
         let schema = chunk.batch.schema_ref();
+        let at = &mut state.lanes[lane];
         if at
             .filling
             .as_ref()
             .is_some_and(|filling| filling.schema != *schema)
         {
-            full.extend(at.finish());
+            let last = at.finish();
             at.filling = None;
+            if let Some(batch) = last {
+                state.cut(lane, batch);
+            }
         }
+        let at = &mut state.lanes[lane];
         let filling = at.filling.get_or_insert_with(|| {
             let encoder = (at.lane.encoder)(schema);
             let batcher = Batcher::new(encoder.header(), self.limits);
@@ -199,10 +219,8 @@ impl Driver {
             Ok(encoded) => encoded,
             Err(error) => {
                 self.cx.counts.not_sent(chunk.num_rows());
-                self.give_up(
-                    state,
-                    Error::unexpected("cannot encode rows for the upload").with_source(error),
-                );
+                let error = Error::unexpected("cannot encode rows for the upload").with_source(error);
+                self.stop(state, error);
                 return;
             }
         };
@@ -220,6 +238,7 @@ impl Driver {
                 faults: vec![fault],
             });
         };
+        let mut full = Vec::new();
         filling
             .batcher
             .push(&encoded, &chunk.origins, |batch| full.push(batch), too_large);
@@ -230,144 +249,106 @@ impl Driver {
 
     /// Starts what is ready as far as the concurrency allows.
     fn start_uploads(&self, state: &mut State) {
-        while state.failed.is_none() && state.uploads.len() < self.concurrency {
-            let Some((lane, number, batch)) = state.ready.pop_front() else {
+        while state.uploads.len() < self.concurrency {
+            let Some((flight, batch)) = state.ready.pop_front() else {
                 return;
             };
+            // A dry run does everything but send.
             if self.cx.run.dry_run {
-                self.settle_dry(state, lane, number, &batch);
+                self.not_sent(state, &flight);
                 continue;
             }
             let uploader = self.uploader.clone();
-            let way = state.lanes[lane].lane.clone();
-            let (rows, bytes) = (batch.rows, batch.payload.len());
-            state.in_flight.push((lane, number, rows, bytes));
+            let (lane, number) = (state.lanes[flight.lane].lane.clone(), flight.number);
             self.cx.in_flight.fetch_add(1, Ordering::Relaxed);
-            state.uploads.spawn(async move {
-                let started = Instant::now();
-                let uploaded = uploader.upload(number, &way, batch).await;
-                Ended {
-                    lane,
-                    number,
-                    rows,
-                    bytes,
-                    duration: started.elapsed(),
-                    uploaded,
-                }
-            });
+            let id = state
+                .uploads
+                .spawn(async move { uploader.upload(number, &lane, batch).await })
+                .id();
+            state.in_flight.insert(id, (flight, Instant::now()));
         }
     }
 
-    /// A dry run does everything but send.
-    fn settle_dry(&self, state: &mut State, lane: usize, number: u64, batch: &Batch) {
-        self.cx.counts.not_sent(batch.rows);
-        self.report(
-            state,
-            lane,
-            number,
-            batch.rows,
-            batch.payload.len(),
-            std::time::Duration::ZERO,
-            None,
-        );
-    }
-
-    fn ended(&self, state: &mut State, ended: Result<Ended, tokio::task::JoinError>) {
-        let Ended {
-            lane,
-            number,
-            rows,
-            bytes,
-            duration,
-            uploaded,
-        } = match ended {
-            Ok(ended) => ended,
-            // Aborted uploads are settled by `drain`; a panic inside one is settled there too, as unknown.
-            Err(error) => {
-                if error.is_panic() {
-                    self.give_up(state, Error::unexpected("an upload broke off").with_source(error));
-                }
-                return;
-            }
+    fn ended(&self, state: &mut State, ended: Result<(Id, Uploaded), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok((id, uploaded)) => (id, Ok(uploaded)),
+            Err(error) => (error.id(), Err(error)),
         };
-        state
-            .in_flight
-            .retain(|flight| (flight.0, flight.1) != (lane, number));
+        let Some((flight, started)) = state.in_flight.remove(&id) else {
+            return;
+        };
         self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.count(uploaded.outcome, rows);
-        self.report(state, lane, number, rows, bytes, duration, Some(&uploaded));
+        let uploaded = outcome.unwrap_or_else(|error| self.broken_off(&flight, &error));
+        self.count(uploaded.outcome, flight.rows);
+        self.report(state, &flight, started.elapsed(), Some(&uploaded));
         if uploaded.outcome == BatchOutcome::Accepted {
-            state.lanes[lane].accepted(number);
+            state.lanes[flight.lane].accepted(flight.number);
         } else {
             let error = uploaded.error.unwrap_or_else(|| {
-                Error::new(ErrorKind::Passing, format!("batch {number} was not accepted"))
+                Error::new(
+                    ErrorKind::Passing,
+                    format!("batch {} was not accepted", flight.number),
+                )
             });
-            self.give_up(state, error);
+            self.stop(state, error);
         }
     }
 
-    /// Sends no more: keeps the first reason, and lets the sources stop.
-    fn give_up(&self, state: &mut State, error: Error) {
-        // An interrupt cancels the run too; a refusal met while finishing says more.
-        match &state.failed {
-            Some(first) if first.kind() != ErrorKind::Interrupted => {}
-            _ => state.failed = Some(error),
+    /// An upload that did not come to its end: nobody knows what the other side took of it.
+    fn broken_off(&self, flight: &Flight, error: &JoinError) -> Uploaded {
+        let error = if error.is_panic() {
+            // The panic's text may hold anything, values of rows included.
+            Error::unexpected(format!("the upload of batch {} panicked", flight.number))
+                .with_hint("please report this: it should not happen")
+        } else {
+            Error::new(
+                ErrorKind::Interrupted,
+                format!(
+                    "the upload of batch {} was cut off: it had not ended {} after the run was stopped",
+                    flight.number,
+                    humantime::format_duration(self.cx.run.grace)
+                ),
+            )
+            .with_hint("the service may have taken its rows: look there before sending them again")
+        };
+        Uploaded {
+            outcome: BatchOutcome::Unknown,
+            attempts: 1,
+            unknown_attempts: 0,
+            status: None,
+            request_ids: Vec::new(),
+            error: Some(error),
+        }
+    }
+
+    /// Sends no more: keeps the reason, lets the sources stop, and settles what has not left.
+    fn stop(&self, state: &mut State, error: Error) {
+        match &mut state.stop {
+            // An interrupt cancels the run too; a refusal met while finishing says more.
+            Some(stop) if stop.error.kind() == ErrorKind::Interrupted => stop.error = error,
+            Some(_) => {}
+            None => {
+                state.stop = Some(Stop {
+                    error,
+                    deadline: Instant::now().checked_add(self.cx.run.grace),
+                });
+            }
         }
         self.cx.run.cancel.cancel();
-    }
-
-    /// Waits for what is in flight, within the grace period when the run was stopped, and counts what is left.
-    async fn drain(&self, state: &mut State) {
-        let mut deadline = state.failed.is_some().then(|| Instant::now() + self.cx.run.grace);
-        loop {
-            self.start_uploads(state);
-            if state.uploads.is_empty() {
-                break;
-            }
-            let give_up_at =
-                deadline.unwrap_or_else(|| Instant::now() + std::time::Duration::from_secs(86_400));
-            tokio::select! {
-                biased;
-                () = self.cx.run.cancel.cancelled(), if state.failed.is_none() => {
-                    state.failed = Some(Error::interrupted());
-                }
-                Some(ended) = state.uploads.join_next() => self.ended(state, ended),
-                () = tokio::time::sleep_until(give_up_at), if deadline.is_some() => {
-                    state.uploads.abort_all();
-                    while state.uploads.join_next().await.is_some() {}
-                }
-            }
-            if state.failed.is_some() && deadline.is_none() {
-                deadline = Some(Instant::now() + self.cx.run.grace);
-            }
-        }
-        for (lane, number, rows, bytes) in std::mem::take(&mut state.in_flight) {
-            self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
-            let uploaded = Uploaded {
-                outcome: BatchOutcome::Unknown,
-                attempts: 1,
-                unknown_attempts: 0,
-                status: None,
-                request_ids: Vec::new(),
-                error: Some(Error::interrupted()),
-            };
-            self.count(BatchOutcome::Unknown, rows);
-            self.report(
-                state,
-                lane,
-                number,
-                rows,
-                bytes,
-                state.started.elapsed(),
-                Some(&uploaded),
-            );
-        }
-        for (lane, number, batch) in std::mem::take(&mut state.ready) {
-            self.settle_dry(state, lane, number, &batch);
+        for (flight, _) in std::mem::take(&mut state.ready) {
+            self.not_sent(state, &flight);
         }
         for lane in &mut state.lanes {
             self.cx.counts.not_sent(lane.filled());
+            lane.filling = None;
         }
+        state.let_go();
+    }
+
+    /// Settles a batch that never left.
+    fn not_sent(&self, state: &State, flight: &Flight) {
+        self.cx.counts.not_sent(flight.rows);
+        self.report(state, flight, Duration::ZERO, None);
     }
 
     fn count(&self, outcome: BatchOutcome, rows: usize) {
@@ -380,20 +361,13 @@ impl Driver {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one line of the report, put together in one place"
-    )]
-    fn report(
-        &self,
-        state: &State,
-        lane: usize,
-        number: u64,
-        rows: usize,
-        bytes: usize,
-        duration: std::time::Duration,
-        uploaded: Option<&Uploaded>,
-    ) {
+    fn report(&self, state: &State, flight: &Flight, duration: Duration, uploaded: Option<&Uploaded>) {
+        let Flight {
+            lane,
+            number,
+            rows,
+            bytes,
+        } = *flight;
         let label = state.lanes[lane].lane.label;
         let outcome = uploaded.map_or(BatchOutcome::NotSent, |uploaded| uploaded.outcome);
         tracing::debug!(sink = %self.cx.name, batch = number, label, rows, bytes, ?outcome, "batch settled");
@@ -419,6 +393,14 @@ impl Driver {
     }
 }
 
+/// When the time has come; never, if there is none.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl State {
     /// Gives a batch its number and puts it, and the checkpoints behind it, in line.
     fn cut(&mut self, lane: usize, batch: Batch) {
@@ -430,7 +412,50 @@ impl State {
         });
         // Checkpoints come between chunks: all rows before those waiting here are in this batch or an earlier one.
         at.pending.extend(at.behind.drain(..).map(Pending::Checkpoint));
-        self.ready.push_back((lane, self.last_number, batch));
+        let flight = Flight {
+            lane,
+            number: self.last_number,
+            rows: batch.rows,
+            bytes: batch.payload.len(),
+        };
+        self.ready.push_back((flight, batch));
+    }
+
+    /// The input has ended: no batch waits for more rows.
+    fn cut_rest(&mut self) {
+        for lane in 0..self.lanes.len() {
+            if let Some(batch) = self.lanes[lane].finish() {
+                self.cut(lane, batch);
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, lane: usize, checkpoint: Checkpoint) {
+        // Rows before it were not sent, or may not have been: dropped, it is not delivered.
+        if self.stop.is_none() {
+            self.lanes[lane].checkpoint(checkpoint);
+        }
+    }
+
+    /// Drops the checkpoints that will not be done any more, so that nobody waits for them.
+    fn let_go(&mut self) {
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.behind.clear();
+            let lost = lane.pending.iter().position(|pending| match pending {
+                Pending::Batch { number, accepted } => {
+                    let in_flight = || {
+                        self.in_flight
+                            .values()
+                            .any(|(flight, _)| (flight.lane, flight.number) == (index, *number))
+                    };
+                    !accepted && !in_flight()
+                }
+                Pending::Checkpoint(_) => false,
+            });
+            if let Some(lost) = lost {
+                lane.pending.truncate(lost);
+            }
+        }
     }
 }
 
@@ -484,3 +509,6 @@ impl LaneState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

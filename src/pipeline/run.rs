@@ -1,11 +1,13 @@
 //! Building and running. See the [module](super).
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::report::ReasonCount;
 use super::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 use crate::component::{
-    BatchReport, Columns, Counts, Input, Item, Output, Outputs, Rejects, Role, RunInfo, SinkContext,
-    SourceContext, Totals, TransformContext, channel,
+    BatchReport, Columns, Counts, Item, Output, Outputs, Rejects, Role, RunInfo, SinkContext, SourceContext,
+    Totals, TransformContext, channel,
 };
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +37,8 @@ pub struct RunOptions {
     pub rejects: Option<Rejects>,
     /// How long uploads in flight may take after a cancel. Default 30 s.
     pub grace: Duration,
-    /// Cancel to stop the run: sources stop reading, uploads in flight are finished within the grace period.
+    /// Cancel to stop the run: sources stop reading, uploads in flight are finished within the grace period. The run
+    /// itself never cancels it: one token may stop several runs.
     pub cancel: CancellationToken,
 }
 
@@ -130,13 +133,16 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     } else {
         rows.rejected as f64 / to_send as f64
     };
+    // No component need have failed: a source that stops reading when it is told to has done its work.
+    if failures.is_empty() && options.cancel.is_cancelled() {
+        failures.push((None, Error::interrupted()));
+    }
     // The failure that says most: what ended the run, not what stopping it brought about.
     failures.sort_by_key(|(_, error)| error.kind() == ErrorKind::Interrupted);
     let failure = failures.first();
     let exit = match failure {
         Some((_, error)) => error.kind().into(),
         None if ratio > config.rejects.max_ratio => ExitCode::TooManyRejects,
-        None if options.cancel.is_cancelled() => ExitCode::Interrupted,
         None => ExitCode::Delivered,
     };
     for (component, error) in &failures {
@@ -193,7 +199,7 @@ fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
         }),
         dry_run: options.dry_run,
         grace: options.grace,
-        cancel: options.cancel.clone(),
+        cancel: options.cancel.child_token(),
     }
 }
 
@@ -380,27 +386,26 @@ async fn work(
     let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
     for (name, sink, mut input) in sinks {
         tasks.spawn(async move {
-            let result = sink.run(&mut input).await;
-            finish(name, result, input).await
+            let result = to_its_end(sink.run(&mut input)).await;
+            input.drain().await;
+            (name, result)
         });
     }
     for (name, transform, mut input, out) in transforms {
         tasks.spawn(async move {
-            let result = transform.run(&mut input, out).await;
-            finish(name, result, input).await
+            let result = to_its_end(transform.run(&mut input, out)).await;
+            input.drain().await;
+            (name, result)
         });
     }
     for (name, source, out) in sources {
-        tasks.spawn(async move { (name, source.run(out).await) });
+        tasks.spawn(async move { (name, to_its_end(source.run(out)).await) });
     }
     while let Some(ended) = tasks.join_next().await {
         let failure = match ended {
             Ok((_, Ok(()))) => continue,
             Ok((name, Err(error))) => (Some(name), error),
-            Err(error) => (
-                None,
-                Error::unexpected("a component broke off").with_source(error),
-            ),
+            Err(_) => (None, panicked()),
         };
         // The others stop reading, finish what is in flight and count the rest.
         shared.run.cancel.cancel();
@@ -413,10 +418,20 @@ async fn work(
     }
 }
 
-/// What a component left in its channel is counted, however it ended.
-async fn finish(name: String, result: Result<()>, mut input: Input) -> (String, Result<()>) {
-    input.drain().await;
-    (name, result)
+/// A component's own result, or a failure in its name if it panics, so that what it left in its channel is counted
+/// however it ended.
+async fn to_its_end(work: impl Future<Output = Result<()>>) -> Result<()> {
+    // The component is gone afterwards; what it shares with others are counters and the rejects file, whose lock
+    // survives a panic.
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| Err(panicked()))
+}
+
+/// Without the panic's text, which may hold anything, values of rows included.
+fn panicked() -> Error {
+    Error::unexpected("the component panicked").with_hint("please report this: it should not happen")
 }
 
 /// The columns anybody needs of the rows of `source`; `None`: all.

@@ -1,0 +1,57 @@
+//! A source without an end: a run with it ends only if somebody stops it.
+
+use std::sync::Arc;
+
+use hrsink::plugin::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use hrsink::plugin::{
+    Chunk, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext, async_trait, serde,
+    typetag,
+};
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+struct EndlessConfig {
+    chunk_rows: usize,
+}
+
+#[typetag::deserialize(name = "endless")]
+#[async_trait]
+impl SourceConfig for EndlessConfig {
+    fn validate(&self, _: &mut Problems<'_>) {}
+
+    async fn build(&self, _: SourceContext) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Endless {
+            chunk_rows: self.chunk_rows,
+        }))
+    }
+}
+
+struct Endless {
+    chunk_rows: usize,
+}
+
+#[async_trait]
+impl Source for Endless {
+    async fn run(self: Box<Self>, out: Output) -> Result<()> {
+        let column = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; self.chunk_rows])) };
+        let columns = [
+            ("upn", column("ada@contoso.com")),
+            ("resigned", column("2026-03-02T09:00:00Z")),
+            ("last_day", column("2026-04-01T00:00:00Z")),
+        ];
+        let names = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let part = Arc::new(Part {
+            name: "endless".into(),
+            columns: names,
+        });
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let mut row = 1;
+        loop {
+            let origins = Origins::consecutive(part.clone(), row, self.chunk_rows);
+            row += self.chunk_rows as u64;
+            if out.send(Chunk::records(rows.clone(), origins)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! Secrets and values of rows stay inside: marked words are planted in all of them, and everything that a person or a
+//! log collector gets to see is searched.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use common::{Pipeline, emulator};
+use hrsink::http::scripted::{Reply, Scripted, Step};
+use hrsink::pipeline::RunReport;
+use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// In every planted word, whatever its case. Nothing else here has it in it.
+const MARK: &str = "planted";
+const SECRET: &str = "planted~Secret+1/=";
+const SECRET_IN_A_FORM: &str = "planted%7ESecret%2B1%2F%3D";
+const TOKEN: &str = "planted-token-2";
+const EMAIL: &str = "planted.3@contoso.com";
+const REMARKS: &str = "Planted4 said 'Planted5', see PLANTED-6";
+
+/// All that was logged, at the finest level.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged() -> String {
+    String::from_utf8_lossy(&LOG.get().unwrap().0.lock().unwrap()).into_owned()
+}
+
+/// Collects the log of this program, of all threads.
+fn collect_log() {
+    LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        log
+    });
+}
+
+#[track_caller]
+fn is_clean(what: &str, text: &str) {
+    for (number, line) in text.lines().enumerate() {
+        assert!(
+            !line.to_lowercase().contains(MARK),
+            "{what}, line {}: {line}",
+            number + 1
+        );
+    }
+}
+
+/// Runs the pipeline and searches all that it shows.
+#[track_caller]
+fn search(pipeline: &Pipeline, report: &RunReport) {
+    is_clean("the report", &serde_json::to_string_pretty(report).unwrap());
+    is_clean("the report's Debug", &format!("{report:#?}"));
+    is_clean("the settings' Debug", &format!("{:#?}", pipeline.load().unwrap()));
+    if let Some(path) = &report.rejects.path {
+        is_clean("the rejects", &std::fs::read_to_string(path).unwrap());
+    }
+    let log = logged();
+    assert!(
+        log.contains("run started") && log.contains(&report.run_id),
+        "the log is collected"
+    );
+    is_clean("the log", &log);
+}
+
+/// Two reviews full of planted words.
+fn reviews(url: &str) -> Pipeline {
+    collect_log();
+    let mut pipeline = Pipeline::new(url, 0);
+    pipeline.write("secret", &format!("{SECRET}\n"));
+    let quoted = REMARKS.replace('"', "\"\"");
+    pipeline.write(
+        "export.csv",
+        &format!("upn,day,rating,comment\n{EMAIL},2026-03-02,Planted7,\"{quoted}\"\n{EMAIL},2026-03-03,3,\n"),
+    );
+    pipeline.file["transforms"]["resignations"] = json!({
+        "type": "hr_schema",
+        "inputs": ["export"],
+        "scenario": "performance_review",
+        "dates": {"timezone": "UTC"},
+        "fields": {"EmailAddress": "upn", "EffectiveDate": "day", "Rating": "rating", "Remarks": "comment"},
+    });
+    pipeline.sink()["retry"]["max_attempts"] = json!(2);
+    pipeline
+}
+
+fn token() -> Step {
+    Reply::new(200)
+        .json(&json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": "3599"}))
+        .into()
+}
+
+/// What a careless service or a debugging proxy says: everything it was sent.
+fn echoes() -> [String; 4] {
+    [
+        format!("row 1 is wrong: '{EMAIL}' (rating=Planted7), {REMARKS}; sent with Bearer {TOKEN}"),
+        json!({"error": {"code": "BadRow", "row": {"upn": EMAIL, "comment": REMARKS}, "auth": TOKEN}})
+            .to_string(),
+        format!("<html><head><title>Blocked: {EMAIL} {TOKEN}</title></head><body>{REMARKS}</body></html>"),
+        format!("UPN,Remarks\r\n{EMAIL},\"{}\"\r\n", REMARKS.replace('"', "\"\"")),
+    ]
+}
+
+#[tokio::test]
+async fn nothing_shows_when_all_goes_well() {
+    let emulator = emulator("latency=1ms").await;
+    let mut pipeline = reviews(&emulator.url());
+    pipeline.file["sinks"]["file"] = json!({"type": "file", "inputs": ["resignations"], "path": "out.csv"});
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.rows.accepted), (0, 4));
+    search(&pipeline, &report);
+    assert!(
+        logged().contains("batch settled"),
+        "the finer levels are collected too"
+    );
+    // The planted words were really there.
+    assert_eq!(
+        emulator.accepted_rows().unwrap()[0].get("EmailAddress"),
+        Some(EMAIL)
+    );
+    assert!(
+        std::fs::read_to_string(pipeline.path("out.csv"))
+            .unwrap()
+            .contains("Planted4")
+    );
+}
+
+#[tokio::test]
+async fn a_success_with_an_answer_full_of_rows_shows_none() {
+    for echo in echoes() {
+        let page = echo.starts_with("<html>");
+        let server = Scripted::start([token(), Reply::new(200).body(echo).into()])
+            .await
+            .unwrap();
+        let pipeline = reviews(&server.url());
+        let report = pipeline.run().await;
+        assert_eq!(report.exit_code, if page { 5 } else { 0 });
+        search(&pipeline, &report);
+        let requests = server.finish().unwrap();
+        assert!(
+            requests[0].text().contains(SECRET_IN_A_FORM),
+            "{}",
+            requests[0].text()
+        );
+        assert!(requests[1].text().contains(EMAIL));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
+    for status in [400, 401, 403, 404, 407, 408, 409, 413, 429, 500, 502, 503] {
+        for echo in echoes() {
+            let reply = || -> Step {
+                Reply::new(status)
+                    .reason(&format!("No {EMAIL} {TOKEN}"))
+                    .header("request-id", &format!("{EMAIL} {TOKEN}"))
+                    .header("www-authenticate", &format!("Bearer error=\"{TOKEN} {EMAIL}\""))
+                    .header("x-ms-diagnostics", &format!("2000001;reason=\"{EMAIL} {TOKEN}\""))
+                    .body(echo.as_str())
+                    .into()
+            };
+            let steps = match status {
+                401 => vec![token(), reply(), token(), reply()],
+                408 | 429 | 500 | 502 | 503 => vec![token(), reply(), reply()],
+                _ => vec![token(), reply()],
+            };
+            let server = Scripted::start(steps).await.unwrap();
+            let pipeline = reviews(&server.url());
+            let report = pipeline.run().await;
+            assert!(
+                matches!(report.exit_code, 5 | 75),
+                "{status}: {}",
+                report.exit_code
+            );
+            let message = &report.error.as_ref().unwrap().message;
+            assert!(
+                message.contains(&status.to_string()) && message.contains("[hidden]"),
+                "{message}"
+            );
+            search(&pipeline, &report);
+            server.finish().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_ends_of_an_upload_show_nothing() {
+    let redirect = Reply::new(302).header("location", &format!("https://{MARK}.example/{TOKEN}?upn={EMAIL}"));
+    let ends = [
+        (vec![Step::CloseAfterBody, Step::CloseAfterBody], 75),
+        (vec![Step::CloseBeforeBody, Step::CloseBeforeBody], 75),
+        (
+            vec![Step::Garbage(format!("{EMAIL} {TOKEN}\r\n\r\n").into_bytes()); 2],
+            75,
+        ),
+        (
+            vec![Step::CutOff(
+                Reply::new(400).body(format!("{EMAIL} and more")),
+                12,
+            )],
+            5,
+        ),
+    ];
+    for (steps, exit_code) in ends {
+        let server = Scripted::start(std::iter::once(token()).chain(steps))
+            .await
+            .unwrap();
+        let pipeline = reviews(&server.url());
+        let report = pipeline.run().await;
+        assert_eq!(report.exit_code, exit_code);
+        search(&pipeline, &report);
+        server.finish().unwrap();
+    }
+    // The host that a redirect leads to is told; what else is in its address is not.
+    let server = Scripted::start([token(), redirect.into()]).await.unwrap();
+    let pipeline = reviews(&server.url());
+    let report = serde_json::to_string(&pipeline.run().await).unwrap();
+    assert!(report.contains(&format!("https://{MARK}.example")), "{report}");
+    is_clean("the report", &report.replace(&format!("{MARK}.example"), ""));
+    is_clean("the log", &logged().replace(&format!("{MARK}.example"), ""));
+}
+
+#[tokio::test]
+async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
+    let described = format!(
+        "AADSTS7000215: Invalid client secret provided: {SECRET} (client_secret={SECRET_IN_A_FORM}&x). Trace ID: 1"
+    );
+    let refused =
+        json!({"error": "invalid_client", "error_description": described, "error_codes": [7_000_215]});
+    let replies = [
+        (
+            Reply::new(401).json(&refused).reason(&format!("Not {SECRET}")),
+            "AADSTS7000215",
+        ),
+        (
+            Reply::new(400).body(format!("<html><title>{SECRET}</title>{SECRET_IN_A_FORM}</html>")),
+            "400",
+        ),
+        (
+            Reply::new(400).body(format!("client_secret={SECRET_IN_A_FORM}")),
+            "400",
+        ),
+        (
+            Reply::new(200).body(format!("{{\"access_token\": \"{TOKEN} two\"}}")),
+            "cannot go into a header",
+        ),
+        (
+            Reply::new(200).body(format!("{{\"access_token\": {{\"is\": \"{TOKEN}\"}}}}")),
+            "no JSON object",
+        ),
+        (
+            Reply::new(200).body(format!("<html><title>{SECRET}</title></html>")),
+            "is a web page",
+        ),
+    ];
+    for (reply, shown) in replies {
+        let server = Scripted::start([reply]).await.unwrap();
+        let pipeline = reviews(&server.url());
+        let report = pipeline.run().await;
+        assert_eq!(report.exit_code, 5);
+        let message = &report.error.as_ref().unwrap().message;
+        assert!(message.contains(shown), "{message}");
+        search(&pipeline, &report);
+        server.finish().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn rejects_say_where_and_why_and_never_what() {
+    let emulator = emulator("").await;
+    let mut pipeline = reviews(&emulator.url());
+    pipeline.write(
+        "export.csv",
+        "upn,day,rating,comment\n\
+         planted no address,2026-03-02,1,\n\
+         ada@contoso.com,planted-day,1,\n\
+         ada@contoso.com,1626-03-02,planted9,\n\
+         ada@contoso.com,2026-03-02,planted10,\n\
+         ada@contoso.com,2026-03-02,1,planted,planted11\n\
+         ada@contoso.com,2026-03-02,1,planted \"quotes\" 12\n",
+    );
+    let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
+    fields["Rating"] = json!("CAST(CAST(rating AS INT) + 1 AS TEXT)");
+    fields["Remarks"] = json!({"expr": "repeat(comment, 20)", "on_too_long": "reject"});
+    let report = pipeline.run().await;
+    assert_eq!(
+        (report.exit_code, report.rows.accepted, report.rows.rejected),
+        (3, 0, 6)
+    );
+    search(&pipeline, &report);
+    let lines = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    for code in [
+        "invalid_upn",
+        "invalid_date",
+        "implausible_date",
+        "expression_failed",
+        "ragged_row",
+        "too_long",
+    ] {
+        assert!(lines.contains(code), "{code} is not in {lines}");
+    }
+
+    // Asked for, they are in the rejects file, and nowhere else.
+    pipeline.file["rejects"] = json!({"include_values": true});
+    let mut report = pipeline.run().await;
+    let values = std::fs::read_to_string(report.rejects.path.take().unwrap()).unwrap();
+    assert!(
+        values.contains("planted no address") && values.contains("planted-day"),
+        "{values}"
+    );
+    search(&pipeline, &report);
+}
+
+#[tokio::test]
+async fn input_that_cannot_be_read_is_not_repeated() {
+    let emulator = emulator("").await;
+    let inputs = [
+        (
+            "export.json",
+            format!("[{{\"upn\": \"{EMAIL}\", \"day\": \"{MARK}\" \"oops\"}}]"),
+        ),
+        (
+            "export.json",
+            format!("[{{\"upn\": \"{EMAIL}\"}}, \"{MARK}\", 7]"),
+        ),
+        (
+            "export.ndjson",
+            format!("{{\"upn\": \"{EMAIL}\"\n\"{MARK}\"\n{MARK}\n{{\"upn\": [\"{MARK}\"]}}\n"),
+        ),
+        ("export.csv", format!("upn,day,rating,comment\n\"{EMAIL}\n{MARK}")),
+        ("export.parquet", format!("PAR1{EMAIL}{MARK}PAR1")),
+        ("export.csv.gz", format!("{EMAIL}{MARK}")),
+    ];
+    for (name, content) in inputs {
+        let mut pipeline = reviews(&emulator.url());
+        pipeline.write(name, &content);
+        pipeline.file["sources"]["export"]["path"] = json!(name);
+        let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
+        *fields = json!({"EmailAddress": "upn", "EffectiveDate": "'2026-03-02'"});
+        let report = pipeline.run().await;
+        assert_ne!(
+            (report.exit_code, report.rows.rejected),
+            (0, 0),
+            "{name} was taken: {content}"
+        );
+        search(&pipeline, &report);
+    }
+}
+
+#[test]
+fn a_secret_in_the_pipeline_file_is_refused_and_not_repeated() {
+    collect_log();
+    let cases: [(&str, Value); 5] = [
+        ("/auth/client_secret", json!(SECRET)),
+        ("/auth/client_secret", json!({"value": SECRET})),
+        ("/auth/client_secret", json!([SECRET])),
+        ("/auth", json!(SECRET)),
+        ("/auth/client_id", json!(SECRET)),
+    ];
+    for (pointer, value) in cases {
+        let mut pipeline = reviews("http://127.0.0.1:1");
+        *pipeline.sink().pointer_mut(pointer).unwrap() = value;
+        let error = pipeline.load().unwrap_err();
+        is_clean(pointer, &format!("{error:#?} {error}"));
+        let error = hrsink::error::Error::from(error);
+        is_clean(pointer, &format!("{error:#?} {}", error.chain()));
+    }
+    is_clean("the log", &logged());
+}
