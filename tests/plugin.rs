@@ -277,7 +277,7 @@ mod roster {
     inventory::submit! { Description::sink::<TallyConfig>("tally", "counts rows") }
 }
 
-/// roster ─▶ domain ─▶ hr_schema ─▶ m365_hr, and domain ─▶ tally. Four rows in two pages.
+/// `roster ─▶ domain ─▶ hr_schema ─▶ m365_hr`, and `domain ─▶ tally`. Four rows in two pages.
 fn pipeline(url: &str, note_as: &str) -> Pipeline {
     let mut pipeline = Pipeline::new(url, 0);
     pipeline.file["sources"] = json!({"people": {

@@ -1,0 +1,64 @@
+//! Whole runs against a service that refuses, fails, drops connections and is slow: every row has an outcome that is
+//! true, and every failure says what to do.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/endless.rs"]
+mod endless_source;
+mod passing;
+mod refused;
+mod several;
+mod stopping;
+mod tokens;
+mod unknown;
+mod well;
+
+use common::{CLIENT, JOB, Pipeline, SECRET, TENANT};
+use hrsink::component::{BatchOutcome, Totals};
+use hrsink::http::scripted::{Reply, Step};
+use hrsink::pipeline::RunReport;
+use serde_json::{Value, json};
+
+const OTHER_ID: &str = "11111111-2222-4333-8444-555555555555";
+
+fn totals(read: u64, set: impl FnOnce(&mut Totals)) -> Totals {
+    let mut totals = Totals {
+        read,
+        ..Totals::default()
+    };
+    set(&mut totals);
+    totals
+}
+
+fn outcomes(report: &RunReport) -> Vec<(u64, BatchOutcome, u32)> {
+    let mut found: Vec<_> = report
+        .batches
+        .iter()
+        .map(|batch| (batch.number, batch.outcome, batch.attempts))
+        .collect();
+    found.sort_unstable_by_key(|(number, ..)| *number);
+    found
+}
+
+/// Settings of an emulator that knows one app and one job.
+fn strict() -> Value {
+    json!({
+        "apps": [{"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET}],
+        "jobs": [{"job_id": JOB, "client_id": CLIENT, "scenarios": ["employee_resignation"]}],
+    })
+}
+
+fn token() -> Step {
+    let body = json!({"access_token": "a-token", "token_type": "Bearer", "expires_in": "3599"});
+    Reply::new(200).json(&body).into()
+}
+
+/// A pipeline with a source that never ends: a chunk of ten rows is an upload.
+fn endless(url: &str) -> Pipeline {
+    let mut pipeline = Pipeline::new(url, 0);
+    pipeline.file["sources"]["export"] = json!({"type": "endless", "chunk_rows": 10});
+    pipeline.sink()["batch"]["max_rows"] = json!(10);
+    pipeline
+}

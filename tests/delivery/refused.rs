@@ -1,0 +1,153 @@
+//! What the service refuses: no retry, and advice that says what to change.
+
+use crate::common::{CLIENT, JOB, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
+use crate::{OTHER_ID, outcomes, strict, totals};
+use hrsink::component::BatchOutcome::Refused;
+use hrsink::error::ErrorKind;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_wrong_secret_is_asked_about_once_and_nothing_is_sent() {
+    // The fault would show in the counts if there were a second request for a token.
+    for concurrency in [1, 4] {
+        let mut settings = strict();
+        settings["faults"] = json!("token_503=nth:2");
+        let emulator = emulator_with(settings).await;
+        let mut pipeline = Pipeline::new(&emulator.url(), 6);
+        pipeline.sink()["request"]["concurrency"] = json!(concurrency);
+        pipeline.write("secret", "the-id-of-the-secret");
+        let report = pipeline.run().await;
+        let error = failure(&report, 5);
+        assert_eq!(
+            (error.component.as_deref(), error.kind),
+            (Some("purview"), ErrorKind::Refused)
+        );
+        assert!(error.message.contains("AADSTS7000215"), "{}", error.message);
+        assert!(
+            error.hints[0].contains("use the secret's value, not its ID"),
+            "{:?}",
+            error.hints
+        );
+        assert_eq!(report.rows, totals(6, |rows| rows.not_sent = 6));
+        let status = emulator.status();
+        assert_eq!((status.uploads, status.tokens_issued), (0, 0));
+        assert!(status.injected.is_empty(), "{:?}", status.injected);
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_of_credentials_says_what_to_change() {
+    let expired =
+        json!([{"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET, "secret_expired": true}]);
+    let cases: [(&str, Value, &str, &str, &str); 4] = [
+        (
+            "/tenant_id",
+            json!(OTHER_ID),
+            "AADSTS90002:",
+            "directory (tenant) ID",
+            OTHER_ID,
+        ),
+        (
+            "/auth/client_id",
+            json!(OTHER_ID),
+            "AADSTS700016:",
+            "not the object ID",
+            OTHER_ID,
+        ),
+        (
+            "/cloud/resource",
+            json!("https://other.example"),
+            "AADSTS500011:",
+            "consent",
+            "https://other.example",
+        ),
+        ("", Value::Null, "AADSTS7000222:", "has expired", CLIENT),
+    ];
+    for (pointer, value, code, advice, named) in cases {
+        let mut settings = strict();
+        if pointer.is_empty() {
+            settings["apps"] = expired.clone();
+        }
+        let emulator = emulator_with(settings).await;
+        let mut pipeline = Pipeline::new(&emulator.url(), 2);
+        if let Some(place) = pipeline
+            .sink()
+            .pointer_mut(pointer)
+            .filter(|_| !pointer.is_empty())
+        {
+            *place = value;
+        }
+        let report = pipeline.run().await;
+        let error = failure(&report, 5);
+        assert!(error.message.contains(code), "{}", error.message);
+        let hints = error.hints.join("\n");
+        assert!(hints.contains(advice) && hints.contains(named), "{hints}");
+        assert_eq!((report.rows.not_sent, emulator.status().uploads), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
+    let with = |key: &str, value: Value| {
+        let mut settings = strict();
+        settings[key] = value;
+        settings
+    };
+    let foreign = json!([{"job_id": JOB, "client_id": OTHER_ID, "scenarios": ["employee_resignation"]}]);
+    let two_apps = json!([
+        {"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET},
+        {"tenant_id": TENANT, "client_id": OTHER_ID, "client_secret": "x"},
+    ]);
+    let mut others_job = with("jobs", foreign);
+    others_job["apps"] = two_apps;
+    let unknown_job = json!([{"job_id": OTHER_ID, "scenarios": ["employee_resignation"]}]);
+    let cases = [
+        (
+            404,
+            with("jobs", unknown_job),
+            "404 Not Found",
+            "`job_id` is the ID that the portal shows",
+        ),
+        (
+            403,
+            others_job,
+            "403 jobId and corresponding appId do not match",
+            "was made for the application",
+        ),
+        (
+            400,
+            with("max_rows", json!(1)),
+            "400 Bad Request",
+            "compare the column names",
+        ),
+        (
+            413,
+            with("max_body", json!(64)),
+            "413 Payload Too Large",
+            "lower `batch.max_rows`",
+        ),
+    ];
+    for (status, settings, text, advice) in cases {
+        let emulator = emulator_with(settings).await;
+        let report = Pipeline::new(&emulator.url(), 6).run().await;
+        let error = failure(&report, 5);
+        assert!(error.message.contains(text), "{}", error.message);
+        assert!(error.hints[0].contains(advice), "{:?}", error.hints);
+        assert_eq!(
+            report.rows,
+            totals(6, |rows| (rows.refused, rows.not_sent) = (2, 4))
+        );
+        assert_eq!(outcomes(&report)[0], (1, Refused, 1));
+        assert_eq!(
+            report
+                .batches
+                .iter()
+                .find(|batch| batch.number == 1)
+                .unwrap()
+                .status,
+            Some(status)
+        );
+        assert_eq!(emulator.status().uploads, 1, "no retry, and no other batch");
+        assert!(arrived(&emulator).is_empty());
+    }
+}

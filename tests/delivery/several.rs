@@ -1,0 +1,97 @@
+//! Several ways: one source for many, one sink for many.
+
+use crate::common::{JOB, Pipeline, arrived, emails, emulator, emulator_with, failure, sink};
+use crate::{OTHER_ID, endless, totals};
+use serde_json::json;
+
+#[tokio::test]
+async fn one_source_for_two_sinks_counts_copies() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 5);
+    pipeline.file["transforms"]["levels"] = json!({
+        "type": "hr_schema",
+        "inputs": "export",
+        "scenario": "performance_review",
+        "dates": {"timezone": "UTC"},
+        "where": "upn <> 'user0001@contoso.com'",
+        "fields": {"EmailAddress": "upn", "EffectiveDate": "resigned"},
+    });
+    pipeline.file["sinks"]["file"] =
+        json!({"type": "file", "inputs": ["resignations", "levels"], "path": "out/{scenario}.csv"});
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0);
+    // The source has two takers, and the resignations two more.
+    assert_eq!(
+        report.rows,
+        totals(5, |rows| (rows.copied, rows.filtered, rows.accepted) =
+            (10, 1, 14))
+    );
+    assert_eq!(arrived(&emulator), emails(5));
+    for (name, lines) in [("employee_resignation", 6), ("performance_review", 5)] {
+        let text = std::fs::read_to_string(pipeline.path(&format!("out/{name}.csv"))).unwrap();
+        assert_eq!(text.lines().count(), lines, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_fails_stops_its_neighbours_and_is_the_one_that_is_named() {
+    let emulator = emulator_with(json!({
+        "jobs": [{"job_id": JOB, "scenarios": ["employee_resignation"]}],
+        "faults": "latency=50ms",
+    }))
+    .await;
+    let mut pipeline = endless(&emulator.url());
+    pipeline.file["sinks"] = json!({
+        "a": sink(&emulator.url(), JOB, "resignations"),
+        "b": sink(&emulator.url(), OTHER_ID, "resignations"),
+        "file": {"type": "file", "inputs": ["resignations"], "path": "out.csv"},
+    });
+    let report = pipeline.run().await;
+    let error = failure(&report, 5);
+    assert_eq!(error.component.as_deref(), Some("b"));
+    assert!(error.message.contains("404"), "{}", error.message);
+    let rows = report.rows;
+    assert_eq!((rows.copied, rows.refused, rows.unknown), (2 * rows.read, 2, 0));
+    assert_eq!(rows.accepted, arrived(&emulator).len() as u64);
+    assert!(!pipeline.path("out.csv").exists(), "half a file is no file");
+}
+
+#[tokio::test]
+async fn scenarios_of_one_job_share_a_sink_and_never_an_upload() {
+    let emulator = emulator_with(json!({
+        "jobs": [{
+            "job_id": JOB,
+            "scenarios": ["employee_resignation", "performance_review"],
+            "scenario_column": "HRScenario",
+        }],
+    }))
+    .await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 5);
+    pipeline.file["transforms"]["reviews"] = json!({
+        "type": "hr_schema",
+        "inputs": ["export"],
+        "scenario": "performance_review",
+        "dates": {"timezone": "UTC"},
+        "fields": {"EmailAddress": "upn", "EffectiveDate": "resigned"},
+    });
+    pipeline.sink()["inputs"] = json!(["resignations", "reviews"]);
+    pipeline.sink()["scenario_column"] = json!("HRScenario");
+    let report = pipeline.run().await;
+    assert_eq!(
+        (report.exit_code, report.rows.accepted, report.rows.copied),
+        (0, 10, 5)
+    );
+    let mut imports: Vec<_> = emulator
+        .imports()
+        .iter()
+        .map(|import| (import.file.clone(), import.rows))
+        .collect();
+    imports.sort();
+    assert_eq!(imports.len(), 6);
+    for (file, rows) in imports {
+        assert!(rows <= 2);
+        let of = emulator.accepted_rows().unwrap();
+        let own: Vec<_> = of.iter().filter(|row| file.contains(row.scenario.id())).collect();
+        assert_eq!(own.len(), 5, "{file}");
+    }
+}

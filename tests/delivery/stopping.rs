@@ -1,0 +1,179 @@
+//! Stopping: what is under way is finished, nothing new is begun, and nobody reads on.
+
+use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
+use crate::{endless, outcomes, totals};
+use hrsink::component::BatchOutcome::{Accepted, NotSent, Unknown};
+use hrsink::error::ErrorKind;
+use hrsink::pipeline::{Observer, RunOptions, RunReport};
+use serde_json::json;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Runs `pipeline` and cancels it once `when` holds.
+async fn cancelled(
+    pipeline: &Pipeline,
+    grace: Duration,
+    observer: &Observer,
+    when: impl Fn() -> bool,
+) -> RunReport {
+    let cancel = CancellationToken::new();
+    let options = RunOptions {
+        grace,
+        cancel: cancel.clone(),
+        ..RunOptions::default()
+    };
+    let stop = async {
+        until(when).await;
+        cancel.cancel();
+    };
+    tokio::join!(pipeline.run_with(options, observer), stop).0
+}
+
+#[tokio::test]
+async fn a_cancelled_run_finishes_the_upload_under_way_and_sends_no_more() {
+    let emulator = emulator("latency=200ms").await;
+    let pipeline = Pipeline::new(&emulator.url(), 60);
+    let taken = || emulator.status().imports >= 1;
+    let report = cancelled(&pipeline, Duration::from_secs(60), &Observer::default(), taken).await;
+    let error = failure(&report, 130);
+    assert_eq!(error.kind, ErrorKind::Interrupted);
+    let delivered = arrived(&emulator).len();
+    assert!((2..60).contains(&delivered), "{delivered}");
+    let expected = totals(60, |rows| {
+        (rows.accepted, rows.not_sent) = (delivered as u64, 60 - delivered as u64);
+    });
+    assert_eq!(report.rows, expected, "no answer was given up");
+    assert!(
+        outcomes(&report)
+            .iter()
+            .all(|(_, outcome, _)| matches!(outcome, Accepted | NotSent))
+    );
+}
+
+#[tokio::test]
+async fn an_upload_longer_than_the_grace_is_unknown() {
+    let emulator = emulator("latency=10m").await;
+    let pipeline = Pipeline::new(&emulator.url(), 6);
+    let taken = || emulator.status().imports == 1;
+    let report = cancelled(&pipeline, Duration::from_millis(20), &Observer::default(), taken).await;
+    failure(&report, 130);
+    assert_eq!(
+        report.rows,
+        totals(6, |rows| (rows.unknown, rows.not_sent) = (2, 4))
+    );
+    assert_eq!(
+        outcomes(&report),
+        [(1, Unknown, 1), (2, NotSent, 0), (3, NotSent, 0)]
+    );
+    assert_eq!(
+        arrived(&emulator),
+        emails(2),
+        "they were taken, and nobody was told"
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_run_does_not_wait_for_the_next_attempt() {
+    let emulator = emulator("429=1,retry_after=3600s").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 4);
+    pipeline.sink()["retry"]["max_elapsed"] = json!("2h");
+    let refused = || emulator.status().refused.contains_key(&429);
+    let report = cancelled(
+        &pipeline,
+        Duration::from_secs(3600),
+        &Observer::default(),
+        refused,
+    )
+    .await;
+    failure(&report, 130);
+    assert_eq!(
+        report.rows,
+        totals(4, |rows| rows.not_sent = 4),
+        "a 429 was not taken"
+    );
+}
+
+/// More chunks than can be between an endless source and its sink.
+fn most_on_their_way() -> u64 {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (threads as u64 + 20) * 10
+}
+
+#[tokio::test]
+async fn a_refusal_stops_a_source_that_would_never_end() {
+    let emulator = emulator("403=1").await;
+    let report = endless(&emulator.url()).run().await;
+    failure(&report, 5);
+    assert_eq!(
+        (
+            report.rows.refused,
+            report.rows.accepted,
+            emulator.status().uploads
+        ),
+        (10, 0, 1)
+    );
+    assert_eq!(report.rows.not_sent, report.rows.read - 10);
+}
+
+#[tokio::test]
+async fn a_slow_service_slows_the_reading() {
+    let emulator = emulator("latency=10m").await;
+    let pipeline = endless(&emulator.url());
+    let observer = Observer::default();
+    let begun = std::time::Instant::now();
+    // Long enough to read many times as much as may be on its way, if nothing held the source back.
+    let waited = || emulator.status().imports == 1 && begun.elapsed() > Duration::from_millis(300);
+    let report = cancelled(&pipeline, Duration::ZERO, &observer, waited).await;
+    failure(&report, 130);
+    assert_eq!(report.rows.unknown, 10);
+    assert!(
+        report.rows.read <= most_on_their_way(),
+        "{} rows were read",
+        report.rows.read
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_fails_leaves_the_callers_token_alone() {
+    let emulator = emulator("403=1").await;
+    let options = RunOptions::default();
+    let cancel = options.cancel.clone();
+    let report = Pipeline::new(&emulator.url(), 4)
+        .run_with(options, &Observer::default())
+        .await;
+    failure(&report, 5);
+    assert!(!cancel.is_cancelled(), "it may stop other runs too");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_says_so_even_when_no_component_failed() {
+    let mut pipeline = endless("http://127.0.0.1:1");
+    // Every row is put aside, and the console takes what comes: nobody but the caller has a reason to stop.
+    pipeline.file["transforms"]["resignations"]["fields"]["EmailAddress"] = json!("'no address'");
+    pipeline.file["sinks"] = json!({"table": {"type": "console", "inputs": ["resignations"]}});
+    let observer = Observer::default();
+    let some = || observer.totals().rejected > 0;
+    let report = cancelled(&pipeline, Duration::ZERO, &observer, some).await;
+    assert_eq!(failure(&report, 130).kind, ErrorKind::Interrupted);
+    assert_eq!(
+        report.rejects.ratio, 1.0,
+        "and not exit code 3, which says that the rest was delivered"
+    );
+}
+
+#[tokio::test]
+async fn too_many_rejects_are_exit_code_3_when_the_rest_was_delivered() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 3);
+    let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
+    fields["EmailAddress"] = json!("CASE WHEN upn = 'user0002@contoso.com' THEN 'no address' ELSE upn END");
+    pipeline.file["rejects"] = json!({"max_ratio": 0.3});
+    let report = pipeline.run().await;
+    assert_eq!(
+        (report.exit_code, report.rows.accepted, report.rows.rejected),
+        (3, 2, 1)
+    );
+    pipeline.file["rejects"] = json!({"max_ratio": 0.34});
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(arrived(&emulator), [email(1), email(1), email(3), email(3)]);
+}

@@ -1,0 +1,120 @@
+//! What goes well: nothing more is sent and asked than is needed.
+
+use crate::common::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
+use crate::{outcomes, token, totals};
+use hrsink::component::BatchOutcome::{Accepted, NotSent};
+use hrsink::component::RejectCode;
+use hrsink::http::scripted::{Reply, Scripted, Step};
+use hrsink::pipeline::{Observer, RunOptions};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_run_takes_one_token_and_one_request_a_batch() {
+    let ok = || Reply::new(200).into();
+    let server = Scripted::start([token(), ok(), ok(), ok()]).await.unwrap();
+    let report = Pipeline::new(&server.url(), 5).run().await;
+    assert_eq!(report.exit_code, 0);
+    assert_eq!(report.rows, totals(5, |rows| rows.accepted = 5));
+    assert_eq!(
+        outcomes(&report),
+        [(1, Accepted, 1), (2, Accepted, 1), (3, Accepted, 1)]
+    );
+    let requests = server.finish().unwrap();
+    assert!(
+        requests[0].path.starts_with(&format!("/{TENANT}/oauth2/token")),
+        "{}",
+        requests[0].path
+    );
+    for (request, rows) in requests[1..].iter().zip([2, 2, 1]) {
+        assert_eq!(request.path, format!("/api/signals?jobid={JOB}"));
+        assert_eq!(request.header("authorization"), Some("Bearer a-token"));
+        assert_eq!(request.text().matches("@contoso.com").count(), rows);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_uploads_share_one_token_and_every_row_arrives_once() {
+    let emulator = emulator("latency=5ms").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 41);
+    pipeline.sink()["request"]["concurrency"] = json!(8);
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.batches.len()), (0, 21));
+    assert_eq!(arrived(&emulator), emails(41));
+    let status = emulator.status();
+    assert_eq!((status.tokens_issued, status.uploads), (1, 21));
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_nobody_for_anything() {
+    let server = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let options = RunOptions {
+        dry_run: true,
+        ..RunOptions::default()
+    };
+    let report = Pipeline::new(&server.url(), 3)
+        .run_with(options, &Observer::default())
+        .await;
+    assert_eq!((report.exit_code, report.dry_run), (0, true));
+    assert_eq!(report.rows, totals(3, |rows| rows.not_sent = 3));
+    assert_eq!(outcomes(&report), [(1, NotSent, 0), (2, NotSent, 0)]);
+    assert!(server.finish().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_limit_takes_the_first_rows_of_each_source() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 9);
+    pipeline.write(
+        "more.csv",
+        "upn,resigned,last_day\nz@contoso.com,2026-03-02T09:00:00Z,2026-03-02T09:00:00Z\n",
+    );
+    pipeline.file["sources"]["more"] = json!({"type": "file", "path": "more.csv"});
+    pipeline.file["transforms"]["resignations"]["inputs"] = json!(["export", "more"]);
+    let options = RunOptions {
+        limit: Some(3),
+        ..RunOptions::default()
+    };
+    let report = pipeline.run_with(options, &Observer::default()).await;
+    assert_eq!(
+        (report.exit_code, report.rows.read, report.rows.accepted),
+        (0, 4, 4)
+    );
+    assert_eq!(
+        arrived(&emulator),
+        [emails(3), vec!["z@contoso.com".to_owned()]].concat()
+    );
+}
+
+#[tokio::test]
+async fn a_row_larger_than_an_upload_is_put_aside_and_the_others_go() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 0);
+    let long = "ü".repeat(600);
+    pipeline.write(
+        "export.csv",
+        &format!(
+            "upn,first,last\n{},Ada,Byron\n{},Grace,{long}\n{},Emmy,Noether\n",
+            email(1),
+            email(2),
+            email(3)
+        ),
+    );
+    pipeline.file["transforms"]["resignations"] = json!({
+        "type": "hr_schema",
+        "inputs": ["export"],
+        "scenario": "employee_profile",
+        "fields": {"EmployeeAddressLine1": "'1 Main Street'", "EmployeeZipCode": "'00501'", "EmailAddress": "upn", "EmployeeFirstName": "first", "EmployeeLastName": "last"},
+    });
+    pipeline.sink()["batch"] = json!({"max_bytes": "1KiB"});
+    pipeline.file["rejects"] = json!({"max_ratio": 0.5});
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0);
+    assert_eq!((report.rows.accepted, report.rows.rejected), (2, 1));
+    assert_eq!(report.rejects.by_reason[0].code, RejectCode::TooLarge);
+    assert_eq!(arrived(&emulator), [email(1), email(3)]);
+    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    assert!(
+        rejects.contains("\"row\":2") && rejects.contains("1024 bytes"),
+        "{rejects}"
+    );
+}
