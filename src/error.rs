@@ -73,6 +73,14 @@ impl Error {
         Self::new(ErrorKind::Unexpected, message)
     }
 
+    /// A task that did not come to its end. The text of a panic may hold anything, values of rows included, and is
+    /// left out.
+    #[cold]
+    pub(crate) fn broken_off(what: &str, error: &tokio::task::JoinError) -> Self {
+        let how = if error.is_panic() { "panicked" } else { "was cut off" };
+        Self::unexpected(format!("{what} {how}")).with_hint("please report this: it should not happen")
+    }
+
     /// The run was interrupted.
     #[cold]
     pub fn interrupted() -> Self {

@@ -1,7 +1,7 @@
 //! The program: reads the command line, calls a command, tells what went wrong, gives the exit code.
 //!
-//! One file a command. A command prints its data through [`output`] to standard output and returns either its exit
-//! code or a [`Failure`](failure::Failure), which is told in one place. Nothing starts a runtime or an engine before
+//! One file a command. A command prints its data through `output` to standard output and returns either its exit
+//! code or a `Failure`, which is told in one place. Nothing starts a runtime or an engine before
 //! it is needed, so that `--help` and `--version` are there at once.
 
 mod check;
@@ -68,15 +68,14 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// When to use colours
+    /// When to use colours: auto, always or never; `NO_COLOR` is respected
     #[arg(
         long,
         global = true,
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        hide_possible_values = true,
-        help = "When to use colours: auto, always or never; `NO_COLOR` is respected"
+        hide_possible_values = true
     )]
     color: output::Color,
     /// The least severe log lines on standard error: error, warn, info, debug or trace [default: warn; with
@@ -104,6 +103,7 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     Validate(validate::Args),
     Preview(preview::Args),
@@ -133,7 +133,7 @@ pub fn main() -> ExitCode {
         Command::Preview(args) => preview::execute(&args),
         Command::Check(args) => check::execute(&args),
         Command::Run(args) => run::execute(&args),
-        Command::Upload(args) => upload::execute(args),
+        Command::Upload(args) => upload::execute(&args),
         Command::Emulator(args) => emulator::execute(args),
         Command::List(args) => list::execute(&args),
         Command::Scenarios(args) => scenarios::execute(&args),

@@ -191,7 +191,7 @@ fn places(report: &RunReport) -> String {
         table.push([
             what,
             &path.strip_prefix(".").unwrap_or(path).display().to_string(),
-        ])
+        ]);
     };
     if let Some(path) = &report.rejects.path {
         line("rejected rows with their reasons", path);

@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// The id of the connector job, as the portal shows it
     #[arg(long, value_name = "ID")]
     job_id: Option<Uuid>,
-    /// The environment variable that holds the app's client secret [default: HRSINK_CLIENT_SECRET]
+    /// The environment variable that holds the app's client secret [default: `HRSINK_CLIENT_SECRET`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
     client_secret_env: Option<String>,
     /// The file that holds the app's client secret; `-` reads it from the first line of standard input
@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// Refused; here so that the reason can be told
     #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1)]
     client_secret: Option<Option<Refused>>,
-    /// Which Microsoft endpoints: worldwide, gcc, gcc_high, dod, or emulator, which needs no ids [default:
+    /// Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which needs no ids [default:
     /// worldwide]
     #[arg(long, value_name = "NAME", default_value = "worldwide", hide_default_value = true, value_parser = cloud)]
     cloud: Cloud,
@@ -68,7 +68,7 @@ pub(super) struct Args {
     how: How,
 }
 
-pub(super) fn execute(args: Args) -> Ended {
+pub(super) fn execute(args: &Args) -> Ended {
     if args.client_secret.is_some() {
         return Err(Error::config(
             "a client secret on the command line can be read by every process of this machine and stays in the shell's history",
@@ -77,7 +77,7 @@ pub(super) fn execute(args: Args) -> Ended {
         .with_hint("the one just given should be taken for known; make a new one in Microsoft Entra")
         .into());
     }
-    let config = build_upload_pipeline(&args)?;
+    let config = build_upload_pipeline(args)?;
     run::run(&config, &args.how)
 }
 

@@ -321,15 +321,15 @@ fn help_of_upload() {
 
           --client-secret-env <NAME>
               The environment variable that holds the app's client secret [default:
-              HRSINK_CLIENT_SECRET]
+              `HRSINK_CLIENT_SECRET`]
 
           --client-secret-file <PATH>
               The file that holds the app's client secret; `-` reads it from the first line of standard
               input
 
           --cloud <NAME>
-              Which Microsoft endpoints: worldwide, gcc, gcc_high, dod, or emulator, which needs no ids
-              [default: worldwide]
+              Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which
+              needs no ids [default: worldwide]
 
           --resource <URI>
               What a token is asked for, where the script in the portal's instructions has another

@@ -19,13 +19,13 @@ fn a_preview_masks_personal_data() {
     └────────────────────┴────────────────┴───────────────────────────┴───────────────────────────┘
 
     rejected (3 of 5)
-    ┌─────────────────────┬──────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
-    │ origin              ┆ put aside by ┆ field           ┆ reason       ┆ in words                                         │
-    ╞═════════════════════╪══════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
-    │ terminations.csv:7  ┆ resignations ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
-    │ terminations.csv:15 ┆ resignations ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
-    │ terminations.csv:26 ┆ resignations ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
-    └─────────────────────┴──────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
+    ┌─────────────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
+    │ origin              ┆ field           ┆ reason       ┆ in words                                         │
+    ╞═════════════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
+    │ terminations.csv:7  ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
+    │ terminations.csv:15 ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
+    │ terminations.csv:26 ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
+    └─────────────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
     --- stderr
     Looked at 40 rows; nothing was sent
     "#);

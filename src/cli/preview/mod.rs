@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::{Ended, block_on};
 use crate::component::Rejects;
 use crate::config::{PipelineConfig, Wired};
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RunOptions};
 use collect::{Collect, Collected};
 
@@ -75,19 +75,19 @@ pub(super) fn execute(args: &Args) -> Ended {
         rejects: Some(rejects.clone()),
         ..RunOptions::default()
     };
-    let cancel = options.cancel.clone();
     let observer = Observer::default();
-    let (report, signal) = block_on(async {
+    let ended = block_on(async {
         let mut signals = Signals::listen()?;
-        let mut run = std::pin::pin!(pipeline::run(&config, options, &observer));
         tokio::select! {
-            report = &mut run => Ok((report, None)),
-            signal = signals.next() => {
-                cancel.cancel();
-                Ok::<_, crate::error::Error>((run.await, Some(signal)))
-            }
+            report = pipeline::run(&config, options, &observer) => Ok(Ok(report)),
+            // There is nothing to save.
+            signal = signals.next() => Ok::<_, Error>(Err(signal)),
         }
     })??;
+    let report = match ended {
+        Ok(report) => report,
+        Err(signal) => return Ok(signal.exit_code()),
+    };
     let text = match args.output {
         Format::Table => show::tables(&collected, &rejects, &report, args.show_personal_data)?,
         Format::Ndjson => show::lines(&collected, &rejects, args.show_personal_data)?,
@@ -95,9 +95,6 @@ pub(super) fn execute(args: &Args) -> Ended {
     output::print(&text)?;
     let enough = collected.iter().all(Collected::is_full);
     output::note(&show::looked_at(&report, enough));
-    if let Some(signal) = signal {
-        return Ok(signal.exit_code());
-    }
     // Having enough rows ends the run by an interrupt, too.
     let failures = report.error.iter().chain(&report.further_errors);
     let mut exit_code = 0;

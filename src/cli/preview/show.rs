@@ -59,10 +59,12 @@ pub(super) fn tables(
         _ => String::new(),
     };
     let _ = writeln!(text, "{HEAD}rejected{HEAD:#}{shown}");
-    let mut header = vec!["origin", "put aside by", "field", "reason", "in words"];
-    if open {
-        header.push("value");
-    }
+    // With one component that rejects, its name would only take room.
+    let several = kept.iter().any(|reject| reject.component != kept[0].component);
+    let mut header = vec!["origin"];
+    header.extend(several.then_some("by"));
+    header.extend(["field", "reason", "in words"]);
+    header.extend(open.then_some("value"));
     let mut table = Table::framed(header);
     for Reject {
         origin,
@@ -71,16 +73,12 @@ pub(super) fn tables(
     } in &kept
     {
         for fault in faults {
-            let mut cells = vec![
-                place(origin),
-                component.to_string(),
-                fault.field.as_deref().unwrap_or_default().to_owned(),
-                fault.code.as_str().to_owned(),
-                fault.message.to_string(),
-            ];
-            if open {
-                cells.push(fault.value.clone().unwrap_or_default());
-            }
+            let mut cells = vec![place(origin)];
+            cells.extend(several.then(|| component.to_string()));
+            cells.push(fault.field.as_deref().unwrap_or_default().to_owned());
+            cells.push(fault.code.as_str().to_owned());
+            cells.push(fault.message.to_string());
+            cells.extend(open.then(|| fault.value.clone().unwrap_or_default()));
             table.push(cells);
         }
     }

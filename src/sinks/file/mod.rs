@@ -1,7 +1,7 @@
 //! The sink `file`: writes CSV exactly as it would be uploaded.
 //!
 //! For looking at a pipeline without any cloud, and for handing files to whoever uploads them. The file appears under
-//! its name only when the run has succeeded: until then it is `NAME.part`, which a failed run removes.
+//! its name only when all rows have come: until then it is `NAME.part`, which a run that stops early removes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -150,11 +150,14 @@ impl Sink for FileSink {
                 Item::Checkpoint(checkpoint) => self.checkpoints.push(checkpoint),
             }
         }
+        if self.cx.run.cancel.is_cancelled() {
+            result = result.and(Err(Error::interrupted()));
+        }
         let dry_run = self.cx.run.dry_run;
         for target in self.files {
             let name = target.path.clone();
             let (rows, finished) =
-                target.finish(result.is_ok() && !dry_run && !self.cx.run.cancel.is_cancelled());
+                target.finish(result.is_ok() && !dry_run);
             match finished {
                 Ok(true) => {
                     self.cx.counts.accepted(rows);

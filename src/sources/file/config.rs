@@ -182,7 +182,7 @@ impl SourceConfig for FileConfig {
         let (path, base) = (self.path.clone(), cx.run.base.clone());
         let entries = tokio::task::spawn_blocking(move || place::list(&path, &base))
             .await
-            .map_err(|error| Error::unexpected("looking for files broke off").with_source(error))??;
+            .map_err(|error| Error::broken_off("looking for files", &error))??;
         let jobs = entries
             .into_iter()
             .map(|entry| self.job(entry))

@@ -64,7 +64,7 @@ impl Source for FileSource {
                 Ok(Err(End::Failed(_))) if out.is_stopped() => return Ok(()),
                 Ok(Err(End::Failed(error))) => return Err(error),
                 Err(error) => {
-                    return Err(Error::unexpected(format!("reading `{name}` broke off")).with_source(error));
+                    return Err(Error::broken_off(&format!("reading `{name}`"), &error));
                 }
             }
             // What is to happen to a file once its rows are final (to move it, to delete it) waits for this future;

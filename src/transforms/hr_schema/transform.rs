@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 use crate::hr::{self, RowFault};
 use crate::transforms::{Engine, is_about_a_value};
 
+/// What is wrong, by the row's place in the chunk.
+type Faults = BTreeMap<usize, Vec<Fault>>;
+
 /// The worker of `hr_schema`.
 #[derive(Debug)]
 pub(super) struct HrSchema {
@@ -84,65 +87,16 @@ impl Mapper {
             &chunk.batch.schema(),
             chunk.origins.part(),
         )?;
-        let mut faults: BTreeMap<usize, Vec<Fault>> = BTreeMap::new();
-
-        // The condition first: rows that are not meant need not be valid.
-        let mut chunk = chunk;
-        if let Some(filter) = &plan.filter {
-            let (keep, failed) = self.evaluate(filter, &chunk.batch)?;
-            if failed.is_empty() {
-                let keep = mask(&keep)?;
-                self.cx.counts.filtered(keep.len() - keep.true_count());
-                chunk = kept(&chunk, &keep)?;
-            } else {
-                // A row whose condition cannot be computed is neither meant nor left out: it is put aside.
-                let keep = mask(&keep)?;
-                let keep: BooleanArray = (0..keep.len())
-                    .map(|row| Some(keep.value(row) || failed.contains_key(&row)))
-                    .collect();
-                self.cx.counts.filtered(keep.len() - keep.true_count());
-                let mut row_after = 0;
-                for row in 0..keep.len() {
-                    if let Some(detail) = failed.get(&row) {
-                        faults
-                            .entry(row_after)
-                            .or_default()
-                            .push(self.failed("where", detail));
-                    }
-                    row_after += usize::from(keep.value(row));
-                }
-                chunk = kept(&chunk, &keep)?;
-            }
-        }
-
+        let before = chunk.num_rows();
+        let mut faults = Faults::new();
+        let chunk = match &plan.filter {
+            Some(filter) => self.meant(filter, chunk, &mut faults)?,
+            None => chunk,
+        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.fields.len());
         for (field, expression) in self.checked.fields.iter().zip(&plan.fields) {
-            let (values, failed) = self.evaluate(expression, &chunk.batch)?;
-            let checked = self.check(field, &values)?;
-            self.truncated.fetch_add(checked.truncated, Ordering::Relaxed);
-            for RowFault { row, code, message } in checked.faults {
-                // A value that could not be computed is not also missing.
-                if failed.contains_key(&row) {
-                    continue;
-                }
-                let value = self.shown(&values, row);
-                let fault = Fault {
-                    field: Some(field.field.name.into()),
-                    code,
-                    message,
-                    value,
-                };
-                faults.entry(row).or_default().push(fault);
-            }
-            for (row, detail) in &failed {
-                faults
-                    .entry(*row)
-                    .or_default()
-                    .push(self.failed(field.field.name, detail));
-            }
-            columns.push(Arc::new(checked.values));
+            columns.push(self.column(field, expression, &chunk.batch, &mut faults)?);
         }
-
         let rows = chunk.num_rows();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch =
@@ -152,19 +106,64 @@ impl Mapper {
             origins: chunk.origins,
             kind: RowKind::Hr(self.checked.scenario),
         };
-        if faults.is_empty() {
-            return Ok(mapped);
-        }
         let good: BooleanArray = (0..rows).map(|row| Some(!faults.contains_key(&row))).collect();
+        let out = kept(&mapped, &good)?;
+        // Only now, when nothing can fail any more: the rows of a chunk that fails are counted as not sent.
+        self.cx.counts.filtered(before - rows);
         for (row, faults) in faults {
-            let origin = mapped.origins.at(row);
             self.cx.reject(Reject {
-                origin,
+                origin: mapped.origins.at(row),
                 component: self.cx.name.clone(),
                 faults,
             });
         }
-        kept(&mapped, &good)
+        Ok(out)
+    }
+
+    /// The rows for which the condition is true. One for which it cannot be computed is neither meant nor left out: it
+    /// stays, with a fault.
+    fn meant(&self, filter: &Arc<dyn PhysicalExpr>, chunk: Chunk, faults: &mut Faults) -> Result<Chunk> {
+        let (values, failed) = self.evaluate(filter, &chunk.batch)?;
+        let mut keep = mask(&values)?;
+        if !failed.is_empty() {
+            keep = (0..keep.len())
+                .map(|row| Some(keep.value(row) || failed.contains_key(&row)))
+                .collect();
+            for (row, detail) in &failed {
+                let row = keep.slice(0, *row).true_count();
+                faults.entry(row).or_default().push(self.failed("where", detail));
+            }
+        }
+        kept(&chunk, &keep)
+    }
+
+    /// The checked values of one field.
+    fn column(
+        &self,
+        field: &FieldPlan,
+        expression: &Arc<dyn PhysicalExpr>,
+        batch: &RecordBatch,
+        faults: &mut Faults,
+    ) -> Result<ArrayRef> {
+        let (values, failed) = self.evaluate(expression, batch)?;
+        let checked = self.check(field, &values)?;
+        self.truncated.fetch_add(checked.truncated, Ordering::Relaxed);
+        for RowFault { row, code, message } in checked.faults {
+            // A value that could not be computed is not also missing.
+            if failed.contains_key(&row) {
+                continue;
+            }
+            faults.entry(row).or_default().push(Fault {
+                field: Some(field.field.name.into()),
+                code,
+                message,
+                value: self.shown(&values, row),
+            });
+        }
+        for (row, detail) in &failed {
+            faults.entry(*row).or_default().push(self.failed(field.field.name, detail));
+        }
+        Ok(Arc::new(checked.values))
     }
 
     /// Evaluates an expression over all rows. When that fails, row by row in halves: the rows for which it fails come
