@@ -77,7 +77,11 @@ impl Error {
     /// left out.
     #[cold]
     pub(crate) fn broken_off(what: &str, error: &tokio::task::JoinError) -> Self {
-        let how = if error.is_panic() { "panicked" } else { "was cut off" };
+        let how = if error.is_panic() {
+            "panicked"
+        } else {
+            "was cut off"
+        };
         Self::unexpected(format!("{what} {how}")).with_hint("please report this: it should not happen")
     }
 

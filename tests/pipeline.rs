@@ -423,3 +423,51 @@ async fn too_many_rejects_is_an_exit_code_of_its_own() {
         "5 of 35 are more than 0.14: {report:#?}"
     );
 }
+
+/// A run of one review pipeline over a file of the given name and content.
+async fn run_reviews(name: &str, content: &str, filter: &str) -> RunReport {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), content).unwrap();
+    let path = folder.path().join("p.yaml");
+    let pipeline = format!(
+        "
+sources: {{e: {{type: file, path: {name}}}}}
+transforms:
+  t:
+    type: hr_schema
+    inputs: [e]
+    scenario: performance_review
+    where: {filter}
+    dates: {{timezone: UTC}}
+    fields: {{EmailAddress: mail, EffectiveDate: day}}
+sinks: {{s: {{type: m365_hr, inputs: [t], cloud: emulator}}}}
+"
+    );
+    std::fs::write(&path, pipeline).unwrap();
+    run_file(&path).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_chunk_that_fails_are_counted_once() {
+    let rows = "{\"mail\":\"a@contoso.com\",\"day\":true,\"on\":1}\n{\"mail\":\"b@contoso.com\",\"day\":true,\"on\":0}\n";
+    let report = run_reviews("e.ndjson", rows, "on = 1").await;
+    assert_eq!(
+        (report.exit_code, report.rows.read, report.rows.not_sent),
+        (2, 2, 2),
+        "{report:#?}"
+    );
+    assert!(report.error.unwrap().message.contains("Boolean"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_a_header_does_not_show_its_first_row() {
+    let rows = "marker.1@contoso.com,2026-01-01,Marker\nmarker.2@contoso.com,2026-01-02,Other\n";
+    let report = run_reviews("e.csv", rows, "mail is not null").await;
+    assert_eq!(report.exit_code, 2);
+    let error = report.error.unwrap();
+    assert!(error.hints[0].contains("header: false"), "{error:?}");
+    assert!(
+        !format!("{error:?}").to_lowercase().contains("marker"),
+        "{error:?}"
+    );
+}

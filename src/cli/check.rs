@@ -86,7 +86,13 @@ fn exit_code(checked: &[CheckedSink<'_>]) -> u8 {
             .flat_map(|sink| &sink.steps)
             .any(|step| step.state == state)
     };
-    if any(CheckState::Fails) {
+    let settings = checked
+        .iter()
+        .flat_map(|sink| &sink.steps)
+        .any(|step| step.state == CheckState::Fails && step.name == CheckStep::SETTINGS);
+    if settings {
+        ExitCode::Config as u8
+    } else if any(CheckState::Fails) {
         ExitCode::Refused as u8
     } else if any(CheckState::Passing) {
         ExitCode::Passing as u8

@@ -137,7 +137,7 @@ pub fn main() -> ExitCode {
         Command::Emulator(args) => emulator::execute(args),
         Command::List(args) => list::execute(&args),
         Command::Scenarios(args) => scenarios::execute(&args),
-        Command::Schema(_) => schema::execute(),
+        Command::Schema(args) => schema::execute(&args),
     };
     ExitCode::from(ended.unwrap_or_else(|failure| {
         failure.show();

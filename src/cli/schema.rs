@@ -1,21 +1,37 @@
-//! `hrsink schema`: the JSON Schema of a pipeline file.
+//! `hrsink schema`: the JSON Schema of a pipeline file, or of a run report.
+
+use clap::ValueEnum;
 
 use super::{Ended, output};
+use crate::pipeline::RunReport;
 
-/// Print the JSON Schema of a pipeline file
+/// Print the JSON Schema of a pipeline file, or of a run report
 ///
-/// An editor that knows it completes keys, shows what they mean and marks mistakes while you type. For the YAML
+/// An editor that knows the first completes keys, shows what they mean and marks mistakes while you type. For the YAML
 /// extension of VS Code, begin the pipeline file with
 ///
 ///   # yaml-language-server: $schema=./hrsink.schema.json
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
-    after_long_help = "Example:\n  hrsink schema > hrsink.schema.json"
+    after_long_help = "Examples:\n  hrsink schema > hrsink.schema.json\n  hrsink schema report"
 )]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// What to describe: pipeline (a pipeline file) or report (what `hrsink run --report` writes)
+    #[arg(value_enum, default_value = "pipeline", hide_possible_values = true)]
+    of: Document,
+}
 
-pub(super) fn execute() -> Ended {
-    output::print_json(&crate::config::schema::schema())?;
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Document {
+    Pipeline,
+    Report,
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    match args.of {
+        Document::Pipeline => output::print_json(&crate::config::schema::schema())?,
+        Document::Report => output::print_json(&schemars::schema_for!(RunReport))?,
+    }
     Ok(0)
 }

@@ -18,6 +18,24 @@ pub struct Part {
     pub columns: Vec<String>,
 }
 
+impl Part {
+    /// The names of the columns as far as they may be shown; see [`shown_names`](Self::shown_names).
+    pub fn shown_columns(&self) -> &[String] {
+        Self::shown_names(&self.columns)
+    }
+
+    /// `names` as far as they may be shown: none, when one looks like a value. A file without a header that is read as
+    /// if it had one has personal data for names.
+    pub fn shown_names(names: &[String]) -> &[String] {
+        let like_a_value = |name: &String| name.contains('@') || !name.chars().any(char::is_alphabetic);
+        if names.iter().any(like_a_value) {
+            &[]
+        } else {
+            names
+        }
+    }
+}
+
 /// Where one row came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {

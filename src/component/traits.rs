@@ -118,6 +118,11 @@ pub struct CheckStep {
     pub hints: Vec<String>,
 }
 
+impl CheckStep {
+    /// The name of a step about the sink's own settings: what fails there is mended on this side.
+    pub const SETTINGS: &str = "settings";
+}
+
 /// The answer of a [`CheckStep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

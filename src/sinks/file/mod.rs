@@ -156,8 +156,7 @@ impl Sink for FileSink {
         let dry_run = self.cx.run.dry_run;
         for target in self.files {
             let name = target.path.clone();
-            let (rows, finished) =
-                target.finish(result.is_ok() && !dry_run);
+            let (rows, finished) = target.finish(result.is_ok() && !dry_run);
             match finished {
                 Ok(true) => {
                     self.cx.counts.accepted(rows);

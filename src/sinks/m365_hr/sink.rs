@@ -74,7 +74,7 @@ pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckSt
             steps
         }
         Err(error) => vec![CheckStep {
-            name: "settings".to_owned(),
+            name: CheckStep::SETTINGS.to_owned(),
             state: CheckState::Fails,
             detail: error.chain(),
             hints: error.hints().map(str::to_owned).collect(),

@@ -69,7 +69,7 @@ impl Planner {
     fn make(&self, name: &str, checked: &Checked, schema: &Schema, part: &Part) -> Result<Plan> {
         let mut problems: Vec<String> = Vec::new();
         let mut plan_one = |what: &str, expression, check: Option<&Check>| {
-            let planned = match self.engine.plan(expression, schema, &part.columns) {
+            let planned = match self.engine.plan(expression, schema, part.shown_columns()) {
                 Ok(planned) => planned,
                 Err(error) => {
                     let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -110,12 +110,20 @@ impl Planner {
                 filter: Some(filter),
                 fields,
             }),
-            _ => Err(Error::input(format!(
-                "the transform `{name}` does not fit the columns of `{}`",
-                part.name
-            ))
-            .with_source(std::io::Error::other(problems.join("; ")))
-            .with_hint(format!("its columns are: {}", column_list(&part.columns)))),
+            _ => {
+                let error = Error::input(format!(
+                    "the transform `{name}` does not fit the columns of `{}`",
+                    part.name
+                ))
+                .with_source(std::io::Error::other(problems.join("; ")));
+                Err(match part.shown_columns() {
+                    [] => error.with_hint(
+                        "what should be the names of columns looks like values: a file without a header row needs \
+                         `header: false` and `columns` in its `format`",
+                    ),
+                    columns => error.with_hint(format!("its columns are: {}", column_list(columns))),
+                })
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ impl Mapper {
         let before = chunk.num_rows();
         let mut faults = Faults::new();
         let chunk = match &plan.filter {
-            Some(filter) => self.meant(filter, chunk, &mut faults)?,
+            Some(filter) => self.meant(filter, &chunk, &mut faults)?,
             None => chunk,
         };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.fields.len());
@@ -122,7 +122,7 @@ impl Mapper {
 
     /// The rows for which the condition is true. One for which it cannot be computed is neither meant nor left out: it
     /// stays, with a fault.
-    fn meant(&self, filter: &Arc<dyn PhysicalExpr>, chunk: Chunk, faults: &mut Faults) -> Result<Chunk> {
+    fn meant(&self, filter: &Arc<dyn PhysicalExpr>, chunk: &Chunk, faults: &mut Faults) -> Result<Chunk> {
         let (values, failed) = self.evaluate(filter, &chunk.batch)?;
         let mut keep = mask(&values)?;
         if !failed.is_empty() {
@@ -134,7 +134,7 @@ impl Mapper {
                 faults.entry(row).or_default().push(self.failed("where", detail));
             }
         }
-        kept(&chunk, &keep)
+        kept(chunk, &keep)
     }
 
     /// The checked values of one field.
@@ -161,7 +161,10 @@ impl Mapper {
             });
         }
         for (row, detail) in &failed {
-            faults.entry(*row).or_default().push(self.failed(field.field.name, detail));
+            faults
+                .entry(*row)
+                .or_default()
+                .push(self.failed(field.field.name, detail));
         }
         Ok(Arc::new(checked.values))
     }

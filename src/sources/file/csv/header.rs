@@ -8,6 +8,7 @@ use super::super::text::NOT_UTF8_HINT;
 use super::dialect::Names;
 use super::records::Records;
 use super::{Cells, Dialect, record_error};
+use crate::component::Part;
 use crate::error::{Error, Result};
 
 pub(super) struct Header {
@@ -150,7 +151,15 @@ fn from_header(cells: Cells<'_>, delimiter: u8, feed: &Feed) -> Result<Vec<Strin
     }
     let renamed = make_unique(&mut names);
     if !renamed.is_empty() {
-        tracing::warn!(file = %file, names = ?renamed, "columns without a name of their own were given one");
+        let shown = if Part::shown_names(&names).is_empty() {
+            &[]
+        } else {
+            renamed.as_slice()
+        };
+        tracing::warn!(
+            file = %file, columns = renamed.len(), names = ?shown,
+            "columns without a name of their own were given one"
+        );
     }
     Ok(names)
 }
