@@ -1,7 +1,7 @@
 //! Makes text of the other side fit to be shown: one line, no control characters, not too long, no secret.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use crate::secret::Secret;
 
@@ -96,7 +96,11 @@ impl<'a> Hidden<'a> {
     }
 
     fn without_values(&self, text: &str, max: usize) -> String {
-        let sent = String::from_utf8_lossy(self.sent);
+        // What was sent is valid; the lossy way is slow on long texts.
+        let sent = match std::str::from_utf8(self.sent) {
+            Ok(sent) => Cow::Borrowed(sent),
+            Err(_) => String::from_utf8_lossy(self.sent),
+        };
         let mut shown = String::with_capacity(text.len());
         for piece in text.split_inclusive(is_separator) {
             let word =
@@ -108,7 +112,7 @@ impl<'a> Hidden<'a> {
         }
         // What is written in another way (escaped, encoded, in other letter case) or is a sentence of a remark cannot
         // be cut out one by one: then nothing of the text is shown.
-        if Echo::of(&sent).is_in(&shown) {
+        if repeats_values(&shown, &sent) {
             return format!(
                 "[{} characters that repeat values of rows are not shown]",
                 text.chars().count()
@@ -137,49 +141,60 @@ fn looks_like_a_value(word: &str) -> bool {
             .any(|c| c == '@' || c.is_numeric() || c.is_uppercase() || !c.is_ascii())
 }
 
-/// The values of a payload, to be found again however they are written.
-struct Echo {
-    /// Words that look like values, in lower case.
-    words: BTreeSet<String>,
-    /// All words in lower case, a space between each two.
-    sentence: String,
-}
-
 /// So many words of the payload in a row are a quotation.
 const QUOTATION: usize = 4;
 
-impl Echo {
-    fn of(sent: &str) -> Self {
-        let words = words(sent)
-            .filter(|word| looks_like_a_value(word))
-            .map(str::to_lowercase)
-            .collect();
-        Self {
-            words,
-            sentence: sentence(sent),
-        }
-    }
-
-    fn is_in(&self, text: &str) -> bool {
-        let text = decoded(text);
-        let lower = text.to_lowercase();
-        let repeats = |word: &str| {
-            let first = self
-                .words
-                .range::<str, _>((Bound::Included(word), Bound::Unbounded))
-                .next();
+/// Whether `text` repeats values of `sent`, however they are written. Looks for the words of `text`, which is short, in
+/// `sent`, which is not.
+fn repeats_values(text: &str, sent: &str) -> bool {
+    let text = decoded(text).to_lowercase();
+    // A copy of the payload in lower case is made only for words that need one.
+    let lower = OnceCell::new();
+    let lower = || lower.get_or_init(|| sent.to_lowercase()).as_str();
+    let as_value = |word: &str| {
+        if looks_like_a_value(word) {
             // A text that was cut shows the begin of a value only; a short begin says nothing.
-            first.is_some_and(|value| value == word || (word.len() >= 6 && value.starts_with(word)))
-        };
-        if words(&lower).any(repeats) {
-            return true;
+            return if word.len() >= 6 {
+                word_begins_with(lower(), word)
+            } else {
+                has_word(lower(), word)
+            };
         }
-        let sentence = sentence(&lower);
-        let words: Vec<&str> = sentence.split_whitespace().collect();
-        words
-            .windows(QUOTATION)
-            .any(|run| self.sentence.contains(&format!(" {} ", run.join(" "))))
+        let mut capitalised = word.to_owned();
+        capitalised[..1].make_ascii_uppercase();
+        has_word(sent, &capitalised) || has_word(sent, &word.to_uppercase())
+    };
+    if words(&text).any(as_value) {
+        return true;
     }
+    let plain: Vec<&str> = plain_words(&text).collect();
+    plain.windows(QUOTATION).any(|run| quotes(lower(), run))
+}
+
+/// Whether `word` stands in `text` by itself.
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(char::is_alphanumeric)
+            && !text[at + word.len()..].starts_with(char::is_alphanumeric)
+    })
+}
+
+/// Whether the words of `run` follow one another in `text`.
+fn quotes(text: &str, run: &[&str]) -> bool {
+    let Some((first, others)) = run.split_first() else {
+        return false;
+    };
+    text.match_indices(first).any(|(at, _)| {
+        let mut next = plain_words(&text[at..]);
+        !text[..at].ends_with(char::is_alphanumeric)
+            && next.next() == Some(first)
+            && others.iter().all(|word| next.next() == Some(word))
+    })
+}
+
+fn plain_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
 }
 
 /// Runs of what values are made of.
@@ -187,19 +202,6 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || "@._+-'#".contains(c)))
         .map(|word| word.trim_matches(|c: char| "._-'".contains(c)))
         .filter(|word| word.chars().nth(2).is_some())
-}
-
-fn sentence(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let mut sentence = String::from(" ");
-    for word in lower
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-    {
-        sentence.push_str(word);
-        sentence.push(' ');
-    }
-    sentence
 }
 
 /// The text without the notations that JSON, URLs and HTML have for characters, one inside the other at most.
