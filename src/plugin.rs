@@ -2,7 +2,7 @@
 //!
 //! A component is a settings type and the worker it builds (see [`component`](crate::component)). It needs no entry
 //! in any list: it registers itself in the program it is linked into, under the name that users write as `type:`, and
-//! is then in pipeline files, in [`descriptions`](crate::component::descriptions) and in the JSON Schema of pipeline
+//! is then in pipeline files, in [`descriptions`] and in the JSON Schema of pipeline
 //! files like the components of this crate.
 //!
 //! ```

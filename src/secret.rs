@@ -110,6 +110,22 @@ impl<'de> Deserialize<'de> for SecretRef {
                 )))
             }
 
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretRef, E> {
+                self.visit_str("")
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretRef, E> {
+                self.visit_str("")
+            }
+
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretRef, E> {
+                self.visit_str("")
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretRef, E> {
+                self.visit_str("")
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
                 let found = match map.next_key::<String>()?.as_deref() {
                     Some("env") => SecretRef::Env(map.next_value()?),
@@ -140,14 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_refused_and_not_repeated() {
-        let error = serde_json::from_str::<SecretRef>(r#""hunter2-marker""#)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("{env: NAME}") && !error.contains("hunter2"),
-            "{error}"
-        );
+    fn a_value_is_refused_and_not_repeated() {
+        for value in [r#""hunter2-marker""#, "271828", "-271828", "271828.5", "true"] {
+            let error = serde_json::from_str::<SecretRef>(value).unwrap_err().to_string();
+            assert!(error.contains("{env: NAME}"), "{error}");
+            assert!(
+                !["hunter2", "271828", "true"]
+                    .iter()
+                    .any(|value| error.contains(value)),
+                "{error}"
+            );
+        }
     }
 
     #[test]

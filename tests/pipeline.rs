@@ -471,3 +471,61 @@ async fn a_file_without_a_header_does_not_show_its_first_row() {
         "{error:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_for_rejects_that_cannot_be_written_to_is_known_before_any_row_is_sent() {
+    let folder = examples();
+    std::fs::write(folder.path().join("a-file"), "").unwrap();
+    let path = folder.path().join("quickstart.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(
+        &path,
+        text.replace("path: .hrsink/rejects", "path: a-file/rejects"),
+    )
+    .unwrap();
+    let report = run_file(&path).await;
+    assert_eq!((report.exit_code, report.rows.read), (2, 0), "{report:#?}");
+    let error = report.error.unwrap();
+    assert!(
+        error.message.contains("a-file/rejects") && error.hints[0].contains("rejects.path"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_rows_today_replace_the_file_of_yesterday() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "
+sources: {e: {type: file, path: e.csv}}
+transforms:
+  t:
+    type: hr_schema
+    inputs: [e]
+    scenario: performance_review
+    dates: {timezone: UTC}
+    fields: {EmailAddress: mail, EffectiveDate: day}
+sinks: {s: {type: file, inputs: [t], path: out.csv}}
+";
+    let path = folder.path().join("p.yaml");
+    std::fs::write(&path, pipeline).unwrap();
+    for (rows, expected) in [
+        (
+            "mail,day\na@contoso.com,2026-01-01\n",
+            "EmailAddress,EffectiveDate\r\na@contoso.com,2026-01-01T00:00:00+00:00\r\n",
+        ),
+        ("mail,day\n", "EmailAddress,EffectiveDate\r\n"),
+    ] {
+        std::fs::write(folder.path().join("e.csv"), rows).unwrap();
+        let report = run_file(&path).await;
+        assert_eq!(report.exit_code, 0, "{report:#?}");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("out.csv")).unwrap(),
+            expected
+        );
+        assert!(report.rejects.path.is_none());
+        let left = std::fs::read_dir(folder.path().join(".hrsink/rejects"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 0, "a run without rejects leaves no file");
+    }
+}

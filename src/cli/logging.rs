@@ -42,10 +42,11 @@ pub(super) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Starts logging. Without a level, text has warnings and JSON, which somebody collects, has `info` too.
-pub(super) fn start(level: Option<Level>, format: LogFormat) {
+/// Starts logging. Without a level, text has warnings and JSON, which somebody collects, has `info` too; so has a
+/// command whose log is what it is run for.
+pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    let level = match (level, format) {
+    let level = match (level.or(always_info.then_some(Level::Info)), format) {
         (Some(Level::Error), _) => LevelFilter::ERROR,
         (Some(Level::Warn), _) | (None, LogFormat::Text) => LevelFilter::WARN,
         (Some(Level::Info), _) | (None, LogFormat::Json) => LevelFilter::INFO,

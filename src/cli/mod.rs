@@ -127,7 +127,8 @@ pub fn main() -> ExitCode {
         }
     };
     output::set_color(cli.global.color);
-    logging::start(cli.global.log_level, cli.global.log_format);
+    let always_info = matches!(cli.command, Command::Emulator(_));
+    logging::start(cli.global.log_level, cli.global.log_format, always_info);
     let ended = match cli.command {
         Command::Validate(args) => validate::execute(&args),
         Command::Preview(args) => preview::execute(&args),

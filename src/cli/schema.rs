@@ -1,6 +1,7 @@
 //! `hrsink schema`: the JSON Schema of a pipeline file, or of a run report.
 
 use clap::ValueEnum;
+use schemars::generate::SchemaSettings;
 
 use super::{Ended, output};
 use crate::pipeline::RunReport;
@@ -31,7 +32,11 @@ enum Document {
 pub(super) fn execute(args: &Args) -> Ended {
     match args.of {
         Document::Pipeline => output::print_json(&crate::config::schema::schema())?,
-        Document::Report => output::print_json(&schemars::schema_for!(RunReport))?,
+        Document::Report => {
+            // Of what is written, where keys without anything to say are left out.
+            let settings = SchemaSettings::draft2020_12().for_serialize();
+            output::print_json(&settings.into_generator().into_root_schema_for::<RunReport>())?;
+        }
     }
     Ok(0)
 }

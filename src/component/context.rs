@@ -13,7 +13,7 @@ use super::{Counts, Reject, Rejects, RowKind};
 /// The run a component works for.
 #[derive(Debug, Clone)]
 pub struct RunInfo {
-    /// A time-ordered UUID, in every log line, file name and report of the run.
+    /// A time-ordered UUID, in the report, in the names of files and in the log lines about the run.
     pub id: Arc<str>,
     /// Folder that relative paths of the pipeline file are relative to.
     pub base: Arc<PathBuf>,

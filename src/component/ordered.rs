@@ -55,7 +55,7 @@ where
             },
             Some(done) = waiting.next(), if !waiting.is_empty() => match done {
                 Done::Chunk { result: Ok(chunk), .. } if ended.is_none() => {
-                    if chunk.num_rows() > 0 && out.send(chunk).await.is_err() {
+                    if out.send(chunk).await.is_err() {
                         ended = Some(Ok(()));
                     }
                 }

@@ -119,13 +119,12 @@ struct State {
 
 #[derive(Debug)]
 enum Target {
-    /// Made with the first reject, so that a clean run leaves no empty file.
     File(PathBuf, Option<BufWriter<File>>),
     Memory(Vec<Reject>, usize),
 }
 
 impl Rejects {
-    /// Writes NDJSON to `path`, readable by its owner only, made with the first reject.
+    /// Writes NDJSON to `path`, readable by its owner only.
     pub fn to_file(path: PathBuf, include_values: bool) -> Self {
         Self::new(Target::File(path, None), include_values)
     }
@@ -202,19 +201,45 @@ impl Rejects {
         }
     }
 
-    /// Writes out what is buffered. The path of the file, if one was made.
+    /// Makes the file, so that a place that cannot be written to is known before any row is sent. An older file of that
+    /// name is emptied.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn prepare(&self) -> Result<()> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Target::File(path, open) = &mut state.target else {
+            return Ok(());
+        };
+        match create(path) {
+            Ok(file) => {
+                *open = Some(file);
+                Ok(())
+            }
+            Err(error) => Err(Error::config(format!("cannot make the rejects file `{}`", path.display()))
+                .with_source(error)
+                .with_hint("rows that cannot be sent would be lost without it: give a folder that can be written to, in `rejects.path` or with `--rejects`")),
+        }
+    }
+
+    /// Writes out what is buffered. The path of the file; a file without rejects is taken away.
     ///
     /// # Errors
     /// The file could not be written, now or earlier.
     pub fn finish(&self) -> Result<Option<PathBuf>> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = state.failed.take();
+        let empty = state.by_code.is_empty();
         let Target::File(path, open) = &mut state.target else {
             return Ok(None);
         };
-        let result = match (failed, open.as_mut()) {
+        let result = match (failed, open.take()) {
             (Some(error), _) => Err(error),
-            (None, Some(file)) => file.flush().map(|()| Some(path.clone())),
+            (None, Some(file)) if empty => {
+                drop(file);
+                std::fs::remove_file(&*path).map(|()| None)
+            }
+            (None, Some(mut file)) => file.flush().map(|()| Some(path.clone())),
             (None, None) => Ok(None),
         };
         result.map_err(|error| {
@@ -224,15 +249,17 @@ impl Rejects {
     }
 }
 
+fn create(path: &Path) -> io::Result<BufWriter<File>> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        crate::files::create_private_folder(folder)?;
+    }
+    Ok(BufWriter::new(crate::files::create_private(path)?))
+}
+
 fn write(path: &Path, open: &mut Option<BufWriter<File>>, reject: &Reject) -> io::Result<()> {
     let file = match open {
         Some(file) => file,
-        None => {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                crate::files::create_private_folder(folder)?;
-            }
-            open.insert(BufWriter::new(crate::files::create_private(path)?))
-        }
+        None => open.insert(create(path)?),
     };
     serde_json::to_writer(&mut *file, reject)?;
     file.write_all(b"\n")

@@ -147,8 +147,12 @@ fn without_values(message: &str, steps: &[Step]) -> String {
             ["auth", "secret", "password", "token", "key", "passphrase"].iter().any(|word| key.contains(word))
         })
     });
-    if secret && let (Some(start), Some(end)) = (message.find(": string \""), message.rfind("\", expected")) {
-        return format!("{}: a text{}", &message[..start], &message[end + 1..]);
+    if secret
+        && let Some((kind, rest)) = message.split_once(": ")
+        && kind.starts_with("invalid ")
+        && let Some(expected) = rest.rfind(", expected")
+    {
+        return format!("{kind}: a value that is not repeated here{}", &rest[expected..]);
     }
     message.to_owned()
 }
@@ -213,6 +217,14 @@ mod tests {
     #[test]
     fn a_text_where_a_secret_lives_is_not_repeated() {
         let found = problems(json!({"name": "n", "auth": "hunter2-marker"}));
-        assert_eq!(found, ["x.auth: invalid type: a text, expected u8 (-)"]);
+        assert_eq!(
+            found,
+            ["x.auth: invalid type: a value that is not repeated here, expected u8 (-)"]
+        );
+        let found = problems(json!({"name": "n", "auth": -271_828}));
+        assert_eq!(
+            found,
+            ["x.auth: invalid value: a value that is not repeated here, expected u8 (-)"]
+        );
     }
 }

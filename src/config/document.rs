@@ -1,8 +1,10 @@
 //! A pipeline file's text as a tree: YAML, TOML and JSON say the same thing.
 
+use std::fmt;
 use std::path::Path;
 
-use serde_json::Value;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
@@ -59,7 +61,14 @@ pub fn parse(text: &str, notation: Notation) -> Result<Value> {
                 // The snippet would repeat lines of the file, which may hold what somebody should not have put there.
                 with_snippet: false,
             };
-            serde_saphyr::from_str_with_options(text, options).map_err(|e| cannot("YAML", e.to_string()))
+            serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+                // The advice in the middle is for programmers.
+                cannot(
+                    "YAML",
+                    e.to_string()
+                        .replace(", set DuplicateKeyPolicy in Options if acceptable", ""),
+                )
+            })
         }
         Notation::Toml => {
             let table: toml::Table = toml::from_str(text).map_err(|e| {
@@ -70,7 +79,61 @@ pub fn parse(text: &str, notation: Notation) -> Result<Value> {
             })?;
             serde_json::to_value(table).map_err(|e| cannot("TOML", e.to_string()))
         }
-        Notation::Json => serde_json::from_str(text).map_err(|e| cannot("JSON", e.to_string())),
+        Notation::Json => serde_json::from_str::<Strict>(text)
+            .map(|strict| strict.0)
+            .map_err(|e| cannot("JSON", e.to_string())),
+    }
+}
+
+/// A JSON value whose maps have each key once; serde_json alone takes the last.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+            fn visit_unit<E: de::Error>(self) -> std::result::Result<Value, E> {
+                Ok(Value::Null)
+            }
+            fn visit_bool<E: de::Error>(self, value: bool) -> std::result::Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> std::result::Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> std::result::Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> std::result::Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> std::result::Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Strict(value)) = seq.next_element()? {
+                    list.push(value);
+                }
+                Ok(list.into())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Value, A::Error> {
+                let mut out = Map::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if out.contains_key(&key) {
+                        return Err(de::Error::custom(format!("the key `{key}` stands twice")));
+                    }
+                    let Strict(value) = map.next_value()?;
+                    out.insert(key, value);
+                }
+                Ok(out.into())
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
     }
 }
 
@@ -113,6 +176,7 @@ mod tests {
         for (text, notation) in [
             ("a: 1\na: 2\n", Notation::Yaml),
             ("a = 1\na = 2\n", Notation::Toml),
+            ("{\"a\": 1,\n\"a\": 2}", Notation::Json),
         ] {
             let error = parse(text, notation).unwrap_err().chain();
             assert!(error.contains('a') && error.contains("line 2"), "{error}");

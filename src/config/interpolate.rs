@@ -55,6 +55,12 @@ fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String
             });
         };
         let inside = &rest[start + 2..end];
+        if inside.contains("${") {
+            return Err(Wrong {
+                message: "a reference inside the default of another".to_owned(),
+                hint: Some("give a plain text as the default".to_owned()),
+            });
+        }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
@@ -118,13 +124,14 @@ mod tests {
 
     #[test]
     fn every_bad_reference_is_named_with_its_place() {
-        let (_, problems) = run(json!({"a": "${NONE}", "b": ["ok", "${1x}", "${HOST"]}));
+        let (_, problems) = run(json!({"a": "${NONE}", "b": ["ok", "${1x}", "${HOST", "${NONE:-${HOST}}"]}));
         assert_eq!(
             problems,
             [
                 "a: the environment variable `NONE` is not set",
                 "b[1]: `${1x}` does not name an environment variable",
                 "b[2]: a `${` without its `}`",
+                "b[3]: a reference inside the default of another",
             ]
         );
     }

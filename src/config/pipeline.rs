@@ -43,8 +43,7 @@ pub struct Wired<C> {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RejectsConfig {
-    /// Folder for the rejects files, one NDJSON file a run, made with the first reject and readable by its owner
-    /// only. Relative to the pipeline file. Default `.hrsink/rejects`.
+    /// Folder for the rejects files, one NDJSON file for each run that has rejects, readable by its owner only. Relative to the pipeline file. Default `.hrsink/rejects`.
     pub path: PathBuf,
     /// Whether a reject carries the offending value. Default `false`: values are personal data.
     pub include_values: bool,

@@ -10,7 +10,8 @@ use serde::de::Deserializer;
 use uuid::Uuid;
 
 use super::faults::Faults;
-use crate::config::{ByteSize, HumanDuration, Problem, Problems, suggestion};
+use crate::config::document::{self, Notation};
+use crate::config::{ByteSize, HumanDuration, Problem, Problems, decode, suggestion};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 use crate::secret::Secret;
@@ -111,9 +112,21 @@ impl EmulatorConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::config(format!("cannot read `{}`", path.display())).with_source(e))?;
-        let mut config: Self = serde_saphyr::from_str(&text).map_err(|e| {
-            Error::config(format!("`{}` is not a valid emulator file", path.display())).with_source(e)
-        })?;
+        let tree = document::parse(&text, Notation::of(path)?)?;
+        let mut found = Vec::new();
+        let Some(mut config) = decode::decode::<Self>(tree, &mut Problems::new(&mut found)) else {
+            let list = found
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
+            let error = Error::config(format!("`{}` is not a valid emulator file", path.display()))
+                .with_source(std::io::Error::other(list));
+            return Err(found
+                .into_iter()
+                .filter_map(|problem| problem.hint)
+                .fold(error, Error::with_hint));
+        };
         if let (Some(data), Some(folder)) = (&mut config.data, path.parent()) {
             *data = folder.join(&*data);
         }

@@ -121,11 +121,14 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
         .zip(incomplete)
         .filter(|(_, incomplete)| *incomplete)
     {
-        missing.push(format!(
+        let message = format!(
             "{}: mandatory columns are missing: {}",
             scenario.scenario.id(),
             scenario.missing.join(", ")
-        ));
+        );
+        if !missing.contains(&message) {
+            missing.push(message);
+        }
     }
     if !missing.is_empty() {
         saved.clear();

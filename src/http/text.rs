@@ -212,7 +212,7 @@ fn decoded(text: &str) -> String {
         let (decoded, length) = match c {
             '\\' => match rest.as_bytes().get(1) {
                 Some(b'u') => (hex(rest.get(2..6)), 6),
-                Some(_) => (Some(' '), 2),
+                Some(_) => (Some(' '), 1 + rest[1..].chars().next().map_or(1, char::len_utf8)),
                 None => (None, 1),
             },
             '%' => (hex(rest.get(1..3)), 3),

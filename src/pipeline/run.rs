@@ -152,7 +152,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     if !conserved {
         tracing::error!(run = %run.id, ?rows, "rows do not add up; please report this");
     }
-    tracing::info!(run = %run.id, exit = exit as u8, read = rows.read, accepted = rows.accepted, rejected = rows.rejected, "run ended");
+    tracing::info!(run = %run.id, read = rows.read, accepted = rows.accepted, rejected = rows.rejected, "run ended");
     RunReport {
         report_version: 1,
         hrsink_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -377,6 +377,11 @@ async fn work(
             Err(error) => failures.push((Some(component.name.clone()), error)),
         }
     }
+    if failures.is_empty()
+        && let Err(error) = shared.rejects.prepare()
+    {
+        failures.push((None, error));
+    }
     // From here on only the outputs hold senders: a channel ends when those who send into it have ended.
     drop(senders);
     if !failures.is_empty() {
@@ -384,16 +389,26 @@ async fn work(
     }
 
     let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
+    // What is left in a channel can be counted only when those who send have let go of it, so they are told first.
+    let cancel = shared.run.cancel.clone();
+    let ended = |cancel: CancellationToken, result: Result<()>| {
+        if result.is_err() {
+            cancel.cancel();
+        }
+        result
+    };
     for (name, sink, mut input) in sinks {
+        let cancel = cancel.clone();
         tasks.spawn(async move {
-            let result = to_its_end(sink.run(&mut input)).await;
+            let result = ended(cancel, to_its_end(sink.run(&mut input)).await);
             input.drain().await;
             (name, result)
         });
     }
     for (name, transform, mut input, out) in transforms {
+        let cancel = cancel.clone();
         tasks.spawn(async move {
-            let result = to_its_end(transform.run(&mut input, out)).await;
+            let result = ended(cancel, to_its_end(transform.run(&mut input, out)).await);
             input.drain().await;
             (name, result)
         });

@@ -21,8 +21,9 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    /// Notes what does not fit the inputs.
-    pub(super) fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
+    /// Notes what does not fit the inputs. `together`: rows of all inputs go to one place, so that something must tell
+    /// their scenarios apart.
+    pub(super) fn validate(&self, inputs: &[InputDescription], together: bool, problems: &mut Problems<'_>) {
         let scenarios: BTreeSet<Scenario> = inputs.iter().filter_map(scenario).collect();
         let fields: BTreeSet<&str> = scenarios
             .iter()
@@ -64,7 +65,7 @@ impl Naming {
         }
         match &self.scenario_column {
             Some(column) if column.trim().is_empty() => problems.at("scenario_column").add("a column needs a name"),
-            None if scenarios.len() > 1 => problems.at("scenario_column").add_with_hint(
+            None if together && scenarios.len() > 1 => problems.at("scenario_column").add_with_hint(
                 format!("the inputs are of {} scenarios, and nothing tells their rows apart", scenarios.len()),
                 "give the name of the column that the portal maps to the scenario; the documentation calls it `HRScenario`",
             ),

@@ -105,7 +105,10 @@ impl Engine {
             .map_err(|error| {
                 let text = error.strip_backtrace();
                 let text = text.strip_prefix("SQL error: ").unwrap_or(&text);
-                let text = text.trim_start_matches("ParserError(\"").trim_end_matches("\")");
+                let text = ["ParserError(\"", "TokenizerError(\""]
+                    .iter()
+                    .fold(text, |text, start| text.strip_prefix(start).unwrap_or(text))
+                    .trim_end_matches("\")");
                 SqlError::new(format!("not a valid SQL expression: {text}"))
             })?;
         if with_alias.alias.is_some() {

@@ -34,7 +34,7 @@ fn without_arguments_it_helps() {
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields
-      schema     Print the JSON Schema of a pipeline file
+      schema     Print the JSON Schema of a pipeline file, or of a run report
       help       Print this message or the help of the given subcommand(s)
 
     Options:
@@ -77,7 +77,7 @@ fn the_long_help_teaches_the_order_and_the_exit_codes() {
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields
-      schema     Print the JSON Schema of a pipeline file
+      schema     Print the JSON Schema of a pipeline file, or of a run report
       help       Print this message or the help of the given subcommand(s)
 
     Options:

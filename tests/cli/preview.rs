@@ -109,5 +109,5 @@ fn a_check_asks_the_other_side() {
 fn a_check_without_the_secret_fails() {
     let folder = Folder::examples();
     let output = folder.run(&["check", "worldwide.yaml"]);
-    assert_eq!(code(&output), 5, "{}", told(&output));
+    assert_eq!(code(&output), 2, "{}", told(&output));
 }

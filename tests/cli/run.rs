@@ -218,3 +218,23 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stderr)), (0, ""));
 }
+
+#[test]
+fn a_report_is_what_its_schema_says() {
+    let folder = Folder::examples();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&folder.run(&["schema", "report"]).stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for arguments in [
+        &["run", "quickstart.yaml", "--output", "json"][..],
+        &["run", "profiles.yaml", "--dry-run", "--output", "json"],
+    ] {
+        let report: serde_json::Value = serde_json::from_slice(&folder.run(arguments).stdout).unwrap();
+        let wrong: Vec<String> = validator
+            .iter_errors(&report)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(report["rows"]["read"].as_u64() > Some(0));
+    }
+}

@@ -92,7 +92,10 @@ impl Sink for ConsoleSink {
         let mut result = Ok(());
         while let Some((from, item)) = input.next().await {
             match item {
-                Item::Chunk(chunk) if result.is_err() => self.cx.counts.not_sent(chunk.num_rows()),
+                Item::Chunk(chunk) if result.is_err() || self.cx.run.cancel.is_cancelled() => {
+                    self.cx.counts.not_sent(chunk.num_rows());
+                    result = result.and(Err(Error::interrupted()));
+                }
                 Item::Chunk(chunk) => match self.take(from, &chunk) {
                     Ok(()) => self.cx.counts.accepted(chunk.num_rows()),
                     Err(error) => {

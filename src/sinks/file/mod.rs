@@ -58,13 +58,7 @@ impl SinkConfig for FileConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
         require_hr_rows(inputs, problems);
         // One file a scenario: nothing has to tell the rows of a file apart.
-        for input in inputs {
-            let naming = self.naming();
-            if naming.scenario_values.is_empty() && naming.columns.is_empty() {
-                continue;
-            }
-            naming.validate(std::slice::from_ref(input), problems);
-        }
+        self.naming().validate(inputs, false, problems);
         if self.path.trim().is_empty() {
             problems.at("path").add("a file needs a name");
         }
@@ -193,6 +187,11 @@ impl Target {
                 )));
             }
             None => {
+                let failed = |error: std::io::Error| {
+                    Error::config(format!("cannot make the file `{}`", part(&self.path).display()))
+                        .with_source(error)
+                        .with_hint("give a `path` in a folder that can be written to")
+                };
                 if let Some(folder) = self.path.parent() {
                     crate::files::create_private_folder(folder).map_err(failed)?;
                 }

@@ -16,6 +16,9 @@ use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfi
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::error::Result;
 use crate::hr::Scenario;
+use crate::http::InvalidSetting;
+use crate::http::backoff::Backoff;
+use crate::http::retry::RetryPolicy;
 use crate::secret::SecretRef;
 use crate::sinks::payload::{Naming, require_hr_rows};
 
@@ -111,13 +114,13 @@ pub struct RequestSettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySettings {
-    /// Requests made for an upload before giving up, the first included. Default 8.
+    /// Requests made for an upload before giving up, the first included: 1 to 100. Default 8.
     pub max_attempts: NonZeroU32,
-    /// Time spent on an upload before giving up, waits included. Default 15m.
+    /// Time spent on an upload before giving up, waits included: at most 24h. Default 15m.
     pub max_elapsed: HumanDuration,
     /// The longest first wait; later ones double. Each wait is a random part of it. Default 1s.
     pub initial_backoff: HumanDuration,
-    /// The longest wait, unless the service asks for a longer one. Default 60s.
+    /// The longest wait, unless the service asks for a longer one: at most 1h. Default 60s.
     pub max_backoff: HumanDuration,
 }
 
@@ -242,23 +245,25 @@ impl M365HrConfig {
         for (key, time) in [
             ("request.timeout", self.request.timeout),
             ("request.connect_timeout", self.request.connect_timeout),
-            ("retry.max_elapsed", self.retry.max_elapsed),
-            ("retry.initial_backoff", self.retry.initial_backoff),
-            ("retry.max_backoff", self.retry.max_backoff),
         ] {
             if time.0.is_zero() {
                 problems.at(key).add("no time at all is too short");
             }
         }
-        if self.retry.initial_backoff > self.retry.max_backoff {
-            problems.at("retry.initial_backoff").add(format!(
-                "the first wait ({}) is longer than `max_backoff` ({})",
-                self.retry.initial_backoff, self.retry.max_backoff
-            ));
+        if let Err(error) = self.retry.policy() {
+            problems.at("retry").at(error.field).add(error.message);
         }
         if let Some(Err(found)) = self.emulator.as_ref().and_then(EmulatorSettings::parsed_faults) {
             problems.at("emulator.faults").add(found);
         }
+    }
+}
+
+impl RetrySettings {
+    /// The policy, or the setting that is wrong.
+    pub(super) fn policy(&self) -> std::result::Result<RetryPolicy, InvalidSetting> {
+        let backoff = Backoff::new(self.initial_backoff.0, self.max_backoff.0)?;
+        RetryPolicy::new(self.max_attempts.get(), self.max_elapsed.0, backoff)
     }
 }
 
@@ -285,7 +290,7 @@ impl SinkConfig for M365HrConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
         if !self.as_is {
             require_hr_rows(inputs, problems);
-            self.naming().validate(inputs, problems);
+            self.naming().validate(inputs, true, problems);
         }
         self.check_ids(problems);
         self.check_limits(problems);

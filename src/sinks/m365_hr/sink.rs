@@ -14,9 +14,7 @@ use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext}
 use crate::delivery::{Batch, Driver, Lane, Limits, Uploaded, Uploader};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
-use crate::http::backoff::Backoff;
 use crate::http::oauth2::TokenVersion;
-use crate::http::retry::RetryPolicy;
 use crate::http::transport::TransportConfig;
 use crate::secret::Secret;
 use crate::sinks::payload::scenario;
@@ -155,7 +153,6 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         None if embedded => NO_ID,
         None => return Err(missing("job_id")),
     };
-    let retry = &config.retry;
     let wrong = |error: crate::http::InvalidSetting| {
         Error::config(format!(
             "the `retry` settings of the sink `{}` are wrong",
@@ -163,7 +160,6 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         ))
         .with_source(error)
     };
-    let backoff = Backoff::new(retry.initial_backoff.0, retry.max_backoff.0).map_err(wrong)?;
     Client::new(ClientConfig {
         endpoints,
         tenant_id,
@@ -177,7 +173,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
             pool_max_idle_per_host: config.request.concurrency,
             ..TransportConfig::default()
         },
-        retry: RetryPolicy::new(retry.max_attempts.get(), retry.max_elapsed.0, backoff).map_err(wrong)?,
+        retry: config.retry.policy().map_err(wrong)?,
         token_version: TokenVersion::V1,
     })
 }
@@ -192,6 +188,9 @@ impl Sink for M365Hr {
             emulator,
         } = *self;
         let result = driver.run(lanes, input).await;
+        if let Some(emulator) = &emulator {
+            warn_of_rows_not_saved(&cx, emulator);
+        }
         if let Some(emulator) = emulator
             && let Err(error) = emulator.stop().await
         {
@@ -199,6 +198,24 @@ impl Sink for M365Hr {
             tracing::warn!(sink = %cx.name, "the emulator did not stop: {}", error.chain());
         }
         result
+    }
+}
+
+/// A job answers 2xx to an upload of which it saves nothing, and only its log says so. The embedded emulator's log is at
+/// hand.
+fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
+    let imports = emulator.imports();
+    let lost: u64 = imports
+        .iter()
+        .map(|import| import.rows.saturating_sub(import.records_saved))
+        .sum();
+    if lost > 0 {
+        let why = imports
+            .iter()
+            .flat_map(|import| &import.messages)
+            .next()
+            .map_or("", String::as_str);
+        tracing::warn!(sink = %cx.name, rows = lost, why, "the emulator answered that it took rows, and saved none of them: so would a job");
     }
 }
 

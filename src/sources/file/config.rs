@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::csv::{CsvOptions, DEFAULT_DELIMITER, Dialect};
 use super::format::{FORMATS, Format, JsonOptions, NameOrSettings, NdjsonOptions, name_or_settings};
+use super::pattern::is_pattern;
 use super::place::{self, Entry, STANDARD_INPUT};
 use super::source::{FileSource, Job, Reading};
 use crate::component::{Description, Source, SourceConfig, SourceContext};
@@ -75,7 +76,7 @@ impl Extension {
         Self {
             compression,
             format: format.to_lowercase(),
-            open: place::is_pattern(if format.is_empty() { stem } else { format }),
+            open: is_pattern(if format.is_empty() { stem } else { format }),
         }
     }
 
@@ -123,7 +124,7 @@ impl SourceConfig for FileConfig {
             problems
                 .at("path")
                 .add("is empty; give a path, a pattern, or `-` for standard input");
-        } else if place::is_pattern(&self.path)
+        } else if is_pattern(&self.path)
             && let Err(error) = glob::Pattern::new(&self.path)
         {
             problems.at("path").add_with_hint(

@@ -25,6 +25,7 @@ mod feed;
 mod format;
 mod json;
 mod parquet;
+mod pattern;
 mod place;
 mod source;
 #[cfg(test)]

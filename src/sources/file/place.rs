@@ -5,22 +5,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glob::{MatchOptions, Pattern};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::read_error;
+use super::pattern::{self, is_pattern};
 use crate::config::nearest;
 use crate::error::{Error, Result};
 
 /// What users write for standard input.
 pub(super) const STANDARD_INPUT: &str = "-";
-
-/// `*` stays within a folder, and files whose name begins with a dot must be asked for.
-const MATCHING: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
 
 /// One thing to read.
 #[derive(Debug, Clone)]
@@ -44,8 +37,12 @@ impl Entry {
     /// It cannot be opened.
     pub(super) fn open(&self, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         match &self.place {
+            Place::Local(path) if is_pipe(path) => {
+                let path = path.clone();
+                Ok(Box::new(Piped::new(cancel.clone(), move || File::open(path))))
+            }
             Place::Local(path) => Ok(Box::new(self.open_local(path)?)),
-            Place::StandardInput => Ok(Box::new(Piped::standard_input(cancel.clone()))),
+            Place::StandardInput => Ok(Box::new(Piped::new(cancel.clone(), || Ok(io::stdin().lock())))),
         }
     }
 
@@ -55,6 +52,7 @@ impl Entry {
     /// It cannot be opened.
     pub(super) fn open_seekable(&self) -> Result<Option<File>> {
         match &self.place {
+            Place::Local(path) if is_pipe(path) => Ok(None),
             Place::Local(path) => self.open_local(path).map(Some),
             Place::StandardInput => Ok(None),
         }
@@ -63,8 +61,7 @@ impl Entry {
     /// Whether it can be opened a second time and give the same bytes.
     pub(super) fn can_be_read_twice(&self) -> bool {
         match &self.place {
-            // A pipe in the file system cannot.
-            Place::Local(path) => path.is_file(),
+            Place::Local(path) => !is_pipe(path),
             Place::StandardInput => false,
         }
     }
@@ -87,9 +84,9 @@ impl Entry {
     }
 }
 
-/// Whether a path may stand for several files.
-pub(super) fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
+/// Whether it is there but no regular file: opening and reading it may wait for somebody who writes.
+fn is_pipe(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// Everything that `path` stands for, in the order of names; relative paths are relative to `base`.
@@ -121,22 +118,8 @@ pub(super) fn list(path: &str, base: &Path) -> Result<Vec<Entry>> {
         }
         return Err(nothing_there(path, &literal));
     }
-    let Some(folder) = base.to_str() else {
-        return Err(Error::input(format!(
-            "the folder `{}` has a name that is not valid Unicode; patterns cannot be used in it",
-            base.display()
-        )));
-    };
-    let pattern = Path::new(&Pattern::escape(folder)).join(path);
-    let found = glob::glob_with(&pattern.to_string_lossy(), MATCHING)
-        .map_err(|error| Error::config(format!("`{path}` is not a valid pattern")).with_source(error))?;
     let mut entries = Vec::new();
-    for found in found {
-        let found = found.map_err(|error| {
-            let folder = error.path().display().to_string();
-            Error::input(format!("cannot look for `{path}` in `{folder}`"))
-                .with_source(std::io::Error::from(error))
-        })?;
+    for found in pattern::find(path, base)? {
         if found.is_dir() {
             tracing::warn!(folder = %found.display(), pattern = path, "a folder matches the pattern and is left out");
         } else {
@@ -201,8 +184,8 @@ fn nothing_there(path: &str, literal: &Path) -> Error {
     })
 }
 
-/// Standard input, read by a thread of its own: a read of it cannot be interrupted, and a run must be able to stop
-/// while nobody writes.
+/// Standard input or a pipe, opened and read by a thread of its own: neither can be interrupted, and a run must be able
+/// to stop while nobody writes.
 struct Piped {
     blocks: tokio::sync::mpsc::Receiver<io::Result<Vec<u8>>>,
     block: Vec<u8>,
@@ -212,12 +195,22 @@ struct Piped {
 }
 
 impl Piped {
-    fn standard_input(cancel: CancellationToken) -> Self {
+    fn new<R: Read>(
+        cancel: CancellationToken,
+        open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> Self {
         const BLOCK_BYTES: usize = 64 << 10;
         let (sender, blocks) = tokio::sync::mpsc::channel(4);
         // Ends with the input, when nobody listens any more, or with the process.
         std::thread::spawn(move || {
-            let mut input = io::stdin().lock();
+            let mut input = match open() {
+                Ok(input) => input,
+                Err(error) => {
+                    // It fails only when nobody listens any more.
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+            };
             loop {
                 let mut block = vec![0; BLOCK_BYTES];
                 let read = match input.read(&mut block) {

@@ -167,6 +167,45 @@ mod tests {
         );
     }
 
+    #[cfg(unix)]
+    fn make_pipe(path: &std::path::Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_pipe_is_read_and_as_parquet_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.ndjson");
+        make_pipe(&path);
+        let writer = std::thread::spawn(move || std::fs::write(path, "{\"x\":1}\n{\"x\":2}\n").unwrap());
+        let found = read(folder.path(), json!({"path": "a.ndjson"}), None).await;
+        assert_eq!(found.rows(), [["1"], ["2"]]);
+        writer.join().unwrap();
+        let config = json!({"path": "a.ndjson", "format": "parquet"});
+        let found = read(folder.path(), config, None).await;
+        let message = found.error().to_string();
+        assert!(
+            message.contains("Parquet") && message.contains("a.ndjson"),
+            "{message}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_run_stops_while_nobody_writes_to_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        make_pipe(&folder.path().join("a.csv"));
+        let config: FileConfig = serde_json::from_value(json!({"path": "a.csv"})).unwrap();
+        let cx = context(folder.path(), None);
+        let (sender, _input) = channel(1, Counts::default());
+        let out = Output::source(vec![(sender, 0)], cx.counts.clone(), cx.run.cancel.clone(), None);
+        let source = config.build(cx.clone()).await.unwrap();
+        cx.run.cancel.cancel();
+        source.run(out).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_limit_ends_the_reading() {
         let folder = tempfile::tempdir().unwrap();

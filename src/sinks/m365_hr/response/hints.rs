@@ -323,7 +323,9 @@ fn outage(status: StatusCode, who: &str) -> Vec<String> {
         return Vec::new();
     }
     vec![
-        format!("most often an outage of {who}: run again later, what was not sent is sent then"),
+        format!(
+            "most often an outage of {who}: run again later; what was accepted before is sent again then"
+        ),
         "see the service health page of the Microsoft 365 admin center".to_owned(),
     ]
 }

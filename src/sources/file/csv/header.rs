@@ -120,10 +120,16 @@ fn separator_line(cells: Cells<'_>, current: u8) -> Option<u8> {
 fn from_header(cells: Cells<'_>, delimiter: u8, feed: &Feed) -> Result<Vec<String>> {
     let file = &feed.name;
     if cells.bytes.contains(&0) {
+        // Latin letters have their zero byte second in one order and first in the other.
+        let encoding = if cells.bytes.first() == Some(&0) {
+            "utf-16be"
+        } else {
+            "utf-16le"
+        };
         return Err(
-            Error::input(format!("the header of `{file}` has zero bytes in it")).with_hint(
-                "the file looks like UTF-16 without a byte order mark: set `encoding: utf-16le` in `format`",
-            ),
+            Error::input(format!("the header of `{file}` has zero bytes in it")).with_hint(format!(
+                "the file looks like UTF-16 without a byte order mark: set `encoding: {encoding}` in `format`"
+            )),
         );
     }
     let mut names = Vec::with_capacity(cells.len());

@@ -57,9 +57,14 @@ fn read_with(text: TextReader, dialect: &Dialect, feed: &Feed, buffer: usize) ->
         match records.next() {
             Ok(true) => tail.push(&records, |cells, line| rows.push(cells, line))?,
             Ok(false) => break,
-            // It begins and ends on the last line: only that one record is lost.
+            // It begins and ends on the last line, so it is the last record and one of those to skip.
+            Err(RecordError::Unclosed { lines: 0, .. }) if dialect.skip_last > 0 => {
+                tail.make_room(|cells, line| rows.push(cells, line))?;
+                break;
+            }
+            // Only that one record is lost.
             Err(RecordError::Unclosed { line, lines: 0 }) => {
-                rows.row += tail.held() + 1;
+                rows.row += 1;
                 let message = "the quote opened in this record is never closed";
                 feed.reject(rows.row, Some(line), RejectCode::InvalidRecord, message);
                 break;
@@ -156,8 +161,20 @@ impl Tail {
         Self { skip, held }
     }
 
-    fn held(&self) -> u64 {
-        self.held.len() as u64
+    /// Passes on the oldest record if one more follows all that are held; gives its buffers to use again.
+    fn make_room(&mut self, mut pass: impl FnMut(Cells<'_>, u64) -> Step) -> Step<Held> {
+        if self.held.len() < self.skip {
+            return Ok(Held::default());
+        }
+        let Some(oldest) = self.held.pop_front() else {
+            return Ok(Held::default());
+        };
+        let cells = Cells {
+            bytes: &oldest.bytes,
+            ends: &oldest.ends,
+        };
+        pass(cells, oldest.line)?;
+        Ok(oldest)
     }
 
     /// Passes on the record that is followed by enough others.
@@ -170,17 +187,7 @@ impl Tail {
         if self.skip == 0 {
             return pass(cells, line);
         }
-        let mut held = Held::default();
-        if self.held.len() == self.skip
-            && let Some(oldest) = self.held.pop_front()
-        {
-            let cells = Cells {
-                bytes: &oldest.bytes,
-                ends: &oldest.ends,
-            };
-            pass(cells, oldest.line)?;
-            held = oldest;
-        }
+        let mut held = self.make_room(pass)?;
         held.bytes.clear();
         held.bytes.extend_from_slice(cells.bytes);
         held.ends.clear();

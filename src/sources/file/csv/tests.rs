@@ -150,6 +150,30 @@ async fn banners_and_trailers_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_trailer_with_an_open_quote_is_skipped_and_loses_no_record_before_it() {
+    let content = "id\nA\nB\n\"Total\n";
+    let skip = |count: usize| json!({"type": "csv", "skip_last": count});
+    let found = read_bytes("a.csv", content, skip(1)).await;
+    assert_eq!(found.rows(), text(&[&["A"], &["B"]]));
+    assert_eq!(found.origins(), [(1, Some(2)), (2, Some(3))]);
+    assert_eq!(found.rejected(), []);
+    let found = read_bytes("a.csv", content, skip(2)).await;
+    assert_eq!(found.rows(), text(&[&["A"]]));
+    let found = read_bytes("a.csv", content, skip(5)).await;
+    assert_eq!(found.rows().len(), 0);
+    let found = read_bytes("a.csv", content, skip(0)).await;
+    assert_eq!(found.rows(), text(&[&["A"], &["B"]]));
+    assert_eq!(found.rejected()[0].0, 3);
+    // Lines swallowed by the quote may be people, wanted or not.
+    let found = read_bytes("a.csv", "id\nA\n\"B\nC\n", skip(1)).await;
+    assert!(
+        found.error().to_string().contains("never closed"),
+        "{}",
+        found.error()
+    );
+}
+
+#[tokio::test]
 async fn names_can_be_given() {
     let given = |header| json!({"type": "csv", "columns": ["x", "y"], "header": header});
     let found = read_bytes("a.csv", "1,2\n3,4\n", given(json!(null))).await;

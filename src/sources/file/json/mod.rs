@@ -107,7 +107,7 @@ fn read_with(
     }
     if records.is_one_object() {
         tracing::warn!(
-            file = %feed.name, keys = ?rows.part.columns,
+            file = %feed.name, keys = ?rows.part.shown_columns(),
             "the file is one object and so one record; if its records are in a list inside, save that list alone"
         );
     }

@@ -170,6 +170,35 @@ fn decode(content: &str, layout: Layout, buffer: usize, sample: Option<usize>) -
 }
 
 #[test]
+fn a_warning_shows_no_keys_that_may_be_values() {
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let logged = |content: &str| {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || decode(content, Layout::Array, 64, None));
+        let bytes = log.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    };
+    let log = logged("{\"leavers\":[]}");
+    assert!(log.contains("one object") && log.contains("leavers"), "{log}");
+    let log = logged("{\"adele@contoso.com\":1,\"name\":2}");
+    assert!(log.contains("one object") && !log.contains("adele"), "{log}");
+}
+
+#[test]
 fn what_a_sample_did_not_show_is_put_aside() {
     let content = "{\"a\":1}\n{\"a\":2}\n{\"a\":3,\"b\":1}\n{\"a\":\"x\"}\n{\"a\":4}\n";
     let (chunks, rejected) = decode(content, Layout::Lines, 64, Some(10));
