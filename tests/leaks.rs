@@ -59,6 +59,16 @@ fn collect_log() {
     });
 }
 
+/// One test at a time, each with an empty log: the log is of the process, and what one test may show (the name of a
+/// planted host) another may not.
+async fn turn() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let turn = TURN.lock().await;
+    collect_log();
+    LOG.get().unwrap().0.lock().unwrap().clear();
+    turn
+}
+
 #[track_caller]
 fn is_clean(what: &str, text: &str) {
     for (number, line) in text.lines().enumerate() {
@@ -127,6 +137,7 @@ fn echoes() -> [String; 4] {
 
 #[tokio::test]
 async fn nothing_shows_when_all_goes_well() {
+    let _turn = turn().await;
     let emulator = emulator("latency=1ms").await;
     let mut pipeline = reviews(&emulator.url());
     pipeline.file["sinks"]["file"] = json!({"type": "file", "inputs": ["resignations"], "path": "out.csv"});
@@ -151,6 +162,7 @@ async fn nothing_shows_when_all_goes_well() {
 
 #[tokio::test]
 async fn a_success_with_an_answer_full_of_rows_shows_none() {
+    let _turn = turn().await;
     for echo in echoes() {
         let page = echo.starts_with("<html>");
         let server = Scripted::start([token(), Reply::new(200).body(echo).into()])
@@ -172,6 +184,7 @@ async fn a_success_with_an_answer_full_of_rows_shows_none() {
 
 #[tokio::test]
 async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
+    let _turn = turn().await;
     for status in [400, 401, 403, 404, 407, 408, 409, 413, 429, 500, 502, 503] {
         for echo in echoes() {
             let reply = || -> Step {
@@ -209,6 +222,7 @@ async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
 
 #[tokio::test]
 async fn other_ends_of_an_upload_show_nothing() {
+    let _turn = turn().await;
     let redirect = Reply::new(302).header("location", &format!("https://{MARK}.example/{TOKEN}?upn={EMAIL}"));
     let ends = [
         (vec![Step::CloseAfterBody, Step::CloseAfterBody], 75),
@@ -246,6 +260,7 @@ async fn other_ends_of_an_upload_show_nothing() {
 
 #[tokio::test]
 async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
+    let _turn = turn().await;
     let described = format!(
         "AADSTS7000215: Invalid client secret provided: {SECRET} (client_secret={SECRET_IN_A_FORM}&x). Trace ID: 1"
     );
@@ -291,6 +306,7 @@ async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
 
 #[tokio::test]
 async fn rejects_say_where_and_why_and_never_what() {
+    let _turn = turn().await;
     let emulator = emulator("").await;
     let mut pipeline = reviews(&emulator.url());
     pipeline.write(
@@ -337,6 +353,7 @@ async fn rejects_say_where_and_why_and_never_what() {
 
 #[tokio::test]
 async fn input_that_cannot_be_read_is_not_repeated() {
+    let _turn = turn().await;
     let emulator = emulator("").await;
     let inputs = [
         (

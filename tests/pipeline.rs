@@ -529,3 +529,48 @@ sinks: {s: {type: file, inputs: [t], path: out.csv}}
         assert_eq!(left, 0, "a run without rejects leaves no file");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_has_no_text_fails_alone_and_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mail: StringArray = ["a@contoso.com", "b@contoso.com"].into_iter().map(Some).collect();
+    let day: Date32Array = [Some(20_000), Some(20_001)].into_iter().collect();
+    let at: TimestampMicrosecondArray = [Some(0), Some(i64::MAX)].into_iter().collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("mail", Arc::new(mail)),
+        ("day", Arc::new(day)),
+        ("at", Arc::new(at)),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = std::fs::File::create(folder.path().join("e.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let path = folder.path().join("p.yaml");
+    let pipeline = "
+sources: {e: {type: file, path: e.parquet}}
+transforms:
+  t:
+    type: hr_schema
+    inputs: [e]
+    scenario: performance_review
+    dates: {timezone: UTC}
+    fields: {EmailAddress: mail, EffectiveDate: day, Remarks: at}
+sinks: {s: {type: m365_hr, inputs: [t], cloud: emulator}}
+rejects: {max_ratio: 0.5}
+";
+    std::fs::write(&path, pipeline).unwrap();
+    let report = run_file(&path).await;
+    assert_eq!(
+        (report.exit_code, report.rows.accepted, report.rows.rejected),
+        (0, 1, 1),
+        "{report:#?}"
+    );
+    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    assert!(
+        rejects.contains("\"field\":\"Remarks\"") && rejects.contains("expression_failed"),
+        "{rejects}"
+    );
+    assert!(!rejects.contains(&i64::MAX.to_string()), "{rejects}");
+    assert_eq!(accepted(folder.path())[0]["Remarks"], "1970-01-01T00:00:00");
+}

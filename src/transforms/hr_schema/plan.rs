@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::physical_expr::expressions::cast;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::config::{Check, Checked};
@@ -85,6 +86,13 @@ impl Planner {
                             expression.sql()
                         ));
                         return None;
+                    }
+                    // In the plan, so that a value that has no text fails alone, like any other.
+                    let is_text = matches!(check, Some(Check::Upn | Check::Text { .. }));
+                    if is_text && found != DataType::Utf8 {
+                        return cast(planned, schema, DataType::Utf8)
+                            .map_err(|error| problems.push(format!("{what}: {}", error.strip_backtrace())))
+                            .ok();
                     }
                 }
                 Err(error) => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
-use arrow::compute::{cast, concat, filter_record_batch, prep_null_mask_filter};
+use arrow::compute::{concat, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
@@ -183,13 +183,13 @@ impl Mapper {
 
     fn check(&self, plan: &FieldPlan, values: &ArrayRef) -> Result<hr::Checked> {
         match &plan.check {
-            Check::Upn => Ok(hr::upn::check(&text(values)?, plan.required)),
+            Check::Upn => Ok(hr::upn::check(text(values)?, plan.required)),
             Check::Text {
                 max_chars,
                 trim,
                 on_too_long,
             } => Ok(hr::text::check(
-                &text(values)?,
+                text(values)?,
                 *max_chars,
                 *trim,
                 *on_too_long,
@@ -284,14 +284,11 @@ fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
     })
 }
 
-/// Values as text. What is text already is not copied.
-fn text(values: &ArrayRef) -> Result<StringArray> {
-    let values = if values.data_type() == &DataType::Utf8 {
-        values.clone()
-    } else {
-        cast(values, &DataType::Utf8).map_err(internal)?
-    };
-    Ok(values.as_string::<i32>().clone())
+/// Values of a field that the plan made text.
+fn text(values: &ArrayRef) -> Result<&StringArray> {
+    values
+        .as_string_opt()
+        .ok_or_else(|| Error::unexpected("a text field's expression did not give text"))
 }
 
 fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
