@@ -85,7 +85,7 @@ pub fn parse(text: &str, notation: Notation) -> Result<Value> {
     }
 }
 
-/// A JSON value whose maps have each key once; serde_json alone takes the last.
+/// A JSON value whose maps have each key once; `serde_json` alone takes the last.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
