@@ -240,6 +240,7 @@ mod tests {
             unknown_attempts: 0,
             status: None,
             request_ids: Vec::new(),
+            answer: None,
             duration_ms: 1,
             error: None,
         };

@@ -183,6 +183,9 @@ pub struct BatchReport {
     /// Request and correlation ids of the last answer, for a support case.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
+    /// Body of the last answer, cleaned and cut, without what it repeats of rows. Microsoft documents none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
     /// From the first request to the outcome, in milliseconds.
     pub duration_ms: u64,
     /// Why, when it was not accepted.

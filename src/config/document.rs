@@ -35,7 +35,7 @@ impl Notation {
             "toml" => Ok(Self::Toml),
             "json" => Ok(Self::Json),
             _ => Err(Error::config(format!(
-                "cannot tell the notation of the pipeline file `{}` from its name",
+                "cannot tell the notation of `{}` from its name",
                 path.display()
             ))
             .with_hint("name it `.yaml`, `.yml`, `.toml` or `.json`")),
@@ -43,13 +43,14 @@ impl Notation {
     }
 }
 
-/// Reads the tree out of `text`. Keys keep their order; a key that stands twice is an error.
+/// Reads the tree out of `text`, the content of the file at `path`. Keys keep their order; a key that stands twice is an
+/// error.
 ///
 /// # Errors
-/// The text is not valid in its notation; the error names the line.
-pub fn parse(text: &str, notation: Notation) -> Result<Value> {
+/// The text is not valid in its notation; the error names the file and the line.
+pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
     let cannot = |what: &str, error: String| {
-        Error::config(format!("the pipeline file is not valid {what}"))
+        Error::config(format!("`{}` is not valid {what}", path.display()))
             .with_source(std::io::Error::other(error))
     };
     match notation {
@@ -141,6 +142,10 @@ impl<'de> Deserialize<'de> for Strict {
 mod tests {
     use super::*;
 
+    fn parse(text: &str, notation: Notation) -> Result<Value> {
+        super::parse(text, notation, Path::new("hr.yaml"))
+    }
+
     #[test]
     fn all_notations_give_one_tree() {
         let yaml = parse(
@@ -179,7 +184,10 @@ mod tests {
             ("{\"a\": 1,\n\"a\": 2}", Notation::Json),
         ] {
             let error = parse(text, notation).unwrap_err().chain();
-            assert!(error.contains('a') && error.contains("line 2"), "{error}");
+            assert!(
+                error.starts_with("`hr.yaml` is not valid ") && error.contains("line 2"),
+                "{error}"
+            );
         }
     }
 }

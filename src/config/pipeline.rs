@@ -89,7 +89,7 @@ impl PipelineConfig {
         path: &Path,
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, LoadError> {
-        let tree = document::parse(text, notation)?;
+        let tree = document::parse(text, notation, path)?;
         let mut found = Vec::new();
         let config = Self::decode(tree, path, lookup, &mut Problems::new(&mut found));
         match config {

@@ -41,6 +41,8 @@ pub struct Uploaded {
     pub status: Option<u16>,
     /// Ids for a support case.
     pub request_ids: Vec<String>,
+    /// Body of the last answer, fit to be shown.
+    pub answer: Option<String>,
     /// Why, when it was not accepted.
     pub error: Option<Error>,
 }
@@ -317,6 +319,7 @@ impl Driver {
             unknown_attempts: 0,
             status: None,
             request_ids: Vec::new(),
+            answer: None,
             error: Some(error),
         }
     }
@@ -382,6 +385,7 @@ impl Driver {
             attempts: uploaded.map_or(0, |uploaded| uploaded.attempts),
             unknown_attempts: uploaded.map_or(0, |uploaded| uploaded.unknown_attempts),
             status: uploaded.and_then(|uploaded| uploaded.status),
+            answer: uploaded.and_then(|uploaded| uploaded.answer.clone()),
             request_ids: uploaded
                 .map(|uploaded| uploaded.request_ids.clone())
                 .unwrap_or_default(),

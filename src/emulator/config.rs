@@ -112,7 +112,7 @@ impl EmulatorConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::config(format!("cannot read `{}`", path.display())).with_source(e))?;
-        let tree = document::parse(&text, Notation::of(path)?)?;
+        let tree = document::parse(&text, Notation::of(path)?, path)?;
         let mut found = Vec::new();
         let Some(mut config) = decode::decode::<Self>(tree, &mut Problems::new(&mut found)) else {
             let list = found

@@ -149,8 +149,8 @@ fn the_schema_takes_every_example_and_refuses_mistakes() {
         let Ok(notation) = hrsink::config::document::Notation::of(&path) else {
             continue;
         };
-        let tree =
-            hrsink::config::document::parse(&std::fs::read_to_string(&path).unwrap(), notation).unwrap();
+        let tree = hrsink::config::document::parse(&std::fs::read_to_string(&path).unwrap(), notation, &path)
+            .unwrap();
         let problems: Vec<String> = validator
             .iter_errors(&tree)
             .map(|e| format!("{}: {e}", e.instance_path()))

@@ -160,7 +160,7 @@ fn validate_for_a_program() {
         "problems": [
           {
             "path": "",
-            "message": "cannot tell the notation of the pipeline file `x.txt` from its name",
+            "message": "cannot tell the notation of `x.txt` from its name",
             "hint": "name it `.yaml`, `.yml`, `.toml` or `.json`"
           }
         ]

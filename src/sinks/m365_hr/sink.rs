@@ -236,6 +236,7 @@ impl Uploader for JobUploader {
             unknown_attempts: upload.unknown_attempts,
             status: upload.status,
             request_ids: upload.request_ids,
+            answer: upload.body,
             error: upload.error,
         }
     }

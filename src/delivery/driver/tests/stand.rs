@@ -82,6 +82,7 @@ impl Uploader for Fake {
             unknown_attempts: 0,
             status: None,
             request_ids: Vec::new(),
+            answer: None,
             error: (outcome != Accepted).then(|| Error::new(kind, format!("batch {number} came back"))),
         }
     }
