@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use hrsink::config::PipelineConfig;
 use hrsink::config::document::Notation;
+use hrsink::config::{LoadError, PipelineConfig};
 use hrsink::pipeline::{Observer, RunOptions, RunReport, run};
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
@@ -573,4 +573,22 @@ rejects: {max_ratio: 0.5}
     );
     assert!(!rejects.contains(&i64::MAX.to_string()), "{rejects}");
     assert_eq!(accepted(folder.path())[0]["Remarks"], "1970-01-01T00:00:00");
+}
+
+#[test]
+fn two_sources_cannot_share_standard_input() {
+    let pipeline = "
+sources:
+  a: {type: file, path: '-', format: csv}
+  b: {type: file, path: '-', format: csv}
+sinks: {s: {type: console, inputs: [a, b]}}
+";
+    let error = PipelineConfig::parse(pipeline, Notation::Yaml, Path::new("p.yaml"), &|_| None).unwrap_err();
+    let LoadError::Problems { problems, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["sources.b: `a` reads standard input already; nothing would be left for this one"]
+    );
 }

@@ -22,6 +22,11 @@ pub trait SourceConfig: Debug + Send + Sync {
         RowKind::Records
     }
 
+    /// Whether it reads standard input, which only one source of a pipeline can.
+    fn uses_stdin(&self) -> bool {
+        false
+    }
+
     /// Opens what must be open before rows move.
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>>;
 }

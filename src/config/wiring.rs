@@ -155,6 +155,15 @@ fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
 /// Lets every component check its own settings, with what comes in.
 pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     let kinds = kinds(config);
+    let mut readers = config.sources.iter().filter(|source| source.config.uses_stdin());
+    if let Some(first) = readers.next() {
+        for other in readers {
+            problems.at("sources").at(&other.name).add(format!(
+                "`{}` reads standard input already; nothing would be left for this one",
+                first.name
+            ));
+        }
+    }
     for source in &config.sources {
         source
             .config

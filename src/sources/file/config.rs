@@ -118,8 +118,12 @@ impl Extension {
 #[typetag::deserialize(name = "file")]
 #[async_trait]
 impl SourceConfig for FileConfig {
+    fn uses_stdin(&self) -> bool {
+        self.path == STANDARD_INPUT
+    }
+
     fn validate(&self, problems: &mut Problems<'_>) {
-        let standard_input = self.path == STANDARD_INPUT;
+        let standard_input = self.uses_stdin();
         if self.path.is_empty() {
             problems
                 .at("path")
