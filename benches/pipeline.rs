@@ -19,7 +19,7 @@ use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use hrsink::component::{
-    Chunk, Counts, Item, Origins, Output, Part, Rejects, RunInfo, SourceConfig, SourceContext,
+    Chunk, Counts, Item, Origins, Output, Part, Position, Rejects, RunInfo, SourceConfig, SourceContext,
     TransformConfig, TransformContext, channel,
 };
 use hrsink::config::PipelineConfig;
@@ -63,6 +63,8 @@ fn run_info() -> RunInfo {
         id: "bench".into(),
         base: Arc::new(PathBuf::from(".")),
         dry_run: false,
+        secret_files: Default::default(),
+        partial: false,
         grace: std::time::Duration::from_secs(30),
         cancel: CancellationToken::new(),
     }
@@ -109,6 +111,7 @@ fn decode(c: &mut Criterion) {
                             .map(|names| Arc::new(names.iter().map(ToString::to_string).collect())),
                         counts: Counts::default(),
                         rejects: Rejects::in_memory(0, false),
+                        position: Position::nowhere(),
                     };
                     let source = config.build(cx).await.expect("the source");
                     let (sender, mut input) = channel(2, Counts::default());
@@ -338,6 +341,9 @@ fn end_to_end(c: &mut Criterion) {
     let url = runtime.block_on(receiver());
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "bench").expect("the file can be written");
+    #[cfg(unix)]
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("it is ours");
     let text = format!(
         r#"
 sources: {{e: {{type: file, path: "{}"}}}}

@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Config,
     /// The input cannot be read or does not fit the pipeline (missing file, missing column). Exit code 2.
     Input,
+    /// A guard stopped the run, or a batch of unknown outcome is held: a person must decide. Exit code 4.
+    Guard,
     /// The service refused: credentials, consent, job. No retry will help. Exit code 5.
     Refused,
     /// A passing cause (network, throttling, outage): running again later can help. Exit code 75.
@@ -38,6 +40,7 @@ struct Inner {
     message: Cow<'static, str>,
     hints: Vec<Cow<'static, str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    damage: bool,
 }
 
 /// The result of everything in this crate that can fail for a reason outside it.
@@ -52,6 +55,7 @@ impl Error {
             message: message.into(),
             hints: Vec::new(),
             source: None,
+            damage: false,
         }))
     }
 
@@ -108,6 +112,18 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Something the program keeps is not what it wrote.
+    pub(crate) fn into_damage(mut self) -> Self {
+        self.0.damage = true;
+        self
+    }
+
+    /// Whether something the program keeps is not what it wrote, and has to be restored; other than what only could not
+    /// be looked at.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.0.damage
     }
 
     /// The advice, most likely first.

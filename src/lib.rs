@@ -6,10 +6,11 @@
 //! # The way of a row
 //!
 //! ```text
-//! source ──chunks + checkpoints──▶ transform ──▶ sink: encode ▶ batch ▶ upload ──▶ outcome
-//!    ▲                                │                   │                          │
-//!    │                                └─────rejects───────┘                          │
-//!    └───────── checkpoint handed back once every row before it is final ◀───────────┘
+//! source ──chunks + checkpoints──▶ transform ──▶ sink: skip what it has ▶ encode ▶ batch ▶ upload ──▶ outcome
+//!    ▲                                │                    ▲         │          intent │                 │
+//!    │                                └─────rejects────────┼─────────┘                 ▼                 ▼
+//!    │                                                     └──────────────────────── ledger ◀────────────┘
+//!    └─────────────── checkpoint handed back once every row before it is final ◀───────┘
 //! ```
 //!
 //! 1. A [source](component::Source) reads records and sends them as [chunks](component::Chunk): an Arrow record batch
@@ -18,9 +19,12 @@
 //! 2. A [transform](component::Transform) maps chunks to chunks. [`hr_schema`](transforms::hr_schema) evaluates SQL
 //!    expressions over whole columns and checks each value by the kind of its field in the [HR schema](hr). A row with
 //!    a fault is [put aside](component::Reject) with its origin and all its faults; the others go on.
-//! 3. A [sink](component::Sink) gives every row an outcome. [`m365_hr`](sinks::m365_hr) encodes CSV, cuts batches by
-//!    rows and bytes and uploads them with bounded concurrency: [`delivery`] is the engine, [`http`] the transport.
-//! 4. The [pipeline](mod@pipeline) builds all this from the [pipeline file](config) and runs it. Its report holds the
+//! 3. A [sink](component::Sink) gives every row an outcome. [`m365_hr`](sinks::m365_hr) leaves out the rows that the job
+//!    has accepted, encodes CSV, cuts batches by rows and bytes and uploads them with bounded concurrency: [`delivery`]
+//!    is the engine, [`http`] the transport. The [`ledger`] has the intent of a batch before its upload and its outcome
+//!    before anything is counted, so that after any crash the next run sends exactly what is missing.
+//! 4. With [guards](config::GuardsConfig) all rows are taken in and judged before the first sink gets any.
+//! 5. The [pipeline](mod@pipeline) builds all this from the [pipeline file](config) and runs it. Its report holds the
 //!    sum that must add up: `read + copied = filtered + rejected + skipped + accepted + refused + unknown + not sent`.
 //!
 //! Every component is a task, every way between two of them a bounded channel: a slow upload slows the read, and
@@ -32,11 +36,12 @@
 //! ```text
 //! main, cli ─▶ pipeline ─▶ component ◀─ sources, transforms, sinks
 //!                 │            ▲                       │
-//!               config ────────┘          delivery ▶ encode, hr, http, secret, emulator
+//!               config ────────┘          delivery ▶ ledger, encode, hr, http, secret, emulator
 //! ```
 //!
 //! [`component`] holds the traits a plug-in implements and what the engine hands it; no component knows another.
-//! [`hr`] knows nothing of input and output, [`http`] nothing of HR, Arrow or CSV.
+//! [`hr`] knows nothing of input and output, [`http`] nothing of HR, Arrow or CSV, [`ledger`] nothing of HTTP and
+//! nothing of a row but its keyed hash.
 //!
 //! # Writing a component
 //!
@@ -63,6 +68,7 @@ pub mod error;
 mod files;
 pub mod hr;
 pub mod http;
+pub mod ledger;
 pub mod pipeline;
 pub mod plugin;
 pub mod secret;

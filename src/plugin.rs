@@ -80,4 +80,4 @@ pub use typetag;
 pub use crate::component::*;
 pub use crate::config::{ByteSize, HumanDuration, Problems, suggestion};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::secret::{Secret, SecretRef};
+pub use crate::secret::{Secret, SecretFiles, SecretRef};

@@ -3,9 +3,16 @@
 //! A pipeline file holds a [`SecretRef`] (`{env: NAME}` or `{file: PATH}`), never the secret itself; a text where a
 //! reference belongs is refused without being repeated. [`SecretRef::read`] gives a [`Secret`], which has no
 //! `Serialize` and no `Display`, and whose `Debug` shows nothing.
+//!
+//! A file that others than its owner may read or write holds no secret, and is refused; [`SecretFiles`] is the way
+//! round for platforms that give the files other modes. On Windows no rights are looked at.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -35,6 +42,68 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Which secret files are taken; by default those only that nobody but their owner has rights to. Cheap to clone.
+///
+/// The files' own modes count, behind any links. Only Unix has them: on Windows every file is taken.
+#[derive(Debug, Clone, Default)]
+pub struct SecretFiles {
+    /// `None`: those of the owner alone. Else the open files that were told of, so that each is told of once.
+    any: Option<Arc<Mutex<BTreeSet<PathBuf>>>>,
+}
+
+impl SecretFiles {
+    /// Takes every file, and warns in the log, once for each, of those that others have rights to.
+    pub fn any() -> Self {
+        Self {
+            any: Some(Arc::default()),
+        }
+    }
+
+    #[cfg(unix)]
+    fn check(&self, path: &Path, file: &File) -> Result<()> {
+        let metadata = file.metadata().map_err(|error| unreadable(path, error))?;
+        let mode = crate::files::mode(&metadata);
+        if mode & crate::files::OTHERS == 0 {
+            return Ok(());
+        }
+        let chmod = crate::files::chmod("600", path);
+        if let Some(told) = &self.any {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.insert(path.to_owned()) {
+                tracing::warn!(
+                    file = %path.display(),
+                    mode = %format_args!("{mode:04o}"),
+                    "others than its owner have rights to this secret file; `{chmod}` takes them away"
+                );
+            }
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "others than its owner have rights to the secret file `{}` (mode {mode:04o})",
+            path.display()
+        ))
+        .with_hint(format!("close it: `{chmod}`"))
+        .with_hint(
+            "where a platform mounts it, the mode is set there (`defaultMode: 0400` of a Kubernetes secret volume, \
+             `mode: 0400` of a Docker secret)",
+        )
+        .with_hint(
+            "where that cannot be: `--insecure-secret-files`, or HRSINK_INSECURE_SECRET_FILES=1 in the environment, \
+             takes such files with a warning",
+        ))
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as on Unix")]
+    fn check(&self, _: &Path, _: &File) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::config(format!("cannot read the secret file `{}`", path.display())).with_source(error)
+}
+
 /// Where a secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -42,7 +111,8 @@ pub enum SecretRef {
     /// The name of an environment variable.
     Env(String),
     /// The path of a file whose content, without line ends at its end, is the secret. Relative paths are relative
-    /// to the pipeline file.
+    /// to the pipeline file. On Unix the file must be its owner's alone (mode 0600 or 0400), unless the program is
+    /// started with `--insecure-secret-files`.
     File(PathBuf),
     /// The first line of standard input. For the command line only; a pipeline file cannot ask for it.
     #[schemars(skip)]
@@ -53,9 +123,9 @@ impl SecretRef {
     /// Reads the secret. `base` is the folder that relative paths are relative to.
     ///
     /// # Errors
-    /// The variable is not set or empty, or the file cannot be read or is empty. The text names the place, never
-    /// the content.
-    pub fn read(&self, base: &Path) -> Result<Secret> {
+    /// The variable is not set or empty, or the file cannot be read, is empty, or is none of the `files` taken. The
+    /// text names the place, never the content.
+    pub fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
         match self {
             Self::Env(name) => match std::env::var(name) {
                 Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
@@ -70,8 +140,12 @@ impl SecretRef {
             },
             Self::File(path) => {
                 let path = base.join(path);
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|e| Error::config(format!("cannot read the secret file `{}`", path.display())).with_source(e))?;
+                // What is checked is what is read, whatever takes the path's place in between.
+                let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
+                files.check(&path, &file)?;
+                let mut text = String::new();
+                file.read_to_string(&mut text)
+                    .map_err(|error| unreadable(&path, error))?;
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.is_empty() {
                     return Err(Error::config(format!("the secret file `{}` is empty", path.display())));
@@ -172,15 +246,83 @@ mod tests {
     #[test]
     fn a_file_loses_its_line_end_only() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("s"), " pass word \r\n").unwrap();
-        let secret = SecretRef::File("s".into()).read(folder.path()).unwrap();
+        write(&folder.path().join("s"), " pass word \r\n", 0o600);
+        let secret = SecretRef::File("s".into())
+            .read(folder.path(), &SecretFiles::default())
+            .unwrap();
         assert_eq!(secret.expose(), " pass word ");
+    }
+
+    fn write(path: &Path, text: &str, mode: u32) {
+        // One that its owner may not write is written anew.
+        let _ = std::fs::remove_file(path);
+        std::fs::write(path, text).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        #[cfg(not(unix))]
+        let _ = mode;
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_have_rights_to_is_refused_with_the_command_that_closes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("s", &link).unwrap();
+        for name in ["s", "link"] {
+            let secret = SecretRef::File(name.into());
+            for mode in [0o604, 0o640, 0o602, 0o620, 0o610, 0o444, 0o777] {
+                write(&path, "hunter2-marker", mode);
+                let error = secret.read(folder.path(), &SecretFiles::default()).unwrap_err();
+                assert_eq!(error.kind(), crate::error::ErrorKind::Config);
+                let named = folder.path().join(name);
+                let (shown, hints) = (error.chain(), error.hints().collect::<Vec<_>>());
+                assert!(shown.contains(&format!("`{}`", named.display())), "{shown}");
+                assert!(shown.contains(&format!("{mode:04o}")), "{shown}");
+                assert_eq!(hints[0], format!("close it: `chmod 600 {}`", named.display()));
+                assert!(hints[2].contains("--insecure-secret-files"), "{hints:?}");
+                assert!(!format!("{error:?}").contains("hunter2"));
+
+                let read = secret.read(folder.path(), &SecretFiles::any()).unwrap();
+                assert_eq!(read.expose(), "hunter2-marker");
+            }
+            for mode in [0o600, 0o400] {
+                write(&path, "s", mode);
+                assert!(
+                    secret.read(folder.path(), &SecretFiles::default()).is_ok(),
+                    "{mode:o}"
+                );
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_open_file_that_is_taken_is_told_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = SecretFiles::any();
+        for name in ["a", "b", "c"] {
+            write(
+                &folder.path().join(name),
+                "s",
+                if name == "c" { 0o600 } else { 0o644 },
+            );
+        }
+        for name in ["a", "a", "b", "c"] {
+            SecretRef::File(name.into()).read(folder.path(), &files).unwrap();
+        }
+        let told = files.any.as_ref().unwrap().lock().unwrap();
+        assert_eq!(
+            told.iter().cloned().collect::<Vec<_>>(),
+            ["a", "b"].map(|name| folder.path().join(name))
+        );
     }
 
     #[test]
     fn a_missing_variable_is_named() {
         let error = SecretRef::Env("HRSINK_NO_SUCH_VARIABLE".into())
-            .read(Path::new(""))
+            .read(Path::new(""), &SecretFiles::default())
             .unwrap_err();
         assert!(error.to_string().contains("HRSINK_NO_SUCH_VARIABLE"));
     }

@@ -198,6 +198,8 @@ async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
             };
             let steps = match status {
                 401 => vec![token(), reply(), token(), reply()],
+                // The two rows, and the first of them alone.
+                413 => vec![token(), reply(), reply()],
                 408 | 429 | 500 | 502 | 503 => vec![token(), reply(), reply()],
                 _ => vec![token(), reply()],
             };

@@ -144,8 +144,10 @@ async fn the_quickstart_delivers_and_puts_bad_rows_aside() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_is_valid_and_delivers_to_the_emulator() {
-    let folder = examples();
-    for path in example_files(folder.path()) {
+    for path in example_files(examples().path()) {
+        // Each in a folder of its own: several bring the same rows, and a job is sent them once.
+        let folder = examples();
+        let path = folder.path().join(path.file_name().unwrap());
         // A pipeline for Microsoft's own clouds runs against the emulator here; nothing else about it changes.
         let text = std::fs::read_to_string(&path)
             .unwrap()

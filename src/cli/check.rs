@@ -12,7 +12,8 @@ use super::{Ended, block_on};
 use crate::component::{CheckState, CheckStep};
 use crate::config::PipelineConfig;
 use crate::error::Error;
-use crate::pipeline::{self, ExitCode};
+use crate::pipeline::{self, ExitCode, RunOptions};
+use crate::secret::SecretFiles;
 
 /// Ask the other side whether a run could deliver, without sending a row
 ///
@@ -47,12 +48,16 @@ struct CheckedSink<'c> {
     steps: Vec<CheckStep>,
 }
 
-pub(super) fn execute(args: &Args) -> Ended {
+pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let config = PipelineConfig::load(&args.file)?;
+    let options = RunOptions {
+        secret_files,
+        ..RunOptions::default()
+    };
     let checked = block_on(async {
         let mut signals = Signals::listen()?;
         tokio::select! {
-            checked = check(&config) => Ok(Ok(checked)),
+            checked = check(&config, &options) => Ok(Ok(checked)),
             signal = signals.next() => Ok::<_, Error>(Err(signal)),
         }
     })??;
@@ -67,10 +72,10 @@ pub(super) fn execute(args: &Args) -> Ended {
     Ok(exit_code(&checked))
 }
 
-async fn check(config: &PipelineConfig) -> Vec<CheckedSink<'_>> {
+async fn check<'c>(config: &'c PipelineConfig, options: &RunOptions) -> Vec<CheckedSink<'c>> {
     let mut checked = Vec::new();
     for sink in &config.sinks {
-        let cx = pipeline::sink_context(config, &sink.name, &sink.inputs);
+        let cx = pipeline::sink_context(config, &sink.name, &sink.inputs, options);
         checked.push(CheckedSink {
             sink: &sink.name,
             steps: sink.config.check(cx).await,

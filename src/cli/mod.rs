@@ -7,6 +7,8 @@
 mod check;
 mod emulator;
 mod failure;
+mod history;
+mod ledger;
 mod list;
 mod logging;
 mod mask;
@@ -23,9 +25,11 @@ mod validate;
 
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
 
 use crate::error::Error;
+use crate::secret::SecretFiles;
 use failure::Failure;
 
 /// Brings HR records into Microsoft 365's HR connector.
@@ -55,14 +59,16 @@ The usual order:
   hrsink check hr.yaml               would Microsoft take it?    (sends no rows)
   hrsink run hr.yaml --dry-run       everything but sending
   hrsink run hr.yaml                 the run, by hand or by a scheduler
+  hrsink history hr.yaml             what past runs did
 
 Exit codes:
     0  delivered, or nothing to do
     1  an unexpected failure; please report it
     2  the command line, the pipeline file or the input is wrong
     3  delivered, but more rows were rejected than `rejects.max_ratio` allows
+    4  a guard stopped the run before anything was sent, or a batch of unknown outcome is held
     5  refused by the service: credentials, consent, job; no retry will help
-   75  not everything was delivered; the cause is passing, run again later
+   75  not everything was delivered (or another run is under way); the next run sends the rest
   130  interrupted (Ctrl-C); 143 terminated (SIGTERM)";
 
 #[derive(Debug, clap::Args)]
@@ -100,6 +106,25 @@ struct Global {
         hide_possible_values = true
     )]
     log_format: logging::LogFormat,
+    /// Take secret files that others than their owner have rights to, with a warning
+    #[arg(
+        long,
+        global = true,
+        env = "HRSINK_INSECURE_SECRET_FILES",
+        hide_env_values = true,
+        value_parser = BoolishValueParser::new()
+    )]
+    insecure_secret_files: bool,
+}
+
+impl Global {
+    fn secret_files(&self) -> SecretFiles {
+        if self.insecure_secret_files {
+            SecretFiles::any()
+        } else {
+            SecretFiles::default()
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +135,8 @@ enum Command {
     Check(check::Args),
     Run(run::Args),
     Upload(upload::Args),
+    History(history::Args),
+    Ledger(ledger::Args),
     Emulator(emulator::Args),
     List(list::Args),
     Scenarios(scenarios::Args),
@@ -129,12 +156,15 @@ pub fn main() -> ExitCode {
     output::set_color(cli.global.color);
     let always_info = matches!(cli.command, Command::Emulator(_));
     logging::start(cli.global.log_level, cli.global.log_format, always_info);
+    let secret_files = cli.global.secret_files();
     let ended = match cli.command {
         Command::Validate(args) => validate::execute(&args),
-        Command::Preview(args) => preview::execute(&args),
-        Command::Check(args) => check::execute(&args),
-        Command::Run(args) => run::execute(&args),
-        Command::Upload(args) => upload::execute(&args),
+        Command::Preview(args) => preview::execute(&args, secret_files),
+        Command::Check(args) => check::execute(&args, secret_files),
+        Command::Run(args) => run::execute(&args, secret_files),
+        Command::Upload(args) => upload::execute(&args, secret_files),
+        Command::History(args) => history::execute(&args),
+        Command::Ledger(args) => ledger::execute(&args),
         Command::Emulator(args) => emulator::execute(args),
         Command::List(args) => list::execute(&args),
         Command::Scenarios(args) => scenarios::execute(&args),

@@ -11,15 +11,16 @@ use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
 use crate::component::Rejects;
-use crate::config::PipelineConfig;
+use crate::config::{Guard, PipelineConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{self, ExitCode, Observer, RunOptions, RunReport};
+use crate::secret::SecretFiles;
 
 /// Run a pipeline once
 ///
 /// Reads the sources, maps the rows and delivers them. Rows that cannot be delivered are put aside with a reason,
 /// and the others go on. The exit code tells a scheduler whether to try again later (75) or to call a person (2, 3,
-/// 5); `hrsink --help` lists them all.
+/// 4, 5); `hrsink --help` lists them all.
 ///
 /// Ctrl-C or SIGTERM stops the run gently: reading ends at once, uploads in flight have the grace period to finish,
 /// the report is written. A second one stops it at once.
@@ -33,6 +34,10 @@ pub(super) struct Args {
     /// The pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Let this run through although it breaks this guard, such as `max_rows`; may be given several times. Written into
+    /// the ledger
+    #[arg(long, value_enum, value_name = "GUARD")]
+    allow: Vec<Guard>,
     #[command(flatten)]
     how: How,
 }
@@ -70,13 +75,13 @@ pub(super) struct How {
     output: Format,
 }
 
-pub(super) fn execute(args: &Args) -> Ended {
+pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let config = PipelineConfig::load(&args.file)?;
-    run(&config, &args.how)
+    run(&config, &args.how, &args.allow, secret_files)
 }
 
 /// Runs `config` and tells how it went.
-pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
+pub(super) fn run(config: &PipelineConfig, how: &How, allow: &[Guard], secret_files: SecretFiles) -> Ended {
     let stdout_is_taken = config.sinks.iter().find(|sink| sink.config.uses_stdout());
     if let Some(sink) = stdout_is_taken
         && how.output == Format::Json
@@ -99,6 +104,8 @@ pub(super) fn run(config: &PipelineConfig, how: &How) -> Ended {
             .rejects
             .clone()
             .map(|path| Rejects::to_file(path, config.rejects.include_values)),
+        secret_files,
+        allow: allow.iter().copied().collect(),
         grace: how.grace,
         ..RunOptions::default()
     };
@@ -218,13 +225,18 @@ fn write_report(path: &Path, report: &RunReport) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{}.part", report.run_id));
     let part = PathBuf::from(part);
+    // A device, a pipe or a link stays what it is, and what it leads to is written to.
+    let in_place = std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file());
     let write = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&part)?);
+        let target = if in_place { path } else { &part };
+        let mut file = std::io::BufWriter::new(std::fs::File::create(target)?);
         serde_json::to_writer_pretty(&mut file, report)?;
         file.write_all(b"\n")?;
-        file.into_inner()
-            .map_err(std::io::IntoInnerError::into_error)?
-            .sync_all()?;
+        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        if in_place {
+            return Ok(());
+        }
+        file.sync_all()?;
         std::fs::rename(&part, path)
     };
     write().map_err(|error| {

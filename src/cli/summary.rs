@@ -21,6 +21,7 @@ pub(super) fn text(report: &RunReport) -> String {
     let mut text = format!("{style}{headline}{style:#}\n");
     text.push_str(&counters(report));
     text.push_str(&reasons(report));
+    text.push_str(&twice(report));
     text.push_str(&places(report));
     if !report.conserved {
         let _ = writeln!(
@@ -92,6 +93,68 @@ fn delivered(rows: &Totals) -> String {
     text
 }
 
+/// What the service may have twice: nothing of it goes unsaid.
+fn twice(report: &RunReport) -> String {
+    let mut text = String::new();
+    if !report.earlier_unknown.is_empty() {
+        let (rows, resent) = report
+            .earlier_unknown
+            .iter()
+            .fold((0, 0), |(rows, resent), batch| {
+                (rows + batch.rows, resent + batch.resent_rows)
+            });
+        let _ = writeln!(
+            text,
+            "{WARN}{} of earlier runs with {} had no known outcome;{WARN:#} {}:",
+            count(report.earlier_unknown.len() as u64, "batch", "batches"),
+            count(rows, "row", "rows"),
+            match resent {
+                0 => "none of their rows was sent again in this run".to_owned(),
+                1 => "1 row was sent again, which the service may now have twice".to_owned(),
+                rows => format!(
+                    "{} rows were sent again, which the service may now have twice",
+                    HumanCount(rows)
+                ),
+            },
+        );
+        for batch in report.earlier_unknown.iter().take(MOST_REASONS) {
+            let part = if batch.part == 0 {
+                String::new()
+            } else {
+                format!(".{}", batch.part)
+            };
+            let _ = writeln!(
+                text,
+                "  batch {}{part} of run {} ({}), sent {}: {}, {} sent again",
+                batch.number,
+                batch.run,
+                batch.scenario,
+                batch.sent,
+                count(batch.rows, "row", "rows"),
+                HumanCount(batch.resent_rows)
+            );
+        }
+        let more = report.earlier_unknown.len().saturating_sub(MOST_REASONS);
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more, in the run report");
+        }
+    }
+    let repeated: u64 = report
+        .batches
+        .iter()
+        .filter(|batch| batch.outcome == BatchOutcome::Accepted && batch.unknown_attempts > 0)
+        .map(|batch| batch.rows)
+        .sum();
+    if repeated > 0 {
+        let _ = writeln!(
+            text,
+            "{WARN}{} were accepted after a request that had no answer:{WARN:#} the service may have them twice",
+            count(repeated, "row", "rows")
+        );
+    }
+    text
+}
+
 /// The counters that are not zero.
 fn counters(report: &RunReport) -> String {
     let rows = &report.rows;
@@ -110,7 +173,11 @@ fn counters(report: &RunReport) -> String {
     line("copied", rows.copied, "gone to more than one component");
     line("filtered", rows.filtered, "left out by a `where` or a query");
     line("rejected", rows.rejected, "put aside with a reason");
-    line("skipped", rows.skipped, "delivered before, unchanged");
+    line(
+        "skipped",
+        rows.skipped,
+        "delivered before, unchanged, or twice in the input",
+    );
     line("accepted", rows.accepted, "");
     line("refused", rows.refused, "the service said no");
     line(
@@ -120,16 +187,14 @@ fn counters(report: &RunReport) -> String {
     );
     line("not sent", rows.not_sent, not_sent);
     let mut text = table.render(None);
-    let sent = report
+    // What was cut in parts counts with its parts.
+    let whole = report
         .batches
         .iter()
-        .filter(|batch| batch.outcome != BatchOutcome::NotSent);
-    let (batches, bytes) = report
-        .batches
-        .iter()
-        .fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
+        .filter(|batch| batch.outcome != BatchOutcome::Split);
+    let (batches, bytes) = whole.fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
     if batches > 0 {
-        let attempts: u64 = sent.map(|batch| u64::from(batch.attempts)).sum();
+        let attempts: u64 = report.batches.iter().map(|batch| u64::from(batch.attempts)).sum();
         let requests = if attempts > batches {
             format!(", {} requests", HumanCount(attempts))
         } else {
@@ -232,12 +297,14 @@ mod tests {
         let batch = |outcome: &BatchOutcome| BatchReport {
             sink: "purview".into(),
             number: 1,
+            part: 0,
             scenario: "employee_resignation".into(),
             rows: 1,
             bytes: 1,
             outcome: *outcome,
             attempts: 1,
             unknown_attempts: 0,
+            resent_rows: 0,
             status: None,
             request_ids: Vec::new(),
             answer: None,
@@ -265,6 +332,8 @@ mod tests {
                 by_reason: Vec::new(),
             },
             outputs: Vec::new(),
+            earlier_unknown: Vec::new(),
+            guards: Default::default(),
             error: None,
             further_errors: Vec::new(),
         };

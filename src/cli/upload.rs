@@ -10,18 +10,26 @@ use uuid::Uuid;
 use super::Ended;
 use super::run::{self, How};
 use crate::component::{InputDescription, RowKind, SinkConfig, SourceConfig};
-use crate::config::{PipelineConfig, Problem, Problems, RejectsConfig, Wired, suggestion};
+use crate::config::{
+    GuardsConfig, PipelineConfig, Problem, Problems, RejectsConfig, StateConfig, Wired, suggestion,
+};
+use crate::delivery::Mode;
 use crate::error::{Error, Result};
-use crate::secret::SecretRef;
+use crate::secret::{SecretFiles, SecretRef};
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
-use crate::sinks::m365_hr::{Auth, BatchSettings, M365HrConfig, RequestSettings, RetrySettings};
-use crate::sources::file::FileConfig;
+use crate::sinks::m365_hr::{
+    Auth, BatchSettings, DeliverySettings, M365HrConfig, RequestSettings, RetrySettings,
+};
+use crate::sources::file::{DEFAULT_MAX_COMPRESSION_RATIO, FileConfig};
 
 /// Upload CSV files as they are, without a pipeline file
 ///
 /// Does what Microsoft's sample script does: the files already have the columns and values that were mapped when the
 /// connector was made in the portal, and are uploaded column for column. Rows are kept whole, line breaks inside
 /// quotes included. Nothing in them is checked; a pipeline file with an `hr_schema` transform does that.
+///
+/// A ledger remembers which rows the job has accepted, and a later upload sends only the others; `--all` sends every
+/// row. It is kept in the current folder unless `--state` says otherwise: always give the same one.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -64,11 +72,17 @@ pub(super) struct Args {
     /// Rows of an upload, at most
     #[arg(long, value_name = "ROWS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     batch_rows: u32,
+    /// Send rows that the job has accepted before, too
+    #[arg(long)]
+    all: bool,
+    /// The ledger: what was sent, with its key and locks beside it
+    #[arg(long, value_name = "PATH", default_value = ".hrsink/state.db")]
+    state: PathBuf,
     #[command(flatten)]
     how: How,
 }
 
-pub(super) fn execute(args: &Args) -> Ended {
+pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     if args.client_secret.is_some() {
         return Err(Error::config(
             "a client secret on the command line can be read by every process of this machine and stays in the shell's history",
@@ -78,7 +92,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         .into());
     }
     let config = build_upload_pipeline(args)?;
-    run::run(&config, &args.how)
+    run::run(&config, &args.how, &[], secret_files)
 }
 
 /// A text that is not even kept.
@@ -116,6 +130,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             path: path.to_owned(),
             format: None,
             compression: None,
+            max_compression_ratio: DEFAULT_MAX_COMPRESSION_RATIO,
         };
         checked(
             |problems| config.validate(problems),
@@ -125,6 +140,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             name: path.to_owned(),
             inputs: Vec::new(),
             config: Box::new(config),
+            guards: GuardsConfig::default(),
         });
     }
     let inputs: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
@@ -144,7 +160,11 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
         },
     )?;
     Ok(PipelineConfig {
-        path: PathBuf::from("hrsink upload"),
+        // Uploads to different jobs do not keep each other out.
+        path: PathBuf::from(match args.job_id {
+            Some(job) => format!("hrsink upload to {job}"),
+            None => "hrsink upload".to_owned(),
+        }),
         base: PathBuf::from("."),
         sources,
         transforms: Vec::new(),
@@ -152,8 +172,13 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             name: "upload".to_owned(),
             inputs,
             config: Box::new(sink),
+            guards: GuardsConfig::default(),
         }],
         rejects: RejectsConfig::default(),
+        state: StateConfig {
+            path: args.state.clone(),
+        },
+        guards: GuardsConfig::default(),
     })
 }
 
@@ -208,6 +233,10 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
         },
         request: RequestSettings::default(),
         retry: RetrySettings::default(),
+        delivery: DeliverySettings {
+            mode: if args.all { Mode::All } else { Mode::Changes },
+            ..DeliverySettings::default()
+        },
         emulator: None,
         as_is: true,
     })

@@ -101,6 +101,11 @@ impl Output {
         }))
     }
 
+    /// Whether there is no other clone of it.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Whether a source should stop reading. A source that reads for long without sending looks here.
     pub fn is_stopped(&self) -> bool {
         self.0

@@ -23,6 +23,9 @@ struct Shared {
 
 /// The source's half: a future that is `true` once every row before the checkpoint is final, `false` when that will
 /// not happen in this run.
+///
+/// Waiting for it before more rows are sent can last for ever: a sink fills its last batch first, and with guards takes
+/// in everything before it begins. A source drops its output before it waits.
 #[derive(Debug)]
 pub struct Delivered(oneshot::Receiver<()>);
 

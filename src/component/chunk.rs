@@ -80,6 +80,16 @@ impl Origins {
         }
     }
 
+    /// Origins out of their columns; see [`columns`](Self::columns).
+    pub(crate) fn of_columns(part: Arc<Part>, rows: UInt64Array, lines: Option<UInt64Array>) -> Self {
+        Self { part, rows, lines }
+    }
+
+    /// The numbers of the records, and the lines on which they begin.
+    pub(crate) fn columns(&self) -> (&UInt64Array, Option<&UInt64Array>) {
+        (&self.rows, self.lines.as_ref())
+    }
+
     /// The part that all these rows are from.
     pub fn part(&self) -> &Arc<Part> {
         &self.part
@@ -167,6 +177,18 @@ impl Chunk {
     /// Number of rows.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
+    }
+
+    /// The rows for which `keep` is true.
+    ///
+    /// # Errors
+    /// `keep` has another length.
+    pub fn filter(&self, keep: &BooleanArray) -> Result<Self, ArrowError> {
+        Ok(Self {
+            batch: arrow::compute::filter_record_batch(&self.batch, keep)?,
+            origins: self.origins.filter(keep)?,
+            kind: self.kind,
+        })
     }
 
     /// `len` rows from `offset` on, without copying.

@@ -9,6 +9,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Counts, Reject, Rejects, RowKind};
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::secret::SecretFiles;
 
 /// The run a component works for.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub struct RunInfo {
     pub base: Arc<PathBuf>,
     /// Do everything but send.
     pub dry_run: bool,
+    /// Which secret files are taken; for [`SecretRef::read`](crate::secret::SecretRef::read).
+    pub secret_files: SecretFiles,
+    /// Whether sources read only a part of what there is: what was not seen is not gone.
+    pub partial: bool,
     /// How long uploads in flight may take after the run was cancelled.
     pub grace: Duration,
     /// Cancelled when the run must stop: an interrupt, or a component that gave up.
@@ -38,6 +45,8 @@ pub struct SourceContext {
     pub counts: Counts,
     /// Where rejects go; use [`reject`](Self::reject).
     pub rejects: Rejects,
+    /// Where the source is, from run to run.
+    pub position: Position,
 }
 
 impl SourceContext {
@@ -46,6 +55,58 @@ impl SourceContext {
         self.counts.read(1);
         self.counts.rejected(1);
         self.rejects.add(reject);
+    }
+}
+
+/// A source's position, kept in the ledger from run to run. Never holds personal data: the ledger does not either.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub(crate) ledger: Option<Ledger>,
+    pub(crate) pipeline: Arc<str>,
+    pub(crate) source: Arc<str>,
+    pub(crate) rejects: Option<Rejects>,
+}
+
+impl Position {
+    /// One that is kept nowhere.
+    pub fn nowhere() -> Self {
+        Self {
+            ledger: None,
+            pipeline: "".into(),
+            source: "".into(),
+            rejects: None,
+        }
+    }
+
+    /// What was saved last; `None` at the first run, or if the run has no ledger (see
+    /// [`SourceConfig::keeps_position`](super::SourceConfig::keeps_position)).
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn load(&self) -> Result<Option<String>> {
+        match &self.ledger {
+            Some(ledger) => ledger.position(&self.pipeline, &self.source).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Saves `position`, durably. Call it only with the position of a checkpoint that was
+    /// [delivered](super::Delivered): then every row before it has a final state.
+    ///
+    /// # Errors
+    /// The ledger, or the rejects file, cannot be written: rows before the position may have been put aside.
+    pub async fn save(&self, position: impl Into<String>) -> Result<()> {
+        if let Some(rejects) = &self.rejects {
+            rejects.flush()?;
+        }
+        match &self.ledger {
+            Some(ledger) => {
+                ledger
+                    .save_position(&self.pipeline, &self.source, position.into())
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -91,6 +152,9 @@ pub struct SinkContext {
     pub in_flight: Arc<std::sync::atomic::AtomicUsize>,
     /// What the run leaves behind, for the report.
     pub outputs: Outputs,
+    /// What was delivered before, for a sink that [asks for it](super::SinkConfig::uses_ledger). In a dry run it can
+    /// only be read, and is absent before the first run.
+    pub ledger: Option<Ledger>,
 }
 
 impl SinkContext {
@@ -101,9 +165,36 @@ impl SinkContext {
     }
 }
 
-/// Collects what a run leaves behind. Cheap to clone.
+/// Collects what a run leaves behind, and what it found of earlier ones. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Outputs(Arc<Mutex<Vec<OutputReport>>>);
+pub struct Outputs(Arc<Mutex<Collected>>);
+
+#[derive(Debug, Default)]
+struct Collected {
+    outputs: Vec<OutputReport>,
+    unknown: Vec<EarlierUnknown>,
+}
+
+/// A batch of an earlier run whose outcome is unknown: no answer came, or the run died before it could be written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct EarlierUnknown {
+    /// Name of the sink that met it in this run.
+    pub sink: String,
+    /// Identifier of the HR scenario of its rows.
+    pub scenario: String,
+    /// Id of the run that sent it.
+    pub run: String,
+    /// Its number in that run.
+    pub number: u64,
+    /// Which part of it, from 1, when it was split; 0 for the whole.
+    pub part: u32,
+    /// When it was about to be sent, RFC 3339.
+    pub sent: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// How many of them this run sent again: the service may have them twice.
+    pub resent_rows: u64,
+}
 
 /// Something a sink leaves behind, for the run report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -124,12 +215,26 @@ impl Outputs {
             what: what.into(),
             path: path.into(),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(output);
+        self.collected().outputs.push(output);
     }
 
-    /// All that was noted.
+    /// Notes a batch of an earlier run whose outcome is unknown.
+    pub fn add_unknown(&self, batch: EarlierUnknown) {
+        self.collected().unknown.push(batch);
+    }
+
+    /// All that was left behind.
     pub fn all(&self) -> Vec<OutputReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.collected().outputs.clone()
+    }
+
+    /// The batches of earlier runs whose outcome is unknown.
+    pub fn unknown(&self) -> Vec<EarlierUnknown> {
+        self.collected().unknown.clone()
+    }
+
+    fn collected(&self) -> std::sync::MutexGuard<'_, Collected> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,6 +259,10 @@ pub enum BatchOutcome {
     Unknown,
     /// It never left.
     NotSent,
+    /// The service said no to the whole, and its rows went on in two smaller parts, which have outcomes of their own.
+    Split,
+    /// One row that the service said no to, found by splitting, and put aside as a reject.
+    Rejected,
 }
 
 /// One upload, for the run report.
@@ -163,6 +272,8 @@ pub struct BatchReport {
     pub sink: String,
     /// Number of the batch within the sink and run, from 1.
     pub number: u64,
+    /// Which part of the batch, in the order of sending from 1, when it was split; 0 for the whole.
+    pub part: u32,
     /// Identifier of the HR scenario of its rows, such as `employee_resignation`; `records` when they went as they
     /// were.
     pub scenario: String,
@@ -177,6 +288,8 @@ pub struct BatchReport {
     /// How many of those before the last ended without an answer after the body may have been taken: with more
     /// than none, the service may have seen these rows more than once.
     pub unknown_attempts: u32,
+    /// Rows in it that were in a batch of an earlier run whose outcome is unknown: the service may have them twice.
+    pub resent_rows: u64,
     /// Status of the last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

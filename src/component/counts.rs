@@ -33,7 +33,7 @@ pub struct Totals {
     pub filtered: u64,
     /// Rows put aside with a reason.
     pub rejected: u64,
-    /// Rows that the job had accepted before and that were not sent again.
+    /// Rows that the job had accepted before, or that were in the input a second time, and that were not sent again.
     pub skipped: u64,
     /// Rows that a sink's other side took.
     pub accepted: u64,

@@ -34,8 +34,8 @@ pub use channel::{Input, Item, Output, Stopped, channel};
 pub use checkpoint::{Checkpoint, Delivered};
 pub use chunk::{Chunk, Origin, Origins, Part, RowKind};
 pub use context::{
-    BatchOutcome, BatchReport, InputDescription, OutputReport, Outputs, RunInfo, SinkContext, SourceContext,
-    TransformContext,
+    BatchOutcome, BatchReport, EarlierUnknown, InputDescription, OutputReport, Outputs, Position, RunInfo,
+    SinkContext, SourceContext, TransformContext,
 };
 pub use counts::{Counts, Totals};
 pub use description::{Description, Role, descriptions};

@@ -1,5 +1,7 @@
 //! Rows put aside: one NDJSON line each, with the reason a person can act on.
 
+mod rotation;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +9,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Origin;
 use crate::error::{Error, Result};
+use rotation::Rotation;
 
 /// Why a row, or one of its fields, was put aside. The names are stable: reports are filtered by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
@@ -44,6 +48,8 @@ pub enum RejectCode {
     InvalidRecord,
     /// A row that alone is larger than a batch may be.
     TooLarge,
+    /// A row that the service refused on its own, found by splitting the batch that it refused.
+    Refused,
 }
 
 impl RejectCode {
@@ -63,6 +69,7 @@ impl RejectCode {
             Self::InvalidEncoding => "invalid_encoding",
             Self::InvalidRecord => "invalid_record",
             Self::TooLarge => "too_large",
+            Self::Refused => "refused",
         }
     }
 }
@@ -107,6 +114,7 @@ pub struct Rejects(Arc<RejectsInner>);
 #[derive(Debug)]
 struct RejectsInner {
     include_values: bool,
+    rotation: Option<Rotation>,
     state: Mutex<State>,
 }
 
@@ -126,15 +134,30 @@ enum Target {
 impl Rejects {
     /// Writes NDJSON to `path`, readable by its owner only.
     pub fn to_file(path: PathBuf, include_values: bool) -> Self {
-        Self::new(Target::File(path, None), include_values)
+        Self::new(Target::File(path, None), include_values, None)
+    }
+
+    /// Writes NDJSON to a file of the run's own in `folder`, readable by its owner only. When it is
+    /// [prepared](Self::prepare), files of earlier runs there are removed that are older than `max_age` or beyond the
+    /// newest `max_files`: such as were named here and no run still writes to, and nothing else.
+    pub(crate) fn to_folder(
+        folder: &Path,
+        run_id: &str,
+        include_values: bool,
+        max_files: usize,
+        max_age: Duration,
+    ) -> Self {
+        let path = folder.join(rotation::file_name(run_id));
+        let rotation = Rotation { max_files, max_age };
+        Self::new(Target::File(path, None), include_values, Some(rotation))
     }
 
     /// Keeps the first `most` in memory, for a preview.
     pub fn in_memory(most: usize, include_values: bool) -> Self {
-        Self::new(Target::Memory(Vec::new(), most), include_values)
+        Self::new(Target::Memory(Vec::new(), most), include_values, None)
     }
 
-    fn new(target: Target, include_values: bool) -> Self {
+    fn new(target: Target, include_values: bool, rotation: Option<Rotation>) -> Self {
         let state = State {
             target,
             by_code: BTreeMap::new(),
@@ -142,6 +165,7 @@ impl Rejects {
         };
         Self(Arc::new(RejectsInner {
             include_values,
+            rotation,
             state: Mutex::new(state),
         }))
     }
@@ -202,7 +226,8 @@ impl Rejects {
     }
 
     /// Makes the file, so that a place that cannot be written to is known before any row is sent. An older file of that
-    /// name is emptied.
+    /// name is emptied. Old files in the folder of the pipeline file's `rejects.path` are removed; those that cannot
+    /// be are told of in the log.
     ///
     /// # Errors
     /// The file cannot be made.
@@ -214,12 +239,47 @@ impl Rejects {
         match create(path) {
             Ok(file) => {
                 *open = Some(file);
+                if let Some(rotation) = &self.0.rotation {
+                    rotation.remove_old(path);
+                }
                 Ok(())
             }
             Err(error) => Err(Error::config(format!("cannot make the rejects file `{}`", path.display()))
                 .with_source(error)
                 .with_hint("rows that cannot be sent would be lost without it: give a folder that can be written to, in `rejects.path` or with `--rejects`")),
         }
+    }
+
+    /// Writes out what is buffered so far.
+    ///
+    /// # Errors
+    /// The file could not be written, now or earlier.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = state
+            .failed
+            .as_ref()
+            .map(|error| io::Error::new(error.kind(), error.to_string()));
+        let Target::File(path, open) = &mut state.target else {
+            return Ok(());
+        };
+        let result = match (failed, open) {
+            (Some(error), _) => Err(error),
+            (None, Some(file)) => file.flush().and_then(|()| {
+                let file = file.get_ref();
+                // A pipe has no disk.
+                if file.metadata()?.is_file() {
+                    file.sync_data()
+                } else {
+                    Ok(())
+                }
+            }),
+            (None, None) => Ok(()),
+        };
+        result.map_err(|error| {
+            Error::unexpected(format!("cannot write the rejects file `{}`", path.display()))
+                .with_source(error)
+        })
     }
 
     /// Writes out what is buffered. The path of the file; a file without rejects is taken away.
@@ -236,8 +296,14 @@ impl Rejects {
         let result = match (failed, open.take()) {
             (Some(error), _) => Err(error),
             (None, Some(file)) if empty => {
+                // `/dev/null` and pipes are not ours to take away.
+                let is_file = file.get_ref().metadata().is_ok_and(|metadata| metadata.is_file());
                 drop(file);
-                std::fs::remove_file(&*path).map(|()| None)
+                if is_file {
+                    std::fs::remove_file(&*path).map(|()| None)
+                } else {
+                    Ok(None)
+                }
             }
             (None, Some(mut file)) => file.flush().map(|()| Some(path.clone())),
             (None, None) => Ok(None),
@@ -253,7 +319,8 @@ fn create(path: &Path) -> io::Result<BufWriter<File>> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         crate::files::create_private_folder(folder)?;
     }
-    Ok(BufWriter::new(crate::files::create_private(path)?))
+    let file = rotation::create_held(path)?;
+    Ok(BufWriter::new(file))
 }
 
 fn write(path: &Path, open: &mut Option<BufWriter<File>>, reject: &Reject) -> io::Result<()> {
@@ -263,4 +330,18 @@ fn write(path: &Path, open: &mut Option<BufWriter<File>>, reject: &Reject) -> io
     };
     serde_json::to_writer(&mut *file, reject)?;
     file.write_all(b"\n")
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_written_to_and_stays() {
+        let rejects = Rejects::to_file("/dev/null".into(), false);
+        rejects.prepare().unwrap();
+        assert_eq!(rejects.finish().unwrap(), None);
+        assert!(Path::new("/dev/null").exists());
+    }
 }

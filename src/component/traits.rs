@@ -27,6 +27,11 @@ pub trait SourceConfig: Debug + Send + Sync {
         false
     }
 
+    /// Whether it keeps its [position](super::Position) from run to run; the run then has a ledger.
+    fn keeps_position(&self) -> bool {
+        false
+    }
+
     /// Opens what must be open before rows move.
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>>;
 }
@@ -88,6 +93,18 @@ pub trait SinkConfig: Debug + Send + Sync {
 
     /// Whether rows go to standard output, which the program then keeps free of anything else.
     fn uses_stdout(&self) -> bool {
+        false
+    }
+
+    /// What it delivers to, in words that are the same for the same place: no two sinks of a pipeline can deliver to
+    /// one.
+    fn targets(&self, _inputs: &[InputDescription]) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    /// Whether it must know what was delivered before; the run then has a [ledger](SinkContext::ledger), and does not
+    /// begin without one.
+    fn uses_ledger(&self) -> bool {
         false
     }
 

@@ -11,6 +11,7 @@
 
 pub mod decode;
 pub mod document;
+pub mod guards;
 pub mod interpolate;
 pub mod pipeline;
 pub mod problem;
@@ -18,6 +19,7 @@ pub mod schema;
 pub mod units;
 pub(crate) mod wiring;
 
-pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, Wired};
+pub use guards::{Guard, GuardsConfig};
+pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, StateConfig, Wired};
 pub use problem::{Problem, Problems, nearest, suggestion};
 pub use units::{ByteSize, HumanDuration};

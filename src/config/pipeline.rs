@@ -1,13 +1,14 @@
 //! The decoded pipeline file.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::document::{self, Notation};
-use super::{Problem, Problems, decode, interpolate, suggestion, wiring};
+use super::{GuardsConfig, HumanDuration, Problem, Problems, decode, interpolate, suggestion, wiring};
 use crate::component::{SinkConfig, SourceConfig, TransformConfig};
 use crate::error::{Error, Result};
 
@@ -26,6 +27,28 @@ pub struct PipelineConfig {
     pub sinks: Vec<Wired<Box<dyn SinkConfig>>>,
     /// What happens to rows that are put aside.
     pub rejects: RejectsConfig,
+    /// Where what was delivered is remembered.
+    pub state: StateConfig,
+    /// What must hold of every sink's rows before any is sent; a sink's own guards win.
+    pub guards: GuardsConfig,
+}
+
+/// The `state:` block: where what was delivered is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// The ledger, a SQLite file, with its key, locks and temporary files beside it; all for their owner only. Several
+    /// pipelines may share one. Keep it on a local disk: SQLite's locks do not hold on every network file system.
+    /// Relative to the pipeline file. Default `.hrsink/state.db`.
+    pub path: PathBuf,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from(".hrsink/state.db"),
+        }
+    }
 }
 
 /// A component with its name and the names of its inputs.
@@ -37,6 +60,8 @@ pub struct Wired<C> {
     pub inputs: Vec<String>,
     /// Its settings.
     pub config: C,
+    /// What must hold of its rows before any is sent; for sinks only.
+    pub guards: GuardsConfig,
 }
 
 /// The `rejects:` block: what happens to rows that are put aside.
@@ -51,6 +76,34 @@ pub struct RejectsConfig {
     /// `where` left out do not count. Default 0.1.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_ratio: f64,
+    /// How many rejects files of earlier runs stay in the folder, at least 1; when a run begins, the oldest beyond
+    /// that are removed. Only files that a run named (`<run id>.ndjson`) count and are removed, those of other
+    /// pipelines with the same folder among them. Default 100.
+    #[schemars(range(min = 1))]
+    pub max_files: u32,
+    /// How long rejects files stay: when a run begins, those of runs that began longer ago are removed. Default
+    /// `90d`: they tell who was to be in the upload, and with `include_values` hold personal data, which is not to be
+    /// kept for longer than somebody may still look into it.
+    pub max_age: HumanDuration,
+}
+
+impl RejectsConfig {
+    fn validate(&self, problems: &mut Problems<'_>) {
+        if !(0.0..=1.0).contains(&self.max_ratio) {
+            problems.at("max_ratio").add(format!(
+                "a share of rows is between 0 and 1, not {}",
+                self.max_ratio
+            ));
+        }
+        if self.max_files == 0 {
+            problems
+                .at("max_files")
+                .add("at least 1 file of earlier runs is kept, not 0");
+        }
+        if self.max_age.0.is_zero() {
+            problems.at("max_age").add("must be more than zero");
+        }
+    }
 }
 
 impl Default for RejectsConfig {
@@ -59,11 +112,13 @@ impl Default for RejectsConfig {
             path: PathBuf::from(".hrsink/rejects"),
             include_values: false,
             max_ratio: 0.1,
+            max_files: 100,
+            max_age: HumanDuration(Duration::from_secs(90 * 86_400)),
         }
     }
 }
 
-const SECTIONS: [&str; 4] = ["sources", "transforms", "sinks", "rejects"];
+const SECTIONS: [&str; 6] = ["sources", "transforms", "sinks", "state", "guards", "rejects"];
 
 impl PipelineConfig {
     /// Reads and checks the file at `path`; environment variables come from this process.
@@ -115,21 +170,32 @@ impl PipelineConfig {
         let rejects = match root.shift_remove("rejects") {
             Some(value) => {
                 let rejects: Option<RejectsConfig> = decode::decode(value, &mut problems.at("rejects"));
-                if let Some(rejects) = &rejects
-                    && !(0.0..=1.0).contains(&rejects.max_ratio)
-                {
-                    problems.at("rejects.max_ratio").add(format!(
-                        "a share of rows is between 0 and 1, not {}",
-                        rejects.max_ratio
-                    ));
+                if let Some(rejects) = &rejects {
+                    rejects.validate(&mut problems.at("rejects"));
                 }
                 rejects
             }
             None => Some(RejectsConfig::default()),
         };
-        let sources = components(&mut root, "sources", false, problems);
-        let transforms = components(&mut root, "transforms", true, problems);
-        let sinks = components(&mut root, "sinks", true, problems);
+        let state = match root.shift_remove("state") {
+            Some(value) => {
+                let state: Option<StateConfig> = decode::decode(value, &mut problems.at("state"));
+                if state
+                    .as_ref()
+                    .is_some_and(|state| state.path.file_name().is_none())
+                {
+                    problems
+                        .at("state.path")
+                        .add_with_hint("this names no file", "for example `.hrsink/state.db`");
+                }
+                state
+            }
+            None => Some(StateConfig::default()),
+        };
+        let guards = guards(&mut root, problems);
+        let sources = components(&mut root, "sources", problems);
+        let transforms = components(&mut root, "transforms", problems);
+        let sinks = components(&mut root, "sinks", problems);
         for key in root.keys() {
             let mut here = problems.at(key);
             let message = format!("unknown key `{key}`");
@@ -145,6 +211,8 @@ impl PipelineConfig {
             transforms: transforms.decoded,
             sinks: sinks.decoded,
             rejects: rejects.unwrap_or_default(),
+            state: state.unwrap_or_default(),
+            guards,
         };
         let graph = wiring::Graph {
             sources: sources.wires,
@@ -160,6 +228,17 @@ impl PipelineConfig {
     }
 }
 
+/// The `guards` block of `map`, if it has one.
+fn guards(map: &mut Map<String, Value>, problems: &mut Problems<'_>) -> GuardsConfig {
+    let mut here = problems.at("guards");
+    let guards: GuardsConfig = map
+        .shift_remove("guards")
+        .and_then(|value| decode::decode(value, &mut here))
+        .unwrap_or_default();
+    guards.validate(&mut here);
+    guards
+}
+
 /// A section's components: those that could be decoded, and the wires of all.
 struct Section<C> {
     decoded: Vec<Wired<C>>,
@@ -169,9 +248,9 @@ struct Section<C> {
 fn components<C: serde::de::DeserializeOwned>(
     root: &mut Map<String, Value>,
     section: &'static str,
-    has_inputs: bool,
     problems: &mut Problems<'_>,
 ) -> Section<C> {
+    let has_inputs = section != "sources";
     let mut out = Section {
         decoded: Vec::new(),
         wires: Vec::new(),
@@ -212,6 +291,11 @@ fn components<C: serde::de::DeserializeOwned>(
             settings.shift_remove("inputs");
             here.at("inputs").add("a source has no inputs");
         }
+        let own_guards = if section == "sinks" {
+            guards(&mut settings, &mut here)
+        } else {
+            GuardsConfig::default()
+        };
         // `type` first lets typetag hand the rest on as it is, with the paths of errors kept.
         let mut ordered = Map::with_capacity(settings.len());
         match settings.shift_remove("type") {
@@ -230,7 +314,12 @@ fn components<C: serde::de::DeserializeOwned>(
             inputs: inputs.clone(),
         });
         if let (Some(config), Some(inputs)) = (config, inputs) {
-            out.decoded.push(Wired { name, inputs, config });
+            out.decoded.push(Wired {
+                name,
+                inputs,
+                config,
+                guards: own_guards,
+            });
         }
     }
     out

@@ -3,7 +3,7 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::RejectsConfig;
+use super::{GuardsConfig, RejectsConfig, StateConfig};
 use crate::component::{Role, descriptions};
 
 /// The schema of a whole pipeline file with every component this program knows.
@@ -28,6 +28,8 @@ pub fn schema() -> Value {
         transforms.remove("minProperties");
     }
     let rejects = generator.subschema_for::<RejectsConfig>().to_value();
+    let state = generator.subschema_for::<StateConfig>().to_value();
+    let guards = generator.subschema_for::<GuardsConfig>().to_value();
     let definitions = generator.take_definitions(true);
     let mut schema = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -39,6 +41,8 @@ pub fn schema() -> Value {
             "sources": sources,
             "transforms": transforms,
             "sinks": sinks,
+            "state": state,
+            "guards": guards,
             "rejects": rejects,
         },
     });
@@ -61,9 +65,10 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
         .iter()
         .map(|description| {
             let schema = (description.schema)(generator).to_value();
+            let guards = generator.subschema_for::<GuardsConfig>().to_value();
             json!({
                 "if": {"properties": {"type": {"const": description.name}}, "required": ["type"]},
-                "then": with_common(schema, description.name, role),
+                "then": with_common(schema, description.name, role, guards),
             })
         })
         .collect();
@@ -76,7 +81,7 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// A component's own schema with the keys that every component of its role has.
-fn with_common(mut schema: Value, name: &str, role: Role) -> Value {
+fn with_common(mut schema: Value, name: &str, role: Role, guards: Value) -> Value {
     let Some(object) = schema.as_object_mut() else {
         return schema;
     };
@@ -97,6 +102,9 @@ fn with_common(mut schema: Value, name: &str, role: Role) -> Value {
                     "minItems": 1,
                 }),
             );
+        }
+        if role == Role::Sink {
+            properties.insert("guards".to_owned(), guards);
         }
     }
     let required = object.entry("required").or_insert_with(|| json!([]));

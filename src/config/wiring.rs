@@ -175,10 +175,22 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
             .config
             .validate(&inputs, &mut problems.at("transforms").at(&transform.name));
     }
+    let mut targets: HashMap<String, &str> = HashMap::new();
     for sink in &config.sinks {
         let inputs = describe(&sink.inputs, &kinds);
-        sink.config
-            .validate(&inputs, &mut problems.at("sinks").at(&sink.name));
+        for target in sink.config.targets(&inputs) {
+            if let Some(other) = targets.insert(target.clone(), &sink.name) {
+                problems.at("sinks").at(&sink.name).add_with_hint(
+                    format!("`{other}` delivers to {target} already"),
+                    "name the inputs of both in one sink",
+                );
+            }
+        }
+        let mut problems = problems.at("sinks");
+        let mut here = problems.at(&sink.name);
+        sink.config.validate(&inputs, &mut here);
+        sink.guards
+            .validate_in_sink(&config.guards, &inputs, &mut here.at("guards"));
     }
 }
 

@@ -1,9 +1,13 @@
-//! Cuts encoded rows into batches.
+//! Cuts encoded rows into batches, and batches into parts.
+
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::component::{Origin, Origins};
 use crate::encode::EncodedRows;
+use crate::ledger::RowHash;
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +18,82 @@ pub struct Limits {
     pub max_bytes: usize,
 }
 
-/// The rows of one upload.
+/// The rows of one upload. Can be cut in parts, down to single rows, and knows where each row came from.
 #[derive(Debug, Clone)]
 pub struct Batch {
+    payload: Bytes,
+    /// Bytes of the header row.
+    header: usize,
+    /// For each row, the position in `payload` behind its line end.
+    ends: Vec<usize>,
+    /// Where the rows came from, in order.
+    origins: Vec<Origins>,
+    /// The rows' hashes; empty if nobody remembers rows.
+    hashes: Arc<Vec<RowHash>>,
+}
+
+impl Batch {
     /// What is sent: the header row and the rows.
-    pub payload: Bytes,
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
     /// Number of rows in it.
-    pub rows: usize,
+    pub fn rows(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The rows' hashes; none if nobody remembers rows.
+    pub fn hashes(&self) -> &Arc<Vec<RowHash>> {
+        &self.hashes
+    }
+
+    /// Where the row at `index` came from; `None` beyond the last row.
+    pub fn origin(&self, index: usize) -> Option<Origin> {
+        let mut left = index;
+        for origins in &self.origins {
+            if left < origins.len() {
+                return Some(origins.at(left));
+            }
+            left -= origins.len();
+        }
+        None
+    }
+
+    /// The rows of `range` as a batch of their own, with the header row.
+    ///
+    /// # Panics
+    /// If `range` is not within the batch, which is a bug in the caller.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let begin_of = |row: usize| match row {
+            0 => self.header,
+            row => self.ends[row - 1],
+        };
+        let (begin, end) = (begin_of(range.start), begin_of(range.end));
+        let mut payload = Vec::with_capacity(self.header + end - begin);
+        payload.extend_from_slice(&self.payload[..self.header]);
+        payload.extend_from_slice(&self.payload[begin..end]);
+        let ends = self.ends[range.clone()].iter();
+        let ends = ends.map(|end| end - begin + self.header).collect();
+        let mut origins = Vec::new();
+        let mut before = 0;
+        for part in &self.origins {
+            let from = range.start.clamp(before, before + part.len());
+            let to = range.end.clamp(before, before + part.len());
+            if from < to {
+                origins.push(part.slice(from - before, to - from));
+            }
+            before += part.len();
+        }
+        Self {
+            payload: payload.into(),
+            header: self.header,
+            ends,
+            origins,
+            hashes: Arc::new(self.hashes.get(range).unwrap_or_default().to_vec()),
+        }
+    }
 }
 
 /// Fills batches of one kind of rows, in order. Every row comes out in exactly one batch, or is handed back as too
@@ -29,8 +102,12 @@ pub struct Batch {
 pub struct Batcher {
     header: Vec<u8>,
     limits: Limits,
+    /// What the other side was found to take; at most `limits.max_bytes`, and no reason to put a row aside.
+    taken_bytes: usize,
     payload: Vec<u8>,
-    rows: usize,
+    ends: Vec<usize>,
+    origins: Vec<Origins>,
+    hashes: Vec<RowHash>,
 }
 
 impl Batcher {
@@ -40,56 +117,86 @@ impl Batcher {
             payload: header.clone(),
             header,
             limits,
-            rows: 0,
+            taken_bytes: limits.max_bytes,
+            ends: Vec::new(),
+            origins: Vec::new(),
+            hashes: Vec::new(),
         }
     }
 
     /// Rows that are in no batch yet.
     pub fn pending(&self) -> usize {
-        self.rows
+        self.ends.len()
     }
 
-    /// Adds rows. Full batches go to `full`, the origins of rows that alone are larger than a batch may be to
-    /// `too_large`.
+    /// From now on cuts payloads of at most `bytes`, where rows are small enough: the other side took no more.
+    pub fn shrink(&mut self, bytes: usize) {
+        self.taken_bytes = self.taken_bytes.min(bytes);
+    }
+
+    /// Adds rows with their hashes (none, or one for each row). Full batches go to `full`; rows that alone are larger
+    /// than a batch may be go, by their index in `encoded`, to `too_large`.
     pub fn push(
         &mut self,
         encoded: &EncodedRows,
         origins: &Origins,
+        hashes: &[RowHash],
         mut full: impl FnMut(Batch),
-        mut too_large: impl FnMut(Origin),
+        mut too_large: impl FnMut(usize),
     ) {
         let mut start = 0;
+        // The first row whose origin is not in `self.origins` yet.
+        let mut from = 0;
         for (row, &end) in encoded.ends.iter().enumerate() {
             let bytes = &encoded.bytes[start..end];
             start = end;
             if self.header.len() + bytes.len() > self.limits.max_bytes {
-                too_large(origins.at(row));
+                self.note_origins(origins, from..row);
+                from = row + 1;
+                too_large(row);
                 continue;
             }
-            if self.rows == self.limits.max_rows || self.payload.len() + bytes.len() > self.limits.max_bytes {
+            let over = !self.ends.is_empty() && self.payload.len() + bytes.len() > self.taken_bytes;
+            if self.ends.len() == self.limits.max_rows || over {
+                self.note_origins(origins, from..row);
+                from = row;
                 full(self.cut());
             }
             self.payload.extend_from_slice(bytes);
-            self.rows += 1;
+            self.ends.push(self.payload.len());
+            if let Some(hash) = hashes.get(row) {
+                self.hashes.push(*hash);
+            }
         }
+        self.note_origins(origins, from..encoded.ends.len());
         // A full batch does not wait for the row that overflows it.
-        if self.rows == self.limits.max_rows {
+        if self.ends.len() == self.limits.max_rows {
             full(self.cut());
         }
     }
 
     /// The last batch, if there are rows left.
     pub fn finish(&mut self) -> Option<Batch> {
-        (self.rows > 0).then(|| self.cut())
+        (!self.ends.is_empty()).then(|| self.cut())
+    }
+
+    fn note_origins(&mut self, origins: &Origins, range: Range<usize>) {
+        if !range.is_empty() {
+            self.origins.push(origins.slice(range.start, range.len()));
+        }
     }
 
     fn cut(&mut self) -> Batch {
         let mut next = Vec::with_capacity(self.payload.len());
         next.extend_from_slice(&self.header);
         let payload = std::mem::replace(&mut self.payload, next);
+        let room = self.ends.len();
         Batch {
             payload: payload.into(),
-            rows: std::mem::take(&mut self.rows),
+            header: self.header.len(),
+            ends: std::mem::replace(&mut self.ends, Vec::with_capacity(room)),
+            origins: std::mem::take(&mut self.origins),
+            hashes: Arc::new(std::mem::replace(&mut self.hashes, Vec::with_capacity(room))),
         }
     }
 }
@@ -103,7 +210,8 @@ mod tests {
     use super::super::super::component::Part;
     use super::*;
 
-    fn encoded(rows: &[String]) -> (EncodedRows, Origins) {
+    /// Rows with their origins and hashes, both counted from `before`.
+    fn encoded(before: usize, rows: &[String]) -> (EncodedRows, Origins, Vec<RowHash>) {
         let mut encoded = EncodedRows::default();
         for row in rows {
             encoded.bytes.extend_from_slice(row.as_bytes());
@@ -113,7 +221,9 @@ mod tests {
             name: "t".into(),
             columns: Vec::new(),
         });
-        (encoded, Origins::consecutive(part, 1, rows.len()))
+        let origins = Origins::consecutive(part, before as u64, rows.len());
+        let hashes = (before..before + rows.len()).map(|row| RowHash(row as u128));
+        (encoded, origins, hashes.collect())
     }
 
     proptest! {
@@ -125,30 +235,46 @@ mod tests {
             chunk in 1_usize..20,
             max_rows in 1_usize..9,
             max_bytes in 6_usize..40,
+            halved in any::<bool>(),
         ) {
             let limits = Limits { max_rows, max_bytes };
             let cut = |chunk: usize| {
                 let mut batcher = Batcher::new(b"h\n".to_vec(), limits);
+                if halved {
+                    batcher.shrink(max_bytes / 2);
+                }
+                let mut before = 0;
                 let (mut batches, mut large) = (Vec::new(), Vec::new());
                 for rows in rows.chunks(chunk) {
-                    let (encoded, origins) = encoded(rows);
-                    batcher.push(&encoded, &origins, |batch| batches.push(batch), |origin| large.push(origin));
+                    let (encoded, origins, hashes) = encoded(before, rows);
+                    before += rows.len();
+                    batcher.push(&encoded, &origins, &hashes, |batch| batches.push(batch), |row| large.push(row));
                 }
                 batches.extend(batcher.finish());
                 prop_assert_eq!(batcher.pending(), 0);
                 Ok((batches, large.len()))
             };
             let (batches, large) = cut(chunk)?;
-            let mut expected = rows.iter().filter(|row| row.len() + 2 <= max_bytes);
+            let mut expected = rows.iter().enumerate().filter(|(_, row)| row.len() + 2 <= max_bytes);
             let mut sent = 0;
             for batch in &batches {
-                prop_assert!(batch.rows >= 1 && batch.rows <= max_rows && batch.payload.len() <= max_bytes);
-                let text = std::str::from_utf8(&batch.payload).unwrap();
-                let mut lines = text.split_inclusive('\n');
-                prop_assert_eq!(lines.next(), Some("h\n"));
-                for line in lines {
-                    prop_assert_eq!(Some(line), expected.next().map(String::as_str));
-                    sent += 1;
+                prop_assert!(batch.rows() >= 1 && batch.rows() <= max_rows && batch.payload.len() <= max_bytes);
+                prop_assert!(!halved || batch.rows() == 1 || batch.payload.len() <= max_bytes / 2);
+                // Cut in two, it is the same rows.
+                let half = batch.rows() / 2;
+                let parts = [batch.part(0..half), batch.part(half..batch.rows())];
+                for batch in parts {
+                    let text = std::str::from_utf8(&batch.payload).unwrap();
+                    let mut lines = text.split_inclusive('\n');
+                    prop_assert_eq!(lines.next(), Some("h\n"));
+                    for (index, line) in lines.enumerate() {
+                        let (row, text) = expected.next().unwrap();
+                        prop_assert_eq!(line, text);
+                        prop_assert_eq!(batch.origin(index).unwrap().row, row as u64);
+                        prop_assert_eq!(batch.hashes()[index], RowHash(row as u128));
+                        sent += 1;
+                    }
+                    prop_assert_eq!(batch.origin(batch.rows()), None);
                 }
             }
             prop_assert_eq!(expected.next(), None);

@@ -1,31 +1,50 @@
 //! Uploads batches, several at a time, and settles what became of their rows.
 //!
-//! One loop takes rows, starts uploads and settles those that end, until the input is closed and nothing is in flight.
-//! The first reason to stop (a batch that was not accepted, a cancelled run) settles at once what has not left; what is
-//! in flight has the run's grace period to end, and is unknown after it.
+//! One loop takes rows, leaves out those that the job has, starts uploads and settles those that end, until the input is
+//! closed and nothing is in flight. A batch that fails for a passing cause does not keep others from being tried, until
+//! several in a row failed alike; any other failure, and a cancelled run, ends it: what has not left is settled at once,
+//! what is in flight has the run's grace period, and is unknown after it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::courier::{Courier, Load, Piece, Sending, Trail};
+use super::memory::Memory;
+use super::policy::{OnUnknown, Policy};
 use super::{Batch, Batcher, Limits};
 use crate::component::{
-    BatchOutcome, BatchReport, Checkpoint, Chunk, Fault, Input, Item, Reject, RejectCode, SinkContext,
+    BatchOutcome, BatchReport, Checkpoint, Chunk, Fault, Input, Item, Origin, Reject, RejectCode, SinkContext,
 };
 use crate::encode::CsvEncoder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::RowHash;
 
-/// Sends one batch; knows how to retry.
+/// Sends one payload; knows how to retry.
 #[async_trait]
 pub trait Uploader: Send + Sync + 'static {
-    /// Sends `batch`, the `number`th of this run (from 1), with rows of `lane`.
-    async fn upload(&self, number: u64, lane: &Lane, batch: Batch) -> Uploaded;
+    /// Sends `outgoing`.
+    async fn upload(&self, outgoing: Outgoing) -> Uploaded;
+}
+
+/// What an [`Uploader`] sends.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Number of the batch in this run, from 1.
+    pub number: u64,
+    /// Which part of it, in the order of sending from 1, when it was split; 0 for the whole.
+    pub part: u32,
+    /// The [lane's](Lane::label).
+    pub label: &'static str,
+    /// The header row and the rows.
+    pub payload: Bytes,
 }
 
 /// What became of an upload.
@@ -45,13 +64,15 @@ pub struct Uploaded {
     pub answer: Option<String>,
     /// Why, when it was not accepted.
     pub error: Option<Error>,
+    /// Whether the other side asked for a longer pause than there is time for: nothing else is to be sent either.
+    pub pause: bool,
 }
 
 /// The way of one input's rows: what they are and how they are encoded. Rows of different lanes never share a batch,
 /// so that the batches do not depend on which input was faster.
 #[derive(Clone)]
 pub struct Lane {
-    /// What the rows are, for reports and file names: the identifier of a scenario, or `records`.
+    /// What the rows are, for the ledger, reports and file names: the identifier of a scenario, or `records`.
     pub label: &'static str,
     /// Makes the encoder for rows of a schema. Rows of different schemas never share a batch either.
     pub encoder: Arc<dyn Fn(&Schema) -> CsvEncoder + Send + Sync>,
@@ -60,14 +81,14 @@ pub struct Lane {
 /// Takes a sink's input to its end.
 pub struct Driver {
     cx: SinkContext,
-    uploader: Arc<dyn Uploader>,
+    courier: Arc<Courier>,
     limits: Limits,
     concurrency: usize,
 }
 
 /// A batch's place in the order, or a checkpoint waiting for those before it.
 enum Pending {
-    Batch { number: u64, accepted: bool },
+    Batch { number: u64, done: bool },
     Checkpoint(Checkpoint),
 }
 
@@ -79,12 +100,28 @@ struct LaneState {
     behind: Vec<Checkpoint>,
     /// Batches and checkpoints in order; only the front is ever settled.
     pending: VecDeque<Pending>,
+    /// A batch was not delivered: no checkpoint behind it will be.
+    lost: bool,
+    /// Whether it was said that rows are skipped that went under other column names.
+    warned: bool,
+    /// The largest payload that the service is known to take, once it refused one for its size.
+    taken_bytes: usize,
 }
 
 struct Filling {
     schema: SchemaRef,
     encoder: CsvEncoder,
     batcher: Batcher,
+    shape: Shape,
+}
+
+/// The columns of a payload.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    /// The hash of the header row; without a ledger, of no meaning.
+    pub(super) header: RowHash,
+    /// Whether the service has taken a payload with these columns, now or in an earlier run.
+    pub(super) taken: Arc<AtomicBool>,
 }
 
 /// A batch that is on its way, or was to be.
@@ -93,17 +130,56 @@ struct Flight {
     number: u64,
     rows: usize,
     bytes: usize,
+    hashes: Arc<Vec<RowHash>>,
+}
+
+/// A batch that is cut and not yet under way.
+struct Ready {
+    flight: Flight,
+    batch: Batch,
+    shape: Shape,
 }
 
 struct State {
     lanes: Vec<LaneState>,
+    memory: Option<Memory>,
     /// Cut and not yet under way.
-    ready: VecDeque<(Flight, Batch)>,
-    uploads: JoinSet<Uploaded>,
-    /// The batches of `uploads`, and when each began.
-    in_flight: HashMap<Id, (Flight, Instant)>,
+    ready: VecDeque<Ready>,
+    uploads: JoinSet<()>,
+    /// The batches of `uploads`, and what is known of them.
+    in_flight: HashMap<Id, (Flight, Trail)>,
     last_number: u64,
+    /// Rows sent again, by scenario and earlier batch of unknown outcome.
+    resent: HashMap<(&'static str, usize), u64>,
+    /// The first failure that did not end the run.
+    failed: Option<Error>,
+    in_a_row: Option<InARow>,
     stop: Option<Stop>,
+}
+
+/// Why a batch was not delivered.
+struct Failure {
+    error: Error,
+    outcome: BatchOutcome,
+    status: Option<u16>,
+    pause: bool,
+}
+
+impl Failure {
+    fn interrupted() -> Self {
+        Self {
+            error: Error::interrupted(),
+            outcome: BatchOutcome::NotSent,
+            status: None,
+            pause: false,
+        }
+    }
+}
+
+/// Batches that failed one after the other for the same cause.
+struct InARow {
+    cause: (BatchOutcome, Option<u16>),
+    batches: u32,
 }
 
 /// Nothing more is sent.
@@ -115,23 +191,37 @@ struct Stop {
 
 impl Driver {
     /// A driver for the sink of `cx`. `concurrency`: uploads at a time, at least 1.
-    pub fn new(cx: SinkContext, uploader: Arc<dyn Uploader>, limits: Limits, concurrency: usize) -> Self {
+    pub fn new(
+        cx: SinkContext,
+        uploader: Arc<dyn Uploader>,
+        policy: Policy,
+        limits: Limits,
+        concurrency: usize,
+    ) -> Self {
+        let courier = Courier {
+            uploader,
+            ledger: cx.ledger.clone(),
+            sink: cx.name.clone(),
+            run: cx.run.clone(),
+            policy,
+        };
         Self {
             cx,
-            uploader,
+            courier: Arc::new(courier),
             limits,
             concurrency,
         }
     }
 
-    /// Takes every item of `input`, whose inputs are `lanes` in order, and gives every row its outcome. Stops, and
-    /// cancels the run, with the first batch that is not accepted; what is in flight then, or when the run is
+    /// Takes every item of `input`, whose inputs are `lanes` in order, and gives every row its outcome. When it stops
+    /// before the end (see the [module](super)) it cancels the run; what is in flight then, or when the run is
     /// cancelled, has [`RunInfo::grace`](crate::component::RunInfo::grace) to end and is counted as unknown after it.
     ///
     /// # Errors
-    /// The failure of the first batch that was not accepted, or of a chunk that could not be encoded; or that the run
-    /// was interrupted.
+    /// The failure of the first batch that was not delivered; what the ledger had against sending anything; that a
+    /// chunk could not be encoded; that the run was interrupted.
     pub async fn run(&self, lanes: Vec<Lane>, input: &mut Input) -> Result<()> {
+        let labels: BTreeSet<&'static str> = lanes.iter().map(|lane| lane.label).collect();
         let lanes = lanes
             .into_iter()
             .map(|lane| LaneState {
@@ -139,16 +229,27 @@ impl Driver {
                 filling: None,
                 behind: Vec::new(),
                 pending: VecDeque::new(),
+                lost: false,
+                warned: false,
+                taken_bytes: usize::MAX,
             })
             .collect();
         let mut state = State {
             lanes,
+            memory: None,
             ready: VecDeque::new(),
             uploads: JoinSet::new(),
             in_flight: HashMap::new(),
             last_number: 0,
+            resent: HashMap::new(),
+            failed: None,
+            in_a_row: None,
             stop: None,
         };
+        match Memory::open(&self.cx, &self.courier.policy, labels).await {
+            Ok(memory) => state.memory = memory,
+            Err(error) => self.stop(&mut state, error),
+        }
         let mut open = true;
         loop {
             self.start_uploads(&mut state);
@@ -173,8 +274,8 @@ impl Driver {
                     }
                 }
                 item = input.next(), if open && room => match item {
-                    Some((lane, Item::Chunk(chunk))) => self.take(&mut state, lane, &chunk),
-                    Some((lane, Item::Checkpoint(checkpoint))) => state.checkpoint(lane, checkpoint),
+                    Some((lane, Item::Chunk(chunk))) => self.take(&mut state, lane, chunk),
+                    Some((lane, Item::Checkpoint(checkpoint))) => self.checkpoint(&mut state, lane, checkpoint),
                     None => {
                         open = false;
                         state.cut_rest();
@@ -182,17 +283,42 @@ impl Driver {
                 },
             }
         }
-        match state.stop {
-            Some(stop) => Err(stop.error),
-            None => Ok(()),
+        let failure = state.stop.map(|stop| stop.error).or(state.failed);
+        if let Some(memory) = state.memory {
+            let all = failure.is_none() && !self.cx.run.partial;
+            memory.close(&self.cx, &state.resent, all).await?;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Leaves out the rows that the job has, encodes the others and cuts what is full.
+    fn take(&self, state: &mut State, lane: usize, chunk: Chunk) {
+        let rows = chunk.num_rows();
+        if state.stop.is_some() {
+            self.cx.counts.not_sent(rows);
+            return;
+        }
+        if let Err(error) = self.fill(state, lane, chunk) {
+            self.cx.counts.not_sent(rows);
+            self.stop(state, error);
         }
     }
 
-    /// Encodes a chunk and cuts what is full.
-    fn take(&self, state: &mut State, lane: usize, chunk: &Chunk) {
-        if state.stop.is_some() {
-            self.cx.counts.not_sent(chunk.num_rows());
-            return;
+    /// [`take`](Self::take); on an error, no row of the chunk has an outcome.
+    fn fill(&self, state: &mut State, lane: usize, mut chunk: Chunk) -> Result<()> {
+        let label = state.lanes[lane].lane.label;
+        let mut hashes = Vec::new();
+        let mut skipped = 0;
+        if let Some(memory) = &mut state.memory {
+            let screened = memory.screen(label, &chunk.batch)?;
+            hashes = screened.hashes;
+            if let Some(keep) = screened.keep {
+                let before = chunk.num_rows();
+                chunk = chunk.filter(&keep).map_err(|error| {
+                    Error::unexpected("cannot leave out rows that were sent before").with_source(error)
+                })?;
+                skipped = before - chunk.num_rows();
+            }
         }
         let schema = chunk.batch.schema_ref();
         let at = &mut state.lanes[lane];
@@ -201,103 +327,275 @@ impl Driver {
             .as_ref()
             .is_some_and(|filling| filling.schema != *schema)
         {
-            let last = at.finish();
-            at.filling = None;
-            if let Some(batch) = last {
-                state.cut(lane, batch);
-            }
+            state.cut_lane(lane);
+            state.lanes[lane].filling = None;
         }
         let at = &mut state.lanes[lane];
+        let taken_bytes = at.taken_bytes;
+        let memory = state.memory.as_ref();
         let filling = at.filling.get_or_insert_with(|| {
             let encoder = (at.lane.encoder)(schema);
-            let batcher = Batcher::new(encoder.header(), self.limits);
+            let header = encoder.header();
+            let known = memory.map(|memory| memory.header(label, &header));
+            let (hash, taken) = known.unwrap_or((RowHash(0), false));
+            let mut batcher = Batcher::new(header, self.limits);
+            batcher.shrink(taken_bytes);
             Filling {
                 schema: schema.clone(),
                 encoder,
                 batcher,
+                shape: Shape {
+                    header: hash,
+                    taken: Arc::new(taken.into()),
+                },
             }
         });
-        let encoded = match filling.encoder.encode(&chunk.batch) {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                self.cx.counts.not_sent(chunk.num_rows());
-                let error = Error::unexpected("cannot encode rows for the upload").with_source(error);
-                self.stop(state, error);
-                return;
-            }
-        };
-        let max_bytes = self.limits.max_bytes;
-        let too_large = |origin| {
-            let fault = Fault {
-                field: None,
-                code: RejectCode::TooLarge,
-                message: format!("the row alone is larger than a batch may be ({max_bytes} bytes)").into(),
-                value: None,
-            };
-            self.cx.reject(Reject {
-                origin,
-                component: self.cx.name.clone(),
-                faults: vec![fault],
-            });
-        };
+        let encoded = filling
+            .encoder
+            .encode(&chunk.batch)
+            .map_err(|error| Error::unexpected("cannot encode rows for the upload").with_source(error))?;
+        self.cx.counts.skipped(skipped);
+        let header = filling.shape.header;
+        if skipped > 0 && !at.warned && memory.is_some_and(|memory| memory.knows_other_headers(label, header))
+        {
+            at.warned = true;
+            tracing::warn!(
+                sink = %self.cx.name, scenario = label,
+                "rows are skipped that the job accepted under other column names; if those were wrong, `hrsink ledger forget` has them sent again"
+            );
+        }
         let mut full = Vec::new();
-        filling
-            .batcher
-            .push(&encoded, &chunk.origins, |batch| full.push(batch), too_large);
+        let mut too_large = Vec::new();
+        filling.batcher.push(
+            &encoded,
+            &chunk.origins,
+            &hashes,
+            |batch| full.push(batch),
+            |row| too_large.push(row),
+        );
+        let shape = filling.shape.clone();
+        for row in too_large {
+            if let (Some(memory), Some(hash)) = (&mut state.memory, hashes.get(row)) {
+                memory.went_nowhere(label, &[*hash]);
+            }
+            self.reject(
+                chunk.origins.at(row),
+                RejectCode::TooLarge,
+                format!(
+                    "the row alone is larger than a batch may be ({} bytes)",
+                    self.limits.max_bytes
+                ),
+            );
+        }
         for batch in full {
-            state.cut(lane, batch);
+            state.cut(lane, batch, shape.clone());
+        }
+        Ok(())
+    }
+
+    fn reject(&self, origin: Origin, code: RejectCode, message: String) {
+        self.cx.reject(Reject {
+            origin,
+            component: self.cx.name.clone(),
+            faults: vec![Fault {
+                field: None,
+                code,
+                message: message.into(),
+                value: None,
+            }],
+        });
+    }
+
+    fn checkpoint(&self, state: &mut State, lane: usize, checkpoint: Checkpoint) {
+        // Rows before it were not sent, or may not have been: dropped, it is not delivered. In a dry run none is.
+        if state.stop.is_none() && !self.cx.run.dry_run {
+            state.lanes[lane].checkpoint(checkpoint);
         }
     }
 
     /// Starts what is ready as far as the concurrency allows.
     fn start_uploads(&self, state: &mut State) {
         while state.uploads.len() < self.concurrency {
-            let Some((flight, batch)) = state.ready.pop_front() else {
+            let Some(ready) = state.ready.pop_front() else {
                 return;
             };
+            let Ready { flight, batch, shape } = ready;
             // A dry run does everything but send.
             if self.cx.run.dry_run {
                 self.not_sent(state, &flight);
                 continue;
             }
-            let uploader = self.uploader.clone();
-            let (lane, number) = (state.lanes[flight.lane].lane.clone(), flight.number);
+            let lane = state.lanes[flight.lane].lane.clone();
+            let unknown = state.memory.as_ref().map(|memory| memory.unknown(lane.label));
+            let load = Load {
+                number: flight.number,
+                lane,
+                batch,
+                unknown: unknown.unwrap_or_default(),
+                shape,
+            };
+            let (courier, trail) = (self.courier.clone(), Trail::default());
             self.cx.in_flight.fetch_add(1, Ordering::Relaxed);
             let id = state
                 .uploads
-                .spawn(async move { uploader.upload(number, &lane, batch).await })
+                .spawn({
+                    let trail = trail.clone();
+                    async move { courier.deliver(load, trail).await }
+                })
                 .id();
-            state.in_flight.insert(id, (flight, Instant::now()));
+            state.in_flight.insert(id, (flight, trail));
         }
     }
 
-    fn ended(&self, state: &mut State, ended: Result<(Id, Uploaded), JoinError>) {
-        let (id, outcome) = match ended {
-            Ok((id, uploaded)) => (id, Ok(uploaded)),
-            Err(error) => (error.id(), Err(error)),
+    /// Settles a batch whose delivery came to its end, or was cut off.
+    fn ended(&self, state: &mut State, ended: Result<(Id, ()), JoinError>) {
+        let (id, cut_off) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
         };
-        let Some((flight, started)) = state.in_flight.remove(&id) else {
+        let Some((flight, trail)) = state.in_flight.remove(&id) else {
             return;
         };
         self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let uploaded = outcome.unwrap_or_else(|error| self.broken_off(&flight, &error));
-        self.count(uploaded.outcome, flight.rows);
-        self.report(state, &flight, started.elapsed(), Some(&uploaded));
-        if uploaded.outcome == BatchOutcome::Accepted {
-            state.lanes[flight.lane].accepted(flight.number);
-        } else {
-            let error = uploaded.error.unwrap_or_else(|| {
-                Error::new(
-                    ErrorKind::Passing,
-                    format!("batch {} was not accepted", flight.number),
-                )
-            });
-            self.stop(state, error);
+        let (mut pieces, sending) = {
+            let mut progress = trail.progress();
+            (std::mem::take(&mut progress.pieces), progress.sending.take())
+        };
+        if let Some(error) = cut_off {
+            pieces.push(self.broken_off(&flight, sending, &error));
+        }
+        let mut left = flight.rows;
+        let mut failed = None;
+        for piece in pieces {
+            let outcome = piece.uploaded.outcome;
+            if outcome != BatchOutcome::Split {
+                left -= piece.rows;
+            }
+            self.settle(state, &flight, piece, &mut failed);
+        }
+        // Parts that were not begun, because one before them failed.
+        self.cx.counts.not_sent(left);
+        if left > 0 {
+            self.report_unsent(state, &flight, left);
+        }
+        match failed {
+            None if left == 0 => {
+                state.in_a_row = None;
+                state.lanes[flight.lane].done(flight.number);
+            }
+            failed => self.failed(state, &flight, failed.unwrap_or_else(Failure::interrupted)),
         }
     }
 
-    /// An upload that did not come to its end: nobody knows what the other side took of it.
-    fn broken_off(&self, flight: &Flight, error: &JoinError) -> Uploaded {
+    /// Counts and reports a piece; keeps the failure that says most in `failed`.
+    fn settle(&self, state: &mut State, flight: &Flight, mut piece: Piece, failed: &mut Option<Failure>) {
+        let (outcome, status) = (piece.uploaded.outcome, piece.uploaded.status);
+        let label = state.lanes[flight.lane].lane.label;
+        let counts = &self.cx.counts;
+        match outcome {
+            BatchOutcome::Accepted => counts.accepted(piece.rows),
+            BatchOutcome::Refused => counts.refused(piece.rows),
+            BatchOutcome::Unknown => counts.unknown(piece.rows),
+            BatchOutcome::NotSent => counts.not_sent(piece.rows),
+            BatchOutcome::Split if status == Some(413) => state.shrink(flight.lane, piece.bytes / 2),
+            BatchOutcome::Split => {}
+            BatchOutcome::Rejected => {
+                if let Some(origin) = piece.suspect.take() {
+                    self.reject(origin, RejectCode::Refused, words(&piece.uploaded));
+                }
+            }
+        }
+        if matches!(outcome, BatchOutcome::Accepted | BatchOutcome::Unknown) {
+            for (index, rows) in &piece.resent {
+                *state.resent.entry((label, *index)).or_default() += rows;
+            }
+        }
+        self.report(label, flight, &piece);
+        let delivered = matches!(
+            outcome,
+            BatchOutcome::Accepted | BatchOutcome::Split | BatchOutcome::Rejected
+        );
+        // A failure of this side, such as of the ledger, counts whatever the service said.
+        let own_failure = !piece.recorded;
+        if delivered && !own_failure {
+            return;
+        }
+        let error = piece.uploaded.error.take().unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::Passing,
+                format!("batch {} was not accepted", flight.number),
+            )
+        });
+        let says_more = failed
+            .as_ref()
+            .is_none_or(|failed| failed.error.kind() == ErrorKind::Interrupted);
+        if says_more {
+            *failed = Some(Failure {
+                error,
+                outcome,
+                status,
+                // Without a ledger nothing more is sent.
+                pause: piece.uploaded.pause || !piece.recorded,
+            });
+        }
+    }
+
+    /// A batch of `lane` was not delivered: ends the run, unless another may fare better.
+    fn failed(&self, state: &mut State, flight: &Flight, failure: Failure) {
+        let Failure {
+            error,
+            outcome,
+            status,
+            pause,
+        } = failure;
+        let label = state.lanes[flight.lane].lane.label;
+        // Rows of this batch may have been skipped as doubles in another lane of the scenario.
+        for lane in state.lanes.iter_mut().filter(|lane| lane.lane.label == label) {
+            lane.lost = true;
+        }
+        if outcome == BatchOutcome::NotSent
+            && let Some(memory) = &mut state.memory
+        {
+            memory.went_nowhere(label, &flight.hashes);
+        }
+        let policy = &self.courier.policy;
+        let held = outcome == BatchOutcome::Unknown && policy.on_unknown == OnUnknown::Hold;
+        if error.kind() != ErrorKind::Passing
+            || outcome == BatchOutcome::Refused
+            || held
+            || pause
+            || state.stop.is_some()
+        {
+            let error = if held && error.kind() == ErrorKind::Passing {
+                hold(error)
+            } else {
+                error
+            };
+            return self.stop(state, error);
+        }
+        let cause = (outcome, status);
+        let batches = match &state.in_a_row {
+            Some(before) if before.cause == cause => before.batches + 1,
+            _ => 1,
+        };
+        state.in_a_row = Some(InARow { cause, batches });
+        if batches >= policy.stop_after.get() {
+            let error = if batches > 1 {
+                error.with_hint(format!(
+                    "{batches} batches in a row failed for the same cause, and no more were tried (`delivery.stop_after`)"
+                ))
+            } else {
+                error
+            };
+            return self.stop(state, error);
+        }
+        tracing::warn!(sink = %self.cx.name, error = %error.chain(), "a batch failed; others are tried");
+        state.failed.get_or_insert(error);
+        state.let_go();
+    }
+
+    /// A delivery that did not come to its end: nobody knows what the other side took of what was under way.
+    fn broken_off(&self, flight: &Flight, sending: Option<Sending>, error: &JoinError) -> Piece {
         let error = if error.is_panic() {
             // The panic's text may hold anything, values of rows included.
             Error::unexpected(format!("the upload of batch {} panicked", flight.number))
@@ -311,16 +609,41 @@ impl Driver {
                     humantime::format_duration(self.cx.run.grace)
                 ),
             )
-            .with_hint("the service may have taken its rows: look there before sending them again")
+            .with_hint("the service may have taken its rows: the next run says so when it sends them again")
         };
-        Uploaded {
-            outcome: BatchOutcome::Unknown,
-            attempts: 1,
-            unknown_attempts: 0,
-            status: None,
-            request_ids: Vec::new(),
-            answer: None,
-            error: Some(error),
+        let outcome = if sending.is_some() {
+            BatchOutcome::Unknown
+        } else {
+            BatchOutcome::NotSent
+        };
+        let (part, rows, bytes, resent, duration) = match sending {
+            Some(sent) => (
+                sent.part,
+                sent.rows,
+                sent.bytes,
+                sent.resent,
+                sent.began.elapsed(),
+            ),
+            None => Default::default(),
+        };
+        Piece {
+            part,
+            rows,
+            bytes,
+            resent,
+            duration,
+            uploaded: Uploaded {
+                outcome,
+                attempts: u32::from(outcome == BatchOutcome::Unknown),
+                unknown_attempts: 0,
+                status: None,
+                request_ids: Vec::new(),
+                answer: None,
+                error: Some(error),
+                pause: false,
+            },
+            recorded: true,
+            suspect: None,
         }
     }
 
@@ -331,15 +654,18 @@ impl Driver {
             Some(stop) if stop.error.kind() == ErrorKind::Interrupted => stop.error = error,
             Some(_) => {}
             None => {
-                state.stop = Some(Stop {
-                    error,
-                    deadline: Instant::now().checked_add(self.cx.run.grace),
-                });
+                // After a failure of its own it waits for what is in flight: the requests have their time-out, and are
+                // not tried again.
+                let interrupted = error.kind() == ErrorKind::Interrupted;
+                let deadline = interrupted
+                    .then(|| Instant::now().checked_add(self.cx.run.grace))
+                    .flatten();
+                state.stop = Some(Stop { error, deadline });
             }
         }
         self.cx.run.cancel.cancel();
-        for (flight, _) in std::mem::take(&mut state.ready) {
-            self.not_sent(state, &flight);
+        for ready in std::mem::take(&mut state.ready) {
+            self.not_sent(state, &ready.flight);
         }
         for lane in &mut state.lanes {
             self.cx.counts.not_sent(lane.filled());
@@ -351,50 +677,69 @@ impl Driver {
     /// Settles a batch that never left.
     fn not_sent(&self, state: &State, flight: &Flight) {
         self.cx.counts.not_sent(flight.rows);
-        self.report(state, flight, Duration::ZERO, None);
+        self.report_unsent(state, flight, flight.rows);
     }
 
-    fn count(&self, outcome: BatchOutcome, rows: usize) {
-        let counts = &self.cx.counts;
-        match outcome {
-            BatchOutcome::Accepted => counts.accepted(rows),
-            BatchOutcome::Refused => counts.refused(rows),
-            BatchOutcome::Unknown => counts.unknown(rows),
-            BatchOutcome::NotSent => counts.not_sent(rows),
-        }
-    }
-
-    fn report(&self, state: &State, flight: &Flight, duration: Duration, uploaded: Option<&Uploaded>) {
-        let Flight {
-            lane,
-            number,
+    /// Reports `rows` of a batch that never left.
+    fn report_unsent(&self, state: &State, flight: &Flight, rows: usize) {
+        let bytes = if rows == flight.rows { flight.bytes } else { 0 };
+        let piece = Piece {
+            part: 0,
             rows,
             bytes,
-        } = *flight;
-        let label = state.lanes[lane].lane.label;
-        let outcome = uploaded.map_or(BatchOutcome::NotSent, |uploaded| uploaded.outcome);
-        tracing::debug!(sink = %self.cx.name, batch = number, label, rows, bytes, ?outcome, "batch settled");
+            resent: Default::default(),
+            duration: Duration::ZERO,
+            uploaded: Uploaded::not_sent(None),
+            recorded: true,
+            suspect: None,
+        };
+        self.report(state.lanes[flight.lane].lane.label, flight, &piece);
+    }
+
+    fn report(&self, label: &str, flight: &Flight, piece: &Piece) {
+        let (number, uploaded) = (flight.number, &piece.uploaded);
+        let outcome = uploaded.outcome;
+        tracing::debug!(sink = %self.cx.name, batch = number, part = piece.part, label, rows = piece.rows, bytes = piece.bytes, ?outcome, "batch settled");
         // The report's reader may have gone when a run is torn down; the counts stay right.
         let _ = self.cx.batches.send(BatchReport {
             sink: self.cx.name.to_string(),
             number,
+            part: piece.part,
             scenario: label.to_owned(),
-            rows: rows as u64,
-            bytes: bytes as u64,
+            rows: piece.rows as u64,
+            bytes: piece.bytes as u64,
             outcome,
-            attempts: uploaded.map_or(0, |uploaded| uploaded.attempts),
-            unknown_attempts: uploaded.map_or(0, |uploaded| uploaded.unknown_attempts),
-            status: uploaded.and_then(|uploaded| uploaded.status),
-            answer: uploaded.and_then(|uploaded| uploaded.answer.clone()),
-            request_ids: uploaded
-                .map(|uploaded| uploaded.request_ids.clone())
-                .unwrap_or_default(),
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            error: uploaded
-                .and_then(|uploaded| uploaded.error.as_ref())
-                .map(Error::chain),
+            attempts: uploaded.attempts,
+            unknown_attempts: uploaded.unknown_attempts,
+            resent_rows: piece.resent.values().sum(),
+            status: uploaded.status,
+            answer: uploaded.answer.clone(),
+            request_ids: uploaded.request_ids.clone(),
+            duration_ms: u64::try_from(piece.duration.as_millis()).unwrap_or(u64::MAX),
+            error: uploaded.error.as_ref().map(Error::chain),
         });
     }
+}
+
+/// What the service had to say about a row.
+fn words(uploaded: &Uploaded) -> String {
+    let mut text = match uploaded.status {
+        Some(status) => format!("the service refused this row on its own: status {status}"),
+        None => "the service refused this row on its own".to_owned(),
+    };
+    if let Some(answer) = uploaded.answer.as_deref().filter(|answer| !answer.is_empty()) {
+        text.push_str(": ");
+        text.push_str(answer);
+    }
+    text
+}
+
+/// The failure of a batch whose rows wait for a decision.
+fn hold(error: Error) -> Error {
+    let message = "the service may have taken a batch, and `delivery.on_unknown` is `hold`: no more is sent until a person has decided";
+    Error::new(ErrorKind::Guard, message)
+        .with_hint("`hrsink history FILE --batches` names the batch; look for it in the connector's log in the Purview portal, then say what you found: `hrsink ledger settle FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+        .with_source(error)
 }
 
 /// When the time has come; never, if there is none.
@@ -407,52 +752,70 @@ async fn passed(deadline: Option<Instant>) {
 
 impl State {
     /// Gives a batch its number and puts it, and the checkpoints behind it, in line.
-    fn cut(&mut self, lane: usize, batch: Batch) {
+    fn cut(&mut self, lane: usize, batch: Batch, shape: Shape) {
         self.last_number += 1;
         let at = &mut self.lanes[lane];
         at.pending.push_back(Pending::Batch {
             number: self.last_number,
-            accepted: false,
+            done: false,
         });
         // Checkpoints come between chunks: all rows before those waiting here are in this batch or an earlier one.
         at.pending.extend(at.behind.drain(..).map(Pending::Checkpoint));
         let flight = Flight {
             lane,
             number: self.last_number,
-            rows: batch.rows,
-            bytes: batch.payload.len(),
+            rows: batch.rows(),
+            bytes: batch.payload().len(),
+            hashes: batch.hashes().clone(),
         };
-        self.ready.push_back((flight, batch));
+        self.ready.push_back(Ready { flight, batch, shape });
+    }
+
+    /// Cuts the batch that is being filled, if there are rows in it.
+    fn cut_lane(&mut self, lane: usize) {
+        let Some(filling) = &mut self.lanes[lane].filling else {
+            return;
+        };
+        if let Some(batch) = filling.batcher.finish() {
+            let shape = filling.shape.clone();
+            self.cut(lane, batch, shape);
+        }
     }
 
     /// The input has ended: no batch waits for more rows.
     fn cut_rest(&mut self) {
         for lane in 0..self.lanes.len() {
-            if let Some(batch) = self.lanes[lane].finish() {
-                self.cut(lane, batch);
-            }
+            self.cut_lane(lane);
         }
     }
 
-    fn checkpoint(&mut self, lane: usize, checkpoint: Checkpoint) {
-        // Rows before it were not sent, or may not have been: dropped, it is not delivered.
-        if self.stop.is_none() {
-            self.lanes[lane].checkpoint(checkpoint);
+    /// The service takes payloads of `bytes` at most.
+    fn shrink(&mut self, lane: usize, bytes: usize) {
+        let lane = &mut self.lanes[lane];
+        lane.taken_bytes = lane.taken_bytes.min(bytes);
+        if let Some(filling) = &mut lane.filling {
+            filling.batcher.shrink(bytes);
         }
     }
 
     /// Drops the checkpoints that will not be done any more, so that nobody waits for them.
     fn let_go(&mut self) {
+        let stopped = self.stop.is_some();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
+            if !stopped && !lane.lost {
+                continue;
+            }
             lane.behind.clear();
             let lost = lane.pending.iter().position(|pending| match pending {
-                Pending::Batch { number, accepted } => {
-                    let in_flight = || {
-                        self.in_flight
-                            .values()
-                            .any(|(flight, _)| (flight.lane, flight.number) == (index, *number))
+                Pending::Batch { number, done } => {
+                    let waits = || {
+                        let in_flight = self.in_flight.values().map(|(flight, _)| flight);
+                        let ready = self.ready.iter().map(|ready| &ready.flight);
+                        in_flight
+                            .chain(ready)
+                            .any(|flight| (flight.lane, flight.number) == (index, *number))
                     };
-                    !accepted && !in_flight()
+                    !done && !waits()
                 }
                 Pending::Checkpoint(_) => false,
             });
@@ -471,12 +834,10 @@ impl LaneState {
             .map_or(0, |filling| filling.batcher.pending())
     }
 
-    /// The batch that is being filled, if there are rows in it.
-    fn finish(&mut self) -> Option<Batch> {
-        self.filling.as_mut().and_then(|filling| filling.batcher.finish())
-    }
-
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        if self.lost {
+            return;
+        }
         if self.filled() > 0 {
             self.behind.push(checkpoint);
         } else {
@@ -485,15 +846,16 @@ impl LaneState {
         }
     }
 
-    fn accepted(&mut self, number: u64) {
+    /// All rows of the batch are final.
+    fn done(&mut self, number: u64) {
         for pending in &mut self.pending {
             if let Pending::Batch {
                 number: candidate,
-                accepted,
+                done,
             } = pending
                 && *candidate == number
             {
-                *accepted = true;
+                *done = true;
             }
         }
         self.settle();
@@ -503,7 +865,7 @@ impl LaneState {
     fn settle(&mut self) {
         while let Some(front) = self.pending.pop_front() {
             match front {
-                Pending::Batch { accepted: true, .. } => {}
+                Pending::Batch { done: true, .. } => {}
                 Pending::Checkpoint(checkpoint) => checkpoint.done(),
                 waiting @ Pending::Batch { .. } => {
                     self.pending.push_front(waiting);

@@ -139,6 +139,10 @@ impl TokenProvider for ClientCredentialsProvider {
     async fn fetch(&self) -> Result<Token, TokenFailure> {
         self.request().await.0
     }
+
+    fn is_final(&self, failure: &TokenFailure) -> bool {
+        failure.verdict() == Verdict::Stop
+    }
 }
 
 /// Why there is no token.

@@ -67,6 +67,11 @@ pub trait TokenProvider: Send + Sync {
 
     /// Asks for a new token.
     async fn fetch(&self) -> Result<Token, Self::Failure>;
+
+    /// Whether asking again cannot help, such as with a wrong secret. It is then not done: an account may be locked.
+    fn is_final(&self, _failure: &Self::Failure) -> bool {
+        false
+    }
 }
 
 /// Remembers a provider's token. Shared by reference or in an [`Arc`].
@@ -108,7 +113,7 @@ impl<P: TokenProvider> TokenCache<P> {
     }
 
     /// A token that holds, fetched if need be. Those who ask while one is being fetched wait for it and share the
-    /// token, or the failure. While the old token still holds, a failed renewal is no failure: the old one is given.
+    /// token, or the failure; one that is [final](TokenProvider::is_final) is given to whoever asks later, too. While the old token still holds, a failed renewal is no failure: the old one is given.
     ///
     /// # Errors
     /// What the provider says.
@@ -122,6 +127,9 @@ impl<P: TokenProvider> TokenCache<P> {
             return Ok(token);
         }
         if let Some(failure) = self.failed_after(seen) {
+            return Err(failure);
+        }
+        if let Some(failure) = self.failed_for_good() {
             return Err(failure);
         }
         let fetched = self.provider.fetch().await;
@@ -174,6 +182,12 @@ impl<P: TokenProvider> TokenCache<P> {
         let state = self.lock();
         let (number, failure) = state.failed.as_ref()?;
         (*number > seen).then(|| Arc::clone(failure))
+    }
+
+    fn failed_for_good(&self) -> Option<Arc<P::Failure>> {
+        let state = self.lock();
+        let (_, failure) = state.failed.as_ref()?;
+        self.provider.is_final(failure).then(|| Arc::clone(failure))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<P::Failure>> {

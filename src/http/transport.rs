@@ -96,6 +96,7 @@ impl TransportConfig {
             .user_agent(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
             .timeout(self.request_timeout)
+            // Also the oldest that rustls has; said here so that no other build of it goes below.
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())

@@ -5,9 +5,13 @@
 //! flight, rows on their way are counted as not sent. Whatever happened, a [`RunReport`] comes out, and in it the sum
 //! that must hold: `read + copied = filtered + rejected + skipped + accepted + refused + unknown + not sent`.
 
+mod guards;
+mod record;
 mod report;
 mod run;
+mod stage;
 
+pub use guards::{Baseline, Figure, GuardOutcome, GuardsReport, Judged};
 pub use report::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 pub use run::{Observer, RunOptions, run};
 

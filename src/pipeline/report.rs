@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::component::{BatchReport, OutputReport, RejectCode, Role, Totals};
+use super::GuardsReport;
+use crate::component::{BatchReport, EarlierUnknown, OutputReport, RejectCode, Role, Totals};
 use crate::error::{Error, ErrorKind};
 
 /// The report of a run, as `hrsink run --report` writes it.
@@ -37,6 +38,11 @@ pub struct RunReport {
     pub components: Vec<ComponentReport>,
     /// Every upload, in the order in which they ended.
     pub batches: Vec<BatchReport>,
+    /// Batches of earlier runs whose outcome is unknown, and how many of their rows this run sent again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_unknown: Vec<EarlierUnknown>,
+    /// What was judged before anything was sent.
+    pub guards: GuardsReport,
     /// The rows put aside.
     pub rejects: RejectsReport,
     /// What the sinks left on this machine.
@@ -133,6 +139,8 @@ pub enum ExitCode {
     Config = 2,
     /// Delivered, but more rows were rejected than allowed.
     TooManyRejects = 3,
+    /// A guard stopped the run before anything was sent, or a batch of unknown outcome is held.
+    Guarded = 4,
     /// Refused by the service; no retry will help.
     Refused = 5,
     /// Not everything delivered; the cause is passing.
@@ -147,6 +155,7 @@ impl From<ErrorKind> for ExitCode {
     fn from(kind: ErrorKind) -> Self {
         match kind {
             ErrorKind::Config | ErrorKind::Input => Self::Config,
+            ErrorKind::Guard => Self::Guarded,
             ErrorKind::Refused => Self::Refused,
             ErrorKind::Passing => Self::Passing,
             ErrorKind::Interrupted => Self::Interrupted,

@@ -14,14 +14,19 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::guards::{Guarded, Judge};
+use super::record::Record;
 use super::report::ReasonCount;
-use super::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
+use super::stage::{self, Gate, Staged};
+use super::{ComponentReport, ErrorReport, ExitCode, GuardsReport, RejectsReport, RunReport};
 use crate::component::{
-    BatchReport, Columns, Counts, Item, Output, Outputs, Rejects, Role, RunInfo, SinkContext, SourceContext,
-    Totals, TransformContext, channel,
+    BatchReport, Columns, Counts, Input, Item, Output, Outputs, Position, Rejects, Role, RunInfo, Sink,
+    SinkContext, SourceContext, Totals, TransformContext, channel,
 };
-use crate::config::{PipelineConfig, wiring};
+use crate::config::{Guard, PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{LastRun, Ledger, RunEnd, SinkEnd, pipeline_name};
+use crate::secret::SecretFiles;
 
 /// Chunks that may wait in front of a component. Two keep both sides busy; more would only be memory.
 const CHANNEL_CAPACITY: usize = 2;
@@ -35,6 +40,10 @@ pub struct RunOptions {
     pub limit: Option<u64>,
     /// Where rejects go; `None`: a new file in the folder of the pipeline file's `rejects.path`.
     pub rejects: Option<Rejects>,
+    /// Which secret files are taken. Default: those only that nobody but their owner has rights to.
+    pub secret_files: SecretFiles,
+    /// Guards that may be broken in this run. Written into the ledger.
+    pub allow: BTreeSet<Guard>,
     /// How long uploads in flight may take after a cancel. Default 30 s.
     pub grace: Duration,
     /// Cancel to stop the run: sources stop reading, uploads in flight are finished within the grace period. The run
@@ -48,6 +57,8 @@ impl Default for RunOptions {
             dry_run: false,
             limit: None,
             rejects: None,
+            secret_files: SecretFiles::default(),
+            allow: BTreeSet::new(),
             grace: Duration::from_secs(30),
             cancel: CancellationToken::new(),
         }
@@ -89,10 +100,13 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     let clock = Instant::now();
     let run = run_info(&config.base, &options);
     let rejects = options.rejects.clone().unwrap_or_else(|| {
-        let folder = config.base.join(&config.rejects.path);
-        Rejects::to_file(
-            folder.join(format!("{}.ndjson", run.id)),
-            config.rejects.include_values,
+        let settings = &config.rejects;
+        Rejects::to_folder(
+            &config.base.join(&settings.path),
+            &run.id,
+            settings.include_values,
+            usize::try_from(settings.max_files).unwrap_or(usize::MAX),
+            settings.max_age.0,
         )
     });
     let counts = Members::new(config);
@@ -108,16 +122,32 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     };
     tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
     let outputs = Outputs::default();
-    let shared = Shared {
-        run: run.clone(),
-        rejects: rejects.clone(),
-        outputs: outputs.clone(),
-        limit: options.limit,
-    };
-    let work = work(config, &shared, &counts, batches_in, observer);
-    let (outcome, batches) = tokio::join!(work, collect);
+    let pipeline: Arc<str> = pipeline_name(&config.path).into();
+    let (outcome, guards, batches, record) =
+        match Record::begin(config, &options, &run, &pipeline, started).await {
+            Ok(record) => {
+                let shared = Shared {
+                    run: run.clone(),
+                    rejects: rejects.clone(),
+                    outputs: outputs.clone(),
+                    limit: options.limit,
+                    allow: options.allow.clone(),
+                    ledger: record.ledger.clone(),
+                    last: record.last.clone(),
+                    pipeline,
+                };
+                let work = work(config, &shared, &counts, batches_in, observer);
+                let ((outcome, guards), batches) = tokio::join!(work, collect);
+                (outcome, guards, batches, record)
+            }
+            // Nothing is read, and nothing sent, by a run that nobody would remember.
+            Err(error) => {
+                let outcome = Err(vec![(None, error)]);
+                (outcome, GuardsReport::default(), Vec::new(), Record::default())
+            }
+        };
 
-    let mut failures: Vec<(Option<String>, Error)> = outcome.err().unwrap_or_default();
+    let mut failures: Failures = outcome.err().unwrap_or_default();
     let rejects_path = rejects.finish().unwrap_or_else(|error| {
         failures.push((None, error));
         None
@@ -139,12 +169,23 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     }
     // The failure that says most: what ended the run, not what stopping it brought about.
     failures.sort_by_key(|(_, error)| error.kind() == ErrorKind::Interrupted);
-    let failure = failures.first();
-    let exit = match failure {
+    let exit = |failures: &Failures| match failures.first() {
         Some((_, error)) => error.kind().into(),
         None if ratio > config.rejects.max_ratio => ExitCode::TooManyRejects,
         None => ExitCode::Delivered,
     };
+    let end = RunEnd {
+        ended: Timestamp::now(),
+        exit_code: exit(&failures) as u8,
+        rows,
+        sinks: counts.sinks(config, exit(&failures) == ExitCode::Delivered),
+        error: failures.first().map(|(_, error)| error.to_string()),
+    };
+    if let Err(error) = record.end(&run.id, end).await {
+        failures.push((None, error));
+    }
+    let exit = exit(&failures);
+    let failure = failures.first();
     for (component, error) in &failures {
         tracing::error!(run = %run.id, component = component.as_deref(), kind = ?error.kind(), "{}", error.chain());
     }
@@ -178,6 +219,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
                 .collect(),
         },
         outputs: outputs.all(),
+        earlier_unknown: outputs.unknown(),
+        guards,
         error: failure.map(|(component, error)| ErrorReport::new(component.as_deref(), error)),
         // That others were stopped by the first failure is no news.
         further_errors: failures
@@ -198,23 +241,31 @@ fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
             base.to_owned()
         }),
         dry_run: options.dry_run,
+        secret_files: options.secret_files.clone(),
+        partial: options.limit.is_some(),
         grace: options.grace,
         cancel: options.cancel.child_token(),
     }
 }
 
 /// The context a sink gets when it is asked to check itself outside a run.
-pub(crate) fn sink_context(config: &PipelineConfig, name: &str, inputs: &[String]) -> SinkContext {
+pub(crate) fn sink_context(
+    config: &PipelineConfig,
+    name: &str,
+    inputs: &[String],
+    options: &RunOptions,
+) -> SinkContext {
     let (batches, _) = mpsc::unbounded_channel();
     SinkContext {
         name: name.into(),
-        run: run_info(&config.base, &RunOptions::default()),
+        run: run_info(&config.base, options),
         inputs: wiring::describe(inputs, &wiring::kinds(config)),
         counts: Counts::default(),
         rejects: Rejects::in_memory(0, false),
         batches,
         in_flight: Arc::default(),
         outputs: Outputs::default(),
+        ledger: None,
     }
 }
 
@@ -237,6 +288,19 @@ impl Members {
 
     fn all(&self) -> impl Iterator<Item = &Counts> {
         self.sources.iter().chain(&self.transforms).chain(&self.sinks)
+    }
+
+    /// How each sink ended, given whether the whole run went `well`.
+    fn sinks(&self, config: &PipelineConfig, well: bool) -> Vec<SinkEnd> {
+        let sinks = config.sinks.iter().zip(&self.sinks);
+        sinks
+            .map(|(sink, counts)| SinkEnd {
+                sink: sink.name.clone(),
+                // What a sink settles is what came to it.
+                rows: counts.totals().finished(),
+                complete: well,
+            })
+            .collect()
     }
 
     fn report(&self, config: &PipelineConfig) -> Vec<ComponentReport> {
@@ -275,6 +339,10 @@ struct Shared {
     rejects: Rejects,
     outputs: Outputs,
     limit: Option<u64>,
+    allow: BTreeSet<Guard>,
+    ledger: Option<Ledger>,
+    last: HashMap<String, LastRun>,
+    pipeline: Arc<str>,
 }
 
 /// Builds everything, then runs it. Nothing moves before everything is built.
@@ -284,7 +352,7 @@ async fn work(
     counts: &Members,
     batches: mpsc::UnboundedSender<BatchReport>,
     observer: &Observer,
-) -> Result<(), Failures> {
+) -> (Result<(), Failures>, GuardsReport) {
     let kinds = wiring::kinds(config);
     let mut failures = Failures::new();
 
@@ -330,6 +398,7 @@ async fn work(
             batches: batches.clone(),
             in_flight: observer.in_flight.clone(),
             outputs: shared.outputs.clone(),
+            ledger: shared.ledger.clone().filter(|_| component.config.uses_ledger()),
         };
         match component.config.build(cx).await {
             Ok(sink) => sinks.push((component.name.clone(), sink, input)),
@@ -365,6 +434,12 @@ async fn work(
             columns: needed_columns(config, &component.name).map(Arc::new),
             counts: counts.clone(),
             rejects: shared.rejects.clone(),
+            position: Position {
+                ledger: shared.ledger.clone(),
+                pipeline: shared.pipeline.clone(),
+                source: component.name.as_str().into(),
+                rejects: Some(shared.rejects.clone()),
+            },
         };
         let out = Output::source(
             targets(&component.name),
@@ -385,9 +460,10 @@ async fn work(
     // From here on only the outputs hold senders: a channel ends when those who send into it have ended.
     drop(senders);
     if !failures.is_empty() {
-        return Err(failures);
+        return (Err(failures), GuardsReport::default());
     }
 
+    let (gate, sinks) = stage_sinks(config, shared, counts, sinks);
     let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
     // What is left in a channel can be counted only when those who send have let go of it, so they are told first.
     let cancel = shared.run.cancel.clone();
@@ -408,13 +484,19 @@ async fn work(
     for (name, transform, mut input, out) in transforms {
         let cancel = cancel.clone();
         tasks.spawn(async move {
-            let result = ended(cancel, to_its_end(transform.run(&mut input, out)).await);
+            let run = |out| to_its_end(transform.run(&mut input, out));
+            let result = stage::upstream(out, &cancel, run).await;
+            let result = ended(cancel, result);
             input.drain().await;
             (name, result)
         });
     }
     for (name, source, out) in sources {
-        tasks.spawn(async move { (name, to_its_end(source.run(out)).await) });
+        let cancel = cancel.clone();
+        tasks.spawn(async move {
+            let run = |out| to_its_end(source.run(out));
+            (name, stage::upstream(out, &cancel, run).await)
+        });
     }
     while let Some(ended) = tasks.join_next().await {
         let failure = match ended {
@@ -426,11 +508,62 @@ async fn work(
         shared.run.cancel.cancel();
         failures.push(failure);
     }
+    let guards = gate.map(|gate| gate.report()).unwrap_or_default();
     if failures.is_empty() {
-        Ok(())
+        (Ok(()), guards)
     } else {
-        Err(failures)
+        (Err(failures), guards)
     }
+}
+
+/// A sink, built, with its name and its input.
+type Ready = (String, Box<dyn Sink>, Input);
+
+/// If any sink has guards, puts a stage before each: no sink sends a row before the rows of all are judged.
+fn stage_sinks(
+    config: &PipelineConfig,
+    shared: &Shared,
+    counts: &Members,
+    sinks: Vec<Ready>,
+) -> (Option<Gate>, Vec<Ready>) {
+    let guarded: Vec<Guarded> = config
+        .sinks
+        .iter()
+        .map(|sink| Guarded {
+            sink: sink.name.as_str().into(),
+            guards: sink.guards.over(&config.guards),
+            last: shared.last.get(&sink.name).cloned(),
+        })
+        .collect();
+    if guarded.iter().all(|sink| sink.guards.is_empty()) {
+        return (None, sinks);
+    }
+    let all: Vec<Counts> = counts.all().cloned().collect();
+    let judge = Judge {
+        sinks: guarded,
+        allowed: shared.allow.clone(),
+        partial: shared.limit.is_some(),
+        totals: Box::new(move || {
+            let mut sum = Totals::default();
+            for counts in &all {
+                sum += counts.totals();
+            }
+            sum
+        }),
+    };
+    let (gate, seats) = Gate::new(judge, shared.run.cancel.clone());
+    let state = shared.run.base.join(&config.state.path);
+    let folder: Arc<Path> = state.parent().unwrap_or(Path::new(".")).into();
+    let staged = sinks
+        .into_iter()
+        .zip(seats)
+        .zip(&counts.sinks)
+        .map(|(((name, sink, input), seat), counts)| {
+            let sink = Staged::new(sink, seat, counts.clone(), folder.clone());
+            (name, Box::new(sink) as Box<dyn Sink>, input)
+        })
+        .collect();
+    (Some(gate), staged)
 }
 
 /// A component's own result, or a failure in its name if it panics, so that what it left in its channel is counted

@@ -31,6 +31,8 @@ fn without_arguments_it_helps() {
       check      Ask the other side whether a run could deliver, without sending a row
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
+      history    Show past runs and their batches
+      ledger     Look after the ledger: what was delivered, and what is remembered
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields
@@ -42,13 +44,15 @@ fn without_arguments_it_helps() {
       -V, --version  Print version
 
     Global options:
-          --color <WHEN>         When to use colours: auto, always or never; `NO_COLOR` is respected
-                                 [default: auto]
-          --log-level <LEVEL>    The least severe log lines on standard error: error, warn, info, debug
-                                 or trace [default: warn; with `--log-format json`: info] [env:
-                                 HRSINK_LOG]
-          --log-format <FORMAT>  The form of log lines: text or json (one object a line, errors
-                                 included) [default: text]
+          --color <WHEN>           When to use colours: auto, always or never; `NO_COLOR` is respected
+                                   [default: auto]
+          --log-level <LEVEL>      The least severe log lines on standard error: error, warn, info,
+                                   debug or trace [default: warn; with `--log-format json`: info] [env:
+                                   HRSINK_LOG]
+          --log-format <FORMAT>    The form of log lines: text or json (one object a line, errors
+                                   included) [default: text]
+          --insecure-secret-files  Take secret files that others than their owner have rights to, with a
+                                   warning [env: HRSINK_INSECURE_SECRET_FILES]
 
     See `hrsink --help` for the usual order of commands and the exit codes.
     "#);
@@ -74,6 +78,8 @@ fn the_long_help_teaches_the_order_and_the_exit_codes() {
       check      Ask the other side whether a run could deliver, without sending a row
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
+      history    Show past runs and their batches
+      ledger     Look after the ledger: what was delivered, and what is remembered
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields
@@ -104,20 +110,27 @@ fn the_long_help_teaches_the_order_and_the_exit_codes() {
 
               [default: text]
 
+          --insecure-secret-files
+              Take secret files that others than their owner have rights to, with a warning
+
+              [env: HRSINK_INSECURE_SECRET_FILES]
+
     The usual order:
       hrsink validate hr.yaml            is the file right?          (no network, no secrets)
       hrsink preview hr.yaml             what would be sent?         (reads the input)
       hrsink check hr.yaml               would Microsoft take it?    (sends no rows)
       hrsink run hr.yaml --dry-run       everything but sending
       hrsink run hr.yaml                 the run, by hand or by a scheduler
+      hrsink history hr.yaml             what past runs did
 
     Exit codes:
         0  delivered, or nothing to do
         1  an unexpected failure; please report it
         2  the command line, the pipeline file or the input is wrong
         3  delivered, but more rows were rejected than `rejects.max_ratio` allows
+        4  a guard stopped the run before anything was sent, or a batch of unknown outcome is held
         5  refused by the service: credentials, consent, job; no retry will help
-       75  not everything was delivered; the cause is passing, run again later
+       75  not everything was delivered (or another run is under way); the next run sends the rest
       130  interrupted (Ctrl-C); 143 terminated (SIGTERM)
     "#);
 }
@@ -131,7 +144,7 @@ fn help_of_run() {
 
     Reads the sources, maps the rows and delivers them. Rows that cannot be delivered are put aside with
     a reason, and the others go on. The exit code tells a scheduler whether to try again later (75) or
-    to call a person (2, 3, 5); `hrsink --help` lists them all.
+    to call a person (2, 3, 4, 5); `hrsink --help` lists them all.
 
     Ctrl-C or SIGTERM stops the run gently: reading ends at once, uploads in flight have the grace
     period to finish, the report is written. A second one stops it at once.
@@ -143,6 +156,18 @@ fn help_of_run() {
               The pipeline file (YAML, TOML or JSON)
 
     Options:
+          --allow <GUARD>
+              Let this run through although it breaks this guard, such as `max_rows`; may be given
+              several times. Written into the ledger
+
+              Possible values:
+              - min_rows:            Too few rows
+              - max_rows:            Too many rows
+              - max_shrink:          Too many fewer rows than the last time
+              - max_growth:          Too many more rows than the last time
+              - max_reject_ratio:    Too large a share of the rows put aside
+              - max_rows_per_person: Too many rows of one person
+
           --dry-run
               Do everything but send: batches are cut, nothing leaves this machine
 
@@ -303,6 +328,10 @@ fn help_of_upload() {
     whole, line breaks inside quotes included. Nothing in them is checked; a pipeline file with an
     `hr_schema` transform does that.
 
+    A ledger remembers which rows the job has accepted, and a later upload sends only the others;
+    `--all` sends every row. It is kept in the current folder unless `--state` says otherwise: always
+    give the same one.
+
     Usage: hrsink upload [OPTIONS] <FILE>...
 
     Arguments:
@@ -339,6 +368,14 @@ fn help_of_upload() {
               Rows of an upload, at most
 
               [default: 5000]
+
+          --all
+              Send rows that the job has accepted before, too
+
+          --state <PATH>
+              The ledger: what was sent, with its key and locks beside it
+
+              [default: .hrsink/state.db]
 
           --dry-run
               Do everything but send: batches are cut, nothing leaves this machine

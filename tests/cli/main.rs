@@ -113,6 +113,7 @@ macro_rules! snapshot {
 }
 
 mod help;
+mod ledger;
 mod preview;
 mod reference;
 mod run;

@@ -34,22 +34,28 @@ struct Endless {
 impl Source for Endless {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
         let column = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; self.chunk_rows])) };
-        let columns = [
-            ("upn", column("ada@contoso.com")),
-            ("resigned", column("2026-03-02T09:00:00Z")),
-            ("last_day", column("2026-04-01T00:00:00Z")),
-        ];
-        let names = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let (resigned, last_day) = (column("2026-03-02T09:00:00Z"), column("2026-04-01T00:00:00Z"));
+        let names = ["upn", "resigned", "last_day"].map(str::to_owned);
         let part = Arc::new(Part {
             name: "endless".into(),
-            columns: names,
+            columns: names.to_vec(),
         });
-        let rows = RecordBatch::try_from_iter(columns).unwrap();
         let mut row = 1;
         loop {
+            // A row that is there twice is sent once: each is of somebody else.
+            let upn: StringArray = (row..)
+                .take(self.chunk_rows)
+                .map(|row| Some(format!("user{row}@contoso.com")))
+                .collect();
+            let columns =
+                names
+                    .iter()
+                    .cloned()
+                    .zip([Arc::new(upn) as ArrayRef, resigned.clone(), last_day.clone()]);
+            let rows = RecordBatch::try_from_iter(columns).unwrap();
             let origins = Origins::consecutive(part.clone(), row, self.chunk_rows);
             row += self.chunk_rows as u64;
-            if out.send(Chunk::records(rows.clone(), origins)).await.is_err() {
+            if out.send(Chunk::records(rows, origins)).await.is_err() {
                 return Ok(());
             }
         }

@@ -3,8 +3,14 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+pub(crate) mod gate;
+pub(crate) mod picky;
+#[cfg(unix)]
+pub(crate) mod program;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use hrsink::component::{BatchOutcome, Role, Totals};
@@ -18,8 +24,8 @@ pub(crate) const CLIENT: &str = "29ee526e-f9a7-4e98-a682-67f41bfd643e";
 pub(crate) const JOB: &str = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
 pub(crate) const SECRET: &str = "the-right-secret";
 
-/// Far longer than any run here takes: a test that would hang fails instead.
-const HANGS: Duration = Duration::from_secs(120);
+/// Far longer than any run here takes, with the clock moved or not: a test that would hang fails instead.
+const HANGS: Duration = Duration::from_secs(300);
 
 /// A pipeline file with its input in a folder of its own.
 pub(crate) struct Pipeline {
@@ -63,9 +69,15 @@ impl Pipeline {
         &mut self.file["sinks"]["purview"]
     }
 
-    /// Writes a file beside the pipeline file.
+    /// Writes a file beside the pipeline file, its owner's alone.
     pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.path(name), content).unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(
+            self.path(name),
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )
+        .unwrap();
     }
 
     /// A path beside the pipeline file.
@@ -96,6 +108,35 @@ impl Pipeline {
         assert_eq!(observer.in_flight(), 0);
         report
     }
+}
+
+/// Runs the program with a pipeline, whose file stands where `{}` does.
+pub(crate) async fn program(pipeline: &Pipeline, args: &[&str]) -> Output {
+    pipeline.load().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
+    for arg in args {
+        command.arg(if *arg == "{}" {
+            pipeline.path("pipeline.json").into_os_string()
+        } else {
+            arg.into()
+        });
+    }
+    command.stdin(Stdio::null()).env_remove("HRSINK_LOG");
+    // The service of a test runs in its thread.
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
+}
+
+/// What `hrsink history` says, newest run first, with the batches.
+pub(crate) async fn history(pipeline: &Pipeline) -> Value {
+    let output = program(pipeline, &["history", "{}", "--batches", "--output", "json"]).await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The settings of an `m365_hr` sink for a job of the service at `url`.
@@ -136,8 +177,16 @@ fn is_sound(report: &RunReport) {
         if component.role != Role::Sink || batches.is_empty() {
             continue;
         }
+        // A batch that was cut is told by its parts, and what of it was not begun once more.
         let numbers: BTreeSet<u64> = batches.iter().map(|batch| batch.number).collect();
-        assert!(numbers.iter().copied().eq(1..=batches.len() as u64), "{shown}");
+        assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{shown}");
+        let parts: BTreeSet<(u64, u32)> = batches
+            .iter()
+            .filter(|batch| batch.attempts > 0)
+            .map(|batch| (batch.number, batch.part))
+            .collect();
+        let begun = batches.iter().filter(|batch| batch.attempts > 0).count();
+        assert_eq!(parts.len(), begun, "{shown}");
         let rows = |outcome| -> u64 {
             batches
                 .iter()
@@ -148,6 +197,7 @@ fn is_sound(report: &RunReport) {
         assert_eq!(rows(BatchOutcome::Accepted), component.rows.accepted, "{shown}");
         assert_eq!(rows(BatchOutcome::Refused), component.rows.refused, "{shown}");
         assert_eq!(rows(BatchOutcome::Unknown), component.rows.unknown, "{shown}");
+        assert!(rows(BatchOutcome::Rejected) <= component.rows.rejected, "{shown}");
         assert!(rows(BatchOutcome::NotSent) <= component.rows.not_sent, "{shown}");
         for batch in batches {
             // A batch that was begun says why it did not go; one that was not has the run's reason.

@@ -3,13 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/endless.rs"]
 mod endless_source;
+mod faults;
+mod guarded;
 mod passing;
+mod positions;
 mod refused;
+mod settling;
 mod several;
+mod split;
 mod stopping;
 mod tokens;
 mod unknown;

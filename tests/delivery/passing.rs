@@ -34,6 +34,7 @@ async fn a_wait_longer_than_the_time_left_ends_the_run_at_once() {
         let emulator = emulator(faults).await;
         let mut pipeline = Pipeline::new(&emulator.url(), 6);
         pipeline.sink()["retry"]["max_elapsed"] = json!("30m");
+        pipeline.sink()["delivery"] = json!({"stop_after": 1});
         let report = pipeline.run().await;
         let error = failure(&report, 75);
         assert!(
@@ -50,15 +51,21 @@ async fn a_wait_longer_than_the_time_left_ends_the_run_at_once() {
 #[tokio::test]
 async fn an_outage_longer_than_the_attempts_is_exit_code_75_and_nothing_is_called_sent() {
     let emulator = emulator("503=1").await;
-    let report = Pipeline::new(&emulator.url(), 4).run().await;
+    let report = Pipeline::new(&emulator.url(), 8).run().await;
     let error = failure(&report, 75);
     assert!(
         error.message.contains("3 attempts") && error.message.contains("503"),
         "{}",
         error.message
     );
-    assert_eq!(outcomes(&report), [(1, NotSent, 3), (2, NotSent, 0)]);
-    assert_eq!((report.rows.not_sent, emulator.status().uploads), (4, 3));
+    let told = error.hints.join("\n");
+    assert!(
+        told.contains("3 batches in a row") && told.contains("`delivery.stop_after`"),
+        "{told}"
+    );
+    let tried = |number| (number, NotSent, 3);
+    assert_eq!(outcomes(&report), [tried(1), tried(2), tried(3), (4, NotSent, 0)]);
+    assert_eq!((report.rows.not_sent, emulator.status().uploads), (8, 9));
 }
 
 #[tokio::test]

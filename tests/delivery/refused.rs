@@ -2,7 +2,7 @@
 
 use crate::common::{CLIENT, JOB, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
 use crate::{OTHER_ID, outcomes, strict, totals};
-use hrsink::component::BatchOutcome::Refused;
+use hrsink::component::BatchOutcome::{NotSent, Refused, Split};
 use hrsink::error::ErrorKind;
 use serde_json::{Value, json};
 
@@ -120,12 +120,6 @@ async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
             "400 Bad Request",
             "compare the column names",
         ),
-        (
-            413,
-            with("max_body", json!(64)),
-            "413 Payload Too Large",
-            "lower `batch.max_rows`",
-        ),
     ];
     for (status, settings, text, advice) in cases {
         let emulator = emulator_with(settings).await;
@@ -150,4 +144,36 @@ async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
         assert_eq!(emulator.status().uploads, 1, "no retry, and no other batch");
         assert!(arrived(&emulator).is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_service_that_takes_no_row_of_any_size_is_not_asked_for_every_row() {
+    let mut settings = strict();
+    settings["max_body"] = json!(64);
+    let emulator = emulator_with(settings).await;
+    let report = Pipeline::new(&emulator.url(), 6).run().await;
+    let error = failure(&report, 5);
+    assert!(
+        error.message.contains("413 Payload Too Large"),
+        "{}",
+        error.message
+    );
+    assert!(
+        error.hints[0].contains("lower `batch.max_rows`"),
+        "{:?}",
+        error.hints
+    );
+    let told: Vec<_> = report
+        .batches
+        .iter()
+        .filter(|batch| batch.number == 1)
+        .map(|batch| (batch.part, batch.rows, batch.outcome, batch.attempts))
+        .collect();
+    assert_eq!(told, [(0, 2, Split, 1), (1, 1, Refused, 1), (0, 1, NotSent, 0)]);
+    assert_eq!(
+        report.rows,
+        totals(6, |rows| (rows.refused, rows.not_sent) = (1, 5))
+    );
+    assert_eq!(emulator.status().uploads, 2);
+    assert!(arrived(&emulator).is_empty());
 }

@@ -33,11 +33,11 @@ async fn a_lost_answer_is_tried_again_and_the_report_says_that_rows_may_be_there
 #[tokio::test]
 async fn rows_without_an_answer_are_unknown_when_the_attempts_are_spent() {
     let emulator = emulator("drop_after=1").await;
-    let report = Pipeline::new(&emulator.url(), 6).run().await;
+    let report = Pipeline::new(&emulator.url(), 8).run().await;
     let error = failure(&report, 75);
     assert_eq!(
         report.rows,
-        totals(6, |rows| (rows.unknown, rows.not_sent) = (2, 4))
+        totals(8, |rows| (rows.unknown, rows.not_sent) = (6, 2))
     );
     assert_eq!(outcomes(&report)[0], (1, Unknown, 3));
     assert_eq!(
@@ -46,7 +46,7 @@ async fn rows_without_an_answer_are_unknown_when_the_attempts_are_spent() {
     );
     let hints = error.hints.join("\n");
     assert!(hints.contains("`RecordsSaved`") && hints.contains(JOB), "{hints}");
-    assert_eq!(arrived(&emulator).len(), 6, "two rows, three times");
+    assert_eq!(arrived(&emulator).len(), 18, "six rows, three times");
 }
 
 #[tokio::test]

@@ -16,9 +16,10 @@ use super::output;
 use super::signals::Signals;
 use super::{Ended, block_on};
 use crate::component::Rejects;
-use crate::config::{PipelineConfig, Wired};
+use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RunOptions};
+use crate::secret::SecretFiles;
 use collect::{Collect, Collected};
 
 /// Show what would be sent, without sending it
@@ -65,7 +66,7 @@ enum Format {
     Ndjson,
 }
 
-pub(super) fn execute(args: &Args) -> Ended {
+pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let config = PipelineConfig::load(&args.file)?;
     let most = usize::try_from(args.rows).unwrap_or(usize::MAX);
     let (config, collected) = with_collectors(config, most);
@@ -73,6 +74,7 @@ pub(super) fn execute(args: &Args) -> Ended {
     let options = RunOptions {
         dry_run: true,
         rejects: Some(rejects.clone()),
+        secret_files,
         ..RunOptions::default()
     };
     let observer = Observer::default();
@@ -124,7 +126,10 @@ fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, 
             name: format!("preview of {}", collected.name()),
             inputs: vec![collected.name().to_owned()],
             config: Box::new(Collect::new(collected.clone(), Arc::clone(&missing))) as _,
+            guards: GuardsConfig::default(),
         })
         .collect();
+    // Nothing is sent, and only the first rows are read: there is nothing to guard.
+    config.guards = GuardsConfig::default();
     (config, collected)
 }

@@ -1,9 +1,11 @@
+mod runs;
 mod stand;
 
 use proptest::prelude::*;
 use stand::{Accepted, Answer, Feed, HOUR, NotSent, Refused, SECOND, Stand, Unknown, id};
 
 use super::*;
+use crate::delivery::OnRefused;
 
 fn rows(lane: usize, rows: usize) -> Feed {
     Feed::Rows(lane, vec![0; rows])
@@ -39,7 +41,7 @@ async fn batches_are_the_same_whichever_upload_is_faster() {
     assert_eq!(seen[0].len(), 8);
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0], seen[2]);
-    assert_eq!(seen[0][&1].rows, [id(0, 1, 0), id(0, 2, 0)]);
+    assert_eq!(seen[0][&(1, 0)].rows, [id(0, 1, 0), id(0, 2, 0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,6 +310,173 @@ async fn a_slow_upload_holds_back_the_input() {
     assert_eq!((found.taken_early, found.totals.accepted), (5, 100));
 }
 
+/// One lane of batches of 4 rows, with the rows `bad` refused for what is in them.
+fn splitting(bad: &[u64]) -> Stand {
+    Stand {
+        limits: Limits {
+            max_rows: 4,
+            max_bytes: 1000,
+        },
+        bad_rows: bad.iter().map(|row| id(0, *row, 0)).collect(),
+        policy: Policy {
+            on_refused: OnRefused::Split,
+            ..Policy::new("job")
+        },
+        ..Stand::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_the_service_objects_to_are_found_and_the_others_delivered() {
+    let found = splitting(&[2, 7])
+        .drive(vec![rows(0, 8), Feed::Checkpoint(0)])
+        .await;
+    assert!(found.result.is_ok(), "{:?}", found.result);
+    assert_eq!((found.totals.accepted, found.totals.rejected), (6, 2));
+    assert_eq!(found.rejected, [id(0, 2, 0), id(0, 7, 0)].into_iter().collect());
+    let reason = "refused: the service refused this row on its own: status 400: row not valid";
+    assert_eq!(found.reasons, [reason, reason]);
+    assert_eq!(found.delivered(), [true], "a row put aside is final");
+    let outcomes: Vec<_> = found
+        .reports
+        .iter()
+        .filter(|report| report.number == 1)
+        .map(|report| (report.part, report.rows, report.outcome))
+        .collect();
+    use BatchOutcome::{Rejected, Split};
+    let expected = [
+        (0, 4, Split),
+        (1, 2, Split),
+        (2, 1, Accepted),
+        (3, 1, Rejected),
+        (4, 2, Accepted),
+    ];
+    assert_eq!(outcomes, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_objection_to_all_rows_is_no_reason_to_put_any_aside() {
+    let found = splitting(&[1, 2, 3, 4])
+        .drive(vec![rows(0, 4), Feed::Checkpoint(0)])
+        .await;
+    assert_eq!((found.totals.rejected, found.totals.refused), (0, 4));
+    assert_eq!(found.error().kind(), ErrorKind::Refused);
+    let hints: Vec<_> = found.error().hints().collect();
+    assert!(
+        hints.iter().any(|hint| hint.contains("every part was refused")),
+        "{hints:?}"
+    );
+    assert_eq!(found.delivered(), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn splitting_is_bounded_in_requests() {
+    let bad: Vec<u64> = (1..=2000).filter(|row| row % 4 == 0).collect();
+    let stand = Stand {
+        limits: Limits {
+            max_rows: 2000,
+            max_bytes: 1 << 20,
+        },
+        ..splitting(&bad)
+    };
+    let found = stand.drive(vec![rows(0, 2000)]).await;
+    assert!(found.seen.len() <= 256, "{}", found.seen.len());
+    assert_eq!(found.totals.finished(), 2000);
+    assert!(found.totals.refused > 0 && found.totals.not_sent > 0 && found.totals.accepted > 0);
+    let hints: Vec<_> = found.error().hints().collect();
+    assert!(
+        hints.iter().any(|hint| hint.contains("256 requests")),
+        "{hints:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_too_large_for_the_service_is_halved_and_later_ones_are_smaller() {
+    let stand = Stand {
+        limits: Limits {
+            max_rows: 8,
+            max_bytes: 1000,
+        },
+        // The header and five rows.
+        takes_bytes: Some(4 + 5 * 6),
+        ..Stand::default()
+    };
+    let found = stand
+        .drive(vec![rows(0, 8), rows(0, 20), Feed::Checkpoint(0)])
+        .await;
+    assert!(found.result.is_ok(), "{:?}", found.result);
+    assert_eq!((found.totals.accepted, found.delivered()), (28, vec![true]));
+    let splits = found
+        .reports
+        .iter()
+        .filter(|report| report.outcome == BatchOutcome::Split);
+    assert!(
+        splits.count() <= 3,
+        "only those that were cut before the first answer"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_fails_for_a_passing_cause_does_not_keep_the_others_from_being_sent() {
+    let stand = Stand::scripted([
+        after(1, Accepted),
+        after(1, Unknown),
+        after(1, Accepted),
+        after(1, NotSent),
+    ]);
+    let mut feed = Vec::new();
+    for _ in 0..5 {
+        feed.extend([rows(0, 2), Feed::Checkpoint(0)]);
+    }
+    let found = stand.drive(feed).await;
+    assert_eq!(
+        found.error().to_string(),
+        "batch 2 came back",
+        "the first failure"
+    );
+    assert_eq!(found.error().kind(), ErrorKind::Passing);
+    assert_eq!(
+        (found.totals.accepted, found.totals.unknown, found.totals.not_sent),
+        (6, 2, 2)
+    );
+    assert_eq!(found.delivered(), [true, false, false, false, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_row_for_one_cause_end_the_run() {
+    let failing = |outcomes: [BatchOutcome; 6]| Stand::scripted(outcomes.map(|outcome| after(1, outcome)));
+    let feed = || vec![rows(0, 40)];
+    let found = failing([NotSent; 6]).drive(feed()).await;
+    assert_eq!(found.seen.len(), 3);
+    let hints: Vec<_> = found.error().hints().collect();
+    assert!(
+        hints.iter().any(|hint| hint.contains("3 batches in a row")),
+        "{hints:?}"
+    );
+    // Another cause, or a success, begins anew.
+    let found = failing([NotSent, NotSent, Unknown, NotSent, NotSent, Accepted])
+        .drive(feed())
+        .await;
+    assert_eq!((found.seen.len(), found.totals.accepted), (20, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_unknown_outcome_that_is_to_be_held_ends_the_run() {
+    let stand = Stand {
+        policy: Policy {
+            on_unknown: OnUnknown::Hold,
+            ..Policy::new("job")
+        },
+        ..Stand::scripted([after(1, Unknown)])
+    };
+    let found = stand.drive(vec![rows(0, 8)]).await;
+    assert_eq!(
+        (found.seen.len(), found.totals.unknown, found.totals.not_sent),
+        (1, 2, 6)
+    );
+    assert_eq!(found.error().kind(), ErrorKind::Guard);
+}
+
 fn feeds() -> impl Strategy<Value = Vec<Feed>> {
     let one = prop_oneof![
         5 => (0..3_usize, prop::collection::vec(0..24_usize, 0..12)).prop_map(|(lane, rows)| Feed::Rows(lane, rows)),
@@ -339,6 +508,9 @@ proptest! {
         cancel_at in prop::option::weighted(0.3, 0..400_u64),
         grace in 0..60_u64,
         dry_run in prop::bool::weighted(0.1),
+        bad_rows in prop::collection::vec(1..40_u64, 0..3),
+        takes_bytes in prop::option::weighted(0.3, 16..60_usize),
+        (split, hold, stop_after) in (any::<bool>(), any::<bool>(), 1..5_u32),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let limits = Limits { max_rows, max_bytes };
@@ -349,6 +521,15 @@ proptest! {
             dry_run,
             grace: Duration::from_millis(grace),
             cancel_at: cancel_at.map(Duration::from_millis),
+            bad_rows: bad_rows.into_iter().map(|row| id(0, row, 0)).collect(),
+            takes_bytes,
+            policy: Policy {
+                on_refused: if split { OnRefused::Split } else { OnRefused::Stop },
+                on_unknown: if hold { OnUnknown::Hold } else { OnUnknown::Resend },
+                stop_after: stop_after.try_into().unwrap(),
+                ..Policy::new("job")
+            },
+            ..Stand::default()
         };
         let checkpoints = feed.iter().filter(|feed| matches!(feed, Feed::Checkpoint(_))).count();
         let found = runtime.block_on(stand.drive(feed));

@@ -1,31 +1,12 @@
 //! Against real sockets: how an exchange ends is decided by the client library's errors, which only it can make.
 
-use std::io::{Read, Write};
-use std::sync::Arc;
+mod tls;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::io::{Read, Write};
 
 use super::*;
 use crate::http::scripted::{Reply, Scripted, Step};
 use crate::secret::Secret;
-
-/// For `localhost` and 127.0.0.1, until 2120. Trusted by nobody.
-const CERTIFICATE: &str = "\
------BEGIN CERTIFICATE-----\n\
-MIIBaTCCAQ6gAwIBAgIBATAKBggqhkjOPQQDAjAWMRQwEgYDVQQDDAtocnNpbmsg\n\
-dGVzdDAgFw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAwMDAwMFowFjEUMBIGA1UE\n\
-AwwLaHJzaW5rIHRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATRbCr3XFMf\n\
-sc1KkXo90DjvDK1C5kNqu52otDnafoWqfi85CNhN0P9X8MGw37KaP/lQAfTv/clS\n\
-d9zHz9TlBmoSo0swSTAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwDAYDVR0T\n\
-AQH/BAIwADAdBgNVHQ4EFgQUClU3ci+dlnhfLQk5dKnzqqbzktswCgYIKoZIzj0E\n\
-AwIDSQAwRgIhAOWh2YXG+rYM4AACIEEc22FSp+PLQ/Z+xLv7fMOqhcmKAiEA4yRG\n\
-yKMOowih+rJXHqe80a2mTl13kegjZ1HDLQIoXUI=\n\
------END CERTIFICATE-----\n\
-";
-
-/// The key of [`CERTIFICATE`], without the lines that would make it look like a key that matters.
-const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg5r1ilogeWic4OGZ4BDJjhN4hMS/PLs/6lDNmEtLCFhShRANCAATRbCr3XFMfsc1KkXo90DjvDK1C5kNqu52otDnafoWqfi85CNhN0P9X8MGw37KaP/lQAfTv/clSd9zHz9TlBmoS";
 
 /// Waits that end a test soon when it goes wrong the other way round.
 fn client(timeout_ms: u64) -> reqwest::Client {
@@ -146,6 +127,94 @@ async fn a_body_is_read_up_to_the_bound_only() {
     assert_eq!((answer.body.len(), answer.complete), (1000, true));
 }
 
+/// Answers one request with `head` and then `block` again and again, until the client has had enough. How many bytes
+/// went out; it gives up at a gigabyte. Who waits for it needs a runtime of several threads, to close the connection
+/// meanwhile.
+fn endless(head: &'static [u8], block: Vec<u8>, pause: Duration) -> (String, std::thread::JoinHandle<usize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let task = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut asked = [0; 4096];
+        while !asked.ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut asked).unwrap();
+            asked.rotate_left(read);
+        }
+        let mut sent = 0;
+        let mut next = stream.write_all(head);
+        while next.is_ok() && sent < 1 << 30 {
+            std::thread::sleep(pause);
+            next = stream.write_all(&block);
+            sent += block.len();
+        }
+        sent
+    });
+    (url, task)
+}
+
+async fn get(url: &str, timeout_ms: u64) -> Result<Answer, Failure> {
+    let client = client(timeout_ms);
+    let request = client.get(url).build().unwrap();
+    exchange(&client, request, MAX_BODY, Hidden::secrets(&[])).await
+}
+
+/// What may be under way between two sockets of one machine.
+const IN_BUFFERS: usize = 64 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_an_end_is_left_at_the_bound() {
+    let block = vec![b'y'; 64 << 10];
+    let chunk = [b"10000\r\n", &block[..], b"\r\n"].concat();
+    let no_length: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    let chunked: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let long: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551000\r\n\r\n";
+    for (head, block) in [(no_length, &block), (chunked, &chunk), (long, &block)] {
+        let (url, server) = endless(head, block.clone(), Duration::ZERO);
+        let answer = get(&url, LONG).await.unwrap();
+        assert_eq!((answer.body.len(), answer.complete), (MAX_BODY, false));
+        assert!(server.join().unwrap() < IN_BUFFERS, "the connection was closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_trickles_without_an_end_is_left_when_the_time_is_up() {
+    let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    let (url, server) = endless(head, b"y".to_vec(), Duration::from_millis(20));
+    let answer = get(&url, 500).await.unwrap();
+    // The status is known, and counts.
+    assert_eq!((answer.status.as_u16(), answer.complete), (200, false));
+    assert!(server.join().unwrap() < MAX_BODY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_without_an_end_is_no_answer() {
+    let (url, server) = endless(
+        b"HTTP/1.1 200 OK\r\n",
+        [b"x: ", &[b'y'; 1000][..], b"\r\n"].concat(),
+        Duration::ZERO,
+    );
+    let failure = get(&url, LONG).await.unwrap_err();
+    assert!(
+        matches!(failure, Failure::Unknown { timeout: false, .. }),
+        "{failure:?}"
+    );
+    assert!(server.join().unwrap() < IN_BUFFERS);
+}
+
+#[tokio::test]
+async fn a_packed_body_is_bounded_by_what_it_unpacks_to() {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..4 {
+        packed.write_all(&[b'y'; 1 << 20]).unwrap();
+    }
+    let packed = packed.finish().unwrap();
+    assert!(packed.len() < 10_000);
+    let reply = Reply::new(200).header("content-encoding", "gzip").body(packed);
+    let answer = play(reply.into(), LONG).await.unwrap();
+    assert_eq!((&answer.body[..], answer.complete), (&[b'y'; 1000][..], false));
+}
+
 #[tokio::test]
 async fn an_answer_keeps_its_own_reason_phrase() {
     let failure = play(Reply::new(403).reason("jobId and \u{1b}[1mno").into(), LONG).await;
@@ -226,84 +295,6 @@ async fn requests_name_the_program() {
         Some(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
     );
     assert_eq!(requests[0].header("content-length"), Some("1048576"));
-}
-
-/// Answers one request with 204 over TLS, or fails in the handshake.
-fn tls_server() -> (u16, std::thread::JoinHandle<std::io::Result<()>>) {
-    install_crypto_provider();
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
-    let pem = format!("-----BEGIN {0}-----\n{KEY}\n-----END {0}-----", "PRIVATE KEY");
-    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
-    let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let task = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept()?;
-        let mut tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
-        let mut tls = rustls::Stream::new(&mut tls, &mut stream);
-        let mut head = [0; 4096];
-        let read = tls.read(&mut head)?;
-        assert!(head[..read].starts_with(b"GET "));
-        tls.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")?;
-        tls.flush()
-    });
-    (port, task)
-}
-
-async fn get_tls(port: u16, extra_ca: Option<PathBuf>) -> Result<Answer, Failure> {
-    let config = TransportConfig {
-        extra_ca,
-        proxy: Proxy::Direct,
-        ..TransportConfig::default()
-    };
-    let client = config.client().unwrap();
-    let request = client.get(format!("https://localhost:{port}/")).build().unwrap();
-    exchange(&client, request, 10, Hidden::secrets(&[])).await
-}
-
-#[tokio::test]
-async fn an_untrusted_certificate_is_a_failure_of_its_own() {
-    let (port, server) = tls_server();
-    let failure = get_tls(port, None).await.unwrap_err();
-    assert!(matches!(failure, Failure::Certificate(_)), "{failure:?}");
-    assert!(!failure.is_passing() && !failure.is_unknown());
-    assert!(server.join().unwrap().is_err());
-}
-
-#[tokio::test]
-async fn a_certificate_of_the_extra_ca_file_is_trusted() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
-    std::fs::write(&path, CERTIFICATE).unwrap();
-    let (port, server) = tls_server();
-    assert_eq!(get_tls(port, Some(path)).await.unwrap().status.as_u16(), 204);
-    server.join().unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn a_server_that_speaks_no_tls_is_a_failed_handshake() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        let _ = stream.read(&mut [0; 4096]);
-    });
-    let failure = get_tls(port, None).await.unwrap_err();
-    assert!(
-        matches!(
-            failure,
-            Failure::NotSent {
-                stage: Stage::Tls,
-                ..
-            }
-        ),
-        "{failure:?}"
-    );
-    server.join().unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! For looking at a pipeline without any cloud, and for handing files to whoever uploads them. The file appears under
 //! its name only when all rows have come: until then it is `NAME.part`, which a run that stops early removes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -79,6 +79,13 @@ impl SinkConfig for FileConfig {
                     .add("two inputs of one scenario would be written to one file");
             }
         }
+    }
+
+    fn targets(&self, inputs: &[InputDescription]) -> BTreeSet<String> {
+        let scenarios = inputs.iter().filter_map(scenario);
+        scenarios
+            .map(|scenario| format!("the file `{}`", self.path.replace(PLACEHOLDER, scenario.id())))
+            .collect()
     }
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {

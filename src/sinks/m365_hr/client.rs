@@ -25,7 +25,7 @@ use super::response::{self, Facts, Spent};
 use crate::component::BatchOutcome;
 use crate::error::{Error, Result};
 use crate::http::oauth2::{ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion};
-use crate::http::retry::{AttemptError, GaveUp, RetryPolicy, Tally, Verdict};
+use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
 use crate::http::text::{Hidden, is_html};
 use crate::http::token::{Token, TokenCache};
 use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
@@ -51,6 +51,8 @@ pub struct ClientConfig {
     pub transport: TransportConfig,
     /// How often and how long to try.
     pub retry: RetryPolicy,
+    /// Whether to try again after an attempt that the service may have taken although no answer came.
+    pub retry_unknown: bool,
     /// Which form of the token request.
     pub token_version: TokenVersion,
 }
@@ -60,6 +62,7 @@ pub struct Client {
     http: reqwest::Client,
     tokens: TokenCache<ClientCredentialsProvider>,
     retry: RetryPolicy,
+    retry_unknown: bool,
     facts: Facts,
 }
 
@@ -81,6 +84,8 @@ pub struct Upload {
     pub elapsed: Duration,
     /// Why, when it was not accepted.
     pub error: Option<Error>,
+    /// Whether the service asked for a longer pause than there is time for.
+    pub pause: bool,
     /// Body of that answer, cleaned and cut. Microsoft documents none; for the report only.
     pub body: Option<String>,
 }
@@ -120,6 +125,7 @@ impl Client {
             job_id,
             mut transport,
             retry,
+            retry_unknown,
             token_version,
         } = config;
         for (name, value) in [("tenant_id", &tenant_id), ("client_id", &client_id)] {
@@ -155,6 +161,7 @@ impl Client {
             http,
             tokens,
             retry,
+            retry_unknown,
             facts,
         })
     }
@@ -211,6 +218,9 @@ impl Client {
             AttemptFailure::Token(failure) => return failure.verdict(),
             AttemptFailure::Upload { failure, token } => (failure, token),
         };
+        if failure.is_unknown() && !self.retry_unknown {
+            return Verdict::Stop;
+        }
         match failure {
             Failure::NotSent { .. } | Failure::Unknown { .. } => Verdict::Retry { after: None },
             Failure::Certificate(_) | Failure::Invalid(_) => Verdict::Stop,
@@ -236,6 +246,7 @@ impl Client {
             request_ids: Vec::new(),
             elapsed: tally.elapsed,
             error: None,
+            pause: false,
             body: None,
         };
         upload.note(answer, hidden);
@@ -257,6 +268,7 @@ impl Client {
     fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>, rows: &[u8]) -> Upload {
         let GaveUp { reason, last, tally } = gave_up;
         let spent = Spent { tally, reason };
+        let pause = matches!(reason, Reason::AskedToWait { .. });
         let mut upload = Upload {
             outcome: BatchOutcome::NotSent,
             attempts: tally.attempts,
@@ -265,6 +277,7 @@ impl Client {
             request_ids: Vec::new(),
             elapsed: tally.elapsed,
             error: None,
+            pause,
             body: None,
         };
         upload.error = Some(match last {

@@ -1,6 +1,6 @@
 //! The settings of `m365_hr`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use super::cloud::Cloud;
 use super::sink;
 use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
 use crate::config::{ByteSize, HumanDuration, Problems};
+use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::error::Result;
 use crate::hr::Scenario;
 use crate::http::InvalidSetting;
 use crate::http::backoff::Backoff;
 use crate::http::retry::RetryPolicy;
 use crate::secret::SecretRef;
-use crate::sinks::payload::{Naming, require_hr_rows};
+use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 
 /// Uploads rows to a Microsoft 365 HR connector job.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -60,6 +61,9 @@ pub struct M365HrConfig {
     /// When to give up.
     #[serde(default)]
     pub retry: RetrySettings,
+    /// Which rows are sent, and what happens when the service says no or nothing.
+    #[serde(default)]
+    pub delivery: DeliverySettings,
     /// Settings of the embedded emulator, with `cloud: emulator` only.
     #[serde(default)]
     pub emulator: Option<EmulatorSettings>,
@@ -124,6 +128,75 @@ pub struct RetrySettings {
     pub max_backoff: HumanDuration,
 }
 
+/// Which rows are sent, and what happens when the service says no or nothing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliverySettings {
+    /// `changes`: rows that the job has not accepted unchanged, as far as the ledger knows. `all`: every row, each
+    /// time. A value that changes and changes back makes a row that was accepted before: give `refresh_after` or `all`
+    /// where that happens. Default `changes`.
+    pub mode: Mode,
+    /// After what time rows are sent again though they have not changed, such as `20d`, or `never`. Default: 20d for
+    /// employee profiles, because Microsoft deletes a profile that was not refreshed for 30 days; never for the other
+    /// scenarios.
+    pub refresh_after: Option<Refresh>,
+    /// What happens to rows whose upload has no known outcome: `resend` sends them again and says so in the report,
+    /// `hold` sends nothing more until a person has decided with `hrsink ledger settle`. Default `resend`.
+    pub on_unknown: OnUnknown,
+    /// What happens when the service refuses a batch for what is in it: `stop` ends the run with the diagnosis, `split`
+    /// halves the batch until the rows it is about stand alone, and puts these aside as rejects. Default `stop`.
+    pub on_refused: OnRefused,
+    /// After so many batches in a row that failed for the same passing cause (each after all its retries), no more are
+    /// tried: 1 to 1,000. Default 3.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub stop_after: NonZeroU32,
+}
+
+/// When rows are sent again though they have not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Never: `never`.
+    Never,
+    /// After this time.
+    After(Duration),
+}
+
+impl<'de> Deserialize<'de> for Refresh {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        humantime::parse_duration(&text)
+            .map(Self::After)
+            .map_err(|error| {
+                serde::de::Error::custom(format!(
+                    "`{text}` is neither `never` nor a length of time such as `20d`: {error}"
+                ))
+            })
+    }
+}
+
+impl JsonSchema for Refresh {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Refresh".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A length of time with its unit, or `never`.",
+            "examples": ["20d", "never"],
+        })
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// Microsoft deletes a profile that was not refreshed for 30 days, and asks for one every 15 to 20.
+const PROFILES_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
+const PROFILES_LIVE: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Settings of the embedded emulator.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -162,6 +235,67 @@ impl Default for RetrySettings {
             max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
             initial_backoff: HumanDuration(Duration::from_secs(1)),
             max_backoff: HumanDuration(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            refresh_after: None,
+            on_unknown: OnUnknown::default(),
+            on_refused: OnRefused::default(),
+            stop_after: Policy::STOP_AFTER,
+        }
+    }
+}
+
+impl DeliverySettings {
+    /// The policy for `job`.
+    pub(super) fn policy(&self, job: String) -> Policy {
+        let refresh_after = match self.refresh_after {
+            None => BTreeMap::from([(Scenario::EmployeeProfile.id(), PROFILES_AFTER)]),
+            Some(Refresh::Never) => BTreeMap::new(),
+            Some(Refresh::After(time)) => Scenario::ALL
+                .iter()
+                .map(|scenario| (scenario.id(), time))
+                .collect(),
+        };
+        Policy {
+            mode: self.mode,
+            refresh_after,
+            on_unknown: self.on_unknown,
+            on_refused: self.on_refused,
+            stop_after: self.stop_after,
+            ..Policy::new(job)
+        }
+    }
+
+    fn check(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
+        let mut here = problems.at("refresh_after");
+        if let Some(Refresh::After(time)) = self.refresh_after {
+            let profiles = inputs
+                .iter()
+                .any(|input| scenario(input) == Some(Scenario::EmployeeProfile));
+            if self.mode == Mode::All {
+                here.add_with_hint(
+                    "with `mode: all` every row is sent each time",
+                    "take `refresh_after` out, or give `mode: changes`",
+                );
+            } else if time < HOUR {
+                here.add("less than an hour is too short");
+            } else if profiles && time >= PROFILES_LIVE {
+                here.add_with_hint(
+                    "Microsoft deletes an employee profile that was not refreshed for 30 days",
+                    "give 15 to 20 days",
+                );
+            }
+        }
+        if self.stop_after.get() > 1_000 {
+            problems
+                .at("stop_after")
+                .add(format!("{} is not between 1 and 1000", self.stop_after));
         }
     }
 }
@@ -236,12 +370,6 @@ impl M365HrConfig {
         within("batch.max_rows", self.batch.max_rows as u64, 1, 50_000);
         within("batch.max_bytes", self.batch.max_bytes.0, 1 << 10, 64 << 20);
         within("request.concurrency", self.request.concurrency as u64, 1, 32);
-        within(
-            "retry.max_attempts",
-            self.retry.max_attempts.get().into(),
-            1,
-            1_000,
-        );
         for (key, time) in [
             ("request.timeout", self.request.timeout),
             ("request.connect_timeout", self.request.connect_timeout),
@@ -294,6 +422,27 @@ impl SinkConfig for M365HrConfig {
         }
         self.check_ids(problems);
         self.check_limits(problems);
+        self.delivery.check(inputs, &mut problems.at("delivery"));
+    }
+
+    fn targets(&self, inputs: &[InputDescription]) -> BTreeSet<String> {
+        let job = match (&self.cloud, self.job_id) {
+            (Cloud::Emulator, job) => {
+                let data = self.emulator.clone().unwrap_or_default().data;
+                let job = job.map(|job| format!("{job} ")).unwrap_or_default();
+                format!("the job {job}of the emulator in `{}`", data.display())
+            }
+            (cloud, Some(job)) => format!("the job {job} at {}", cloud.endpoints().ingestion),
+            (_, None) => return BTreeSet::new(),
+        };
+        let labels = inputs
+            .iter()
+            .map(|input| scenario(input).map_or("records", Scenario::id));
+        labels.map(|label| format!("{job}, {label},")).collect()
+    }
+
+    fn uses_ledger(&self) -> bool {
+        true
     }
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {

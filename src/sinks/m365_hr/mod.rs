@@ -17,4 +17,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 mod sink;
 
-pub use config::{Auth, BatchSettings, EmulatorSettings, M365HrConfig, RequestSettings, RetrySettings};
+pub use config::{
+    Auth, BatchSettings, DeliverySettings, EmulatorSettings, M365HrConfig, Refresh, RequestSettings,
+    RetrySettings,
+};

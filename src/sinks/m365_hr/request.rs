@@ -23,14 +23,18 @@ pub(crate) fn upload_url(endpoints: &Endpoints, job_id: Uuid) -> Url {
 /// The name a batch is uploaded under: tells the scenario, the run and the number to whoever reads the job's log.
 ///
 /// Of the run's id the last eight characters are taken: its first ones are a time, and the same for runs that begin
-/// within a minute.
-pub(crate) fn file_name(scenario: &str, run_id: &str, number: u64) -> String {
+/// within a minute. `part` is 0 for a whole batch.
+pub(crate) fn file_name(scenario: &str, run_id: &str, number: u64, part: u32) -> String {
     let tail = run_id
         .char_indices()
         .rev()
         .nth(7)
         .map_or(run_id, |(at, _)| &run_id[at..]);
-    safe(&format!("hrsink-{scenario}-{tail}-{number:05}.csv"))
+    let part = match part {
+        0 => String::new(),
+        part => format!(".{part}"),
+    };
+    safe(&format!("hrsink-{scenario}-{tail}-{number:05}{part}.csv"))
 }
 
 /// Only what no server and no file system takes amiss.
@@ -101,10 +105,15 @@ mod tests {
     #[test]
     fn the_file_name_tells_scenario_run_and_number() {
         assert_eq!(
-            file_name("employee_resignation", "0197b0a2-7c1e-7000-8000-0123456789ab", 7),
+            file_name(
+                "employee_resignation",
+                "0197b0a2-7c1e-7000-8000-0123456789ab",
+                7,
+                0
+            ),
             "hrsink-employee_resignation-456789ab-00007.csv"
         );
-        assert_eq!(file_name("a/b\"\r\nx", "é", 1), "hrsink-a_b___x-_-00001.csv");
+        assert_eq!(file_name("a/b\"\r\nx", "é", 1, 2), "hrsink-a_b___x-_-00001.2.csv");
     }
 
     #[test]

@@ -238,7 +238,16 @@ pub(crate) fn shown_body(answer: &Answer, hidden: Hidden<'_>) -> Option<String> 
 
 /// Request and correlation ids, as `name: value`.
 pub(crate) fn request_ids(answer: &Answer, hidden: Hidden<'_>) -> Vec<String> {
-    shown_headers(&answer.headers, &ID_HEADERS, hidden)
+    let mut ids = shown_headers(&answer.headers, &ID_HEADERS, hidden);
+    // They are kept in the ledger: what does not look like an id may be anything.
+    ids.retain(|id| {
+        let value = id.split_once(": ").map_or(id.as_str(), |(_, value)| value);
+        value.len() <= 128
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=,{}|;".contains(&byte))
+    });
+    ids
 }
 
 #[cfg(test)]

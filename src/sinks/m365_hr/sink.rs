@@ -11,7 +11,7 @@ use super::cloud::{Cloud, Endpoints};
 use super::config::{Auth, M365HrConfig};
 use super::request;
 use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
-use crate::delivery::{Batch, Driver, Lane, Limits, Uploaded, Uploader};
+use crate::delivery::{Driver, Lane, Limits, OnUnknown, Outgoing, Uploaded, Uploader};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::oauth2::TokenVersion;
@@ -44,13 +44,36 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         client,
         run: cx.run.clone(),
     });
-    let driver = Driver::new(cx.clone(), uploader, limits, config.request.concurrency);
+    let policy = config.delivery.policy(job_name(config, &cx));
+    let driver = Driver::new(cx.clone(), uploader, policy, limits, config.request.concurrency);
     Ok(Box::new(M365Hr {
         cx,
         driver,
         lanes,
         emulator,
     }))
+}
+
+/// What the job is known by in the ledger: rows accepted in one cloud, or by one emulator, say nothing of another.
+fn job_name(config: &M365HrConfig, cx: &SinkContext) -> String {
+    let job = config.job_id.unwrap_or(NO_ID);
+    match config.cloud {
+        Cloud::Emulator => {
+            let settings = config.emulator.clone().unwrap_or_default();
+            let data = cx.run.base.join(settings.data);
+            // Where the current folder cannot be told, the path as it is written must do.
+            let data = std::path::absolute(&data).unwrap_or(data);
+            format!("emulator {}/{job}", data.display())
+        }
+        _ => {
+            let ingestion = config.cloud.endpoints().ingestion;
+            let port = ingestion
+                .port()
+                .map(|port| format!(":{port}"))
+                .unwrap_or_default();
+            format!("{}{port}/{job}", ingestion.host_str().unwrap_or_default())
+        }
+    }
 }
 
 /// Asks what can be asked without uploading a row.
@@ -134,7 +157,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         Some(Auth::ClientSecret {
             client_id,
             client_secret,
-        }) => match client_secret.read(&cx.run.base) {
+        }) => match client_secret.read(&cx.run.base, &cx.run.secret_files) {
             Ok(secret) => (*client_id, secret),
             // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
             Err(_) if embedded => (*client_id, Secret::new("emulator")),
@@ -174,6 +197,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
             ..TransportConfig::default()
         },
         retry: config.retry.policy().map_err(wrong)?,
+        retry_unknown: config.delivery.on_unknown == OnUnknown::Resend,
         token_version: TokenVersion::V1,
     })
 }
@@ -227,9 +251,15 @@ struct JobUploader {
 
 #[async_trait]
 impl Uploader for JobUploader {
-    async fn upload(&self, number: u64, lane: &Lane, batch: Batch) -> Uploaded {
-        let name = request::file_name(lane.label, &self.run.id, number);
-        let upload = self.client.upload(batch.payload, &name, &self.run.cancel).await;
+    async fn upload(&self, outgoing: Outgoing) -> Uploaded {
+        let Outgoing {
+            number,
+            part,
+            label,
+            payload,
+        } = outgoing;
+        let name = request::file_name(label, &self.run.id, number, part);
+        let upload = self.client.upload(payload, &name, &self.run.cancel).await;
         Uploaded {
             outcome: upload.outcome,
             attempts: upload.attempts,
@@ -238,6 +268,7 @@ impl Uploader for JobUploader {
             request_ids: upload.request_ids,
             answer: upload.body,
             error: upload.error,
+            pause: upload.pause,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The settings of the source `file`, and what can be wrong with them.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -22,7 +23,8 @@ pub struct FileConfig {
     /// The file to read: one path, a pattern, or `-` for standard input. Relative paths are relative to the folder of
     /// the pipeline file, wherever the program is started. In a pattern `*` and `?` stay within a folder, `**` goes
     /// through folders, and names that begin with a dot must be asked for; several matches are read in the order of
-    /// their names, and folders among them are left out with a warning. No match is an error, because nothing read
+    /// their names, and folders among them are left out with a warning. A link among them that leads out of the
+    /// pattern's folder (the part before the first wildcard) is an error. No match is an error, because nothing read
     /// would be leavers missed.
     pub path: String,
 
@@ -37,6 +39,19 @@ pub struct FileConfig {
     /// others and standard input are not packed.
     #[serde(default)]
     pub compression: Option<Compression>,
+
+    /// How many times its packed size a gzip or zstd file may unpack to; counted from the first 16 MiB on, so that
+    /// small files are never judged. Default 200: exports reach 5 to 50, files made to fill memory or a queue
+    /// ("bombs") 1,000 and more. A file that passes it ends the run.
+    #[serde(default = "default_max_compression_ratio")]
+    pub max_compression_ratio: NonZeroU32,
+}
+
+/// See [`FileConfig::max_compression_ratio`].
+pub(crate) const DEFAULT_MAX_COMPRESSION_RATIO: NonZeroU32 = NonZeroU32::new(200).expect("more than zero");
+
+fn default_max_compression_ratio() -> NonZeroU32 {
+    DEFAULT_MAX_COMPRESSION_RATIO
 }
 
 /// How a file is packed.
@@ -240,6 +255,7 @@ impl FileConfig {
         Ok(Job {
             entry,
             compression,
+            max_ratio: self.max_compression_ratio,
             reading,
         })
     }

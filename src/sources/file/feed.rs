@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
-use super::compression::DamagedArchive;
+use super::compression::BadArchive;
 use crate::component::{Chunk, Fault, Origin, Output, Reject, RejectCode, SourceContext, Stopped};
 use crate::error::Error;
 
@@ -112,13 +112,13 @@ pub(super) fn read_error(name: &str, error: io::Error, line: Option<u64>) -> Err
         Some(line) => format!("cannot read `{name}` on from line {line}"),
         None => format!("cannot read `{name}`"),
     };
-    let damaged = error.get_ref().is_some_and(|inner| inner.is::<DamagedArchive>());
+    let bad = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<BadArchive>());
+    let hint = bad.map(BadArchive::hint);
     let error = Error::input(message).with_source(error);
-    if damaged {
-        error.with_hint(
-            "transfer the file again: an archive that ends early was often read while it was still being written",
-        )
-    } else {
-        error
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
 }

@@ -32,6 +32,7 @@ mod source;
 mod testing;
 mod text;
 
+pub(crate) use config::DEFAULT_MAX_COMPRESSION_RATIO;
 pub use config::{Compression, FileConfig};
 pub use csv::CsvOptions;
 pub use format::{Format, JsonOptions, MaxRecordBytes, NdjsonOptions, ParquetOptions};

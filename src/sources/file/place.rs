@@ -1,5 +1,6 @@
 //! Where bytes come from: which files there are, and a reader for each.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -103,7 +104,10 @@ pub(super) fn list(path: &str, base: &Path) -> Result<Vec<Entry>> {
     let literal = base.join(path);
     // A file that is called just so, brackets and all, is meant.
     if literal.exists() && !literal.is_dir() {
-        return Ok(vec![local(literal, base)]);
+        return Ok(vec![Entry {
+            name: name(&literal, base),
+            place: Place::Local(literal),
+        }]);
     }
     if !is_pattern(path) {
         if literal.is_dir() {
@@ -119,12 +123,27 @@ pub(super) fn list(path: &str, base: &Path) -> Result<Vec<Entry>> {
         return Err(nothing_there(path, &literal));
     }
     let mut entries = Vec::new();
-    for found in pattern::find(path, base)? {
-        if found.is_dir() {
+    let mut names: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for (found, target) in pattern::find(path, base)? {
+        if target.is_dir() {
             tracing::warn!(folder = %found.display(), pattern = path, "a folder matches the pattern and is left out");
-        } else {
-            entries.push(local(found, base));
+            continue;
         }
+        if let Some(first) = names.get(&target) {
+            tracing::warn!(
+                file = %found.display(),
+                same = %first.display(),
+                pattern = path,
+                "a file matches the pattern by two names and is read once"
+            );
+            continue;
+        }
+        entries.push(Entry {
+            name: name(&found, base),
+            // What was looked at is what is read, wherever the link leads by then.
+            place: Place::Local(target.clone()),
+        });
+        names.insert(target, found);
     }
     if entries.is_empty() {
         return Err(nothing_there(path, &literal));
@@ -133,12 +152,9 @@ pub(super) fn list(path: &str, base: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn local(path: PathBuf, base: &Path) -> Entry {
-    let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy();
-    Entry {
-        name: name.into(),
-        place: Place::Local(path),
-    }
+/// What the user knows the file as.
+fn name(path: &Path, base: &Path) -> Arc<str> {
+    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into()
 }
 
 /// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
@@ -279,6 +295,44 @@ mod tests {
             .map(|name| name.replace('\\', "/"))
             .collect();
         assert_eq!(found, ["in/a.csv", "in/b.csv"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_two_names_is_read_once_and_as_it_was_when_it_was_found() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        for name in ["2026-02.csv", "2026-03.csv"] {
+            std::fs::write(base.join(name), name).unwrap();
+        }
+        symlink("2026-03.csv", base.join("latest.csv")).unwrap();
+        assert_eq!(names("*.csv", base), ["2026-02.csv", "2026-03.csv"]);
+        assert_eq!(names("latest.csv", base), ["latest.csv"]);
+
+        let entries = list("l*.csv", base).unwrap();
+        assert_eq!(&*entries[0].name, "latest.csv");
+        std::fs::remove_file(base.join("latest.csv")).unwrap();
+        symlink("/etc/passwd", base.join("latest.csv")).unwrap();
+        let mut read = String::new();
+        let mut file = entries[0].open(&CancellationToken::new()).unwrap();
+        file.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "2026-03.csv");
+    }
+
+    #[test]
+    fn a_path_that_is_no_pattern_may_lead_anywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().join("base");
+        std::fs::create_dir(&base).unwrap();
+        std::fs::write(folder.path().join("a.csv"), "x").unwrap();
+        assert_eq!(names("../a.csv", &base), ["../a.csv"]);
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("../a.csv", base.join("link.csv")).unwrap();
+            assert_eq!(names("link.csv", &base), ["link.csv"]);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Goes through the files.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 pub(super) struct Job {
     pub(super) entry: Entry,
     pub(super) compression: Compression,
+    pub(super) max_ratio: NonZeroU32,
     pub(super) reading: Reading,
 }
 
@@ -103,7 +105,8 @@ impl Job {
     fn text(&self, feed: &Feed, encoding: &'static encoding_rs::Encoding) -> Result<TextReader> {
         let name: &Arc<str> = &feed.name;
         let packed = self.entry.open(&feed.cx.run.cancel)?;
-        let raw = unpack(packed, self.compression).map_err(|error| read_error(name, error, None))?;
+        let raw = unpack(packed, self.compression, self.max_ratio)
+            .map_err(|error| read_error(name, error, None))?;
         TextReader::new(name.clone(), raw, encoding)
     }
 }

@@ -13,6 +13,7 @@ use crate::component::{
     Chunk, Counts, Item, Output, Reject, Rejects, RunInfo, SourceConfig, SourceContext, Totals, channel,
 };
 use crate::error::{Error, Result};
+use crate::secret::SecretFiles;
 
 /// What came out of a run.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
             id: "test".into(),
             base: Arc::new(base.to_owned()),
             dry_run: false,
+            secret_files: SecretFiles::default(),
+            partial: false,
             grace: Duration::ZERO,
             cancel: CancellationToken::new(),
         },
@@ -41,6 +44,7 @@ pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
         }),
         counts: Counts::default(),
         rejects: Rejects::in_memory(usize::MAX, false),
+        position: crate::component::Position::nowhere(),
     }
 }
 

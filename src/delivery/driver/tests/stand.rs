@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::*;
 use crate::component::{Counts, Delivered, Origins, Outputs, Part, Rejects, RunInfo, Totals, channel};
+use crate::ledger::Ledger;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -31,7 +32,9 @@ struct Fake {
     script: Vec<Answer>,
     running: AtomicUsize,
     most: AtomicUsize,
-    seen: Mutex<BTreeMap<u64, Seen>>,
+    seen: Mutex<BTreeMap<(u64, u32), Seen>>,
+    bad_rows: BTreeSet<String>,
+    takes_bytes: Option<usize>,
 }
 
 /// A batch that came to the fake.
@@ -46,32 +49,44 @@ pub(super) struct Seen {
 
 #[async_trait]
 impl Uploader for Fake {
-    async fn upload(&self, number: u64, lane: &Lane, batch: Batch) -> Uploaded {
-        let text = String::from_utf8(batch.payload.to_vec()).unwrap();
+    async fn upload(&self, outgoing: Outgoing) -> Uploaded {
+        let (number, part) = (outgoing.number, outgoing.part);
+        let text = String::from_utf8(outgoing.payload.to_vec()).unwrap();
         let mut lines = text.lines().map(str::to_owned);
         let seen = Seen {
-            label: lane.label,
+            label: outgoing.label,
             header: lines.next().unwrap(),
             rows: lines.collect(),
-            bytes: batch.payload.len(),
+            bytes: outgoing.payload.len(),
             accepted: false,
         };
-        assert_eq!(seen.rows.len(), batch.rows);
-        let before = self.seen.lock().unwrap().insert(number, seen);
+        let too_large = self.takes_bytes.is_some_and(|most| seen.bytes > most);
+        let bad = seen.rows.iter().any(|row| self.bad_rows.contains(row));
+        let before = self.seen.lock().unwrap().insert((number, part), seen);
         assert_eq!(before, None, "a number is given once");
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         let index = usize::try_from(number).unwrap() - 1;
         let answer = self.script.get(index).copied();
-        let outcome = match answer.unwrap_or(Answer::After(Duration::ZERO, Accepted)) {
+        let mut status = None;
+        let mut outcome = match answer.unwrap_or(Answer::After(Duration::ZERO, Accepted)) {
             Answer::Panic => panic!("ada@contoso.com is no char boundary"),
             Answer::After(time, outcome) => {
                 tokio::time::sleep(time).await;
                 outcome
             }
         };
+        if outcome == Accepted && (too_large || bad) {
+            outcome = Refused;
+            status = Some(if too_large { 413 } else { 400 });
+        }
         self.running.fetch_sub(1, Ordering::SeqCst);
-        self.seen.lock().unwrap().get_mut(&number).unwrap().accepted = outcome == Accepted;
+        self.seen
+            .lock()
+            .unwrap()
+            .get_mut(&(number, part))
+            .unwrap()
+            .accepted = outcome == Accepted;
         let kind = match outcome {
             Refused => ErrorKind::Refused,
             _ => ErrorKind::Passing,
@@ -80,9 +95,10 @@ impl Uploader for Fake {
             outcome,
             attempts: 1,
             unknown_attempts: 0,
-            status: None,
+            status,
             request_ids: Vec::new(),
-            answer: None,
+            answer: bad.then(|| "row not valid".to_owned()),
+            pause: false,
             error: (outcome != Accepted).then(|| Error::new(kind, format!("batch {number} came back"))),
         }
     }
@@ -93,6 +109,8 @@ impl Uploader for Fake {
 pub(super) enum Feed {
     /// A chunk of a lane: a row for each of these lengths of padding.
     Rows(usize, Vec<usize>),
+    /// A chunk of so many rows that are all the same.
+    Same(usize, usize),
     /// A chunk with a further column.
     Wider(usize, usize),
     /// A chunk that cannot be encoded.
@@ -110,6 +128,14 @@ pub(super) struct Stand {
     pub(super) dry_run: bool,
     pub(super) grace: Duration,
     pub(super) cancel_at: Option<Duration>,
+    /// Rows that the fake refuses every payload for (400).
+    pub(super) bad_rows: BTreeSet<String>,
+    /// The largest payload that the fake takes (413).
+    pub(super) takes_bytes: Option<usize>,
+    pub(super) policy: Policy,
+    pub(super) ledger: Option<Ledger>,
+    /// The run's id.
+    pub(super) run: &'static str,
 }
 
 impl Default for Stand {
@@ -124,6 +150,11 @@ impl Default for Stand {
             dry_run: false,
             grace: 30 * SECOND,
             cancel_at: None,
+            bad_rows: BTreeSet::new(),
+            takes_bytes: None,
+            policy: Policy::new("job"),
+            ledger: None,
+            run: "run",
         }
     }
 }
@@ -136,7 +167,9 @@ pub(super) struct Found {
     /// For each checkpoint: the rows of its lane that came before it, whether it was delivered, and when.
     pub(super) checkpoints: Vec<(BTreeSet<String>, bool, Duration)>,
     pub(super) rejected: BTreeSet<String>,
-    pub(super) seen: BTreeMap<u64, Seen>,
+    pub(super) reasons: Vec<String>,
+    pub(super) earlier: Vec<crate::component::EarlierUnknown>,
+    pub(super) seen: BTreeMap<(u64, u32), Seen>,
     pub(super) most: usize,
     pub(super) cancelled: bool,
     pub(super) in_flight: usize,
@@ -144,6 +177,8 @@ pub(super) struct Found {
     pub(super) taken_early: usize,
     pub(super) elapsed: Duration,
     pub(super) rows_in: u64,
+    /// Rows that the job had before.
+    pub(super) known: BTreeSet<String>,
 }
 
 const LABELS: [&str; 3] = ["first", "second", "third"];
@@ -164,9 +199,11 @@ impl Stand {
         let began = Instant::now();
         let cancel = CancellationToken::new();
         let run = RunInfo {
-            id: "run".into(),
+            id: self.run.into(),
             base: Arc::default(),
             dry_run: self.dry_run,
+            secret_files: Default::default(),
+            partial: false,
             grace: self.grace,
             cancel: cancel.clone(),
         };
@@ -180,12 +217,21 @@ impl Stand {
             batches,
             in_flight: Arc::default(),
             outputs: Outputs::default(),
+            ledger: self.ledger.clone(),
         };
         let fake = Arc::new(Fake {
             script: self.script,
+            bad_rows: self.bad_rows,
+            takes_bytes: self.takes_bytes,
             ..Fake::default()
         });
-        let driver = Driver::new(cx.clone(), fake.clone(), self.limits, self.concurrency);
+        let driver = Driver::new(
+            cx.clone(),
+            fake.clone(),
+            self.policy,
+            self.limits,
+            self.concurrency,
+        );
         let lanes = LABELS
             .iter()
             .map(|label| Lane {
@@ -221,6 +267,7 @@ impl Stand {
             tokio::join!(driving, feeding(feed, sender, &taken, began), early);
         drop(driver);
         let rejected = cx.rejects.kept();
+        let earlier = cx.outputs.unknown();
         let (totals, in_flight) = (cx.counts.totals(), cx.in_flight.load(Ordering::SeqCst));
         drop(cx);
         let mut found = Vec::new();
@@ -236,6 +283,11 @@ impl Stand {
                 .iter()
                 .map(|reject| ids[&reject.origin.row].clone())
                 .collect(),
+            reasons: rejected
+                .iter()
+                .map(|reject| format!("{}: {}", reject.faults[0].code, reject.faults[0].message))
+                .collect(),
+            earlier,
             seen: fake.seen.lock().unwrap().clone(),
             most: fake.most.load(Ordering::SeqCst),
             cancelled,
@@ -243,6 +295,7 @@ impl Stand {
             taken_early,
             elapsed,
             rows_in,
+            known: BTreeSet::new(),
         }
     }
 }
@@ -269,7 +322,9 @@ async fn feeding(
     for feed in feed {
         let (lane, rows) = match &feed {
             Feed::Rows(lane, rows) => (*lane, rows.clone()),
-            Feed::Wider(lane, rows) | Feed::NotText(lane, rows) => (*lane, vec![0; *rows]),
+            Feed::Same(lane, rows) | Feed::Wider(lane, rows) | Feed::NotText(lane, rows) => {
+                (*lane, vec![0; *rows])
+            }
             Feed::Checkpoint(lane) => {
                 let (checkpoint, delivered) = Checkpoint::new("here");
                 let index = marks.len();
@@ -295,7 +350,10 @@ async fn feeding(
             .iter()
             .map(|padding| {
                 row += 1;
-                id(lane, row, *padding)
+                match feed {
+                    Feed::Same(..) => id(lane, 0, *padding),
+                    _ => id(lane, row, *padding),
+                }
             })
             .collect();
         for (row, text) in (first..).zip(&texts) {
@@ -363,16 +421,10 @@ impl Found {
         prop_assert_eq!(self.totals.finished(), self.rows_in, "rows are conserved");
         prop_assert_eq!(self.in_flight, 0);
         prop_assert!(self.most <= concurrency);
-        prop_assert!(
-            self.result.is_ok() || self.cancelled,
-            "a failure stops the sources"
-        );
+        let sent = self.reports.iter().filter(|report| report.attempts > 0);
+        let parts: BTreeSet<_> = sent.clone().map(|report| (report.number, report.part)).collect();
+        prop_assert_eq!(parts.len(), sent.count(), "one line of the report an upload");
         let numbers: BTreeSet<u64> = self.reports.iter().map(|report| report.number).collect();
-        prop_assert_eq!(
-            numbers.len(),
-            self.reports.len(),
-            "one line of the report a batch"
-        );
         prop_assert!(numbers.iter().copied().eq(1..=numbers.len() as u64));
         let rows = |outcome| -> u64 {
             let of = self.reports.iter().filter(|report| report.outcome == outcome);
@@ -381,6 +433,7 @@ impl Found {
         prop_assert_eq!(rows(Accepted), self.totals.accepted);
         prop_assert_eq!(rows(Refused), self.totals.refused);
         prop_assert_eq!(rows(Unknown), self.totals.unknown);
+        prop_assert!(rows(BatchOutcome::Rejected) <= self.totals.rejected);
         prop_assert!(
             rows(NotSent) <= self.totals.not_sent,
             "rows that were in no batch have no line"
@@ -402,7 +455,8 @@ impl Found {
         }
         prop_assert_eq!(accepted.len() as u64, self.totals.accepted, "no row twice");
         for (before, delivered, _) in &self.checkpoints {
-            let finished = |id| accepted.contains(id) || self.rejected.contains(id);
+            let finished =
+                |id| accepted.contains(id) || self.rejected.contains(id) || self.known.contains(id);
             prop_assert!(
                 !delivered || before.iter().all(finished),
                 "done before its rows were"

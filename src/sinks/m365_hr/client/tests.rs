@@ -78,6 +78,7 @@ fn client(endpoints: Endpoints, attempts: u32, request_timeout: Duration) -> Cli
             ..TransportConfig::default()
         },
         retry: RetryPolicy::new(attempts, Duration::from_secs(60), backoff).unwrap(),
+        retry_unknown: true,
         token_version: TokenVersion::V1,
     })
     .unwrap()
@@ -535,6 +536,7 @@ fn bad_settings_are_refused() {
         job_id: JOB.parse().unwrap(),
         transport: TransportConfig::default(),
         retry: RetryPolicy::default(),
+        retry_unknown: true,
         token_version: TokenVersion::V1,
     };
     assert_eq!(

@@ -138,8 +138,8 @@ pub(super) fn for_upload(facts: &Facts, failure: &Failure, maybe_taken: bool) ->
     };
     if maybe_taken {
         hints.push(format!(
-            "before sending these rows again, see in the log of the job `{}` in the Purview portal (`RecordsSaved`) \
-             whether they were taken",
+            "the log of the job `{}` in the Purview portal (`RecordsSaved`) shows whether they were taken; the next run \
+             sends them again and says so, unless `delivery.on_unknown` is `hold`",
             facts.job_id
         ));
     }
@@ -323,9 +323,7 @@ fn outage(status: StatusCode, who: &str) -> Vec<String> {
         return Vec::new();
     }
     vec![
-        format!(
-            "most often an outage of {who}: run again later; what was accepted before is sent again then"
-        ),
+        format!("most often an outage of {who}: run again later; the next run sends what is missing"),
         "see the service health page of the Microsoft 365 admin center".to_owned(),
     ]
 }

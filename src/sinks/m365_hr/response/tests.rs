@@ -181,11 +181,11 @@ fn every_status_worth_explaining_is_explained() {
   the service takes no more for now: run again later, the rest is sent then
   lower `request.concurrency`
 500
-  most often an outage of the service: run again later; what was accepted before is sent again then
+  most often an outage of the service: run again later; the next run sends what is missing
   see the service health page of the Microsoft 365 admin center
   this status has also been seen for rows with another number of commas than the header: if the file was not made by this program, see whether each row has as many values as the header
 503
-  most often an outage of the service: run again later; what was accepted before is sent again then
+  most often an outage of the service: run again later; the next run sends what is missing
   see the service health page of the Microsoft 365 admin center
 ");
 }

@@ -1,0 +1,374 @@
+//! `hrsink history`: what past runs did.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anstyle::Style;
+use indicatif::{HumanBytes, HumanCount};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::failure::{Failure, one_line};
+use super::output::{self, BAD, DIM, Format, GOOD, HEAD, HINT, WARN, count};
+use super::{Ended, block_on};
+use crate::component::Totals;
+use crate::config::PipelineConfig;
+use crate::error::Error;
+use crate::ledger::history::{BatchRecord, RunRecord, RunState, Which};
+use crate::ledger::{Ledger, pipeline_name};
+use crate::table::{self, Table};
+
+/// Show past runs and their batches
+///
+/// Reads the ledger that the pipeline file names (`state.path`): when each run began, how it ended, what became of its
+/// rows, and of each batch with `--batches`. A batch is `unknown` when no answer came after the service may have taken
+/// it; the next run sends its rows again, or waits for you to decide (`delivery.on_unknown`, `hrsink ledger settle`).
+/// No row is shown: the ledger holds none.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink history hr.yaml
+  hrsink history hr.yaml --runs 1 --batches
+  hrsink history hr.yaml --run 0198b3c2-7d41 --output json
+  hrsink history --state /var/lib/hrsink/state.db      every pipeline that uses this ledger")]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Show at most so many runs, the newest
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Show only the run whose id begins like this, with its batches
+    #[arg(long, value_name = "ID", conflicts_with = "runs")]
+    run: Option<String>,
+    /// Show the batches of each run
+    #[arg(long)]
+    batches: bool,
+    /// Print for a person (text) or for a program (json)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    output: Format,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Place {
+    /// The pipeline file (YAML, TOML or JSON)
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The ledger, where it is not the one that FILE names; without FILE, the runs of all its pipelines are shown
+    #[arg(long, value_name = "PATH")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct History<'h> {
+    ledger: &'h Path,
+    runs: &'h [RunRecord],
+}
+
+pub(super) fn execute(args: &Args) -> Ended {
+    let Place { file, state } = &args.place;
+    let path = match state {
+        Some(path) => path.clone(),
+        None => ledger_of(file.as_deref())?,
+    };
+    let which = Which {
+        pipeline: file.as_deref().map(pipeline_name),
+        run: args.run.clone(),
+        most: args.run.is_none().then_some(args.runs),
+        batches: args.batches || args.run.is_some(),
+    };
+    let runs = block_on(async {
+        match Ledger::open_read_only(&path).await? {
+            Some(ledger) => ledger.runs(which).await.map(Some),
+            None => Ok(None),
+        }
+    })??;
+    if let (Some(prefix), Some(runs)) = (&args.run, &runs) {
+        only_one(prefix, runs)?;
+    }
+    let found = runs.as_deref().unwrap_or_default();
+    match args.output {
+        Format::Json => output::print_json(&History {
+            ledger: &path,
+            runs: found,
+        })?,
+        Format::Text if runs.is_none() => {
+            let path = path.display();
+            output::print(&format!(
+                "No runs yet: there is no ledger `{path}`; the first run makes it\n"
+            ))?;
+        }
+        Format::Text if found.is_empty() => output::print("No runs yet\n")?,
+        Format::Text => output::print(&text(args, found))?,
+    }
+    Ok(0)
+}
+
+/// The ledger that a pipeline file names.
+pub(super) fn ledger_of(file: Option<&Path>) -> Result<PathBuf, Failure> {
+    let Some(file) = file else {
+        return Err(Error::config("give a pipeline file, or a ledger with `--state`").into());
+    };
+    let config = PipelineConfig::load(file)?;
+    Ok(config.base.join(&config.state.path))
+}
+
+fn only_one(prefix: &str, runs: &[RunRecord]) -> Result<(), Error> {
+    match runs {
+        [_] => Ok(()),
+        [] => Err(
+            Error::config(format!("there is no run whose id begins with `{prefix}`"))
+                .with_hint("`hrsink history FILE` shows the ids"),
+        ),
+        several => Err(Error::config(format!(
+            "{} runs have an id that begins with `{prefix}`",
+            several.len()
+        ))
+        .with_hint("give more of the id")),
+    }
+}
+
+fn text(args: &Args, runs: &[RunRecord]) -> String {
+    let mut text = if args.batches || args.run.is_some() {
+        let parts: Vec<String> = runs.iter().map(with_batches).collect();
+        parts.join("\n")
+    } else {
+        overview(runs, args.place.file.is_none())
+    };
+    let open: u64 = runs.iter().map(|run| run.open_unknown).sum();
+    if open > 0 {
+        let (are, them) = if open == 1 { ("is", "it") } else { ("are", "them") };
+        let _ = writeln!(
+            text,
+            "{WARN}{} {are} of unknown outcome{WARN:#}: the service may have taken {them}, and nobody has decided yet",
+            count(open, "batch", "batches")
+        );
+        let _ = writeln!(
+            text,
+            "{HINT}hint:{HINT:#} look for {them} in the connector's log in the Purview portal, then see `hrsink ledger \
+             settle --help`"
+        );
+    }
+    if args.run.is_none() && runs.len() as u64 == u64::from(args.runs) && args.runs > 1 {
+        let _ = writeln!(
+            text,
+            "{DIM}the newest {}; `--runs N` shows more{DIM:#}",
+            HumanCount(runs.len() as u64)
+        );
+    }
+    text
+}
+
+/// A counter: its name, and how to get it.
+type Counter = (&'static str, fn(&Totals) -> u64);
+
+const COUNTERS: [Counter; 8] = [
+    ("read", |rows| rows.read),
+    ("filtered", |rows| rows.filtered),
+    ("rejected", |rows| rows.rejected),
+    ("skipped", |rows| rows.skipped),
+    ("accepted", |rows| rows.accepted),
+    ("refused", |rows| rows.refused),
+    ("unknown", |rows| rows.unknown),
+    ("not sent", |rows| rows.not_sent),
+];
+
+/// One line a run; counters that are zero in all of them are left out.
+fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
+    let totals = || runs.iter().filter_map(|run| run.rows.as_ref());
+    let counters: Vec<Counter> = COUNTERS
+        .into_iter()
+        .filter(|(name, of)| ["read", "accepted"].contains(name) || totals().any(|rows| of(rows) > 0))
+        .collect();
+    let mut header = vec!["started", "took", "result"];
+    header.extend(counters.iter().map(|(name, _)| *name));
+    header.extend(["batches", "run"]);
+    if with_pipeline {
+        header.push("pipeline");
+    }
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for run in runs {
+        let mut line = vec![
+            local(run.started),
+            run.duration_ms.map(took).unwrap_or_default(),
+            result(run).1,
+        ];
+        line.extend(counters.iter().map(|(_, of)| {
+            run.rows
+                .as_ref()
+                .map(|rows| HumanCount(of(rows)).to_string())
+                .unwrap_or_default()
+        }));
+        line.push(HumanCount(run.batch_count).to_string());
+        line.push(short(&run.run).to_owned());
+        if with_pipeline {
+            line.push(run.pipeline.clone());
+        }
+        lines.push(line);
+    }
+    grid(&header, lines, 3..counters.len() + 4)
+}
+
+/// A run with what became of each of its batches.
+fn with_batches(run: &RunRecord) -> String {
+    let (style, result) = result(run);
+    let mut text = format!("{HEAD}{}{HEAD:#}  {style}{result}{style:#}", local(run.started));
+    if let Some(ms) = run.duration_ms {
+        let _ = write!(text, " after {}", took(ms));
+    }
+    let _ = writeln!(text, "  {DIM}run {}{DIM:#}", run.run);
+    if let Some(error) = &run.error {
+        let _ = writeln!(text, "  {}", one_line(error));
+    }
+    if let Some(rows) = &run.rows {
+        let sums: Vec<String> = COUNTERS
+            .into_iter()
+            .filter(|(name, of)| *name == "read" || of(rows) > 0)
+            .map(|(name, of)| format!("{} {name}", HumanCount(of(rows))))
+            .collect();
+        let _ = writeln!(text, "  rows: {}", sums.join(", "));
+    }
+    if run.partial {
+        text.push_str("  read its sources only in part\n");
+    }
+    if !run.allowed.is_empty() {
+        let _ = writeln!(text, "  let through by hand: {}", run.allowed.join(", "));
+    }
+    let batches = run.batches.as_deref().unwrap_or_default();
+    if batches.is_empty() {
+        text.push_str("  no batches\n");
+        return text;
+    }
+    let lines = batches
+        .iter()
+        .map(|batch| {
+            vec![
+                batch.sink.clone(),
+                batch.scenario.clone(),
+                batch.label(),
+                HumanCount(batch.rows).to_string(),
+                HumanBytes(batch.bytes).to_string(),
+                batch.attempts.map(|n| n.to_string()).unwrap_or_default(),
+                batch.status.map(|n| n.to_string()).unwrap_or_default(),
+                local(batch.intended),
+                batch.duration_ms.map(took).unwrap_or_default(),
+                fate(batch),
+                batch.request_ids.join(" "),
+            ]
+        })
+        .collect();
+    let header = [
+        "sink",
+        "scenario",
+        "batch",
+        "rows",
+        "size",
+        "tries",
+        "status",
+        "sent",
+        "took",
+        "outcome",
+        "request ids",
+    ];
+    text.push_str(&grid(&header, lines, 2..7));
+    text
+}
+
+/// What became of a batch, then and later.
+fn fate(batch: &BatchRecord) -> String {
+    let outcome = match batch.outcome.as_deref() {
+        None => "under way".to_owned(),
+        Some(outcome) => outcome.replace('_', " "),
+    };
+    let mut text = match &batch.decision {
+        None if batch.is_open() => format!("{outcome}: open"),
+        None => outcome,
+        Some(decision) => {
+            let by = match &decision.run {
+                Some(run) => format!("by run {}", short(run)),
+                None => format!("by hand, {}", local(decision.decided)),
+            };
+            match &*decision.decision {
+                "resent" => format!("{outcome}: what was still in the input was sent again {by}"),
+                "forgotten" => format!("{outcome}; rows forgotten {by}"),
+                decision => format!("{outcome}: {} {by}", decision.replace('_', " ")),
+            }
+        }
+    };
+    if batch.resent > 0 {
+        let _ = write!(
+            text,
+            "; {} of unknown outcome before",
+            count(batch.resent, "row", "rows")
+        );
+    }
+    text
+}
+
+/// How a run ended, in a word, and its colour.
+fn result(run: &RunRecord) -> (Style, String) {
+    let code = match (run.state, run.exit_code) {
+        (RunState::Running, _) => return (HINT, "running".to_owned()),
+        (RunState::Dead, _) | (_, None) => return (BAD, "died".to_owned()),
+        (RunState::Ended, Some(code)) => code,
+    };
+    let (style, word) = match code {
+        0 => (GOOD, "delivered"),
+        2 => (BAD, "wrong settings or input"),
+        3 => (BAD, "too many rejects"),
+        4 => (WARN, "stopped by a guard"),
+        5 => (BAD, "refused"),
+        75 => (WARN, "not everything"),
+        130 => (WARN, "interrupted"),
+        143 => (WARN, "terminated"),
+        _ => (BAD, "failed"),
+    };
+    (style, format!("{word} ({code})"))
+}
+
+/// A framed table whose columns in `numbers` stand to the right.
+pub(super) fn grid(header: &[&str], mut lines: Vec<Vec<String>>, numbers: std::ops::Range<usize>) -> String {
+    for column in numbers {
+        let widest = lines
+            .iter()
+            .filter_map(|line| line.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default();
+        for cell in lines.iter_mut().filter_map(|line| line.get_mut(column)) {
+            *cell = format!("{cell:>widest$}");
+        }
+    }
+    let mut table = Table::framed(header);
+    for line in lines {
+        table.push(line);
+    }
+    table.render(table::width())
+}
+
+/// In the time zone of this machine, which is named by its offset.
+pub(super) fn local(time: Timestamp) -> String {
+    time.to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S%:z")
+        .to_string()
+}
+
+fn took(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => humantime::format_duration(std::time::Duration::from_secs(ms / 1_000)).to_string(),
+    }
+}
+
+/// As much of a run's id as tells it from others: of a UUID of version 7, its time.
+fn short(id: &str) -> &str {
+    id.get(..13).unwrap_or(id)
+}

@@ -1,0 +1,219 @@
+//! What changes the ledger.
+
+use jiff::Timestamp;
+
+use super::{ForgetArgs, Place, PruneArgs, SettleArgs, hint, warning};
+use crate::cli::output::{self, count};
+use crate::cli::{Ended, block_on};
+use crate::error::{Error, Result};
+use crate::ledger::upkeep::{Compacted, Forgotten, Pick};
+
+/// A batch's number and part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Label {
+    number: u64,
+    part: u32,
+}
+
+/// Reads `3` or `3.2`.
+pub(super) fn batch_label(text: &str) -> std::result::Result<Label, String> {
+    let (number, part) = match text.split_once('.') {
+        None => (text, None),
+        Some((number, part)) => (number, Some(part)),
+    };
+    let label = (|| {
+        Some(Label {
+            number: number.parse().ok().filter(|&number| number > 0)?,
+            part: part.map_or(Some(0), |part| part.parse().ok().filter(|&part| part > 0))?,
+        })
+    })();
+    label.ok_or_else(|| "a batch is a number such as `3`, or `3.2` for a part of one".to_owned())
+}
+
+/// What a person found out about a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Known {
+    /// The service took it: its rows count as delivered
+    Accepted,
+    /// The service did not take it: its rows are sent again
+    NotAccepted,
+}
+
+pub(super) fn settle(args: &SettleArgs) -> Ended {
+    let path = args.place.path()?;
+    let pick = Pick {
+        run: args.run.clone(),
+        sink: args.sink.clone(),
+        number: args.batch.number,
+        part: args.batch.part,
+    };
+    let accepted = args.outcome == Known::Accepted;
+    let batch = block_on(async {
+        let ledger = Place::open(&path).await?;
+        let batch = ledger.pick(pick).await?;
+        ledger.decide(&batch, accepted).await?;
+        Ok::<_, Error>(batch)
+    })??;
+    let rows = count(batch.rows, "row", "rows");
+    let what = if accepted {
+        format!("its {rows} count as accepted")
+    } else {
+        format!("its {rows} count as never sent; the next run sends those that are still in the input")
+    };
+    output::print(&format!(
+        "Batch {} of the sink `{}` ({}): {what}\n",
+        batch.label(),
+        batch.sink,
+        batch.scenario
+    ))?;
+    Ok(0)
+}
+
+pub(super) fn forget(args: &ForgetArgs) -> Ended {
+    let path = args.place.path()?;
+    let (job, forgotten) = block_on(async {
+        let ledger = Place::open(&path).await?;
+        let (job, scenarios) = find(&ledger.jobs().await?, &args.job, args.scenario.as_deref())?;
+        let mut all = Forgotten { batches: 0, rows: 0 };
+        for scenario in &scenarios {
+            let forgotten = ledger.forget(&job, scenario, !args.yes).await?;
+            all.batches += forgotten.batches;
+            all.rows += forgotten.rows;
+        }
+        Ok::<_, Error>((job, all))
+    })??;
+    let what = format!(
+        "{} in {} that the job `{job}` has accepted",
+        count(forgotten.rows, "row", "rows"),
+        count(forgotten.batches, "batch", "batches")
+    );
+    if !args.yes {
+        return Err(Error::config(format!("this would forget {what}"))
+            .with_hint("the next run would send all of them again that are still in the input")
+            .with_hint("give `--yes` to do it")
+            .into());
+    }
+    output::print(&format!(
+        "Forgotten: {what}; the next run sends those again that are still in the input\n"
+    ))?;
+    Ok(0)
+}
+
+/// The one job that `wanted` is, or is a part of, and its scenarios.
+fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Result<(String, Vec<String>)> {
+    let mut jobs: Vec<&str> = known.iter().map(|(job, _)| &**job).collect();
+    jobs.dedup();
+    let fitting: Vec<&str> = match jobs.iter().find(|job| **job == wanted) {
+        Some(job) => vec![*job],
+        None => jobs.iter().copied().filter(|job| job.contains(wanted)).collect(),
+    };
+    let job = match fitting[..] {
+        [job] => job,
+        [] => {
+            return Err(Error::config(format!("the ledger knows no job `{wanted}`"))
+                .with_hint("`hrsink ledger stats` shows those it knows"));
+        }
+        _ => {
+            let list: Vec<String> = fitting.iter().map(|job| format!("`{job}`")).collect();
+            return Err(Error::config(format!("more than one job contains `{wanted}`"))
+                .with_hint(format!("say which: {}", list.join(", "))));
+        }
+    };
+    let scenarios: Vec<String> = known
+        .iter()
+        .filter(|(of, name)| of == job && scenario.is_none_or(|wanted| wanted == name))
+        .map(|(_, scenario)| scenario.clone())
+        .collect();
+    match scenario {
+        Some(scenario) if scenarios.is_empty() => Err(Error::config(format!(
+            "the ledger knows no rows of `{scenario}` of the job `{job}`"
+        ))
+        .with_hint("`hrsink ledger stats` shows those it knows")),
+        _ => Ok((job.to_owned(), scenarios)),
+    }
+}
+
+pub(super) fn prune(args: &PruneArgs) -> Ended {
+    let path = args.place.path()?;
+    let before = Timestamp::now()
+        .checked_sub(args.older_than)
+        .map_err(|_| Error::config("`--older-than` goes back further than the calendar"))?;
+    let (pruned, compacted) = block_on(async {
+        let ledger = Place::open(&path).await?;
+        let pruned = ledger.prune(before, args.rows, args.dry_run).await?;
+        let compacted = if args.dry_run {
+            Ok(Compacted::NotNeeded)
+        } else {
+            ledger.compact().await
+        };
+        Ok::<_, Error>((pruned, compacted))
+    })??;
+    let did = if args.dry_run { "Would delete" } else { "Deleted" };
+    let mut text = format!(
+        "{did} the history of {} with {}\n",
+        count(pruned.runs, "run", "runs"),
+        count(pruned.batches, "batch", "batches")
+    );
+    if args.rows {
+        let forgot = if args.dry_run { "Would forget" } else { "Forgot" };
+        text.push_str(&format!("{forgot} {}\n", count(pruned.rows, "row", "rows")));
+        if pruned.rows > 0 {
+            text.push_str(&warning(
+                "The next run sends those again that are still in the input and were not accepted later",
+            ));
+        }
+    }
+    match compacted {
+        Ok(Compacted::Done { before, after }) => text.push_str(&format!(
+            "The file shrank from {} to {}\n",
+            indicatif::HumanBytes(before),
+            indicatif::HumanBytes(after)
+        )),
+        Ok(Compacted::NotNeeded) => {}
+        Ok(Compacted::LeftOut) => text.push_str(&hint(
+            "the file did not shrink this time: a run that uses it is under way; a later `prune` tries again",
+        )),
+        // What was to go is gone; only the space is not given back yet.
+        Err(error) => text.push_str(&hint(&format!(
+            "the file did not shrink this time: {}; a later `prune` tries again",
+            error.chain()
+        ))),
+    }
+    output::print(&text)?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_read_as_they_are_shown() {
+        assert_eq!(batch_label("3"), Ok(Label { number: 3, part: 0 }));
+        assert_eq!(batch_label("3.2"), Ok(Label { number: 3, part: 2 }));
+        for wrong in ["", "0", "3.", ".2", "3.0", "-1", "a", "1.2.3"] {
+            assert!(batch_label(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_found_by_a_part_that_no_other_has() {
+        let known = [("a 11", "x"), ("a 11", "y"), ("a 12", "x"), ("1", "z")]
+            .map(|(job, scenario)| (job.to_owned(), scenario.to_owned()));
+        let find = |wanted, scenario| find(&known, wanted, scenario);
+        assert_eq!(
+            find("11", None).unwrap(),
+            ("a 11".to_owned(), vec!["x".to_owned(), "y".to_owned()])
+        );
+        assert_eq!(find("11", Some("y")).unwrap().1, ["y"]);
+        assert_eq!(find("1", None).unwrap().0, "1", "the whole name comes first");
+        assert!(find("a", None).unwrap_err().to_string().contains("more than one"));
+        assert!(find("b", None).unwrap_err().to_string().contains("no job"));
+        assert!(
+            find("11", Some("z"))
+                .unwrap_err()
+                .to_string()
+                .contains("no rows of `z`")
+        );
+    }
+}

@@ -1,0 +1,229 @@
+//! Keyed hashes of rows.
+//!
+//! A row is its columns that have a value, each by name: neither the order of the columns nor a further column that is
+//! empty for the row changes its hash. So a mapping may gain an optional field, and only the rows that have it are new.
+
+use std::fmt;
+
+use arrow::array::{Array, RecordBatch, StringArray};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::DataType;
+use siphasher::sip128::SipHasher24;
+
+use crate::error::{Error, Result};
+
+/// A row's keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowHash(pub u128);
+
+impl RowHash {
+    /// Bytes of a hash in the ledger.
+    pub(super) const BYTES: usize = 16;
+}
+
+/// Hashes rows with a ledger's key.
+#[derive(Clone)]
+pub struct RowHasher {
+    hasher: SipHasher24,
+}
+
+impl fmt::Debug for RowHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowHasher").finish_non_exhaustive()
+    }
+}
+
+/// A column and what stands for its name in the hashed bytes.
+struct Column {
+    tag: [u8; 4],
+    values: StringArray,
+}
+
+impl RowHasher {
+    pub(super) fn new(key: [u8; 16]) -> Self {
+        Self {
+            hasher: SipHasher24::new_with_key(&key),
+        }
+    }
+
+    /// Appends the hash of each row of `batch` to `into`, in order: a keyed hash of the names and values of its
+    /// columns, absent and empty values left out.
+    ///
+    /// # Errors
+    /// A column has a type, or a value, that has no text form.
+    pub fn hash(&self, batch: &RecordBatch, into: &mut Vec<RowHash>) -> Result<()> {
+        let columns = self.columns(batch)?;
+        into.reserve(batch.num_rows());
+        let mut row = Vec::with_capacity(256);
+        for n in 0..batch.num_rows() {
+            row.clear();
+            for column in &columns {
+                if column.values.is_null(n) {
+                    continue;
+                }
+                let value = column.values.value(n);
+                if value.is_empty() {
+                    continue;
+                }
+                row.extend_from_slice(&column.tag);
+                row.extend_from_slice(&(value.len() as u64).to_le_bytes()[..4]);
+                row.extend_from_slice(value.as_bytes());
+            }
+            into.push(RowHash(self.keyed(&row)));
+        }
+        Ok(())
+    }
+
+    /// The hash of a payload's header row.
+    pub fn header(&self, header: &[u8]) -> RowHash {
+        RowHash(self.keyed(header))
+    }
+
+    /// The columns of `batch`, by name, as text.
+    fn columns(&self, batch: &RecordBatch) -> Result<Vec<Column>> {
+        let schema = batch.schema_ref();
+        let mut order: Vec<usize> = (0..batch.num_columns()).collect();
+        order.sort_by_key(|&n| schema.field(n).name());
+        order
+            .into_iter()
+            .map(|n| {
+                let name = schema.field(n).name();
+                Ok(Column {
+                    tag: first(self.keyed(name.as_bytes())),
+                    values: text(name, batch.column(n))?,
+                })
+            })
+            .collect()
+    }
+
+    fn keyed(&self, bytes: &[u8]) -> u128 {
+        self.hasher.hash(bytes).as_u128()
+    }
+}
+
+fn first<const N: usize>(hash: u128) -> [u8; N] {
+    let bytes = hash.to_le_bytes();
+    std::array::from_fn(|n| bytes[n])
+}
+
+fn text(name: &str, column: &dyn Array) -> Result<StringArray> {
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    cast_with_options(column, &DataType::Utf8, &strict)
+        .ok()
+        .and_then(|text| text.as_any().downcast_ref::<StringArray>().cloned())
+        // The cause is left out: it may hold a value.
+        .ok_or_else(|| {
+            Error::unexpected(format!(
+                "the column `{name}`, of type {}, cannot be hashed: it has no text form",
+                column.data_type()
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, LargeStringArray, NullArray, StringViewArray, StructArray};
+
+    use super::*;
+
+    fn hashes(key: u8, columns: Vec<(&str, ArrayRef)>) -> Vec<RowHash> {
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, column)| (name, column, true)),
+        )
+        .unwrap();
+        let mut hashes = Vec::new();
+        RowHasher::new([key; 16]).hash(&batch, &mut hashes).unwrap();
+        hashes
+    }
+
+    fn strings(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn order_type_and_empty_columns_do_not_matter() {
+        let upn = || strings(&[Some("a@contoso.com"), Some("b@contoso.com")]);
+        let day = || strings(&[Some("2026-01-01"), None]);
+        let first = hashes(1, vec![("Upn", upn()), ("Day", day())]);
+        assert_ne!(first[0], first[1]);
+        assert_eq!(first, hashes(1, vec![("Day", day()), ("Upn", upn())]));
+        let remarks = strings(&[Some(""), None]);
+        assert_eq!(
+            first,
+            hashes(1, vec![("Remarks", remarks), ("Upn", upn()), ("Day", day())])
+        );
+        let none: ArrayRef = Arc::new(NullArray::new(2));
+        let large: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("2026-01-01"), None]));
+        let view: ArrayRef = Arc::new(StringViewArray::from(vec!["a@contoso.com", "b@contoso.com"]));
+        assert_eq!(
+            first,
+            hashes(1, vec![("Upn", view), ("Day", large), ("Level", none)])
+        );
+        let slice = StringArray::from(vec!["x", "a@contoso.com", "b@contoso.com"]).slice(1, 2);
+        assert_eq!(first, hashes(1, vec![("Upn", Arc::new(slice)), ("Day", day())]));
+    }
+
+    #[test]
+    fn everything_else_does() {
+        let one = |columns: &[(&str, &str)]| {
+            let columns = columns
+                .iter()
+                .map(|(name, value)| (*name, strings(&[Some(value)])))
+                .collect();
+            hashes(1, columns)[0]
+        };
+        let mut seen = HashSet::new();
+        for columns in [
+            &[("a", "x"), ("b", "y")][..],
+            &[("a", "y"), ("b", "x")],
+            &[("a", "xy")],
+            &[("b", "xy")],
+            &[("a", ""), ("b", "xy "), ("c", "")],
+            &[("a", "X"), ("b", "y")],
+            &[("ab", "x"), ("b", "y")],
+            &[("a", "x"), ("c", "y")],
+            &[("a", "")],
+        ] {
+            assert!(seen.insert(one(columns)), "{columns:?}");
+        }
+        assert_eq!(one(&[("a", "")]), one(&[("b", "")]));
+        let a = || vec![("a", strings(&[Some("x")]))];
+        assert_ne!(hashes(1, a()), hashes(2, a()));
+    }
+
+    #[test]
+    fn numbers_are_hashed_as_their_text_and_what_has_none_is_an_error() {
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![42]));
+        assert_eq!(
+            hashes(1, vec![("n", number.clone())]),
+            hashes(1, vec![("n", strings(&[Some("42")]))])
+        );
+        let pair: ArrayRef = Arc::new(StructArray::try_from(vec![("inner", number)]).unwrap());
+        let batch = RecordBatch::try_from_iter([("pair", pair)]).unwrap();
+        let error = RowHasher::new([1; 16]).hash(&batch, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("`pair`"), "{error}");
+    }
+
+    #[test]
+    fn the_hash_of_a_row_is_the_same_for_ever() {
+        let row = vec![
+            ("UserPrincipalName", strings(&[Some("a@contoso.com")])),
+            ("LastWorkingDate", strings(&[Some("2026-01-31T00:00:00Z")])),
+        ];
+        assert_eq!(
+            format!("{:032x}", hashes(7, row)[0].0),
+            "c0ccf810a6cf9d4fc5dceabe8f8b06d2"
+        );
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        assert!(!format!("{:?}", RowHasher::new([77; 16])).contains("77"));
+    }
+}

@@ -1,0 +1,172 @@
+//! Reads what is in the tables: the remembered rows, with their checksums, and single values.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::failure::{Fault, damaged};
+use super::{BatchId, RowHash, RowSet, UnknownBatch};
+use crate::error::Result;
+
+/// What it takes to read the rows of batches.
+pub(super) struct Reader {
+    pub(super) path: Arc<Path>,
+    pub(super) checksums: [u8; 32],
+}
+
+impl Reader {
+    pub(super) fn accepted(
+        &self,
+        db: &Connection,
+        job: &str,
+        scenario: &str,
+        since: Option<Timestamp>,
+    ) -> Result<RowSet, Fault> {
+        // What a person took for accepted was so when it was sent, if it was.
+        const WHICH: &str = "FROM batch LEFT JOIN batch_rows ON batch_rows.batch = batch.id
+            WHERE batch.job = ?1 AND batch.scenario = ?2 AND (
+                batch.outcome = 'accepted' AND batch.decision IS NULL AND batch.settled >= ?3
+                OR batch.outcome = 'unknown' AND batch.decision = 'accepted' AND batch.intended >= ?3
+            )";
+        let since = since.map_or(i64::MIN, Timestamp::as_millisecond);
+        let mut set = RowSet::default();
+        let rows = db.query_row(
+            &format!("SELECT coalesce(sum(batch.rows), 0) {WHICH}"),
+            params![job, scenario, since],
+            |row| natural(row, 0),
+        )?;
+        // A count that is damaged must not take all memory; the set grows by itself.
+        set.reserve(usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 21));
+        let mut query = db.prepare(&format!(
+            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes {WHICH}"
+        ))?;
+        let mut found = query.query(params![job, scenario, since])?;
+        while let Some(row) = found.next()? {
+            self.rows(row, |hash| {
+                set.insert(hash);
+            })?;
+        }
+        Ok(set)
+    }
+
+    pub(super) fn unknown(
+        &self,
+        db: &Connection,
+        job: &str,
+        scenario: &str,
+        run: &str,
+    ) -> Result<Vec<UnknownBatch>, Fault> {
+        let mut query = db.prepare(
+            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
+                 run.id, batch.sink, batch.number, batch.part, batch.intended, batch.decision IS NULL
+             FROM batch LEFT JOIN run ON run.seq = batch.run LEFT JOIN batch_rows ON batch_rows.batch = batch.id
+             WHERE batch.job = ?1 AND batch.scenario = ?2 AND run.id IS NOT ?3 AND (
+                 batch.decision IS NULL AND (batch.outcome = 'unknown' OR batch.outcome IS NULL)
+                 OR batch.decision = 'resent' AND batch_rows.batch IS NOT NULL)
+             ORDER BY batch.id",
+        )?;
+        let mut found = query.query(params![job, scenario, run])?;
+        let mut batches = Vec::new();
+        while let Some(row) = found.next()? {
+            let mut rows = Vec::new();
+            self.rows(row, |hash| rows.push(hash))?;
+            batches.push(UnknownBatch {
+                id: BatchId(row.get(0)?),
+                // The record of its run may have been pruned.
+                run: row
+                    .get::<_, Option<String>>(4)?
+                    .unwrap_or_else(|| "(pruned)".to_owned()),
+                sink: row.get(5)?,
+                number: natural(row, 6)?,
+                part: row.get(7)?,
+                intended: time(row, 8)?,
+                row_count: rows.len() as u64,
+                rows,
+                open: row.get(9)?,
+            });
+        }
+        Ok(batches)
+    }
+
+    /// Gives each row of a batch, from a row that begins as [`hashes`](Self::hashes) has it.
+    fn rows(&self, row: &Row<'_>, each: impl FnMut(RowHash)) -> Result<(), Fault> {
+        let hashes = self.hashes(row)?.map_err(|how| damaged(&self.path, how))?;
+        hashes
+            .iter()
+            .map(|bytes| RowHash(u128::from_le_bytes(*bytes)))
+            .for_each(each);
+        Ok(())
+    }
+
+    /// The hashes of a batch, from a row that begins with its id, its number of rows, its checksum and its hashes; or
+    /// what is wrong with them.
+    pub(super) fn hashes<'r>(
+        &self,
+        row: &'r Row<'_>,
+    ) -> Result<std::result::Result<&'r [[u8; RowHash::BYTES]], String>, Fault> {
+        let id: i64 = row.get(0)?;
+        let rows = natural(row, 1)?;
+        let (Ok(sum), Ok(hashes)) = (row.get_ref(2)?.as_blob(), row.get_ref(3)?.as_blob()) else {
+            return Ok(Err(format!("the rows of batch {id} are missing")));
+        };
+        let (hashes, rest) = hashes.as_chunks();
+        if rest.is_empty()
+            && hashes.len() as u64 == rows
+            && sum == checksum(&self.checksums, id, hashes.as_flattened())
+        {
+            Ok(Ok(hashes))
+        } else {
+            Ok(Err(format!(
+                "the rows of batch {id} are not those that were written"
+            )))
+        }
+    }
+}
+
+/// The header rows of the payloads that a job has accepted.
+pub(super) fn accepted_headers(
+    db: &Connection,
+    job: &str,
+    scenario: &str,
+) -> Result<HashSet<RowHash>, Fault> {
+    let mut query = db.prepare(
+        "SELECT DISTINCT header FROM batch WHERE job = ?1 AND scenario = ?2 AND outcome = 'accepted' AND decision IS NULL",
+    )?;
+    let headers = query.query_map(params![job, scenario], |row| {
+        row.get::<_, [u8; RowHash::BYTES]>(0)
+    })?;
+    let headers = headers.map(|header| header.map(|bytes| RowHash(u128::from_le_bytes(bytes))));
+    Ok(headers.collect::<Result<_, _>>()?)
+}
+
+/// What tells a batch's rows from others: of the batch, too, so that blobs cannot change places.
+pub(super) fn checksum(key: &[u8; 32], batch: i64, hashes: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&batch.to_le_bytes()).update(hashes);
+    let hash = hasher.finalize();
+    std::array::from_fn(|n| hash.as_bytes()[n])
+}
+
+/// SQLite's integers have a sign.
+pub(super) fn int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// A count in column `n`.
+pub(super) fn natural(row: &Row<'_>, n: usize) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(n)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(n, value))
+}
+
+/// A time in column `n`.
+pub(super) fn time(row: &Row<'_>, n: usize) -> rusqlite::Result<Timestamp> {
+    let value: i64 = row.get(n)?;
+    Timestamp::from_millisecond(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(n, value))
+}
+
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}

@@ -1,0 +1,451 @@
+//! The open ledger: what a run writes and looks up.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::failure::Fault;
+use super::file::{self, Opened};
+use super::lock::{self, Subject};
+use super::rows::{Reader, accepted_headers, checksum, int, natural, now, time};
+use super::writer::{Access, Writer};
+use super::{BatchId, Intent, LastRun, Lock, NewRun, Remembered, RowHash, RowHasher, RunEnd, Settlement};
+use crate::component::BatchOutcome;
+use crate::error::{Error, Result};
+
+/// An open ledger. Cheap to clone. Dropping the last clone waits until the file is closed.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    path: Arc<Path>,
+    read_only: bool,
+    hasher: RowHasher,
+    checksums: [u8; 32],
+    writer: Writer,
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("path", &self.0.path)
+            .field("read_only", &self.0.read_only)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, or makes it and its key, owner-only.
+    ///
+    /// # Errors
+    /// It cannot be made or opened, others may read it, it is damaged, of a newer version or without its key; or there
+    /// is a key and no ledger. Never is a new one made in place of one that was there.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        blocking(move || {
+            let path: Arc<Path> = file::real(&path)?.into();
+            Self::new(file::open(&path)?, path, false)
+        })
+        .await
+    }
+
+    /// Opens it for looking only: `None` if there is none. Takes no locks, writes nothing; what would write fails.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub async fn open_read_only(path: &Path) -> Result<Option<Self>> {
+        let path = path.to_owned();
+        blocking(move || {
+            let path: Arc<Path> = file::real(&path)?.into();
+            file::open_read_only(&path)?
+                .map(|opened| Self::new(opened, path, true))
+                .transpose()
+        })
+        .await
+    }
+
+    fn new(opened: Opened, path: Arc<Path>, read_only: bool) -> Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            read_only,
+            hasher: RowHasher::new(opened.key.for_rows()),
+            checksums: opened.key.for_checksums(),
+            writer: Writer::start(opened.connection, path.clone())?,
+            path,
+        })))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Hashes rows with the ledger's key.
+    pub fn hasher(&self) -> RowHasher {
+        self.0.hasher.clone()
+    }
+
+    /// Holds `pipeline` for `run`.
+    ///
+    /// # Errors
+    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Passing)), or the lock's files cannot be made.
+    pub fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
+        self.may_write()?;
+        lock::take(&self.0.path, Subject::Pipeline(pipeline), run)
+    }
+
+    /// Holds a job's scenario for `run`. `job` names the job and whatever tells it from others.
+    ///
+    /// # Errors
+    /// As for [`lock_pipeline`](Self::lock_pipeline).
+    pub fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
+        self.may_write()?;
+        lock::take(&self.0.path, Subject::Job { job, scenario }, run)
+    }
+
+    /// Notes that a run begins.
+    ///
+    /// # Errors
+    /// The ledger cannot be written to. So with all that writes.
+    pub async fn begin_run(&self, run: NewRun) -> Result<()> {
+        let allowed = json(&run.allowed)?;
+        self.write(move |db| {
+            db.execute(
+                "INSERT INTO run (id, pipeline, started, allowed, partial) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    run.id,
+                    run.pipeline,
+                    run.started.as_millisecond(),
+                    allowed,
+                    run.partial
+                ],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes how it ended; batches of it that were intended and not settled become unknown.
+    ///
+    /// # Errors
+    /// No such run has begun.
+    pub async fn end_run(&self, run: &str, end: RunEnd) -> Result<()> {
+        let run = run.to_owned();
+        self.write(move |db| {
+            let seq = sequence(db, &run)?;
+            let ended = end.ended.as_millisecond();
+            let rows = end.rows;
+            db.execute(
+                "UPDATE run SET ended = ?2, exit_code = ?3, error = ?4, read = ?5, copied = ?6, filtered = ?7,
+                     rejected = ?8, skipped = ?9, accepted = ?10, refused = ?11, unknown = ?12, not_sent = ?13
+                 WHERE seq = ?1",
+                params![
+                    seq,
+                    ended,
+                    end.exit_code,
+                    end.error,
+                    int(rows.read),
+                    int(rows.copied),
+                    int(rows.filtered),
+                    int(rows.rejected),
+                    int(rows.skipped),
+                    int(rows.accepted),
+                    int(rows.refused),
+                    int(rows.unknown),
+                    int(rows.not_sent),
+                ],
+            )?;
+            for sink in end.sinks {
+                db.execute(
+                    "INSERT OR REPLACE INTO run_sink (run, sink, rows, complete) VALUES (?1, ?2, ?3, ?4)",
+                    params![seq, sink.sink, int(sink.rows), sink.complete],
+                )?;
+            }
+            db.execute(
+                "UPDATE batch SET outcome = 'unknown', settled = ?2 WHERE run = ?1 AND outcome IS NULL",
+                params![seq, ended],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What `job` knows of `scenario`: rows accepted at `since` or later, and open unknown batches. With the lock held,
+    /// batches that were intended and never settled by runs other than `run` become unknown first. A ledger that is
+    /// open for looking only gives them as unknown.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or a batch's rows are not those that were written.
+    pub async fn remembered(
+        &self,
+        job: &str,
+        scenario: &str,
+        since: Option<Timestamp>,
+        run: &str,
+    ) -> Result<Remembered> {
+        let (job, scenario, run) = (job.to_owned(), scenario.to_owned(), run.to_owned());
+        let reader = self.reader();
+        let read_only = self.0.read_only;
+        let access = if read_only { Access::Read } else { Access::Write };
+        let work = move |db: &Connection| {
+            if !read_only {
+                db.execute(
+                    "UPDATE batch SET outcome = 'unknown', settled = ?4
+                     WHERE job = ?1 AND scenario = ?2 AND outcome IS NULL
+                         AND run IS NOT (SELECT seq FROM run WHERE id = ?3)",
+                    params![job, scenario, run, now()],
+                )?;
+            }
+            Ok(Remembered {
+                accepted: reader.accepted(db, &job, &scenario, since)?,
+                headers: accepted_headers(db, &job, &scenario)?,
+                unknown: reader.unknown(db, &job, &scenario, &run)?,
+            })
+        };
+        self.0.writer.call(access, work).await
+    }
+
+    /// Writes down that a batch is about to be sent.
+    ///
+    /// # Errors
+    /// No such run has begun, or the ledger cannot be written to: then the batch must not be sent.
+    pub async fn intend(&self, intent: Intent) -> Result<BatchId> {
+        let checksums = self.0.checksums;
+        self.write(move |db| {
+            let seq = sequence(db, &intent.run)?;
+            db.execute(
+                "INSERT INTO batch (run, sink, job, scenario, number, part, rows, bytes, resent, header, intended)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                params![
+                    seq,
+                    intent.sink,
+                    intent.job,
+                    intent.scenario,
+                    int(intent.number),
+                    intent.part,
+                    int(intent.rows.len() as u64),
+                    int(intent.bytes),
+                    int(intent.resent),
+                    intent.header.0.to_le_bytes(),
+                    now(),
+                ],
+            )?;
+            let id = db.last_insert_rowid();
+            let mut hashes = Vec::with_capacity(intent.rows.len() * RowHash::BYTES);
+            for row in intent.rows.iter() {
+                hashes.extend_from_slice(&row.0.to_le_bytes());
+            }
+            db.execute(
+                "INSERT INTO batch_rows (batch, checksum, hashes) VALUES (?1, ?2, ?3)",
+                params![id, checksum(&checksums, id, &hashes), hashes],
+            )?;
+            Ok(BatchId(id))
+        })
+        .await
+    }
+
+    /// Writes down what became of it. The rows of a batch that was not taken are forgotten.
+    ///
+    /// # Errors
+    /// There is no such batch, or it is settled already.
+    pub async fn settle(&self, batch: BatchId, settlement: Settlement) -> Result<()> {
+        let request_ids = match &settlement.request_ids[..] {
+            [] => None,
+            ids => Some(json(ids)?),
+        };
+        self.write(move |db| {
+            let settled = db.execute(
+                "UPDATE batch SET outcome = ?2, settled = ?3, attempts = ?4, unknown_attempts = ?5, status = ?6,
+                     request_ids = ?7, duration_ms = ?8
+                 WHERE id = ?1 AND outcome IS NULL",
+                params![
+                    batch.0,
+                    name(settlement.outcome),
+                    now(),
+                    settlement.attempts,
+                    settlement.unknown_attempts,
+                    settlement.status,
+                    request_ids,
+                    int(settlement.duration_ms),
+                ],
+            )?;
+            if settled == 0 {
+                return Err(not_there(batch, "is not under way").into());
+            }
+            if !keeps_rows(settlement.outcome) {
+                forget_rows(db, batch)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The unknown `batches` need no decision any more: `run` has sent again what of their rows was still there. Their
+    /// rows are kept: one that is back in a later run is sent again then, and that is to be said too. Of the batches
+    /// `said` nothing is left to say, and their rows are forgotten.
+    ///
+    /// # Errors
+    /// One of them is not an unknown batch that nobody has decided about; then nothing is written.
+    pub async fn resent(&self, batches: Vec<BatchId>, said: Vec<BatchId>, run: &str) -> Result<()> {
+        let run = run.to_owned();
+        self.write(move |db| {
+            for batch in batches {
+                let decided = db.execute(
+                    "UPDATE batch SET decision = 'resent', decided = ?2, decided_by = ?3
+                     WHERE id = ?1 AND outcome = 'unknown' AND decision IS NULL",
+                    params![batch.0, now(), run],
+                )?;
+                if decided == 0 {
+                    return Err(not_there(batch, "is not an open unknown one").into());
+                }
+            }
+            for batch in said {
+                forget_rows(db, batch)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The last complete, not partial run of `sink` in `pipeline`.
+    ///
+    /// # Errors
+    /// The ledger cannot be read. So with all that reads.
+    pub async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
+        let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
+        self.read(move |db| {
+            let found = db.query_row(
+                "SELECT run.id, run.ended, run_sink.rows FROM run JOIN run_sink ON run_sink.run = run.seq
+                 WHERE run.pipeline = ?1 AND run_sink.sink = ?2 AND run_sink.complete AND NOT run.partial
+                     AND run.ended IS NOT NULL
+                 ORDER BY run.seq DESC LIMIT 1",
+                params![pipeline, sink],
+                |row| {
+                    Ok(LastRun {
+                        run: row.get(0)?,
+                        ended: time(row, 1)?,
+                        rows: natural(row, 2)?,
+                    })
+                },
+            );
+            Ok(found.optional()?)
+        })
+        .await
+    }
+
+    /// The position that `source` in `pipeline` saved last.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn position(&self, pipeline: &str, source: &str) -> Result<Option<String>> {
+        let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
+        self.read(move |db| {
+            let found = db.query_row(
+                "SELECT position FROM position WHERE pipeline = ?1 AND source = ?2",
+                params![pipeline, source],
+                |row| row.get(0),
+            );
+            Ok(found.optional()?)
+        })
+        .await
+    }
+
+    /// Saves a source's position.
+    ///
+    /// # Errors
+    /// The ledger cannot be written to.
+    pub async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
+        let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
+        self.write(move |db| {
+            db.execute(
+                "INSERT OR REPLACE INTO position (pipeline, source, position, saved) VALUES (?1, ?2, ?3, ?4)",
+                params![pipeline, source, position, now()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        self.0.writer.call(Access::Read, work).await
+    }
+
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        self.may_write()?;
+        self.0.writer.call(Access::Write, work).await
+    }
+
+    pub(super) fn reader(&self) -> Reader {
+        Reader {
+            path: self.0.path.clone(),
+            checksums: self.0.checksums,
+        }
+    }
+
+    fn may_write(&self) -> Result<()> {
+        if self.0.read_only {
+            return Err(Error::unexpected(format!(
+                "the ledger `{}` is open for looking only",
+                self.0.path.display()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// An outcome in the ledger; the same word as in reports.
+pub(super) fn name(outcome: BatchOutcome) -> &'static str {
+    match outcome {
+        BatchOutcome::Accepted => "accepted",
+        BatchOutcome::Refused => "refused",
+        BatchOutcome::Unknown => "unknown",
+        BatchOutcome::NotSent => "not_sent",
+        BatchOutcome::Split => "split",
+        BatchOutcome::Rejected => "rejected",
+    }
+}
+
+/// Whether the rows of a batch with this outcome matter to later runs.
+fn keeps_rows(outcome: BatchOutcome) -> bool {
+    match outcome {
+        BatchOutcome::Accepted | BatchOutcome::Unknown => true,
+        BatchOutcome::Refused | BatchOutcome::NotSent | BatchOutcome::Split | BatchOutcome::Rejected => false,
+    }
+}
+
+pub(super) fn forget_rows(db: &Connection, batch: BatchId) -> rusqlite::Result<usize> {
+    db.execute("DELETE FROM batch_rows WHERE batch = ?1", [batch.0])
+}
+
+fn sequence(db: &Connection, run: &str) -> Result<i64, Fault> {
+    db.query_row("SELECT seq FROM run WHERE id = ?1", [run], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Error::unexpected(format!("the run {run} is not in the ledger")).into())
+}
+
+fn not_there(batch: BatchId, how: &str) -> Error {
+    Error::unexpected(format!("the batch {} of the ledger {how}", batch.0))
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::unexpected("cannot write an entry of the ledger").with_source(error))
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::broken_off("work on the ledger", &error))?
+}

@@ -1,0 +1,433 @@
+//! The ledger as its users see it: what is on disk after what happened, and what is refused.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::file::beside;
+use super::*;
+use crate::error::{Error, ErrorKind, Result};
+
+mod broken;
+mod history;
+
+const JOB: &str = "d5723623 b8be4a7d";
+const SCENARIO: &str = "employee_resignation";
+
+/// A folder with a ledger's path in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("state").join("state.db")
+    }
+
+    async fn open(&self) -> Ledger {
+        Ledger::open(&self.path()).await.unwrap()
+    }
+
+    async fn look(&self) -> Ledger {
+        Ledger::open_read_only(&self.path()).await.unwrap().unwrap()
+    }
+
+    /// The same file, past the ledger.
+    fn sqlite(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).unwrap()
+    }
+}
+
+fn run(id: &str) -> NewRun {
+    NewRun {
+        id: id.to_owned(),
+        pipeline: "/etc/hr.yaml".to_owned(),
+        started: "2026-01-31T06:00:00Z".parse().unwrap(),
+        allowed: Vec::new(),
+        partial: false,
+    }
+}
+
+fn end() -> RunEnd {
+    RunEnd {
+        ended: "2026-01-31T06:01:00Z".parse().unwrap(),
+        exit_code: 0,
+        rows: Totals::default(),
+        sinks: Vec::new(),
+        error: None,
+    }
+}
+
+fn intent(run: &str, number: u64, rows: impl IntoIterator<Item = u128>) -> Intent {
+    Intent {
+        run: run.to_owned(),
+        sink: "purview".to_owned(),
+        job: JOB.to_owned(),
+        scenario: SCENARIO.to_owned(),
+        number,
+        part: 0,
+        bytes: 1_000,
+        rows: Arc::new(rows.into_iter().map(RowHash).collect()),
+        resent: 0,
+        header: RowHash(u128::MAX),
+    }
+}
+
+fn settlement(outcome: BatchOutcome) -> Settlement {
+    Settlement {
+        outcome,
+        attempts: 2,
+        unknown_attempts: 1,
+        status: Some(200),
+        request_ids: vec!["request-1".to_owned()],
+        duration_ms: 1_234,
+    }
+}
+
+async fn send(ledger: &Ledger, intent: Intent, outcome: BatchOutcome) {
+    let batch = ledger.intend(intent).await.unwrap();
+    ledger.settle(batch, settlement(outcome)).await.unwrap();
+}
+
+/// The rows below 100 that are remembered, and those of open unknown batches.
+async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
+    let remembered = ledger.remembered(JOB, SCENARIO, None, run).await.unwrap();
+    let accepted = (0..100)
+        .filter(|&row| remembered.accepted.contains(RowHash(row)))
+        .collect();
+    let unknown = remembered
+        .unknown
+        .iter()
+        .map(|batch| batch.rows.iter().map(|row| row.0).collect())
+        .collect();
+    (accepted, unknown)
+}
+
+#[tokio::test]
+async fn what_a_job_accepted_is_remembered_by_job_and_scenario() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    send(&ledger, intent("a", 1, [1, 2, 0]), BatchOutcome::Accepted).await;
+    send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
+    let other = Intent {
+        scenario: "performance_review".to_owned(),
+        ..intent("a", 3, [4])
+    };
+    send(&ledger, other, BatchOutcome::Accepted).await;
+    let other = Intent {
+        job: "another".to_owned(),
+        ..intent("a", 4, [5])
+    };
+    send(&ledger, other, BatchOutcome::Accepted).await;
+    ledger.end_run("a", end()).await.unwrap();
+    assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
+    drop(ledger);
+    assert!(!beside(&place.path(), "-wal").exists(), "the file is closed");
+    assert_eq!(known(&place.open().await, "b").await, (vec![0, 1, 2, 3], vec![]));
+    assert_eq!(known(&place.look().await, "b").await, (vec![0, 1, 2, 3], vec![]));
+}
+
+#[tokio::test]
+async fn only_rows_that_may_have_been_taken_are_kept() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
+    send(&ledger, intent("a", 2, [2]), BatchOutcome::Refused).await;
+    send(&ledger, intent("a", 3, [3]), BatchOutcome::NotSent).await;
+    send(&ledger, intent("a", 4, [4]), BatchOutcome::Unknown).await;
+    assert_eq!(
+        known(&ledger, "a").await,
+        (vec![1], vec![]),
+        "its own unknown batch is not an earlier run's"
+    );
+    assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
+    let kept: i64 = place
+        .sqlite()
+        .query_row("SELECT count(*) FROM batch_rows", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 2);
+    let counted: Vec<(String, i64)> = place
+        .sqlite()
+        .prepare("SELECT outcome, rows FROM batch ORDER BY id")
+        .unwrap()
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let expected = ["accepted", "refused", "not_sent", "unknown"].map(|name| (name.to_owned(), 1));
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn outcomes_have_the_names_of_reports() {
+    use BatchOutcome::{Accepted, NotSent, Refused, Rejected, Split, Unknown};
+    for outcome in [Accepted, Refused, Unknown, NotSent, Split, Rejected] {
+        assert_eq!(serde_json::to_value(outcome).unwrap(), store::name(outcome));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sent_again() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    ledger.intend(intent("a", 7, [1, 2])).await.unwrap();
+    drop(ledger);
+
+    assert_eq!(known(&place.look().await, "b").await, (vec![], vec![vec![1, 2]]));
+    let ledger = place.open().await;
+    ledger.begin_run(run("b")).await.unwrap();
+    let own = ledger.intend(intent("b", 1, [9])).await.unwrap();
+    let unknown = ledger.remembered(JOB, SCENARIO, None, "b").await.unwrap().unknown;
+    assert_eq!(unknown.len(), 1);
+    assert_eq!(
+        (
+            &*unknown[0].run,
+            &*unknown[0].sink,
+            unknown[0].number,
+            unknown[0].part
+        ),
+        ("a", "purview", 7, 0)
+    );
+    ledger.resent(vec![unknown[0].id], vec![], "b").await.unwrap();
+    ledger
+        .settle(own, settlement(BatchOutcome::Accepted))
+        .await
+        .unwrap();
+    // Its rows may come back, and are then still of unknown outcome.
+    assert_eq!(known(&ledger, "c").await, (vec![9], vec![vec![1, 2]]));
+    let open = ledger.remembered(JOB, SCENARIO, None, "c").await.unwrap().unknown;
+    assert!(!open[0].open);
+    let again = ledger.resent(vec![unknown[0].id], vec![], "b").await.unwrap_err();
+    assert!(again.to_string().contains("not an open unknown one"), "{again}");
+}
+
+#[tokio::test]
+async fn batches_left_over_at_the_end_of_a_run_are_unknown_and_cannot_be_settled() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    let batch = ledger.intend(intent("a", 1, [1])).await.unwrap();
+    ledger.end_run("a", end()).await.unwrap();
+    assert_eq!(known(&ledger, "b").await, (vec![], vec![vec![1]]));
+    let late = ledger.settle(batch, settlement(BatchOutcome::Accepted)).await;
+    assert!(late.unwrap_err().to_string().contains("not under way"));
+}
+
+#[tokio::test]
+async fn rows_accepted_before_the_cut_off_do_not_count() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    send(&ledger, intent("a", 1, [1, 2]), BatchOutcome::Accepted).await;
+    send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
+    let at = |id: i64, ms: i64| {
+        place
+            .sqlite()
+            .execute("UPDATE batch SET settled = ?2 WHERE id = ?1", (id, ms))
+            .unwrap();
+    };
+    at(1, 1_000);
+    at(2, 2_000);
+    for (since, rows) in [(1_000, 3), (1_001, 2), (2_000, 2), (2_001, 0)] {
+        let since = Timestamp::from_millisecond(since).unwrap();
+        let remembered = ledger.remembered(JOB, SCENARIO, Some(since), "b").await.unwrap();
+        assert_eq!(remembered.accepted.len(), rows, "since {since}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_are_all_answered_and_all_on_disk() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 1..=100u64 {
+        let ledger = ledger.clone();
+        tasks.spawn(async move {
+            let batch = ledger
+                .intend(intent("a", n, [u128::from(n) << 120 | u128::from(n)]))
+                .await
+                .unwrap();
+            ledger
+                .settle(batch, settlement(BatchOutcome::Accepted))
+                .await
+                .unwrap();
+            // Work that fails, in the same transactions, takes nothing of the others with it.
+            ledger.intend(intent("nobody", n, [5])).await.unwrap_err();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let remembered = place
+        .look()
+        .await
+        .remembered(JOB, SCENARIO, None, "b")
+        .await
+        .unwrap();
+    assert_eq!((remembered.accepted.len(), remembered.unknown.len()), (100, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_a_ledger() {
+    let place = Place::new();
+    let path = place.path();
+    let (one, two) = tokio::join!(Ledger::open(&path), Ledger::open(&path));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    one.begin_run(run("a")).await.unwrap();
+    two.begin_run(run("b")).await.unwrap();
+    let fill = async |ledger: &Ledger, run: &str, first: u64| {
+        for n in first..first + 20 {
+            send(ledger, intent(run, n, [u128::from(n)]), BatchOutcome::Accepted).await;
+        }
+    };
+    tokio::join!(fill(&one, "a", 0), fill(&two, "b", 20));
+    assert_eq!(known(&one, "c").await.0.len(), 40);
+    assert_eq!(known(&two, "c").await.0.len(), 40);
+    let held = one.lock_job(JOB, SCENARIO, "a").unwrap();
+    let refused = two.lock_job(JOB, SCENARIO, "b").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Passing);
+    drop(held);
+    drop(two.lock_job(JOB, SCENARIO, "b").unwrap());
+}
+
+#[tokio::test]
+async fn the_last_complete_run_of_a_sink_is_the_measure() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    let begin = async |id: &str, partial: bool, minute: i8, rows: u64, complete: bool| {
+        let new = NewRun { partial, ..run(id) };
+        ledger.begin_run(new).await.unwrap();
+        let ended = format!("2026-01-31T06:{minute:02}:00Z").parse().unwrap();
+        let sinks = vec![SinkEnd {
+            sink: "purview".to_owned(),
+            rows,
+            complete,
+        }];
+        let end = RunEnd {
+            ended,
+            sinks,
+            ..end()
+        };
+        ledger.end_run(id, end).await.unwrap();
+    };
+    assert_eq!(ledger.last_run("/etc/hr.yaml", "purview").await.unwrap(), None);
+    begin("a", false, 1, 100, true).await;
+    begin("b", false, 2, 200, true).await;
+    begin("c", true, 3, 300, true).await;
+    begin("d", false, 4, 400, false).await;
+    ledger.begin_run(run("e")).await.unwrap();
+    let last = ledger.last_run("/etc/hr.yaml", "purview").await.unwrap().unwrap();
+    assert_eq!((&*last.run, last.rows), ("b", 200));
+    assert_eq!(ledger.last_run("/etc/hr.yaml", "other").await.unwrap(), None);
+    assert_eq!(ledger.last_run("/etc/other.yaml", "purview").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn positions_are_kept_by_pipeline_and_source() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    assert_eq!(ledger.position("p", "s").await.unwrap(), None);
+    ledger.save_position("p", "s", "1".to_owned()).await.unwrap();
+    ledger.save_position("p", "s", "2".to_owned()).await.unwrap();
+    ledger.save_position("p", "t", "3".to_owned()).await.unwrap();
+    drop(ledger);
+    let ledger = place.open().await;
+    assert_eq!(ledger.position("p", "s").await.unwrap().as_deref(), Some("2"));
+    assert_eq!(ledger.position("q", "s").await.unwrap(), None);
+}
+
+/// As after a kill: the write-ahead log is still there, and all that was answered for is in it.
+#[tokio::test]
+async fn what_was_answered_for_outlives_a_crash() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
+    ledger.intend(intent("a", 2, [2])).await.unwrap();
+    for looks in [true, false] {
+        let crashed = Place::new();
+        std::fs::create_dir(crashed.path().parent().unwrap()).unwrap();
+        for suffix in ["", "-wal", ".key"] {
+            std::fs::copy(beside(&place.path(), suffix), beside(&crashed.path(), suffix)).unwrap();
+        }
+        let found = if looks {
+            crashed.look().await
+        } else {
+            crashed.open().await
+        };
+        assert_eq!(known(&found, "b").await, (vec![1], vec![vec![2]]));
+    }
+}
+
+#[tokio::test]
+async fn looking_writes_nothing() {
+    let place = Place::new();
+    assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
+    assert!(!place.path().parent().unwrap().exists());
+    drop(place.open().await);
+    let before = std::fs::read(place.path()).unwrap();
+    let ledger = place.look().await;
+    assert_eq!(known(&ledger, "a").await, (vec![], vec![]));
+    for error in [
+        ledger.begin_run(run("a")).await.unwrap_err(),
+        ledger.save_position("p", "s", String::new()).await.unwrap_err(),
+        ledger.lock_pipeline("p", "a").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("looking only"), "{error}");
+    }
+    drop(ledger);
+    assert_eq!(std::fs::read(place.path()).unwrap(), before);
+    drop(place.open().await);
+}
+
+/// A paused clock jumps to the next timer when all wait; writing to a disk must count as work.
+#[tokio::test(start_paused = true)]
+async fn a_paused_clock_stands_still_while_the_ledger_writes() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    let late = tokio::time::timeout(Duration::from_millis(1), async {
+        for n in 0..20 {
+            ledger.save_position("p", "s", n.to_string()).await.unwrap();
+        }
+    });
+    assert!(late.await.is_ok());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn every_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    fn modes(folder: &Path, into: &mut Vec<(PathBuf, u32)>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
+            if path.is_dir() {
+                modes(&path, into);
+            }
+            into.push((path, mode));
+        }
+    }
+
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    let _pipeline = ledger.lock_pipeline("p", "a").unwrap();
+    let _job = ledger.lock_job(JOB, SCENARIO, "a").unwrap();
+    let mut found = Vec::new();
+    modes(place.0.path(), &mut found);
+    let files = found.iter().filter(|(path, _)| path.is_file()).count();
+    assert!(files >= 9, "{found:?}");
+    for (path, mode) in found {
+        let expected = if path.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expected, "{}", path.display());
+    }
+}

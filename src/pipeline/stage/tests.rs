@@ -1,0 +1,467 @@
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use arrow::array::{RecordBatch, StringArray};
+use tokio_util::sync::CancellationToken;
+
+use super::super::guards::{GuardOutcome, Guarded, GuardsReport, Judge};
+use super::*;
+use crate::component::{Checkpoint, Chunk, Delivered, Origins, Output, Part, RowKind, Totals};
+use crate::config::{Guard, GuardsConfig};
+use crate::hr::Scenario;
+
+/// What the inner sink does when it has its first chunk.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    Go,
+    Fail,
+    Panic,
+}
+
+/// Writes down what it gets; delivers everything.
+struct Recorder {
+    then: Then,
+    counts: Counts,
+    cancel: CancellationToken,
+    got: Arc<Mutex<Vec<(usize, String)>>>,
+}
+
+#[async_trait]
+impl Sink for Recorder {
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
+        let mut checkpoints = Vec::new();
+        self.got.lock().unwrap().push((9, "run".to_owned()));
+        while let Some((lane, item)) = input.next().await {
+            match item {
+                Item::Chunk(chunk) if self.cancel.is_cancelled() => self.counts.not_sent(chunk.num_rows()),
+                Item::Chunk(chunk) => {
+                    self.counts.accepted(chunk.num_rows());
+                    match self.then {
+                        Then::Go => {}
+                        Then::Fail => return Err(Error::unexpected("refused")),
+                        Then::Panic => panic!("in the sink"),
+                    }
+                    let text = chunk.num_rows().to_string();
+                    self.got.lock().unwrap().push((lane, text));
+                }
+                Item::Checkpoint(checkpoint) => {
+                    self.got
+                        .lock()
+                        .unwrap()
+                        .push((lane, checkpoint.position().to_owned()));
+                    checkpoints.push(checkpoint);
+                }
+            }
+        }
+        if !self.cancel.is_cancelled() {
+            checkpoints.into_iter().for_each(Checkpoint::done);
+        }
+        Ok(())
+    }
+}
+
+/// A run of staged sinks without the pipeline around it.
+struct Stand {
+    guards: Vec<GuardsConfig>,
+    allowed: BTreeSet<Guard>,
+    then: Then,
+    memory: usize,
+    folder: tempfile::TempDir,
+    /// Below `folder`.
+    state: &'static str,
+    cancel: CancellationToken,
+    /// The counters of the sources.
+    source: Counts,
+}
+
+/// What the sinks of a run left behind.
+struct Ended {
+    results: Vec<std::thread::Result<Result<()>>>,
+    /// What each inner sink got; `None` when it never ran.
+    got: Vec<Option<Vec<(usize, String)>>>,
+    counts: Vec<Totals>,
+    all: Totals,
+    report: GuardsReport,
+}
+
+impl Ended {
+    fn error(&self, sink: usize) -> &Error {
+        self.results[sink].as_ref().unwrap().as_ref().unwrap_err()
+    }
+}
+
+fn max_rows(limit: u64) -> GuardsConfig {
+    GuardsConfig {
+        max_rows: Some(limit),
+        ..GuardsConfig::default()
+    }
+}
+
+impl Stand {
+    fn new(guards: impl IntoIterator<Item = GuardsConfig>) -> Self {
+        Self {
+            guards: guards.into_iter().collect(),
+            allowed: BTreeSet::new(),
+            then: Then::Go,
+            memory: 0,
+            folder: tempfile::tempdir().unwrap(),
+            state: ".",
+            cancel: CancellationToken::new(),
+            source: Counts::default(),
+        }
+    }
+
+    /// Runs the sinks as the engine does. `send` gets an output for each sink.
+    async fn run<T>(&self, send: impl AsyncFnOnce(Vec<Output>) -> T) -> (Ended, T) {
+        let source = self.source.clone();
+        let counts: Vec<Counts> = self.guards.iter().map(|_| Counts::default()).collect();
+        let everyone: Vec<Counts> = counts.iter().chain([&source]).cloned().collect();
+        let totals = move || {
+            let mut sum = Totals::default();
+            everyone.iter().for_each(|counts| sum += counts.totals());
+            sum
+        };
+        let sinks = self.guards.iter().enumerate();
+        let judge = Judge {
+            sinks: sinks
+                .map(|(index, guards)| Guarded {
+                    sink: format!("sink {index}").into(),
+                    guards: guards.clone(),
+                    last: None,
+                })
+                .collect(),
+            allowed: self.allowed.clone(),
+            partial: false,
+            totals: Box::new(totals.clone()),
+        };
+        let (gate, seats) = Gate::new(judge, self.cancel.clone());
+        let mut outputs = Vec::new();
+        let mut records = Vec::new();
+        let mut work = Vec::new();
+        for (seat, counts) in seats.into_iter().zip(&counts) {
+            let (sender, mut input) = channel(1, counts.clone());
+            let cancel = self.cancel.clone();
+            outputs.push(Output::source(
+                vec![(sender.clone(), 0), (sender, 1)],
+                source.clone(),
+                cancel.clone(),
+                None,
+            ));
+            let got = Arc::<Mutex<Vec<_>>>::default();
+            records.push(got.clone());
+            let inner = Recorder {
+                then: self.then,
+                counts: counts.clone(),
+                cancel: cancel.clone(),
+                got,
+            };
+            let folder = self.folder.path().join(self.state).into();
+            let mut staged = Staged::new(Box::new(inner), seat, counts.clone(), folder);
+            staged.spool = Spool::new(
+                self.folder.path().join(self.state).into(),
+                self.memory,
+                counts.clone(),
+            );
+            work.push(async move {
+                let ended = AssertUnwindSafe(Box::new(staged).run(&mut input))
+                    .catch_unwind()
+                    .await;
+                if !matches!(ended, Ok(Ok(()))) {
+                    cancel.cancel();
+                }
+                input.drain().await;
+                ended
+            });
+        }
+        let (results, sent) = tokio::join!(futures::future::join_all(work), send(outputs));
+        let ended = Ended {
+            results,
+            got: records
+                .iter()
+                .map(|got| std::mem::take(&mut *got.lock().unwrap()))
+                .map(|got| (!got.is_empty()).then(|| got[1..].to_vec()))
+                .collect(),
+            counts: counts.iter().map(Counts::totals).collect(),
+            all: totals(),
+            report: gate.report(),
+        };
+        let left: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().flatten().collect();
+        assert!(
+            left.iter()
+                .all(|entry| entry.path().is_dir() || entry.file_name() == "file"),
+            "{left:?}"
+        );
+        (ended, sent)
+    }
+}
+
+/// Rows of persons, the first `same` of them of one.
+fn chunk(rows: usize, same: usize) -> Chunk {
+    let address = |row: usize| format!("person{}@contoso.com", if row < same { 0 } else { row });
+    let column = StringArray::from_iter_values((0..rows).map(address));
+    let part = Arc::new(Part {
+        name: "a.csv".into(),
+        columns: vec![],
+    });
+    Chunk {
+        batch: RecordBatch::try_from_iter([("EmailAddress", Arc::new(column) as _)]).unwrap(),
+        origins: Origins::consecutive(part, 1, rows),
+        kind: RowKind::Hr(Scenario::EmployeeResignation),
+    }
+}
+
+/// Sends a chunk to each sink, with a checkpoint behind it, and ends. Each goes to two inputs of the sink.
+async fn send(outputs: Vec<Output>, rows: &[usize]) -> Vec<Delivered> {
+    let mut delivered = Vec::new();
+    for (output, rows) in outputs.iter().zip(rows) {
+        output.send(chunk(*rows, 1)).await.unwrap();
+        delivered.push(output.checkpoint("end").await.unwrap());
+    }
+    delivered
+}
+
+/// Sends, lets go of its outputs, waits for delivery: as a source does that archives its files.
+async fn send_and_wait(outputs: Vec<Output>, rows: &[usize]) -> Vec<bool> {
+    let delivered = send(outputs, rows).await;
+    futures::future::join_all(delivered).await
+}
+
+#[tokio::test]
+async fn an_open_gate_passes_everything_on_and_delivery_comes_back() {
+    for memory in [0, MEMORY] {
+        let mut stand = Stand::new([max_rows(8), GuardsConfig::default()]);
+        stand.memory = memory;
+        let (ended, delivered) = stand
+            .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
+            .await;
+        assert!(ended.results.iter().all(|result| matches!(result, Ok(Ok(())))));
+        assert_eq!(delivered, [true, true]);
+        let item = |lane, text: &str| (lane, text.to_owned());
+        assert_eq!(
+            ended.got[0].as_deref().unwrap(),
+            [item(0, "4"), item(1, "4"), item(0, "end"), item(1, "end")]
+        );
+        assert_eq!(ended.counts[1].accepted, 14);
+        assert!(ended.all.conserved());
+        assert_eq!(ended.report.judged.len(), 1);
+        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Passed);
+    }
+}
+
+#[tokio::test]
+async fn nobody_sends_when_one_guard_trips() {
+    for memory in [0, MEMORY] {
+        let mut stand = Stand::new([max_rows(7), GuardsConfig::default()]);
+        stand.memory = memory;
+        let (ended, delivered) = stand
+            .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
+            .await;
+        assert_eq!(ended.error(0).kind(), ErrorKind::Guard);
+        assert!(ended.error(0).to_string().contains("8 rows, at most 7 allowed"));
+        assert_eq!(ended.error(1).kind(), ErrorKind::Interrupted);
+        assert_eq!(ended.got, [None, None]);
+        assert_eq!((ended.counts[0].not_sent, ended.counts[1].not_sent), (8, 14));
+        assert!(ended.all.conserved());
+        assert_eq!(delivered, [false, false]);
+        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Tripped);
+    }
+}
+
+#[tokio::test]
+async fn rows_that_cannot_pass_any_more_are_counted_to_the_end_and_kept_nowhere() {
+    let mut stand = Stand::new([max_rows(7)]);
+    // The first 4 rows fit into memory. The next are over the limit: a folder for them is never needed.
+    std::fs::write(stand.folder.path().join("file"), "").unwrap();
+    (stand.state, stand.memory) = ("file/state", 2_000);
+    let (ended, ()) = stand
+        .run(async |outputs| {
+            for rows in [2, 5_000, 5_000] {
+                outputs[0].send(chunk(rows, 1)).await.unwrap();
+            }
+        })
+        .await;
+    let text = ended.error(0).to_string();
+    assert!(text.contains("20004 rows, at most 7 allowed"), "{text}");
+    assert_eq!(ended.all.not_sent, 20_004);
+    assert!(ended.all.conserved());
+}
+
+#[tokio::test]
+async fn an_allowed_guard_is_passed_and_listed() {
+    let mut stand = Stand::new([max_rows(1)]);
+    stand.allowed.insert(Guard::MaxRows);
+    let (ended, delivered) = stand
+        .run(async |outputs| send_and_wait(outputs, &[4]).await)
+        .await;
+    assert!(matches!(ended.results[0], Ok(Ok(()))));
+    assert_eq!(delivered, [true]);
+    assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Allowed);
+}
+
+#[tokio::test]
+async fn a_join_that_multiplied_one_person_is_found() {
+    let guards = GuardsConfig {
+        max_rows_per_person: Some(5),
+        ..GuardsConfig::default()
+    };
+    let (ended, ()) = Stand::new([guards])
+        .run(async |outputs| {
+            outputs[0].send(chunk(10, 1)).await.unwrap();
+            outputs[0].send(chunk(4, 3)).await.unwrap();
+        })
+        .await;
+    // Each chunk comes on two inputs: 1 + 3 rows of the first person, 1 and 1 of another.
+    let text = ended.error(0).to_string();
+    assert!(
+        text.contains("up to 8 rows of one person, at most 5 allowed; one person has more"),
+        "{text}"
+    );
+    assert!(!text.contains("contoso"));
+}
+
+#[tokio::test]
+async fn rejects_of_the_whole_run_are_known_when_guards_are_judged() {
+    let guards = GuardsConfig {
+        max_reject_ratio: Some(0.5),
+        ..GuardsConfig::default()
+    };
+    for (rejected, outcome) in [(8, GuardOutcome::Passed), (9, GuardOutcome::Tripped)] {
+        let stand = Stand::new([guards.clone()]);
+        let (ended, ()) = stand
+            .run(async |outputs| {
+                // 4 rows on two inputs are 8.
+                outputs[0].send(chunk(4, 1)).await.unwrap();
+                stand.source.read(rejected);
+                stand.source.rejected(rejected);
+            })
+            .await;
+        assert_eq!(ended.report.judged[0].outcome, outcome, "{:?}", ended.report);
+        assert!(ended.all.conserved());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_the_run_is_cancelled_while_rows_come_in() {
+    for memory in [0, MEMORY] {
+        let mut stand = Stand::new([max_rows(100), GuardsConfig::default()]);
+        stand.memory = memory;
+        let (ended, delivered) = stand
+            .run(async |outputs| {
+                let delivered = send(outputs.clone(), &[4, 7]).await;
+                stand.cancel.cancel();
+                assert!(outputs[0].send(chunk(4, 1)).await.is_err());
+                drop(outputs);
+                futures::future::join_all(delivered).await
+            })
+            .await;
+        assert_eq!(ended.got, [None, None]);
+        assert_eq!(ended.error(0).kind(), ErrorKind::Interrupted);
+        assert_eq!(ended.all.not_sent, 22);
+        assert!(ended.all.conserved());
+        assert_eq!(delivered, [false, false]);
+        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::NotJudged);
+    }
+}
+
+#[tokio::test]
+async fn nobody_sends_when_the_rows_of_one_sink_cannot_be_kept() {
+    let mut stand = Stand::new([max_rows(100), GuardsConfig::default()]);
+    std::fs::write(stand.folder.path().join("file"), "").unwrap();
+    stand.state = "file/state";
+    let (ended, ()) = stand
+        .run(async |outputs| {
+            // Only one sink has rows to keep.
+            let _stopped = outputs[0].send(chunk(4, 1)).await;
+        })
+        .await;
+    assert_eq!(ended.error(0).kind(), ErrorKind::Config);
+    assert_eq!(ended.error(1).kind(), ErrorKind::Interrupted);
+    assert_eq!(ended.got, [None, None]);
+    assert_eq!(ended.all.not_sent, 8);
+    assert!(ended.all.conserved());
+}
+
+/// A gate with two seats.
+fn gate(cancel: &CancellationToken) -> (Gate, [Seat; 2]) {
+    let judge = Judge {
+        sinks: ["a", "b"]
+            .map(|sink| Guarded {
+                sink: sink.into(),
+                guards: max_rows(1),
+                last: None,
+            })
+            .into(),
+        allowed: BTreeSet::new(),
+        partial: false,
+        totals: Box::new(Totals::default),
+    };
+    let (gate, seats) = Gate::new(judge, cancel.clone());
+    let Ok(seats) = seats.try_into() else {
+        panic!("a seat for each sink")
+    };
+    (gate, seats)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_sink_that_is_gone() {
+    let (gate, [here, gone]) = gate(&CancellationToken::new());
+    let (ruling, ()) = tokio::join!(here.ask(Figures::default()), async { drop(gone) });
+    assert!(matches!(ruling, Ruling::Closed));
+    let report = gate.report();
+    assert_eq!(report.judged.len(), 2);
+    assert!(
+        report
+            .judged
+            .iter()
+            .all(|judged| judged.outcome == GuardOutcome::NotJudged)
+    );
+}
+
+#[tokio::test]
+async fn nobody_waits_when_the_run_is_cancelled_and_the_gate_stays_closed() {
+    let cancel = CancellationToken::new();
+    let (_gate, [first, second]) = gate(&cancel);
+    let (ruling, ()) = tokio::join!(first.ask(Figures::default()), async { cancel.cancel() });
+    assert!(matches!(ruling, Ruling::Closed));
+    assert!(matches!(second.ask(Figures::default()).await, Ruling::Closed));
+}
+
+#[tokio::test]
+async fn the_gate_opens_for_all_at_once() {
+    let (_gate, [first, second]) = gate(&CancellationToken::new());
+    let mut first = Box::pin(first.ask(Figures::default()));
+    assert!(futures::poll!(&mut first).is_pending());
+    assert!(matches!(second.ask(Figures::default()).await, Ruling::Open));
+    assert!(matches!(first.await, Ruling::Open));
+}
+
+#[tokio::test]
+async fn rows_that_a_failing_sink_did_not_take_are_counted() {
+    for (then, memory) in [
+        (Then::Fail, 0),
+        (Then::Fail, MEMORY),
+        (Then::Panic, 0),
+        (Then::Panic, MEMORY),
+    ] {
+        let mut stand = Stand::new([max_rows(100)]);
+        (stand.then, stand.memory) = (then, memory);
+        let (ended, delivered) = stand
+            .run(async |outputs| {
+                for rows in [1, 2, 3, 4] {
+                    outputs[0].send(chunk(rows, 1)).await.unwrap();
+                }
+                send_and_wait(outputs, &[5]).await
+            })
+            .await;
+        match &ended.results[0] {
+            Ok(result) => {
+                assert!(then == Then::Fail);
+                assert_eq!(result.as_ref().unwrap_err().to_string(), "refused");
+            }
+            Err(_) => assert!(then == Then::Panic),
+        }
+        assert_eq!((ended.all.accepted, ended.all.not_sent), (1, 29));
+        assert!(ended.all.conserved());
+        assert_eq!(delivered, [false]);
+    }
+}

@@ -1,0 +1,176 @@
+//! `history` and `ledger`: what past runs did, and looking after what is remembered.
+
+use super::*;
+
+const PIPELINE: &str = "quickstart.yaml";
+
+/// A folder in which the quickstart has run twice.
+fn ran_twice() -> Folder {
+    let folder = Folder::examples();
+    for _ in 0..2 {
+        assert_eq!(code(&folder.run(&["run", PIPELINE])), 0);
+    }
+    folder
+}
+
+fn run(folder: &Folder, args: &[&str]) -> (i32, String, String) {
+    let output = folder.run(args);
+    let stream = |bytes| text(bytes).to_owned();
+    (code(&output), stream(&output.stdout), stream(&output.stderr))
+}
+
+fn history(folder: &Folder) -> serde_json::Value {
+    let (code, stdout, _) = run(folder, &["history", PIPELINE, "--batches", "--output", "json"]);
+    assert_eq!(code, 0);
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// As if no answer had come to the first batch.
+fn lose_the_answer(folder: &Folder) {
+    rusqlite::Connection::open(folder.path().join(".hrsink/state.db"))
+        .unwrap()
+        .execute("UPDATE batch SET outcome = 'unknown'", ())
+        .unwrap();
+}
+
+#[test]
+fn the_history_tells_runs_and_batches() {
+    let folder = Folder::examples();
+    let (code, stdout, _) = run(&folder, &["history", PIPELINE]);
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("No runs yet: there is no ledger"), "{stdout}");
+    let folder = ran_twice();
+    let told = history(&folder);
+    let runs = told["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(
+        (&runs[0]["rows"]["skipped"], &runs[0]["batch_count"]),
+        (&30.into(), &0.into())
+    );
+    assert_eq!(
+        (&runs[1]["rows"]["accepted"], &runs[1]["exit_code"]),
+        (&30.into(), &0.into())
+    );
+    assert_eq!(runs[1]["batches"][0]["outcome"], "accepted");
+    let (_, table, _) = run(&folder, &["history", PIPELINE]);
+    let first = table.lines().nth(3).unwrap_or_default();
+    assert!(
+        first.contains("delivered (0)") && first.contains(" 30 "),
+        "{table}"
+    );
+    assert!(
+        !table.contains("refused"),
+        "a counter that is zero everywhere is left out"
+    );
+    let id = runs[1]["run"].as_str().unwrap();
+    let (_, one, _) = run(&folder, &["history", PIPELINE, "--run", &id[..14]]);
+    assert!(one.contains(id) && one.contains("employee_resignation"), "{one}");
+    let (code, _, stderr) = run(&folder, &["history", PIPELINE, "--run", "nobody"]);
+    assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn the_ledger_is_shown_verified_and_exported() {
+    let folder = ran_twice();
+    let (_, stats, _) = run(&folder, &["ledger", "stats", PIPELINE, "--output", "json"]);
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(
+        (&stats["runs"], &stats["jobs"][0]["remembered"]),
+        (&2.into(), &30.into())
+    );
+    let (code, stdout, _) = run(&folder, &["ledger", "verify", "--state", ".hrsink/state.db"]);
+    assert_eq!((code, &*stdout), (0, ".hrsink/state.db: whole\n"));
+    let (_, lines, _) = run(&folder, &["ledger", "export", PIPELINE]);
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[1]["batches"].as_array().unwrap().len(), 1);
+    std::fs::write(folder.path().join(".hrsink/state.db.key"), "lost").unwrap();
+    let (code, stdout, _) = run(&folder, &["ledger", "verify", PIPELINE]);
+    assert_eq!(code, 1);
+    assert!(
+        stdout.contains("1 problem") && stdout.contains("is not a ledger's key"),
+        "{stdout}"
+    );
+    // What cannot be looked at may be whole.
+    std::fs::create_dir(folder.path().join("folder.db")).unwrap();
+    let (code, stdout, stderr) = run(&folder, &["ledger", "verify", "--state", "folder.db"]);
+    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
+    assert!(
+        stderr.contains("is not a file") && stderr.contains("`state.path`"),
+        "{stderr}"
+    );
+    let (code, _, stderr) = run(&folder, &["ledger", "stats", "--state", "none.db"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("there is no ledger `none.db`"), "{stderr}");
+    assert!(!folder.path().join("none.db").exists());
+}
+
+#[test]
+fn what_is_forgotten_is_sent_again() {
+    let folder = ran_twice();
+    let forget = ["ledger", "forget", PIPELINE, "--job", "emulator"];
+    let (code, _, stderr) = run(&folder, &forget);
+    assert_eq!(code, 2);
+    assert!(
+        stderr.contains("this would forget 30 rows in 1 batch") && stderr.contains("--yes"),
+        "{stderr}"
+    );
+    folder.run(&["run", PIPELINE]);
+    assert_eq!(history(&folder)["runs"][0]["rows"]["skipped"], 30);
+    let (code, stdout, _) = run(&folder, &[&forget[..], &["--yes"]].concat());
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("Forgotten: 30 rows"), "{stdout}");
+    folder.run(&["run", PIPELINE]);
+    assert_eq!(history(&folder)["runs"][0]["rows"]["accepted"], 30);
+}
+
+#[test]
+fn a_person_settles_what_is_unknown() {
+    for (outcome, skipped, accepted) in [("accepted", 30, 0), ("not-accepted", 0, 30)] {
+        let folder = Folder::examples();
+        folder.run(&["run", PIPELINE]);
+        lose_the_answer(&folder);
+        let (_, told, _) = run(&folder, &["history", PIPELINE, "--batches"]);
+        assert!(
+            told.contains("unknown: open") && told.contains("1 batch is of unknown outcome"),
+            "{told}"
+        );
+        let id = history(&folder)["runs"][0]["run"].as_str().unwrap().to_owned();
+        let settle = [
+            "ledger", "settle", PIPELINE, "--run", &id, "--batch", "1", "--as", outcome,
+        ];
+        let (code, stdout, stderr) = run(&folder, &settle);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.starts_with("Batch 1 of the sink `purview`"), "{stdout}");
+        let (code, _, stderr) = run(&folder, &settle);
+        assert_eq!(code, 2);
+        assert!(stderr.contains("was decided about before"), "{stderr}");
+        folder.run(&["run", PIPELINE]);
+        let rows = &history(&folder)["runs"][0]["rows"];
+        assert_eq!(
+            (&rows["skipped"], &rows["accepted"]),
+            (&skipped.into(), &accepted.into())
+        );
+    }
+}
+
+#[test]
+fn old_history_goes_and_its_rows_stay() {
+    let folder = ran_twice();
+    rusqlite::Connection::open(folder.path().join(".hrsink/state.db"))
+        .unwrap()
+        .execute_batch("UPDATE run SET started = started - 864000000, ended = ended - 864000000")
+        .unwrap();
+    let prune = ["ledger", "prune", PIPELINE, "--older-than", "9d"];
+    let (_, stdout, _) = run(&folder, &[&prune[..], &["--dry-run"]].concat());
+    assert_eq!(stdout, "Would delete the history of 1 run with 1 batch\n");
+    let (_, stdout, _) = run(&folder, &prune);
+    assert_eq!(stdout, "Deleted the history of 1 run with 1 batch\n");
+    folder.run(&["run", PIPELINE]);
+    let told = history(&folder);
+    assert_eq!(told["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(told["runs"][0]["rows"]["skipped"], 30);
+}

@@ -1,0 +1,223 @@
+//! The program as a user runs it, each time a process of its own, and the emulator as another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use hrsink::emulator::RESOURCE;
+use serde_json::{Value, json};
+
+use super::{CLIENT, SECRET, TENANT};
+
+/// `hrsink` with `args` in `folder`, which has the client secret in the file `secret`.
+pub(crate) fn hrsink(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in ["HRSINK_LOG", "COLUMNS", "CLICOLOR_FORCE", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Exit code, standard output, standard error.
+pub(crate) fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+    let code = output.status.code().expect("ended by itself");
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs `hrsink` in `folder` to its end.
+pub(crate) fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    told(&hrsink(folder, args).output().unwrap())
+}
+
+/// A pipeline file: the rows of `export`, of `scenario` with its `fields`, go to `job` of the service at `url`. Short
+/// waits, so that faults are over soon.
+pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, job: &str) -> Value {
+    json!({
+        "sources": {"export": {"type": "file", "path": export}},
+        "transforms": {"rows": {
+            "type": "hr_schema",
+            "inputs": ["export"],
+            "scenario": scenario,
+            "dates": {"timezone": "UTC"},
+            "fields": fields,
+        }},
+        "sinks": {"purview": {
+            "type": "m365_hr",
+            "inputs": ["rows"],
+            "cloud": {"authority": url, "resource": RESOURCE, "ingestion": url},
+            "tenant_id": TENANT,
+            "job_id": job,
+            "auth": {"type": "client_secret", "client_id": CLIENT, "client_secret": {"file": "secret"}},
+            "batch": {"max_rows": 40},
+            "request": {"concurrency": 4, "timeout": "150ms"},
+            "retry": {"max_attempts": 4, "max_elapsed": "5s", "initial_backoff": "1ms", "max_backoff": "10ms"},
+        }},
+    })
+}
+
+/// Writes the client secret into a folder in which pipelines are.
+pub(crate) fn write_secret(folder: &Path) {
+    let path = folder.join("secret");
+    std::fs::write(&path, SECRET).unwrap();
+    let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, owner_only).unwrap();
+}
+
+/// An emulator in a process of its own, ended when dropped.
+pub(crate) struct Service {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+/// An upload that the emulator took.
+#[derive(Debug, Clone)]
+pub(crate) struct Import {
+    /// Its number.
+    pub(crate) number: u64,
+    /// The job it was for.
+    pub(crate) job: String,
+    /// The name of the file.
+    pub(crate) file: String,
+    /// The rows that were saved: each one's scenario and values.
+    pub(crate) rows: Vec<(String, Value)>,
+}
+
+impl Service {
+    /// One that takes any app and job; `settings` as its file has them.
+    pub(crate) fn start(settings: &Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("emulator.yaml"), settings.to_string()).unwrap();
+        let args = [
+            "emulator",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            "emulator.yaml",
+            "--data",
+            "data",
+        ];
+        let mut command = hrsink(folder.path(), &args);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().expect("it starts").unwrap();
+        let url = first.split_once("http://").expect("it says where it is").1;
+        let url = format!("http://{url}");
+        // To the last line of its greeting; it says no more before it ends.
+        while !lines.next().unwrap().unwrap().contains("Ctrl-C") {}
+        Self { child, url, folder }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What goes wrong from here on.
+    pub(crate) fn faults(&self, faults: &str) {
+        let answer = self.request("PUT", "/faults", faults);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{faults}: {answer}");
+    }
+
+    /// Upload requests that came in, whatever became of them.
+    pub(crate) fn uploads(&self) -> u64 {
+        let answer = self.request("GET", "/", "");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status: Value = serde_json::from_str(body).unwrap();
+        status["uploads"].as_u64().unwrap()
+    }
+
+    /// Bytes of its import log: more of them are another upload that was saved.
+    pub(crate) fn log_size(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |about| about.len())
+    }
+
+    /// Number of uploads that were saved.
+    pub(crate) fn imported(&self) -> usize {
+        lines(&self.log()).len()
+    }
+
+    /// The names of the files that were taken, as a person finds them in the log of the job.
+    pub(crate) fn files(&self) -> BTreeSet<String> {
+        let name = |line: Value| line["file"].as_str().unwrap().to_owned();
+        lines(&self.log()).into_iter().map(name).collect()
+    }
+
+    /// Every upload that was taken, in the order of their numbers.
+    pub(crate) fn imports(&self) -> Vec<Import> {
+        let mut imports = BTreeMap::new();
+        for line in lines(&self.log()) {
+            let number = line["import"].as_u64().unwrap();
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            let import = Import {
+                number,
+                job: text("job_id"),
+                file: text("file"),
+                rows: Vec::new(),
+            };
+            assert!(imports.insert(number, import).is_none());
+        }
+        for entry in std::fs::read_dir(self.data()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "ndjson") && path != self.log() {
+                for mut line in lines(&path) {
+                    let import = imports.get_mut(&line["import"].as_u64().unwrap());
+                    let scenario = line["scenario"].as_str().unwrap().to_owned();
+                    let row = (scenario, line["values"].take());
+                    import.expect("rows belong to an import").rows.push(row);
+                }
+            }
+        }
+        imports.into_values().collect()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data().join("imports.ndjson")
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: emulator\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of an NDJSON file; none if it is not there. One that is being written is left out.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read(path).unwrap_or_default();
+    let whole = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    text[..whole]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}

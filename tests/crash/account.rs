@@ -1,0 +1,438 @@
+//! The books of a campaign: what arrived, what the ledger says of it, and what the reports say.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::common::program::{Import, Service, run};
+use crate::line::Line;
+
+/// What came of a campaign.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Summary {
+    kills: u64,
+    runs: u64,
+    dead: u64,
+    rows: u64,
+    uploads: u64,
+    unknown: u64,
+    twice: u64,
+    more: u64,
+}
+
+impl Summary {
+    /// Whether no row arrived more than once.
+    pub(crate) fn is_once(&self) -> bool {
+        self.twice == 0
+    }
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.runs += other.runs;
+        self.dead += other.dead;
+        self.rows += other.rows;
+        self.uploads += other.uploads;
+        self.unknown += other.unknown;
+        self.twice += other.twice;
+        self.more += other.more;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kills,
+            runs,
+            dead,
+            rows,
+            uploads,
+            unknown,
+            twice,
+            more,
+        } = self;
+        write!(
+            f,
+            "{kills} kills, {runs} runs ({dead} dead in the ledger), {rows} rows in {uploads} uploads saved, {unknown} \
+             batches unknown, {twice} rows accepted twice or more ({more} times too often, all said), 0 lost"
+        )
+    }
+}
+
+/// A batch as it is known by its file's name: the end of the run's id, the scenario, the number and the part.
+type Name = (String, String, u64, u64);
+
+/// A batch in the ledger.
+struct Batch<'l> {
+    /// The place of its run among all, oldest first.
+    run: usize,
+    record: &'l Value,
+}
+
+impl Batch<'_> {
+    fn number(&self, key: &str) -> u64 {
+        self.record[key].as_u64().unwrap_or_default()
+    }
+
+    fn outcome(&self) -> &str {
+        self.record["outcome"].as_str().unwrap_or_default()
+    }
+
+    /// What was decided about an unknown one, by hand or by a run.
+    fn decision(&self) -> Option<&str> {
+        self.record["decision"]["decision"].as_str()
+    }
+}
+
+/// Checks that `lines`, all of them at their end, with one ledger and one service, lost nothing and said everything.
+pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
+    let first = &lines[0];
+    let left = files(first.folder());
+    first.is_whole();
+    let imports = service.imports();
+    let runs = ledger(first);
+    let batches = batches(&runs);
+    let mut summary = Summary {
+        runs: lines.iter().map(|line| u64::from(line.runs)).sum(),
+        kills: lines.iter().map(|line| u64::from(line.kills)).sum(),
+        dead: runs.iter().filter(|run| run["state"] == "dead").count() as u64,
+        uploads: imports.len() as u64,
+        unknown: batches
+            .values()
+            .filter(|batch| batch.outcome() == "unknown")
+            .count() as u64,
+        ..Summary::default()
+    };
+    let mut accepted: BTreeMap<&str, BTreeMap<String, Vec<&Import>>> = BTreeMap::new();
+    for line in lines {
+        accepted.insert(line.export.kind.scenario(), BTreeMap::new());
+    }
+    for import in &imports {
+        for (scenario, values) in &import.rows {
+            let line = lines.iter().find(|line| line.export.kind.scenario() == scenario);
+            let key = line.expect("a scenario that was sent").export.kind.key(values);
+            let rows = accepted.get_mut(scenario.as_str()).unwrap();
+            rows.entry(key).or_default().push(import);
+        }
+    }
+    let reported: usize = lines.iter().map(|line| line.reports.len()).sum();
+    assert!(
+        runs.len() - reported <= summary.kills as usize,
+        "a run that was not killed left no report"
+    );
+    for line in lines {
+        let rows = &accepted[line.export.kind.scenario()];
+        let arrived: BTreeSet<&String> = rows.keys().collect();
+        let expected: BTreeSet<&String> = line.export.expected().iter().collect();
+        let lost: Vec<_> = expected.difference(&arrived).collect();
+        let strange: Vec<_> = arrived.difference(&expected).collect();
+        assert!(
+            lost.is_empty() && strange.is_empty(),
+            "lost: {lost:?}; nobody sent: {strange:?}"
+        );
+        summary.rows += rows.len() as u64;
+        for (row, imports) in rows {
+            is_accounted_for(row, imports, &batches);
+            summary.twice += u64::from(imports.len() > 1);
+            summary.more += imports.len() as u64 - 1;
+        }
+    }
+    every_upload_was_intended(&imports, &batches);
+    every_row_sent_again_is_counted(&first.state());
+    let imported = imports.iter().map(name_of).collect();
+    for line in lines {
+        reports_tell_the_same(line, &runs, &batches, &imported);
+    }
+    nothing_else_is_left(&left, &runs);
+    summary
+}
+
+/// The runs in the ledger, oldest first.
+fn ledger(line: &Line) -> Vec<Value> {
+    let (code, said, error) = run(line.folder(), &["ledger", "export", line.file()]);
+    assert_eq!(code, 0, "{error}");
+    let mut runs: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    runs.reverse();
+    assert!(runs.iter().all(|run| run["state"] != "running"));
+    runs
+}
+
+fn batches(runs: &[Value]) -> HashMap<Name, Batch<'_>> {
+    let mut batches = HashMap::new();
+    for (at, run) in runs.iter().enumerate() {
+        let id = run["run"].as_str().unwrap();
+        for record in run["batches"].as_array().unwrap() {
+            let name = (
+                id[id.len() - 8..].to_owned(),
+                record["scenario"].as_str().unwrap().to_owned(),
+                record["number"].as_u64().unwrap(),
+                record["part"].as_u64().unwrap(),
+            );
+            let batch = Batch { run: at, record };
+            assert!(batches.insert(name, batch).is_none(), "two batches of one name");
+        }
+    }
+    batches
+}
+
+/// `hrsink-SCENARIO-RUN-NUMBER[.PART].csv`.
+fn name_of(import: &Import) -> Name {
+    let parts: Vec<&str> = import.file.trim_end_matches(".csv").split('-').collect();
+    let [_, scenario, run, number] = parts[..] else {
+        panic!("{}", import.file);
+    };
+    let (number, part) = number.split_once('.').unwrap_or((number, "0"));
+    (
+        run.to_owned(),
+        scenario.to_owned(),
+        number.parse().unwrap(),
+        part.parse().unwrap(),
+    )
+}
+
+/// Every import is of a batch that was written down before, and not oftener than its attempts allow.
+fn every_upload_was_intended(imports: &[Import], batches: &HashMap<Name, Batch<'_>>) {
+    let mut times: HashMap<Name, u64> = HashMap::new();
+    for import in imports {
+        let name = name_of(import);
+        let batch = batches
+            .get(&name)
+            .unwrap_or_else(|| panic!("not intended: {name:?}"));
+        assert_eq!(import.rows.len() as u64, batch.number("rows"), "{name:?}");
+        *times.entry(name).or_default() += 1;
+    }
+    for (name, batch) in batches {
+        let times = times.get(name).copied().unwrap_or_default();
+        let unanswered = batch.number("unknown_attempts");
+        match batch.outcome() {
+            "accepted" => assert!((1..=1 + unanswered).contains(&times), "{name:?}: {times}"),
+            // The attempts of a run that died are not known; the pipelines here make four at most.
+            "unknown" if batch.decision() == Some("not_accepted") => assert_eq!(times, 0, "{name:?}"),
+            "unknown" if batch.record["attempts"].is_null() => assert!(times <= 4, "{name:?}: {times}"),
+            "unknown" => assert!(times <= 1 + unanswered, "{name:?}: {times}"),
+            outcome => assert_eq!(times, 0, "{name:?} is {outcome}"),
+        }
+    }
+}
+
+/// One batch, the last that had it, is known to be accepted; others are unknown.
+fn is_accounted_for(row: &str, imports: &[&Import], batches: &HashMap<Name, Batch<'_>>) {
+    let names: BTreeSet<Name> = imports.iter().map(|import| name_of(import)).collect();
+    let tell = || -> Vec<String> {
+        let tell = |name: &Name| format!("{name:?}: {}", batches[name].record);
+        names.iter().map(tell).collect()
+    };
+    let with = |outcome: &'static str| {
+        names.iter().filter(move |name| match batches[*name].decision() {
+            Some("accepted") => outcome == "accepted",
+            _ => batches[*name].outcome() == outcome,
+        })
+    };
+    let last = names.iter().map(|name| batches[name].run).max();
+    assert_eq!(with("accepted").count(), 1, "{row}: {:#?}", tell());
+    assert_eq!(
+        with("accepted").map(|name| batches[name].run).max(),
+        last,
+        "{row}: {:#?}",
+        tell()
+    );
+    assert_eq!(with("unknown").count(), names.len() - 1, "{row}: {:#?}", tell());
+}
+
+/// A batch whose rows are kept says how many of them were in an unknown one before; and no row is accepted in two.
+fn every_row_sent_again_is_counted(ledger: &Path) {
+    let db =
+        rusqlite::Connection::open_with_flags(ledger, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let mut query = db
+        .prepare(
+            "SELECT batch.run, batch.scenario, iif(batch.decision = 'accepted', 'accepted', batch.outcome),
+                 batch.resent, batch_rows.hashes
+             FROM batch JOIN batch_rows ON batch_rows.batch = batch.id ORDER BY batch.id",
+        )
+        .unwrap();
+    // By scenario: rows of unknown outcome, with the run that sent them.
+    let mut unknown: HashMap<(String, [u8; 16]), i64> = HashMap::new();
+    let mut accepted: BTreeSet<(String, [u8; 16])> = BTreeSet::new();
+    let mut found = query.query(()).unwrap();
+    while let Some(batch) = found.next().unwrap() {
+        let (run, scenario): (i64, String) = (batch.get(0).unwrap(), batch.get(1).unwrap());
+        let (outcome, resent): (String, i64) = (batch.get(2).unwrap(), batch.get(3).unwrap());
+        let hashes: Vec<u8> = batch.get(4).unwrap();
+        let rows: Vec<_> = hashes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|row| (scenario.clone(), *row))
+            .collect();
+        let before = rows
+            .iter()
+            .filter(|row| unknown.get(row).is_some_and(|sent| *sent != run))
+            .count();
+        // Of unknown batches that were sent again as a whole the ledger has forgotten the rows.
+        assert!(i64::try_from(before).unwrap() <= resent, "a batch of run {run}");
+        for row in rows {
+            assert!(
+                !accepted.contains(&row),
+                "sent again although it was accepted, by run {run}"
+            );
+            match outcome.as_str() {
+                "accepted" => assert!(accepted.insert(row)),
+                _ => _ = unknown.insert(row, run),
+            }
+        }
+    }
+}
+
+/// Every report adds up, and says of its run and of earlier ones what the ledger does.
+fn reports_tell_the_same(
+    line: &Line,
+    runs: &[Value],
+    batches: &HashMap<Name, Batch<'_>>,
+    imported: &BTreeSet<Name>,
+) {
+    for (id, report) in &line.reports {
+        let number = |value: &Value| value.as_u64().unwrap();
+        let rows = &report["rows"];
+        assert_eq!(report["conserved"], true, "{report:#}");
+        let ends = [
+            "filtered", "rejected", "skipped", "accepted", "refused", "unknown", "not_sent",
+        ];
+        let ended: u64 = ends.iter().map(|end| number(&rows[end])).sum();
+        assert_eq!(
+            number(&rows["read"]) + number(&rows["copied"]),
+            ended,
+            "{report:#}"
+        );
+
+        let at = runs.iter().position(|run| run["run"] == id.as_str());
+        let at = at.unwrap_or_else(|| panic!("not in the ledger: {report:#}"));
+        assert_eq!(runs[at]["state"], "ended", "{report:#}");
+        assert_eq!(&runs[at]["rows"], rows, "{report:#}");
+
+        let mut again = 0;
+        for told in report["batches"].as_array().unwrap() {
+            let scenario = told["scenario"].as_str().unwrap().to_owned();
+            let name = (
+                id[id.len() - 8..].to_owned(),
+                scenario,
+                number(&told["number"]),
+                number(&told["part"]),
+            );
+            match batches.get(&name) {
+                None => assert_eq!(told["outcome"], "not_sent", "{told:#}"),
+                Some(batch) => said_alike(told, batch, imported.contains(&name)),
+            }
+            if told["outcome"] == "accepted" || told["outcome"] == "unknown" {
+                again += number(&told["resent_rows"]);
+            }
+        }
+        let none = Vec::new();
+        let earlier = report["earlier_unknown"].as_array().unwrap_or(&none);
+        let said: u64 = earlier.iter().map(|batch| number(&batch["resent_rows"])).sum();
+        assert_eq!(said, again, "{report:#}");
+        for batch in earlier {
+            let run = batch["run"].as_str().unwrap();
+            let scenario = batch["scenario"].as_str().unwrap().to_owned();
+            let name = (
+                run[run.len() - 8..].to_owned(),
+                scenario,
+                number(&batch["number"]),
+                number(&batch["part"]),
+            );
+            let known = &batches[&name];
+            assert!(known.outcome() == "unknown" && known.run < at, "{batch:#}");
+        }
+        if report["exit_code"] == 0 {
+            all_open_ones_are_named(line, (at, id), earlier, batches);
+        }
+    }
+    for batch in batches.values().filter(|batch| batch.outcome() == "unknown") {
+        let decided = batch.decision().is_some();
+        assert!(decided, "{:#}", batch.record);
+    }
+}
+
+/// What a report says of a batch that is in the ledger.
+fn said_alike(told: &Value, batch: &Batch<'_>, imported: bool) {
+    let cut_off = told["error"]
+        .as_str()
+        .is_some_and(|error| error.contains("was cut off"));
+    match (told["outcome"].as_str().unwrap(), batch.outcome()) {
+        // The rest of a batch that was cut in parts, which has no part of its own.
+        ("not_sent", "split") if told["attempts"] == 0 => {}
+        // Cut off while its intent was being written down: nothing left, and the ledger cannot know.
+        ("not_sent", "unknown") => assert!(batch.record["attempts"].is_null() && !imported, "{told:#}"),
+        // Cut off while its outcome was being written down: the ledger knows more than the report.
+        ("unknown", outcome) if cut_off && outcome != "unknown" => {
+            assert!(!batch.record["attempts"].is_null(), "{told:#} {outcome}");
+        }
+        // A row alone, judged by what became of the others.
+        ("rejected", "refused") => assert_eq!(told["rows"], 1, "{told:#}"),
+        (said, outcome) => {
+            assert_eq!(said, outcome, "{told:#}");
+            assert_eq!(told["resent_rows"], batch.record["resent"], "{told:#}");
+        }
+    }
+}
+
+/// A run that delivered everything names every unknown batch that was open, and settles it.
+fn all_open_ones_are_named(
+    line: &Line,
+    (at, id): (usize, &str),
+    earlier: &[Value],
+    batches: &HashMap<Name, Batch<'_>>,
+) {
+    let scenario = line.export.kind.scenario();
+    for ((run, of, number, part), batch) in batches {
+        let settled_here = batch.record["decision"]["run"] == id;
+        if of != scenario || batch.outcome() != "unknown" || !settled_here {
+            continue;
+        }
+        assert!(batch.run < at, "{:#}", batch.record);
+        let named = earlier.iter().any(|told| {
+            told["run"].as_str().unwrap().ends_with(run) && told["number"] == *number && told["part"] == *part
+        });
+        assert!(
+            named,
+            "run {id} settled it and did not say so: {:#}",
+            batch.record
+        );
+    }
+}
+
+/// The files that a run makes, by their paths in `folder`. Looking at the ledger leaves an empty log behind, so this
+/// comes before.
+fn files(folder: &Path) -> Vec<String> {
+    let places = [".hrsink", ".hrsink/state.db.locks", ".hrsink/rejects", "reports"];
+    let names = |place: &str| {
+        let entries = std::fs::read_dir(folder.join(place)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.map(|name| format!("{place}/{name}")).collect::<Vec<_>>()
+    };
+    places.iter().flat_map(|place| names(place)).collect()
+}
+
+/// Only what belongs there is left, and what killed runs were writing.
+fn nothing_else_is_left(files: &[String], runs: &[Value]) {
+    let is_run = |id: &str| runs.iter().any(|run| run["run"] == id);
+    for file in files {
+        let (place, name) = file.rsplit_once('/').unwrap();
+        let expected = match place {
+            ".hrsink" => ["state.db", "state.db.key", "state.db.locks", "rejects"].contains(&name),
+            ".hrsink/state.db.locks" => name.ends_with(".lock"),
+            ".hrsink/rejects" => name.strip_suffix(".ndjson").is_some_and(is_run),
+            _ => match name.strip_suffix(".part").and_then(|name| name.rsplit_once('.')) {
+                // A run that was killed while it wrote its report.
+                Some((report, id)) => is_run(id) && !files.contains(&format!("{place}/{report}")),
+                None => name.ends_with(".json"),
+            },
+        };
+        assert!(expected, "left behind: {file}");
+    }
+}

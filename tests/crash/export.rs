@@ -1,0 +1,129 @@
+//! The file that a pipeline reads, and what of it must arrive.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+/// What its rows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Resignations,
+    LevelChanges,
+}
+
+impl Kind {
+    pub(crate) fn scenario(self) -> &'static str {
+        match self {
+            Self::Resignations => "employee_resignation",
+            Self::LevelChanges => "job_level_change",
+        }
+    }
+
+    pub(crate) fn fields(self) -> Value {
+        match self {
+            Self::Resignations => {
+                json!({"EmailAddress": "upn", "ResignationDate": "day", "LastWorkingDate": "day"})
+            }
+            Self::LevelChanges => {
+                json!({"EmailAddress": "upn", "EffectiveDate": "day", "OldLevel": "level"})
+            }
+        }
+    }
+
+    /// The date among the values of a row that arrived.
+    fn date(self) -> &'static str {
+        match self {
+            Self::Resignations => "LastWorkingDate",
+            Self::LevelChanges => "EffectiveDate",
+        }
+    }
+
+    /// What tells a row that arrived from others.
+    pub(crate) fn key(self, values: &Value) -> String {
+        let text = |name: &str| values[name].as_str().unwrap();
+        format!("{} {}", text("EmailAddress"), &text(self.date())[..10])
+    }
+}
+
+/// A CSV file that grows.
+pub(crate) struct Export {
+    pub(crate) kind: Kind,
+    path: PathBuf,
+    text: String,
+    expected: BTreeSet<String>,
+    /// Characters of the level in each row.
+    pub(crate) width: usize,
+    lines: usize,
+}
+
+impl Export {
+    /// One of no rows yet; with a name that ends in `.gz`, compressed.
+    pub(crate) fn new(kind: Kind, path: PathBuf) -> Self {
+        Self {
+            kind,
+            path,
+            text: "upn,day,level\n".to_owned(),
+            expected: BTreeSet::new(),
+            width: 1,
+            lines: 0,
+        }
+    }
+
+    /// What must be with the job in the end.
+    pub(crate) fn expected(&self) -> &BTreeSet<String> {
+        &self.expected
+    }
+
+    /// Adds `rows` lines: of each 40, one is not valid and one is there twice; some persons come back with another
+    /// date.
+    pub(crate) fn grow(&mut self, rows: usize) {
+        for _ in 0..rows {
+            self.lines += 1;
+            let n = self.lines;
+            let (person, day) = match n % 7 {
+                0 => (n - 3, 2),
+                _ => (n, 1),
+            };
+            match n % 40 {
+                17 => self.line("nobody", 1, 1),
+                23 => self.row(n - 1, 1),
+                _ => self.row(person, day),
+            }
+        }
+        self.write();
+    }
+
+    /// Adds a row that a service with a limit on the body's size refuses.
+    pub(crate) fn add_too_large(&mut self) {
+        self.line("large@contoso.com", 1, 50_000);
+        self.write();
+    }
+
+    fn row(&mut self, person: usize, day: usize) {
+        let email = format!("user{person:06}@contoso.com");
+        self.line(&email, day, self.width);
+        self.expected.insert(format!("{email} 2026-04-{day:02}"));
+    }
+
+    fn line(&mut self, upn: &str, day: usize, width: usize) {
+        let _ = writeln!(
+            self.text,
+            "{upn},2026-04-{day:02}T00:00:00Z,{}",
+            "x".repeat(width)
+        );
+    }
+
+    fn write(&self) {
+        if self.path.extension().is_some_and(|end| end == "gz") {
+            let file = std::fs::File::create(&self.path).unwrap();
+            let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            gz.write_all(self.text.as_bytes()).unwrap();
+            gz.finish().unwrap();
+        } else {
+            std::fs::write(&self.path, &self.text).unwrap();
+        }
+    }
+}

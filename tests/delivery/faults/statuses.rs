@@ -1,0 +1,276 @@
+//! The service answers with a status that is not a success.
+
+use super::{Fault, Place, batches, lasts, ok, passes, rows_of};
+use crate::common::{Pipeline, failure, history};
+use crate::{outcomes, token, totals};
+use hrsink::component::BatchOutcome::{Accepted, NotSent, Refused};
+use hrsink::http::scripted::{Reply, Scripted, Step};
+use serde_json::{Value, json};
+
+/// The statuses that are tried again. Behind a gateway the service may have taken the rows.
+fn faults() -> [Fault; 7] {
+    let of = |name, status| Fault::status(name, status, Reply::new(status).body("no"));
+    [
+        of("408", 408),
+        of("429", 429),
+        of("500", 500),
+        of("501", 501),
+        of("502", 502).unknown(),
+        of("503", 503),
+        of("504", 504).unknown(),
+    ]
+}
+
+fn status(status: u16) -> Step {
+    Reply::new(status).into()
+}
+
+/// The rows of each upload, in order; a token request is an empty list.
+fn asked(requests: &[hrsink::http::scripted::Recorded]) -> Vec<Vec<usize>> {
+    requests.iter().map(rows_of).collect()
+}
+
+#[tokio::test]
+async fn a_status_that_passes_is_tried_again() {
+    for fault in faults() {
+        passes(Place::Upload, &fault).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_that_a_status_kept_back_are_sent_by_the_next_run() {
+    for fault in faults() {
+        lasts(Place::Upload, &fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
+    let renewed = json!({"access_token": "a-new-token", "token_type": "Bearer", "expires_in": "3599"});
+    let renewed = Reply::new(200).json(&renewed).into();
+    let server = Scripted::start([token(), ok(), status(401), renewed, ok()])
+        .await
+        .unwrap();
+    let pipeline = Pipeline::new(&server.url(), 4);
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0);
+    assert_eq!(outcomes(&report), [(1, Accepted, 1), (2, Accepted, 2)]);
+    let told = history(&pipeline).await;
+    assert_eq!(
+        batches(&told["runs"][0]),
+        json!([[1, "accepted", 1, 0, 200], [2, "accepted", 2, 0, 200]])
+    );
+    assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
+    let requests = server.finish().unwrap();
+    let with: Vec<_> = requests
+        .iter()
+        .map(|request| request.header("authorization").unwrap_or("-"))
+        .collect();
+    let (old, new) = ("Bearer a-token", "Bearer a-new-token");
+    assert_eq!(with, ["-", old, old, "-", new]);
+}
+
+#[tokio::test]
+async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
+    let steps = [
+        token(),
+        ok(),
+        status(401),
+        token(),
+        status(401),
+        token(),
+        ok(),
+        ok(),
+    ];
+    let server = Scripted::start(steps).await.unwrap();
+    let pipeline = Pipeline::new(&server.url(), 6);
+    let report = pipeline.run().await;
+    let error = failure(&report, 5);
+    assert!(error.message.contains("401 Unauthorized"), "{}", error.message);
+    assert_eq!(
+        outcomes(&report),
+        [(1, Accepted, 1), (2, Refused, 2), (3, NotSent, 0)]
+    );
+    assert_eq!(
+        report.rows,
+        totals(6, |rows| (rows.accepted, rows.refused, rows.not_sent) = (2, 2, 2))
+    );
+    let told = history(&pipeline).await;
+    // What was not begun is not in the ledger.
+    assert_eq!(
+        batches(&told["runs"][0]),
+        json!([[1, "accepted", 1, 0, 200], [2, "refused", 2, 0, 401]])
+    );
+
+    let report = pipeline.run().await;
+    assert_eq!(
+        report.rows,
+        totals(6, |rows| (rows.accepted, rows.skipped) = (4, 2))
+    );
+    assert!(
+        report.earlier_unknown.is_empty(),
+        "a refusal leaves nothing unknown"
+    );
+    let requests = asked(&server.finish().unwrap());
+    assert_eq!(requests[5..], [vec![], vec![3, 4], vec![5, 6]]);
+}
+
+#[tokio::test]
+async fn a_413_cuts_the_batch_in_parts_and_all_rows_arrive() {
+    let steps = [token(), status(413), ok(), status(413), ok(), ok()];
+    let server = Scripted::start(steps).await.unwrap();
+    let mut pipeline = Pipeline::new(&server.url(), 4);
+    pipeline.sink()["batch"]["max_rows"] = json!(4);
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert_eq!(report.rows, totals(4, |rows| rows.accepted = 4));
+    let parts = |run: &Value| -> Value {
+        let part = |batch: &Value| {
+            json!([
+                batch["part"],
+                batch["rows"],
+                batch["outcome"],
+                batch["attempts"],
+                batch["status"]
+            ])
+        };
+        run["batches"].as_array().unwrap().iter().map(part).collect()
+    };
+    let expected = json!([
+        [0, 4, "split", 1, 413],
+        [1, 2, "accepted", 1, 200],
+        [2, 2, "split", 1, 413],
+        [3, 1, "accepted", 1, 200],
+        [4, 1, "accepted", 1, 200],
+    ]);
+    assert_eq!(parts(&serde_json::to_value(&report).unwrap()), expected);
+    assert_eq!(parts(&history(&pipeline).await["runs"][0]), expected);
+    assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
+    assert_eq!(
+        asked(&server.finish().unwrap()),
+        [vec![], vec![1, 2, 3, 4], vec![1, 2], vec![3, 4], vec![3], vec![4]]
+    );
+}
+
+#[tokio::test]
+async fn a_part_that_was_delivered_is_not_sent_again_with_the_one_that_was_not() {
+    // The first half is taken, the second is lost to an outage.
+    let down = || status(503);
+    let steps = [token(), status(413), ok(), down(), down(), token(), ok()];
+    let server = Scripted::start(steps).await.unwrap();
+    let mut pipeline = Pipeline::new(&server.url(), 2);
+    pipeline.sink()["retry"]["max_attempts"] = json!(2);
+    let report = pipeline.run().await;
+    failure(&report, 75);
+    assert_eq!(
+        report.rows,
+        totals(2, |rows| (rows.accepted, rows.not_sent) = (1, 1))
+    );
+    let report = pipeline.run().await;
+    assert_eq!(
+        report.rows,
+        totals(2, |rows| (rows.accepted, rows.skipped) = (1, 1))
+    );
+    assert_eq!(asked(&server.finish().unwrap())[5..], [vec![], vec![2]]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() {
+    for refused in [400, 403, 404, 405, 409, 422] {
+        let steps = [token(), ok(), status(refused), token(), ok(), ok()];
+        let server = Scripted::start(steps).await.unwrap();
+        let pipeline = Pipeline::new(&server.url(), 6);
+        let report = pipeline.run().await;
+        let error = failure(&report, 5);
+        assert!(
+            error.message.contains(&format!("the answer was {refused}")),
+            "{}",
+            error.message
+        );
+        let told = history(&pipeline).await;
+        assert_eq!(
+            batches(&told["runs"][0]),
+            json!([[1, "accepted", 1, 0, 200], [2, "refused", 1, 0, refused]])
+        );
+        let report = pipeline.run().await;
+        assert_eq!(
+            (report.exit_code, report.rows.accepted, report.rows.skipped),
+            (0, 4, 2),
+            "{refused}"
+        );
+        assert_eq!(
+            asked(&server.finish().unwrap())[3..],
+            [vec![], vec![3, 4], vec![5, 6]]
+        );
+    }
+}
+
+#[tokio::test]
+async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
+    let down = || status(503);
+    let steps = [
+        token(),
+        ok(),
+        down(),
+        down(),
+        down(),
+        down(),
+        token(),
+        ok(),
+        ok(),
+        ok(),
+    ];
+    let server = Scripted::start(steps).await.unwrap();
+    let mut pipeline = Pipeline::new(&server.url(), 8);
+    pipeline.sink()["retry"]["max_attempts"] = json!(2);
+    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    let report = pipeline.run().await;
+    let error = failure(&report, 75);
+    let hints = error.hints.join("\n");
+    assert!(
+        hints.contains("2 batches in a row") && hints.contains("`delivery.stop_after`"),
+        "{hints}"
+    );
+    assert_eq!(
+        outcomes(&report),
+        [
+            (1, Accepted, 1),
+            (2, NotSent, 2),
+            (3, NotSent, 2),
+            (4, NotSent, 0)
+        ]
+    );
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.rows.accepted), (0, 6));
+    server.finish().unwrap();
+}
+
+#[tokio::test]
+async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
+    let steps = [
+        token(),
+        status(503),
+        status(500),
+        status(503),
+        ok(),
+        Step::CloseAfterBody,
+        ok(),
+    ];
+    let server = Scripted::start(steps).await.unwrap();
+    let mut pipeline = Pipeline::new(&server.url(), 12);
+    pipeline.sink()["retry"]["max_attempts"] = json!(1);
+    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    let report = pipeline.run().await;
+    let error = failure(&report, 75);
+    assert!(
+        error.message.contains("503"),
+        "the first is the one that is told: {}",
+        error.message
+    );
+    assert_eq!(
+        report.rows,
+        totals(12, |rows| (rows.accepted, rows.unknown, rows.not_sent) =
+            (4, 2, 6))
+    );
+    server.finish().unwrap();
+}

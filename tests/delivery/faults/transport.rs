@@ -1,0 +1,77 @@
+//! The network fails: no connection, connections that break, answers that do not come.
+
+use super::{Fault, Place, Time, batches, lasts, passes};
+use crate::common::gate::{Break, Gate};
+use crate::common::{Pipeline, arrived, emails, emulator, failure, history};
+use crate::{outcomes, totals};
+use hrsink::component::BatchOutcome::NotSent;
+use hrsink::http::scripted::Step;
+use serde_json::json;
+
+const ENDED: &str = "the connection ended without an answer";
+const TIMED_OUT: &str = "no answer within the time allowed";
+
+fn faults() -> [Fault; 7] {
+    [
+        Fault::new("reset before the body", Break::ResetBeforeBody, ENDED).unknown(),
+        Fault::new("reset after the body", Break::ResetAfterBody, ENDED).unknown(),
+        Fault::new("closed before the body", Step::CloseBeforeBody, ENDED).unknown(),
+        Fault::new("closed after the body", Step::CloseAfterBody, ENDED).unknown(),
+        Fault::new(
+            "no HTTP",
+            Step::Garbage(b"\x16\x03\x01\x00\x02\x02\x28".to_vec()),
+            ENDED,
+        )
+        .unknown(),
+        Fault::new("time-out before the body", Break::Hold, TIMED_OUT)
+            .unknown()
+            .time(Time::Out(60)),
+        Fault::new("time-out after the body", Step::Stall, TIMED_OUT)
+            .unknown()
+            .time(Time::Out(60)),
+    ]
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_tried_again_and_said_to_be_unknown() {
+    for fault in faults() {
+        passes(Place::Upload, &fault).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_on_connections_that_break_are_sent_again_by_the_next_run_which_says_so() {
+    for fault in faults() {
+        lasts(Place::Upload, &fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_tried_again_and_nothing_is_said_to_be_unknown() {
+    for way in ["ingestion", "authority"] {
+        let emulator = emulator("").await;
+        let mut gate = Gate::shut();
+        let mut pipeline = Pipeline::new(&emulator.url(), 4);
+        pipeline.sink()["cloud"][way] = json!(gate.url());
+        let report = pipeline.run().await;
+        let error = failure(&report, 75);
+        for part in ["cannot connect", "3 attempts"] {
+            assert!(error.message.contains(part), "{way}: {part}: {}", error.message);
+        }
+        assert_eq!(outcomes(&report), [(1, NotSent, 3), (2, NotSent, 3)], "{way}");
+        assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4), "{way}");
+        let told = history(&pipeline).await;
+        assert_eq!(
+            batches(&told["runs"][0]),
+            json!([[1, "not_sent", 3, 0, null], [2, "not_sent", 3, 0, null]]),
+            "{way}"
+        );
+        assert_eq!(told["runs"][0]["open_unknown"], 0, "{way}");
+
+        gate.open(&emulator.url(), []);
+        let report = pipeline.run().await;
+        assert_eq!((report.exit_code, report.rows.accepted), (0, 4), "{way}");
+        assert!(report.earlier_unknown.is_empty(), "{way}");
+        assert_eq!(arrived(&emulator), emails(4), "{way}");
+    }
+}

@@ -1,0 +1,317 @@
+//! Guards: when a run's numbers are wrong, nothing is sent, until a person lets it through.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
+use crate::totals;
+use hrsink::config::Guard;
+use hrsink::error::ErrorKind;
+use hrsink::pipeline::{GuardOutcome, Observer, RunOptions, RunReport};
+use hrsink::plugin::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use hrsink::plugin::{
+    Chunk, Input, InputDescription, Item, Origins, Output, Part, Problems, Result, Sink, SinkConfig,
+    SinkContext, Source, SourceConfig, SourceContext, async_trait, serde, typetag,
+};
+use serde_json::{Value, json};
+
+fn export(pipeline: &Pipeline, rows: &[usize]) {
+    let mut csv = "upn,resigned,last_day\n".to_owned();
+    for row in rows {
+        csv.push_str(&format!(
+            "{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n",
+            email(*row)
+        ));
+    }
+    pipeline.write("export.csv", &csv);
+}
+
+fn judged(report: &RunReport) -> Vec<(Guard, GuardOutcome)> {
+    report
+        .guards
+        .judged
+        .iter()
+        .map(|judged| (judged.guard, judged.outcome))
+        .collect()
+}
+
+async fn allowing(pipeline: &Pipeline, guard: Guard) -> RunReport {
+    let options = RunOptions {
+        allow: BTreeSet::from([guard]),
+        ..RunOptions::default()
+    };
+    pipeline.run_with(options, &Observer::default()).await
+}
+
+#[tokio::test]
+async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 4);
+    pipeline.file["guards"] = json!({"max_rows": 3, "min_rows": 1});
+    let output = program(&pipeline, &["run", "{}", "--output", "json"]).await;
+    assert_eq!(output.status.code(), Some(4));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["exit_code"], &report["error"]["kind"]),
+        (&json!(4), &json!("guard"))
+    );
+    assert_eq!(
+        (&report["rows"]["read"], &report["rows"]["not_sent"]),
+        (&json!(4), &json!(4))
+    );
+    assert_eq!(report["batches"], json!([]));
+    let message = report["error"]["message"].as_str().unwrap();
+    for part in [
+        "`purview`",
+        "nothing was sent",
+        "`max_rows`: 4 rows, at most 3 allowed",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(
+        report["error"]["hints"].to_string().contains("--allow max_rows"),
+        "{report}"
+    );
+    let outcomes = |report: &Value| -> Vec<String> {
+        let judged = report["guards"]["judged"].as_array().unwrap();
+        judged
+            .iter()
+            .map(|judged| {
+                format!(
+                    "{} {}",
+                    judged["guard"].as_str().unwrap(),
+                    judged["outcome"].as_str().unwrap()
+                )
+            })
+            .collect()
+    };
+    assert_eq!(outcomes(&report), ["min_rows passed", "max_rows tripped"]);
+    let status = emulator.status();
+    assert_eq!(
+        (status.uploads, status.tokens_issued),
+        (0, 0),
+        "not even a token was asked for"
+    );
+    let told = history(&pipeline).await;
+    let run = &told["runs"][0];
+    assert_eq!(
+        (&run["exit_code"], &run["batch_count"], &run["allowed"]),
+        (&json!(4), &json!(0), &json!([]))
+    );
+    assert!(run["error"].as_str().unwrap().contains("max_rows"), "{run}");
+
+    let output = program(
+        &pipeline,
+        &["run", "{}", "--allow", "max_rows", "--output", "json"],
+    )
+    .await;
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(outcomes(&report), ["min_rows passed", "max_rows allowed"]);
+    assert_eq!(arrived(&emulator), emails(4));
+    let told = history(&pipeline).await;
+    assert_eq!(told["runs"][0]["allowed"], json!(["max_rows"]));
+    let text = program(&pipeline, &["history", "{}", "--batches"]).await.stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("let through by hand: max_rows") && text.contains("stopped by a guard (4)"),
+        "{text}"
+    );
+
+    // It was for that run alone.
+    failure(&pipeline.run().await, 4);
+}
+
+#[tokio::test]
+async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 10);
+    pipeline.sink()["guards"] = json!({"max_shrink": 0.5});
+    let first = pipeline.run().await;
+    assert_eq!(judged(&first), [(Guard::MaxShrink, GuardOutcome::NotJudged)]);
+    export(&pipeline, &[1, 2, 3, 40]);
+    let report = pipeline.run().await;
+    let error = failure(&report, 4);
+    assert_eq!(error.kind, ErrorKind::Guard);
+    assert!(error.message.contains("4 rows after 10"), "{}", error.message);
+    assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4));
+    assert_eq!(
+        report.guards.judged[0]
+            .last
+            .as_ref()
+            .map(|last| (&*last.run, last.rows)),
+        Some((&*first.run_id, 10))
+    );
+    // A run that was stopped is no measure for the next one: it is still compared with the first.
+    failure(&pipeline.run().await, 4);
+    // What the job has had is among the rows that came, though it is not sent again.
+    export(&pipeline, &[1, 2, 3, 4, 40]);
+    let report = pipeline.run().await;
+    assert_eq!(judged(&report), [(Guard::MaxShrink, GuardOutcome::Passed)]);
+    assert_eq!(
+        report.rows,
+        totals(5, |rows| (rows.accepted, rows.skipped) = (1, 4))
+    );
+    // And one that was let through is.
+    export(&pipeline, &[1]);
+    let report = allowing(&pipeline, Guard::MaxShrink).await;
+    assert_eq!(
+        (report.exit_code, judged(&report)[0].1),
+        (0, GuardOutcome::Allowed)
+    );
+    assert_eq!(
+        judged(&pipeline.run().await),
+        [(Guard::MaxShrink, GuardOutcome::Passed)]
+    );
+}
+
+#[tokio::test]
+async fn a_run_that_did_not_deliver_everything_is_no_measure() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 10);
+    pipeline.sink()["guards"] = json!({"max_growth": 0.0});
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    export(&pipeline, &[1, 2, 20]);
+    emulator.set_faults("503=1".parse().unwrap());
+    failure(&pipeline.run().await, 75);
+    emulator.set_faults("".parse().unwrap());
+    // Ten rows are no more than ten, and far more than three.
+    export(&pipeline, &(1..=10).collect::<Vec<_>>());
+    let report = pipeline.run().await;
+    assert_eq!(judged(&report), [(Guard::MaxGrowth, GuardOutcome::Passed)]);
+}
+
+#[tokio::test]
+async fn too_many_rejects_stop_a_run_before_the_good_rows_go() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 4);
+    pipeline.file["guards"] = json!({"max_reject_ratio": 0.25});
+    pipeline.file["rejects"] = json!({"max_ratio": 1.0});
+    let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
+    fields["EmailAddress"] = json!("CASE WHEN upn < 'user0003' THEN 'no address' ELSE upn END");
+    let report = pipeline.run().await;
+    failure(&report, 4);
+    assert_eq!(
+        report.rows,
+        totals(4, |rows| (rows.rejected, rows.not_sent) = (2, 2))
+    );
+    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    assert_eq!(rejects.lines().count(), 2, "why is told all the same");
+    assert_eq!(emulator.status().uploads, 0);
+}
+
+/// Rows of 1 MiB each: more than a spool keeps in memory with few rows.
+#[derive(Debug, serde::Deserialize)]
+#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+struct WideConfig {
+    rows: usize,
+}
+
+#[typetag::deserialize(name = "wide")]
+#[async_trait]
+impl SourceConfig for WideConfig {
+    fn validate(&self, _: &mut Problems<'_>) {}
+
+    async fn build(&self, _: SourceContext) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Wide { rows: self.rows }))
+    }
+}
+
+struct Wide {
+    rows: usize,
+}
+
+#[async_trait]
+impl Source for Wide {
+    async fn run(self: Box<Self>, out: Output) -> Result<()> {
+        let part = Arc::new(Part {
+            name: "wide".into(),
+            columns: vec!["text".to_owned()],
+        });
+        for row in 1..=self.rows as u64 {
+            let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20)]));
+            let rows = RecordBatch::try_from_iter([("text", text)]).unwrap();
+            let origins = Origins::consecutive(part.clone(), row, 1);
+            if out.send(Chunk::records(rows, origins)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes rows, if they are as wide as they were.
+#[derive(Debug, serde::Deserialize)]
+#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+struct SwallowConfig {}
+
+#[typetag::deserialize(name = "swallow")]
+#[async_trait]
+impl SinkConfig for SwallowConfig {
+    fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
+
+    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(Swallow(cx)))
+    }
+}
+
+struct Swallow(SinkContext);
+
+#[async_trait]
+impl Sink for Swallow {
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
+        while let Some((_, item)) = input.next().await {
+            if let Item::Chunk(chunk) = item {
+                assert_eq!(chunk.batch.column(0).as_string::<i32>().value(0).len(), 1 << 20);
+                self.0.counts.accepted(chunk.num_rows());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every file under `folder`, by its path from there.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(here) = folders.pop() {
+        for entry in std::fs::read_dir(here).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_string_lossy();
+                found.insert(name.replace('\\', "/"));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn rows_that_waited_on_disk_leave_no_file_behind() {
+    let mut pipeline = Pipeline::new("http://127.0.0.1:1", 0);
+    pipeline.file["sources"] = json!({"wide": {"type": "wide", "rows": 40}});
+    pipeline.file.as_object_mut().unwrap().remove("transforms");
+    pipeline.file["sinks"] = json!({"out": {"type": "swallow", "inputs": ["wide"]}});
+    pipeline.file["guards"] = json!({"min_rows": 41});
+    let root = pipeline.path("");
+    pipeline.load().unwrap();
+    let before = files(&root);
+    let report = pipeline.run().await;
+    failure(&report, 4);
+    assert_eq!(report.rows, totals(40, |rows| rows.not_sent = 40));
+    let new = || -> Vec<String> {
+        let now = files(&root);
+        now.difference(&before)
+            .filter(|name| !name.starts_with(".hrsink/state.db"))
+            .cloned()
+            .collect()
+    };
+    assert_eq!(new(), Vec::<String>::new());
+
+    let report = allowing(&pipeline, Guard::MinRows).await;
+    assert_eq!((report.exit_code, report.rows.accepted), (0, 40), "{report:#?}");
+    assert_eq!(new(), Vec::<String>::new());
+}

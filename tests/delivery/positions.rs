@@ -1,0 +1,230 @@
+//! A source that keeps its position: it goes on where everything before it is final, and neither loses nor repeats a
+//! row, however the runs end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
+use crate::totals;
+use hrsink::emulator::Faults;
+use hrsink::pipeline::{Observer, RunOptions};
+use hrsink::plugin::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use hrsink::plugin::{
+    Chunk, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext, async_trait, serde,
+    typetag,
+};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+/// The pages that each system was asked for, by its name.
+static ASKED: Mutex<BTreeMap<String, Vec<usize>>> = Mutex::new(BTreeMap::new());
+
+/// A system that gives its rows in pages, two rows a page.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+struct PagesConfig {
+    pages: usize,
+    system: String,
+}
+
+#[typetag::deserialize(name = "pages")]
+#[async_trait]
+impl SourceConfig for PagesConfig {
+    fn validate(&self, _: &mut Problems<'_>) {}
+
+    fn keeps_position(&self) -> bool {
+        true
+    }
+
+    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
+        let from = match cx.position.load().await? {
+            Some(page) => page.parse().unwrap(),
+            None => 0,
+        };
+        Ok(Box::new(Pages {
+            from,
+            config: self.clone(),
+            cx,
+        }))
+    }
+}
+
+struct Pages {
+    /// Pages that are done with.
+    from: usize,
+    config: PagesConfig,
+    cx: SourceContext,
+}
+
+#[async_trait]
+impl Source for Pages {
+    async fn run(self: Box<Self>, out: Output) -> Result<()> {
+        let (from, to) = (self.from, self.config.pages);
+        let mut waiting = Vec::new();
+        for page in from + 1..=to {
+            ASKED
+                .lock()
+                .unwrap()
+                .entry(self.config.system.clone())
+                .or_default()
+                .push(page);
+            let upn: ArrayRef = Arc::new(StringArray::from(vec![email(2 * page - 1), email(2 * page)]));
+            let day = |day: &str| -> ArrayRef { Arc::new(StringArray::from(vec![day; 2])) };
+            let columns = [
+                ("upn", upn),
+                ("resigned", day("2026-03-02T09:00:00Z")),
+                ("last_day", day("2026-04-01T00:00:00Z")),
+            ];
+            let part = Arc::new(Part {
+                name: format!("page {page}").as_str().into(),
+                columns: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            });
+            let rows = RecordBatch::try_from_iter(columns).unwrap();
+            if out
+                .send(Chunk::records(rows, Origins::consecutive(part, 1, 2)))
+                .await
+                .is_err()
+            {
+                break;
+            }
+            let Ok(delivered) = out.checkpoint(page.to_string()).await else {
+                break;
+            };
+            waiting.push((page, delivered));
+        }
+        drop(out);
+        for (page, delivered) in waiting {
+            if !delivered.await {
+                break;
+            }
+            self.cx.position.save(page.to_string()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn pages(url: &str, system: &str, pages: usize) -> Pipeline {
+    let mut pipeline = Pipeline::new(url, 0);
+    pipeline.file["sources"]["export"] = json!({"type": "pages", "pages": pages, "system": system});
+    pipeline.sink()["retry"]["max_attempts"] = json!(1);
+    pipeline
+}
+
+/// The pages asked for since the last look.
+fn asked(system: &str) -> Vec<usize> {
+    ASKED.lock().unwrap().remove(system).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_source_goes_on_behind_the_last_page_before_which_all_is_delivered() {
+    let emulator = emulator("503=nth:2").await;
+    let mut pipeline = pages(&emulator.url(), "fails", 4);
+    // The second page fails, those after it are delivered.
+    let report = pipeline.run().await;
+    failure(&report, 75);
+    assert_eq!(
+        report.rows,
+        totals(8, |rows| (rows.accepted, rows.not_sent) = (6, 2))
+    );
+    assert_eq!(asked("fails"), [1, 2, 3, 4]);
+    // Its rows are sent, and of the pages after it nothing again.
+    let report = pipeline.run().await;
+    assert_eq!(
+        report.rows,
+        totals(6, |rows| (rows.accepted, rows.skipped) = (2, 4))
+    );
+    assert_eq!(asked("fails"), [2, 3, 4]);
+    assert_eq!(pipeline.run().await.rows, totals(0, |_| {}));
+    pipeline.file["sources"]["export"]["pages"] = json!(5);
+    assert_eq!(pipeline.run().await.rows, totals(2, |rows| rows.accepted = 2));
+    assert_eq!(asked("fails"), [5]);
+    assert_eq!(arrived(&emulator), emails(10));
+}
+
+#[tokio::test]
+async fn rows_of_unknown_outcome_hold_the_position_back() {
+    let emulator = emulator("drop_after=nth:1").await;
+    let pipeline = pages(&emulator.url(), "unknown", 2);
+    failure(&pipeline.run().await, 75);
+    asked("unknown");
+    let report = pipeline.run().await;
+    assert_eq!(
+        report.rows,
+        totals(4, |rows| (rows.accepted, rows.skipped) = (2, 2))
+    );
+    assert_eq!(
+        (asked("unknown"), report.earlier_unknown[0].resent_rows),
+        (vec![1, 2], 2)
+    );
+    pipeline.run().await;
+    assert_eq!(asked("unknown"), [0_usize; 0]);
+}
+
+#[tokio::test]
+async fn rejected_rows_are_final_and_do_not_hold_the_position_back() {
+    let emulator = emulator("").await;
+    let mut pipeline = pages(&emulator.url(), "rejects", 2);
+    let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
+    fields["EmailAddress"] = json!("CASE WHEN upn = 'user0001@contoso.com' THEN 'no address' ELSE upn END");
+    pipeline.file["rejects"] = json!({"max_ratio": 0.5});
+    let report = pipeline.run().await;
+    assert_eq!(
+        report.rows,
+        totals(4, |rows| (rows.accepted, rows.rejected) = (3, 1))
+    );
+    asked("rejects");
+    assert_eq!(pipeline.run().await.rows, totals(0, |_| {}));
+}
+
+#[tokio::test]
+async fn an_interrupted_run_leaves_a_position_that_the_next_goes_on_from() {
+    let emulator = emulator("latency=50ms").await;
+    let pipeline = pages(&emulator.url(), "interrupted", 8);
+    let cancel = CancellationToken::new();
+    let options = RunOptions {
+        cancel: cancel.clone(),
+        ..RunOptions::default()
+    };
+    let stop = async {
+        until(|| emulator.status().imports >= 2).await;
+        cancel.cancel();
+    };
+    let observer = Observer::default();
+    let (report, ()) = tokio::join!(pipeline.run_with(options, &observer), stop);
+    failure(&report, 130);
+    let delivered = report.rows.accepted as usize;
+    assert!((4..16).contains(&delivered), "{delivered}");
+    asked("interrupted");
+
+    emulator.set_faults(Faults::default());
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0);
+    assert_eq!(
+        asked("interrupted"),
+        (delivered / 2 + 1..=8).collect::<Vec<_>>(),
+        "what was delivered is not even read"
+    );
+    assert_eq!(
+        (report.rows.accepted as usize, report.rows.skipped),
+        (16 - delivered, 0)
+    );
+    assert_eq!(arrived(&emulator), emails(16));
+}
+
+#[tokio::test]
+async fn a_tripped_guard_and_a_dry_run_move_no_position() {
+    let emulator = emulator("").await;
+    let mut pipeline = pages(&emulator.url(), "guarded", 2);
+    pipeline.file["guards"] = json!({"min_rows": 5});
+    failure(&pipeline.run().await, 4);
+    pipeline.file.as_object_mut().unwrap().remove("guards");
+    let dry = RunOptions {
+        dry_run: true,
+        ..RunOptions::default()
+    };
+    pipeline.run_with(dry, &Observer::default()).await;
+    asked("guarded");
+    assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.accepted = 4));
+    assert_eq!(asked("guarded"), [1, 2]);
+    assert_eq!(arrived(&emulator), emails(4));
+}

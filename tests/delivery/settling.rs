@@ -1,0 +1,165 @@
+//! Rows of unknown outcome: sent again with a word about it, or held until a person has decided.
+
+use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
+use crate::{outcomes, totals};
+use hrsink::component::BatchOutcome::{NotSent, Unknown};
+use hrsink::emulator::Faults;
+use hrsink::error::ErrorKind;
+use serde_json::json;
+
+#[tokio::test]
+async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_decided() {
+    for (decision, copies, sent) in [("accepted", 1, 4), ("not-accepted", 2, 6)] {
+        let emulator = emulator("drop_after=first:1").await;
+        let mut pipeline = Pipeline::new(&emulator.url(), 6);
+        pipeline.sink()["delivery"] = json!({"on_unknown": "hold"});
+        let report = pipeline.run().await;
+        let error = failure(&report, 4);
+        assert_eq!(error.kind, ErrorKind::Guard);
+        assert!(
+            error.hints[0].contains("hrsink ledger settle"),
+            "{:?}",
+            error.hints
+        );
+        assert_eq!(
+            outcomes(&report),
+            [(1, Unknown, 1), (2, NotSent, 0), (3, NotSent, 0)],
+            "not even tried again"
+        );
+        assert_eq!(
+            report.rows,
+            totals(6, |rows| (rows.unknown, rows.not_sent) = (2, 4))
+        );
+
+        // Until somebody decides, a run sends nothing and says what it waits for.
+        let waiting = pipeline.run().await;
+        let error = failure(&waiting, 4);
+        for part in ["batch 1", &report.run_id, "(2 rows", "employee_resignation"] {
+            assert!(error.message.contains(part), "{part}: {}", error.message);
+        }
+        let read = waiting.rows.read;
+        assert_eq!(waiting.rows, totals(read, |rows| rows.not_sent = read));
+        assert_eq!(emulator.status().uploads, 1);
+        let told = history(&pipeline).await;
+        assert_eq!(
+            (&told["runs"][0]["exit_code"], &told["runs"][1]["open_unknown"]),
+            (&json!(4), &json!(1))
+        );
+
+        let settle = [
+            "ledger",
+            "settle",
+            "{}",
+            "--run",
+            &report.run_id,
+            "--batch",
+            "1",
+            "--as",
+            decision,
+        ];
+        let output = program(&pipeline, &settle).await;
+        assert!(output.status.success(), "{output:?}");
+        let report = pipeline.run().await;
+        assert_eq!(report.exit_code, 0, "{report:#?}");
+        assert_eq!(
+            report.rows,
+            totals(6, |rows| (rows.accepted, rows.skipped) = (sent, 6 - sent))
+        );
+        assert!(
+            report.earlier_unknown.is_empty(),
+            "decided: {:?}",
+            report.earlier_unknown
+        );
+        let of_the_first = arrived(&emulator).iter().filter(|row| **row == email(1)).count();
+        assert_eq!(of_the_first, copies, "{decision}");
+        let told = history(&pipeline).await;
+        let decided = &told["runs"][2]["batches"][0]["decision"];
+        assert_eq!(decided["decision"], decision.replace('-', "_"));
+        assert_eq!(decided["run"], json!(null), "by hand");
+    }
+}
+
+#[tokio::test]
+async fn with_hold_a_failure_before_the_rows_can_have_left_is_tried_again_and_holds_nothing() {
+    let emulator = emulator("503=1").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 4);
+    pipeline.sink()["delivery"] = json!({"on_unknown": "hold"});
+    failure(&pipeline.run().await, 75);
+    emulator.set_faults(Faults::default());
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.rows.accepted), (0, 4));
+    assert_eq!(arrived(&emulator), emails(4));
+}
+
+#[tokio::test]
+async fn an_unknown_batch_stays_open_until_a_run_delivers_everything() {
+    let emulator = emulator("drop_after=first:3").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 4);
+    let lost = pipeline.run().await;
+    failure(&lost, 75);
+    // The next run meets an outage before the rows can leave again.
+    emulator.set_faults("503=1".parse().unwrap());
+    pipeline.sink()["retry"]["max_attempts"] = json!(1);
+    let report = pipeline.run().await;
+    failure(&report, 75);
+    let open = |report: &hrsink::pipeline::RunReport| -> Vec<(String, u64)> {
+        report
+            .earlier_unknown
+            .iter()
+            .map(|batch| (batch.run.clone(), batch.resent_rows))
+            .collect()
+    };
+    assert_eq!(open(&report), [(lost.run_id.clone(), 0)]);
+    assert_eq!(history(&pipeline).await["runs"][1]["open_unknown"], 1);
+
+    emulator.set_faults(Faults::default());
+    let report = pipeline.run().await;
+    assert_eq!(
+        (report.exit_code, report.rows.accepted, report.rows.skipped),
+        (0, 2, 2)
+    );
+    assert_eq!(open(&report), [(lost.run_id, 2)]);
+    assert_eq!(history(&pipeline).await["runs"][2]["open_unknown"], 0);
+}
+
+#[tokio::test]
+async fn unknown_rows_that_left_the_input_are_told_once_and_not_waited_for() {
+    let emulator = emulator("drop_after=first:3").await;
+    let pipeline = Pipeline::new(&emulator.url(), 4);
+    failure(&pipeline.run().await, 75);
+    pipeline.write(
+        "export.csv",
+        &format!(
+            "upn,resigned,last_day\n{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n",
+            email(3)
+        ),
+    );
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.rows.skipped), (0, 1));
+    let told: Vec<_> = report
+        .earlier_unknown
+        .iter()
+        .map(|batch| (batch.rows, batch.resent_rows))
+        .collect();
+    assert_eq!(told, [(2, 0)]);
+    assert!(pipeline.run().await.earlier_unknown.is_empty());
+}
+
+#[tokio::test]
+async fn the_program_says_what_the_service_may_have_twice() {
+    let emulator = emulator("drop_after=first:3").await;
+    let pipeline = Pipeline::new(&emulator.url(), 4);
+    let output = program(&pipeline, &["run", "{}"]).await;
+    assert_eq!(output.status.code(), Some(75));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("2 unknown"), "{said}");
+    let output = program(&pipeline, &["run", "{}"]).await;
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "1 batch of earlier runs with 2 rows had no known outcome",
+        "which the service may now have twice",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

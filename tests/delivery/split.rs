@@ -1,0 +1,191 @@
+//! `on_refused: split`: rows that the service objects to are found and put aside, the others are delivered.
+
+use crate::common::picky::Picky;
+use crate::common::{Pipeline, email, failure, history};
+use crate::totals;
+use hrsink::component::RejectCode;
+use serde_json::{Value, json};
+
+/// The rows of the uploads that were taken, in order, by their numbers.
+fn taken(picky: &Picky) -> Vec<usize> {
+    let (bodies, _) = picky.seen();
+    let mut rows: Vec<usize> = bodies
+        .iter()
+        .flat_map(|body| (1..=20).filter(|row| body.contains(&email(*row))))
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn all_but(rows: usize, without: &[usize]) -> Vec<usize> {
+    (1..=rows).filter(|row| !without.contains(row)).collect()
+}
+
+fn splitting(picky: &Picky, rows: usize) -> Pipeline {
+    let mut pipeline = Pipeline::new(picky.url(), rows);
+    pipeline.sink()["batch"]["max_rows"] = json!(8);
+    pipeline.sink()["delivery"] = json!({"on_refused": "split"});
+    pipeline.file["rejects"] = json!({"max_ratio": 0.5});
+    pipeline
+}
+
+fn mend(pipeline: &Pipeline, row: usize) {
+    let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
+    pipeline.write(
+        "export.csv",
+        &export.replace(&email(row), &format!("mended.{row}@contoso.com")),
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_the_service_objects_to_is_put_aside_and_flows_once_it_is_mended() {
+    let picky = Picky::start(&[&email(5)]).await;
+    let pipeline = splitting(&picky, 12);
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert_eq!(
+        report.rows,
+        totals(12, |rows| (rows.accepted, rows.rejected) = (11, 1))
+    );
+    assert_eq!(taken(&picky), all_but(12, &[5]));
+    assert_eq!(
+        (report.rejects.by_reason[0].code, report.rejects.by_reason[0].rows),
+        (RejectCode::Refused, 1)
+    );
+    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    let reject: Value = serde_json::from_str(&rejects).unwrap();
+    assert_eq!(
+        (&reject["row"], &reject["component"], &reject["faults"][0]["code"]),
+        (&json!(5), &json!("purview"), &json!("refused"))
+    );
+    let message = reject["faults"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("400") && message.contains("a row is not right"),
+        "{message}"
+    );
+    assert!(!rejects.contains(&email(5)), "no value: {rejects}");
+
+    // The ledger tells each step of the search.
+    let told = history(&pipeline).await;
+    let steps: Vec<_> = told["runs"][0]["batches"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|batch| batch["number"] == 1)
+        .map(|batch| {
+            let number = |key: &str| batch[key].as_u64().unwrap();
+            let outcome = batch["outcome"].as_str().unwrap().to_owned();
+            (number("part"), number("rows"), outcome, number("status"))
+        })
+        .collect();
+    let step = |part, rows, outcome: &str, status| (part, rows, outcome.to_owned(), status);
+    assert_eq!(
+        steps,
+        [
+            step(0, 8, "split", 400),
+            step(1, 4, "accepted", 200),
+            step(2, 4, "split", 400),
+            step(3, 2, "split", 400),
+            step(4, 1, "refused", 400),
+            step(5, 1, "accepted", 200),
+            step(6, 2, "accepted", 200),
+        ]
+    );
+
+    mend(&pipeline, 5);
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert_eq!(
+        report.rows,
+        totals(12, |rows| (rows.accepted, rows.skipped) = (1, 11))
+    );
+    let (bodies, refused) = picky.seen();
+    assert_eq!((bodies.len(), refused), (1, 0));
+    assert!(
+        bodies[0].contains("mended.5@") && !bodies[0].contains("user"),
+        "{}",
+        bodies[0]
+    );
+}
+
+#[tokio::test]
+async fn several_rows_are_found_and_the_rest_of_their_batches_is_delivered() {
+    let bad = [2, 3, 8, 16];
+    let marks = bad.map(email);
+    let picky = Picky::start(&marks.each_ref().map(String::as_str)).await;
+    let pipeline = splitting(&picky, 20);
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert_eq!(
+        report.rows,
+        totals(20, |rows| (rows.accepted, rows.rejected) = (16, 4))
+    );
+    assert_eq!(taken(&picky), all_but(20, &bad));
+    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    let mut found: Vec<u64> = rejects
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["row"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [2, 3, 8, 16]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_not_mended_is_put_aside_again_beside_new_rows() {
+    let picky = Picky::start(&[&email(5)]).await;
+    let pipeline = splitting(&picky, 8);
+    pipeline.run().await;
+    taken(&picky);
+    let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
+    pipeline.write(
+        "export.csv",
+        &format!("{export}{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n", email(9)),
+    );
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{report:#?}");
+    assert_eq!(
+        report.rows,
+        totals(9, |rows| (rows.accepted, rows.skipped, rows.rejected) = (1, 7, 1))
+    );
+    assert_eq!(taken(&picky), [9]);
+}
+
+#[tokio::test]
+async fn an_objection_to_what_all_rows_have_is_a_refusal_and_no_row_is_blamed() {
+    let picky = Picky::start(&["LastWorkingDate"]).await;
+    let pipeline = splitting(&picky, 8);
+    let report = pipeline.run().await;
+    let error = failure(&report, 5);
+    assert!(
+        error.hints.join("\n").contains("down to a single row"),
+        "{:?}",
+        error.hints
+    );
+    assert_eq!((report.rows.accepted, report.rows.rejected), (0, 0));
+    assert_eq!(picky.seen().0.len(), 0);
+
+    // Nothing was held against any row: with the job mended, all of them go.
+    picky.objects_to(&[]);
+    let report = pipeline.run().await;
+    assert_eq!(report.rows, totals(8, |rows| rows.accepted = 8));
+    assert_eq!(taken(&picky), all_but(8, &[]));
+}
+
+#[tokio::test]
+async fn without_it_the_run_stops_and_nothing_is_cut() {
+    let picky = Picky::start(&[&email(5)]).await;
+    let mut pipeline = splitting(&picky, 12);
+    pipeline.sink()["delivery"] = json!({});
+    let report = pipeline.run().await;
+    let error = failure(&report, 5);
+    assert!(error.message.contains("400 Bad Request"), "{}", error.message);
+    assert_eq!(
+        report.rows,
+        totals(12, |rows| (rows.refused, rows.not_sent) = (8, 4))
+    );
+    assert_eq!(picky.seen(), (vec![], 1));
+}

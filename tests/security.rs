@@ -1,0 +1,490 @@
+//! What a security review asks of whole runs: who may read what, whom the program talks to, and what a hostile input or
+//! service can do to it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use common::{Pipeline, arrived, emails, emulator, failure};
+use hrsink::component::Rejects;
+use hrsink::emulator::Emulator;
+use hrsink::error::ErrorKind;
+use hrsink::http::scripted::{Reply, Scripted, Step};
+use hrsink::pipeline::{Observer, RunOptions};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+// Secret files
+
+/// Runs the program, with nothing in its environment that these tests are about.
+fn program(args: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
+    command.args(args).stdin(Stdio::null());
+    for name in [
+        "HRSINK_LOG",
+        "HRSINK_CLIENT_SECRET",
+        "HRSINK_INSECURE_SECRET_FILES",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+    ] {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied()).output().unwrap()
+}
+
+fn code_and_errors(output: &Output) -> (i32, String) {
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stderr.clone()).unwrap(),
+    )
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[cfg(unix)]
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_file_that_others_can_read_stops_what_reads_it_unless_told_otherwise() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 2);
+    // Two sinks with one secret are told of it once.
+    let mut second = common::sink(&emulator.url(), common::JOB, "resignations");
+    second["job_id"] = json!("0f8fad5b-d9cb-469f-a165-70867728950e");
+    pipeline.file["sinks"]["second"] = second;
+    pipeline.load().unwrap();
+    let secret = pipeline.path("secret");
+    let file = pipeline.path("pipeline.json");
+    let file = file.to_str().unwrap();
+    set_mode(&secret, 0o644);
+    let close = format!("chmod 600 {}", secret.display());
+
+    let (code, errors) = code_and_errors(&program(&["run", file], &[]));
+    assert_eq!(code, 2, "{errors}");
+    assert!(
+        errors.contains(&close) && errors.contains("(mode 0644)"),
+        "{errors}"
+    );
+    assert!(!errors.contains(common::SECRET), "{errors}");
+    let checked = program(&["check", file], &[]);
+    let shown = String::from_utf8(checked.stdout).unwrap();
+    assert!(shown.contains(&close), "{shown}");
+    assert_eq!(checked.status.code(), Some(2), "{shown}");
+    let ids = [
+        "--tenant-id",
+        common::TENANT,
+        "--app-id",
+        common::CLIENT,
+        "--job-id",
+        common::JOB,
+    ];
+    let input = pipeline.path("export.csv");
+    let mut upload = vec!["upload", "--client-secret-file", secret.to_str().unwrap()];
+    upload.extend(ids);
+    upload.push(input.to_str().unwrap());
+    let (code, errors) = code_and_errors(&program(&upload, &[]));
+    assert!(code == 2 && errors.contains(&close), "{code} {errors}");
+    assert!(emulator.accepted_rows().unwrap().is_empty());
+    assert_eq!(emulator.status().tokens_issued, 0);
+
+    // Nothing is read where no secret is needed.
+    assert_eq!(program(&["validate", file], &[]).status.code(), Some(0));
+
+    let flag = program(&["run", file, "--insecure-secret-files"], &[]);
+    let variable = program(&["run", file], &[("HRSINK_INSECURE_SECRET_FILES", "1")]);
+    for output in [flag, variable] {
+        let (code, errors) = code_and_errors(&output);
+        assert_eq!(code, 0, "{errors}");
+        assert_eq!(errors.matches(&close).count(), 1, "{errors}");
+    }
+    for off in ["0", "false"] {
+        let output = program(&["run", file], &[("HRSINK_INSECURE_SECRET_FILES", off)]);
+        assert_eq!(output.status.code(), Some(2), "{off}");
+    }
+    let unclear = program(&["validate", file], &[("HRSINK_INSECURE_SECRET_FILES", "maybe")]);
+    assert_eq!(unclear.status.code(), Some(2));
+
+    set_mode(&secret, 0o400);
+    let (code, errors) = code_and_errors(&program(&["run", file], &[]));
+    assert_eq!(code, 0, "{errors}");
+    assert!(!errors.contains("chmod"), "{errors}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_secret_mounted_as_a_link_is_judged_by_its_file() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 2);
+    std::fs::create_dir(pipeline.path("..data_1")).unwrap();
+    std::fs::rename(pipeline.path("secret"), pipeline.path("..data_1/secret")).unwrap();
+    std::os::unix::fs::symlink("..data_1", pipeline.path("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/secret", pipeline.path("mounted")).unwrap();
+    pipeline.sink()["auth"]["client_secret"] = json!({"file": "mounted"});
+    for (mode, taken) in [(0o400, true), (0o600, true), (0o440, false), (0o444, false)] {
+        set_mode(&pipeline.path("..data_1/secret"), mode);
+        let report = pipeline.run().await;
+        if taken {
+            assert_eq!(report.exit_code, 0, "{mode:o}");
+        } else {
+            let error = failure(&report, 2);
+            assert_eq!(error.kind, ErrorKind::Config);
+            assert!(error.message.contains("mounted`"), "{}", error.message);
+        }
+    }
+}
+
+// TLS
+
+/// A certificate authority of a test's own.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(certificate.der());
+        Self {
+            issuer: Issuer::new(params, key),
+            pem: format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"),
+        }
+    }
+
+    /// Settings of a server with a certificate of this authority for `host`.
+    fn server(&self, host: &str, until: i32, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap()
+    }
+}
+
+/// Speaks TLS for the emulator. Stops when dropped.
+struct Front {
+    port: u16,
+    _tasks: JoinSet<()>,
+}
+
+impl Front {
+    async fn start(emulator: &Emulator, config: ServerConfig) -> Self {
+        let behind = emulator.url().strip_prefix("http://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, behind) = (acceptor.clone(), behind.clone());
+                connections.spawn(async move {
+                    // A client that does not trust the certificate goes away.
+                    if let Ok(mut stream) = acceptor.accept(stream).await {
+                        let mut behind = TcpStream::connect(behind).await.unwrap();
+                        let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
+                    }
+                });
+            }
+        });
+        Self { port, _tasks: tasks }
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+}
+
+const ALL: &[&SupportedProtocolVersion] = rustls::ALL_VERSIONS;
+
+#[tokio::test]
+async fn a_certificate_of_an_own_authority_is_taken_only_with_its_file() {
+    let ours = Authority::new();
+    for versions in [ALL, &[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
+        let emulator = emulator("").await;
+        let front = Front::start(&emulator, ours.server("localhost", 2120, versions)).await;
+        let mut pipeline = Pipeline::new(&front.url(), 3);
+        pipeline.write("ca.pem", &ours.pem);
+
+        let report = pipeline.run().await;
+        let error = failure(&report, 5);
+        assert!(
+            error.message.contains("certificate is not trusted"),
+            "{}",
+            error.message
+        );
+        assert_eq!(report.rows.not_sent, 3);
+        assert_eq!(emulator.status().tokens_issued, 0);
+
+        pipeline.sink()["request"]["ca_file"] = json!("ca.pem");
+        let report = pipeline.run().await;
+        assert_eq!(
+            (report.exit_code, report.rows.accepted),
+            (0, 3),
+            "{:?}",
+            report.error
+        );
+        assert_eq!(arrived(&emulator), emails(3));
+    }
+}
+
+#[tokio::test]
+async fn a_trusted_authority_makes_no_wrong_certificate_right() {
+    let (ours, another) = (Authority::new(), Authority::new());
+    for (what, server) in [
+        ("of another host", ours.server("in.contoso.com", 2120, ALL)),
+        ("expired", ours.server("localhost", 2021, ALL)),
+        ("of another authority", another.server("localhost", 2120, ALL)),
+    ] {
+        let emulator = emulator("").await;
+        let front = Front::start(&emulator, server).await;
+        let mut pipeline = Pipeline::new(&front.url(), 3);
+        pipeline.write("ca.pem", &ours.pem);
+        pipeline.sink()["request"]["ca_file"] = json!("ca.pem");
+        let report = pipeline.run().await;
+        let error = failure(&report, 5);
+        assert!(
+            error.message.contains("certificate is not trusted"),
+            "{what}: {}",
+            error.message
+        );
+        assert_eq!(emulator.status().tokens_issued, 0, "{what}");
+    }
+}
+
+// Redirects
+
+#[tokio::test]
+async fn no_redirect_takes_the_secret_the_token_or_a_row_to_another_host() {
+    const TOKEN: &str = "t0ken";
+    let token = || -> Step {
+        Reply::new(200)
+            .json(&json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": "3599"}))
+            .into()
+    };
+    // It fails the test on any request.
+    let other = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let away = || -> Step {
+            Reply::new(status)
+                .header("location", &format!("{}/elsewhere?state=x", other.other_url()))
+                .into()
+        };
+        for steps in [vec![away()], vec![token(), away()]] {
+            let asked = steps.len();
+            let server = Scripted::start(steps).await.unwrap();
+            let report = Pipeline::new(&server.url(), 2).run().await;
+            let error = failure(&report, 5);
+            assert!(
+                error.message.contains(&status.to_string()) && error.message.contains(&other.other_url()),
+                "{}",
+                error.message
+            );
+            assert!(
+                !error.message.contains("elsewhere"),
+                "the host only: {}",
+                error.message
+            );
+            assert_eq!(report.rows.accepted, 0);
+            // One try each: a redirect is no passing cause.
+            assert_eq!(server.finish().unwrap().len(), asked, "{status}");
+        }
+    }
+    assert!(other.finish().unwrap().is_empty());
+}
+
+// What a run leaves behind
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_a_run_leaves_is_its_owners_alone() {
+    let mut pipeline = Pipeline::new("http://127.0.0.1:1", 3);
+    pipeline.write(
+        "export.csv",
+        "upn,resigned,last_day\nada@contoso.com,2026-03-02,2026-04-01\nnobody,never,\n",
+    );
+    pipeline.file["rejects"] = json!({"max_ratio": 1.0});
+    *pipeline.sink() = json!({"type": "m365_hr", "inputs": ["resignations"], "cloud": "emulator"});
+    pipeline.file["sinks"]["copy"] =
+        json!({"type": "file", "inputs": ["resignations"], "path": ".hrsink/out/sent.csv"});
+    let report = pipeline.run().await;
+    assert_eq!(report.exit_code, 0, "{:?}", report.error);
+    assert!(
+        report.rejects.path.is_some() && report.outputs.len() == 2,
+        "{report:?}"
+    );
+
+    let mut folders = vec![pipeline.path(".hrsink")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                files += 1;
+            }
+        }
+    }
+    // Rejects, the emulator's log and rows, the copy.
+    assert!(files >= 4, "{files} files");
+}
+
+#[tokio::test]
+async fn old_rejects_files_are_removed_and_nothing_else() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 1);
+    pipeline.file["rejects"] = json!({"path": "rejects", "max_files": 2, "max_age": "30d", "max_ratio": 1.0});
+    // Runs of 2024, and what is not of a run.
+    let old = [
+        "018d0000-0000-7000-8000-000000000001.ndjson",
+        "018d0000-0000-7000-8000-000000000002.ndjson",
+    ];
+    let others = [
+        "notes.txt",
+        "leavers.ndjson",
+        "018d0000-0000-4000-8000-000000000001.ndjson",
+    ];
+    std::fs::create_dir(pipeline.path("rejects")).unwrap();
+    for name in old.iter().chain(&others) {
+        pipeline.write(&format!("rejects/{name}"), "{}\n");
+    }
+    let left = |pipeline: &Pipeline| {
+        let mut names: Vec<String> = std::fs::read_dir(pipeline.path("rejects"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let mut all: Vec<String> = old.iter().chain(&others).map(ToString::to_string).collect();
+    all.sort();
+
+    // A file of one's own choice is nothing to clean up around.
+    let options = RunOptions {
+        rejects: Some(Rejects::to_file(pipeline.path("rejects/mine.ndjson"), false)),
+        ..RunOptions::default()
+    };
+    pipeline.run_with(options, &Observer::default()).await;
+    assert_eq!(left(&pipeline), all);
+
+    let mut kept: Vec<String> = others.iter().map(ToString::to_string).collect();
+    kept.sort();
+    pipeline.run().await;
+    assert_eq!(left(&pipeline), kept);
+
+    // Of the runs since, the newest two beside the last.
+    pipeline.write("export.csv", "upn,resigned,last_day\nnobody,never,\n");
+    for runs in 1..=5_usize {
+        let report = pipeline.run().await;
+        let own = report.rejects.path.unwrap();
+        assert!(own.exists());
+        assert_eq!(
+            left(&pipeline).len(),
+            others.len() + runs.min(3),
+            "after {runs} runs"
+        );
+    }
+}
+
+#[test]
+fn settings_that_keep_nothing_are_refused() {
+    let mut pipeline = Pipeline::new("http://127.0.0.1:1", 0);
+    pipeline.file["rejects"] = json!({"max_files": 0, "max_age": "0s"});
+    let error = hrsink::error::Error::from(pipeline.load().unwrap_err()).chain();
+    assert!(
+        error.contains("rejects.max_files: at least 1") && error.contains("rejects.max_age: must be more"),
+        "{error}"
+    );
+}
+
+// Input
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_in_the_input_folder_brings_no_other_file_out() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 2);
+    for folder in ["in", "private"] {
+        std::fs::create_dir(pipeline.path(folder)).unwrap();
+    }
+    std::fs::rename(pipeline.path("export.csv"), pipeline.path("in/export.csv")).unwrap();
+    pipeline.write(
+        "private/salaries.csv",
+        "upn,resigned,last_day\nada@contoso.com,2026-03-02,2026-04-01\n",
+    );
+    pipeline.file["sources"]["export"]["path"] = json!("in/*.csv");
+    std::os::unix::fs::symlink("../private/salaries.csv", pipeline.path("in/more.csv")).unwrap();
+    let report = pipeline.run().await;
+    let error = failure(&report, 2);
+    assert_eq!(error.kind, ErrorKind::Input);
+    assert!(
+        error.message.contains("in/more.csv") && error.message.contains("private/salaries.csv"),
+        "{}",
+        error.message
+    );
+    assert_eq!(report.rows.read, 0);
+    assert_eq!(emulator.status().tokens_issued, 0);
+
+    // Named by the user, it is meant.
+    pipeline.file["sources"]["export"]["path"] = json!("in/more.csv");
+    assert_eq!(pipeline.run().await.rows.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_unpacks_without_measure_ends_the_run() {
+    let emulator = emulator("").await;
+    let mut pipeline = Pipeline::new(&emulator.url(), 0);
+    // Of 1 KiB each, 64 MiB in all.
+    let rows = format!("{},,\n", "x".repeat(1021)).repeat(1 << 10);
+    let pack = |text: &[u8]| zstd::encode_all(text, 3).unwrap();
+    let packed = [pack(b"upn,resigned,last_day\n"), pack(rows.as_bytes()).repeat(64)].concat();
+    assert!(packed.len() < 100_000, "{}", packed.len());
+    std::fs::write(pipeline.path("export.csv.zst"), packed).unwrap();
+    pipeline.file["sources"]["export"]["path"] = json!("export.csv.zst");
+    let report = pipeline.run().await;
+    let error = failure(&report, 2);
+    assert_eq!(error.kind, ErrorKind::Input);
+    assert!(
+        error.message.contains("export.csv.zst") && error.message.contains("max_compression_ratio"),
+        "{}",
+        error.message
+    );
+    assert!(
+        report.rows.read < 20 << 10,
+        "{} rows of {}",
+        report.rows.read,
+        64 << 10
+    );
+}

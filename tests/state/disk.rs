@@ -1,0 +1,238 @@
+//! Disks that are full or may not be written to.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::Command;
+
+use super::*;
+
+/// A small disk of its own, in memory.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    /// `None`, and a note, where this user may not mount one.
+    fn new(options: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(folder.path());
+        match command.output() {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            _ => {
+                println!("skipped: no disk can be mounted here");
+                None
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn change(&self, options: &str) {
+        let mut command = Command::new("mount");
+        command
+            .args(["-o", &format!("remount,{options}")])
+            .arg(self.path());
+        assert!(command.status().unwrap().success());
+    }
+
+    /// Fills it up to the last `free` bytes.
+    fn fill(&self, free: u64) {
+        let path = self.path().join("filler");
+        let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+        let piece = [7; 4096];
+        while file.write_all(&piece).is_ok() {}
+        let size = file.metadata().unwrap().len();
+        file.set_len(size.saturating_sub(free)).unwrap();
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+/// A stand whose ledger is on `disk`.
+fn on(disk: &Disk, rows: usize) -> Stand {
+    let mut stand = Stand::new(rows);
+    stand.keep_at(&disk.path().join("state/state.db"));
+    stand
+}
+
+#[test]
+fn a_full_disk_is_known_before_the_first_row_is_sent() {
+    let Some(disk) = Disk::new("size=4m,mode=700") else {
+        return;
+    };
+    let mut stand = on(&disk, 10);
+    for free in [0, 4 << 10, 16 << 10] {
+        disk.fill(free);
+        stand.refuses(75, &["the ledger", "free some space on its disk"]);
+        disk.make_room();
+    }
+    stand.delivers(10);
+    stand.grow(4);
+    disk.fill(0);
+    stand.refuses(75, &["the ledger", "free some space on its disk"]);
+    disk.make_room();
+    stand.delivers(4);
+    stand.is_whole();
+}
+
+#[test]
+fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
+    let Some(disk) = Disk::new("size=4m,mode=700") else {
+        return;
+    };
+    let mut stand = on(&disk, 0);
+    stand.delivers(0);
+    stand.pipeline["sinks"]["purview"]["request"]["concurrency"] = json!(1);
+    stand.grow(190);
+    // By the end of the run's id, the number and the part: what each run said of its batches.
+    let mut said: BTreeMap<(String, u64), String> = BTreeMap::new();
+    let mut unknown = 0;
+    let mut runs = 0;
+    for free in (24..160).step_by(4).map(|pages| pages * 1024).chain([u64::MAX]) {
+        if free < u64::MAX {
+            disk.fill(free);
+        }
+        let (code, out, error) = stand.run();
+        runs += 1;
+        let report = stand.report();
+        assert_eq!(report["conserved"], true, "{report:#}");
+        let run = report["run_id"].as_str().unwrap();
+        for batch in report["batches"].as_array().unwrap() {
+            let name = (run[run.len() - 8..].to_owned(), batch["number"].as_u64().unwrap());
+            let outcome = batch["outcome"].as_str().unwrap();
+            unknown += u64::from(outcome == "unknown");
+            said.insert(name, outcome.to_owned());
+        }
+        again_is_said(&report);
+        if free < u64::MAX {
+            disk.make_room();
+        }
+        if code == 0 {
+            break;
+        }
+        assert_eq!(code, 75, "{out}{error}");
+        assert!(
+            error.contains("the ledger `") && error.contains("free some space"),
+            "{error}"
+        );
+        let (code, said, error) = program::run(stand.path(), &["ledger", "verify", FILE]);
+        assert_eq!(code, 0, "{said}{error}");
+    }
+    assert!(unknown > 0, "no upload was taken that could not be written down");
+    assert_eq!(
+        stand.arrived().into_keys().collect::<BTreeSet<_>>(),
+        stand.expected()
+    );
+    // Rows that came more than once were in batches that were said to be unknown, but for the last.
+    let mut times: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for import in stand.service.imports() {
+        let mut parts = import.file.trim_end_matches(".csv").rsplit('-');
+        let number = parts.next().unwrap().parse().unwrap();
+        let outcome = &said[&(parts.next().unwrap().to_owned(), number)];
+        for (_, values) in import.rows {
+            let outcomes = times.entry(values["EmailAddress"].to_string()).or_default();
+            outcomes.push(outcome.clone());
+        }
+    }
+    let twice = times.values().filter(|outcomes| outcomes.len() > 1).count();
+    for (row, outcomes) in times {
+        let (last, before) = outcomes.split_last().unwrap();
+        assert_eq!(last, "accepted", "{row}: {outcomes:?}");
+        assert!(
+            before.iter().all(|outcome| outcome == "unknown"),
+            "{row}: {outcomes:?}"
+        );
+    }
+    println!("{runs} runs on a full disk: {unknown} batches unknown, {twice} rows twice, all said");
+    stand.grow(2);
+    let (code, _, error) = stand.run();
+    assert_eq!(
+        (code, &stand.report()["rows"]["accepted"]),
+        (0, &json!(2)),
+        "{error}"
+    );
+    stand.is_whole();
+}
+
+/// The rows that the batches sent again are those that earlier runs are reported for.
+#[track_caller]
+fn again_is_said(report: &Value) {
+    let sum = |list: &Value| -> u64 {
+        let each = list.as_array().into_iter().flatten();
+        each.filter(|batch| batch["outcome"] != "not_sent" && batch["outcome"] != "refused")
+            .map(|batch| batch["resent_rows"].as_u64().unwrap())
+            .sum()
+    };
+    assert_eq!(
+        sum(&report["batches"]),
+        sum(&report["earlier_unknown"]),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn a_disk_too_small_for_the_rows_that_wait_for_their_guards_sends_none() {
+    let Some(disk) = Disk::new("size=8m,mode=700") else {
+        return;
+    };
+    let mut stand = on(&disk, 0);
+    let level = "x".repeat(12_000);
+    let mut csv = "upn,day,level\n".to_owned();
+    for row in 1..=3_000 {
+        csv.push_str(&format!("{},2026-04-01T00:00:00Z,{level}\n", email(row)));
+    }
+    std::fs::write(stand.path().join("export.csv"), csv).unwrap();
+    let transform = &mut stand.pipeline["transforms"]["rows"];
+    transform["scenario"] = json!("job_level_change");
+    transform["fields"] = json!({"EmailAddress": "upn", "EffectiveDate": "day", "OldLevel": "level"});
+    stand.pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(100);
+    stand.pipeline["guards"] = json!({"max_rows": 10_000});
+    stand.rows = 3_000;
+    stand.refuses(75, &["no room in `", "nothing was sent"]);
+    disk.change("size=80m");
+    stand.delivers(3_000);
+    let left = std::fs::read_dir(disk.path().join("state")).unwrap().count();
+    assert_eq!(left, 3, "ledger, key and locks");
+}
+
+#[test]
+fn a_disk_that_may_only_be_read_is_known_before_the_first_row_is_sent() {
+    let Some(disk) = Disk::new("size=4m,mode=700") else {
+        return;
+    };
+    let mut stand = on(&disk, 10);
+    disk.change("ro");
+    stand.refuses(2, &["cannot make the ledger's folder", "be allowed to write"]);
+    disk.change("rw");
+    stand.delivers(10);
+    stand.grow(2);
+    disk.change("ro");
+    stand.refuses(2, &["the ledger", "be allowed to write"]);
+    disk.change("rw");
+    stand.delivers(2);
+    stand.is_whole();
+}
+
+#[test]
+fn a_folder_that_cannot_be_is_known_before_the_first_row_is_sent() {
+    let mut stand = Stand::new(10);
+    let file = stand.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    stand.keep_at(&file.join("state.db"));
+    stand.refuses(2, &["cannot make the ledger's folder", "look at `state.path`"]);
+    std::fs::remove_file(&file).unwrap();
+    stand.delivers(10);
+    stand.keep_at(&file);
+    stand.refuses(2, &["is not a file", "look at `state.path`"]);
+}
