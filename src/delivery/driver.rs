@@ -3,29 +3,35 @@
 //! One loop takes rows, leaves out those that the job has, starts uploads and settles those that end, until the input is
 //! closed and nothing is in flight. A batch that fails for a passing cause does not keep others from being tried, until
 //! several in a row failed alike; any other failure, and a cancelled run, ends it: what has not left is settled at once,
-//! what is in flight has the run's grace period, and is unknown after it.
+//! what is in flight is finished; when the run was cancelled it has the run's grace period for that, and is unknown
+//! after it.
+
+mod state;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
+use self::state::{Filling, Flight, InARow, LaneState, Ready, State, Stop};
 use super::courier::{Courier, Load, Piece, Sending, Trail};
 use super::memory::Memory;
 use super::policy::{OnUnknown, Policy};
-use super::{Batch, Batcher, Limits};
+use super::{Batcher, Limits};
 use crate::component::{
     BatchOutcome, BatchReport, Checkpoint, Chunk, Fault, Input, Item, Origin, Reject, RejectCode, SinkContext,
 };
 use crate::encode::CsvEncoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::RowHash;
+
+pub(super) use self::state::Shape;
 
 /// Sends one payload; knows how to retry.
 #[async_trait]
@@ -86,77 +92,6 @@ pub struct Driver {
     concurrency: usize,
 }
 
-/// A batch's place in the order, or a checkpoint waiting for those before it.
-enum Pending {
-    Batch { number: u64, done: bool },
-    Checkpoint(Checkpoint),
-}
-
-struct LaneState {
-    lane: Lane,
-    /// Fills the next batch; made for the schema of the rows that came last.
-    filling: Option<Filling>,
-    /// Checkpoints that came while the batch was being filled.
-    behind: Vec<Checkpoint>,
-    /// Batches and checkpoints in order; only the front is ever settled.
-    pending: VecDeque<Pending>,
-    /// A batch was not delivered: no checkpoint behind it will be.
-    lost: bool,
-    /// Whether it was said that rows are skipped that went under other column names.
-    warned: bool,
-    /// The largest payload that the service is known to take, once it refused one for its size.
-    taken_bytes: usize,
-}
-
-struct Filling {
-    schema: SchemaRef,
-    encoder: CsvEncoder,
-    batcher: Batcher,
-    shape: Shape,
-}
-
-/// The columns of a payload.
-#[derive(Debug, Clone)]
-pub(super) struct Shape {
-    /// The hash of the header row; without a ledger, of no meaning.
-    pub(super) header: RowHash,
-    /// Whether the service has taken a payload with these columns, now or in an earlier run.
-    pub(super) taken: Arc<AtomicBool>,
-}
-
-/// A batch that is on its way, or was to be.
-struct Flight {
-    lane: usize,
-    number: u64,
-    rows: usize,
-    bytes: usize,
-    hashes: Arc<Vec<RowHash>>,
-}
-
-/// A batch that is cut and not yet under way.
-struct Ready {
-    flight: Flight,
-    batch: Batch,
-    shape: Shape,
-}
-
-struct State {
-    lanes: Vec<LaneState>,
-    memory: Option<Memory>,
-    /// Cut and not yet under way.
-    ready: VecDeque<Ready>,
-    uploads: JoinSet<()>,
-    /// The batches of `uploads`, and what is known of them.
-    in_flight: HashMap<Id, (Flight, Trail)>,
-    last_number: u64,
-    /// Rows sent again, by scenario and earlier batch of unknown outcome.
-    resent: HashMap<(&'static str, usize), u64>,
-    /// The first failure that did not end the run.
-    failed: Option<Error>,
-    in_a_row: Option<InARow>,
-    stop: Option<Stop>,
-}
-
 /// Why a batch was not delivered.
 struct Failure {
     error: Error,
@@ -174,19 +109,6 @@ impl Failure {
             pause: false,
         }
     }
-}
-
-/// Batches that failed one after the other for the same cause.
-struct InARow {
-    cause: (BatchOutcome, Option<u16>),
-    batches: u32,
-}
-
-/// Nothing more is sent.
-struct Stop {
-    error: Error,
-    /// When what is in flight is given up; none once it was, or if it may take for ever.
-    deadline: Option<Instant>,
 }
 
 impl Driver {
@@ -747,132 +669,6 @@ async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-impl State {
-    /// Gives a batch its number and puts it, and the checkpoints behind it, in line.
-    fn cut(&mut self, lane: usize, batch: Batch, shape: Shape) {
-        self.last_number += 1;
-        let at = &mut self.lanes[lane];
-        at.pending.push_back(Pending::Batch {
-            number: self.last_number,
-            done: false,
-        });
-        // Checkpoints come between chunks: all rows before those waiting here are in this batch or an earlier one.
-        at.pending.extend(at.behind.drain(..).map(Pending::Checkpoint));
-        let flight = Flight {
-            lane,
-            number: self.last_number,
-            rows: batch.rows(),
-            bytes: batch.payload().len(),
-            hashes: batch.hashes().clone(),
-        };
-        self.ready.push_back(Ready { flight, batch, shape });
-    }
-
-    /// Cuts the batch that is being filled, if there are rows in it.
-    fn cut_lane(&mut self, lane: usize) {
-        let Some(filling) = &mut self.lanes[lane].filling else {
-            return;
-        };
-        if let Some(batch) = filling.batcher.finish() {
-            let shape = filling.shape.clone();
-            self.cut(lane, batch, shape);
-        }
-    }
-
-    /// The input has ended: no batch waits for more rows.
-    fn cut_rest(&mut self) {
-        for lane in 0..self.lanes.len() {
-            self.cut_lane(lane);
-        }
-    }
-
-    /// The service takes payloads of `bytes` at most.
-    fn shrink(&mut self, lane: usize, bytes: usize) {
-        let lane = &mut self.lanes[lane];
-        lane.taken_bytes = lane.taken_bytes.min(bytes);
-        if let Some(filling) = &mut lane.filling {
-            filling.batcher.shrink(bytes);
-        }
-    }
-
-    /// Drops the checkpoints that will not be done any more, so that nobody waits for them.
-    fn let_go(&mut self) {
-        let stopped = self.stop.is_some();
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if !stopped && !lane.lost {
-                continue;
-            }
-            lane.behind.clear();
-            let lost = lane.pending.iter().position(|pending| match pending {
-                Pending::Batch { number, done } => {
-                    let waits = || {
-                        let in_flight = self.in_flight.values().map(|(flight, _)| flight);
-                        let ready = self.ready.iter().map(|ready| &ready.flight);
-                        in_flight
-                            .chain(ready)
-                            .any(|flight| (flight.lane, flight.number) == (index, *number))
-                    };
-                    !done && !waits()
-                }
-                Pending::Checkpoint(_) => false,
-            });
-            if let Some(lost) = lost {
-                lane.pending.truncate(lost);
-            }
-        }
-    }
-}
-
-impl LaneState {
-    /// Rows in the batch that is being filled.
-    fn filled(&self) -> usize {
-        self.filling
-            .as_ref()
-            .map_or(0, |filling| filling.batcher.pending())
-    }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        if self.lost {
-            return;
-        }
-        if self.filled() > 0 {
-            self.behind.push(checkpoint);
-        } else {
-            self.pending.push_back(Pending::Checkpoint(checkpoint));
-            self.settle();
-        }
-    }
-
-    /// All rows of the batch are final.
-    fn done(&mut self, number: u64) {
-        for pending in &mut self.pending {
-            if let Pending::Batch {
-                number: candidate,
-                done,
-            } = pending
-                && *candidate == number
-            {
-                *done = true;
-            }
-        }
-        self.settle();
-    }
-
-    /// Lets go of what is done at the front.
-    fn settle(&mut self) {
-        while let Some(front) = self.pending.pop_front() {
-            match front {
-                Pending::Batch { done: true, .. } => {}
-                Pending::Checkpoint(checkpoint) => checkpoint.done(),
-                waiting @ Pending::Batch { .. } => {
-                    self.pending.push_front(waiting);
-                    return;
-                }
-            }
-        }
     }
 }
 
