@@ -65,8 +65,10 @@ fn run_info() -> RunInfo {
         dry_run: false,
         secret_files: Default::default(),
         partial: false,
+        record: None,
         grace: std::time::Duration::from_secs(30),
         cancel: CancellationToken::new(),
+        services: Default::default(),
     }
 }
 
@@ -112,6 +114,7 @@ fn decode(c: &mut Criterion) {
                         counts: Counts::default(),
                         rejects: Rejects::in_memory(0, false),
                         position: Position::nowhere(),
+                        pages: Default::default(),
                     };
                     let source = config.build(cx).await.expect("the source");
                     let (sender, mut input) = channel(2, Counts::default());

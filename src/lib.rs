@@ -15,17 +15,24 @@
 //!
 //! 1. A [source](component::Source) reads records and sends them as [chunks](component::Chunk): an Arrow record batch
 //!    with the [origin](component::Origins) of each row. Between the chunks travel [checkpoints](component::Checkpoint),
-//!    positions that come back when everything before them is final.
+//!    positions that come back when everything before them is final. [`file`](sources::file) reads files,
+//!    [`rest`](sources::rest) the answers of APIs; both make rows of JSON with the same decoder. A source may be
+//!    [remembered](config::RememberConfig): a tap on its output keeps its last good rows, encrypted, and the next run has
+//!    them as an input of its own.
 //! 2. A [transform](component::Transform) maps chunks to chunks. [`hr_schema`](transforms::hr_schema) evaluates SQL
 //!    expressions over whole columns and checks each value by the kind of its field in the [HR schema](hr). A row with
 //!    a fault is [put aside](component::Reject) with its origin and all its faults; the others go on.
+//!    [`sql`](transforms::sql) runs a whole query over its inputs as tables; it spills within its limit, and keeps the
+//!    origins of rows where the query lets it.
 //! 3. A [sink](component::Sink) gives every row an outcome. [`m365_hr`](sinks::m365_hr) leaves out the rows that the job
 //!    has accepted, encodes CSV, cuts batches by rows and bytes and uploads them with bounded concurrency: [`delivery`]
 //!    is the engine, [`http`] the transport. The [`ledger`] has the intent of a batch before its upload and its outcome
 //!    before anything is counted, so that after any crash the next run sends exactly what is missing.
 //! 4. With [guards](config::GuardsConfig) all rows are taken in and judged before the first sink gets any.
 //! 5. The [pipeline](mod@pipeline) builds all this from the [pipeline file](config) and runs it. Its report holds the
-//!    sum that must add up: `read + copied = filtered + rejected + skipped + accepted + refused + unknown + not sent`.
+//!    sum that must add up:
+//!    `read + copied + derived = combined + filtered + rejected + skipped + accepted + refused + unknown + not sent`.
+//!    A query that makes new rows of its input has them counted: those it took as combined, those it made as derived.
 //!
 //! Every component is a task, every way between two of them a bounded channel: a slow upload slows the read, and
 //! memory stays flat whatever the input's size. Work is column-wise; chunks are mapped in parallel and keep their
@@ -61,6 +68,7 @@
 pub mod cli;
 pub mod component;
 pub mod config;
+mod decode;
 pub mod delivery;
 pub mod emulator;
 pub mod encode;
@@ -69,8 +77,10 @@ mod files;
 pub mod hr;
 pub mod http;
 pub mod ledger;
+mod mask;
 pub mod pipeline;
 pub mod plugin;
+mod remember;
 pub mod secret;
 pub mod sinks;
 pub mod sources;

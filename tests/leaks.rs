@@ -287,7 +287,7 @@ async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
         ),
         (
             Reply::new(200).body(format!("{{\"access_token\": {{\"is\": \"{TOKEN}\"}}}}")),
-            "no JSON object",
+            "that is no text",
         ),
         (
             Reply::new(200).body(format!("<html><title>{SECRET}</title></html>")),

@@ -11,7 +11,6 @@ mod history;
 mod ledger;
 mod list;
 mod logging;
-mod mask;
 mod output;
 mod preview;
 mod progress;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output::count;
 use crate::pipeline::Observer;
 
 /// The line being shown, if there is one: others who write to the terminal must get out of its way.
@@ -61,6 +62,9 @@ fn line(observer: &Observer, seconds: f64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let speed = observer.sent_bytes() as f64 / 1_000_000.0 / seconds.max(0.001);
     let mut line = format!("{} rows read", HumanCount(rows.read));
+    if observer.pages() > 0 {
+        line.push_str(&format!(" from {}", count(observer.pages(), "page", "pages")));
+    }
     if observer.sent_bytes() > 0 || observer.in_flight() > 0 {
         line.push_str(&format!(
             ", {speed:.1} MB/s sent, {} in flight",

@@ -13,6 +13,7 @@ use super::{Ended, block_on, logging, summary};
 use crate::component::Rejects;
 use crate::config::{Guard, PipelineConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::create_private_folder;
 use crate::pipeline::{self, ExitCode, Observer, RunOptions, RunReport};
 use crate::secret::SecretFiles;
 
@@ -29,7 +30,8 @@ use crate::secret::SecretFiles;
 Examples:
   hrsink run hr.yaml
   hrsink run hr.yaml --dry-run
-  hrsink run hr.yaml --report report.json --log-format json")]
+  hrsink run hr.yaml --report report.json --log-format json
+  hrsink run hr.yaml --dry-run --record support")]
 pub(super) struct Args {
     /// The pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
@@ -38,6 +40,11 @@ pub(super) struct Args {
     /// the ledger
     #[arg(long, value_enum, value_name = "GUARD")]
     allow: Vec<Guard>,
+    /// Store what HR systems answer under this folder, for a support case: a file a page, with values masked. Of a text
+    /// only its form stays (`xxxx@xxxxxxx.xxx`, `9999-99-99`), of a URL and of headers what tells of paging and limits;
+    /// the names of keys stay. Off unless asked for; look through the files before you pass them on
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     how: How,
 }
@@ -77,11 +84,41 @@ pub(super) struct How {
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let config = PipelineConfig::load(&args.file)?;
-    run(&config, &args.how, &args.allow, secret_files)
+    if let Some(folder) = &args.record {
+        prepare_recording(folder)?;
+    }
+    let options = RunOptions {
+        record: args.record.clone(),
+        allow: args.allow.iter().copied().collect(),
+        secret_files,
+        ..RunOptions::default()
+    };
+    run(&config, &args.how, options)
 }
 
-/// Runs `config` and tells how it went.
-pub(super) fn run(config: &PipelineConfig, how: &How, allow: &[Guard], secret_files: SecretFiles) -> Ended {
+/// A folder that cannot be written to is better known before anything is read.
+fn prepare_recording(folder: &Path) -> Result<()> {
+    create_private_folder(folder).map_err(|error| {
+        Error::config(format!(
+            "cannot make the folder `{}` for recorded pages",
+            folder.display()
+        ))
+        .with_source(error)
+    })?;
+    let what = format!(
+        "what HR systems answer is recorded under `{}`, with values masked; look through it before you pass it on",
+        folder.display()
+    );
+    if logging::is_json() {
+        tracing::warn!("{what}");
+    } else {
+        output::note(&format!("{WARN}warning:{WARN:#} {what}\n"));
+    }
+    Ok(())
+}
+
+/// Runs `config` and tells how it went. What `how` says is set in `options` here.
+pub(super) fn run(config: &PipelineConfig, how: &How, options: RunOptions) -> Ended {
     let stdout_is_taken = config.sinks.iter().find(|sink| sink.config.uses_stdout());
     if let Some(sink) = stdout_is_taken
         && how.output == Format::Json
@@ -104,10 +141,8 @@ pub(super) fn run(config: &PipelineConfig, how: &How, allow: &[Guard], secret_fi
             .rejects
             .clone()
             .map(|path| Rejects::to_file(path, config.rejects.include_values)),
-        secret_files,
-        allow: allow.iter().copied().collect(),
         grace: how.grace,
-        ..RunOptions::default()
+        ..options
     };
     // Rows and a progress line on one terminal would be drawn over each other.
     let progress =

@@ -171,6 +171,12 @@ fn counters(report: &RunReport) -> String {
     };
     line("read", rows.read, "");
     line("copied", rows.copied, "gone to more than one component");
+    line("derived", rows.derived, "made by a query");
+    line(
+        "combined",
+        rows.combined,
+        "taken into a query that makes new rows",
+    );
     line("filtered", rows.filtered, "left out by a `where` or a query");
     line("rejected", rows.rejected, "put aside with a reason");
     line(

@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::delivery::Mode;
 use crate::error::{Error, Result};
+use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{
@@ -92,7 +93,11 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         .into());
     }
     let config = build_upload_pipeline(args)?;
-    run::run(&config, &args.how, &[], secret_files)
+    let options = RunOptions {
+        secret_files,
+        ..RunOptions::default()
+    };
+    run::run(&config, &args.how, options)
 }
 
 /// A text that is not even kept.
@@ -179,6 +184,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             path: args.state.clone(),
         },
         guards: GuardsConfig::default(),
+        remembered: Vec::new(),
     })
 }
 

@@ -1,9 +1,10 @@
 //! The bounded channels between components, and the counting that goes with them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoint, Chunk, Counts, Delivered};
@@ -32,6 +33,52 @@ struct OutputInner {
     targets: Vec<Target>,
     counts: Counts,
     source: Option<SourceSide>,
+    /// Who is told when this output is gone.
+    ends: Vec<(Ends, usize)>,
+}
+
+impl Drop for OutputInner {
+    fn drop(&mut self) {
+        for (ends, input) in &self.ends {
+            ends.add(*input);
+        }
+    }
+}
+
+/// Which inputs of one component have ended: nothing more is sent into the channel by them, though what they sent may
+/// still wait there. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Ends(Arc<EndsInner>);
+
+#[derive(Debug, Default)]
+struct EndsInner {
+    ended: Mutex<BTreeSet<usize>>,
+    added: Notify,
+}
+
+impl Ends {
+    fn add(&self, input: usize) {
+        self.0
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(input);
+        self.0.added.notify_one();
+    }
+
+    /// The numbers of the inputs that have ended. An input that does not [tell](Output::telling) is not among them.
+    pub fn ended(&self) -> BTreeSet<usize> {
+        self.0
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until a further input has ended. For one waiter.
+    pub async fn changed(&self) {
+        self.0.added.notified().await;
+    }
 }
 
 #[derive(Debug)]
@@ -47,6 +94,8 @@ struct SourceSide {
     cancel: CancellationToken,
     left: Option<AtomicU64>,
     ended: AtomicBool,
+    /// Gets every chunk too, before the receivers do; its rows count once.
+    tap: Option<mpsc::Sender<Chunk>>,
 }
 
 /// The receiving end, owned by a transform or a sink.
@@ -54,13 +103,20 @@ struct SourceSide {
 pub struct Input {
     receiver: mpsc::Receiver<(usize, Item)>,
     counts: Counts,
+    ends: Ends,
 }
 
 /// A channel into one component: `capacity` items may wait in it. The sender is for
 /// [`Output::source`] and [`Output::transform`].
 pub fn channel(capacity: usize, counts: Counts) -> (mpsc::Sender<(usize, Item)>, Input) {
     let (sender, receiver) = mpsc::channel(capacity);
-    (sender, Input { receiver, counts })
+    let ends = Ends::default();
+    let input = Input {
+        receiver,
+        counts,
+        ends,
+    };
+    (sender, input)
 }
 
 impl Output {
@@ -72,10 +128,23 @@ impl Output {
         cancel: CancellationToken,
         limit: Option<u64>,
     ) -> Self {
+        Self::tapped_source(targets, counts, cancel, limit, None)
+    }
+
+    /// The output of a source, of whose rows `tap` gets a copy that is not counted. When nobody listens at the tap any
+    /// more, the source is told to stop.
+    pub(crate) fn tapped_source(
+        targets: Vec<(mpsc::Sender<(usize, Item)>, usize)>,
+        counts: Counts,
+        cancel: CancellationToken,
+        limit: Option<u64>,
+        tap: Option<mpsc::Sender<Chunk>>,
+    ) -> Self {
         let source = SourceSide {
             cancel,
             left: limit.map(AtomicU64::new),
             ended: AtomicBool::new(false),
+            tap,
         };
         Self::new(targets, counts, Some(source))
     }
@@ -98,7 +167,17 @@ impl Output {
             targets,
             counts,
             source,
+            ends: Vec::new(),
         }))
+    }
+
+    /// Tells each of `ends` that the input of this number has ended, once this output and its clones are gone.
+    #[must_use]
+    pub fn telling(mut self, ends: Vec<(Ends, usize)>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.ends = ends;
+        }
+        self
     }
 
     /// Whether there is no other clone of it.
@@ -121,6 +200,12 @@ impl Output {
     pub async fn send(&self, chunk: Chunk) -> Result<(), Stopped> {
         let (chunk, last) = self.count(chunk)?;
         let rows = chunk.num_rows();
+        if let Some(tap) = self.0.source.as_ref().and_then(|side| side.tap.as_ref())
+            && tap.send(chunk.clone()).await.is_err()
+        {
+            self.0.counts.not_sent(rows);
+            return Err(Stopped);
+        }
         self.0
             .counts
             .copied(rows * self.0.targets.len().saturating_sub(1));
@@ -214,6 +299,19 @@ impl Input {
         self.receiver.recv().await
     }
 
+    /// Takes what waits at this moment, without waiting for more.
+    pub fn waiting(&mut self) -> Vec<(usize, Item)> {
+        let waiting = self.receiver.len();
+        std::iter::from_fn(|| self.receiver.try_recv().ok())
+            .take(waiting)
+            .collect()
+    }
+
+    /// Which of the inputs have ended, as far as they [tell](Output::telling).
+    pub fn ends(&self) -> Ends {
+        self.ends.clone()
+    }
+
     /// Takes what is left and counts its rows as not sent. The engine calls this after a component has returned, so
     /// that rows of a run that failed are counted too.
     pub async fn drain(&mut self) {
@@ -285,6 +383,29 @@ mod tests {
         let totals = counts.totals();
         // `b` was dropped without a drain, which the engine never does: its 4 rows are missing from the sum.
         assert_eq!((totals.read, totals.copied, totals.not_sent), (6, 6, 8));
+    }
+
+    #[tokio::test]
+    async fn a_tap_gets_what_the_receivers_get_and_stops_the_source_when_it_is_gone() {
+        let counts = Counts::default();
+        let (sender, mut input) = channel(8, Counts::default());
+        let (tap, mut tapped) = mpsc::channel(8);
+        let output = Output::tapped_source(
+            vec![(sender, 0)],
+            counts.clone(),
+            CancellationToken::new(),
+            Some(5),
+            Some(tap),
+        );
+        assert_eq!(output.send(chunk(3)).await, Ok(()));
+        assert_eq!(tapped.recv().await.unwrap().num_rows(), 3);
+        drop(tapped);
+        assert_eq!(output.send(chunk(1)).await, Err(Stopped));
+        drop(output);
+        assert!(matches!(input.next().await, Some((0, Item::Chunk(chunk))) if chunk.num_rows() == 3));
+        assert!(input.next().await.is_none());
+        let totals = counts.totals();
+        assert_eq!((totals.read, totals.copied, totals.not_sent), (4, 0, 1));
     }
 
     #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch, UInt64Array};
+use arrow::array::{
+    Array, ArrowPrimitiveType, BooleanArray, PrimitiveArray, RecordBatch, UInt32Array, UInt64Array,
+};
 use arrow::compute::filter;
 use arrow::error::ArrowError;
 use serde::Serialize;
@@ -49,22 +51,32 @@ pub struct Origin {
 }
 
 /// The origins of a chunk's rows, as columns.
+///
+/// Nearly always all rows of a chunk are from the [part](Self::part) whose columns it has. A query can bring rows of
+/// several parts together: its chunks have the columns of the query, and [each row](Self::at) is from elsewhere.
 #[derive(Debug, Clone)]
 pub struct Origins {
     part: Arc<Part>,
     rows: UInt64Array,
+    /// Without a value for a row whose part has no lines.
     lines: Option<UInt64Array>,
+    mixed: Option<Mixed>,
+}
+
+/// The parts of rows that are not all from one.
+#[derive(Debug, Clone)]
+pub(crate) struct Mixed {
+    /// The names of the parts.
+    pub(crate) names: Arc<[Arc<str>]>,
+    /// For each row, which of them.
+    pub(crate) index: UInt32Array,
 }
 
 impl Origins {
     /// Rows `first_row`, `first_row + 1`, … of `part`.
     pub fn consecutive(part: Arc<Part>, first_row: u64, len: usize) -> Self {
         let rows = UInt64Array::from_iter_values(first_row..first_row + len as u64);
-        Self {
-            part,
-            rows,
-            lines: None,
-        }
+        Self::of_columns(part, rows, None)
     }
 
     /// Rows with their numbers and the lines on which they begin.
@@ -73,16 +85,34 @@ impl Origins {
     /// If `rows` and `lines` differ in length, which is a bug in the caller.
     pub fn with_lines(part: Arc<Part>, rows: Vec<u64>, lines: Vec<u64>) -> Self {
         assert_eq!(rows.len(), lines.len(), "a line for every row");
-        Self {
-            part,
-            rows: rows.into(),
-            lines: Some(lines.into()),
-        }
+        Self::of_columns(part, rows.into(), Some(lines.into()))
     }
 
     /// Origins out of their columns; see [`columns`](Self::columns).
     pub(crate) fn of_columns(part: Arc<Part>, rows: UInt64Array, lines: Option<UInt64Array>) -> Self {
-        Self { part, rows, lines }
+        Self {
+            part,
+            rows,
+            lines,
+            mixed: None,
+        }
+    }
+
+    /// The same rows with the part of each; `part` goes on saying what the columns are.
+    ///
+    /// # Panics
+    /// If there is not a part for every row, which is a bug in the caller.
+    pub(crate) fn mixed_with(self, mixed: Mixed) -> Self {
+        assert_eq!(self.rows.len(), mixed.index.len(), "a part for every row");
+        Self {
+            mixed: Some(mixed),
+            ..self
+        }
+    }
+
+    /// The parts of the rows, if they are not all from [`part`](Self::part).
+    pub(crate) fn mixed(&self) -> Option<&Mixed> {
+        self.mixed.as_ref()
     }
 
     /// The numbers of the records, and the lines on which they begin.
@@ -90,7 +120,7 @@ impl Origins {
         (&self.rows, self.lines.as_ref())
     }
 
-    /// The part that all these rows are from.
+    /// The part that has these columns. Where a row is from says [`at`](Self::at).
     pub fn part(&self) -> &Arc<Part> {
         &self.part
     }
@@ -107,10 +137,18 @@ impl Origins {
 
     /// Origin of the row at `index`.
     pub fn at(&self, index: usize) -> Origin {
+        let file = match &self.mixed {
+            None => &self.part.name,
+            Some(mixed) => &mixed.names[mixed.index.value(index) as usize],
+        };
         Origin {
-            file: self.part.name.clone(),
+            file: file.clone(),
             row: self.rows.value(index),
-            line: self.lines.as_ref().map(|lines| lines.value(index)),
+            line: self
+                .lines
+                .as_ref()
+                .filter(|lines| lines.is_valid(index))
+                .map(|lines| lines.value(index)),
         }
     }
 
@@ -119,13 +157,24 @@ impl Origins {
     /// # Errors
     /// `keep` has another length.
     pub fn filter(&self, keep: &BooleanArray) -> Result<Self, ArrowError> {
-        let column = |values: &UInt64Array| -> Result<UInt64Array, ArrowError> {
-            Ok(UInt64Array::from(filter(values, keep)?.to_data()))
+        fn column<T: ArrowPrimitiveType>(
+            values: &PrimitiveArray<T>,
+            keep: &BooleanArray,
+        ) -> Result<PrimitiveArray<T>, ArrowError> {
+            Ok(PrimitiveArray::from(filter(values, keep)?.to_data()))
+        }
+        let mixed = match &self.mixed {
+            None => None,
+            Some(mixed) => Some(Mixed {
+                names: mixed.names.clone(),
+                index: column(&mixed.index, keep)?,
+            }),
         };
         Ok(Self {
             part: self.part.clone(),
-            rows: column(&self.rows)?,
-            lines: self.lines.as_ref().map(column).transpose()?,
+            rows: column(&self.rows, keep)?,
+            lines: self.lines.as_ref().map(|lines| column(lines, keep)).transpose()?,
+            mixed,
         })
     }
 
@@ -136,6 +185,10 @@ impl Origins {
             part: self.part.clone(),
             rows: self.rows.slice(offset, len),
             lines: self.lines.as_ref().map(|lines| lines.slice(offset, len)),
+            mixed: self.mixed.as_ref().map(|mixed| Mixed {
+                names: mixed.names.clone(),
+                index: mixed.index.slice(offset, len),
+            }),
         }
     }
 }
@@ -199,5 +252,38 @@ impl Chunk {
             origins: self.origins.slice(offset, len),
             kind: self.kind,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_several_parts_keep_theirs_when_some_are_taken_out() {
+        let part = Arc::new(Part {
+            name: "query".into(),
+            columns: vec!["a".into()],
+        });
+        let lines = UInt64Array::from(vec![Some(2), None, Some(9)]);
+        let mixed = Mixed {
+            names: ["a.csv".into(), "b.parquet".into()].into(),
+            index: vec![0, 1, 0].into(),
+        };
+        let origins = Origins::of_columns(part, vec![1, 7, 3].into(), Some(lines)).mixed_with(mixed);
+        let shown = |origins: &Origins| -> Vec<String> {
+            (0..origins.len())
+                .map(|row| {
+                    let at = origins.at(row);
+                    format!("{} {} {:?}", at.file, at.row, at.line)
+                })
+                .collect()
+        };
+        let (a, b, c) = ("a.csv 1 Some(2)", "b.parquet 7 None", "a.csv 3 Some(9)");
+        assert_eq!(shown(&origins), [a, b, c]);
+        assert_eq!(shown(&origins.slice(1, 2)), [b, c]);
+        let keep = BooleanArray::from(vec![true, false, true]);
+        assert_eq!(shown(&origins.filter(&keep).unwrap()), [a, c]);
+        assert_eq!(&*origins.part().name, "query");
     }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Counts, Reject, Rejects, RowKind};
+use super::{Counts, Recorder, Reject, Rejects, RowKind};
 use crate::error::Result;
+use crate::http::pace::Limiters;
 use crate::ledger::Ledger;
 use crate::secret::SecretFiles;
 
@@ -26,10 +28,21 @@ pub struct RunInfo {
     pub secret_files: SecretFiles,
     /// Whether sources read only a part of what there is: what was not seen is not gone.
     pub partial: bool,
+    /// Stores what services answered, masked, for a support case; `None` unless asked for.
+    pub record: Option<Recorder>,
     /// How long uploads in flight may take after the run was cancelled.
     pub grace: Duration,
     /// Cancelled when the run must stop: an interrupt, or a component that gave up.
     pub cancel: CancellationToken,
+    /// What sources share that ask the same services.
+    pub services: Services,
+}
+
+/// What sources of a run share that ask the same services. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Services {
+    /// How fast each host is asked.
+    pub(crate) limiters: Limiters,
 }
 
 /// For [`SourceConfig::build`](super::SourceConfig::build).
@@ -47,6 +60,24 @@ pub struct SourceContext {
     pub rejects: Rejects,
     /// Where the source is, from run to run.
     pub position: Position,
+    /// Pages read so far, for the progress line; a source without pages leaves it alone.
+    pub pages: Pages,
+}
+
+/// Counts the pages that the sources of a run have read. Cheap to clone; the clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Pages(Arc<AtomicU64>);
+
+impl Pages {
+    /// Notes that a page was read.
+    pub fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Pages read so far.
+    pub fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl SourceContext {

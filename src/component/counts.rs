@@ -13,6 +13,8 @@ pub struct Counts(Arc<Counters>);
 struct Counters {
     read: AtomicU64,
     copied: AtomicU64,
+    derived: AtomicU64,
+    combined: AtomicU64,
     filtered: AtomicU64,
     rejected: AtomicU64,
     skipped: AtomicU64,
@@ -29,7 +31,15 @@ pub struct Totals {
     pub read: u64,
     /// Rows that went to more than one component, counted once for each further one.
     pub copied: u64,
-    /// Rows that a `where` left out.
+    /// Rows that a query made of others; absent when there are none, and in the history.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub derived: u64,
+    /// Rows that went into a query that makes new ones of them; absent when there are none, and in the history.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub combined: u64,
+    /// Rows that a `where` or a query left out.
     pub filtered: u64,
     /// Rows put aside with a reason.
     pub rejected: u64,
@@ -71,7 +81,11 @@ counters! {
     read,
     /// Counts rows that go to a further component.
     copied,
-    /// Counts rows that a `where` left out.
+    /// Counts rows that a query made of others.
+    derived,
+    /// Counts rows that went into a query which makes new ones of them.
+    combined,
+    /// Counts rows that a `where` or a query left out.
     filtered,
     /// Counts rows put aside with a reason.
     rejected,
@@ -88,12 +102,12 @@ counters! {
 }
 
 impl Totals {
-    /// Whether every row that went in came out: `read + copied` equals the sum of the rest.
+    /// Whether every row that went in came out: `read + copied + derived` equals the sum of the rest.
     pub fn conserved(&self) -> bool {
-        self.read + self.copied == self.finished()
+        self.read + self.copied + self.derived == self.combined + self.finished()
     }
 
-    /// Rows that have a final state.
+    /// Rows that have a final state. Those that went into a query live on in what it made of them.
     pub fn finished(&self) -> u64 {
         self.filtered
             + self.rejected
@@ -103,4 +117,9 @@ impl Totals {
             + self.unknown
             + self.not_sent
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(rows: &u64) -> bool {
+    *rows == 0
 }

@@ -27,19 +27,22 @@ mod context;
 mod counts;
 mod description;
 mod ordered;
+mod recorder;
 mod reject;
 mod traits;
 
-pub use channel::{Input, Item, Output, Stopped, channel};
+pub use channel::{Ends, Input, Item, Output, Stopped, channel};
 pub use checkpoint::{Checkpoint, Delivered};
+pub(crate) use chunk::Mixed;
 pub use chunk::{Chunk, Origin, Origins, Part, RowKind};
 pub use context::{
-    BatchOutcome, BatchReport, EarlierUnknown, InputDescription, OutputReport, Outputs, Position, RunInfo,
-    SinkContext, SourceContext, TransformContext,
+    BatchOutcome, BatchReport, EarlierUnknown, InputDescription, OutputReport, Outputs, Pages, Position,
+    RunInfo, Services, SinkContext, SourceContext, TransformContext,
 };
 pub use counts::{Counts, Totals};
 pub use description::{Description, Role, descriptions};
 pub use ordered::map_in_order;
+pub use recorder::{Exchange, Recorder};
 pub use reject::{Fault, Reject, RejectCode, Rejects};
 pub use traits::{
     CheckState, CheckStep, Columns, Sink, SinkConfig, Source, SourceConfig, Transform, TransformConfig,

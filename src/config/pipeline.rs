@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::document::{self, Notation};
+use super::remember::{RememberConfig, Remembered, previous_of};
 use super::{GuardsConfig, HumanDuration, Problem, Problems, decode, interpolate, suggestion, wiring};
 use crate::component::{SinkConfig, SourceConfig, TransformConfig};
 use crate::error::{Error, Result};
+use crate::remember::Previous;
 
 /// A pipeline file, decoded and checked: what [`pipeline`](crate::pipeline) runs.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub struct PipelineConfig {
     pub path: PathBuf,
     /// The folder that relative paths in the file are relative to: the file's own.
     pub base: PathBuf,
-    /// The sources, in the file's order.
+    /// The sources, in the file's order; behind them the remembered rows of those that have any, as `NAME.previous`.
     pub sources: Vec<Wired<Box<dyn SourceConfig>>>,
     /// The transforms, in an order in which each comes after its inputs.
     pub transforms: Vec<Wired<Box<dyn TransformConfig>>>,
@@ -31,6 +33,8 @@ pub struct PipelineConfig {
     pub state: StateConfig,
     /// What must hold of every sink's rows before any is sent; a sink's own guards win.
     pub guards: GuardsConfig,
+    /// What is kept of which sources for later runs, in the file's order.
+    pub remembered: Vec<Remembered>,
 }
 
 /// The `state:` block: where what was delivered is remembered.
@@ -156,6 +160,68 @@ impl PipelineConfig {
         }
     }
 
+    /// Reads the file at `path` for its source `name` alone: the result has no transform and no sink. Nothing else in
+    /// the file need be right, or there: whoever begins a file begins with a source.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed, has no such source ([`LoadError::Unreadable`]), or the source has problems
+    /// ([`LoadError::Problems`]).
+    pub fn load_source(path: &Path, name: &str) -> Result<Self, LoadError> {
+        let notation = Notation::of(path)?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::config(format!("cannot read the pipeline file `{}`", path.display())).with_source(error)
+        })?;
+        let mut tree = document::parse(&text, notation, path)?;
+        let named = |section: &str| tree.get(section).and_then(Value::as_object);
+        if !named("sources").is_some_and(|sources| sources.contains_key(name)) {
+            let error = Error::config(format!("`{}` has no source `{name}`", path.display()));
+            let other = ["transforms", "sinks"]
+                .into_iter()
+                .find(|section| named(section).is_some_and(|components| components.contains_key(name)));
+            let sources = named("sources").into_iter().flat_map(Map::keys);
+            let hint = match other {
+                Some(section) => Some(format!("`{name}` stands in `{section}`")),
+                None => suggestion(name, sources.map(String::as_str).collect::<Vec<_>>()),
+            };
+            return Err(LoadError::Unreadable(match hint {
+                Some(hint) => error.with_hint(hint),
+                None => {
+                    error.with_hint("name a source: `sources: {hr_export: {type: file, path: export.csv}}`")
+                }
+            }));
+        }
+        let source = tree["sources"][name].take();
+        let tree = serde_json::json!({"sources": {name: source}});
+        Self::of_sources(tree, path)
+    }
+
+    fn of_sources(mut tree: Value, path: &Path) -> Result<Self, LoadError> {
+        let mut found = Vec::new();
+        let mut problems = Problems::new(&mut found);
+        interpolate::interpolate(&mut tree, &|name| std::env::var(name).ok(), &mut problems);
+        let mut root = tree.as_object_mut().map(std::mem::take).unwrap_or_default();
+        let config = Self {
+            path: path.to_owned(),
+            base: path.parent().map(Path::to_owned).unwrap_or_default(),
+            sources: components(&mut root, "sources", &mut problems).decoded,
+            transforms: Vec::new(),
+            sinks: Vec::new(),
+            rejects: RejectsConfig::default(),
+            state: StateConfig::default(),
+            guards: GuardsConfig::default(),
+            remembered: Vec::new(),
+        };
+        wiring::validate(&config, &mut problems);
+        if found.is_empty() {
+            Ok(config)
+        } else {
+            Err(LoadError::Problems {
+                path: path.to_owned(),
+                problems: found,
+            })
+        }
+    }
+
     fn decode(
         mut tree: Value,
         path: &Path,
@@ -213,7 +279,17 @@ impl PipelineConfig {
             rejects: rejects.unwrap_or_default(),
             state: state.unwrap_or_default(),
             guards,
+            remembered: sources.remembered,
         };
+        for remembered in &config.remembered {
+            let previous = Previous::new(remembered.clone(), config.state.path.clone());
+            config.sources.push(Wired {
+                name: previous_of(&remembered.source),
+                inputs: Vec::new(),
+                config: Box::new(previous),
+                guards: GuardsConfig::default(),
+            });
+        }
         let graph = wiring::Graph {
             sources: sources.wires,
             transforms: transforms.wires,
@@ -243,6 +319,8 @@ fn guards(map: &mut Map<String, Value>, problems: &mut Problems<'_>) -> GuardsCo
 struct Section<C> {
     decoded: Vec<Wired<C>>,
     wires: Vec<wiring::Node>,
+    /// In the section of the sources: what is kept of them.
+    remembered: Vec<Remembered>,
 }
 
 fn components<C: serde::de::DeserializeOwned>(
@@ -254,6 +332,7 @@ fn components<C: serde::de::DeserializeOwned>(
     let mut out = Section {
         decoded: Vec::new(),
         wires: Vec::new(),
+        remembered: Vec::new(),
     };
     let mut here = problems.at(section);
     let map = match root.shift_remove(section) {
@@ -271,7 +350,11 @@ fn components<C: serde::de::DeserializeOwned>(
                 "a component is a map with a `type`",
                 "for example `{type: file, path: export.csv}`",
             );
-            out.wires.push(wiring::Node { name, inputs: None });
+            out.wires.push(wiring::Node {
+                name,
+                inputs: None,
+                remembered: false,
+            });
             continue;
         };
         let mut inputs = Some(Vec::new());
@@ -291,6 +374,11 @@ fn components<C: serde::de::DeserializeOwned>(
             settings.shift_remove("inputs");
             here.at("inputs").add("a source has no inputs");
         }
+        let remember = if section == "sources" {
+            settings.shift_remove("remember")
+        } else {
+            None
+        };
         let own_guards = if section == "sinks" {
             guards(&mut settings, &mut here)
         } else {
@@ -303,7 +391,11 @@ fn components<C: serde::de::DeserializeOwned>(
             None => {
                 let hint = wiring::known_types(section);
                 here.add_with_hint("`type` is required and not there", format!("known here: {hint}"));
-                out.wires.push(wiring::Node { name, inputs });
+                out.wires.push(wiring::Node {
+                    name,
+                    inputs,
+                    remembered: remember.is_some(),
+                });
                 continue;
             }
         };
@@ -312,7 +404,18 @@ fn components<C: serde::de::DeserializeOwned>(
         out.wires.push(wiring::Node {
             name: name.clone(),
             inputs: inputs.clone(),
+            remembered: remember.is_some(),
         });
+        if let Some(remember) = remember {
+            let mut here = here.at("remember");
+            if let Some(settings) = decode::decode::<RememberConfig>(remember, &mut here) {
+                settings.validate(&mut here);
+                out.remembered.push(Remembered {
+                    source: name.clone(),
+                    settings,
+                });
+            }
+        }
         if let (Some(config), Some(inputs)) = (config, inputs) {
             out.decoded.push(Wired {
                 name,

@@ -3,7 +3,7 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{GuardsConfig, RejectsConfig, StateConfig};
+use super::{GuardsConfig, RejectsConfig, RememberConfig, StateConfig};
 use crate::component::{Role, descriptions};
 
 /// The schema of a whole pipeline file with every component this program knows.
@@ -65,10 +65,14 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
         .iter()
         .map(|description| {
             let schema = (description.schema)(generator).to_value();
-            let guards = generator.subschema_for::<GuardsConfig>().to_value();
+            let common = match role {
+                Role::Source => vec![("remember", generator.subschema_for::<RememberConfig>().to_value())],
+                Role::Sink => vec![("guards", generator.subschema_for::<GuardsConfig>().to_value())],
+                Role::Transform => Vec::new(),
+            };
             json!({
                 "if": {"properties": {"type": {"const": description.name}}, "required": ["type"]},
-                "then": with_common(schema, description.name, role, guards),
+                "then": with_common(schema, description.name, role, common),
             })
         })
         .collect();
@@ -81,7 +85,7 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// A component's own schema with the keys that every component of its role has.
-fn with_common(mut schema: Value, name: &str, role: Role, guards: Value) -> Value {
+fn with_common(mut schema: Value, name: &str, role: Role, common: Vec<(&str, Value)>) -> Value {
     let Some(object) = schema.as_object_mut() else {
         return schema;
     };
@@ -103,8 +107,8 @@ fn with_common(mut schema: Value, name: &str, role: Role, guards: Value) -> Valu
                 }),
             );
         }
-        if role == Role::Sink {
-            properties.insert("guards".to_owned(), guards);
+        for (key, schema) in common {
+            properties.insert(key.to_owned(), schema);
         }
     }
     let required = object.entry("required").or_insert_with(|| json!([]));

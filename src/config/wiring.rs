@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::remember::{previous_of, source_of};
 use super::{PipelineConfig, Problems, suggestion};
 use crate::component::{InputDescription, Role, RowKind, descriptions};
 
@@ -10,6 +11,8 @@ use crate::component::{InputDescription, Role, RowKind, descriptions};
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) inputs: Option<Vec<String>>,
+    /// Whether rows of it are kept for later runs.
+    pub(super) remembered: bool,
 }
 
 /// Every component of the file, those that could not be decoded included, so that nothing that hangs on one of them
@@ -46,11 +49,26 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             }
         }
     }
+    let remembered: Vec<(&str, String)> = graph
+        .sources
+        .iter()
+        .filter(|source| source.remembered)
+        .map(|source| (source.name.as_str(), previous_of(&source.name)))
+        .collect();
+    for (source, previous) in &remembered {
+        if let Some(section) = sections.get(previous.as_str()) {
+            problems.at(section).at(previous).add_with_hint(
+                format!("`{previous}` is the name of what is remembered of the source `{source}`"),
+                "give this component another name",
+            );
+        }
+    }
     let senders: Vec<&str> = graph
         .sources
         .iter()
         .chain(&graph.transforms)
         .map(|node| node.name.as_str())
+        .chain(remembered.iter().map(|(_, previous)| previous.as_str()))
         .collect();
     let mut used = BTreeSet::new();
     for (section, nodes) in [("transforms", &graph.transforms), ("sinks", &graph.sinks)] {
@@ -72,6 +90,8 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
                     here.add(format!("`{input}` is a sink, and nothing comes out of a sink"));
                 } else if senders.contains(&input.as_str()) {
                     used.insert(input.as_str());
+                } else if let Some((message, hint)) = not_remembered(graph, input) {
+                    here.add_with_hint(message, hint);
                 } else {
                     let others = senders.iter().copied().filter(|name| *name != node.name);
                     let message = format!("no component is named `{input}`");
@@ -96,7 +116,36 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             }
         }
     }
+    for (source, previous) in &remembered {
+        if !used.contains(previous.as_str()) {
+            problems.at("sources").at(source).at("remember").add_with_hint(
+                format!("nothing takes what is remembered: no component has `{previous}` among its `inputs`"),
+                format!("name `{previous}` among the `inputs` of a component, or take `remember` out"),
+            );
+        }
+    }
     order(graph, problems)
+}
+
+/// Why `input` is not the remembered rows of a component, if it looks as if it should be.
+fn not_remembered(graph: &Graph, input: &str) -> Option<(String, String)> {
+    let of = source_of(input)?;
+    let is = |nodes: &[Node]| nodes.iter().any(|node| node.name == of);
+    if is(&graph.sources) {
+        Some((
+            format!("nothing is remembered of the source `{of}`"),
+            format!(
+                "give `{of}` a `remember` block: `remember: {{key: […], columns: […], encryption_key: {{env: …}}}}`"
+            ),
+        ))
+    } else if is(&graph.transforms) {
+        Some((
+            format!("`{of}` is a transform, and only rows of sources are remembered"),
+            "remember the rows of the source they come from".to_owned(),
+        ))
+    } else {
+        None
+    }
 }
 
 /// The transforms in an order in which each comes after its inputs; a cycle is noted once, with its members.
@@ -168,6 +217,22 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
         source
             .config
             .validate(&mut problems.at("sources").at(&source.name));
+    }
+    for remembered in &config.remembered {
+        let source = config
+            .sources
+            .iter()
+            .find(|source| source.name == remembered.source);
+        let Some(source) = source else { continue };
+        let mut here = problems.at("sources");
+        let mut here = here.at(&source.name);
+        let mut here = here.at("remember");
+        if source.config.keeps_position() {
+            here.add_with_hint(
+                "this source goes on where it stopped and brings only what is new: rows of a run that failed would be missing from what is remembered",
+                "let it bring all rows every time, or take `remember` out",
+            );
+        }
     }
     for transform in &config.transforms {
         let inputs = describe(&transform.inputs, &kinds);

@@ -10,12 +10,12 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
+use super::grant::{Given, Shape, whole_number};
 use super::retry::{AttemptError, Verdict};
-use super::text::{Hidden, SHOWN, html_title, is_html};
+use super::text::{Hidden, SHOWN};
 use super::token::{Token, TokenProvider};
 use super::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
@@ -118,7 +118,10 @@ impl ClientCredentialsProvider {
             Err(error) => Err(Failure::of(error)),
         };
         match result {
-            Ok(answer) => (granted(&answer, hidden), answer.date()),
+            Ok(answer) => (
+                Shape::default().read(&answer, hidden).map(Given::into_token),
+                answer.date(),
+            ),
             Err(Failure::Answer(answer)) => {
                 let date = answer.date();
                 let failure = match OAuthError::parse(&answer, hidden) {
@@ -298,75 +301,6 @@ fn leading_code(description: &str) -> Option<u64> {
     let digits = description.trim_start().strip_prefix("AADSTS")?;
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits[..end].parse().ok()
-}
-
-/// A whole number, written as a number or as a text.
-fn whole_number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
-
-#[derive(Deserialize)]
-struct Granted {
-    access_token: Option<String>,
-    token_type: Option<String>,
-    #[serde(default)]
-    expires_in: Value,
-}
-
-/// Reads a 2xx. serde's own error texts repeat what they found, so they are not used.
-fn granted(answer: &Answer, hidden: Hidden<'_>) -> Result<Token, TokenFailure> {
-    let unusable = |what: String| TokenFailure::Unusable {
-        what,
-        broken_off: !answer.complete && answer.body.len() < MAX_BODY,
-        html: is_html(&answer.body),
-    };
-    let Ok(granted) = serde_json::from_slice::<Granted>(&answer.body) else {
-        let what = if is_html(&answer.body) {
-            let title = html_title(&answer.body)
-                .map(|title| format!(" with the title `{}`", hidden.show(title.as_bytes(), 120)));
-            format!(
-                "{} is a web page{} in place of a token",
-                said(answer),
-                title.unwrap_or_default()
-            )
-        } else if answer.complete {
-            format!("{} is no JSON object with a token", said(answer))
-        } else {
-            format!("{} broke off or is too large", said(answer))
-        };
-        return Err(unusable(what));
-    };
-    if let Some(kind) = granted
-        .token_type
-        .filter(|kind| !kind.eq_ignore_ascii_case("bearer"))
-    {
-        let kind = hidden.show(kind.as_bytes(), 40);
-        return Err(unusable(format!(
-            "{} is a token of the type `{kind}`, not `Bearer`",
-            said(answer)
-        )));
-    }
-    let token = granted.access_token.unwrap_or_default();
-    if token.is_empty() {
-        return Err(unusable(format!("{} holds no `access_token`", said(answer))));
-    }
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unusable(format!(
-            "{} holds an `access_token` that cannot go into a header",
-            said(answer)
-        )));
-    }
-    // Not told how long: used once and fetched anew for the next request.
-    let lifetime = whole_number(&granted.expires_in).unwrap_or(0);
-    Ok(Token::new(Secret::new(token), Duration::from_secs(lifetime)))
-}
-
-fn said(answer: &Answer) -> String {
-    format!("the answer of the token endpoint ({})", answer.status_line())
 }
 
 #[cfg(test)]

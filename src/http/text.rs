@@ -58,7 +58,7 @@ pub struct Hidden<'a> {
 }
 
 impl<'a> Hidden<'a> {
-    /// Hides these secrets, as they are and as they are written in a form.
+    /// Hides these secrets, as they are and as they are written in a form, in a URL and in JSON.
     pub fn secrets(secrets: &'a [&'a Secret]) -> Self {
         Self { secrets, sent: &[] }
     }
@@ -81,8 +81,11 @@ impl<'a> Hidden<'a> {
                 continue;
             }
             let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
-            for form in [plain, &encoded] {
-                if text.contains(form) {
+            let in_url = encoded.replace('+', "%20");
+            let json = serde_json::Value::from(plain).to_string();
+            let json = json.trim_matches('"');
+            for form in [plain, &encoded, &in_url, json] {
+                if !form.is_empty() && text.contains(form) {
                     text = text.replace(form, HIDDEN);
                 }
             }
@@ -313,6 +316,13 @@ mod tests {
             "hidden before it is cut"
         );
         assert!(!format!("{hidden:?}").contains("s3cr"));
+        let secret = Secret::new(r#"a "b" c"#);
+        let secrets = [&secret];
+        let echo = br#"a "b" c, a+%22b%22+c, a%20%22b%22%20c, a \"b\" c"#;
+        assert_eq!(
+            Hidden::secrets(&secrets).show(echo, 99),
+            "[hidden], [hidden], [hidden], [hidden]"
+        );
     }
 
     #[test]

@@ -170,6 +170,11 @@ impl<P: TokenProvider> TokenCache<P> {
         }
     }
 
+    /// The token held at this moment, whether it still holds or not; to keep it out of what is shown.
+    pub(crate) fn held(&self) -> Option<Arc<Token>> {
+        self.lock().token.clone()
+    }
+
     fn fresh(&self) -> Option<Arc<Token>> {
         let now = Instant::now();
         let state = self.lock();

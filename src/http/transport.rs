@@ -7,9 +7,9 @@
 //! rustls wants one cryptography provider for the process. [`TransportConfig::client`] sets ring as the process's
 //! default if none is set; a program that prefers another sets it before.
 
-use std::error::Error as StdError;
+mod failure;
+
 use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -17,8 +17,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 
-use super::retry::{AttemptError, parse_retry_after};
-use super::text::{Hidden, SHOWN, clean};
+pub use self::failure::{Cause, Failure, Stage};
+use super::identity::Identity;
+use super::retry::parse_retry_after;
+use super::text::{Hidden, SHOWN};
 use crate::error::{Error, Result};
 
 /// Most bytes of an answer's body that are read.
@@ -34,12 +36,26 @@ pub struct TransportConfig {
     pub request_timeout: Duration,
     /// A PEM file of certificates to trust besides the platform's: that of a TLS-inspecting proxy.
     pub extra_ca: Option<PathBuf>,
+    /// Who the program is to servers that ask. Default: nobody.
+    pub identity: Option<Identity>,
+    /// The oldest version of TLS that is spoken. Default: 1.2.
+    pub min_tls: TlsVersion,
     /// Which proxy to use.
     pub proxy: Proxy,
     /// Connections kept open per host while idle. Default: 8.
     pub pool_max_idle_per_host: usize,
     /// Whether `https` will be asked for. Without, the platform's certificate store is not needed. Default: true.
     pub tls: bool,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
 }
 
 /// Which proxy to use. `Debug` shows no URL, since that may hold credentials.
@@ -69,6 +85,8 @@ impl Default for TransportConfig {
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(400),
             extra_ca: None,
+            identity: None,
+            min_tls: TlsVersion::default(),
             proxy: Proxy::System,
             pool_max_idle_per_host: 8,
             tls: true,
@@ -96,8 +114,11 @@ impl TransportConfig {
             .user_agent(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
             .timeout(self.request_timeout)
-            // Also the oldest that rustls has; said here so that no other build of it goes below.
-            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            // 1.2 is also the oldest that rustls has; said here so that no other build of it goes below.
+            .tls_version_min(match self.min_tls {
+                TlsVersion::Tls12 => reqwest::tls::Version::TLS_1_2,
+                TlsVersion::Tls13 => reqwest::tls::Version::TLS_1_3,
+            })
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -113,6 +134,11 @@ impl TransportConfig {
                 Error::config("cannot use the proxy given").with_source(Cause::of(error))
             })?),
         };
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity.for_client().map_err(|error| {
+                Error::config("cannot use the client certificate").with_source(Cause::of(error))
+            })?);
+        }
         let extra = self.extra_certificates()?;
         builder = match (self.tls, extra.is_empty()) {
             (false, _) => builder.tls_certs_only([]),
@@ -154,235 +180,6 @@ fn install_crypto_provider() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
-
-/// How an exchange ended, when not with a 2xx.
-#[derive(Debug, Clone)]
-pub enum Failure {
-    /// The request never left: nothing can have happened on the other side.
-    NotSent {
-        /// What failed.
-        stage: Stage,
-        /// Why.
-        cause: Cause,
-    },
-    /// The other side's certificate is not trusted. Nothing was sent, and trying again does not help.
-    Certificate(Cause),
-    /// The request could not even be made. A bug, or a setting that cannot go into a request.
-    Invalid(Cause),
-    /// No answer came, or none that can be read, after the request may have been taken.
-    Unknown {
-        /// Whether the time ran out; else the connection ended or broke.
-        timeout: bool,
-        /// Why.
-        cause: Cause,
-    },
-    /// An answer that is not a 2xx.
-    Answer(Box<Answer>),
-}
-
-/// What failed before a request was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The host's name could not be resolved.
-    Dns,
-    /// The connection was refused, not possible, or took too long.
-    Connect,
-    /// The proxy would not connect.
-    Proxy,
-    /// Connected, but the TLS handshake failed for another reason than the certificate.
-    Tls,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotSent {
-                stage: Stage::Dns,
-                cause,
-            } => write!(f, "cannot resolve the host's name: {cause}"),
-            Self::NotSent {
-                stage: Stage::Connect,
-                cause,
-            } => write!(f, "cannot connect: {cause}"),
-            Self::NotSent {
-                stage: Stage::Proxy,
-                cause,
-            } => write!(f, "cannot connect through the proxy: {cause}"),
-            Self::NotSent {
-                stage: Stage::Tls,
-                cause,
-            } => write!(f, "the TLS handshake failed: {cause}"),
-            Self::Certificate(cause) => write!(f, "the server's certificate is not trusted: {cause}"),
-            Self::Invalid(cause) => write!(f, "the request cannot be made: {cause}"),
-            Self::Unknown { timeout: true, .. } => f.write_str("no answer within the time allowed"),
-            Self::Unknown {
-                timeout: false,
-                cause,
-            } => write!(f, "the connection ended without an answer: {cause}"),
-            Self::Answer(answer) => write!(f, "the answer was {}", answer.status_line()),
-        }
-    }
-}
-
-impl StdError for Failure {}
-
-impl AttemptError for Failure {
-    /// True for a timeout or a cut-off after sending began, and for 502 and 504: a gateway passed the request on and
-    /// had no good answer, so the service behind it may have taken it.
-    fn is_unknown(&self) -> bool {
-        match self {
-            Self::Unknown { .. } => true,
-            Self::Answer(answer) => matches!(answer.status.as_u16(), 502 | 504),
-            Self::NotSent { .. } | Self::Certificate(_) | Self::Invalid(_) => false,
-        }
-    }
-}
-
-impl Failure {
-    /// Whether the cause is one that passes: transport, 408, 429 and 5xx.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::NotSent { .. } | Self::Unknown { .. } => true,
-            Self::Certificate(_) | Self::Invalid(_) => false,
-            Self::Answer(answer) => {
-                matches!(answer.status.as_u16(), 408 | 429) || answer.status.is_server_error()
-            }
-        }
-    }
-
-    /// The answer, where there is one.
-    pub fn answer(&self) -> Option<&Answer> {
-        match self {
-            Self::Answer(answer) => Some(answer),
-            _ => None,
-        }
-    }
-
-    /// Sorts an error of the client.
-    pub fn of(error: reqwest::Error) -> Self {
-        let timeout = error.is_timeout();
-        let found = Found::in_chain(&error);
-        let cause = Cause::of(error);
-        if found.certificate {
-            Self::Certificate(cause)
-        } else if found.connect {
-            let stage = if found.dns {
-                Stage::Dns
-            } else if found.tls {
-                Stage::Tls
-            } else if found.proxy {
-                Stage::Proxy
-            } else {
-                Stage::Connect
-            };
-            Self::NotSent { stage, cause }
-        } else if found.builder {
-            Self::Invalid(cause)
-        } else if found.canceled {
-            Self::NotSent {
-                stage: Stage::Connect,
-                cause,
-            }
-        } else {
-            Self::Unknown { timeout, cause }
-        }
-    }
-}
-
-/// What an error's chain holds.
-#[derive(Default)]
-struct Found {
-    builder: bool,
-    connect: bool,
-    dns: bool,
-    tls: bool,
-    certificate: bool,
-    proxy: bool,
-    /// The request was queued for a connection that closed before it was written.
-    canceled: bool,
-}
-
-impl Found {
-    fn in_chain(error: &reqwest::Error) -> Self {
-        let mut found = Self {
-            builder: error.is_builder(),
-            connect: error.is_connect(),
-            dns: error.is_dns(),
-            ..Self::default()
-        };
-        walk(error, &mut |error| {
-            if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                found.tls = true;
-                found.certificate |= matches!(
-                    error,
-                    rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-                );
-            }
-            if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                found.canceled |= error.is_canceled();
-            }
-            // The type is not to be had; this decides nothing but a hint.
-            let text = error.to_string();
-            found.proxy |= text.starts_with("tunnel error") || text.contains("proxy");
-        });
-        found
-    }
-}
-
-/// Visits an error and its causes. An `io::Error` hides what it wraps from `source`, so that is looked into as well.
-fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError + 'static))) {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        visit(error);
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-}
-
-/// Why an exchange failed, in words: the texts of the error chain without its general layers and without the URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause(String);
-
-impl Cause {
-    fn of(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut texts: Vec<String> = Vec::new();
-        walk(&error, &mut |layer| {
-            let text = clean(&layer.to_string(), SHOWN);
-            let general = text.is_empty()
-                || text == "error sending request"
-                || text == "builder error"
-                || text.starts_with("client error (");
-            if !general {
-                // A layer that repeats the text of the one below says nothing of its own.
-                if let Some(last) = texts
-                    .last_mut()
-                    .filter(|last| last.ends_with(&text) || text.contains(last.as_str()))
-                {
-                    if text.len() > last.len() {
-                        *last = text;
-                    }
-                } else {
-                    texts.push(text);
-                }
-            }
-        });
-        if texts.is_empty() {
-            return Self(clean(&error.to_string(), SHOWN));
-        }
-        Self(clean(&texts.join(": "), SHOWN))
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl StdError for Cause {}
 
 /// An answer, read as far as it is allowed to be.
 #[derive(Clone)]

@@ -40,7 +40,7 @@ struct Column {
 }
 
 impl RowHasher {
-    pub(super) fn new(key: [u8; 16]) -> Self {
+    pub(crate) fn new(key: [u8; 16]) -> Self {
         Self {
             hasher: SipHasher24::new_with_key(&key),
         }

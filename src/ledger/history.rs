@@ -224,6 +224,8 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, Fault> {
             refused: natural(row, 15)?,
             unknown: natural(row, 16)?,
             not_sent: natural(row, 17)?,
+            // Not kept: they say how a query works, not what became of a row.
+            ..Totals::default()
         }),
     };
     Ok(RunRecord {

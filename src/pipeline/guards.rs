@@ -242,7 +242,8 @@ impl Judge {
                 changed(came, last, more, limit, "more")
             }
             Guard::MaxRejectRatio => {
-                let to_send = (totals.read + totals.copied).saturating_sub(totals.filtered);
+                let came = totals.read + totals.copied + totals.derived;
+                let to_send = came.saturating_sub(totals.filtered + totals.combined);
                 let limit = guards.max_reject_ratio.unwrap_or(1.0);
                 Finding {
                     figure: share(totals.rejected, to_send),

@@ -3,10 +3,14 @@
 //! Every component is a task. The run ends when all have returned: sources at the end of their input, the others when
 //! their inputs have ended. A component that fails cancels the run: sources stop reading, sinks finish what is in
 //! flight, rows on their way are counted as not sent. Whatever happened, a [`RunReport`] comes out, and in it the sum
-//! that must hold: `read + copied = filtered + rejected + skipped + accepted + refused + unknown + not sent`.
+//! that must hold:
+//! `read + copied + derived = combined + filtered + rejected + skipped + accepted + refused + unknown + not sent`.
 
+mod columns;
 mod guards;
+mod members;
 mod record;
+mod remembering;
 mod report;
 mod run;
 mod stage;

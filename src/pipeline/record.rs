@@ -38,7 +38,9 @@ impl Record {
             .sinks
             .iter()
             .any(|sink| sink.config.uses_ledger() || !sink.guards.over(&config.guards).is_empty())
-            || config.sources.iter().any(|source| source.config.keeps_position());
+            || config.sources.iter().any(|source| source.config.keeps_position())
+            // For the lock: two runs at once would each remember without the other.
+            || !config.remembered.is_empty();
         if !wanted {
             return Ok(Self::default());
         }

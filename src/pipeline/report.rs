@@ -32,7 +32,7 @@ pub struct RunReport {
     pub exit_code: u8,
     /// Sums over all components.
     pub rows: Totals,
-    /// Whether `read + copied` equals the sum of the other counters. `false` is a bug in a component.
+    /// Whether `read + copied + derived` equals the sum of the other counters. `false` is a bug in a component.
     pub conserved: bool,
     /// Each component's counters.
     pub components: Vec<ComponentReport>,

@@ -14,18 +14,21 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::columns::needed_columns;
 use super::guards::{Guarded, Judge};
+use super::members::Members;
 use super::record::Record;
+use super::remembering::{self, Recorded, Taps};
 use super::report::ReasonCount;
 use super::stage::{self, Gate, Staged};
-use super::{ComponentReport, ErrorReport, ExitCode, GuardsReport, RejectsReport, RunReport};
+use super::{ErrorReport, ExitCode, GuardsReport, RejectsReport, RunReport};
 use crate::component::{
-    BatchReport, Columns, Counts, Input, Item, Output, Outputs, Position, Rejects, Role, RunInfo, Sink,
-    SinkContext, SourceContext, Totals, TransformContext, channel,
+    BatchReport, Counts, Ends, Input, Item, Output, Outputs, Pages, Position, Recorder, Rejects, RunInfo,
+    Sink, SinkContext, SourceContext, Totals, TransformContext, channel,
 };
 use crate::config::{Guard, PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{LastRun, Ledger, RunEnd, SinkEnd, pipeline_name};
+use crate::ledger::{LastRun, Ledger, RunEnd, pipeline_name};
 use crate::secret::SecretFiles;
 
 /// Chunks that may wait in front of a component. Two keep both sides busy; more would only be memory.
@@ -38,6 +41,11 @@ pub struct RunOptions {
     pub dry_run: bool,
     /// Read at most so many rows of each source.
     pub limit: Option<u64>,
+    /// Whether only a part of what there is will be looked at, so that sources need not read on.
+    pub partial: bool,
+    /// A folder in which what services answered is stored for a support case, with values masked, in a folder of the
+    /// run's own; see [`Recorder`]. Default: nothing is stored.
+    pub record: Option<PathBuf>,
     /// Where rejects go; `None`: a new file in the folder of the pipeline file's `rejects.path`.
     pub rejects: Option<Rejects>,
     /// Which secret files are taken. Default: those only that nobody but their owner has rights to.
@@ -56,6 +64,8 @@ impl Default for RunOptions {
         Self {
             dry_run: false,
             limit: None,
+            partial: false,
+            record: None,
             rejects: None,
             secret_files: SecretFiles::default(),
             allow: BTreeSet::new(),
@@ -71,6 +81,7 @@ pub struct Observer {
     counts: Arc<OnceLock<Vec<Counts>>>,
     in_flight: Arc<AtomicUsize>,
     sent_bytes: Arc<std::sync::atomic::AtomicU64>,
+    pages: Pages,
 }
 
 impl Observer {
@@ -81,6 +92,11 @@ impl Observer {
             sum += counts.totals();
         }
         sum
+    }
+
+    /// Pages that sources have read, as far as they have pages.
+    pub fn pages(&self) -> u64 {
+        self.pages.read()
     }
 
     /// Uploads under way.
@@ -122,6 +138,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     };
     tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
     let outputs = Outputs::default();
+    let recorded = Recorded::default();
     let pipeline: Arc<str> = pipeline_name(&config.path).into();
     let (outcome, guards, batches, record) =
         match Record::begin(config, &options, &run, &pipeline, started).await {
@@ -135,6 +152,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
                     ledger: record.ledger.clone(),
                     last: record.last.clone(),
                     pipeline,
+                    started,
+                    recorded: recorded.clone(),
                 };
                 let work = work(config, &shared, &counts, batches_in, observer);
                 let ((outcome, guards), batches) = tokio::join!(work, collect);
@@ -147,6 +166,9 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
             }
         };
 
+    if let Some(recorder) = &run.record {
+        recorder.report(&outputs);
+    }
     let mut failures: Failures = outcome.err().unwrap_or_default();
     let rejects_path = rejects.finish().unwrap_or_else(|error| {
         failures.push((None, error));
@@ -174,15 +196,34 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         None if ratio > config.rejects.max_ratio => ExitCode::TooManyRejects,
         None => ExitCode::Delivered,
     };
+    let well = exit(&failures) == ExitCode::Delivered;
+    let sinks = counts.sinks(config, well);
+    // What cannot be put in its place leaves nothing behind, while the run still holds its lock.
+    let written = recorded.take();
+    let complete = if well && rows.not_sent == 0 {
+        remembering::complete(written).await.unwrap_or_else(|failure| {
+            failures.push(failure);
+            Vec::new()
+        })
+    } else {
+        drop(written);
+        Vec::new()
+    };
     let end = RunEnd {
         ended: Timestamp::now(),
         exit_code: exit(&failures) as u8,
         rows,
-        sinks: counts.sinks(config, exit(&failures) == ExitCode::Delivered),
+        sinks,
         error: failures.first().map(|(_, error)| error.to_string()),
     };
     if let Err(error) = record.end(&run.id, end).await {
         failures.push((None, error));
+    }
+    // A crash before this leaves what was remembered before; the rows are known to be delivered all the same.
+    if failures.is_empty()
+        && let Err(failure) = remembering::put_in_place(complete, &outputs).await
+    {
+        failures.push(failure);
     }
     let exit = exit(&failures);
     let failure = failures.first();
@@ -233,8 +274,13 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
 }
 
 fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
+    let id = uuid::Uuid::now_v7().to_string();
     RunInfo {
-        id: uuid::Uuid::now_v7().to_string().into(),
+        record: options
+            .record
+            .as_ref()
+            .map(|folder| Recorder::new(folder.join(&id))),
+        id: id.into(),
         base: Arc::new(if base.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {
@@ -242,9 +288,10 @@ fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
         }),
         dry_run: options.dry_run,
         secret_files: options.secret_files.clone(),
-        partial: options.limit.is_some(),
+        partial: options.partial || options.limit.is_some(),
         grace: options.grace,
         cancel: options.cancel.child_token(),
+        services: Default::default(),
     }
 }
 
@@ -269,65 +316,6 @@ pub(crate) fn sink_context(
     }
 }
 
-/// The counters of every component, in the order sources, transforms, sinks.
-struct Members {
-    sources: Vec<Counts>,
-    transforms: Vec<Counts>,
-    sinks: Vec<Counts>,
-}
-
-impl Members {
-    fn new(config: &PipelineConfig) -> Self {
-        let fresh = |len: usize| std::iter::repeat_with(Counts::default).take(len).collect();
-        Self {
-            sources: fresh(config.sources.len()),
-            transforms: fresh(config.transforms.len()),
-            sinks: fresh(config.sinks.len()),
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Counts> {
-        self.sources.iter().chain(&self.transforms).chain(&self.sinks)
-    }
-
-    /// How each sink ended, given whether the whole run went `well`.
-    fn sinks(&self, config: &PipelineConfig, well: bool) -> Vec<SinkEnd> {
-        let sinks = config.sinks.iter().zip(&self.sinks);
-        sinks
-            .map(|(sink, counts)| SinkEnd {
-                sink: sink.name.clone(),
-                // What a sink settles is what came to it.
-                rows: counts.totals().finished(),
-                complete: well,
-            })
-            .collect()
-    }
-
-    fn report(&self, config: &PipelineConfig) -> Vec<ComponentReport> {
-        let one = |name: &str, role, counts: &Counts| ComponentReport {
-            name: name.to_owned(),
-            role,
-            rows: counts.totals(),
-        };
-        let sources = config
-            .sources
-            .iter()
-            .zip(&self.sources)
-            .map(|(c, counts)| one(&c.name, Role::Source, counts));
-        let transforms = config
-            .transforms
-            .iter()
-            .zip(&self.transforms)
-            .map(|(c, counts)| one(&c.name, Role::Transform, counts));
-        let sinks = config
-            .sinks
-            .iter()
-            .zip(&self.sinks)
-            .map(|(c, counts)| one(&c.name, Role::Sink, counts));
-        sources.chain(transforms).chain(sinks).collect()
-    }
-}
-
 /// The failures of a run, each with the component it came from.
 type Failures = Vec<(Option<String>, Error)>;
 
@@ -343,6 +331,8 @@ struct Shared {
     ledger: Option<Ledger>,
     last: HashMap<String, LastRun>,
     pipeline: Arc<str>,
+    started: Timestamp,
+    recorded: Recorded,
 }
 
 /// Builds everything, then runs it. Nothing moves before everything is built.
@@ -357,17 +347,17 @@ async fn work(
     let mut failures = Failures::new();
 
     // The receiving ends: one channel a component, fed by all its inputs.
-    let mut senders: HashMap<&str, (Sender, &[String])> = HashMap::new();
+    let mut senders: HashMap<&str, (Sender, Ends, &[String])> = HashMap::new();
     let mut transform_inputs = Vec::new();
     for (component, counts) in config.transforms.iter().zip(&counts.transforms) {
         let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
-        senders.insert(&component.name, (sender, &component.inputs));
+        senders.insert(&component.name, (sender, input.ends(), &component.inputs));
         transform_inputs.push(input);
     }
     let mut sink_inputs = Vec::new();
     for (component, counts) in config.sinks.iter().zip(&counts.sinks) {
         let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
-        senders.insert(&component.name, (sender, &component.inputs));
+        senders.insert(&component.name, (sender, input.ends(), &component.inputs));
         sink_inputs.push(input);
     }
     // In the file's order, so that a run is the same each time.
@@ -381,8 +371,16 @@ async fn work(
         order
             .iter()
             .filter_map(|taker| {
-                let (sender, inputs) = senders.get(taker)?;
+                let (sender, _, inputs) = senders.get(taker)?;
                 Some((sender.clone(), inputs.iter().position(|input| input == name)?))
+            })
+            .collect()
+    };
+    let ends = |name: &str| -> Vec<(Ends, usize)> {
+        senders
+            .values()
+            .filter_map(|(_, ends, inputs)| {
+                Some((ends.clone(), inputs.iter().position(|input| input == name)?))
             })
             .collect()
     };
@@ -420,12 +418,13 @@ async fn work(
             counts: counts.clone(),
             rejects: shared.rejects.clone(),
         };
-        let out = Output::transform(targets(&component.name), counts.clone());
+        let out = Output::transform(targets(&component.name), counts.clone()).telling(ends(&component.name));
         match component.config.build(cx).await {
             Ok(transform) => transforms.push((component.name.clone(), transform, input, out)),
             Err(error) => failures.push((Some(component.name.clone()), error)),
         }
     }
+    let mut taps = Taps::new(config);
     let mut sources = Vec::new();
     for (component, counts) in config.sources.iter().zip(&counts.sources) {
         let cx = SourceContext {
@@ -440,13 +439,16 @@ async fn work(
                 source: component.name.as_str().into(),
                 rejects: Some(shared.rejects.clone()),
             },
+            pages: observer.pages.clone(),
         };
-        let out = Output::source(
+        let out = Output::tapped_source(
             targets(&component.name),
             counts.clone(),
             shared.run.cancel.clone(),
             shared.limit,
-        );
+            taps.of(&component.name),
+        )
+        .telling(ends(&component.name));
         match component.config.build(cx).await {
             Ok(source) => sources.push((component.name.clone(), source, out)),
             Err(error) => failures.push((Some(component.name.clone()), error)),
@@ -456,6 +458,14 @@ async fn work(
         && let Err(error) = shared.rejects.prepare()
     {
         failures.push((None, error));
+    }
+    let mut recordings = Vec::new();
+    if failures.is_empty() {
+        let state = shared.run.base.join(&config.state.path);
+        match taps.open(&shared.run, &state, &shared.pipeline, shared.started) {
+            Ok(opened) => recordings = opened,
+            Err(failure) => failures.push(failure),
+        }
     }
     // From here on only the outputs hold senders: a channel ends when those who send into it have ended.
     drop(senders);
@@ -490,6 +500,10 @@ async fn work(
             input.drain().await;
             (name, result)
         });
+    }
+    for recording in recordings {
+        let (name, recorded, cancel) = (recording.source.clone(), shared.recorded.clone(), cancel.clone());
+        tasks.spawn(async move { (name, recording.run(recorded, cancel).await) });
     }
     for (name, source, out) in sources {
         let cancel = cancel.clone();
@@ -542,7 +556,7 @@ fn stage_sinks(
     let judge = Judge {
         sinks: guarded,
         allowed: shared.allow.clone(),
-        partial: shared.limit.is_some(),
+        partial: shared.run.partial,
         totals: Box::new(move || {
             let mut sum = Totals::default();
             for counts in &all {
@@ -580,25 +594,4 @@ async fn to_its_end(work: impl Future<Output = Result<()>>) -> Result<()> {
 /// Without the panic's text, which may hold anything, values of rows included.
 fn panicked() -> Error {
     Error::unexpected("the component panicked").with_hint("please report this: it should not happen")
-}
-
-/// The columns anybody needs of the rows of `source`; `None`: all.
-fn needed_columns(config: &PipelineConfig, source: &str) -> Option<BTreeSet<String>> {
-    if config
-        .sinks
-        .iter()
-        .any(|sink| sink.inputs.iter().any(|input| input == source))
-    {
-        return None;
-    }
-    let mut needed = BTreeSet::new();
-    for transform in &config.transforms {
-        if transform.inputs.iter().any(|input| input == source) {
-            match transform.config.columns() {
-                Columns::All => return None,
-                Columns::Named(names) => needed.extend(names),
-            }
-        }
-    }
-    Some(needed)
 }

@@ -1,3 +1,4 @@
 //! The sources.
 
 pub mod file;
+pub mod rest;

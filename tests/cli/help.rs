@@ -168,6 +168,12 @@ fn help_of_run() {
               - max_reject_ratio:    Too large a share of the rows put aside
               - max_rows_per_person: Too many rows of one person
 
+          --record <DIR>
+              Store what HR systems answer under this folder, for a support case: a file a page, with
+              values masked. Of a text only its form stays (`xxxx@xxxxxxx.xxx`, `9999-99-99`), of a URL
+              and of headers what tells of paging and limits; the names of keys stay. Off unless asked
+              for; look through the files before you pass them on
+
           --dry-run
               Do everything but send: batches are cut, nothing leaves this machine
 
@@ -201,6 +207,7 @@ fn help_of_run() {
       hrsink run hr.yaml
       hrsink run hr.yaml --dry-run
       hrsink run hr.yaml --report report.json --log-format json
+      hrsink run hr.yaml --dry-run --record support
     "#);
 }
 
@@ -249,6 +256,10 @@ fn help_of_preview() {
     domain are shown, of other text its form (`Xxxxx 99`); dates of the HR schema stay. Nothing leaves
     this machine, and sources are left as they were.
 
+    With `--source`, shows the first records of that source, its columns with their types, and a
+    `transforms:` block to begin with: the likeliest column for each HR field. The rest of the file may
+    be wrong or not there yet.
+
     Usage: hrsink preview [OPTIONS] <FILE>
 
     Arguments:
@@ -256,8 +267,11 @@ fn help_of_preview() {
               The pipeline file (YAML, TOML or JSON)
 
     Options:
+          --source <NAME>
+              Look at this source alone, and suggest a mapping of its columns
+
           --rows <ROWS>
-              How many rows of each transform, and how many rejects, to show
+              How many rows of each transform, or of the source, and how many rejects, to show
 
               [default: 10]
 
@@ -276,6 +290,7 @@ fn help_of_preview() {
       hrsink preview hr.yaml
       hrsink preview hr.yaml --rows 3 --show-personal-data
       hrsink preview hr.yaml --output ndjson
+      hrsink preview hr.yaml --source hr_export
 
     Exit code 0 even if rows were rejected.
     "#);

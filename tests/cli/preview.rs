@@ -111,3 +111,59 @@ fn a_check_without_the_secret_fails() {
     let output = folder.run(&["check", "worldwide.yaml"]);
     assert_eq!(code(&output), 2, "{}", told(&output));
 }
+
+/// What begins with the comment line of the suggestion.
+fn suggested(output: &Output) -> String {
+    let lines = text(&output.stdout)
+        .lines()
+        .skip_while(|line| !line.starts_with("# To begin with"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_source_alone_is_described_and_its_mapping_suggested() {
+    let folder = Folder::empty();
+    folder.write(
+        "workday.csv",
+        "Worker,Work_Email,Termination_Last_Day_of_Work,resignation_date\n\
+         4711,sarad@contoso.com,05/31/2026,04/30/2026\n4712,mikeh@contoso.com,06/15/2026,12/31/9999\n",
+    );
+    let source = "sources: {hr: {type: file, path: workday.csv}}\n";
+    // Neither the variable nor the components need be there.
+    folder.write(
+        "hr.yaml",
+        &format!("{source}sinks: {{x: {{type: no, a: '${{NOT_SET}}'}}}}\n"),
+    );
+    let output = folder.run(&["preview", "hr.yaml", "--source", "hr"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+    let mapping = suggested(&output);
+    for expected in [
+        "EmailAddress: lower(trim(Work_Email))",
+        "LastWorkingDate: Termination_Last_Day_of_Work",
+        "ResignationDate: resignation_date",
+        "formats: [\"%m/%d/%Y\"]",
+        "null_values: [\"12/31/9999\"]",
+    ] {
+        assert!(mapping.contains(expected), "{expected}\n{}", told(&output));
+    }
+    assert!(!told(&output).contains("sarad@"), "{}", told(&output));
+    folder.write(
+        "pasted.yaml",
+        &format!("{source}{mapping}sinks: {{out: {{type: console, inputs: [resignations]}}}}\n"),
+    );
+    let output = folder.run(&["validate", "pasted.yaml"]);
+    assert_eq!(code(&output), 0, "{}", told(&output));
+}
+
+#[test]
+fn a_source_that_is_not_there_finds_its_neighbours() {
+    let folder = Folder::empty();
+    folder.write("hr.yaml", "sources: {hr_export: {type: file, path: a.csv}}\n");
+    let output = folder.run(&["preview", "hr.yaml", "--source", "hr_exprot"]);
+    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert!(
+        text(&output.stderr).contains("did you mean `hr_export`?"),
+        "{}",
+        told(&output)
+    );
+}

@@ -10,8 +10,10 @@ fn the_list_names_every_component() {
     --- stdout
     sources
       file  reads CSV, Parquet, NDJSON and JSON files, or standard input
+      rest  reads a REST API: pages, parents and children, only what has changed
     transforms
       hr_schema  maps records to the rows of an HR scenario with SQL expressions
+      sql        runs one SQL query over its inputs as tables: joins, windows, unions
     sinks
       console  prints rows to standard output, as a table or as NDJSON
       file     writes CSV exactly as it would be uploaded

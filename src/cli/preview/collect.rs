@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::component::{Chunk, Input, InputDescription, Item, Sink, SinkConfig, SinkContext};
+use crate::component::{
+    Chunk, Input, InputDescription, Item, RowKind, Sink, SinkConfig, SinkContext, Source, SourceConfig,
+    SourceContext,
+};
 use crate::config::Problems;
 use crate::error::Result;
 
@@ -14,16 +17,18 @@ use crate::error::Result;
 #[derive(Clone)]
 pub(super) struct Collected {
     name: Arc<str>,
+    enough: usize,
     most: usize,
     kept: Arc<Mutex<Vec<Chunk>>>,
 }
 
 impl Collected {
-    /// Keeps at most `most` rows of the component `name`.
-    pub(super) fn new(name: String, most: usize) -> Self {
+    /// Wants `enough` rows of the component `name`, and keeps at most `most` of those that come with them.
+    pub(super) fn new(name: String, enough: usize, most: usize) -> Self {
         Self {
             name: name.into(),
-            most,
+            enough,
+            most: most.max(enough),
             kept: Arc::default(),
         }
     }
@@ -45,7 +50,7 @@ impl Collected {
 
     /// Whether no more rows are wanted.
     pub(super) fn is_full(&self) -> bool {
-        self.rows() >= self.most
+        self.rows() >= self.enough
     }
 
     fn keep(&self, chunk: &Chunk) {
@@ -62,6 +67,32 @@ impl fmt::Debug for Collected {
         f.debug_struct("Collected")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// A source that starts where it would at the first run: one that has read all there is would have nothing to show.
+#[derive(Debug)]
+pub(super) struct FromTheStart(pub(super) Box<dyn SourceConfig>);
+
+#[async_trait]
+impl SourceConfig for FromTheStart {
+    /// Made in code only: there is no name to register.
+    fn typetag_deserialize(&self) {}
+
+    fn validate(&self, problems: &mut Problems<'_>) {
+        self.0.validate(problems);
+    }
+
+    fn kind(&self) -> RowKind {
+        self.0.kind()
+    }
+
+    fn uses_stdin(&self) -> bool {
+        self.0.uses_stdin()
+    }
+
+    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
+        self.0.build(cx).await
     }
 }
 

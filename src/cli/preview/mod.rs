@@ -3,9 +3,14 @@
 //! The pipeline runs with its sinks taken off and a [collecting](collect) sink on every transform, and on every
 //! source that a sink takes rows from directly. It stops once each of them has enough rows. No checkpoint is
 //! confirmed, so that sources leave everything as it was.
+//!
+//! With `--source` there is a collecting sink on that source alone, whatever the rest of the file is like; what came
+//! is described [column by column](columns), and a mapping to the HR schema is [suggested](suggest).
 
 mod collect;
+mod columns;
 mod show;
+mod suggest;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,7 +25,10 @@ use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RunOptions};
 use crate::secret::SecretFiles;
-use collect::{Collect, Collected};
+use collect::{Collect, Collected, FromTheStart};
+
+/// Rows of a source to look at for its columns, if they come with those that are shown.
+const LOOKED_AT: usize = 1000;
 
 /// Show what would be sent, without sending it
 ///
@@ -28,19 +36,26 @@ use collect::{Collect, Collected};
 /// rejected and why. Personal data is masked: of an address its first character and its domain are shown, of other
 /// text its form (`Xxxxx 99`); dates of the HR schema stay. Nothing leaves this machine, and sources are left as
 /// they were.
+///
+/// With `--source`, shows the first records of that source, its columns with their types, and a `transforms:` block to
+/// begin with: the likeliest column for each HR field. The rest of the file may be wrong or not there yet.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   hrsink preview hr.yaml
   hrsink preview hr.yaml --rows 3 --show-personal-data
   hrsink preview hr.yaml --output ndjson
+  hrsink preview hr.yaml --source hr_export
 
 Exit code 0 even if rows were rejected.")]
 pub(super) struct Args {
     /// The pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// How many rows of each transform, and how many rejects, to show
+    /// Look at this source alone, and suggest a mapping of its columns
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// How many rows of each transform, or of the source, and how many rejects, to show
     #[arg(long, value_name = "ROWS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rows: u32,
     /// Show values as they are
@@ -67,12 +82,15 @@ enum Format {
 }
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
-    let config = PipelineConfig::load(&args.file)?;
     let most = usize::try_from(args.rows).unwrap_or(usize::MAX);
-    let (config, collected) = with_collectors(config, most);
+    let (config, collected) = match &args.source {
+        Some(source) => with_collector_of(PipelineConfig::load_source(&args.file, source)?, source, most),
+        None => with_collectors(PipelineConfig::load(&args.file)?, most),
+    };
     let rejects = Rejects::in_memory(most, args.show_personal_data);
     let options = RunOptions {
         dry_run: true,
+        partial: true,
         rejects: Some(rejects.clone()),
         secret_files,
         ..RunOptions::default()
@@ -90,10 +108,29 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         Ok(report) => report,
         Err(signal) => return Ok(signal.exit_code()),
     };
-    let text = match args.output {
-        Format::Table => show::tables(&collected, &rejects, &report, args.show_personal_data)?,
-        Format::Ndjson => show::lines(&collected, &rejects, args.show_personal_data)?,
+    let open = args.show_personal_data;
+    let mut text = match args.output {
+        Format::Table => show::tables(&collected, &rejects, &report, most, open)?,
+        Format::Ndjson => show::lines(&collected, &rejects, most, open)?,
     };
+    if let Some(source) = &args.source {
+        let chunks = collected
+            .iter()
+            .flat_map(|one| one.chunks().clone())
+            .collect::<Vec<_>>();
+        let columns = columns::found(&chunks)?;
+        let suggested = suggest::suggest(source, &columns);
+        match args.output {
+            Format::Table => {
+                text.push_str(&columns::table(&columns, open));
+                text.push_str(&suggest::text(&suggested, &columns));
+            }
+            Format::Ndjson => {
+                text.push_str(&columns::lines(source, &columns, open));
+                text.push_str(&suggest::lines(&suggested));
+            }
+        }
+    }
     output::print(&text)?;
     let enough = collected.iter().all(Collected::is_full);
     output::note(&show::looked_at(&report, enough));
@@ -108,7 +145,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
 }
 
 /// The pipeline with its sinks replaced.
-fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
+fn with_collectors(config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
     let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
     let sources = config
         .sources
@@ -117,8 +154,34 @@ fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, 
         .filter(|name| direct.contains(name));
     let transforms = config.transforms.iter().map(|transform| &transform.name);
     let names: Vec<String> = sources.chain(transforms).cloned().collect();
-    let missing = Arc::new(names.len().into());
-    let collected: Vec<Collected> = names.into_iter().map(|name| Collected::new(name, most)).collect();
+    let collected: Vec<Collected> = names
+        .into_iter()
+        .map(|name| Collected::new(name, most, most))
+        .collect();
+    collecting(config, collected)
+}
+
+/// The one source of the pipeline, with a sink that keeps more of it than is shown: what came along is looked at too.
+fn with_collector_of(
+    mut config: PipelineConfig,
+    source: &str,
+    most: usize,
+) -> (PipelineConfig, Vec<Collected>) {
+    config.sources = config
+        .sources
+        .into_iter()
+        .map(|source| Wired {
+            name: source.name,
+            inputs: source.inputs,
+            config: Box::new(FromTheStart(source.config)) as _,
+            guards: source.guards,
+        })
+        .collect();
+    collecting(config, vec![Collected::new(source.to_owned(), most, LOOKED_AT)])
+}
+
+fn collecting(mut config: PipelineConfig, collected: Vec<Collected>) -> (PipelineConfig, Vec<Collected>) {
+    let missing = Arc::new(collected.len().into());
     config.sinks = collected
         .iter()
         .map(|collected| Wired {

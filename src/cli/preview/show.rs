@@ -5,25 +5,26 @@ use std::fmt::Write as _;
 use indicatif::HumanCount;
 use serde_json::{Map, Value, json};
 
-use super::super::mask;
 use super::super::output::{DIM, HEAD, count};
 use super::collect::Collected;
 use crate::component::{Chunk, Origin, Reject, Rejects, RowKind};
 use crate::error::{Error, Result};
 use crate::hr::{FieldKind, Scenario};
+use crate::mask;
 use crate::pipeline::RunReport;
 use crate::table::{self, Table};
 
-/// A table for each component and one for the rejects.
+/// A table for each component, of `most` rows, and one for the rejects.
 pub(super) fn tables(
     collected: &[Collected],
     rejects: &Rejects,
     report: &RunReport,
+    most: usize,
     open: bool,
 ) -> Result<String> {
     let mut text = String::new();
     for component in collected {
-        let chunks = component.chunks();
+        let chunks = first(&component.chunks(), most);
         let _ = writeln!(
             text,
             "{HEAD}{}{HEAD:#}{}",
@@ -87,10 +88,10 @@ pub(super) fn tables(
 }
 
 /// A JSON object a line: `{"component": …, "origin": …, "row": …}`, then `{"rejected": …}`.
-pub(super) fn lines(collected: &[Collected], rejects: &Rejects, open: bool) -> Result<String> {
+pub(super) fn lines(collected: &[Collected], rejects: &Rejects, most: usize, open: bool) -> Result<String> {
     let mut text = String::new();
     for component in collected {
-        for chunk in component.chunks().iter() {
+        for chunk in &first(&component.chunks(), most) {
             let names: Vec<&str> = columns(chunk).collect();
             for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
                 let cells: Map<String, Value> = names
@@ -108,6 +109,20 @@ pub(super) fn lines(collected: &[Collected], rejects: &Rejects, open: bool) -> R
         let _ = writeln!(text, "{}", json!({"rejected": reject}));
     }
     Ok(text)
+}
+
+/// The first `most` rows of `chunks`.
+fn first(chunks: &[Chunk], most: usize) -> Vec<Chunk> {
+    let mut left = most;
+    let mut first = Vec::new();
+    for chunk in chunks {
+        let rows = chunk.num_rows().min(left);
+        if rows > 0 || first.is_empty() {
+            first.push(chunk.slice(0, rows));
+        }
+        left -= rows;
+    }
+    first
 }
 
 /// How much of the input was looked at, for standard error.

@@ -218,7 +218,7 @@ async fn a_success_without_a_usable_token_says_what_is_wrong() {
         ),
         (
             Reply::new(200).json(&json!({"access_token": 5, "x": "tok3n-marker"})),
-            "is no JSON object",
+            "holds an `access_token` that is no text",
         ),
         (
             Reply::new(200).json(&json!({"access_token": "tok3n-marker\r\nx"})),

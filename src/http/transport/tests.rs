@@ -5,6 +5,7 @@ mod tls;
 use std::io::{Read, Write};
 
 use super::*;
+use crate::http::retry::AttemptError as _;
 use crate::http::scripted::{Reply, Scripted, Step};
 use crate::secret::Secret;
 

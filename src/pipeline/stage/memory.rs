@@ -32,6 +32,9 @@ impl Memory {
         if let Some(lines) = lines {
             self.add_data(&lines.to_data());
         }
+        if let Some(mixed) = chunk.origins.mixed() {
+            self.add_data(&mixed.index.to_data());
+        }
     }
 
     fn add_data(&mut self, data: &ArrayData) {

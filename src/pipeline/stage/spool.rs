@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::Memory;
-use crate::component::{Checkpoint, Chunk, Counts, Item, Origins, Part, RowKind};
+use crate::component::{Checkpoint, Chunk, Counts, Item, Mixed, Origins, Part, RowKind};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes asked of the file, or given to it, at once.
@@ -55,6 +55,8 @@ struct Stub {
     schema: SchemaRef,
     rows: usize,
     lines: bool,
+    /// The names of the parts, if the rows are of several.
+    names: Option<Arc<[Arc<str>]>>,
 }
 
 /// Where the chunks are.
@@ -271,6 +273,7 @@ fn stub(schemas: &mut HashMap<usize, SchemaRef>, lane: usize, chunk: &Chunk) -> 
         schema: known.clone(),
         rows: chunk.num_rows(),
         lines: chunk.origins.columns().1.is_some(),
+        names: chunk.origins.mixed().map(|mixed| mixed.names.clone()),
     }
 }
 
@@ -313,12 +316,16 @@ fn into_io(error: ArrowError) -> io::Error {
 /// Writes a chunk as an IPC stream of its own, with its origins as the last columns.
 fn write_chunk(to: &mut impl Write, chunk: &Chunk) -> Result<(), ArrowError> {
     let (rows, lines) = chunk.origins.columns();
-    let numbers = || Arc::new(Field::new("", DataType::UInt64, false));
+    let numbers = || Arc::new(Field::new("", DataType::UInt64, true));
     let mut fields: Vec<FieldRef> = chunk.batch.schema_ref().fields().iter().cloned().collect();
     let mut columns = chunk.batch.columns().to_vec();
     for numbers_of in [Some(rows), lines].into_iter().flatten() {
         fields.push(numbers());
         columns.push(Arc::new(numbers_of.clone()) as ArrayRef);
+    }
+    if let Some(mixed) = chunk.origins.mixed() {
+        fields.push(Arc::new(Field::new("", DataType::UInt32, false)));
+        columns.push(Arc::new(mixed.index.clone()));
     }
     let schema = Arc::new(Schema::new(fields));
     let batch = with_rows(schema.clone(), columns, chunk.num_rows())?;
@@ -337,6 +344,17 @@ fn read_chunk(from: &mut impl Read, stub: Stub) -> Result<Chunk, ArrowError> {
         return Err(damaged());
     }
     let mut columns = batch.columns().to_vec();
+    let mixed = match stub.names {
+        None => None,
+        Some(names) => {
+            let column = columns.pop().ok_or_else(damaged)?;
+            let index = column.as_primitive_opt::<UInt32Type>().ok_or_else(damaged)?;
+            Some(Mixed {
+                names,
+                index: index.clone(),
+            })
+        }
+    };
     let mut numbers = || -> Result<UInt64Array, ArrowError> {
         let column = columns.pop().ok_or_else(damaged)?;
         column
@@ -346,9 +364,13 @@ fn read_chunk(from: &mut impl Read, stub: Stub) -> Result<Chunk, ArrowError> {
     };
     let lines = stub.lines.then(&mut numbers).transpose()?;
     let rows = numbers()?;
+    let origins = Origins::of_columns(stub.part, rows, lines);
     Ok(Chunk {
         batch: with_rows(stub.schema, columns, stub.rows)?,
-        origins: Origins::of_columns(stub.part, rows, lines),
+        origins: match mixed {
+            None => origins,
+            Some(mixed) => origins.mixed_with(mixed),
+        },
         kind: stub.kind,
     })
 }

@@ -36,7 +36,7 @@ pub(super) fn unpack(
     let (inner, kind): (Box<dyn Read + Send>, _) = match compression {
         Compression::None => return Ok(packed.inner),
         Compression::Gzip => {
-            let packed = io::BufReader::with_capacity(super::feed::READ_BYTES, packed);
+            let packed = io::BufReader::with_capacity(crate::decode::READ_BYTES, packed);
             (Box::new(flate2::bufread::MultiGzDecoder::new(packed)), "gzip")
         }
         Compression::Zstd => {

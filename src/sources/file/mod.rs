@@ -21,7 +21,7 @@
 mod compression;
 mod config;
 mod csv;
-mod feed;
+mod failure;
 mod format;
 mod json;
 mod parquet;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::feed::{CHUNK_ROWS, Feed, Step};
 use crate::component::{Chunk, Origins, Part};
+use crate::decode::{CHUNK_ROWS, Feed, Step};
 use crate::error::Error;
 
 /// Reads one file.

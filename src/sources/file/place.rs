@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::feed::read_error;
+use super::failure::read_error;
 use super::pattern::{self, is_pattern};
 use crate::config::nearest;
 use crate::error::{Error, Result};

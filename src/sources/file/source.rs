@@ -9,11 +9,12 @@ use encoding_rs::UTF_8;
 use super::compression::unpack;
 use super::config::Compression;
 use super::csv::{self, Dialect};
-use super::feed::{End, Feed, Step, read_error};
+use super::failure::read_error;
 use super::place::Entry;
 use super::text::TextReader;
 use super::{json, parquet};
 use crate::component::{Output, Source, SourceContext};
+use crate::decode::{End, Feed, Step};
 use crate::error::{Error, Result};
 
 /// One file and how to read it.

@@ -35,8 +35,10 @@ pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
             dry_run: false,
             secret_files: SecretFiles::default(),
             partial: false,
+            record: None,
             grace: Duration::ZERO,
             cancel: CancellationToken::new(),
+            services: Default::default(),
         },
         columns: columns.map(|columns| {
             let columns: BTreeSet<String> = columns.iter().map(|&name| name.to_owned()).collect();
@@ -45,6 +47,7 @@ pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
         counts: Counts::default(),
         rejects: Rejects::in_memory(usize::MAX, false),
         position: crate::component::Position::nowhere(),
+        pages: Default::default(),
     }
 }
 

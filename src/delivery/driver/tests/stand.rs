@@ -204,8 +204,10 @@ impl Stand {
             dry_run: self.dry_run,
             secret_files: Default::default(),
             partial: false,
+            record: None,
             grace: self.grace,
             cancel: cancel.clone(),
+            services: Default::default(),
         };
         let (batches, mut reports) = mpsc::unbounded_channel();
         let cx = SinkContext {

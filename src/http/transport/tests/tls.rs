@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
+use crate::http::retry::AttemptError as _;
 
 /// For `localhost` and 127.0.0.1, until 2120. Trusted by nobody.
 const CERTIFICATE: &str = "\

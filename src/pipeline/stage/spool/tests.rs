@@ -146,6 +146,15 @@ fn chunk(made: &Made, parts: &[Arc<Part>; 2]) -> Option<Chunk> {
     } else {
         Origins::of_columns(part, numbers.into(), None)
     };
+    // Rows of several parts.
+    let origins = if seed % 3 == 0 {
+        origins.mixed_with(Mixed {
+            names: ["a.csv".into(), "b.csv".into()].into(),
+            index: (0..*rows).map(|row| (row % 2) as u32).collect(),
+        })
+    } else {
+        origins
+    };
     let chunk = Chunk {
         batch: with_rows(Arc::new(schema), columns, *rows).unwrap(),
         origins,
@@ -243,6 +252,9 @@ proptest! {
                         assert_eq!(found.batch, wanted.batch);
                         assert_eq!(found.kind, wanted.kind);
                         assert_eq!(found.origins.columns(), wanted.origins.columns());
+                        for row in 0..wanted.num_rows() {
+                            assert_eq!(found.origins.at(row), wanted.origins.at(row));
+                        }
                         assert!(Arc::ptr_eq(found.origins.part(), wanted.origins.part()));
                     }
                     ((lane, Item::Checkpoint(found)), Made::Checkpoint(wanted_lane, at)) => {

@@ -12,9 +12,9 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use super::super::feed::{CHUNK_BYTES, CHUNK_ROWS, Feed, Step};
 use super::Cells;
 use crate::component::{Chunk, Origins, Part, RejectCode};
+use crate::decode::{CHUNK_BYTES, CHUNK_ROWS, Feed, Step};
 use crate::error::Error;
 
 /// Rows on the way to becoming a chunk.

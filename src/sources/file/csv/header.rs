@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::io::Read;
 
-use super::super::feed::{Feed, Step};
 use super::super::text::NOT_UTF8_HINT;
 use super::dialect::Names;
 use super::records::Records;
 use super::{Cells, Dialect, record_error};
 use crate::component::Part;
+use crate::decode::{Feed, Step};
 use crate::error::{Error, Result};
 
 pub(super) struct Header {

@@ -21,9 +21,10 @@ pub(super) use dialect::{DEFAULT_DELIMITER, Dialect};
 use header::Header;
 use records::{RecordError, Records};
 
-use super::feed::{Feed, READ_BYTES, Step};
+use super::failure::read_error;
 use super::text::TextReader;
 use crate::component::{Part, RejectCode};
+use crate::decode::{Feed, READ_BYTES, Step};
 use crate::error::Error;
 
 /// Records after which a stretch without a chunk asks whether anybody waits.
@@ -80,7 +81,7 @@ fn record_error(error: RecordError, feed: &Feed, line: u64) -> Error {
          meaning in this file, set `quote: null` in `format`";
     let name = &feed.name;
     match error {
-        RecordError::Io(error) => feed.read_error(error, line),
+        RecordError::Io(error) => read_error(&feed.name, error, Some(line)),
         RecordError::TooLong { line, most } => Error::input(format!(
             "the record that begins on line {line} of `{name}` is longer than {most} bytes"
         ))

@@ -15,22 +15,14 @@
 //! object or list where other records have something else is a reject.
 
 mod records;
-mod shape;
-mod visit;
-
-use std::sync::Arc;
-
-use arrow::array::{RecordBatch, RecordBatchOptions, new_empty_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::json::reader::{Decoder, ReaderBuilder};
 
 pub(super) use records::Layout;
 use records::{RecordError, Records};
-use shape::{Learning, Misfit, Shapes};
 
-use super::feed::{CHUNK_BYTES, CHUNK_ROWS, Feed, READ_BYTES, Step};
+use super::failure::read_error;
 use super::text::TextReader;
-use crate::component::{Chunk, Origins, Part, RejectCode};
+use crate::decode::json::{Learning, Rows, Shapes};
+use crate::decode::{CHUNK_ROWS, Feed, READ_BYTES, Step};
 use crate::error::{Error, Result};
 
 /// What is kept of an input that cannot be read twice, to learn its columns.
@@ -97,17 +89,17 @@ fn read_with(
     let learning = if twice { Learning::Whole } else { Learning::Sample };
     let mut rows = Rows::new(shapes, learning, feed)?;
     for (text, line) in kept.iter() {
-        rows.push(text, line)?;
+        rows.push(text, Some(line))?;
     }
     while records
         .next()
         .map_err(|error| record_error(error, layout, feed, records.line()))?
     {
-        rows.push(records.text(), records.record_line())?;
+        rows.push(records.text(), Some(records.record_line()))?;
     }
     if records.is_one_object() {
         tracing::warn!(
-            file = %feed.name, keys = ?rows.part.shown_columns(),
+            file = %feed.name, keys = ?rows.shown_columns(),
             "the file is one object and so one record; if its records are in a list inside, save that list alone"
         );
     }
@@ -138,7 +130,7 @@ impl Kept {
 fn record_error(error: RecordError, layout: Layout, feed: &Feed, line: u64) -> Error {
     let name = &feed.name;
     match error {
-        RecordError::Io(error) => feed.read_error(error, line),
+        RecordError::Io(error) => read_error(name, error, Some(line)),
         RecordError::TooLong { line, most } => Error::input(format!(
             "the record that begins on line {line} of `{name}` is longer than {most} bytes"
         ))
@@ -153,136 +145,6 @@ fn record_error(error: RecordError, layout: Layout, feed: &Feed, line: u64) -> E
             }
         }
     }
-}
-
-/// Rows on the way to becoming chunks.
-struct Rows<'a> {
-    feed: &'a Feed,
-    shapes: Shapes,
-    learning: Learning,
-    part: Arc<Part>,
-    schema: SchemaRef,
-    decoder: Decoder,
-    row: u64,
-    rows: Vec<u64>,
-    lines: Vec<u64>,
-    bytes: usize,
-    sent: bool,
-}
-
-impl<'a> Rows<'a> {
-    fn new(shapes: Shapes, learning: Learning, feed: &'a Feed) -> Step<Self> {
-        let (columns, schema) = match (shapes.records(), &feed.cx.columns) {
-            // Nobody has left today: without a record there is no key that could be missing.
-            (0, Some(wanted)) => {
-                let columns: Vec<String> = wanted.iter().cloned().collect();
-                let fields: Vec<Field> = columns
-                    .iter()
-                    .map(|name| Field::new(name, DataType::Utf8, true))
-                    .collect();
-                (columns, Schema::new(fields))
-            }
-            _ => (shapes.names(), shapes.schema()),
-        };
-        let part = Arc::new(Part {
-            name: feed.name.clone(),
-            columns,
-        });
-        let schema = Arc::new(schema);
-        let decoder = ReaderBuilder::new(schema.clone())
-            .with_batch_size(CHUNK_ROWS)
-            .with_coerce_primitive(true)
-            .build_decoder()
-            .map_err(unexpected)?;
-        Ok(Self {
-            feed,
-            shapes,
-            learning,
-            part,
-            schema,
-            decoder,
-            row: 0,
-            rows: Vec::with_capacity(CHUNK_ROWS),
-            lines: Vec::with_capacity(CHUNK_ROWS),
-            bytes: 0,
-            sent: false,
-        })
-    }
-
-    fn push(&mut self, text: &[u8], line: u64) -> Step {
-        self.row += 1;
-        if self.row.is_multiple_of(CHUNK_ROWS as u64) {
-            self.feed.check_stopped()?;
-        }
-        let reject = |code, message: String| self.feed.reject(self.row, Some(line), code, message);
-        let Ok(text) = std::str::from_utf8(text) else {
-            reject(
-                RejectCode::InvalidEncoding,
-                "the record is not valid UTF-8".to_owned(),
-            );
-            return Ok(());
-        };
-        let feed = self.feed;
-        let fits = self
-            .shapes
-            .check(text, &|column: &str| feed.wants(column), self.learning);
-        if let Err(Misfit(message)) = fits {
-            reject(RejectCode::InvalidRecord, message);
-            return Ok(());
-        }
-        // The decoder cannot go on after an error, so only records that fit get there.
-        for piece in [text.as_bytes(), b"\n"] {
-            let taken = self.decoder.decode(piece).map_err(unexpected)?;
-            debug_assert!(
-                taken == piece.len() || piece == b"\n",
-                "a chunk is sent when full"
-            );
-        }
-        self.rows.push(self.row);
-        self.lines.push(line);
-        self.bytes += text.len();
-        if self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Step {
-        let batch = self.decoder.flush().map_err(unexpected)?;
-        let rows = std::mem::replace(&mut self.rows, Vec::with_capacity(CHUNK_ROWS));
-        let lines = std::mem::replace(&mut self.lines, Vec::with_capacity(CHUNK_ROWS));
-        self.bytes = 0;
-        let Some(batch) = batch.filter(|batch| batch.num_rows() == rows.len()) else {
-            return Err(
-                Error::unexpected("the JSON decoder gave another number of rows than it took").into(),
-            );
-        };
-        self.sent = true;
-        self.feed.send(Chunk::records(
-            batch,
-            Origins::with_lines(self.part.clone(), rows, lines),
-        ))
-    }
-
-    fn finish(mut self) -> Step {
-        if !self.rows.is_empty() {
-            self.flush()?;
-        }
-        if !self.sent {
-            let columns = self.schema.fields().iter();
-            let columns = columns.map(|field| new_empty_array(field.data_type())).collect();
-            let options = RecordBatchOptions::new().with_row_count(Some(0));
-            let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
-                .map_err(unexpected)?;
-            let origins = Origins::with_lines(self.part, Vec::new(), Vec::new());
-            self.feed.send(Chunk::records(batch, origins))?;
-        }
-        Ok(())
-    }
-}
-
-fn unexpected(error: arrow::error::ArrowError) -> Error {
-    Error::unexpected("cannot make a chunk of rows out of JSON records").with_source(error)
 }
 
 #[cfg(test)]

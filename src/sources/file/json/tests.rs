@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::testing::{context, read, read_bytes, rows};
 use super::*;
-use crate::component::{Counts, Item, Output, channel};
+use crate::component::{Chunk, Counts, Item, Output, channel};
 
 #[tokio::test]
 async fn nested_objects_and_lists_become_columns_of_their_kind() {

@@ -1,26 +1,24 @@
 //! What a decoder sends its rows and rejects to.
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::Arc;
 
-use super::compression::BadArchive;
 use crate::component::{Chunk, Fault, Origin, Output, Reject, RejectCode, SourceContext, Stopped};
 use crate::error::Error;
 
 /// Rows of a chunk. Enough to make the cost of a chunk vanish beside that of its rows, few enough that a handful of
 /// chunks waiting in channels is a few megabytes; DataFusion's own batch size.
-pub(super) const CHUNK_ROWS: usize = 8192;
+pub(crate) const CHUNK_ROWS: usize = 8192;
 
 /// Bytes of cells after which a chunk is sent whatever its rows, so that long remarks do not make large chunks.
-pub(super) const CHUNK_BYTES: usize = 4 << 20;
+pub(crate) const CHUNK_BYTES: usize = 4 << 20;
 
 /// Bytes asked of a file at once.
-pub(super) const READ_BYTES: usize = 256 << 10;
+pub(crate) const READ_BYTES: usize = 256 << 10;
 
 /// Why a decoder ends before its input does.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Nobody wants more rows.
     Stopped,
     /// The input cannot be read on.
@@ -28,7 +26,7 @@ pub(super) enum End {
 }
 
 /// The result of a step of reading.
-pub(super) type Step<T = ()> = Result<T, End>;
+pub(crate) type Step<T = ()> = Result<T, End>;
 
 impl From<Stopped> for End {
     fn from(_: Stopped) -> Self {
@@ -42,18 +40,18 @@ impl From<Error> for End {
     }
 }
 
-/// The way out of one file's records. Used on a thread that may block.
+/// The way out of one file's or page's records. Used on a thread that may block.
 #[derive(Debug)]
-pub(super) struct Feed {
-    /// What the user knows the file as.
-    pub(super) name: Arc<str>,
-    pub(super) cx: SourceContext,
-    pub(super) out: Output,
+pub(crate) struct Feed {
+    /// What the user knows the file or page as.
+    pub(crate) name: Arc<str>,
+    pub(crate) cx: SourceContext,
+    pub(crate) out: Output,
 }
 
 impl Feed {
     /// Whether anybody uses the column.
-    pub(super) fn wants(&self, column: &str) -> bool {
+    pub(crate) fn wants(&self, column: &str) -> bool {
         self.cx
             .columns
             .as_ref()
@@ -61,12 +59,12 @@ impl Feed {
     }
 
     /// Passes rows on, waiting while the receivers are busy.
-    pub(super) fn send(&self, chunk: Chunk) -> Step {
+    pub(crate) fn send(&self, chunk: Chunk) -> Step {
         Ok(self.out.blocking_send(chunk)?)
     }
 
     /// Ends a long stretch without sending when nobody waits any more.
-    pub(super) fn check_stopped(&self) -> Step {
+    pub(crate) fn check_stopped(&self) -> Step {
         if self.out.is_stopped() {
             Err(End::Stopped)
         } else {
@@ -75,15 +73,27 @@ impl Feed {
     }
 
     /// Puts a record aside.
-    pub(super) fn reject(
+    pub(crate) fn reject(
         &self,
         row: u64,
         line: Option<u64>,
         code: RejectCode,
         message: impl Into<Cow<'static, str>>,
     ) {
+        self.reject_of(&self.name, row, line, code, message);
+    }
+
+    /// Puts a record of the page `name` aside.
+    pub(crate) fn reject_of(
+        &self,
+        name: &Arc<str>,
+        row: u64,
+        line: Option<u64>,
+        code: RejectCode,
+        message: impl Into<Cow<'static, str>>,
+    ) {
         let origin = Origin {
-            file: self.name.clone(),
+            file: name.clone(),
             row,
             line,
         };
@@ -98,27 +108,5 @@ impl Feed {
             component: self.cx.name.clone(),
             faults: vec![fault],
         });
-    }
-
-    /// The error for a read that failed, `line` being where it had come to.
-    pub(super) fn read_error(&self, error: io::Error, line: u64) -> Error {
-        read_error(&self.name, error, Some(line))
-    }
-}
-
-/// The error for a read of `name` that failed.
-pub(super) fn read_error(name: &str, error: io::Error, line: Option<u64>) -> Error {
-    let message = match line {
-        Some(line) => format!("cannot read `{name}` on from line {line}"),
-        None => format!("cannot read `{name}`"),
-    };
-    let bad = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<BadArchive>());
-    let hint = bad.map(BadArchive::hint);
-    let error = Error::input(message).with_source(error);
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
     }
 }

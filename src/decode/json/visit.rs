@@ -146,6 +146,7 @@ impl Visitor<'_> for KeySeed<'_> {
                 Ok(Some(index))
             }
             Mode::Check(_) if !wanted => Ok(None),
+            Mode::Check(Learning::Declared) => Ok(None),
             // The key may be a value, such as an address, so it is not named.
             _ if object.fields.len() >= MOST_KEYS => Err(E::custom(format!(
                 "the records have more than {MOST_KEYS} different keys in one object, so keys seem to be values"

@@ -16,22 +16,38 @@ pub(super) const EXACT: u64 = 1 << 53;
 
 /// Why a record cannot become a row; holds no value of it.
 #[derive(Debug)]
-pub(super) struct Misfit(pub(super) String);
+pub(crate) struct Misfit(pub(crate) String);
 
 /// What was learnt from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Learning {
+pub(crate) enum Learning {
     /// All records.
     Whole,
     /// The first ones.
     Sample,
+    /// None: the columns are declared, and other keys are left out.
+    Declared,
+}
+
+/// The type of a declared column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnType {
+    /// Text; numbers and truth values become text as written.
+    Text,
+    /// A 64-bit integer.
+    Integer,
+    /// A 64-bit floating point number.
+    Number,
+    /// True or false.
+    Boolean,
 }
 
 /// The shape of a file's records.
 #[derive(Debug, Default)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     root: Object,
     records: u64,
+    declared: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +84,7 @@ pub(super) struct ObjectField {
 
 impl Shapes {
     /// Learns from one record. What it holds up to the place where it does not fit is learnt.
-    pub(super) fn learn(&mut self, record: &str, wants: &dyn Fn(&str) -> bool) -> Result<(), Misfit> {
+    pub(crate) fn learn(&mut self, record: &str, wants: &dyn Fn(&str) -> bool) -> Result<(), Misfit> {
         // Half a record must not decide a type.
         let complete: Result<serde::de::IgnoredAny, _> = serde_json::from_str(record);
         complete.map_err(|error| misfit(&error, record))?;
@@ -78,7 +94,7 @@ impl Shapes {
     }
 
     /// Whether a record fits what was learnt.
-    pub(super) fn check(
+    pub(crate) fn check(
         &mut self,
         record: &str,
         wants: &dyn Fn(&str) -> bool,
@@ -99,13 +115,48 @@ impl Shapes {
             .map_err(|error| misfit(&error, record))
     }
 
+    /// Columns that are declared: nothing is learnt, keys that are not among them are left out, and a record whose
+    /// values are of other types does not fit. A text column takes numbers and truth values too, as written.
+    pub(crate) fn declared(
+        columns: impl IntoIterator<Item = (String, ColumnType)>,
+        wants: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        let mut root = Object::default();
+        for (name, kind) in columns {
+            let name: Arc<str> = name.into();
+            root.by_name.insert(name.clone(), root.fields.len());
+            let wanted = wants(&name);
+            root.fields.push(ObjectField {
+                name,
+                shape: match kind {
+                    _ if !wanted => Shape::Unused,
+                    ColumnType::Text => Shape::Text,
+                    ColumnType::Integer => Shape::Int,
+                    ColumnType::Number => Shape::Float,
+                    ColumnType::Boolean => Shape::Bool,
+                },
+                seen: 0,
+            });
+        }
+        Self {
+            root,
+            records: 0,
+            declared: true,
+        }
+    }
+
+    /// Whether the columns are [declared](Self::declared).
+    pub(crate) fn is_declared(&self) -> bool {
+        self.declared
+    }
+
     /// Records learnt from.
-    pub(super) fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.records
     }
 
     /// Every key at the top, those that nobody uses included.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.root
             .fields
             .iter()
@@ -114,7 +165,7 @@ impl Shapes {
     }
 
     /// The columns that are used.
-    pub(super) fn schema(&self) -> Schema {
+    pub(crate) fn schema(&self) -> Schema {
         Schema::new(self.root.arrow_fields())
     }
 }
@@ -152,7 +203,7 @@ impl Shape {
     }
 
     /// What it is called in messages.
-    pub(super) fn what(&self) -> &'static str {
+    pub(crate) fn what(&self) -> &'static str {
         match self {
             Self::Unknown | Self::Unused => "nothing",
             Self::Bool => "true or false",
@@ -165,7 +216,7 @@ impl Shape {
     }
 
     /// Takes in a simple value of `found` shape; whether it fits.
-    pub(super) fn scalar(&mut self, found: Self, mode: Mode) -> bool {
+    pub(crate) fn scalar(&mut self, found: Self, mode: Mode) -> bool {
         use Shape::{BigInt, Bool, Float, Int, List, Object, Text, Unknown, Unused};
         let merged = match (&*self, found) {
             (Unused, _) => Unused,

@@ -1,0 +1,258 @@
+//! The columns of a source, nested ones included: types in plain words, how many rows have a value, the form of one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Field};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::json;
+
+use super::super::output::{HEAD, count};
+use crate::component::Chunk;
+use crate::error::{Error, Result};
+use crate::mask;
+use crate::table::{self, Table};
+use crate::transforms::Engine;
+
+/// Objects in objects in objects are looked into so far.
+const DEEPEST: usize = 3;
+/// Members of an object to name in its type.
+const MOST_NAMED: usize = 6;
+
+/// A column, or a member of an object in one.
+pub(super) struct Column {
+    /// Names from the outermost in.
+    pub(super) names: Vec<String>,
+    /// What a mapping calls it: `last_day`, `"Last Day"`, `address['city']`.
+    pub(super) path: String,
+    pub(super) data_type: DataType,
+    /// Rows looked at that have it.
+    pub(super) rows: usize,
+    /// Its values, as text; those that are empty left out. Personal data.
+    pub(super) values: Vec<String>,
+}
+
+/// Without values.
+impl fmt::Debug for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Column")
+            .field("path", &self.path)
+            .field("data_type", &self.data_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Column {
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self.data_type, DataType::Struct(_))
+    }
+
+    fn example(&self, open: bool) -> String {
+        match self.values.first() {
+            Some(value) if open => value.clone(),
+            Some(_) if self.data_type == DataType::Boolean || self.is_object() => String::new(),
+            Some(value) => mask::upn(value),
+            None => String::new(),
+        }
+    }
+
+    /// The path, masked if it looks like a value: a file without a header has personal data for names.
+    pub(super) fn shown(&self, open: bool) -> String {
+        if !open && self.names.iter().any(|name| mask::is_like_a_value(name)) {
+            mask::form(&self.path)
+        } else {
+            self.path.clone()
+        }
+    }
+}
+
+/// The columns of `chunks`, in the order in which they come.
+///
+/// # Errors
+/// A column has a type that has no text form.
+pub(super) fn found(chunks: &[Chunk]) -> Result<Vec<Column>> {
+    let mut found = Found {
+        engine: Engine::new(),
+        columns: Vec::new(),
+        places: BTreeMap::new(),
+    };
+    for chunk in chunks {
+        for (field, values) in chunk
+            .batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .zip(chunk.batch.columns())
+        {
+            let there = vec![true; values.len()];
+            found.add(&mut Vec::new(), field, values, &there)?;
+        }
+    }
+    Ok(found.columns)
+}
+
+struct Found {
+    engine: Engine,
+    columns: Vec<Column>,
+    places: BTreeMap<Vec<String>, usize>,
+}
+
+impl Found {
+    /// `there`: the rows in which the object around it is.
+    fn add(
+        &mut self,
+        names: &mut Vec<String>,
+        field: &Field,
+        values: &ArrayRef,
+        there: &[bool],
+    ) -> Result<()> {
+        names.push(field.name().clone());
+        let place = match self.places.get(names.as_slice()) {
+            Some(place) => *place,
+            None => {
+                self.columns.push(Column {
+                    names: names.clone(),
+                    path: path(&self.engine, names),
+                    data_type: values.data_type().clone(),
+                    rows: 0,
+                    values: Vec::new(),
+                });
+                self.places.insert(names.clone(), self.columns.len() - 1);
+                self.columns.len() - 1
+            }
+        };
+        let there: Vec<bool> = there
+            .iter()
+            .enumerate()
+            .map(|(row, there)| *there && values.is_valid(row))
+            .collect();
+        let column = &mut self.columns[place];
+        column.rows += there.len();
+        let wrong = |error| Error::unexpected("cannot show rows of this type").with_source(error);
+        let options = FormatOptions::default();
+        let formatter = ArrayFormatter::try_new(values, &options).map_err(wrong)?;
+        for row in (0..values.len()).filter(|row| there[*row]) {
+            let value = formatter.value(row).try_to_string().map_err(wrong)?;
+            if !value.trim().is_empty() {
+                column.values.push(value);
+            }
+        }
+        // What has had no value so far has the type of the first that comes.
+        if column.data_type == DataType::Null {
+            column.data_type = values.data_type().clone();
+        }
+        if let DataType::Struct(members) = values.data_type()
+            && names.len() < DEEPEST
+        {
+            for (member, values) in members.iter().zip(values.as_struct().columns()) {
+                self.add(names, member, values, &there)?;
+            }
+        }
+        names.pop();
+        Ok(())
+    }
+}
+
+/// The SQL for a column or a member.
+fn path(engine: &Engine, names: &[String]) -> String {
+    let mut path = String::new();
+    for (depth, name) in names.iter().enumerate() {
+        if depth > 0 {
+            let _ = write!(path, "['{}']", name.replace('\'', "''"));
+        } else if is_plain(engine, name) {
+            path.push_str(name);
+        } else {
+            let _ = write!(path, "\"{}\"", name.replace('"', "\"\""));
+        }
+    }
+    path
+}
+
+/// Whether `name` without quotes means the column.
+fn is_plain(engine: &Engine, name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && [name.to_owned(), format!("lower(trim({name}))")]
+            .iter()
+            .all(|sql| {
+                engine
+                    .parse(sql)
+                    .is_ok_and(|parsed| parsed.columns().iter().eq([name]))
+            })
+}
+
+/// A type in plain words.
+fn in_words(data_type: &DataType) -> String {
+    use DataType as T;
+    match data_type {
+        T::Null => "nothing".to_owned(),
+        T::Boolean => "true/false".to_owned(),
+        T::Utf8 | T::LargeUtf8 | T::Utf8View => "text".to_owned(),
+        T::Date32 | T::Date64 => "date".to_owned(),
+        T::Timestamp(_, None) => "date and time".to_owned(),
+        T::Timestamp(_, Some(_)) => "date and time with zone".to_owned(),
+        T::Time32(_) | T::Time64(_) => "time".to_owned(),
+        T::Dictionary(_, values) => in_words(values),
+        T::RunEndEncoded(_, values) => in_words(values.data_type()),
+        T::List(items) | T::LargeList(items) | T::FixedSizeList(items, _) => {
+            format!("list of {}", in_words(items.data_type()))
+        }
+        T::Struct(members) => {
+            let names: Vec<&str> = members.iter().map(|member| member.name().as_str()).collect();
+            let more = if names.len() > MOST_NAMED { ", …" } else { "" };
+            format!(
+                "object {{{}{more}}}",
+                names[..names.len().min(MOST_NAMED)].join(", ")
+            )
+        }
+        integer if integer.is_integer() => "integer".to_owned(),
+        number if number.is_numeric() => "number".to_owned(),
+        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "bytes".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A table of the columns.
+pub(super) fn table(columns: &[Column], open: bool) -> String {
+    let rows = columns.iter().map(|column| column.rows).max().unwrap_or_default();
+    let mut text = format!(
+        "{HEAD}columns{HEAD:#} ({} looked at)\n",
+        count(rows as u64, "row", "rows")
+    );
+    let mut table = Table::framed(["column", "type", "with a value", "such as"]);
+    for column in columns {
+        table.push([
+            column.shown(open),
+            in_words(&column.data_type),
+            format!("{} of {}", column.values.len(), column.rows),
+            column.example(open),
+        ]);
+    }
+    text.push_str(&table.render(table::width()));
+    if columns.is_empty() {
+        text.push_str("  no columns\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// A JSON object a line: `{"component": …, "column": …}`.
+pub(super) fn lines(source: &str, columns: &[Column], open: bool) -> String {
+    let mut text = String::new();
+    for column in columns {
+        let line = json!({
+            "component": source,
+            "column": {
+                "sql": column.shown(open),
+                "type": in_words(&column.data_type),
+                "rows": column.rows,
+                "with_value": column.values.len(),
+                "such_as": column.example(open),
+            },
+        });
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}

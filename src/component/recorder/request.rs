@@ -1,0 +1,152 @@
+//! URLs and headers with their values masked.
+
+use reqwest::header::HeaderMap;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::mask;
+
+/// Characters of a value's form to keep.
+const MOST: usize = 64;
+
+/// Words in the names of parameters that say which page is wanted.
+const OF_PAGES: [&str; 9] = [
+    "page", "limit", "size", "offset", "skip", "top", "count", "per", "start",
+];
+
+/// Headers whose values tell of the answer and of no person.
+const HARMLESS: [&str; 15] = [
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "date",
+    "age",
+    "retry-after",
+    "request-id",
+    "x-request-id",
+    "x-correlation-id",
+    "correlation-id",
+    "x-ms-request-id",
+    "client-request-id",
+    "x-amzn-requestid",
+    "cf-ray",
+];
+
+/// The URL without credentials and fragment. Of its path, what looks like an id is masked; of its query, every value
+/// that is not a number in a parameter of paging.
+pub(super) fn url(url: &Url) -> String {
+    let mut shown = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
+    if let Some(port) = url.port() {
+        shown.push_str(&format!(":{port}"));
+    }
+    for segment in url.path_segments().into_iter().flatten() {
+        shown.push('/');
+        shown.push_str(&segment_of(&decoded(segment)));
+    }
+    let mut separator = '?';
+    for (name, value) in url.query_pairs() {
+        shown.push(separator);
+        separator = '&';
+        let harmless = value.len() <= 7
+            && value.bytes().all(|byte| byte.is_ascii_digit())
+            && OF_PAGES.iter().any(|word| name.to_lowercase().contains(word));
+        shown.push_str(&name_of(&name));
+        shown.push('=');
+        if harmless {
+            shown.push_str(&value);
+        } else {
+            shown.push_str(&mask::strict_form(&value, MOST));
+        }
+    }
+    shown
+}
+
+fn decoded(segment: &str) -> String {
+    // A query's decoding, with the plus that means itself in a path.
+    let form = format!("a={}", segment.replace('+', "%2B").replace('&', "%26"));
+    url::form_urlencoded::parse(form.as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
+/// `employees('4711')` is one person.
+fn segment_of(segment: &str) -> String {
+    match segment.split_once('(') {
+        Some((name, key)) => format!("{}({}", name_of(name), mask::strict_form(key, MOST)),
+        None => name_of(segment),
+    }
+}
+
+fn name_of(name: &str) -> String {
+    if !name.is_empty() && mask::is_like_a_value(name) && !is_version(name) {
+        mask::strict_form(name, MOST)
+    } else {
+        name.to_owned()
+    }
+}
+
+/// `v1`, `v44.0`, `11.13.18.05`
+fn is_version(name: &str) -> bool {
+    let digits = name.strip_prefix('v').unwrap_or(name);
+    let short = digits
+        .split('.')
+        .all(|part| (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit()));
+    short && (name.starts_with('v') || digits.contains('.'))
+}
+
+/// The headers, most of their values masked.
+pub(super) fn headers(headers: &HeaderMap) -> Value {
+    let mut shown = Map::new();
+    for name in headers.keys() {
+        let values = headers.get_all(name).iter().map(|value| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            match name.as_str() {
+                "link" => link(&value),
+                name if HARMLESS.contains(&name) || is_rate_limit(name) => value.into_owned(),
+                _ => mask::strict_form(&value, MOST),
+            }
+        });
+        shown.insert(name.as_str().to_owned(), values.collect());
+    }
+    shown.into()
+}
+
+fn is_rate_limit(name: &str) -> bool {
+    name.strip_prefix("x-")
+        .unwrap_or(name)
+        .replacen("rate-limit", "ratelimit", 1)
+        .starts_with("ratelimit")
+}
+
+/// `<https://…>; rel="next"` with its URLs masked; what stands outside them says which is which.
+fn link(value: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once('<') {
+        let Some((target, after)) = after.split_once('>') else {
+            break;
+        };
+        shown.push_str(&relation(before));
+        let target = match Url::parse(target) {
+            Ok(target) => url(&target),
+            Err(_) => mask::strict_form(target, MOST),
+        };
+        shown.push_str(&format!("<{target}>"));
+        rest = after;
+    }
+    shown + &relation(rest)
+}
+
+/// `; rel="next", `, or its form if there is more in it.
+fn relation(text: &str) -> String {
+    let words = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let known = ["rel", "next", "prev", "previous", "first", "last", "self"];
+    if words.into_iter().all(|word| known.contains(&word)) {
+        text.to_owned()
+    } else {
+        mask::strict_form(text, MOST)
+    }
+}

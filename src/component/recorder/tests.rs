@@ -1,0 +1,289 @@
+//! What a recording holds, and what it must not.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use super::*;
+
+fn header_map(headers: &[(&'static str, &str)]) -> HeaderMap {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        })
+        .collect()
+}
+
+fn recorded(url: &str, headers: &[(&'static str, &str)], body: &[u8], complete: bool) -> String {
+    page(&Exchange {
+        source: "hr",
+        method: "GET",
+        url: &Url::parse(url).unwrap(),
+        status: 200,
+        headers: &header_map(headers),
+        body,
+        complete,
+    })
+    .unwrap()
+}
+
+fn body(body: &str) -> Value {
+    let page = recorded("https://hr.contoso.com/", &[], body.as_bytes(), true);
+    serde_json::from_str::<Value>(&page).unwrap()["body"].clone()
+}
+
+#[test]
+fn a_page_keeps_its_shape_and_loses_its_values() {
+    let page = body(
+        r#"{"data":[{"workEmail":"sarad@contoso.com","last_day":"2024-05-31","salary":-52000.5,"active":true,
+        "manager":null,"when":"/Date(1462060800000)/","note":"r\u00e9sign\u00e9 \"oui\""}],"total":12,"access_token":"eyJhbGciOi.J9"}"#,
+    );
+    insta::assert_snapshot!(format!("{page:#}"), @r#"
+    {
+      "data": [
+        {
+          "workEmail": "xxxxx@xxxxxxx.xxx",
+          "last_day": "9999-99-99",
+          "salary": -99999.9,
+          "active": true,
+          "manager": null,
+          "when": "/Xxxx(9999999999999)/",
+          "note": "xxxxxxx \"xxx\""
+        }
+      ],
+      "total": 99,
+      "access_token": "xxXxxXxxXx.X9"
+    }
+    "#);
+}
+
+#[test]
+fn keys_that_are_values_are_masked() {
+    let page =
+        body(r#"{"4711":{"a":1},"sarad@contoso.com":2,"8f0f7f3e-98bb-4f6c-9a32-0f2c1b2a3c4d":3,"E100":4}"#);
+    let keys: Vec<&String> = page.as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "9999",
+            "xxxxx@xxxxxxx.xxx",
+            "9x9x9x9x-99xx-9x9x-9x99-9x9x9x9x9x9x",
+            "X999"
+        ]
+    );
+    let people: Vec<String> = (0..250)
+        .map(|i| format!(r#""person {}":{i}"#, "x".repeat(i)))
+        .collect();
+    let text = json::mask(&format!("{{{},\"deep\":{{\"kept\":1}}}}", people.join(",")));
+    assert!(
+        !text.contains("person") && !text.contains("deep") && text.contains("kept"),
+        "{text}"
+    );
+}
+
+#[test]
+fn urls_and_headers_keep_what_tells_of_paging() {
+    let page = recorded(
+        "https://svc:hunter2@hr.contoso.com:8443/v1/employees/4711/tables/Jobs('sarad')?page=3&limit=200&token=abcdef&q=Sara%20D&id=12#x",
+        &[
+            ("content-type", "application/json"),
+            ("retry-after", "30"),
+            ("x-ratelimit-remaining", "7"),
+            ("set-cookie", "session=hunter2"),
+            (
+                "link",
+                "<https://hr.contoso.com/v1/e?cursor=secret1&page=4>; rel=\"next\"",
+            ),
+        ],
+        b"{}",
+        true,
+    );
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(
+        page["url"],
+        "https://hr.contoso.com:8443/v1/employees/9999/tables/Jobs('xxxxx')?page=3&limit=200&token=xxxxxx&q=Xxxx X&id=99"
+    );
+    assert_eq!(page["headers"]["content-type"][0], "application/json");
+    assert_eq!(page["headers"]["retry-after"][0], "30");
+    assert_eq!(page["headers"]["x-ratelimit-remaining"][0], "7");
+    assert_eq!(page["headers"]["set-cookie"][0], "xxxxxxx=xxxxxx9");
+    assert_eq!(
+        page["headers"]["link"][0],
+        "<https://hr.contoso.com/v1/e?cursor=xxxxxx9&page=4>; rel=\"next\""
+    );
+}
+
+#[test]
+fn what_is_no_json_is_kept_short() {
+    let html = format!("<html><body>Sara Davis {}</body>", "a".repeat(500));
+    let page = recorded(
+        "https://hr.contoso.com/",
+        &[("content-type", "text/html")],
+        html.as_bytes(),
+        true,
+    );
+    let page: Value = serde_json::from_str(&page).unwrap();
+    let shown = page["body"].as_str().unwrap();
+    assert!(shown.starts_with("<xxxx><xxxx>Xxxx Xxxxx xxx"), "{shown}");
+    assert_eq!(
+        (shown.chars().count(), page["body_bytes"].as_u64()),
+        (201, Some(html.len() as u64))
+    );
+}
+
+#[test]
+fn a_page_that_is_cut_is_masked_up_to_there() {
+    let page = recorded(
+        "https://hr.contoso.com/",
+        &[],
+        br#"{"data":[{"name":"Sara","mail":"sarad@con"#,
+        false,
+    );
+    let page: Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["body"], r#"{"data":[{"name":"Xxxx","mail":"xxxxx@xxx""#);
+    assert_eq!(page["body_complete"], false);
+
+    let large = format!("[{}\"Sara\"]", "\"Davis\",".repeat(200_000));
+    let page = recorded("https://hr.contoso.com/", &[], large.as_bytes(), true);
+    assert!(page.contains("body_cut_at") && !page.contains("Davis") && !page.contains("Sara"));
+}
+
+#[test]
+fn a_page_that_is_nested_without_end_breaks_nothing() {
+    let deep = "[".repeat(500_000) + "\"Sara\"";
+    assert!(!recorded("https://hr.contoso.com/", &[], deep.as_bytes(), true).contains("Sara"));
+    let deep = "[".repeat(100_000) + "\"Sara\"" + &"]".repeat(100_000);
+    assert!(!recorded("https://hr.contoso.com/", &[], deep.as_bytes(), true).contains("Sara"));
+}
+
+#[test]
+fn pages_are_stored_for_their_owner_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::new(folder.path().join("support/run"));
+    let url = Url::parse("https://hr.contoso.com/v1/employees").unwrap();
+    for source in ["hr/one", "hr/one", "two"] {
+        let exchange = Exchange {
+            source,
+            method: "GET",
+            url: &url,
+            status: 200,
+            headers: &HeaderMap::new(),
+            body: b"[]",
+            complete: true,
+        };
+        recorder.clone().page(&exchange).unwrap();
+    }
+    let mut names: Vec<String> = std::fs::read_dir(recorder.folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["hr_one-000001.json", "hr_one-000002.json", "two-000003.json"]
+    );
+    #[cfg(unix)]
+    {
+        use crate::files::mode;
+        assert_eq!(mode(&recorder.folder().metadata().unwrap()), 0o700);
+        assert_eq!(
+            mode(&recorder.folder().join(&names[0]).metadata().unwrap()),
+            0o600
+        );
+    }
+    let outputs = Outputs::default();
+    recorder.report(&outputs);
+    let told: Vec<String> = outputs.all().into_iter().map(|output| output.what).collect();
+    assert_eq!(told, ["2 recorded pages, masked", "1 recorded page, masked"]);
+
+    recorder.state().pages = MOST_PAGES;
+    recorder
+        .page(&Exchange {
+            source: "two",
+            method: "GET",
+            url: &url,
+            status: 200,
+            headers: &HeaderMap::new(),
+            body: b"[]",
+            complete: true,
+        })
+        .unwrap();
+    let outputs = Outputs::default();
+    recorder.report(&outputs);
+    assert_eq!(
+        outputs.all()[1].what,
+        "1 recorded page, masked; 1 more were not stored"
+    );
+}
+
+/// A text that is not hidden by being part of what a page always has.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-wyzA-WYZ]{3,40}",
+        "\\PC{3,40}",
+        "[0-8]{3,20}",
+        "[a-w\\\\\"\n]{3,20}"
+    ]
+}
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        value().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map("key_[a-c]", inner, 0..6)
+                .prop_map(|map| map.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+fn leaves(value: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| leaves(value, found)),
+        Value::Object(map) => map.values().for_each(|value| leaves(value, found)),
+        leaf => found.push(leaf.clone()),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_of_an_answer_survives(value in json_value(), cut in any::<prop::sample::Index>()) {
+        let text = Arc::<str>::from(value.to_string());
+        let masked = json::mask(&text);
+        let parsed: Value = serde_json::from_str(&masked).unwrap();
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        leaves(&value, &mut before);
+        leaves(&parsed, &mut after);
+        prop_assert_eq!(before.len(), after.len());
+        let part: String = text.chars().take(cut.index(text.len().max(1))).collect();
+        let part = json::mask(&part);
+        for (was, is) in before.iter().zip(&after) {
+            if let Value::String(was) = was {
+                let plain = |text: &str| text.chars().all(|c| c.is_ascii() && !c.is_ascii_alphanumeric());
+                // Of runs of letters and digits none survives, in the whole page or in a part of it.
+                for word in was.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| word.len() >= 3) {
+                    let is_mask = word.chars().all(|c| "xX9".contains(c));
+                    let is_key = "key_a key_b key_c".contains(word) || "true false null".contains(word);
+                    prop_assert!(is_mask || is_key || !(masked.contains(word) || part.contains(word)), "{}", word);
+                }
+                prop_assert!(is.as_str() != Some(was) || plain(was) || was.chars().all(|c| !c.is_alphanumeric() || "xX9".contains(c)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_breaks_nothing(text in "\\PC{0,80}|[{}\\[\\]\",:0-9a-z\\\\ ]{0,80}") {
+        let _ = json::mask(&text);
+    }
+}

@@ -1,0 +1,115 @@
+//! Personal data made unreadable while its form stays visible: enough to see whether a mapping is right.
+
+/// Characters of a value's form to show; the length of a long text says more about it than its form.
+const MOST: usize = 24;
+
+/// The form of a value: letters become `x` and `X`, digits `9`, the rest stays. `2024-05-31` is `9999-99-99`.
+pub(crate) fn form(value: &str) -> String {
+    cut(value, MOST, masked)
+}
+
+/// The form of a value that leaves this machine: of what is not ASCII only white space stays, since marks that belong
+/// to letters and the signs of some scripts are no letters. At most `most` characters.
+pub(crate) fn strict_form(value: &str, most: usize) -> String {
+    cut(value, most, |c| match masked(c) {
+        mask if mask.is_ascii() || mask.is_whitespace() => mask,
+        _ => 'x',
+    })
+}
+
+fn cut(value: &str, most: usize, mask: impl Fn(char) -> char) -> String {
+    let mut form: String = value.chars().take(most).map(mask).collect();
+    if value.chars().nth(most).is_some() {
+        form.push('…');
+    }
+    form
+}
+
+fn masked(c: char) -> char {
+    if c.is_numeric() {
+        '9'
+    } else if c.is_uppercase() {
+        'X'
+    } else if c.is_alphabetic() {
+        'x'
+    } else {
+        c
+    }
+}
+
+/// Whether a name, such as a column's or a JSON key, looks like a value: an address, an id, a date, a number.
+pub(crate) fn is_like_a_value(name: &str) -> bool {
+    let (mut letters, mut digits, mut all) = (0, 0, 0);
+    for c in name.chars() {
+        all += 1;
+        letters += usize::from(c.is_alphabetic());
+        digits += usize::from(c.is_numeric());
+    }
+    name.contains('@') || letters == 0 || digits * 2 >= all || is_guid(name)
+}
+
+fn is_guid(text: &str) -> bool {
+    let text = text.trim_matches(['{', '}']);
+    let hex = text.bytes().filter(u8::is_ascii_hexdigit).count();
+    hex >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// A user principal name: its first character and its domain, `j…@contoso.com`; another value's form.
+pub(crate) fn upn(value: &str) -> String {
+    match value.split_once('@') {
+        Some((user, domain)) if !user.is_empty() && !domain.contains('@') => {
+            let first: String = user.chars().take(1).collect();
+            format!("{first}…@{domain}")
+        }
+        _ => form(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_shows_no_value() {
+        assert_eq!(form("O'Brien-Smith 3rd"), "X'Xxxxx-Xxxxx 9xx");
+        assert_eq!(form("2024-05-31T00:00:00Z"), "9999-99-99X99:99:99X");
+        assert_eq!(form("Łucja 日本"), "Xxxxx xx");
+        assert_eq!(form(&"a".repeat(25)), format!("{}…", "x".repeat(24)));
+    }
+
+    #[test]
+    fn a_strict_form_keeps_no_sign_of_another_script() {
+        assert_eq!(strict_form("m\u{0301}a-\u{05b0}1 …", 64), "xxx-x9 x");
+        assert_eq!(strict_form("sara.d@contoso.com", 64), "xxxx.x@xxxxxxx.xxx");
+    }
+
+    #[test]
+    fn names_and_values_are_told_apart() {
+        for name in [
+            "workEmail",
+            "address1",
+            "Last Day of Work",
+            "dynamic_1234567",
+            "_id",
+        ] {
+            assert!(!is_like_a_value(name), "{name}");
+        }
+        for value in [
+            "4711",
+            "E10023",
+            "sarad@contoso.com",
+            "2024-05-31",
+            "",
+            "abcdefab-cdef-abcd-efab-cdefabcdefab",
+        ] {
+            assert!(is_like_a_value(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_upn_keeps_its_domain() {
+        assert_eq!(upn("sarad@contoso.com"), "s…@contoso.com");
+        assert_eq!(upn("not an address"), "xxx xx xxxxxxx");
+        assert_eq!(upn("a@b@c"), "x@x@x");
+    }
+}

@@ -1,0 +1,187 @@
+//! From why there is no token to an error that a person can act on.
+
+use crate::error::{Error, ErrorKind};
+use crate::http::address::{host, shown};
+use crate::http::grant::{Grant, GrantCause, GrantFailure, GrantProvider};
+use crate::http::oauth2::{OAuthError, TokenFailure};
+use crate::http::retry::Reason;
+use crate::http::rotation::Rotation;
+use crate::http::text::is_html;
+use crate::http::transport::{Answer, Failure, Stage};
+
+/// What came back, as the cause of an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct CameBack(String);
+
+/// The error for a token that could not be had.
+pub(super) fn error(provider: &GrantProvider, failure: &GrantFailure) -> Error {
+    let asked = format!(
+        "cannot get an access token with POST {}",
+        shown(&provider.endpoint().url)
+    );
+    let cause = match &failure.cause {
+        GrantCause::Cancelled => return Error::interrupted(),
+        GrantCause::Local(error) => {
+            // Made anew, since it is shared by all who wait for the token.
+            let local = Error::new(error.kind(), asked).with_source(CameBack(failure.came_back.clone()));
+            return error
+                .hints()
+                .fold(local, |local, hint| local.with_hint(hint.to_owned()));
+        }
+        GrantCause::Token(cause) => cause,
+    };
+    let kind = match cause {
+        TokenFailure::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
+        cause if cause.is_passing() => ErrorKind::Passing,
+        _ => ErrorKind::Refused,
+    };
+    let spent = failure
+        .spent
+        .filter(|spent| spent.tally.attempts > 1 || spent.reason != Reason::Permanent)
+        .map(|spent| format!(" ({spent})"))
+        .unwrap_or_default();
+    let error = Error::new(kind, asked + &spent).with_source(CameBack(failure.came_back.clone()));
+    hints(provider, cause).into_iter().fold(error, Error::with_hint)
+}
+
+fn hints(provider: &GrantProvider, cause: &TokenFailure) -> Vec<String> {
+    let host = host(&provider.endpoint().url);
+    match cause {
+        TokenFailure::Refused(error) => oauth(provider, error),
+        TokenFailure::Transport(failure) => transport(provider, failure, &host),
+        TokenFailure::Unusable { html: true, .. } => page(&host),
+        TokenFailure::Unusable { broken_off: true, .. } => {
+            vec!["run again: the answer did not come whole".to_owned()]
+        }
+        TokenFailure::Unusable { .. } => vec![
+            "check `response.access_token`: the keys, with dots between them, that lead to the token in the answer"
+                .to_owned(),
+            "check `token_url`: it must be the address that gives tokens".to_owned(),
+        ],
+    }
+}
+
+fn oauth(provider: &GrantProvider, error: &OAuthError) -> Vec<String> {
+    let mut hints = match error.error.as_str() {
+        "invalid_client" => client(),
+        "invalid_grant" => grant(provider.grant()),
+        "invalid_scope" => vec!["check `scope`: it must be one that the application was given".to_owned()],
+        "unauthorized_client" => vec![
+            "the application must be allowed this kind of sign-in (its grant type) where it is registered"
+                .to_owned(),
+        ],
+        "unsupported_grant_type" => {
+            vec!["the service does not know this kind of sign-in: check `type` and `token_url`".to_owned()]
+        }
+        "invalid_request" => vec![
+            "check which fields the service wants, and whether as a form or as JSON (`body`, `form`, `json`)"
+                .to_owned(),
+        ],
+        _ if error.status == 401 => client(),
+        _ => Vec::new(),
+    };
+    hints.extend(status(error.status));
+    hints
+}
+
+fn client() -> Vec<String> {
+    vec![
+        "check `client_id` and the secret that goes with it: it may have run out, or be another application's".to_owned(),
+        "check `credentials`: some services want them in the body, others in a header".to_owned(),
+    ]
+}
+
+fn grant(grant: &Grant) -> Vec<String> {
+    let texts: &[&str] = match grant {
+        Grant::Refresh(tokens) => match tokens.rotation() {
+            Rotation::Kept(..) => &[
+                "the refresh token was revoked, has run out, or was used elsewhere: get a new one from the service and \
+                 configure it; it then counts in place of the one in the file of `rotation`",
+            ],
+            _ => &[
+                "the refresh token was revoked, has run out, or was used before: get a new one from the service",
+                "if the service gives a new one with each use, set `rotation: {file: …}`, which keeps it for the next run",
+            ],
+        },
+        Grant::Jwt(_) | Grant::Saml(_) => &[
+            "check `issuer`, `subject` and `audience` against what the service says",
+            "the service must know the public key or certificate that belongs to `private_key`",
+            "check this machine's clock: an assertion holds for some minutes only",
+        ],
+        Grant::Fields => &["check user name and password; after more tries the account may be locked"],
+    };
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<String> {
+    let one = |text: &str| vec![text.to_owned()];
+    match failure {
+        Failure::Answer(answer) if is_html(&answer.body) => page(host),
+        Failure::Answer(answer) => answered(provider, answer),
+        failure if failure.is_client_certificate() => one(
+            "set `tls.client_certificate` and `tls.client_key` to the certificate that the service knows, and look \
+             whether it has run out",
+        ),
+        Failure::Certificate(_) => one(
+            "where the network inspects TLS, name its certificate authority with `tls.extra_ca`; else do not go on: \
+             the server is not the one it says it is",
+        ),
+        Failure::NotSent {
+            stage: Stage::Dns, ..
+        } => one("check the host in `token_url`, and the network's name server"),
+        Failure::NotSent {
+            stage: Stage::Tls, ..
+        } => one(
+            "the server may want a client certificate (`tls.client_certificate`), or speak no version of TLS that is \
+             allowed here (`tls.min_version`)",
+        ),
+        Failure::NotSent { .. } => vec![format!(
+            "let this machine reach {host} through firewall and proxy"
+        )],
+        Failure::Unknown { timeout: true, .. } => vec![format!(
+            "look whether {host} is up, and whether a firewall or proxy in between lets requests through"
+        )],
+        Failure::Unknown { .. } => vec![
+            format!(
+                "look whether {host} is up, and whether a firewall or proxy in between lets requests through"
+            ),
+            "some servers end the connection without a word when they want a client certificate \
+             (`tls.client_certificate`)"
+                .to_owned(),
+        ],
+        Failure::Invalid(_) => one("please report this: it should not happen"),
+    }
+}
+
+fn answered(provider: &GrantProvider, answer: &Answer) -> Vec<String> {
+    let code = answer.status.as_u16();
+    match code {
+        300..=399 => vec!["redirects are not followed, so that secrets go where you said only: put the new address into `token_url`".to_owned()],
+        400 => vec![
+            "check which fields the service wants, and whether as a form or as JSON (`body`, `form`, `json`)".to_owned(),
+        ],
+        401 | 403 => match provider.grant() {
+            Grant::Fields => client(),
+            other => client().into_iter().chain(grant(other)).collect(),
+        },
+        404 | 405 | 410 => vec!["check `token_url`: there is nothing at this address that gives tokens".to_owned()],
+        415 => vec!["the service wants the request in another form: check `body`".to_owned()],
+        code => status(code).into_iter().collect(),
+    }
+}
+
+fn status(code: u16) -> Option<String> {
+    match code {
+        429 => Some("the service counts requests for tokens, too: run again later, and look whether others use the same application".to_owned()),
+        500..=599 => Some("the service has trouble of its own: run again later, and look at its status page".to_owned()),
+        _ => None,
+    }
+}
+
+fn page(host: &str) -> Vec<String> {
+    vec![
+        "check `token_url`: this is the address of a page for people, not of one that gives tokens to programs".to_owned(),
+        format!("or a proxy answered in place of {host}: let this machine reach it without a login page"),
+    ]
+}

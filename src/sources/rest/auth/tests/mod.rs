@@ -1,0 +1,152 @@
+//! Against a scripted service.
+
+mod assertion;
+mod mtls;
+mod refresh;
+mod settings;
+mod token;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::component::RunInfo;
+use crate::config::{Problem, Problems};
+use crate::error::Error;
+use crate::http::backoff::Backoff;
+use crate::http::retry::RetryPolicy;
+use crate::http::scripted::{Recorded, Reply, Scripted, Step};
+use crate::http::transport::{Proxy, TransportConfig};
+use crate::secret::SecretFiles;
+
+const SECRET: &str = "s3cret-marker+/=\"x\"";
+const TOKEN: &str = "tok3n-marker";
+
+/// A folder with secrets, and the run in it.
+struct Place {
+    folder: tempfile::TempDir,
+    run: RunInfo,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunInfo {
+            id: "run".into(),
+            base: Arc::new(folder.path().to_owned()),
+            dry_run: false,
+            secret_files: SecretFiles::default(),
+            partial: false,
+            grace: Duration::from_secs(1),
+            cancel: tokio_util::sync::CancellationToken::new(),
+            services: Default::default(),
+            record: None,
+        };
+        let place = Self { folder, run };
+        place.secret("secret", SECRET);
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps a secret in a file of this name.
+    fn secret(&self, name: &str, text: &str) {
+        use std::io::Write as _;
+        crate::files::create_private(&self.path().join(name))
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    fn build(&self, config: Value) -> crate::error::Result<Authenticator> {
+        self.build_with(config, &client())
+    }
+
+    fn build_with(&self, config: Value, client: &reqwest::Client) -> crate::error::Result<Authenticator> {
+        let config: AuthConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(problems(&config), Vec::new());
+        config.build(&self.run, client, retry())
+    }
+}
+
+fn client() -> reqwest::Client {
+    let config = TransportConfig {
+        tls: false,
+        proxy: Proxy::Direct,
+        ..TransportConfig::default()
+    };
+    config.client().unwrap()
+}
+
+/// Three attempts without a pause.
+fn retry() -> RetryPolicy {
+    let second = Duration::from_secs(1);
+    RetryPolicy::new(3, 60 * second, Backoff::new(second, second).unwrap())
+        .unwrap()
+        .with_random(|| 0.0)
+}
+
+fn problems(config: &AuthConfig) -> Vec<Problem> {
+    let mut found = Vec::new();
+    config.validate(&mut Problems::new(&mut found).at("auth"));
+    found
+}
+
+/// What is added to a request for `url`.
+async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request, Granted), Error> {
+    let mut request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
+    let granted = auth.authorize(&mut request).await?;
+    let shown = format!("{:?} {granted:?} {auth:?}", request.headers());
+    assert!(!shown.contains("marker"), "{shown}");
+    Ok((request, granted))
+}
+
+/// The header that is added.
+async fn authorization(auth: &Authenticator) -> Result<String, Error> {
+    let (request, _) = authorized(auth, "https://api.contoso.com/x").await?;
+    Ok(request.headers()["authorization"].to_str().unwrap().to_owned())
+}
+
+/// Everything that an error shows.
+fn shown(error: &Error) -> String {
+    let hints: Vec<_> = error.hints().collect();
+    let shown = format!("{} | {} | {error:?}", error.chain(), hints.join(" | "));
+    assert!(!shown.contains("marker"), "{shown}");
+    shown
+}
+
+fn form(request: &Recorded) -> Value {
+    url::form_urlencoded::parse(&request.body)
+        .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn gives(token: &str) -> Step {
+    Reply::new(200)
+        .json(&json!({"token_type": "Bearer", "expires_in": 3600, "access_token": token}))
+        .into()
+}
+
+async fn server(steps: impl IntoIterator<Item = Step>) -> Scripted {
+    Scripted::start(steps).await.unwrap()
+}
+
+fn credentials(server: &Scripted) -> Value {
+    json!({
+        "type": "oauth2_client_credentials", "token_url": format!("{}/token?version=1", server.url()),
+        "client_id": "app", "client_secret": {"file": "secret"},
+    })
+}
+
+fn with(mut config: Value, more: &Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        config[name.as_str()] = value.clone();
+    }
+    config
+}

@@ -1,0 +1,257 @@
+//! Tokens that are asked for.
+
+use super::*;
+use crate::error::ErrorKind;
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_used_for_all() {
+    let place = Place::new();
+    let server = server([gives(TOKEN)]).await;
+    let config = with(
+        credentials(&server),
+        &json!({"scope": "https://graph.microsoft.com/.default"}),
+    );
+    let auth = place.build(config).unwrap();
+    let all = futures::future::join_all((0..5).map(|_| authorization(&auth))).await;
+    for header in all {
+        assert_eq!(header.unwrap(), format!("Bearer {TOKEN}"));
+    }
+    let held: Vec<_> = auth.secrets();
+    assert!(held.iter().any(|secret| secret.expose() == TOKEN));
+    assert!(held.iter().any(|secret| secret.expose() == SECRET));
+    let request = server.finish().unwrap().remove(0);
+    assert_eq!((&*request.method, &*request.path), ("POST", "/token?version=1"));
+    assert_eq!(request.header("accept"), Some("application/json"));
+    assert_eq!(
+        form(&request),
+        json!({
+            "grant_type": "client_credentials", "client_id": "app", "client_secret": SECRET,
+            "scope": "https://graph.microsoft.com/.default",
+        })
+    );
+}
+
+#[tokio::test]
+async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
+    let place = Place::new();
+    place.secret("extra", "extra-marker");
+    let server = server([gives(TOKEN)]).await;
+    let config = with(
+        credentials(&server),
+        &json!({
+            "credentials": "basic_header", "client_id": "a b",
+            "form": {"resource": "hr", "pin": {"file": "extra"}, "grant_type": "other"},
+            "headers": {"X-Partner": "p", "X-Key": {"file": "extra"}},
+        }),
+    );
+    let auth = place.build(config).unwrap();
+    authorization(&auth).await.unwrap();
+    let request = server.finish().unwrap().remove(0);
+    // `a+b:` and the secret written as in a form.
+    assert_eq!(
+        request.header("authorization"),
+        Some("Basic YStiOnMzY3JldC1tYXJrZXIlMkIlMkYlM0QlMjJ4JTIy")
+    );
+    assert_eq!(
+        (request.header("x-partner"), request.header("x-key")),
+        (Some("p"), Some("extra-marker"))
+    );
+    assert_eq!(
+        form(&request),
+        json!({"grant_type": "other", "resource": "hr", "pin": "extra-marker"})
+    );
+}
+
+#[tokio::test]
+async fn a_request_may_be_json_with_members_of_any_form() {
+    let place = Place::new();
+    place.secret("user", "user-marker");
+    let step = Reply::new(200).json(&json!({"success": true, "data": {"token": TOKEN}}));
+    let server = server([step.into()]).await;
+    let config = with(
+        credentials(&server),
+        &json!({
+            "body": "json",
+            "json": {"scope": {"userId": {"file": "user"}, "list": [{"file": "user"}, 1], "file": {"a": 1}}},
+            "response": {"access_token": "data.token"},
+        }),
+    );
+    let auth = place.build(config).unwrap();
+    assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
+    authorization(&auth).await.unwrap();
+    assert!(
+        auth.secrets()
+            .iter()
+            .any(|secret| secret.expose() == "user-marker")
+    );
+    let request = server.finish().unwrap().remove(0);
+    assert_eq!(request.header("content-type"), Some("application/json"));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&request.body).unwrap(),
+        json!({
+            "grant_type": "client_credentials", "client_id": "app", "client_secret": SECRET,
+            "scope": {"userId": "user-marker", "list": ["user-marker", 1], "file": {"a": 1}},
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_password_is_sent_with_what_the_service_wants_besides() {
+    let place = Place::new();
+    let server = server([gives(TOKEN)]).await;
+    let auth = place
+        .build(json!({
+            "type": "oauth2_password", "token_url": server.url(), "client_id": "c", "username": "integration",
+            "password": {"file": "secret"}, "form": {"companyId": "contoso"},
+        }))
+        .unwrap();
+    authorization(&auth).await.unwrap();
+    assert_eq!(
+        form(&server.finish().unwrap()[0]),
+        json!({
+            "grant_type": "password", "client_id": "c", "username": "integration", "password": SECRET,
+            "companyId": "contoso",
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_in_a_while() {
+    let place = Place::new();
+    let server = server([gives("one"), gives("two"), gives("three")]).await;
+    let auth = place.build(credentials(&server)).unwrap();
+    let url = "https://api.contoso.com/x";
+    let (_, first) = authorized(&auth, url).await.unwrap();
+    let (_, second) = authorized(&auth, url).await.unwrap();
+    assert!(auth.refused(&first));
+    assert!(auth.refused(&second), "it has been renewed for another");
+    let (_, renewed) = authorized(&auth, url).await.unwrap();
+    assert_eq!(renewed.secret().unwrap().expose(), "two");
+    for _ in 0..100 {
+        let (_, granted) = authorized(&auth, url).await.unwrap();
+        assert!(
+            !auth.refused(&granted),
+            "a new token that is refused, too, is not the cause"
+        );
+    }
+    // Paused for this alone: a clock that runs by itself would let connections time out.
+    tokio::time::pause();
+    tokio::time::advance(authenticator::RENEWALS_APART).await;
+    tokio::time::resume();
+    assert!(auth.refused(&renewed));
+    assert_eq!(authorization(&auth).await.unwrap(), "Bearer three");
+    server.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
+    let place = Place::new();
+    let down = || Step::from(Reply::new(503));
+    let up = server([down(), gives(TOKEN)]).await;
+    let auth = place.build(credentials(&up)).unwrap();
+    for header in futures::future::join_all((0..5).map(|_| authorization(&auth))).await {
+        header.unwrap();
+    }
+    up.finish().unwrap();
+
+    let gone = server([down(), down(), down()]).await;
+    let auth = place.build(credentials(&gone)).unwrap();
+    let all = futures::future::join_all((0..5).map(|_| authorization(&auth))).await;
+    for error in all.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Passing);
+        let text = shown(&error);
+        assert!(
+            text.contains("3 attempts in ") && text.contains("503 Service Unavailable"),
+            "{text}"
+        );
+    }
+    gone.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_says_what_to_do() {
+    let place = Place::new();
+    let reply = Reply::new(401).json(&json!({
+        "error": "invalid_client", "error_description": format!("unknown \u{1b}[2J client_secret={SECRET}"),
+    }));
+    let server = server([reply.into()]).await;
+    let auth = place.build(credentials(&server)).unwrap();
+    for _ in 0..3 {
+        let error = authorization(&auth).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        let text = shown(&error);
+        let url = format!("cannot get an access token with POST {}/token:", server.url());
+        assert!(text.starts_with(&url), "{text}");
+        assert!(
+            text.contains("answered 401 invalid_client: unknown [2J client_secret=[hidden]"),
+            "{text}"
+        );
+        assert!(text.contains("check `client_id` and the secret"), "{text}");
+    }
+    server.finish().unwrap();
+}
+
+#[tokio::test]
+async fn what_came_back_instead_of_a_token_is_said() {
+    let place = Place::new();
+    let page = "<html><title>Sign in</title>";
+    for (reply, expected) in [
+        (
+            Reply::new(200).body(page),
+            &[
+                "a web page with the title `Sign in` in place",
+                "check `token_url`",
+            ][..],
+        ),
+        (
+            Reply::new(403).body(page),
+            &["403 Forbidden; the body is a web page", "proxy answered"],
+        ),
+        (
+            Reply::new(302).header("location", "https://login.contoso.com/x?secret=marker"),
+            &[
+                "302 Found",
+                "it leads to https://login.contoso.com",
+                "redirects are not followed",
+            ],
+        ),
+        (
+            Reply::new(404),
+            &["404 Not Found, with an empty body", "check `token_url`"],
+        ),
+        (Reply::new(415).body("no"), &["check `body`"]),
+        (
+            Reply::new(200).json(&json!({"success": false, "error": {"code": 1, "message": "wrong client"}})),
+            &["holds no `access_token`: wrong client", "response.access_token"],
+        ),
+        (
+            Reply::new(200).json(&json!({"error": "invalid_scope"})),
+            &["answered 200 invalid_scope", "check `scope`"],
+        ),
+        (
+            Reply::new(400).body(format!("you sent {SECRET}")),
+            &["400 Bad Request; body: you sent [hidden]", "as a form or as JSON"],
+        ),
+    ] {
+        let server = server([reply.into()]).await;
+        let auth = place.build(credentials(&server)).unwrap();
+        let text = shown(&authorization(&auth).await.unwrap_err());
+        for part in expected {
+            assert!(text.contains(part), "{text} / {part}");
+        }
+        server.finish().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_asks_for_nothing() {
+    let place = Place::new();
+    let server = server([]).await;
+    let auth = place.build(credentials(&server)).unwrap();
+    place.run.cancel.cancel();
+    assert_eq!(
+        authorization(&auth).await.unwrap_err().kind(),
+        ErrorKind::Interrupted
+    );
+    server.finish().unwrap();
+}

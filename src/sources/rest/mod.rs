@@ -1,0 +1,40 @@
+//! Reads records from REST APIs, as a pipeline file describes them.
+//!
+//! ```text
+//! each: values, parents ─▶ windows ─▶ paging ─▶ request ─▶ fetch: auth, pace, retry ─▶ body: records, probes ─▶ rows ─▶ chunks
+//!                                       ▲                                                       │
+//!                                       └───────────── what the answer told ────────────────────┘
+//! ```
+//!
+//! - `config` and `plan` hold the settings and check them as a whole,
+//! - `each`, `incremental` and `paging` say what is asked next; they know nothing of a network,
+//! - `template` and `request` make a request of values, `auth` and `client` what it is sent with, `pace` how fast,
+//! - `fetch` asks for one page, `body` takes the records out of the answer while it comes, `rules` judge it,
+//! - `rows` makes columns of the records of all pages, `source` goes through all of it in order.
+//!
+//! What holds for every service: rows come in the order of the steps, windows and pages, each with its page and its
+//! number there; a page that breaks off is asked for again and gives no row twice; what looks like an end and may be
+//! none is an error or a warning; a position is saved only when every row before it is delivered; nothing of an
+//! answer, and no query, is in an error or a log line but the service's own message.
+
+pub mod auth;
+pub mod body;
+mod client;
+mod config;
+pub mod each;
+mod fetch;
+pub mod incremental;
+pub mod pace;
+mod page;
+pub mod paging;
+mod path;
+mod plan;
+pub mod request;
+mod rows;
+pub mod rules;
+mod source;
+mod template;
+
+pub use config::{ColumnKind, ConnectionConfig, ParentConfig, RestConfig};
+pub use page::Place;
+pub use path::SinglePath;

@@ -1,0 +1,185 @@
+//! The settings of a source, checked as a whole: what of them belongs together.
+
+use std::sync::Arc;
+
+use super::body::{Extractor, Limits, RecordsConfig};
+use super::config::{ParentConfig, RestConfig};
+use super::each::Each;
+use super::incremental::Incremental;
+use super::paging::{CursorFrom, Pager, PagingConfig};
+use super::path::ProbeSet;
+use super::request::{RequestConfig, RequestPlan};
+use super::rules::{RuleConfig, Rules, renews};
+use super::template::{Names, Uses};
+use crate::config::Problems;
+use crate::http::link;
+
+/// A request with what follows from its answers.
+#[derive(Debug, Clone)]
+pub(super) struct Sequence {
+    pub(super) request: RequestPlan,
+    pub(super) pager: Pager,
+    pub(super) extractor: Extractor,
+    pub(super) rules: Rules,
+    pub(super) probes: ProbeSet,
+    /// Whether the token of the next page is in the last record.
+    pub(super) needs_last: bool,
+    /// Statuses besides 2xx that end the pages.
+    pub(super) ends: Vec<u16>,
+}
+
+/// A source's settings without contradiction.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) sequence: Sequence,
+    pub(super) each: Option<Arc<Each>>,
+    pub(super) parent: Option<Sequence>,
+    pub(super) incremental: Option<Incremental>,
+}
+
+impl Plan {
+    /// Checks everything that can be checked without network and secrets; `problems` points at the source. `None` if
+    /// there was a problem.
+    pub(super) fn new(config: &RestConfig, problems: &mut Problems<'_>) -> Option<Self> {
+        let before = problems.len();
+        config.auth.validate(&mut problems.at("auth"));
+        config.tls.validate(&mut problems.at("tls"));
+        config.check_connection(&mut problems.at("connection"));
+        config.pace.validate(&mut problems.at("pace"));
+        config.wait.validate(&mut problems.at("wait"));
+        config.retry.validate(&mut problems.at("retry"));
+        config.message.validate(&mut problems.at("message"));
+        RuleConfig::validate_all(&config.responses, &mut problems.at("responses"));
+        if renews(&config.responses) && !config.auth.has_token() {
+            problems
+                .at("responses")
+                .add("`renew_token` needs an `auth` whose token can be asked for anew");
+        }
+        let may_skip = config
+            .each
+            .as_ref()
+            .is_some_and(|each| each.on_error == super::each::OnError::Skip);
+        if !may_skip {
+            for index in super::rules::skipping(&config.responses) {
+                let mut here = problems.at("responses");
+                here.at_index(index).at("then").add_with_hint(
+                    "`skip` leaves out one of several values, and goes with `each` and its `on_error: skip` only",
+                    "`empty` takes the answer as one without rows, `fail` ends the run",
+                );
+            }
+        }
+        if config
+            .columns
+            .as_ref()
+            .is_some_and(std::collections::BTreeMap::is_empty)
+        {
+            problems
+                .at("columns")
+                .add("names no column; leave it out to have the columns learnt");
+        }
+
+        let mut names = Names::default();
+        let mut uses = Uses::default();
+        if config.incremental.is_some() {
+            Incremental::names(&mut names);
+        }
+        let each = config
+            .each
+            .as_ref()
+            .map(|each| each.compile(&mut problems.at("each")));
+        let mut parent = None;
+        if let (Some(block), Some(Some(each))) = (&config.each, &each)
+            && let Some(ParentConfig {
+                request,
+                paging,
+                records,
+            }) = &block.parent
+        {
+            let mut names = names.clone();
+            each.outer_names(&mut names);
+            let mut problems = problems.at("each");
+            let mut here = problems.at("parent");
+            parent = config.sequence(request, paging, records, &names, &mut uses, &mut here);
+        }
+        if let Some(Some(each)) = &each {
+            each.names(&mut names);
+        }
+        let sequence = config.sequence(
+            &config.request,
+            &config.paging,
+            &config.records,
+            &names,
+            &mut uses,
+            problems,
+        );
+        // What a request with a problem uses is not known.
+        let mut incremental = None;
+        if sequence.is_some()
+            && (parent.is_some() || config.each.as_ref().is_none_or(|each| each.parent.is_none()))
+        {
+            if let Some(Some(each)) = &each {
+                each.check_used(&uses, &mut problems.at("each"));
+            }
+            if let Some(block) = &config.incremental {
+                incremental = block.compile(&uses, &mut problems.at("incremental"));
+            }
+        }
+        if problems.len() > before {
+            return None;
+        }
+        Some(Self {
+            sequence: sequence?,
+            each: each.flatten().map(Arc::new),
+            parent,
+            incremental,
+        })
+    }
+}
+
+impl RestConfig {
+    fn sequence(
+        &self,
+        request: &RequestConfig,
+        paging: &PagingConfig,
+        records: &RecordsConfig,
+        names: &Names,
+        uses: &mut Uses,
+        problems: &mut Problems<'_>,
+    ) -> Option<Sequence> {
+        let before = problems.len();
+        let request = RequestPlan::new(&self.base_url, request, names, problems);
+        paging.validate(&mut problems.at("paging"));
+        records.validate(&mut problems.at("records"));
+        if let Some(request) = &request {
+            for place in paging.places() {
+                request.check_place(&place, &mut problems.at("paging"));
+            }
+            uses.extend(request.uses());
+        }
+        if problems.len() > before {
+            return None;
+        }
+        let mut probes = ProbeSet::default();
+        let pager = paging.pager(&mut probes, link::target);
+        let rules = Rules::new(&self.responses, &mut probes, self.read_wait());
+        let needs_last = matches!(
+            paging,
+            PagingConfig::Cursor(cursor) if matches!(cursor.from, CursorFrom::LastRecord(_))
+        );
+        let limits = Limits {
+            max_record: usize::try_from(self.connection.max_record.0).unwrap_or(usize::MAX),
+            max_buffered: usize::try_from(self.connection.max_buffered_page.0).unwrap_or(usize::MAX),
+            keep_last: needs_last,
+            ..Limits::default()
+        };
+        Some(Sequence {
+            request: request?,
+            extractor: Extractor::new(records, &probes, limits),
+            pager,
+            rules,
+            probes,
+            needs_last,
+            ends: paging.end_statuses().to_vec(),
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! Makes chunks of the records of all pages, in order, on a thread of its own.
+//!
+//! What columns there are is known in one of three ways:
+//! - they are declared: every page's rows go on at once;
+//! - they are learnt from all records: these are kept, in memory up to 8 MiB and then in a file without a name, until
+//!   the last page is there. Only so is a key that first occurs on the last page a column;
+//! - when only a part is looked at (a preview, a row limit), they are learnt from the first page that has records, and
+//!   a later record that does not fit is a reject.
+
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use tempfile::SpooledTempFile;
+use tokio::sync::mpsc;
+
+use crate::component::Delivered;
+use crate::decode::json::{ColumnType, Learning, Rows, Shapes};
+use crate::decode::{End, Feed, READ_BYTES, Step};
+use crate::error::{Error, Result};
+
+/// Records kept in memory before a file takes them.
+const SPOOLED_BYTES: usize = 8 << 20;
+
+/// What the pages give.
+#[derive(Debug)]
+pub(super) enum Block {
+    /// Records of one page; a large page comes in several blocks.
+    Records {
+        /// What the user knows the page as.
+        page: Arc<str>,
+        /// The records' texts, one after another.
+        text: Vec<u8>,
+        /// Where each text ends.
+        ends: Vec<usize>,
+    },
+    /// All records of the windows before are there; see [`super::incremental`].
+    Position(String),
+    /// That was all. If blocks end without it, reading failed, and what was kept back is not sent.
+    End,
+}
+
+/// Positions to save once everything before them is delivered, in order.
+pub(super) type Positions = mpsc::UnboundedSender<(String, Delivered)>;
+
+/// How the columns are known.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    /// These, and no others.
+    Declared(Vec<(String, ColumnType)>),
+    /// From all records.
+    Learnt,
+    /// From those of the first page.
+    Sampled,
+}
+
+/// Takes blocks until there are no more, and sends their rows to `feed`.
+///
+/// # Errors
+/// A record's text cannot be kept, or [`End::Stopped`].
+pub(super) fn decode(
+    mut blocks: mpsc::Receiver<Block>,
+    known: &Known,
+    feed: &Feed,
+    positions: &Positions,
+) -> Step {
+    // Who wants only a part is to have it before further pages are asked for.
+    let partial = feed.cx.run.partial;
+    let mut stage = match known {
+        Known::Declared(columns) => {
+            let wants = |column: &str| feed.wants(column);
+            let shapes = Shapes::declared(columns.iter().cloned(), &wants);
+            Stage::Sending(Box::new(Rows::new(shapes, Learning::Declared, feed)?))
+        }
+        Known::Learnt | Known::Sampled => Stage::Learning(Box::default()),
+    };
+    loop {
+        let block = blocks.blocking_recv().ok_or(End::Stopped)?;
+        feed.check_stopped()?;
+        match (&mut stage, block) {
+            (Stage::Sending(rows), Block::Records { page, text, ends }) => {
+                rows.turn_to(page)?;
+                for record in cut(&text, &ends) {
+                    rows.push(record, None)?;
+                }
+                if partial {
+                    rows.flush()?;
+                }
+            }
+            (Stage::Sending(rows), Block::Position(position)) => {
+                rows.flush()?;
+                mark(position, feed, positions)?;
+            }
+            (Stage::Learning(kept), Block::Records { page, text, ends }) => {
+                kept.take(&page, &text, &ends, feed)?;
+                if matches!(known, Known::Sampled) && kept.records > 0 {
+                    let kept = std::mem::take(kept);
+                    let mut rows = kept.send(Learning::Sample, feed)?;
+                    rows.flush()?;
+                    stage = Stage::Sending(Box::new(rows));
+                }
+            }
+            // Only the last one counts: nothing is sent before.
+            (Stage::Learning(kept), Block::Position(position)) => kept.position = Some(position),
+            (_, Block::End) => break,
+        }
+    }
+    match stage {
+        Stage::Sending(rows) => rows.finish(),
+        Stage::Learning(mut kept) => {
+            let position = kept.position.take();
+            kept.send(Learning::Whole, feed)?.finish()?;
+            position.map_or(Ok(()), |position| mark(position, feed, positions))
+        }
+    }
+}
+
+enum Stage<'a> {
+    Learning(Box<Kept>),
+    Sending(Box<Rows<'a>>),
+}
+
+/// Sends a checkpoint behind the rows sent so far.
+fn mark(position: String, feed: &Feed, positions: &Positions) -> Step {
+    let delivered = futures::executor::block_on(feed.out.checkpoint(&*position))?;
+    // Whoever saves positions has gone only when the run is ending.
+    let _ = positions.send((position, delivered));
+    Ok(())
+}
+
+/// Records whose columns are not known yet.
+struct Kept {
+    shapes: Shapes,
+    file: BufWriter<SpooledTempFile>,
+    /// The pages, each with the number of its records.
+    pages: Vec<(Arc<str>, u64)>,
+    records: u64,
+    position: Option<String>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            shapes: Shapes::default(),
+            file: BufWriter::with_capacity(READ_BYTES, SpooledTempFile::new(SPOOLED_BYTES)),
+            pages: Vec::new(),
+            records: 0,
+            position: None,
+        }
+    }
+}
+
+impl Kept {
+    fn take(&mut self, page: &Arc<str>, text: &[u8], ends: &[usize], feed: &Feed) -> Result<()> {
+        let wants = |column: &str| feed.wants(column);
+        for record in cut(text, ends) {
+            if let Ok(record) = std::str::from_utf8(record) {
+                // A record that does not fit is put aside when it is read for its values.
+                let _ = self.shapes.learn(record, &wants);
+            }
+            let length = u32::try_from(record.len())
+                .map_err(|_| Error::input(format!("a record of `{page}` is longer than 4 GiB")))?;
+            self.file
+                .write_all(&length.to_le_bytes())
+                .and_then(|()| self.file.write_all(record))
+                .map_err(|error| not_kept("write", error))?;
+        }
+        match self.pages.last_mut() {
+            Some((last, records)) if last == page => *records += ends.len() as u64,
+            _ => self.pages.push((page.clone(), ends.len() as u64)),
+        }
+        self.records += ends.len() as u64;
+        Ok(())
+    }
+
+    /// Sends what was kept.
+    fn send(self, learning: Learning, feed: &Feed) -> Step<Rows<'_>> {
+        let mut rows = Rows::new(self.shapes, learning, feed)?;
+        let mut file = self
+            .file
+            .into_inner()
+            .map_err(|error| not_kept("write", error.into_error()))?;
+        file.seek(SeekFrom::Start(0))
+            .map_err(|error| not_kept("read", error))?;
+        let mut file = BufReader::with_capacity(READ_BYTES, file);
+        let mut record = Vec::new();
+        for (page, records) in self.pages {
+            rows.turn_to(page)?;
+            for _ in 0..records {
+                let mut length = [0; 4];
+                file.read_exact(&mut length)
+                    .map_err(|error| not_kept("read", error))?;
+                record.resize(u32::from_le_bytes(length) as usize, 0);
+                file.read_exact(&mut record)
+                    .map_err(|error| not_kept("read", error))?;
+                rows.push(&record, None)?;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The texts that end where `ends` says.
+pub(super) fn cut<'t>(text: &'t [u8], ends: &'t [usize]) -> impl Iterator<Item = &'t [u8]> {
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(ends).map(|(start, &end)| &text[start..end])
+}
+
+fn not_kept(doing: &str, error: std::io::Error) -> Error {
+    Error::unexpected(format!(
+        "cannot {doing} the temporary file for records whose columns are not known yet"
+    ))
+    .with_source(error)
+    .with_hint("with `columns` declared, records need no such file")
+}

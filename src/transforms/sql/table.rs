@@ -1,0 +1,282 @@
+//! The form of a table: what the first rows of an input have is what all have.
+//!
+//! Files of one pattern may have their columns in another order, and types that were guessed from other values. Columns
+//! are found by name; values of another type are turned into the table's if every one of them can be turned back.
+//! Whatever else differs, and the query can see, is an error: no value becomes null on the way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::origin::{self, Parts};
+use super::query::Query;
+use crate::component::{Chunk, Columns, Part};
+use crate::error::{Error, Result};
+
+/// One input as a table.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: Arc<str>,
+    /// Its columns.
+    pub(super) schema: SchemaRef,
+    /// The same with the column of origins at its end.
+    pub(super) with_origin: SchemaRef,
+    /// Where its form is from.
+    pub(super) part: Arc<Part>,
+    warned: AtomicBool,
+    /// Rows so far.
+    rows: AtomicU64,
+}
+
+impl Table {
+    /// The table that has the form of `chunk`.
+    pub(super) fn of(name: Arc<str>, chunk: &Chunk) -> Self {
+        let mut fields: Vec<Field> = chunk
+            .batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .map(|field| {
+                let kind = match field.data_type() {
+                    // Nothing but nulls so far: text can hold whatever comes.
+                    DataType::Null => DataType::Utf8,
+                    other => other.clone(),
+                };
+                Field::new(field.name(), kind, true)
+            })
+            .collect();
+        let schema = Arc::new(Schema::new(fields.clone()));
+        fields.push(origin::field());
+        Self {
+            name,
+            schema,
+            with_origin: Arc::new(Schema::new(fields)),
+            part: chunk.origins.part().clone(),
+            warned: AtomicBool::new(false),
+            rows: AtomicU64::new(0),
+        }
+    }
+
+    /// The next rows, in the form of the table, with their origins.
+    ///
+    /// # Errors
+    /// They do not have it, and it matters to the query.
+    pub(super) fn fit(&self, chunk: &Chunk, query: &Query, parts: &Parts) -> Result<RecordBatch> {
+        let found = chunk.batch.schema_ref();
+        let rows = chunk.num_rows();
+        let same = found.fields().len() == self.schema.fields().len()
+            && found
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        let mut columns: Vec<ArrayRef> = if same {
+            chunk.batch.columns().to_vec()
+        } else {
+            self.check_further(chunk, query)?;
+            let fields = self.schema.fields().iter();
+            fields
+                .map(|field| self.column(field, chunk, query))
+                .collect::<Result<_>>()?
+        };
+        let first = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        columns.push(parts.column(&chunk.origins, first));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.with_origin.clone(), columns, &options).map_err(|error| {
+            Error::unexpected("the columns of a table could not be put together").with_source(error)
+        })
+    }
+
+    fn column(&self, field: &Field, chunk: &Chunk, query: &Query) -> Result<ArrayRef> {
+        let rows = chunk.num_rows();
+        let name = field.name();
+        let Some(column) = chunk.batch.column_by_name(name) else {
+            let empty = rows == 0 && chunk.origins.part().columns.is_empty();
+            if empty || !query.may_use(name) {
+                return Ok(new_null_array(field.data_type(), rows));
+            }
+            return Err(self
+                .differs(chunk, format!("it has no column {}", shown(name)))
+                .with_hint(format!(
+                    "the other rows of `{}` have it; give its parts the same columns, or make a source of its own for \
+                     those that differ and put them together with UNION ALL",
+                    self.name
+                )));
+        };
+        if column.data_type() == field.data_type() {
+            return Ok(column.clone());
+        }
+        if let Some(column) = lossless(column, field.data_type()) {
+            return Ok(column);
+        }
+        if !query.may_use(name) {
+            return Ok(new_null_array(field.data_type(), rows));
+        }
+        let what = format!(
+            "its column {} is {}, and before it was {}, which cannot hold all its values as they are",
+            shown(name),
+            column.data_type(),
+            field.data_type()
+        );
+        Err(self.differs(chunk, what).with_hint(
+            "the first rows decide what a table's columns are: give the column one type in all parts, or make a source \
+             of its own for those that differ and put them together with UNION ALL and `cast`",
+        ))
+    }
+
+    fn check_further(&self, chunk: &Chunk, query: &Query) -> Result<()> {
+        let new: Vec<String> = chunk
+            .batch
+            .schema_ref()
+            .fields()
+            .iter()
+            .filter(|field| self.schema.column_with_name(field.name()).is_none())
+            .map(|field| field.name().clone())
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let shown_new: Vec<String> = Part::shown_names(&new)
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if query.columns == Columns::All {
+            let what = match shown_new.as_slice() {
+                [] => "it has columns that were not there before".to_owned(),
+                names => format!("it has columns that were not there before: {}", names.join(", ")),
+            };
+            return Err(self.differs(chunk, what).with_hint(format!(
+                "the query takes all columns with `*`, and the first rows of `{}` decide which these are: name the \
+                 columns in the query, or give all parts the same",
+                self.name
+            )));
+        }
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                input = %self.name,
+                part = %chunk.origins.part().name,
+                columns = shown_new.join(", "),
+                "columns that the first rows did not have are not used"
+            );
+        }
+        Ok(())
+    }
+
+    fn differs(&self, chunk: &Chunk, what: String) -> Error {
+        let part = &chunk.origins.part().name;
+        Error::input(format!(
+            "`{part}` of the input `{}` differs from `{}`, which came before",
+            self.name, self.part.name
+        ))
+        .with_source(std::io::Error::other(what))
+    }
+}
+
+/// A column's name, unless it looks like a value.
+fn shown(name: &str) -> String {
+    match Part::shown_names(&[name.to_owned()]) {
+        [name] => format!("`{name}`"),
+        _ => "whose name looks like a value".to_owned(),
+    }
+}
+
+/// The values as another type, if all of them can be turned back into what they were.
+fn lossless(column: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
+    let from = column.data_type();
+    if *from == DataType::Null {
+        return Some(new_null_array(to, column.len()));
+    }
+    if !can_cast_types(from, to) || !can_cast_types(to, from) {
+        return None;
+    }
+    let options = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let there = cast_with_options(column, to, &options).ok()?;
+    let back = cast_with_options(&there, from, &options).ok()?;
+    (there.logical_null_count() == column.logical_null_count() && &back == column).then_some(there)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+
+    use super::*;
+    use crate::component::Origins;
+
+    fn chunk(file: &str, columns: Vec<(&str, ArrayRef)>) -> Chunk {
+        let part = Arc::new(Part {
+            name: file.into(),
+            columns: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        });
+        let batch = RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, column)| (name, column, true)),
+        )
+        .unwrap();
+        let rows = batch.num_rows();
+        Chunk::records(batch, Origins::consecutive(part, 1, rows))
+    }
+
+    fn texts(values: &[&str]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    fn numbers(values: &[i64]) -> ArrayRef {
+        Arc::new(Int64Array::from(values.to_vec()))
+    }
+
+    fn fits(first: Vec<(&str, ArrayRef)>, then: Vec<(&str, ArrayRef)>, sql: &str) -> Result<RecordBatch> {
+        let query = Query::parse(sql).unwrap();
+        let table = Table::of("w".into(), &chunk("a.csv", first));
+        table.fit(&chunk("b.csv", then), &query, &Parts::default())
+    }
+
+    #[test]
+    fn columns_in_another_order_and_types_that_say_the_same_fit() {
+        let fit = fits(
+            vec![("id", texts(&["A1"])), ("n", numbers(&[1]))],
+            vec![("n", texts(&["7"])), ("id", numbers(&[12]))],
+            "SELECT * FROM w",
+        )
+        .unwrap();
+        assert_eq!(fit.column(0), &texts(&["12"]));
+        assert_eq!(fit.column(1), &numbers(&[7]));
+    }
+
+    #[test]
+    fn no_value_is_bent_to_fit() {
+        // A leading zero, a fraction, a letter: each would be another value.
+        let fraction: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
+        for then in [texts(&["007"]), fraction, texts(&["A1"])] {
+            let error = fits(
+                vec![("id", numbers(&[1]))],
+                vec![("id", then)],
+                "SELECT id FROM w",
+            )
+            .unwrap_err();
+            let text = format!("{} {:?}", error.chain(), error.hints().collect::<Vec<_>>());
+            assert!(
+                text.contains("`b.csv` of the input `w` differs from `a.csv`"),
+                "{text}"
+            );
+            assert!(text.contains("its column `id` is"), "{text}");
+            assert!(!text.contains("007") && !text.contains("A1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_comes_or_goes_matters_if_the_query_sees_it() {
+        let two = || vec![("id", texts(&["1"])), ("x", texts(&["2"]))];
+        let one = || vec![("id", texts(&["1"]))];
+        assert!(fits(two(), one(), "SELECT id FROM w").is_ok());
+        assert!(fits(one(), two(), "SELECT id FROM w").is_ok());
+        let gone = fits(two(), one(), "SELECT id, x FROM w").unwrap_err();
+        assert!(gone.chain().ends_with("it has no column `x`"), "{}", gone.chain());
+        let new = fits(one(), two(), "SELECT * FROM w").unwrap_err();
+        assert!(new.chain().ends_with("not there before: `x`"), "{}", new.chain());
+    }
+}

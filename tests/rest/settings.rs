@@ -1,0 +1,84 @@
+//! Mistakes in a pipeline file, and the one that `docs/rest.md` begins with.
+
+use std::path::Path;
+
+use hrsink::config::PipelineConfig;
+use hrsink::config::document::Notation;
+use serde_json::json;
+
+use crate::stand::{Reading, Stand, ok};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mistakes_are_told_at_once_each_with_its_place() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let reading = Reading::new(
+        &stand,
+        json!({
+            "base_url": "http://api.contoso.com",
+            "request": {"path": "people/{nobody}", "headers": {"Authorization": "Basic marker"}},
+            "connection": {"timeout": "3h", "proxy": "not a url", "allowed_hosts": ["*"]},
+            "paging": {"type": "page", "size_param": {"query": "n"}, "stop": {"status": [403]}},
+            "records": {"explode": {"path": "$"}},
+            "columns": {},
+            "responses": [{"when": {"status": [404]}, "then": "skip"}, {"when": {}, "then": "renew_token"}],
+            "retry": {"max_attempts": 101},
+            "pace": {"max_concurrent": 65},
+            "each": {"values": {"unused": []}, "max_parallel": 0},
+            "wait": {"max": "25h"},
+        }),
+    );
+    let error = format!("{:#?}", reading.config().unwrap_err());
+    for path in [
+        "sources.api.base_url",
+        "sources.api.request.path",
+        "sources.api.request.headers.Authorization",
+        "sources.api.connection.timeout",
+        "sources.api.connection.proxy",
+        "sources.api.connection.allowed_hosts",
+        "sources.api.paging.size_param",
+        "sources.api.paging.stop.status[0]",
+        "sources.api.records.explode.path",
+        "sources.api.columns",
+        "sources.api.responses[0].then",
+        "sources.api.responses[1].when",
+        "sources.api.responses",
+        "sources.api.retry.max_attempts",
+        "sources.api.pace.max_concurrent",
+        "sources.api.each.values.unused",
+        "sources.api.each.max_parallel",
+        "sources.api.wait.max",
+    ] {
+        assert!(error.contains(&format!("\"{path}\"")), "{path} is not in {error}");
+    }
+    assert!(!error.contains("marker"), "{error}");
+}
+
+#[test]
+fn the_pipelines_of_the_documentation_are_valid() {
+    let text = include_str!("../../docs/rest.md");
+    let first = text
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipeline.yaml");
+    let config = PipelineConfig::parse(first, Notation::Yaml, &path, &|_| None);
+    assert!(config.is_ok(), "{config:#?}");
+}
+
+/// Each further block of YAML is a part of a source's settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_blocks_of_the_documentation_are_valid() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let text = include_str!("../../docs/rest.md");
+    for block in text.split("```yaml\n").skip(2) {
+        let block = block.split("```").next().unwrap();
+        let settings = hrsink::config::document::parse(block, Notation::Yaml, Path::new("rest.md")).unwrap();
+        let reading = Reading::new(&stand, settings);
+        let config = reading.config();
+        assert!(config.is_ok(), "{block}\n{config:#?}");
+    }
+}
