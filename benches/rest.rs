@@ -131,7 +131,6 @@ fn main() {
                     env!("CARGO_BIN_EXE_hrsink"),
                     "run",
                     file,
-                    "--quiet",
                 ])
                 .current_dir(folder.path());
             ours[index].push(seconds(&mut command));
@@ -156,9 +155,7 @@ fn main() {
     }
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
-    command
-        .args(["run", "children.yaml", "--quiet"])
-        .current_dir(folder.path());
+    command.args(["run", "children.yaml"]).current_dir(folder.path());
     let time = seconds(&mut command);
     let asked = served.asked.lock().expect("no panic").clone();
     let most = (0..asked.len())

@@ -5,12 +5,12 @@
 //! - [`backoff`] is the arithmetic of waiting.
 //! - [`retry`] is the one loop that tries again, bounded by attempts and by time.
 //! - [`token`] remembers a bearer token, renews it early and only once at a time.
-//! - [`oauth2`] fetches one with OAuth 2.0 client credentials from Microsoft Entra ID, [`grant`] in any other way that
-//!   services know, with assertions of [`jwt`] and [`saml`] signed by [`signing`], and refresh tokens kept by
-//!   [`rotation`].
-//! - [`identity`] is a client certificate.
-//! - [`pace`] keeps to a service's limits, [`wait`] reads how long it asks to wait.
-//! - [`link`] and [`next_url`] find the next page, and keep to the hosts that may be asked.
+//! - [`oauth2`] fetches one with OAuth 2.0 client credentials from Microsoft Entra ID, `grant` in any other way that
+//!   services know, with assertions of `jwt` and `saml` signed by `signing`, and refresh tokens kept by
+//!   `rotation`.
+//! - `identity` is a client certificate.
+//! - `pace` keeps to a service's limits, `wait` reads how long it asks to wait.
+//! - `link` and `next_url` find the next page, and keep to the hosts that may be asked.
 //!
 //! Nothing here knows what is sent. What the other side wrote goes through [`text`] before anybody sees it. No secret
 //! and no payload is ever part of an error, a log line or a `Debug` output.

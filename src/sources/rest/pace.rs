@@ -1,4 +1,4 @@
-//! How fast a service may be asked: the settings of [`crate::http::pace`].
+//! How fast a service may be asked: the settings of `http::pace`.
 
 use std::borrow::Cow;
 use std::fmt;

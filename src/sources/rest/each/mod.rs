@@ -5,7 +5,7 @@
 //!                              └─ parent, read with it ─rows─▶ Keys ─▶ Step ─▶ one sequence of requests each
 //! ```
 //!
-//! A [`Step`] is what one sequence of requests is for: values for the placeholders, and the columns that its rows get.
+//! A `Step` is what one sequence of requests is for: values for the placeholders, and the columns that its rows get.
 //! Steps come in the order of the values and of the parent's rows. A parent's row without its key, a key that comes
 //! again, a value that the service does not give: each is counted, and none is left out unless the pipeline file says
 //! so.

@@ -1,6 +1,6 @@
 //! From one page to the next.
 //!
-//! A [`PagingConfig`] says how a service pages. It becomes a [`Pager`] for each sequence of pages: what to ask first,
+//! A [`PagingConfig`] says how a service pages. It becomes a `Pager` for each sequence of pages: what to ask first,
 //! and after each answer either what to ask next or why that was the last.
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! No request, no clock: the same answers give the same questions. A pager never asks the same thing twice and ends
 //! after [`max_pages`](Bounds::max_pages) at the latest. Where an answer contradicts itself (more is announced and
 //! nothing leads there, a page comes twice, the rows are not as many as announced) rows may be missing: that is an
-//! error or a [`Warning`], never passed over.
+//! error or a `Warning`, never passed over.
 
 mod config;
 mod facts;
