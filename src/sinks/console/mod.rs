@@ -111,7 +111,10 @@ impl Sink for ConsoleSink {
         if self.format == ConsoleFormat::Table {
             self.print_tables().map_err(cannot_print)?;
         }
-        checkpoints.into_iter().for_each(Checkpoint::done);
+        // In a dry run nothing is delivered.
+        if !self.cx.run.dry_run {
+            checkpoints.into_iter().for_each(Checkpoint::done);
+        }
         Ok(())
     }
 }

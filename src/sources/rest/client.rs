@@ -7,6 +7,7 @@ use reqwest::header::HeaderName;
 
 use super::config::RestConfig;
 use super::fetch::Fetcher;
+use super::request::RequestConfig;
 use super::rules::{MessageFinder, ReadWait, ResetUnit};
 use crate::component::SourceContext;
 use crate::config::Problems;
@@ -126,7 +127,20 @@ impl RestConfig {
 
     /// What gives a position its meaning: with another of these, it is that of something else.
     pub(super) fn identity(&self) -> Vec<(&'static str, String)> {
-        let records = serde_json::to_string(&self.request.path).unwrap_or_default();
-        vec![("base_url", self.base_url.clone()), ("path", records)]
+        // Templates, not what fills them: the same in every run.
+        let of = |request: &RequestConfig| {
+            serde_json::to_string(&(&request.path, &request.query, &request.json, &request.form))
+                .unwrap_or_default()
+        };
+        let each = self.each.as_ref().map(|each| {
+            let values = serde_json::to_string(&each.values).unwrap_or_default();
+            let parent = each.parent.as_ref().map(|parent| of(&parent.request));
+            values + &parent.unwrap_or_default()
+        });
+        vec![
+            ("base_url", self.base_url.clone()),
+            ("request", of(&self.request)),
+            ("each", each.unwrap_or_default()),
+        ]
     }
 }

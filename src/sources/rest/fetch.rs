@@ -26,7 +26,7 @@ use crate::component::{Exchange, Pages, Recorder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
 use crate::http::next_url::{AllowedHosts, follow};
-use crate::http::pace::{Limiters, Pace};
+use crate::http::pace::{Limiters, Pace, Permit};
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
 use crate::http::text::Hidden;
 use crate::http::transport::{Failure, MAX_BODY};
@@ -93,6 +93,8 @@ pub(super) struct Page {
     pub(super) headers: HeaderMap,
     pub(super) probes: Probes,
     pub(super) records: u64,
+    /// Whether some of its records are not in `rest`, since they had gone on before its end.
+    pub(super) given_on: bool,
     pub(super) rows: u64,
     pub(super) without_list: u64,
     pub(super) digest: u64,
@@ -108,6 +110,7 @@ impl Page {
             status,
             headers,
             records: 0,
+            given_on: false,
             rows: 0,
             without_list: 0,
             digest: 0,
@@ -249,7 +252,7 @@ impl Fetcher {
     ) -> Result<Page, Attempt> {
         let limiter = self.limiters.of(&address::host(&built.url), &self.pace);
         let stopped = || Attempt::Stopped;
-        let _permit = self
+        let permit = self
             .cancel
             .run_until_cancelled(limiter.acquire())
             .await
@@ -291,6 +294,7 @@ impl Fetcher {
             },
             length: 0,
             given_on: false,
+            permit: Some(permit),
             out,
         };
         let (finished, taking) = self
@@ -316,7 +320,7 @@ impl Fetcher {
         let mut blocks = taking.blocks;
         match judgement.action {
             Action::Take => {}
-            Action::Empty => blocks.clear(),
+            Action::Empty if !taking.given_on => blocks.clear(),
             Action::Skip if question.rules_skip && !taking.given_on => {
                 return Err(Attempt::Skip(status.as_u16()));
             }
@@ -344,6 +348,7 @@ impl Fetcher {
             } else {
                 finished.records
             },
+            given_on: taking.given_on,
             rows: finished.rows,
             without_list: if judgement.action == Action::Empty {
                 0
@@ -633,6 +638,8 @@ struct Taking<'a> {
     /// Bytes of the body so far.
     length: usize,
     given_on: bool,
+    /// The request's place among those of its host.
+    permit: Option<Permit>,
     out: &'a mpsc::Sender<Block>,
 }
 
@@ -672,7 +679,7 @@ impl Taking<'_> {
                 })
                 .map_err(|error| Attempt::Body { error, given_on })
                 .err();
-            if self.text.len() >= BLOCK {
+            if failed.is_none() && self.text.len() >= BLOCK {
                 self.cut();
                 if self.held > HELD {
                     self.give_on().await?;
@@ -710,6 +717,8 @@ impl Taking<'_> {
 
     async fn give_on(&mut self) -> Result<(), Attempt> {
         self.given_on = true;
+        // Whoever is to take these may be waiting for a request to the same host.
+        self.permit = None;
         for block in self.blocks.drain(..) {
             self.out.send(block).await.map_err(|_| Attempt::Stopped)?;
         }

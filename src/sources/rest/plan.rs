@@ -121,6 +121,12 @@ impl Plan {
                 each.check_used(&uses, &mut problems.at("each"));
             }
             if let Some(block) = &config.incremental {
+                if config.paging.stops_at_bounds() {
+                    problems.at("paging").at("bounds").at("on_limit").add_with_hint(
+                        "`stop` does not go with `incremental`: what lies beyond the bound would never be read",
+                        "leave `on_limit` out, so that the bound is an error, or cut the span with `incremental.window`",
+                    );
+                }
                 incremental = block.compile(&uses, &mut problems.at("incremental"));
             }
         }

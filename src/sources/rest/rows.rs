@@ -86,6 +86,8 @@ pub(super) fn decode(
                     rows.flush()?;
                 }
             }
+            // A look at a part is no reason to go on from there.
+            (Stage::Sending(_), Block::Position(_)) if matches!(known, Known::Sampled) => {}
             (Stage::Sending(rows), Block::Position(position)) => {
                 rows.flush()?;
                 mark(position, feed, positions)?;

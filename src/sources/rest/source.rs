@@ -124,7 +124,14 @@ impl Source for RestSource {
             cx,
         };
         let fetcher = reader.fetcher.clone();
-        let read = reader.read(blocks).await;
+        let taken = blocks.clone();
+        let read = tokio::select! {
+            biased;
+            read = reader.read(blocks) => read,
+            // Whoever takes rows knows why no more are wanted; a request that nobody needs is not waited for.
+            () = taken.closed() => Ok(()),
+        };
+        drop(taken);
         fetcher.auth.settle().await;
         let decoded = decoder
             .await
@@ -234,10 +241,13 @@ impl Reader {
             };
             let pass = pass_on(receiver, watch.as_deref_mut(), blocks);
             let (ended, more) = tokio::join!(read, pass);
-            if let Ended::Read(lists) = ended? {
-                lists.check(&self.plan.sequence, &self.cx.name)?;
-            }
-            return more;
+            return match ended? {
+                Ended::Read(lists) => {
+                    lists.check(&self.plan.sequence, &self.cx.name)?;
+                    more
+                }
+                Ended::Skipped(_) | Ended::Stopped => more.map(|_| More::Stopped),
+            };
         };
         let (steps, mut coming) = mpsc::channel::<Step>(WAITING);
         let mut maker = {
@@ -288,9 +298,12 @@ impl Reader {
                 Ended::Stopped => return Ok(More::Stopped),
             }
         }
-        (&mut maker)
+        let made = (&mut maker)
             .await
             .map_err(|error| Error::broken_off("reading the parents", &error))??;
+        if made == More::Stopped {
+            return Ok(More::Stopped);
+        }
         skips.finish()?;
         lists.check(&self.plan.sequence, &self.cx.name)?;
         if skips.count() > 0 {
@@ -330,14 +343,19 @@ impl Reader {
     }
 
     /// Sends every step: the combinations of values, each with the parent's rows if there is one.
-    async fn make_steps(&self, each: &Arc<Each>, values: &Values, steps: &mpsc::Sender<Step>) -> Result<()> {
+    async fn make_steps(
+        &self,
+        each: &Arc<Each>,
+        values: &Values,
+        steps: &mpsc::Sender<Step>,
+    ) -> Result<More> {
         let mut lists = Lists::default();
         for outer in each.steps() {
             let mut outer = outer.clone();
             outer.values = values.with(&outer.values);
             let (Some(parent), Some(sequence)) = (each.parent(), &self.plan.parent) else {
                 if steps.send(outer).await.is_err() {
-                    return Ok(());
+                    return Ok(More::Stopped);
                 }
                 continue;
             };
@@ -366,10 +384,11 @@ impl Reader {
                 Ok(())
             };
             let (ended, taken) = tokio::join!(read, take);
-            if let Ended::Read(more) = ended? {
-                lists.add(more);
-            }
             taken?;
+            let Ended::Read(more) = ended? else {
+                return Ok(More::Stopped);
+            };
+            lists.add(more);
             let counts = keys.counts();
             tracing::info!(
                 source = %self.cx.name, rows = counts.rows, without_key = counts.missing, repeated = counts.repeated,
@@ -379,7 +398,7 @@ impl Reader {
         if let Some(sequence) = &self.plan.parent {
             lists.check(sequence, &self.cx.name)?;
         }
-        Ok(())
+        Ok(More::Wanted)
     }
 
     /// The pages of one sequence, in order.
@@ -434,6 +453,12 @@ impl Reader {
             }
             let turn = turn?;
             let repeated = matches!(turn, Turn::End(super::paging::EndReason::DuplicatePage));
+            if repeated && page.given_on {
+                return Err(Error::input(format!(
+                    "{} gave the page before once more, and it is so large that some of it had gone on already",
+                    sequence.request.shown(&page.url)
+                )));
+            }
             if !repeated {
                 for block in page.rest {
                     if out.send(block).await.is_err() {

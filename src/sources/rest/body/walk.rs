@@ -309,6 +309,9 @@ impl Walk {
         match self.end_root(plan)? {
             State::Start { .. } => {}
             State::End => {
+                self.check_reached(plan)?;
+                self.reached = false;
+                self.miss = None;
                 self.state = State::Start { bom: BOM.len() };
                 self.role = Self::first_role(plan);
                 self.probe = Some(0);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::page::Place;
 use super::super::path::{Probe, ProbeSet, SinglePath};
-use super::config::{Bounds, Checks, CursorFrom, PagingConfig, Step, Stops};
+use super::config::{Bounds, Checks, CursorFrom, OnLimit, PagingConfig, Step, Stops};
 use super::pager::Pager;
 
 /// Finds the target of the `Link` header with a relation, as it stands.
@@ -263,6 +263,12 @@ impl PagingConfig {
             Self::LinkHeader(paging) => paging.size_param.clone(),
             Self::ODataV2(paging) | Self::ODataV4(paging) => paging.size_param.clone(),
         }
+    }
+
+    /// Whether rows are left unread on purpose once a bound is reached.
+    pub(in crate::sources::rest) fn stops_at_bounds(&self) -> bool {
+        self.bounds()
+            .is_some_and(|bounds| bounds.on_limit == OnLimit::Stop)
     }
 
     /// Statuses besides 2xx that are the end and no failure.
