@@ -196,3 +196,30 @@ async fn a_rule_leaves_values_out() {
     stand.done();
     assert_eq!(ran.good(), ["2"]);
 }
+
+/// A page so large that it goes on before its end must not keep the only place at the host from the one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_page_lets_the_others_of_its_host_ask() {
+    let stand = Stand::by(|asked| async move {
+        let padding = "x".repeat(64 << 10);
+        let large = |ids: std::ops::Range<u64>| {
+            ids.map(|id| json!({"id": id, "padding": padding}))
+                .collect::<Vec<_>>()
+        };
+        match asked.line.strip_prefix("GET /v1/").unwrap() {
+            "a?page=1" => ok(people([1])),
+            "a?page=2" => ok(people([2])),
+            "b?page=1" => ok(large(100..340).into()),
+            "b?page=2" => ok(people([3])),
+            _ => ok(json!([])),
+        }
+    })
+    .await;
+    let settings = json!({
+        "request": {"path": "{part}"}, "paging": {"type": "page"}, "columns": {"id": "integer"},
+        "each": {"values": {"part": ["a", "b"]}}, "pace": {"max_concurrent": 1},
+    });
+    let ran = Reading::new(&stand, settings).run().await;
+    let ids = ran.good();
+    assert_eq!((ids.len(), ids[0], ids[1], ids[242]), (243, "1", "2", "3"));
+}

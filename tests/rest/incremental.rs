@@ -91,10 +91,14 @@ async fn full_runs_and_changed_settings_begin_at_initial() {
     );
 
     let other = "GET /v1/people?since=2025-01-01T00:00:00Z";
-    let stand = Stand::script(script(vec![(other, again())])).await;
+    let all = "GET /v1/people?since=2025-01-01T00:00:00Z&state=all";
+    let stand = Stand::script(script(vec![(other, again()), (all, again())])).await;
     let mut reading = Reading::new(&stand, by_cursor(json!({})));
     reading.run().await.good();
     reading.source["incremental"]["initial"] = json!("2025-01-01");
+    reading.run().await.good();
+    // So is what is asked for.
+    reading.source["request"]["query"]["state"] = json!("all");
     reading.run().await.good();
     reading.source["incremental"]["initial"] = json!("2024-01-01");
     reading.source["incremental"]["on_change"] = json!("error");

@@ -53,6 +53,24 @@ async fn all_mistakes_are_told_at_once_each_with_its_place() {
     assert!(!error.contains("marker"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_that_stops_does_not_go_with_a_position() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let reading = Reading::new(
+        &stand,
+        json!({
+            "request": {"path": "people", "query": {"since": "{start}"}},
+            "paging": {"type": "page", "bounds": {"max_pages": 9, "on_limit": "stop"}},
+            "incremental": {"initial": "2026-01-01"},
+        }),
+    );
+    let error = format!("{:#?}", reading.config().unwrap_err());
+    assert!(
+        error.contains("\"sources.api.paging.bounds.on_limit\""),
+        "{error}"
+    );
+}
+
 #[test]
 fn the_pipelines_of_the_documentation_are_valid() {
     let text = include_str!("../../docs/rest.md");

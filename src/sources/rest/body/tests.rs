@@ -419,6 +419,10 @@ fn lines_are_bodies_of_their_own() {
             .told("{\"a\":\n1}")
             .contains("a line ends before its value does")
     );
+    // What is missing on one line is missing, whatever the others have.
+    let told = body(json!({"format": "ndjson", "path": "$.d"}))
+        .told("{\"d\":[{\"a\":1}]}\n{\"error\":\"timeout\"}\n");
+    assert!(told.contains("`d`"), "{told}");
     let filtered = body(json!({"format": "ndjson", "path": "$.d[?@.a]"}));
     assert_eq!(
         filtered.rows("{\"d\":[{\"a\":1},{}]}\n{\"d\":[{\"a\":2}]}\n"),
