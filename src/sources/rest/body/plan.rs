@@ -34,8 +34,8 @@ pub(super) struct Steps {
     pub(super) steps: Vec<RecordStep>,
     /// `texts[i]`: the path before step `i`.
     texts: Vec<String>,
-    /// Whether the path ended with the `[*]` that is left out.
-    list: bool,
+    /// Whether the last step is `.*`, and not a `[*]` in front of the one that is left out.
+    members: bool,
 }
 
 impl Steps {
@@ -51,7 +51,7 @@ impl Steps {
 
     /// Whether the path ends with `.*`: then it leads to members, whatever they are.
     pub(super) fn ends_with_every(&self) -> bool {
-        !self.list && matches!(self.steps.last(), Some(RecordStep::Every { .. }))
+        self.members
     }
 }
 
@@ -85,15 +85,18 @@ impl Route {
             steps.push(step, before);
             rest = after.trim_start();
         }
-        steps.list = list;
         if list {
             steps.steps.pop();
             steps.texts.pop();
         }
+        steps.members = named.is_some_and(|at| at + 1 == steps.steps.len());
         if keyed {
             match named {
                 Some(at) => steps.steps[at] = RecordStep::Every { keyed: true },
-                None => steps.push(RecordStep::Every { keyed: true }, text),
+                None => {
+                    steps.push(RecordStep::Every { keyed: true }, text);
+                    steps.members = true;
+                }
             }
         }
         Self::Stream(steps)
