@@ -1,8 +1,10 @@
 //! Asks for one page: signs in, keeps the pace, sends, takes the records out of the answer while it comes, judges it,
 //! and tries again where that helps.
 //!
-//! A page's records are held back until the page is whole, up to [`HELD`]: so a page that breaks off is asked for
+//! A page's records are held back until the page is whole, up to 8 MiB: so a page that breaks off is asked for
 //! again, and nothing of it comes twice. A larger page goes on as it comes; if that breaks off, the run ends.
+
+mod taking;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use self::taking::Taking;
 use super::auth::{Authenticator, Granted};
-use super::body::{BodyError, Extraction, Finished};
+use super::body::BodyError;
 use super::page::Ask;
 use super::path::Probes;
 use super::plan::Sequence;
@@ -26,17 +29,11 @@ use crate::component::{Exchange, Pages, Recorder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
 use crate::http::next_url::{AllowedHosts, follow};
-use crate::http::pace::{Limiters, Pace, Permit};
+use crate::http::pace::{Limiters, Pace};
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
 use crate::http::text::Hidden;
 use crate::http::transport::{Failure, MAX_BODY};
 use crate::secret::Secret;
-
-/// Bytes of a page's records that wait for its end.
-const HELD: usize = 8 << 20;
-
-/// Bytes of records in a block.
-const BLOCK: usize = 1 << 20;
 
 /// Bytes of a body that are kept for a recording.
 const RECORDED: usize = 1 << 20;
@@ -619,110 +616,5 @@ fn refused_link(error: &crate::http::next_url::NextUrlError, shown: &str) -> Err
     match error.hint() {
         Some(hint) => refused.with_hint(hint),
         None => refused,
-    }
-}
-
-/// A page's records on their way.
-struct Taking<'a> {
-    page: Arc<str>,
-    extraction: Option<Extraction>,
-    text: Vec<u8>,
-    ends: Vec<usize>,
-    blocks: Vec<Block>,
-    /// Bytes in `blocks`.
-    held: usize,
-    /// The body's first bytes, for rules that look at it.
-    head: Vec<u8>,
-    /// How many of them.
-    most_head: usize,
-    /// Bytes of the body so far.
-    length: usize,
-    given_on: bool,
-    /// The request's place among those of its host.
-    permit: Option<Permit>,
-    out: &'a mpsc::Sender<Block>,
-}
-
-impl Taking<'_> {
-    async fn read(mut self, response: reqwest::Response) -> (Result<Finished, Attempt>, Self) {
-        let finished = self.take(response).await;
-        (finished, self)
-    }
-
-    async fn take(&mut self, mut response: reqwest::Response) -> Result<Finished, Attempt> {
-        let mut failed = None;
-        loop {
-            let piece = response.chunk().await.map_err(|error| Attempt::BrokenOff {
-                cause: Failure::of(error).to_string(),
-                given_on: self.given_on,
-            })?;
-            let Some(piece) = piece else { break };
-            let room = self.most_head.saturating_sub(self.head.len()).min(piece.len());
-            self.head.extend_from_slice(&piece[..room]);
-            self.length += piece.len();
-            if let Some(error) = failed.take() {
-                if self.head.len() < self.most_head {
-                    failed = Some(error);
-                    continue;
-                }
-                return Err(error);
-            }
-            let (text, ends) = (&mut self.text, &mut self.ends);
-            let extraction = self.extraction.as_mut().ok_or(Attempt::Stopped)?;
-            let given_on = self.given_on;
-            // What is wrong may be told further on, to rules and people.
-            failed = extraction
-                .feed(&piece, &mut |record: &[u8]| -> Result<(), BodyError> {
-                    text.extend_from_slice(record);
-                    ends.push(text.len());
-                    Ok(())
-                })
-                .map_err(|error| Attempt::Body { error, given_on })
-                .err();
-            if failed.is_none() && self.text.len() >= BLOCK {
-                self.cut();
-                if self.held > HELD {
-                    self.give_on().await?;
-                }
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let extraction = self.extraction.take().ok_or(Attempt::Stopped)?;
-        let (text, ends) = (&mut self.text, &mut self.ends);
-        let given_on = self.given_on;
-        let finished = extraction
-            .finish(&mut |record: &[u8]| -> Result<(), BodyError> {
-                text.extend_from_slice(record);
-                ends.push(text.len());
-                Ok(())
-            })
-            .map_err(|error: BodyError| Attempt::Body { error, given_on })?;
-        self.cut();
-        Ok(finished)
-    }
-
-    fn cut(&mut self) {
-        if self.ends.is_empty() {
-            return;
-        }
-        self.held += self.text.len();
-        self.blocks.push(Block::Records {
-            page: self.page.clone(),
-            text: std::mem::take(&mut self.text),
-            ends: std::mem::take(&mut self.ends),
-        });
-    }
-
-    async fn give_on(&mut self) -> Result<(), Attempt> {
-        self.given_on = true;
-        // Whoever is to take these may be waiting for a request to the same host.
-        self.permit = None;
-        for block in self.blocks.drain(..) {
-            self.out.send(block).await.map_err(|_| Attempt::Stopped)?;
-        }
-        self.held = 0;
-        Ok(())
     }
 }
