@@ -2,8 +2,12 @@
 //! `address['city']`.
 //!
 //! ```text
-//! the text of each record ──▶ shape: does it fit the columns? ──▶ arrow-json ──▶ chunks
+//! the text of each record ─┬─▶ plain: does it fit, and into columns, in one pass ──────┬─▶ chunks
+//!                          └─▶ shape: does it fit the columns? ──▶ arrow-json ─────────┘
 //! ```
+//!
+//! The upper way is for columns that are all simple values, the lower one for records with objects and lists that are
+//! used.
 //!
 //! The columns and their types are [learnt](Shapes::learn) from records, all of them or the first, or
 //! [declared](Shapes::declared). A record that does not fit is a reject that says so, never a value lost without a word.
@@ -12,6 +16,8 @@
 //! types, or with numbers too large for these, is text, as written; a key that is always null is text. An object or
 //! list where other records have something else is a reject.
 
+mod plain;
+mod scan;
 mod shape;
 mod visit;
 
@@ -21,6 +27,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, new_empty_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::reader::{Decoder, ReaderBuilder};
 
+use plain::Columns;
 use shape::Misfit;
 pub(crate) use shape::{ColumnType, Learning, Shapes};
 
@@ -35,13 +42,19 @@ pub(crate) struct Rows<'a> {
     learning: Learning,
     part: Arc<Part>,
     schema: SchemaRef,
-    decoder: Decoder,
+    making: Making,
     row: u64,
     rows: Vec<u64>,
     /// Empty where records have no lines.
     lines: Vec<u64>,
     bytes: usize,
     sent: bool,
+}
+
+/// How records become columns.
+enum Making {
+    Plain(Columns),
+    Nested(Box<Decoder>),
 }
 
 impl<'a> Rows<'a> {
@@ -64,18 +77,23 @@ impl<'a> Rows<'a> {
             columns,
         });
         let schema = Arc::new(schema);
-        let decoder = ReaderBuilder::new(schema.clone())
-            .with_batch_size(CHUNK_ROWS)
-            .with_coerce_primitive(true)
-            .build_decoder()
-            .map_err(unexpected)?;
+        let making = match shapes.columns(&schema) {
+            Some(columns) => Making::Plain(columns),
+            None => {
+                let decoder = ReaderBuilder::new(schema.clone())
+                    .with_batch_size(CHUNK_ROWS)
+                    .with_coerce_primitive(true)
+                    .build_decoder();
+                Making::Nested(Box::new(decoder.map_err(unexpected)?))
+            }
+        };
         Ok(Self {
             feed,
             shapes,
             learning,
             part,
             schema,
-            decoder,
+            making,
             row: 0,
             rows: Vec::with_capacity(CHUNK_ROWS),
             lines: Vec::with_capacity(CHUNK_ROWS),
@@ -123,20 +141,17 @@ impl<'a> Rows<'a> {
             return Ok(());
         };
         let feed = self.feed;
-        let fits = self
-            .shapes
-            .check(text, &|column: &str| feed.wants(column), self.learning);
-        if let Err(Misfit(message)) = fits {
-            reject(RejectCode::InvalidRecord, message);
-            return Ok(());
-        }
-        // The decoder cannot go on after an error, so only records that fit get there.
-        for piece in [text.as_bytes(), b"\n"] {
-            let taken = self.decoder.decode(piece).map_err(unexpected)?;
-            debug_assert!(
-                taken == piece.len() || piece == b"\n",
-                "a chunk is sent when full"
-            );
+        let wants = |column: &str| feed.wants(column);
+        let taken = match &mut self.making {
+            Making::Plain(columns) => self.shapes.push(text, columns, &wants, self.learning),
+            Making::Nested(_) => false,
+        };
+        if !taken {
+            if let Err(Misfit(message)) = self.shapes.check(text, &wants, self.learning) {
+                reject(RejectCode::InvalidRecord, message);
+                return Ok(());
+            }
+            self.decode(text)?;
         }
         self.rows.push(self.row);
         self.lines.extend(line);
@@ -147,12 +162,34 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// Takes a record that fits.
+    fn decode(&mut self, text: &str) -> Step {
+        let Making::Nested(decoder) = &mut self.making else {
+            return Err(Error::unexpected("a record that fits its columns was not taken")
+                .with_hint("please report this: it should not happen")
+                .into());
+        };
+        // The decoder cannot go on after an error, so only records that fit get there.
+        for piece in [text.as_bytes(), b"\n"] {
+            let taken = decoder.decode(piece).map_err(unexpected)?;
+            debug_assert!(
+                taken == piece.len() || piece == b"\n",
+                "a chunk is sent when full"
+            );
+        }
+        Ok(())
+    }
+
     /// Sends what waits.
     pub(crate) fn flush(&mut self) -> Step {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let batch = self.decoder.flush().map_err(unexpected)?;
+        let batch = match &mut self.making {
+            Making::Plain(columns) => columns.take(),
+            Making::Nested(decoder) => decoder.flush(),
+        }
+        .map_err(unexpected)?;
         let rows = std::mem::replace(&mut self.rows, Vec::with_capacity(CHUNK_ROWS));
         let lines = std::mem::take(&mut self.lines);
         self.bytes = 0;

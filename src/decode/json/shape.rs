@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use serde::de::DeserializeSeed;
 
+use super::plain::{self, Columns, Order};
 use super::visit::RootSeed;
 
 /// More keys in one object than any HR record has: values were used as keys, and each would become a column.
@@ -46,6 +47,7 @@ pub(crate) enum ColumnType {
 #[derive(Debug, Default)]
 pub(crate) struct Shapes {
     root: Object,
+    order: Order,
     records: u64,
     declared: bool,
 }
@@ -67,6 +69,52 @@ pub(super) enum Shape {
     Object(Box<Object>),
 }
 
+/// The kind of a simple value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Int,
+    /// An integer that floating point would round.
+    BigInt,
+    Float,
+    /// A text, or a number that neither 64-bit type holds.
+    Text,
+}
+
+impl Kind {
+    pub(super) fn of_signed(value: i64) -> Self {
+        if value.unsigned_abs() > EXACT {
+            Self::BigInt
+        } else {
+            Self::Int
+        }
+    }
+
+    pub(super) fn of_unsigned(value: u64) -> Self {
+        i64::try_from(value).map_or(Self::Text, Self::of_signed)
+    }
+
+    /// Of a number with a fraction or exponent. An integer of more digits than 64 bits hold comes here too, and would
+    /// lose its last ones.
+    pub(super) fn of_float(value: f64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "only a threshold")]
+        let huge = value.abs() >= u64::MAX as f64;
+        if huge { Self::Text } else { Self::Float }
+    }
+}
+
+impl From<Kind> for Shape {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Bool => Self::Bool,
+            Kind::Int => Self::Int,
+            Kind::BigInt => Self::BigInt,
+            Kind::Float => Self::Float,
+            Kind::Text => Self::Text,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Object {
     pub(super) fields: Vec<ObjectField>,
@@ -85,6 +133,15 @@ pub(super) struct ObjectField {
 impl Shapes {
     /// Learns from one record. What it holds up to the place where it does not fit is learnt.
     pub(crate) fn learn(&mut self, record: &str, wants: &dyn Fn(&str) -> bool) -> Result<(), Misfit> {
+        if plain::is_known(record, &mut self.root, &mut self.order) {
+            self.records += 1;
+            return Ok(());
+        }
+        self.learn_slowly(record, wants)
+    }
+
+    /// [`learn`](Self::learn) without a look whether there is anything to learn.
+    pub(super) fn learn_slowly(&mut self, record: &str, wants: &dyn Fn(&str) -> bool) -> Result<(), Misfit> {
         // Half a record must not decide a type.
         let complete: Result<serde::de::IgnoredAny, _> = serde_json::from_str(record);
         complete.map_err(|error| misfit(&error, record))?;
@@ -101,6 +158,28 @@ impl Shapes {
         learning: Learning,
     ) -> Result<(), Misfit> {
         self.visit(record, wants, Mode::Check(learning))
+    }
+
+    /// Appends a record's values to `columns` if it [fits](Self::check), and says whether it does.
+    pub(super) fn push(
+        &mut self,
+        record: &str,
+        columns: &mut Columns,
+        wants: &dyn Fn(&str) -> bool,
+        learning: Learning,
+    ) -> bool {
+        columns.push(
+            record,
+            &mut self.root,
+            &mut self.order,
+            wants,
+            Mode::Check(learning),
+        )
+    }
+
+    /// Columns for records of these shapes, if all that is used of them is simple values.
+    pub(super) fn columns(&self, schema: &SchemaRef) -> Option<Columns> {
+        Columns::new(&self.root, schema)
     }
 
     fn visit(&mut self, record: &str, wants: &dyn Fn(&str) -> bool, mode: Mode) -> Result<(), Misfit> {
@@ -140,6 +219,7 @@ impl Shapes {
         }
         Self {
             root,
+            order: Order::default(),
             records: 0,
             declared: true,
         }
@@ -215,10 +295,23 @@ impl Shape {
         }
     }
 
-    /// Takes in a simple value of `found` shape; whether it fits.
-    pub(crate) fn scalar(&mut self, found: Self, mode: Mode) -> bool {
+    /// Whether a simple value changes nothing of what was learnt.
+    pub(super) fn is_known(&self, found: Option<Kind>) -> bool {
+        match (self, found) {
+            (Self::Unused, _) => true,
+            (Self::List(_) | Self::Object(_), Some(_)) | (Self::Unknown, Some(_)) => false,
+            (_, None) | (Self::Text, Some(_)) => true,
+            (Self::Bool, Some(found)) => found == Kind::Bool,
+            (Self::Int, Some(found)) => found == Kind::Int,
+            (Self::BigInt, Some(found)) => matches!(found, Kind::Int | Kind::BigInt),
+            (Self::Float, Some(found)) => matches!(found, Kind::Int | Kind::Float),
+        }
+    }
+
+    /// Takes in a simple value; whether it fits.
+    pub(super) fn scalar(&mut self, found: Kind, mode: Mode) -> bool {
         use Shape::{BigInt, Bool, Float, Int, List, Object, Text, Unknown, Unused};
-        let merged = match (&*self, found) {
+        let merged = match (&*self, found.into()) {
             (Unused, _) => Unused,
             (List(_) | Object(_), _) => return false,
             // A column of nulls is text in a file that was learnt, and takes what text takes.
@@ -245,6 +338,57 @@ impl Shape {
 }
 
 impl Object {
+    /// The field of a key; none if nobody uses it.
+    pub(super) fn find(
+        &mut self,
+        key: &str,
+        expected: usize,
+        wants: Option<&dyn Fn(&str) -> bool>,
+        mode: Mode,
+    ) -> Result<Option<usize>, String> {
+        let known = match self.fields.get(expected) {
+            Some(field) if &*field.name == key => Some(expected),
+            _ => self.by_name.get(key).copied(),
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let wanted = wants.is_none_or(|wants| wants(key));
+        match mode {
+            Mode::Learn if self.fields.len() < MOST_KEYS => {
+                let name: Arc<str> = key.into();
+                let index = self.fields.len();
+                self.by_name.insert(name.clone(), index);
+                self.fields.push(ObjectField {
+                    name,
+                    shape: if wanted { Shape::Unknown } else { Shape::Unused },
+                    seen: 0,
+                });
+                Ok(Some(index))
+            }
+            Mode::Check(_) if !wanted => Ok(None),
+            Mode::Check(Learning::Declared) => Ok(None),
+            // The key may be a value, such as an address, so it is not named.
+            _ if self.fields.len() >= MOST_KEYS => Err(format!(
+                "the records have more than {MOST_KEYS} different keys in one object, so keys seem to be values"
+            )),
+            Mode::Check(Learning::Sample) => Err(
+                "the record has a key that is in none of the records from which the columns were learnt (the first \
+                 8 MiB): read it from a file, all of which is looked at"
+                    .to_owned(),
+            ),
+            Mode::Learn | Mode::Check(Learning::Whole) => Err(
+                "the record has a key that was not there when the file was first read: it was written to meanwhile"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// Notes that the object looked at has this field; whether it is the first time.
+    pub(super) fn is_first(&mut self, field: usize) -> bool {
+        std::mem::replace(&mut self.fields[field].seen, self.seen) != self.seen
+    }
+
     fn arrow_fields(&self) -> Fields {
         self.fields
             .iter()

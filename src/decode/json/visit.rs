@@ -1,11 +1,10 @@
 //! Walks through a record beside its shape.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::shape::{EXACT, Learning, MOST_KEYS, Mode, Object, ObjectField, Shape};
+use super::shape::{Kind, Mode, Object, Shape};
 
 /// A record: an object, or it is none.
 pub(super) struct RootSeed<'s> {
@@ -115,49 +114,16 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        let Self {
-            object,
-            expected,
-            wants,
-            mode,
-        } = self;
-        let known = match object.fields.get(expected) {
-            Some(field) if &*field.name == key => Some(expected),
-            _ => object.by_name.get(key).copied(),
-        };
-        if let Some(index) = known {
-            let field = &mut object.fields[index];
-            if std::mem::replace(&mut field.seen, object.seen) == object.seen {
-                return Err(E::custom(format!("the key `{}` is there twice", field.name)));
-            }
-            return Ok(Some(index));
-        }
-        let wanted = wants.is_none_or(|wants| wants(key));
-        match mode {
-            Mode::Learn if object.fields.len() < MOST_KEYS => {
-                let name: Arc<str> = key.into();
-                let index = object.fields.len();
-                object.by_name.insert(name.clone(), index);
-                object.fields.push(ObjectField {
-                    name,
-                    shape: if wanted { Shape::Unknown } else { Shape::Unused },
-                    seen: object.seen,
-                });
-                Ok(Some(index))
-            }
-            Mode::Check(_) if !wanted => Ok(None),
-            Mode::Check(Learning::Declared) => Ok(None),
-            // The key may be a value, such as an address, so it is not named.
-            _ if object.fields.len() >= MOST_KEYS => Err(E::custom(format!(
-                "the records have more than {MOST_KEYS} different keys in one object, so keys seem to be values"
+        let field = self
+            .object
+            .find(key, self.expected, self.wants, self.mode)
+            .map_err(E::custom)?;
+        match field {
+            Some(index) if !self.object.is_first(index) => Err(E::custom(format!(
+                "the key `{}` is there twice",
+                self.object.fields[index].name
             ))),
-            Mode::Check(Learning::Sample) => Err(E::custom(
-                "the record has a key that is in none of the records from which the columns were learnt (the first \
-                 8 MiB): read it from a file, all of which is looked at",
-            )),
-            Mode::Learn | Mode::Check(Learning::Whole) => Err(E::custom(
-                "the record has a key that was not there when the file was first read: it was written to meanwhile",
-            )),
+            field => Ok(field),
         }
     }
 }
@@ -169,12 +135,11 @@ struct ValueSeed<'s> {
 }
 
 impl ValueSeed<'_> {
-    fn scalar<E: serde::de::Error>(self, found: Shape) -> Result<(), E> {
-        let what = found.what();
+    fn scalar<E: serde::de::Error>(self, found: Kind) -> Result<(), E> {
         if self.shape.scalar(found, self.mode) {
             Ok(())
         } else {
-            Err(self.differs(what))
+            Err(self.differs(Shape::from(found).what()))
         }
     }
 
@@ -207,33 +172,23 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
-        self.scalar(Shape::Bool)
+        self.scalar(Kind::Bool)
     }
 
     fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.scalar(if value.unsigned_abs() > EXACT {
-            Shape::BigInt
-        } else {
-            Shape::Int
-        })
+        self.scalar(Kind::of_signed(value))
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        match i64::try_from(value) {
-            Ok(value) => self.visit_i64(value),
-            Err(_) => self.scalar(Shape::Text),
-        }
+        self.scalar(Kind::of_unsigned(value))
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        // An integer of more digits than 64 bits hold comes here too, and would lose its last ones.
-        #[expect(clippy::cast_precision_loss, reason = "only a threshold")]
-        let huge = value.abs() >= u64::MAX as f64;
-        self.scalar(if huge { Shape::Text } else { Shape::Float })
+        self.scalar(Kind::of_float(value))
     }
 
     fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<(), E> {
-        self.scalar(Shape::Text)
+        self.scalar(Kind::Text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {

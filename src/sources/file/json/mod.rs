@@ -2,7 +2,7 @@
 //! reaches into them: `address['city']`.
 //!
 //! ```text
-//! bytes ──▶ records: the text of each, its line ──▶ shape: does it fit the columns? ──▶ arrow-json ──▶ chunks
+//! bytes ──▶ records: the text of each, its line ──▶ decode::json ──▶ chunks
 //! ```
 //!
 //! The columns and their types are not written in such a file, so they are learnt from all of its records first: a
