@@ -95,6 +95,8 @@ impl CsvEncoder {
     /// A column is missing or not text.
     pub fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, EncodeError> {
         enum Cells<'a> {
+            /// None of the values needs quotes.
+            Plain(&'a StringArray),
             Column(&'a StringArray),
             Constant(&'a str),
         }
@@ -117,9 +119,15 @@ impl CsvEncoder {
                             found: column.data_type().clone(),
                         })?;
                     let offsets = column.value_offsets();
-                    let bytes = offsets[offsets.len() - 1] - offsets[0];
-                    size += usize::try_from(bytes).unwrap_or_default() + batch.num_rows();
-                    Cells::Column(column)
+                    let place = |offset: i32| usize::try_from(offset).unwrap_or_default();
+                    let bytes = &column.value_data()[place(offsets[0])..place(offsets[offsets.len() - 1])];
+                    size += bytes.len() + batch.num_rows();
+                    // The writer must know of a row's only cell, since it puts an empty one in quotes.
+                    if self.columns.len() > 1 && !needs_quotes(bytes) {
+                        Cells::Plain(column)
+                    } else {
+                        Cells::Column(column)
+                    }
                 }
             });
         }
@@ -132,6 +140,8 @@ impl CsvEncoder {
                 }
                 match cells {
                     Cells::Constant(text) => out.field(text.as_bytes()),
+                    Cells::Plain(column) if column.is_null(row) => {}
+                    Cells::Plain(column) => out.plain_field(column.value(row).as_bytes()),
                     Cells::Column(column) if column.is_null(row) => out.field(b""),
                     Cells::Column(column) => out.field(column.value(row).as_bytes()),
                 }
@@ -144,6 +154,13 @@ impl CsvEncoder {
             ends,
         })
     }
+}
+
+/// Whether a cell with these bytes in it is put in quotes. Looks at all of them, which takes no branch for each.
+fn needs_quotes(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| {
+        found | matches!(byte, b'"' | b',' | b'\r' | b'\n')
+    })
 }
 
 /// A growing buffer behind `csv_core`'s writer, which wants a slice to write to.
@@ -175,6 +192,14 @@ impl Buffer {
         let (result, read, written) = self.writer.field(value, &mut self.bytes[self.len..]);
         debug_assert!(result == WriteResult::InputEmpty && read == value.len());
         self.len += written;
+    }
+
+    /// One of several of a row, which needs no quotes.
+    #[inline]
+    fn plain_field(&mut self, value: &[u8]) {
+        self.reserve(value.len());
+        self.bytes[self.len..self.len + value.len()].copy_from_slice(value);
+        self.len += value.len();
     }
 
     fn delimiter(&mut self) {
