@@ -176,7 +176,8 @@ fn repeats_values(text: &str, sent: &str) -> bool {
 
 /// Whether `word` stands in `text` by itself.
 fn has_word(text: &str, word: &str) -> bool {
-    text.match_indices(word).any(|(at, _)| {
+    // What was sent may be a megabyte.
+    memchr::memmem::find_iter(text.as_bytes(), word).any(|at| {
         !text[..at].ends_with(char::is_alphanumeric)
             && !text[at + word.len()..].starts_with(char::is_alphanumeric)
     })
