@@ -5,7 +5,8 @@ quickstart:
 	cargo run -- run config-examples/quickstart.yaml
 
 test:
-	cargo test
+	tests/outside.sh
+	HRSINK_TEST_SERVERS=1 cargo test
 
 check:
 	.ci/run

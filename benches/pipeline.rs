@@ -69,6 +69,7 @@ fn run_info() -> RunInfo {
         grace: std::time::Duration::from_secs(30),
         cancel: CancellationToken::new(),
         services: Default::default(),
+        state: std::path::Path::new("").into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `hrsink check`: would a run deliver?
+//! `hrsink check`: would a run read and deliver?
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -15,9 +15,10 @@ use crate::error::Error;
 use crate::pipeline::{self, ExitCode, RunOptions};
 use crate::secret::SecretFiles;
 
-/// Ask the other side whether a run could deliver, without sending a row
+/// Ask the other sides whether a run could read and deliver, without sending a row
 ///
-/// For each sink: is the secret there, does Microsoft Entra give a token for it, can the endpoint be reached through
+/// For each source of files: can its place be reached, is the server the one that is known, does the login work, which
+/// files are there? For each sink: is the secret there, does Microsoft Entra give a token for it, can the endpoint be reached through
 /// the firewall, is this machine's clock right? Says of each what was found, and what to do about what fails.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -43,9 +44,17 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize)]
-struct CheckedSink<'c> {
-    sink: &'c str,
+struct Checked<'c> {
+    #[serde(flatten)]
+    component: Component<'c>,
     steps: Vec<CheckStep>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Component<'c> {
+    Source(&'c str),
+    Sink(&'c str),
 }
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
@@ -72,19 +81,29 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     Ok(exit_code(&checked))
 }
 
-async fn check<'c>(config: &'c PipelineConfig, options: &RunOptions) -> Vec<CheckedSink<'c>> {
+async fn check<'c>(config: &'c PipelineConfig, options: &RunOptions) -> Vec<Checked<'c>> {
     let mut checked = Vec::new();
+    for source in &config.sources {
+        let cx = pipeline::source_context(config, &source.name, options);
+        let steps = source.config.check(cx).await;
+        if !steps.is_empty() {
+            checked.push(Checked {
+                component: Component::Source(&source.name),
+                steps,
+            });
+        }
+    }
     for sink in &config.sinks {
         let cx = pipeline::sink_context(config, &sink.name, &sink.inputs, options);
-        checked.push(CheckedSink {
-            sink: &sink.name,
+        checked.push(Checked {
+            component: Component::Sink(&sink.name),
             steps: sink.config.check(cx).await,
         });
     }
     checked
 }
 
-fn exit_code(checked: &[CheckedSink<'_>]) -> u8 {
+fn exit_code(checked: &[Checked<'_>]) -> u8 {
     let any = |state| {
         checked
             .iter()
@@ -106,10 +125,11 @@ fn exit_code(checked: &[CheckedSink<'_>]) -> u8 {
     }
 }
 
-fn text(checked: &[CheckedSink<'_>]) -> String {
+fn text(checked: &[Checked<'_>]) -> String {
     let mut text = String::new();
-    for CheckedSink { sink, steps } in checked {
-        let _ = writeln!(text, "{HEAD}{sink}{HEAD:#}");
+    for Checked { component, steps } in checked {
+        let (Component::Source(name) | Component::Sink(name)) = component;
+        let _ = writeln!(text, "{HEAD}{name}{HEAD:#}");
         if steps.is_empty() {
             text.push_str("  nothing to ask: this sink needs no other side\n");
         }
@@ -155,15 +175,15 @@ fn text(checked: &[CheckedSink<'_>]) -> String {
 mod tests {
     use super::*;
 
-    fn step(state: CheckState) -> CheckedSink<'static> {
+    fn step(state: CheckState) -> Checked<'static> {
         let steps = vec![CheckStep {
             name: "token".into(),
             state,
             detail: "d".into(),
             hints: Vec::new(),
         }];
-        CheckedSink {
-            sink: "purview",
+        Checked {
+            component: Component::Sink("purview"),
             steps,
         }
     }

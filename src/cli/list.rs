@@ -9,7 +9,8 @@ use crate::table::{self, Table};
 
 /// List the component types a pipeline file can use
 ///
-/// Each is named as it is written after `type:`. `hrsink schema` prints their settings.
+/// Each is named as it is written after `type:`. `hrsink schema` prints their settings. Below them: the places and the
+/// packings of the source `file`, and which of them are in this build.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink list")]
 pub(super) struct Args {
@@ -42,7 +43,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         .collect();
     match args.output {
         Format::Json => output::print_json(&components)?,
-        Format::Text => output::print(&text(&components))?,
+        Format::Text => output::print(&(text(&components) + &parts()))?,
     }
     Ok(0)
 }
@@ -65,3 +66,36 @@ fn text(components: &[Component]) -> String {
     }
     text
 }
+
+/// What of the source `file` is a feature of the build.
+fn parts() -> String {
+    let mut text = String::new();
+    for (heading, parts) in [("places of files", PLACES), ("packings of files", PACKINGS)] {
+        let mut table = Table::plain();
+        for (name, summary, built_in) in parts {
+            table.push([*name, if *built_in { *summary } else { "not in this build" }]);
+        }
+        text.push_str(&format!(
+            "{HEAD}{heading}{HEAD:#}\n{}",
+            table.render(table::width())
+        ));
+    }
+    text
+}
+
+/// How the place is written in a path, what it is, and whether it is in this build.
+const PLACES: &[(&str, &str, bool)] = &[
+    ("PATH, -", "the disk, standard input", true),
+    ("sftp://", "SFTP servers", cfg!(feature = "sftp")),
+    ("s3://", "Amazon S3 and what speaks like it", cfg!(feature = "s3")),
+    ("az://, abfss://", "Azure Blob Storage", cfg!(feature = "azure")),
+    ("gs://", "Google Cloud Storage", cfg!(feature = "gcs")),
+    ("https://", "web servers", cfg!(feature = "https")),
+];
+
+/// How the packing is written, what it is, and whether it is in this build.
+const PACKINGS: &[(&str, &str, bool)] = &[
+    ("gzip, zstd", "compressed files", true),
+    ("zip", "archives of one or several files", true),
+    ("pgp", "OpenPGP: encrypted, signed", cfg!(feature = "pgp")),
+];

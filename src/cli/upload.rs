@@ -21,7 +21,7 @@ use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{
     Auth, BatchSettings, DeliverySettings, M365HrConfig, RequestSettings, RetrySettings,
 };
-use crate::sources::file::{DEFAULT_MAX_COMPRESSION_RATIO, FileConfig};
+use crate::sources::file::FileConfig;
 
 /// Upload CSV files as they are, without a pipeline file
 ///
@@ -131,12 +131,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
                 "the file `{path}` is named twice; its rows would be sent twice"
             )));
         }
-        let config = FileConfig {
-            path: path.to_owned(),
-            format: None,
-            compression: None,
-            max_compression_ratio: DEFAULT_MAX_COMPRESSION_RATIO,
-        };
+        let config = FileConfig::of_path(path);
         checked(
             |problems| config.validate(problems),
             |problem| format!("cannot read `{path}`: {}", problem.message),

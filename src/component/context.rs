@@ -1,7 +1,7 @@
 //! What the engine hands a component when it is built.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,20 @@ pub struct RunInfo {
     pub cancel: CancellationToken,
     /// What sources share that ask the same services.
     pub services: Services,
+    /// The folder of the ledger, where files that last no longer than the run may be put.
+    pub state: Arc<Path>,
+}
+
+impl RunInfo {
+    /// A folder for files without a name: that of the ledger, which is there where there is one, else the system's. It is
+    /// not always on a disk: many systems keep theirs in memory.
+    pub fn scratch_folder(&self) -> Arc<Path> {
+        if self.state.is_dir() {
+            self.state.clone()
+        } else {
+            std::env::temp_dir().into()
+        }
+    }
 }
 
 /// What sources of a run share that ask the same services. Cheap to clone.

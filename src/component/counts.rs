@@ -1,7 +1,7 @@
 //! Row counters: every row that goes in comes out somewhere.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -22,6 +22,7 @@ struct Counters {
     refused: AtomicU64,
     unknown: AtomicU64,
     not_sent: AtomicU64,
+    nothing_new: AtomicBool,
 }
 
 /// What [`Counts`] held at one moment.
@@ -53,6 +54,19 @@ pub struct Totals {
     pub unknown: u64,
     /// Rows that were read but not sent, because the run stopped before.
     pub not_sent: u64,
+}
+
+impl Counts {
+    /// A source says that there was nothing to read because everything there is was read by earlier runs. No rows of all
+    /// sources mean no shrinking then: guards are not judged, and the run is none that later ones are compared with.
+    pub fn nothing_new(&self) {
+        self.0.nothing_new.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was nothing new to read.
+    pub fn is_nothing_new(&self) -> bool {
+        self.0.nothing_new.load(Ordering::Relaxed)
+    }
 }
 
 macro_rules! counters {

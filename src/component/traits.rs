@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Input, InputDescription, Output, RowKind, SinkContext, SourceContext, TransformContext};
 use crate::config::Problems;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Configuration of a source. Register with `#[typetag::deserialize(name = "…")]`; deny unknown fields.
 #[typetag::deserialize(tag = "type")]
@@ -34,6 +34,12 @@ pub trait SourceConfig: Debug + Send + Sync {
 
     /// Opens what must be open before rows move.
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>>;
+
+    /// Tries, without reading a row, whether a run could read: address, login, what is there. One step a question; none
+    /// by default.
+    async fn check(&self, _cx: SourceContext) -> Vec<CheckStep> {
+        Vec::new()
+    }
 }
 
 /// Reads records.
@@ -141,8 +147,26 @@ pub struct CheckStep {
 }
 
 impl CheckStep {
-    /// The name of a step about the sink's own settings: what fails there is mended on this side.
+    /// The name of a step about the component's own settings: what fails there is mended on this side.
     pub const SETTINGS: &str = "settings";
+}
+
+impl CheckStep {
+    /// What an error says, as the answer to the question `name`; one about settings is an answer about those.
+    pub fn failed(name: &str, error: &Error) -> Self {
+        let passing = error.kind() == ErrorKind::Passing;
+        let settings = error.kind() == ErrorKind::Config;
+        Self {
+            name: if settings { Self::SETTINGS } else { name }.to_owned(),
+            state: if passing {
+                CheckState::Passing
+            } else {
+                CheckState::Fails
+            },
+            detail: error.chain(),
+            hints: error.hints().map(str::to_owned).collect(),
+        }
+    }
 }
 
 /// The answer of a [`CheckStep`].

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::added::AddedColumns;
 use crate::component::{Chunk, Fault, Origin, Output, Reject, RejectCode, SourceContext, Stopped};
 use crate::error::Error;
 
@@ -47,6 +48,8 @@ pub(crate) struct Feed {
     pub(crate) name: Arc<str>,
     pub(crate) cx: SourceContext,
     pub(crate) out: Output,
+    /// Columns that tell about the file.
+    pub(crate) added: AddedColumns,
 }
 
 impl Feed {
@@ -60,6 +63,7 @@ impl Feed {
 
     /// Passes rows on, waiting while the receivers are busy.
     pub(crate) fn send(&self, chunk: Chunk) -> Step {
+        let chunk = self.added.add_to(chunk, |column| self.wants(column))?;
         Ok(self.out.blocking_send(chunk)?)
     }
 

@@ -34,6 +34,11 @@ pub struct TransportConfig {
     /// Longest time for a request from its begin to the end of the answer's body. Default: 400 s. When it runs out
     /// after the connection was made, nobody knows whether the request was taken: better long than short.
     pub request_timeout: Duration,
+    /// Longest silence while an answer is waited for or read. Default: none, the request's time bounds it.
+    pub read_timeout: Option<Duration>,
+    /// Whether packed bodies are asked for and unpacked. Without, bytes are what the server keeps: their number and
+    /// place in the file mean something. Default: true.
+    pub unpack: bool,
     /// A PEM file of certificates to trust besides the platform's: that of a TLS-inspecting proxy.
     pub extra_ca: Option<PathBuf>,
     /// Who the program is to servers that ask. Default: nobody.
@@ -84,6 +89,8 @@ impl Default for TransportConfig {
         Self {
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(400),
+            read_timeout: None,
+            unpack: true,
             extra_ca: None,
             identity: None,
             min_tls: TlsVersion::default(),
@@ -127,6 +134,12 @@ impl TransportConfig {
             // Well below what servers keep idle connections for: a request on a connection that the other side is
             // just closing ends with its outcome unknown.
             .pool_idle_timeout(Duration::from_secs(20));
+        if let Some(timeout) = self.read_timeout {
+            builder = builder.read_timeout(timeout);
+        }
+        if !self.unpack {
+            builder = builder.no_gzip();
+        }
         builder = match &self.proxy {
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),

@@ -119,6 +119,8 @@ pub(crate) struct Judge {
     pub(crate) allowed: BTreeSet<Guard>,
     /// Whether the sources are read only in part.
     pub(crate) partial: bool,
+    /// Whether all sources say that there was nothing new to read. Asked once, as `totals`.
+    pub(crate) nothing_new: Box<dyn Fn() -> bool + Send + Sync>,
     /// Sums over all components so far. Asked once, when the inputs of all sinks have ended.
     pub(crate) totals: Box<dyn Fn() -> Totals + Send + Sync>,
 }
@@ -144,6 +146,9 @@ struct Finding {
 impl Judge {
     /// Judges every guard of every sink. `figures` are in the order of the sinks.
     pub(crate) fn judge(&self, figures: &[Figures]) -> Vec<Judged> {
+        if (self.nothing_new)() {
+            return self.not_judged("no source had anything new to read");
+        }
         let totals = (self.totals)();
         self.each(|index, guarded, guard| {
             let figures = figures.get(index).ok_or("nothing came from the sink")?;

@@ -28,13 +28,15 @@ impl Members {
 
     /// How each sink ended, given whether the whole run went `well`.
     pub(super) fn sinks(&self, config: &PipelineConfig, well: bool) -> Vec<SinkEnd> {
+        // Later runs are compared with what a whole input is.
+        let complete = well && !super::run::nothing_new(&self.sources);
         let sinks = config.sinks.iter().zip(&self.sinks);
         sinks
             .map(|(sink, counts)| SinkEnd {
                 sink: sink.name.clone(),
                 // What a sink settles is what came to it.
                 rows: counts.totals().finished(),
-                complete: well,
+                complete,
             })
             .collect()
     }

@@ -19,4 +19,4 @@ pub use guards::{Baseline, Figure, GuardOutcome, GuardsReport, Judged};
 pub use report::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 pub use run::{Observer, RunOptions, run};
 
-pub(crate) use run::sink_context;
+pub(crate) use run::{sink_context, source_context};

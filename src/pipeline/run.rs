@@ -114,7 +114,7 @@ impl Observer {
 pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observer) -> RunReport {
     let started = Timestamp::now();
     let clock = Instant::now();
-    let run = run_info(&config.base, &options);
+    let run = run_info(config, &options);
     let rejects = options.rejects.clone().unwrap_or_else(|| {
         let settings = &config.rejects;
         Rejects::to_folder(
@@ -273,7 +273,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     }
 }
 
-fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
+fn run_info(config: &PipelineConfig, options: &RunOptions) -> RunInfo {
+    let base = &config.base;
     let id = uuid::Uuid::now_v7().to_string();
     RunInfo {
         record: options
@@ -292,6 +293,11 @@ fn run_info(base: &Path, options: &RunOptions) -> RunInfo {
         grace: options.grace,
         cancel: options.cancel.child_token(),
         services: Default::default(),
+        state: base
+            .join(&config.state.path)
+            .parent()
+            .unwrap_or(Path::new("."))
+            .into(),
     }
 }
 
@@ -305,7 +311,7 @@ pub(crate) fn sink_context(
     let (batches, _) = mpsc::unbounded_channel();
     SinkContext {
         name: name.into(),
-        run: run_info(&config.base, options),
+        run: run_info(config, options),
         inputs: wiring::describe(inputs, &wiring::kinds(config)),
         counts: Counts::default(),
         rejects: Rejects::in_memory(0, false),
@@ -313,6 +319,19 @@ pub(crate) fn sink_context(
         in_flight: Arc::default(),
         outputs: Outputs::default(),
         ledger: None,
+    }
+}
+
+/// The context a source gets when it is asked to check itself outside a run.
+pub(crate) fn source_context(config: &PipelineConfig, name: &str, options: &RunOptions) -> SourceContext {
+    SourceContext {
+        name: name.into(),
+        run: run_info(config, options),
+        columns: None,
+        counts: Counts::default(),
+        rejects: Rejects::in_memory(0, false),
+        position: Position::nowhere(),
+        pages: Pages::default(),
     }
 }
 
@@ -530,6 +549,11 @@ async fn work(
     }
 }
 
+/// Whether all of a run's sources say that there was nothing new to read.
+pub(super) fn nothing_new(sources: &[Counts]) -> bool {
+    !sources.is_empty() && sources.iter().all(Counts::is_nothing_new)
+}
+
 /// A sink, built, with its name and its input.
 type Ready = (String, Box<dyn Sink>, Input);
 
@@ -553,10 +577,12 @@ fn stage_sinks(
         return (None, sinks);
     }
     let all: Vec<Counts> = counts.all().cloned().collect();
+    let sources = counts.sources.clone();
     let judge = Judge {
         sinks: guarded,
         allowed: shared.allow.clone(),
         partial: shared.run.partial,
+        nothing_new: Box::new(move || nothing_new(&sources)),
         totals: Box::new(move || {
             let mut sum = Totals::default();
             for counts in &all {

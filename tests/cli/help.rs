@@ -28,7 +28,7 @@ fn without_arguments_it_helps() {
     Commands:
       validate   Check pipeline files without network, secrets or input
       preview    Show what would be sent, without sending it
-      check      Ask the other side whether a run could deliver, without sending a row
+      check      Ask the other sides whether a run could read and deliver, without sending a row
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
       history    Show past runs and their batches
@@ -75,7 +75,7 @@ fn the_long_help_teaches_the_order_and_the_exit_codes() {
     Commands:
       validate   Check pipeline files without network, secrets or input
       preview    Show what would be sent, without sending it
-      check      Ask the other side whether a run could deliver, without sending a row
+      check      Ask the other sides whether a run could read and deliver, without sending a row
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
       history    Show past runs and their batches
@@ -301,11 +301,12 @@ fn help_of_check() {
     snapshot!(help("check"), @r#"
     exit code 0
     --- stdout
-    Ask the other side whether a run could deliver, without sending a row
+    Ask the other sides whether a run could read and deliver, without sending a row
 
-    For each sink: is the secret there, does Microsoft Entra give a token for it, can the endpoint be
-    reached through the firewall, is this machine's clock right? Says of each what was found, and what
-    to do about what fails.
+    For each source of files: can its place be reached, is the server the one that is known, does the
+    login work, which files are there? For each sink: is the secret there, does Microsoft Entra give a
+    token for it, can the endpoint be reached through the firewall, is this machine's clock right? Says
+    of each what was found, and what to do about what fails.
 
     Usage: hrsink check [OPTIONS] <FILE>
 

@@ -101,7 +101,9 @@ fn a_check_asks_the_other_side() {
     assert_eq!(code(&output), 0, "{}", told(&output));
     let output = folder.run(&["check", "quickstart.yaml", "--output", "json"]);
     let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(checked[0]["sink"], "purview");
+    assert_eq!(checked[0]["source"], "hr_export");
+    assert_eq!(checked[0]["steps"][0]["state"], "works", "{checked:#}");
+    assert_eq!(checked[1]["sink"], "purview");
     assert!(!folder.path().join(".hrsink").exists(), "nothing is left behind");
 }
 

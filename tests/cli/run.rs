@@ -112,7 +112,7 @@ fn a_missing_file_is_told_with_what_to_do() {
     run [RUN]
     --- stderr
     error: hr_export: there is no file `data/terminations.csv` in `./data`
-    hint: the folder holds 6 files; the most similar names are `terminations-utf16.csv`, `terminations.parquet`
+    hint: `./data` holds 6 files; the most similar names are `terminations-utf16.csv`, `terminations.parquet`
     "#);
 }
 

@@ -42,7 +42,6 @@ fn validate_lists_all_problems_at_once() {
     mistakes.yaml: 19 problems
       rejects.max_ratio: a share of rows is between 0 and 1, not 5
       sources.hr_export.delimiter: unknown key `delimiter`
-        hint: known here: `path`, `format`, `compression`, `max_compression_ratio`
       sources.purview.type: unknown type `fiel`
         hint: did you mean `file`?
       transforms.two.scenario: unknown value `resignation`

@@ -57,6 +57,9 @@ pub(crate) struct Export {
     /// Characters of the level in each row.
     pub(crate) width: usize,
     lines: usize,
+    /// Bytes of the text that were dropped as files; `None` if there is one file, which grows.
+    dropped: Option<usize>,
+    drops: usize,
 }
 
 impl Export {
@@ -69,7 +72,23 @@ impl Export {
             expected: BTreeSet::new(),
             width: 1,
             lines: 0,
+            dropped: None,
+            drops: 0,
         }
+    }
+
+    /// One whose rows come in a new file in the folder `path` each time.
+    pub(crate) fn dropping(kind: Kind, path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).unwrap();
+        Self {
+            dropped: Some(0),
+            ..Self::new(kind, path)
+        }
+    }
+
+    /// Files dropped so far.
+    pub(crate) fn drops(&self) -> usize {
+        self.drops
     }
 
     /// What must be with the job in the end.
@@ -116,8 +135,18 @@ impl Export {
         );
     }
 
-    fn write(&self) {
-        if self.path.extension().is_some_and(|end| end == "gz") {
+    fn write(&mut self) {
+        if let Some(dropped) = &mut self.dropped {
+            self.drops += 1;
+            let header = self.text.find('\n').unwrap() + 1;
+            let rows = &self.text[header.max(*dropped)..];
+            let text = format!("{}{rows}", &self.text[..header]);
+            *dropped = self.text.len();
+            // Named when it is whole, as a vendor should.
+            let unfinished = self.path.join("drop.tmp");
+            std::fs::write(&unfinished, text).unwrap();
+            std::fs::rename(unfinished, self.path.join(format!("drop-{:04}.csv", self.drops))).unwrap();
+        } else if self.path.extension().is_some_and(|end| end == "gz") {
             let file = std::fs::File::create(&self.path).unwrap();
             let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
             gz.write_all(self.text.as_bytes()).unwrap();

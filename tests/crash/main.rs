@@ -14,6 +14,18 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "sftp")]
+#[path = "../common/outside.rs"]
+mod outside;
+#[cfg(feature = "sftp")]
+#[path = "../sftp/sshd.rs"]
+#[allow(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "shared with the tests of SFTP"
+)]
+mod sshd;
 
 mod account;
 mod export;
@@ -294,6 +306,90 @@ fn nor_two_that_share_a_ledger() {
         service.faults("");
         lines.iter_mut().for_each(Line::finish);
         account::check(&lines, &service)
+    });
+}
+
+/// A line whose rows come in files that are moved once they are delivered; `path` is the folder of them for the source.
+fn dropping(folder: &Path, service: &Service, path: &str, change: impl FnOnce(&mut Value)) -> Line {
+    program::write_secret(folder);
+    let kind = Kind::Resignations;
+    let mut pipeline = program::pipeline(service.url(), "", kind.scenario(), &kind.fields(), JOB);
+    pipeline["sources"]["export"] = json!({
+        "type": "file", "path": format!("{path}/drop-*.csv"), "settle": "0s",
+        "after": {"move": "archive/{name}"}, "if_missing": "ignore", "if_nothing_new": "ignore",
+    });
+    change(&mut pipeline["sources"]["export"]);
+    let file = format!("{}.json", kind.scenario());
+    let mut line = Line::new(
+        folder,
+        &file,
+        Export::dropping(kind, folder.join("drops")),
+        &pipeline,
+    );
+    line.export.grow(ROWS / 2);
+    line.export.grow(ROWS / 2);
+    line.faults = FAULTY;
+    line
+}
+
+/// What the folder of a line must look like in the end: every file in the archive, once, under its own name.
+fn all_are_moved(line: &Line) {
+    let names = |folder: std::path::PathBuf| -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(line.folder().join("drops")), ["archive"]);
+    let expected: Vec<String> = (1..=line.export.drops())
+        .map(|n| format!("drop-{n:04}.csv"))
+        .collect();
+    assert_eq!(names(line.folder().join("drops/archive")), expected);
+}
+
+#[test]
+fn nor_one_whose_files_are_moved() {
+    campaign("files moved", 12, |kills, rng| {
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::start(&json!({}));
+        let mut line = dropping(folder.path(), &service, "drops", |_| {});
+        line.kill(&service, kills, Way::Kill, rng);
+        service.faults("");
+        line.finish();
+        all_are_moved(&line);
+        account::check(&[line], &service)
+    });
+}
+
+#[cfg(feature = "sftp")]
+#[test]
+fn nor_one_whose_files_are_moved_on_a_server() {
+    if !outside::wanted("crashes with an SFTP source") {
+        return;
+    }
+    campaign("files moved over SFTP", 12, |kills, rng| {
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::start(&json!({}));
+        let server = sshd::Sshd::start();
+        let key = server.login_key("login", &["-t", "ed25519", "-N", ""]);
+        let path = format!(
+            "sftp://127.0.0.1:{}{}/drops",
+            server.port,
+            folder.path().display()
+        );
+        let mut line = dropping(folder.path(), &service, &path, |source| {
+            source["sftp"] = json!({
+                "user": sshd::me(), "auth": [{"private_key": {"file": key}}],
+                "host_keys": [server.fingerprint("ed25519")],
+            });
+        });
+        line.kill(&service, kills, Way::Kill, rng);
+        service.faults("");
+        line.finish();
+        all_are_moved(&line);
+        account::check(&[line], &service)
     });
 }
 

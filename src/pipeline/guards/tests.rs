@@ -20,6 +20,7 @@ fn judge(guards: Value, last: Option<LastRun>) -> Judge {
         }],
         allowed: BTreeSet::new(),
         partial: false,
+        nothing_new: Box::new(|| false),
         totals: Box::new(Totals::default),
     }
 }

@@ -132,6 +132,7 @@ impl Stand {
                 .collect(),
             allowed: self.allowed.clone(),
             partial: false,
+            nothing_new: Box::new(|| false),
             totals: Box::new(totals.clone()),
         };
         let (gate, seats) = Gate::new(judge, self.cancel.clone());
@@ -393,6 +394,7 @@ fn gate(cancel: &CancellationToken) -> (Gate, [Seat; 2]) {
             .into(),
         allowed: BTreeSet::new(),
         partial: false,
+        nothing_new: Box::new(|| false),
         totals: Box::new(Totals::default),
     };
     let (gate, seats) = Gate::new(judge, cancel.clone());

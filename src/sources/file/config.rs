@@ -1,50 +1,237 @@
 //! The settings of the source `file`, and what can be wrong with them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::time::Duration;
 
-use async_trait::async_trait;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::csv::{CsvOptions, DEFAULT_DELIMITER, Dialect};
-use super::format::{FORMATS, Format, JsonOptions, NameOrSettings, NdjsonOptions, name_or_settings};
-use super::pattern::is_pattern;
-use super::place::{self, Entry, STANDARD_INPUT};
-use super::source::{FileSource, Job, Reading};
-use crate::component::{Description, Source, SourceConfig, SourceContext};
-use crate::config::Problems;
-use crate::error::{Error, Result};
+use super::after::{After, OnFailure};
+use super::choose::{IfNone, Order, ReadAgain, Take};
+use super::format::{Format, NameOrSettings, name_or_settings};
+use super::packing::{Packing, PgpOptions, ZipOptions};
+use super::place::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
+use super::place::sftp::SftpConfig;
+use crate::config::{ByteSize, HumanDuration};
 
-/// Reads records from files: CSV, Parquet, NDJSON or JSON, compressed or not.
+/// Reads records from files: CSV, Parquet, NDJSON or JSON, compressed or not; on the disk, on an SFTP server, in an object
+/// store, on a web server.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// The file to read: one path, a pattern, or `-` for standard input. Relative paths are relative to the folder of
-    /// the pipeline file, wherever the program is started. In a pattern `*` and `?` stay within a folder, `**` goes
-    /// through folders, and names that begin with a dot must be asked for; several matches are read in the order of
-    /// their names, and folders among them are left out with a warning. A link among them that leads out of the
-    /// pattern's folder (the part before the first wildcard) is an error. No match is an error, because nothing read
-    /// would be leavers missed.
+    /// The file to read: a path, a pattern, `-` for standard input, or an address: `sftp://host:port/folder/*.csv`,
+    /// `s3://bucket/key`, `az://container/name`, `abfss://container@account.dfs.core.windows.net/name`,
+    /// `gs://bucket/name`, `https://host/file.csv`. Relative paths are relative to the folder of the pipeline file,
+    /// wherever the program is started. In a pattern `*` and `?` stay within a folder, `**` goes through folders, and
+    /// names that begin with a dot must be asked for; folders among the matches are left out with a warning. A link
+    /// on the disk that leads out of the pattern's folder (the part before the first wildcard) is an error.
+    /// `{date:%Y%m%d}` in a path is the day of the run (see `dates`); `{any_date:%m%d%Y}` in a file's name is any day,
+    /// by which the files are put in order.
     pub path: String,
 
     /// The format: a name (`csv`, `parquet`, `ndjson`, `json`), or an object with a `type` and that format's
     /// settings. Left out, the extension tells it for each file: `.csv`, `.tsv` (CSV with tabs), `.parquet`,
-    /// `.ndjson`, `.jsonl`, `.json`, also followed by `.gz` or `.zst`. Standard input needs it.
+    /// `.ndjson`, `.jsonl`, `.json`, also followed by the endings of `packing`. In a zip
+    /// archive the members' own extensions count. Standard input needs it.
     #[serde(default, deserialize_with = "name_or_settings")]
     #[schemars(with = "Option<NameOrSettings>")]
     pub format: Option<Format>,
 
-    /// How the file is packed. Left out, the extension tells it for each file: `.gz` is gzip, `.zst` is zstd, all
-    /// others and standard input are not packed.
+    /// How the file is packed: `none`, `gzip`, `zstd`, `zip`, `pgp`, or a list of them, outermost first. Left out, the
+    /// endings of the name tell it for each file: `.gz`, `.zst`, `.zip`, `.pgp` (or `.gpg`, `.asc`), also several, as in
+    /// `leavers.csv.gz.pgp`. Standard input is not packed if it is left out. A packed file is decoded to its end before a
+    /// row of it is passed on.
     #[serde(default)]
-    pub compression: Option<Compression>,
+    pub packing: Option<Packing>,
 
-    /// How many times its packed size a gzip or zstd file may unpack to; counted from the first 16 MiB on, so that
-    /// small files are never judged. Default 200: exports reach 5 to 50, files made to fill memory or a queue
+    /// How many times its packed size a file may unpack to, in each layer and in all; counted from the first 16 MiB on, so
+    /// that small files are never judged. Default 200: exports reach 5 to 50, files made to fill memory or a queue
     /// ("bombs") 1,000 and more. A file that passes it ends the run.
     #[serde(default = "default_max_compression_ratio")]
     pub max_compression_ratio: NonZeroU32,
+
+    /// Which members of a zip archive are read, and its password.
+    #[serde(default)]
+    pub zip: Option<ZipOptions>,
+
+    /// With which keys OpenPGP files are decrypted, and whose signatures they must have.
+    #[serde(default)]
+    pub pgp: Option<PgpOptions>,
+
+    /// How the SFTP server of an `sftp://` address is reached.
+    #[serde(default)]
+    pub sftp: Option<SftpConfig>,
+
+    /// How the store of an `s3://` address is reached. Left out: as the environment says.
+    #[serde(default)]
+    pub s3: Option<S3Config>,
+
+    /// How the store of an `az://` or `abfss://` address is reached. Left out: as the environment says.
+    #[serde(default)]
+    pub azure: Option<AzureConfig>,
+
+    /// How the store of a `gs://` address is reached. Left out: as the environment says.
+    #[serde(default)]
+    pub gcs: Option<GcsConfig>,
+
+    /// How the web server of an `https://` address is asked.
+    #[serde(default)]
+    pub https: Option<HttpsConfig>,
+
+    /// Which of the files that match are read: `all` (the default), or the `newest`, which is the last in the order of
+    /// `order`.
+    #[serde(default)]
+    pub take: Take,
+
+    /// Whether a file is read that was read before. `changed`: only if its size, its time or the store's mark of its
+    /// content is another now; the files that were read are remembered in the ledger. `always`: in every run. Default
+    /// `changed` for files that are not on the disk, and `always` for those that are: reading these costs little, and
+    /// rows that were delivered are left out one by one all the same.
+    #[serde(default)]
+    pub read_again: Option<ReadAgain>,
+
+    /// The order in which files are read: `name`, `time` (of the last change) or `date` (in the name). Default `date` if
+    /// the path has an `{any_date:…}`, else `name`. Of several rows about one person the last one counts for whoever
+    /// takes the last.
+    #[serde(default)]
+    pub order: Option<Order>,
+
+    /// The days in `{date:…}`.
+    #[serde(default)]
+    pub dates: DatesConfig,
+
+    /// How long a file must not have been changed before it is read, so that one that is still being written is left
+    /// alone. A file that was changed later than that is looked at again after this time, and read if it is still the
+    /// same. Default 30s on SFTP servers, 0s elsewhere.
+    #[serde(default)]
+    pub settle: Option<HumanDuration>,
+
+    /// The name of a file beside the one to read that tells that it is complete, such as `{name}.done` or `{stem}.ok`.
+    /// Files without it are left alone, with a warning.
+    #[serde(default)]
+    pub trigger: Option<String>,
+
+    /// Files to read in one run, at most. Default 10000. More of them are an error before any is read.
+    #[serde(default = "default_max_files")]
+    pub max_files: usize,
+
+    /// Size of a file, at most, as it lies there. A larger one is an error before any is read. No limit if left out.
+    #[serde(default)]
+    pub max_file_bytes: Option<ByteSize>,
+
+    /// What it means that no file is there: `error` (the default, because nothing read would be leavers missed), `warn`,
+    /// or `ignore`.
+    #[serde(default = "error")]
+    pub if_missing: IfNone,
+
+    /// What it means that there are files and all of them were read before, or are not complete: `error`, `warn` (the
+    /// default) or `ignore`.
+    #[serde(default = "warn")]
+    pub if_nothing_new: IfNone,
+
+    /// What is done with a file once every row of it is final: `leave` (the default), `delete`, or `{move: NAME}`. A run
+    /// that only looks (`--dry-run`, `--limit`) does nothing with files. What fails is a warning: the file is not read
+    /// again, and the next run tries it again.
+    #[serde(default)]
+    pub after: After,
+
+    /// What is done with a file that cannot be read (damaged, not of its format): `leave` (the default) or
+    /// `{move: NAME}`. The run fails either way.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+
+    /// Columns to add that tell where a row is from, by the name they get: `name` of the file, `date` in its name (as in
+    /// `2026-03-01T00:00:00`), `modified` (when it was changed last, in UTC), `row` (the number of the record). With them
+    /// a query keeps the newest row of a person.
+    #[serde(default)]
+    pub add_columns: BTreeMap<String, AddedColumn>,
+}
+
+/// What an added column tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AddedColumn {
+    /// The name of the file, as the report has it.
+    Name,
+    /// The date in the file's name, in the form `2026-03-01T00:00:00`.
+    Date,
+    /// When the file was changed last, in UTC.
+    Modified,
+    /// The number of the record in its file; the first is 1.
+    Row,
+}
+
+/// How the day of the run becomes the day in a name.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatesConfig {
+    /// The time zone whose day it is, such as `Europe/Berlin`. Default UTC.
+    pub zone: Option<String>,
+    /// How much earlier: `1d` is yesterday's file. Default none.
+    pub lag: Option<HumanDuration>,
+}
+
+impl DatesConfig {
+    pub(super) fn zone(&self) -> Result<TimeZone, String> {
+        match &self.zone {
+            None => Ok(TimeZone::UTC),
+            Some(name) => {
+                TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone such as `Europe/Berlin`"))
+            }
+        }
+    }
+
+    pub(super) fn lag(&self) -> SignedDuration {
+        let lag = self.lag.map_or(Duration::ZERO, |lag| lag.0);
+        SignedDuration::try_from(lag).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+fn default_max_files() -> usize {
+    10_000
+}
+
+fn error() -> IfNone {
+    IfNone::Error
+}
+
+fn warn() -> IfNone {
+    IfNone::Warn
+}
+
+impl FileConfig {
+    /// The file or files of this path, with all settings as they are by default.
+    pub fn of_path(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            format: None,
+            packing: None,
+            zip: None,
+            pgp: None,
+            max_compression_ratio: DEFAULT_MAX_COMPRESSION_RATIO,
+            sftp: None,
+            s3: None,
+            azure: None,
+            gcs: None,
+            https: None,
+            take: Take::All,
+            read_again: None,
+            order: None,
+            dates: DatesConfig::default(),
+            settle: None,
+            trigger: None,
+            max_files: default_max_files(),
+            max_file_bytes: None,
+            if_missing: error(),
+            if_nothing_new: warn(),
+            after: After::Leave,
+            on_failure: OnFailure::Leave,
+            add_columns: BTreeMap::new(),
+        }
+    }
 }
 
 /// See [`FileConfig::max_compression_ratio`].
@@ -54,227 +241,11 @@ fn default_max_compression_ratio() -> NonZeroU32 {
     DEFAULT_MAX_COMPRESSION_RATIO
 }
 
-/// How a file is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not packed.
-    None,
-    /// gzip, of one or several members.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-}
-
-/// Extensions that tell the format.
-const EXTENSIONS: &str =
-    "`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.json`, each also with `.gz` or `.zst`";
-
-/// What the name of a file tells.
-struct Extension {
-    compression: Compression,
-    /// In lower case, without the dot, after that of the compression; empty if there is none.
-    format: String,
-    /// Whether that is the part of a pattern that files fill in.
-    open: bool,
-}
-
-impl Extension {
-    fn of(name: &str) -> Self {
-        let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
-        let (rest, compression) = match name.rsplit_once('.') {
-            Some((rest, last)) if last.eq_ignore_ascii_case("gz") => (rest, Compression::Gzip),
-            Some((rest, last)) if last.eq_ignore_ascii_case("zst") => (rest, Compression::Zstd),
-            _ => (&*name, Compression::None),
-        };
-        let (stem, format) = rest.rsplit_once('.').unwrap_or((rest, ""));
-        Self {
-            compression,
-            format: format.to_lowercase(),
-            open: is_pattern(if format.is_empty() { stem } else { format }),
-        }
-    }
-
-    fn format(&self) -> Option<Format> {
-        Format::named(match self.format.as_str() {
-            "csv" | "tsv" => "csv",
-            "parquet" => "parquet",
-            "ndjson" | "jsonl" => "ndjson",
-            "json" => "json",
-            _ => return None,
-        })
-    }
-
-    /// What to say when it tells no format.
-    fn unknown(&self) -> String {
-        match self.format.as_str() {
-            "" => "there is no extension to tell the format by".to_owned(),
-            other => format!("the extension `.{other}` does not tell the format"),
-        }
-    }
-
-    fn hint(&self) -> String {
-        let hint = format!("set `format` to one of {FORMATS:?}, or name the file with {EXTENSIONS}");
-        match self.format.as_str() {
-            "txt" | "dat" | "tab" => format!(
-                "set `format: csv`, or `format: {{type: csv, delimiter: …}}` if it is not a comma; {EXTENSIONS} need no `format`"
-            ),
-            "xlsx" | "xls" | "xlsm" | "ods" => {
-                "workbooks cannot be read: save the sheet as \"CSV UTF-8\"".to_owned()
-            }
-            "zip" | "7z" | "pgp" | "gpg" | "asc" => {
-                "unpack or decrypt the file in a step before the run".to_owned()
-            }
-            _ => hint,
-        }
-    }
-}
-
-#[typetag::deserialize(name = "file")]
-#[async_trait]
-impl SourceConfig for FileConfig {
-    fn uses_stdin(&self) -> bool {
-        self.path == STANDARD_INPUT
-    }
-
-    fn validate(&self, problems: &mut Problems<'_>) {
-        let standard_input = self.uses_stdin();
-        if self.path.is_empty() {
-            problems
-                .at("path")
-                .add("is empty; give a path, a pattern, or `-` for standard input");
-        } else if is_pattern(&self.path)
-            && let Err(error) = glob::Pattern::new(&self.path)
-        {
-            problems.at("path").add_with_hint(
-                format!(
-                    "is not a valid pattern: {} (at character {})",
-                    error.msg,
-                    error.pos + 1
-                ),
-                "`[` begins a set of characters; a `[` itself is written `[[]`",
-            );
-        }
-        let extension = Extension::of(&self.path);
-        let tells = !self.path.is_empty() && !standard_input && !extension.open;
-        match &self.format {
-            None if standard_input => {
-                problems.at("format").add_with_hint(
-                    "standard input has no extension to tell the format by",
-                    format!("set `format` to one of {FORMATS:?}"),
-                );
-            }
-            None if tells && extension.format().is_none() => {
-                problems
-                    .at("format")
-                    .add_with_hint(extension.unknown(), extension.hint());
-            }
-            None => {}
-            Some(Format::Csv(options)) => {
-                options.dialect(DEFAULT_DELIMITER, &mut problems.at("format"));
-            }
-            Some(Format::Parquet(_)) => {}
-            Some(
-                Format::Ndjson(NdjsonOptions { max_record_bytes })
-                | Format::Json(JsonOptions { max_record_bytes }),
-            ) => max_record_bytes.validate(&mut problems.at("format")),
-        }
-        let format = self.format.clone().or_else(|| extension.format());
-        if let Some(Format::Parquet(_)) = format {
-            if standard_input {
-                problems
-                    .at("format")
-                    .add_with_hint("Parquet cannot be read from standard input", PARQUET_SEEKS);
-            }
-            let packed = match self.compression {
-                Some(compression) => compression != Compression::None,
-                None => tells && extension.compression != Compression::None,
-            };
-            if packed {
-                problems
-                    .at("compression")
-                    .add_with_hint("Parquet cannot be read out of a packed file", PARQUET_SEEKS);
-            }
-        }
-    }
-
-    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        let (path, base) = (self.path.clone(), cx.run.base.clone());
-        let entries = tokio::task::spawn_blocking(move || place::list(&path, &base))
-            .await
-            .map_err(|error| Error::broken_off("looking for files", &error))??;
-        let jobs = entries
-            .into_iter()
-            .map(|entry| self.job(entry))
-            .collect::<Result<_>>()?;
-        Ok(Box::new(FileSource::new(cx, jobs)))
-    }
-}
-
-inventory::submit! {
-    Description::source::<FileConfig>("file", "reads CSV, Parquet, NDJSON and JSON files, or standard input")
-}
-
-const PARQUET_SEEKS: &str =
-    "Parquet is read from its end: it needs a file on disk, compressed inside at most";
-
-impl FileConfig {
-    /// How to read one file.
-    fn job(&self, entry: Entry) -> Result<Job> {
-        let extension = Extension::of(&entry.name);
-        let compression = self.compression.unwrap_or(extension.compression);
-        let Some(format) = self.format.clone().or_else(|| extension.format()) else {
-            let problem = format!(
-                "cannot tell the format of `{}`: {}",
-                entry.name,
-                extension.unknown()
-            );
-            return Err(Error::input(problem).with_hint(extension.hint()));
-        };
-        let reading = match format {
-            Format::Csv(options) => {
-                let delimiter = if extension.format == "tsv" {
-                    b'\t'
-                } else {
-                    DEFAULT_DELIMITER
-                };
-                Reading::Csv(dialect(&options, delimiter)?)
-            }
-            Format::Parquet(_) if compression != Compression::None => {
-                let problem = format!("cannot read Parquet out of the packed file `{}`", entry.name);
-                return Err(Error::input(problem).with_hint(PARQUET_SEEKS));
-            }
-            Format::Parquet(_) => Reading::Parquet,
-            Format::Ndjson(options) => Reading::Ndjson {
-                max_record: options.max_record_bytes.get(),
-            },
-            Format::Json(options) => Reading::Json {
-                max_record: options.max_record_bytes.get(),
-            },
-        };
-        Ok(Job {
-            entry,
-            compression,
-            max_ratio: self.max_compression_ratio,
-            reading,
-        })
-    }
-}
-
-/// Checked settings. What `validate` says comes out as an error here, for those who build without it.
-fn dialect(options: &CsvOptions, delimiter: u8) -> Result<Dialect> {
-    let mut found = Vec::new();
-    let dialect = options.dialect(delimiter, &mut Problems::new(&mut found).at("format"));
-    dialect.ok_or_else(|| {
-        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-        Error::config(found.join("; "))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Problem;
+    use crate::component::SourceConfig;
+    use crate::config::{Problem, Problems};
     use serde_json::json;
 
     fn problems(config: serde_json::Value) -> Vec<Problem> {
@@ -322,10 +293,10 @@ mod tests {
     #[test]
     fn a_pipeline_file_in_yaml_reads_the_same() {
         let yaml = "type: file\npath: in/*.csv\nformat:\n  type: csv\n  delimiter: ;\n  quote: null\n  skip_first: 2\n  \
-                    header: true\n  columns: [id, mail]\n  max_record_bytes: 4MiB\ncompression: gzip\n";
+                    header: true\n  columns: [id, mail]\n  max_record_bytes: 4MiB\npacking: gzip\n";
         let config: Box<dyn SourceConfig> = serde_saphyr::from_str(yaml).unwrap();
         let same: FileConfig =
-            serde_json::from_value(json!({"path": "in/*.csv", "compression": "gzip", "format": {
+            serde_json::from_value(json!({"path": "in/*.csv", "packing": "gzip", "format": {
                 "type": "csv", "delimiter": ";", "quote": null, "skip_first": 2, "header": true,
                 "columns": ["id", "mail"], "max_record_bytes": 4 << 20,
             }}))
@@ -339,7 +310,7 @@ mod tests {
 
     #[test]
     fn all_problems_are_found_at_once() {
-        let found = paths(json!({"path": "in/[a.csv", "compression": "gzip", "format": {
+        let found = paths(json!({"path": "in/[a.csv", "packing": "gzip", "format": {
             "type": "csv", "delimiter": "::", "quote": "ä", "escape": "\n", "comment": "",
             "encoding": "windows1252x", "columns": ["a", "a", " "], "max_record_bytes": 0,
         }}));
@@ -383,10 +354,10 @@ mod tests {
     #[test]
     fn parquet_needs_a_file_on_disk() {
         assert_eq!(paths(json!({"path": "-", "format": "parquet"})), ["format"]);
-        assert_eq!(paths(json!({"path": "a.parquet.gz"})), ["compression"]);
+        assert_eq!(paths(json!({"path": "a.parquet.gz"})), ["packing"]);
         assert_eq!(
-            paths(json!({"path": "a.parquet", "compression": "zstd"})),
-            ["compression"]
+            paths(json!({"path": "a.parquet", "packing": "zstd"})),
+            ["packing"]
         );
     }
 

@@ -1,38 +1,58 @@
-//! Reads HR files: CSV, Parquet, NDJSON and JSON, compressed or not, one or many.
+//! Reads HR files: CSV, Parquet, NDJSON and JSON, packed or not, one or many, from the disk and from afar.
 //!
 //! The parts stand for themselves, so that a new place, packing or format is one new part:
 //!
 //! ```text
-//! place: list, open ──▶ compression ──▶ text: encoding to UTF-8 ──▶ csv | json ──▶ feed: chunks, rejects
-//!                └───────────────── seekable file ────────────────▶ parquet ─────▶
+//! place: list ──▶ choose ──▶ job: open ──▶ packing ──▶ text: to UTF-8 ──▶ csv | json ──▶ feed: chunks, rejects
+//!                   ▲             └─────── parts of the file ───────────▶ parquet ─────▶      │ checkpoint
+//!                   └── memory ◀── finisher: move, delete ◀── every row is final ─────────────┘
 //! ```
 //!
-//! - `config` and `format` hold the settings and their checks,
-//! - `place` says which files there are and opens them; it alone knows local files from standard input,
-//! - `compression` unpacks, `text` makes UTF-8 of any encoding and notices what is no text at all,
-//! - `csv`, `json` and `parquet` make Arrow columns of records,
-//! - `source` goes through the files in order and sends a checkpoint after each.
+//! - `config` and `format` hold the settings, `plan` checks them and finds the files; `names` are the patterns and dates of
+//!   a path, `extension` is what a file's name tells,
+//! - `place` is a disk, a server or a store: it lists, opens, renames and removes,
+//! - `choose` says which files are read and in which order, `memory` which were read, `after` what becomes of them,
+//! - `job` reads one file: `packing` unpacks, `text` makes UTF-8 of any encoding and notices what is no text at all,
+//!   `reading` tells the format, and `csv`, `json` and `parquet` make Arrow columns of records,
+//! - `source` goes through the files in order and sends a checkpoint after each; `finisher` waits for it to come back.
 //!
 //! What holds for every format: rows come in the file's order with the number of their record, and its line where
 //! the format has lines; only columns that somebody downstream uses are built; memory does not grow with the file; a
 //! record that cannot be read is a reject with its place and reason and the records around it go on; what makes the
-//! rest of a file unreadable is an error that names the file and the place, never a short file.
+//! rest of a file unreadable is an error that names the file and the place, never a short file. A file that is another at
+//! its end than it was when it was found is such an error, and no file is moved or removed before every row of it is final.
 
-mod compression;
+mod after;
+mod choose;
 mod config;
 mod csv;
+mod extension;
 mod failure;
+mod finisher;
 mod format;
+mod hashed;
+mod job;
 mod json;
+mod memory;
+mod names;
+mod packing;
 mod parquet;
-mod pattern;
 mod place;
+mod plan;
+mod reading;
 mod source;
 #[cfg(test)]
 mod testing;
 mod text;
 
-pub(crate) use config::DEFAULT_MAX_COMPRESSION_RATIO;
-pub use config::{Compression, FileConfig};
+pub use after::{After, OnFailure};
+pub use choose::{IfNone, Order, ReadAgain, Take};
+pub use config::{AddedColumn, DatesConfig, FileConfig};
 pub use csv::CsvOptions;
 pub use format::{Format, JsonOptions, MaxRecordBytes, NdjsonOptions, ParquetOptions};
+pub use packing::{EncryptionPolicy, Layer, Packing, PgpKey, PgpOptions, SignaturePolicy, ZipOptions};
+pub use place::object::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
+#[cfg(feature = "sftp")]
+#[doc(hidden)]
+pub use place::sftp::throw_away;
+pub use place::sftp::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};

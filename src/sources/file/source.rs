@@ -1,115 +1,202 @@
 //! Goes through the files.
+//!
+//! ```text
+//! files ──one after another──▶ decoder ──rows, checkpoint──▶ output
+//!                                            │ delivered
+//!                 memory ◀── note, act, note ◀┘ finisher
+//! ```
+//!
+//! What is to happen to a file waits until the file's checkpoint comes back, while the next files are read. First the
+//! memory notes that its rows are final and something is still to be done; then it is done; then the memory notes that. A
+//! crash at any point makes the next run do what is missing, and no file is moved before its rows are final.
 
-use std::num::NonZeroU32;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, new_empty_array};
+use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
-use encoding_rs::UTF_8;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::compression::unpack;
-use super::config::Compression;
-use super::csv::{self, Dialect};
-use super::failure::read_error;
-use super::place::Entry;
-use super::text::TextReader;
-use super::{json, parquet};
-use crate::component::{Output, Source, SourceContext};
-use crate::decode::{End, Feed, Step};
-use crate::error::{Error, Result};
-
-/// One file and how to read it.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) entry: Entry,
-    pub(super) compression: Compression,
-    pub(super) max_ratio: NonZeroU32,
-    pub(super) reading: Reading,
-}
-
-/// A format with its checked settings.
-#[derive(Debug)]
-pub(super) enum Reading {
-    Csv(Dialect),
-    Parquet,
-    Ndjson { max_record: usize },
-    Json { max_record: usize },
-}
+use super::finisher::{Finisher, Keeping, Sent};
+use super::hashed::Hash;
+use super::job::Job;
+use super::place::{Found, Place};
+use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
+use crate::decode::End;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Reads files, one after another.
 pub(super) struct FileSource {
     cx: SourceContext,
+    place: Arc<dyn Place>,
     jobs: Vec<Job>,
+    keeping: Keeping,
 }
 
 impl FileSource {
-    pub(super) fn new(cx: SourceContext, jobs: Vec<Job>) -> Self {
-        Self { cx, jobs }
+    pub(super) fn new(cx: SourceContext, place: Arc<dyn Place>, jobs: Vec<Job>, keeping: Keeping) -> Self {
+        Self {
+            cx,
+            place,
+            jobs,
+            keeping,
+        }
     }
 }
 
 #[async_trait]
 impl Source for FileSource {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        let Self { cx, jobs } = *self;
-        for job in jobs {
-            let name = job.entry.name.clone();
-            let feed = Feed {
-                name: name.clone(),
-                cx: cx.clone(),
-                out: out.clone(),
-            };
-            // Parsing keeps a processor busy, and a read may block: not for the threads that serve everybody.
-            let read = tokio::task::spawn_blocking(move || job.read(&feed)).await;
-            match read {
-                Ok(Ok(())) => {}
-                Ok(Err(End::Stopped)) => return Ok(()),
-                // Whoever stopped the run has the reason; a read broken off by it is none.
-                Ok(Err(End::Failed(_))) if out.is_stopped() => return Ok(()),
-                Ok(Err(End::Failed(error))) => return Err(error),
-                Err(error) => {
-                    return Err(Error::broken_off(&format!("reading `{name}`"), &error));
-                }
+        let Self {
+            cx,
+            place,
+            jobs,
+            keeping,
+        } = *self;
+        let (sent, waiting) = mpsc::unbounded_channel();
+        let active = keeping.active;
+        let afterwards = keeping.acts.then(|| keeping.afterwards.clone());
+        let finisher = Finisher {
+            place: place.clone(),
+            keeping,
+            position: cx.position.clone(),
+        };
+        // Ended with this source, should the run be broken off.
+        #[expect(clippy::disallowed_methods, reason = "it does not outlive its owner")]
+        let finisher = AbortOnDropHandle::new(tokio::spawn(finisher.run(waiting)));
+        let read = read_all(&cx, jobs, active, &out, sent).await;
+        // While there is an open output, a sink waits for more rows to fill its last batch.
+        drop(out);
+        if let Err(failure) = &read {
+            // What is not on its way yet is not sent; files that are delivered are still finished.
+            cx.run.cancel.cancel();
+            if let (Some(afterwards), Some(file)) = (afterwards, &failure.file) {
+                afterwards.failed(&*place, file).await;
             }
-            // What is to happen to a file once its rows are final (to move it, to delete it) waits for this future;
-            // nothing is, so it is let go.
-            let Ok(_delivered) = out.checkpoint(&*name).await else {
-                return Ok(());
-            };
         }
-        Ok(())
+        let finished = finisher
+            .await
+            .map_err(|error| Error::broken_off("finishing files", &error))?;
+        read.map_err(|failure| failure.error)?;
+        finished
     }
 }
 
-impl Job {
-    fn read(&self, feed: &Feed) -> Step {
-        match &self.reading {
-            Reading::Csv(dialect) => csv::read(self.text(feed, dialect.encoding)?, dialect, feed),
-            Reading::Parquet => {
-                let Some(file) = self.entry.open_seekable()? else {
-                    let problem = format!("Parquet cannot be read from {}", feed.name);
-                    return Err(Error::input(problem)
-                        .with_hint("it is read from its end: write it to a file first")
-                        .into());
-                };
-                parquet::read(file, feed)
-            }
-            Reading::Ndjson { max_record } => self.json(json::Layout::Lines, *max_record, feed),
-            Reading::Json { max_record } => self.json(json::Layout::Array, *max_record, feed),
+/// Why the files are not read on.
+struct Failure {
+    error: Error,
+    /// The file, if it is to blame.
+    file: Option<Found>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, file: None }
+    }
+}
+
+/// Whether an error says that a file's content is wrong: not that of a network, a login, a disk or somebody who writes.
+fn is_to_blame(error: &Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let of_the_system = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|cause| cause.raw_os_error().is_some())
+    };
+    error.kind() == ErrorKind::Input && !causes.any(of_the_system)
+}
+
+/// Small files that are asked for before their turn.
+const FILES_AHEAD: usize = 6;
+
+async fn read_all(
+    cx: &SourceContext,
+    jobs: Vec<Job>,
+    hashing: bool,
+    out: &Output,
+    sent: mpsc::UnboundedSender<Sent>,
+) -> Result<(), Failure> {
+    let (none, mut any) = (jobs.is_empty(), false);
+    let mut jobs = VecDeque::from(jobs);
+    while let Some(mut job) = jobs.pop_front() {
+        // Of many small files from afar, the way there and back is most of the time. This one is first in line.
+        job.open_ahead(&cx.run.cancel);
+        for next in jobs.iter_mut().take(FILES_AHEAD) {
+            next.open_ahead(&cx.run.cancel);
         }
+        let file = job.file.clone();
+        let name = file.name.clone();
+        let (source, output) = (cx.clone(), out.clone());
+        // Parsing keeps a processor busy, and a read may block: not for the threads that serve everybody.
+        let read = tokio::task::spawn_blocking(move || {
+            let hash = hashing.then(Hash::default);
+            job.read(&source, &output, hash.as_ref())
+                .map(|rows| (rows, hash.and_then(|hash| hash.finish())))
+        })
+        .await;
+        let hash = match read {
+            Ok(Ok((rows, hash))) => {
+                any |= rows;
+                hash
+            }
+            Ok(Err(End::Stopped)) => return Ok(()),
+            // Whoever stopped the run has the reason; a read broken off by it is none.
+            Ok(Err(End::Failed(_))) if out.is_stopped() => return Ok(()),
+            Ok(Err(End::Failed(error))) => {
+                let file = is_to_blame(&error).then_some(file);
+                return Err(Failure { error, file });
+            }
+            Err(error) => {
+                return Err(Error::broken_off(&format!("reading `{name}`"), &error).into());
+            }
+        };
+        let Ok(delivered) = out.checkpoint(&*name).await else {
+            return Ok(());
+        };
+        // Whoever listens has failed, and says so.
+        let _ = sent.send(Sent {
+            file,
+            hash,
+            delivered,
+        });
     }
+    if !any {
+        if !none {
+            // All of them had another time and the same content.
+            cx.counts.nothing_new();
+        }
+        no_rows(cx, out).await?;
+    }
+    Ok(())
+}
 
-    fn json(&self, layout: json::Layout, max_record: usize, feed: &Feed) -> Step {
-        let open = || self.text(feed, UTF_8);
-        json::read(&open, self.entry.can_be_read_twice(), layout, max_record, feed)
+/// Says which columns there would be, where there is no file: those that are used.
+async fn no_rows(cx: &SourceContext, out: &Output) -> Result<()> {
+    let Some(used) = &cx.columns else {
+        return Ok(());
+    };
+    let columns: Vec<String> = used.iter().cloned().collect();
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|name| Field::new(name, DataType::Utf8, true))
+        .collect();
+    if fields.is_empty() {
+        return Ok(());
     }
-
-    fn text(&self, feed: &Feed, encoding: &'static encoding_rs::Encoding) -> Result<TextReader> {
-        let name: &Arc<str> = &feed.name;
-        let packed = self.entry.open(&feed.cx.run.cancel)?;
-        let raw = unpack(packed, self.compression, self.max_ratio)
-            .map_err(|error| read_error(name, error, None))?;
-        TextReader::new(name.clone(), raw, encoding)
-    }
+    let arrays = fields.iter().map(|_| new_empty_array(&DataType::Utf8)).collect();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|error| Error::unexpected("cannot make a chunk without rows").with_source(error))?;
+    let part = Arc::new(Part {
+        name: "no file".into(),
+        columns,
+    });
+    // Nobody wanting rows is no failure.
+    let _ = out
+        .send(Chunk::records(batch, Origins::consecutive(part, 1, 0)))
+        .await;
+    Ok(())
 }
 
 #[cfg(test)]

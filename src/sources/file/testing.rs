@@ -39,6 +39,7 @@ pub(super) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
             grace: Duration::ZERO,
             cancel: CancellationToken::new(),
             services: Default::default(),
+            state: std::path::Path::new("").into(),
         },
         columns: columns.map(|columns| {
             let columns: BTreeSet<String> = columns.iter().map(|&name| name.to_owned()).collect();

@@ -172,15 +172,15 @@ impl Transcoder {
 fn not_text(head: &[u8]) -> Option<(&'static str, &'static str)> {
     const SAVE_AS_CSV: &str =
         "save it as \"CSV UTF-8\" in the program it comes from, or have the HR system export CSV";
-    const DECRYPT: &str = "decrypt it in a step before the run, or have the HR system send it unencrypted";
+    const DECRYPT: &str = "set `packing: pgp` and give the key in `pgp`";
     let kinds: [(&[u8], &str, &str); 9] = [
-        (b"\x1f\x8b", "a gzip archive", "set `compression: gzip`"),
-        (b"\x28\xb5\x2f\xfd", "a zstd archive", "set `compression: zstd`"),
+        (b"\x1f\x8b", "a gzip archive", "set `packing: gzip`"),
+        (b"\x28\xb5\x2f\xfd", "a zstd archive", "set `packing: zstd`"),
         (b"PAR1", "a Parquet file", "set `format: parquet`"),
         (
             b"PK\x03\x04",
             "a ZIP archive or an Excel workbook",
-            "unpack the archive before the run; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"",
+            "an archive: set `packing: zip`; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"",
         ),
         (b"\xd0\xcf\x11\xe0", "an old Excel workbook", SAVE_AS_CSV),
         (

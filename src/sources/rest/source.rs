@@ -112,6 +112,7 @@ impl Source for RestSource {
             name: cx.name.clone(),
             cx: cx.clone(),
             out,
+            added: Default::default(),
         };
         // Parsing keeps a processor busy, and waits for the receivers: not for the threads that serve everybody. The
         // output goes with it: what waits for delivery below must not keep it open.

@@ -149,6 +149,25 @@ impl<'a> Intake<'a> {
         self.inputs.iter().all(|input| input.table.is_some())
     }
 
+    /// Whether all inputs have ended and none sent anything: there is nothing to run the query on.
+    ///
+    /// # Errors
+    /// Some did, and the columns of another are unknown.
+    pub(super) fn is_nothing(&self) -> Result<bool> {
+        if !self.over || self.is_open() {
+            return Ok(false);
+        }
+        if self.inputs.iter().all(|input| input.table.is_none()) {
+            return Ok(true);
+        }
+        let unknown = self.inputs.iter().find(|input| input.table.is_none());
+        let name = unknown.map_or("", |input| &*input.name);
+        Err(Error::input(format!(
+            "the input `{name}` sent nothing, so that its columns are unknown"
+        ))
+        .with_hint("name the columns in the query instead of `*`: then they are known without a file"))
+    }
+
     /// The tables, once they are [open](Self::is_open).
     pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
         self.inputs.iter().filter_map(|input| input.table.as_ref())
@@ -217,10 +236,8 @@ impl<'a> Intake<'a> {
                 let early = std::mem::take(&mut incoming.early);
                 let widest = early.iter().max_by_key(|chunk| chunk.batch.num_columns());
                 let Some(widest) = widest else {
-                    return Err(Error::input(format!(
-                        "the input `{}` sent nothing, so that its columns are unknown",
-                        incoming.name
-                    )));
+                    // Nobody can say what its columns are; whether that matters shows when all have ended.
+                    continue;
                 };
                 incoming.table = Some(Table::of(incoming.name.clone(), widest));
                 for early in &early {

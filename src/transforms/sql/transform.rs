@@ -90,6 +90,14 @@ impl Sql {
             if !intake.take(event).await? {
                 return Ok(Ended::Stopped);
             }
+            if intake.is_nothing()? {
+                for checkpoint in intake.checkpoints.drain(..) {
+                    if out.pass_checkpoint(checkpoint).await.is_err() {
+                        return Ok(Ended::Stopped);
+                    }
+                }
+                return Ok(Ended::Well);
+            }
         }
         let plan = self.plan(intake, false).await?;
         let columns = plan.schema.fields().iter().map(|field| field.name().clone());

@@ -208,6 +208,7 @@ impl Stand {
             grace: self.grace,
             cancel: cancel.clone(),
             services: Default::default(),
+            state: std::path::Path::new("").into(),
         };
         let (batches, mut reports) = mpsc::unbounded_channel();
         let cx = SinkContext {

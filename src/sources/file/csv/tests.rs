@@ -333,14 +333,7 @@ async fn packed_files_are_read_whole_or_not_at_all() {
     let found = read_bytes("a.csv.gz", &damaged, json!(null)).await;
     assert!(found.error().chain().contains("damaged or cut off"));
     let found = read_bytes("a.csv", &members, json!(null)).await;
-    assert!(
-        found
-            .error()
-            .hints()
-            .next()
-            .unwrap()
-            .contains("compression: gzip")
-    );
+    assert!(found.error().hints().next().unwrap().contains("packing: gzip"));
 }
 
 #[tokio::test]
@@ -381,6 +374,7 @@ fn decode(content: &[u8], settings: serde_json::Value, buffer: usize) -> (Vec<Ch
         name: "test".into(),
         cx: cx.clone(),
         out,
+        added: Default::default(),
     };
     let raw = Box::new(std::io::Cursor::new(content.to_vec()));
     let text = TextReader::new("test".into(), raw, UTF_8).unwrap();

@@ -148,6 +148,7 @@ fn decode(content: &str, layout: Layout, buffer: usize, sample: Option<usize>) -
         name: "test".into(),
         cx: cx.clone(),
         out,
+        added: Default::default(),
     };
     let content = content.as_bytes().to_vec();
     let open = || {

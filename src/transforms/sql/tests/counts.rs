@@ -152,6 +152,7 @@ async fn a_plan_over_one_table_does_not_read_ahead() {
             grace: Duration::ZERO,
             cancel: cancel.clone(),
             services: Default::default(),
+            state: std::path::Path::new("").into(),
             record: None,
         },
         inputs: run.descriptions(),

@@ -175,6 +175,7 @@ impl<'a> Run<'a> {
                 cancel: cancel.clone(),
                 record: None,
                 services: Default::default(),
+                state: std::path::Path::new("").into(),
             },
             inputs: self.descriptions(),
             counts: counts.clone(),

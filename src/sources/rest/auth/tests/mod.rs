@@ -43,6 +43,7 @@ impl Place {
             grace: Duration::from_secs(1),
             cancel: tokio_util::sync::CancellationToken::new(),
             services: Default::default(),
+            state: std::path::Path::new("").into(),
             record: None,
         };
         let place = Self { folder, run };

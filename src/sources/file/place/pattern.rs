@@ -9,19 +9,13 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use glob::{MatchOptions, Pattern};
+use glob::Pattern;
 
 use crate::error::{Error, Result};
-
-/// `*` stays within a folder, and files whose name begins with a dot must be asked for.
-const MATCHING: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
+use crate::sources::file::names::MATCHING;
 
 /// Whether a path may stand for several files.
-pub(super) fn is_pattern(path: &str) -> bool {
+pub(in crate::sources::file) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 

@@ -1,0 +1,129 @@
+//! What is done with files once their rows are final, in their order, while others are read.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::after::{After, Afterwards};
+use super::memory::Memory;
+use super::place::{Found, Place};
+use crate::component::{Delivered, Position};
+use crate::error::Result;
+
+/// What is known about files, and what is done with them.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    pub(super) memory: Memory,
+    pub(super) afterwards: Afterwards,
+    /// Files of earlier runs that are still to be moved or removed.
+    pub(super) pending: Vec<Found>,
+    /// When the files were listed.
+    pub(super) listed: Timestamp,
+    /// Whether files are remembered and moved at all: not by standard input, and not in a run that only looks.
+    pub(super) active: bool,
+    /// Whether anything is done with files: not in a run that only looks.
+    pub(super) acts: bool,
+}
+
+/// A file whose rows are on their way.
+pub(super) struct Sent {
+    pub(super) file: Found,
+    pub(super) hash: Option<String>,
+    pub(super) delivered: Delivered,
+}
+
+/// Files after which the ledger is written, though more are ready.
+const READY: usize = 100;
+
+/// Finishes files once their rows are final.
+pub(super) struct Finisher {
+    pub(super) place: Arc<dyn Place>,
+    pub(super) keeping: Keeping,
+    pub(super) position: Position,
+}
+
+impl Finisher {
+    pub(super) async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Sent>) -> Result<()> {
+        if !self.keeping.active {
+            while let Some(sent) = waiting.recv().await {
+                sent.delivered.await;
+            }
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.keeping.pending);
+        let mut unsaved = !pending.is_empty();
+        for file in pending {
+            self.act(&file).await;
+        }
+        let mut next = None;
+        loop {
+            let first = match next.take() {
+                Some(sent) => Some(sent),
+                None => waiting.recv().await,
+            };
+            let Some(first) = first else { break };
+            if !first.delivered.await {
+                continue;
+            }
+            // The ledger is written once for all that are ready.
+            let mut ready = vec![self.note(first.file, first.hash)];
+            while ready.len() < READY {
+                let Ok(mut further) = waiting.try_recv() else {
+                    break;
+                };
+                match (&mut further.delivered).now_or_never() {
+                    Some(true) => ready.push(self.note(further.file, further.hash)),
+                    Some(false) => {}
+                    None => {
+                        next = Some(further);
+                        break;
+                    }
+                }
+            }
+            self.save().await?;
+            unsaved = false;
+            for file in &ready {
+                unsaved |= self.act(file).await;
+            }
+        }
+        if unsaved {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the rows of a file are final, and that something may be still to be done with it.
+    fn note(&mut self, file: Found, hash: Option<String>) -> Found {
+        let acts = self.keeping.afterwards.after != After::Leave;
+        self.keeping.memory.note(&file, hash, self.keeping.listed, acts);
+        file
+    }
+
+    /// Does what is to be done with a file. Whether the memory is another by that.
+    async fn act(&mut self, file: &Found) -> bool {
+        match self.keeping.afterwards.delivered(&*self.place, file).await {
+            Ok(true) => {
+                self.keeping.memory.forget(&file.path);
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(
+                    file = %file.name,
+                    "the file was delivered but stays where it is, and is not read again; the next run tries it again: {}",
+                    error.chain()
+                );
+                for hint in error.hints() {
+                    tracing::warn!("{hint}");
+                }
+                false
+            }
+        }
+    }
+
+    async fn save(&self) -> Result<()> {
+        self.position.save(self.keeping.memory.text()).await
+    }
+}

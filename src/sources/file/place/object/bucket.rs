@@ -1,0 +1,344 @@
+//! A bucket or container as a place.
+
+use std::fmt;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::Path;
+use object_store::{
+    CopyMode, CopyOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::super::bridge::changed;
+use super::super::{Found, Place, Renamed};
+use super::failure::{Doing, Kind, explain};
+use super::fetch::{self, Ahead, Fetch};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sources::file::names::Wanted;
+
+/// Keys that are looked through for a pattern, at most: a million takes a thousand requests.
+const MOST_KEYS: usize = 1_000_000;
+
+/// Names shown when none matches.
+const SIBLINGS: usize = 1000;
+
+/// How long a copy that the store makes in its own time is waited for.
+const COPY_CHECKS: u32 = 20;
+const COPY_WAIT: Duration = Duration::from_millis(250);
+
+/// A bucket or container.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) pages: Arc<dyn PaginatedListStore>,
+    pub(super) kind: Kind,
+    /// As in `s3://bucket`, for messages.
+    pub(super) name: Arc<str>,
+    pub(super) ahead: Ahead,
+    /// Whether the store can be told to copy only where nothing is yet.
+    pub(super) copies_if_absent: bool,
+}
+
+impl fmt::Debug for Bucket {
+    /// Without the clients, which hold the login.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    fn explain(&self, error: &object_store::Error, doing: Doing, what: &str) -> Error {
+        explain(error, self.kind, &self.name, doing, what)
+    }
+
+    /// The key as the client takes it: as it is, nothing encoded.
+    fn key(&self, path: &str) -> Result<Path> {
+        Path::parse(path.trim_start_matches('/')).map_err(|error| {
+            self.explain(
+                &object_store::Error::InvalidPath { source: error },
+                Doing::Look,
+                path,
+            )
+        })
+    }
+
+    fn found(meta: &ObjectMeta) -> Found {
+        let key = meta.location.as_ref();
+        Found {
+            name: key.into(),
+            path: key.to_owned(),
+            size: Some(meta.size),
+            // Listings have parts of seconds, single answers have none.
+            modified: Timestamp::from_second(meta.last_modified.timestamp()).ok(),
+            // Listings of Azure have no quotation marks, single answers have.
+            version: meta.e_tag.as_ref().map(|tag| tag.trim_matches('"').to_owned()),
+        }
+    }
+
+    async fn head(&self, path: &str, doing: Doing) -> Result<Option<ObjectMeta>> {
+        match self.objects.head(&self.key(path)?).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.explain(&error, doing, path.trim_start_matches('/'))),
+        }
+    }
+
+    /// Goes through the keys that begin with `prefix`, in one folder or through all below, until `take` wants no more.
+    async fn keys(
+        &self,
+        prefix: &str,
+        in_folder: bool,
+        mut take: impl FnMut(ObjectMeta) -> Result<bool> + Send,
+    ) -> Result<()> {
+        let mut page_token = None;
+        loop {
+            let options = PaginatedListOptions {
+                delimiter: in_folder.then_some("/".into()),
+                page_token,
+                ..PaginatedListOptions::default()
+            };
+            let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+            let page = self
+                .pages
+                .list_paginated(prefix, options)
+                .await
+                .map_err(|error| self.explain(&error, Doing::List, prefix.unwrap_or_default()))?;
+            for meta in page.result.objects {
+                if !take(meta)? {
+                    return Ok(());
+                }
+            }
+            page_token = page.page_token;
+            if page_token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a key is there; a folder's marker shows like a file without bytes, by a key that is not its own.
+    async fn is_file(&self, meta: &ObjectMeta) -> Result<bool> {
+        Ok(meta.size > 0 || self.head(meta.location.as_ref(), Doing::Look).await?.is_some())
+    }
+
+    /// Waits until the copy is all there.
+    async fn is_copied(&self, to: &str, size: u64) -> Result<bool> {
+        for _ in 0..COPY_CHECKS {
+            match self.head(to, Doing::Move).await? {
+                Some(meta) if meta.size == size => return Ok(true),
+                Some(_) => tokio::time::sleep(COPY_WAIT).await,
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What all keys that are wanted begin with, and whether they are all in one folder.
+fn prefix(text: &str) -> (&str, bool) {
+    let end = text.find(['*', '?', '[']).unwrap_or(text.len());
+    let in_folder = !text[end..].contains('/') && !text[end..].contains("**");
+    let begin = &text[..end];
+    // Azure leaves out the key that is just what was asked for.
+    let end = match begin.char_indices().last() {
+        Some((at, character)) if character != '/' => at,
+        _ => end,
+    };
+    (&text[..end], in_folder)
+}
+
+#[async_trait]
+impl Place for Bucket {
+    async fn list(&self, wanted: &Wanted) -> Result<Vec<Found>> {
+        let text = wanted.text();
+        let slash = if text.starts_with('/') { "/" } else { "" };
+        let text = text.trim_start_matches('/');
+        if !wanted.is_pattern() {
+            if let Some(meta) = self.head(text, Doing::Look).await? {
+                return Ok(vec![Self::found(&meta)]);
+            }
+            // That there is no bucket is not that there is no file; an answer to HEAD does not say which.
+            let folder = text.rfind('/').map_or("", |at| &text[..=at]);
+            return match self.keys(folder, true, |_| Ok(false)).await {
+                Err(error) if error.kind() == ErrorKind::Input => Err(error),
+                _ => Ok(Vec::new()),
+            };
+        }
+        let (prefix, in_folder) = prefix(text);
+        let (mut matching, mut seen) = (Vec::new(), 0_usize);
+        self.keys(prefix, in_folder, |meta| {
+            seen += 1;
+            if seen > MOST_KEYS {
+                return Err(Error::input(format!(
+                    "more than {MOST_KEYS} keys of {} begin with `{prefix}`",
+                    self.name
+                ))
+                .with_hint("give `path` a longer part without wildcards"));
+            }
+            if wanted.matches(&format!("{slash}{}", meta.location)) {
+                matching.push(meta);
+            }
+            Ok(true)
+        })
+        .await?;
+        let mut files = Vec::with_capacity(matching.len());
+        for meta in matching {
+            if self.is_file(&meta).await? {
+                files.push(Self::found(&meta));
+            } else {
+                tracing::warn!(folder = %meta.location, "a folder matches the pattern and is left out");
+            }
+        }
+        tracing::debug!(store = %self.name, prefix, seen, found = files.len(), "listed");
+        Ok(files)
+    }
+
+    async fn siblings(&self, wanted: &Wanted) -> Result<Vec<String>> {
+        let folder = match wanted.folder().trim_start_matches('/') {
+            "" => String::new(),
+            folder => format!("{folder}/"),
+        };
+        let mut names = Vec::new();
+        self.keys(&folder, true, |meta| {
+            let key: &str = meta.location.as_ref();
+            names.push(key.strip_prefix(&folder).unwrap_or(key).to_owned());
+            Ok(names.len() < SIBLINGS)
+        })
+        .await?;
+        Ok(names)
+    }
+
+    async fn look(&self, path: &str) -> Result<Option<Found>> {
+        Ok(self.head(path, Doing::Look).await?.map(|meta| Self::found(&meta)))
+    }
+
+    fn open(&self, file: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+        let (bucket, file) = (self.clone(), file.clone());
+        Ok(fetch::reader(cancel, |blocks| async move {
+            let size = file.size.unwrap_or_default();
+            fetch::send(&bucket, &file, 0..size, bucket.ahead, &blocks).await;
+        }))
+    }
+
+    async fn read_ranges(&self, file: &Found, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        fetch::ranges(self, file, ranges, self.ahead).await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<Renamed> {
+        let (from, to) = (from.trim_start_matches('/'), to.trim_start_matches('/'));
+        let failed = |error: object_store::Error| self.explain(&error, Doing::Move, from);
+        let Some(source) = self.head(from, Doing::Move).await? else {
+            return Err(Error::input(format!("`{}/{from}` is no longer there", self.name)));
+        };
+        let (source_key, target_key) = (self.key(from)?, self.key(to)?);
+        match self.head(to, Doing::Move).await? {
+            None => {}
+            // A copy of an earlier attempt, which could not remove the file.
+            Some(there)
+                if there.size == source.size && there.e_tag.is_some() && there.e_tag == source.e_tag =>
+            {
+                self.objects.delete(&source_key).await.map_err(failed)?;
+                return Ok(Renamed::Done);
+            }
+            Some(_) => return Ok(Renamed::Taken),
+        }
+        let mode = if self.copies_if_absent {
+            CopyMode::Create
+        } else {
+            CopyMode::Overwrite
+        };
+        let options = CopyOptions {
+            mode,
+            ..CopyOptions::default()
+        };
+        match self.objects.copy_opts(&source_key, &target_key, options).await {
+            Ok(()) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => return Ok(Renamed::Taken),
+            Err(error) => return Err(failed(error)),
+        }
+        // Before the copy is whole the file is nowhere else.
+        if !self.is_copied(to, source.size).await? {
+            return Err(Error::new(
+                ErrorKind::Passing,
+                format!("the copy of `{}/{from}` at `{to}` is not whole", self.name),
+            )
+            .with_hint("the file was not removed; remove the copy if it is not wanted"));
+        }
+        if let Err(error) = self.objects.delete(&source_key).await {
+            // Or every run would leave one more copy. Whoever may not remove the file may not remove the copy either.
+            let gone = self.objects.delete(&target_key).await.is_ok();
+            let error = failed(error);
+            return Err(if gone {
+                error
+            } else {
+                error.with_hint(format!("the copy at `{to}` stays"))
+            });
+        }
+        Ok(Renamed::Done)
+    }
+
+    async fn remove(&self, path: &str) -> Result<()> {
+        let path = path.trim_start_matches('/');
+        match self.objects.delete(&self.key(path)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.explain(&error, Doing::Remove, path)),
+        }
+    }
+}
+
+#[async_trait]
+impl Fetch for Bucket {
+    async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range.clone())),
+            if_match: file.version.as_ref().map(|tag| format!("\"{tag}\"")),
+            ..GetOptions::default()
+        };
+        let failed = |error: object_store::Error| self.explain(&error, Doing::Read, &file.path);
+        let answer = self
+            .objects
+            .get_opts(&self.key(&file.path)?, options)
+            .await
+            .map_err(failed)?;
+        let now = Self::found(&answer.meta);
+        if !file.is_unchanged(&now) || answer.range != range {
+            return Err(changed());
+        }
+        let bytes = answer.bytes().await.map_err(failed)?;
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(Error::new(
+                ErrorKind::Passing,
+                format!("{} ended its answer early", self.name),
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_as_can_be_is_listed_by_its_begin() {
+        for (path, expected) in [
+            ("exports/leavers-*.csv", ("exports/leavers", true)),
+            ("exports/*.csv", ("exports/", true)),
+            ("exports/**/*.csv", ("exports/", false)),
+            ("exports/*/a.csv", ("exports/", false)),
+            ("exports/2026-??/*.csv", ("exports/2026", false)),
+            ("*.csv", ("", true)),
+            ("Übergabe[1].csv", ("Übergab", true)),
+        ] {
+            assert_eq!(prefix(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Standard input and pipes: neither can be interrupted, and a run must be able to stop while nobody writes.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::bridge::{Block, Blocks};
+use super::{Found, Place, Renamed};
+use crate::error::{Error, Result};
+use crate::sources::file::names::Wanted;
+
+/// Standard input, a place with one file.
+#[derive(Debug)]
+pub(super) struct StandardInput;
+
+#[async_trait]
+impl Place for StandardInput {
+    async fn list(&self, _: &Wanted) -> Result<Vec<Found>> {
+        Ok(vec![Found {
+            name: "standard input".into(),
+            path: super::STANDARD_INPUT.to_owned(),
+            size: None,
+            modified: None,
+            version: None,
+        }])
+    }
+
+    async fn siblings(&self, _: &Wanted) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<Found>> {
+        Ok(None)
+    }
+
+    fn open(&self, _: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(piped(cancel.clone(), || Ok(io::stdin().lock()))))
+    }
+
+    async fn read_ranges(&self, _: &Found, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        Err(only_in_order("read by parts"))
+    }
+
+    async fn rename(&self, _: &str, _: &str) -> Result<Renamed> {
+        Err(only_in_order("moved"))
+    }
+
+    async fn remove(&self, _: &str) -> Result<()> {
+        Err(only_in_order("removed"))
+    }
+
+    fn can_be_read_twice(&self, _: &Found) -> bool {
+        false
+    }
+
+    fn has_ranges(&self, _: &Found) -> bool {
+        false
+    }
+}
+
+fn only_in_order(what: &str) -> Error {
+    Error::input(format!("standard input cannot be {what}"))
+}
+
+/// Reads what `open` opens, on a thread of its own. Called on a thread of the runtime.
+pub(super) fn piped<R: Read>(
+    cancel: CancellationToken,
+    open: impl FnOnce() -> io::Result<R> + Send + 'static,
+) -> Blocks {
+    const BLOCK_BYTES: usize = 64 << 10;
+    let (sender, blocks) = mpsc::channel(4);
+    // Ends with the input, when nobody listens any more, or with the process.
+    std::thread::spawn(move || {
+        let mut input = match open() {
+            Ok(input) => input,
+            Err(error) => {
+                // It fails only when nobody listens any more.
+                let _ = sender.blocking_send(Block::Failed(error));
+                return;
+            }
+        };
+        loop {
+            let mut block = vec![0; BLOCK_BYTES];
+            let next = match input.read(&mut block) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(0) => Block::End,
+                Ok(length) => {
+                    block.truncate(length);
+                    Block::Bytes(block.into())
+                }
+                Err(error) => Block::Failed(error),
+            };
+            let goes_on = matches!(next, Block::Bytes(_));
+            if sender.blocking_send(next).is_err() || !goes_on {
+                return;
+            }
+        }
+    });
+    Blocks::new(blocks, cancel)
+}

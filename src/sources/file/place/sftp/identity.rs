@@ -1,0 +1,229 @@
+//! What proves who logs in: passwords and private keys, read from where they are kept.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use russh::MethodKind;
+use russh::keys::{self, PrivateKey};
+
+use super::config::SftpAuth;
+use crate::error::{Error, Result};
+use crate::secret::{Secret, SecretFiles};
+
+/// A way to log in, ready to be used.
+pub(super) enum Login {
+    Password(Secret),
+    Key(Arc<PrivateKey>),
+    Keyboard(Secret),
+}
+
+/// Shows the way, never the secret.
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl Login {
+    /// Reads the secrets of an entry. `base` is the folder that relative paths are relative to.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or is no private key that can be used.
+    pub(super) fn read(entry: &SftpAuth, base: &Path, files: &SecretFiles) -> Result<Self> {
+        let read = |secret: &Option<_>| {
+            let secret: Option<&crate::secret::SecretRef> = secret.as_ref();
+            secret.map(|secret| secret.read(base, files)).transpose()
+        };
+        if let Some(password) = read(&entry.password)? {
+            return Ok(Self::Password(password));
+        }
+        if let Some(password) = read(&entry.keyboard_interactive)? {
+            return Ok(Self::Keyboard(password));
+        }
+        let Some(key) = read(&entry.private_key)? else {
+            return Err(Error::config("an entry of `sftp.auth` names no way to log in"));
+        };
+        let passphrase = read(&entry.passphrase)?;
+        private_key(&key, passphrase.as_ref()).map(|key| Self::Key(Arc::new(key)))
+    }
+
+    pub(super) fn method(&self) -> MethodKind {
+        match self {
+            Self::Password(_) => MethodKind::Password,
+            Self::Key(_) => MethodKind::PublicKey,
+            Self::Keyboard(_) => MethodKind::KeyboardInteractive,
+        }
+    }
+
+    /// What it is called in the settings.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "password",
+            Self::Key(_) => "private_key",
+            Self::Keyboard(_) => "keyboard_interactive",
+        }
+    }
+}
+
+/// Reads a private key. Errors hold nothing of it.
+fn private_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey> {
+    let lines = in_lines(text.expose());
+    let error = match keys::decode_secret_key(lines.expose(), passphrase.map(Secret::expose)) {
+        Ok(key) => return Ok(key),
+        Err(error) => error,
+    };
+    let failed = Error::config("cannot read the `private_key` of `sftp.auth`");
+    let text = lines.expose();
+    let is_locked = text.contains("ENCRYPTED")
+        || text.contains("\nEncryption: aes")
+        || passphrase.is_some() && text.contains("OPENSSH")
+        || matches!(error, keys::Error::KeyIsEncrypted);
+    if is_locked && passphrase.is_none() {
+        return Err(failed
+            .with_source(Plain("it is locked with a passphrase"))
+            .with_hint("name where the passphrase is kept: `passphrase: {env: …}` beside `private_key`"));
+    }
+    if text.contains("DEK-Info:") && !text.contains("DEK-Info: AES-128-CBC,") {
+        return Err(failed
+            .with_source(Plain("it is locked in an old way that is not supported"))
+            .with_hint("write it anew in OpenSSH's form: `ssh-keygen -p -f KEY`"));
+    }
+    if text.contains("PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
+        return Err(failed
+            .with_source(Plain("it is a public key"))
+            .with_hint("the private key is in the file beside it, without `.pub`"));
+    }
+    let known = text.contains("-----BEGIN ") || text.starts_with("PuTTY-User-Key-File-");
+    if !known {
+        return Err(failed
+            .with_source(Plain(
+                "it holds no line such as `-----BEGIN OPENSSH PRIVATE KEY-----`",
+            ))
+            .with_hint("a key is given as a whole, from the line with BEGIN to the line with END"));
+    }
+    let failed = failed.with_source(error);
+    Err(match passphrase {
+        Some(_) if is_locked => failed.with_hint("the passphrase is another one, or the key is damaged"),
+        _ => failed.with_hint("it is damaged, or of a kind other than Ed25519, ECDSA and RSA"),
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Plain(&'static str);
+
+/// The text in proper lines: on their way through environment variables and secret stores, line breaks become `\n` or
+/// spaces.
+fn in_lines(text: &str) -> Secret {
+    let text = text
+        .trim()
+        .replace("\\r", "")
+        .replace("\\n", "\n")
+        .replace('\r', "");
+    const DASHES: &str = "-----";
+    let parts: Vec<&str> = text.split(DASHES).collect();
+    if !text.starts_with(DASHES) || text.contains('\n') || parts.len() < 5 {
+        return Secret::new(text);
+    }
+    // `-----BEGIN x-----`, the body, `-----END x-----`.
+    let body: Vec<&str> = parts[2].split_whitespace().collect();
+    Secret::new(format!(
+        "{DASHES}{}{DASHES}\n{}\n{DASHES}{}{DASHES}\n",
+        parts[1],
+        body.join("\n"),
+        parts[3]
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> String {
+        let key = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519).unwrap();
+        key.to_openssh(keys::ssh_key::LineEnding::LF).unwrap().to_string()
+    }
+
+    #[test]
+    fn line_breaks_that_were_lost_are_found_again() {
+        let text = made();
+        let wanted = private_key(&Secret::new(&*text), None).unwrap();
+        for damaged in [
+            text.replace('\n', "\\n"),
+            text.replace('\n', " "),
+            text.replace('\n', "\r\n"),
+            format!("\n  {text}\n"),
+        ] {
+            let found = private_key(&Secret::new(damaged), None).unwrap();
+            assert_eq!(found.public_key(), wanted.public_key());
+        }
+    }
+
+    /// Made by puttygen for this test; opens nothing.
+    const PUTTY: &str = "\
+PuTTY-User-Key-File-3: ssh-ed25519
+Encryption: aes256-cbc
+Comment: tests only
+Public-Lines: 2
+AAAAC3NzaC1lZDI1NTE5AAAAIJ/RJ8+EN9qpvH7NYhPcZFirSO1y1J+PIVnspB89
+lOVa
+Key-Derivation: Argon2id
+Argon2-Memory: 1024
+Argon2-Passes: 1
+Argon2-Parallelism: 1
+Argon2-Salt: 108394f20a61884d8b716d9958fdf92a
+Private-Lines: 1
+Cne9mfMMdgf4JleIqc2hqZsCXp6Iw4afnbk6wUDR6dxGB128OXackNAE1n7AbToC
+Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
+";
+
+    #[test]
+    fn a_key_of_putty_is_read() {
+        let key = private_key(&Secret::new(PUTTY), Some(&Secret::new("test"))).unwrap();
+        let public = key.public_key().to_openssh().unwrap();
+        assert!(
+            public.contains("AAAAC3NzaC1lZDI1NTE5AAAAIJ/RJ8+EN9qpvH7NYhPcZFirSO1y1J+PIVnspB89lOVa"),
+            "{public}"
+        );
+        let error = private_key(&Secret::new(PUTTY), Some(&Secret::new("wrong"))).unwrap_err();
+        assert!(
+            error.hints().any(|hint| hint.contains("another one")),
+            "{error:?}"
+        );
+        let error = private_key(&Secret::new(PUTTY), None).unwrap_err();
+        assert!(
+            error.hints().any(|hint| hint.contains("`passphrase: {env: …}`")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_key_is_said_without_a_character_of_it() {
+        let locked = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519)
+            .unwrap()
+            .encrypt(&mut keys::key::safe_rng(), "right")
+            .unwrap()
+            .to_openssh(keys::ssh_key::LineEnding::LF)
+            .unwrap()
+            .to_string();
+        let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        let damaged = {
+            let whole = made();
+            format!("{}{}", &whole[..120], &whole[124..])
+        };
+        for (text, passphrase, said) in [
+            (&*locked, None, "`passphrase: {env: …}`"),
+            (&*locked, Some("wrong-marker"), "another one"),
+            (public, None, "without `.pub`"),
+            ("hunter2-marker", None, "BEGIN"),
+            (&*damaged, None, "damaged"),
+        ] {
+            let passphrase = passphrase.map(Secret::new);
+            let error = private_key(&Secret::new(text), passphrase.as_ref()).unwrap_err();
+            let shown = format!("{} {:?}", error.chain(), error.hints().collect::<Vec<_>>());
+            assert!(shown.contains(said), "{shown}");
+            assert!(!shown.contains("marker") && !shown.contains("AAAA"), "{shown}");
+        }
+        assert!(private_key(&Secret::new(&*locked), Some(&Secret::new("right"))).is_ok());
+    }
+}

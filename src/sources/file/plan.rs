@@ -1,0 +1,485 @@
+//! From the settings to what is read: the checks of all of them together, and the files.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::after::{After, Afterwards};
+use super::choose::{self, Choice, Order, ReadAgain, trigger_name};
+use super::config::{AddedColumn, FileConfig};
+use super::csv::DEFAULT_DELIMITER;
+use super::extension::Extension;
+use super::finisher::Keeping;
+use super::format::{FORMATS, Format, JsonOptions, NdjsonOptions};
+use super::job::{Ahead, Job, Tools};
+use super::memory::Memory;
+use super::names::Wanted;
+use super::packing::{self, Layer, Unpacker};
+use super::place::object::StoreSettings;
+use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
+use super::reading::{Formats, PARQUET_SEEKS};
+use super::source::FileSource;
+use crate::component::{CheckState, CheckStep, Description, Source, SourceConfig, SourceContext};
+use crate::config::Problems;
+use crate::decode::Added;
+use crate::error::{Error, Result};
+
+/// Until when a file on an SFTP server may still be being written: vendors write over lines that stall.
+const SFTP_SETTLE: Duration = Duration::from_secs(30);
+
+#[typetag::deserialize(name = "file")]
+#[async_trait]
+impl SourceConfig for FileConfig {
+    fn uses_stdin(&self) -> bool {
+        self.path == STANDARD_INPUT
+    }
+
+    fn keeps_position(&self) -> bool {
+        !self.uses_stdin() && (self.read_again() == ReadAgain::Changed || self.after != After::Leave)
+    }
+
+    fn validate(&self, problems: &mut Problems<'_>) {
+        self.check_path(problems);
+        self.check_format(problems);
+        self.check_choice(problems);
+    }
+
+    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
+        let address = Address::parse(&self.path).map_err(|(message, hint)| {
+            let error = Error::config(format!("`path` {message}"));
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        })?;
+        let now = Timestamp::now();
+        let wanted = self.wanted(&address, now).map_err(Error::config)?;
+        let cancel = cx.run.cancel.clone();
+        let plan = self.plan(cx, &address, &wanted, now);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::interrupted()),
+            source = plan => source,
+        }
+    }
+
+    async fn check(&self, cx: SourceContext) -> Vec<CheckStep> {
+        let Ok(address) = Address::parse(&self.path) else {
+            return Vec::new();
+        };
+        if address == Address::StandardInput {
+            return Vec::new();
+        }
+        let works = |name: &str, detail: String| CheckStep {
+            name: name.to_owned(),
+            state: CheckState::Works,
+            detail,
+            hints: Vec::new(),
+        };
+        let mut steps = Vec::new();
+        let settings = Settings {
+            sftp: self.sftp.as_ref(),
+            stores: self.stores(),
+        };
+        let place = match address.place(settings, &cx).await {
+            Ok(place) => place,
+            Err(error) => return vec![CheckStep::failed("place", &error)],
+        };
+        if let Address::Remote(remote) = &address
+            && remote.scheme == Scheme::Sftp
+        {
+            steps.push(works(
+                "place",
+                format!(
+                    "{} is the server that is known, and the login works",
+                    remote.place()
+                ),
+            ));
+        }
+        let wanted = match self.wanted(&address, Timestamp::now()) {
+            Ok(wanted) => wanted,
+            Err(message) => return vec![CheckStep::failed("files", &Error::config(message))],
+        };
+        steps.push(match place.list(&wanted).await {
+            Ok(files) if files.is_empty() => CheckStep {
+                state: CheckState::Unsure,
+                hints: vec!["a run would end here, unless `if_missing` says otherwise".to_owned()],
+                ..works(
+                    "files",
+                    format!("no file matches `{}` at the moment", wanted.written()),
+                )
+            },
+            Ok(files) => works("files", format!("{} match `{}`", files.len(), wanted.written())),
+            Err(error) => CheckStep::failed("files", &error),
+        });
+        steps
+    }
+}
+
+inventory::submit! {
+    Description::source::<FileConfig>(
+        "file",
+        "reads CSV, Parquet, NDJSON and JSON files: local, SFTP, S3, Azure Blob, Google Cloud Storage, HTTPS, standard input",
+    )
+}
+
+impl FileConfig {
+    /// Notes what is wrong with the path, and with the settings of its place.
+    fn check_path(&self, problems: &mut Problems<'_>) {
+        if self.path.is_empty() {
+            problems
+                .at("path")
+                .add("is empty; give a path, a pattern, an address, or `-` for standard input");
+            return;
+        }
+        let Some(address) = Address::validate(&self.path, &mut problems.at("path")) else {
+            return;
+        };
+        match self.wanted(&address, Timestamp::UNIX_EPOCH) {
+            Ok(wanted) if wanted.is_pattern() => {
+                if let Err(error) = glob::Pattern::new(wanted.text()) {
+                    problems.at("path").add_with_hint(
+                        format!(
+                            "is not a valid pattern: {} (at character {})",
+                            error.msg,
+                            error.pos + 1
+                        ),
+                        "`[` begins a set of characters; a `[` itself is written `[[]`",
+                    );
+                }
+            }
+            Ok(_) => {}
+            Err(message) => problems.at("path").add(message),
+        }
+        if let Err(message) = self.dates.zone() {
+            problems.at("dates").at("zone").add(message);
+        }
+        let scheme = address.scheme();
+        let blocks = [
+            ("sftp", self.sftp.is_some(), Scheme::Sftp, "sftp://"),
+            ("s3", self.s3.is_some(), Scheme::S3, "s3://"),
+            ("azure", self.azure.is_some(), Scheme::Azure, "az://"),
+            ("gcs", self.gcs.is_some(), Scheme::Gcs, "gs://"),
+            ("https", self.https.is_some(), Scheme::Http, "https://"),
+        ];
+        for (key, given, of, written) in blocks {
+            if given && scheme != Some(of) {
+                problems.at(key).add_with_hint(
+                    format!("is for addresses that begin with `{written}`, and `path` is none"),
+                    "take it out, or correct `path`",
+                );
+            }
+        }
+        if let Address::Remote(remote) = &address {
+            match remote.scheme {
+                Scheme::Sftp => match &self.sftp {
+                    Some(sftp) => sftp.validate(remote, &mut problems.at("sftp")),
+                    None => problems.at("sftp").add_with_hint(
+                        "is missing: it says how to log in and which host key the server has",
+                        "see docs/sftp.md for an example",
+                    ),
+                },
+                _ => self.stores().validate(remote, problems),
+            }
+        }
+    }
+
+    /// Notes what is wrong with the format and the packing.
+    fn check_format(&self, problems: &mut Problems<'_>) {
+        self.packing_settings().validate(problems);
+        let standard_input = self.uses_stdin();
+        let extension = Extension::of(&self.path);
+        let tells = !self.path.is_empty() && !standard_input && !extension.open;
+        match &self.format {
+            None if standard_input => {
+                problems.at("format").add_with_hint(
+                    "standard input has no extension to tell the format by",
+                    format!("set `format` to one of {FORMATS:?}"),
+                );
+            }
+            // What is in an archive has names of its own.
+            None if extension.layers.contains(&Layer::Zip) => {}
+            None if tells && extension.format().is_none() => {
+                problems
+                    .at("format")
+                    .add_with_hint(extension.unknown(), extension.hint());
+            }
+            None => {}
+            Some(Format::Csv(options)) => {
+                options.dialect(DEFAULT_DELIMITER, &mut problems.at("format"));
+            }
+            Some(Format::Parquet(_)) => {}
+            Some(
+                Format::Ndjson(NdjsonOptions { max_record_bytes })
+                | Format::Json(JsonOptions { max_record_bytes }),
+            ) => max_record_bytes.validate(&mut problems.at("format")),
+        }
+        let format = self.format.clone().or_else(|| extension.format());
+        if let Some(Format::Parquet(_)) = format {
+            if standard_input {
+                problems
+                    .at("format")
+                    .add_with_hint("Parquet cannot be read from standard input", PARQUET_SEEKS);
+            }
+            let packed = match &self.packing {
+                Some(packing) => !packing.layers().is_empty(),
+                None => tells && !extension.layers.is_empty(),
+            };
+            if packed {
+                problems
+                    .at("packing")
+                    .add_with_hint("Parquet cannot be read out of a packed file", PARQUET_SEEKS);
+            }
+        }
+    }
+
+    /// Notes what is wrong with the choice of files and what is done with them.
+    fn check_choice(&self, problems: &mut Problems<'_>) {
+        let dated = self.path.contains("{any_date");
+        if self.order == Some(Order::Date) && !dated {
+            problems.at("order").add_with_hint(
+                "`date` needs a date in the name",
+                "write it as `{any_date:%Y%m%d}` in `path`",
+            );
+        }
+        if self.dates.lag.is_some() && !self.path.contains("{date") {
+            problems.at("dates").at("lag").add_with_hint(
+                "nothing in `path` uses it",
+                "write the day of the run as `{date:%Y%m%d}` in `path`",
+            );
+        }
+        if let Some(trigger) = &self.trigger {
+            let names = ["a.csv", "b.csv"].map(|name| trigger_name(trigger, name));
+            if trigger.contains('/') || names[0] == names[1] || names[0] == "a.csv" {
+                problems.at("trigger").add_with_hint(
+                    format!("`{trigger}` names no file of its own beside each file"),
+                    "put the file's name into it: `{name}.done` or `{stem}.ok`",
+                );
+            }
+        }
+        if self.dates.zone.is_some() && !self.path.contains("{date") {
+            problems.at("dates").at("zone").add_with_hint(
+                "nothing in `path` uses it",
+                "write the day of the run as `{date:%Y%m%d}` in `path`",
+            );
+        }
+        if self.scheme() == Some(Scheme::Http) {
+            let keys = [
+                ("after", self.after != After::Leave),
+                ("on_failure", self.on_failure != super::after::OnFailure::Leave),
+            ];
+            for (key, _) in keys.into_iter().filter(|(_, given)| *given) {
+                problems
+                    .at(key)
+                    .add("cannot be: files on a web server are neither moved nor removed");
+            }
+        }
+        if self.max_files == 0 {
+            problems.at("max_files").add("must be at least 1");
+        }
+        self.after.validate(&mut problems.at("after"));
+        self.on_failure.validate(&mut problems.at("on_failure"));
+        let address = Address::parse(&self.path);
+        if matches!(address, Ok(Address::StandardInput)) {
+            let keys = [
+                ("after", self.after != After::Leave),
+                ("on_failure", self.on_failure != super::after::OnFailure::Leave),
+                ("read_again", self.read_again.is_some()),
+                ("settle", self.settle.is_some()),
+                ("trigger", self.trigger.is_some()),
+            ];
+            for (key, _) in keys.into_iter().filter(|(_, given)| *given) {
+                problems.at(key).add("is for files, and standard input is none");
+            }
+        }
+        for (name, added) in &self.add_columns {
+            if *added == AddedColumn::Date && !dated {
+                problems.at("add_columns").at(name).add_with_hint(
+                    "there is no date in the name",
+                    "write it as `{any_date:%Y%m%d}` in `path`, or add `modified`",
+                );
+            }
+        }
+    }
+
+    fn packing_settings(&self) -> packing::Settings<'_> {
+        packing::Settings {
+            packing: self.packing.as_ref(),
+            zip: self.zip.as_ref(),
+            pgp: self.pgp.as_ref(),
+            max_compression_ratio: self.max_compression_ratio,
+        }
+    }
+
+    fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
+        Unpacker::new(
+            &self.packing_settings(),
+            &cx.run.base,
+            &cx.run.secret_files,
+            cx.run.scratch_folder(),
+        )
+    }
+
+    fn stores(&self) -> StoreSettings<'_> {
+        StoreSettings {
+            s3: self.s3.as_ref(),
+            azure: self.azure.as_ref(),
+            gcs: self.gcs.as_ref(),
+            https: self.https.as_ref(),
+        }
+    }
+
+    /// The names that are asked for.
+    fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
+        let path = match address {
+            Address::StandardInput => STANDARD_INPUT,
+            Address::Local(path) => path,
+            Address::Remote(remote) => &remote.path,
+        };
+        // What is wrong with the zone is said at its own key.
+        let zone = self.dates.zone().unwrap_or(jiff::tz::TimeZone::UTC);
+        Wanted::new(path, now, &zone, self.dates.lag())
+    }
+
+    fn scheme(&self) -> Option<Scheme> {
+        Address::parse(&self.path)
+            .ok()
+            .and_then(|address| address.scheme())
+    }
+
+    fn read_again(&self) -> ReadAgain {
+        self.read_again.unwrap_or(match self.scheme() {
+            Some(_) => ReadAgain::Changed,
+            None => ReadAgain::Always,
+        })
+    }
+
+    /// Finds the files and says how each is read.
+    async fn plan(
+        &self,
+        cx: SourceContext,
+        address: &Address,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Box<dyn Source>> {
+        let settings = Settings {
+            sftp: self.sftp.as_ref(),
+            stores: self.stores(),
+        };
+        let place = address.place(settings, &cx).await?;
+        let looks_only = cx.run.partial;
+        let keeps = self.keeps_position();
+        let mut memory = match keeps {
+            true => Memory::load(cx.position.load().await?.as_deref())?,
+            false => Memory::default(),
+        };
+        let settle = self.settle.map(|settle| settle.0);
+        let choice = Choice {
+            take: self.take,
+            // Whoever wants to look at rows wants to see some.
+            read_again: if looks_only {
+                ReadAgain::Always
+            } else {
+                self.read_again()
+            },
+            order: self.order.unwrap_or(if wanted.has_dates() {
+                Order::Date
+            } else {
+                Order::Name
+            }),
+            trigger: self.trigger.clone(),
+            settle: match (settle, self.scheme()) {
+                _ if looks_only => Duration::ZERO,
+                (Some(settle), _) => settle,
+                (None, Some(Scheme::Sftp)) => SFTP_SETTLE,
+                (None, _) => Duration::ZERO,
+            },
+            max_files: self.max_files,
+            max_file_bytes: self.max_file_bytes.map(|size| size.0),
+            if_missing: self.if_missing,
+            if_nothing_new: self.if_nothing_new,
+        };
+        let chosen = choose::choose(&*place, wanted, &choice, &mut memory).await?;
+        if chosen.nothing_new {
+            cx.counts.nothing_new();
+        }
+        let afterwards = Afterwards {
+            after: self.after.clone(),
+            on_failure: self.on_failure.clone(),
+            trigger: self.trigger.clone(),
+            run: cx.run.id.clone(),
+            now,
+        };
+        afterwards.leads_away(wanted, &chosen.files)?;
+        let tools = Arc::new(Tools {
+            formats: Formats::new(self.format.clone()),
+            unpacker: self.unpacker(&cx)?,
+            scratch: cx.run.scratch_folder(),
+        });
+        let jobs = chosen
+            .files
+            .into_iter()
+            .map(|file| {
+                let known = (choice.read_again == ReadAgain::Changed)
+                    .then(|| memory.hash_of(&file))
+                    .flatten();
+                Ok(Job {
+                    known,
+                    ..self.job(file, place.clone(), wanted, &tools)?
+                })
+            })
+            .collect::<Result<_>>()?;
+        let keeping = Keeping {
+            memory,
+            afterwards,
+            pending: chosen.pending,
+            listed: chosen.listed,
+            active: keeps && !cx.run.dry_run && !looks_only,
+            acts: !cx.run.dry_run && !looks_only,
+        };
+        Ok(Box::new(FileSource::new(cx, place, jobs, keeping)))
+    }
+
+    /// How to read one file.
+    fn job(&self, file: Found, place: Arc<dyn Place>, wanted: &Wanted, tools: &Arc<Tools>) -> Result<Job> {
+        let extension = Extension::of(&file.name);
+        let layers = match &self.packing {
+            Some(packing) => packing.layers().to_vec(),
+            // What standard input is called tells nothing.
+            None if self.uses_stdin() => Vec::new(),
+            None => extension.layers.clone(),
+        };
+        // Members of a zip have formats of their own. All others are known before anything is read.
+        if !layers.contains(&Layer::Zip) {
+            tools.formats.of(&file.name, &extension, !layers.is_empty())?;
+        }
+        let added = self
+            .add_columns
+            .iter()
+            .map(|(name, column)| {
+                let added = match column {
+                    AddedColumn::Name => Added::Text(Some(file.name.clone())),
+                    AddedColumn::Date => Added::Text(
+                        wanted
+                            .date_of(file.file_name())
+                            .map(|date| date.to_string().into()),
+                    ),
+                    AddedColumn::Modified => Added::Text(file.modified.map(|time| time.to_string().into())),
+                    AddedColumn::Row => Added::Row,
+                };
+                (name.clone(), added)
+            })
+            .collect();
+        Ok(Job {
+            file,
+            place,
+            added,
+            ahead: Ahead::default(),
+            layers,
+            tools: tools.clone(),
+            known: None,
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! What is done with files once their rows are final, and only then.
+
+use crate::common::{Pipeline, arrived, emails, emulator, failure};
+use crate::{age, drop_file, files, pipeline, there};
+use hrsink::pipeline::{Observer, RunOptions};
+use serde_json::{Value, json};
+
+fn moving() -> Value {
+    files(json!({"after": {"move": "archive/{name}"}}))
+}
+
+#[tokio::test]
+async fn a_file_is_moved_once_its_rows_are_accepted_and_never_over_another() {
+    let emulator = emulator("").await;
+    let pipeline = pipeline(&emulator.url(), moving());
+    drop_file(&pipeline, "a.csv", &[1, 2, 3]);
+    drop_file(&pipeline, "b.csv", &[4]);
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(there(&pipeline), ["archive/a.csv", "archive/b.csv"]);
+    assert_eq!(arrived(&emulator).len(), 4);
+    // Another file of the same name: the vendor's names do not change.
+    drop_file(&pipeline, "a.csv", &[5]);
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(
+        there(&pipeline),
+        ["archive/a.csv", "archive/a.csv-2", "archive/b.csv"]
+    );
+    assert_eq!(arrived(&emulator).len(), 5);
+}
+
+#[tokio::test]
+async fn a_file_stays_when_its_rows_are_not_accepted_and_the_next_run_sends_and_moves_it() {
+    let down = emulator("503=1").await;
+    let mut pipeline = pipeline(&down.url(), moving());
+    drop_file(&pipeline, "a.csv", &[1, 2]);
+    failure(&pipeline.run().await, 75);
+    assert_eq!(there(&pipeline), ["a.csv"]);
+    let up = emulator("").await;
+    let sink = crate::common::sink(&up.url(), crate::common::JOB, "resignations");
+    *pipeline.sink() = sink;
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(there(&pipeline), ["archive/a.csv"]);
+    assert_eq!(arrived(&up).len(), 2);
+}
+
+#[tokio::test]
+async fn a_run_that_only_looks_leaves_everything_as_it_is() {
+    let emulator = emulator("").await;
+    let pipeline = pipeline(&emulator.url(), files(json!({"after": "delete"})));
+    drop_file(&pipeline, "a.csv", &[1, 2]);
+    for options in [
+        RunOptions {
+            dry_run: true,
+            ..RunOptions::default()
+        },
+        RunOptions {
+            limit: Some(1),
+            dry_run: true,
+            ..RunOptions::default()
+        },
+        RunOptions {
+            limit: Some(1),
+            ..RunOptions::default()
+        },
+    ] {
+        pipeline.run_with(options, &Observer::default()).await;
+        assert_eq!(there(&pipeline), ["a.csv"]);
+    }
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(there(&pipeline), [""; 0]);
+    assert_eq!(arrived(&emulator).len(), 2);
+}
+
+#[tokio::test]
+async fn the_trigger_goes_with_its_file() {
+    let emulator = emulator("").await;
+    for (after, left) in [
+        (
+            json!({"move": "archive/"}),
+            &["archive/a.csv", "archive/a.csv.done", "b.csv"][..],
+        ),
+        (json!("delete"), &["b.csv"]),
+    ] {
+        let pipeline = pipeline(
+            &emulator.url(),
+            files(json!({"after": after, "trigger": "{name}.done"})),
+        );
+        drop_file(&pipeline, "a.csv", &[1]);
+        drop_file(&pipeline, "a.csv.done", &[]);
+        drop_file(&pipeline, "b.csv", &[2]);
+        assert_eq!(pipeline.run().await.exit_code, 0);
+        assert_eq!(there(&pipeline), left);
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_fails_is_no_lost_run_and_is_done_by_the_next_one_without_reading_again() {
+    let emulator = emulator("").await;
+    let mut pipeline = pipeline(&emulator.url(), moving());
+    // Each run would send its rows again, if it read them.
+    pipeline.sink()["delivery"] = json!({"mode": "all"});
+    drop_file(&pipeline, "a.csv", &[1, 2]);
+    // A file where the folder should be.
+    drop_file(&pipeline, "archive", &[]);
+    for _ in 0..2 {
+        assert_eq!(pipeline.run().await.exit_code, 0);
+        assert_eq!(there(&pipeline), ["a.csv", "archive"]);
+    }
+    std::fs::remove_file(pipeline.path("in").join("archive")).unwrap();
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(there(&pipeline), ["archive/a.csv"]);
+    assert_eq!(arrived(&emulator), emails(2));
+    assert_eq!(emulator.status().uploads, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_put_aside_and_those_before_it_are_done() {
+    let emulator = emulator("").await;
+    let source = files(json!({"after": {"move": "archive/"}, "on_failure": {"move": "failed/{name}"}}));
+    let pipeline = pipeline(&emulator.url(), source);
+    drop_file(&pipeline, "a.csv", &[1]);
+    std::fs::write(pipeline.path("in").join("b.csv"), "").unwrap();
+    age(&pipeline, "b.csv", 3600);
+    drop_file(&pipeline, "c.csv", &[2]);
+    let report = pipeline.run().await;
+    assert!(failure(&report, 2).message.contains("b.csv"));
+    let left = there(&pipeline);
+    assert!(
+        left.contains(&"failed/b.csv".to_owned()) && left.contains(&"c.csv".to_owned()),
+        "{left:?}"
+    );
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    assert_eq!(
+        there(&pipeline),
+        ["archive/a.csv", "archive/c.csv", "failed/b.csv"]
+    );
+    assert_eq!(arrived(&emulator), emails(2));
+}
+
+#[tokio::test]
+async fn files_of_a_source_with_two_sinks_wait_for_both() {
+    let (good, bad) = (emulator("").await, emulator("503=1").await);
+    let mut pipeline: Pipeline = pipeline(&good.url(), moving());
+    let other = "b8be4a7d-e338-43eb-a69e-c513cd458ebb";
+    pipeline.file["sinks"]["other"] = crate::common::sink(&bad.url(), other, "resignations");
+    drop_file(&pipeline, "a.csv", &[1]);
+    failure(&pipeline.run().await, 75);
+    assert_eq!(there(&pipeline), ["a.csv"]);
+}
+
+#[tokio::test]
+async fn a_name_under_which_a_file_would_be_found_again_is_refused() {
+    let emulator = emulator("").await;
+    let mut source = files(json!({"after": {"move": "archive/{name}"}}));
+    source["path"] = json!("in/**/*.csv");
+    let pipeline = pipeline(&emulator.url(), source);
+    drop_file(&pipeline, "a.csv", &[1]);
+    let report = pipeline.run().await;
+    assert!(failure(&report, 2).message.contains("finds again"), "{report:#?}");
+    assert_eq!(arrived(&emulator).len(), 0);
+}

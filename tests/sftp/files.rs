@@ -1,0 +1,239 @@
+//! Which files are found, and what is done with them.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::json;
+
+use crate::digest::of_lines;
+use crate::pipeline::Pipeline;
+use crate::sshd::{Account, Settings, Sshd};
+use crate::{needs_root, needs_sshd};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_any_letters_are_found() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    for name in [
+        "Austritte März.csv",
+        "Austritte Übersicht 離職.csv",
+        ".Austritte.csv",
+        "Austritte.txt",
+    ] {
+        sshd.write(name, format!("line\n{name}\n"));
+    }
+    sshd.write("in [old]/a b.csv", "line\nx\n");
+    let mut pipeline = Pipeline::new(&sshd, "Austritte*.csv");
+    assert_eq!(
+        pipeline.run().await.good(),
+        of_lines("line\nAustritte März.csv\nAustritte Übersicht 離職.csv\n")
+    );
+    pipeline.source["path"] = json!(sshd.address("in [[]old]/a b.csv"));
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    pipeline.source["path"] = json!(sshd.address("in [old]/a b.csv"));
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    pipeline.source["path"] = json!(sshd.address("**/a*.csv"));
+    assert_eq!(pipeline.run().await.good().rows, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_are_read_once_and_folders_and_pipes_left_out() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("out/2026-02.csv", "line\n2\n");
+    sshd.write("out/2026-03.csv", "line\n3\n");
+    sshd.write("elsewhere/a.csv", "line\nelsewhere\n");
+    let out = sshd.path("files/out");
+    symlink("2026-03.csv", out.join("latest.csv")).unwrap();
+    symlink("../elsewhere", out.join("folder")).unwrap();
+    symlink("..", out.join("loop")).unwrap();
+    std::fs::create_dir(out.join("sub.csv")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(out.join("pipe.csv"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let mut pipeline = Pipeline::new(&sshd, "out/*.csv");
+    assert_eq!(pipeline.run().await.good(), of_lines("line\n2\n3\n"));
+    for (pattern, expected) in [
+        ("out/l*.csv", "line\n3\n"),
+        ("out/latest.csv", "line\n3\n"),
+        // Named, and matched by a part of the pattern; not by `**`.
+        ("out/folder/*.csv", "line\nelsewhere\n"),
+        ("out/f*/a.csv", "line\nelsewhere\n"),
+        ("out/**/*.csv", "line\n2\n3\n"),
+    ] {
+        pipeline.source["path"] = json!(sshd.address(pattern));
+        assert_eq!(pipeline.run().await.good(), of_lines(expected), "{pattern}");
+    }
+    symlink("gone", out.join("broken.csv")).unwrap();
+    pipeline.source["path"] = json!(sshd.address("out/*.csv"));
+    // What a link to the newest file is once that was moved away.
+    assert_eq!(pipeline.run().await.good(), of_lines("line\n2\n3\n"));
+    std::fs::remove_file(out.join("broken.csv")).unwrap();
+    pipeline.source["path"] = json!(sshd.address("out"));
+    pipeline.source["format"] = json!("csv");
+    pipeline.run().await.failed(2, &["is a folder"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_files_are_read_in_order() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let mut all = "line\n".to_owned();
+    for number in 0..2_000 {
+        sshd.write(&format!("leavers-{number:04}.csv"), format!("line\n{number}\n"));
+        all.push_str(&format!("{number}\n"));
+    }
+    assert_eq!(
+        Pipeline::new(&sshd, "leavers-*.csv").run().await.good(),
+        of_lines(&all)
+    );
+    // Over one connection, beside the one that waits for the server to start.
+    assert_eq!(sshd.count("Connection from"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_says_what_there_is() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("leavers-2026.txt", "x");
+    let mut pipeline = Pipeline::new(&sshd, "leavers-*.csv");
+    pipeline
+        .run()
+        .await
+        .failed(2, &["leavers-*.csv", "`leavers-2026.txt`"]);
+    pipeline.source["path"] = json!(sshd.address("nowhere/a.csv"));
+    pipeline.run().await.failed(2, &["nowhere", "no such file"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_moved_and_never_over_another() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("a.csv", "line\na\n");
+    sshd.write("archive/old/a.csv", "before");
+    let mut pipeline = Pipeline::new(&sshd, "*.csv");
+    pipeline.source["after"] = json!({"move": "archive/old/{name}"});
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    let read = |name: &str| std::fs::read_to_string(sshd.path("files").join(name));
+    assert_eq!(read("archive/old/a.csv").unwrap(), "before");
+    assert_eq!(read("archive/old/a.csv-2").unwrap(), "line\na\n");
+    assert!(read("a.csv").is_err());
+    // Into folders that are made for it.
+    sshd.write("b.csv", "line\nb\n");
+    pipeline.source["after"] = json!({"move": "new/2026/{name}"});
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert_eq!(read("new/2026/b.csv").unwrap(), "line\nb\n");
+    sshd.write("c.csv", "line\nc\n");
+    pipeline.source["after"] = json!("delete");
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert!(read("c.csv").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_account_may_not_do_is_said() {
+    needs_root!("folders that an account may not write to");
+    let sshd = Sshd::start();
+    let account = Account::make();
+    let closed = sshd.write("closed.csv", "line\na\n");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).unwrap();
+    sshd.write("open.csv", "line\na\n");
+    let mut pipeline = Pipeline::new(&sshd, "closed.csv");
+    pipeline.sftp()["user"] = json!(account.name);
+    pipeline.run().await.failed(
+        5,
+        &[
+            "cannot read `",
+            "closed.csv`",
+            &format!("as `{}`", account.name),
+            "ermission denied",
+        ],
+    );
+    // The rows are delivered; the file stays, and that is said.
+    pipeline.source["path"] = json!(sshd.address("open.csv"));
+    pipeline.source["after"] = json!({"move": "archive/{name}"});
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert!(sshd.path("files/open.csv").exists());
+    let folder = sshd.path("files");
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+    pipeline.source["path"] = json!(sshd.address("*.csv"));
+    pipeline
+        .run()
+        .await
+        .failed(5, &["cannot list `", "ermission denied"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_shut_into_its_folder_reads_there() {
+    needs_root!("accounts that are shut into a folder");
+    let account = Account::make();
+    // The folder and all above must be root's alone, which folders for temporary files are not.
+    let home = std::path::PathBuf::from(format!("/var/lib/{}", account.name));
+    std::fs::create_dir(&home).unwrap();
+    let removed = Removed(home.clone());
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::create_dir(home.join("out")).unwrap();
+    std::fs::write(home.join("out/a.csv"), "line\na\n").unwrap();
+    account.owns(&home.join("out"));
+    let sshd = Sshd::with(&Settings {
+        lines: format!(
+            "ChrootDirectory {}\nForceCommand internal-sftp -d /out\n",
+            home.display()
+        ),
+        ..Settings::default()
+    });
+    let mut pipeline = Pipeline::new(&sshd, "");
+    pipeline.sftp()["user"] = json!(account.name);
+    for path in ["/out/*.csv", "/~/*.csv", "/~/a.csv"] {
+        pipeline.source["path"] = json!(format!("sftp://127.0.0.1:{}{path}", sshd.port));
+        assert_eq!(pipeline.run().await.good().rows, 1, "{path}");
+    }
+    // The folder of the login is the account's own, and the one above is not.
+    pipeline.source["after"] = json!({"move": "read/{name}"});
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert!(home.join("out/read/a.csv").exists());
+    drop(removed);
+}
+
+struct Removed(std::path::PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_read_again_only_when_it_changed() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let path = sshd.write("a.csv", "line\na\n");
+    // Of one that was changed just now nobody can tell whether it will be again within the same second.
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let file = std::fs::File::options().append(true).open(&path).unwrap();
+    file.set_modified(long_ago).unwrap();
+    let mut pipeline = Pipeline::new(&sshd, "*.csv");
+    pipeline.source["read_again"] = json!("changed");
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert_eq!(pipeline.run().await.good().rows, 0);
+    sshd.write("a.csv", "line\na\nb\n");
+    assert_eq!(pipeline.run().await.good().rows, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet_is_read_by_its_parts() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let local = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/config-examples/data/terminations.parquet"
+    );
+    sshd.write("a.parquet", std::fs::read(local).unwrap());
+    let read = Pipeline::new(&sshd, "a.parquet").run().await.good();
+    assert!(read.rows > 0);
+    let mut on_disk = Pipeline::at(local);
+    for key in ["sftp", "settle"] {
+        on_disk.source.as_object_mut().unwrap().remove(key);
+    }
+    assert_eq!(read, on_disk.run().await.good());
+}

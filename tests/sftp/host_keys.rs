@@ -1,0 +1,146 @@
+//! Only the server that is meant gets to see a login.
+
+use serde_json::json;
+
+use crate::needs_sshd;
+use crate::pipeline::Pipeline;
+use crate::sshd::{Settings, Sshd, keygen};
+
+fn reading(sshd: &Sshd) -> Pipeline {
+    sshd.write("a.csv", "line\na\n");
+    let mut pipeline = Pipeline::new(sshd, "a.csv");
+    pipeline.sftp().as_object_mut().unwrap().remove("host_keys");
+    pipeline
+}
+
+/// No login was begun.
+#[track_caller]
+fn nothing_was_sent(sshd: &Sshd) {
+    let log = sshd.log();
+    for word in ["Accepted", "Failed", "Postponed", "user "] {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_server_is_not_read_and_the_line_that_is_printed_makes_it_known() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let mut pipeline = reading(&sshd);
+    let fingerprint = sshd.fingerprint("ed25519");
+    let line = format!("[127.0.0.1]:{} {}", sshd.port, sshd.host_key("ed25519"));
+    let ran = pipeline.run().await;
+    ran.failed(
+        2,
+        &["is not known", &fingerprint, &line, "compare this fingerprint"],
+    );
+    // The file may be there or not.
+    pipeline.sftp()["known_hosts"] = json!("known_hosts");
+    pipeline
+        .run()
+        .await
+        .failed(2, &["is not known", "add this line to `known_hosts`"]);
+    nothing_was_sent(&sshd);
+
+    pipeline.write("known_hosts", &format!("# servers\n{line}\n"));
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    // As OpenSSH hides names.
+    keygen(&["-H", "-f", pipeline.path("known_hosts").to_str().unwrap()]);
+    let hidden = std::fs::read_to_string(pipeline.path("known_hosts")).unwrap();
+    assert!(
+        hidden.contains("|1|") && !hidden.contains("127.0.0.1"),
+        "{hidden}"
+    );
+    assert_eq!(pipeline.run().await.good().rows, 1);
+    // Or the other thing that is printed.
+    pipeline.sftp().as_object_mut().unwrap().remove("known_hosts");
+    pipeline.sftp()["host_keys"] = json!([fingerprint]);
+    assert!(
+        ran.told_has(&format!("`host_keys: [\"{fingerprint}\"]`")),
+        "{}",
+        ran.told
+    );
+    assert_eq!(pipeline.run().await.good().rows, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_key_is_told_loudly_and_not_tried_again() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let mut pipeline = reading(&sshd);
+    let other = pipeline.path("other");
+    keygen(&["-t", "ed25519", "-N", "", "-f", other.to_str().unwrap()]);
+    let public = std::fs::read_to_string(pipeline.path("other.pub")).unwrap();
+    pipeline.write("known_hosts", &format!("\n[127.0.0.1]:{} {public}", sshd.port));
+    pipeline.sftp()["known_hosts"] = json!("known_hosts");
+    let known = keygen(&["-lf", other.to_str().unwrap()]);
+    let known = known.split_whitespace().nth(1).unwrap();
+    let connections = sshd.count("Connection from");
+    pipeline.run().await.failed(
+        2,
+        &[
+            "HAS CHANGED",
+            &sshd.fingerprint("ed25519"),
+            known,
+            "line 2 of `known_hosts`",
+        ],
+    );
+    sshd.wait_for("Connection closed by", connections + 1);
+    assert_eq!(sshd.count("Connection from"), connections + 1, "{}", sshd.log());
+    nothing_was_sent(&sshd);
+    // As with a pin.
+    pipeline.sftp().as_object_mut().unwrap().remove("known_hosts");
+    pipeline.sftp()["host_keys"] = json!([public.trim()]);
+    pipeline
+        .run()
+        .await
+        .failed(2, &["HAS CHANGED", known, "`host_keys`"]);
+    nothing_was_sent(&sshd);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_server_with_several_keys_the_known_one_is_asked_for() {
+    needs_sshd!();
+    let sshd = Sshd::with(&Settings {
+        host_keys: &["ed25519", "ecdsa", "rsa"],
+        ..Settings::default()
+    });
+    let mut pipeline = reading(&sshd);
+    pipeline.sftp()["known_hosts"] = json!("known_hosts");
+    for kind in ["rsa", "ecdsa", "ed25519"] {
+        pipeline.write(
+            "known_hosts",
+            &format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key(kind)),
+        );
+        assert_eq!(pipeline.run().await.good().rows, 1, "{kind}");
+    }
+    // A fingerprint does not tell the kind of its key.
+    pipeline.sftp().as_object_mut().unwrap().remove("known_hosts");
+    for kind in ["rsa", "ecdsa"] {
+        pipeline.sftp()["host_keys"] = json!([sshd.fingerprint(kind)]);
+        assert_eq!(pipeline.run().await.good().rows, 1, "{kind}");
+    }
+    pipeline.sftp()["host_keys"] = json!(["SHA256:uNiVztksCsDhcc0u9e8BrWiFbs5t65qwSPtAu0Ug4zg"]);
+    pipeline
+        .run()
+        .await
+        .failed(2, &["HAS CHANGED", "uNiVztksCsDhcc0u9e8BrWiFbs5t65qwSPtAu0Ug4zg"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_key_is_refused() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let mut pipeline = reading(&sshd);
+    let key = sshd.host_key("ed25519");
+    pipeline.write(
+        "known_hosts",
+        &format!("[127.0.0.1]:{} {key}\n@revoked * {key}\n", sshd.port),
+    );
+    pipeline.sftp()["known_hosts"] = json!("known_hosts");
+    pipeline
+        .run()
+        .await
+        .failed(2, &["is revoked (line 2 of `known_hosts`)"]);
+    nothing_was_sent(&sshd);
+}

@@ -1,0 +1,182 @@
+//! Bytes that come, whatever happens to the connection.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::digest::of_lines;
+use crate::needs_sshd;
+use crate::pipeline::Pipeline;
+use crate::proxy::Proxy;
+use crate::sshd::Sshd;
+
+/// A file of about so many bytes, in which no place is like another.
+fn export(bytes: usize) -> String {
+    let mut text = String::with_capacity(bytes + 2048);
+    text.push_str("line\n");
+    let mut number: u64 = 1;
+    while text.len() < bytes {
+        text.push_str(&format!("{number:016x}").repeat(64));
+        text.push('\n');
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    }
+    text
+}
+
+/// A pipeline that reaches `sshd` by way of a proxy.
+async fn by_proxy(sshd: &Sshd, name: &str) -> (Pipeline, Proxy) {
+    let proxy = Proxy::to(sshd.port).await;
+    let mut pipeline = Pipeline::new(sshd, name);
+    let path = sshd
+        .address(name)
+        .replace(&format!(":{}", sshd.port), &format!(":{}", proxy.port));
+    pipeline.source["path"] = json!(path);
+    (pipeline, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_mebibytes_come_as_they_are() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let text = export(64 << 20);
+    sshd.write("a.csv", &text);
+    let mut pipeline = Pipeline::new(&sshd, "a.csv");
+    assert_eq!(pipeline.run().await.good(), of_lines(&text));
+    // As it is with a small window too.
+    sshd.write("a.csv", &text[..text[..3 << 20].rfind('\n').unwrap() + 1]);
+    pipeline.sftp()["read_ahead"] = json!("32KiB");
+    assert_eq!(
+        pipeline.run().await.good().rows,
+        of_lines(&text[..3 << 20]).rows - 1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_goes_on_where_the_server_was_killed() {
+    needs_sshd!();
+    let mut sshd = Sshd::start();
+    let text = export(24 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    // However long the server takes to be there again.
+    pipeline.sftp()["retry"]["max_attempts"] = json!(20);
+    pipeline.sftp()["retry"]["initial_backoff"] = json!("200ms");
+    proxy.hold_after(9 << 20);
+    let server = async {
+        proxy.is_held().await;
+        sshd.kill();
+        sshd.run();
+    };
+    let (ran, ()) = tokio::join!(pipeline.run(), server);
+    assert_eq!(ran.good(), of_lines(&text));
+    assert_eq!(sshd.count("Accepted publickey"), 2, "{}", sshd.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_break_is_another_first_one_once_bytes_came() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let text = export(24 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["retry"]["max_attempts"] = json!(2);
+    proxy.cut_after(5 << 20);
+    let more = async {
+        for connections in 2..5 {
+            crate::transfer::until(|| proxy.connections() >= connections).await;
+            proxy.cut_after(5 << 20);
+        }
+    };
+    let (ran, ()) = tokio::join!(pipeline.run(), more);
+    assert_eq!(ran.good(), of_lines(&text));
+    assert!(proxy.connections() >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_come_back_is_a_passing_cause() {
+    needs_sshd!();
+    let mut sshd = Sshd::start();
+    let text = export(24 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    proxy.hold_after(5 << 20);
+    let server = async {
+        proxy.is_held().await;
+        sshd.kill();
+    };
+    let (ran, ()) = tokio::join!(pipeline.run(), server);
+    ran.failed(75, &["4 times", "cannot connect to sftp://127.0.0.1"]);
+    // Nor is one that is not there at all.
+    pipeline.sftp()["retry"]["max_attempts"] = json!(1);
+    pipeline.source["path"] = json!(sshd.address("a.csv"));
+    pipeline.run().await.failed(75, &["nobody listens"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_goes_silent_is_noticed() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let text = export(8 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["timeout"] = json!("2s");
+    proxy.hold_after(2 << 20);
+    assert_eq!(pipeline.run().await.good(), of_lines(&text));
+    assert_eq!(proxy.connections(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_refused_on_the_way_back_is_not_tried_again() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let text = export(24 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["timeout"] = json!("2s");
+    proxy.hold_after(5 << 20);
+    let server = async {
+        proxy.is_held().await;
+        std::fs::write(sshd.path("authorized_keys"), "").unwrap();
+    };
+    let (ran, ()) = tokio::join!(pipeline.run(), server);
+    ran.failed(5, &["refuses the login"]);
+    assert_eq!(sshd.count("Failed publickey"), 1, "{}", sshd.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_grows_while_it_is_read_is_not_taken_for_whole() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let path = sshd.write("a.csv", export(24 << 20));
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["timeout"] = json!("2s");
+    proxy.hold_after(5 << 20);
+    let writer = async {
+        proxy.is_held().await;
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.write_all(b"more\n").unwrap();
+    };
+    let (ran, ()) = tokio::join!(pipeline.run(), writer);
+    ran.failed(75, &["changed while it was read"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leave_is_taken_of_the_server() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("a.csv", "line\na\n");
+    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good().rows, 1);
+    sshd.wait_for("Received disconnect from", 1);
+}
+
+/// Comes back when `check` holds.
+async fn until(check: impl Fn() -> bool) {
+    let waiting = async {
+        while !check() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(120), waiting)
+        .await
+        .expect("what is waited for happens");
+}

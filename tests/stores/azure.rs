@@ -1,0 +1,164 @@
+//! Azure Blob Storage, as Azurite speaks it.
+
+use serde_json::{Value, json};
+
+use crate::common::Pipeline;
+use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
+use crate::outside::wanted;
+use crate::proxy::Proxy;
+use crate::servers::{ACCOUNT, KEY, Server, account_sas, azurite, keys, put};
+
+/// `way` is how to log in; the secret is in the file `login`.
+fn source(endpoint: &str, path: &str, way: &str) -> Value {
+    let mut azure = json!({"account": ACCOUNT, "endpoint": endpoint, "retries": 1});
+    azure[way] = json!({"file": "login"});
+    json!({"path": path, "azure": azure})
+}
+
+fn with_key(endpoint: &str, path: &str) -> Pipeline {
+    with_login(source(endpoint, path, "access_key"), KEY)
+}
+
+fn with_login(source: Value, login: &str) -> Pipeline {
+    let pipeline = pipeline(source);
+    pipeline.write("login", login);
+    pipeline
+}
+
+fn server() -> Option<Server> {
+    wanted("Azure Blob Storage with Azurite").then(azurite)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_with_a_key_and_with_a_signature() {
+    let Some(server) = server() else { return };
+    let store = server.container("hr-data").await;
+    put(&*store, "exports/a.csv", csv(1..=3)).await;
+    put(&*store, "exports/b/Übergabe März 100%.csv", csv(4..=5)).await;
+    let account = server.account();
+    delivers(&with_key(&account, "az://hr-data/exports/a.csv"), 1..=3).await;
+    delivers(&with_key(&account, "az://hr-data/exports/b/Ü*.csv"), 4..=5).await;
+    delivers(&with_key(&account, "abfss://hr-data/exports/a*.csv"), 1..=3).await;
+    let signed = with_login(
+        source(&account, "az://hr-data/exports/**/*.csv", "sas_token"),
+        &format!("?{}", account_sas("rl")),
+    );
+    delivers(&signed, 1..=5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_blob_and_parquet_by_columns() {
+    let Some(server) = server() else { return };
+    let store = server.container("hr-data").await;
+    let (content, rows) = wide_csv(60 << 20);
+    let size = content.len() as u64;
+    put(&*store, "large.csv", content).await;
+    let file = parquet(60_000, 20_000, 12);
+    let parquet_size = file.len() as u64;
+    put(&*store, "leavers.parquet", file).await;
+    let proxy = Proxy::start(&server.url).await;
+    let account = format!("{}/{ACCOUNT}", proxy.url);
+    delivers(&with_key(&account, "az://hr-data/large.csv"), 1..=rows).await;
+    let path = |name: &str| format!("/{ACCOUNT}/hr-data/{name}");
+    assert_eq!(proxy.bytes_of(&path("large.csv")), size);
+    delivers(&with_key(&account, "az://hr-data/leavers.parquet"), 1..=60_000).await;
+    let fetched = proxy.bytes_of(&path("leavers.parquet"));
+    assert!(fetched * 10 < parquet_size, "{fetched} of {parquet_size}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_apart_and_no_login_is_in_it() {
+    let Some(server) = server() else { return };
+    let store = server.container("hr-data").await;
+    put(&*store, "exports/terminations.csv", csv(1..=1)).await;
+    let account = server.account();
+    fails(
+        &with_key(&account, "az://nowhere/a.csv"),
+        2,
+        &["ContainerNotFound", "check the container's name"],
+        &[],
+    )
+    .await;
+    fails(
+        &with_key(&account, "az://hr-data/exports/leavers-*.csv"),
+        2,
+        &["leavers-*", "holds 1 files"],
+        &[],
+    )
+    .await;
+
+    let wrong = KEY.replace("Eby8", "Aby8");
+    let pipeline = with_login(
+        source(&account, "az://hr-data/exports/*.csv", "access_key"),
+        &wrong,
+    );
+    fails(
+        &pipeline,
+        5,
+        &["devstoreaccount1/hr-data", "403", "AuthorizationFailure"],
+        &[&wrong],
+    )
+    .await;
+
+    let signature = account_sas("rl");
+    let (_, secret) = signature.split_once("sig=").unwrap_or_default();
+    let secret = secret.split('&').next().unwrap();
+    let bad = signature.replace(secret, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D");
+    let pipeline = with_login(source(&account, "az://hr-data/exports/*.csv", "sas_token"), &bad);
+    fails(&pipeline, 5, &["403"], &["sig=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"]).await;
+
+    // Allowed to read, not to delete: the rows are delivered, and the file stays.
+    let mut source = source(&account, "az://hr-data/exports/*.csv", "sas_token");
+    source["after"] = json!("delete");
+    delivers(&with_login(source, &account_sas("rl")), 1..=1).await;
+    assert_eq!(keys(&*store).await, ["exports/terminations.csv"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_overwritten_after_it_was_listed_is_not_read() {
+    let Some(server) = server() else { return };
+    let store = server.container("hr-data").await;
+    put(&*store, "a.csv", csv(1..=3)).await;
+    let direct = store.clone();
+    let proxy = Proxy::with_hook(
+        &server.url,
+        Box::new(move |request| {
+            let store = direct.clone();
+            let reads = request.method() == "GET" && request.uri().path().ends_with("/hr-data/a.csv");
+            reads.then(|| Box::pin(async move { put(&*store, "a.csv", csv(4..=6)).await }) as _)
+        }),
+    )
+    .await;
+    let account = format!("{}/{ACCOUNT}", proxy.url);
+    let pipeline = with_key(&account, "az://hr-data/*.csv");
+    fails(&pipeline, 75, &["a.csv", "changed while it was read"], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
+    let Some(server) = server() else { return };
+    let store = server.container("hr-data").await;
+    put(&*store, "in/a b.csv", csv(1..=1)).await;
+    put(&*store, "in/done/a b.csv", "older").await;
+    let account = server.account();
+    // With a key: of the request that deletes, Azurite knows no signature.
+    let mut moving = source(&account, "az://hr-data/in/*.csv", "access_key");
+    moving["after"] = json!({"move": "done/{name}"});
+    delivers(&with_login(moving, KEY), 1..=1).await;
+    let found = keys(&*store).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found.iter().all(|key| key.starts_with("in/done/a b")),
+        "{found:?}"
+    );
+    let older = object_store::ObjectStoreExt::get(&*store, &"in/done/a b.csv".into())
+        .await
+        .unwrap();
+    assert_eq!(older.bytes().await.unwrap(), "older");
+
+    put(&*store, "in/b.csv", csv(3..=3)).await;
+    let mut deleting = source(&account, "az://hr-data/in/*.csv", "access_key");
+    deleting["after"] = json!("delete");
+    delivers(&with_login(deleting, KEY), 3..=3).await;
+    assert_eq!(keys(&*store).await.len(), 2);
+}

@@ -1,0 +1,182 @@
+//! S3, as moto speaks it.
+
+use serde_json::{Value, json};
+
+use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
+use crate::outside::wanted;
+use crate::proxy::Proxy;
+use crate::servers::{Server, keys, moto, put};
+
+fn source(url: &str, path: &str) -> Value {
+    json!({
+        "path": path,
+        "s3": {
+            "endpoint": url,
+            "region": "eu-central-1",
+            "access_key_id": {"file": "secret"},
+            "secret_access_key": {"file": "secret"},
+            "retries": 1,
+        },
+    })
+}
+
+fn server() -> Option<Server> {
+    wanted("S3 with moto's server").then(|| moto(&[]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_by_key_and_by_pattern_with_awkward_names() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    put(&*store, "exports/a.csv", csv(1..=3)).await;
+    put(&*store, "exports/2026/Übergabe März 100%.csv", csv(4..=5)).await;
+    put(&*store, "exports/2026/a+b %41&c=d [1].csv", csv(6..=6)).await;
+    put(&*store, "exports/other.txt", "no").await;
+    // What a console makes for a folder.
+    put(&*store, "elsewhere/sub", "").await;
+
+    let run = |path: &'static str, rows: std::ops::RangeInclusive<usize>| {
+        let pipeline = pipeline(source(&server.url, path));
+        async move { delivers(&pipeline, rows).await }
+    };
+    run("s3://hr-data/exports/a.csv", 1..=3).await;
+    run("s3://hr-data/exports/*.csv", 1..=3).await;
+    run("s3://hr-data/exports/2026/Übergabe März 100%.csv", 4..=5).await;
+    run("s3://hr-data/exports/2026/a+b %41&c=d [[]1].csv", 6..=6).await;
+    run("s3://hr-data/exports/2026/a+b %41&c=d [1].csv", 6..=6).await;
+    run("s3a://hr-data/exports/2026/Ü*.csv", 4..=5).await;
+    // In the order of keys: `+` is before `Ü`, a digit before a letter.
+    let pipeline = pipeline(source(&server.url, "s3://hr-data/exports/**/*.csv"));
+    delivers(&pipeline, [6, 4, 5, 1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_is_read_in_ranges_byte_for_byte() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    let (content, rows) = wide_csv(60 << 20);
+    let hash = blake3::hash(content.as_bytes()).to_hex().to_string();
+    let size = content.len() as u64;
+    put(&*store, "large.csv", content).await;
+    let proxy = Proxy::start(&server.url).await;
+    let pipeline = pipeline(source(&proxy.url, "s3://hr-data/large.csv"));
+    delivers(&pipeline, 1..=rows).await;
+    assert_eq!(proxy.bytes_of("/hr-data/large.csv"), size);
+    let gets = proxy
+        .log()
+        .into_iter()
+        .filter(|passed| passed.status == 206)
+        .count();
+    assert!(gets >= 10, "{gets} requests");
+    // The hash of what was read is kept in the ledger.
+    let connection = rusqlite::Connection::open(pipeline.path(".hrsink/state.db")).unwrap();
+    let positions: String = connection
+        .query_row("SELECT group_concat(position) FROM position", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert!(positions.contains(&hash), "{positions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_parquet_only_the_columns_that_are_used_are_fetched() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    let file = parquet(60_000, 20_000, 12);
+    let size = file.len() as u64;
+    put(&*store, "lake/leavers.parquet", file).await;
+    let proxy = Proxy::start(&server.url).await;
+    let pipeline = pipeline(source(&proxy.url, "s3://hr-data/lake/*.parquet"));
+    delivers(&pipeline, 1..=60_000).await;
+    let fetched = proxy.bytes_of("/hr-data/lake/leavers.parquet");
+    eprintln!(
+        "{fetched} of {size} bytes fetched: {:.1} %",
+        100.0 * fetched as f64 / size as f64
+    );
+    assert!(fetched * 10 < size, "{fetched} of {size}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_told_apart() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    put(&*store, "exports/terminations.csv", csv(1..=1)).await;
+    let pipeline_of = |path| pipeline(source(&server.url, path));
+    for path in ["s3://nowhere/a.csv", "s3://nowhere/*.csv"] {
+        fails(
+            &pipeline_of(path),
+            2,
+            &["NoSuchBucket", "check the bucket's name"],
+            &[],
+        )
+        .await;
+    }
+    for path in [
+        "s3://hr-data/exports/leavers.csv",
+        "s3://hr-data/exports/leavers-*.csv",
+    ] {
+        fails(&pipeline_of(path), 2, &["exports/leavers", "holds 1 files"], &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_one_clear_error_without_it() {
+    if !wanted("S3 with moto's server") {
+        return;
+    }
+    // The bucket is made without a login, everything after it needs one.
+    let server = moto(&[("INITIAL_NO_AUTH_ACTION_COUNT", "1")]);
+    server.bucket("hr-data").await;
+    let pipeline = pipeline(source(&server.url, "s3://hr-data/*.csv"));
+    fails(
+        &pipeline,
+        5,
+        &["s3://hr-data", "403", "InvalidAccessKeyId"],
+        &["the-right-secret"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_overwritten_after_it_was_listed_is_not_read() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    put(&*store, "a.csv", csv(1..=3)).await;
+    let direct = store.clone();
+    let proxy = Proxy::with_hook(
+        &server.url,
+        Box::new(move |request| {
+            let store = direct.clone();
+            let reads = request.method() == "GET" && request.uri().path() == "/hr-data/a.csv";
+            // As long as before.
+            reads.then(|| Box::pin(async move { put(&*store, "a.csv", csv(4..=6)).await }) as _)
+        }),
+    )
+    .await;
+    let pipeline = pipeline(source(&proxy.url, "s3://hr-data/*.csv"));
+    fails(&pipeline, 75, &["a.csv", "changed while it was read"], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
+    let Some(server) = server() else { return };
+    let store = server.bucket("hr-data").await;
+    put(&*store, "in/a b.csv", csv(1..=1)).await;
+    put(&*store, "in/done/a b.csv", "older").await;
+    let mut moving = source(&server.url, "s3://hr-data/in/*.csv");
+    moving["after"] = json!({"move": "done/{name}"});
+    delivers(&pipeline(moving), 1..=1).await;
+    let found = keys(&*store).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.contains(&"in/done/a b.csv".to_owned()), "{found:?}");
+    assert!(
+        found.iter().all(|key| key.starts_with("in/done/a b")),
+        "{found:?}"
+    );
+
+    put(&*store, "in/b.csv", csv(2..=2)).await;
+    let mut deleting = source(&server.url, "s3://hr-data/in/*.csv");
+    deleting["after"] = json!("delete");
+    delivers(&pipeline(deleting), 2..=2).await;
+    assert_eq!(keys(&*store).await.len(), 2);
+}
