@@ -109,11 +109,13 @@ impl Sshd {
     /// Ends it with all its connections, at once.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            for id in descendants(child.id()) {
-                let _ = Command::new("sh").args(["-c", &format!("kill -9 {id}")]).status();
-            }
+            let sessions = descendants(child.id());
+            // First who would take up whoever comes back at once.
             let _ = child.kill();
             let _ = child.wait();
+            for id in sessions {
+                let _ = Command::new("sh").args(["-c", &format!("kill -9 {id}")]).status();
+            }
         }
     }
 
