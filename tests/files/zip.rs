@@ -76,3 +76,12 @@ async fn nothing_is_sent_of_an_archive_with_a_damaged_member() {
     );
     assert_eq!((report.rows.read, arrived(&emulator)), (0, vec![]));
 }
+
+#[tokio::test]
+async fn nothing_is_sent_of_an_archive_with_a_member_of_no_known_format() {
+    let emulator = emulator("").await;
+    let members = [("a.csv", csv(&[1])), ("b.xlsx", "PK".to_owned())];
+    let report = pipeline(&emulator.url(), json!({}), &members).run().await;
+    assert!(format!("{:?}", failure(&report, 2)).contains("b.xlsx"));
+    assert_eq!((report.rows.read, arrived(&emulator)), (0, vec![]));
+}

@@ -104,15 +104,19 @@ impl Job {
             .tools
             .unpacker
             .check(name, packed, &self.layers, &cx.run.cancel)?;
-        for (index, member) in unpacked.members().iter().enumerate() {
-            let (name, reading) = match (&member.name, member.shown_name()) {
+        // All before the first row: one member whose format cannot be told leaves nothing of the file sent.
+        let members = unpacked.members().iter().map(|member| {
+            Ok(match (&member.name, member.shown_name()) {
                 (Some(inner), Some(shown)) => {
                     let name = format!("{name}/{shown}");
                     let reading = self.tools.formats.of(&name, &Extension::of(inner), true)?;
                     (name.into(), reading)
                 }
                 _ => (name.clone(), self.reading()?),
-            };
+            })
+        });
+        let members: Vec<(Arc<str>, Reading)> = members.collect::<Result<_>>()?;
+        for (index, (name, reading)) in members.into_iter().enumerate() {
             let open = || open_member(&unpacked, index, &name);
             self.read_records(&reading, &open, true, &self.feed(name.clone(), cx, out))?;
         }
