@@ -30,7 +30,7 @@ const TAIL: u64 = 64 << 10;
 const MOST_METADATA: u64 = 256 << 20;
 
 /// Fetched bytes that are held, at most.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 32 << 20;
 
 /// Reads one file.
 ///

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::remote::{Fetching, Source, outside};
 
-const LARGEST: u64 = 4 << 20;
+const LARGEST: u64 = 2 << 20;
 const SMALLEST: u64 = 64 << 10;
 
 /// The used columns of a row group. Cheap to clone; the clones move the same windows.

@@ -16,7 +16,7 @@ use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::secret::SecretRef;
 
 /// Bytes of a file that are fetched or kept before they are decoded.
-const READ_AHEAD: ByteSize = ByteSize(32 << 20);
+const READ_AHEAD: ByteSize = ByteSize(16 << 20);
 const LEAST_READ_AHEAD: ByteSize = ByteSize(1 << 20);
 const MOST_READ_AHEAD: ByteSize = ByteSize(1 << 30);
 const TIMEOUT: HumanDuration = HumanDuration(Duration::from_secs(60));
@@ -59,7 +59,7 @@ pub struct S3Config {
     /// How often a request is made again that failed for a cause that passes. Default 6; 0: never.
     pub retries: u32,
     /// How much of a file is fetched, by several requests at a time, before it is decoded: from 1MiB to 1GiB. Default
-    /// 32MiB.
+    /// 16MiB.
     pub read_ahead: ByteSize,
 }
 
@@ -103,7 +103,7 @@ pub struct AzureConfig {
     /// How often a request is made again that failed for a cause that passes. Default 6; 0: never.
     pub retries: u32,
     /// How much of a file is fetched, by several requests at a time, before it is decoded: from 1MiB to 1GiB. Default
-    /// 32MiB.
+    /// 16MiB.
     pub read_ahead: ByteSize,
 }
 
@@ -130,7 +130,7 @@ pub struct GcsConfig {
     /// How often a request is made again that failed for a cause that passes. Default 6; 0: never.
     pub retries: u32,
     /// How much of a file is fetched, by several requests at a time, before it is decoded: from 1MiB to 1GiB. Default
-    /// 32MiB.
+    /// 16MiB.
     pub read_ahead: ByteSize,
 }
 
@@ -158,7 +158,7 @@ pub struct HttpsConfig {
     /// How often a request is made again that failed for a cause that passes. Default 6; 0: never.
     pub retries: u32,
     /// How much of a file is fetched, by several requests at a time, before it is decoded: from 1MiB to 1GiB. Default
-    /// 32MiB.
+    /// 16MiB.
     pub read_ahead: ByteSize,
 }
 
