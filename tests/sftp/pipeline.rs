@@ -105,10 +105,14 @@ impl Pipeline {
     }
 
     pub(crate) async fn run(&self) -> Ran {
+        self.run_with(RunOptions::default()).await
+    }
+
+    pub(crate) async fn run_with(&self, options: RunOptions) -> Ran {
         DIGESTS.lock().unwrap().remove(&self.note);
         let observer = Observer::default();
         let config = self.config();
-        let run = run(&config, RunOptions::default(), &observer);
+        let run = run(&config, options, &observer);
         let report = tokio::time::timeout(Duration::from_secs(240), run)
             .await
             .expect("the run comes to an end");

@@ -69,7 +69,7 @@ impl Sshd {
         fs::write(sshd.path("authorized_keys"), "").unwrap();
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\n{keys}PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n\
-             AuthorizedKeysFile {}\nKbdInteractiveAuthentication no\nPasswordAuthentication yes\nLogLevel VERBOSE\n\
+             AuthorizedKeysFile {}\nKbdInteractiveAuthentication no\nPasswordAuthentication yes\nLogLevel DEBUG1\n\
              MaxStartups 100\nUseDNS no\nSubsystem sftp internal-sftp\n{}\n",
             sshd.port,
             sshd.path("authorized_keys").display(),

@@ -1,26 +1,34 @@
 //! Bytes that come, whatever happens to the connection.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 
+use hrsink::pipeline::RunOptions;
 use serde_json::json;
 
-use crate::digest::of_lines;
+use crate::digest::{Digest, of_lines};
 use crate::needs_sshd;
 use crate::pipeline::Pipeline;
 use crate::proxy::Proxy;
-use crate::sshd::Sshd;
+use crate::sshd::{Settings, Sshd};
 
 /// A file of about so many bytes, in which no place is like another.
 fn export(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 2048);
     text.push_str("line\n");
-    let mut number: u64 = 1;
+    let mut lines = lines();
     while text.len() < bytes {
-        text.push_str(&format!("{number:016x}").repeat(64));
-        text.push('\n');
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        text.push_str(&lines.next().unwrap());
     }
     text
+}
+
+/// Lines of 1 KiB.
+fn lines() -> impl Iterator<Item = String> {
+    std::iter::successors(Some(1_u64), |number| {
+        Some(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))
+    })
+    .map(|number| format!("{number:016x}").repeat(64) + "\n")
 }
 
 /// A pipeline that reaches `sshd` by way of a proxy.
@@ -49,6 +57,44 @@ async fn sixty_four_mebibytes_come_as_they_are() {
         pipeline.run().await.good().rows,
         of_lines(&text[..3 << 20]).rows - 1
     );
+}
+
+/// More than the gibibyte after which our side asks for new keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_a_gigabyte_comes_as_it_is() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let mut file = BufWriter::new(File::create(sshd.write("a.csv", "")).unwrap());
+    let (mut hasher, rows) = (blake3::Hasher::new(), 1_100 << 10);
+    file.write_all(b"line\n").unwrap();
+    for line in lines().take(rows) {
+        file.write_all(line.as_bytes()).unwrap();
+        hasher.update(line.as_bytes());
+    }
+    file.flush().unwrap();
+    let written = Digest {
+        rows,
+        hash: hasher.finalize(),
+    };
+    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good(), written);
+    assert_eq!(sshd.count("Accepted publickey"), 1, "{}", sshd.log());
+    let exchanges = sshd.count("kex: algorithm:");
+    assert!(exchanges >= 2, "{exchanges} exchanges of keys\n{}", sshd.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_may_ask_for_new_keys_at_any_time() {
+    needs_sshd!();
+    let sshd = Sshd::with(&Settings {
+        lines: "RekeyLimit 4M".to_owned(),
+        ..Settings::default()
+    });
+    let text = export(48 << 20);
+    sshd.write("a.csv", &text);
+    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good(), of_lines(&text));
+    assert_eq!(sshd.count("Accepted publickey"), 1, "{}", sshd.log());
+    let exchanges = sshd.count("kex: algorithm:");
+    assert!(exchanges >= 10, "{exchanges} exchanges of keys\n{}", sshd.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,6 +169,42 @@ async fn a_connection_that_goes_silent_is_noticed() {
     proxy.hold_after(2 << 20);
     assert_eq!(pipeline.run().await.good(), of_lines(&text));
     assert_eq!(proxy.connections(), 2);
+}
+
+/// However patient one is with a single answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_goes_silent_is_noticed_by_what_keeps_it_alive() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let text = export(8 << 20);
+    sshd.write("a.csv", &text);
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["timeout"] = json!("1h");
+    pipeline.sftp()["keep_alive"] = json!("1s");
+    proxy.hold_after(2 << 20);
+    assert_eq!(pipeline.run().await.good(), of_lines(&text));
+    assert_eq!(proxy.connections(), 2);
+}
+
+/// It waits for bytes that do not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_stopped_does_not_wait_for_the_server() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("a.csv", export(8 << 20));
+    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
+    pipeline.sftp()["timeout"] = json!("1h");
+    pipeline.sftp()["keep_alive"] = json!("1h");
+    proxy.hold_after(2 << 20);
+    let options = RunOptions::default();
+    let cancel = options.cancel.clone();
+    let stop = async {
+        proxy.is_held().await;
+        cancel.cancel();
+    };
+    let (ran, ()) = tokio::join!(pipeline.run_with(options), stop);
+    assert_eq!(ran.code, 130, "{}", ran.told);
+    assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
