@@ -93,6 +93,47 @@ pub(crate) fn append_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().read(true).append(true).create(true))
 }
 
+/// Makes a file, or empties it, for its owner only, and locks it until it is closed. `None` if another process, or
+/// another part of this one, has it locked.
+///
+/// # Errors
+/// The file cannot be made, locked or emptied.
+pub(crate) fn create_private_locked(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        // Emptied only once it is ours.
+        let file = append_private(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever had it may have given it another name meanwhile, or removed it.
+        if is_at(&file, path)? {
+            file.set_len(0)?;
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Whether an open file is still what its path leads to.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        #[cfg(unix)]
+        Ok(there) => {
+            use std::os::unix::fs::MetadataExt;
+            let open = file.metadata()?;
+            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+        }
+        #[cfg(not(unix))]
+        Ok(_) => {
+            let _ = file;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -204,5 +245,25 @@ mod tests {
             r"chmod 600 -- 'it'\''s here'"
         );
         assert_eq!(chmod("600", Path::new("-R")), "chmod 600 -- '-R'");
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_emptied_by_another() {
+        use std::io::Write as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (part, name) = (folder.path().join("a.part"), folder.path().join("a"));
+        let mut first = create_private_locked(&part).unwrap().unwrap();
+        first.write_all(b"all of it").unwrap();
+        assert!(create_private_locked(&part).unwrap().is_none());
+        fs::rename(&part, &name).unwrap();
+        // It is another file now, whoever has the first one locked.
+        let second = create_private_locked(&part).unwrap().unwrap();
+        drop(first);
+        assert_eq!(fs::read(&name).unwrap(), b"all of it");
+        drop(second);
+        fs::write(&part, "what a run left that died").unwrap();
+        let third = create_private_locked(&part).unwrap().unwrap();
+        assert_eq!(third.metadata().unwrap().len(), 0);
     }
 }

@@ -13,7 +13,7 @@ use super::failure::{Failure, one_line};
 use super::output::{self, BAD, DIM, Format, GOOD, HEAD, HINT, WARN, count};
 use super::{Ended, block_on};
 use crate::component::Totals;
-use crate::config::PipelineConfig;
+use crate::config::{LoadError, PipelineConfig};
 use crate::error::Error;
 use crate::ledger::history::{BatchRecord, RunRecord, RunState, Which};
 use crate::ledger::{Ledger, pipeline_name};
@@ -116,7 +116,14 @@ pub(super) fn ledger_of(file: Option<&Path>) -> Result<PathBuf, Failure> {
     let Some(file) = file else {
         return Err(Error::config("give a pipeline file, or a ledger with `--state`").into());
     };
-    let config = PipelineConfig::load(file)?;
+    // Only `state.path` is wanted of it.
+    let config = PipelineConfig::load(file).inspect_err(|error| {
+        if matches!(error, LoadError::Problems { .. }) {
+            output::note(&format!(
+                "{HINT}hint:{HINT:#} `--state PATH`, in place of the file, names the ledger itself\n"
+            ));
+        }
+    })?;
     Ok(config.base.join(&config.state.path))
 }
 
@@ -323,7 +330,7 @@ fn result(run: &RunRecord) -> (Style, String) {
         0 => (GOOD, "delivered"),
         2 => (BAD, "wrong settings or input"),
         3 => (BAD, "too many rejects"),
-        4 => (WARN, "stopped by a guard"),
+        4 => (WARN, "stopped by a guard or a held batch"),
         5 => (BAD, "refused"),
         75 => (WARN, "not everything"),
         130 => (WARN, "interrupted"),

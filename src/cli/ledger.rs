@@ -38,6 +38,7 @@ enum Command {
     Export(ExportArgs),
     Settle(SettleArgs),
     Forget(ForgetArgs),
+    Rewind(RewindArgs),
     Prune(PruneArgs),
 }
 
@@ -156,6 +157,25 @@ struct ForgetArgs {
     yes: bool,
 }
 
+/// Have sources read from their beginning again
+///
+/// A source with a position (files that are not read again, an incremental API) goes on where the last run was. After
+/// mending a mapping, say, what went by before is to be read again: this drops the position. Rows that the job has
+/// accepted unchanged are not sent again.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  hrsink ledger rewind hr.yaml
+  hrsink ledger rewind hr.yaml --source workers")]
+struct RewindArgs {
+    /// The pipeline file (YAML, TOML or JSON)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Only this source
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+}
+
 /// Delete old history
 ///
 /// Deletes the records of runs that ended before, and of their batches. The rows they delivered stay remembered; with
@@ -188,6 +208,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         Command::Export(args) => export(args),
         Command::Settle(args) => actions::settle(args),
         Command::Forget(args) => actions::forget(args),
+        Command::Rewind(args) => actions::rewind(args),
         Command::Prune(args) => actions::prune(args),
     }
 }
@@ -248,8 +269,28 @@ fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
     text.push('\n');
     if stats.jobs.is_empty() {
         text.push_str("  nothing was sent yet\n");
-        return text;
+    } else {
+        jobs(&mut text, stats);
     }
+    if !stats.sources.is_empty() {
+        let lines = stats
+            .sources
+            .iter()
+            .map(|source| {
+                vec![
+                    source.source.clone(),
+                    source.pipeline.clone(),
+                    local(source.saved),
+                ]
+            })
+            .collect();
+        let _ = writeln!(text, "\n{HEAD}Sources that go on where they were{HEAD:#}");
+        text.push_str(&grid(&["source", "pipeline", "since"], lines, 0..0));
+    }
+    text
+}
+
+fn jobs(text: &mut String, stats: &Stats) {
     let lines = stats
         .jobs
         .iter()
@@ -287,7 +328,6 @@ fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
              about them"
         );
     }
-    text
 }
 
 fn verify(args: &VerifyArgs) -> Ended {

@@ -101,7 +101,10 @@ fn twice(report: &RunReport) -> String {
             .earlier_unknown
             .iter()
             .fold((0, 0), |(rows, resent), batch| {
-                (rows + batch.rows, resent + batch.resent_rows)
+                (
+                    rows + batch.rows,
+                    resent + batch.resent_rows + batch.resent_unsaid,
+                )
             });
         let _ = writeln!(
             text,
@@ -125,13 +128,17 @@ fn twice(report: &RunReport) -> String {
             };
             let _ = writeln!(
                 text,
-                "  batch {}{part} of run {} ({}), sent {}: {}, {} sent again",
+                "  batch {}{part} of run {} ({}), sent {}: {}, {} sent again{}",
                 batch.number,
                 batch.run,
                 batch.scenario,
                 batch.sent,
                 count(batch.rows, "row", "rows"),
-                HumanCount(batch.resent_rows)
+                HumanCount(batch.resent_rows),
+                match batch.resent_unsaid {
+                    0 => String::new(),
+                    rows => format!(", {} before by a run that died", HumanCount(rows)),
+                }
             );
         }
         let more = report.earlier_unknown.len().saturating_sub(MOST_REASONS);
@@ -167,7 +174,7 @@ fn counters(report: &RunReport) -> String {
     let not_sent = if report.dry_run {
         "would have been sent"
     } else {
-        "read, but the run stopped before"
+        "not taken: the upload failed, or the run stopped before"
     };
     line("read", rows.read, "");
     line("copied", rows.copied, "gone to more than one component");

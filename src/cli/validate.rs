@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::output::{self, BAD, Format, GOOD};
+use super::output::{self, BAD, Format, GOOD, WARN};
 use super::{Ended, failure};
+use crate::config::advice::advice;
 use crate::config::{LoadError, PipelineConfig, Problem};
 use crate::pipeline::ExitCode;
 
@@ -41,6 +42,9 @@ struct Checked<'f> {
     file: &'f Path,
     valid: bool,
     problems: Vec<Problem>,
+    /// What is allowed and most likely not meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Ended {
@@ -54,8 +58,12 @@ pub(super) fn execute(args: &Args) -> Ended {
 }
 
 fn check(file: &Path) -> Checked<'_> {
+    let mut warnings = Vec::new();
     let problems = match PipelineConfig::load(file) {
-        Ok(_) => Vec::new(),
+        Ok(config) => {
+            warnings = advice(&config);
+            Vec::new()
+        }
         Err(LoadError::Problems { problems, .. }) => problems,
         Err(LoadError::Unreadable(error)) => vec![Problem {
             path: String::new(),
@@ -67,18 +75,28 @@ fn check(file: &Path) -> Checked<'_> {
         file,
         valid: problems.is_empty(),
         problems,
+        warnings,
     }
 }
 
 fn text(checked: &[Checked<'_>]) -> String {
     let mut text = String::new();
-    for Checked { file, problems, .. } in checked {
+    for Checked {
+        file,
+        problems,
+        warnings,
+        ..
+    } in checked
+    {
         let _ = match problems.len() {
             0 => writeln!(text, "{}: {GOOD}valid{GOOD:#}", file.display()),
             1 => writeln!(text, "{}: {BAD}1 problem{BAD:#}", file.display()),
             many => writeln!(text, "{}: {BAD}{many} problems{BAD:#}", file.display()),
         };
         text.push_str(&failure::list(problems));
+        for warning in warnings {
+            let _ = writeln!(text, "  {WARN}warning:{WARN:#} {warning}");
+        }
     }
     text
 }

@@ -239,6 +239,8 @@ pub struct EarlierUnknown {
     pub rows: u64,
     /// How many of them this run sent again: the service may have them twice.
     pub resent_rows: u64,
+    /// How many of them runs sent again that died before they could report it: the service may have these twice, too.
+    pub resent_unsaid: u64,
 }
 
 /// Something a sink leaves behind, for the run report.

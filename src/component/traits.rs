@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -30,6 +31,12 @@ pub trait SourceConfig: Debug + Send + Sync {
     /// Whether it keeps its [position](super::Position) from run to run; the run then has a ledger.
     fn keeps_position(&self) -> bool {
         false
+    }
+
+    /// For how long it may leave out what it has read before and what has not changed since, and how to have it read
+    /// more often; `None` if it reads all in every run.
+    fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
+        None
     }
 
     /// Opens what must be open before rows move.
@@ -100,6 +107,11 @@ pub trait SinkConfig: Debug + Send + Sync {
     /// Whether rows go to standard output, which the program then keeps free of anything else.
     fn uses_stdout(&self) -> bool {
         false
+    }
+
+    /// After what time rows that have not changed must come again; `None` if they need not.
+    fn refreshes_after(&self, _inputs: &[InputDescription]) -> Option<Duration> {
+        None
     }
 
     /// What it delivers to, in words that are the same for the same place: no two sinks of a pipeline can deliver to

@@ -9,6 +9,7 @@
 //! itself ([`decode`]), so that one that does not decode leaves the others to be checked. Nothing here touches a
 //! network or a secret, and nothing stops at the first problem: whoever fixes a file gets the whole list.
 
+pub(crate) mod advice;
 pub mod decode;
 pub mod document;
 pub mod guards;

@@ -190,7 +190,7 @@ impl Memory {
                     continue;
                 }
                 // Once all of them were sent again, or some came back later, it has been told.
-                if !batch.open || resent_rows == batch.row_count {
+                if !batch.open || resent_rows + batch.resent_unsaid == batch.row_count {
                     said.push(batch.id);
                 }
                 cx.outputs.add_unknown(earlier(cx, label, batch, resent_rows));
@@ -214,6 +214,7 @@ fn earlier(cx: &SinkContext, label: &str, batch: &UnknownBatch, resent_rows: u64
         sent: batch.intended.to_string(),
         rows: batch.row_count,
         resent_rows,
+        resent_unsaid: batch.resent_unsaid,
     }
 }
 

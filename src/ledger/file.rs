@@ -141,7 +141,7 @@ pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
                 path.display(),
                 mode & 0o777
             ))
-            .with_hint(format!("run `chmod 600 {}`", path.display())));
+            .with_hint(format!("run `{}`", files::chmod("600", path))));
         }
     }
     #[cfg(not(unix))]

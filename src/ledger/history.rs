@@ -343,7 +343,7 @@ fn between(started: Timestamp, ended: Timestamp) -> u64 {
     u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
 }
 
-fn text<S: Serializer>(time: &Timestamp, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn text<S: Serializer>(time: &Timestamp, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(time)
 }
 

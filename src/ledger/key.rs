@@ -55,7 +55,8 @@ impl Key {
                 .into_damage()
                 .with_hint("restore the key from a backup: without it no row can be recognised")
                 .with_hint(format!(
-                    "or move `{}` away and begin a new ledger: then every row counts as never sent",
+                    "or move `{0}`, `{0}-wal` and `{0}-shm` away and begin a new ledger: then every row counts as never \
+                     sent",
                     ledger.display()
                 )));
             }

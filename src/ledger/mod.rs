@@ -160,6 +160,8 @@ pub struct UnknownBatch {
     pub rows: Vec<RowHash>,
     /// Whether nothing was decided about it, and no complete run has sent again what was still there.
     pub open: bool,
+    /// If it is open: how many of its rows the job has accepted since from runs that died before they could say so.
+    pub resent_unsaid: u64,
 }
 
 /// The last complete run of a sink.

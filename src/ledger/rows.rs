@@ -1,6 +1,6 @@
 //! Reads what is in the tables: the remembered rows, with their checksums, and single values.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,9 +86,51 @@ impl Reader {
                 row_count: rows.len() as u64,
                 rows,
                 open: row.get(9)?,
+                resent_unsaid: 0,
             });
         }
+        self.resent_unsaid(db, job, scenario, run, &mut batches)?;
         Ok(batches)
+    }
+
+    /// Counts the rows of open batches that were accepted later from runs that died: none of these has told that it sent
+    /// them again.
+    fn resent_unsaid(
+        &self,
+        db: &Connection,
+        job: &str,
+        scenario: &str,
+        run: &str,
+        batches: &mut [UnknownBatch],
+    ) -> Result<(), Fault> {
+        let Some(first) = batches.iter().find(|batch| batch.open).map(|batch| batch.id) else {
+            return Ok(());
+        };
+        let mut query = db.prepare(
+            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes
+             FROM batch JOIN run ON run.seq = batch.run LEFT JOIN batch_rows ON batch_rows.batch = batch.id
+             WHERE batch.job = ?1 AND batch.scenario = ?2 AND batch.id > ?4 AND batch.outcome = 'accepted'
+                 AND batch.decision IS NULL AND run.ended IS NULL AND run.id IS NOT ?3
+             ORDER BY batch.id",
+        )?;
+        let mut found = query.query(params![job, scenario, run, first.0])?;
+        let mut of: HashMap<RowHash, usize> = HashMap::new();
+        let mut begun = 0;
+        while let Some(row) = found.next()? {
+            let id: i64 = row.get(0)?;
+            while let Some(batch) = batches.get(begun).filter(|batch| batch.id.0 < id) {
+                if batch.open {
+                    of.extend(batch.rows.iter().map(|row| (*row, begun)));
+                }
+                begun += 1;
+            }
+            self.rows(row, |hash| {
+                if let Some(index) = of.remove(&hash) {
+                    batches[index].resent_unsaid += 1;
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Gives each row of a batch, from a row that begins as [`hashes`](Self::hashes) has it.

@@ -368,6 +368,30 @@ impl Ledger {
         .await
     }
 
+    /// Gives `source` in `pipeline` the position that it had: `None` for none.
+    ///
+    /// # Errors
+    /// The ledger cannot be written to.
+    pub async fn restore_position(
+        &self,
+        pipeline: &str,
+        source: &str,
+        position: Option<String>,
+    ) -> Result<()> {
+        if let Some(position) = position {
+            return self.save_position(pipeline, source, position).await;
+        }
+        let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
+        self.write(move |db| {
+            db.execute(
+                "DELETE FROM position WHERE pipeline = ?1 AND source = ?2",
+                params![pipeline, source],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,

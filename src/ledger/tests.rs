@@ -431,3 +431,32 @@ async fn every_file_is_for_its_owner_only() {
         assert_eq!(mode, expected, "{}", path.display());
     }
 }
+
+/// Sent again, accepted, and nobody left to say so.
+#[tokio::test]
+async fn what_a_run_sent_again_that_died_is_known_to_the_next() {
+    let place = Place::new();
+    let ledger = place.open().await;
+    let unsaid = async |run: &str| {
+        let remembered = ledger.remembered(JOB, SCENARIO, None, run).await.unwrap();
+        let unsaid: Vec<u64> = remembered
+            .unknown
+            .iter()
+            .map(|batch| batch.resent_unsaid)
+            .collect();
+        unsaid
+    };
+    ledger.begin_run(run("a")).await.unwrap();
+    // Accepted before it was unknown: not sent again.
+    send(&ledger, intent("a", 1, [1, 9]), BatchOutcome::Accepted).await;
+    send(&ledger, intent("a", 2, [1, 2, 3]), BatchOutcome::Unknown).await;
+    ledger.end_run("a", end()).await.unwrap();
+    ledger.begin_run(run("b")).await.unwrap();
+    send(&ledger, intent("b", 1, [2]), BatchOutcome::Accepted).await;
+    assert_eq!(unsaid("b").await, [0], "it will say so itself");
+    ledger.begin_run(run("c")).await.unwrap();
+    send(&ledger, intent("c", 1, [3, 4]), BatchOutcome::Accepted).await;
+    assert_eq!(unsaid("d").await, [2]);
+    ledger.end_run("b", end()).await.unwrap();
+    assert_eq!(unsaid("d").await, [1], "one of them has told");
+}

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::failure::Fault;
 use super::file::{self, beside};
-use super::history::{BATCH, BatchRecord, batch_of, optional_text, optional_time};
+use super::history::{BATCH, BatchRecord, batch_of, optional_text, optional_time, text};
 use super::lock;
-use super::rows::{natural, now};
+use super::rows::{natural, now, time};
 use super::store::{Ledger, blocking, forget_rows};
 use super::{BatchId, Lock};
 use crate::error::{Error, Result};
@@ -27,6 +27,20 @@ pub struct Stats {
     pub oldest: Option<Timestamp>,
     /// Each job and scenario.
     pub jobs: Vec<JobStats>,
+    /// Sources that go on where they were.
+    pub sources: Vec<SourceStats>,
+}
+
+/// A source that goes on where it was.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStats {
+    /// Path of its pipeline file.
+    pub pipeline: String,
+    /// Its name in there.
+    pub source: String,
+    /// When its position was saved.
+    #[serde(serialize_with = "text")]
+    pub saved: Timestamp,
 }
 
 /// What a job knows of a scenario.
@@ -58,6 +72,8 @@ pub struct Pruned {
     pub batches: u64,
     /// Rows that are forgotten, and sent again if they are still in the input.
     pub rows: u64,
+    /// Sources that are read from their beginning again, so that those rows are in the input.
+    pub sources: u64,
 }
 
 /// What became of giving free space back to the disk.
@@ -83,6 +99,8 @@ pub struct Forgotten {
     pub batches: u64,
     /// Rows in them; one that was accepted twice counts twice.
     pub rows: u64,
+    /// Sources that are read from their beginning again, so that those rows are in the input.
+    pub sources: u64,
 }
 
 /// Which batch a person means.
@@ -144,6 +162,7 @@ impl Ledger {
                 runs,
                 oldest,
                 jobs,
+                sources: sources(db)?,
             })
         })
         .await
@@ -204,7 +223,8 @@ impl Ledger {
     }
 
     /// Deletes the history of runs that ended before `before`. Rows they delivered stay remembered, unless `rows`: then
-    /// those accepted before are forgotten as well. What stays in any case: a run with a batch of unknown outcome that
+    /// those accepted before are forgotten as well, with the positions of the sources that they may have come from. What
+    /// stays in any case: a run with a batch of unknown outcome that
     /// nobody has decided about, and the last complete run of each sink, which the next run is measured by. With
     /// `dry_run` nothing is changed.
     ///
@@ -280,8 +300,9 @@ impl Ledger {
         .await
     }
 
-    /// Forgets the rows that `job` has accepted of `scenario`, so that the next run sends them again. Batches of unknown
-    /// outcome that nobody has decided about stay. With `dry_run` it only counts.
+    /// Forgets the rows that `job` has accepted of `scenario`, so that the next run sends them again, and the positions of
+    /// the sources that they may have come from. Batches of unknown outcome that nobody has decided about stay. With
+    /// `dry_run` it only counts.
     ///
     /// # Errors
     /// A run sends the scenario to the job at this moment, or the ledger cannot be written to.
@@ -298,6 +319,33 @@ impl Ledger {
             } else {
                 which.forget(db)
             }
+        })
+        .await
+    }
+
+    /// Drops the positions of a pipeline's sources, or of one, so that the next run reads them from their beginning. Gives
+    /// the names of those that had one; with `dry_run` that is all.
+    ///
+    /// # Errors
+    /// A run of the pipeline is under way, or the ledger cannot be written to.
+    pub async fn rewind(&self, pipeline: &str, source: Option<&str>, dry_run: bool) -> Result<Vec<String>> {
+        let _lock = self.lock_pipeline(pipeline, "none: hrsink ledger")?;
+        let (pipeline, source) = (pipeline.to_owned(), source.map(str::to_owned));
+        self.write(move |db| {
+            const WHICH: &str = "pipeline = ?1 AND (?2 IS NULL OR source = ?2)";
+            let found = db
+                .prepare(&format!(
+                    "SELECT source FROM position WHERE {WHICH} ORDER BY source"
+                ))?
+                .query_map(params![pipeline, source], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            if !dry_run {
+                db.execute(
+                    &format!("DELETE FROM position WHERE {WHICH}"),
+                    params![pipeline, source],
+                )?;
+            }
+            Ok(found)
         })
         .await
     }
@@ -417,22 +465,42 @@ impl Remembered<'_> {
 
     fn count(self, db: &Connection) -> Result<Forgotten, Fault> {
         let which = Self::WHICH;
+        let sources = Self::positions();
         Ok(db.query_row(
-            &format!("SELECT count(*), coalesce(sum(rows), 0) FROM batch WHERE {which}"),
+            &format!(
+                "SELECT count(*), coalesce(sum(rows), 0), (SELECT count(*) FROM position WHERE {sources})
+                 FROM batch WHERE {which}"
+            ),
             self.params(),
             |row| {
                 Ok(Forgotten {
                     batches: natural(row, 0)?,
                     rows: natural(row, 1)?,
+                    sources: natural(row, 2)?,
                 })
             },
         )?)
+    }
+
+    /// Positions behind which the rows may lie: those of the pipelines that delivered them, and all if the record of a
+    /// run that did is gone.
+    fn positions() -> String {
+        let which = Self::WHICH;
+        format!(
+            "pipeline IN (SELECT run.pipeline FROM batch JOIN run ON run.seq = batch.run WHERE {which})
+             OR EXISTS (SELECT 1 FROM batch WHERE batch.run IS NULL AND {which})"
+        )
     }
 
     fn forget(self, db: &Connection) -> Result<Forgotten, Fault> {
         let counted = self.count(db)?;
         let which = Self::WHICH;
         let (job, scenario, before) = self.params();
+        // A source that leaves out what it has read would not give them again.
+        db.execute(
+            &format!("DELETE FROM position WHERE {}", Self::positions()),
+            params![job, scenario, before],
+        )?;
         db.execute(
             &format!("DELETE FROM batch_rows WHERE batch IN (SELECT id FROM batch WHERE {which})"),
             params![job, scenario, before],
@@ -454,9 +522,9 @@ impl Remembered<'_> {
 
 fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Pruned, Fault> {
     let forgotten = if rows {
-        Remembered::Before(before).forget(db)?.rows
+        Some(Remembered::Before(before).forget(db)?)
     } else {
-        0
+        None
     };
     let mut query = db.prepare(
         "SELECT seq, id, pipeline, ended FROM run WHERE coalesce(ended, started) < ?1
@@ -481,7 +549,8 @@ fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Pruned
     let mut pruned = Pruned {
         runs: 0,
         batches: 0,
-        rows: forgotten,
+        rows: forgotten.map_or(0, |forgotten| forgotten.rows),
+        sources: forgotten.map_or(0, |forgotten| forgotten.sources),
     };
     for (seq, id, pipeline, ended) in old {
         if ended.is_none() && lock::is_running(path, &pipeline, &id) {
@@ -501,6 +570,18 @@ fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Pruned
         pruned.batches += count;
     }
     Ok(pruned)
+}
+
+fn sources(db: &Connection) -> rusqlite::Result<Vec<SourceStats>> {
+    db.prepare("SELECT pipeline, source, saved FROM position ORDER BY pipeline, source")?
+        .query_map((), |row| {
+            Ok(SourceStats {
+                pipeline: row.get(0)?,
+                source: row.get(1)?,
+                saved: time(row, 2)?,
+            })
+        })?
+        .collect()
 }
 
 /// The runs that are under way, as SQL has a list.

@@ -16,6 +16,9 @@ pub(super) struct Record {
     pub(super) ledger: Option<Ledger>,
     /// By sink, its last complete run: the measure for its guards.
     pub(super) last: HashMap<String, LastRun>,
+    pipeline: String,
+    /// By source, where it was when the run began.
+    positions: Vec<(String, Option<String>)>,
     /// Keeps a second run of the pipeline out.
     _lock: Option<Lock>,
     /// Whether the run's begin is written down, and its end is to be.
@@ -69,12 +72,42 @@ impl Record {
             })
             .await?;
         let last = last_runs(config, &ledger, pipeline).await?;
+        let mut positions = Vec::new();
+        for source in &config.sources {
+            if source.config.keeps_position() {
+                let position = ledger.position(pipeline, &source.name).await?;
+                positions.push((source.name.clone(), position));
+            }
+        }
         Ok(Self {
             last,
+            pipeline: pipeline.to_owned(),
+            positions,
             ledger: Some(ledger),
             _lock: Some(lock),
             begun: true,
         })
+    }
+
+    /// Puts every source back to where it was: what this run put aside would otherwise not be read again once the
+    /// mapping is mended. Says which sources had moved.
+    ///
+    /// # Errors
+    /// The ledger cannot be written to.
+    pub(super) async fn rewind(&self) -> Result<Vec<&str>> {
+        let mut moved = Vec::new();
+        let Some(ledger) = &self.ledger else {
+            return Ok(moved);
+        };
+        for (source, before) in &self.positions {
+            if ledger.position(&self.pipeline, source).await? != *before {
+                ledger
+                    .restore_position(&self.pipeline, source, before.clone())
+                    .await?;
+                moved.push(source.as_str());
+            }
+        }
+        Ok(moved)
     }
 
     /// Notes how the run ended.

@@ -137,6 +137,9 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         batches
     };
     tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
+    for advice in crate::config::advice::advice(config) {
+        tracing::warn!("{advice}");
+    }
     let outputs = Outputs::default();
     let recorded = Recorded::default();
     let pipeline: Arc<str> = pipeline_name(&config.path).into();
@@ -209,6 +212,16 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         drop(written);
         Vec::new()
     };
+    if exit(&failures) == ExitCode::TooManyRejects {
+        match record.rewind().await {
+            Ok(moved) if moved.is_empty() => {}
+            Ok(moved) => tracing::warn!(
+                sources = moved.join(", "),
+                "more rows were rejected than allowed: the next run reads these sources from where they were before"
+            ),
+            Err(error) => failures.push((None, error)),
+        }
+    }
     let end = RunEnd {
         ended: Timestamp::now(),
         exit_code: exit(&failures) as u8,

@@ -174,3 +174,97 @@ fn old_history_goes_and_its_rows_stay() {
     assert_eq!(told["runs"].as_array().unwrap().len(), 2);
     assert_eq!(told["runs"][0]["rows"]["skipped"], 30);
 }
+
+/// A pipeline whose source leaves out files that have not changed. `date` is the format of its dates.
+fn leaves_out(folder: &Folder, date: &str) {
+    let pipeline = serde_json::json!({
+        "sources": {"export": {"type": "file", "path": "leavers.csv", "read_again": "changed"}},
+        "transforms": {"leavers": {
+            "type": "hr_schema", "inputs": ["export"], "scenario": "employee_resignation",
+            "dates": {"formats": [date], "iso8601": false, "timezone": "UTC"},
+            "fields": {"EmailAddress": "mail", "ResignationDate": "day", "LastWorkingDate": "day"},
+        }},
+        "sinks": {"purview": {"type": "m365_hr", "inputs": ["leavers"], "cloud": "emulator"}},
+    });
+    folder.write("p.json", &pipeline.to_string());
+}
+
+fn accepted(folder: &Folder) -> u64 {
+    let (_, told, _) = run(folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    told["runs"][0]["rows"]["accepted"].as_u64().unwrap()
+}
+
+const LEAVERS: &str = "mail,day\na@contoso.com,31/01/2026\nb@contoso.com,28/02/2026\n";
+
+#[test]
+fn what_is_forgotten_is_read_again_by_a_source_that_leaves_out_what_it_knows() {
+    let folder = Folder::empty();
+    folder.write("leavers.csv", LEAVERS);
+    leaves_out(&folder, "%d/%m/%Y");
+    for rows in [2, 0] {
+        assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+        assert_eq!(accepted(&folder), rows);
+    }
+    let (_, told, _) = run(&folder, &["ledger", "stats", "p.json"]);
+    assert!(
+        told.contains("Sources that go on where they were") && told.contains("export"),
+        "{told}"
+    );
+    let (code_, told, _) = run(
+        &folder,
+        &["ledger", "forget", "p.json", "--job", "emulator", "--yes"],
+    );
+    assert_eq!(code_, 0);
+    assert!(told.contains("reads 1 source from the beginning"), "{told}");
+    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+    assert_eq!(accepted(&folder), 2);
+}
+
+#[test]
+fn a_source_is_rewound_and_what_the_job_has_is_not_sent_again() {
+    let folder = Folder::empty();
+    folder.write("leavers.csv", LEAVERS);
+    leaves_out(&folder, "%d/%m/%Y");
+    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+    let (wrong, _, told) = run(&folder, &["ledger", "rewind", "p.json", "--source", "exports"]);
+    assert!(wrong == 2 && told.contains("these have: `export`"), "{told}");
+    let (good, told, _) = run(&folder, &["ledger", "rewind", "p.json", "--source", "export"]);
+    assert!(good == 0 && told.starts_with("Rewound: export;"), "{told}");
+    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+    let (_, told, _) = run(&folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["runs"][0]["rows"]["skipped"], 2);
+    run(&folder, &["ledger", "rewind", "p.json"]);
+    let (none, _, told) = run(&folder, &["ledger", "rewind", "p.json"]);
+    assert!(
+        none == 2 && told.contains("no source of `p.json` has a position"),
+        "{told}"
+    );
+}
+
+/// The mapping was wrong, and is mended.
+#[test]
+fn after_too_many_rejects_the_same_input_is_read_again() {
+    let folder = Folder::empty();
+    folder.write("leavers.csv", LEAVERS);
+    leaves_out(&folder, "%m/%d/%Y");
+    let (failed, _, told) = run(&folder, &["run", "p.json"]);
+    assert_eq!(failed, 3, "{told}");
+    assert!(
+        told.contains("reads these sources from where they were before"),
+        "{told}"
+    );
+    leaves_out(&folder, "%d/%m/%Y");
+    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+    assert_eq!(accepted(&folder), 2);
+}
+
+#[test]
+fn a_ledger_can_be_looked_at_without_a_valid_pipeline_file() {
+    let folder = ran_twice();
+    folder.write("broken.yaml", "sources: {}\n");
+    let (wrong, _, told) = run(&folder, &["history", "broken.yaml"]);
+    assert!(wrong == 2 && told.contains("--state PATH"), "{told}");
+    assert_eq!(run(&folder, &["history", "--state", ".hrsink/state.db"]).0, 0);
+}

@@ -238,3 +238,26 @@ fn a_report_is_what_its_schema_says() {
         assert!(report["rows"]["read"].as_u64() > Some(0));
     }
 }
+
+#[test]
+fn two_runs_do_not_write_one_file() {
+    let folder = Folder::examples();
+    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
+    let (head, _) = pipeline.split_once("sinks:").unwrap();
+    folder.write(
+        "out.yaml",
+        &format!("{head}sinks:\n  out: {{type: file, inputs: [resignations], path: out.csv}}\n"),
+    );
+    let other = std::fs::File::create(folder.path().join("out.csv.part")).unwrap();
+    other.lock().unwrap();
+    let output = folder.run(&["run", "out.yaml"]);
+    assert_eq!(code(&output), 75);
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("another run is writing") && told.contains("out.csv.part"),
+        "{told}"
+    );
+    drop(other);
+    folder.run(&["run", "out.yaml"]);
+    assert!(folder.path().join("out.csv").exists() && !folder.path().join("out.csv.part").exists());
+}

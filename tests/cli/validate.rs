@@ -167,3 +167,24 @@ fn validate_for_a_program() {
     ]
     "#);
 }
+
+#[test]
+fn what_is_most_likely_not_meant_is_a_warning() {
+    let folder = Folder::examples();
+    let text = std::fs::read_to_string(folder.path().join("profiles.yaml")).unwrap();
+    let text = text.replace(
+        "    path: data/profiles.ndjson",
+        "    path: data/profiles.ndjson\n    read_again: changed",
+    );
+    folder.write("once.yaml", &text);
+    let output = folder.run(&["validate", "once.yaml", "profiles.yaml"]);
+    assert_eq!(code(&output), 0);
+    let told = self::text(&output.stdout);
+    assert!(
+        told.contains("once.yaml: valid\n  warning: the sink `purview` must get rows again after 20days"),
+        "{told}"
+    );
+    assert!(told.ends_with("profiles.yaml: valid\n"), "{told}");
+    let output = folder.run(&["validate", "once.yaml", "--output", "json"]);
+    assert!(self::text(&output.stdout).contains("\"warnings\""));
+}

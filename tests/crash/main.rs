@@ -5,7 +5,7 @@
 //! process, fails on purpose. Afterwards the emulator's rows, the ledger and the reports must tell one story, to the
 //! row: see [`account`].
 //!
-//! `HRSINK_CRASH_KILLS` says how often (120 in all, unless set), `HRSINK_CRASH_SEED` draws other moments. Real time has a
+//! `HRSINK_CRASH_KILLS` sets the scale (each campaign has its share of it), `HRSINK_CRASH_SEED` draws other moments. Real time has a
 //! part in where a kill falls, so a seed repeats the plan and not the outcome.
 
 #![cfg(unix)]
@@ -44,8 +44,9 @@ use export::{Export, Kind};
 use line::{Line, Way};
 use moment::{Moment, random};
 
-/// Kills in all the campaigns, unless set.
-const KILLS: u32 = 120;
+/// What the campaigns' shares are of, unless set. More than a hundred kills then fall on runs of 75 batches whose service
+/// fails at random.
+const KILLS: u32 = 160;
 /// Most kills before the books are closed and a new folder is begun: the input grows with every run that is through.
 const ROUND: u32 = 40;
 /// Rows to begin with: 75 batches.

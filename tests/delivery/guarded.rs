@@ -115,7 +115,8 @@ async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() 
     let text = program(&pipeline, &["history", "{}", "--batches"]).await.stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(
-        text.contains("let through by hand: max_rows") && text.contains("stopped by a guard (4)"),
+        text.contains("let through by hand: max_rows")
+            && text.contains("stopped by a guard or a held batch (4)"),
         "{text}"
     );
 

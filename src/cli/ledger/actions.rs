@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::{ForgetArgs, Place, PruneArgs, SettleArgs, hint, warning};
+use super::{ForgetArgs, Place, PruneArgs, RewindArgs, SettleArgs, hint, warning};
+use crate::cli::history::ledger_of;
 use crate::cli::output::{self, count};
 use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
+use crate::ledger::pipeline_name;
 use crate::ledger::upkeep::{Compacted, Forgotten, Pick};
 
 /// A batch's number and part.
@@ -74,11 +76,21 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
     let (job, forgotten) = block_on(async {
         let ledger = Place::open(&path).await?;
         let (job, scenarios) = find(&ledger.jobs().await?, &args.job, args.scenario.as_deref())?;
-        let mut all = Forgotten { batches: 0, rows: 0 };
+        let mut all = Forgotten {
+            batches: 0,
+            rows: 0,
+            sources: 0,
+        };
         for scenario in &scenarios {
             let forgotten = ledger.forget(&job, scenario, !args.yes).await?;
             all.batches += forgotten.batches;
             all.rows += forgotten.rows;
+            // Scenarios may share sources, which are forgotten once.
+            all.sources = if args.yes {
+                all.sources + forgotten.sources
+            } else {
+                all.sources.max(forgotten.sources)
+            };
         }
         Ok::<_, Error>((job, all))
     })??;
@@ -89,14 +101,61 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
     );
     if !args.yes {
         return Err(Error::config(format!("this would forget {what}"))
-            .with_hint("the next run would send all of them again that are still in the input")
+            .with_hint(format!(
+                "the next run would {}send all of them again that are still in the input",
+                reread(forgotten.sources, "read")
+            ))
             .with_hint("give `--yes` to do it")
             .into());
     }
     output::print(&format!(
-        "Forgotten: {what}; the next run sends those again that are still in the input\n"
+        "Forgotten: {what}; the next run {}sends those again that are still in the input\n",
+        reread(forgotten.sources, "reads")
     ))?;
     Ok(0)
+}
+
+pub(super) fn rewind(args: &RewindArgs) -> Ended {
+    let path = ledger_of(Some(&args.file))?;
+    let pipeline = pipeline_name(&args.file);
+    let rewound = block_on(async {
+        let ledger = Place::open(&path).await?;
+        let all = ledger.rewind(&pipeline, None, true).await?;
+        if all.is_empty() {
+            return Err(
+                Error::config(format!("no source of `{}` has a position", args.file.display()))
+                    .with_hint("the next run reads all of them from their beginning as it is"),
+            );
+        }
+        if let Some(source) = &args.source
+            && !all.contains(source)
+        {
+            return Err(
+                Error::config(format!("the source `{source}` has no position")).with_hint(format!(
+                    "these have: {}",
+                    all.iter()
+                        .map(|name| format!("`{name}`"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )),
+            );
+        }
+        ledger.rewind(&pipeline, args.source.as_deref(), false).await
+    })??;
+    output::print(&format!(
+        "Rewound: {}; the next run reads {} from the beginning, and sends no row that the job has unchanged\n",
+        rewound.join(", "),
+        if rewound.len() == 1 { "it" } else { "them" }
+    ))?;
+    Ok(0)
+}
+
+/// Says which sources lost their place.
+fn reread(sources: u64, read: &str) -> String {
+    match sources {
+        0 => String::new(),
+        n => format!("{read} {} from the beginning and ", count(n, "source", "sources")),
+    }
 }
 
 /// The one job that `wanted` is, or is a part of, and its scenarios.
@@ -158,9 +217,10 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         let forgot = if args.dry_run { "Would forget" } else { "Forgot" };
         text.push_str(&format!("{forgot} {}\n", count(pruned.rows, "row", "rows")));
         if pruned.rows > 0 {
-            text.push_str(&warning(
-                "The next run sends those again that are still in the input and were not accepted later",
-            ));
+            text.push_str(&warning(&format!(
+                "The next run {}sends those again that are still in the input and were not accepted later",
+                reread(pruned.sources, "reads")
+            )));
         }
     }
     match compacted {

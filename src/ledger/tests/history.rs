@@ -330,7 +330,22 @@ async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
         .decide(&pick(&ledger, "a", 2).await.unwrap(), true)
         .await
         .unwrap();
-    let two = Forgotten { batches: 2, rows: 2 };
+    let elsewhere = "elsewhere.yaml";
+    for (pipeline, source) in [
+        (&*run("a").pipeline, "export"),
+        (&*run("a").pipeline, "ids"),
+        (elsewhere, "export"),
+    ] {
+        ledger
+            .save_position(pipeline, source, "there".to_owned())
+            .await
+            .unwrap();
+    }
+    let two = Forgotten {
+        batches: 2,
+        rows: 2,
+        sources: 2,
+    };
     assert_eq!(ledger.forget(JOB, SCENARIO, true).await.unwrap(), two);
     assert_eq!(known(&ledger, "x").await, (vec![11, 12], vec![vec![13]]));
     {
@@ -343,6 +358,9 @@ async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
     assert_eq!(ledger.forget("other", SCENARIO, false).await.unwrap().batches, 0);
     assert_eq!(ledger.forget(JOB, SCENARIO, false).await.unwrap(), two);
     assert_eq!(known(&ledger, "x").await, (vec![], vec![vec![13]]));
+    // What the rows may have come from is read again, and nothing else.
+    assert_eq!(ledger.position(&run("a").pipeline, "export").await.unwrap(), None);
+    assert!(ledger.position(elsewhere, "export").await.unwrap().is_some());
     assert_eq!(runs(&ledger).await[0].batch_count, 3);
     assert_eq!(
         ledger.jobs().await.unwrap(),
@@ -374,6 +392,7 @@ async fn pruning_keeps_the_rows_the_undecided_and_the_measure() {
         runs: 3,
         batches: 3,
         rows: 0,
+        sources: 0,
     };
     assert_eq!(ledger.prune(at(4), false, true).await.unwrap(), pruned);
     assert_eq!(ids(&runs(&ledger).await), ["f", "e", "d", "c", "b", "a"]);
@@ -391,8 +410,13 @@ async fn pruning_keeps_the_rows_the_undecided_and_the_measure() {
     );
     assert_eq!(known(&ledger, "x").await, remembered);
 
+    ledger
+        .save_position("elsewhere.yaml", "export", "there".to_owned())
+        .await
+        .unwrap();
     let rows = ledger.prune(at(4), true, false).await.unwrap();
-    assert_eq!((rows.runs, rows.rows), (0, 2));
+    // Nobody knows any more which pipeline they came from.
+    assert_eq!((rows.runs, rows.rows, rows.sources), (0, 2, 1));
     assert_eq!(known(&ledger, "x").await, (vec![41], vec![vec![21]]));
     whole(&ledger).await;
 }

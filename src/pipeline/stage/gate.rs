@@ -129,7 +129,7 @@ impl Shared {
                     tracing::warn!(sink = one.sink, guard = %one.guard, "guard let through by hand: {}", one.why);
                 }
                 GuardOutcome::NotJudged => {
-                    tracing::info!(sink = one.sink, guard = %one.guard, "guard not judged: {}", one.why);
+                    tracing::warn!(sink = one.sink, guard = %one.guard, "guard not judged: {}", one.why);
                 }
                 GuardOutcome::Passed => {
                     tracing::debug!(sink = one.sink, guard = %one.guard, "guard passed: {}", one.why);

@@ -1,7 +1,8 @@
 //! The sink `file`: writes CSV exactly as it would be uploaded.
 //!
 //! For looking at a pipeline without any cloud, and for handing files to whoever uploads them. The file appears under
-//! its name only when all rows have come: until then it is `NAME.part`, which a run that stops early removes.
+//! its name only when all rows have come: until then it is `NAME.part`, which is locked, and which a run that stops early
+//! removes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -19,7 +20,7 @@ use crate::component::{
 };
 use crate::config::Problems;
 use crate::encode::CsvEncoder;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hr::Scenario;
 
 /// Writes CSV exactly as it would be uploaded.
@@ -202,8 +203,18 @@ impl Target {
                 if let Some(folder) = self.path.parent() {
                     crate::files::create_private_folder(folder).map_err(failed)?;
                 }
-                let mut file =
-                    BufWriter::new(crate::files::create_private(&part(&self.path)).map_err(failed)?);
+                let part = part(&self.path);
+                let Some(file) = crate::files::create_private_locked(&part).map_err(failed)? else {
+                    return Err(Error::new(
+                        ErrorKind::Passing,
+                        format!("another run is writing `{}`", self.path.display()),
+                    )
+                    .with_hint(format!(
+                        "wait for it, or end it: it has `{}` locked",
+                        part.display()
+                    )));
+                };
+                let mut file = BufWriter::new(file);
                 let encoder = (self.encoder)(schema);
                 file.write_all(&encoder.header()).map_err(failed)?;
                 self.open.insert(Open {
@@ -232,19 +243,20 @@ impl Target {
         let failed = |error: std::io::Error| {
             Error::unexpected(format!("cannot write `{}`", self.path.display())).with_source(error)
         };
+        // The lock is held until it has its name, or is gone.
         if !keep {
+            let removed = std::fs::remove_file(&part);
             drop(open.file);
-            return (
-                open.rows,
-                std::fs::remove_file(&part).map(|()| false).map_err(failed),
-            );
+            return (open.rows, removed.map(|()| false).map_err(failed));
         }
         let written = open
             .file
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(&part, &self.path));
+            .and_then(|file| {
+                file.sync_all()?;
+                std::fs::rename(&part, &self.path)
+            });
         (open.rows, written.map(|()| true).map_err(failed))
     }
 }

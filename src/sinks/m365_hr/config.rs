@@ -445,6 +445,14 @@ impl SinkConfig for M365HrConfig {
         true
     }
 
+    fn refreshes_after(&self, inputs: &[InputDescription]) -> Option<Duration> {
+        let policy = self.delivery.policy(String::new());
+        let times = inputs
+            .iter()
+            .filter_map(|input| policy.refresh_after.get(scenario(input)?.id()));
+        times.min().copied().filter(|_| policy.mode == Mode::Changes)
+    }
+
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
         sink::build(self, cx).await
     }

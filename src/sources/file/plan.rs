@@ -40,6 +40,11 @@ impl SourceConfig for FileConfig {
         !self.uses_stdin() && (self.read_again() == ReadAgain::Changed || self.after != After::Leave)
     }
 
+    fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
+        let leaves_out = !self.uses_stdin() && self.read_again() == ReadAgain::Changed;
+        leaves_out.then_some((Duration::MAX, "give it `read_again: always`"))
+    }
+
     fn validate(&self, problems: &mut Problems<'_>) {
         self.check_path(problems);
         self.check_format(problems);

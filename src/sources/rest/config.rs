@@ -143,6 +143,15 @@ impl SourceConfig for RestConfig {
         self.incremental.is_some()
     }
 
+    fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
+        let time = match self.incremental.as_ref()?.full_every {
+            None => Duration::MAX,
+            // How often it runs is for others to know.
+            Some(every) => every.every?.0,
+        };
+        Some((time, "give it `incremental.full_every: {every: 14d}`"))
+    }
+
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
         Ok(Box::new(super::source::RestSource::new(self, cx)?))
     }

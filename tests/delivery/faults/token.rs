@@ -8,6 +8,7 @@ use hrsink::component::BatchOutcome::NotSent;
 use hrsink::error::ErrorKind;
 use hrsink::http::scripted::{Reply, Step};
 use serde_json::json;
+use std::time::Duration;
 
 fn faults() -> Vec<Fault> {
     let ended = "the connection ended without an answer";
@@ -24,9 +25,18 @@ fn faults() -> Vec<Fault> {
         Fault::new("reset after the body", Break::ResetAfterBody, ended),
         Fault::new("closed without an answer", Step::CloseAfterBody, ended),
         Fault::new("no HTTP", Step::Garbage(b"\x16\x03\x01\x00\x02".to_vec()), ended),
+        Fault::new(
+            "trickles",
+            Step::Trickle(Reply::new(503).body("no"), Duration::from_millis(1)),
+            "the answer was 503",
+        ),
+        status("408", 408),
         status("429", 429),
         status("500", 500),
+        status("501", 501),
+        status("502", 502),
         status("503", 503),
+        status("504", 504),
         Fault::new(
             "503 in OAuth's words",
             Step::from(Reply::new(503).json(&busy)),

@@ -1,0 +1,152 @@
+//! What is allowed in a pipeline file, and most likely not meant.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{PipelineConfig, wiring};
+
+/// What whoever wrote the file should know, each in a sentence with what to do.
+pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
+    let kinds = wiring::kinds(config);
+    let inputs: HashMap<&str, &[String]> = config
+        .transforms
+        .iter()
+        .map(|transform| (transform.name.as_str(), transform.inputs.as_slice()))
+        .collect();
+    let mut advice = Vec::new();
+    for sink in &config.sinks {
+        let described = wiring::describe(&sink.inputs, &kinds);
+        let Some(after) = sink.config.refreshes_after(&described) else {
+            continue;
+        };
+        let above = above(&sink.inputs, &inputs);
+        for source in &config.sources {
+            let Some((time, remedy)) = source.config.leaves_out_for() else {
+                continue;
+            };
+            if above.contains(source.name.as_str()) && time > after {
+                advice.push(format!(
+                    "the sink `{}` must get rows again after {}, changed or not, but the source `{}` leaves out what has \
+                     not changed: {remedy}, unless it gets all of them anew in that time anyway",
+                    sink.name,
+                    humantime::format_duration(after),
+                    source.name
+                ));
+            }
+        }
+    }
+    advice
+}
+
+/// Everything that rows come from before they come to `names`.
+fn above<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BTreeSet<&'c str> {
+    let mut above = BTreeSet::new();
+    let mut left: Vec<&str> = names.iter().map(String::as_str).collect();
+    while let Some(name) = left.pop() {
+        if above.insert(name) {
+            left.extend(
+                inputs
+                    .get(name)
+                    .copied()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(String::as_str),
+            );
+        }
+    }
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::document::Notation;
+
+    fn of(source: serde_json::Value, scenario: &str, delivery: serde_json::Value) -> Vec<String> {
+        let fields = match scenario {
+            "employee_profile" => [
+                "EmailAddress",
+                "EmployeeFirstName",
+                "EmployeeLastName",
+                "EmployeeAddressLine1",
+                "EmployeeZipCode",
+                "EmployeeCity",
+                "EmployeeState",
+                "EmployeeCountry",
+                "EmployeeDepartment",
+                "EmployeeRole",
+            ]
+            .map(|field| (field.to_owned(), json!("upn")))
+            .into_iter()
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+            _ => json!({"EmailAddress": "upn", "ResignationDate": "left", "LastWorkingDate": "left"}),
+        };
+        let file = json!({
+            "sources": {"people": source},
+            "transforms": {
+                "all": {"type": "sql", "inputs": ["people"], "query": "SELECT * FROM people"},
+                "hr": {
+                    "type": "hr_schema", "inputs": ["all"], "scenario": scenario, "fields": fields,
+                    "dates": {"timezone": "UTC"},
+                },
+            },
+            "sinks": {"purview": {"type": "m365_hr", "inputs": ["hr"], "cloud": "emulator", "delivery": delivery}},
+        });
+        let config = PipelineConfig::parse(&file.to_string(), Notation::Json, Path::new("p.json"), &|_| None)
+            .unwrap_or_else(|error| panic!("{error:#?}"));
+        advice(&config)
+    }
+
+    fn file(read_again: &str) -> serde_json::Value {
+        json!({"type": "file", "path": "people.csv", "read_again": read_again})
+    }
+
+    #[test]
+    fn profiles_that_are_not_read_again_would_be_deleted() {
+        let told = of(file("changed"), "employee_profile", json!({}));
+        assert_eq!(told.len(), 1, "{told:?}");
+        for part in ["`purview`", "20days", "`people`", "`read_again: always`"] {
+            assert!(told[0].contains(part), "{told:?}");
+        }
+        let rest = |full_every| {
+            json!({
+                "type": "rest", "base_url": "https://api.contoso.com", "request": {"path": "people", "query": {"since": "{start}"}},
+                "records": {"path": "$[*]"},
+                "incremental": {"initial": "2024-01-01", "full_every": full_every},
+            })
+        };
+        assert_eq!(
+            of(rest(json!({"every": "30d"})), "employee_profile", json!({})).len(),
+            1
+        );
+        assert!(of(rest(json!({"every": "14d"})), "employee_profile", json!({})).is_empty());
+    }
+
+    #[test]
+    fn what_is_read_again_or_need_not_be_is_not_told_of() {
+        assert!(of(file("always"), "employee_profile", json!({})).is_empty());
+        assert!(of(file("changed"), "employee_resignation", json!({})).is_empty());
+        assert!(
+            of(
+                file("changed"),
+                "employee_profile",
+                json!({"refresh_after": "never"})
+            )
+            .is_empty()
+        );
+        assert!(of(file("changed"), "employee_profile", json!({"mode": "all"})).is_empty());
+        assert_eq!(
+            of(
+                file("changed"),
+                "employee_resignation",
+                json!({"refresh_after": "90d"})
+            )
+            .len(),
+            1
+        );
+    }
+}
