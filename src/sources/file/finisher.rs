@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::after::{After, Afterwards};
+use super::choose::Rank;
 use super::memory::Memory;
 use super::place::{Found, Place};
 use crate::component::{Delivered, Position};
@@ -21,6 +22,8 @@ pub(super) struct Keeping {
     pub(super) pending: Vec<Found>,
     /// When the files were listed.
     pub(super) listed: Timestamp,
+    /// What the one file of a run that takes the newest is remembered as, and the path that found it.
+    pub(super) newest: Option<(String, Rank)>,
     /// Whether files are remembered and moved at all: not by standard input, and not in a run that only looks.
     pub(super) active: bool,
     /// Whether anything is done with files: not in a run that only looks.
@@ -52,11 +55,7 @@ impl Finisher {
             }
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.keeping.pending);
-        let mut unsaved = !pending.is_empty();
-        for file in pending {
-            self.act(&file).await;
-        }
+        let mut unsaved = self.finish_pending().await;
         let mut next = None;
         loop {
             let first = match next.take() {
@@ -94,10 +93,33 @@ impl Finisher {
         Ok(())
     }
 
+    /// Does what is still to be done of earlier runs, in a run that reads nothing, and saves that.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub(super) async fn only_pending(mut self) -> Result<()> {
+        if self.keeping.active && self.finish_pending().await {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Does what is still to be done of earlier runs. Whether the memory is to be saved.
+    async fn finish_pending(&mut self) -> bool {
+        let pending = std::mem::take(&mut self.keeping.pending);
+        for file in &pending {
+            self.act(file).await;
+        }
+        !pending.is_empty()
+    }
+
     /// Notes that the rows of a file are final, and that something may be still to be done with it.
     fn note(&mut self, file: Found, hash: Option<String>) -> Found {
         let acts = self.keeping.afterwards.after != After::Leave;
         self.keeping.memory.note(&file, hash, self.keeping.listed, acts);
+        if let Some((path, rank)) = self.keeping.newest.take() {
+            self.keeping.memory.delivered(&path, rank, self.keeping.listed);
+        }
         file
     }
 

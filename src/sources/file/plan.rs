@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::after::{After, Afterwards};
-use super::choose::{self, Choice, Order, ReadAgain, trigger_name};
+use super::choose::{self, Choice, Order, ReadAgain, Settle, Take, trigger_name};
 use super::config::{AddedColumn, FileConfig};
 use super::csv::DEFAULT_DELIMITER;
 use super::extension::Extension;
-use super::finisher::Keeping;
+use super::finisher::{Finisher, Keeping};
 use super::format::{FORMATS, Format, JsonOptions, NdjsonOptions};
 use super::job::{Ahead, Job, Tools};
 use super::memory::Memory;
@@ -29,6 +29,10 @@ use crate::error::{Error, Result};
 /// Until when a file on an SFTP server may still be being written: vendors write over lines that stall.
 const SFTP_SETTLE: Duration = Duration::from_secs(30);
 
+/// How far a server's clock may be off, and how coarse its times may be. Servers without a time service drift by minutes,
+/// and many tell the minute only: a file that seems quiet for less than this may be in the middle of its upload.
+const CLOCK_MARGIN: Duration = Duration::from_mins(10);
+
 #[typetag::deserialize(name = "file")]
 #[async_trait]
 impl SourceConfig for FileConfig {
@@ -37,7 +41,10 @@ impl SourceConfig for FileConfig {
     }
 
     fn keeps_position(&self) -> bool {
-        !self.uses_stdin() && (self.read_again() == ReadAgain::Changed || self.after != After::Leave)
+        !self.uses_stdin()
+            && (self.read_again() == ReadAgain::Changed
+                || self.after != After::Leave
+                || self.take == Take::Newest)
     }
 
     fn validate(&self, problems: &mut Problems<'_>) {
@@ -356,6 +363,41 @@ impl FileConfig {
         })
     }
 
+    /// How files are chosen. `looks_only`: in a run that only looks at rows.
+    fn choice(&self, wanted: &Wanted, looks_only: bool) -> Choice {
+        let scheme = self.scheme();
+        Choice {
+            take: self.take,
+            read_again: if looks_only {
+                ReadAgain::Always
+            } else {
+                self.read_again()
+            },
+            order: self.order.unwrap_or(if wanted.has_dates() {
+                Order::Date
+            } else {
+                Order::Name
+            }),
+            trigger: self.trigger.clone(),
+            settle: Settle {
+                wait: match (&self.settle, scheme) {
+                    _ if looks_only => Duration::ZERO,
+                    (Some(settle), _) => settle.0,
+                    (None, Some(Scheme::Sftp)) => SFTP_SETTLE,
+                    (None, _) => Duration::ZERO,
+                },
+                margin: match scheme {
+                    Some(_) => CLOCK_MARGIN,
+                    None => Duration::ZERO,
+                },
+            },
+            max_files: self.max_files,
+            max_file_bytes: self.max_file_bytes.map(|size| size.0),
+            if_missing: self.if_missing,
+            if_nothing_new: self.if_nothing_new,
+        }
+    }
+
     /// Finds the files and says how each is read.
     async fn plan(
         &self,
@@ -371,36 +413,12 @@ impl FileConfig {
         let place = address.place(settings, &cx).await?;
         let looks_only = cx.run.partial;
         let keeps = self.keeps_position();
-        let mut memory = match keeps {
+        // Whoever wants to look at rows wants to see some.
+        let mut memory = match keeps && !looks_only {
             true => Memory::load(cx.position.load().await?.as_deref())?,
             false => Memory::default(),
         };
-        let settle = self.settle.map(|settle| settle.0);
-        let choice = Choice {
-            take: self.take,
-            // Whoever wants to look at rows wants to see some.
-            read_again: if looks_only {
-                ReadAgain::Always
-            } else {
-                self.read_again()
-            },
-            order: self.order.unwrap_or(if wanted.has_dates() {
-                Order::Date
-            } else {
-                Order::Name
-            }),
-            trigger: self.trigger.clone(),
-            settle: match (settle, self.scheme()) {
-                _ if looks_only => Duration::ZERO,
-                (Some(settle), _) => settle,
-                (None, Some(Scheme::Sftp)) => SFTP_SETTLE,
-                (None, _) => Duration::ZERO,
-            },
-            max_files: self.max_files,
-            max_file_bytes: self.max_file_bytes.map(|size| size.0),
-            if_missing: self.if_missing,
-            if_nothing_new: self.if_nothing_new,
-        };
+        let choice = self.choice(wanted, looks_only);
         let chosen = choose::choose(&*place, wanted, &choice, &mut memory).await?;
         if chosen.nothing_new {
             cx.counts.nothing_new();
@@ -413,6 +431,26 @@ impl FileConfig {
             now,
         };
         afterwards.leads_away(wanted, &chosen.files)?;
+        let keeping = Keeping {
+            memory,
+            afterwards,
+            pending: chosen.pending,
+            listed: chosen.listed,
+            newest: chosen.newest.map(|rank| (wanted.text().to_owned(), rank)),
+            active: keeps && !cx.run.dry_run && !looks_only,
+            acts: !cx.run.dry_run && !looks_only,
+        };
+        if let Some(error) = chosen.refused {
+            // What is still to be done with files of earlier runs does not wait for a new one.
+            let position = cx.position.clone();
+            let finisher = Finisher {
+                place,
+                keeping,
+                position,
+            };
+            finisher.only_pending().await?;
+            return Err(error);
+        }
         let tools = Arc::new(Tools {
             formats: Formats::new(self.format.clone()),
             unpacker: self.unpacker(&cx)?,
@@ -423,7 +461,7 @@ impl FileConfig {
             .into_iter()
             .map(|file| {
                 let known = (choice.read_again == ReadAgain::Changed)
-                    .then(|| memory.hash_of(&file))
+                    .then(|| keeping.memory.hash_of(&file))
                     .flatten();
                 Ok(Job {
                     known,
@@ -431,14 +469,6 @@ impl FileConfig {
                 })
             })
             .collect::<Result<_>>()?;
-        let keeping = Keeping {
-            memory,
-            afterwards,
-            pending: chosen.pending,
-            listed: chosen.listed,
-            active: keeps && !cx.run.dry_run && !looks_only,
-            acts: !cx.run.dry_run && !looks_only,
-        };
         Ok(Box::new(FileSource::new(cx, place, jobs, keeping)))
     }
 
