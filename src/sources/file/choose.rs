@@ -123,17 +123,11 @@ pub(super) fn trigger_name(template: &str, name: &str) -> String {
         .replace("{stem}", name.rsplit_once('.').map_or(name, |(stem, _)| stem))
 }
 
-/// Chooses, given what earlier runs have read.
+/// The files that match, without those that are still being written, by their names.
 ///
 /// # Errors
-/// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
-pub(super) async fn choose(
-    place: &dyn Place,
-    wanted: &Wanted,
-    choice: &Choice,
-    memory: &mut Memory,
-) -> Result<Chosen> {
-    let listed = Timestamp::now();
+/// The place cannot be asked.
+pub(super) async fn list(place: &dyn Place, wanted: &Wanted) -> Result<Vec<Found>> {
     let mut files = place.list(wanted).await?;
     if wanted.is_pattern() {
         files.retain(|file| {
@@ -146,6 +140,21 @@ pub(super) async fn choose(
             !unfinished
         });
     }
+    Ok(files)
+}
+
+/// Chooses, given what earlier runs have read.
+///
+/// # Errors
+/// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
+pub(super) async fn choose(
+    place: &dyn Place,
+    wanted: &Wanted,
+    choice: &Choice,
+    memory: &mut Memory,
+) -> Result<Chosen> {
+    let listed = Timestamp::now();
+    let files = list(place, wanted).await?;
     memory.saw(&files, wanted.text(), listed);
     if files.is_empty() {
         nothing(choice.if_missing, nothing_there(place, wanted).await).map_or(Ok(()), Err)?;
@@ -306,7 +315,7 @@ fn nothing(what: IfNone, error: Error) -> Option<Error> {
 }
 
 /// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
-async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
+pub(super) async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
     let folder = format!("`{}`", place.shown(wanted.folder()));
     let mut message = if wanted.is_pattern() {
         format!("no file matches `{}` in {folder}", wanted.written())
@@ -338,7 +347,7 @@ async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
 }
 
 /// Without triggers that match the pattern themselves: they are no data.
-fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Found> {
+pub(super) fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Found> {
     let Some(template) = &choice.trigger else {
         return files;
     };
@@ -351,7 +360,11 @@ fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Found> {
 }
 
 /// Those that have their trigger.
-async fn with_trigger(place: &dyn Place, choice: &Choice, files: Vec<Found>) -> Result<Vec<Found>> {
+pub(super) async fn with_trigger(
+    place: &dyn Place,
+    choice: &Choice,
+    files: Vec<Found>,
+) -> Result<Vec<Found>> {
     let Some(template) = &choice.trigger else {
         return Ok(files);
     };

@@ -10,7 +10,7 @@ use super::after::{After, Afterwards};
 use super::choose::Rank;
 use super::memory::Memory;
 use super::place::{Found, Place};
-use crate::component::{Delivered, Position};
+use crate::component::{Delivered, Position, Rejects};
 use crate::error::Result;
 
 /// What is known about files, and what is done with them.
@@ -34,6 +34,8 @@ pub(super) struct Keeping {
 pub(super) struct Sent {
     pub(super) file: Found,
     pub(super) hash: Option<String>,
+    /// Rows read of it.
+    pub(super) rows: u64,
     pub(super) delivered: Delivered,
 }
 
@@ -45,6 +47,7 @@ pub(super) struct Finisher {
     pub(super) place: Arc<dyn Place>,
     pub(super) keeping: Keeping,
     pub(super) position: Position,
+    pub(super) rejects: Rejects,
 }
 
 impl Finisher {
@@ -62,24 +65,27 @@ impl Finisher {
                 Some(sent) => Some(sent),
                 None => waiting.recv().await,
             };
-            let Some(first) = first else { break };
-            if !first.delivered.await {
+            let Some(mut first) = first else { break };
+            if !(&mut first.delivered).await {
                 continue;
             }
             // The ledger is written once for all that are ready.
-            let mut ready = vec![self.note(first.file, first.hash)];
+            let mut ready = Vec::from_iter(self.note(first));
             while ready.len() < READY {
                 let Ok(mut further) = waiting.try_recv() else {
                     break;
                 };
                 match (&mut further.delivered).now_or_never() {
-                    Some(true) => ready.push(self.note(further.file, further.hash)),
+                    Some(true) => ready.extend(self.note(further)),
                     Some(false) => {}
                     None => {
                         next = Some(further);
                         break;
                     }
                 }
+            }
+            if ready.is_empty() {
+                continue;
             }
             self.save().await?;
             unsaved = false;
@@ -113,14 +119,25 @@ impl Finisher {
         !pending.is_empty()
     }
 
-    /// Notes that the rows of a file are final, and that something may be still to be done with it.
-    fn note(&mut self, file: Found, hash: Option<String>) -> Found {
+    /// Notes that the rows of a file are final, and that something may be still to be done with it; then gives the file.
+    ///
+    /// A file none of whose rows could be sent is left as if it had not been read: the mistake is rather in the mapping
+    /// than in every row, and with the file its rows would be gone.
+    fn note(&mut self, sent: Sent) -> Option<Found> {
+        let Sent { file, hash, rows, .. } = sent;
+        if rows > 0 && self.rejects.rows_of(&file.name) >= rows {
+            tracing::warn!(
+                file = %file.name, rows,
+                "every row of the file was rejected: it stays where it is, counts as not read, and the next run reads it again"
+            );
+            return None;
+        }
         let acts = self.keeping.afterwards.after != After::Leave;
         self.keeping.memory.note(&file, hash, self.keeping.listed, acts);
         if let Some((path, rank)) = self.keeping.newest.take() {
             self.keeping.memory.delivered(&path, rank, self.keeping.listed);
         }
-        file
+        Some(file)
     }
 
     /// Does what is to be done with a file. Whether the memory is another by that.

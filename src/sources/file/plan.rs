@@ -21,7 +21,7 @@ use super::place::object::StoreSettings;
 use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
 use super::reading::{Formats, PARQUET_SEEKS};
 use super::source::FileSource;
-use crate::component::{CheckState, CheckStep, Description, Source, SourceConfig, SourceContext};
+use crate::component::{CheckStep, Description, Source, SourceConfig, SourceContext};
 use crate::config::Problems;
 use crate::decode::Added;
 use crate::error::{Error, Result};
@@ -73,55 +73,7 @@ impl SourceConfig for FileConfig {
     }
 
     async fn check(&self, cx: SourceContext) -> Vec<CheckStep> {
-        let Ok(address) = Address::parse(&self.path) else {
-            return Vec::new();
-        };
-        if address == Address::StandardInput {
-            return Vec::new();
-        }
-        let works = |name: &str, detail: String| CheckStep {
-            name: name.to_owned(),
-            state: CheckState::Works,
-            detail,
-            hints: Vec::new(),
-        };
-        let mut steps = Vec::new();
-        let settings = Settings {
-            sftp: self.sftp.as_ref(),
-            stores: self.stores(),
-        };
-        let place = match address.place(settings, &cx).await {
-            Ok(place) => place,
-            Err(error) => return vec![CheckStep::failed("place", &error)],
-        };
-        if let Address::Remote(remote) = &address
-            && remote.scheme == Scheme::Sftp
-        {
-            steps.push(works(
-                "place",
-                format!(
-                    "{} is the server that is known, and the login works",
-                    remote.place()
-                ),
-            ));
-        }
-        let wanted = match self.wanted(&address, Timestamp::now()) {
-            Ok(wanted) => wanted,
-            Err(message) => return vec![CheckStep::failed("files", &Error::config(message))],
-        };
-        steps.push(match place.list(&wanted).await {
-            Ok(files) if files.is_empty() => CheckStep {
-                state: CheckState::Unsure,
-                hints: vec!["a run would end here, unless `if_missing` says otherwise".to_owned()],
-                ..works(
-                    "files",
-                    format!("no file matches `{}` at the moment", wanted.written()),
-                )
-            },
-            Ok(files) => works("files", format!("{} match `{}`", files.len(), wanted.written())),
-            Err(error) => CheckStep::failed("files", &error),
-        });
-        steps
+        self.steps(&cx).await
     }
 }
 
@@ -197,7 +149,11 @@ impl FileConfig {
     fn check_format(&self, problems: &mut Problems<'_>) {
         self.packing_settings().validate(problems);
         let standard_input = self.uses_stdin();
-        let extension = Extension::of(&self.path);
+        let extension = match Address::parse(&self.path) {
+            // The dots of a host tell nothing.
+            Ok(Address::Remote(remote)) => Extension::of(&remote.path),
+            _ => Extension::of(&self.path),
+        };
         let tells = !self.path.is_empty() && !standard_input && !extension.open;
         match &self.format {
             None if standard_input => {
@@ -320,7 +276,7 @@ impl FileConfig {
         }
     }
 
-    fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
+    pub(super) fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
         Unpacker::new(
             &self.packing_settings(),
             &cx.run.base,
@@ -329,7 +285,7 @@ impl FileConfig {
         )
     }
 
-    fn stores(&self) -> StoreSettings<'_> {
+    pub(super) fn stores(&self) -> StoreSettings<'_> {
         StoreSettings {
             s3: self.s3.as_ref(),
             azure: self.azure.as_ref(),
@@ -339,7 +295,7 @@ impl FileConfig {
     }
 
     /// The names that are asked for.
-    fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
+    pub(super) fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
         let path = match address {
             Address::StandardInput => STANDARD_INPUT,
             Address::Local(path) => path,
@@ -364,7 +320,7 @@ impl FileConfig {
     }
 
     /// How files are chosen. `looks_only`: in a run that only looks at rows.
-    fn choice(&self, wanted: &Wanted, looks_only: bool) -> Choice {
+    pub(super) fn choice(&self, wanted: &Wanted, looks_only: bool) -> Choice {
         let scheme = self.scheme();
         Choice {
             take: self.take,
@@ -442,11 +398,11 @@ impl FileConfig {
         };
         if let Some(error) = chosen.refused {
             // What is still to be done with files of earlier runs does not wait for a new one.
-            let position = cx.position.clone();
             let finisher = Finisher {
                 place,
                 keeping,
-                position,
+                position: cx.position.clone(),
+                rejects: cx.rejects.clone(),
             };
             finisher.only_pending().await?;
             return Err(error);
@@ -511,5 +467,26 @@ impl FileConfig {
             tools: tools.clone(),
             known: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_on_servers_settle_and_are_not_taken_by_their_time_alone() {
+        let settle = |path: &str, settle: Option<u64>| {
+            let mut config = FileConfig::of_path(path);
+            config.settle = settle.map(|seconds| crate::config::HumanDuration(Duration::from_secs(seconds)));
+            let settle = config.choice(&Wanted::plain(path), false).settle;
+            (settle.wait.as_secs(), settle.margin.as_secs())
+        };
+        assert_eq!(settle("sftp://files.contoso.com/out/*.csv", None), (30, 600));
+        assert_eq!(settle("sftp://files.contoso.com/out/*.csv", Some(0)), (0, 600));
+        assert_eq!(settle("s3://exports/*.csv", Some(5)), (5, 600));
+        assert_eq!(settle("s3://exports/*.csv", None).0, 0);
+        assert_eq!(settle("out/*.csv", Some(5)), (5, 0));
+        assert_eq!(settle("out/*.csv", None), (0, 0));
     }
 }

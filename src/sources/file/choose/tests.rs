@@ -40,6 +40,9 @@ fn write(folder: &Path, names: &[&str]) {
 async fn chosen(folder: &Path, wanted: &Wanted, choice: &Choice) -> Result<Vec<String>> {
     let place = Local::new(Arc::new(folder.to_owned()));
     let chosen = choose(&place, wanted, choice, &mut Memory::default()).await?;
+    if let Some(error) = chosen.refused {
+        return Err(error);
+    }
     Ok(chosen.files.iter().map(|file| file.name.to_string()).collect())
 }
 
@@ -210,4 +213,57 @@ async fn a_time_in_the_future_is_looked_at_again_not_believed() {
             .unwrap(),
         ["a.csv"]
     );
+}
+
+#[tokio::test]
+async fn files_are_in_order_by_the_time_of_their_last_change() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &["a.csv", "b.csv", "c.csv"]);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(folder.path().join("b.csv"))
+        .unwrap();
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
+    let mut choice = Choice {
+        order: Order::Time,
+        ..all()
+    };
+    let wanted = Wanted::plain("*.csv");
+    let found = chosen(folder.path(), &wanted, &choice).await.unwrap();
+    assert_eq!(found[0], "b.csv");
+    assert_eq!(found.len(), 3);
+    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60))
+        .unwrap();
+    choice.take = Take::Newest;
+    assert_eq!(chosen(folder.path(), &wanted, &choice).await.unwrap(), ["b.csv"]);
+}
+
+#[tokio::test]
+async fn a_time_that_is_not_old_enough_for_a_clock_that_may_be_off_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &["a.csv"]);
+    let path = folder.path().join("a.csv");
+    let age = |seconds| {
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(seconds))
+            .unwrap();
+    };
+    age(300);
+    let place = Local::new(Arc::new(folder.path().to_owned()));
+    let wanted = Wanted::plain("*.csv");
+    let found = place.list(&wanted).await.unwrap();
+    // It grows, and the clock of its times lags.
+    std::fs::write(&path, "more than before").unwrap();
+    age(300);
+    for (margin, believed) in [(0, true), (600, false)] {
+        let settle = Settle {
+            wait: Duration::from_millis(1),
+            margin: Duration::from_secs(margin),
+        };
+        let settled = settle::settled(&place, settle, found.clone(), Timestamp::now())
+            .await
+            .unwrap();
+        assert_eq!(settled.len() == 1, believed, "{margin}");
+    }
 }
