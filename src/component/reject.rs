@@ -361,4 +361,30 @@ mod tests {
         assert_eq!(rejects.finish().unwrap(), None);
         assert!(Path::new("/dev/null").exists());
     }
+
+    #[test]
+    fn rows_are_counted_by_their_file_with_the_members_of_an_archive() {
+        let rejects = Rejects::in_memory(0, false);
+        for file in [
+            "a.zip/x.csv",
+            "a.zip/y.csv",
+            "a.zip",
+            "a.zip2",
+            "a.zi",
+            "a.zip.pgp/x.csv",
+        ] {
+            rejects.add(Reject {
+                origin: Origin {
+                    file: file.into(),
+                    row: 1,
+                    line: None,
+                },
+                component: "out".into(),
+                faults: Vec::new(),
+            });
+        }
+        assert_eq!(rejects.rows_of("a.zip"), 3);
+        assert_eq!(rejects.rows_of("a.zip.pgp"), 1);
+        assert_eq!(rejects.rows_of("b.zip"), 0);
+    }
 }

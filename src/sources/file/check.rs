@@ -77,7 +77,7 @@ impl FileConfig {
         let files = choose::list(place, &wanted).await?;
         if files.is_empty() {
             let none = choose::nothing_there(place, &wanted).await;
-            return Ok(none_as_set(none, "if_missing", self.if_missing));
+            return Ok(none_as_set(&none, "if_missing", self.if_missing));
         }
         let choice = self.choice(&wanted, false);
         let files = choose::without_triggers(&choice, files);
@@ -93,7 +93,7 @@ impl FileConfig {
         );
         if ready == 0 {
             return Ok(none_as_set(
-                Error::input(detail),
+                &Error::input(detail),
                 "if_nothing_new",
                 self.if_nothing_new,
             ));
@@ -103,8 +103,8 @@ impl FileConfig {
 }
 
 /// That there is nothing to read, as good or bad as the setting `key` makes it.
-fn none_as_set(none: Error, key: &str, setting: IfNone) -> CheckStep {
-    let mut failed = CheckStep::failed(FILES, &none);
+fn none_as_set(none: &Error, key: &str, setting: IfNone) -> CheckStep {
+    let mut failed = CheckStep::failed(FILES, none);
     let (state, what) = match setting {
         IfNone::Error => (CheckState::Fails, "error`: a run would end here"),
         IfNone::Warn => (CheckState::Unsure, "warn`: a run would go on without them"),

@@ -274,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_is_remembered_for_each_path_until_it_is_not_looked_for_any_more() {
+        let rank = |name: &str| -> Rank {
+            serde_json::from_value(serde_json::json!({"order": "name", "name": name})).unwrap()
+        };
+        let mut memory = Memory::default();
+        memory.delivered("a-*", rank("a-2"), time("2026-03-01T00:00:00Z"));
+        memory.delivered("b-*", rank("b-1"), time("2026-03-01T00:00:00Z"));
+        let mut memory = Memory::load(Some(&memory.text())).unwrap();
+        assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
+        assert_eq!(memory.newest("a-1"), None);
+        memory.saw(&[], "a-*", time("2027-03-01T00:00:00Z"));
+        memory.saw(&[], "a-*", time("2028-03-01T00:00:00Z"));
+        assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
+        assert_eq!(memory.newest("b-*"), None);
+    }
+
+    #[test]
     fn another_sources_position_is_refused() {
         for text in ["7", "{}", r#"{"version":2,"files":{}}"#] {
             assert!(Memory::load(Some(text)).is_err(), "{text}");
