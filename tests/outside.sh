@@ -3,6 +3,8 @@
 # Storage) and moto (S3). Debian's packages need root; the others go into $HOME/.cache/hrsink. What is there is left alone.
 #
 #   tests/outside.sh && HRSINK_TEST_SERVERS=1 cargo test
+#
+# Tests that make accounts need root; `HRSINK_TEST_SERVERS=unprivileged` leaves them out.
 set -euo pipefail
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/hrsink"

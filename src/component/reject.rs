@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -122,6 +123,7 @@ struct RejectsInner {
 struct State {
     target: Target,
     by_code: BTreeMap<(String, RejectCode), u64>,
+    by_file: BTreeMap<Arc<str>, u64>,
     failed: Option<io::Error>,
 }
 
@@ -161,6 +163,7 @@ impl Rejects {
         let state = State {
             target,
             by_code: BTreeMap::new(),
+            by_file: BTreeMap::new(),
             failed: None,
         };
         Self(Arc::new(RejectsInner {
@@ -188,6 +191,7 @@ impl Rejects {
             let field = fault.field.as_deref().unwrap_or_default().to_owned();
             *state.by_code.entry((field, fault.code)).or_default() += 1;
         }
+        *state.by_file.entry(reject.origin.file.clone()).or_default() += 1;
         if state.failed.is_some() {
             return;
         }
@@ -215,6 +219,19 @@ impl Rejects {
             .collect();
         sums.sort_by_key(|(_, _, rows)| std::cmp::Reverse(*rows));
         sums
+    }
+
+    /// Rows put aside so far of the file of this name, those of its members included if it is an archive (`name/member`).
+    pub(crate) fn rows_of(&self, file: &str) -> u64 {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let from_file = (Bound::Included(file), Bound::Unbounded);
+        state
+            .by_file
+            .range::<str, _>(from_file)
+            .map_while(|(name, rows)| Some((name.strip_prefix(file)?, rows)))
+            .filter(|(member, _)| member.is_empty() || member.starts_with('/'))
+            .map(|(_, rows)| rows)
+            .sum()
     }
 
     /// The rejects kept in memory.
@@ -343,5 +360,31 @@ mod tests {
         rejects.prepare().unwrap();
         assert_eq!(rejects.finish().unwrap(), None);
         assert!(Path::new("/dev/null").exists());
+    }
+
+    #[test]
+    fn rows_are_counted_by_their_file_with_the_members_of_an_archive() {
+        let rejects = Rejects::in_memory(0, false);
+        for file in [
+            "a.zip/x.csv",
+            "a.zip/y.csv",
+            "a.zip",
+            "a.zip2",
+            "a.zi",
+            "a.zip.pgp/x.csv",
+        ] {
+            rejects.add(Reject {
+                origin: Origin {
+                    file: file.into(),
+                    row: 1,
+                    line: None,
+                },
+                component: "out".into(),
+                faults: Vec::new(),
+            });
+        }
+        assert_eq!(rejects.rows_of("a.zip"), 3);
+        assert_eq!(rejects.rows_of("a.zip.pgp"), 1);
+        assert_eq!(rejects.rows_of("b.zip"), 0);
     }
 }

@@ -114,7 +114,7 @@ async fn a_move_that_fails_is_no_lost_run_and_is_done_by_the_next_one_without_re
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_is_put_aside_and_those_before_it_are_done() {
+async fn a_file_that_cannot_be_read_is_put_aside_and_all_others_are_left_for_the_next_run() {
     let emulator = emulator("").await;
     let source = files(json!({"after": {"move": "archive/"}, "on_failure": {"move": "failed/{name}"}}));
     let pipeline = pipeline(&emulator.url(), source);
@@ -124,11 +124,8 @@ async fn a_file_that_cannot_be_read_is_put_aside_and_those_before_it_are_done() 
     drop_file(&pipeline, "c.csv", &[2]);
     let report = pipeline.run().await;
     assert!(failure(&report, 2).message.contains("b.csv"));
-    let left = there(&pipeline);
-    assert!(
-        left.contains(&"failed/b.csv".to_owned()) && left.contains(&"c.csv".to_owned()),
-        "{left:?}"
-    );
+    assert_eq!(there(&pipeline), ["a.csv", "c.csv", "failed/b.csv"]);
+    assert_eq!(arrived(&emulator).len(), 0);
     assert_eq!(pipeline.run().await.exit_code, 0);
     assert_eq!(
         there(&pipeline),
@@ -158,4 +155,69 @@ async fn a_name_under_which_a_file_would_be_found_again_is_refused() {
     let report = pipeline.run().await;
     assert!(failure(&report, 2).message.contains("finds again"), "{report:#?}");
     assert_eq!(arrived(&emulator).len(), 0);
+}
+
+#[tokio::test]
+async fn a_pending_move_is_done_by_a_run_that_fails_for_want_of_new_files() {
+    let emulator = emulator("").await;
+    let source = files(json!({"after": {"move": "archive/"}, "if_nothing_new": "error"}));
+    let pipeline = pipeline(&emulator.url(), source);
+    drop_file(&pipeline, "a.csv", &[1]);
+    drop_file(&pipeline, "archive", &[]);
+    assert_eq!(pipeline.run().await.exit_code, 0);
+    std::fs::remove_file(pipeline.path("in").join("archive")).unwrap();
+    // Found once and read before once.
+    let report = pipeline.run().await;
+    let error = failure(&report, 2);
+    assert!(
+        error
+            .message
+            .ends_with("of the 1 files that match `in/*.csv`, 1 read before"),
+        "{}",
+        error.message
+    );
+    assert_eq!(there(&pipeline), ["archive/a.csv"]);
+    // And it is known to be done: a new file of that name is one.
+    drop_file(&pipeline, "a.csv", &[2]);
+    assert_eq!(pipeline.run().await.rows.read, 1);
+}
+
+#[tokio::test]
+async fn a_file_of_which_every_row_was_rejected_stays_and_is_read_again() {
+    for after in [json!("delete"), json!({"move": "archive/"}), json!("leave")] {
+        let emulator = emulator("").await;
+        let stays = after == json!("leave");
+        let mut pipeline = pipeline(&emulator.url(), files(json!({"after": after})));
+        drop_file(&pipeline, "a.csv", &[1, 2]);
+        drop_file(&pipeline, "b.csv", &[3]);
+        // A wrong mapping.
+        let right = pipeline.file["transforms"].clone();
+        let wrong = right.to_string().replace("upn", "last_day");
+        pipeline.file["transforms"] = serde_json::from_str(&wrong).unwrap();
+        let report = pipeline.run().await;
+        assert_eq!((report.exit_code, report.rows.rejected), (3, 3), "{report:#?}");
+        assert_eq!(there(&pipeline), ["a.csv", "b.csv"]);
+        pipeline.file["transforms"] = right;
+        let report = pipeline.run().await;
+        assert_eq!((report.exit_code, report.rows.read), (0, 3), "{report:#?}");
+        assert_eq!(there(&pipeline).contains(&"a.csv".to_owned()), stays);
+        assert_eq!(pipeline.path("in").join("b.csv").exists(), stays);
+        assert_eq!(arrived(&emulator), emails(3));
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_some_good_rows_is_done() {
+    let emulator = emulator("").await;
+    let pipeline = pipeline(&emulator.url(), files(json!({"after": "delete"})));
+    for (name, second) in [("a.csv", "nobody"), ("b.csv", "")] {
+        drop_file(&pipeline, name, &[1]);
+        let path = pipeline.path("in").join(name);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str(&format!("{second},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n"));
+        std::fs::write(path, text).unwrap();
+    }
+    let report = pipeline.run().await;
+    assert_eq!((report.exit_code, report.rows.rejected), (3, 2), "{report:#?}");
+    assert_eq!(there(&pipeline), [""; 0]);
 }

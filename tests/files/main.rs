@@ -11,6 +11,7 @@ mod common;
 
 mod afterwards;
 mod chosen;
+mod newest;
 #[cfg(all(unix, feature = "pgp"))]
 #[path = "../common/outside.rs"]
 mod outside;

@@ -45,6 +45,27 @@ async fn nothing_new_can_be_an_error() {
 }
 
 #[tokio::test]
+async fn what_is_held_back_is_not_said_to_have_been_read() {
+    let emulator = emulator("").await;
+    let source = files(json!({"if_nothing_new": "error", "trigger": "{name}.done"}));
+    let pipeline = pipeline(&emulator.url(), source);
+    drop_file(&pipeline, "a.csv", &[1]);
+    let report = pipeline.run().await;
+    let error = failure(&report, 2);
+    assert!(
+        error.message.ends_with("1 without their trigger"),
+        "{}",
+        error.message
+    );
+    assert!(
+        error.hints[0].contains("`trigger` or `settle`"),
+        "{:?}",
+        error.hints
+    );
+    assert!(!error.hints.concat().contains("read_again"), "{:?}", error.hints);
+}
+
+#[tokio::test]
 async fn files_on_the_disk_are_read_in_every_run_unless_it_is_set() {
     let emulator = emulator("").await;
     let mut source = files(json!({}));

@@ -1,6 +1,12 @@
 //! Which files are found, and what is done with them.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -236,4 +242,87 @@ async fn parquet_is_read_by_its_parts() {
         on_disk.source.as_object_mut().unwrap().remove(key);
     }
     assert_eq!(read, on_disk.run().await.good());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_grows_is_not_read_though_the_servers_clock_lags() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    let lagging = |path: &Path| {
+        let file = File::options().append(true).open(path).unwrap();
+        // By minutes, and whole ones.
+        let minutes = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs((minutes - 5) * 60);
+        file.set_modified(then).unwrap();
+    };
+    lagging(&sshd.write("done.csv", "line\na\n"));
+    let grows = sshd.write("grows.csv", "line\nb\n");
+    lagging(&grows);
+    let mut pipeline = Pipeline::new(&sshd, "*.csv");
+    pipeline.source["settle"] = json!("500ms");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                let mut file = File::options().append(true).open(&grows).unwrap();
+                file.write_all(b"b\n").unwrap();
+                lagging(&grows);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    });
+    let ran = pipeline.run().await;
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    assert_eq!(ran.good(), of_lines("line\na\n"));
+    // Nobody writes any more.
+    pipeline.source["path"] = json!(sshd.address("grows.csv"));
+    assert!(pipeline.run().await.good().rows > 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_is_waited_for_and_goes_with_its_file() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("out/a.csv", "line\na\n");
+    sshd.write("out/b.csv", "line\nb\n");
+    sshd.write("out/a.ok", "");
+    let mut pipeline = Pipeline::new(&sshd, "out/*");
+    for (key, value) in [
+        ("format", json!("csv")),
+        ("trigger", json!("{stem}.ok")),
+        ("read_again", json!("changed")),
+        ("after", json!({"move": "archive/"})),
+    ] {
+        pipeline.source[key] = value;
+    }
+    assert_eq!(pipeline.run().await.good(), of_lines("line\na\n"));
+    let there = |name: &str| sshd.path("files/out").join(name).exists();
+    assert!(there("archive/a.csv") && there("archive/a.ok") && there("b.csv"));
+    assert!(!there("a.csv") && !there("a.ok"));
+    sshd.write("out/b.ok", "");
+    assert_eq!(pipeline.run().await.good(), of_lines("line\nb\n"));
+    assert!(there("archive/b.csv") && there("archive/b.ok") && !there("b.ok"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_fails_is_warned_of_and_tried_again() {
+    needs_sshd!();
+    let sshd = Sshd::start();
+    sshd.write("a.csv", "line\na\n");
+    // A file where the folder should be.
+    let blocked = sshd.write("archive", "");
+    let mut pipeline = Pipeline::new(&sshd, "*.csv");
+    pipeline.source["read_again"] = json!("changed");
+    pipeline.source["after"] = json!({"move": "archive/"});
+    let (code, _, told) = pipeline.run_program();
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("was delivered but stays where it is"), "{told}");
+    assert!(sshd.path("files/a.csv").exists());
+    std::fs::remove_file(blocked).unwrap();
+    let (code, report, told) = pipeline.run_program();
+    assert_eq!(code, 0, "{told}");
+    assert_eq!(report["rows"]["read"], 0, "{report}");
+    assert!(sshd.path("files/archive/a.csv").exists());
 }

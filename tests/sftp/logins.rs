@@ -191,6 +191,19 @@ async fn an_old_server_needs_its_algorithms_named() {
         .failed(2, &["`algorithms: {cipher: [aes256-cbc]}`"]);
     pipeline.sftp()["algorithms"]["cipher"] = json!(["aes256-cbc"]);
     assert_eq!(pipeline.run().await.good().rows, 2);
+    let (code, _, told) = tokio::task::spawn_blocking(move || pipeline.run_program())
+        .await
+        .unwrap();
+    assert_eq!(code, 0, "{told}");
+    for weak in [
+        "kex than `diffie-hellman-group14-sha1`",
+        "cipher than `aes256-cbc`",
+    ] {
+        assert!(
+            told.contains(&format!("no better {weak}, which is weak")),
+            "{told}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

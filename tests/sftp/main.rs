@@ -40,8 +40,7 @@ macro_rules! needs_sshd {
 macro_rules! needs_root {
     ($what:literal) => {
         needs_sshd!();
-        if !crate::sshd::is_root() {
-            eprintln!("left out: {} (needs root)", $what);
+        if !crate::outside::wanted_as_root($what, crate::sshd::is_root()) {
             return;
         }
     };

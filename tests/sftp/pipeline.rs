@@ -104,6 +104,16 @@ impl Pipeline {
         .unwrap_or_else(|error| panic!("{error:#?}"))
     }
 
+    /// Runs the program with the same source, printing what it reads; see [`program`].
+    pub(crate) fn run_program(&self) -> (i32, Value, String) {
+        let file = json!({
+            "sources": {"export": self.source},
+            "sinks": {"out": {"type": "console", "inputs": ["export"]}},
+        });
+        self.write("pipeline.json", &file.to_string());
+        program(self.folder.path(), "pipeline.json", &[])
+    }
+
     pub(crate) async fn run(&self) -> Ran {
         self.run_with(RunOptions::default()).await
     }

@@ -1,18 +1,20 @@
 //! What is done with a file once every row of it is final, or once it is known that it cannot be read.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::choose::trigger_name;
 use super::names::Wanted;
 use super::place::{Found, Place, Renamed};
-use crate::config::Problems;
+use crate::config::{Problems, suggestion};
 use crate::error::{Error, Result};
 
 /// What is done with a file all of whose rows are final.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
     /// It stays.
@@ -27,7 +29,7 @@ pub enum After {
 }
 
 /// What is done with a file that cannot be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// It stays.
@@ -35,6 +37,84 @@ pub enum OnFailure {
     Leave,
     /// It is moved, as with `after`.
     Move(String),
+}
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = Written {
+            words: &["leave", "delete"],
+        };
+        Ok(match deserializer.deserialize_any(written)? {
+            Value::Word("delete") => Self::Delete,
+            Value::Word(_) => Self::Leave,
+            Value::Move(template) => Self::Move(template),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for OnFailure {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(
+            match deserializer.deserialize_any(Written { words: &["leave"] })? {
+                Value::Word(_) => Self::Leave,
+                Value::Move(template) => Self::Move(template),
+            },
+        )
+    }
+}
+
+/// One of some words, or `{move: NAME}`. Not a derived enum, whose errors speak of variants.
+struct Written {
+    words: &'static [&'static str],
+}
+
+enum Value {
+    Word(&'static str),
+    Move(String),
+}
+
+/// What a move looks like.
+const MOVE: &str = r#"`{move: "archive/{name}-{run}"}`"#;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for word in self.words {
+            write!(f, "`{word}` or ")?;
+        }
+        write!(f, "a name to move the file to, such as {MOVE}")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Value, E> {
+        if let Some(known) = self.words.iter().find(|known| **known == word) {
+            return Ok(Value::Word(known));
+        }
+        Err(E::custom(match word {
+            "move" => format!("`move` needs the name that the file gets: {MOVE}"),
+            "remove" | "rm" | "unlink" if self.words.contains(&"delete") => {
+                format!("`{word}` is not one of the values; did you mean `delete`?")
+            }
+            _ => match suggestion(word, self.words.iter().copied().chain(["move"])) {
+                Some(hint) => format!("`{word}` is not one of the values; {hint}"),
+                None => format!("`{word}` is not one of the values"),
+            },
+        }))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let expected = |key: &str| de::Error::custom(format!("`{key}` is not `move`; write {MOVE}"));
+        match map.next_key::<String>()? {
+            Some(key) if key == "move" => {}
+            Some(key) => return Err(expected(&key)),
+            None => return Err(expected("")),
+        }
+        let template = map.next_value()?;
+        match map.next_key::<String>()? {
+            Some(key) => Err(expected(&key)),
+            None => Ok(Value::Move(template)),
+        }
+    }
 }
 
 /// Names that are tried, with a number behind them, before it is given up.
@@ -280,6 +360,32 @@ mod tests {
         assert_eq!(beside("/out/a.csv", "archive/a.csv"), "/out/archive/a.csv");
         assert_eq!(beside("/out/a.csv", "/old/a.csv"), "/old/a.csv");
         assert_eq!(beside("a.csv", "old/a.csv"), "old/a.csv");
+    }
+
+    #[test]
+    fn values_that_are_none_are_told_what_to_write() {
+        let error = |value: &str| serde_saphyr::from_str::<After>(value).unwrap_err().to_string();
+        assert!(
+            error("move").contains(r#"{move: "archive/{name}-{run}"}"#),
+            "{}",
+            error("move")
+        );
+        assert!(error("remove").contains("did you mean `delete`"));
+        assert!(error("delte").contains("`delete`"));
+        assert!(error("{mov: a}").contains("`mov` is not `move`"));
+        assert!(error("{move: a, delete: b}").contains("`delete` is not `move`"));
+        for (text, after) in [
+            ("leave", After::Leave),
+            ("delete", After::Delete),
+            ("{move: old/}", After::Move("old/".to_owned())),
+        ] {
+            assert_eq!(serde_saphyr::from_str::<After>(text).unwrap(), after);
+        }
+        assert!(serde_saphyr::from_str::<OnFailure>("delete").is_err());
+        assert_eq!(
+            serde_json::from_str::<OnFailure>(r#"{"move": "failed/"}"#).unwrap(),
+            OnFailure::Move("failed/".to_owned())
+        );
     }
 
     #[test]

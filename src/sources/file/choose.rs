@@ -4,15 +4,25 @@
 //! list ──▶ has its trigger? ──▶ newest only? ──▶ read before? ──▶ within the limits? ──▶ settled? ──▶ in order
 //! ```
 //!
+//! The newest is the newest of all that match, those included that are still to be moved, and it is never older than the
+//! newest that was delivered: an old snapshot must not go out after a newer one.
+//!
 //! A file that is left out is told of, with the reason, for a file that is silently not read is leavers missed.
 
+mod newest;
+mod settle;
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+pub(super) use newest::Rank;
+pub(super) use settle::Settle;
 
 use super::memory::{Knowledge, Memory};
 use super::names::Wanted;
@@ -27,7 +37,7 @@ pub enum Take {
     /// All of them.
     #[default]
     All,
-    /// The last one, in the order of `order`.
+    /// The last one of all that match, in the order of `order`; never one that is older than what was delivered.
     Newest,
 }
 
@@ -42,7 +52,7 @@ pub enum ReadAgain {
 }
 
 /// The order in which files are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// By name.
@@ -73,7 +83,7 @@ pub(super) struct Choice {
     pub(super) order: Order,
     /// The name of the file that tells that another is complete, such as `{name}.done`.
     pub(super) trigger: Option<String>,
-    pub(super) settle: Duration,
+    pub(super) settle: Settle,
     pub(super) max_files: usize,
     pub(super) max_file_bytes: Option<u64>,
     pub(super) if_missing: IfNone,
@@ -89,8 +99,12 @@ pub(super) struct Chosen {
     pub(super) pending: Vec<Found>,
     /// When they were listed.
     pub(super) listed: Timestamp,
+    /// What the newest of `files` is to be remembered as, once it is delivered, if only the newest are taken.
+    pub(super) newest: Option<Rank>,
     /// Whether nothing is to be read because all there is was read by earlier runs.
     pub(super) nothing_new: bool,
+    /// That there is nothing new, where that is an error: one that comes after what is to be done with `pending`.
+    pub(super) refused: Option<Error>,
 }
 
 /// Lookups under way together.
@@ -109,17 +123,11 @@ pub(super) fn trigger_name(template: &str, name: &str) -> String {
         .replace("{stem}", name.rsplit_once('.').map_or(name, |(stem, _)| stem))
 }
 
-/// Chooses, given what earlier runs have read.
+/// The files that match, without those that are still being written, by their names.
 ///
 /// # Errors
-/// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
-pub(super) async fn choose(
-    place: &dyn Place,
-    wanted: &Wanted,
-    choice: &Choice,
-    memory: &mut Memory,
-) -> Result<Chosen> {
-    let listed = Timestamp::now();
+/// The place cannot be asked.
+pub(super) async fn list(place: &dyn Place, wanted: &Wanted) -> Result<Vec<Found>> {
     let mut files = place.list(wanted).await?;
     if wanted.is_pattern() {
         files.retain(|file| {
@@ -132,70 +140,182 @@ pub(super) async fn choose(
             !unfinished
         });
     }
-    memory.saw(&files, listed);
+    Ok(files)
+}
+
+/// Chooses, given what earlier runs have read.
+///
+/// # Errors
+/// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
+pub(super) async fn choose(
+    place: &dyn Place,
+    wanted: &Wanted,
+    choice: &Choice,
+    memory: &mut Memory,
+) -> Result<Chosen> {
+    let listed = Timestamp::now();
+    let files = list(place, wanted).await?;
+    memory.saw(&files, wanted.text(), listed);
     if files.is_empty() {
-        nothing(choice.if_missing, nothing_there(place, wanted).await)?;
+        nothing(choice.if_missing, nothing_there(place, wanted).await).map_or(Ok(()), Err)?;
     }
-    let found = files.len();
-    let mut pending = Vec::new();
-    files.retain(|file| {
-        let is_pending = memory.knows(file) == Knowledge::Pending;
-        if is_pending {
-            pending.push(file.clone());
-        }
-        !is_pending
-    });
+    let files = without_triggers(choice, files);
+    let mut tally = Tally {
+        found: files.len(),
+        ..Tally::default()
+    };
+    let (pending, files): (Vec<Found>, Vec<Found>) = files
+        .into_iter()
+        .partition(|file| memory.knows(file) == Knowledge::Pending);
+    tally.read = pending.len();
     let mut files = with_trigger(place, choice, files).await?;
-    sort(&mut files, choice.order, wanted);
+    tally.waiting = tally.found - pending.len() - files.len();
+    let mut newest = None;
     if choice.take == Take::Newest {
-        files.drain(..files.len().saturating_sub(1));
+        newest = only_newest(&mut files, &pending, choice, wanted, memory, &mut tally);
     }
-    let mut old = pending.len();
     files.retain(|file| {
         let read = memory.knows(file) == Knowledge::Read && choice.read_again == ReadAgain::Changed;
-        old += usize::from(read);
+        tally.read += usize::from(read);
         !read
     });
     // Files that wait for their trigger, or are still being written, are none that were read.
-    let nothing_new = files.is_empty() && old > 0;
+    let nothing_new = files.is_empty() && tally.read + tally.older > 0;
+    files.sort_by_cached_key(|file| Rank::of(file, choice.order, wanted));
     limits(choice, &files)?;
-    let files = settled(place, choice.settle, files, listed).await?;
+    let ready = files.len();
+    let files = settle::settled(place, choice.settle, files, listed).await?;
+    tally.unsettled = ready - files.len();
     tracing::info!(
         path = wanted.written(),
-        found,
-        read_before = old + pending.len(),
+        found = tally.found,
+        read_before = tally.read,
+        older = tally.older,
+        held_back = tally.waiting + tally.unsettled,
+        to_be_moved = pending.len(),
         chosen = files.len(),
         "looked for files"
     );
-    // What is still to be moved must not wait for a new file.
-    if files.is_empty() && found > 0 && pending.is_empty() {
-        let error = Error::input(format!(
-            "there is nothing new to read: of the {found} files that match `{}`, {} were read before",
-            wanted.written(),
-            old
-        ))
-        .with_hint("if that is as it should be, set `if_nothing_new: ignore`; to read them all the same: `read_again: always`");
-        nothing(choice.if_nothing_new, error)?;
-    }
+    let refused = match files.is_empty() && tally.found > 0 {
+        true => nothing(choice.if_nothing_new, tally.nothing_new(wanted, memory)),
+        false => None,
+    };
     Ok(Chosen {
         nothing_new,
+        newest,
         files,
         pending,
         listed,
+        refused,
     })
 }
 
-fn nothing(what: IfNone, error: Error) -> Result<()> {
+/// Leaves the newest of all that match, if it is to be read: not if it is only still to be moved, and not if a newer one
+/// was delivered.
+fn only_newest(
+    files: &mut Vec<Found>,
+    pending: &[Found],
+    choice: &Choice,
+    wanted: &Wanted,
+    memory: &mut Memory,
+    tally: &mut Tally,
+) -> Option<Rank> {
+    let rank = |file: &Found| Rank::of(file, choice.order, wanted);
+    let newest = files.iter().chain(pending).map(rank).max()?;
+    let delivered = memory
+        .newest(wanted.text())
+        .filter(|known| newest.is_before(known));
+    let takes = |file: &Found| delivered.is_none() && rank(file) == newest;
+    files.retain(|file| {
+        let taken = takes(file);
+        if !taken {
+            tally.older += 1;
+            tracing::debug!(file = %file.name, "a file that is older than the newest is left alone");
+        }
+        taken
+    });
+    if let Some(delivered) = delivered {
+        tracing::info!(newest = %newest.name(), delivered = %delivered.name(), "a newer file was delivered before");
+        return None;
+    }
+    // Also what was delivered before it was to be remembered.
+    if pending.iter().any(|file| rank(file) == newest) {
+        memory.delivered(wanted.text(), newest, Timestamp::now());
+        return None;
+    }
+    Some(newest)
+}
+
+/// What became of the files that match.
+#[derive(Debug, Default)]
+struct Tally {
+    found: usize,
+    /// Read before, those included that are still to be moved.
+    read: usize,
+    /// Older than the newest.
+    older: usize,
+    /// Without their trigger.
+    waiting: usize,
+    /// Still being written, or gone.
+    unsettled: usize,
+}
+
+impl Tally {
+    /// That none of them is to be read, and why.
+    fn nothing_new(&self, wanted: &Wanted, memory: &Memory) -> Error {
+        let parts = [
+            (self.read, "read before"),
+            (self.older, "older than the newest"),
+            (self.waiting, "without their trigger"),
+            (self.unsettled, "still being written"),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let mut error = Error::input(format!(
+            "there is nothing new to read: of the {} files that match `{}`, {}",
+            self.found,
+            wanted.written(),
+            parts.join(", ")
+        ));
+        if self.waiting + self.unsettled > 0 {
+            error = error.with_hint(
+                "files that `trigger` or `settle` holds back are read by a later run, once they are complete; if that is as it should be, set `if_nothing_new: ignore`",
+            );
+        } else if self.read > 0 {
+            error = error.with_hint("if that is as it should be, set `if_nothing_new: ignore`; to read them all the same: `read_again: always`");
+        }
+        if self.older > 0
+            && let Some(newest) = memory.newest(wanted.text())
+        {
+            error = error.with_hint(format!(
+                "`take: newest` never takes a file that is older than the newest that was delivered, `{}`; to read one all the same, give its own name as `path`",
+                newest.name()
+            ));
+        }
+        error
+    }
+}
+
+/// Says it as it is set; gives it back where it is an error.
+fn nothing(what: IfNone, error: Error) -> Option<Error> {
     match what {
-        IfNone::Error => return Err(error),
-        IfNone::Warn => tracing::warn!("{error}"),
+        IfNone::Error => return Some(error),
+        IfNone::Warn => {
+            tracing::warn!("{error}");
+            for hint in error.hints() {
+                tracing::info!("{hint}");
+            }
+        }
         IfNone::Ignore => tracing::info!("{error}"),
     }
-    Ok(())
+    None
 }
 
 /// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
-async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
+pub(super) async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
     let folder = format!("`{}`", place.shown(wanted.folder()));
     let mut message = if wanted.is_pattern() {
         format!("no file matches `{}` in {folder}", wanted.written())
@@ -226,16 +346,28 @@ async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
     })
 }
 
-/// Those that have their trigger. Triggers that match the pattern themselves are no data.
-async fn with_trigger(place: &dyn Place, choice: &Choice, mut files: Vec<Found>) -> Result<Vec<Found>> {
+/// Without triggers that match the pattern themselves: they are no data.
+pub(super) fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Found> {
     let Some(template) = &choice.trigger else {
-        return Ok(files);
+        return files;
     };
     let triggers: std::collections::BTreeSet<String> = files
         .iter()
         .map(|file| super::after::beside(&file.path, &trigger_name(template, file.file_name())))
         .collect();
     files.retain(|file| !triggers.contains(&file.path));
+    files
+}
+
+/// Those that have their trigger.
+pub(super) async fn with_trigger(
+    place: &dyn Place,
+    choice: &Choice,
+    files: Vec<Found>,
+) -> Result<Vec<Found>> {
+    let Some(template) = &choice.trigger else {
+        return Ok(files);
+    };
     let looked: Vec<(Found, bool)> = stream::iter(files)
         .map(|file| async {
             let path = super::after::beside(&file.path, &trigger_name(template, file.file_name()));
@@ -257,15 +389,6 @@ async fn with_trigger(place: &dyn Place, choice: &Choice, mut files: Vec<Found>)
         }
     }
     Ok(ready)
-}
-
-fn sort(files: &mut [Found], order: Order, wanted: &Wanted) {
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    match order {
-        Order::Name => {}
-        Order::Time => files.sort_by_key(|file| file.modified),
-        Order::Date => files.sort_by_key(|file| wanted.date_of(file.file_name())),
-    }
 }
 
 fn limits(choice: &Choice, files: &[Found]) -> Result<()> {
@@ -307,256 +430,4 @@ fn limits(choice: &Choice, files: &[Found]) -> Result<()> {
         if large.len() > SHOWN { ", …" } else { "" }
     ))
     .with_hint("look at them: if they are meant, set a higher `max_file_bytes`; nothing was read"))
-}
-
-/// Those that nobody writes any more: not changed for so long, or not while we wait for so long.
-async fn settled(
-    place: &dyn Place,
-    settle: Duration,
-    files: Vec<Found>,
-    now: Timestamp,
-) -> Result<Vec<Found>> {
-    let Ok(settle_by) = SignedDuration::try_from(settle) else {
-        return Ok(files);
-    };
-    if settle.is_zero() {
-        return Ok(files);
-    }
-    // A time in the future is a clock that goes ahead, and tells nothing.
-    let is_old = |file: &Found| {
-        file.modified.is_some_and(|modified| {
-            modified <= now && modified.checked_add(settle_by).is_ok_and(|until| until <= now)
-        })
-    };
-    if files.iter().all(is_old) {
-        return Ok(files);
-    }
-    let fresh = files.iter().filter(|file| !is_old(file)).count();
-    tracing::info!(files = fresh, settle = ?settle, "waiting to see whether files are still being written");
-    tokio::time::sleep(settle).await;
-    let looked: Vec<(Found, Option<Found>)> = stream::iter(files)
-        .map(|file| async {
-            let later = if is_old(&file) {
-                Some(file.clone())
-            } else {
-                place.look(&file.path).await?
-            };
-            Ok::<_, Error>((file, later))
-        })
-        .buffered(LOOKS)
-        .try_collect()
-        .await?;
-    let mut settled = Vec::new();
-    for (file, later) in looked {
-        match later {
-            Some(later) if file.is_unchanged(&later) => settled.push(file),
-            Some(_) => tracing::warn!(file = %file.name, "a file that is still being written is left alone"),
-            None => tracing::warn!(file = %file.name, "a file that was taken away just now is left out"),
-        }
-    }
-    Ok(settled)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use super::super::place::local::Local;
-    use super::*;
-
-    fn all() -> Choice {
-        Choice {
-            take: Take::All,
-            read_again: ReadAgain::Changed,
-            order: Order::Name,
-            trigger: None,
-            settle: Duration::ZERO,
-            max_files: 10,
-            max_file_bytes: None,
-            if_missing: IfNone::Error,
-            if_nothing_new: IfNone::Error,
-        }
-    }
-
-    fn write(folder: &Path, names: &[&str]) {
-        for name in names {
-            let path = folder.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, name).unwrap();
-            let file = std::fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600))
-                .unwrap();
-        }
-    }
-
-    async fn chosen(folder: &Path, wanted: &Wanted, choice: &Choice) -> Result<Vec<String>> {
-        let place = Local::new(Arc::new(folder.to_owned()));
-        let chosen = choose(&place, wanted, choice, &mut Memory::default()).await?;
-        Ok(chosen.files.iter().map(|file| file.name.to_string()).collect())
-    }
-
-    #[tokio::test]
-    async fn nothing_there_shows_what_there_is() {
-        let folder = tempfile::tempdir().unwrap();
-        write(
-            folder.path(),
-            &["exports/terminations-2026.txt", "exports/other.bin"],
-        );
-        let missing = |path: &'static str| {
-            let folder = folder.path();
-            async move { chosen(folder, &Wanted::plain(path), &all()).await.unwrap_err() }
-        };
-        let error = missing("exports/terminations-*.csv").await;
-        let message = error.to_string();
-        assert!(
-            message.contains("exports/terminations-*.csv")
-                && message.contains(&*folder.path().to_string_lossy()),
-            "{message}"
-        );
-        let hints: Vec<&str> = error.hints().collect();
-        assert!(
-            hints[0].contains("2 files") && hints[0].contains("`terminations-2026.txt`"),
-            "{hints:?}"
-        );
-        let error = missing("nowhere/a.csv").await;
-        assert!(error.hints().next().unwrap().contains("nowhere"), "{error:?}");
-        let error = missing("exports").await;
-        assert!(
-            error.hints().next().unwrap().contains("exports/*.csv"),
-            "{error:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn the_newest_is_the_one_of_the_last_date_not_of_the_last_name() {
-        let folder = tempfile::tempdir().unwrap();
-        write(
-            folder.path(),
-            &["a-12312025.csv", "a-01022026.csv", "a-02012025.csv"],
-        );
-        let zone = jiff::tz::TimeZone::UTC;
-        let wanted = Wanted::new(
-            "a-{any_date:%m%d%Y}.csv",
-            Timestamp::now(),
-            &zone,
-            SignedDuration::ZERO,
-        )
-        .unwrap();
-        let mut choice = Choice {
-            order: Order::Date,
-            ..all()
-        };
-        let found = chosen(folder.path(), &wanted, &choice).await.unwrap();
-        assert_eq!(found, ["a-02012025.csv", "a-12312025.csv", "a-01022026.csv"]);
-        choice.take = Take::Newest;
-        assert_eq!(
-            chosen(folder.path(), &wanted, &choice).await.unwrap(),
-            ["a-01022026.csv"]
-        );
-        choice.order = Order::Name;
-        assert_eq!(
-            chosen(folder.path(), &wanted, &choice).await.unwrap(),
-            ["a-12312025.csv"]
-        );
-    }
-
-    #[tokio::test]
-    async fn files_wait_for_their_trigger_which_is_no_data() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &["a.csv", "a.csv.done", "b.csv", "c.csv.part"]);
-        let mut choice = Choice {
-            trigger: Some("{name}.done".into()),
-            ..all()
-        };
-        assert_eq!(
-            chosen(folder.path(), &Wanted::plain("*"), &choice).await.unwrap(),
-            ["a.csv"]
-        );
-        choice.trigger = Some("{stem}.ok".into());
-        let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("nothing new"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn limits_are_kept_before_anything_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &["a.csv", "b.csv", "long name.csv"]);
-        let mut choice = Choice {
-            max_files: 2,
-            ..all()
-        };
-        let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("`max_files` is 2"), "{error}");
-        choice.max_files = 3;
-        choice.max_file_bytes = Some(10);
-        let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
-            .await
-            .unwrap_err();
-        assert!(error.to_string().contains("`long name.csv`"), "{error}");
-        choice.max_file_bytes = Some(13);
-        assert_eq!(
-            chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
-                .await
-                .unwrap()
-                .len(),
-            3
-        );
-    }
-
-    #[tokio::test]
-    async fn a_file_that_grows_is_left_alone_and_one_that_stays_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &["old.csv"]);
-        for name in ["grows.csv", "fresh.csv"] {
-            std::fs::write(folder.path().join(name), name).unwrap();
-        }
-        let choice = Choice {
-            settle: Duration::from_millis(300),
-            ..all()
-        };
-        let (done, writer) = (
-            Arc::new(std::sync::atomic::AtomicBool::new(false)),
-            folder.path().join("grows.csv"),
-        );
-        let stop = done.clone();
-        let writing = std::thread::spawn(move || {
-            use std::io::Write as _;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let mut file = std::fs::File::options().append(true).open(&writer).unwrap();
-                file.write_all(b"more\n").unwrap();
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let found = chosen(folder.path(), &Wanted::plain("*.csv"), &choice).await;
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        writing.join().unwrap();
-        assert_eq!(found.unwrap(), ["fresh.csv", "old.csv"]);
-    }
-
-    #[tokio::test]
-    async fn a_time_in_the_future_is_looked_at_again_not_believed() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &["a.csv"]);
-        let file = std::fs::File::options()
-            .write(true)
-            .open(folder.path().join("a.csv"))
-            .unwrap();
-        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600))
-            .unwrap();
-        let choice = Choice {
-            settle: Duration::from_millis(1),
-            ..all()
-        };
-        assert_eq!(
-            chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
-                .await
-                .unwrap(),
-            ["a.csv"]
-        );
-    }
 }

@@ -82,7 +82,7 @@ pub struct FileConfig {
     pub https: Option<HttpsConfig>,
 
     /// Which of the files that match are read: `all` (the default), or the `newest`, which is the last in the order of
-    /// `order`.
+    /// `order`, and never older than the newest that was delivered.
     #[serde(default)]
     pub take: Take,
 
@@ -105,7 +105,8 @@ pub struct FileConfig {
 
     /// How long a file must not have been changed before it is read, so that one that is still being written is left
     /// alone. A file that was changed later than that is looked at again after this time, and read if it is still the
-    /// same. Default 30s on SFTP servers, 0s elsewhere.
+    /// same. Clocks of servers are not relied on: there a file's time must be ten minutes older. Default 30s on SFTP
+    /// servers, 0s elsewhere.
     #[serde(default)]
     pub settle: Option<HumanDuration>,
 
@@ -127,14 +128,14 @@ pub struct FileConfig {
     #[serde(default = "error")]
     pub if_missing: IfNone,
 
-    /// What it means that there are files and all of them were read before, or are not complete: `error`, `warn` (the
-    /// default) or `ignore`.
+    /// What it means that there are files and all of them were read before, are older than the newest, or are not
+    /// complete: `error`, `warn` (the default) or `ignore`.
     #[serde(default = "warn")]
     pub if_nothing_new: IfNone,
 
     /// What is done with a file once every row of it is final: `leave` (the default), `delete`, or `{move: NAME}`. A run
     /// that only looks (`--dry-run`, `--limit`) does nothing with files. What fails is a warning: the file is not read
-    /// again, and the next run tries it again.
+    /// again, and the next run tries it again. A file of which every row was rejected stays and is read again.
     #[serde(default)]
     pub after: After,
 
@@ -343,6 +344,8 @@ mod tests {
         assert_eq!(paths(json!({"path": "-"})), ["format"]);
         assert_eq!(paths(json!({"path": "in/leavers.txt"})), ["format"]);
         assert_eq!(paths(json!({"path": "in/*"})), [""; 0]);
+        let host = problems(json!({"path": "http://127.0.0.1:22980/out"}));
+        assert!(host[0].message.contains("there is no extension"), "{host:?}");
         assert_eq!(paths(json!({"path": "in/*.CSV.GZ"})), [""; 0]);
         let workbook = problems(json!({"path": "in/leavers.xlsx"}));
         assert!(

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::after::{After, Afterwards};
+use super::choose::Rank;
 use super::memory::Memory;
 use super::place::{Found, Place};
-use crate::component::{Delivered, Position};
+use crate::component::{Delivered, Position, Rejects};
 use crate::error::Result;
 
 /// What is known about files, and what is done with them.
@@ -21,6 +22,8 @@ pub(super) struct Keeping {
     pub(super) pending: Vec<Found>,
     /// When the files were listed.
     pub(super) listed: Timestamp,
+    /// What the one file of a run that takes the newest is remembered as, and the path that found it.
+    pub(super) newest: Option<(String, Rank)>,
     /// Whether files are remembered and moved at all: not by standard input, and not in a run that only looks.
     pub(super) active: bool,
     /// Whether anything is done with files: not in a run that only looks.
@@ -31,6 +34,8 @@ pub(super) struct Keeping {
 pub(super) struct Sent {
     pub(super) file: Found,
     pub(super) hash: Option<String>,
+    /// Rows read of it.
+    pub(super) rows: u64,
     pub(super) delivered: Delivered,
 }
 
@@ -42,6 +47,7 @@ pub(super) struct Finisher {
     pub(super) place: Arc<dyn Place>,
     pub(super) keeping: Keeping,
     pub(super) position: Position,
+    pub(super) rejects: Rejects,
 }
 
 impl Finisher {
@@ -52,35 +58,34 @@ impl Finisher {
             }
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.keeping.pending);
-        let mut unsaved = !pending.is_empty();
-        for file in pending {
-            self.act(&file).await;
-        }
+        let mut unsaved = self.finish_pending().await;
         let mut next = None;
         loop {
             let first = match next.take() {
                 Some(sent) => Some(sent),
                 None => waiting.recv().await,
             };
-            let Some(first) = first else { break };
-            if !first.delivered.await {
+            let Some(mut first) = first else { break };
+            if !(&mut first.delivered).await {
                 continue;
             }
             // The ledger is written once for all that are ready.
-            let mut ready = vec![self.note(first.file, first.hash)];
+            let mut ready = Vec::from_iter(self.note(first));
             while ready.len() < READY {
                 let Ok(mut further) = waiting.try_recv() else {
                     break;
                 };
                 match (&mut further.delivered).now_or_never() {
-                    Some(true) => ready.push(self.note(further.file, further.hash)),
+                    Some(true) => ready.extend(self.note(further)),
                     Some(false) => {}
                     None => {
                         next = Some(further);
                         break;
                     }
                 }
+            }
+            if ready.is_empty() {
+                continue;
             }
             self.save().await?;
             unsaved = false;
@@ -94,11 +99,45 @@ impl Finisher {
         Ok(())
     }
 
-    /// Notes that the rows of a file are final, and that something may be still to be done with it.
-    fn note(&mut self, file: Found, hash: Option<String>) -> Found {
+    /// Does what is still to be done of earlier runs, in a run that reads nothing, and saves that.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub(super) async fn only_pending(mut self) -> Result<()> {
+        if self.keeping.active && self.finish_pending().await {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Does what is still to be done of earlier runs. Whether the memory is to be saved.
+    async fn finish_pending(&mut self) -> bool {
+        let pending = std::mem::take(&mut self.keeping.pending);
+        for file in &pending {
+            self.act(file).await;
+        }
+        !pending.is_empty()
+    }
+
+    /// Notes that the rows of a file are final, and that something may be still to be done with it; then gives the file.
+    ///
+    /// A file none of whose rows could be sent is left as if it had not been read: the mistake is rather in the mapping
+    /// than in every row, and with the file its rows would be gone.
+    fn note(&mut self, sent: Sent) -> Option<Found> {
+        let Sent { file, hash, rows, .. } = sent;
+        if rows > 0 && self.rejects.rows_of(&file.name) >= rows {
+            tracing::warn!(
+                file = %file.name, rows,
+                "every row of the file was rejected: it stays where it is, counts as not read, and the next run reads it again"
+            );
+            return None;
+        }
         let acts = self.keeping.afterwards.after != After::Leave;
         self.keeping.memory.note(&file, hash, self.keeping.listed, acts);
-        file
+        if let Some((path, rank)) = self.keeping.newest.take() {
+            self.keeping.memory.delivered(&path, rank, self.keeping.listed);
+        }
+        Some(file)
     }
 
     /// Does what is to be done with a file. Whether the memory is another by that.

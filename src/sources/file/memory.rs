@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::choose::Rank;
 use super::place::Found;
 use crate::error::{Error, Result};
 
@@ -28,6 +29,19 @@ const COARSE: SignedDuration = SignedDuration::from_secs(2);
 pub(super) struct Memory {
     version: u32,
     files: BTreeMap<String, Known>,
+    /// The newest file that was delivered, where only the newest is taken, by the path or pattern it was found by: names
+    /// of different patterns are in no order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    newest: BTreeMap<String, Newest>,
+}
+
+/// The newest file that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Newest {
+    rank: Rank,
+    /// When it was looked for last.
+    seen: Timestamp,
 }
 
 /// A file all of whose rows are final.
@@ -69,6 +83,7 @@ impl Default for Memory {
         Self {
             version: VERSION,
             files: BTreeMap::new(),
+            newest: BTreeMap::new(),
         }
     }
 }
@@ -140,8 +155,23 @@ impl Memory {
         self.files.remove(path);
     }
 
-    /// Notes what was found, and forgets what has not been for long.
-    pub(super) fn saw(&mut self, found: &[Found], now: Timestamp) {
+    /// The newest file that was delivered of those that `path` finds.
+    pub(super) fn newest(&self, path: &str) -> Option<&Rank> {
+        self.newest.get(path).map(|newest| &newest.rank)
+    }
+
+    /// Notes the newest file that was delivered of those that `path` finds.
+    pub(super) fn delivered(&mut self, path: &str, rank: Rank, now: Timestamp) {
+        self.newest.insert(path.to_owned(), Newest { rank, seen: now });
+    }
+
+    /// Notes what was found by `path`, and forgets what has not been for long.
+    pub(super) fn saw(&mut self, found: &[Found], path: &str, now: Timestamp) {
+        if let Some(newest) = self.newest.get_mut(path) {
+            newest.seen = now;
+        }
+        self.newest
+            .retain(|_, newest| newest.seen.checked_add(KEPT).is_ok_and(|until| until > now));
         for file in found {
             if let Some(known) = self.files.get_mut(&file.path) {
                 known.seen = now;
@@ -234,13 +264,30 @@ mod tests {
         let read = file("2026-03-01T00:00:00Z");
         memory.note(&read, None, time("2026-03-01T00:00:00Z"), true);
         assert_eq!(memory.knows(&read), Knowledge::Pending);
-        memory.saw(&[], time("2027-03-01T00:00:00Z"));
+        memory.saw(&[], "*", time("2027-03-01T00:00:00Z"));
         assert!(!memory.is_empty());
-        memory.saw(std::slice::from_ref(&read), time("2027-03-01T00:00:00Z"));
-        memory.saw(&[], time("2028-03-01T00:00:00Z"));
+        memory.saw(std::slice::from_ref(&read), "*", time("2027-03-01T00:00:00Z"));
+        memory.saw(&[], "*", time("2028-03-01T00:00:00Z"));
         assert!(!memory.is_empty());
-        memory.saw(&[], time("2029-03-01T00:00:00Z"));
+        memory.saw(&[], "*", time("2029-03-01T00:00:00Z"));
         assert!(memory.is_empty());
+    }
+
+    #[test]
+    fn the_newest_is_remembered_for_each_path_until_it_is_not_looked_for_any_more() {
+        let rank = |name: &str| -> Rank {
+            serde_json::from_value(serde_json::json!({"order": "name", "name": name})).unwrap()
+        };
+        let mut memory = Memory::default();
+        memory.delivered("a-*", rank("a-2"), time("2026-03-01T00:00:00Z"));
+        memory.delivered("b-*", rank("b-1"), time("2026-03-01T00:00:00Z"));
+        let mut memory = Memory::load(Some(&memory.text())).unwrap();
+        assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
+        assert_eq!(memory.newest("a-1"), None);
+        memory.saw(&[], "a-*", time("2027-03-01T00:00:00Z"));
+        memory.saw(&[], "a-*", time("2028-03-01T00:00:00Z"));
+        assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
+        assert_eq!(memory.newest("b-*"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!                   └── memory ◀── finisher: move, delete ◀── every row is final ─────────────┘
 //! ```
 //!
-//! - `config` and `format` hold the settings, `plan` checks them and finds the files; `names` are the patterns and dates of
+//! - `config` and `format` hold the settings, `plan` checks them and finds the files, `check` asks without a run; `names` are the patterns and dates of
 //!   a path, `extension` is what a file's name tells,
 //! - `place` is a disk, a server or a store: it lists, opens, renames and removes,
 //! - `choose` says which files are read and in which order, `memory` which were read, `after` what becomes of them,
@@ -23,6 +23,7 @@
 //! its end than it was when it was found is such an error, and no file is moved or removed before every row of it is final.
 
 mod after;
+mod check;
 mod choose;
 mod config;
 mod csv;

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::after::{After, Afterwards};
-use super::choose::{self, Choice, Order, ReadAgain, trigger_name};
+use super::choose::{self, Choice, Order, ReadAgain, Settle, Take, trigger_name};
 use super::config::{AddedColumn, FileConfig};
 use super::csv::DEFAULT_DELIMITER;
 use super::extension::Extension;
-use super::finisher::Keeping;
+use super::finisher::{Finisher, Keeping};
 use super::format::{FORMATS, Format, JsonOptions, NdjsonOptions};
 use super::job::{Ahead, Job, Tools};
 use super::memory::Memory;
@@ -21,13 +21,17 @@ use super::place::object::StoreSettings;
 use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
 use super::reading::{Formats, PARQUET_SEEKS};
 use super::source::FileSource;
-use crate::component::{CheckState, CheckStep, Description, Source, SourceConfig, SourceContext};
+use crate::component::{CheckStep, Description, Source, SourceConfig, SourceContext};
 use crate::config::Problems;
 use crate::decode::Added;
 use crate::error::{Error, Result};
 
 /// Until when a file on an SFTP server may still be being written: vendors write over lines that stall.
 const SFTP_SETTLE: Duration = Duration::from_secs(30);
+
+/// How far a server's clock may be off, and how coarse its times may be. Servers without a time service drift by minutes,
+/// and many tell the minute only: a file that seems quiet for less than this may be in the middle of its upload.
+const CLOCK_MARGIN: Duration = Duration::from_mins(10);
 
 #[typetag::deserialize(name = "file")]
 #[async_trait]
@@ -37,7 +41,10 @@ impl SourceConfig for FileConfig {
     }
 
     fn keeps_position(&self) -> bool {
-        !self.uses_stdin() && (self.read_again() == ReadAgain::Changed || self.after != After::Leave)
+        !self.uses_stdin()
+            && (self.read_again() == ReadAgain::Changed
+                || self.after != After::Leave
+                || self.take == Take::Newest)
     }
 
     fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
@@ -71,55 +78,7 @@ impl SourceConfig for FileConfig {
     }
 
     async fn check(&self, cx: SourceContext) -> Vec<CheckStep> {
-        let Ok(address) = Address::parse(&self.path) else {
-            return Vec::new();
-        };
-        if address == Address::StandardInput {
-            return Vec::new();
-        }
-        let works = |name: &str, detail: String| CheckStep {
-            name: name.to_owned(),
-            state: CheckState::Works,
-            detail,
-            hints: Vec::new(),
-        };
-        let mut steps = Vec::new();
-        let settings = Settings {
-            sftp: self.sftp.as_ref(),
-            stores: self.stores(),
-        };
-        let place = match address.place(settings, &cx).await {
-            Ok(place) => place,
-            Err(error) => return vec![CheckStep::failed("place", &error)],
-        };
-        if let Address::Remote(remote) = &address
-            && remote.scheme == Scheme::Sftp
-        {
-            steps.push(works(
-                "place",
-                format!(
-                    "{} is the server that is known, and the login works",
-                    remote.place()
-                ),
-            ));
-        }
-        let wanted = match self.wanted(&address, Timestamp::now()) {
-            Ok(wanted) => wanted,
-            Err(message) => return vec![CheckStep::failed("files", &Error::config(message))],
-        };
-        steps.push(match place.list(&wanted).await {
-            Ok(files) if files.is_empty() => CheckStep {
-                state: CheckState::Unsure,
-                hints: vec!["a run would end here, unless `if_missing` says otherwise".to_owned()],
-                ..works(
-                    "files",
-                    format!("no file matches `{}` at the moment", wanted.written()),
-                )
-            },
-            Ok(files) => works("files", format!("{} match `{}`", files.len(), wanted.written())),
-            Err(error) => CheckStep::failed("files", &error),
-        });
-        steps
+        self.steps(&cx).await
     }
 }
 
@@ -195,7 +154,11 @@ impl FileConfig {
     fn check_format(&self, problems: &mut Problems<'_>) {
         self.packing_settings().validate(problems);
         let standard_input = self.uses_stdin();
-        let extension = Extension::of(&self.path);
+        let extension = match Address::parse(&self.path) {
+            // The dots of a host tell nothing.
+            Ok(Address::Remote(remote)) => Extension::of(&remote.path),
+            _ => Extension::of(&self.path),
+        };
         let tells = !self.path.is_empty() && !standard_input && !extension.open;
         match &self.format {
             None if standard_input => {
@@ -318,7 +281,7 @@ impl FileConfig {
         }
     }
 
-    fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
+    pub(super) fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
         Unpacker::new(
             &self.packing_settings(),
             &cx.run.base,
@@ -327,7 +290,7 @@ impl FileConfig {
         )
     }
 
-    fn stores(&self) -> StoreSettings<'_> {
+    pub(super) fn stores(&self) -> StoreSettings<'_> {
         StoreSettings {
             s3: self.s3.as_ref(),
             azure: self.azure.as_ref(),
@@ -337,7 +300,7 @@ impl FileConfig {
     }
 
     /// The names that are asked for.
-    fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
+    pub(super) fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
         let path = match address {
             Address::StandardInput => STANDARD_INPUT,
             Address::Local(path) => path,
@@ -361,6 +324,41 @@ impl FileConfig {
         })
     }
 
+    /// How files are chosen. `looks_only`: in a run that only looks at rows.
+    pub(super) fn choice(&self, wanted: &Wanted, looks_only: bool) -> Choice {
+        let scheme = self.scheme();
+        Choice {
+            take: self.take,
+            read_again: if looks_only {
+                ReadAgain::Always
+            } else {
+                self.read_again()
+            },
+            order: self.order.unwrap_or(if wanted.has_dates() {
+                Order::Date
+            } else {
+                Order::Name
+            }),
+            trigger: self.trigger.clone(),
+            settle: Settle {
+                wait: match (&self.settle, scheme) {
+                    _ if looks_only => Duration::ZERO,
+                    (Some(settle), _) => settle.0,
+                    (None, Some(Scheme::Sftp)) => SFTP_SETTLE,
+                    (None, _) => Duration::ZERO,
+                },
+                margin: match scheme {
+                    Some(_) => CLOCK_MARGIN,
+                    None => Duration::ZERO,
+                },
+            },
+            max_files: self.max_files,
+            max_file_bytes: self.max_file_bytes.map(|size| size.0),
+            if_missing: self.if_missing,
+            if_nothing_new: self.if_nothing_new,
+        }
+    }
+
     /// Finds the files and says how each is read.
     async fn plan(
         &self,
@@ -376,36 +374,12 @@ impl FileConfig {
         let place = address.place(settings, &cx).await?;
         let looks_only = cx.run.partial;
         let keeps = self.keeps_position();
-        let mut memory = match keeps {
+        // Whoever wants to look at rows wants to see some.
+        let mut memory = match keeps && !looks_only {
             true => Memory::load(cx.position.load().await?.as_deref())?,
             false => Memory::default(),
         };
-        let settle = self.settle.map(|settle| settle.0);
-        let choice = Choice {
-            take: self.take,
-            // Whoever wants to look at rows wants to see some.
-            read_again: if looks_only {
-                ReadAgain::Always
-            } else {
-                self.read_again()
-            },
-            order: self.order.unwrap_or(if wanted.has_dates() {
-                Order::Date
-            } else {
-                Order::Name
-            }),
-            trigger: self.trigger.clone(),
-            settle: match (settle, self.scheme()) {
-                _ if looks_only => Duration::ZERO,
-                (Some(settle), _) => settle,
-                (None, Some(Scheme::Sftp)) => SFTP_SETTLE,
-                (None, _) => Duration::ZERO,
-            },
-            max_files: self.max_files,
-            max_file_bytes: self.max_file_bytes.map(|size| size.0),
-            if_missing: self.if_missing,
-            if_nothing_new: self.if_nothing_new,
-        };
+        let choice = self.choice(wanted, looks_only);
         let chosen = choose::choose(&*place, wanted, &choice, &mut memory).await?;
         if chosen.nothing_new {
             cx.counts.nothing_new();
@@ -418,6 +392,26 @@ impl FileConfig {
             now,
         };
         afterwards.leads_away(wanted, &chosen.files)?;
+        let keeping = Keeping {
+            memory,
+            afterwards,
+            pending: chosen.pending,
+            listed: chosen.listed,
+            newest: chosen.newest.map(|rank| (wanted.text().to_owned(), rank)),
+            active: keeps && !cx.run.dry_run && !looks_only,
+            acts: !cx.run.dry_run && !looks_only,
+        };
+        if let Some(error) = chosen.refused {
+            // What is still to be done with files of earlier runs does not wait for a new one.
+            let finisher = Finisher {
+                place,
+                keeping,
+                position: cx.position.clone(),
+                rejects: cx.rejects.clone(),
+            };
+            finisher.only_pending().await?;
+            return Err(error);
+        }
         let tools = Arc::new(Tools {
             formats: Formats::new(self.format.clone()),
             unpacker: self.unpacker(&cx)?,
@@ -428,7 +422,7 @@ impl FileConfig {
             .into_iter()
             .map(|file| {
                 let known = (choice.read_again == ReadAgain::Changed)
-                    .then(|| memory.hash_of(&file))
+                    .then(|| keeping.memory.hash_of(&file))
                     .flatten();
                 Ok(Job {
                     known,
@@ -436,14 +430,6 @@ impl FileConfig {
                 })
             })
             .collect::<Result<_>>()?;
-        let keeping = Keeping {
-            memory,
-            afterwards,
-            pending: chosen.pending,
-            listed: chosen.listed,
-            active: keeps && !cx.run.dry_run && !looks_only,
-            acts: !cx.run.dry_run && !looks_only,
-        };
         Ok(Box::new(FileSource::new(cx, place, jobs, keeping)))
     }
 
@@ -486,5 +472,26 @@ impl FileConfig {
             tools: tools.clone(),
             known: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_on_servers_settle_and_are_not_taken_by_their_time_alone() {
+        let settle = |path: &str, settle: Option<u64>| {
+            let mut config = FileConfig::of_path(path);
+            config.settle = settle.map(|seconds| crate::config::HumanDuration(Duration::from_secs(seconds)));
+            let settle = config.choice(&Wanted::plain(path), false).settle;
+            (settle.wait.as_secs(), settle.margin.as_secs())
+        };
+        assert_eq!(settle("sftp://files.contoso.com/out/*.csv", None), (30, 600));
+        assert_eq!(settle("sftp://files.contoso.com/out/*.csv", Some(0)), (0, 600));
+        assert_eq!(settle("s3://exports/*.csv", Some(5)), (5, 600));
+        assert_eq!(settle("s3://exports/*.csv", None).0, 0);
+        assert_eq!(settle("out/*.csv", Some(5)), (5, 0));
+        assert_eq!(settle("out/*.csv", None), (0, 0));
     }
 }

@@ -62,6 +62,7 @@ impl Source for FileSource {
             place: place.clone(),
             keeping,
             position: cx.position.clone(),
+            rejects: cx.rejects.clone(),
         };
         // Ended with this source, should the run be broken off.
         #[expect(clippy::disallowed_methods, reason = "it does not outlive its owner")]
@@ -129,6 +130,7 @@ async fn read_all(
         let file = job.file.clone();
         let name = file.name.clone();
         let (source, output) = (cx.clone(), out.clone());
+        let before = cx.counts.totals().read;
         // Parsing keeps a processor busy, and a read may block: not for the threads that serve everybody.
         let read = tokio::task::spawn_blocking(move || {
             let hash = hashing.then(Hash::default);
@@ -159,6 +161,7 @@ async fn read_all(
         let _ = sent.send(Sent {
             file,
             hash,
+            rows: cx.counts.totals().read - before,
             delivered,
         });
     }

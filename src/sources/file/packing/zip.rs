@@ -82,8 +82,12 @@ impl Archive {
             let method = member.compression();
             if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
                 return Err(BadArchive::refused(
-                    format!("member `{}` is packed with {method:?}", shown(&name)),
-                    "pack it with \"deflate\", which every zip program knows",
+                    format!(
+                        "member `{}` of the zip archive is packed with {}, which is not read",
+                        shown(&name),
+                        method_name(method)
+                    ),
+                    "pack it with \"deflate\", which every zip program knows: `zip -Z deflate`, `7z a -mm=Deflate`",
                 ));
             }
             if member.encrypted() && wanted.password.is_none() {
@@ -168,6 +172,20 @@ impl Wanted {
 fn is_left_out(name: &str) -> bool {
     name.split('/')
         .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
+}
+
+/// What people call a way of packing.
+fn method_name(method: CompressionMethod) -> String {
+    let name = match method {
+        CompressionMethod::DEFLATE64 => "Deflate64",
+        CompressionMethod::BZIP2 => "bzip2",
+        CompressionMethod::LZMA => "LZMA",
+        CompressionMethod::ZSTD => "Zstandard",
+        CompressionMethod::XZ => "xz",
+        CompressionMethod::PPMD => "PPMd",
+        other => return format!("a method of its own ({other:?})"),
+    };
+    name.to_owned()
 }
 
 fn nothing_wanted(wanted: &Wanted, names: &[String]) -> io::Error {

@@ -321,3 +321,22 @@ fn what_other_programs_make_is_read() {
     run("python3", &["-c", script]);
     assert!(said(&read(no_settings()).unwrap_err()).contains("is packed with"));
 }
+
+#[test]
+fn a_member_that_is_packed_in_another_way_is_told_with_what_to_do() {
+    // The method is in the member's own header and in the list.
+    let mut packed = zip(&[("a.csv", b"x\n1\n")]);
+    let list = packed
+        .windows(4)
+        .position(|bytes| bytes == b"PK\x01\x02")
+        .unwrap();
+    for at in [8, list + 10] {
+        packed[at..at + 2].copy_from_slice(&12_u16.to_le_bytes());
+    }
+    let error = unpack("x.zip", &packed, no_settings()).unwrap_err();
+    let told = said(&error);
+    assert!(
+        told.contains("packed with bzip2") && told.contains("deflate"),
+        "{told}"
+    );
+}
