@@ -117,6 +117,16 @@ struct RejectsInner {
     include_values: bool,
     rotation: Option<Rotation>,
     state: Mutex<State>,
+    measure: Mutex<Option<Measure>>,
+}
+
+/// What says whether a run has put aside more than is allowed.
+struct Measure(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Measure")
+    }
 }
 
 #[derive(Debug)]
@@ -170,6 +180,7 @@ impl Rejects {
             include_values,
             rotation,
             state: Mutex::new(state),
+            measure: Mutex::new(None),
         }))
     }
 
@@ -219,6 +230,19 @@ impl Rejects {
             .collect();
         sums.sort_by_key(|(_, _, rows)| std::cmp::Reverse(*rows));
         sums
+    }
+
+    /// Has `too_many` asked whether the run has put aside more rows than it may.
+    pub(crate) fn measure_by(&self, too_many: impl Fn() -> bool + Send + Sync + 'static) {
+        *self.0.measure.lock().unwrap_or_else(PoisonError::into_inner) = Some(Measure(Arc::new(too_many)));
+    }
+
+    /// Whether more rows were put aside so far, of those that were to be sent, than the run may.
+    pub(crate) fn too_many(&self) -> bool {
+        let measure = self.0.measure.lock().unwrap_or_else(PoisonError::into_inner);
+        let too_many = measure.as_ref().map(|measure| measure.0.clone());
+        drop(measure);
+        too_many.is_some_and(|too_many| too_many())
     }
 
     /// Rows put aside so far of the file of this name, those of its members included if it is an archive (`name/member`).

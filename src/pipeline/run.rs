@@ -127,6 +127,11 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     });
     let counts = Members::new(config);
     let _ = observer.counts.set(counts.all().cloned().collect());
+    let (so_far, max_ratio) = (
+        counts.all().cloned().collect::<Vec<_>>(),
+        config.rejects.max_ratio,
+    );
+    rejects.measure_by(move || reject_ratio(&sum(&so_far)) > max_ratio);
     let (batches_in, mut batches_out) = mpsc::unbounded_channel::<BatchReport>();
     let collect = async {
         let mut batches = Vec::new();
@@ -177,17 +182,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         failures.push((None, error));
         None
     });
-    let mut rows = Totals::default();
-    for counts in counts.all() {
-        rows += counts.totals();
-    }
-    let to_send = rows.finished() - rows.filtered;
-    #[expect(clippy::cast_precision_loss, reason = "a ratio of row counts")]
-    let ratio = if to_send == 0 {
-        0.0
-    } else {
-        rows.rejected as f64 / to_send as f64
-    };
+    let rows = sum(counts.all());
+    let ratio = reject_ratio(&rows);
     // No component need have failed: a source that stops reading when it is told to has done its work.
     if failures.is_empty() && options.cancel.is_cancelled() {
         failures.push((None, Error::interrupted()));
@@ -283,6 +279,23 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
             .filter(|(_, error)| error.kind() != ErrorKind::Interrupted)
             .map(|(component, error)| ErrorReport::new(component.as_deref(), error))
             .collect(),
+    }
+}
+
+fn sum<'c>(counts: impl IntoIterator<Item = &'c Counts>) -> Totals {
+    let mut rows = Totals::default();
+    for counts in counts {
+        rows += counts.totals();
+    }
+    rows
+}
+
+/// The share of the rows that were to be sent that were put aside.
+#[expect(clippy::cast_precision_loss, reason = "a ratio of row counts")]
+fn reject_ratio(rows: &Totals) -> f64 {
+    match rows.finished().saturating_sub(rows.filtered) {
+        0 => 0.0,
+        to_send => rows.rejected as f64 / to_send as f64,
     }
 }
 

@@ -206,18 +206,26 @@ async fn a_file_of_which_every_row_was_rejected_stays_and_is_read_again() {
     }
 }
 
+/// Rows that a `where` leaves out are no good ones.
 #[tokio::test]
-async fn a_file_with_some_good_rows_is_done() {
-    let emulator = emulator("").await;
-    let pipeline = pipeline(&emulator.url(), files(json!({"after": "delete"})));
-    for (name, second) in [("a.csv", "nobody"), ("b.csv", "")] {
-        drop_file(&pipeline, name, &[1]);
-        let path = pipeline.path("in").join(name);
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        text.push_str(&format!("{second},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n"));
-        std::fs::write(path, text).unwrap();
+async fn a_file_with_rejects_is_done_if_there_are_no_more_of_them_than_allowed() {
+    for (allowed, left) in [(0.5, vec![]), (0.4, vec!["a.csv", "b.csv"])] {
+        let emulator = emulator("").await;
+        let mut pipeline = pipeline(&emulator.url(), files(json!({"after": "delete"})));
+        pipeline.file["rejects"] = json!({"max_ratio": allowed});
+        pipeline.file["transforms"]["resignations"]["where"] = json!("upn <> 'left-out@contoso.com'");
+        for (name, second) in [("a.csv", "nobody"), ("b.csv", "no one")] {
+            drop_file(&pipeline, name, &[1]);
+            let path = pipeline.path("in").join(name);
+            let mut text = std::fs::read_to_string(&path).unwrap();
+            for who in [second, "left-out@contoso.com", "left-out@contoso.com"] {
+                text.push_str(&format!("{who},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n"));
+            }
+            std::fs::write(path, text).unwrap();
+        }
+        let report = pipeline.run().await;
+        let code = if left.is_empty() { 0 } else { 3 };
+        assert_eq!((report.exit_code, report.rows.rejected), (code, 2), "{report:#?}");
+        assert_eq!(there(&pipeline), left);
     }
-    let report = pipeline.run().await;
-    assert_eq!((report.exit_code, report.rows.rejected), (3, 2), "{report:#?}");
-    assert_eq!(there(&pipeline), [""; 0]);
 }

@@ -121,14 +121,22 @@ impl Finisher {
 
     /// Notes that the rows of a file are final, and that something may be still to be done with it; then gives the file.
     ///
-    /// A file none of whose rows could be sent is left as if it had not been read: the mistake is rather in the mapping
-    /// than in every row, and with the file its rows would be gone.
+    /// A file none of whose rows could be sent, or with rejects in a run that has more of them than it may, is left as if
+    /// it had not been read: the mistake is rather in the mapping than in every row, and with the file its rows would be
+    /// gone.
     fn note(&mut self, sent: Sent) -> Option<Found> {
         let Sent { file, hash, rows, .. } = sent;
-        if rows > 0 && self.rejects.rows_of(&file.name) >= rows {
+        let rejected = self.rejects.rows_of(&file.name);
+        let too_many = match (rejected, rows) {
+            (0, _) => None,
+            (rejected, rows) if rejected >= rows => Some("every row of the file was rejected"),
+            _ if self.rejects.too_many() => Some("more rows were rejected than `rejects.max_ratio` allows"),
+            _ => None,
+        };
+        if let Some(why) = too_many {
             tracing::warn!(
-                file = %file.name, rows,
-                "every row of the file was rejected: it stays where it is, counts as not read, and the next run reads it again"
+                file = %file.name, rows, rejected,
+                "{why}: the file stays where it is, counts as not read, and the next run reads it again"
             );
             return None;
         }
