@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use crate::config::document::Notation;
 
-    fn of(source: serde_json::Value, scenario: &str, delivery: serde_json::Value) -> Vec<String> {
+    fn of(source: &serde_json::Value, scenario: &str, delivery: &serde_json::Value) -> Vec<String> {
         let fields = match scenario {
             "employee_profile" => [
                 "EmailAddress",
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn profiles_that_are_not_read_again_would_be_deleted() {
-        let told = of(file("changed"), "employee_profile", json!({}));
+        let told = of(&file("changed"), "employee_profile", &json!({}));
         assert_eq!(told.len(), 1, "{told:?}");
         for part in ["`purview`", "20days", "`people`", "`read_again: always`"] {
             assert!(told[0].contains(part), "{told:?}");
@@ -120,30 +120,30 @@ mod tests {
             })
         };
         assert_eq!(
-            of(rest(json!({"every": "30d"})), "employee_profile", json!({})).len(),
+            of(&rest(json!({"every": "30d"})), "employee_profile", &json!({})).len(),
             1
         );
-        assert!(of(rest(json!({"every": "14d"})), "employee_profile", json!({})).is_empty());
+        assert!(of(&rest(json!({"every": "14d"})), "employee_profile", &json!({})).is_empty());
     }
 
     #[test]
     fn what_is_read_again_or_need_not_be_is_not_told_of() {
-        assert!(of(file("always"), "employee_profile", json!({})).is_empty());
-        assert!(of(file("changed"), "employee_resignation", json!({})).is_empty());
+        assert!(of(&file("always"), "employee_profile", &json!({})).is_empty());
+        assert!(of(&file("changed"), "employee_resignation", &json!({})).is_empty());
         assert!(
             of(
-                file("changed"),
+                &file("changed"),
                 "employee_profile",
-                json!({"refresh_after": "never"})
+                &json!({"refresh_after": "never"})
             )
             .is_empty()
         );
-        assert!(of(file("changed"), "employee_profile", json!({"mode": "all"})).is_empty());
+        assert!(of(&file("changed"), "employee_profile", &json!({"mode": "all"})).is_empty());
         assert_eq!(
             of(
-                file("changed"),
+                &file("changed"),
                 "employee_resignation",
-                json!({"refresh_after": "90d"})
+                &json!({"refresh_after": "90d"})
             )
             .len(),
             1
