@@ -106,6 +106,7 @@ impl Source for RestSource {
             known,
             identity,
         } = *self;
+        let name = cx.name.clone();
         let (blocks, waiting) = mpsc::channel(WAITING);
         let (positions, marked) = mpsc::unbounded_channel();
         let feed = Feed {
@@ -116,7 +117,11 @@ impl Source for RestSource {
         };
         // Parsing keeps a processor busy, and waits for the receivers: not for the threads that serve everybody. The
         // output goes with it: what waits for delivery below must not keep it open.
-        let decoder = tokio::task::spawn_blocking(move || rows::decode(waiting, &known, &feed, &positions));
+        let decoder = tokio::task::spawn_blocking(move || {
+            let decoded = rows::decode(waiting, &known, &feed, &positions);
+            let more = !feed.out.is_stopped() && feed.out.wanted() != Some(0);
+            (decoded, more)
+        });
         let saver = owned(save(marked, cx.position.clone()));
         let reader = Reader {
             plan: Arc::new(plan),
@@ -134,12 +139,17 @@ impl Source for RestSource {
         };
         drop(taken);
         fetcher.auth.settle().await;
-        let decoded = decoder
+        let (decoded, more) = decoder
             .await
             .map_err(|error| Error::broken_off("decoding answers", &error))?;
         // What stopped the decoder stopped the reading too, so its failure says more.
         match (decoded, read) {
-            (Err(End::Failed(error)), _) | (Err(End::Stopped) | Ok(()), Err(error)) => return Err(error),
+            (Err(End::Failed(error)), _) => return Err(error),
+            (Err(End::Stopped) | Ok(()), Err(error)) if more => return Err(error),
+            // It is about what was only asked for ahead: nobody wants it any more.
+            (Err(End::Stopped) | Ok(()), Err(error)) => {
+                tracing::debug!(source = %name, "not wanted any more: {}", error.chain());
+            }
             _ => {}
         }
         saver
