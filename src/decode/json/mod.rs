@@ -107,6 +107,11 @@ impl<'a> Rows<'a> {
         self.part.shown_columns()
     }
 
+    /// Those of `names` that no record had, if there were records.
+    pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        self.shapes.unseen(names)
+    }
+
     /// From now on records are those of another page.
     pub(crate) fn turn_to(&mut self, page: Arc<str>) -> Step {
         if self.part.name == page {

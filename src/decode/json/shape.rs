@@ -246,13 +246,14 @@ impl Shapes {
         self.root.by_name.contains_key(name)
     }
 
-    /// Those of `names` that were in no record so far, neither learnt nor checked.
+    /// Those of `names` that were in no record so far, if there was any.
     pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
         let seen = |name: &str| {
             let field = self.root.by_name.get(name);
             field.is_some_and(|field| self.root.fields[*field].seen > 0)
         };
-        names.into_iter().filter(|name| !seen(name)).collect()
+        let any = self.root.seen > 0;
+        names.into_iter().filter(|name| any && !seen(name)).collect()
     }
 
     /// Every key at the top, those that nobody uses included.

@@ -153,12 +153,14 @@ impl RestConfig {
         problems: &mut Problems<'_>,
     ) -> Option<Sequence> {
         let before = problems.len();
-        let request = RequestPlan::new(&self.base_url, request, names, problems);
+        let config = request;
+        let request = RequestPlan::new(&self.base_url, config, names, problems);
         paging.validate(&mut problems.at("paging"));
         records.validate(&mut problems.at("records"));
         if let Some(request) = &request {
             for place in paging.places() {
                 request.check_place(&place, &mut problems.at("paging"));
+                config.check_free(&place, &mut problems.at("request"));
             }
             uses.extend(request.uses());
         }

@@ -112,7 +112,21 @@ pub(super) fn decode(
         }
     }
     match stage {
-        Stage::Sending(rows) => rows.finish(),
+        Stage::Sending(rows) => {
+            if let Known::Declared(columns) = known
+                && !partial
+            {
+                let names = columns.iter().map(|(name, _)| name.as_str());
+                let unseen = rows.unseen(names);
+                if !unseen.is_empty() {
+                    tracing::warn!(
+                        source = %feed.name, columns = ?unseen,
+                        "no record has these declared columns: are they spelt as the service spells them?"
+                    );
+                }
+            }
+            rows.finish()
+        }
         Stage::Learning(mut kept) => {
             // A look at a part is no reason to go on from there, unless there was nothing at all.
             let position = kept.position.take();

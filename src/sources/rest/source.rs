@@ -1,8 +1,9 @@
 //! Reads all sequences of pages, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -59,10 +60,12 @@ impl RestSource {
         let known = match &config.columns {
             Some(columns) => {
                 let declared = columns.iter().map(|(name, kind)| (name.clone(), (*kind).into()));
-                // What `each` adds is there whether it is declared or not.
-                let added = plan.each.iter().flat_map(|each| each.column_names());
-                let added = added.filter(|name| !columns.contains_key(&**name));
-                let added = added.map(|name| (name.to_string(), ColumnType::Text));
+                // What `each` and `records` add is there whether it is declared or not.
+                let each = plan.each.iter().flat_map(|each| each.column_names());
+                let each = each.map(|name| name.to_string());
+                let added: BTreeSet<String> = each.chain(config.records.column_names()).collect();
+                let added = added.into_iter().filter(|name| !columns.contains_key(name));
+                let added = added.map(|name| (name, ColumnType::Text));
                 Known::Declared(declared.chain(added).collect())
             }
             None if cx.run.partial => Known::Sampled,
@@ -127,6 +130,7 @@ impl Source for RestSource {
             plan: Arc::new(plan),
             fetcher,
             identity: identity.into(),
+            picked: Arc::default(),
             cx,
         };
         let fetcher = reader.fetcher.clone();
@@ -175,14 +179,23 @@ struct Reader {
     plan: Arc<Plan>,
     fetcher: Arc<Fetcher>,
     identity: Arc<[(&'static str, String)]>,
+    picked: Arc<Picked>,
     cx: SourceContext,
+}
+
+/// What was found of the columns to pick.
+#[derive(Debug, Default)]
+struct Picked {
+    rows: AtomicU64,
+    /// Bits of those for which there was anything.
+    found: AtomicU64,
 }
 
 impl Reader {
     async fn read(&self, blocks: mpsc::Sender<Block>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
             return match self.steps(&Values::default(), None, &blocks).await? {
-                More::Wanted => Self::end(&blocks).await,
+                More::Wanted => self.end(&blocks).await,
                 More::Stopped => Ok(()),
             };
         };
@@ -222,14 +235,33 @@ impl Reader {
                 "records without a cursor, or with one in the future"
             );
         }
-        Self::end(&blocks).await
+        self.end(&blocks).await
     }
 
     /// Says that everything was read: without it, what was read is not all.
-    async fn end(blocks: &mpsc::Sender<Block>) -> Result<()> {
+    async fn end(&self, blocks: &mpsc::Sender<Block>) -> Result<()> {
+        self.warn_of_picks();
         // Who takes blocks has gone only when nobody wants rows.
         let _ = blocks.send(Block::End).await;
         Ok(())
+    }
+
+    /// A path that is misspelt gives nulls, as one does to what nobody has.
+    fn warn_of_picks(&self) {
+        let rows = self.picked.rows.load(Ordering::Relaxed);
+        if rows == 0 || self.cx.run.partial {
+            return;
+        }
+        let found = self.picked.found.load(Ordering::Relaxed);
+        for (index, (column, path)) in self.plan.sequence.extractor.picks().take(64).enumerate() {
+            if found & (1 << index) == 0 {
+                tracing::warn!(
+                    source = %self.cx.name, rows,
+                    "no row has anything at `{path}`, where `records.pick` looks for `{column}`: is it spelt as the \
+                     service spells it?"
+                );
+            }
+        }
     }
 
     /// All steps of a window, several at a time, their rows in the order of the steps.
@@ -449,6 +481,10 @@ impl Reader {
                 Fetched::Stopped => return Ok(Ended::Stopped),
             };
             rows += page.rows;
+            if std::ptr::eq(sequence, &raw const self.plan.sequence) {
+                self.picked.rows.fetch_add(page.rows, Ordering::Relaxed);
+                self.picked.found.fetch_or(page.picked, Ordering::Relaxed);
+            }
             lists.records += page.records;
             lists.without += page.without_list;
             let told = Told {

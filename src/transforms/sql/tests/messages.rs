@@ -256,3 +256,41 @@ async fn the_hint_names_the_places_of_casts() {
     SQL cannot put a single row aside: use `try_cast`, which gives NULL, or a condition, or leave the value to `hr_schema`, which rejects the row
     "#);
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_an_expression_has_its_place() {
+    let given = [("w", "id,status\n1,left\n2,active")];
+    let mut texts = Vec::new();
+    for sql in [
+        "SELECT id,\n  sum(status) AS s FROM w GROUP BY id",
+        "SELECT id,\n  CAST('x' AS INT) AS n FROM w",
+        "SELECT CAST('x' AS INT) AS n, CAST(id AS INT) AS m FROM w",
+        "SELECT id FROM w\nWHERE lag(status) OVER (ORDER BY id) = 'left'",
+        "SELECT regexp_replace(status, '(', '') AS s FROM w",
+        "SELECT regexp_replace(status, '(' || status, '') AS s FROM w",
+    ] {
+        texts.push(format!("{sql}\n{}", told(&given, sql).await));
+    }
+    assert_snapshot!(texts.join("\n\n"), @"");
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_there_is_told_with_its_neighbours() {
+    let fields = vec![
+        Field::new("city", DataType::Utf8, true),
+        Field::new("country", DataType::Utf8, true),
+    ];
+    let address = arrow::array::StructArray::new_null(fields.clone().into(), 1);
+    let schema = Schema::new(vec![Field::new("address", DataType::Struct(fields.into()), true)]);
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(address)]).unwrap();
+    let part = Arc::new(Part {
+        name: "s.json".into(),
+        columns: vec!["address".into()],
+    });
+    let chunk = Chunk::records(batch, Origins::consecutive(part, 1, 1));
+    let text = Run::new(&["s"], "SELECT\n  s.address['cty'] AS city FROM s")
+        .with(vec![(0, Step::Chunk(chunk)), (0, Step::End)])
+        .await
+        .error();
+    assert_snapshot!(text, @"");
+}
