@@ -394,10 +394,7 @@ mod tests {
             let (sender, input) = channel(8, Counts::default());
             let targets = vec![(sender, 0)];
             let cancel = CancellationToken::new();
-            (
-                Output::source(targets, Counts::default(), cancel, limit),
-                input,
-            )
+            (Output::source(targets, Counts::default(), cancel, limit), input)
         };
         let (all, _input) = output(None);
         assert_eq!(all.wanted(), None);

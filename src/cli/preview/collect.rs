@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::component::{
-    Chunk, Input, InputDescription, Item, Output, RowKind, Sink, SinkConfig, SinkContext, Source, SourceConfig,
-    SourceContext,
+    Chunk, Input, InputDescription, Item, Output, RowKind, Sink, SinkConfig, SinkContext, Source,
+    SourceConfig, SourceContext,
 };
 use crate::config::Problems;
 use crate::error::Result;

@@ -488,7 +488,13 @@ mod tests {
         assert!(told(r#"{"c":1.5}"#).contains("a number here and an integer"));
         assert!(told(r#"["marker"]"#).contains("not an object"));
         assert!(told(r#""marker""#).contains("not an object"));
-        assert!(shapes.check(r#"{"z":1}"#, &all, Learning::Part).unwrap_err().0.contains("only a part"));
+        assert!(
+            shapes
+                .check(r#"{"z":1}"#, &all, Learning::Part)
+                .unwrap_err()
+                .0
+                .contains("only a part")
+        );
         let mut told = |record: &str| shapes.check(record, &all, Learning::Sample).unwrap_err().0;
         for record in [
             r#"{"a":"marker"}"#,

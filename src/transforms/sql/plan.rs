@@ -299,9 +299,7 @@ fn fields_in(kind: &DataType) -> Vec<String> {
         DataType::List(item) | DataType::LargeList(item) => fields_in(item.data_type()),
         DataType::Struct(fields) => fields
             .iter()
-            .flat_map(|field| {
-                std::iter::once(field.name().clone()).chain(fields_in(field.data_type()))
-            })
+            .flat_map(|field| std::iter::once(field.name().clone()).chain(fields_in(field.data_type())))
             .collect(),
         _ => Vec::new(),
     }

@@ -209,11 +209,13 @@ impl Query {
             let name = name.to_lowercase();
             let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
             text.match_indices(&name).map(|(at, _)| at).find(|at| {
-                !text[..*at].ends_with(part_of_a_word)
-                    && !text[at + name.len()..].starts_with(part_of_a_word)
+                !text[..*at].ends_with(part_of_a_word) && !text[at + name.len()..].starts_with(part_of_a_word)
             })
         };
-        let found = self.functions.iter().filter_map(|(name, place)| Some((at(name)?, (*place)?)));
+        let found = self
+            .functions
+            .iter()
+            .filter_map(|(name, place)| Some((at(name)?, (*place)?)));
         found.min().map(|(_, place)| place)
     }
 

@@ -238,10 +238,17 @@ impl RecordsConfig {
     /// Names of the columns that rows get besides what is in a record as it stands.
     pub(in super::super) fn column_names(&self) -> impl Iterator<Item = String> {
         let kept = self.explode.iter().flat_map(|explode| match &explode.keep {
-            Keep::These(names) => names.iter().map(|name| format!("{}{name}", explode.prefix)).collect(),
+            Keep::These(names) => names
+                .iter()
+                .map(|name| format!("{}{name}", explode.prefix))
+                .collect(),
             Keep::All | Keep::None => Vec::new(),
         });
-        self.key_as.iter().cloned().chain(self.pick.keys().cloned()).chain(kept)
+        self.key_as
+            .iter()
+            .cloned()
+            .chain(self.pick.keys().cloned())
+            .chain(kept)
     }
 
     /// Notes what is wrong with the settings.

@@ -202,7 +202,10 @@ impl Rows {
         }
         for (index, (name, path)) in config.pick.iter().enumerate() {
             let (picked, there) = picked(name, path, fixed, own, at)?;
-            if let Some(bit) = 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).filter(|_| there) {
+            if let Some(bit) = 1_u64
+                .checked_shl(u32::try_from(index).unwrap_or(u32::MAX))
+                .filter(|_| there)
+            {
                 self.picked |= bit;
             }
             match own.iter().find(|known| known.name == *name) {

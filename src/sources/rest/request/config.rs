@@ -63,7 +63,9 @@ impl RequestConfig {
                     value => value.get(key).cloned(),
                 };
                 let json = self.json.clone();
-                let found = name.split('.').try_fold(json, |value, key| Some(inside(&value?, key)));
+                let found = name
+                    .split('.')
+                    .try_fold(json, |value, key| Some(inside(&value?, key)));
                 match found.flatten() {
                     // Null keeps the place free, and says where it is.
                     None | Some(Value::Null) => return,
