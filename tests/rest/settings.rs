@@ -164,5 +164,5 @@ async fn a_variable_that_is_not_set_is_one_problem() {
     });
     let error = format!("{:#?}", Reading::new(&stand, settings).config().unwrap_err());
     assert_eq!(error.matches("is not set").count(), 4, "{error}");
-    assert_eq!(error.matches("path: ").count(), 4, "{error}");
+    assert_eq!(error.matches("Problem {").count(), 4, "{error}");
 }

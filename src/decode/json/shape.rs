@@ -512,7 +512,7 @@ mod tests {
         for learning in [Learning::Whole, Learning::Sample, Learning::Part] {
             let told = shapes.check(r#"{"id":1,"x":tru}"#, &all, learning).unwrap_err().0;
             assert!(
-                told.starts_with("the record is not valid JSON at its character 15"),
+                told.starts_with("the record is not valid JSON at its character 16"),
                 "{told}"
             );
         }
