@@ -204,7 +204,7 @@ async fn what_is_added_to_rows_is_a_column_beside_those_declared() {
             "path": "$.people", "key_as": "who", "pick": {"mail": "$.contact.mail"},
             "explode": {"path": "$.jobs", "keep": ["id"], "prefix": "p_"},
         },
-        "columns": {"j": "text"},
+        "columns": {"j": "text", "p_id": "integer"},
     });
     let answer = ok(
         json!({"people": {"a": {"id": 1, "contact": {"mail": "x"}, "jobs": [{"j": "y", "contact": {"mail": "z"}}]}}}),

@@ -166,3 +166,18 @@ async fn a_variable_that_is_not_set_is_one_problem() {
     assert_eq!(error.matches("is not set").count(), 4, "{error}");
     assert_eq!(error.matches("Problem {").count(), 4, "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_and_not_declared_is_told() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let settings = json!({
+        "records": {
+            "explode": {"path": "$.jobs", "keep": ["id", "person", "mail"], "prefix": "p_"},
+            "pick": {"name": "$.p_person.name"},
+        },
+        "columns": {"p_mail": "text"},
+    });
+    let error = format!("{:#?}", Reading::new(&stand, settings).config().unwrap_err());
+    assert_eq!(error.matches("Problem {").count(), 1, "{error}");
+    assert!(error.contains("sources.api.records.explode.keep[0]"), "{error}");
+}

@@ -107,8 +107,11 @@ impl<'a> Rows<'a> {
         self.part.shown_columns()
     }
 
-    /// Those of `names` that no record had, if there were records.
+    /// Those of `names` that no record had, if there were records that fit.
     pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        if !self.sent && self.rows.is_empty() {
+            return Vec::new();
+        }
         self.shapes.unseen(names)
     }
 

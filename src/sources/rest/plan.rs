@@ -78,6 +78,11 @@ impl Plan {
                 .add("names no column; leave it out to have the columns learnt");
         }
 
+        if let Some(columns) = &config.columns {
+            let declared = |name: &str| columns.contains_key(name);
+            config.records.check_kept(&declared, &mut problems.at("records"));
+        }
+
         let mut names = Names::default();
         let mut uses = Uses::default();
         if config.incremental.is_some() {

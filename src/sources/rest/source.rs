@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -18,6 +17,7 @@ use super::incremental::{self, Seen};
 use super::page::Told;
 use super::paging::Turn;
 use super::path::SinglePath;
+use super::picked::Picked;
 use super::plan::{Plan, Sequence};
 use super::rows::{self, Block, Known};
 use super::template::Values;
@@ -183,14 +183,6 @@ struct Reader {
     cx: SourceContext,
 }
 
-/// What was found of the columns to pick.
-#[derive(Debug, Default)]
-struct Picked {
-    rows: AtomicU64,
-    /// Bits of those for which there was anything.
-    found: AtomicU64,
-}
-
 impl Reader {
     async fn read(&self, blocks: mpsc::Sender<Block>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
@@ -240,28 +232,13 @@ impl Reader {
 
     /// Says that everything was read: without it, what was read is not all.
     async fn end(&self, blocks: &mpsc::Sender<Block>) -> Result<()> {
-        self.warn_of_picks();
+        // Of a part, nothing is known of the rest.
+        if !self.cx.run.partial {
+            self.picked.warn(&self.plan.sequence.extractor, &self.cx.name);
+        }
         // Who takes blocks has gone only when nobody wants rows.
         let _ = blocks.send(Block::End).await;
         Ok(())
-    }
-
-    /// A path that is misspelt gives nulls, as one does to what nobody has.
-    fn warn_of_picks(&self) {
-        let rows = self.picked.rows.load(Ordering::Relaxed);
-        if rows == 0 || self.cx.run.partial {
-            return;
-        }
-        let found = self.picked.found.load(Ordering::Relaxed);
-        for (index, (column, path)) in self.plan.sequence.extractor.picks().take(64).enumerate() {
-            if found & (1 << index) == 0 {
-                tracing::warn!(
-                    source = %self.cx.name, rows,
-                    "no row has anything at `{path}`, where `records.pick` looks for `{column}`: is it spelt as the \
-                     service spells it?"
-                );
-            }
-        }
     }
 
     /// All steps of a window, several at a time, their rows in the order of the steps.
@@ -482,8 +459,7 @@ impl Reader {
             };
             rows += page.rows;
             if std::ptr::eq(sequence, &raw const self.plan.sequence) {
-                self.picked.rows.fetch_add(page.rows, Ordering::Relaxed);
-                self.picked.found.fetch_or(page.picked, Ordering::Relaxed);
+                self.picked.note(page.rows, page.picked);
             }
             lists.records += page.records;
             lists.without += page.without_list;
