@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -94,6 +94,10 @@ struct SourceSide {
     cancel: CancellationToken,
     left: Option<AtomicU64>,
     ended: AtomicBool,
+    /// How many rows are enough for whoever looks at a part, if that is known.
+    enough: OnceLock<u64>,
+    /// Rows sent, up to the limit.
+    sent: AtomicU64,
     /// Gets every chunk too, before the receivers do; its rows count once.
     tap: Option<mpsc::Sender<Chunk>>,
 }
@@ -144,6 +148,8 @@ impl Output {
             cancel,
             left: limit.map(AtomicU64::new),
             ended: AtomicBool::new(false),
+            enough: OnceLock::new(),
+            sent: AtomicU64::new(0),
             tap,
         };
         Self::new(targets, counts, Some(source))
@@ -191,6 +197,23 @@ impl Output {
             .source
             .as_ref()
             .is_some_and(|side| side.cancel.is_cancelled() || side.ended.load(Ordering::Relaxed))
+    }
+
+    /// Tells the source that `rows` are enough. A hint: it may send more. The first one counts.
+    pub(crate) fn hint_enough(&self, rows: u64) {
+        if let Some(side) = &self.0.source {
+            let _ = side.enough.set(rows);
+        }
+    }
+
+    /// How many more rows a source need send: up to the row limit, or to what is [enough](Self::hint_enough); `None` if
+    /// all are wanted.
+    pub(crate) fn wanted(&self) -> Option<u64> {
+        let side = self.0.source.as_ref()?;
+        let left = side.left.as_ref().map(|left| left.load(Ordering::Acquire));
+        let enough = side.enough.get();
+        let enough = enough.map(|rows| rows.saturating_sub(side.sent.load(Ordering::Acquire)));
+        left.into_iter().chain(enough).min()
     }
 
     /// Passes rows on, waiting while the receivers are busy.
@@ -269,6 +292,7 @@ impl Output {
             return Err(Stopped);
         }
         let Some(left) = &source.left else {
+            source.sent.fetch_add(chunk.num_rows() as u64, Ordering::AcqRel);
             self.0.counts.read(chunk.num_rows());
             return Ok((chunk, false));
         };
@@ -278,6 +302,7 @@ impl Output {
         });
         let (Ok(before) | Err(before)) = before;
         let taken = usize::try_from(before.min(rows)).unwrap_or(usize::MAX);
+        source.sent.fetch_add(taken as u64, Ordering::AcqRel);
         self.0.counts.read(taken);
         let last = before <= rows;
         if last {
@@ -361,6 +386,27 @@ mod tests {
             rows += chunk.num_rows();
         }
         assert_eq!((rows, counts.totals().read), (5, 5));
+    }
+
+    #[tokio::test]
+    async fn what_is_wanted_is_the_limit_or_a_hint_less_what_was_sent() {
+        let output = |limit| {
+            let (sender, input) = channel(8, Counts::default());
+            let targets = vec![(sender, 0)];
+            let cancel = CancellationToken::new();
+            (Output::source(targets, Counts::default(), cancel, limit), input)
+        };
+        let (all, _input) = output(None);
+        assert_eq!(all.wanted(), None);
+        all.hint_enough(4);
+        assert_eq!(all.wanted(), Some(4));
+        assert_eq!(all.send(chunk(3)).await, Ok(()));
+        assert_eq!(all.wanted(), Some(1));
+        assert_eq!(all.send(chunk(3)).await, Ok(()), "a hint is no limit");
+        assert_eq!(all.wanted(), Some(0));
+        let (limited, _input) = output(Some(2));
+        limited.hint_enough(9);
+        assert_eq!(limited.wanted(), Some(2));
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Counts, Recorder, Reject, Rejects, RowKind};
 use crate::error::Result;
 use crate::http::pace::Limiters;
+use crate::http::shared::SharedTokens;
 use crate::ledger::Ledger;
 use crate::secret::SecretFiles;
 
@@ -57,6 +58,8 @@ impl RunInfo {
 pub struct Services {
     /// How fast each host is asked.
     pub(crate) limiters: Limiters,
+    /// Tokens, for sources that sign in in the same way.
+    pub(crate) tokens: SharedTokens,
 }
 
 /// For [`SourceConfig::build`](super::SourceConfig::build).

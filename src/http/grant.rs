@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::address::shown;
 use super::diagnosis::{Spent, describe};
 use super::jwt::JwtGrant;
 use super::oauth2::{OAuthError, TOKEN_TIMEOUT, TokenFailure};
@@ -442,8 +443,10 @@ impl TokenProvider for GrantProvider {
     type Failure = GrantFailure;
 
     async fn fetch(&self) -> Result<Token, GrantFailure> {
+        let request = format!("POST {}", shown(&self.endpoint.url));
         let result = self
             .retry
+            .about(None, &request)
             .run(&self.cancel, |_| self.attempt(), GrantFailure::verdict)
             .await;
         match result {

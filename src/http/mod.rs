@@ -31,6 +31,7 @@ pub(crate) mod rotation;
 pub(crate) mod saml;
 #[doc(hidden)]
 pub mod scripted;
+pub(crate) mod shared;
 pub(crate) mod signing;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -22,6 +22,8 @@ pub struct RetryPolicy {
     max_elapsed: Duration,
     backoff: Backoff,
     random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// What is tried, and for which component, for the log.
+    about: Option<(Option<Arc<str>>, Arc<str>)>,
 }
 
 impl RetryPolicy {
@@ -49,6 +51,7 @@ impl RetryPolicy {
             max_elapsed,
             backoff,
             random: Arc::new(rand::random::<f64>),
+            about: None,
         })
     }
 
@@ -57,6 +60,15 @@ impl RetryPolicy {
     pub fn with_random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.random = Arc::new(random);
         self
+    }
+
+    /// The same policy, which says in the log what is tried: `request` without a query, and for which component.
+    #[must_use]
+    pub(crate) fn about(&self, component: Option<&str>, request: &str) -> Self {
+        Self {
+            about: Some((component.map(Into::into), request.into())),
+            ..self.clone()
+        }
     }
 
     /// Attempts, the first included.
@@ -90,6 +102,7 @@ impl RetryPolicy {
         let start = Instant::now();
         let mut tally = Tally::default();
         let mut last = None;
+        let mut mended = 0;
         loop {
             if cancel.is_cancelled() {
                 tally.elapsed = start.elapsed();
@@ -111,7 +124,12 @@ impl RetryPolicy {
             tally.last_unknown = error.is_unknown();
             tally.unknown += u32::from(tally.last_unknown);
 
-            let wait = self.next(judge(&error), &tally);
+            let verdict = judge(&error);
+            // What was mended once is asked for again whatever the number of attempts, and only once: it may never be.
+            if verdict == Verdict::RetryAtOnce && mended == 0 {
+                mended = 1;
+            }
+            let wait = self.next(verdict, &tally, tally.attempts - mended);
             let wait = match wait {
                 Ok(wait) => wait,
                 Err(reason) => {
@@ -122,7 +140,10 @@ impl RetryPolicy {
                     });
                 }
             };
+            let about = self.about.as_ref();
             tracing::warn!(
+                component = about.and_then(|(component, _)| component.as_deref()),
+                request = about.map(|(_, request)| &**request),
                 attempt = tally.attempts,
                 of = self.max_attempts,
                 wait_ms = wait.as_millis() as u64,
@@ -136,13 +157,14 @@ impl RetryPolicy {
     }
 
     /// The wait before the next attempt, or why there is none.
-    fn next(&self, verdict: Verdict, tally: &Tally) -> Result<Duration, Reason> {
+    /// `counted` are the attempts that count.
+    fn next(&self, verdict: Verdict, tally: &Tally, counted: u32) -> Result<Duration, Reason> {
         let asked = match verdict {
             Verdict::Stop => return Err(Reason::Permanent),
             Verdict::Retry { after } => after,
             Verdict::RetryAtOnce => None,
         };
-        if tally.attempts >= self.max_attempts {
+        if counted >= self.max_attempts {
             return Err(Reason::AttemptsSpent);
         }
         let left = self.max_elapsed.saturating_sub(tally.elapsed);
@@ -156,7 +178,7 @@ impl RetryPolicy {
                 Ok(Duration::ZERO)
             };
         }
-        let delay = self.backoff.delay(tally.attempts - 1, (self.random)());
+        let delay = self.backoff.delay(counted.saturating_sub(1), (self.random)());
         let wait = asked.unwrap_or_default().max(delay);
         if wait >= left {
             Err(Reason::TimeSpent)
@@ -174,6 +196,7 @@ impl Default for RetryPolicy {
             max_elapsed: Duration::from_secs(15 * 60),
             backoff: Backoff::default(),
             random: Arc::new(rand::random::<f64>),
+            about: None,
         }
     }
 }
@@ -204,7 +227,8 @@ pub enum Verdict {
         /// What the other side asked for, such as with `Retry-After`.
         after: Option<Duration>,
     },
-    /// Try again at once: the cause was mended, such as a token that was renewed. Counts as an attempt.
+    /// Try again at once: the cause was mended, such as a token that was renewed. The first time in a loop the
+    /// attempt before does not count; further times it does.
     RetryAtOnce,
 }
 
@@ -399,14 +423,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_once_means_no_wait_and_still_counts() {
+    async fn at_once_means_no_wait_and_counts_but_for_the_first_time() {
         let (gave_up, begun) = fails(
             &policy(3, 60 * SECOND),
             &CancellationToken::new(),
             Verdict::RetryAtOnce,
         )
         .await;
-        assert_eq!((begun.as_slice(), gave_up.tally.attempts), (&[0, 0, 0][..], 3));
+        assert_eq!((begun.as_slice(), gave_up.tally.attempts), (&[0, 0, 0, 0][..], 4));
+        let (gave_up, _) = fails(
+            &policy(1, 60 * SECOND),
+            &CancellationToken::new(),
+            Verdict::RetryAtOnce,
+        )
+        .await;
+        assert_eq!(gave_up.tally.attempts, 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -277,3 +277,63 @@ async fn nothing_personal_is_told() {
     );
     assert_eq!(last.header("x-customer"), "Marker-header-1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_that_is_too_long_is_told_with_the_setting() {
+    let answer = status(429).header("retry-after", "90");
+    let settings = json!({"retry": {"max_elapsed": "20s"}});
+    with(settings, vec![answer])
+        .await
+        .failed(75, &["1m 30s", "`retry.max_elapsed` (20s)"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tried_again_is_told_with_its_source_and_url() {
+    let stand = Stand::script([(PEOPLE, status(503)), (PEOPLE, ok(people([1])))]).await;
+    let ran = Reading::new(&stand, json!({})).program(&[]).await;
+    stand.done();
+    assert_eq!(ran.code, 0, "{}", ran.told);
+    let told = ran.told.lines().find(|line| line.contains("trying again"));
+    let told = told.unwrap_or_else(|| panic!("{}", ran.told));
+    assert!(
+        told.contains("GET http://") && told.contains("/v1/people") && told.contains("api"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_is_renewed_whatever_the_number_of_attempts() {
+    let token = |text: &str| ok(json!({"access_token": text, "expires_in": 3600}));
+    let stand = Stand::by({
+        let given = Arc::new(AtomicUsize::new(0));
+        move |asked| {
+            let number = if asked.line.starts_with("POST") {
+                given.fetch_add(1, Ordering::SeqCst)
+            } else {
+                0
+            };
+            let answer = match (asked.line.starts_with("POST"), number) {
+                (true, 0) => token("old"),
+                (true, _) => token("new"),
+                (false, _) if asked.header("authorization") == "Bearer new" => ok(people([1])),
+                (false, _) => status(401),
+            };
+            async move { answer }
+        }
+    })
+    .await;
+    let mut reading = Reading::new(
+        &stand,
+        json!({
+            "retry": {"max_attempts": 1},
+            "auth": {
+                "type": "oauth2_client_credentials", "token_url": format!("{}/token", stand.url),
+                "client_id": "app", "client_secret": {"file": "secret"},
+            },
+        }),
+    );
+    std::fs::write(reading.path("secret"), "s3cret").unwrap();
+    reading.options.secret_files = hrsink::secret::SecretFiles::any();
+    assert_eq!(reading.run().await.good(), ["1"]);
+    assert_eq!(stand.lines().len(), 4);
+}

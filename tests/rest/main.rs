@@ -13,6 +13,7 @@ mod each;
 mod first;
 mod incremental;
 mod paging;
+mod parts;
 mod records;
 mod request;
 mod settings;

@@ -196,3 +196,19 @@ async fn a_limit_stops_after_the_first_pages() {
     let asked = stand.lines().len();
     assert!((2..40).contains(&asked), "{asked} pages");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_to_rows_is_a_column_beside_those_declared() {
+    let settings = json!({
+        "records": {
+            "path": "$.people", "key_as": "who", "pick": {"mail": "$.contact.mail"},
+            "explode": {"path": "$.jobs", "keep": ["id"], "prefix": "p_"},
+        },
+        "columns": {"j": "text", "p_id": "integer"},
+    });
+    let answer = ok(
+        json!({"people": {"a": {"id": 1, "contact": {"mail": "x"}, "jobs": [{"j": "y", "contact": {"mail": "z"}}]}}}),
+    );
+    let got = rows(settings, answer, "concat(who, p_id, mail, j)").await;
+    assert_eq!(got, ["a1zy"]);
+}

@@ -100,3 +100,84 @@ async fn the_blocks_of_the_documentation_are_valid() {
         assert!(config.is_ok(), "{block}\n{config:#?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_paging_sets_is_not_set_in_the_request_as_well() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let page = json!({"type": "page", "size": 5, "size_param": {"query": "n"}});
+    let cursor =
+        |into: serde_json::Value| json!({"type": "cursor", "from": {"body": "$.next"}, "into": into});
+    for (request, paging, path) in [
+        (json!({"query": {"page": 3}}), page.clone(), "query.page"),
+        (json!({"query": {"n": "{start}"}}), page.clone(), "query.n"),
+        (
+            json!({"query": {"offset": 0}}),
+            json!({"type": "offset"}),
+            "query.offset",
+        ),
+        (
+            json!({"query": {"c": ""}}),
+            cursor(json!({"query": "c"})),
+            "query.c",
+        ),
+        (
+            json!({"headers": {"x-cursor": "a"}}),
+            cursor(json!({"header": "X-Cursor"})),
+            "headers.x-cursor",
+        ),
+        (
+            json!({"form": {"c": "a"}}),
+            cursor(json!({"body": "c"})),
+            "form.c",
+        ),
+        (
+            json!({"json": {"v": {"c": "a"}}}),
+            cursor(json!({"body": "v.c"})),
+            "json.v.c",
+        ),
+    ] {
+        let incremental = json!({"initial": "2026-01-01"});
+        let mut settings = json!({"request": request, "paging": paging});
+        if path == "query.n" {
+            settings["incremental"] = incremental;
+        }
+        let error = format!("{:#?}", Reading::new(&stand, settings).config().unwrap_err());
+        let path = format!("\"sources.api.request.{path}\"");
+        assert!(error.contains(&path), "{path}: {error}");
+    }
+    for request in [json!({"json": {"v": {"c": null}}}), json!({"json": {"v": {}}})] {
+        let settings = json!({"request": request, "paging": cursor(json!({"body": "v.c"}))});
+        assert!(Reading::new(&stand, settings).config().is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_is_not_set_is_one_problem() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let settings = json!({
+        "base_url": "https://${SF_URL}/odata",
+        "request": {"path": "people", "query": {"q": "a${SF_Q}"}, "json": {"x": "${SF_X}"}},
+        "auth": {
+            "type": "oauth2_client_credentials", "token_url": "https://${SF_URL}/token", "client_id": "app",
+            "client_secret": {"env": "SECRET"},
+        },
+    });
+    let error = format!("{:#?}", Reading::new(&stand, settings).config().unwrap_err());
+    assert_eq!(error.matches("is not set").count(), 4, "{error}");
+    assert_eq!(error.matches("Problem {").count(), 4, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_and_not_declared_is_told() {
+    let stand = Stand::by(|_| async { ok(json!([])) }).await;
+    let settings = json!({
+        "records": {
+            "explode": {"path": "$.jobs", "keep": ["id", "person", "mail"], "prefix": "p_"},
+            "pick": {"name": "$.p_person.name"},
+        },
+        "columns": {"p_mail": "text"},
+    });
+    let error = format!("{:#?}", Reading::new(&stand, settings).config().unwrap_err());
+    assert_eq!(error.matches("Problem {").count(), 1, "{error}");
+    assert!(error.contains("sources.api.records.explode.keep[0]"), "{error}");
+}

@@ -314,10 +314,16 @@ impl Reading {
 
     /// Runs the program on it, with these variables.
     pub(crate) async fn program(&self, env: &[(&str, &str)]) -> Ran {
+        self.command(&["run", "pipeline.json", "--report", "report.json"], env)
+            .await
+    }
+
+    /// Runs the program with these arguments.
+    pub(crate) async fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Ran {
         std::fs::write(self.path("pipeline.json"), self.pipeline().to_string()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
         command
-            .args(["run", "pipeline.json", "--report", "report.json"])
+            .args(args)
             .current_dir(self.folder.path())
             .env_remove("HRSINK_LOG")
             .envs(env.iter().copied())

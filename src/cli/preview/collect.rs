@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::component::{
-    Chunk, Input, InputDescription, Item, RowKind, Sink, SinkConfig, SinkContext, Source, SourceConfig,
-    SourceContext,
+    Chunk, Input, InputDescription, Item, Output, RowKind, Sink, SinkConfig, SinkContext, Source,
+    SourceConfig, SourceContext,
 };
 use crate::config::Problems;
 use crate::error::Result;
@@ -70,29 +70,49 @@ impl fmt::Debug for Collected {
     }
 }
 
-/// A source that starts where it would at the first run: one that has read all there is would have nothing to show.
+/// A source of which so many rows are enough.
 #[derive(Debug)]
-pub(super) struct FromTheStart(pub(super) Box<dyn SourceConfig>);
+pub(super) struct Looked {
+    pub(super) config: Box<dyn SourceConfig>,
+    /// Whether it starts where it would at the first run: one that has read all there is would have nothing to show.
+    pub(super) from_the_start: bool,
+    pub(super) enough: u64,
+}
+
+struct LookedAt(Box<dyn Source>, u64);
 
 #[async_trait]
-impl SourceConfig for FromTheStart {
+impl Source for LookedAt {
+    async fn run(self: Box<Self>, out: Output) -> Result<()> {
+        out.hint_enough(self.1);
+        self.0.run(out).await
+    }
+}
+
+#[async_trait]
+impl SourceConfig for Looked {
     /// Made in code only: there is no name to register.
     fn typetag_deserialize(&self) {}
 
     fn validate(&self, problems: &mut Problems<'_>) {
-        self.0.validate(problems);
+        self.config.validate(problems);
     }
 
     fn kind(&self) -> RowKind {
-        self.0.kind()
+        self.config.kind()
     }
 
     fn uses_stdin(&self) -> bool {
-        self.0.uses_stdin()
+        self.config.uses_stdin()
+    }
+
+    fn keeps_position(&self) -> bool {
+        !self.from_the_start && self.config.keeps_position()
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        self.0.build(cx).await
+        let source = self.config.build(cx).await?;
+        Ok(Box::new(LookedAt(source, self.enough)))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RunOptions};
 use crate::secret::SecretFiles;
-use collect::{Collect, Collected, FromTheStart};
+use collect::{Collect, Collected, Looked};
 
 /// Rows of a source to look at for its columns, if they come with those that are shown.
 const LOOKED_AT: usize = 1000;
@@ -145,7 +145,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
 }
 
 /// The pipeline with its sinks replaced.
-fn with_collectors(config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
+fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
     let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
     let sources = config
         .sources
@@ -158,6 +158,7 @@ fn with_collectors(config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<
         .into_iter()
         .map(|name| Collected::new(name, most, most))
         .collect();
+    look_at(&mut config, most, false);
     collecting(config, collected)
 }
 
@@ -167,17 +168,25 @@ fn with_collector_of(
     source: &str,
     most: usize,
 ) -> (PipelineConfig, Vec<Collected>) {
-    config.sources = config
-        .sources
+    look_at(&mut config, most, true);
+    collecting(config, vec![Collected::new(source.to_owned(), most, LOOKED_AT)])
+}
+
+/// Tells the sources how many rows are enough.
+fn look_at(config: &mut PipelineConfig, most: usize, from_the_start: bool) {
+    config.sources = std::mem::take(&mut config.sources)
         .into_iter()
         .map(|source| Wired {
             name: source.name,
             inputs: source.inputs,
-            config: Box::new(FromTheStart(source.config)) as _,
+            config: Box::new(Looked {
+                config: source.config,
+                from_the_start,
+                enough: most as u64,
+            }) as _,
             guards: source.guards,
         })
         .collect();
-    collecting(config, vec![Collected::new(source.to_owned(), most, LOOKED_AT)])
 }
 
 fn collecting(mut config: PipelineConfig, collected: Vec<Collected>) -> (PipelineConfig, Vec<Collected>) {

@@ -107,6 +107,14 @@ impl<'a> Rows<'a> {
         self.part.shown_columns()
     }
 
+    /// Those of `names` that no record had, if there were records that fit.
+    pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        if !self.sent && self.rows.is_empty() {
+            return Vec::new();
+        }
+        self.shapes.unseen(names)
+    }
+
     /// From now on records are those of another page.
     pub(crate) fn turn_to(&mut self, page: Arc<str>) -> Step {
         if self.part.name == page {

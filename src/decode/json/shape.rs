@@ -26,6 +26,8 @@ pub(crate) enum Learning {
     Whole,
     /// The first ones.
     Sample,
+    /// As many as were wanted, since only a part is looked at.
+    Part,
     /// None: the columns are declared, and other keys are left out.
     Declared,
 }
@@ -157,7 +159,11 @@ impl Shapes {
         wants: &dyn Fn(&str) -> bool,
         learning: Learning,
     ) -> Result<(), Misfit> {
-        self.visit(record, wants, Mode::Check(learning))
+        self.visit(record, wants, Mode::Check(learning)).map_err(|found| {
+            // What is wrong with a record that is no JSON is that, whatever else is met before.
+            let complete: Result<serde::de::IgnoredAny, _> = serde_json::from_str(record);
+            complete.err().map_or(found, |error| misfit(&error, record))
+        })
     }
 
     /// Appends a record's values to `columns` if it [fits](Self::check), and says whether it does.
@@ -233,6 +239,21 @@ impl Shapes {
     /// Records learnt from.
     pub(crate) fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Whether a key at the top is known.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.root.by_name.contains_key(name)
+    }
+
+    /// Those of `names` that were in no record so far, if there was any.
+    pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        let seen = |name: &str| {
+            let field = self.root.by_name.get(name);
+            field.is_some_and(|field| self.root.fields[*field].seen > 0)
+        };
+        let any = self.root.seen > 0;
+        names.into_iter().filter(|name| any && !seen(name)).collect()
     }
 
     /// Every key at the top, those that nobody uses included.
@@ -377,6 +398,11 @@ impl Object {
                  8 MiB): read it from a file, all of which is looked at"
                     .to_owned(),
             ),
+            Mode::Check(Learning::Part) => Err(
+                "the record has a key that is in none of the records before it, from which the columns were learnt \
+                 because only a part is read: read more rows, or declare `columns`"
+                    .to_owned(),
+            ),
             Mode::Learn | Mode::Check(Learning::Whole) => Err(
                 "the record has a key that was not there when the file was first read: it was written to meanwhile"
                     .to_owned(),
@@ -462,6 +488,14 @@ mod tests {
         assert!(told(r#"{"c":1.5}"#).contains("a number here and an integer"));
         assert!(told(r#"["marker"]"#).contains("not an object"));
         assert!(told(r#""marker""#).contains("not an object"));
+        assert!(
+            shapes
+                .check(r#"{"z":1}"#, &all, Learning::Part)
+                .unwrap_err()
+                .0
+                .contains("only a part")
+        );
+        let mut told = |record: &str| shapes.check(record, &all, Learning::Sample).unwrap_err().0;
         for record in [
             r#"{"a":"marker"}"#,
             r#"{"a":{"marker":1}}"#,
@@ -470,6 +504,35 @@ mod tests {
         ] {
             assert!(!told(record).contains("marker"), "{record}");
         }
+    }
+
+    #[test]
+    fn a_record_that_is_no_json_is_called_that_before_anything_else() {
+        let mut shapes = learnt(&[r#"{"id":1}"#]);
+        for learning in [Learning::Whole, Learning::Sample, Learning::Part] {
+            let told = shapes.check(r#"{"id":1,"x":tru}"#, &all, learning).unwrap_err().0;
+            assert!(
+                told.starts_with("the record is not valid JSON at its character 16"),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_declared_column_of_another_type_is_said_to_be_declared() {
+        let columns = [("id", ColumnType::Integer), ("name", ColumnType::Text)];
+        let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
+        let mut shapes = Shapes::declared(columns, &all);
+        let mut told = |record: &str| shapes.check(record, &all, Learning::Declared).unwrap_err().0;
+        assert_eq!(
+            told(r#"{"id":"x"}"#),
+            "the column `id` is declared as an integer and holds a text"
+        );
+        assert_eq!(
+            told(r#"{"name":{"first":"x"}}"#),
+            "the column `name` is declared as a text and holds an object: declared columns hold single values only"
+        );
+        assert_eq!(shapes.unseen(["id", "name", "nam"]), ["nam"]);
     }
 
     #[test]

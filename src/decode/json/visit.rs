@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::shape::{Kind, Mode, Object, Shape};
+use super::shape::{Kind, Learning, Mode, Object, Shape};
 
 /// A record: an object, or it is none.
 pub(super) struct RootSeed<'s> {
@@ -145,6 +145,16 @@ impl ValueSeed<'_> {
 
     fn differs<E: serde::de::Error>(&self, what: &str) -> E {
         let other = self.shape.what();
+        if self.mode == Mode::Check(Learning::Declared) {
+            let single = match what {
+                "an object" | "a list" => ": declared columns hold single values only",
+                _ => "",
+            };
+            return E::custom(format!(
+                "the column `{}` is declared as {other} and holds {what}{single}",
+                self.key
+            ));
+        }
         E::custom(format!(
             "the key `{}` holds {what} here and {other} in other records",
             self.key

@@ -110,8 +110,10 @@ impl RestConfig {
         self.tls.apply(&cx.run, &mut transport)?;
         let client = transport.client()?;
         let retry = self.retry.policy()?;
+        // A token may be bound to the certificate that it was asked for with.
+        let way = format!("{:?} {:?}", self.tls, self.connection.proxy);
         Ok(Fetcher {
-            auth: self.auth.build(&cx.run, &client, retry.clone())?,
+            auth: self.auth.build(&cx.run, &client, retry.clone(), &way)?,
             client,
             limiters: cx.run.services.limiters.clone(),
             pace: self.pace.pace(),

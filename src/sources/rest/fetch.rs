@@ -26,6 +26,7 @@ use super::rows::Block;
 use super::rules::{Action, Facts, Failed, Judgement, MessageFinder, Rules};
 use super::template::Values;
 use crate::component::{Exchange, Pages, Recorder};
+use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
 use crate::http::next_url::{AllowedHosts, follow};
@@ -95,6 +96,8 @@ pub(super) struct Page {
     pub(super) rows: u64,
     pub(super) without_list: u64,
     pub(super) digest: u64,
+    /// Bits of the columns to pick for which there was anything in a row.
+    pub(super) picked: u64,
     pub(super) last: Option<Value>,
     pub(super) rest: Vec<Block>,
 }
@@ -111,6 +114,7 @@ impl Page {
             rows: 0,
             without_list: 0,
             digest: 0,
+            picked: 0,
             last: None,
             probes,
             rest: Vec::new(),
@@ -198,6 +202,7 @@ impl Fetcher {
         let mut renewed = false;
         let outcome = self
             .retry
+            .about(Some(&self.source), &shown)
             .run(
                 &self.cancel,
                 |_| self.attempt(question, &built, &shown, out),
@@ -353,6 +358,7 @@ impl Fetcher {
                 finished.without_list
             },
             digest: finished.digest,
+            picked: finished.picked,
             last: if question.sequence.needs_last {
                 finished.last_record()?
             } else {
@@ -541,6 +547,33 @@ impl Fetcher {
 
     /// The error of a page that did not come.
     fn failure(&self, gave_up: GaveUp<Attempt>, method: &reqwest::Method, shown: &str) -> Error {
+        let bound = self.spent(gave_up.reason);
+        let error = self.failed(gave_up, method, shown);
+        match bound {
+            Some(bound) => error.with_hint(bound),
+            None => error,
+        }
+    }
+
+    /// Which setting kept a request from being made again, where it is about time.
+    fn spent(&self, reason: Reason) -> Option<String> {
+        let whole = HumanDuration(self.retry.max_elapsed());
+        match reason {
+            Reason::AskedToWait { asked, left } => {
+                let seconds = |wait: Duration| HumanDuration(Duration::from_secs(wait.as_secs()));
+                Some(format!(
+                    "the service asked to wait {}, and {} are left of `retry.max_elapsed` ({whole}): raise it, or run \
+                     again later",
+                    seconds(asked),
+                    seconds(left)
+                ))
+            }
+            Reason::TimeSpent => Some(format!("no time is left of `retry.max_elapsed` ({whole})")),
+            _ => None,
+        }
+    }
+
+    fn failed(&self, gave_up: GaveUp<Attempt>, method: &reqwest::Method, shown: &str) -> Error {
         let attempts = gave_up.tally.attempts;
         let url = shown.strip_prefix(method.as_str()).unwrap_or(shown).trim_start();
         match gave_up.last {

@@ -28,6 +28,7 @@ pub mod pace;
 mod page;
 pub mod paging;
 mod path;
+mod picked;
 mod plan;
 pub mod request;
 mod rows;

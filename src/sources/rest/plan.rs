@@ -78,6 +78,11 @@ impl Plan {
                 .add("names no column; leave it out to have the columns learnt");
         }
 
+        if let Some(columns) = &config.columns {
+            let declared = |name: &str| columns.contains_key(name);
+            config.records.check_kept(&declared, &mut problems.at("records"));
+        }
+
         let mut names = Names::default();
         let mut uses = Uses::default();
         if config.incremental.is_some() {
@@ -153,12 +158,14 @@ impl RestConfig {
         problems: &mut Problems<'_>,
     ) -> Option<Sequence> {
         let before = problems.len();
-        let request = RequestPlan::new(&self.base_url, request, names, problems);
+        let config = request;
+        let request = RequestPlan::new(&self.base_url, config, names, problems);
         paging.validate(&mut problems.at("paging"));
         records.validate(&mut problems.at("records"));
         if let Some(request) = &request {
             for place in paging.places() {
                 request.check_place(&place, &mut problems.at("paging"));
+                config.check_free(&place, &mut problems.at("request"));
             }
             uses.extend(request.uses());
         }

@@ -4,8 +4,9 @@
 //! - they are declared: every page's rows go on at once;
 //! - they are learnt from all records: these are kept, in memory up to 8 MiB and then in a file without a name, until
 //!   the last page is there. Only so is a key that first occurs on the last page a column;
-//! - when only a part is looked at (a preview, a row limit), they are learnt from the first page that has records, and
-//!   a later record that does not fit is a reject.
+//! - when only a part is looked at (a preview, a row limit), they are learnt from as many records as are wanted, and
+//!   from more while a column that is used is in none of them: services leave out what is empty. A later record that
+//!   does not fit is a reject.
 
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::error::{Error, Result};
 
 /// Records kept in memory before a file takes them.
 const SPOOLED_BYTES: usize = 8 << 20;
+
+/// Where only a part is looked at: records that are looked through for a column that is used, and that are enough
+/// where nobody says how many are.
+const SEARCHED: u64 = 1000;
 
 /// What the pages give.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ pub(super) enum Known {
     Declared(Vec<(String, ColumnType)>),
     /// From all records.
     Learnt,
-    /// From those of the first page.
+    /// From as many as are wanted.
     Sampled,
 }
 
@@ -94,9 +99,9 @@ pub(super) fn decode(
             }
             (Stage::Learning(kept), Block::Records { page, text, ends }) => {
                 kept.take(&page, &text, &ends, feed)?;
-                if matches!(known, Known::Sampled) && kept.records > 0 {
+                if matches!(known, Known::Sampled) && kept.is_enough(feed) {
                     let kept = std::mem::take(kept);
-                    let mut rows = kept.send(Learning::Sample, feed)?;
+                    let mut rows = kept.send(Learning::Part, feed)?;
                     rows.flush()?;
                     stage = Stage::Sending(Box::new(rows));
                 }
@@ -107,9 +112,25 @@ pub(super) fn decode(
         }
     }
     match stage {
-        Stage::Sending(rows) => rows.finish(),
+        Stage::Sending(rows) => {
+            if let Known::Declared(columns) = known
+                && !partial
+            {
+                let names = columns.iter().map(|(name, _)| name.as_str());
+                let unseen = rows.unseen(names);
+                if !unseen.is_empty() {
+                    tracing::warn!(
+                        source = %feed.name, columns = ?unseen,
+                        "no record has these declared columns: are they spelt as the service spells them?"
+                    );
+                }
+            }
+            rows.finish()
+        }
         Stage::Learning(mut kept) => {
+            // A look at a part is no reason to go on from there, unless there was nothing at all.
             let position = kept.position.take();
+            let position = position.filter(|_| matches!(known, Known::Learnt) || kept.records == 0);
             kept.send(Learning::Whole, feed)?.finish()?;
             position.map_or(Ok(()), |position| mark(position, feed, positions))
         }
@@ -172,6 +193,15 @@ impl Kept {
         }
         self.records += ends.len() as u64;
         Ok(())
+    }
+
+    /// Whether the columns that are used are known as well as they need be for a part.
+    fn is_enough(&self, feed: &Feed) -> bool {
+        if self.records < feed.out.wanted().unwrap_or(SEARCHED).max(1) {
+            return false;
+        }
+        let used = feed.cx.columns.as_ref();
+        self.records >= SEARCHED || used.is_none_or(|used| used.iter().all(|name| self.shapes.has(name)))
     }
 
     /// Sends what was kept.

@@ -1,6 +1,6 @@
 //! Reads all sequences of pages, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::incremental::{self, Seen};
 use super::page::Told;
 use super::paging::Turn;
 use super::path::SinglePath;
+use super::picked::Picked;
 use super::plan::{Plan, Sequence};
 use super::rows::{self, Block, Known};
 use super::template::Values;
@@ -59,10 +60,12 @@ impl RestSource {
         let known = match &config.columns {
             Some(columns) => {
                 let declared = columns.iter().map(|(name, kind)| (name.clone(), (*kind).into()));
-                // What `each` adds is there whether it is declared or not.
-                let added = plan.each.iter().flat_map(|each| each.column_names());
-                let added = added.filter(|name| !columns.contains_key(&**name));
-                let added = added.map(|name| (name.to_string(), ColumnType::Text));
+                // What `each` and `records` add is there whether it is declared or not.
+                let each = plan.each.iter().flat_map(|each| each.column_names());
+                let each = each.map(|name| name.to_string());
+                let added: BTreeSet<String> = each.chain(config.records.column_names()).collect();
+                let added = added.into_iter().filter(|name| !columns.contains_key(name));
+                let added = added.map(|name| (name, ColumnType::Text));
                 Known::Declared(declared.chain(added).collect())
             }
             None if cx.run.partial => Known::Sampled,
@@ -106,6 +109,7 @@ impl Source for RestSource {
             known,
             identity,
         } = *self;
+        let name = cx.name.clone();
         let (blocks, waiting) = mpsc::channel(WAITING);
         let (positions, marked) = mpsc::unbounded_channel();
         let feed = Feed {
@@ -116,12 +120,17 @@ impl Source for RestSource {
         };
         // Parsing keeps a processor busy, and waits for the receivers: not for the threads that serve everybody. The
         // output goes with it: what waits for delivery below must not keep it open.
-        let decoder = tokio::task::spawn_blocking(move || rows::decode(waiting, &known, &feed, &positions));
+        let decoder = tokio::task::spawn_blocking(move || {
+            let decoded = rows::decode(waiting, &known, &feed, &positions);
+            let more = !feed.out.is_stopped() && feed.out.wanted() != Some(0);
+            (decoded, more)
+        });
         let saver = owned(save(marked, cx.position.clone()));
         let reader = Reader {
             plan: Arc::new(plan),
             fetcher,
             identity: identity.into(),
+            picked: Arc::default(),
             cx,
         };
         let fetcher = reader.fetcher.clone();
@@ -134,12 +143,17 @@ impl Source for RestSource {
         };
         drop(taken);
         fetcher.auth.settle().await;
-        let decoded = decoder
+        let (decoded, more) = decoder
             .await
             .map_err(|error| Error::broken_off("decoding answers", &error))?;
         // What stopped the decoder stopped the reading too, so its failure says more.
         match (decoded, read) {
-            (Err(End::Failed(error)), _) | (Err(End::Stopped) | Ok(()), Err(error)) => return Err(error),
+            (Err(End::Failed(error)), _) => return Err(error),
+            (Err(End::Stopped) | Ok(()), Err(error)) if more => return Err(error),
+            // It is about what was only asked for ahead: nobody wants it any more.
+            (Err(End::Stopped) | Ok(()), Err(error)) => {
+                tracing::debug!(source = %name, "not wanted any more: {}", error.chain());
+            }
             _ => {}
         }
         saver
@@ -165,6 +179,7 @@ struct Reader {
     plan: Arc<Plan>,
     fetcher: Arc<Fetcher>,
     identity: Arc<[(&'static str, String)]>,
+    picked: Arc<Picked>,
     cx: SourceContext,
 }
 
@@ -172,7 +187,7 @@ impl Reader {
     async fn read(&self, blocks: mpsc::Sender<Block>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
             return match self.steps(&Values::default(), None, &blocks).await? {
-                More::Wanted => Self::end(&blocks).await,
+                More::Wanted => self.end(&blocks).await,
                 More::Stopped => Ok(()),
             };
         };
@@ -212,11 +227,15 @@ impl Reader {
                 "records without a cursor, or with one in the future"
             );
         }
-        Self::end(&blocks).await
+        self.end(&blocks).await
     }
 
     /// Says that everything was read: without it, what was read is not all.
-    async fn end(blocks: &mpsc::Sender<Block>) -> Result<()> {
+    async fn end(&self, blocks: &mpsc::Sender<Block>) -> Result<()> {
+        // Of a part, nothing is known of the rest.
+        if !self.cx.run.partial {
+            self.picked.warn(&self.plan.sequence.extractor, &self.cx.name);
+        }
         // Who takes blocks has gone only when nobody wants rows.
         let _ = blocks.send(Block::End).await;
         Ok(())
@@ -439,6 +458,9 @@ impl Reader {
                 Fetched::Stopped => return Ok(Ended::Stopped),
             };
             rows += page.rows;
+            if std::ptr::eq(sequence, &raw const self.plan.sequence) {
+                self.picked.note(page.rows, page.picked);
+            }
             lists.records += page.records;
             lists.without += page.without_list;
             let told = Told {

@@ -164,6 +164,16 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// Whether a variable of the environment is named in `text`, which has been told of: there is nothing more to say.
+pub(super) fn is_unset(text: &str, problems: &Problems<'_>) -> bool {
+    let named = |rest: &str| {
+        let name = rest.split_once('}').map_or("", |(inside, _)| inside);
+        is_name(name.split_once(":-").map_or(name, |(name, _)| name))
+    };
+    // With no problem so far, all variables were there, and this is a literal `${`.
+    !problems.is_empty() && text.split("${").skip(1).any(named)
+}
+
 /// One piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
@@ -227,6 +237,9 @@ impl Template {
 
     /// Reads a template and notes what is wrong with it, unknown names too.
     pub(super) fn check(text: &str, names: &Names, problems: &mut Problems<'_>) -> Option<Self> {
+        if is_unset(text, problems) {
+            return None;
+        }
         let template = match Self::parse(text) {
             Ok(template) => template,
             Err(message) => {

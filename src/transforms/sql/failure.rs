@@ -72,6 +72,23 @@ pub(super) fn of(
         DataFusionError::IoError(error) => {
             of_file("work on", folder, io::Error::new(error.kind(), "input or output failed"))
         }
+        DataFusionError::External(error) if error.is::<regex::Error>() => {
+            let why = match error.downcast_ref() {
+                // Its first lines repeat the expression, which may be a value; the last says what is wrong with it.
+                Some(regex::Error::Syntax(text)) => {
+                    let text = text.lines().last().unwrap_or_default().trim();
+                    text.strip_prefix("error: ").map(str::to_owned)
+                }
+                Some(regex::Error::CompiledTooBig(most)) => Some(format!("it needs more than {most} bytes")),
+                _ => None,
+            };
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            let error = failed(&format!("a regular expression is not valid{why}"));
+            match shown(&query.regular_expressions()) {
+                Some(places) => error.with_hint(format!("the query has regular expressions at {places}")),
+                None => error,
+            }
+        }
         // Its text may hold anything.
         _ => Error::unexpected(format!(
             "the query of the transform `{name}` failed in a way that should not happen"
@@ -122,7 +139,8 @@ fn target(text: &str) -> Option<&str> {
         .then_some(name)
 }
 
-fn shown(places: &[Place]) -> Option<String> {
+/// The first of some places, in words; none if there is none.
+pub(super) fn shown(places: &[Place]) -> Option<String> {
     let mut text = places.first()?.to_string();
     for place in places.iter().take(MOST_PLACES).skip(1) {
         let _ = write!(text, "; {place}");

@@ -15,6 +15,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
+use super::failure::shown;
 use super::hub::Hub;
 use super::origin;
 use super::place::Place;
@@ -238,28 +239,92 @@ fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> Wrong {
                 "put the table's name before it, such as `t.{}`",
                 field.name
             )),
-            _ => Wrong::new(place, text(error)),
+            _ => other(query, tables, error, place),
         },
-        _ => Wrong::new(place, text(error)),
+        _ => other(query, tables, error, place),
     }
 }
 
-fn text(error: &DataFusionError) -> String {
+/// Of what the engine tells as a text only.
+fn other(query: &Query, tables: &[&Table], error: &DataFusionError, place: Option<Place>) -> Wrong {
+    let root = error.find_root();
+    let whole = root.strip_backtrace();
+    if let Some(field) = whole
+        .split_once("Field ")
+        .and_then(|(_, rest)| rest.split_once(" not found in struct"))
+        .map(|(field, _)| field)
+    {
+        let known: BTreeSet<String> = tables
+            .iter()
+            .flat_map(|table| table.schema.fields())
+            .flat_map(|column| fields_in(column.data_type()))
+            .collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        return Wrong::new(
+            query.place_of_field(field).or(place),
+            format!("there is no field `{field}` in this column"),
+        )
+        .hint(suggestion(field, known));
+    }
+    if let Some((_, expression)) = whole.split_once("Physical plan does not support logical expression ") {
+        let place = query.place_of_function_in(expression).or(place);
+        // What follows shows how the engine is made inside.
+        return if expression.starts_with("WindowFunction") {
+            Wrong::new(
+                place,
+                "a window function (one with OVER) cannot stand in WHERE, HAVING or GROUP BY",
+            )
+            .hint("compute it in a subquery, and put the condition around that".to_owned())
+        } else {
+            Wrong::new(place, "an expression of this kind cannot stand here")
+        };
+    }
+    let (own, text) = text(error);
+    let place = place.or(own).or_else(|| query.place_of_function_in(&text));
+    if let (None, DataFusionError::ArrowError(..)) = (place, root) {
+        // A value written in the query itself that cannot be cast.
+        return match query.casts.as_slice() {
+            [only] => Wrong::new(Some(*only), text),
+            several => Wrong::new(None, text).hint(
+                shown(several).map(|places| format!("the query turns values into another type at {places}")),
+            ),
+        };
+    }
+    Wrong::new(place, text)
+}
+
+/// The names of fields in a type, at any depth.
+fn fields_in(kind: &DataType) -> Vec<String> {
+    match kind {
+        DataType::List(item) | DataType::LargeList(item) => fields_in(item.data_type()),
+        DataType::Struct(fields) => fields
+            .iter()
+            .flat_map(|field| std::iter::once(field.name().clone()).chain(fields_in(field.data_type())))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What the engine says, and where.
+fn text(error: &DataFusionError) -> (Option<Place>, String) {
     let root = error.find_root().strip_backtrace();
     if let Some(text) = no_such_call(&root) {
-        return text;
+        return (None, text);
     }
     let text = [
         "Error during planning: ",
         "Schema error: ",
         "This feature is not implemented: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Cast error: ",
     ]
     .iter()
     .fold(root.as_str(), |text, start| {
         text.strip_prefix(start).unwrap_or(text)
     });
     let (text, place) = Place::split_off(text);
-    super::place::at(place, lower_start(text.trim_end_matches('.')))
+    (place, lower_start(text.trim_end_matches('.')))
 }
 
 /// What is wrong with a function's arguments. The engine puts its attempts before it, and takes some of them for bugs of

@@ -9,8 +9,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    Query as SqlQuery, Select, SelectItem, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Visit,
-    Visitor,
+    Query as SqlQuery, Select, SelectItem, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value,
+    Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -32,6 +32,8 @@ pub(super) struct Query {
     functions: Vec<(String, Option<Place>)>,
     table_functions: Vec<(String, Option<Place>)>,
     ctes: BTreeMap<String, Option<Place>>,
+    /// The texts in it, such as names of fields in brackets.
+    texts: Vec<(String, Option<Place>)>,
     /// Where values are turned into other types.
     pub(super) casts: Vec<Place>,
     /// Where is divided.
@@ -113,6 +115,7 @@ impl Query {
             functions: walk.functions,
             table_functions: walk.table_functions,
             ctes: walk.ctes,
+            texts: walk.texts,
             casts: walk.casts,
             divisions: walk.divisions,
             statement,
@@ -192,6 +195,37 @@ impl Query {
             .and_then(|(_, place)| *place)
     }
 
+    /// Where a field within a column is named first: `column['field']`, or `column.field`.
+    pub(super) fn place_of_field(&self, field: &str) -> Option<Place> {
+        let texts = self.texts.iter().chain(&self.idents);
+        let mut named = texts.filter(|(text, _)| text == field);
+        named.find_map(|(_, place)| *place)
+    }
+
+    /// Where the function stands that is named first in a text of the engine.
+    pub(super) fn place_of_function_in(&self, text: &str) -> Option<Place> {
+        let text = text.to_lowercase();
+        let at = |name: &str| {
+            let name = name.to_lowercase();
+            let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+            text.match_indices(&name).map(|(at, _)| at).find(|at| {
+                !text[..*at].ends_with(part_of_a_word) && !text[at + name.len()..].starts_with(part_of_a_word)
+            })
+        };
+        let found = self
+            .functions
+            .iter()
+            .filter_map(|(name, place)| Some((at(name)?, (*place)?)));
+        found.min().map(|(_, place)| place)
+    }
+
+    /// Where functions of regular expressions stand.
+    pub(super) fn regular_expressions(&self) -> Vec<Place> {
+        let names = self.functions.iter();
+        let named = names.filter(|(name, _)| name.to_lowercase().starts_with("regexp_"));
+        named.filter_map(|(_, place)| *place).collect()
+    }
+
     /// Whether it may use a column of this name.
     pub(super) fn may_use(&self, column: &str) -> bool {
         match &self.columns {
@@ -235,6 +269,7 @@ struct Walk {
     /// Names of table functions that come again as relations.
     not_relations: Vec<ObjectName>,
     ctes: BTreeMap<String, Option<Place>>,
+    texts: Vec<(String, Option<Place>)>,
     casts: Vec<Place>,
     divisions: Vec<Place>,
     /// Where columns of a SELECT get their names.
@@ -343,6 +378,11 @@ impl Visitor for Walk {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Wrong> {
         match expr {
             Expr::Identifier(ident) => self.ident(ident),
+            Expr::Value(value) => {
+                if let Value::SingleQuotedString(text) = &value.value {
+                    self.texts.push((text.clone(), Place::of(value.span)));
+                }
+            }
             Expr::CompoundIdentifier(idents) => {
                 for ident in idents {
                     self.ident(ident);

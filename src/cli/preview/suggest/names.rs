@@ -375,6 +375,11 @@ impl Words {
 /// How well a column's name fits a field: up to 100 for one of the field's known names, less the less likely it is;
 /// 60 or less if the name has other words too. `names`: from the outermost in.
 pub(super) fn fit(field: &str, names: &[String]) -> Option<u32> {
+    // Some services wrap each value in an object that says what it is.
+    let names = match names {
+        [wrapper @ .., last] if !wrapper.is_empty() && last.eq_ignore_ascii_case("value") => wrapper,
+        all => all,
+    };
     let leaf = Words::of(names.last()?);
     let whole = Words(names.iter().flat_map(|name| Words::of(name).0).collect());
     let of_home = field.starts_with("EmployeeAddress")

@@ -126,3 +126,31 @@ fn no_value_is_printed() {
         assert!(!told.contains(value), "{told}");
     }
 }
+
+#[test]
+fn a_value_in_an_object_of_its_own_is_called_like_the_object() {
+    let wrapped = |name: &str, value: &str| Column {
+        names: ["attributes", name, "value"].map(str::to_owned).to_vec(),
+        path: format!("attributes['{name}']['value']"),
+        ..column(name, &[value])
+    };
+    let columns = [
+        wrapped("email", "sarad@contoso.com"),
+        wrapped("last_working_day", "2026-05-31"),
+        wrapped("hire_date", "2020-05-31"),
+    ];
+    let (_, fields) = &chosen(&columns)[0];
+    assert_eq!(
+        *fields,
+        [
+            (
+                "EmailAddress",
+                "lower(trim(attributes['email']['value']))".to_owned()
+            ),
+            (
+                "LastWorkingDate",
+                "attributes['last_working_day']['value']".to_owned()
+            ),
+        ]
+    );
+}

@@ -1,7 +1,7 @@
 //! Adds to requests what proves who is asking.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::failure;
 use crate::error::{Error, Result};
-use crate::http::grant::{Grant, GrantProvider};
-use crate::http::token::{Token, TokenCache};
+use crate::http::grant::Grant;
+use crate::http::shared::{Renewals, Tokens};
+use crate::http::token::Token;
 use crate::secret::Secret;
 
 /// After a token was renewed because it was refused, another refusal renews none for so long.
@@ -29,19 +30,7 @@ pub(super) enum Scheme {
     Nothing,
     Header { name: HeaderName, value: HeaderValue },
     Query { name: String, value: Secret },
-    Token(Box<Tokens>),
-}
-
-pub(super) struct Tokens {
-    cache: TokenCache<GrantProvider>,
-    renewals: Mutex<Renewals>,
-}
-
-/// Renewals because of a refusal.
-#[derive(Default)]
-struct Renewals {
-    count: u64,
-    last: Option<Instant>,
+    Token(Arc<Tokens>),
 }
 
 /// What was added to a request.
@@ -56,19 +45,6 @@ impl Granted {
     /// The token, where there is one: must not be shown.
     pub(crate) fn secret(&self) -> Option<&Secret> {
         self.token.as_ref().map(|token| token.secret())
-    }
-}
-
-impl Tokens {
-    pub(super) fn new(provider: GrantProvider) -> Self {
-        Self {
-            cache: TokenCache::new(provider),
-            renewals: Mutex::default(),
-        }
-    }
-
-    fn renewals(&self) -> std::sync::MutexGuard<'_, Renewals> {
-        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 
-use super::authenticator::{Authenticator, Scheme, Tokens, secret_header};
+use super::authenticator::{Authenticator, Scheme, secret_header};
 use super::config::{
     ApiKey, AssertionEncoding, AuthConfig, Basic, BodyKind, ClientCredentials, CredentialsPlace,
     JwtAlgorithm, JwtBearer, Password, RefreshToken, RotationConfig, SamlBearer, TokenAnswer, TokenRequest,
@@ -27,7 +27,8 @@ impl AuthConfig {
     /// Reads the secrets and makes the authenticator. Sends nothing yet.
     ///
     /// `client` is the one of the data requests, so that its certificate counts for tokens, too; `retry` is for asking
-    /// for tokens.
+    /// for tokens. Whoever builds the same settings for the same run and `way` (what makes `client` another one) gets
+    /// the same tokens; the client and the policy of the first then ask for them.
     ///
     /// # Errors
     /// A secret cannot be read, or cannot be what it is given as.
@@ -36,8 +37,14 @@ impl AuthConfig {
         run: &RunInfo,
         client: &reqwest::Client,
         retry: RetryPolicy,
+        way: &str,
     ) -> Result<Authenticator> {
-        let builder = Builder { run, client, retry };
+        let builder = Builder {
+            run,
+            client,
+            retry,
+            key: format!("{way}\n{self:?}"),
+        };
         match self {
             Self::None {} => Ok(Authenticator::new(Scheme::Nothing, Vec::new())),
             Self::Basic(basic) => builder.basic(basic),
@@ -60,6 +67,8 @@ struct Builder<'a> {
     run: &'a RunInfo,
     client: &'a reqwest::Client,
     retry: RetryPolicy,
+    /// All that makes two ways to sign in the same. Secrets are in it by the names of their places.
+    key: String,
 }
 
 /// A request for tokens as it is put together.
@@ -362,7 +371,7 @@ impl Builder<'_> {
         };
         let provider = GrantProvider::new(endpoint, grant, self.retry.clone(), self.run.cancel.clone());
         Ok(Authenticator::new(
-            Scheme::Token(Box::new(Tokens::new(provider))),
+            Scheme::Token(self.run.services.tokens.of(self.key.clone(), provider)),
             draft.secrets,
         ))
     }

@@ -10,6 +10,7 @@ use super::value::TextOrSecret;
 use crate::config::{HumanDuration, Problems};
 use crate::http::address::service_url;
 use crate::http::grant::KeyPath;
+use crate::sources::rest::template::is_unset;
 
 const LONGEST_ASSERTION: Duration = Duration::from_secs(3600);
 
@@ -129,7 +130,9 @@ impl ApiKey {
 
 impl TokenRequest<'_> {
     fn validate(&self, problems: &mut Problems<'_>) {
-        if let Err(problem) = service_url(self.token_url) {
+        if !is_unset(self.token_url, problems)
+            && let Err(problem) = service_url(self.token_url)
+        {
             problems.at("token_url").add(problem);
         }
         for (name, value) in self.headers {

@@ -235,6 +235,34 @@ impl JsonSchema for ListPath {
 }
 
 impl RecordsConfig {
+    /// Names of the columns that rows get besides what is in a record as it stands. What `explode` keeps is not among
+    /// them: it may be an object that is kept for `pick` only.
+    pub(in super::super) fn column_names(&self) -> impl Iterator<Item = String> {
+        self.key_as.iter().cloned().chain(self.pick.keys().cloned())
+    }
+
+    /// Notes what is kept of records and then lost, since it is not among the declared columns and nothing is picked out
+    /// of it.
+    pub(in super::super) fn check_kept(&self, declared: &dyn Fn(&str) -> bool, problems: &mut Problems<'_>) {
+        let Some(explode) = &self.explode else { return };
+        let Keep::These(names) = &explode.keep else { return };
+        for (index, name) in names.iter().enumerate() {
+            let column = format!("{}{name}", explode.prefix);
+            let is_picked_from = self
+                .pick
+                .values()
+                .any(|path| matches!(path.steps().first(), Some(Step::Name(first)) if *first == column));
+            if !declared(&column) && !is_picked_from {
+                let mut explode = problems.at("explode");
+                let mut keep = explode.at("keep");
+                keep.at_index(index).add_with_hint(
+                    format!("`columns` does not name `{column}`, so what is kept here would be left out"),
+                    format!("declare `{column}` in `columns`, or take `{name}` out of `keep`"),
+                );
+            }
+        }
+    }
+
     /// Notes what is wrong with the settings.
     pub(in super::super) fn validate(&self, problems: &mut Problems<'_>) {
         if let Some(key) = &self.key_as {

@@ -27,9 +27,7 @@ use std::sync::Arc;
 use ahash::{AHasher, RandomState};
 use serde_json::Value;
 
-#[cfg(test)]
-use super::path::SinglePath;
-use super::path::{ProbeSet, Probes};
+use super::path::{ProbeSet, Probes, SinglePath};
 use config::BodyFormat;
 pub(super) use config::Missing;
 pub use config::RecordsConfig;
@@ -58,6 +56,11 @@ impl Extractor {
         let config = &self.0.config;
         let explode = config.explode.as_ref()?;
         Some((explode.path.0.to_string(), config.missing))
+    }
+
+    /// The columns to pick, in the order of their bits in [`Finished::picked`].
+    pub(super) fn picks(&self) -> impl Iterator<Item = (&String, &SinglePath)> {
+        self.0.config.pick.iter()
     }
 
     /// Begins a body. `extra` are columns that every row gets. One that a record has as well must hold the same there.
@@ -111,6 +114,8 @@ pub(super) struct Finished {
     pub(super) probes: Probes,
     /// Two bodies with the same records have the same, two others practically never, within one run.
     pub(super) digest: u64,
+    /// Bits of the first 64 columns to pick for which there was anything in a row, null included.
+    pub(super) picked: u64,
     last: Option<Vec<u8>>,
 }
 
@@ -154,6 +159,7 @@ impl Extraction {
             records,
             rows: written,
             without_list: rows.without_list,
+            picked: rows.picked,
             probes: Probes::new(values),
             digest: digest.finish(),
             last,

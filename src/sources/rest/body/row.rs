@@ -43,6 +43,8 @@ pub(super) struct Rows {
     begin: Vec<u8>,
     /// Records without the list that is to be exploded, empty or null.
     pub(super) without_list: u64,
+    /// Bits of the columns to pick for which there was anything.
+    pub(super) picked: u64,
 }
 
 /// A record that is not valid JSON.
@@ -64,6 +66,7 @@ impl Rows {
             out: Vec::new(),
             begin: Vec::new(),
             without_list: 0,
+            picked: 0,
         }
     }
 
@@ -197,8 +200,14 @@ impl Rows {
             }
             write_member(&mut self.out, config.nested, member);
         }
-        for (name, path) in &config.pick {
-            let picked = picked(name, path, fixed, own, at)?;
+        for (index, (name, path)) in config.pick.iter().enumerate() {
+            let (picked, there) = picked(name, path, fixed, own, at)?;
+            if let Some(bit) = 1_u64
+                .checked_shl(u32::try_from(index).unwrap_or(u32::MAX))
+                .filter(|_| there)
+            {
+                self.picked |= bit;
+            }
             match own.iter().find(|known| known.name == *name) {
                 Some(known) => same(&picked, known, PICKED, part)?,
                 None => match fixed.iter().find_map(|(from, members)| {
@@ -264,14 +273,14 @@ fn elements<'a>(
     })
 }
 
-/// A column taken out of a row: of its own members, else of those that it begins with.
+/// A column taken out of a row: of its own members, else of those that it begins with. And whether there is anything.
 fn picked<'a>(
     name: &'a str,
     path: &SinglePath,
     fixed: &[(&'static str, &[Member<'a>])],
     own: &[Member<'a>],
     at: u64,
-) -> Result<Member<'a>, BodyError> {
+) -> Result<(Member<'a>, bool), BodyError> {
     let mut found = inside(own, path, at)?;
     for (_, members) in fixed {
         found = match found {
@@ -279,11 +288,12 @@ fn picked<'a>(
             None => inside(members, path, at)?,
         };
     }
-    Ok(Member {
+    let member = Member {
         name: Cow::Borrowed(name),
         key: quoted(name).into(),
         value: found.unwrap_or("null"),
-    })
+    };
+    Ok((member, found.is_some()))
 }
 
 /// The text of the value at `path` of the record with these members; nothing if it is not there.

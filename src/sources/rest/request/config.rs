@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Map, Value};
 
+use super::super::page::Place;
+use crate::config::Problems;
 use crate::secret::SecretRef;
 
 /// What is asked for: the `request:` block of a source. Texts may have placeholders, `{name}`, whose values come from
@@ -38,6 +40,45 @@ pub struct RequestConfig {
     pub json: Option<Value>,
     /// A form body: names and values as in `query`.
     pub form: Option<Map<String, Value>>,
+}
+
+impl RequestConfig {
+    /// Notes that it sets what `paging` sets for each page in its place; `problems` points at it.
+    pub(in super::super) fn check_free(&self, place: &Place, problems: &mut Problems<'_>) {
+        let (block, name) = match place {
+            Place::Query(name) if self.query.contains_key(name) => ("query", name.clone()),
+            Place::Header(name) => {
+                let same = |known: &&String| known.eq_ignore_ascii_case(name);
+                match self.headers.keys().find(same) {
+                    Some(known) => ("headers", known.clone()),
+                    None => return,
+                }
+            }
+            Place::Body(name) if self.form.as_ref().is_some_and(|form| form.contains_key(name)) => {
+                ("form", name.clone())
+            }
+            Place::Body(name) => {
+                let inside = |value: &'_ Value, key: &str| match value {
+                    Value::Array(list) => list.get(key.parse::<usize>().ok()?).cloned(),
+                    value => value.get(key).cloned(),
+                };
+                let json = self.json.clone();
+                let found = name
+                    .split('.')
+                    .try_fold(json, |value, key| Some(inside(&value?, key)));
+                match found.flatten() {
+                    // Null keeps the place free, and says where it is.
+                    None | Some(Value::Null) => return,
+                    Some(_) => ("json", name.clone()),
+                }
+            }
+            Place::Query(_) => return,
+        };
+        problems.at(block).at(&name).add_with_hint(
+            "`paging` puts its own value here, and this one would never be sent as it stands",
+            "leave it out; `paging` has `start` for the first page and `size` or `limit` for the rows of each",
+        );
+    }
 }
 
 /// A method of HTTP that reads.

@@ -163,7 +163,7 @@ async fn columns_that_do_not_fit() {
     did you mean `upn`?
 
     SELECT substr(upn, 'x', 1, 2) FROM w, d
-    the query of the transform `q` does not fit the columns of its inputs: there is no function `substr(Utf8, Utf8, Int64, Int64)`, but substr(str: String, start_pos: Int64), substr(str: String, start_pos: Int64, length: Int64)
+    the query of the transform `q` does not fit the columns of its inputs: line 1, column 8: there is no function `substr(Utf8, Utf8, Int64, Int64)`, but substr(str: String, start_pos: Int64), substr(str: String, start_pos: Int64, length: Int64)
 
 
     SELECT w.id FROM w, d GROUP BY w.employee_name
@@ -254,5 +254,73 @@ async fn the_hint_names_the_places_of_casts() {
     the query of the transform `q` failed: a value cannot be read as Int32
     the query turns values into another type at line 2, column 8
     SQL cannot put a single row aside: use `try_cast`, which gives NULL, or a condition, or leave the value to `hr_schema`, which rejects the row
+    "#);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_expression_has_its_place() {
+    let given = [("w", "id,status\n1,left\n2,active")];
+    let mut texts = Vec::new();
+    for sql in [
+        "SELECT id,\n  sum(status) AS s FROM w GROUP BY id",
+        "SELECT id,\n  CAST('x' AS INT) AS n FROM w",
+        "SELECT CAST('x' AS INT) AS n, CAST(id AS INT) AS m FROM w",
+        "SELECT id FROM w\nWHERE lag(status) OVER (ORDER BY id) = 'left'",
+        "SELECT regexp_replace(status, '(', '') AS s FROM w",
+        "SELECT regexp_replace(status, '(' || status, '') AS s FROM w",
+    ] {
+        texts.push(format!("{sql}\n{}", told(&given, sql).await));
+    }
+    assert_snapshot!(texts.join("\n\n"), @r#"
+    SELECT id,
+      sum(status) AS s FROM w GROUP BY id
+    the query of the transform `q` does not fit the columns of its inputs: line 2, column 3: there is no function `sum(Utf8)`, but sum(Decimal), sum(UInt64), sum(Int64), sum(Float64), sum(Duration), sum(Interval)
+
+
+    SELECT id,
+      CAST('x' AS INT) AS n FROM w
+    the query of the transform `q` does not fit the columns of its inputs: line 2, column 8: cannot cast string 'x' to value of Int32 type
+
+
+    SELECT CAST('x' AS INT) AS n, CAST(id AS INT) AS m FROM w
+    the query of the transform `q` does not fit the columns of its inputs: cannot cast string 'x' to value of Int32 type
+    the query turns values into another type at line 1, column 13; line 1, column 36
+
+    SELECT id FROM w
+    WHERE lag(status) OVER (ORDER BY id) = 'left'
+    the query of the transform `q` does not fit the columns of its inputs: line 2, column 7: a window function (one with OVER) cannot stand in WHERE, HAVING or GROUP BY
+    compute it in a subquery, and put the condition around that
+
+    SELECT regexp_replace(status, '(', '') AS s FROM w
+    the query of the transform `q` failed: a regular expression is not valid: unclosed group
+    the query has regular expressions at line 1, column 8
+
+    SELECT regexp_replace(status, '(' || status, '') AS s FROM w
+    the query of the transform `q` failed: a regular expression is not valid: unclosed group
+    the query has regular expressions at line 1, column 8
+    "#);
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_there_is_told_with_its_neighbours() {
+    let fields = vec![
+        Field::new("city", DataType::Utf8, true),
+        Field::new("country", DataType::Utf8, true),
+    ];
+    let address = arrow::array::StructArray::new_null(fields.clone().into(), 1);
+    let schema = Schema::new(vec![Field::new("address", DataType::Struct(fields.into()), true)]);
+    let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(address)]).unwrap();
+    let part = Arc::new(Part {
+        name: "s.json".into(),
+        columns: vec!["address".into()],
+    });
+    let chunk = Chunk::records(batch, Origins::consecutive(part, 1, 1));
+    let text = Run::new(&["s"], "SELECT\n  s.address['cty'] AS city FROM s")
+        .with(vec![(0, Step::Chunk(chunk)), (0, Step::End)])
+        .await
+        .error();
+    assert_snapshot!(text, @r#"
+    the query of the transform `q` does not fit the columns of its inputs: line 2, column 13: there is no field `cty` in this column
+    did you mean `city`?
     "#);
 }

@@ -217,3 +217,40 @@ async fn parts_in_another_form_are_read_as_the_first() {
     let outcome = Run::new(&["w"], "SELECT * FROM w").with(script).await;
     assert_eq!(outcome.rows, ["A1|Ann", "2|Bob"]);
 }
+
+#[tokio::test]
+async fn one_of_a_list_is_chosen_by_its_type() {
+    let email = DataType::Struct(
+        vec![
+            Field::new("type", DataType::Utf8, true),
+            Field::new("value", DataType::Utf8, true),
+        ]
+        .into(),
+    );
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("lastDay", DataType::Utf8, true),
+        Field::new("emails", DataType::new_list(email, true), true),
+    ]));
+    let mut decoder = arrow::json::ReaderBuilder::new(schema).build_decoder().unwrap();
+    let text = br#"
+        {"id":1,"lastDay":"a","emails":[{"type":"HOME","value":"h1"},{"type":"WORK","value":"w1"}]}
+        {"id":2,"lastDay":"b","emails":[{"type":"HOME","value":"h2"}]}
+        {"id":3,"lastDay":"c"}"#;
+    decoder.decode(text).unwrap();
+    let batch = decoder.flush().unwrap().unwrap();
+    let part = Arc::new(Part {
+        name: "people.json".into(),
+        columns: ["id", "lastDay", "emails"].map(str::to_owned).to_vec(),
+    });
+    let chunk = Chunk::records(batch, Origins::consecutive(part, 1, 3));
+    // As in `docs/sql.md`.
+    let docs = include_str!("../../../../docs/sql.md");
+    let (_, rest) = docs.split_once("**One of a list, by its type.**").unwrap();
+    let (_, rest) = rest.split_once("```sql").unwrap();
+    let (sql, _) = rest.split_once("```").unwrap();
+    let outcome = Run::new(&["people"], sql)
+        .with(vec![(0, Step::Chunk(chunk)), (0, Step::End)])
+        .await;
+    assert_eq!(outcome.sorted(), ["1|a|w1", "2|b|-", "3|c|-"]);
+}

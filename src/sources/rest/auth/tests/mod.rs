@@ -8,6 +8,7 @@ mod token;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -71,7 +72,10 @@ impl Place {
     fn build_with(&self, config: Value, client: &reqwest::Client) -> crate::error::Result<Authenticator> {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
         assert_eq!(problems(&config), Vec::new());
-        config.build(&self.run, client, retry())
+        // Each by itself, but for tests of what is shared.
+        static BUILT: AtomicUsize = AtomicUsize::new(0);
+        let way = BUILT.fetch_add(1, Ordering::Relaxed).to_string();
+        config.build(&self.run, client, retry(), &way)
     }
 }
 

@@ -255,3 +255,24 @@ async fn a_cancelled_run_asks_for_nothing() {
     );
     server.finish().unwrap();
 }
+
+#[tokio::test]
+async fn sources_that_sign_in_in_the_same_way_share_a_token() {
+    let server = server([gives("one"), gives("two"), gives("three")]).await;
+    let place = Place::new();
+    let build = |config: Value, way: &str| {
+        let config: AuthConfig = serde_json::from_value(config).unwrap();
+        config.build(&place.run, &client(), retry(), way).unwrap()
+    };
+    let same = credentials(&server);
+    let (a, b) = (build(same.clone(), "tls"), build(same.clone(), "tls"));
+    let (first, second) = tokio::join!(authorization(&a), authorization(&b));
+    assert_eq!([first.unwrap(), second.unwrap()], ["Bearer one", "Bearer one"]);
+    let other = build(with(same.clone(), &json!({"scope": "x"})), "tls");
+    assert_eq!(authorization(&other).await.unwrap(), "Bearer two");
+    let bound = build(same, "another certificate");
+    assert_eq!(authorization(&bound).await.unwrap(), "Bearer three");
+    let shown = format!("{:?}", place.run.services);
+    assert!(shown.contains("SharedTokens(3)"), "{shown}");
+    assert!(!shown.contains("marker") && !shown.contains("secret"), "{shown}");
+}
