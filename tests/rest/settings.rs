@@ -109,7 +109,7 @@ async fn what_paging_sets_is_not_set_in_the_request_as_well() {
         |into: serde_json::Value| json!({"type": "cursor", "from": {"body": "$.next"}, "into": into});
     for (request, paging, path) in [
         (json!({"query": {"page": 3}}), page.clone(), "query.page"),
-        (json!({"query": {"n": "{start}"}}), page.clone(), "query.n"),
+        (json!({"query": {"n": "{start}"}}), page, "query.n"),
         (
             json!({"query": {"offset": 0}}),
             json!({"type": "offset"}),

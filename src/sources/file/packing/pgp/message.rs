@@ -7,7 +7,7 @@ use ::pgp::composed::{
     DecryptionOptions, Edata, Message, MessageReader, PacketBodyReader, PlainSessionKey, TheRing,
 };
 use ::pgp::errors::Error as PgpError;
-use ::pgp::packet::{Decompressor, PacketParser};
+use ::pgp::packet::{Decompressor, PacketParser, ProtectedDataConfig, SymEncryptedProtectedDataConfig};
 use ::pgp::types::{Seipdv1ReadMode, Tag};
 
 use super::super::bounds::{Count, Fault, Input, Ratio};
@@ -114,6 +114,26 @@ impl Opening<'_> {
                 "the OpenPGP file is encrypted without protection against changes",
                 "have it encrypted by a program of this century: GnuPG protects since version 1.0.7, of 2002",
             ));
+        }
+        // The library computes with the size of its nonce before it looks whether it knows the cipher.
+        let aead = match &message {
+            Message::Encrypted {
+                edata: Edata::SymEncryptedProtectedData { reader } | Edata::GnupgAeadData { reader },
+                ..
+            } => match reader.config() {
+                ProtectedDataConfig::Seipd(SymEncryptedProtectedDataConfig::V2 { aead, .. }) => Some(*aead),
+                ProtectedDataConfig::Seipd(SymEncryptedProtectedDataConfig::V1) => None,
+                ProtectedDataConfig::GnupgAead(config) => Some(config.aead),
+            },
+            _ => None,
+        };
+        if aead.is_some_and(|aead| aead.nonce_size() == 0) {
+            return Err(self.source.fault.reason(|| {
+                BadArchive::refused(
+                    "the OpenPGP file is encrypted with a mode that is not known, or damaged at its beginning",
+                    "have it encrypted as GnuPG does by default",
+                )
+            }));
         }
         let ring = TheRing {
             session_keys: vec![key.clone()],

@@ -18,6 +18,25 @@ fn one_that_is_cut_off_anywhere_is_an_error() {
     }
 }
 
+/// Where the keys of a message are, and how it is encrypted: too few bytes for chance to find them all.
+#[test]
+fn no_change_of_its_head_is_more_than_an_error() {
+    let content = rows(200);
+    let strict = Stand::strict().reader();
+    for packed in strict_forms(&content) {
+        for at in 0..packed.len().min(220) {
+            for bit in 0..8 {
+                let mut packed = packed.clone();
+                packed[at] ^= 1 << bit;
+                match strict.read(&packed) {
+                    Ok(found) => assert_eq!(one(found), content, "byte {at}, bit {bit}"),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Input, "byte {at}, bit {bit}"),
+                }
+            }
+        }
+    }
+}
+
 fn strict_forms(content: &[u8]) -> Vec<Vec<u8>> {
     let make = |compression, v2| {
         Make {
