@@ -252,7 +252,7 @@ fn after_too_many_rejects_the_same_input_is_read_again() {
     let (failed, _, told) = run(&folder, &["run", "p.json"]);
     assert_eq!(failed, 3, "{told}");
     assert!(
-        told.contains("reads these sources from where they were before"),
+        told.contains("counts as not read, and the next run reads it again"),
         "{told}"
     );
     leaves_out(&folder, "%d/%m/%Y");

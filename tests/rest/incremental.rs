@@ -71,6 +71,18 @@ async fn what_was_not_delivered_is_asked_for_again() {
     stand.done();
 }
 
+/// The mapping was wrong, and is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rejected_for_the_most_part_is_asked_for_again() {
+    let again = ok(json!([record(1, "2026-02-01T10:00:00Z")]));
+    let stand = Stand::script(script(vec![(FIRST, again)])).await;
+    let mut reading = Reading::new(&stand, by_cursor(json!({}))).show("'no one'");
+    reading.max_ratio = 0.9;
+    assert_eq!(reading.run().await.code, 3);
+    assert_eq!(reading.show("id").run().await.good(), ["1"]);
+    stand.done();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn full_runs_and_changed_settings_begin_at_initial() {
     let again = || ok(json!([record(1, "2026-02-01T10:00:00Z")]));

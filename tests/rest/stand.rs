@@ -219,6 +219,8 @@ pub(crate) struct Reading {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) source: Value,
     show: String,
+    /// How many rejects are too many.
+    pub(crate) max_ratio: f64,
     pub(crate) options: RunOptions,
 }
 
@@ -246,6 +248,7 @@ impl Reading {
             folder: tempfile::tempdir().unwrap(),
             source,
             show: "id".to_owned(),
+            max_ratio: 1.0,
             options: RunOptions::default(),
         }
     }
@@ -271,7 +274,7 @@ impl Reading {
                 },
             }},
             "sinks": {"out": {"type": "file", "inputs": ["leavers"], "path": "out.csv"}},
-            "rejects": {"max_ratio": 1.0},
+            "rejects": {"max_ratio": self.max_ratio},
         })
     }
 
