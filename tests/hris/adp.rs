@@ -53,7 +53,7 @@ fn worker(id: usize, dates: &Value, assignments: &Value) -> Value {
 
 fn assignment(primary: bool, status: &str, ended: Option<&str>) -> Value {
     let mut all = json!({
-        "primaryIndicator": primary, "itemID": "1", "jobTitle": "Engineer",
+        "primaryIndicator": primary, "itemID": "1", "jobTitle": "Engineer", "jobCode": {"codeValue": "E4"},
         "assignmentStatus": {"statusCode": {"codeValue": status}, "effectiveDate": "2020-01-01"},
         "workerTypeCode": {"codeValue": "F", "shortName": "Full-time"},
         // A long text is in longName alone.
@@ -92,6 +92,11 @@ fn workers(company: &Company) -> Vec<Value> {
     let only = &mut three["workAssignments"][0];
     only["homeOrganizationalUnits"][0]["nameCode"]["shortName"] = json!("R&D");
     only["workerTypeCode"] = json!({"codeValue": "F", "longName": "Full-time"});
+    // Will leave, and was promoted.
+    let mut four = worker(4, &json!({"terminationDate": "2098-07-31"}), &active());
+    if day > 0 {
+        four["workAssignments"][0]["jobCode"]["codeValue"] = json!("E5");
+    }
     let mut rows = vec![
         if day == 0 {
             // The second job is not the main one.
@@ -117,8 +122,7 @@ fn workers(company: &Company) -> Vec<Value> {
         worker(2, &json!({}), &json!([assignment(true, "T", Some("2024-03-31"))])),
         // Hired again.
         three,
-        // Will leave.
-        worker(4, &json!({"terminationDate": "2098-07-31"}), &active()),
+        four,
         // Open-ended, which is no date.
         worker(
             5,
@@ -356,7 +360,26 @@ async fn a_leaver_without_an_account_is_remembered() {
         "2024-05-31T00:00:00-04:00",
         "2024-05-31T00:00:00-04:00",
     ));
-    assert_rows(&examples.accepted(), &sorted(expected));
+    let (levels, others): (Vec<Row>, Vec<Row>) = examples
+        .accepted()
+        .into_iter()
+        .partition(|(scenario, _)| scenario == "job_level_change");
+    assert_rows(&others, &sorted(expected));
+    // Who is new, and who has no account any more, has no old level.
+    let [(_, level)] = &levels[..] else {
+        panic!("{levels:#?}")
+    };
+    assert_eq!(
+        (&*level["EmailAddress"], &*level["OldLevel"], &*level["NewLevel"]),
+        ("emp.4@contoso.com", "E4", "E5")
+    );
+    let seen: jiff::Timestamp = level["EffectiveDate"].parse().unwrap();
+    assert!(jiff::Timestamp::now().duration_since(seen) < jiff::SignedDuration::from_hours(1));
+
+    // Once is enough.
+    let ran = examples.run("adp.yaml").await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(examples.accepted().len(), others.len() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
