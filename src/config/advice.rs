@@ -14,23 +14,26 @@ pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
         .collect();
     let mut advice = Vec::new();
     for sink in &config.sinks {
-        let described = wiring::describe(&sink.inputs, &kinds);
-        let Some(after) = sink.config.refreshes_after(&described) else {
-            continue;
-        };
-        let above = above(&sink.inputs, &inputs);
-        for source in &config.sources {
-            let Some((time, remedy)) = source.config.leaves_out_for() else {
+        for input in &sink.inputs {
+            let input = std::slice::from_ref(input);
+            let Some(after) = sink.config.refreshes_after(&wiring::describe(input, &kinds)) else {
                 continue;
             };
-            if above.contains(source.name.as_str()) && time > after {
-                advice.push(format!(
-                    "the sink `{}` must get rows again after {}, changed or not, but the source `{}` leaves out what has \
-                     not changed: {remedy}, unless it gets all of them anew in that time anyway",
-                    sink.name,
-                    humantime::format_duration(after),
-                    source.name
-                ));
+            let above = above(input, &inputs);
+            for source in &config.sources {
+                let Some((time, remedy)) = source.config.leaves_out_for() else {
+                    continue;
+                };
+                if above.contains(source.name.as_str()) && time > after {
+                    advice.push(format!(
+                        "the sink `{}` must get the rows of `{}` again after {}, changed or not, but the source `{}` \
+                         leaves out what has not changed: {remedy}, unless it gets all of them anew in that time anyway",
+                        sink.name,
+                        input[0],
+                        humantime::format_duration(after),
+                        source.name
+                    ));
+                }
             }
         }
     }
@@ -67,23 +70,8 @@ mod tests {
 
     fn of(source: &serde_json::Value, scenario: &str, delivery: &serde_json::Value) -> Vec<String> {
         let fields = match scenario {
-            "employee_profile" => [
-                "EmailAddress",
-                "EmployeeFirstName",
-                "EmployeeLastName",
-                "EmployeeAddressLine1",
-                "EmployeeZipCode",
-                "EmployeeCity",
-                "EmployeeState",
-                "EmployeeCountry",
-                "EmployeeDepartment",
-                "EmployeeRole",
-            ]
-            .map(|field| (field.to_owned(), json!("upn")))
-            .into_iter()
-            .collect::<serde_json::Map<_, _>>()
-            .into(),
-            _ => json!({"EmailAddress": "upn", "ResignationDate": "left", "LastWorkingDate": "left"}),
+            "employee_profile" => profile(),
+            _ => leaver(),
         };
         let file = json!({
             "sources": {"people": source},
@@ -96,9 +84,24 @@ mod tests {
             },
             "sinks": {"purview": {"type": "m365_hr", "inputs": ["hr"], "cloud": "emulator", "delivery": delivery}},
         });
-        let config = PipelineConfig::parse(&file.to_string(), Notation::Json, Path::new("p.json"), &|_| None)
-            .unwrap_or_else(|error| panic!("{error:#?}"));
-        advice(&config)
+        advice(&parse(&file))
+    }
+
+    fn parse(file: &serde_json::Value) -> PipelineConfig {
+        PipelineConfig::parse(&file.to_string(), Notation::Json, Path::new("p.json"), &|_| None)
+            .unwrap_or_else(|error| panic!("{error:#?}"))
+    }
+
+    fn leaver() -> serde_json::Value {
+        json!({"EmailAddress": "upn", "ResignationDate": "left", "LastWorkingDate": "left"})
+    }
+
+    fn profile() -> serde_json::Value {
+        json!({
+            "EmailAddress": "upn", "EmployeeFirstName": "upn", "EmployeeLastName": "upn", "EmployeeAddressLine1": "upn",
+            "EmployeeZipCode": "upn", "EmployeeCity": "upn", "EmployeeState": "upn", "EmployeeCountry": "upn",
+            "EmployeeDepartment": "upn", "EmployeeRole": "upn",
+        })
     }
 
     fn file(read_again: &str) -> serde_json::Value {
@@ -109,7 +112,7 @@ mod tests {
     fn profiles_that_are_not_read_again_would_be_deleted() {
         let told = of(&file("changed"), "employee_profile", &json!({}));
         assert_eq!(told.len(), 1, "{told:?}");
-        for part in ["`purview`", "20days", "`people`", "`read_again: always`"] {
+        for part in ["`purview`", "`hr`", "20days", "`people`", "`read_again: always`"] {
             assert!(told[0].contains(part), "{told:?}");
         }
         let rest = |full_every| {
@@ -124,6 +127,29 @@ mod tests {
             1
         );
         assert!(of(&rest(json!({"every": "14d"})), "employee_profile", &json!({})).is_empty());
+    }
+
+    #[test]
+    fn other_inputs_of_the_sink_may_leave_out_what_they_like() {
+        let mut pipeline = parse(&json!({
+            "sources": {"all": file("always"), "new": file("changed")},
+            "transforms": {
+                "profiles": {
+                    "type": "hr_schema", "inputs": ["all"], "scenario": "employee_profile", "fields": profile(),
+                    "dates": {"timezone": "UTC"},
+                },
+                "leavers": {
+                    "type": "hr_schema", "inputs": ["new"], "scenario": "employee_resignation", "fields": leaver(),
+                    "dates": {"timezone": "UTC"},
+                },
+            },
+            "sinks": {"purview": {
+                "type": "m365_hr", "inputs": ["profiles", "leavers"], "cloud": "emulator", "scenario_column": "HRScenario",
+            }},
+        }));
+        assert_eq!(advice(&pipeline), Vec::<String>::new());
+        pipeline.transforms[0].inputs = vec!["new".to_owned()];
+        assert_eq!(advice(&pipeline).len(), 1);
     }
 
     #[test]

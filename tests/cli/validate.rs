@@ -181,7 +181,7 @@ fn what_is_most_likely_not_meant_is_a_warning() {
     assert_eq!(code(&output), 0);
     let told = self::text(&output.stdout);
     assert!(
-        told.contains("once.yaml: valid\n  warning: the sink `purview` must get rows again after 20days"),
+        told.contains("once.yaml: valid\n  warning: the sink `purview` must get the rows of `profiles` again after 20days"),
         "{told}"
     );
     assert!(told.ends_with("profiles.yaml: valid\n"), "{told}");

@@ -143,6 +143,19 @@ async fn single(
     Json(json!({"Data": employee(&code, company.day.load(Ordering::SeqCst))})).into_response()
 }
 
+async fn report(headers: HeaderMap) -> Response {
+    if header(&headers, "authorization") != "Bearer day-7" {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let person = |number: &str| {
+        json!({"EmployeeNumber": number, "FirstName": "Emp", "LastName": format!("No {number}"),
+            "Address1": "1 Main St", "City": "Boston", "State": "MA", "PostalCode": "02134", "Country": "USA",
+            "Department": "Research", "JobTitle": "Engineer", "HireDate": "2020-01-01T00:00:00"})
+    };
+    Json(json!({"Data": {"XRefCode": "ALL", "Rows": [person("E1"), person("E2")]}, "Paging": {"Next": ""}}))
+        .into_response()
+}
+
 async fn entra(Path(tenant): Path<String>, Form(form): Form<HashMap<String, String>>) -> Response {
     assert_eq!(tenant, "contoso.com");
     assert_eq!(form["scope"], "https://graph.microsoft.com/.default");
@@ -186,6 +199,7 @@ async fn start() -> (Arc<Company>, Mock, Examples) {
         .route("/connect/token", post(token))
         .route("/api/acme/V1/Employees", get(list))
         .route("/api/acme/V1/Employees/{code}", get(single))
+        .route("/api/acme/V1/Reports/ALL", get(report))
         .route("/{tenant}/oauth2/v2.0/token", post(entra))
         .route("/v1.0/users", get(users))
         .with_state(company.clone());
@@ -198,6 +212,7 @@ async fn start() -> (Arc<Company>, Mock, Examples) {
         ("DAYFORCE_COMPANY", "acme"),
         ("DAYFORCE_USER", "svc"),
         ("DAYFORCE_PASSWORD", "pw-7"),
+        ("DAYFORCE_REPORT", "ALL"),
         ("DAYFORCE_SINCE", "2026-01-01"),
         ("GRAPH_URL", &mock.url),
         ("ENTRA_URL", &mock.url),
@@ -237,6 +252,8 @@ async fn dayforce_leavers_and_steps() {
             ],
         ),
     ];
+    expected.extend(["1", "2"].map(profile));
+    expected.sort();
     assert_eq!(examples.accepted(), expected);
     assert_eq!(rejected(&ran), 1, "nobody in Entra is E3: {:#}", ran.report);
     let lists = lists(&mock);
@@ -303,6 +320,25 @@ fn span(request: &str) -> (DateTime, DateTime) {
         value.parse().unwrap()
     };
     (at("filterUpdatedStartDate"), at("filterUpdatedEndDate"))
+}
+
+fn profile(id: &str) -> (String, BTreeMap<String, String>) {
+    row(
+        "employee_profile",
+        &[
+            ("HRScenario", "Employee profile"),
+            ("EmailAddress", &format!("emp.{id}@contoso.com")),
+            ("EmployeeFirstName", "Emp"),
+            ("EmployeeLastName", &format!("No E{id}")),
+            ("EmployeeAddressLine1", "1 Main St"),
+            ("EmployeeCity", "Boston"),
+            ("EmployeeState", "MA"),
+            ("EmployeeZipCode", "02134"),
+            ("EmployeeCountry", "USA"),
+            ("EmployeeDepartment", "Research"),
+            ("EmployeeRole", "Engineer"),
+        ],
+    )
 }
 
 fn leaver(mail: &str, given: &str, last: &str) -> (String, BTreeMap<String, String>) {
