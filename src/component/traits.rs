@@ -39,6 +39,15 @@ pub trait SourceConfig: Debug + Send + Sync {
         None
     }
 
+    /// The position that the next run begins at after one that put aside more rows than it may: `before` is that which
+    /// it began at, `after` that which it left. By default `before`, so that all comes again.
+    ///
+    /// # Errors
+    /// A position is not one of this source.
+    fn rewound(&self, before: Option<String>, _after: Option<&str>) -> Result<Option<String>> {
+        Ok(before)
+    }
+
     /// Opens what must be open before rows move.
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>>;
 

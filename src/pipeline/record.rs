@@ -89,21 +89,24 @@ impl Record {
         })
     }
 
-    /// Puts every source back to where it was: what this run put aside would otherwise not be read again once the
+    /// Puts every source back to where it was, as the source [has it](crate::component::SourceConfig::rewound): what this run put aside would otherwise not be read again once the
     /// mapping is mended. Says which sources had moved.
     ///
     /// # Errors
-    /// The ledger cannot be written to.
-    pub(super) async fn rewind(&self) -> Result<Vec<&str>> {
+    /// The ledger cannot be written to, or holds a position that is none.
+    pub(super) async fn rewind(&self, config: &PipelineConfig) -> Result<Vec<&str>> {
         let mut moved = Vec::new();
         let Some(ledger) = &self.ledger else {
             return Ok(moved);
         };
         for (source, before) in &self.positions {
-            if ledger.position(&self.pipeline, source).await? != *before {
-                ledger
-                    .restore_position(&self.pipeline, source, before.clone())
-                    .await?;
+            let after = ledger.position(&self.pipeline, source).await?;
+            let Some(component) = config.sources.iter().find(|component| component.name == *source) else {
+                continue;
+            };
+            if after != *before {
+                let position = component.config.rewound(before.clone(), after.as_deref())?;
+                ledger.restore_position(&self.pipeline, source, position).await?;
                 moved.push(source.as_str());
             }
         }

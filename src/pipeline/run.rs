@@ -209,7 +209,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         Vec::new()
     };
     if exit(&failures) == ExitCode::TooManyRejects {
-        match record.rewind().await {
+        match record.rewind(config).await {
             Ok(moved) if moved.is_empty() => {}
             Ok(moved) => tracing::warn!(
                 sources = moved.join(", "),

@@ -160,6 +160,11 @@ impl Memory {
         self.newest.get(path).map(|newest| &newest.rank)
     }
 
+    /// Takes over which newest files were delivered.
+    pub(super) fn keep_newest_of(&mut self, later: Self) {
+        self.newest.extend(later.newest);
+    }
+
     /// Notes the newest file that was delivered of those that `path` finds.
     pub(super) fn delivered(&mut self, path: &str, rank: Rank, now: Timestamp) {
         self.newest.insert(path.to_owned(), Newest { rank, seen: now });
@@ -273,11 +278,12 @@ mod tests {
         assert!(memory.is_empty());
     }
 
+    fn rank(name: &str) -> Rank {
+        serde_json::from_value(serde_json::json!({"order": "name", "name": name})).unwrap()
+    }
+
     #[test]
     fn the_newest_is_remembered_for_each_path_until_it_is_not_looked_for_any_more() {
-        let rank = |name: &str| -> Rank {
-            serde_json::from_value(serde_json::json!({"order": "name", "name": name})).unwrap()
-        };
         let mut memory = Memory::default();
         memory.delivered("a-*", rank("a-2"), time("2026-03-01T00:00:00Z"));
         memory.delivered("b-*", rank("b-1"), time("2026-03-01T00:00:00Z"));
@@ -288,6 +294,22 @@ mod tests {
         memory.saw(&[], "a-*", time("2028-03-01T00:00:00Z"));
         assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
         assert_eq!(memory.newest("b-*"), None);
+    }
+
+    #[test]
+    fn what_was_delivered_as_the_newest_outlives_what_is_to_be_read_again() {
+        let mut later = Memory::default();
+        later.note(
+            &file("2026-03-01T05:00:00Z"),
+            None,
+            time("2026-03-01T06:00:00Z"),
+            true,
+        );
+        later.delivered("a-*", rank("a-2"), time("2026-03-01T06:00:00Z"));
+        let mut memory = Memory::default();
+        memory.keep_newest_of(Memory::load(Some(&later.text())).unwrap());
+        assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
+        assert_eq!(memory.knows(&file("2026-03-01T05:00:00Z")), Knowledge::New);
     }
 
     #[test]

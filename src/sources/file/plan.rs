@@ -47,6 +47,16 @@ impl SourceConfig for FileConfig {
                 || self.take == Take::Newest)
     }
 
+    /// Files come again; but an older snapshot must not go out after a newer one that was delivered and is gone.
+    fn rewound(&self, before: Option<String>, after: Option<&str>) -> Result<Option<String>> {
+        if self.take != Take::Newest {
+            return Ok(before);
+        }
+        let mut memory = Memory::load(before.as_deref())?;
+        memory.keep_newest_of(Memory::load(after)?);
+        Ok(Some(memory.text()))
+    }
+
     fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
         let leaves_out = !self.uses_stdin() && self.read_again() == ReadAgain::Changed;
         leaves_out.then_some((Duration::MAX, "give it `read_again: always`"))
