@@ -217,7 +217,7 @@ fn pages(url: &str, columns: &str) -> String {
     type: rest
     base_url: {url}
     request: {{path: rows}}
-    paging: {{type: page, param: {{query: page}}, start: 1}}
+    pagination: {{type: page, param: {{query: page}}, start: 1}}
     records: {{path: \"$.data[*]\"}}
     {columns}{REST}"
     )
@@ -231,8 +231,8 @@ fn children(url: &str) -> String {
     type: rest
     base_url: {url}
     request: {{path: \"child/{{id}}\"}}
-    each: {{values: {{id: [{}]}}, max_parallel: 8}}
-    pace: {{limits: [{RATE}/s]}}{REST}",
+    for_each: {{values: {{id: [{}]}}, max_parallel: 8}}
+    rate_limit: {{limits: [{RATE}/s]}}{REST}",
         ids.join(", ")
     )
 }

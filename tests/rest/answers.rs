@@ -62,8 +62,8 @@ async fn the_time_that_a_service_asks_for_is_waited_and_by_all() {
     })
     .await;
     let settings = json!({
-        "request": {"path": "{c}"}, "each": {"values": {"c": ["a", "b", "c", "d"]}, "max_parallel": 1},
-        "pace": {"max_concurrent": 1},
+        "request": {"path": "{c}"}, "for_each": {"values": {"c": ["a", "b", "c", "d"]}, "max_parallel": 1},
+        "rate_limit": {"max_concurrent": 1},
     });
     let ran = Reading::new(&stand, settings).run().await;
     assert_eq!(ran.good().len(), 4);
@@ -134,14 +134,14 @@ async fn a_token_is_renewed_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_decide_by_body_header_and_text() {
-    let rule = |when: Value, then: &str| json!({"responses": [{"when": when, "then": then, "message": "see the manual"}], "records": {"path": "$.d"}});
+    let rule = |when: Value, then: &str| json!({"response_actions": [{"when": when, "action": then, "message": "see the manual"}], "records": {"path": "$.d"}});
     let good = || ok(json!({"d": people([1])}));
     let busy = json!({"body": {"path": "$.success", "equals": false}});
     let failed = || ok(json!({"success": false, "error": {"message": "quota is spent"}}));
 
     // The body has no records: the rule decides, not the path that leads nowhere.
     let ran = with(rule(busy.clone(), "fail"), vec![failed()]).await;
-    ran.failed(5, &["quota is spent", "see the manual", "responses[0]"]);
+    ran.failed(5, &["quota is spent", "see the manual", "response_actions[0]"]);
     assert_eq!(
         with(rule(busy.clone(), "retry"), vec![failed(), good()])
             .await
@@ -256,7 +256,7 @@ async fn nothing_personal_is_told() {
             "headers": {"X-Customer": {"env": "HRSINK_TEST_HEADER"}},
         },
         "auth": {"type": "api_key", "query": "api_key", "value": {"env": "HRSINK_TEST_KEY"}},
-        "each": {"parent": {"request": {"path": "ids"}}, "key": {"x": "$.id"}},
+        "for_each": {"parent": {"request": {"path": "ids"}}, "key": {"x": "$.id"}},
     });
     let reading = Reading::new(&stand, settings);
     let env = [

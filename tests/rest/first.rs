@@ -69,7 +69,7 @@ async fn pages_are_read_to_the_empty_one() {
     for columns in [Value::Null, json!({"email": "text", "day": "text"})] {
         let mut source = json!({
             "type": "rest", "base_url": format!("{url}/v1"), "request": {"path": "people"},
-            "paging": {"type": "page"}, "records": {"path": "$.data"},
+            "pagination": {"type": "page"}, "records": {"path": "$.data"},
         });
         if !columns.is_null() {
             source["columns"] = columns;
@@ -111,7 +111,7 @@ async fn a_parents_rows_drive_requests_and_their_order_is_kept() {
     .await;
     let (report, rows) = read(json!({
         "type": "rest", "base_url": url, "request": {"path": "people/{x}"},
-        "each": {
+        "for_each": {
             "parent": {"request": {"path": "ids"}, "records": {"path": "$.Data"}},
             "key": {"x": "$.x"}, "keep": {"email": "$.x"}, "max_parallel": 8, "on_error": "skip",
         },

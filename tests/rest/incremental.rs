@@ -34,7 +34,7 @@ async fn the_second_run_goes_on_from_what_was_delivered() {
     for (more, second) in [
         (json!({}), "GET /v1/people?since=2026-02-01T10:00:00Z"),
         (
-            json!({"look_back": "1d"}),
+            json!({"lookback": "1d"}),
             "GET /v1/people?since=2026-01-31T10:00:00Z",
         ),
         (
@@ -91,7 +91,7 @@ async fn full_runs_and_changed_settings_begin_at_initial() {
         (FIRST, again()),
     ]))
     .await;
-    let reading = Reading::new(&stand, by_cursor(json!({"full_every": {"runs": 2}})));
+    let reading = Reading::new(&stand, by_cursor(json!({"full_refresh_every": {"runs": 2}})));
     for _ in 0..3 {
         assert_eq!(reading.run().await.code, 0);
     }

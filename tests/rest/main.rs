@@ -9,10 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
-mod each;
 mod first;
 mod incremental;
-mod paging;
+mod pagination;
+mod partitions;
 mod parts;
 mod records;
 mod request;

@@ -21,7 +21,7 @@ async fn sparse() -> Stand {
 }
 
 fn paged() -> Value {
-    json!({"paging": {"type": "page"}})
+    json!({"pagination": {"type": "page"}})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ async fn an_error_of_what_was_only_asked_for_ahead_is_none() {
     .await;
     let settings = json!({
         "request": {"path": "people/{id}"},
-        "each": {"parent": {"request": {"path": "ids"}}, "key": {"id": "$.id"}},
+        "for_each": {"parent": {"request": {"path": "ids"}}, "key": {"id": "$.id"}},
     });
     for _ in 0..5 {
         let mut reading = Reading::new(&stand, settings.clone());

@@ -136,7 +136,7 @@ async fn columns_are_learnt_from_all_pages() {
         (json!([{"id": 1}]), json!([{"id": 2.5}]), "id", ["1.0", "2.5"]),
     ] {
         let stand = Stand::script(pages(first, second)).await;
-        let ran = Reading::new(&stand, json!({"paging": {"type": "page"}}))
+        let ran = Reading::new(&stand, json!({"pagination": {"type": "page"}}))
             .show(show)
             .run()
             .await;
@@ -148,7 +148,7 @@ async fn columns_are_learnt_from_all_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn declared_columns_are_the_same_whatever_comes() {
     let columns = json!({"id": "integer", "name": "text", "part": "number", "here": "boolean"});
-    let settings = json!({"columns": columns, "paging": {"type": "page"}});
+    let settings = json!({"columns": columns, "pagination": {"type": "page"}});
     let first = json!([{"id": 1, "name": 5, "part": 1, "here": true, "unknown": {"deep": 1}}]);
     let second = json!([{"id": 2}, {"id": "not a number"}]);
     let stand = Stand::script(pages(first, second)).await;
@@ -189,7 +189,7 @@ async fn a_limit_stops_after_the_first_pages() {
         ok(json!([{"id": page * 2}, {"id": page * 2 + 1}]))
     })
     .await;
-    let mut reading = Reading::new(&stand, json!({"paging": {"type": "page"}}));
+    let mut reading = Reading::new(&stand, json!({"pagination": {"type": "page"}}));
     reading.options.limit = Some(3);
     let ran = reading.run().await;
     assert_eq!(ran.good(), ["2", "3", "4"]);

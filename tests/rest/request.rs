@@ -17,7 +17,7 @@ async fn a_value_stays_one_segment_and_one_parameter() {
     .await;
     let settings = json!({
         "request": {"path": "{part}/x", "query": {"q": "{q}", "n": 2}},
-        "each": {"values": {"q": ["1&2"], "part": ["a/../?b", "é #%"]}, "max_parallel": 1},
+        "for_each": {"values": {"q": ["1&2"], "part": ["a/../?b", "é #%"]}, "max_parallel": 1},
     });
     let ran = Reading::new(&stand, settings).run().await;
     stand.done();
@@ -78,8 +78,8 @@ async fn a_pace_is_never_exceeded() {
     .await;
     let values: Vec<u64> = (0..18).collect();
     let settings = json!({
-        "request": {"path": "{c}"}, "each": {"values": {"c": values}, "max_parallel": 8},
-        "pace": {"limits": ["5/300ms"]},
+        "request": {"path": "{c}"}, "for_each": {"values": {"c": values}, "max_parallel": 8},
+        "rate_limit": {"limits": ["5/300ms"]},
     });
     assert_eq!(Reading::new(&stand, settings).run().await.good().len(), 18);
     let times = times.lock().unwrap().clone();
@@ -112,8 +112,8 @@ async fn max_concurrent_holds_for_the_host() {
     .await;
     let values: Vec<u64> = (0..16).collect();
     let settings = json!({
-        "request": {"path": "{c}"}, "each": {"values": {"c": values}, "max_parallel": 8},
-        "pace": {"max_concurrent": 2},
+        "request": {"path": "{c}"}, "for_each": {"values": {"c": values}, "max_parallel": 8},
+        "rate_limit": {"max_concurrent": 2},
     });
     assert_eq!(Reading::new(&stand, settings).run().await.good().len(), 16);
     assert_eq!(under_way.lock().unwrap().1, 2);

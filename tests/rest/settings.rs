@@ -17,14 +17,13 @@ async fn all_mistakes_are_told_at_once_each_with_its_place() {
             "base_url": "http://api.contoso.com",
             "request": {"path": "people/{nobody}", "headers": {"Authorization": "Basic marker"}},
             "connection": {"timeout": "3h", "proxy": "not a url", "allowed_hosts": ["*"]},
-            "paging": {"type": "page", "size_param": {"query": "n"}, "stop": {"status": [403]}},
+            "pagination": {"type": "page", "size_param": {"query": "n"}, "stop": {"status": [403]}},
             "records": {"explode": {"path": "$"}},
             "columns": {},
-            "responses": [{"when": {"status": [404]}, "then": "skip"}, {"when": {}, "then": "renew_token"}],
+            "response_actions": [{"when": {"status": [404]}, "action": "skip"}, {"when": {}, "action": "renew_token"}],
             "retry": {"max_attempts": 101},
-            "pace": {"max_concurrent": 65},
-            "each": {"values": {"unused": []}, "max_parallel": 0},
-            "wait": {"max": "25h"},
+            "rate_limit": {"max_concurrent": 65, "max_wait": "25h"},
+            "for_each": {"values": {"unused": []}, "max_parallel": 0},
         }),
     );
     let error = format!("{:#?}", reading.config().unwrap_err());
@@ -35,18 +34,18 @@ async fn all_mistakes_are_told_at_once_each_with_its_place() {
         "sources.api.connection.timeout",
         "sources.api.connection.proxy",
         "sources.api.connection.allowed_hosts",
-        "sources.api.paging.size_param",
-        "sources.api.paging.stop.status[0]",
+        "sources.api.pagination.size_param",
+        "sources.api.pagination.stop.status[0]",
         "sources.api.records.explode.path",
         "sources.api.columns",
-        "sources.api.responses[0].then",
-        "sources.api.responses[1].when",
-        "sources.api.responses",
+        "sources.api.response_actions[0].action",
+        "sources.api.response_actions[1].when",
+        "sources.api.response_actions",
         "sources.api.retry.max_attempts",
-        "sources.api.pace.max_concurrent",
-        "sources.api.each.values.unused",
-        "sources.api.each.max_parallel",
-        "sources.api.wait.max",
+        "sources.api.rate_limit.max_concurrent",
+        "sources.api.for_each.values.unused",
+        "sources.api.for_each.max_parallel",
+        "sources.api.rate_limit.max_wait",
     ] {
         assert!(error.contains(&format!("\"{path}\"")), "{path} is not in {error}");
     }
@@ -60,13 +59,13 @@ async fn a_bound_that_stops_does_not_go_with_a_position() {
         &stand,
         json!({
             "request": {"path": "people", "query": {"since": "{start}"}},
-            "paging": {"type": "page", "bounds": {"max_pages": 9, "on_limit": "stop"}},
+            "pagination": {"type": "page", "bounds": {"max_pages": 9, "on_limit": "stop"}},
             "incremental": {"initial": "2026-01-01"},
         }),
     );
     let error = format!("{:#?}", reading.config().unwrap_err());
     assert!(
-        error.contains("\"sources.api.paging.bounds.on_limit\""),
+        error.contains("\"sources.api.pagination.bounds.on_limit\""),
         "{error}"
     );
 }
@@ -137,7 +136,7 @@ async fn what_paging_sets_is_not_set_in_the_request_as_well() {
         ),
     ] {
         let incremental = json!({"initial": "2026-01-01"});
-        let mut settings = json!({"request": request, "paging": paging});
+        let mut settings = json!({"request": request, "pagination": paging});
         if path == "query.n" {
             settings["incremental"] = incremental;
         }
@@ -146,7 +145,7 @@ async fn what_paging_sets_is_not_set_in_the_request_as_well() {
         assert!(error.contains(&path), "{path}: {error}");
     }
     for request in [json!({"json": {"v": {"c": null}}}), json!({"json": {"v": {}}})] {
-        let settings = json!({"request": request, "paging": cursor(json!({"body": "v.c"}))});
+        let settings = json!({"request": request, "pagination": cursor(json!({"body": "v.c"}))});
         assert!(Reading::new(&stand, settings).config().is_ok());
     }
 }

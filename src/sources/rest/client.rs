@@ -7,8 +7,9 @@ use reqwest::header::HeaderName;
 
 use super::config::RestConfig;
 use super::fetch::Fetcher;
+use super::rate_limit::ResetFormat;
 use super::request::RequestConfig;
-use super::rules::{MessageFinder, ReadWait, ResetUnit};
+use super::response_actions::{ErrorMessageFinder, ReadWait};
 use crate::component::SourceContext;
 use crate::config::Problems;
 use crate::error::{Error, Result};
@@ -74,20 +75,20 @@ impl RestConfig {
 
     /// How long an answer asks to wait.
     pub(super) fn read_wait(&self) -> ReadWait {
-        let headers = self.wait.headers.iter().filter_map(|header| {
+        let headers = self.rate_limit.reset_headers.iter().filter_map(|header| {
             Some(WaitSource::Header {
                 name: HeaderName::from_bytes(header.name.as_bytes()).ok()?,
-                form: match header.unit {
-                    ResetUnit::EpochS => ResetForm::EpochSeconds,
-                    ResetUnit::EpochMs => ResetForm::EpochMillis,
-                    ResetUnit::Seconds => ResetForm::Seconds,
-                    ResetUnit::Milliseconds => ResetForm::Millis,
+                form: match header.format {
+                    ResetFormat::EpochSeconds => ResetForm::EpochSeconds,
+                    ResetFormat::EpochMilliseconds => ResetForm::EpochMillis,
+                    ResetFormat::Seconds => ResetForm::Seconds,
+                    ResetFormat::Milliseconds => ResetForm::Millis,
                 },
             })
         });
         let rule = WaitRule {
             sources: std::iter::once(WaitSource::RetryAfter).chain(headers).collect(),
-            longest: self.wait.max.0,
+            longest: self.rate_limit.max_wait.0,
         };
         Arc::new(move |headers| rule.read(headers, SystemTime::now()).map(|asked| asked.wait))
     }
@@ -116,9 +117,9 @@ impl RestConfig {
             auth: self.auth.build(&cx.run, &client, retry.clone(), &way)?,
             client,
             limiters: cx.run.services.limiters.clone(),
-            pace: self.pace.pace(),
+            pace: self.rate_limit.pace(),
             retry,
-            messages: MessageFinder::new(&self.message),
+            messages: ErrorMessageFinder::new(&self.message),
             allowed: self.allowed_hosts().map_err(Error::config)?,
             cancel: cx.run.cancel.clone(),
             pages: cx.pages.clone(),
@@ -134,7 +135,7 @@ impl RestConfig {
             serde_json::to_string(&(&request.path, &request.query, &request.json, &request.form))
                 .unwrap_or_default()
         };
-        let each = self.each.as_ref().map(|each| {
+        let each = self.for_each.as_ref().map(|each| {
             let values = serde_json::to_string(&each.values).unwrap_or_default();
             let parent = each.parent.as_ref().map(|parent| of(&parent.request));
             values + &parent.unwrap_or_default()
@@ -142,7 +143,7 @@ impl RestConfig {
         vec![
             ("base_url", self.base_url.clone()),
             ("request", of(&self.request)),
-            ("each", each.unwrap_or_default()),
+            ("for_each", each.unwrap_or_default()),
         ]
     }
 }

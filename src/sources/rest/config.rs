@@ -9,13 +9,13 @@ use serde::Deserialize;
 
 use super::auth::{AuthConfig, TlsConfig};
 use super::body::RecordsConfig;
-use super::each::EachConfig;
 use super::incremental::IncrementalConfig;
-use super::pace::PaceConfig;
-use super::paging::PagingConfig;
+use super::pagination::PaginationConfig;
+use super::partitions::ForEachConfig;
 use super::plan::Plan;
+use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
-use super::rules::{MessageSettings, RetrySettings, RuleConfig, WaitSettings};
+use super::response_actions::{ErrorMessageSettings, ResponseActionConfig, RetrySettings};
 use crate::component::{Description, Source, SourceConfig, SourceContext};
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::error::Result;
@@ -39,7 +39,7 @@ pub struct RestConfig {
     pub request: RequestConfig,
     /// How one page leads to the next. Default: there is one page.
     #[serde(default)]
-    pub paging: PagingConfig,
+    pub pagination: PaginationConfig,
     /// Where the records are in an answer. Default: the whole body.
     #[serde(default)]
     pub records: RecordsConfig,
@@ -49,25 +49,22 @@ pub struct RestConfig {
     pub columns: Option<BTreeMap<String, ColumnKind>>,
     /// Reads once for each of several values: fixed ones, or the keys of a parent's rows.
     #[serde(default)]
-    pub each: Option<Box<EachConfig<ParentConfig>>>,
+    pub for_each: Option<Box<ForEachConfig<ParentConfig>>>,
     /// Reads what has changed since the last run that was delivered. Default: everything, each time.
     #[serde(default)]
     pub incremental: Option<IncrementalConfig>,
     /// What to do about answers, first match first; what no rule matches is judged by its status.
     #[serde(default)]
-    pub responses: Vec<RuleConfig>,
-    /// Where an answer says how long to wait. Default: `Retry-After`.
-    #[serde(default)]
-    pub wait: WaitSettings,
+    pub response_actions: Vec<ResponseActionConfig>,
     /// How often and how long a request is tried again.
     #[serde(default)]
     pub retry: RetrySettings,
     /// Where an answer says what is wrong, for the error's text.
     #[serde(default)]
-    pub message: MessageSettings,
-    /// How fast to ask. Default: as fast as answers come, one after another.
+    pub message: ErrorMessageSettings,
+    /// Request rate, concurrency and waiting. Default: no limit.
     #[serde(default)]
-    pub pace: PaceConfig,
+    pub rate_limit: RateLimitConfig,
 }
 
 /// The request whose rows drive another's.
@@ -78,7 +75,7 @@ pub struct ParentConfig {
     pub request: RequestConfig,
     /// How one page leads to the next. Default: there is one page.
     #[serde(default)]
-    pub paging: PagingConfig,
+    pub pagination: PaginationConfig,
     /// Where the records are in an answer. Default: the whole body.
     #[serde(default)]
     pub records: RecordsConfig,
@@ -144,12 +141,12 @@ impl SourceConfig for RestConfig {
     }
 
     fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
-        let time = match self.incremental.as_ref()?.full_every {
+        let time = match self.incremental.as_ref()?.full_refresh_every {
             None => Duration::MAX,
             // How often it runs is for others to know.
             Some(every) => every.every?.0,
         };
-        Some((time, "give it `incremental.full_every: {every: 14d}`"))
+        Some((time, "give it `incremental.full_refresh_every: {every: 14d}`"))
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {

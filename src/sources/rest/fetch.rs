@@ -19,11 +19,11 @@ use url::Url;
 use self::taking::Taking;
 use super::auth::{Authenticator, Granted};
 use super::body::BodyError;
-use super::page::Ask;
+use super::page::PageRequest;
 use super::path::Probes;
 use super::plan::Sequence;
+use super::response_actions::{Action, Decision, ErrorMessageFinder, Facts, RequestFailure, ResponseActions};
 use super::rows::Block;
-use super::rules::{Action, Facts, Failed, Judgement, MessageFinder, Rules};
 use super::template::Values;
 use crate::component::{Exchange, Pages, Recorder};
 use crate::config::HumanDuration;
@@ -49,7 +49,7 @@ pub(super) struct Fetcher {
     pub(super) limiters: Limiters,
     pub(super) pace: Pace,
     pub(super) retry: RetryPolicy,
-    pub(super) messages: MessageFinder,
+    pub(super) messages: ErrorMessageFinder,
     pub(super) allowed: AllowedHosts,
     pub(super) cancel: CancellationToken,
     pub(super) pages: Pages,
@@ -63,7 +63,7 @@ pub(super) struct Question<'a> {
     pub(super) values: &'a Values,
     /// Columns that every row gets.
     pub(super) extra: &'a [(Arc<str>, Value)],
-    pub(super) ask: &'a Ask,
+    pub(super) ask: &'a PageRequest,
     /// The URL that a link to the next page is held against: that of the page before.
     pub(super) before: Option<&'a Url>,
     /// What the user knows the page as, behind method and URL.
@@ -150,7 +150,7 @@ struct BadAnswer {
     status: u16,
     line: String,
     message: Option<String>,
-    judgement: Judgement,
+    judgement: Decision,
     granted: Granted,
 }
 
@@ -329,7 +329,7 @@ impl Fetcher {
             _ => {
                 if taking.given_on {
                     return Err(Attempt::Final(Error::input(format!(
-                        "{shown} was answered with {status} and rows, and a rule of `responses` finds an error behind them"
+                        "{shown} was answered with {status} and rows, and a rule of `response_actions` finds an error behind them"
                     ))));
                 }
                 return Err(Attempt::Answer(Box::new(BadAnswer {
@@ -513,7 +513,7 @@ impl Fetcher {
     /// Whether another attempt is worth it, and when.
     fn judge(&self, failure: &Attempt, url: &Url, renewed: &mut bool) -> Verdict {
         match failure {
-            Attempt::Exchange(failure) if Rules::judge_failure(failure).action == Action::Retry => {
+            Attempt::Exchange(failure) if ResponseActions::judge_failure(failure).action == Action::Retry => {
                 Verdict::Retry { after: None }
             }
             Attempt::Body { error, given_on } if error.is_truncated() && !given_on => {
@@ -578,7 +578,7 @@ impl Fetcher {
         let url = shown.strip_prefix(method.as_str()).unwrap_or(shown).trim_start();
         match gave_up.last {
             Some(Attempt::Final(error)) => error,
-            Some(Attempt::Answer(answer)) => Failed {
+            Some(Attempt::Answer(answer)) => RequestFailure {
                 method: method.as_str(),
                 url,
                 status_line: &answer.line,
@@ -597,7 +597,7 @@ impl Fetcher {
                 } else {
                     String::new()
                 };
-                let hint = Rules::judge_failure(&failure).hint;
+                let hint = ResponseActions::judge_failure(&failure).hint;
                 let error = Error::new(kind, format!("{shown} failed{times}")).with_source(failure);
                 match hint {
                     Some(hint) => error.with_hint(hint),

@@ -1,15 +1,15 @@
 //! Reads records from REST APIs, as a pipeline file describes them.
 //!
 //! ```text
-//! each: values, parents ─▶ windows ─▶ paging ─▶ request ─▶ fetch: auth, pace, retry ─▶ body: records, probes ─▶ rows ─▶ chunks
+//! partitions ─▶ windows ─▶ pagination ─▶ request ─▶ fetch: auth, rate limit, retry ─▶ body: records, probes ─▶ rows ─▶ chunks
 //!                                       ▲                                                       │
 //!                                       └───────────── what the answer told ────────────────────┘
 //! ```
 //!
 //! - `config` and `plan` hold the settings and check them as a whole,
-//! - `each`, `incremental` and `paging` say what is asked next; they know nothing of a network,
-//! - `template` and `request` make a request of values, `auth` and `client` what it is sent with, `pace` how fast,
-//! - `fetch` asks for one page, `body` takes the records out of the answer while it comes, `rules` judge it,
+//! - `partitions`, `incremental` and `pagination` say what is asked next; they know nothing of a network,
+//! - `template` and `request` make a request of values, `auth` and `client` what it is sent with, `rate_limit` how fast,
+//! - `fetch` asks for one page, `body` takes the records out of the answer while it comes, `response_actions` judge it,
 //! - `rows` makes columns of the records of all pages, `source` goes through all of it in order.
 //!
 //! What holds for every service: rows come in the order of the steps, windows and pages, each with its page and its
@@ -21,21 +21,21 @@ pub mod auth;
 pub mod body;
 mod client;
 mod config;
-pub mod each;
 mod fetch;
 pub mod incremental;
-pub mod pace;
 mod page;
-pub mod paging;
+pub mod pagination;
+pub mod partitions;
 mod path;
 mod picked;
 mod plan;
+pub mod rate_limit;
 pub mod request;
+pub mod response_actions;
 mod rows;
-pub mod rules;
 mod source;
 mod template;
 
 pub use config::{ColumnKind, ConnectionConfig, ParentConfig, RestConfig};
-pub use page::Place;
+pub use page::InjectInto;
 pub use path::SinglePath;

@@ -11,7 +11,7 @@ use super::path::Probes;
 /// Where a value goes in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Place {
+pub enum InjectInto {
     /// The query parameter of this name.
     Query(String),
     /// The header of this name.
@@ -22,16 +22,16 @@ pub enum Place {
 
 /// What one page's request has besides what all requests have.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Ask {
+pub(super) struct PageRequest {
     /// The whole URL, as the service gave it: taken as it is in place of the request's own URL and query.
     pub(super) url: Option<String>,
     /// Values and their places; they take the place of what the request has there.
-    pub(super) set: Vec<(Place, Value)>,
+    pub(super) set: Vec<(InjectInto, Value)>,
 }
 
 /// What the answer to a page told.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(super) struct PageResponse<'a> {
     /// The URL asked.
     pub(super) url: &'a Url,
     /// The status: any 2xx, or one that a rule calls the empty end.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::body::{Extractor, Limits, RecordsConfig};
 use super::config::{ParentConfig, RestConfig};
-use super::each::Each;
 use super::incremental::Incremental;
-use super::paging::{CursorFrom, Pager, PagingConfig};
+use super::pagination::{CursorFrom, Pager, PaginationConfig};
+use super::partitions::Partitioning;
 use super::path::ProbeSet;
 use super::request::{RequestConfig, RequestPlan};
-use super::rules::{RuleConfig, Rules, renews};
+use super::response_actions::{ResponseActionConfig, ResponseActions, renews};
 use super::template::{Names, Uses};
 use crate::config::Problems;
 use crate::http::link;
@@ -20,7 +20,7 @@ pub(super) struct Sequence {
     pub(super) request: RequestPlan,
     pub(super) pager: Pager,
     pub(super) extractor: Extractor,
-    pub(super) rules: Rules,
+    pub(super) rules: ResponseActions,
     pub(super) probes: ProbeSet,
     /// Whether the token of the next page is in the last record.
     pub(super) needs_last: bool,
@@ -32,7 +32,7 @@ pub(super) struct Sequence {
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) sequence: Sequence,
-    pub(super) each: Option<Arc<Each>>,
+    pub(super) each: Option<Arc<Partitioning>>,
     pub(super) parent: Option<Sequence>,
     pub(super) incremental: Option<Incremental>,
 }
@@ -45,25 +45,24 @@ impl Plan {
         config.auth.validate(&mut problems.at("auth"));
         config.tls.validate(&mut problems.at("tls"));
         config.check_connection(&mut problems.at("connection"));
-        config.pace.validate(&mut problems.at("pace"));
-        config.wait.validate(&mut problems.at("wait"));
+        config.rate_limit.validate(&mut problems.at("rate_limit"));
         config.retry.validate(&mut problems.at("retry"));
         config.message.validate(&mut problems.at("message"));
-        RuleConfig::validate_all(&config.responses, &mut problems.at("responses"));
-        if renews(&config.responses) && !config.auth.has_token() {
+        ResponseActionConfig::validate_all(&config.response_actions, &mut problems.at("response_actions"));
+        if renews(&config.response_actions) && !config.auth.has_token() {
             problems
-                .at("responses")
+                .at("response_actions")
                 .add("`renew_token` needs an `auth` whose token can be asked for anew");
         }
         let may_skip = config
-            .each
+            .for_each
             .as_ref()
-            .is_some_and(|each| each.on_error == super::each::OnError::Skip);
+            .is_some_and(|each| each.on_error == super::partitions::OnError::Skip);
         if !may_skip {
-            for index in super::rules::skipping(&config.responses) {
-                let mut here = problems.at("responses");
-                here.at_index(index).at("then").add_with_hint(
-                    "`skip` leaves out one of several values, and goes with `each` and its `on_error: skip` only",
+            for index in super::response_actions::skipping(&config.response_actions) {
+                let mut here = problems.at("response_actions");
+                here.at_index(index).at("action").add_with_hint(
+                    "`skip` leaves out one of several values, and goes with `for_each` and its `on_error: skip` only",
                     "`empty` takes the answer as one without rows, `fail` ends the run",
                 );
             }
@@ -89,29 +88,29 @@ impl Plan {
             Incremental::names(&mut names);
         }
         let each = config
-            .each
+            .for_each
             .as_ref()
-            .map(|each| each.compile(&mut problems.at("each")));
+            .map(|each| each.compile(&mut problems.at("for_each")));
         let mut parent = None;
-        if let (Some(block), Some(Some(each))) = (&config.each, &each)
+        if let (Some(block), Some(Some(each))) = (&config.for_each, &each)
             && let Some(ParentConfig {
                 request,
-                paging,
+                pagination,
                 records,
             }) = &block.parent
         {
             let mut names = names.clone();
             each.outer_names(&mut names);
-            let mut problems = problems.at("each");
+            let mut problems = problems.at("for_each");
             let mut here = problems.at("parent");
-            parent = config.sequence(request, paging, records, &names, &mut uses, &mut here);
+            parent = config.sequence(request, pagination, records, &names, &mut uses, &mut here);
         }
         if let Some(Some(each)) = &each {
             each.names(&mut names);
         }
         let sequence = config.sequence(
             &config.request,
-            &config.paging,
+            &config.pagination,
             &config.records,
             &names,
             &mut uses,
@@ -120,14 +119,14 @@ impl Plan {
         // What a request with a problem uses is not known.
         let mut incremental = None;
         if sequence.is_some()
-            && (parent.is_some() || config.each.as_ref().is_none_or(|each| each.parent.is_none()))
+            && (parent.is_some() || config.for_each.as_ref().is_none_or(|each| each.parent.is_none()))
         {
             if let Some(Some(each)) = &each {
-                each.check_used(&uses, &mut problems.at("each"));
+                each.check_used(&uses, &mut problems.at("for_each"));
             }
             if let Some(block) = &config.incremental {
-                if config.paging.stops_at_bounds() {
-                    problems.at("paging").at("bounds").at("on_limit").add_with_hint(
+                if config.pagination.stops_at_bounds() {
+                    problems.at("pagination").at("bounds").at("on_limit").add_with_hint(
                         "`stop` does not go with `incremental`: what lies beyond the bound would never be read",
                         "leave `on_limit` out, so that the bound is an error, or cut the span with `incremental.window`",
                     );
@@ -151,7 +150,7 @@ impl RestConfig {
     fn sequence(
         &self,
         request: &RequestConfig,
-        paging: &PagingConfig,
+        pagination: &PaginationConfig,
         records: &RecordsConfig,
         names: &Names,
         uses: &mut Uses,
@@ -160,11 +159,11 @@ impl RestConfig {
         let before = problems.len();
         let config = request;
         let request = RequestPlan::new(&self.base_url, config, names, problems);
-        paging.validate(&mut problems.at("paging"));
+        pagination.validate(&mut problems.at("pagination"));
         records.validate(&mut problems.at("records"));
         if let Some(request) = &request {
-            for place in paging.places() {
-                request.check_place(&place, &mut problems.at("paging"));
+            for place in pagination.places() {
+                request.check_place(&place, &mut problems.at("pagination"));
                 config.check_free(&place, &mut problems.at("request"));
             }
             uses.extend(request.uses());
@@ -173,11 +172,11 @@ impl RestConfig {
             return None;
         }
         let mut probes = ProbeSet::default();
-        let pager = paging.pager(&mut probes, link::target);
-        let rules = Rules::new(&self.responses, &mut probes, self.read_wait());
+        let pager = pagination.pager(&mut probes, link::target);
+        let rules = ResponseActions::new(&self.response_actions, &mut probes, self.read_wait());
         let needs_last = matches!(
-            paging,
-            PagingConfig::Cursor(cursor) if matches!(cursor.from, CursorFrom::LastRecord(_))
+            pagination,
+            PaginationConfig::Cursor(cursor) if matches!(cursor.from, CursorFrom::LastRecord(_))
         );
         let limits = Limits {
             max_record: usize::try_from(self.connection.max_record.0).unwrap_or(usize::MAX),
@@ -192,7 +191,7 @@ impl RestConfig {
             rules,
             probes,
             needs_last,
-            ends: paging.end_statuses().to_vec(),
+            ends: pagination.end_statuses().to_vec(),
         })
     }
 }

@@ -11,11 +11,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::body::Missing;
 use super::config::{ColumnKind, RestConfig};
-use super::each::{Each, Step};
 use super::fetch::{Fetched, Fetcher, Question};
 use super::incremental::{self, Seen};
-use super::page::Told;
-use super::paging::Turn;
+use super::page::PageResponse;
+use super::pagination::Turn;
+use super::partitions::{Partition, Partitioning};
 use super::path::SinglePath;
 use super::picked::Picked;
 use super::plan::{Plan, Sequence};
@@ -249,9 +249,9 @@ impl Reader {
         blocks: &mpsc::Sender<Block>,
     ) -> Result<More> {
         let Some(each) = self.plan.each.clone() else {
-            let step = Step {
+            let step = Partition {
                 values: values.clone(),
-                ..Step::default()
+                ..Partition::default()
             };
             let (sender, receiver) = mpsc::channel(WAITING);
             let read = async {
@@ -269,7 +269,7 @@ impl Reader {
                 Ended::Skipped(_) | Ended::Stopped => more.map(|_| More::Stopped),
             };
         };
-        let (steps, mut coming) = mpsc::channel::<Step>(WAITING);
+        let (steps, mut coming) = mpsc::channel::<Partition>(WAITING);
         let mut maker = {
             let (reader, each, values) = (self.clone(), each.clone(), values.clone());
             owned(async move { reader.make_steps(&each, &values, &steps).await })
@@ -336,8 +336,8 @@ impl Reader {
     /// a later one that has all of them and waits for its rows to be taken would keep the first from beginning.
     fn begin(
         &self,
-        each: &Arc<Each>,
-        step: Step,
+        each: &Arc<Partitioning>,
+        step: Partition,
         number: u64,
         permits: &Arc<Semaphore>,
         before: &mut Option<oneshot::Receiver<()>>,
@@ -365,9 +365,9 @@ impl Reader {
     /// Sends every step: the combinations of values, each with the parent's rows if there is one.
     async fn make_steps(
         &self,
-        each: &Arc<Each>,
+        each: &Arc<Partitioning>,
         values: &Values,
-        steps: &mpsc::Sender<Step>,
+        steps: &mpsc::Sender<Partition>,
     ) -> Result<More> {
         let mut lists = Lists::default();
         for outer in each.steps() {
@@ -425,8 +425,8 @@ impl Reader {
     async fn pages(
         &self,
         sequence: &Sequence,
-        step: &Step,
-        each: Option<(&Arc<Each>, u64)>,
+        step: &Partition,
+        each: Option<(&Arc<Partitioning>, u64)>,
         out: &mpsc::Sender<Block>,
     ) -> Result<Ended> {
         let (mut lists, mut rows) = (Lists::default(), 0);
@@ -463,7 +463,7 @@ impl Reader {
             }
             lists.records += page.records;
             lists.without += page.without_list;
-            let told = Told {
+            let told = PageResponse {
                 url: &page.url,
                 status: page.status,
                 headers: &page.headers,
@@ -475,7 +475,7 @@ impl Reader {
                 tracing::warn!(source = %self.cx.name, "{}: {warning}", sequence.request.shown(&page.url));
             }
             let turn = turn?;
-            let repeated = matches!(turn, Turn::End(super::paging::EndReason::DuplicatePage));
+            let repeated = matches!(turn, Turn::End(super::pagination::EndReason::DuplicatePage));
             if repeated && page.given_on {
                 return Err(Error::input(format!(
                     "{} gave the page before once more, and it is so large that some of it had gone on already",

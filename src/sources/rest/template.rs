@@ -133,7 +133,7 @@ impl Values {
         self.0.iter().map(|(name, filling)| (name, filling))
     }
 
-    /// The texts of all values that come out of a parent's rows or are written under `each`.
+    /// The texts of all values that come out of a parent's rows or are written under `for_each`.
     pub(super) fn of_rows(&self) -> Vec<Cow<'_, str>> {
         self.iter()
             .filter(|(name, _)| !matches!(&***name, "start" | "end"))
@@ -398,8 +398,10 @@ fn unknown(name: &str, names: &Names, problems: &mut Problems<'_>) {
             "`{start}` and `{end}` are there with an `incremental:` block".to_owned()
         }
         Some(hint) => hint,
-        None => "placeholders come from `each:` and `incremental:`; a brace itself is written twice: `{{`"
-            .to_owned(),
+        None => {
+            "placeholders come from `for_each:` and `incremental:`; a brace itself is written twice: `{{`"
+                .to_owned()
+        }
     };
     problems.add_with_hint(message, hint);
 }

@@ -15,7 +15,7 @@ use crate::config::HumanDuration;
 /// only when all that was read before has a final state.
 ///
 /// ```yaml
-/// incremental: {initial: 2020-01-01, format: "%m-%d-%Y", look_back: 3d}
+/// incremental: {initial: 2020-01-01, format: "%m-%d-%Y", lookback: 3d}
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +41,7 @@ pub struct IncrementalConfig {
     pub initial: Value,
     /// How much before the last position a run begins, to see what the service put in late. Rows that were delivered
     /// before are not delivered again. Default: none.
-    pub look_back: Option<HumanDuration>,
+    pub lookback: Option<HumanDuration>,
     /// How old what is asked for must be at least, for services that are behind themselves. Default: no delay.
     pub delay: Option<HumanDuration>,
     /// The longest span that is asked for at once; a longer one is cut into windows, asked one after another. Default:
@@ -59,7 +59,7 @@ pub struct IncrementalConfig {
     #[serde(default)]
     pub end_inclusive: bool,
     /// Reads everything again, from `initial`, every so often: what changed without a sign is found then.
-    pub full_every: Option<FullEvery>,
+    pub full_refresh_every: Option<FullRefresh>,
     /// What becomes of a position that was kept for other settings than now (base URL, path, cursor, initial, …).
     /// Default: `restart`.
     #[serde(default)]
@@ -69,7 +69,7 @@ pub struct IncrementalConfig {
 /// How often everything is read again: one of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FullEvery {
+pub struct FullRefresh {
     /// One of so many runs is full; at least 2.
     pub runs: Option<u32>,
     /// A run is full when the last full one began so long ago.

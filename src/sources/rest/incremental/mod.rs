@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A position is an instant before which everything was read (or the last number seen). What is asked for begins at it,
-//! less `look_back`, and ends at the run's begin, less `delay`; windows cut it into pieces such that each point is in
+//! less `lookback`, and ends at the run's begin, less `delay`; windows cut it into pieces such that each point is in
 //! exactly one. Everything is rounded so that rather something is read twice than not at all: starts go back to a
 //! multiple of the granularity, local times that the clocks show twice go back before both, a cursor in the future
 //! counts as now. The ledger keeps rows that come again from being delivered again.
@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone, db};
 use serde_json::Value;
 
-pub use self::config::{CursorConfig, CursorFormat, FullEvery, IncrementalConfig, OnChange};
+pub use self::config::{CursorConfig, CursorFormat, FullRefresh, IncrementalConfig, OnChange};
 use self::cursor::Cursor;
 pub(super) use self::cursor::Seen;
 use self::format::Format;
@@ -47,13 +47,13 @@ pub(super) struct Incremental {
     cursor: Option<Cursor>,
     format: Format,
     initial: At,
-    look_back: i64,
+    lookback: i64,
     delay: i64,
     window: Option<i64>,
     granularity: i64,
     start_exclusive: bool,
     end_inclusive: bool,
-    full_every: Option<FullEvery>,
+    full_refresh_every: Option<FullRefresh>,
     on_change: OnChange,
     /// Whether the request has `{end}`.
     asks_end: bool,
@@ -89,7 +89,7 @@ impl IncrementalConfig {
                 ms.min(200 * 366 * DAY)
             })
         };
-        let look_back = length("look_back", self.look_back);
+        let lookback = length("lookback", self.lookback);
         let delay = length("delay", self.delay);
         let window = length("window", self.window);
         let granularity = length("granularity", self.granularity);
@@ -117,8 +117,8 @@ impl IncrementalConfig {
         }
         let asks_end = uses.contains("end");
         self.check_uses(uses, integers, problems);
-        if let Some(every) = self.full_every {
-            let mut here = problems.at("full_every");
+        if let Some(every) = self.full_refresh_every {
+            let mut here = problems.at("full_refresh_every");
             match (every.runs, every.every) {
                 (Some(0 | 1), None) => here.at("runs").add("expected a number from 2 on"),
                 (Some(_), None) => {}
@@ -155,13 +155,13 @@ impl IncrementalConfig {
             cursor,
             format: format?,
             initial: initial?,
-            look_back: look_back.unwrap_or(0),
+            lookback: lookback.unwrap_or(0),
             delay: delay.unwrap_or(0),
             window,
             granularity,
             start_exclusive: self.start_exclusive,
             end_inclusive: self.end_inclusive,
-            full_every: self.full_every,
+            full_refresh_every: self.full_refresh_every,
             on_change: self.on_change,
             asks_end,
         })
@@ -219,7 +219,7 @@ impl IncrementalConfig {
         }
         if integers {
             for (key, given) in [
-                ("look_back", self.look_back.is_some()),
+                ("lookback", self.lookback.is_some()),
                 ("delay", self.delay.is_some()),
                 ("window", self.window.is_some()),
                 ("granularity", self.granularity.is_some()),

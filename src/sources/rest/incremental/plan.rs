@@ -11,7 +11,7 @@ use super::cursor::Seen;
 use super::format::Axis;
 use super::state::{At, Settings, State, settings};
 use super::windows::{Windows, ceil, floor};
-use super::{DAY, FullEvery, Incremental, OnChange};
+use super::{DAY, FullRefresh, Incremental, OnChange};
 use crate::error::{Error, ErrorKind, Result};
 
 /// More windows than this in one run are a mistake.
@@ -178,10 +178,10 @@ impl Incremental {
     }
 
     fn is_due(&self, state: &State, now: Timestamp) -> bool {
-        match self.full_every {
+        match self.full_refresh_every {
             None => false,
-            Some(FullEvery { runs: Some(runs), .. }) => state.runs.saturating_add(1) >= runs,
-            Some(FullEvery { every, .. }) => every.is_some_and(|every| match state.full {
+            Some(FullRefresh { runs: Some(runs), .. }) => state.runs.saturating_add(1) >= runs,
+            Some(FullRefresh { every, .. }) => every.is_some_and(|every| match state.full {
                 Some(full) => {
                     let passed = now.as_millisecond().saturating_sub(full.as_millisecond());
                     u128::try_from(passed).is_ok_and(|passed| passed >= every.0.as_millis())
@@ -202,7 +202,7 @@ impl Incremental {
         };
         let start = at
             .as_millisecond()
-            .saturating_sub(self.look_back)
+            .saturating_sub(self.lookback)
             .max(initial.as_millisecond());
         let start = floor(axis.point(start), self.granularity);
         let until = axis.point(self.until(now));

@@ -75,7 +75,7 @@ fn position(saved: &str) -> Value {
 
 #[test]
 fn a_run_begins_where_the_last_one_did() {
-    let incremental = compile(json!({"initial": "2024-01-01", "look_back": "1h"}), &["start"]).unwrap();
+    let incremental = compile(json!({"initial": "2024-01-01", "lookback": "1h"}), &["start"]).unwrap();
     let first = begin(&incremental, None, "2024-05-01T10:00:00.5Z");
     assert_eq!(*first.why(), Why::First);
     assert_eq!(asked(&first)[0].0, "2024-01-01T00:00:00Z");
@@ -363,7 +363,7 @@ fn ids_that_grow_are_a_cursor_too() {
 
 #[test]
 fn a_full_run_comes_every_so_often() {
-    let config = json!({"initial": "2024-01-01", "full_every": {"runs": 3}});
+    let config = json!({"initial": "2024-01-01", "full_refresh_every": {"runs": 3}});
     let incremental = compile(config, &["start"]).unwrap();
     let mut saved: Option<String> = None;
     let full: Vec<bool> = (1..=7)
@@ -379,7 +379,7 @@ fn a_full_run_comes_every_so_often() {
         .collect();
     assert_eq!(full, [true, false, false, true, false, false, true]);
 
-    let config = json!({"initial": "2024-01-01", "full_every": {"every": "3d"}});
+    let config = json!({"initial": "2024-01-01", "full_refresh_every": {"every": "3d"}});
     let incremental = compile(config, &["start"]).unwrap();
     let mut saved: Option<String> = None;
     let full: Vec<bool> = (1..=5)
@@ -398,7 +398,8 @@ fn a_full_run_comes_every_so_often() {
 
 #[test]
 fn a_full_run_that_was_broken_off_goes_on() {
-    let incremental = both(json!({"initial": "2024-05-01", "window": "1d", "full_every": {"runs": 2}}));
+    let incremental =
+        both(json!({"initial": "2024-05-01", "window": "1d", "full_refresh_every": {"runs": 2}}));
     let saved = begin(&incremental, None, "2024-05-03T00:00:00Z")
         .finished()
         .unwrap();
@@ -419,7 +420,7 @@ fn a_full_run_that_was_broken_off_goes_on() {
 
 #[test]
 fn looking_back_does_not_take_the_position_back() {
-    let incremental = both(json!({"initial": "2024-05-01", "window": "1d", "look_back": "3d"}));
+    let incremental = both(json!({"initial": "2024-05-01", "window": "1d", "lookback": "3d"}));
     let saved = begin(&incremental, None, "2024-05-10T00:00:00Z")
         .finished()
         .unwrap();
@@ -509,7 +510,7 @@ fn what_is_wrong_is_said_all_at_once() {
     let found = compile(
         json!({
             "initial": "May 2024", "format": "iso", "timezone": "America/NewYork", "cursor_format": "integer",
-            "window": "1h", "full_every": {},
+            "window": "1h", "full_refresh_every": {},
         }),
         &[],
     )
@@ -528,7 +529,7 @@ fn what_is_wrong_is_said_all_at_once() {
             "incremental.window: it is about times, and with `cursor_format: integer` there are none (-)",
             "incremental.timezone: it is about times, and with `cursor_format: integer` there are none (-)",
             "incremental.format: it is about times, and with `cursor_format: integer` there are none (-)",
-            "incremental.full_every: give `runs` or `every` (-)",
+            "incremental.full_refresh_every: give `runs` or `every` (-)",
         ]
     );
     for (config, names, says) in [
@@ -575,7 +576,11 @@ fn what_is_wrong_is_said_all_at_once() {
             "`Z` at the end says UTC",
         ),
         (json!({"timezone": "+2:00"}), vec!["start"], "is no offset"),
-        (json!({"full_every": {"runs": 1}}), vec!["start"], "from 2 on"),
+        (
+            json!({"full_refresh_every": {"runs": 1}}),
+            vec!["start"],
+            "from 2 on",
+        ),
     ] {
         let mut config = config;
         config["initial"] = json!("2024-01-01");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Map, Value};
 
-use super::super::page::Place;
+use super::super::page::InjectInto;
 use crate::config::Problems;
 use crate::secret::SecretRef;
 
@@ -43,21 +43,21 @@ pub struct RequestConfig {
 }
 
 impl RequestConfig {
-    /// Notes that it sets what `paging` sets for each page in its place; `problems` points at it.
-    pub(in super::super) fn check_free(&self, place: &Place, problems: &mut Problems<'_>) {
+    /// Notes that it sets what `pagination` sets for each page in its place; `problems` points at it.
+    pub(in super::super) fn check_free(&self, place: &InjectInto, problems: &mut Problems<'_>) {
         let (block, name) = match place {
-            Place::Query(name) if self.query.contains_key(name) => ("query", name.clone()),
-            Place::Header(name) => {
+            InjectInto::Query(name) if self.query.contains_key(name) => ("query", name.clone()),
+            InjectInto::Header(name) => {
                 let same = |known: &&String| known.eq_ignore_ascii_case(name);
                 match self.headers.keys().find(same) {
                     Some(known) => ("headers", known.clone()),
                     None => return,
                 }
             }
-            Place::Body(name) if self.form.as_ref().is_some_and(|form| form.contains_key(name)) => {
+            InjectInto::Body(name) if self.form.as_ref().is_some_and(|form| form.contains_key(name)) => {
                 ("form", name.clone())
             }
-            Place::Body(name) => {
+            InjectInto::Body(name) => {
                 let inside = |value: &'_ Value, key: &str| match value {
                     Value::Array(list) => list.get(key.parse::<usize>().ok()?).cloned(),
                     value => value.get(key).cloned(),
@@ -72,11 +72,11 @@ impl RequestConfig {
                     Some(_) => ("json", name.clone()),
                 }
             }
-            Place::Query(_) => return,
+            InjectInto::Query(_) => return,
         };
         problems.at(block).at(&name).add_with_hint(
-            "`paging` puts its own value here, and this one would never be sent as it stands",
-            "leave it out; `paging` has `start` for the first page and `size` or `limit` for the rows of each",
+            "`pagination` puts its own value here, and this one would never be sent as it stands",
+            "leave it out; `pagination` has `start` for the first page and `size` or `limit` for the rows of each",
         );
     }
 }

@@ -29,7 +29,7 @@ use self::body::{BodyPlan, Node};
 pub use self::config::{HeaderConfig, RequestConfig, RequestMethod};
 use self::headers::Headers;
 use self::pairs::{Pairs, text_to_set};
-use super::page::{Ask, Place};
+use super::page::{InjectInto, PageRequest};
 use super::template::{Names, Uses, Values};
 use crate::config::Problems;
 use crate::error::{Error, Result};
@@ -122,12 +122,12 @@ impl RequestPlan {
     }
 
     /// Notes what is wrong with a place that pages are asked with; `problems` points at it.
-    pub(super) fn check_place(&self, place: &Place, problems: &mut Problems<'_>) {
+    pub(super) fn check_place(&self, place: &InjectInto, problems: &mut Problems<'_>) {
         match place {
-            Place::Query(name) if name.is_empty() => problems.add("a parameter has no name"),
-            Place::Query(_) => {}
-            Place::Header(name) => headers::check_name(name, problems),
-            Place::Body(name) => {
+            InjectInto::Query(name) if name.is_empty() => problems.add("a parameter has no name"),
+            InjectInto::Query(_) => {}
+            InjectInto::Header(name) => headers::check_name(name, problems),
+            InjectInto::Body(name) => {
                 if self.method == Method::GET {
                     problems.add_with_hint(
                         "a GET request has no body that the value could go into",
@@ -154,14 +154,14 @@ impl RequestPlan {
     /// # Errors
     /// A value that cannot stand where it should, or a link to the next page that cannot be followed. Placeholders are
     /// named, values are not.
-    pub(super) fn build(&self, values: &Values, ask: &Ask) -> Result<Built> {
+    pub(super) fn build(&self, values: &Values, ask: &PageRequest) -> Result<Built> {
         let mut url = match &ask.url {
             Some(link) => self.next(link, values)?,
             None => {
                 let mut url = self.address.url(values)?;
                 let mut pairs = self.query.fill(values)?;
                 for (place, value) in &ask.set {
-                    if let Place::Query(name) = place {
+                    if let InjectInto::Query(name) = place {
                         pairs::put(&mut pairs, name, text_to_set(name, value)?);
                     }
                 }
@@ -173,13 +173,13 @@ impl RequestPlan {
         let mut in_body: Vec<(&str, &Value)> = Vec::new();
         for (place, value) in &ask.set {
             match place {
-                Place::Query(name) if ask.url.is_some() => {
+                InjectInto::Query(name) if ask.url.is_some() => {
                     let query = pairs::put_raw(url.query(), name, &text_to_set(name, value)?);
                     url.set_query(Some(&query));
                 }
-                Place::Query(_) => {}
-                Place::Header(name) => headers::put(&mut headers, name, &text_to_set(name, value)?)?,
-                Place::Body(name) => in_body.push((name, value)),
+                InjectInto::Query(_) => {}
+                InjectInto::Header(name) => headers::put(&mut headers, name, &text_to_set(name, value)?)?,
+                InjectInto::Body(name) => in_body.push((name, value)),
             }
         }
         if !in_body.is_empty() && self.method == Method::GET {
@@ -216,7 +216,7 @@ impl RequestPlan {
     fn next(&self, link: &str, values: &Values) -> Result<Url> {
         let wrong = |why: &str| {
             Error::input(format!("the service gave a link to the next page that {why}"))
-                .with_hint("check the path of `paging` that the link is read from")
+                .with_hint("check the path of `pagination` that the link is read from")
         };
         let url = match Url::parse(link) {
             Ok(url) => url,

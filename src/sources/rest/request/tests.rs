@@ -52,7 +52,7 @@ fn group(values: &Value) -> Values {
 
 fn url(config: Value, values: &Values) -> String {
     plan(config)
-        .build(values, &Ask::default())
+        .build(values, &PageRequest::default())
         .unwrap()
         .url
         .to_string()
@@ -91,7 +91,9 @@ fn the_path_goes_on_from_the_base_url() {
         ("http://127.0.0.1:8080/api", "x", "http://127.0.0.1:8080/api/x"),
     ] {
         let plan = plan_at(base, json!({"path": path})).unwrap();
-        let built = plan.build(&one("pod", json!("us-1")), &Ask::default()).unwrap();
+        let built = plan
+            .build(&one("pod", json!("us-1")), &PageRequest::default())
+            .unwrap();
         assert_eq!(built.url.as_str(), expected);
     }
 }
@@ -110,7 +112,7 @@ fn queries_of_the_vendors_arrive_as_they_are_written() {
         "empty": "",
     });
     let built = plan(json!({"query": query}))
-        .build(&start, &Ask::default())
+        .build(&start, &PageRequest::default())
         .unwrap();
     assert_eq!(
         built.url.query().unwrap(),
@@ -142,7 +144,7 @@ fn a_value_is_one_segment_of_the_path() {
     }
     for (value, says) in [("", "is empty"), (".", "`.` or `..`"), ("..", "`.` or `..`")] {
         let error = plan(config.clone())
-            .build(&one("id", json!(value)), &Ask::default())
+            .build(&one("id", json!(value)), &PageRequest::default())
             .unwrap_err();
         assert!(
             error.to_string().contains("`{id}`") && error.to_string().contains(says),
@@ -150,7 +152,7 @@ fn a_value_is_one_segment_of_the_path() {
         );
     }
     let error = plan(json!({"path": ".{id}"}))
-        .build(&one("id", json!(".")), &Ask::default())
+        .build(&one("id", json!(".")), &PageRequest::default())
         .unwrap_err();
     assert!(error.to_string().contains("another path"));
 }
@@ -160,7 +162,7 @@ fn a_value_in_the_host_stays_a_label() {
     let plan = plan_at("https://{pod}.contoso.com", json!({})).unwrap();
     for value in ["evil.example/", "a.b", "a@b", "", "x:1"] {
         let error = plan
-            .build(&one("pod", json!(value)), &Ask::default())
+            .build(&one("pod", json!(value)), &PageRequest::default())
             .unwrap_err();
         assert!(
             error.to_string().contains("`{pod}` stands in the host"),
@@ -172,10 +174,12 @@ fn a_value_in_the_host_stays_a_label() {
 #[test]
 fn an_expression_cannot_be_changed_by_a_value() {
     let plan = plan(json!({"query": {"q": "PersonNumber='{id}'", "note": "{id}"}}));
-    let built = plan.build(&one("id", json!("1001")), &Ask::default()).unwrap();
+    let built = plan
+        .build(&one("id", json!("1001")), &PageRequest::default())
+        .unwrap();
     assert_eq!(built.url.query(), Some("q=PersonNumber%3D%271001%27&note=1001"));
     let error = plan
-        .build(&one("id", json!("x' or 'a' eq 'a")), &Ask::default())
+        .build(&one("id", json!("x' or 'a' eq 'a")), &PageRequest::default())
         .unwrap_err();
     assert!(
         error.to_string().contains("apostrophe") && !error.to_string().contains("eq"),
@@ -192,7 +196,7 @@ fn a_group_is_a_joined_text_a_list_or_a_repeated_parameter() {
         "query": {"joined": "in {ids}", "one_each": ["{ids}"]},
         "json": {"employeeIds": "{ids}", "text": "ids: {ids}", "deep": [{"x": "{ids}"}], "brace": "{{", "n": 1},
     });
-    let built = plan(config).build(&ids, &Ask::default()).unwrap();
+    let built = plan(config).build(&ids, &PageRequest::default()).unwrap();
     assert_eq!(
         built.url.as_str(),
         "https://api.contoso.com/v1/people/a,7?joined=in%20a,7&one_each=a&one_each=7"
@@ -203,7 +207,7 @@ fn a_group_is_a_joined_text_a_list_or_a_repeated_parameter() {
     );
     assert_eq!(built.headers["content-type"], "application/json");
     let error = plan(json!({"query": {"ids": "{ids}"}}))
-        .build(&group(&json!(["a,b"])), &Ask::default())
+        .build(&group(&json!(["a,b"])), &PageRequest::default())
         .unwrap_err();
     assert!(error.to_string().contains("separator `,`"), "{error}");
 }
@@ -212,19 +216,19 @@ fn a_group_is_a_joined_text_a_list_or_a_repeated_parameter() {
 fn json_takes_values_as_they_are() {
     let config = json!({"json": {"id": "{id}", "text": "no. {id}"}});
     let built = plan(config.clone())
-        .build(&one("id", json!(7)), &Ask::default())
+        .build(&one("id", json!(7)), &PageRequest::default())
         .unwrap();
     assert_eq!(built.method, Method::POST);
     assert_eq!(body(&built), r#"{"id":7,"text":"no. 7"}"#);
     let built = plan(config)
-        .build(&one("id", json!("\"},{\"x")), &Ask::default())
+        .build(&one("id", json!("\"},{\"x")), &PageRequest::default())
         .unwrap();
     assert_eq!(body(&built), r#"{"id":"\"},{\"x","text":"no. \"},{\"x"}"#);
 }
 
 #[test]
 fn a_page_sets_its_places() {
-    let page = |place, value| Ask {
+    let page = |place, value| PageRequest {
         url: None,
         set: vec![(place, value)],
     };
@@ -232,22 +236,25 @@ fn a_page_sets_its_places() {
     let built = get
         .build(
             &Values::default(),
-            &page(Place::Query("page".into()), json!("3 &")),
+            &page(InjectInto::Query("page".into()), json!("3 &")),
         )
         .unwrap();
     assert_eq!(built.url.query(), Some("a=1&page=3%20%26&b=2"));
     let built = get
-        .build(&Values::default(), &page(Place::Query("new".into()), json!(4)))
+        .build(
+            &Values::default(),
+            &page(InjectInto::Query("new".into()), json!(4)),
+        )
         .unwrap();
     assert_eq!(built.url.query(), Some("a=1&page=1&page=2&b=2&new=4"));
     let built = get
         .build(
             &Values::default(),
-            &page(Place::Header("x-page".into()), json!(9)),
+            &page(InjectInto::Header("x-page".into()), json!(9)),
         )
         .unwrap();
     assert_eq!(built.headers["X-Page"], "9");
-    let body_page = page(Place::Body("page.cursor".into()), json!("n"));
+    let body_page = page(InjectInto::Body("page.cursor".into()), json!("n"));
     assert!(get.build(&Values::default(), &body_page).is_err());
 
     let post = |config| plan(config).build(&Values::default(), &body_page);
@@ -270,7 +277,7 @@ fn a_page_sets_its_places() {
 fn a_link_is_followed_as_it_is() {
     let plan = plan(json!({"path": "x/{id}", "query": {"a": 1}, "headers": {"Accept": "application/json"}}));
     let follow = |link: &str, set| {
-        let ask = Ask {
+        let ask = PageRequest {
             url: Some(link.to_owned()),
             set,
         };
@@ -280,7 +287,7 @@ fn a_link_is_followed_as_it_is() {
     let built = follow(link, Vec::new()).unwrap();
     assert_eq!(built.url.as_str(), link);
     assert_eq!(built.headers["accept"], "application/json");
-    let built = follow(link, vec![(Place::Query("b".into()), json!("z"))]).unwrap();
+    let built = follow(link, vec![(InjectInto::Query("b".into()), json!("z"))]).unwrap();
     assert_eq!(built.url.query(), Some("$skiptoken=eyJ%252B&b=z"));
     let built = follow("?page=2", Vec::new()).unwrap();
     assert_eq!(built.url.as_str(), "https://api.contoso.com/v1/x/1?page=2");
@@ -307,9 +314,9 @@ fn secrets_and_values_are_not_shown() {
         "headers": {"US-Customer-Api-Key": {"file": "key"}, "REST-Framework-Version": 4},
     }));
     let values = one("id", json!("person-marker"));
-    assert!(plan.build(&values, &Ask::default()).is_err());
+    assert!(plan.build(&values, &PageRequest::default()).is_err());
     plan.read_secrets(folder.path(), &SecretFiles::default()).unwrap();
-    let built = plan.build(&values, &Ask::default()).unwrap();
+    let built = plan.build(&values, &PageRequest::default()).unwrap();
     assert_eq!(built.headers["us-customer-api-key"], "hunter2-marker");
     assert_eq!(built.headers["rest-framework-version"], "4");
     assert!(!format!("{plan:?} {:?} {values:?}", built.headers).contains("marker"));
@@ -327,7 +334,7 @@ fn secrets_and_values_are_not_shown() {
 fn a_header_takes_no_line_ends() {
     let plan = plan(json!({"headers": {"X-Id": "{id}"}}));
     let error = plan
-        .build(&one("id", json!("a\r\nX-Evil: marker")), &Ask::default())
+        .build(&one("id", json!("a\r\nX-Evil: marker")), &PageRequest::default())
         .unwrap_err();
     assert!(error.to_string().contains("`{id}`"), "{error}");
     assert!(!error.to_string().contains("marker"), "{error}");
@@ -430,10 +437,10 @@ fn a_place_that_cannot_be_is_noted() {
     let mut found = Vec::new();
     let plan = plan(json!({}));
     for place in [
-        Place::Body("a".into()),
-        Place::Header("host".into()),
-        Place::Query(String::new()),
-        Place::Query("ok".into()),
+        InjectInto::Body("a".into()),
+        InjectInto::Header("host".into()),
+        InjectInto::Query(String::new()),
+        InjectInto::Query("ok".into()),
     ] {
         plan.check_place(&place, &mut Problems::new(&mut found));
     }
@@ -444,7 +451,7 @@ proptest! {
     #[test]
     fn no_value_changes_the_shape_of_a_url(value in ".{1,12}|[./%?#\\\\a]{1,6}") {
         let plan = plan(json!({"path": "a/{id}/x{id}y/z", "query": {"q": "{id}", "r": "1"}}));
-        match plan.build(&one("id", json!(value)), &Ask::default()) {
+        match plan.build(&one("id", json!(value)), &PageRequest::default()) {
             Err(error) => prop_assert!(value == "." || value == "..", "{error}"),
             Ok(built) => {
                 let url = built.url;

@@ -8,7 +8,7 @@ use crate::http::testing::{rsa_certificate, rsa_pem};
 
 #[tokio::test]
 async fn a_jwt_is_made_for_each_request() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("key", &rsa_pem().replace('\n', "\\n"));
     let server = server([Reply::new(500).into(), gives(TOKEN)]).await;
     let url = format!("{}/token", server.url());
@@ -41,7 +41,7 @@ async fn a_jwt_is_made_for_each_request() {
 
 #[tokio::test]
 async fn a_saml_assertion_is_made_with_its_company_and_certificate() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("key", &rsa_pem());
     place.secret("certificate", &rsa_certificate());
     let server = server([gives(TOKEN)]).await;
@@ -78,7 +78,7 @@ async fn a_saml_assertion_is_made_with_its_company_and_certificate() {
 
 #[tokio::test]
 async fn a_refused_assertion_is_not_shown_and_points_to_its_parts() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("key", &rsa_pem());
     for kind in ["jwt_bearer", "saml2_bearer"] {
         let server = server([Reply::new(400).json(&json!({"error": "invalid_grant"})).into()]).await;
@@ -99,7 +99,7 @@ async fn a_refused_assertion_is_not_shown_and_points_to_its_parts() {
 
 #[test]
 fn a_wrong_key_is_named_by_its_setting() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let error = place
         .build(json!({
             "type": "jwt_bearer", "token_url": "https://contoso.com", "issuer": "a", "subject": "s",

@@ -27,12 +27,12 @@ const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";
 
 /// A folder with secrets, and the run in it.
-struct Place {
+struct InjectInto {
     folder: tempfile::TempDir,
     run: RunInfo,
 }
 
-impl Place {
+impl InjectInto {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run = RunInfo {

@@ -72,7 +72,7 @@ async fn serve(
 }
 
 /// The client of the settings, and where the service is.
-fn client_of(place: &Place, authority: &Authority, tls: Value) -> reqwest::Client {
+fn client_of(place: &InjectInto, authority: &Authority, tls: Value) -> reqwest::Client {
     std::fs::write(place.path().join("ca.pem"), authority.pem()).unwrap();
     let tls: TlsConfig = serde_json::from_value(with(tls, &json!({"extra_ca": "ca.pem"}))).unwrap();
     let mut transport = TransportConfig {
@@ -83,7 +83,7 @@ fn client_of(place: &Place, authority: &Authority, tls: Value) -> reqwest::Clien
     transport.client().unwrap()
 }
 
-fn auth_at(place: &Place, port: u16, client: &reqwest::Client) -> Authenticator {
+fn auth_at(place: &InjectInto, port: u16, client: &reqwest::Client) -> Authenticator {
     let config = json!({
         "type": "oauth2_client_credentials", "token_url": format!("https://localhost:{port}/token"),
         "client_id": "app", "client_secret": {"file": "secret"},
@@ -104,7 +104,7 @@ async fn get(client: &reqwest::Client, auth: &Authenticator, port: u16) -> Resul
 
 #[tokio::test]
 async fn one_certificate_counts_for_tokens_and_for_data() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
     let (certificate, key) = clients.issue("client", ClientAuth);
     place.secret("both", &format!("{key}{certificate}").replace('\n', "\\n"));
@@ -118,7 +118,7 @@ async fn one_certificate_counts_for_tokens_and_for_data() {
 
 #[tokio::test]
 async fn a_certificate_that_is_missing_or_foreign_is_said_and_not_tried_again() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
     let (certificate, key) = Authority::new("others").issue("client", ClientAuth);
     place.secret("foreign", &format!("{key}{certificate}"));
@@ -148,7 +148,7 @@ async fn a_certificate_that_is_missing_or_foreign_is_said_and_not_tried_again() 
 
 #[tokio::test]
 async fn an_older_version_than_allowed_is_not_spoken() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
     let (port, _tasks) = serve(&authority, &clients, &rustls::version::TLS12).await;
     let client = client_of(&place, &authority, json!({"min_version": "1.3"}));

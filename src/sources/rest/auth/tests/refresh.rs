@@ -42,7 +42,7 @@ async fn ask_twice(auth: &Authenticator) {
 
 #[tokio::test]
 async fn a_new_token_is_kept_for_its_owner_and_used_by_the_next_run() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     let server = server([
         rotates("a1", "r1-marker"),
@@ -84,7 +84,7 @@ async fn a_new_token_is_kept_for_its_owner_and_used_by_the_next_run() {
 
 #[tokio::test]
 async fn a_token_that_is_configured_anew_counts() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     let server = server([
         rotates("a1", "r1-marker"),
@@ -107,7 +107,7 @@ async fn a_token_that_is_configured_anew_counts() {
 
 #[tokio::test]
 async fn the_file_of_another_client_is_not_used() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     let server = server([rotates("a1", "r1-marker"), gives("a2")]).await;
     authorization(&place.build(config(&server, kept())).unwrap())
@@ -120,7 +120,7 @@ async fn the_file_of_another_client_is_not_used() {
 
 #[tokio::test]
 async fn two_at_once_lose_no_token() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0");
     let count = 6;
     let steps = (1..=count).map(|n| rotates("a", &format!("r{n}")));
@@ -137,7 +137,7 @@ async fn two_at_once_lose_no_token() {
 
 #[tokio::test]
 async fn who_gives_up_waiting_loses_no_token() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0");
     let answer = Reply::new(200).json(&json!({"access_token": "a", "refresh_token": "r1"}));
     let server = server([Step::Trickle(answer, Duration::from_millis(1)), gives("a2")]).await;
@@ -155,7 +155,7 @@ async fn who_gives_up_waiting_loses_no_token() {
 
 #[tokio::test]
 async fn without_a_file_a_new_token_counts_until_the_end_unless_it_is_to_be_ignored() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0");
     for (rotation, expected) in [(Value::Null, ["r0", "r1"]), (json!("ignore"), ["r0", "r0"])] {
         let server = server([rotates("a1", "r1"), rotates("a2", "r2")]).await;
@@ -166,7 +166,7 @@ async fn without_a_file_a_new_token_counts_until_the_end_unless_it_is_to_be_igno
 
 #[tokio::test]
 async fn nothing_is_asked_when_the_next_token_could_not_be_kept() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     place.secret("state", "a file where the folder should be");
     let server = server([]).await;
@@ -181,7 +181,7 @@ async fn nothing_is_asked_when_the_next_token_could_not_be_kept() {
 
 #[tokio::test]
 async fn a_file_of_something_else_is_refused_and_left_alone() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     std::fs::create_dir(place.path().join("state")).unwrap();
     let server = server([]).await;
@@ -201,7 +201,7 @@ async fn a_file_of_something_else_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_refused_refresh_token_says_what_to_do() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("refresh", "r0-marker");
     for (rotation, expected) in [
         (Value::Null, "set `rotation: {file: …}`"),

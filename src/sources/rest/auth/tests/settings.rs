@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn kinds_without_a_token_add_what_they_say() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("key", "k3y-marker");
     let add = async |config: Value| {
         let auth = place.build(config).unwrap();
@@ -40,7 +40,7 @@ async fn kinds_without_a_token_add_what_they_say() {
 
 #[tokio::test]
 async fn a_key_in_the_query_is_added_once_and_the_rest_stays_as_it_is() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("key", "k&y-marker");
     let auth = place
         .build(json!({"type": "api_key", "query": "api key", "value": {"file": "key"}}))
@@ -205,7 +205,7 @@ fn a_certificate_and_its_key_go_together() {
 
 #[tokio::test]
 async fn a_secret_with_a_line_break_is_named_not_shown() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("broken", "two\nmarker");
     for (config, setting) in [
         (json!({"type": "bearer", "token": {"file": "broken"}}), "`token`"),

@@ -5,7 +5,7 @@ use crate::error::ErrorKind;
 
 #[tokio::test]
 async fn a_token_is_asked_for_once_and_used_for_all() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let server = server([gives(TOKEN)]).await;
     let config = with(
         credentials(&server),
@@ -33,7 +33,7 @@ async fn a_token_is_asked_for_once_and_used_for_all() {
 
 #[tokio::test]
 async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("extra", "extra-marker");
     let server = server([gives(TOKEN)]).await;
     let config = with(
@@ -64,7 +64,7 @@ async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
 
 #[tokio::test]
 async fn a_request_may_be_json_with_members_of_any_form() {
-    let place = Place::new();
+    let place = InjectInto::new();
     place.secret("user", "user-marker");
     let step = Reply::new(200).json(&json!({"success": true, "data": {"token": TOKEN}}));
     let server = server([step.into()]).await;
@@ -97,7 +97,7 @@ async fn a_request_may_be_json_with_members_of_any_form() {
 
 #[tokio::test]
 async fn a_password_is_sent_with_what_the_service_wants_besides() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let server = server([gives(TOKEN)]).await;
     let auth = place
         .build(json!({
@@ -117,7 +117,7 @@ async fn a_password_is_sent_with_what_the_service_wants_besides() {
 
 #[tokio::test]
 async fn a_refused_token_is_renewed_once_in_a_while() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let server = server([gives("one"), gives("two"), gives("three")]).await;
     let auth = place.build(credentials(&server)).unwrap();
     let url = "https://api.contoso.com/x";
@@ -145,7 +145,7 @@ async fn a_refused_token_is_renewed_once_in_a_while() {
 
 #[tokio::test]
 async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let down = || Step::from(Reply::new(503));
     let up = server([down(), gives(TOKEN)]).await;
     let auth = place.build(credentials(&up)).unwrap();
@@ -170,7 +170,7 @@ async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
 
 #[tokio::test]
 async fn a_refusal_is_final_and_says_what_to_do() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let reply = Reply::new(401).json(&json!({
         "error": "invalid_client", "error_description": format!("unknown \u{1b}[2J client_secret={SECRET}"),
     }));
@@ -193,7 +193,7 @@ async fn a_refusal_is_final_and_says_what_to_do() {
 
 #[tokio::test]
 async fn what_came_back_instead_of_a_token_is_said() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let page = "<html><title>Sign in</title>";
     for (reply, expected) in [
         (
@@ -245,7 +245,7 @@ async fn what_came_back_instead_of_a_token_is_said() {
 
 #[tokio::test]
 async fn a_cancelled_run_asks_for_nothing() {
-    let place = Place::new();
+    let place = InjectInto::new();
     let server = server([]).await;
     let auth = place.build(credentials(&server)).unwrap();
     place.run.cancel.cancel();
@@ -259,7 +259,7 @@ async fn a_cancelled_run_asks_for_nothing() {
 #[tokio::test]
 async fn sources_that_sign_in_in_the_same_way_share_a_token() {
     let server = server([gives("one"), gives("two"), gives("three")]).await;
-    let place = Place::new();
+    let place = InjectInto::new();
     let build = |config: Value, way: &str| {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
         config.build(&place.run, &client(), retry(), way).unwrap()

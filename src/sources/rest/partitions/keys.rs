@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::path::SinglePath;
 use super::super::template::{Filling, scalar_text};
-use super::{OnMissingKey, Parent, Step};
+use super::{OnMissingKey, Parent, Partition};
 use crate::error::{Error, Result};
 
 /// What was found in a parent's rows.
@@ -25,7 +25,7 @@ pub(in super::super) struct KeyCounts {
 #[derive(Debug)]
 pub(in super::super) struct Keys<'p> {
     parent: &'p Parent,
-    outer: Step,
+    outer: Partition,
     seen: Seen,
     group: Vec<Value>,
     counts: KeyCounts,
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Seen {
 
 impl Parent {
     /// Begins with the rows of the parent that was read for `outer`; its values and columns go on to every step.
-    pub(in super::super) fn keys(&self, outer: &Step) -> Keys<'_> {
+    pub(in super::super) fn keys(&self, outer: &Partition) -> Keys<'_> {
         Keys {
             parent: self,
             outer: outer.clone(),
@@ -60,7 +60,7 @@ impl Keys<'_> {
     /// # Errors
     /// The row has no key, unless such rows are left out, or what is there is no key. The path is named, the value is
     /// not.
-    pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Step>> {
+    pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Partition>> {
         self.counts.rows += 1;
         let mut found: Vec<(&Arc<str>, &Value)> = Vec::with_capacity(self.parent.keys.len());
         for (name, path) in &self.parent.keys {
@@ -115,7 +115,7 @@ impl Keys<'_> {
     }
 
     /// The last step, of a group that was not full, once the parent's rows are at their end.
-    pub(in super::super) fn finish(&mut self) -> Option<Step> {
+    pub(in super::super) fn finish(&mut self) -> Option<Partition> {
         self.grouped()
     }
 
@@ -124,7 +124,7 @@ impl Keys<'_> {
         self.counts
     }
 
-    fn grouped(&mut self) -> Option<Step> {
+    fn grouped(&mut self) -> Option<Partition> {
         let (_, separator) = self.parent.group.as_ref()?;
         let (name, _) = self.parent.keys.first()?;
         if self.group.is_empty() {

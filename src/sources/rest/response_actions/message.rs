@@ -4,7 +4,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::super::path::SinglePath;
-use super::config::MessageSettings;
+use super::config::ErrorMessageSettings;
 use super::judge::scalar;
 use crate::http::text::{Hidden, SHOWN, html_title, is_html};
 
@@ -47,15 +47,15 @@ const USUAL_HEADERS: [&str; 1] = ["x-bamboohr-error-message"];
 
 /// Looks for a service's message in its answer.
 #[derive(Debug, Clone)]
-pub(in crate::sources::rest) struct MessageFinder {
+pub(in crate::sources::rest) struct ErrorMessageFinder {
     own: Option<SinglePath>,
     headers: Vec<HeaderName>,
     usual: Vec<SinglePath>,
 }
 
-impl MessageFinder {
+impl ErrorMessageFinder {
     /// One for these (valid) settings.
-    pub(in crate::sources::rest) fn new(settings: &MessageSettings) -> Self {
+    pub(in crate::sources::rest) fn new(settings: &ErrorMessageSettings) -> Self {
         let headers = match &settings.headers {
             Some(names) => names
                 .iter()
@@ -149,8 +149,8 @@ mod tests {
 
     use super::*;
 
-    fn find(settings: &MessageSettings, body: &str) -> Option<String> {
-        MessageFinder::new(settings).find(&HeaderMap::new(), body.as_bytes(), Hidden::secrets(&[]))
+    fn find(settings: &ErrorMessageSettings, body: &str) -> Option<String> {
+        ErrorMessageFinder::new(settings).find(&HeaderMap::new(), body.as_bytes(), Hidden::secrets(&[]))
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                find(&MessageSettings::default(), body).as_deref(),
+                find(&ErrorMessageSettings::default(), body).as_deref(),
                 Some(wanted),
                 "{body}"
             );
@@ -216,7 +216,7 @@ mod tests {
             "[]",
             "{}",
         ] {
-            assert_eq!(find(&MessageSettings::default(), body), None, "{body}");
+            assert_eq!(find(&ErrorMessageSettings::default(), body), None, "{body}");
         }
     }
 
@@ -227,11 +227,11 @@ mod tests {
             "x-bamboohr-error-message",
             "the directory is off".parse().unwrap(),
         );
-        let own = MessageSettings {
+        let own = ErrorMessageSettings {
             path: Some(SinglePath::parse("$.why").unwrap()),
             headers: None,
         };
-        let finder = MessageFinder::new(&own);
+        let finder = ErrorMessageFinder::new(&own);
         let find = |body: &str| finder.find(&headers, body.as_bytes(), Hidden::secrets(&[]));
         assert_eq!(
             find(r#"{"why":"mine","message":"usual"}"#).as_deref(),
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn secrets_and_addresses_are_hidden() {
         let secret = Secret::new("s3cr3t-key");
-        let shown = MessageFinder::new(&MessageSettings::default())
+        let shown = ErrorMessageFinder::new(&ErrorMessageSettings::default())
             .find(
                 &HeaderMap::new(),
                 br#"{"message":"key s3cr3t-key may not read planted.7@contoso.com, see @odata.type"}"#,

@@ -1,6 +1,6 @@
 //! Steps that the service does not give: which may be left out, and how many.
 
-use super::{EachConfig, OnError};
+use super::{ForEachConfig, OnError};
 use crate::config::Problems;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -19,7 +19,7 @@ pub(in super::super) struct SkipsPlan {
 
 impl SkipsPlan {
     /// Checks `on_error`, `skip_statuses` and `max_skipped`; `problems` points at the block that has them.
-    pub(super) fn new<P>(config: &EachConfig<P>, problems: &mut Problems<'_>) -> Self {
+    pub(super) fn new<P>(config: &ForEachConfig<P>, problems: &mut Problems<'_>) -> Self {
         if config.on_error == OnError::Fail {
             for (key, given) in [
                 ("skip_statuses", config.skip_statuses.is_some()),
@@ -98,7 +98,7 @@ impl Skips<'_> {
             return Err(Error::new(
                 ErrorKind::Refused,
                 format!(
-                    "the service answered none of the first {} values of `each` (the last one with status {status})",
+                    "the service answered none of the first {} values of `for_each` (the last one with status {status})",
                     self.skipped
                 ),
             )
@@ -125,7 +125,7 @@ impl Skips<'_> {
             return Err(Error::new(
                 ErrorKind::Refused,
                 format!(
-                    "the service gave no answer for {} of {all} values of `each`, more than `max_skipped` ({}) allows",
+                    "the service gave no answer for {} of {all} values of `for_each`, more than `max_skipped` ({}) allows",
                     self.skipped, self.plan.share
                 ),
             )

@@ -8,15 +8,15 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::super::page::{Ask, Place, Told};
+use super::super::page::{InjectInto, PageRequest, PageResponse};
 use super::super::path::{ProbeSet, SinglePath};
 use super::warning::Warning;
-use super::{EndReason, Pager, PagingConfig, Turn};
+use super::{EndReason, Pager, PaginationConfig, Turn};
 use crate::error::{Error, Result};
 
 /// Settings as a pipeline file has them.
-pub(super) fn settings(value: Value) -> PagingConfig {
-    let config: PagingConfig = serde_json::from_value(value).unwrap();
+pub(super) fn settings(value: Value) -> PaginationConfig {
+    let config: PaginationConfig = serde_json::from_value(value).unwrap();
     let mut found = Vec::new();
     config.validate(&mut crate::config::Problems::new(&mut found));
     assert!(found.is_empty(), "{found:?}");
@@ -86,7 +86,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(config: &PagingConfig) -> Self {
+    pub(super) fn new(config: &PaginationConfig) -> Self {
         let mut probes = ProbeSet::default();
         let pager = config.pager(&mut probes, find_link);
         let mut sequence = Self {
@@ -101,7 +101,7 @@ impl Sequence {
         sequence
     }
 
-    fn ask(&mut self, ask: &Ask) {
+    fn ask(&mut self, ask: &PageRequest) {
         if let Some(link) = &ask.url {
             self.url = self.url.join(link).unwrap();
         }
@@ -116,7 +116,7 @@ impl Sequence {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let told = Told {
+        let told = PageResponse {
             url: &self.url,
             status: answer.status,
             headers: &headers,
@@ -134,12 +134,12 @@ impl Sequence {
 }
 
 /// `query.page=2 query.size=100`, or the URL with what is set besides.
-pub(super) fn shown(ask: &Ask) -> String {
+pub(super) fn shown(ask: &PageRequest) -> String {
     let set = ask.set.iter().map(|(place, value)| {
         let place = match place {
-            Place::Query(name) => format!("query.{name}"),
-            Place::Header(name) => format!("header.{name}"),
-            Place::Body(name) => format!("body.{name}"),
+            InjectInto::Query(name) => format!("query.{name}"),
+            InjectInto::Header(name) => format!("header.{name}"),
+            InjectInto::Body(name) => format!("body.{name}"),
         };
         match value {
             Value::String(text) => format!("{place}={text}"),
@@ -398,7 +398,7 @@ fn a_next_page_named_elsewhere_is_said() {
     let (_, warnings) = ends(json!({"type": "none"}), &[answered], EndReason::OnlyPage);
     assert_eq!(
         warnings[0].to_string(),
-        "the last page read names a next page at the `Link` header, which `paging` does not look at: more may be there"
+        "the last page read names a next page at the `Link` header, which `pagination` does not look at: more may be there"
     );
     for quiet in [
         json!({"Paging": {"Next": ""}}),
@@ -491,9 +491,9 @@ fn after_the_end_nothing_is_taken_and_first_begins_anew() {
     assert_eq!(shown(&first), "query.page=1");
     assert_eq!(
         sequence.take(&answer(json!([]), 1)).unwrap(),
-        Turn::Next(Ask {
+        Turn::Next(PageRequest {
             url: None,
-            set: vec![(Place::Query("page".into()), json!(2))]
+            set: vec![(InjectInto::Query("page".into()), json!(2))]
         })
     );
     assert_eq!((sequence.pager.pages(), sequence.pager.rows()), (1, 1));

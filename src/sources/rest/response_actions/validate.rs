@@ -7,13 +7,13 @@ use reqwest::header::HeaderName;
 use serde_json::Value;
 
 use super::config::{
-    BodyTest, HeaderTest, MessageSettings, RetrySettings, RuleConfig, Then, WaitSettings, When,
+    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, RetrySettings, When,
 };
 use crate::config::Problems;
 
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-impl RuleConfig {
+impl ResponseActionConfig {
     /// Notes what is wrong with a list of rules.
     pub(in crate::sources::rest) fn validate_all(rules: &[Self], problems: &mut Problems<'_>) {
         for (index, rule) in rules.iter().enumerate() {
@@ -32,7 +32,7 @@ impl RuleConfig {
     /// Whether it decides wherever `later` holds, as far as that is plain to see.
     fn covers(&self, later: &Self) -> bool {
         // Rules that try again leave these alone, if they name no status.
-        let retries = matches!(self.then, Then::Retry | Then::RateLimited);
+        let retries = matches!(self.action, ResponseAction::Retry | ResponseAction::RateLimited);
         let left_alone = retries
             && self.when.status.is_empty()
             && [401, 403].into_iter().any(|status| {
@@ -43,12 +43,12 @@ impl RuleConfig {
 
     fn validate(&self, problems: &mut Problems<'_>) {
         self.when.validate(&mut problems.at("when"));
-        self.check_then(&mut problems.at("then"));
-        let retries = matches!(self.then, Then::Retry | Then::RateLimited);
+        self.check_then(&mut problems.at("action"));
+        let retries = matches!(self.action, ResponseAction::Retry | ResponseAction::RateLimited);
         if let Some(wait) = self.wait {
             let mut here = problems.at("wait");
             if !retries {
-                here.add("goes with `then: retry` and `then: rate_limited` only");
+                here.add("goes with `action: retry` and `action: rate_limited` only");
             } else if wait.0.is_zero() || wait.0 > LONGEST {
                 here.add(format!("{wait} is not more than nothing and at most 24h"));
             }
@@ -67,8 +67,8 @@ impl RuleConfig {
     fn check_then(&self, problems: &mut Problems<'_>) {
         let names = |status: u16| self.when.status.iter().any(|set| set.has(status));
         let first = |statuses: &[u16]| statuses.iter().copied().find(|status| names(*status));
-        match self.then {
-            Then::Retry | Then::RateLimited => {
+        match self.action {
+            ResponseAction::Retry | ResponseAction::RateLimited => {
                 if let Some(status) = first(&[401, 403]) {
                     problems.add_with_hint(
                         format!("an answer {status} is not tried again and again: accounts get locked and addresses blocked by that"),
@@ -79,7 +79,7 @@ impl RuleConfig {
                     );
                 }
             }
-            Then::Empty => {
+            ResponseAction::Empty => {
                 if let Some(status) = first(&[401, 403, 407, 429, 500, 502, 503, 504]) {
                     problems.add_with_hint(
                         format!("an answer {status} does not say that there are no rows"),
@@ -87,7 +87,7 @@ impl RuleConfig {
                     );
                 }
             }
-            Then::Skip => {
+            ResponseAction::Skip => {
                 if let Some(status) = first(&[407, 429]) {
                     problems.add_with_hint(
                         format!("an answer {status} has a cause that passes or is the same for every request, and rows would be left out for it"),
@@ -95,7 +95,7 @@ impl RuleConfig {
                     );
                 }
             }
-            Then::Fail | Then::RenewToken => {}
+            ResponseAction::Fail | ResponseAction::RenewToken => {}
         }
     }
 }
@@ -214,29 +214,6 @@ fn check_header_name(name: &str, problems: &mut Problems<'_>) {
     }
 }
 
-impl WaitSettings {
-    /// Notes what is wrong.
-    pub(in crate::sources::rest) fn validate(&self, problems: &mut Problems<'_>) {
-        if self.max.0.is_zero() || self.max.0 > LONGEST {
-            problems
-                .at("max")
-                .add(format!("{} is not more than nothing and at most 24h", self.max));
-        }
-        for (index, header) in self.headers.iter().enumerate() {
-            let mut list = problems.at("headers");
-            let mut here = list.at_index(index);
-            check_header_name(&header.name, &mut here.at("name"));
-            let same = |other: &str| other.eq_ignore_ascii_case(&header.name);
-            if same("retry-after") {
-                here.at("name")
-                    .add("`Retry-After` is looked at in any case, before the others");
-            } else if self.headers[..index].iter().any(|earlier| same(&earlier.name)) {
-                here.at("name").add(format!("`{}` is there twice", header.name));
-            }
-        }
-    }
-}
-
 impl RetrySettings {
     /// Notes what is wrong.
     pub(in crate::sources::rest) fn validate(&self, problems: &mut Problems<'_>) {
@@ -246,7 +223,7 @@ impl RetrySettings {
     }
 }
 
-impl MessageSettings {
+impl ErrorMessageSettings {
     /// Notes what is wrong.
     pub(in crate::sources::rest) fn validate(&self, problems: &mut Problems<'_>) {
         for (index, name) in self.headers.iter().flatten().enumerate() {
@@ -256,12 +233,14 @@ impl MessageSettings {
 }
 
 /// Whether any of the rules renews a token, which needs a token.
-pub(in crate::sources::rest) fn renews(rules: &[RuleConfig]) -> bool {
-    rules.iter().any(|rule| rule.then == Then::RenewToken)
+pub(in crate::sources::rest) fn renews(rules: &[ResponseActionConfig]) -> bool {
+    rules.iter().any(|rule| rule.action == ResponseAction::RenewToken)
 }
 
 /// The rules that leave requests out, which needs several.
-pub(in crate::sources::rest) fn skipping(rules: &[RuleConfig]) -> impl Iterator<Item = usize> {
-    let skips = |(index, rule): (usize, &RuleConfig)| (rule.then == Then::Skip).then_some(index);
+pub(in crate::sources::rest) fn skipping(rules: &[ResponseActionConfig]) -> impl Iterator<Item = usize> {
+    let skips = |(index, rule): (usize, &ResponseActionConfig)| {
+        (rule.action == ResponseAction::Skip).then_some(index)
+    };
     rules.iter().enumerate().filter_map(skips)
 }

@@ -15,7 +15,7 @@ type Case = (
 async fn check(cases: Vec<Case>) {
     for (name, paging, script, ids) in cases {
         let stand = Stand::script(script).await;
-        let settings = json!({"paging": paging, "records": {"path": "$.d", "missing": "empty"}});
+        let settings = json!({"pagination": paging, "records": {"path": "$.d", "missing": "empty"}});
         let ran = Reading::new(&stand, settings).run().await;
         stand.done();
         assert_eq!(ran.good(), ids, "{name}");
@@ -201,7 +201,7 @@ async fn cursors_into_header_and_body() {
     ])
     .await;
     let settings = json!({
-        "paging": {"type": "cursor", "from": {"body": "$.next"}, "into": {"header": "X-Cursor"}},
+        "pagination": {"type": "cursor", "from": {"body": "$.next"}, "into": {"header": "X-Cursor"}},
         "records": {"path": "$.d"},
     });
     assert_eq!(Reading::new(&stand, settings).run().await.good(), ["1", "2"]);
@@ -226,7 +226,7 @@ async fn cursors_into_header_and_body() {
     .await;
     let settings = json!({
         "request": {"path": "people", "json": {"page": {"size": 2}, "q": "all"}},
-        "paging": {"type": "cursor", "from": {"body": "$.next"}, "into": {"body": "page.cursor"}},
+        "pagination": {"type": "cursor", "from": {"body": "$.next"}, "into": {"body": "page.cursor"}},
         "records": {"path": "$.d"},
     });
     let ran = Reading::new(&stand, settings).run().await;
@@ -305,7 +305,7 @@ async fn links() {
         ),
     ])
     .await;
-    let settings = json!({"paging": {"type": "odata_v2"}, "records": {"path": "$.d.results"}});
+    let settings = json!({"pagination": {"type": "odata_v2"}, "records": {"path": "$.d.results"}});
     assert_eq!(Reading::new(&stand, settings).run().await.good(), ["1", "2"]);
     stand.done();
 }
@@ -354,7 +354,7 @@ async fn what_would_never_end_or_lose_rows_fails() {
         ),
     ] {
         let stand = Stand::script(script).await;
-        let settings = json!({"paging": paging, "records": {"path": "$.d"}});
+        let settings = json!({"pagination": paging, "records": {"path": "$.d"}});
         let ran = Reading::new(&stand, settings).run().await;
         stand.done();
         ran.failed(2, &[told]);
@@ -369,8 +369,7 @@ async fn a_list_that_changes_while_it_is_read_is_warned_about() {
         ("GET /v1/people?page=2", with(&[2], json!({"total": 2}))),
     ])
     .await;
-    let settings =
-        json!({"paging": {"type": "page", "stop": {"total_rows": "$.total"}}, "records": {"path": "$.d"}});
+    let settings = json!({"pagination": {"type": "page", "stop": {"total_rows": "$.total"}}, "records": {"path": "$.d"}});
     let ran = Reading::new(&stand, settings).program(&[]).await;
     assert_eq!(ran.good(), ["1", "2"]);
     assert!(
@@ -397,7 +396,7 @@ async fn credentials_follow_no_link_to_another_host() {
         let stand = Stand::script([("GET /v1/people", with(&[1], json!({"next": link})))]).await;
         let reading = Reading::new(
             &stand,
-            json!({"auth": auth, "paging": paging, "records": {"path": "$.d"}}),
+            json!({"auth": auth, "pagination": paging, "records": {"path": "$.d"}}),
         );
         write_key(&reading);
         let ran = reading.run().await;

@@ -1,9 +1,9 @@
-//! What can be wrong with `paging`.
+//! What can be wrong with `pagination`.
 
 use reqwest::header::{AUTHORIZATION, HOST, HeaderName};
 
-use super::super::page::Place;
-use super::config::{Bounds, Checks, CursorFrom, OnMismatch, PagingConfig, Step, Stops};
+use super::super::page::InjectInto;
+use super::config::{Bounds, Checks, CursorFrom, OnMismatch, PaginationConfig, Step, Stops};
 use crate::config::Problems;
 
 /// The largest page number or offset to begin with.
@@ -20,7 +20,7 @@ enum Nature {
     Named,
 }
 
-impl PagingConfig {
+impl PaginationConfig {
     /// Notes what is wrong, and what contradicts itself.
     pub(in crate::sources::rest) fn validate(&self, problems: &mut Problems<'_>) {
         self.check_places(problems);
@@ -168,10 +168,10 @@ impl PagingConfig {
 }
 
 /// Whether two values would stand in one place.
-fn same(a: &Place, b: &Place) -> bool {
+fn same(a: &InjectInto, b: &InjectInto) -> bool {
     match (a, b) {
-        (Place::Header(a), Place::Header(b)) => a.eq_ignore_ascii_case(b),
-        (Place::Body(a), Place::Body(b)) => {
+        (InjectInto::Header(a), InjectInto::Header(b)) => a.eq_ignore_ascii_case(b),
+        (InjectInto::Body(a), InjectInto::Body(b)) => {
             let inside = |outer: &str, inner: &str| {
                 inner
                     .strip_prefix(outer)
@@ -183,14 +183,14 @@ fn same(a: &Place, b: &Place) -> bool {
     }
 }
 
-fn check_place(place: &Place, problems: &mut Problems<'_>) {
+fn check_place(place: &InjectInto, problems: &mut Problems<'_>) {
     match place {
-        Place::Query(name) if name.is_empty() => {
+        InjectInto::Query(name) if name.is_empty() => {
             problems.at("query").add("is empty; give the parameter's name");
         }
-        Place::Query(_) => {}
-        Place::Header(name) => check_header_name(name, &mut problems.at("header")),
-        Place::Body(path) => {
+        InjectInto::Query(_) => {}
+        InjectInto::Header(name) => check_header_name(name, &mut problems.at("header")),
+        InjectInto::Body(path) => {
             if path.split('.').any(str::is_empty) {
                 problems.at("body").add(format!(
                     "`{path}` is not a place in the body: give names joined by dots, such as `page.cursor`"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::page::{Ask, Told};
+use super::super::page::{PageRequest, PageResponse};
 use super::config::{OnDoubt, OnLimit};
 use super::facts::{Facts, count, flag};
 use super::plan::{Goes, Kind, Looked, Plan, Stride};
@@ -23,7 +23,7 @@ const EMPTY_IN_A_ROW: u64 = 1_000;
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::sources::rest) enum Turn {
     /// Another one.
-    Next(Ask),
+    Next(PageRequest),
     /// Nothing.
     End(EndReason),
 }
@@ -125,12 +125,12 @@ impl Pager {
     }
 
     /// What the first page is asked with. Begins the sequence, whatever was before.
-    pub(in crate::sources::rest) fn first(&mut self) -> Ask {
+    pub(in crate::sources::rest) fn first(&mut self) -> PageRequest {
         self.state = State {
             asked: 1,
             ..State::default()
         };
-        let mut ask = Ask {
+        let mut ask = PageRequest {
             url: None,
             set: Vec::new(),
         };
@@ -164,7 +164,7 @@ impl Pager {
     /// leads there, a bound is passed, a value is none. The page itself is counted.
     pub(in crate::sources::rest) fn next(
         &mut self,
-        told: &Told<'_>,
+        told: &PageResponse<'_>,
         digest: u64,
         last_record: Option<&Value>,
     ) -> Result<Turn> {
@@ -217,7 +217,7 @@ impl Pager {
         self.state.answered
     }
 
-    fn facts(&mut self, plan: &Plan, told: &Told<'_>) -> Result<Facts> {
+    fn facts(&mut self, plan: &Plan, told: &PageResponse<'_>) -> Result<Facts> {
         let page = self.state.answered;
         let facts = Facts {
             has_more: read(plan.has_more.as_ref(), told, page, "true or false", flag)?,
@@ -229,7 +229,7 @@ impl Pager {
     }
 
     /// Whether the page is to end the sequence because it is the one before it again.
-    fn is_duplicate(&mut self, told: &Told<'_>, digest: u64) -> Result<bool> {
+    fn is_duplicate(&mut self, told: &PageResponse<'_>, digest: u64) -> Result<bool> {
         if told.records == 0 || matches!(self.plan.kind, Kind::Single) {
             return Ok(false);
         }
@@ -255,7 +255,7 @@ impl Pager {
     fn onward(
         &mut self,
         plan: &Plan,
-        told: &Told<'_>,
+        told: &PageResponse<'_>,
         facts: Facts,
         last_record: Option<&Value>,
     ) -> Result<Turn> {
@@ -333,7 +333,12 @@ impl Pager {
     }
 
     /// The request with a token; `None` if it was made before and that is set to stop.
-    fn with_token(&mut self, goes: &Goes, token: Value, told: &Told<'_>) -> Result<Option<Ask>> {
+    fn with_token(
+        &mut self,
+        goes: &Goes,
+        token: Value,
+        told: &PageResponse<'_>,
+    ) -> Result<Option<PageRequest>> {
         let page = self.state.answered;
         let text = match &token {
             Value::String(text) => text.clone(),
@@ -359,11 +364,11 @@ impl Pager {
                 OnLimit::Error => Err(Error::input(format!(
                     "page {page} names a next page that was read before: the paging would never end"
                 ))
-                .with_hint("compare `paging` with the service's documentation: the cursor may have to go into another place of the request")
+                .with_hint("compare `pagination` with the service's documentation: the cursor may have to go into another place of the request")
                 .with_hint("if the service names its last page again at the end, give `checks: {on_repeat: stop}`")),
             };
         }
-        let mut ask = Ask {
+        let mut ask = PageRequest {
             url: None,
             set: self.plan.later.clone(),
         };
@@ -375,16 +380,16 @@ impl Pager {
     }
 
     /// The request for a position.
-    fn counted(&self, position: u64) -> Ask {
+    fn counted(&self, position: u64) -> PageRequest {
         let mut set = self.plan.later.clone();
         if let Kind::Count { param, .. } = &self.plan.kind {
             set.insert(0, (param.clone(), Value::from(position)));
         }
-        Ask { url: None, set }
+        PageRequest { url: None, set }
     }
 
     /// Gives out another request, if the bounds allow for one.
-    fn go_on(&mut self, ask: Ask, told: &Told<'_>) -> Result<Turn> {
+    fn go_on(&mut self, ask: PageRequest, told: &PageResponse<'_>) -> Result<Turn> {
         let bounds = &self.plan.bounds;
         let max_pages = bounds.max_pages.get();
         let bound = if self.state.asked >= max_pages {
@@ -410,13 +415,13 @@ impl Pager {
             return Err(Error::input(format!(
                 "{EMPTY_IN_A_ROW} pages in a row are empty, and each says that there is more: the paging leads nowhere"
             ))
-            .with_hint("check that `records` finds the rows, and `paging` against the service's documentation"));
+            .with_hint("check that `records` finds the rows, and `pagination` against the service's documentation"));
         }
         self.state.asked += 1;
         Ok(Turn::Next(ask))
     }
 
-    fn end(&mut self, reason: EndReason, told: &Told<'_>) -> Result<Turn> {
+    fn end(&mut self, reason: EndReason, told: &PageResponse<'_>) -> Result<Turn> {
         self.state.ended = true;
         if !reason.cuts() {
             self.compare_totals()?;
@@ -445,7 +450,7 @@ impl Pager {
 
 fn read<T>(
     looked: Option<&Looked>,
-    told: &Told<'_>,
+    told: &PageResponse<'_>,
     page: u64,
     wanted: &str,
     read: fn(&Value) -> Result<Option<T>, &'static str>,
@@ -464,5 +469,5 @@ fn read<T>(
 
 fn leads_nowhere(page: u64, why: &str) -> Error {
     Error::input(format!("page {page} says that there is more and {why}: rows would be missing"))
-        .with_hint("check `stop.has_more` and where `paging` looks for the next page; take `stop.has_more` out if it cannot be relied on")
+        .with_hint("check `stop.has_more` and where `pagination` looks for the next page; take `stop.has_more` out if it cannot be relied on")
 }

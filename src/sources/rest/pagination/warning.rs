@@ -127,7 +127,7 @@ impl fmt::Display for Warning {
             }
             Self::NextElsewhere { place } => write!(
                 f,
-                "the last page read names a next page at {place}, which `paging` does not look at: more may be there"
+                "the last page read names a next page at {place}, which `pagination` does not look at: more may be there"
             ),
             Self::Bounded { bound, at } => {
                 write!(f, "stopped at `{bound}: {at}`, and there is more")

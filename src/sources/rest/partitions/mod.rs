@@ -1,11 +1,11 @@
 //! Reading once for each of several values: reports, companies, or the keys of a parent's rows.
 //!
 //! ```text
-//! values ─combinations─▶ Step ─┬───────────────────────────────────────────▶ one sequence of requests each
-//!                              └─ parent, read with it ─rows─▶ Keys ─▶ Step ─▶ one sequence of requests each
+//! values ─combinations─▶ Partition ─┬───────────────────────────────────────────▶ one sequence of requests each
+//!                              └─ parent, read with it ─rows─▶ Keys ─▶ Partition ─▶ one sequence of requests each
 //! ```
 //!
-//! A `Step` is what one sequence of requests is for: values for the placeholders, and the columns that its rows get.
+//! A `Partition` is what one sequence of requests is for: values for the placeholders, and the columns that its rows get.
 //! Steps come in the order of the values and of the parent's rows. A parent's row without its key, a key that comes
 //! again, a value that the service does not give: each is counted, and none is left out unless the pipeline file says
 //! so.
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use self::config::{EachConfig, OnError, OnMissingKey};
+pub use self::config::{ForEachConfig, OnError, OnMissingKey};
 #[cfg(test)]
 use self::keys::KeyCounts;
 pub(super) use self::skips::SkipsPlan;
@@ -37,7 +37,7 @@ const RESERVED: [&str; 2] = ["start", "end"];
 
 /// What one sequence of requests is for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Step {
+pub(super) struct Partition {
     /// Values for the placeholders.
     pub(super) values: Values,
     /// Columns that every row of it gets, by name.
@@ -57,10 +57,10 @@ impl std::fmt::Debug for Columns {
     }
 }
 
-/// An `each:` block that was checked; the parent's own request is its owner's.
+/// An `for_each:` block that was checked; the parent's own request is its owner's.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Each {
-    steps: Vec<Step>,
+pub(super) struct Partitioning {
+    steps: Vec<Partition>,
     fixed: Vec<Arc<str>>,
     parent: Option<Parent>,
     columns: bool,
@@ -81,10 +81,10 @@ pub(super) struct Parent {
     columns: bool,
 }
 
-impl<P> EachConfig<P> {
+impl<P> ForEachConfig<P> {
     /// Checks the block; `problems` points at it. The parent, if any, is checked by whoever knows what it is, with the
-    /// names of [`Each::outer_names`].
-    pub(super) fn compile(&self, problems: &mut Problems<'_>) -> Option<Each> {
+    /// names of [`Partitioning::outer_names`].
+    pub(super) fn compile(&self, problems: &mut Problems<'_>) -> Option<Partitioning> {
         let before = problems.len();
         if self.values.is_empty() && self.parent.is_none() {
             problems.add_with_hint(
@@ -109,7 +109,7 @@ impl<P> EachConfig<P> {
                 "the lists have more than {MOST_COMBINATIONS} combinations"
             ));
         }
-        (problems.len() == before).then(|| Each {
+        (problems.len() == before).then(|| Partitioning {
             steps: product(&lists, self.columns),
             fixed: lists.into_iter().map(|(name, _)| name).collect(),
             parent,
@@ -236,9 +236,9 @@ impl<P> EachConfig<P> {
     }
 }
 
-impl Each {
+impl Partitioning {
     /// One step for each combination of `values`; one step without values if there are only keys.
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(super) fn steps(&self) -> &[Partition] {
         &self.steps
     }
 
@@ -315,8 +315,8 @@ fn check_name(name: &str, problems: &mut Problems<'_>) {
 }
 
 /// Every combination, the last list changing fastest.
-fn product(lists: &[(Arc<str>, Vec<Value>)], columns: bool) -> Vec<Step> {
-    let mut steps = vec![Step::default()];
+fn product(lists: &[(Arc<str>, Vec<Value>)], columns: bool) -> Vec<Partition> {
+    let mut steps = vec![Partition::default()];
     for (name, list) in lists {
         steps = steps
             .iter()

@@ -16,7 +16,7 @@ fn parent(more: Value) -> Value {
     for (key, value) in more.as_object().unwrap() {
         each[key] = value.clone();
     }
-    json!({"request": {"path": "people/{x}"}, "each": each})
+    json!({"request": {"path": "people/{x}"}, "for_each": each})
 }
 
 fn ids(ids: impl IntoIterator<Item = u64>) -> Answer {
@@ -34,7 +34,7 @@ async fn values_are_combined_the_last_changing_fastest() {
     .await;
     let settings = json!({
         "request": {"path": "{c}/people", "query": {"of": "{n}"}},
-        "each": {"values": {"c": ["a", "b"], "n": [1, 2]}, "max_parallel": 1},
+        "for_each": {"values": {"c": ["a", "b"], "n": [1, 2]}, "max_parallel": 1},
     });
     let ran = Reading::new(&stand, settings)
         .show("concat(id, c, n)")
@@ -97,7 +97,7 @@ async fn groups_are_joined_repeated_or_listed() {
             (wanted[1], ok(people([3]))),
         ])
         .await;
-        let ran = Reading::new(&stand, json!({"request": request, "each": each}))
+        let ran = Reading::new(&stand, json!({"request": request, "for_each": each}))
             .run()
             .await;
         stand.done();
@@ -173,8 +173,8 @@ async fn a_value_is_not_left_out_when_some_of_it_was_read() {
     ])
     .await;
     let settings = json!({
-        "request": {"path": "{c}"}, "paging": {"type": "page"},
-        "each": {"values": {"c": ["a"]}, "on_error": "skip", "max_skipped": 1.0},
+        "request": {"path": "{c}"}, "pagination": {"type": "page"},
+        "for_each": {"values": {"c": ["a"]}, "on_error": "skip", "max_skipped": 1.0},
     });
     Reading::new(&stand, settings).run().await.failed(5, &["404"]);
 }
@@ -189,8 +189,8 @@ async fn a_rule_leaves_values_out() {
     .await;
     let settings = json!({
         "request": {"path": "{c}"}, "records": {"path": "$.d"},
-        "each": {"values": {"c": ["a", "b"]}, "on_error": "skip", "max_skipped": 0.5, "max_parallel": 1},
-        "responses": [{"when": {"body": {"path": "$.error.code", "equals": "NO_DATA"}}, "then": "skip"}],
+        "for_each": {"values": {"c": ["a", "b"]}, "on_error": "skip", "max_skipped": 0.5, "max_parallel": 1},
+        "response_actions": [{"when": {"body": {"path": "$.error.code", "equals": "NO_DATA"}}, "action": "skip"}],
     });
     let ran = Reading::new(&stand, settings).run().await;
     stand.done();
@@ -216,8 +216,8 @@ async fn a_large_page_lets_the_others_of_its_host_ask() {
     })
     .await;
     let settings = json!({
-        "request": {"path": "{part}"}, "paging": {"type": "page"}, "columns": {"id": "integer"},
-        "each": {"values": {"part": ["a", "b"]}}, "pace": {"max_concurrent": 1},
+        "request": {"path": "{part}"}, "pagination": {"type": "page"}, "columns": {"id": "integer"},
+        "for_each": {"values": {"part": ["a", "b"]}}, "rate_limit": {"max_concurrent": 1},
     });
     let ran = Reading::new(&stand, settings).run().await;
     let ids = ran.good();

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::super::path::ProbeSet;
 use super::judge::NeedsOfSuccess;
 use super::{
-    Action, Facts, Failed, Judgement, MessageSettings, RetrySettings, RuleConfig, Rules, WaitSettings,
+    Action, Decision, ErrorMessageSettings, Facts, RequestFailure, ResponseActionConfig, ResponseActions,
+    RetrySettings,
 };
 use crate::config::Problems;
 use crate::error::ErrorKind;
@@ -17,15 +18,15 @@ use crate::http::retry::parse_retry_after;
 
 /// The problems of some rules.
 fn problems(rules: &Value) -> Vec<String> {
-    let rules: Vec<RuleConfig> = serde_json::from_value(rules.clone()).unwrap();
+    let rules: Vec<ResponseActionConfig> = serde_json::from_value(rules.clone()).unwrap();
     let mut found = Vec::new();
-    RuleConfig::validate_all(&rules, &mut Problems::new(&mut found).at("responses"));
+    ResponseActionConfig::validate_all(&rules, &mut Problems::new(&mut found).at("response_actions"));
     found.iter().map(ToString::to_string).collect()
 }
 
-fn compiled(rules: &Value) -> (Rules, ProbeSet) {
+fn compiled(rules: &Value) -> (ResponseActions, ProbeSet) {
     assert_eq!(problems(rules), [] as [String; 0]);
-    let rules: Vec<RuleConfig> = serde_json::from_value(rules.clone()).unwrap();
+    let rules: Vec<ResponseActionConfig> = serde_json::from_value(rules.clone()).unwrap();
     let mut probes = ProbeSet::default();
     let wait = |headers: &HeaderMap| {
         parse_retry_after(
@@ -33,11 +34,11 @@ fn compiled(rules: &Value) -> (Rules, ProbeSet) {
             std::time::SystemTime::UNIX_EPOCH,
         )
     };
-    let rules = Rules::new(&rules, &mut probes, Arc::new(wait));
+    let rules = ResponseActions::new(&rules, &mut probes, Arc::new(wait));
     (rules, probes)
 }
 
-fn judge(rules: &Value, status: u16, headers: &[(&'static str, &str)], body: &str) -> Judgement {
+fn judge(rules: &Value, status: u16, headers: &[(&'static str, &str)], body: &str) -> Decision {
     let (rules, probes) = compiled(rules);
     let headers: HeaderMap = headers
         .iter()
@@ -86,12 +87,12 @@ fn http_says_what_no_rule_says() {
 #[test]
 fn the_first_rule_that_holds_decides() {
     let rules = json!([
-        {"when": {"status": [404], "body": {"path": "$.code", "equals": "S21"}}, "then": "skip"},
-        {"when": {"status": [404]}, "then": "empty"},
-        {"when": {"status": ["5xx"], "header": {"name": "x-error", "matches": "maintenance"}}, "then": "fail", "message": "the service is being worked on"},
-        {"when": {"body": {"path": "$.success", "equals": false}}, "then": "fail"},
-        {"when": {"text": "(?i)token.*expired"}, "then": "renew_token"},
-        {"when": {"status": [429]}, "then": "rate_limited", "wait": "300s"},
+        {"when": {"status": [404], "body": {"path": "$.code", "equals": "S21"}}, "action": "skip"},
+        {"when": {"status": [404]}, "action": "empty"},
+        {"when": {"status": ["5xx"], "header": {"name": "x-error", "matches": "maintenance"}}, "action": "fail", "message": "the service is being worked on"},
+        {"when": {"body": {"path": "$.success", "equals": false}}, "action": "fail"},
+        {"when": {"text": "(?i)token.*expired"}, "action": "renew_token"},
+        {"when": {"status": [429]}, "action": "rate_limited", "wait": "300s"},
     ]);
     type Case = (
         u16,
@@ -122,7 +123,7 @@ fn the_first_rule_that_holds_decides() {
 
 #[test]
 fn the_longer_wait_counts() {
-    let rules = json!([{"when": {"status": [429]}, "then": "rate_limited", "wait": "300s"}]);
+    let rules = json!([{"when": {"status": [429]}, "action": "rate_limited", "wait": "300s"}]);
     let wait = |after: &str| judge(&rules, 429, &[("retry-after", after)], "").wait;
     assert_eq!(wait("1"), Some(Duration::from_secs(300)));
     assert_eq!(wait("400"), Some(Duration::from_secs(400)));
@@ -131,7 +132,7 @@ fn the_longer_wait_counts() {
 
 #[test]
 fn a_rule_without_a_status_never_repeats_a_refused_login() {
-    let rules = json!([{"when": {"text": "try again"}, "then": "retry"}]);
+    let rules = json!([{"when": {"text": "try again"}, "action": "retry"}]);
     assert_eq!(judge(&rules, 403, &[], "try again").action, Action::Fail);
     assert_eq!(judge(&rules, 401, &[], "try again").action, Action::RenewToken);
     assert_eq!(judge(&rules, 400, &[], "try again").action, Action::Retry);
@@ -170,7 +171,7 @@ fn tests_of_values() {
             false,
         ),
     ] {
-        let rules = json!([{"when": {"body": test}, "then": "skip"}]);
+        let rules = json!([{"when": {"body": test}, "action": "skip"}]);
         let judged = judge(&rules, 200, &[], body);
         assert_eq!(judged.rule.is_some(), holds, "{test} {body}");
     }
@@ -178,7 +179,7 @@ fn tests_of_values() {
 
 #[test]
 fn only_text_at_the_begin_is_looked_at() {
-    let rules = json!([{"when": {"text": "needle"}, "then": "fail"}]);
+    let rules = json!([{"when": {"text": "needle"}, "action": "fail"}]);
     let far = format!("{}needle", " ".repeat(64 * 1024));
     assert_eq!(judge(&rules, 200, &[], &far).action, Action::Take);
 }
@@ -188,94 +189,94 @@ fn good_answers_are_looked_into_only_where_a_rule_wants_it() {
     let needs = |rules: Value| compiled(&rules).0.needs_body_of_success();
     let body = json!({"path": "$.error"});
     assert_eq!(
-        needs(json!([{"when": {"status": [404], "body": body, "text": "x"}, "then": "skip"}])),
+        needs(json!([{"when": {"status": [404], "body": body, "text": "x"}, "action": "skip"}])),
         NeedsOfSuccess::default()
     );
     assert_eq!(
-        needs(json!([{"when": {"status": ["2xx"], "body": body}, "then": "fail"}])),
+        needs(json!([{"when": {"status": ["2xx"], "body": body}, "action": "fail"}])),
         NeedsOfSuccess {
             probes: true,
             text: false
         }
     );
-    assert!(needs(json!([{"when": {"text": "x"}, "then": "fail"}])).text);
+    assert!(needs(json!([{"when": {"text": "x"}, "action": "fail"}])).text);
 }
 
 #[test]
 fn rules_that_are_wrong_are_refused_by_name() {
     for (rules, wanted) in [
         (
-            json!([{"when": {}, "then": "fail"}]),
-            "responses[0].when: is empty, and would hold for every answer",
+            json!([{"when": {}, "action": "fail"}]),
+            "response_actions[0].when: is empty, and would hold for every answer",
         ),
         (
-            json!([{"when": {"status": [401]}, "then": "retry"}]),
-            "responses[0].then: an answer 401 is not tried again and again: accounts get locked and addresses blocked by that",
+            json!([{"when": {"status": [401]}, "action": "retry"}]),
+            "response_actions[0].action: an answer 401 is not tried again and again: accounts get locked and addresses blocked by that",
         ),
         (
-            json!([{"when": {"status": ["4xx"]}, "then": "rate_limited"}]),
-            "responses[0].then: an answer 401 is not tried again and again: accounts get locked and addresses blocked by that",
+            json!([{"when": {"status": ["4xx"]}, "action": "rate_limited"}]),
+            "response_actions[0].action: an answer 401 is not tried again and again: accounts get locked and addresses blocked by that",
         ),
         (
-            json!([{"when": {"status": [403]}, "then": "empty"}]),
-            "responses[0].then: an answer 403 does not say that there are no rows",
+            json!([{"when": {"status": [403]}, "action": "empty"}]),
+            "response_actions[0].action: an answer 403 does not say that there are no rows",
         ),
         (
-            json!([{"when": {"status": [429]}, "then": "skip"}]),
-            "responses[0].then: an answer 429 has a cause that passes or is the same for every request, and rows would be left out for it",
+            json!([{"when": {"status": [429]}, "action": "skip"}]),
+            "response_actions[0].action: an answer 429 has a cause that passes or is the same for every request, and rows would be left out for it",
         ),
         (
-            json!([{"when": {"status": [404]}, "then": "skip", "wait": "5s"}]),
-            "responses[0].wait: goes with `then: retry` and `then: rate_limited` only",
+            json!([{"when": {"status": [404]}, "action": "skip", "wait": "5s"}]),
+            "response_actions[0].wait: goes with `action: retry` and `action: rate_limited` only",
         ),
         (
-            json!([{"when": {"status": [429]}, "then": "retry", "wait": "2d"}]),
-            "responses[0].wait: 2days is not more than nothing and at most 24h",
+            json!([{"when": {"status": [429]}, "action": "retry", "wait": "2d"}]),
+            "response_actions[0].wait: 2days is not more than nothing and at most 24h",
         ),
         (
-            json!([{"when": {"text": "a("}, "then": "fail"}]),
-            "responses[0].when.text: `a(` is not a regular expression: unclosed group",
+            json!([{"when": {"text": "a("}, "action": "fail"}]),
+            "response_actions[0].when.text: `a(` is not a regular expression: unclosed group",
         ),
         (
-            json!([{"when": {"text": ".*"}, "then": "fail"}]),
-            "responses[0].when.text: `.*` is found in every text, even in an empty one",
+            json!([{"when": {"text": ".*"}, "action": "fail"}]),
+            "response_actions[0].when.text: `.*` is found in every text, even in an empty one",
         ),
         (
-            json!([{"when": {"header": {"name": "a b"}}, "then": "fail"}]),
-            "responses[0].when.header.name: `a b` is not the name of a header",
+            json!([{"when": {"header": {"name": "a b"}}, "action": "fail"}]),
+            "response_actions[0].when.header.name: `a b` is not the name of a header",
         ),
         (
-            json!([{"when": {"body": {"path": "$.a", "equals": null}}, "then": "fail"}]),
-            "responses[0].when.body.equals: is null, and a text, a number, true or false is wanted",
+            json!([{"when": {"body": {"path": "$.a", "equals": null}}, "action": "fail"}]),
+            "response_actions[0].when.body.equals: is null, and a text, a number, true or false is wanted",
         ),
         (
-            json!([{"when": {"body": {"path": "$.a", "equals": 1, "matches": "1"}}, "then": "fail"}]),
-            "responses[0].when.body: has more than one of `equals`, `matches` and `exists`; write a rule for each",
+            json!([{"when": {"body": {"path": "$.a", "equals": 1, "matches": "1"}}, "action": "fail"}]),
+            "response_actions[0].when.body: has more than one of `equals`, `matches` and `exists`; write a rule for each",
         ),
         (
-            json!([{"when": {"status": ["4xx"]}, "then": "fail"}, {"when": {"status": [404], "text": "x"}, "then": "skip"}]),
-            "responses[1].when: never decides: rule 0 (the first is 0) holds for every answer that this one holds for",
+            json!([{"when": {"status": ["4xx"]}, "action": "fail"}, {"when": {"status": [404], "text": "x"}, "action": "skip"}]),
+            "response_actions[1].when: never decides: rule 0 (the first is 0) holds for every answer that this one holds for",
         ),
     ] {
         assert_eq!(problems(&rules), [wanted], "{rules}");
     }
-    let narrow_first = json!([{"when": {"status": [404], "text": "x"}, "then": "skip"}, {"when": {"status": ["4xx"]}, "then": "fail"}]);
+    let narrow_first = json!([{"when": {"status": [404], "text": "x"}, "action": "skip"}, {"when": {"status": ["4xx"]}, "action": "fail"}]);
     assert_eq!(problems(&narrow_first), [] as [String; 0]);
     for (rules, wanted) in [
         (
-            json!([{"when": {"status": [99]}, "then": "fail"}]),
+            json!([{"when": {"status": [99]}, "action": "fail"}]),
             "99 is not a status",
         ),
         (
-            json!([{"when": {"status": ["6xx"]}, "then": "fail"}]),
+            json!([{"when": {"status": ["6xx"]}, "action": "fail"}]),
             "neither a status",
         ),
         (
-            json!([{"when": {"status": [404]}, "then": "ignore"}]),
+            json!([{"when": {"status": [404]}, "action": "ignore"}]),
             "unknown variant `ignore`",
         ),
     ] {
-        let error = serde_json::from_value::<Vec<RuleConfig>>(rules)
+        let error = serde_json::from_value::<Vec<ResponseActionConfig>>(rules)
             .unwrap_err()
             .to_string();
         assert!(error.contains(wanted), "{error}");
@@ -283,25 +284,16 @@ fn rules_that_are_wrong_are_refused_by_name() {
 }
 
 #[test]
-fn waits_and_retries_that_are_wrong_are_refused_by_name() {
+fn rejects_invalid_retry_and_message_settings() {
     let mut found = Vec::new();
-    let waits: WaitSettings = serde_json::from_value(json!({
-        "headers": [{"name": "Retry-After", "as": "seconds"}, {"name": "x-reset", "as": "epoch_s"}, {"name": "X-Reset", "as": "epoch_ms"}],
-        "max": "2d",
-    }))
-    .unwrap();
-    waits.validate(&mut Problems::new(&mut found).at("wait"));
     let retry: RetrySettings = serde_json::from_value(json!({"max_backoff": "2h"})).unwrap();
     retry.validate(&mut Problems::new(&mut found).at("retry"));
-    let message: MessageSettings = serde_json::from_value(json!({"headers": [""]})).unwrap();
+    let message: ErrorMessageSettings = serde_json::from_value(json!({"headers": [""]})).unwrap();
     message.validate(&mut Problems::new(&mut found).at("error_message"));
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
         [
-            "wait.max: 2days is not more than nothing and at most 24h",
-            "wait.headers[0].name: `Retry-After` is looked at in any case, before the others",
-            "wait.headers[2].name: `X-Reset` is there twice",
             "retry.max_backoff: must be at most 1h, found 7200s",
             "error_message.headers[0]: `` is not the name of a header",
         ]
@@ -311,7 +303,7 @@ fn waits_and_retries_that_are_wrong_are_refused_by_name() {
 
 #[test]
 fn a_failure_says_what_whom_and_what_came_back() {
-    let failed = Failed {
+    let failed = RequestFailure {
         method: "GET",
         url: "https://api.contoso.com/v1/people",
         status_line: "403 Forbidden",
@@ -327,7 +319,7 @@ fn a_failure_says_what_whom_and_what_came_back() {
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.hints().any(|hint| hint.contains("rights")));
 
-    let failed = Failed {
+    let failed = RequestFailure {
         status_line: "503 Service Unavailable",
         message: None,
         attempts: 5,

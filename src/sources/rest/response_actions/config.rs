@@ -1,4 +1,4 @@
-//! The settings `responses`, `wait`, `retry` and `error_message`.
+//! The settings `response_actions`, `wait`, `retry` and `error_message`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,11 +19,11 @@ use crate::http::retry::RetryPolicy;
 /// A rule about answers: when it holds, and what happens then.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RuleConfig {
+pub struct ResponseActionConfig {
     /// What an answer must be like. All that is given must hold.
     pub when: When,
     /// What happens then.
-    pub then: Then,
+    pub action: ResponseAction,
     /// How long to wait before trying again, at least; longer if the answer asks for longer. With `retry` and
     /// `rate_limited` only. Default: what the answer asks for, else the back-off of `retry`.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct When {
 /// What happens to an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
+pub enum ResponseAction {
     /// The request is made again, after a wait.
     Retry,
     /// The run fails.
@@ -198,50 +198,6 @@ fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>,
     Value::deserialize(deserializer).map(Some)
 }
 
-/// How long a service is waited for.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WaitSettings {
-    /// Headers that say how long to wait, looked at in this order after `Retry-After`. Default: none.
-    pub headers: Vec<ResetHeader>,
-    /// The longest wait: up to 24h. What asks for more is waited for so long. Default 10m.
-    pub max: HumanDuration,
-}
-
-impl Default for WaitSettings {
-    fn default() -> Self {
-        Self {
-            headers: Vec::new(),
-            max: HumanDuration(Duration::from_secs(600)),
-        }
-    }
-}
-
-/// A header that says how long to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResetHeader {
-    /// Its name, such as `X-RateLimit-Reset`.
-    pub name: String,
-    /// What its number is.
-    #[serde(rename = "as")]
-    pub unit: ResetUnit,
-}
-
-/// What the number in a header is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ResetUnit {
-    /// A moment: seconds since 1970.
-    EpochS,
-    /// A moment: milliseconds since 1970.
-    EpochMs,
-    /// Seconds from now.
-    Seconds,
-    /// Milliseconds from now.
-    Milliseconds,
-}
-
 /// When to give up on a request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -278,7 +234,7 @@ impl RetrySettings {
 /// Where the service says what is wrong, besides the usual places of JSON bodies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct MessageSettings {
+pub struct ErrorMessageSettings {
     /// Where an error's body has its message. Looked at first. Default: the usual places.
     pub path: Option<SinglePath>,
     /// Headers that have it, looked at after `path`. Default: `x-bamboohr-error-message`.

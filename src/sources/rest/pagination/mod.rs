@@ -1,10 +1,10 @@
 //! From one page to the next.
 //!
-//! A [`PagingConfig`] says how a service pages. It becomes a `Pager` for each sequence of pages: what to ask first,
+//! A [`PaginationConfig`] says how a service pages. It becomes a `Pager` for each sequence of pages: what to ask first,
 //! and after each answer either what to ask next or why that was the last.
 //!
 //! ```text
-//! first() ─▶ Ask ─▶ (request, answer) ─▶ next(what the answer told) ─▶ Next(Ask) ─▶ …
+//! first() ─▶ PageRequest ─▶ (request, answer) ─▶ next(what the answer told) ─▶ Next(PageRequest) ─▶ …
 //!                                                                  └─▶ End(reason) │ Error
 //! ```
 //!
@@ -23,8 +23,9 @@ mod warning;
 mod watch;
 
 pub use config::{
-    Bounds, Checks, CursorFrom, CursorPaging, LinkHeaderPaging, LinkQuery, NextLinkPaging, NoPaging,
-    ODataPaging, OffsetPaging, OnDoubt, OnLimit, OnMismatch, PagePaging, PagingConfig, Step, Stops,
+    Bounds, Checks, CursorFrom, CursorPagination, LinkHeaderPagination, LinkQuery, NextLinkPagination,
+    NoPagination, ODataPagination, OffsetPagination, OnDoubt, OnLimit, OnMismatch, PagePagination,
+    PaginationConfig, Step, Stops,
 };
 pub(super) use pager::{EndReason, Pager, Turn};
 

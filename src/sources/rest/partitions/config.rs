@@ -8,17 +8,17 @@ use serde_json::{Map, Value};
 
 use super::super::path::SinglePath;
 
-/// Reads once for each of several values: the `each:` block of a source. `values` are written here, `key` takes them
+/// Reads once for each of several values: the `for_each:` block of a source. `values` are written here, `key` takes them
 /// out of the rows of a `parent`; with both, the parent is read once for each combination of `values`.
 ///
 /// ```yaml
-/// each:
+/// for_each:
 ///   parent: {request: {path: Employees}, records: {path: "$.Data"}}
 ///   key: {id: $.XRefCode}
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, bound(deserialize = "P: serde::de::DeserializeOwned"))]
-pub struct EachConfig<P> {
+pub struct ForEachConfig<P> {
     /// Placeholders and the values of each: texts, whole numbers or booleans. Several placeholders give every
     /// combination, the last one changing fastest.
     #[serde(default)]

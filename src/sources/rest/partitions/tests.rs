@@ -9,11 +9,11 @@ use super::*;
 struct Read {
     path: String,
     #[serde(default)]
-    each: Option<Box<EachConfig<Read>>>,
+    each: Option<Box<ForEachConfig<Read>>>,
 }
 
-fn compile(config: Value) -> Result<Each, Vec<String>> {
-    let config: EachConfig<Read> = serde_json::from_value(config).expect("it decodes");
+fn compile(config: Value) -> Result<Partitioning, Vec<String>> {
+    let config: ForEachConfig<Read> = serde_json::from_value(config).expect("it decodes");
     let mut found = Vec::new();
     let each = config.compile(&mut Problems::new(&mut found).at("each"));
     assert_eq!(each.is_none(), !found.is_empty());
@@ -25,7 +25,7 @@ fn compile(config: Value) -> Result<Each, Vec<String>> {
     })
 }
 
-fn given(step: &Step) -> Vec<(String, Value)> {
+fn given(step: &Partition) -> Vec<(String, Value)> {
     step.values
         .iter()
         .map(|(name, filling)| {
@@ -38,7 +38,7 @@ fn given(step: &Step) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn columns(step: &Step) -> Value {
+fn columns(step: &Partition) -> Value {
     Value::Object(
         step.columns
             .0
@@ -118,7 +118,7 @@ fn a_parents_rows_become_steps() {
 #[test]
 fn a_row_without_its_key_is_an_error_unless_said_otherwise() {
     let each = compile(json!({"parent": {"path": "p"}, "key": {"id": "$.a.id"}})).unwrap();
-    let mut keys = each.parent().unwrap().keys(&Step::default());
+    let mut keys = each.parent().unwrap().keys(&Partition::default());
     assert!(keys.take(&json!({"a": {"id": 1}})).unwrap().is_some());
     let error = keys.take(&json!({"a": {"ID": "marker"}})).unwrap_err();
     assert_eq!(
@@ -144,7 +144,7 @@ fn groups_are_full_but_for_the_last() {
     let each =
         compile(json!({"parent": {"path": "p"}, "key": {"ids": "$.id"}, "group": 2, "separator": ";"}))
             .unwrap();
-    let mut keys = each.parent().unwrap().keys(&Step::default());
+    let mut keys = each.parent().unwrap().keys(&Partition::default());
     let mut all = Vec::new();
     for id in [1, 2, 2, 3, 4, 5] {
         all.extend(keys.take(&json!({"id": id})).unwrap());
@@ -238,7 +238,7 @@ fn what_may_be_left_out_has_a_bound() {
     let error = skips.finish().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the service gave no answer for 2 of 11 values of `each`, more than `max_skipped` (0.1) allows"
+        "the service gave no answer for 2 of 11 values of `for_each`, more than `max_skipped` (0.1) allows"
     );
 
     let mut skips = each.skips.begin();

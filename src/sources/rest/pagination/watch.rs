@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::page::Told;
+use super::super::page::PageResponse;
 use super::config::OnMismatch;
 use super::facts::Facts;
 use super::pager::{EndReason, Pager};
@@ -14,7 +14,7 @@ use super::warning::Warning;
 use crate::error::{Error, Result};
 
 impl Pager {
-    pub(super) fn look_at_size(&mut self, told: &Told<'_>) {
+    pub(super) fn look_at_size(&mut self, told: &PageResponse<'_>) {
         let page = self.state.answered;
         let Some(size) = self.plan.size else { return };
         if told.records > size {
@@ -137,7 +137,7 @@ impl Pager {
 
     /// A path with a slip of the pen finds nothing, and nothing is the end: what looks like a next page elsewhere is
     /// worth a word.
-    pub(super) fn look_elsewhere(&mut self, told: &Told<'_>) {
+    pub(super) fn look_elsewhere(&mut self, told: &PageResponse<'_>) {
         let plan = Arc::clone(&self.plan);
         let link = (plan.find_link)(told.headers, "next").is_some_and(|link| !link.trim().is_empty());
         let place = plan

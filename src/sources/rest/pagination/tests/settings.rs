@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::super::PagingConfig;
+use super::super::PaginationConfig;
 use crate::config::Problems;
 
 fn problems(config: Value) -> Vec<String> {
-    let config: PagingConfig = serde_json::from_value(config).unwrap();
+    let config: PaginationConfig = serde_json::from_value(config).unwrap();
     let mut found = Vec::new();
     config.validate(&mut Problems::new(&mut found).at("paging"));
     found.iter().map(ToString::to_string).collect()
@@ -114,7 +114,7 @@ fn unknown_keys_and_paths_to_many_values_are_refused() {
         ),
         (json!({"type": "page", "size": 0}), "nonzero"),
     ] {
-        let error = serde_json::from_value::<PagingConfig>(config)
+        let error = serde_json::from_value::<PaginationConfig>(config)
             .unwrap_err()
             .to_string();
         assert!(error.contains(wanted), "{error}");
@@ -123,11 +123,11 @@ fn unknown_keys_and_paths_to_many_values_are_refused() {
 
 #[test]
 fn defaults_are_the_usual_names() {
-    let config: PagingConfig = serde_json::from_value(json!({"type": "offset", "limit": 50})).unwrap();
+    let config: PaginationConfig = serde_json::from_value(json!({"type": "offset", "limit": 50})).unwrap();
     assert_eq!(config.page_size(), Some(50));
     assert_eq!(config.places().len(), 2);
     assert!(config.end_statuses().is_empty());
-    assert!(PagingConfig::default().places().is_empty());
-    let schema = schemars::schema_for!(PagingConfig);
+    assert!(PaginationConfig::default().places().is_empty());
+    let schema = schemars::schema_for!(PaginationConfig);
     assert!(schema.as_value().to_string().contains("odata_v2"));
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::path::{Probe, ProbeSet, Probes};
-use super::config::{RuleConfig, StatusSet, Then};
+use super::config::{ResponseAction, ResponseActionConfig, StatusSet};
 use crate::http::text::clean;
 use crate::http::transport::Failure;
 
@@ -54,7 +54,7 @@ pub(in crate::sources::rest) enum Action {
 
 /// An answer, judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::sources::rest) struct Judgement {
+pub(in crate::sources::rest) struct Decision {
     /// What to do.
     pub(in crate::sources::rest) action: Action,
     /// How long to wait at least before asking again; none leaves it to the back-off.
@@ -76,7 +76,7 @@ pub(in crate::sources::rest) struct NeedsOfSuccess {
 
 /// Rules, compiled. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::sources::rest) struct Rules {
+pub(in crate::sources::rest) struct ResponseActions {
     rules: Arc<[Rule]>,
     wait: ReadWait,
 }
@@ -87,7 +87,7 @@ struct Rule {
     header: Option<(HeaderName, Test)>,
     body: Option<(Probe, Test)>,
     text: Option<bytes::Regex>,
-    then: Then,
+    action: ResponseAction,
     wait: Option<Duration>,
     message: Option<String>,
 }
@@ -139,7 +139,7 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
 
 impl Rule {
     /// `None` if an expression or a header's name is none: validation says so.
-    fn new(config: &RuleConfig, probes: &mut ProbeSet) -> Option<Self> {
+    fn new(config: &ResponseActionConfig, probes: &mut ProbeSet) -> Option<Self> {
         let when = &config.when;
         let header = match &when.header {
             None => None,
@@ -170,7 +170,7 @@ impl Rule {
             header,
             body,
             text,
-            then: config.then,
+            action: config.action,
             wait: config.wait.map(|wait| wait.0),
             message: config.message.clone(),
         })
@@ -180,7 +180,8 @@ impl Rule {
         let status = if self.status.is_empty() {
             // An account that is refused again and again gets locked: that is done to a status by name only, and
             // validation allows that to nobody.
-            !(matches!(self.then, Then::Retry | Then::RateLimited) && matches!(facts.status, 401 | 403))
+            !(matches!(self.action, ResponseAction::Retry | ResponseAction::RateLimited)
+                && matches!(facts.status, 401 | 403))
         } else {
             self.status.iter().any(|set| set.has(facts.status))
         };
@@ -226,12 +227,12 @@ impl Rule {
     }
 }
 
-impl Rules {
+impl ResponseActions {
     /// Compiles rules. `probes` are what bodies are searched for; `wait` reads what an answer asks for.
     ///
     /// The rules are valid; one that is not never holds.
     pub(in crate::sources::rest) fn new(
-        config: &[RuleConfig],
+        config: &[ResponseActionConfig],
         probes: &mut ProbeSet,
         wait: ReadWait,
     ) -> Self {
@@ -254,26 +255,26 @@ impl Rules {
     }
 
     /// Judges an answer.
-    pub(in crate::sources::rest) fn judge(&self, facts: &Facts<'_>) -> Judgement {
+    pub(in crate::sources::rest) fn judge(&self, facts: &Facts<'_>) -> Decision {
         let found = self.rules.iter().enumerate().find(|(_, rule)| rule.holds(facts));
         let Some((index, rule)) = found else {
             let action = usual(facts.status);
-            return Judgement {
+            return Decision {
                 action,
                 wait: self.asked(action, facts.headers),
                 rule: None,
                 hint: usual_hint(facts.status, facts.headers),
             };
         };
-        let action = match rule.then {
-            Then::Retry => Action::Retry,
-            Then::Fail => Action::Fail,
-            Then::Skip => Action::Skip,
-            Then::Empty => Action::Empty,
-            Then::RateLimited => Action::RateLimited,
-            Then::RenewToken => Action::RenewToken,
+        let action = match rule.action {
+            ResponseAction::Retry => Action::Retry,
+            ResponseAction::Fail => Action::Fail,
+            ResponseAction::Skip => Action::Skip,
+            ResponseAction::Empty => Action::Empty,
+            ResponseAction::RateLimited => Action::RateLimited,
+            ResponseAction::RenewToken => Action::RenewToken,
         };
-        Judgement {
+        Decision {
             action,
             // The longer of the two: never before the service wants it.
             wait: self.asked(action, facts.headers).max(rule.wait),
@@ -287,7 +288,7 @@ impl Rules {
 
     /// Judges a request that had no answer. Requests read and change nothing: one whose outcome nobody knows can be
     /// made again.
-    pub(in crate::sources::rest) fn judge_failure(failure: &Failure) -> Judgement {
+    pub(in crate::sources::rest) fn judge_failure(failure: &Failure) -> Decision {
         let action = if failure.is_passing() {
             Action::Retry
         } else {
@@ -297,7 +298,7 @@ impl Rules {
             Failure::Certificate(_) => Some("if the network inspects TLS, name the file of its certificate authority as `tls.extra_ca`; if not, look at who answers for the host".to_owned()),
             _ => None,
         };
-        Judgement {
+        Decision {
             action,
             wait: None,
             rule: None,
@@ -320,16 +321,16 @@ impl Rule {
             header: None,
             body: None,
             text: None,
-            then: Then::Fail,
+            action: ResponseAction::Fail,
             wait: None,
             message: None,
         }
     }
 }
 
-impl fmt::Debug for Rules {
+impl fmt::Debug for ResponseActions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rules")
+        f.debug_struct("ResponseActions")
             .field("rules", &self.rules)
             .finish_non_exhaustive()
     }

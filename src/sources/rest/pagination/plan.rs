@@ -3,9 +3,9 @@
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::super::page::Place;
+use super::super::page::InjectInto;
 use super::super::path::{Probe, ProbeSet, SinglePath};
-use super::config::{Bounds, Checks, CursorFrom, OnLimit, PagingConfig, Step, Stops};
+use super::config::{Bounds, Checks, CursorFrom, OnLimit, PaginationConfig, Step, Stops};
 use super::pager::Pager;
 
 /// Finds the target of the `Link` header with a relation, as it stands.
@@ -44,7 +44,11 @@ pub(super) enum Kind {
     /// There is none.
     Single,
     /// By counting.
-    Count { param: Place, start: u64, step: Stride },
+    Count {
+        param: InjectInto,
+        start: u64,
+        step: Stride,
+    },
     /// By what the answer gives.
     Token { from: Origin, goes: Goes },
 }
@@ -76,7 +80,10 @@ pub(super) enum Goes {
     /// It is the whole URL.
     Url,
     /// It goes here; the first request has the start.
-    Into { place: Place, start: Option<String> },
+    Into {
+        place: InjectInto,
+        start: Option<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -84,9 +91,9 @@ pub(super) struct Plan {
     pub(super) kind: Kind,
     pub(super) size: Option<u64>,
     /// What the first request has, besides its position.
-    pub(super) first: Vec<(Place, Value)>,
+    pub(super) first: Vec<(InjectInto, Value)>,
     /// What later requests have, besides theirs.
-    pub(super) later: Vec<(Place, Value)>,
+    pub(super) later: Vec<(InjectInto, Value)>,
     pub(super) stops: Stops,
     pub(super) empty_page: bool,
     pub(super) has_more: Option<Looked>,
@@ -137,7 +144,7 @@ impl Kind {
     }
 }
 
-impl PagingConfig {
+impl PaginationConfig {
     /// Compiles it. `probes` are what an answer's body is searched for; `find_link` reads `Link` headers.
     ///
     /// The configuration is [valid](Self::validate).
@@ -155,7 +162,7 @@ impl PagingConfig {
         // A link carries its own query, and nothing else.
         let later = first
             .iter()
-            .filter(|(place, _)| !(followed && matches!(place, Place::Query(_))))
+            .filter(|(place, _)| !(followed && matches!(place, InjectInto::Query(_))))
             .cloned()
             .collect();
         let mut look =
@@ -250,14 +257,14 @@ impl PagingConfig {
     }
 
     /// Where the page size goes.
-    pub(super) fn size_param(&self) -> Option<Place> {
+    pub(super) fn size_param(&self) -> Option<InjectInto> {
         match self {
             Self::None(_) => None,
             Self::Page(paging) => paging.size_param.clone(),
             Self::Offset(paging) => paging
                 .limit_param
                 .clone()
-                .or_else(|| paging.limit.map(|_| Place::Query("limit".to_owned()))),
+                .or_else(|| paging.limit.map(|_| InjectInto::Query("limit".to_owned()))),
             Self::Cursor(paging) => paging.size_param.clone(),
             Self::NextLink(paging) => paging.size_param.clone(),
             Self::LinkHeader(paging) => paging.size_param.clone(),
@@ -277,7 +284,7 @@ impl PagingConfig {
     }
 
     /// Places in requests that paging fills: for a look at what else fills them, and at whether there is a body.
-    pub(in crate::sources::rest) fn places(&self) -> Vec<Place> {
+    pub(in crate::sources::rest) fn places(&self) -> Vec<InjectInto> {
         let position = match self {
             Self::Page(paging) => Some(paging.param.clone()),
             Self::Offset(paging) => Some(paging.param.clone()),

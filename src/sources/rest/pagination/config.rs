@@ -1,55 +1,55 @@
-//! The settings of `paging`.
+//! The settings of `pagination`.
 
 use std::num::NonZeroU64;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::page::Place;
+use super::super::page::InjectInto;
 use super::super::path::SinglePath;
 
 /// How a service gives its records page by page.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum PagingConfig {
+pub enum PaginationConfig {
     /// One answer holds everything.
-    None(NoPaging),
+    None(NoPagination),
     /// Pages are numbered.
-    Page(PagePaging),
+    Page(PagePagination),
     /// Pages begin at a row.
-    Offset(OffsetPaging),
+    Offset(OffsetPagination),
     /// Each page gives a value that the request for the next one has to carry.
-    Cursor(CursorPaging),
+    Cursor(CursorPagination),
     /// Each page's body gives the URL of the next one.
-    NextLink(NextLinkPaging),
+    NextLink(NextLinkPagination),
     /// Each answer's `Link` header gives the URL of the next page.
-    LinkHeader(LinkHeaderPaging),
+    LinkHeader(LinkHeaderPagination),
     /// OData 2: the URL of the next page stands at `$.d.__next`.
     #[serde(rename = "odata_v2")]
-    ODataV2(ODataPaging),
+    ODataV2(ODataPagination),
     /// OData 4: the URL of the next page stands at `$['@odata.nextLink']`.
     #[serde(rename = "odata_v4")]
-    ODataV4(ODataPaging),
+    ODataV4(ODataPagination),
 }
 
-impl Default for PagingConfig {
+impl Default for PaginationConfig {
     fn default() -> Self {
-        Self::None(NoPaging {})
+        Self::None(NoPagination {})
     }
 }
 
 /// No paging has no settings. An answer that names a next page nevertheless is reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NoPaging {}
+pub struct NoPagination {}
 
 /// Settings of `page`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PagePaging {
+pub struct PagePagination {
     /// Where the page's number goes. Default: the query parameter `page`.
     #[serde(default = "page_param")]
-    pub param: Place,
+    pub param: InjectInto,
     /// The number of the first page. Default 1.
     #[serde(default = "one")]
     pub start: u64,
@@ -59,7 +59,7 @@ pub struct PagePaging {
     pub size: Option<NonZeroU64>,
     /// Where the size goes. Left out, it is not sent.
     #[serde(default)]
-    pub size_param: Option<Place>,
+    pub size_param: Option<InjectInto>,
     /// What ends the reading. An empty page does, unless said otherwise.
     #[serde(default)]
     pub stop: Stops,
@@ -74,10 +74,10 @@ pub struct PagePaging {
 /// Settings of `offset`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OffsetPaging {
+pub struct OffsetPagination {
     /// Where the number of the page's first row goes. Default: the query parameter `offset`.
     #[serde(default = "offset_param")]
-    pub param: Place,
+    pub param: InjectInto,
     /// The first row. Default 0.
     #[serde(default)]
     pub start: u64,
@@ -87,7 +87,7 @@ pub struct OffsetPaging {
     pub limit: Option<NonZeroU64>,
     /// Where the limit goes. Default: the query parameter `limit` if there is a limit.
     #[serde(default)]
-    pub limit_param: Option<Place>,
+    pub limit_param: Option<InjectInto>,
     /// How far the next page is: `rows`, as many as came, which loses nothing if the service gives fewer than asked;
     /// `limit`, as many as asked, for services that leave out rows of a page which may not be seen. Default `rows`.
     #[serde(default)]
@@ -117,11 +117,11 @@ pub enum Step {
 /// Settings of `cursor`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CursorPaging {
+pub struct CursorPagination {
     /// Where an answer has the cursor of the next page. None there, or an empty text, is the end.
     pub from: CursorFrom,
     /// Where it goes in the next request.
-    pub into: Place,
+    pub into: InjectInto,
     /// The cursor of the first request, for services that want one. Default: none.
     #[serde(default)]
     pub start: Option<String>,
@@ -131,7 +131,7 @@ pub struct CursorPaging {
     pub size: Option<NonZeroU64>,
     /// Where the size goes. Left out, it is not sent.
     #[serde(default)]
-    pub size_param: Option<Place>,
+    pub size_param: Option<InjectInto>,
     /// What ends the reading. A missing cursor does in any case.
     #[serde(default)]
     pub stop: Stops,
@@ -171,7 +171,7 @@ pub struct LinkQuery {
 /// Settings of `next_link`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NextLinkPaging {
+pub struct NextLinkPagination {
     /// Where the body has the URL of the next page, such as `$.Paging.Next`. None there, or an empty text, is the end.
     /// It is followed as it is: the request's own query is not added again.
     pub path: SinglePath,
@@ -182,7 +182,7 @@ pub struct NextLinkPaging {
     /// Where the size goes: in the first request only if that is the query, since the links carry theirs. Left out, it
     /// is not sent.
     #[serde(default)]
-    pub size_param: Option<Place>,
+    pub size_param: Option<InjectInto>,
     /// What ends the reading. A missing URL does in any case.
     #[serde(default)]
     pub stop: Stops,
@@ -197,7 +197,7 @@ pub struct NextLinkPaging {
 /// Settings of `link_header`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LinkHeaderPaging {
+pub struct LinkHeaderPagination {
     /// The relation of the link. Default `next`.
     #[serde(default = "next_relation")]
     pub rel: String,
@@ -208,7 +208,7 @@ pub struct LinkHeaderPaging {
     /// Where the size goes: in the first request only if that is the query, since the links carry theirs. Left out, it
     /// is not sent.
     #[serde(default)]
-    pub size_param: Option<Place>,
+    pub size_param: Option<InjectInto>,
     /// What ends the reading. A missing link does in any case.
     #[serde(default)]
     pub stop: Stops,
@@ -223,7 +223,7 @@ pub struct LinkHeaderPaging {
 /// Settings of `odata_v2` and `odata_v4`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ODataPaging {
+pub struct ODataPagination {
     /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
     /// decides.
     #[serde(default)]
@@ -231,7 +231,7 @@ pub struct ODataPaging {
     /// Where the size goes, such as `{query: customPageSize}`: in the first request only if that is the query, since
     /// the links carry theirs. Left out, it is not sent.
     #[serde(default)]
-    pub size_param: Option<Place>,
+    pub size_param: Option<InjectInto>,
     /// What ends the reading. A missing link does in any case.
     #[serde(default)]
     pub stop: Stops,
@@ -343,12 +343,12 @@ pub enum OnMismatch {
     Ignore,
 }
 
-fn page_param() -> Place {
-    Place::Query("page".to_owned())
+fn page_param() -> InjectInto {
+    InjectInto::Query("page".to_owned())
 }
 
-fn offset_param() -> Place {
-    Place::Query("offset".to_owned())
+fn offset_param() -> InjectInto {
+    InjectInto::Query("offset".to_owned())
 }
 
 fn next_relation() -> String {

@@ -4,7 +4,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::super::page::Told;
+use super::super::page::PageResponse;
 use super::super::path::SinglePath;
 use super::facts::kind;
 use super::plan::{FindLink, Looked, Origin};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub(super) fn find(
     origin: &Origin,
     whole_url: bool,
-    told: &Told<'_>,
+    told: &PageResponse<'_>,
     last_record: Option<&Value>,
     page: u64,
     find_link: FindLink,
