@@ -155,6 +155,24 @@ impl StdError for Error {
     }
 }
 
+/// The error for a failed read of the file `name`. Storage backends and decoders put an [`Error`] into the
+/// [`std::io::Error`]: its kind and hints are kept.
+#[cold]
+pub(crate) fn read_error(name: &str, error: std::io::Error, line: Option<u64>) -> Error {
+    let message = match line {
+        Some(line) => format!("cannot read `{name}` on from line {line}"),
+        None => format!("cannot read `{name}`"),
+    };
+    match error.downcast::<Error>() {
+        Ok(inner) => {
+            let hints: Vec<String> = inner.hints().map(str::to_owned).collect();
+            let error = Error::new(inner.kind(), message).with_source(inner);
+            hints.into_iter().fold(error, Error::with_hint)
+        }
+        Err(error) => Error::input(message).with_source(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -66,6 +66,7 @@
 
 #[doc(hidden)]
 pub mod cli;
+mod codec;
 pub mod component;
 pub mod config;
 mod decode;

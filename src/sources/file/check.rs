@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::FileConfig;
-use super::choose::{self, IfNone};
 use super::place::{Address, Place, Scheme, Settings};
+use super::select::{self, IfNone};
 use crate::component::{CheckState, CheckStep, SourceContext};
 use crate::error::Error;
 
@@ -74,19 +74,19 @@ impl FileConfig {
     /// Whether a run would find files, and what it does if not.
     async fn files(&self, address: &Address, place: &dyn Place) -> Result<CheckStep, Error> {
         let wanted = self.wanted(address, Timestamp::now()).map_err(Error::config)?;
-        let files = choose::list(place, &wanted).await?;
+        let files = select::list(place, &wanted).await?;
         if files.is_empty() {
-            let none = choose::nothing_there(place, &wanted).await;
+            let none = select::nothing_there(place, &wanted).await;
             return Ok(none_as_set(&none, "if_missing", self.if_missing));
         }
         let choice = self.choice(&wanted, false);
-        let files = choose::without_triggers(&choice, files);
+        let files = select::without_triggers(&choice, files);
         let found = files.len();
         let Some(trigger) = &self.trigger else {
             let detail = format!("{found} match `{}`", wanted.written());
             return Ok(step(FILES, CheckState::Works, detail));
         };
-        let ready = choose::with_trigger(place, &choice, files).await?.len();
+        let ready = select::with_trigger(place, &choice, files).await?.len();
         let detail = format!(
             "{found} match `{}`, and {ready} of them have their trigger `{trigger}`",
             wanted.written()

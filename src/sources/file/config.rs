@@ -9,12 +9,12 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::after::{After, OnFailure};
-use super::choose::{IfNone, Order, ReadAgain, Take};
 use super::format::{Format, NameOrSettings, name_or_settings};
-use super::packing::{Packing, PgpOptions, ZipOptions};
 use super::place::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
 use super::place::sftp::SftpConfig;
+use super::post_process::{OnFailure, OnSuccess};
+use super::select::{IfNone, Order, ReadAgain, Take};
+use crate::codec::{Compression, PgpSettings, ZipSettings};
 use crate::config::{ByteSize, HumanDuration};
 
 /// Reads records from files: CSV, Parquet, NDJSON or JSON, compressed or not; on the disk, on an SFTP server, in an object
@@ -45,7 +45,7 @@ pub struct FileConfig {
     /// `leavers.csv.gz.pgp`. Standard input is not packed if it is left out. A packed file is decoded to its end before a
     /// row of it is passed on.
     #[serde(default)]
-    pub packing: Option<Packing>,
+    pub packing: Option<Compression>,
 
     /// How many times its packed size a file may unpack to, in each layer and in all; counted from the first 16 MiB on, so
     /// that small files are never judged. Default 200: exports reach 5 to 50, files made to fill memory or a queue
@@ -55,11 +55,11 @@ pub struct FileConfig {
 
     /// Which members of a zip archive are read, and its password.
     #[serde(default)]
-    pub zip: Option<ZipOptions>,
+    pub zip: Option<ZipSettings>,
 
     /// With which keys OpenPGP files are decrypted, and whose signatures they must have.
     #[serde(default)]
-    pub pgp: Option<PgpOptions>,
+    pub pgp: Option<PgpSettings>,
 
     /// How the SFTP server of an `sftp://` address is reached.
     #[serde(default)]
@@ -137,7 +137,7 @@ pub struct FileConfig {
     /// that only looks (`--dry-run`, `--limit`) does nothing with files. What fails is a warning: the file is not read
     /// again, and the next run tries it again. A file of which every row was rejected stays and is read again.
     #[serde(default)]
-    pub after: After,
+    pub after: OnSuccess,
 
     /// What is done with a file that cannot be read (damaged, not of its format): `leave` (the default) or
     /// `{move: NAME}`. The run fails either way.
@@ -228,7 +228,7 @@ impl FileConfig {
             max_file_bytes: None,
             if_missing: error(),
             if_nothing_new: warn(),
-            after: After::Leave,
+            after: OnSuccess::Leave,
             on_failure: OnFailure::Leave,
             add_columns: BTreeMap::new(),
         }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::format::{FORMATS, Format};
-use super::packing::{Layer, layers_of};
 use super::place::is_pattern;
+use crate::codec::{Codec, codecs_of};
 
 /// Extensions that tell the format.
 const EXTENSIONS: &str =
@@ -13,7 +13,7 @@ const EXTENSIONS: &str =
 /// What the name of a file tells.
 pub(super) struct Extension {
     /// How the file is packed, outermost first.
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Vec<Codec>,
     /// In lower case, without the dot, before those of the packing; empty if there is none.
     pub(super) format: String,
     /// Whether that is the part of a pattern that files fill in.
@@ -23,7 +23,7 @@ pub(super) struct Extension {
 impl Extension {
     pub(super) fn of(name: &str) -> Self {
         let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
-        let (layers, rest) = layers_of(&name);
+        let (layers, rest) = codecs_of(&name);
         let (stem, format) = rest.rsplit_once('.').unwrap_or((rest, ""));
         Self {
             layers,

@@ -10,22 +10,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::csv;
 use super::extension::Extension;
-use super::failure::read_error;
-use super::hashed::{Hash, Hashed};
-use super::packing::{Layer, Packed, Unpacked, Unpacker};
+use super::hash::{ContentHash, HashingReader};
 use super::place::{Found, Place};
 use super::reading::{Formats, Reading};
 use super::text::TextReader;
 use super::{json, parquet};
+use crate::codec::{Codec, Decoded, Decoder, InputFile};
 use crate::component::{Output, SourceContext};
 use crate::decode::{Added, AddedColumns, Feed, Step};
+use crate::error::read_error;
 use crate::error::{Error, Result};
 
 /// What all files of a source are read with.
 #[derive(Debug)]
-pub(super) struct Tools {
+pub(super) struct JobContext {
     pub(super) formats: Formats,
-    pub(super) unpacker: Unpacker,
+    pub(super) unpacker: Decoder,
     /// Where packed files from afar are put while they are read, without a name.
     pub(super) scratch: Arc<Path>,
 }
@@ -36,29 +36,29 @@ pub(super) struct Job {
     pub(super) file: Found,
     pub(super) place: Arc<dyn Place>,
     /// How it is packed, outermost first.
-    pub(super) layers: Vec<Layer>,
-    pub(super) tools: Arc<Tools>,
+    pub(super) layers: Vec<Codec>,
+    pub(super) tools: Arc<JobContext>,
     /// The hash of the file as it was read last, if it need not be read again while it is the same.
     pub(super) known: Option<String>,
     pub(super) added: Vec<(String, Added)>,
     /// The file's bytes, asked for before its turn.
-    pub(super) ahead: Ahead,
+    pub(super) ahead: Prefetch,
 }
 
 /// What opening a file before its turn gave.
 #[derive(Default)]
-pub(super) struct Ahead(Mutex<Option<Result<Box<dyn Read + Send>>>>);
+pub(super) struct Prefetch(Mutex<Option<Result<Box<dyn Read + Send>>>>);
 
-impl Ahead {
+impl Prefetch {
     /// Takes it; a second reading opens the file again.
     fn take(&self) -> Option<Result<Box<dyn Read + Send>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl fmt::Debug for Ahead {
+impl fmt::Debug for Prefetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ahead")
+        f.write_str("Prefetch")
     }
 }
 
@@ -83,7 +83,7 @@ impl Job {
     ///
     /// # Errors
     /// It cannot be read to its end. Of a packed file no row was sent then, unless it was changed in between.
-    pub(super) fn read(&self, cx: &SourceContext, out: &Output, hash: Option<&Hash>) -> Step<bool> {
+    pub(super) fn read(&self, cx: &SourceContext, out: &Output, hash: Option<&ContentHash>) -> Step<bool> {
         if self.layers.is_empty() {
             let open = || self.open(cx, hash);
             let twice = self.place.can_be_read_twice(&self.file);
@@ -141,22 +141,22 @@ impl Job {
     }
 
     /// The bytes as they lie there.
-    fn open(&self, cx: &SourceContext, hash: Option<&Hash>) -> Opened {
+    fn open(&self, cx: &SourceContext, hash: Option<&ContentHash>) -> Opened {
         let opened = match self.ahead.take() {
             Some(opened) => opened?,
             None => self.place.open(&self.file, &cx.run.cancel)?,
         };
         Ok(match hash {
-            Some(hash) => Box::new(Hashed::new(opened, hash)),
+            Some(hash) => Box::new(HashingReader::new(opened, hash)),
             None => opened,
         })
     }
 
     /// The packed file, where it can be read again and again: as it lies on the disk, or in a file without a name.
-    fn packed(&self, cx: &SourceContext, hash: Option<&Hash>) -> Result<Packed> {
+    fn packed(&self, cx: &SourceContext, hash: Option<&ContentHash>) -> Result<InputFile> {
         let name = &self.file.name;
         if let Some(path) = self.place.on_disk(&self.file) {
-            return Packed::from_path(path).map_err(|error| read_error(name, error, None));
+            return InputFile::from_path(path).map_err(|error| read_error(name, error, None));
         }
         let scratch = &self.tools.scratch;
         let unwritten = |error: io::Error| {
@@ -178,7 +178,7 @@ impl Job {
                 Err(error) => return Err(read_error(name, error, None)),
             }
         }
-        Packed::from_file(file).map_err(unwritten)
+        InputFile::from_file(file).map_err(unwritten)
     }
 
     fn read_records(&self, reading: &Reading, open: &dyn Fn() -> Opened, twice: bool, feed: &Feed) -> Step {
@@ -193,7 +193,7 @@ impl Job {
     }
 }
 
-fn open_member(unpacked: &Unpacked, index: usize, name: &str) -> Opened {
+fn open_member(unpacked: &Decoded, index: usize, name: &str) -> Opened {
     unpacked
         .open(index)
         .map_err(|error| read_error(name, error, None))

@@ -22,38 +22,39 @@
 //! rest of a file unreadable is an error that names the file and the place, never a short file. A file that is another at
 //! its end than it was when it was found is such an error, and no file is moved or removed before every row of it is final.
 
-mod after;
 mod check;
-mod choose;
+#[cfg(test)]
+mod compressed_tests;
 mod config;
 mod csv;
 mod extension;
-mod failure;
-mod finisher;
 mod format;
-mod hashed;
+mod hash;
 mod job;
 mod json;
-mod memory;
 mod names;
-mod packing;
 mod parquet;
 mod place;
 mod plan;
+mod post_process;
 mod reading;
+mod select;
 mod source;
+mod state;
 #[cfg(test)]
 mod testing;
 mod text;
 
-pub use after::{After, OnFailure};
-pub use choose::{IfNone, Order, ReadAgain, Take};
+pub use crate::codec::{
+    Codec, Compression, EncryptionPolicy, PgpKey, PgpSettings, SignaturePolicy, ZipSettings,
+};
 pub use config::{AddedColumn, DatesConfig, FileConfig};
 pub use csv::CsvOptions;
 pub use format::{Format, JsonOptions, MaxRecordBytes, NdjsonOptions, ParquetOptions};
-pub use packing::{EncryptionPolicy, Layer, Packing, PgpKey, PgpOptions, SignaturePolicy, ZipOptions};
 pub use place::object::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
 #[cfg(feature = "sftp")]
 #[doc(hidden)]
 pub use place::sftp::throw_away;
 pub use place::sftp::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};
+pub use post_process::{OnFailure, OnSuccess};
+pub use select::{IfNone, Order, ReadAgain, Take};

@@ -6,21 +6,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::after::{After, Afterwards};
-use super::choose::{self, Choice, Order, ReadAgain, Settle, Take, trigger_name};
 use super::config::{AddedColumn, FileConfig};
 use super::csv::DEFAULT_DELIMITER;
 use super::extension::Extension;
-use super::finisher::{Finisher, Keeping};
 use super::format::{FORMATS, Format, JsonOptions, NdjsonOptions};
-use super::job::{Ahead, Job, Tools};
-use super::memory::Memory;
+use super::job::{Job, JobContext, Prefetch};
 use super::names::Wanted;
-use super::packing::{self, Layer, Unpacker};
 use super::place::object::StoreSettings;
 use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
+use super::post_process::finisher::{PostProcessing, PostProcessor};
+use super::post_process::{FileActions, OnSuccess};
 use super::reading::{Formats, PARQUET_SEEKS};
+use super::select::{self, Order, QuietPeriod, ReadAgain, Selection, Take, trigger_name};
 use super::source::FileSource;
+use super::state::ProcessedFiles;
+use crate::codec::{self, Codec, Decoder};
 use crate::component::{CheckStep, Description, Source, SourceConfig, SourceContext};
 use crate::config::Problems;
 use crate::decode::Added;
@@ -43,7 +43,7 @@ impl SourceConfig for FileConfig {
     fn keeps_position(&self) -> bool {
         !self.uses_stdin()
             && (self.read_again() == ReadAgain::Changed
-                || self.after != After::Leave
+                || self.after != OnSuccess::Leave
                 || self.take == Take::Newest)
     }
 
@@ -52,8 +52,8 @@ impl SourceConfig for FileConfig {
         if self.take != Take::Newest {
             return Ok(before);
         }
-        let mut memory = Memory::load(before.as_deref())?;
-        memory.keep_newest_of(Memory::load(after)?);
+        let mut memory = ProcessedFiles::load(before.as_deref())?;
+        memory.keep_newest_of(ProcessedFiles::load(after)?);
         Ok(Some(memory.text()))
     }
 
@@ -162,7 +162,7 @@ impl FileConfig {
 
     /// Notes what is wrong with the format and the packing.
     fn check_format(&self, problems: &mut Problems<'_>) {
-        self.packing_settings().validate(problems);
+        self.codec_settings().validate(problems);
         let standard_input = self.uses_stdin();
         let extension = match Address::parse(&self.path) {
             // The dots of a host tell nothing.
@@ -178,7 +178,7 @@ impl FileConfig {
                 );
             }
             // What is in an archive has names of its own.
-            None if extension.layers.contains(&Layer::Zip) => {}
+            None if extension.layers.contains(&Codec::Zip) => {}
             None if tells && extension.format().is_none() => {
                 problems
                     .at("format")
@@ -245,8 +245,11 @@ impl FileConfig {
         }
         if self.scheme() == Some(Scheme::Http) {
             let keys = [
-                ("after", self.after != After::Leave),
-                ("on_failure", self.on_failure != super::after::OnFailure::Leave),
+                ("after", self.after != OnSuccess::Leave),
+                (
+                    "on_failure",
+                    self.on_failure != super::post_process::OnFailure::Leave,
+                ),
             ];
             for (key, _) in keys.into_iter().filter(|(_, given)| *given) {
                 problems
@@ -262,8 +265,11 @@ impl FileConfig {
         let address = Address::parse(&self.path);
         if matches!(address, Ok(Address::StandardInput)) {
             let keys = [
-                ("after", self.after != After::Leave),
-                ("on_failure", self.on_failure != super::after::OnFailure::Leave),
+                ("after", self.after != OnSuccess::Leave),
+                (
+                    "on_failure",
+                    self.on_failure != super::post_process::OnFailure::Leave,
+                ),
                 ("read_again", self.read_again.is_some()),
                 ("settle", self.settle.is_some()),
                 ("trigger", self.trigger.is_some()),
@@ -282,8 +288,8 @@ impl FileConfig {
         }
     }
 
-    fn packing_settings(&self) -> packing::Settings<'_> {
-        packing::Settings {
+    fn codec_settings(&self) -> codec::Settings<'_> {
+        codec::Settings {
             packing: self.packing.as_ref(),
             zip: self.zip.as_ref(),
             pgp: self.pgp.as_ref(),
@@ -291,9 +297,9 @@ impl FileConfig {
         }
     }
 
-    pub(super) fn unpacker(&self, cx: &SourceContext) -> Result<Unpacker> {
-        Unpacker::new(
-            &self.packing_settings(),
+    pub(super) fn unpacker(&self, cx: &SourceContext) -> Result<Decoder> {
+        Decoder::new(
+            &self.codec_settings(),
             &cx.run.base,
             &cx.run.secret_files,
             cx.run.scratch_folder(),
@@ -335,9 +341,9 @@ impl FileConfig {
     }
 
     /// How files are chosen. `looks_only`: in a run that only looks at rows.
-    pub(super) fn choice(&self, wanted: &Wanted, looks_only: bool) -> Choice {
+    pub(super) fn choice(&self, wanted: &Wanted, looks_only: bool) -> Selection {
         let scheme = self.scheme();
-        Choice {
+        Selection {
             take: self.take,
             read_again: if looks_only {
                 ReadAgain::Always
@@ -350,7 +356,7 @@ impl FileConfig {
                 Order::Name
             }),
             trigger: self.trigger.clone(),
-            settle: Settle {
+            settle: QuietPeriod {
                 wait: match (&self.settle, scheme) {
                     _ if looks_only => Duration::ZERO,
                     (Some(settle), _) => settle.0,
@@ -386,15 +392,15 @@ impl FileConfig {
         let keeps = self.keeps_position();
         // Whoever wants to look at rows wants to see some.
         let mut memory = match keeps && !looks_only {
-            true => Memory::load(cx.position.load().await?.as_deref())?,
-            false => Memory::default(),
+            true => ProcessedFiles::load(cx.position.load().await?.as_deref())?,
+            false => ProcessedFiles::default(),
         };
         let choice = self.choice(wanted, looks_only);
-        let chosen = choose::choose(&*place, wanted, &choice, &mut memory).await?;
+        let chosen = select::choose(&*place, wanted, &choice, &mut memory).await?;
         if chosen.nothing_new {
             cx.counts.nothing_new();
         }
-        let afterwards = Afterwards {
+        let afterwards = FileActions {
             after: self.after.clone(),
             on_failure: self.on_failure.clone(),
             trigger: self.trigger.clone(),
@@ -402,7 +408,7 @@ impl FileConfig {
             now,
         };
         afterwards.leads_away(wanted, &chosen.files)?;
-        let keeping = Keeping {
+        let keeping = PostProcessing {
             memory,
             afterwards,
             pending: chosen.pending,
@@ -413,7 +419,7 @@ impl FileConfig {
         };
         if let Some(error) = chosen.refused {
             // What is still to be done with files of earlier runs does not wait for a new one.
-            let finisher = Finisher {
+            let finisher = PostProcessor {
                 place,
                 keeping,
                 position: cx.position.clone(),
@@ -422,7 +428,7 @@ impl FileConfig {
             finisher.only_pending().await?;
             return Err(error);
         }
-        let tools = Arc::new(Tools {
+        let tools = Arc::new(JobContext {
             formats: Formats::new(self.format.clone()),
             unpacker: self.unpacker(&cx)?,
             scratch: cx.run.scratch_folder(),
@@ -444,7 +450,13 @@ impl FileConfig {
     }
 
     /// How to read one file.
-    fn job(&self, file: Found, place: Arc<dyn Place>, wanted: &Wanted, tools: &Arc<Tools>) -> Result<Job> {
+    fn job(
+        &self,
+        file: Found,
+        place: Arc<dyn Place>,
+        wanted: &Wanted,
+        tools: &Arc<JobContext>,
+    ) -> Result<Job> {
         let extension = Extension::of(&file.name);
         let layers = match &self.packing {
             Some(packing) => packing.layers().to_vec(),
@@ -453,7 +465,7 @@ impl FileConfig {
             None => extension.layers.clone(),
         };
         // Members of a zip have formats of their own. All others are known before anything is read.
-        if !layers.contains(&Layer::Zip) {
+        if !layers.contains(&Codec::Zip) {
             tools.formats.of(&file.name, &extension, !layers.is_empty())?;
         }
         let added = self
@@ -477,7 +489,7 @@ impl FileConfig {
             file,
             place,
             added,
-            ahead: Ahead::default(),
+            ahead: Prefetch::default(),
             layers,
             tools: tools.clone(),
             known: None,

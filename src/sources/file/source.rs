@@ -19,10 +19,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::finisher::{Finisher, Keeping, Sent};
-use super::hashed::Hash;
+use super::hash::ContentHash;
 use super::job::Job;
 use super::place::{Found, Place};
+use super::post_process::finisher::{InFlightFile, PostProcessing, PostProcessor};
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
 use crate::decode::End;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,11 +32,16 @@ pub(super) struct FileSource {
     cx: SourceContext,
     place: Arc<dyn Place>,
     jobs: Vec<Job>,
-    keeping: Keeping,
+    keeping: PostProcessing,
 }
 
 impl FileSource {
-    pub(super) fn new(cx: SourceContext, place: Arc<dyn Place>, jobs: Vec<Job>, keeping: Keeping) -> Self {
+    pub(super) fn new(
+        cx: SourceContext,
+        place: Arc<dyn Place>,
+        jobs: Vec<Job>,
+        keeping: PostProcessing,
+    ) -> Self {
         Self {
             cx,
             place,
@@ -58,7 +63,7 @@ impl Source for FileSource {
         let (sent, waiting) = mpsc::unbounded_channel();
         let active = keeping.active;
         let afterwards = keeping.acts.then(|| keeping.afterwards.clone());
-        let finisher = Finisher {
+        let finisher = PostProcessor {
             place: place.clone(),
             keeping,
             position: cx.position.clone(),
@@ -86,13 +91,13 @@ impl Source for FileSource {
 }
 
 /// Why the files are not read on.
-struct Failure {
+struct ReadFailure {
     error: Error,
     /// The file, if it is to blame.
     file: Option<Found>,
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ReadFailure {
     fn from(error: Error) -> Self {
         Self { error, file: None }
     }
@@ -117,8 +122,8 @@ async fn read_all(
     jobs: Vec<Job>,
     hashing: bool,
     out: &Output,
-    sent: mpsc::UnboundedSender<Sent>,
-) -> Result<(), Failure> {
+    sent: mpsc::UnboundedSender<InFlightFile>,
+) -> Result<(), ReadFailure> {
     let (none, mut any) = (jobs.is_empty(), false);
     let mut jobs = VecDeque::from(jobs);
     while let Some(mut job) = jobs.pop_front() {
@@ -133,7 +138,7 @@ async fn read_all(
         let before = cx.counts.totals().read;
         // Parsing keeps a processor busy, and a read may block: not for the threads that serve everybody.
         let read = tokio::task::spawn_blocking(move || {
-            let hash = hashing.then(Hash::default);
+            let hash = hashing.then(ContentHash::default);
             job.read(&source, &output, hash.as_ref())
                 .map(|rows| (rows, hash.and_then(|hash| hash.finish())))
         })
@@ -148,7 +153,7 @@ async fn read_all(
             Ok(Err(End::Failed(_))) if out.is_stopped() => return Ok(()),
             Ok(Err(End::Failed(error))) => {
                 let file = is_to_blame(&error).then_some(file);
-                return Err(Failure { error, file });
+                return Err(ReadFailure { error, file });
             }
             Err(error) => {
                 return Err(Error::broken_off(&format!("reading `{name}`"), &error).into());
@@ -158,7 +163,7 @@ async fn read_all(
             return Ok(());
         };
         // Whoever listens has failed, and says so.
-        let _ = sent.send(Sent {
+        let _ = sent.send(InFlightFile {
             file,
             hash,
             rows: cx.counts.totals().read - before,

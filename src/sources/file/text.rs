@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 
-use super::failure::read_error;
 use crate::decode::READ_BYTES;
+use crate::error::read_error;
 use crate::error::{Error, Result};
 
 /// Reads a text file as UTF-8.

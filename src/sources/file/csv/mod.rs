@@ -21,11 +21,11 @@ pub(super) use dialect::{DEFAULT_DELIMITER, Dialect};
 use header::Header;
 use records::{RecordError, Records};
 
-use super::failure::read_error;
 use super::text::TextReader;
 use crate::component::{Part, RejectCode};
 use crate::decode::{Feed, READ_BYTES, Step};
 use crate::error::Error;
+use crate::error::read_error;
 
 /// Records after which a stretch without a chunk asks whether anybody waits.
 const STOP_CHECK: u64 = 8192;

@@ -19,10 +19,10 @@ mod records;
 pub(super) use records::Layout;
 use records::{RecordError, Records};
 
-use super::failure::read_error;
 use super::text::TextReader;
 use crate::decode::json::{Learning, Rows, Shapes};
 use crate::decode::{CHUNK_ROWS, Feed, READ_BYTES, Step};
+use crate::error::read_error;
 use crate::error::{Error, Result};
 
 /// What is kept of an input that cannot be read twice, to learn its columns.

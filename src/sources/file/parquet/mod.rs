@@ -25,11 +25,11 @@ use arrow::array::{RecordBatch, RecordBatchReader as _};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::failure::read_error;
 use super::place::{Found, Place};
 use crate::component::{Chunk, Origins, Part};
 use crate::decode::{CHUNK_ROWS, Feed, Step};
 use crate::error::Error;
+use crate::error::read_error;
 
 /// Reads one file. Called on a thread that may block, of a runtime.
 ///

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::bridge::{changed, failed};
 use super::pipe::piped;
 use super::{Found, Place, Renamed, pattern};
+use crate::error::read_error;
 use crate::error::{Error, Result};
-use crate::sources::file::failure::read_error;
 use crate::sources::file::names::Wanted;
 
 /// Files on the disk; relative paths are relative to a folder.

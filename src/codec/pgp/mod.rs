@@ -21,9 +21,9 @@ use ::pgp::composed::{Message, PlainSessionKey};
 use self::keys::Keys;
 use self::message::{Opening, Source};
 use self::signers::Signers;
-use super::bounds::{Bounded, Ratio};
-use super::failure::BadArchive;
-use super::settings::{EncryptionPolicy, PgpOptions, SignaturePolicy};
+use super::bounds::{BoundedReader, MaxRatio};
+use super::error::CodecError;
+use super::settings::{EncryptionPolicy, PgpSettings, SignaturePolicy};
 use crate::error::Result;
 use crate::secret::SecretFiles;
 
@@ -43,7 +43,7 @@ impl Pgp {
     ///
     /// # Errors
     /// A key cannot be read or opened, or none of `signed_by` may sign.
-    pub(super) fn new(options: &PgpOptions, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
+    pub(super) fn new(options: &PgpSettings, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
         Ok(Self {
             keys: Keys::read(options, base, secret_files)?,
             signers: Signers::read(&options.signed_by, base)?,
@@ -61,14 +61,14 @@ impl Pgp {
     pub(super) fn open(
         &self,
         packed: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
-        ratio: Ratio,
+        ratio: MaxRatio,
         told: Option<&str>,
     ) -> io::Result<Box<dyn Read + Send>> {
         let source = Source::new(packed()?);
         let message = source.message()?;
         let Message::Encrypted { esk, .. } = &message else {
             if self.encryption == EncryptionPolicy::Required {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     "the OpenPGP file is not encrypted",
                     "have it encrypted; if it is to be taken as it is: `pgp: {encrypted: optional}`",
                 ));
@@ -102,14 +102,14 @@ impl Pgp {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Err(explain(failure.unwrap_or_else(|| BadArchive::damaged(KIND))))
+        Err(explain(failure.unwrap_or_else(|| CodecError::damaged(KIND))))
     }
 
     fn decrypted(
         &self,
         packed: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
         key: &PlainSessionKey,
-        ratio: Ratio,
+        ratio: MaxRatio,
         told: Option<&str>,
     ) -> io::Result<Box<dyn Read + Send>> {
         let source = Source::new(packed()?);
@@ -117,7 +117,7 @@ impl Pgp {
         self.opening(&source, ratio, told).decrypt(message, key)
     }
 
-    fn opening<'a>(&'a self, source: &'a Source, ratio: Ratio, told: Option<&'a str>) -> Opening<'a> {
+    fn opening<'a>(&'a self, source: &'a Source, ratio: MaxRatio, told: Option<&'a str>) -> Opening<'a> {
         Opening {
             pgp: self,
             source,
@@ -156,18 +156,18 @@ impl Read for Explained {
 fn wrong_password_or(error: io::Error) -> io::Error {
     let damaged = error
         .get_ref()
-        .and_then(|inner| inner.downcast_ref::<BadArchive>())
-        .is_some_and(|bad| matches!(bad, BadArchive::Damaged { kind: KIND, .. }));
+        .and_then(|inner| inner.downcast_ref::<CodecError>())
+        .is_some_and(|bad| matches!(bad, CodecError::Damaged { kind: KIND, .. }));
     if !damaged {
         return error;
     }
-    BadArchive::refused(
+    CodecError::refused(
         "none of the passwords opens the OpenPGP file, or it is damaged",
         "look at `pgp.passwords`; then transfer the file again",
     )
 }
 
 /// Bounds what comes out of the message or of a compressed part of it.
-fn bounded<R: Read>(inner: R, source: &Source, ratio: Ratio) -> Bounded<R> {
-    Bounded::new(inner, KIND, &source.read, ratio)
+fn bounded<R: Read>(inner: R, source: &Source, ratio: MaxRatio) -> BoundedReader<R> {
+    BoundedReader::new(inner, KIND, &source.read, ratio)
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the hash of a file that is read to its end is found. Of several readings the last counts. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Hash(Arc<Mutex<Option<String>>>);
+pub(super) struct ContentHash(Arc<Mutex<Option<String>>>);
 
-impl Hash {
+impl ContentHash {
     /// The hash, in hexadecimal digits; `None` if the file was not read to its end in order.
     pub(super) fn finish(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -15,14 +15,14 @@ impl Hash {
 }
 
 /// Hashes what is read.
-pub(super) struct Hashed {
+pub(super) struct HashingReader {
     inner: Box<dyn Read + Send>,
     hasher: blake3::Hasher,
-    hash: Hash,
+    hash: ContentHash,
 }
 
-impl Hashed {
-    pub(super) fn new(inner: Box<dyn Read + Send>, hash: &Hash) -> Self {
+impl HashingReader {
+    pub(super) fn new(inner: Box<dyn Read + Send>, hash: &ContentHash) -> Self {
         Self {
             inner,
             hasher: blake3::Hasher::new(),
@@ -31,7 +31,7 @@ impl Hashed {
     }
 }
 
-impl Read for Hashed {
+impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         if length > 0 {

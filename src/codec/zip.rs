@@ -6,9 +6,9 @@ use ::zip::read::ZipFile;
 use ::zip::result::ZipError;
 use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
-use super::bounds::Ratio;
-use super::failure::{BadArchive, shown};
-use super::packed::{Packed, PackedReader};
+use super::bounds::MaxRatio;
+use super::error::{CodecError, shown};
+use super::input::{InputFile, InputReader};
 use crate::secret::Secret;
 
 /// Members that are read of one archive at most.
@@ -19,7 +19,7 @@ const MOST_LIST_BYTES: u64 = 16 << 20;
 
 /// Which members are read, and how.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct MemberFilter {
     pub(super) pattern: Option<glob::Pattern>,
     pub(super) password: Option<Secret>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 /// An archive whose list was read.
 #[derive(Debug)]
 pub(super) struct Archive {
-    archive: ZipArchive<PackedReader>,
+    archive: ZipArchive<InputReader>,
     password: Option<Secret>,
 }
 
@@ -46,12 +46,16 @@ impl Archive {
     ///
     /// # Errors
     /// The archive is damaged, no member is wanted, or one that is cannot be read.
-    pub(super) fn open(packed: &Packed, wanted: &Wanted, ratio: Ratio) -> io::Result<(Self, Vec<Entry>)> {
+    pub(super) fn open(
+        packed: &InputFile,
+        wanted: &MemberFilter,
+        ratio: MaxRatio,
+    ) -> io::Result<(Self, Vec<Entry>)> {
         let mut reader = packed.open();
         reader.set_limit(MOST_LIST_BYTES);
         let archive = ZipArchive::new(reader).map_err(|error| damaged(error, None))?;
         if archive.has_duplicate_names() {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 "two members of the zip archive have the same name",
                 "pack each file under a name of its own",
             ));
@@ -74,14 +78,14 @@ impl Archive {
                 continue;
             }
             if !member.is_file() {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     format!("member `{}` of the zip archive is a link", shown(&name)),
                     "pack the file itself",
                 ));
             }
             let method = member.compression();
             if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     format!(
                         "member `{}` of the zip archive is packed with {}, which is not read",
                         shown(&name),
@@ -91,7 +95,7 @@ impl Archive {
                 ));
             }
             if member.encrypted() && wanted.password.is_none() {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     format!("member `{}` of the zip archive is encrypted", shown(&name)),
                     "give its password: `zip: {password: {env: …}}`",
                 ));
@@ -104,7 +108,7 @@ impl Archive {
                 name,
             });
             if entries.len() > MOST_MEMBERS {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     format!("the zip archive has more than {MOST_MEMBERS} members to read"),
                     "pick some with `zip: {members: …}`, or pack fewer files together",
                 ));
@@ -148,7 +152,7 @@ impl Archive {
     }
 }
 
-impl Wanted {
+impl MemberFilter {
     /// A pattern without a folder is for the last part of the name.
     fn wants(&self, name: &str) -> bool {
         let Some(pattern) = &self.pattern else {
@@ -188,17 +192,17 @@ fn method_name(method: CompressionMethod) -> String {
     name.to_owned()
 }
 
-fn nothing_wanted(wanted: &Wanted, names: &[String]) -> io::Error {
+fn nothing_wanted(wanted: &MemberFilter, names: &[String]) -> io::Error {
     const SHOWN: usize = 10;
     let Some(pattern) = &wanted.pattern else {
-        return BadArchive::refused(
+        return CodecError::refused(
             "the zip archive has no files in it",
             "look at what was packed; nothing read would be leavers missed",
         );
     };
     let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
     if names.is_empty() {
-        return BadArchive::refused(message, "the archive has no files in it");
+        return CodecError::refused(message, "the archive has no files in it");
     }
     let more = match names.len().saturating_sub(SHOWN) {
         0 => String::new(),
@@ -209,13 +213,13 @@ fn nothing_wanted(wanted: &Wanted, names: &[String]) -> io::Error {
         .take(SHOWN)
         .map(|name| format!("`{}`", shown(name)))
         .collect();
-    BadArchive::refused(message, format!("there are {}{more}", names.join(", ")))
+    CodecError::refused(message, format!("there are {}{more}", names.join(", ")))
 }
 
 fn damaged(error: ZipError, entry: Option<&Entry>) -> io::Error {
     match error {
         ZipError::Io(error) => broken(error, entry),
-        ZipError::InvalidPassword => BadArchive::refused(
+        ZipError::InvalidPassword => CodecError::refused(
             match entry {
                 Some(entry) => format!(
                     "the password does not open member `{}` of the zip archive",
@@ -225,7 +229,7 @@ fn damaged(error: ZipError, entry: Option<&Entry>) -> io::Error {
             },
             "look at `zip.password`: it is used for every member",
         ),
-        ZipError::UnsupportedArchive(what) => BadArchive::refused(
+        ZipError::UnsupportedArchive(what) => CodecError::refused(
             format!("the zip archive cannot be read: {}", what.to_lowercase()),
             "pack it anew as one file, with \"deflate\"",
         ),
@@ -235,31 +239,31 @@ fn damaged(error: ZipError, entry: Option<&Entry>) -> io::Error {
 
 /// For a failed read. The system's errors carry a number, the decoders' do not; our own come through.
 fn broken(error: io::Error, entry: Option<&Entry>) -> io::Error {
-    let own = error.get_ref().is_some_and(|inner| inner.is::<BadArchive>());
+    let own = error.get_ref().is_some_and(|inner| inner.is::<CodecError>());
     if own || error.raw_os_error().is_some() {
         return error;
     }
     match entry {
-        Some(entry) if entry.encrypted => BadArchive::refused(
+        Some(entry) if entry.encrypted => CodecError::refused(
             format!(
                 "member `{}` of the zip archive is damaged, or the password is wrong",
                 shown(&entry.name)
             ),
             "look at `zip.password`; then transfer the file again",
         ),
-        Some(entry) => BadArchive::Refused {
+        Some(entry) => CodecError::Refused {
             message: format!(
                 "member `{}` of the zip archive is damaged or cut off",
                 shown(&entry.name)
             ),
-            hint: BadArchive::Damaged {
+            hint: CodecError::Damaged {
                 kind: "zip",
                 source: None,
             }
             .hint(),
         }
         .into(),
-        None => BadArchive::Damaged {
+        None => CodecError::Damaged {
             kind: "zip",
             source: Some(error),
         }
@@ -267,12 +271,12 @@ fn broken(error: io::Error, entry: Option<&Entry>) -> io::Error {
     }
 }
 
-type Opened<'a> = ZipFile<'a, PackedReader>;
+type Opened<'a> = ZipFile<'a, InputReader>;
 
 self_cell::self_cell!(
     /// A member together with the archive that it borrows.
     struct Member {
-        owner: self_cell::MutBorrow<ZipArchive<PackedReader>>,
+        owner: self_cell::MutBorrow<ZipArchive<InputReader>>,
         #[not_covariant]
         dependent: Opened,
     }

@@ -13,7 +13,7 @@ use crate::secret::SecretRef;
 /// A way of packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Layer {
+pub enum Codec {
     /// gzip, of one or several members.
     Gzip,
     /// Zstandard.
@@ -26,7 +26,7 @@ pub enum Layer {
 
 const NAMES: [&str; 5] = ["none", "gzip", "zstd", "zip", "pgp"];
 
-impl Layer {
+impl Codec {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "gzip" => Self::Gzip,
@@ -50,16 +50,16 @@ impl Layer {
 
 /// What the endings of a name tell: the layers, outermost first, and the name without those endings. Endings left of
 /// `.zip` tell nothing, because what lies in a zip archive has names of its own.
-pub(in crate::sources::file) fn layers_of(name: &str) -> (Vec<Layer>, &str) {
+pub(crate) fn codecs_of(name: &str) -> (Vec<Codec>, &str) {
     let (mut layers, mut rest) = (Vec::new(), name);
     while let Some((stem, ending)) = rest.rsplit_once('.')
         && !stem.is_empty()
         && !stem.ends_with(['/', '\\'])
-        && let Some(layer) = Layer::of_ending(ending)
+        && let Some(layer) = Codec::of_ending(ending)
     {
         layers.push(layer);
         rest = stem;
-        if layer == Layer::Zip {
+        if layer == Codec::Zip {
             break;
         }
     }
@@ -68,11 +68,11 @@ pub(in crate::sources::file) fn layers_of(name: &str) -> (Vec<Layer>, &str) {
 
 /// How a file is packed: a name or a list of names, outermost first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packing(Vec<Layer>);
+pub struct Compression(Vec<Codec>);
 
-impl Packing {
+impl Compression {
     /// The layers, outermost first; none if the file is not packed.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[Codec] {
         &self.0
     }
 }
@@ -83,7 +83,7 @@ impl Packing {
 #[expect(dead_code, reason = "only its schema is used")]
 enum NameOrList {
     Name(Name),
-    List(Vec<Layer>),
+    List(Vec<Codec>),
 }
 
 #[derive(JsonSchema)]
@@ -97,9 +97,9 @@ enum Name {
     Pgp,
 }
 
-impl JsonSchema for Packing {
+impl JsonSchema for Compression {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Packing".into()
+        "Compression".into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -107,7 +107,7 @@ impl JsonSchema for Packing {
     }
 }
 
-impl<'de> Deserialize<'de> for Packing {
+impl<'de> Deserialize<'de> for Compression {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Names;
 
@@ -117,21 +117,21 @@ impl<'de> Deserialize<'de> for Packing {
         }
 
         impl<'de> Visitor<'de> for Names {
-            type Value = Packing;
+            type Value = Compression;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "one of {NAMES:?}, or a list of them, outermost first")
             }
 
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Packing, E> {
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Compression, E> {
                 if name == "none" {
-                    return Ok(Packing(Vec::new()));
+                    return Ok(Compression(Vec::new()));
                 }
-                let layer = Layer::named(name).ok_or_else(|| unknown(name))?;
-                Ok(Packing(vec![layer]))
+                let layer = Codec::named(name).ok_or_else(|| unknown(name))?;
+                Ok(Compression(vec![layer]))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Packing, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Compression, A::Error> {
                 let mut layers = Vec::new();
                 while let Some(name) = names.next_element::<String>()? {
                     if name == "none" {
@@ -139,12 +139,12 @@ impl<'de> Deserialize<'de> for Packing {
                             "`none` stands alone: write `packing: none`, not a list with it",
                         ));
                     }
-                    layers.push(Layer::named(&name).ok_or_else(|| unknown(&name))?);
+                    layers.push(Codec::named(&name).ok_or_else(|| unknown(&name))?);
                 }
                 if layers.is_empty() {
                     return Err(de::Error::custom("the list is empty: write `packing: none`"));
                 }
-                Ok(Packing(layers))
+                Ok(Compression(layers))
             }
         }
 
@@ -155,7 +155,7 @@ impl<'de> Deserialize<'de> for Packing {
 /// Which members of a zip archive are read, and their password.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ZipOptions {
+pub struct ZipSettings {
     /// A pattern for the names of the members to read, such as `*.csv`. Without a `/` it is for the last part of a name,
     /// with one for the whole. Left out, every file is read. Names that begin with a dot and those in `__MACOSX` are
     /// always left out. No match is an error. Several members are read in the order of their names, each as a file with
@@ -169,7 +169,7 @@ pub struct ZipOptions {
 /// Keys for files encrypted or signed with OpenPGP (PGP, GnuPG).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct PgpOptions {
+pub struct PgpSettings {
     /// The secret keys to decrypt with, armored; one of them must be among those the file was encrypted for.
     pub keys: Vec<PgpKey>,
 
@@ -225,25 +225,25 @@ pub enum EncryptionPolicy {
 
 /// The settings of a source that are about packing, together.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sources::file) struct Settings<'a> {
+pub(crate) struct Settings<'a> {
     /// As given; the names of the files tell it if left out.
-    pub(in crate::sources::file) packing: Option<&'a Packing>,
-    pub(in crate::sources::file) zip: Option<&'a ZipOptions>,
-    pub(in crate::sources::file) pgp: Option<&'a PgpOptions>,
-    pub(in crate::sources::file) max_compression_ratio: std::num::NonZeroU32,
+    pub(crate) packing: Option<&'a Compression>,
+    pub(crate) zip: Option<&'a ZipSettings>,
+    pub(crate) pgp: Option<&'a PgpSettings>,
+    pub(crate) max_compression_ratio: std::num::NonZeroU32,
 }
 
 impl Settings<'_> {
     /// Notes what is wrong with them, without a look at any file.
-    pub(in crate::sources::file) fn validate(&self, problems: &mut Problems<'_>) {
-        let layers = self.packing.map(Packing::layers);
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
+        let layers = self.packing.map(Compression::layers);
         if let Some(layers) = layers {
             self.validate_layers(layers, &mut problems.at("packing"));
         }
         let unused = |layer| layers.is_some_and(|layers| !layers.contains(&layer));
         if let Some(zip) = self.zip {
             let mut problems = problems.at("zip");
-            if unused(Layer::Zip) {
+            if unused(Codec::Zip) {
                 problems.add_with_hint(
                     "is of no use: `packing` has no `zip` in it",
                     "add it, or leave `zip` out",
@@ -253,7 +253,7 @@ impl Settings<'_> {
         }
         if let Some(pgp) = self.pgp {
             let mut problems = problems.at("pgp");
-            if unused(Layer::Pgp) {
+            if unused(Codec::Pgp) {
                 problems.add_with_hint(
                     "is of no use: `packing` has no `pgp` in it",
                     "add it, or leave `pgp` out",
@@ -265,7 +265,7 @@ impl Settings<'_> {
         }
     }
 
-    fn validate_layers(&self, layers: &[Layer], problems: &mut Problems<'_>) {
+    fn validate_layers(&self, layers: &[Codec], problems: &mut Problems<'_>) {
         const MOST: usize = 4;
         if layers.len() > MOST {
             problems.add(format!(
@@ -273,13 +273,13 @@ impl Settings<'_> {
                 layers.len()
             ));
         }
-        if layers.iter().filter(|&&layer| layer == Layer::Zip).count() > 1 {
+        if layers.iter().filter(|&&layer| layer == Codec::Zip).count() > 1 {
             problems.add_with_hint(
                 "has `zip` twice",
                 "a zip archive inside of another is not read: unpack it before",
             );
         }
-        if layers.contains(&Layer::Pgp) {
+        if layers.contains(&Codec::Pgp) {
             if !cfg!(feature = "pgp") {
                 problems.add_with_hint(NO_PGP, NO_PGP_HINT);
             } else if self.pgp.is_none() {
@@ -294,7 +294,7 @@ pub(super) const NO_PGP_HINT: &str = "use a build with the feature `pgp`, which 
 pub(super) const PGP_KEYS_HINT: &str =
     "give the secret key: `pgp: {keys: [{key: {file: …}, passphrase: {env: …}}]}`";
 
-impl ZipOptions {
+impl ZipSettings {
     fn validate(&self, problems: &mut Problems<'_>) {
         if let Some(Err(error)) = self.members.as_deref().map(glob::Pattern::new) {
             problems.at("members").add_with_hint(
@@ -309,7 +309,7 @@ impl ZipOptions {
     }
 }
 
-impl PgpOptions {
+impl PgpSettings {
     /// The policy that holds.
     #[cfg(feature = "pgp")]
     pub(super) fn signature(&self) -> SignaturePolicy {

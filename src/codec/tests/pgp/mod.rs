@@ -25,7 +25,7 @@ use proptest::prelude::*;
 use rand_08::rngs::OsRng;
 use serde_json::{Value, json};
 
-use super::super::settings::Layer;
+use super::super::settings::Codec;
 use super::{Content, gzip, one, regular, rows, said, secret, unpack_in, zips};
 use crate::error::{ErrorKind, Result};
 
@@ -200,11 +200,11 @@ impl<'a> Make<'a> {
 }
 
 /// Reads many files with the same keys.
-struct Reader(super::Unpacker);
+struct Reader(super::Decoder);
 
 impl Reader {
     fn read(&self, packed: &[u8]) -> Result<Content> {
-        super::unpack_with(&self.0, "x.csv.pgp", packed, &[Layer::Pgp])
+        super::unpack_with(&self.0, "x.csv.pgp", packed, &[Codec::Pgp])
     }
 }
 

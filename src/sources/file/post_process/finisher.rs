@@ -6,52 +6,55 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::after::{After, Afterwards};
-use super::choose::Rank;
-use super::memory::Memory;
-use super::place::{Found, Place};
+use super::{FileActions, OnSuccess};
 use crate::component::{Delivered, Position, Rejects};
 use crate::error::Result;
+use crate::sources::file::place::{Found, Place};
+use crate::sources::file::select::Rank;
+use crate::sources::file::state::ProcessedFiles;
 
 /// What is known about files, and what is done with them.
 #[derive(Debug)]
-pub(super) struct Keeping {
-    pub(super) memory: Memory,
-    pub(super) afterwards: Afterwards,
+pub(in crate::sources::file) struct PostProcessing {
+    pub(in crate::sources::file) memory: ProcessedFiles,
+    pub(in crate::sources::file) afterwards: FileActions,
     /// Files of earlier runs that are still to be moved or removed.
-    pub(super) pending: Vec<Found>,
+    pub(in crate::sources::file) pending: Vec<Found>,
     /// When the files were listed.
-    pub(super) listed: Timestamp,
+    pub(in crate::sources::file) listed: Timestamp,
     /// What the one file of a run that takes the newest is remembered as, and the path that found it.
-    pub(super) newest: Option<(String, Rank)>,
+    pub(in crate::sources::file) newest: Option<(String, Rank)>,
     /// Whether files are remembered and moved at all: not by standard input, and not in a run that only looks.
-    pub(super) active: bool,
+    pub(in crate::sources::file) active: bool,
     /// Whether anything is done with files: not in a run that only looks.
-    pub(super) acts: bool,
+    pub(in crate::sources::file) acts: bool,
 }
 
 /// A file whose rows are on their way.
-pub(super) struct Sent {
-    pub(super) file: Found,
-    pub(super) hash: Option<String>,
+pub(in crate::sources::file) struct InFlightFile {
+    pub(in crate::sources::file) file: Found,
+    pub(in crate::sources::file) hash: Option<String>,
     /// Rows read of it.
-    pub(super) rows: u64,
-    pub(super) delivered: Delivered,
+    pub(in crate::sources::file) rows: u64,
+    pub(in crate::sources::file) delivered: Delivered,
 }
 
 /// Files after which the ledger is written, though more are ready.
 const READY: usize = 100;
 
 /// Finishes files once their rows are final.
-pub(super) struct Finisher {
-    pub(super) place: Arc<dyn Place>,
-    pub(super) keeping: Keeping,
-    pub(super) position: Position,
-    pub(super) rejects: Rejects,
+pub(in crate::sources::file) struct PostProcessor {
+    pub(in crate::sources::file) place: Arc<dyn Place>,
+    pub(in crate::sources::file) keeping: PostProcessing,
+    pub(in crate::sources::file) position: Position,
+    pub(in crate::sources::file) rejects: Rejects,
 }
 
-impl Finisher {
-    pub(super) async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Sent>) -> Result<()> {
+impl PostProcessor {
+    pub(in crate::sources::file) async fn run(
+        mut self,
+        mut waiting: mpsc::UnboundedReceiver<InFlightFile>,
+    ) -> Result<()> {
         if !self.keeping.active {
             while let Some(sent) = waiting.recv().await {
                 sent.delivered.await;
@@ -103,7 +106,7 @@ impl Finisher {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub(super) async fn only_pending(mut self) -> Result<()> {
+    pub(in crate::sources::file) async fn only_pending(mut self) -> Result<()> {
         if self.keeping.active && self.finish_pending().await {
             self.save().await?;
         }
@@ -124,8 +127,8 @@ impl Finisher {
     /// A file none of whose rows could be sent, or with rejects in a run that has more of them than it may, is left as if
     /// it had not been read: the mistake is rather in the mapping than in every row, and with the file its rows would be
     /// gone.
-    fn note(&mut self, sent: Sent) -> Option<Found> {
-        let Sent { file, hash, rows, .. } = sent;
+    fn note(&mut self, sent: InFlightFile) -> Option<Found> {
+        let InFlightFile { file, hash, rows, .. } = sent;
         let rejected = self.rejects.rows_of(&file.name);
         let too_many = match (rejected, rows) {
             (0, _) => None,
@@ -140,7 +143,7 @@ impl Finisher {
             );
             return None;
         }
-        let acts = self.keeping.afterwards.after != After::Leave;
+        let acts = self.keeping.afterwards.after != OnSuccess::Leave;
         self.keeping.memory.note(&file, hash, self.keeping.listed, acts);
         if let Some((path, rank)) = self.keeping.newest.take() {
             self.keeping.memory.delivered(&path, rank, self.keeping.listed);

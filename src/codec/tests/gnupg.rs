@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::super::Unpacker;
-use super::super::settings::Layer;
+use super::super::Decoder;
+use super::super::settings::Codec;
 use super::outside;
 use super::pgp::{Make, OURS, SENDER, armored, armored_public};
 use super::{one, rows, said, secret};
@@ -23,7 +23,7 @@ struct Gnupg {
     folder: tempfile::TempDir,
     home: tempfile::TempDir,
     /// By their settings: to open a key takes its time.
-    unpackers: RefCell<HashMap<String, Unpacker>>,
+    unpackers: RefCell<HashMap<String, Decoder>>,
 }
 
 impl Drop for Gnupg {
@@ -169,7 +169,7 @@ impl Gnupg {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(super::unpacker_in(self.path(), &json!({"pgp": pgp}))?),
         };
-        super::unpack_with(unpacker, "x.csv.pgp", packed, &[Layer::Pgp])
+        super::unpack_with(unpacker, "x.csv.pgp", packed, &[Codec::Pgp])
     }
 
     fn content(&self, packed: &[u8], pgp: &Value) -> Vec<u8> {

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::choose::Rank;
 use super::place::Found;
+use super::select::Rank;
 use crate::error::{Error, Result};
 
 const VERSION: u32 = 1;
@@ -26,9 +26,9 @@ const COARSE: SignedDuration = SignedDuration::from_secs(2);
 /// The files that are done with, by their place's name for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Memory {
+pub(super) struct ProcessedFiles {
     version: u32,
-    files: BTreeMap<String, Known>,
+    files: BTreeMap<String, ProcessedFile>,
     /// The newest file that was delivered, where only the newest is taken, by the path or pattern it was found by: names
     /// of different patterns are in no order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -47,7 +47,7 @@ struct Newest {
 /// A file all of whose rows are final.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct ProcessedFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ struct Known {
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Knowledge {
+pub(super) enum FileStatus {
     /// It was never read, or is another by now.
     New,
     /// Its rows are final.
@@ -78,7 +78,7 @@ pub(super) enum Knowledge {
     Pending,
 }
 
-impl Default for Memory {
+impl Default for ProcessedFiles {
     fn default() -> Self {
         Self {
             version: VERSION,
@@ -88,7 +88,7 @@ impl Default for Memory {
     }
 }
 
-impl Memory {
+impl ProcessedFiles {
     /// Reads what was saved.
     ///
     /// # Errors
@@ -113,16 +113,16 @@ impl Memory {
     }
 
     /// What is known of a file as it was found now.
-    pub(super) fn knows(&self, found: &Found) -> Knowledge {
+    pub(super) fn knows(&self, found: &Found) -> FileStatus {
         match self.files.get(&found.path) {
             Some(known) if known.is(found) && !known.unsure => {
                 if known.pending {
-                    Knowledge::Pending
+                    FileStatus::Pending
                 } else {
-                    Knowledge::Read
+                    FileStatus::Read
                 }
             }
-            _ => Knowledge::New,
+            _ => FileStatus::New,
         }
     }
 
@@ -137,7 +137,7 @@ impl Memory {
         let unsure = found.version.is_none() && found.modified.is_none_or(late);
         self.files.insert(
             found.path.clone(),
-            Known {
+            ProcessedFile {
                 size: found.size,
                 modified: found.modified,
                 version: found.version.clone(),
@@ -187,7 +187,7 @@ impl Memory {
     }
 }
 
-impl Known {
+impl ProcessedFile {
     fn is(&self, found: &Found) -> bool {
         self.size == found.size && self.modified == found.modified && self.version == found.version
     }
@@ -197,7 +197,7 @@ impl Known {
 mod tests {
     use super::*;
 
-    impl Memory {
+    impl ProcessedFiles {
         fn is_empty(&self) -> bool {
             self.files.is_empty()
         }
@@ -219,12 +219,12 @@ mod tests {
 
     #[test]
     fn a_file_is_known_until_its_size_time_or_version_changes() {
-        let mut memory = Memory::default();
+        let mut memory = ProcessedFiles::default();
         let read = file("2026-03-01T00:00:00Z");
-        assert_eq!(memory.knows(&read), Knowledge::New);
+        assert_eq!(memory.knows(&read), FileStatus::New);
         memory.note(&read, Some("ab".into()), time("2026-03-01T01:00:00Z"), false);
-        let memory = Memory::load(Some(&memory.text())).unwrap();
-        assert_eq!(memory.knows(&read), Knowledge::Read);
+        let memory = ProcessedFiles::load(Some(&memory.text())).unwrap();
+        assert_eq!(memory.knows(&read), FileStatus::Read);
         let others = [
             file("2026-03-01T00:00:01Z"),
             Found {
@@ -241,7 +241,7 @@ mod tests {
             },
         ];
         for other in others {
-            assert_eq!(memory.knows(&other), Knowledge::New, "{other:?}");
+            assert_eq!(memory.knows(&other), FileStatus::New, "{other:?}");
         }
         assert_eq!(
             memory.hash_of(&file("2026-04-01T00:00:00Z")).as_deref(),
@@ -251,24 +251,24 @@ mod tests {
 
     #[test]
     fn a_file_changed_just_now_may_change_again_within_the_same_second() {
-        let mut memory = Memory::default();
+        let mut memory = ProcessedFiles::default();
         let read = file("2026-03-01T00:00:00Z");
         memory.note(&read, None, time("2026-03-01T00:00:01Z"), false);
-        assert_eq!(memory.knows(&read), Knowledge::New);
+        assert_eq!(memory.knows(&read), FileStatus::New);
         let marked = Found {
             version: Some("e".into()),
             ..read
         };
         memory.note(&marked, None, time("2026-03-01T00:00:01Z"), false);
-        assert_eq!(memory.knows(&marked), Knowledge::Read);
+        assert_eq!(memory.knows(&marked), FileStatus::Read);
     }
 
     #[test]
     fn what_is_to_be_done_is_not_forgotten_and_what_is_gone_is_after_a_year() {
-        let mut memory = Memory::default();
+        let mut memory = ProcessedFiles::default();
         let read = file("2026-03-01T00:00:00Z");
         memory.note(&read, None, time("2026-03-01T00:00:00Z"), true);
-        assert_eq!(memory.knows(&read), Knowledge::Pending);
+        assert_eq!(memory.knows(&read), FileStatus::Pending);
         memory.saw(&[], "*", time("2027-03-01T00:00:00Z"));
         assert!(!memory.is_empty());
         memory.saw(std::slice::from_ref(&read), "*", time("2027-03-01T00:00:00Z"));
@@ -284,10 +284,10 @@ mod tests {
 
     #[test]
     fn the_newest_is_remembered_for_each_path_until_it_is_not_looked_for_any_more() {
-        let mut memory = Memory::default();
+        let mut memory = ProcessedFiles::default();
         memory.delivered("a-*", rank("a-2"), time("2026-03-01T00:00:00Z"));
         memory.delivered("b-*", rank("b-1"), time("2026-03-01T00:00:00Z"));
-        let mut memory = Memory::load(Some(&memory.text())).unwrap();
+        let mut memory = ProcessedFiles::load(Some(&memory.text())).unwrap();
         assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
         assert_eq!(memory.newest("a-1"), None);
         memory.saw(&[], "a-*", time("2027-03-01T00:00:00Z"));
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_was_delivered_as_the_newest_outlives_what_is_to_be_read_again() {
-        let mut later = Memory::default();
+        let mut later = ProcessedFiles::default();
         later.note(
             &file("2026-03-01T05:00:00Z"),
             None,
@@ -306,17 +306,17 @@ mod tests {
             true,
         );
         later.delivered("a-*", rank("a-2"), time("2026-03-01T06:00:00Z"));
-        let mut memory = Memory::default();
-        memory.keep_newest_of(Memory::load(Some(&later.text())).unwrap());
+        let mut memory = ProcessedFiles::default();
+        memory.keep_newest_of(ProcessedFiles::load(Some(&later.text())).unwrap());
         assert_eq!(memory.newest("a-*"), Some(&rank("a-2")));
-        assert_eq!(memory.knows(&file("2026-03-01T05:00:00Z")), Knowledge::New);
+        assert_eq!(memory.knows(&file("2026-03-01T05:00:00Z")), FileStatus::New);
     }
 
     #[test]
     fn another_sources_position_is_refused() {
         for text in ["7", "{}", r#"{"version":2,"files":{}}"#] {
-            assert!(Memory::load(Some(text)).is_err(), "{text}");
+            assert!(ProcessedFiles::load(Some(text)).is_err(), "{text}");
         }
-        assert!(Memory::load(None).unwrap().is_empty());
+        assert!(ProcessedFiles::load(None).unwrap().is_empty());
     }
 }

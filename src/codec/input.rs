@@ -5,23 +5,23 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::failure::BadArchive;
+use super::error::CodecError;
 
 const BUFFER: usize = 256 << 10;
 
 /// A local file that stays open: what was checked is what is read, whatever takes its name in between. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(in crate::sources::file) struct Packed {
+pub(crate) struct InputFile {
     file: Arc<Mutex<File>>,
     length: u64,
 }
 
-impl Packed {
+impl InputFile {
     /// The regular file at `path`.
     ///
     /// # Errors
     /// It cannot be opened.
-    pub(in crate::sources::file) fn from_path(path: &Path) -> io::Result<Self> {
+    pub(crate) fn from_path(path: &Path) -> io::Result<Self> {
         Self::from_file(File::open(path)?)
     }
 
@@ -29,7 +29,7 @@ impl Packed {
     ///
     /// # Errors
     /// It is no regular file, or its length cannot be told.
-    pub(in crate::sources::file) fn from_file(file: File) -> io::Result<Self> {
+    pub(crate) fn from_file(file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(
@@ -44,13 +44,13 @@ impl Packed {
     }
 
     /// Length in bytes, as it was when it was opened.
-    pub(in crate::sources::file) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.length
     }
 
     /// A reader from the beginning, with a position of its own.
-    pub(super) fn open(&self) -> PackedReader {
-        PackedReader {
+    pub(super) fn open(&self) -> InputReader {
+        InputReader {
             packed: self.clone(),
             position: 0,
             buffer: Vec::new(),
@@ -60,10 +60,10 @@ impl Packed {
     }
 }
 
-/// Reads a [`Packed`], buffered; seeking within the buffer costs nothing.
+/// Reads a [`InputFile`], buffered; seeking within the buffer costs nothing.
 #[derive(Debug)]
-pub(super) struct PackedReader {
-    packed: Packed,
+pub(super) struct InputReader {
+    packed: InputFile,
     position: u64,
     buffer: Vec<u8>,
     /// Where the buffer's first byte lies.
@@ -72,7 +72,7 @@ pub(super) struct PackedReader {
     left: u64,
 }
 
-impl PackedReader {
+impl InputReader {
     /// Gives at most so many more bytes, and an error after them.
     pub(super) fn set_limit(&mut self, bytes: u64) {
         self.left = bytes;
@@ -109,7 +109,7 @@ impl PackedReader {
 }
 
 /// A copy has a buffer of its own, and no limit.
-impl Clone for PackedReader {
+impl Clone for InputReader {
     fn clone(&self) -> Self {
         Self {
             packed: self.packed.clone(),
@@ -121,10 +121,10 @@ impl Clone for PackedReader {
     }
 }
 
-impl Read for PackedReader {
+impl Read for InputReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.left == 0 {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 "the list of members of the zip archive is too long",
                 "pack fewer files together; such a list may be made to fill memory",
             ));
@@ -146,7 +146,7 @@ impl Read for PackedReader {
     }
 }
 
-impl Seek for PackedReader {
+impl Seek for InputReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),

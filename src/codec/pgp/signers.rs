@@ -10,7 +10,7 @@ use ::pgp::crypto::hash::HashAlgorithm;
 use ::pgp::packet::{Signature, SignatureType, SignatureVersion, SubpacketData};
 use ::pgp::types::{KeyDetails, KeyVersion, Tag, Timestamp, VerifyingKey};
 
-use super::super::failure::BadArchive;
+use super::super::error::CodecError;
 use crate::error::{Error, Result};
 
 /// How far the clocks of those who sign may be ahead, in seconds.
@@ -182,7 +182,7 @@ impl Signers {
             .filter(|signer| signer.refused != Some(NOT_FOR_SIGNING))
             .map(Signer::id)
             .collect();
-        Err(BadArchive::refused(
+        Err(CodecError::refused(
             format!(
                 "the OpenPGP file is signed by {by}, which is not in `pgp.signed_by` ({})",
                 ours.join(", ")
@@ -196,7 +196,7 @@ impl Signers {
     fn acceptable(&self, signature: &Signature, signer: &Signer) -> io::Result<()> {
         let now = self.now();
         let refuse = |why: &str| {
-            Err(BadArchive::refused(
+            Err(CodecError::refused(
                 format!(
                     "the signature of the OpenPGP file by key {} does not count: {why}",
                     signer.id()
@@ -205,7 +205,7 @@ impl Signers {
             ))
         };
         if let Some(why) = signer.unusable(now) {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 format!(
                     "the OpenPGP file is signed by key {} in `{}`, which {why}",
                     signer.id(),
@@ -250,7 +250,7 @@ const NOT_FOR_SIGNING: &str = "is not for signing";
 
 fn bad_signature(signer: Option<&Signer>) -> io::Error {
     let by = signer.map_or_else(String::new, |signer| format!(" by key {}", signer.id()));
-    BadArchive::refused(
+    CodecError::refused(
         format!(
             "the signature of the OpenPGP file{by} is not right: what was signed is not what is in the file"
         ),

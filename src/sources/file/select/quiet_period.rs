@@ -11,7 +11,7 @@ use crate::sources::file::place::{Found, Place};
 
 /// How long a file must not have been changed.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sources::file) struct Settle {
+pub(in crate::sources::file) struct QuietPeriod {
     /// Zero: files are taken as they are.
     pub(in crate::sources::file) wait: Duration,
     /// How far the clock that gave the files their times may be off. A file is taken by its time alone only if that is
@@ -23,9 +23,9 @@ pub(in crate::sources::file) struct Settle {
 ///
 /// # Errors
 /// The place cannot be asked.
-pub(super) async fn settled(
+pub(super) async fn without_unfinished(
     place: &dyn Place,
-    settle: Settle,
+    settle: QuietPeriod,
     files: Vec<Found>,
     now: Timestamp,
 ) -> Result<Vec<Found>> {

@@ -1,5 +1,7 @@
 //! What is done with a file once every row of it is final, or once it is known that it cannot be read.
 
+pub(super) mod finisher;
+
 use std::fmt;
 
 use jiff::Timestamp;
@@ -7,16 +9,16 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::choose::trigger_name;
 use super::names::Wanted;
 use super::place::{Found, Place, Renamed};
+use super::select::trigger_name;
 use crate::config::{Problems, suggestion};
 use crate::error::{Error, Result};
 
 /// What is done with a file all of whose rows are final.
 #[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum After {
+pub enum OnSuccess {
     /// It stays.
     #[default]
     Leave,
@@ -39,7 +41,7 @@ pub enum OnFailure {
     Move(String),
 }
 
-impl<'de> Deserialize<'de> for After {
+impl<'de> Deserialize<'de> for OnSuccess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let written = Written {
             words: &["leave", "delete"],
@@ -120,7 +122,7 @@ impl<'de> Visitor<'de> for Written {
 /// Names that are tried, with a number behind them, before it is given up.
 const MOST_TAKEN: u32 = 1_000;
 
-impl After {
+impl OnSuccess {
     /// Notes what is wrong with the template of a name.
     pub(super) fn validate(&self, problems: &mut Problems<'_>) {
         if let Self::Move(template) = self {
@@ -205,23 +207,23 @@ pub(super) fn beside(path: &str, relative: &str) -> String {
 
 /// What is done with files, with all that it takes.
 #[derive(Debug, Clone)]
-pub(super) struct Afterwards {
-    pub(super) after: After,
+pub(super) struct FileActions {
+    pub(super) after: OnSuccess,
     pub(super) on_failure: OnFailure,
     pub(super) trigger: Option<String>,
     pub(super) run: std::sync::Arc<str>,
     pub(super) now: Timestamp,
 }
 
-impl Afterwards {
+impl FileActions {
     /// Sees to it that a file that is moved is not found again by the next run.
     ///
     /// # Errors
     /// The name that one of `files` would get is wanted too.
     pub(super) fn leads_away(&self, wanted: &Wanted, files: &[Found]) -> Result<()> {
         let after = match &self.after {
-            After::Move(template) => Some(("after", template)),
-            After::Leave | After::Delete => None,
+            OnSuccess::Move(template) => Some(("after", template)),
+            OnSuccess::Leave | OnSuccess::Delete => None,
         };
         let on_failure = match &self.on_failure {
             OnFailure::Move(template) => Some(("on_failure", template)),
@@ -250,7 +252,7 @@ impl Afterwards {
     /// # Errors
     /// It could not be done; the file is where it was.
     pub(super) async fn delivered(&self, place: &dyn Place, file: &Found) -> Result<bool> {
-        if self.after == After::Leave {
+        if self.after == OnSuccess::Leave {
             return Ok(false);
         }
         match place.look(&file.path).await? {
@@ -264,17 +266,17 @@ impl Afterwards {
                 return Ok(true);
             }
             Some(_) => match &self.after {
-                After::Leave => {}
-                After::Delete => place.remove(&file.path).await?,
-                After::Move(template) => {
+                OnSuccess::Leave => {}
+                OnSuccess::Delete => place.remove(&file.path).await?,
+                OnSuccess::Move(template) => {
                     let to = self.rename(place, &file.path, file.file_name(), template).await?;
                     tracing::info!(file = %file.name, to = %to, "moved");
                 }
             },
         }
         let template = match &self.after {
-            After::Move(template) => Some(template),
-            After::Leave | After::Delete => None,
+            OnSuccess::Move(template) => Some(template),
+            OnSuccess::Leave | OnSuccess::Delete => None,
         };
         self.trigger(place, file, template).await;
         Ok(true)
@@ -364,7 +366,11 @@ mod tests {
 
     #[test]
     fn values_that_are_none_are_told_what_to_write() {
-        let error = |value: &str| serde_saphyr::from_str::<After>(value).unwrap_err().to_string();
+        let error = |value: &str| {
+            serde_saphyr::from_str::<OnSuccess>(value)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(
             error("move").contains(r#"{move: "archive/{name}-{run}"}"#),
             "{}",
@@ -375,11 +381,11 @@ mod tests {
         assert!(error("{mov: a}").contains("`mov` is not `move`"));
         assert!(error("{move: a, delete: b}").contains("`delete` is not `move`"));
         for (text, after) in [
-            ("leave", After::Leave),
-            ("delete", After::Delete),
-            ("{move: old/}", After::Move("old/".to_owned())),
+            ("leave", OnSuccess::Leave),
+            ("delete", OnSuccess::Delete),
+            ("{move: old/}", OnSuccess::Move("old/".to_owned())),
         ] {
-            assert_eq!(serde_saphyr::from_str::<After>(text).unwrap(), after);
+            assert_eq!(serde_saphyr::from_str::<OnSuccess>(text).unwrap(), after);
         }
         assert!(serde_saphyr::from_str::<OnFailure>("delete").is_err());
         assert_eq!(
@@ -398,7 +404,7 @@ mod tests {
             ("archive/{date:%!}{name}", "cannot be read"),
         ] {
             let mut found = Vec::new();
-            After::Move(template.to_owned()).validate(&mut Problems::new(&mut found));
+            OnSuccess::Move(template.to_owned()).validate(&mut Problems::new(&mut found));
             assert!(found[0].to_string().contains(said), "{template}: {found:?}");
             assert_eq!(found[0].path, "move");
         }

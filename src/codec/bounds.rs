@@ -6,28 +6,28 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::failure::BadArchive;
+use super::error::CodecError;
 
-/// Unpacked bytes from which on the ratio counts: the most regular of small files say nothing.
-pub(in crate::sources::file) const JUDGED_FROM: u64 = 16 << 20;
+/// Decoded bytes from which on the ratio counts: the most regular of small files say nothing.
+pub(crate) const RATIO_FREE_BYTES: u64 = 16 << 20;
 
 /// How many bytes may come out for those that went in.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sources::file) struct Ratio(u64);
+pub(crate) struct MaxRatio(u64);
 
-impl From<NonZeroU32> for Ratio {
+impl From<NonZeroU32> for MaxRatio {
     fn from(most: NonZeroU32) -> Self {
         Self(u64::from(most.get()))
     }
 }
 
-impl Ratio {
+impl MaxRatio {
     /// An error if `unpacked` is too much for `packed`.
     pub(super) fn check(self, kind: &'static str, packed: u64, unpacked: u64) -> io::Result<()> {
-        if unpacked <= JUDGED_FROM || unpacked <= packed.saturating_mul(self.0) {
+        if unpacked <= RATIO_FREE_BYTES || unpacked <= packed.saturating_mul(self.0) {
             return Ok(());
         }
-        Err(BadArchive::RatioExceeded {
+        Err(CodecError::RatioExceeded {
             kind,
             packed,
             unpacked,
@@ -39,9 +39,9 @@ impl Ratio {
 
 /// A number of bytes that a reader counts up and others look at.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Count(Arc<AtomicU64>);
+pub(super) struct ByteCount(Arc<AtomicU64>);
 
-impl Count {
+impl ByteCount {
     pub(super) fn of(bytes: u64) -> Self {
         Self(Arc::new(AtomicU64::new(bytes)))
     }
@@ -53,9 +53,9 @@ impl Count {
 
 /// Why the reader below failed. What stands above it wraps errors, replaces them or forgets them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fault(Arc<Mutex<Option<io::Error>>>);
+pub(super) struct FirstError(Arc<Mutex<Option<io::Error>>>);
 
-impl Fault {
+impl FirstError {
     /// The reason, which was there before `or`; else that.
     pub(super) fn reason(&self, or: impl FnOnce() -> io::Error) -> io::Error {
         self.take().unwrap_or_else(or)
@@ -76,13 +76,13 @@ impl Fault {
 }
 
 /// Counts what is read.
-pub(super) struct Counted<R> {
+pub(super) struct CountingReader<R> {
     inner: R,
-    read: Count,
+    read: ByteCount,
 }
 
-impl<R> Counted<R> {
-    pub(super) fn new(inner: R, read: &Count) -> Self {
+impl<R> CountingReader<R> {
+    pub(super) fn new(inner: R, read: &ByteCount) -> Self {
         Self {
             inner,
             read: read.clone(),
@@ -90,7 +90,7 @@ impl<R> Counted<R> {
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.inner.read(buffer)?;
         self.read.0.fetch_add(length as u64, Ordering::Relaxed);
@@ -99,19 +99,19 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// What a decoder of another crate reads from: keeps the error that it gave.
-pub(super) struct Input<R> {
+pub(super) struct CapturingReader<R> {
     inner: R,
-    fault: Fault,
+    fault: FirstError,
 }
 
-impl<R: Read> Input<Counted<R>> {
-    pub(super) fn new(inner: R, read: &Count, fault: &Fault) -> Self {
-        Self::uncounted(Counted::new(inner, read), fault)
+impl<R: Read> CapturingReader<CountingReader<R>> {
+    pub(super) fn new(inner: R, read: &ByteCount, fault: &FirstError) -> Self {
+        Self::uncounted(CountingReader::new(inner, read), fault)
     }
 }
 
-impl<R: Read> Input<R> {
-    pub(super) fn uncounted(inner: R, fault: &Fault) -> Self {
+impl<R: Read> CapturingReader<R> {
+    pub(super) fn uncounted(inner: R, fault: &FirstError) -> Self {
         Self {
             inner,
             fault: fault.clone(),
@@ -119,7 +119,7 @@ impl<R: Read> Input<R> {
     }
 }
 
-impl<R: Read> Read for Input<R> {
+impl<R: Read> Read for CapturingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.inner.read(buffer).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
@@ -128,24 +128,24 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-impl<R> fmt::Debug for Input<R> {
+impl<R> fmt::Debug for CapturingReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").finish_non_exhaustive()
+        f.debug_struct("CapturingReader").finish_non_exhaustive()
     }
 }
 
 /// What comes out of a layer: not too much of it, and nothing more after an error.
-pub(super) struct Bounded<R> {
+pub(super) struct BoundedReader<R> {
     inner: Option<R>,
     kind: &'static str,
-    packed: Count,
+    packed: ByteCount,
     unpacked: u64,
-    ratio: Ratio,
+    ratio: MaxRatio,
 }
 
-impl<R> Bounded<R> {
+impl<R> BoundedReader<R> {
     /// `packed` counts what was read of the layer.
-    pub(super) fn new(inner: R, kind: &'static str, packed: &Count, ratio: Ratio) -> Self {
+    pub(super) fn new(inner: R, kind: &'static str, packed: &ByteCount, ratio: MaxRatio) -> Self {
         Self {
             inner: Some(inner),
             kind,
@@ -156,7 +156,7 @@ impl<R> Bounded<R> {
     }
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(inner) = &mut self.inner else {
             return Err(io::Error::other("read on after an error"));
@@ -175,9 +175,9 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-impl<R> fmt::Debug for Bounded<R> {
+impl<R> fmt::Debug for BoundedReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bounded")
+        f.debug_struct("BoundedReader")
             .field("kind", &self.kind)
             .field("unpacked", &self.unpacked)
             .finish()

@@ -9,13 +9,13 @@ use jiff::SignedDuration;
 use super::super::place::local::Local;
 use super::*;
 
-fn all() -> Choice {
-    Choice {
+fn all() -> Selection {
+    Selection {
         take: Take::All,
         read_again: ReadAgain::Changed,
         order: Order::Name,
         trigger: None,
-        settle: Settle {
+        settle: QuietPeriod {
             wait: Duration::ZERO,
             margin: Duration::ZERO,
         },
@@ -37,9 +37,9 @@ fn write(folder: &Path, names: &[&str]) {
     }
 }
 
-async fn chosen(folder: &Path, wanted: &Wanted, choice: &Choice) -> Result<Vec<String>> {
+async fn chosen(folder: &Path, wanted: &Wanted, choice: &Selection) -> Result<Vec<String>> {
     let place = Local::new(Arc::new(folder.to_owned()));
-    let chosen = choose(&place, wanted, choice, &mut Memory::default()).await?;
+    let chosen = choose(&place, wanted, choice, &mut ProcessedFiles::default()).await?;
     if let Some(error) = chosen.refused {
         return Err(error);
     }
@@ -92,7 +92,7 @@ async fn the_newest_is_the_one_of_the_last_date_not_of_the_last_name() {
         SignedDuration::ZERO,
     )
     .unwrap();
-    let mut choice = Choice {
+    let mut choice = Selection {
         order: Order::Date,
         ..all()
     };
@@ -114,7 +114,7 @@ async fn the_newest_is_the_one_of_the_last_date_not_of_the_last_name() {
 async fn files_wait_for_their_trigger_which_is_no_data() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &["a.csv", "a.csv.done", "b.csv", "c.csv.part"]);
-    let mut choice = Choice {
+    let mut choice = Selection {
         trigger: Some("{name}.done".into()),
         ..all()
     };
@@ -133,7 +133,7 @@ async fn files_wait_for_their_trigger_which_is_no_data() {
 async fn limits_are_kept_before_anything_is_read() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &["a.csv", "b.csv", "long name.csv"]);
-    let mut choice = Choice {
+    let mut choice = Selection {
         max_files: 2,
         ..all()
     };
@@ -164,8 +164,8 @@ async fn a_file_that_grows_is_left_alone_and_one_that_stays_is_read() {
     for name in ["grows.csv", "fresh.csv"] {
         std::fs::write(folder.path().join(name), name).unwrap();
     }
-    let choice = Choice {
-        settle: Settle {
+    let choice = Selection {
+        settle: QuietPeriod {
             wait: Duration::from_millis(300),
             margin: Duration::ZERO,
         },
@@ -200,8 +200,8 @@ async fn a_time_in_the_future_is_looked_at_again_not_believed() {
         .unwrap();
     file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600))
         .unwrap();
-    let choice = Choice {
-        settle: Settle {
+    let choice = Selection {
+        settle: QuietPeriod {
             wait: Duration::from_millis(1),
             margin: Duration::ZERO,
         },
@@ -225,7 +225,7 @@ async fn files_are_in_order_by_the_time_of_their_last_change() {
         .unwrap();
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
         .unwrap();
-    let mut choice = Choice {
+    let mut choice = Selection {
         order: Order::Time,
         ..all()
     };
@@ -257,11 +257,11 @@ async fn a_time_that_is_not_old_enough_for_a_clock_that_may_be_off_is_not_believ
     std::fs::write(&path, "more than before").unwrap();
     age(300);
     for (margin, believed) in [(0, true), (600, false)] {
-        let settle = Settle {
+        let settle = QuietPeriod {
             wait: Duration::from_millis(1),
             margin: Duration::from_secs(margin),
         };
-        let settled = settle::settled(&place, settle, found.clone(), Timestamp::now())
+        let settled = quiet_period::without_unfinished(&place, settle, found.clone(), Timestamp::now())
             .await
             .unwrap();
         assert_eq!(settled.len() == 1, believed, "{margin}");

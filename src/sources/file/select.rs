@@ -10,7 +10,7 @@
 //! A file that is left out is told of, with the reason, for a file that is silently not read is leavers missed.
 
 mod newest;
-mod settle;
+mod quiet_period;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +22,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use newest::Rank;
-pub(super) use settle::Settle;
+pub(super) use quiet_period::QuietPeriod;
 
-use super::memory::{Knowledge, Memory};
 use super::names::Wanted;
 use super::place::{Found, Place};
+use super::state::{FileStatus, ProcessedFiles};
 use crate::config::nearest;
 use crate::error::{Error, Result};
 
@@ -77,13 +77,13 @@ pub enum IfNone {
 
 /// How files are chosen.
 #[derive(Debug, Clone)]
-pub(super) struct Choice {
+pub(super) struct Selection {
     pub(super) take: Take,
     pub(super) read_again: ReadAgain,
     pub(super) order: Order,
     /// The name of the file that tells that another is complete, such as `{name}.done`.
     pub(super) trigger: Option<String>,
-    pub(super) settle: Settle,
+    pub(super) settle: QuietPeriod,
     pub(super) max_files: usize,
     pub(super) max_file_bytes: Option<u64>,
     pub(super) if_missing: IfNone,
@@ -92,7 +92,7 @@ pub(super) struct Choice {
 
 /// What was chosen.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct Selected {
     /// To be read, in order.
     pub(super) files: Vec<Found>,
     /// Done with, but for what is to happen to them afterwards.
@@ -150,9 +150,9 @@ pub(super) async fn list(place: &dyn Place, wanted: &Wanted) -> Result<Vec<Found
 pub(super) async fn choose(
     place: &dyn Place,
     wanted: &Wanted,
-    choice: &Choice,
-    memory: &mut Memory,
-) -> Result<Chosen> {
+    choice: &Selection,
+    memory: &mut ProcessedFiles,
+) -> Result<Selected> {
     let listed = Timestamp::now();
     let files = list(place, wanted).await?;
     memory.saw(&files, wanted.text(), listed);
@@ -166,7 +166,7 @@ pub(super) async fn choose(
     };
     let (pending, files): (Vec<Found>, Vec<Found>) = files
         .into_iter()
-        .partition(|file| memory.knows(file) == Knowledge::Pending);
+        .partition(|file| memory.knows(file) == FileStatus::Pending);
     tally.read = pending.len();
     let mut files = with_trigger(place, choice, files).await?;
     tally.waiting = tally.found - pending.len() - files.len();
@@ -175,7 +175,7 @@ pub(super) async fn choose(
         newest = only_newest(&mut files, &pending, choice, wanted, memory, &mut tally);
     }
     files.retain(|file| {
-        let read = memory.knows(file) == Knowledge::Read && choice.read_again == ReadAgain::Changed;
+        let read = memory.knows(file) == FileStatus::Read && choice.read_again == ReadAgain::Changed;
         tally.read += usize::from(read);
         !read
     });
@@ -184,7 +184,7 @@ pub(super) async fn choose(
     files.sort_by_cached_key(|file| Rank::of(file, choice.order, wanted));
     limits(choice, &files)?;
     let ready = files.len();
-    let files = settle::settled(place, choice.settle, files, listed).await?;
+    let files = quiet_period::without_unfinished(place, choice.settle, files, listed).await?;
     tally.unsettled = ready - files.len();
     tracing::info!(
         path = wanted.written(),
@@ -200,7 +200,7 @@ pub(super) async fn choose(
         true => nothing(choice.if_nothing_new, tally.nothing_new(wanted, memory)),
         false => None,
     };
-    Ok(Chosen {
+    Ok(Selected {
         nothing_new,
         newest,
         files,
@@ -215,9 +215,9 @@ pub(super) async fn choose(
 fn only_newest(
     files: &mut Vec<Found>,
     pending: &[Found],
-    choice: &Choice,
+    choice: &Selection,
     wanted: &Wanted,
-    memory: &mut Memory,
+    memory: &mut ProcessedFiles,
     tally: &mut Tally,
 ) -> Option<Rank> {
     let rank = |file: &Found| Rank::of(file, choice.order, wanted);
@@ -262,7 +262,7 @@ struct Tally {
 
 impl Tally {
     /// That none of them is to be read, and why.
-    fn nothing_new(&self, wanted: &Wanted, memory: &Memory) -> Error {
+    fn nothing_new(&self, wanted: &Wanted, memory: &ProcessedFiles) -> Error {
         let parts = [
             (self.read, "read before"),
             (self.older, "older than the newest"),
@@ -347,13 +347,13 @@ pub(super) async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
 }
 
 /// Without triggers that match the pattern themselves: they are no data.
-pub(super) fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Found> {
+pub(super) fn without_triggers(choice: &Selection, mut files: Vec<Found>) -> Vec<Found> {
     let Some(template) = &choice.trigger else {
         return files;
     };
     let triggers: std::collections::BTreeSet<String> = files
         .iter()
-        .map(|file| super::after::beside(&file.path, &trigger_name(template, file.file_name())))
+        .map(|file| super::post_process::beside(&file.path, &trigger_name(template, file.file_name())))
         .collect();
     files.retain(|file| !triggers.contains(&file.path));
     files
@@ -362,7 +362,7 @@ pub(super) fn without_triggers(choice: &Choice, mut files: Vec<Found>) -> Vec<Fo
 /// Those that have their trigger.
 pub(super) async fn with_trigger(
     place: &dyn Place,
-    choice: &Choice,
+    choice: &Selection,
     files: Vec<Found>,
 ) -> Result<Vec<Found>> {
     let Some(template) = &choice.trigger else {
@@ -370,7 +370,7 @@ pub(super) async fn with_trigger(
     };
     let looked: Vec<(Found, bool)> = stream::iter(files)
         .map(|file| async {
-            let path = super::after::beside(&file.path, &trigger_name(template, file.file_name()));
+            let path = super::post_process::beside(&file.path, &trigger_name(template, file.file_name()));
             let there = place.look(&path).await?.is_some();
             Ok::<_, Error>((file, there))
         })
@@ -391,7 +391,7 @@ pub(super) async fn with_trigger(
     Ok(ready)
 }
 
-fn limits(choice: &Choice, files: &[Found]) -> Result<()> {
+fn limits(choice: &Selection, files: &[Found]) -> Result<()> {
     if files.len() > choice.max_files {
         return Err(Error::input(format!(
             "there are {} files to read, and `max_files` is {}",

@@ -12,7 +12,7 @@ fn problems(settings: Value) -> Vec<Problem> {
     found
 }
 
-fn packing(value: Value) -> Result<super::Packing, String> {
+fn packing(value: Value) -> Result<super::Compression, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
@@ -28,7 +28,7 @@ fn packing_is_a_name_or_a_list_of_names() {
             .contains("`none` stands alone")
     );
     assert!(packing(json!([])).unwrap_err().contains("empty"));
-    let schema = serde_json::to_value(schemars::schema_for!(super::Packing)).unwrap();
+    let schema = serde_json::to_value(schemars::schema_for!(super::Compression)).unwrap();
     let valid = |value: Value| jsonschema::is_valid(&schema, &value);
     assert!(valid(json!("none")) && valid(json!(["pgp", "zip"])) && !valid(json!("rar")));
 }

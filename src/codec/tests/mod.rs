@@ -4,14 +4,13 @@
 
 #[cfg(all(unix, feature = "pgp"))]
 mod gnupg;
-mod layers;
 #[cfg(unix)]
-#[path = "../../../../../tests/common/outside.rs"]
+#[path = "../../../tests/common/outside.rs"]
 mod outside;
 #[cfg(feature = "pgp")]
 mod pgp;
 mod settings;
-mod sources;
+mod streams;
 mod zips;
 
 use std::io::{Read as _, Write as _};
@@ -20,16 +19,16 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{Layer, Packing, PgpOptions, Settings, ZipOptions, layers_of};
-use super::{Packed, Unpacker};
+use super::settings::{Codec, Compression, PgpSettings, Settings, ZipSettings, codecs_of};
+use super::{Decoder, InputFile};
 use crate::error::{Error, Result};
 use crate::secret::SecretFiles;
 
 /// Settings as in a pipeline file: `packing`, `zip`, `pgp`, `max_compression_ratio`.
 pub(super) struct Given {
-    pub(super) packing: Option<Packing>,
-    pub(super) zip: Option<ZipOptions>,
-    pub(super) pgp: Option<PgpOptions>,
+    pub(super) packing: Option<Compression>,
+    pub(super) zip: Option<ZipSettings>,
+    pub(super) pgp: Option<PgpSettings>,
     pub(super) ratio: u32,
 }
 
@@ -63,13 +62,13 @@ pub(super) type Content = Vec<(Option<String>, Vec<u8>)>;
 pub(super) fn unpack_in(folder: &Path, name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
     let given = Given::new(&settings);
     let unpacker = unpacker_in(folder, &settings)?;
-    let (by_name, _) = layers_of(name);
-    let layers = given.packing.as_ref().map_or(&*by_name, Packing::layers);
+    let (by_name, _) = codecs_of(name);
+    let layers = given.packing.as_ref().map_or(&*by_name, Compression::layers);
     unpack_with(&unpacker, name, bytes, layers)
 }
 
-pub(super) fn unpacker_in(folder: &Path, settings: &Value) -> Result<Unpacker> {
-    Unpacker::new(
+pub(super) fn unpacker_in(folder: &Path, settings: &Value) -> Result<Decoder> {
+    Decoder::new(
         &Given::new(settings).settings(),
         folder,
         &SecretFiles::default(),
@@ -77,15 +76,10 @@ pub(super) fn unpacker_in(folder: &Path, settings: &Value) -> Result<Unpacker> {
     )
 }
 
-pub(super) fn unpack_with(
-    unpacker: &Unpacker,
-    name: &str,
-    bytes: &[u8],
-    layers: &[Layer],
-) -> Result<Content> {
+pub(super) fn unpack_with(unpacker: &Decoder, name: &str, bytes: &[u8], layers: &[Codec]) -> Result<Content> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    let packed = Packed::from_file(file).unwrap();
+    let packed = InputFile::from_file(file).unwrap();
     let unpacked = unpacker.check(name, packed, layers, &CancellationToken::new())?;
     let mut content = Vec::new();
     for (index, member) in unpacked.members().iter().enumerate() {

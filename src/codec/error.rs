@@ -5,11 +5,12 @@ use std::{fmt, io};
 
 use bytesize::ByteSize;
 
-use super::stream::MAX_WINDOW_LOG;
+use super::gzip_zstd::MAX_WINDOW_LOG;
+use crate::error::Error;
 
 /// What is wrong with a packed file. Travels inside an [`io::Error`]; never holds bytes of the file or of a key.
 #[derive(Debug)]
-pub(in crate::sources::file) enum BadArchive {
+pub(crate) enum CodecError {
     /// Its bytes make no sense, or it ends too early.
     Damaged {
         kind: &'static str,
@@ -33,7 +34,7 @@ pub(in crate::sources::file) enum BadArchive {
     },
 }
 
-impl BadArchive {
+impl CodecError {
     #[cfg(feature = "pgp")]
     pub(super) fn damaged(kind: &'static str) -> io::Error {
         Self::Damaged { kind, source: None }.into()
@@ -48,7 +49,7 @@ impl BadArchive {
     }
 
     /// What to do about it.
-    pub(in crate::sources::file) fn hint(&self) -> Cow<'static, str> {
+    pub(crate) fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Damaged { .. } => {
                 "transfer the file again: an archive that ends early was often read while it was still being written"
@@ -65,7 +66,7 @@ impl BadArchive {
     }
 }
 
-impl fmt::Display for BadArchive {
+impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged { kind, .. } => write!(f, "the {kind} archive is damaged or cut off"),
@@ -91,7 +92,7 @@ impl fmt::Display for BadArchive {
     }
 }
 
-impl std::error::Error for BadArchive {
+impl std::error::Error for CodecError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Damaged {
@@ -102,9 +103,28 @@ impl std::error::Error for BadArchive {
     }
 }
 
-impl From<BadArchive> for io::Error {
-    fn from(bad: BadArchive) -> Self {
+impl From<CodecError> for io::Error {
+    fn from(bad: CodecError) -> Self {
         io::Error::other(bad)
+    }
+}
+
+/// Turns a [`CodecError`] inside an [`io::Error`] into an [`Error`] with its hint, which is what leaves this module.
+pub(super) fn public(error: io::Error) -> io::Error {
+    match error.downcast::<CodecError>() {
+        Ok(CodecError::Damaged {
+            kind,
+            source: Some(source),
+        }) => {
+            let error = CodecError::Damaged { kind, source: None };
+            io::Error::other(
+                Error::input(error.to_string())
+                    .with_hint(error.hint())
+                    .with_source(source),
+            )
+        }
+        Ok(error) => io::Error::other(Error::input(error.to_string()).with_hint(error.hint())),
+        Err(error) => error,
     }
 }
 

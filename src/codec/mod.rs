@@ -1,10 +1,10 @@
 //! Unpacks packed files: gzip, zstd, zip and OpenPGP, one in the other.
 //!
 //! ```text
-//! Packed: a local file that is read more than once
-//!    │  Unpacker::check: every layer, to the end of every member; the bytes are thrown away
+//! InputFile: a local file that is read more than once
+//!    │  Decoder::check: every layer, to the end of every member; the bytes are thrown away
 //!    ▼
-//! Unpacked: the members, in order ── open ──▶ the bytes of one, decoded as they are read
+//! Decoded: the members, in order ── open ──▶ the bytes of one, decoded as they are read
 //! ```
 //!
 //! - `settings` is what a pipeline file says, `failure` what can be wrong,
@@ -20,12 +20,12 @@
 //! in.
 
 mod bounds;
-mod failure;
-mod packed;
+mod error;
+mod gzip_zstd;
+mod input;
 #[cfg(feature = "pgp")]
 mod pgp;
 mod settings;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod zip;
@@ -36,40 +36,40 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::bounds::{Bounded, Count, Counted, Ratio};
-pub(super) use self::failure::BadArchive;
-use self::failure::shown;
-pub(super) use self::packed::Packed;
-pub use self::settings::{EncryptionPolicy, Layer, Packing, PgpKey, PgpOptions, SignaturePolicy, ZipOptions};
-pub(super) use self::settings::{Settings, layers_of};
+use self::bounds::{BoundedReader, ByteCount, CountingReader, MaxRatio};
+use self::error::{CodecError, shown};
+pub(crate) use self::input::InputFile;
+pub use self::settings::{
+    Codec, Compression, EncryptionPolicy, PgpKey, PgpSettings, SignaturePolicy, ZipSettings,
+};
+pub(crate) use self::settings::{Settings, codecs_of};
 #[cfg(test)]
-pub(super) use self::{bounds::JUDGED_FROM, stream::MAX_WINDOW_LOG};
-use super::failure::read_error;
-use crate::error::{Error, Result};
+pub(crate) use self::{bounds::RATIO_FREE_BYTES, gzip_zstd::MAX_WINDOW_LOG};
+use crate::error::{Error, Result, read_error};
 use crate::secret::SecretFiles;
 
 const BUFFER: usize = 256 << 10;
 
 /// The layers' tools, with keys read and limits set.
 #[derive(Debug, Clone)]
-pub(super) struct Unpacker(Arc<Tools>);
+pub(crate) struct Decoder(Arc<Tools>);
 
 #[derive(Debug)]
 struct Tools {
-    ratio: Ratio,
-    zip: zip::Wanted,
+    ratio: MaxRatio,
+    zip: zip::MemberFilter,
     #[cfg(feature = "pgp")]
     pgp: Option<pgp::Pgp>,
     scratch: Arc<Path>,
 }
 
-impl Unpacker {
+impl Decoder {
     /// Reads keys and secrets; relative paths are relative to `base`. `scratch` is a folder for files without a name.
     ///
     /// # Errors
     /// A secret or a key cannot be read, a passphrase is wrong, or no key in `signed_by` may sign any more: found before
     /// any file is.
-    pub(super) fn new(
+    pub(crate) fn new(
         settings: &Settings<'_>,
         base: &Path,
         secret_files: &SecretFiles,
@@ -93,7 +93,7 @@ impl Unpacker {
         }
         Ok(Self(Arc::new(Tools {
             ratio: settings.max_compression_ratio.into(),
-            zip: zip::Wanted { pattern, password },
+            zip: zip::MemberFilter { pattern, password },
             #[cfg(feature = "pgp")]
             pgp: settings
                 .pgp
@@ -109,13 +109,13 @@ impl Unpacker {
     ///
     /// # Errors
     /// Anything is wrong with the file or its keys, or the run was cancelled.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         name: &str,
-        packed: Packed,
-        layers: &[Layer],
+        packed: InputFile,
+        layers: &[Codec],
         cancel: &CancellationToken,
-    ) -> Result<Unpacked> {
+    ) -> Result<Decoded> {
         Check {
             tools: &self.0,
             name,
@@ -127,29 +127,29 @@ impl Unpacker {
 
 /// What is in a packed file that was found to be right.
 #[derive(Debug)]
-pub(super) struct Unpacked {
+pub(crate) struct Decoded {
     members: Vec<Member>,
     chains: Vec<Chain>,
 }
 
 /// One file out of a packed file.
 #[derive(Debug, Clone)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// Its name in the zip archive, which is for matching and for [`shown_name`](Self::shown_name), never a path; without
     /// the endings that told how it is packed itself. `None` if no layer is a zip.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl Member {
     /// The name without what is not to be shown.
-    pub(super) fn shown_name(&self) -> Option<String> {
+    pub(crate) fn shown_name(&self) -> Option<String> {
         self.name.as_deref().map(shown)
     }
 }
 
-impl Unpacked {
+impl Decoded {
     /// The members in the order they are to be read in; at least one.
-    pub(super) fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
 
@@ -158,7 +158,7 @@ impl Unpacked {
     ///
     /// # Errors
     /// The file cannot be read any more, or changed.
-    pub(super) fn open(&self, member: usize) -> io::Result<Box<dyn Read + Send>> {
+    pub(crate) fn open(&self, member: usize) -> io::Result<Box<dyn Read + Send>> {
         self.chains[member].open(None)
     }
 }
@@ -168,24 +168,29 @@ impl Unpacked {
 struct Chain {
     tools: Arc<Tools>,
     base: Base,
-    layers: Vec<Layer>,
+    layers: Vec<Codec>,
 }
 
 #[derive(Debug, Clone)]
 enum Base {
-    Whole(Packed),
+    Whole(InputFile),
     Member(Arc<zip::Archive>, zip::Entry),
 }
 
 impl Chain {
     /// `told` is the name to warn of, if nobody was warned yet.
     fn open(&self, told: Option<&str>) -> io::Result<Box<dyn Read + Send>> {
+        self.open_raw(told).map_err(error::public)
+    }
+
+    fn open_raw(&self, told: Option<&str>) -> io::Result<Box<dyn Read + Send>> {
         let packed = match &self.base {
-            Base::Whole(_) => Count::default(),
-            Base::Member(_, entry) => Count::of(entry.packed_size),
+            Base::Whole(_) => ByteCount::default(),
+            Base::Member(_, entry) => ByteCount::of(entry.packed_size),
         };
         let inner = self.open_through(self.layers.len(), &packed, told)?;
-        Ok(Box::new(Bounded::new(inner, "whole", &packed, self.tools.ratio)))
+        let inner = BoundedReader::new(inner, "whole", &packed, self.tools.ratio);
+        Ok(Box::new(PublicErrors(inner)))
     }
 
     /// The bytes behind so many of the layers.
@@ -196,37 +201,37 @@ impl Chain {
     fn open_through(
         &self,
         layers: usize,
-        packed: &Count,
+        packed: &ByteCount,
         told: Option<&str>,
     ) -> io::Result<Box<dyn Read + Send>> {
         let Some(below) = layers.checked_sub(1) else {
             return Ok(match &self.base {
-                Base::Whole(file) => Box::new(Counted::new(file.open(), packed)),
+                Base::Whole(file) => Box::new(CountingReader::new(file.open(), packed)),
                 Base::Member(archive, entry) => archive.read(entry)?,
             });
         };
         let open = || self.open_through(below, packed, told);
         let ratio = self.tools.ratio;
         match self.layers[below] {
-            Layer::Gzip => Ok(stream::gzip(open()?, ratio)),
-            Layer::Zstd => stream::zstd(open()?, ratio),
-            Layer::Zip => Err(zip_in_zip()),
+            Codec::Gzip => Ok(gzip_zstd::gzip(open()?, ratio)),
+            Codec::Zstd => gzip_zstd::zstd(open()?, ratio),
+            Codec::Zip => Err(zip_in_zip()),
             #[cfg(feature = "pgp")]
-            Layer::Pgp => match &self.tools.pgp {
+            Codec::Pgp => match &self.tools.pgp {
                 Some(pgp) => pgp.open(&open, ratio, told),
-                None => Err(BadArchive::refused(
+                None => Err(CodecError::refused(
                     "the file is packed with OpenPGP, and there are no keys",
                     settings::PGP_KEYS_HINT,
                 )),
             },
             #[cfg(not(feature = "pgp"))]
-            Layer::Pgp => Err(BadArchive::refused(settings::NO_PGP, settings::NO_PGP_HINT)),
+            Codec::Pgp => Err(CodecError::refused(settings::NO_PGP, settings::NO_PGP_HINT)),
         }
     }
 }
 
 fn zip_in_zip() -> io::Error {
-    BadArchive::refused(
+    CodecError::refused(
         "a zip archive inside of another is not read",
         "unpack the outer one in a step before the run, or pick other members with `zip: {members: …}`",
     )
@@ -240,12 +245,12 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn whole(&self, packed: Packed, layers: &[Layer]) -> Result<Unpacked> {
+    fn whole(&self, packed: InputFile, layers: &[Codec]) -> Result<Decoded> {
         let length = packed.len();
-        let Some(zip) = layers.iter().position(|&layer| layer == Layer::Zip) else {
+        let Some(zip) = layers.iter().position(|&layer| layer == Codec::Zip) else {
             let chain = self.chain(Base::Whole(packed), layers);
             self.drain(&chain, None)?;
-            return Ok(Unpacked {
+            return Ok(Decoded {
                 members: vec![Member { name: None }],
                 chains: vec![chain],
             });
@@ -261,13 +266,13 @@ impl Check<'_> {
         let archive = Arc::new(archive);
         let (mut members, mut chains, mut total) = (Vec::new(), Vec::new(), 0_u64);
         for entry in entries {
-            let (own, rest) = layers_of(&entry.name);
+            let (own, rest) = codecs_of(&entry.name);
             let (layers, name) = if inner.is_empty() {
                 (&*own, rest.to_owned())
             } else {
                 (inner, entry.name.clone())
             };
-            if layers.contains(&Layer::Zip) {
+            if layers.contains(&Codec::Zip) {
                 return Err(self.failed(zip_in_zip()));
             }
             let within = entry.name.clone();
@@ -282,10 +287,10 @@ impl Check<'_> {
             members.push(Member { name: Some(name) });
             chains.push(chain);
         }
-        Ok(Unpacked { members, chains })
+        Ok(Decoded { members, chains })
     }
 
-    fn chain(&self, base: Base, layers: &[Layer]) -> Chain {
+    fn chain(&self, base: Base, layers: &[Codec]) -> Chain {
         Chain {
             tools: Arc::clone(self.tools),
             base,
@@ -314,7 +319,7 @@ impl Check<'_> {
     }
 
     /// Writes what comes out to a file without a name.
-    fn spool(&self, chain: &Chain) -> Result<Packed> {
+    fn spool(&self, chain: &Chain) -> Result<InputFile> {
         let scratch = &self.tools.scratch;
         let unwritten = |error: io::Error| {
             Error::unexpected(format!(
@@ -338,7 +343,7 @@ impl Check<'_> {
             }
         }
         file.rewind().map_err(unwritten)?;
-        Packed::from_file(file).map_err(unwritten)
+        InputFile::from_file(file).map_err(unwritten)
     }
 
     /// One read, or the end of the run.
@@ -355,6 +360,15 @@ impl Check<'_> {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        read_error(self.name, error, None)
+        read_error(self.name, error::public(error), None)
+    }
+}
+
+/// The outermost reader: its errors are for [`read_error`].
+struct PublicErrors<R>(R);
+
+impl<R: Read> Read for PublicErrors<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(error::public)
     }
 }

@@ -5,14 +5,14 @@ use std::io::Read as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Packed;
-use super::super::settings::{Layer, layers_of};
+use super::super::InputFile;
+use super::super::settings::{Codec, codecs_of};
 use super::{gzip, no_settings, one, regular, rows, said, unpack, unpacker_in, zstd};
 use crate::error::ErrorKind;
 
 #[test]
 fn endings_tell_the_layers_from_the_outermost_on() {
-    use Layer::{Gzip, Pgp, Zip, Zstd};
+    use Codec::{Gzip, Pgp, Zip, Zstd};
     for (name, layers, rest) in [
         ("x.csv", vec![], "x.csv"),
         ("x.csv.gz", vec![Gzip], "x.csv"),
@@ -26,7 +26,7 @@ fn endings_tell_the_layers_from_the_outermost_on() {
         ("in.gz/x", vec![], "in.gz/x"),
         ("gz", vec![], "gz"),
     ] {
-        assert_eq!(layers_of(name), (layers, rest), "{name}");
+        assert_eq!(codecs_of(name), (layers, rest), "{name}");
     }
 }
 
@@ -136,9 +136,9 @@ fn a_cancelled_run_stops() {
     let unpacker = unpacker_in(folder.path(), &no_settings()).unwrap();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let packed = Packed::from_path(&path).unwrap();
+    let packed = InputFile::from_path(&path).unwrap();
     let error = unpacker
-        .check("x.gz", packed, &[Layer::Gzip], &cancel)
+        .check("x.gz", packed, &[Codec::Gzip], &cancel)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
 }
@@ -149,9 +149,9 @@ fn what_was_checked_is_read_whatever_takes_the_name_of_the_file() {
     let path = folder.path().join("x.gz");
     std::fs::write(&path, gzip(b"right\n")).unwrap();
     let unpacker = unpacker_in(folder.path(), &no_settings()).unwrap();
-    let packed = Packed::from_path(&path).unwrap();
+    let packed = InputFile::from_path(&path).unwrap();
     let unpacked = unpacker
-        .check("x.gz", packed, &[Layer::Gzip], &CancellationToken::new())
+        .check("x.gz", packed, &[Codec::Gzip], &CancellationToken::new())
         .unwrap();
     std::fs::write(folder.path().join("y"), gzip(b"wrong\n")).unwrap();
     std::fs::rename(folder.path().join("y"), &path).unwrap();

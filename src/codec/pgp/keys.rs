@@ -10,8 +10,8 @@ use ::pgp::composed::{
 use ::pgp::packet::PublicKeyEncryptedSessionKey;
 use ::pgp::types::{DecryptionKey, EskType, KeyDetails as _, Password, PkeskVersion};
 
-use super::super::failure::BadArchive;
-use super::super::settings::{PgpKey, PgpOptions};
+use super::super::error::CodecError;
+use super::super::settings::{PgpKey, PgpSettings};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles};
 
@@ -46,7 +46,7 @@ pub(super) struct SessionKeys {
 }
 
 impl Keys {
-    pub(super) fn read(options: &PgpOptions, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
+    pub(super) fn read(options: &PgpSettings, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
         let mut keys = Vec::new();
         for (index, key) in options.keys.iter().enumerate() {
             keys.extend(read_key(key, index, base, secret_files)?);
@@ -69,7 +69,7 @@ impl Keys {
             .filter(|esk| matches!(esk, Esk::SymKeyEncryptedSessionKey(_)))
             .count();
         if recipients.len() > MOST_RECIPIENTS || with_password > MOST_PASSWORDS {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 format!(
                     "the OpenPGP file has {} recipients, {with_password} of them by password",
                     recipients.len()
@@ -175,18 +175,18 @@ impl Keys {
             .collect();
         whose.dedup();
         if whose.is_empty() && with_password == 0 {
-            return BadArchive::refused(
+            return CodecError::refused(
                 "the OpenPGP file is encrypted in a way that is not known",
                 "have it encrypted as GnuPG does by default",
             );
         }
         if whose.is_empty() {
             return match self.passwords.is_empty() {
-                true => BadArchive::refused(
+                true => CodecError::refused(
                     "the OpenPGP file is encrypted with a password, and none was given",
                     "give it: `pgp: {passwords: [{env: …}]}`",
                 ),
-                false => BadArchive::refused(
+                false => CodecError::refused(
                     "none of the passwords opens the OpenPGP file",
                     "look at `pgp.passwords`",
                 ),
@@ -200,7 +200,7 @@ impl Keys {
             0 => "",
             _ => " or with a password",
         };
-        BadArchive::refused(
+        CodecError::refused(
             format!(
                 "the OpenPGP file is encrypted for {}{or_password}; {ours}",
                 listed(&whose)

@@ -10,8 +10,8 @@ use ::pgp::errors::Error as PgpError;
 use ::pgp::packet::{Decompressor, PacketParser, ProtectedDataConfig, SymEncryptedProtectedDataConfig};
 use ::pgp::types::{Seipdv1ReadMode, Tag};
 
-use super::super::bounds::{Count, Fault, Input, Ratio};
-use super::super::failure::BadArchive;
+use super::super::bounds::{ByteCount, CapturingReader, FirstError, MaxRatio};
+use super::super::error::CodecError;
 use super::super::settings::SignaturePolicy;
 use super::{BUFFER, KIND, Pgp, bounded};
 
@@ -26,35 +26,36 @@ type Bytes = Box<dyn Read + Send>;
 /// The bytes of the message, read once.
 pub(super) struct Source {
     bytes: std::cell::RefCell<Option<Bytes>>,
-    pub(super) read: Count,
-    pub(super) fault: Fault,
+    pub(super) read: ByteCount,
+    pub(super) fault: FirstError,
 }
 
 impl Source {
     pub(super) fn new(bytes: Bytes) -> Self {
         Self {
             bytes: std::cell::RefCell::new(Some(bytes)),
-            read: Count::default(),
-            fault: Fault::default(),
+            read: ByteCount::default(),
+            fault: FirstError::default(),
         }
     }
 
     /// The outermost packet. For one call only.
     pub(super) fn message(&self) -> io::Result<Message<'static>> {
         let bytes = self.bytes.take().unwrap_or_else(|| Box::new(io::empty()));
-        let mut bytes = BufReader::with_capacity(BUFFER, Input::new(bytes, &self.read, &self.fault));
+        let mut bytes =
+            BufReader::with_capacity(BUFFER, CapturingReader::new(bytes, &self.read, &self.fault));
         let first = bytes.fill_buf().map_err(|error| self.fault.reason(|| error))?;
         // The first byte of a packet has the highest bit, which text has not.
         let binary = first.first().is_some_and(|byte| byte & 0x80 != 0);
         let clear = first.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----");
         if first.is_empty() {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 "the OpenPGP file is empty",
                 "transfer the file again: it was often read while it was still being written",
             ));
         }
         if clear {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 "the file is signed as text that stays readable, which is not read",
                 "have it signed with `gpg --sign`, not `--clear-sign`",
             ));
@@ -67,7 +68,7 @@ impl Source {
         };
         message.map_err(|error| {
             self.fault.reason(|| match error {
-                PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => BadArchive::refused(
+                PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => CodecError::refused(
                     "the file is no OpenPGP message, or of a kind that is not known",
                     "what is read is what `gpg --encrypt` and `gpg --sign` write; keys and signatures in files of their own are not",
                 ),
@@ -78,17 +79,17 @@ impl Source {
 
     fn failed(&self, error: &PgpError) -> io::Error {
         self.fault.reason(|| match error {
-            PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => BadArchive::refused(
+            PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => CodecError::refused(
                 "the OpenPGP file uses something that is not known here",
                 "have it encrypted as GnuPG does by default",
             ),
-            _ => BadArchive::damaged(KIND),
+            _ => CodecError::damaged(KIND),
         })
     }
 }
 
 fn no_message() -> io::Error {
-    BadArchive::refused(
+    CodecError::refused(
         "the file is no OpenPGP message, or cut off at its beginning",
         "look at it with `gpg --list-packets`; `packing` says how the file is packed, if its name does not",
     )
@@ -98,7 +99,7 @@ fn no_message() -> io::Error {
 pub(super) struct Opening<'a> {
     pub(super) pgp: &'a Pgp,
     pub(super) source: &'a Source,
-    pub(super) ratio: Ratio,
+    pub(super) ratio: MaxRatio,
     pub(super) told: Option<&'a str>,
 }
 
@@ -110,7 +111,7 @@ impl Opening<'_> {
             ..
         } = &message
         {
-            return Err(BadArchive::refused(
+            return Err(CodecError::refused(
                 "the OpenPGP file is encrypted without protection against changes",
                 "have it encrypted by a program of this century: GnuPG protects since version 1.0.7, of 2002",
             ));
@@ -129,7 +130,7 @@ impl Opening<'_> {
         };
         if aead.is_some_and(|aead| aead.nonce_size() == 0) {
             return Err(self.source.fault.reason(|| {
-                BadArchive::refused(
+                CodecError::refused(
                     "the OpenPGP file is encrypted with a mode that is not known, or damaged at its beginning",
                     "have it encrypted as GnuPG does by default",
                 )
@@ -161,8 +162,10 @@ impl Opening<'_> {
                     compressed += 1;
                     let inflated = Inflated::new(reader.into_inner())
                         .map_err(|error| self.source.fault.reason(|| not_inflated(&error)))?;
-                    let inflated =
-                        Input::uncounted(bounded(inflated, self.source, self.ratio), &self.source.fault);
+                    let inflated = CapturingReader::uncounted(
+                        bounded(inflated, self.source, self.ratio),
+                        &self.source.fault,
+                    );
                     let inflated = BufReader::with_capacity(BUFFER, inflated);
                     Message::from_bytes(inflated).map_err(|error| self.source.failed(&error))?
                 }
@@ -178,7 +181,7 @@ impl Opening<'_> {
                         );
                     }
                     if self.pgp.signature == SignaturePolicy::Required {
-                        return Err(BadArchive::refused(
+                        return Err(CodecError::refused(
                             "the OpenPGP file is not signed",
                             "have it signed by a key in `pgp.signed_by` (`gpg --sign --encrypt`); `pgp: {signature: \
                              optional}` takes it as it is",
@@ -205,7 +208,7 @@ impl Opening<'_> {
 }
 
 fn unknown_order() -> io::Error {
-    BadArchive::refused(
+    CodecError::refused(
         "the OpenPGP file has its parts in an order that is not read",
         "what is read is what `gpg --sign --encrypt` writes: encrypted, in that compressed, in that signed",
     )
@@ -213,11 +216,11 @@ fn unknown_order() -> io::Error {
 
 fn not_inflated(error: &io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::InvalidInput => BadArchive::refused(
+        io::ErrorKind::InvalidInput => CodecError::refused(
             "the OpenPGP file is compressed in a way that is not known",
             "have it compressed with zip, zlib or bzip2, or not at all",
         ),
-        _ => BadArchive::damaged(KIND),
+        _ => CodecError::damaged(KIND),
     }
 }
 
@@ -225,7 +228,7 @@ fn not_inflated(error: &io::Error) -> io::Error {
 /// who signed it.
 struct Content {
     message: Option<Message<'static>>,
-    fault: Fault,
+    fault: FirstError,
     /// Who may have signed it, if that matters.
     check: Option<super::Signers>,
 }
@@ -269,7 +272,7 @@ impl Content {
     /// Those of this module's readers come through as they are.
     fn damaged(&self, error: io::Error) -> io::Error {
         self.fault
-            .reason(|| own(error).unwrap_or_else(|| BadArchive::damaged(KIND)))
+            .reason(|| own(error).unwrap_or_else(|| CodecError::damaged(KIND)))
     }
 }
 
@@ -277,7 +280,7 @@ impl Content {
 fn own(error: io::Error) -> Option<io::Error> {
     let ours = error
         .get_ref()
-        .is_some_and(|inner| inner.downcast_ref::<BadArchive>().is_some());
+        .is_some_and(|inner| inner.downcast_ref::<CodecError>().is_some());
     ours.then_some(error)
 }
 
@@ -294,12 +297,12 @@ fn ends_well(reader: &mut MessageReader<'static>) -> io::Result<()> {
                 Edata::SymEncryptedData { .. } => false,
             };
             if !checked {
-                return Err(BadArchive::damaged(KIND));
+                return Err(CodecError::damaged(KIND));
             }
             ends_well(edata.get_mut().get_mut())
         }
         // Those are unpacked here.
-        MessageReader::Compressed(_) => Err(BadArchive::damaged(KIND)),
+        MessageReader::Compressed(_) => Err(CodecError::damaged(KIND)),
     }
 }
 
@@ -308,14 +311,14 @@ fn nothing_follows<R: BufRead>(reader: &mut R) -> io::Result<()> {
     while !reader.fill_buf()?.is_empty() {
         let mut packets = PacketParser::new(&mut *reader);
         let Some(Ok(mut packet)) = packets.next_ref() else {
-            return Err(BadArchive::damaged(KIND));
+            return Err(CodecError::damaged(KIND));
         };
         match packet.packet_header().tag() {
             Tag::Padding | Tag::Marker | Tag::UnassignedNonCritical(_) | Tag::Experimental(_) => {
                 io::copy(&mut packet, &mut io::sink())?;
             }
             _ => {
-                return Err(BadArchive::refused(
+                return Err(CodecError::refused(
                     "the OpenPGP file has more in it than one message",
                     "encrypt each file on its own",
                 ));
@@ -343,7 +346,7 @@ impl Read for Inflated {
             return Ok(0);
         };
         // What is damaged below is damaged here too; our own errors come through.
-        let damaged = |error: io::Error| own(error).unwrap_or_else(|| BadArchive::damaged(KIND));
+        let damaged = |error: io::Error| own(error).unwrap_or_else(|| CodecError::damaged(KIND));
         let length = match decompressor.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
             read => read.map_err(damaged)?,

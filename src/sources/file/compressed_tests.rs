@@ -1,10 +1,10 @@
-//! Packed files through the whole source.
+//! Compressed files through the whole source.
 
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::sources::file::packing::{JUDGED_FROM, MAX_WINDOW_LOG};
+use crate::codec::{MAX_WINDOW_LOG, RATIO_FREE_BYTES};
 use crate::sources::file::testing::{Outcome, read};
 
 use crate::error::ErrorKind;
@@ -55,7 +55,7 @@ async fn a_bomb_ends_the_run_where_the_ratio_is_passed() {
             "{error:?}"
         );
         assert!(
-            JUDGED_FROM.max(200 * packed.len() as u64) / MIB < 32,
+            RATIO_FREE_BYTES.max(200 * packed.len() as u64) / MIB < 32,
             "the bomb is one"
         );
         assert_eq!(found.totals.read, 0, "nothing of it is passed on");
