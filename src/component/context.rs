@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Counts, Recorder, Reject, Rejects, RowKind};
 use crate::error::Result;
-use crate::http::pace::Limiters;
-use crate::http::shared::SharedTokens;
+use crate::http::auth::shared::SharedTokens;
+use crate::http::rate_limit::RateLimiters;
 use crate::ledger::Ledger;
 use crate::secret::SecretFiles;
 
@@ -57,7 +57,7 @@ impl RunInfo {
 #[derive(Debug, Clone, Default)]
 pub struct Services {
     /// How fast each host is asked.
-    pub(crate) limiters: Limiters,
+    pub(crate) limiters: RateLimiters,
     /// Tokens, for sources that sign in in the same way.
     pub(crate) tokens: SharedTokens,
 }

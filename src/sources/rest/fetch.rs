@@ -30,9 +30,9 @@ use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
 use crate::http::next_url::{AllowedHosts, follow};
-use crate::http::pace::{Limiters, Pace};
+use crate::http::rate_limit::{RateLimit, RateLimiters};
+use crate::http::redact::Redactor;
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
-use crate::http::text::Hidden;
 use crate::http::transport::{Failure, MAX_BODY};
 use crate::secret::Secret;
 
@@ -46,8 +46,8 @@ const MESSAGE: usize = 4 << 10;
 pub(super) struct Fetcher {
     pub(super) client: reqwest::Client,
     pub(super) auth: Authenticator,
-    pub(super) limiters: Limiters,
-    pub(super) pace: Pace,
+    pub(super) limiters: RateLimiters,
+    pub(super) pace: RateLimit,
     pub(super) retry: RetryPolicy,
     pub(super) messages: ErrorMessageFinder,
     pub(super) allowed: AllowedHosts,
@@ -506,7 +506,7 @@ impl Fetcher {
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
         let secrets: Vec<_> = secrets.iter().collect();
         let keys = question.values.of_rows().join(" ");
-        let hidden = Hidden::secrets(&secrets).and_values_of(keys.as_bytes());
+        let hidden = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
         self.messages.find(headers, body, hidden)
     }
 

@@ -157,5 +157,7 @@ pub(super) fn shown(keys: &[String]) -> Vec<String> {
     if Part::shown_names(keys).is_empty() {
         return Vec::new();
     }
-    keys.iter().map(|key| crate::http::text::clean(key, 64)).collect()
+    keys.iter()
+        .map(|key| crate::http::redact::clean(key, 64))
+        .collect()
 }

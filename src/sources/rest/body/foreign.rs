@@ -1,6 +1,6 @@
 //! What a body that is not JSON looks like, told without its content.
 
-use crate::http::text::{clean, clean_bytes, html_title, is_html};
+use crate::http::redact::{clean, clean_bytes, html_title, is_html};
 
 /// Bytes of a body that are looked at.
 pub(super) const LOOKED_AT: usize = 16 << 10;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::super::body::{BodyError, Extraction, Finished};
 use super::super::rows::Block;
 use super::Attempt;
-use crate::http::pace::Permit;
+use crate::http::rate_limit::Permit;
 use crate::http::transport::Failure;
 
 /// Bytes of a page's records that wait for its end.

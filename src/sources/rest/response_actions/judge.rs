@@ -11,7 +11,7 @@ use url::Url;
 
 use super::super::path::{Probe, ProbeSet, Probes};
 use super::config::{ResponseAction, ResponseActionConfig, StatusSet};
-use crate::http::text::clean;
+use crate::http::redact::clean;
 use crate::http::transport::Failure;
 
 /// Most bytes of a body that the expressions of `text` are looked for in.
@@ -295,7 +295,7 @@ impl ResponseActions {
             Action::Fail
         };
         let hint = match failure {
-            Failure::Certificate(_) => Some("if the network inspects TLS, name the file of its certificate authority as `tls.extra_ca`; if not, look at who answers for the host".to_owned()),
+            Failure::Certificate(_) => Some("if the network inspects TLS, name the file of its certificate authority as `tls.ca_file`; if not, look at who answers for the host".to_owned()),
             _ => None,
         };
         Decision {

@@ -10,7 +10,6 @@ use super::super::path::ProbeSet;
 use super::judge::NeedsOfSuccess;
 use super::{
     Action, Decision, ErrorMessageSettings, Facts, RequestFailure, ResponseActionConfig, ResponseActions,
-    RetrySettings,
 };
 use crate::config::Problems;
 use crate::error::ErrorKind;
@@ -284,21 +283,15 @@ fn rules_that_are_wrong_are_refused_by_name() {
 }
 
 #[test]
-fn rejects_invalid_retry_and_message_settings() {
+fn rejects_invalid_message_settings() {
     let mut found = Vec::new();
-    let retry: RetrySettings = serde_json::from_value(json!({"max_backoff": "2h"})).unwrap();
-    retry.validate(&mut Problems::new(&mut found).at("retry"));
     let message: ErrorMessageSettings = serde_json::from_value(json!({"headers": [""]})).unwrap();
     message.validate(&mut Problems::new(&mut found).at("error_message"));
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
-        [
-            "retry.max_backoff: must be at most 1h, found 7200s",
-            "error_message.headers[0]: `` is not the name of a header",
-        ]
+        ["error_message.headers[0]: `` is not the name of a header",]
     );
-    assert_eq!(RetrySettings::default().policy().unwrap().max_attempts(), 5);
 }
 
 #[test]

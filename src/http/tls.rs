@@ -7,7 +7,7 @@ use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::pem;
+use super::auth::pem;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -100,11 +100,10 @@ fn as_pem(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Secret {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
 
     use super::*;
-    use crate::http::testing::{Authority, pem, rsa_certificate, rsa_pem, rsa_pkcs1};
     use crate::http::transport::TransportConfig;
+    use test_server::certificates::{Authority, pem, rsa_certificate, rsa_pem, rsa_pkcs1};
 
     fn read(certificate: &str, key: &str) -> Result<Identity> {
         Identity::from_pem(&Secret::new(certificate), &Secret::new(key))
@@ -113,7 +112,7 @@ mod tests {
     #[test]
     fn certificate_and_key_are_read_in_whatever_form_they_came() {
         let authority = Authority::new("clients");
-        let (certificate, key) = authority.issue("client", ClientAuth);
+        let (certificate, key) = authority.client("client");
         let chain = format!("{certificate}{}", authority.pem());
         let both = format!("{key}{chain}");
         let one = read(&certificate, &key).unwrap();
@@ -141,8 +140,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_key() {
         let authority = Authority::new("clients");
-        let (certificate, key) = authority.issue("client", ClientAuth);
-        let (_, other) = authority.issue("client", ClientAuth);
+        let (certificate, key) = authority.client("client");
+        let (_, other) = authority.client("client");
         let misordered = format!("{}{certificate}", authority.pem());
         for (certificate, key, expected) in [
             (

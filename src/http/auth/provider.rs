@@ -1,7 +1,7 @@
 //! Asks for a token in any of the ways services have: fields as a form or as JSON, the client's credentials in the body
 //! or in a header, the token anywhere in a JSON answer.
 //!
-//! A [`GrantProvider`] is what a [`TokenCache`](super::token::TokenCache) asks. Other than the providers that leave
+//! A [`GrantProvider`] is what a [`TokenCache`](crate::http::auth::token_cache::TokenCache) asks. Other than the providers that leave
 //! trying again to their caller, it tries again itself when the cause is a passing one: the requests that wait for
 //! the token then share the attempts, instead of each making its own.
 
@@ -16,17 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::address::shown;
-use super::diagnosis::{Spent, describe};
-use super::jwt::JwtGrant;
-use super::oauth2::{OAuthError, TOKEN_TIMEOUT, TokenFailure};
-use super::retry::{AttemptError, Reason, RetryPolicy, Verdict};
-use super::rotation::RefreshTokens;
-use super::saml::SamlGrant;
-use super::text::{Hidden, html_title, is_html};
-use super::token::{Token, TokenProvider};
-use super::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::error::Error;
+use crate::http::address::shown;
+use crate::http::auth::jwt::JwtGrant;
+use crate::http::auth::oauth_error::{OAuthError, TOKEN_TIMEOUT, TokenFailure};
+use crate::http::auth::rotation::RefreshTokens;
+use crate::http::auth::saml::SamlGrant;
+use crate::http::auth::token_cache::{Token, TokenProvider};
+use crate::http::redact::{Redactor, describe, html_title, is_html};
+use crate::http::retry::{AttemptError, Reason, RetryPolicy, Spent, Verdict};
+use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
 
 /// Keys from the outside in, such as `data.token`.
@@ -107,7 +106,7 @@ const NOT_BEARER: [&str; 5] = ["mac", "pop", "dpop", "hmac", "n_a"];
 
 impl Shape {
     /// Reads a 2xx. serde's own error texts repeat what they found, so they are not used.
-    pub(crate) fn read(&self, answer: &Answer, hidden: Hidden<'_>) -> Result<Given, TokenFailure> {
+    pub(crate) fn read(&self, answer: &Answer, hidden: Redactor<'_>) -> Result<Given, TokenFailure> {
         let said = format!("the answer of the token endpoint ({})", answer.status_line());
         let html = is_html(&answer.body);
         let unusable = |what: String| TokenFailure::Unusable {
@@ -234,7 +233,7 @@ impl TokenEndpoint {
             .iter()
             .chain(fields.iter().map(|(_, secret)| *secret))
             .collect();
-        let hidden = Hidden::secrets(&secrets);
+        let hidden = Redactor::secrets(&secrets);
         let request = self
             .client
             .post(self.url.clone())
@@ -310,7 +309,7 @@ pub(crate) enum GrantCause {
 }
 
 impl GrantFailure {
-    fn token(failure: TokenFailure, hidden: Hidden<'_>) -> Self {
+    fn token(failure: TokenFailure, hidden: Redactor<'_>) -> Self {
         let came_back = match &failure {
             TokenFailure::Refused(error) => {
                 let ids: String = error.ids().into_iter().map(|id| format!("; {id}")).collect();

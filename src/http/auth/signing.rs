@@ -6,8 +6,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::PrivateKeyDer;
 
-use super::pem::{self, PemError};
 use crate::error::Error;
+use crate::http::auth::pem::{self, PemError};
 use crate::secret::Secret;
 
 /// How something is signed.
@@ -152,7 +152,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::http::testing::{ec_pem, pem, rsa_pem, rsa_pkcs1};
+    use test_server::certificates::{ec_pem, pem, rsa_pem, rsa_pkcs1};
 
     fn read(text: &str, algorithm: Algorithm) -> Result<SigningKey, KeyError> {
         SigningKey::from_pem(&Secret::new(text), algorithm)

@@ -8,7 +8,7 @@
 //! - before a token is given away, the space for the next is on the disk: a full one is noticed while the old token
 //!   still counts;
 //! - one exchange is made at a time among all processes that share the file: each reads the token under a lock;
-//! - an exchange is not cut off by whoever gives up waiting for it ([`grant`](super::grant) sees to that).
+//! - an exchange is not cut off by whoever gives up waiting for it ([`grant`](super) sees to that).
 //!
 //! The file says which configured token its own descends from, as a salted hash. A token that is configured anew is
 //! thus noticed, and counts.
@@ -27,9 +27,9 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::grant::{Given, GrantFailure, TokenEndpoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
+use crate::http::auth::provider::{Given, GrantFailure, TokenEndpoint};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
 /// How long to wait for another process that exchanges the same token.

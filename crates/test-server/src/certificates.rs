@@ -1,7 +1,8 @@
-//! Keys and certificates for tests. Trusted by nobody.
+//! Keys and certificates for tests. No system trusts them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -29,7 +30,7 @@ myfAc+IlLAZuoQKBgE/vSvMYYm2dpL3GNZ56xmTCakjnc5oGqCHNQa1FLBenEPjieDFl33Gg3neZASh6
 V1IPLzg9cWg+kkkVg9txW7EQWLBQxS3lz157f2SSMsYmQxmeTkZ5pv7Xt3Gv/6Dp5znxf8xKBapLD8Jo1hUniISx";
 
 /// A block of PEM.
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+pub fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len())
         .step_by(64)
@@ -42,14 +43,18 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// The RSA key as PKCS #1.
-pub(crate) fn rsa_pkcs1() -> Vec<u8> {
-    STANDARD.decode(RSA).unwrap()
+pub fn rsa_pkcs1() -> Vec<u8> {
+    STANDARD.decode(RSA).expect("a valid key or certificate")
 }
 
 /// The RSA key as PKCS #8.
-pub(crate) fn rsa_pkcs8() -> Vec<u8> {
+pub fn rsa_pkcs8() -> Vec<u8> {
     let inner = rsa_pkcs1();
-    let length = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
+    let length = |length: usize| {
+        u16::try_from(length)
+            .expect("a valid key or certificate")
+            .to_be_bytes()
+    };
     // Version 0, rsaEncryption, and the key in an octet string.
     let head = [
         0x02, 0x01, 0x00, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05,
@@ -64,56 +69,85 @@ pub(crate) fn rsa_pkcs8() -> Vec<u8> {
 }
 
 /// The RSA key in PEM form.
-pub(crate) fn rsa_pem() -> String {
+pub fn rsa_pem() -> String {
     pem("PRIVATE KEY", &rsa_pkcs8())
 }
 
 /// A new EC key on P-256 in PEM form.
-pub(crate) fn ec_pem() -> String {
-    pem("PRIVATE KEY", &KeyPair::generate().unwrap().serialize_der())
+pub fn ec_pem() -> String {
+    pem(
+        "PRIVATE KEY",
+        &KeyPair::generate()
+            .expect("a valid key or certificate")
+            .serialize_der(),
+    )
 }
 
 /// A certificate of the RSA key, signed by itself: PEM.
-pub(crate) fn rsa_certificate() -> String {
+pub fn rsa_certificate() -> String {
     let der = PrivatePkcs8KeyDer::from(rsa_pkcs8());
-    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256)
+        .expect("a valid key or certificate");
+    let mut params = CertificateParams::new(Vec::new()).expect("a valid key or certificate");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-    pem("CERTIFICATE", params.self_signed(&key).unwrap().der())
+    pem(
+        "CERTIFICATE",
+        params
+            .self_signed(&key)
+            .expect("a valid key or certificate")
+            .der(),
+    )
 }
 
 /// An authority that signs certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     params: CertificateParams,
     key: KeyPair,
 }
 
 impl Authority {
     /// A new one of this name.
-    pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("a valid key or certificate");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self {
             params,
-            key: KeyPair::generate().unwrap(),
+            key: KeyPair::generate().expect("a valid key or certificate"),
         }
     }
 
     /// Its own certificate: PEM.
-    pub(crate) fn pem(&self) -> String {
-        pem("CERTIFICATE", self.params.self_signed(&self.key).unwrap().der())
+    pub fn pem(&self) -> String {
+        pem(
+            "CERTIFICATE",
+            self.params
+                .self_signed(&self.key)
+                .expect("a valid key or certificate")
+                .der(),
+        )
     }
 
-    /// A certificate for the name, and its key: PEM.
-    pub(crate) fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    /// A server's certificate for this host name, and its key: PEM.
+    pub fn server(&self, name: &str) -> (String, String) {
+        self.issue(name, ServerAuth)
+    }
+
+    /// A client certificate of this name, and its key: PEM.
+    pub fn client(&self, name: &str) -> (String, String) {
+        self.issue(name, ClientAuth)
+    }
+
+    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let key = KeyPair::generate().expect("a valid key or certificate");
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a valid key or certificate");
         params.extended_key_usages = vec![usage];
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let certificate = params
+            .signed_by(&key, &issuer)
+            .expect("a valid key or certificate");
         (
             pem("CERTIFICATE", certificate.der()),
             pem("PRIVATE KEY", &key.serialize_der()),

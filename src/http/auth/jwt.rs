@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::signing::SigningKey;
 use crate::error::{Error, Result};
+use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
 /// The grant type that goes with it.
@@ -81,8 +81,8 @@ impl fmt::Debug for JwtGrant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::signing::Algorithm;
-    use crate::http::testing::rsa_pem;
+    use crate::http::auth::signing::Algorithm;
+    use test_server::certificates::rsa_pem;
 
     fn grant() -> JwtGrant {
         JwtGrant {

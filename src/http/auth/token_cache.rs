@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::secret::Secret;
 
 /// A token is renewed this long before it expires, or a tenth of its lifetime before, whichever is shorter.
-pub const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+pub(crate) const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
 /// After an early renewal failed while the old token still works, the next is tried no sooner than this.
 const RENEW_PAUSE: Duration = Duration::from_secs(30);
@@ -24,7 +24,7 @@ const RENEW_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A bearer token and how long it holds.
-pub struct Token {
+pub(crate) struct Token {
     secret: Secret,
     renew: Instant,
     expires: Instant,
@@ -32,7 +32,7 @@ pub struct Token {
 
 impl Token {
     /// A token that was given now and holds for `lifetime` (more than 24 hours count as 24 hours).
-    pub fn new(secret: Secret, lifetime: Duration) -> Self {
+    pub(crate) fn new(secret: Secret, lifetime: Duration) -> Self {
         let lifetime = lifetime.min(LONGEST);
         let expires = Instant::now() + lifetime;
         Self {
@@ -43,12 +43,13 @@ impl Token {
     }
 
     /// The token itself.
-    pub fn secret(&self) -> &Secret {
+    pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
 
     /// When the other side stops taking it.
-    pub fn expires(&self) -> Instant {
+    #[cfg(test)]
+    pub(crate) fn expires(&self) -> Instant {
         self.expires
     }
 }
@@ -61,7 +62,7 @@ impl fmt::Debug for Token {
 
 /// Fetches a token. One request; trying again is the caller's business.
 #[async_trait]
-pub trait TokenProvider: Send + Sync {
+pub(crate) trait TokenProvider: Send + Sync {
     /// Why there is none.
     type Failure: Send + Sync;
 
@@ -75,7 +76,7 @@ pub trait TokenProvider: Send + Sync {
 }
 
 /// Remembers a provider's token. Shared by reference or in an [`Arc`].
-pub struct TokenCache<P: TokenProvider> {
+pub(crate) struct TokenCache<P: TokenProvider> {
     provider: P,
     /// Held while a token is fetched, never by a reader of a good one.
     flight: tokio::sync::Mutex<()>,
@@ -93,7 +94,7 @@ struct State<F> {
 
 impl<P: TokenProvider> TokenCache<P> {
     /// An empty cache.
-    pub fn new(provider: P) -> Self {
+    pub(crate) fn new(provider: P) -> Self {
         let state = State {
             token: None,
             failed: None,
@@ -108,7 +109,7 @@ impl<P: TokenProvider> TokenCache<P> {
     }
 
     /// The provider.
-    pub fn provider(&self) -> &P {
+    pub(crate) fn provider(&self) -> &P {
         &self.provider
     }
 
@@ -117,7 +118,7 @@ impl<P: TokenProvider> TokenCache<P> {
     ///
     /// # Errors
     /// What the provider says.
-    pub async fn get(&self) -> Result<Arc<Token>, Arc<P::Failure>> {
+    pub(crate) async fn get(&self) -> Result<Arc<Token>, Arc<P::Failure>> {
         let seen = self.flights.load(Ordering::Acquire);
         if let Some(token) = self.fresh() {
             return Ok(token);
@@ -163,7 +164,7 @@ impl<P: TokenProvider> TokenCache<P> {
     }
 
     /// Drops `token`, because the other side refused it. If another has taken its place meanwhile, that one stays.
-    pub fn invalidate(&self, token: &Arc<Token>) {
+    pub(crate) fn invalidate(&self, token: &Arc<Token>) {
         let mut state = self.lock();
         if state.token.as_ref().is_some_and(|held| Arc::ptr_eq(held, token)) {
             state.token = None;

@@ -4,9 +4,9 @@ use std::process::Command;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
 
 use super::*;
-use crate::http::pem;
-use crate::http::signing::Algorithm;
-use crate::http::testing::{rsa_certificate, rsa_pem, rsa_pkcs8};
+use crate::http::auth::pem;
+use crate::http::auth::signing::Algorithm;
+use test_server::certificates::{rsa_certificate, rsa_pem, rsa_pkcs8};
 
 /// With every character that is written in another way somewhere.
 const AWKWARD: &str = "Müller & \"Sons\" <a> 'b' ]]>\r\n\t\u{a0}é\u{1f600} ";
@@ -163,7 +163,11 @@ fn xmlsec_takes_the_signature() {
 
     let chain = pem::certificates(&Secret::new(rsa_certificate())).unwrap();
     grant.certificate = Some(chain[0].to_vec());
-    std::fs::write(&certificate, crate::http::testing::pem("CERTIFICATE", &chain[0])).unwrap();
+    std::fs::write(
+        &certificate,
+        test_server::certificates::pem("CERTIFICATE", &chain[0]),
+    )
+    .unwrap();
     let output = check(&xml(&grant), &["--trusted-pem"]);
     assert!(output.status.success(), "{output:?}");
 }

@@ -1,11 +1,11 @@
 use super::*;
-use crate::http::scripted::{Recorded, Reply, Scripted, Step};
 use crate::http::transport::{Proxy, TransportConfig};
 use serde_json::json;
+use test_server::{Reply, Request, Server, Step};
 
 const SECRET: &str = "s3cret-marker+/=";
 
-fn provider(server: &Scripted, version: TokenVersion) -> ClientCredentialsProvider {
+fn provider(server: &Server, version: TokenVersion) -> ClientCredentialsProvider {
     let client = TransportConfig {
         tls: false,
         proxy: Proxy::Direct,
@@ -26,22 +26,22 @@ fn provider(server: &Scripted, version: TokenVersion) -> ClientCredentialsProvid
     )
 }
 
-async fn play(step: impl Into<Step>) -> (Result<Token, TokenFailure>, Recorded) {
+async fn play(step: impl Into<Step>) -> (Result<Token, TokenFailure>, Request) {
     ask(step, TokenVersion::V1).await
 }
 
-async fn ask(step: impl Into<Step>, version: TokenVersion) -> (Result<Token, TokenFailure>, Recorded) {
-    let server = Scripted::start([step.into()]).await.unwrap();
+async fn ask(step: impl Into<Step>, version: TokenVersion) -> (Result<Token, TokenFailure>, Request) {
+    let server = Server::script([step.into()]);
     let result = provider(&server, version).fetch().await;
     let shown = format!("{result:?}");
     assert!(
         !shown.contains("s3cret-marker") && !shown.contains("tok3n-marker"),
         "{shown}"
     );
-    (result, server.finish().unwrap().remove(0))
+    (result, server.finish().remove(0))
 }
 
-fn form(request: &Recorded) -> Vec<(String, String)> {
+fn form(request: &Request) -> Vec<(String, String)> {
     url::form_urlencoded::parse(&request.body).into_owned().collect()
 }
 
@@ -99,7 +99,7 @@ async fn version_2_names_the_scope_and_gives_numbers() {
 
 #[tokio::test]
 async fn a_tenant_cannot_change_the_path() {
-    let server = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let server = Server::script(Vec::<Step>::new());
     let mut provider = provider(&server, TokenVersion::V1);
     provider.credentials.tenant_id = "../evil?x=1#".to_owned();
     let url = provider.credentials.url();
@@ -245,7 +245,7 @@ async fn a_success_without_a_usable_token_says_what_is_wrong() {
 #[tokio::test]
 async fn a_token_whose_answer_breaks_off_is_asked_for_again() {
     let whole = Reply::new(200).json(&json!({"access_token": "tok3n-marker"}));
-    let failure = play(Step::CutOff(whole, 9)).await.0.unwrap_err();
+    let failure = play(whole.truncate(9)).await.0.unwrap_err();
     assert!(failure.is_passing(), "{failure:?}");
 }
 
@@ -265,7 +265,7 @@ async fn the_date_of_any_answer_is_handed_on() {
         Reply::new(401).json(&json!({"error": "invalid_client"})),
         Reply::new(503),
     ] {
-        let server = Scripted::start([reply.header("date", date)]).await.unwrap();
+        let server = Server::script([reply.header("date", date)]);
         let (_, seen) = provider(&server, TokenVersion::V1).request().await;
         assert_eq!(seen, Some(httpdate::parse_http_date(date).unwrap()));
     }
@@ -273,7 +273,7 @@ async fn the_date_of_any_answer_is_handed_on() {
 
 #[tokio::test]
 async fn debug_shows_no_secret() {
-    let server = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let server = Server::script(Vec::<Step>::new());
     let shown = format!("{:?}", provider(&server, TokenVersion::V1));
     assert!(!shown.contains("s3cret-marker"), "{shown}");
 }

@@ -1,9 +1,9 @@
 //! Keeps to a service's limits: so many requests in any second, minute or day, and so many at a time.
 //!
-//! A [`Limiter`] is asked before a request is begun. It lets them go in the order in which they asked, each as soon as
+//! A [`RateLimiter`] is asked before a request is begun. It lets them go in the order in which they asked, each as soon as
 //! every window has room: windows move, so no stretch of a window's length ever holds more begins than it allows, not
 //! even across the turn of a minute. Whoever is told to wait by the service calls
-//! [`hold_until`](Limiter::hold_until), and all wait. Whoever gives up waiting (drops the future) takes nothing away
+//! [`hold_until`](RateLimiter::hold_until), and all wait. Whoever gives up waiting (drops the future) takes nothing away
 //! from the others.
 //!
 //! What counts is when requests begin here. What was begun by other programs, or before this run, is not known.
@@ -59,7 +59,7 @@ impl Window {
 
 /// A service's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimit {
     /// All of them hold. Empty: begins are not limited.
     pub(crate) windows: Vec<Window>,
     /// Most requests at a time. `None`: not limited. Nothing runs with 0, so the configuration must refuse that.
@@ -67,7 +67,7 @@ pub(crate) struct Pace {
 }
 
 /// Lets requests begin. Shared by reference or in an [`Arc`].
-pub(crate) struct Limiter {
+pub(crate) struct RateLimiter {
     /// Held by the one whose turn it is. Fair: those who ask stand in line.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -76,7 +76,7 @@ pub(crate) struct Limiter {
 }
 
 struct State {
-    pace: Pace,
+    pace: RateLimit,
     /// When requests began: as many as the largest window counts, the newest last.
     begun: VecDeque<Instant>,
     running: usize,
@@ -86,7 +86,7 @@ struct State {
 /// A request under way; dropped when it has ended.
 #[derive(Debug)]
 #[must_use = "the request counts as ended once this is dropped"]
-pub(crate) struct Permit(Arc<Limiter>);
+pub(crate) struct Permit(Arc<RateLimiter>);
 
 /// What the one whose turn it is has to wait for.
 enum Next {
@@ -95,9 +95,9 @@ enum Next {
     End,
 }
 
-impl Limiter {
+impl RateLimiter {
     /// A limiter with nothing begun.
-    pub(crate) fn new(pace: Pace) -> Arc<Self> {
+    pub(crate) fn new(pace: RateLimit) -> Arc<Self> {
         Arc::new(Self {
             turn: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
@@ -132,7 +132,7 @@ impl Limiter {
 
     /// Adds limits to those there are: all of them hold, and the lower number at a time. A window longer than those there
     /// were counts what begins from now on.
-    pub(crate) fn restrict(&self, pace: &Pace) {
+    pub(crate) fn restrict(&self, pace: &RateLimit) {
         let mut state = self.lock();
         for window in &pace.windows {
             if !state.pace.windows.contains(window) {
@@ -183,9 +183,9 @@ impl Drop for Permit {
     }
 }
 
-impl fmt::Debug for Limiter {
+impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Limiter")
+        f.debug_struct("RateLimiter")
             .field("pace", &self.lock().pace)
             .finish_non_exhaustive()
     }
@@ -193,12 +193,12 @@ impl fmt::Debug for Limiter {
 
 /// The limiters of a run, by host: a service counts the requests of all that ask it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Limiters(Arc<Mutex<HashMap<String, Arc<Limiter>>>>);
+pub(crate) struct RateLimiters(Arc<Mutex<HashMap<String, Arc<RateLimiter>>>>);
 
-impl Limiters {
+impl RateLimiters {
     /// The limiter for `host` ([`address::host`](super::address::host)). Whoever asks for one that is there already
-    /// [restricts](Limiter::restrict) it.
-    pub(crate) fn of(&self, host: &str, pace: &Pace) -> Arc<Limiter> {
+    /// [restricts](RateLimiter::restrict) it.
+    pub(crate) fn of(&self, host: &str, pace: &RateLimit) -> Arc<RateLimiter> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(host) {
             Some(limiter) => {
@@ -206,7 +206,7 @@ impl Limiters {
                 Arc::clone(limiter)
             }
             None => {
-                let limiter = Limiter::new(pace.clone());
+                let limiter = RateLimiter::new(pace.clone());
                 all.insert(host.to_owned(), Arc::clone(&limiter));
                 limiter
             }
@@ -224,8 +224,8 @@ mod tests {
         Window::new(count, per).unwrap()
     }
 
-    fn limiter(windows: &[Window], max_concurrent: Option<usize>) -> Arc<Limiter> {
-        Limiter::new(Pace {
+    fn limiter(windows: &[Window], max_concurrent: Option<usize>) -> Arc<RateLimiter> {
+        RateLimiter::new(RateLimit {
             windows: windows.to_vec(),
             max_concurrent,
         })
@@ -308,8 +308,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_host_has_one_limiter_with_all_that_was_asked_of_it() {
-        let limiters = Limiters::default();
-        let pace = |windows: &[Window], max_concurrent| Pace {
+        let limiters = RateLimiters::default();
+        let pace = |windows: &[Window], max_concurrent| RateLimit {
             windows: windows.to_vec(),
             max_concurrent,
         };
@@ -317,7 +317,7 @@ mod tests {
         let two = limiters
             .clone()
             .of("a", &pace(&[window(1, SECOND), window(5, SECOND)], Some(3)));
-        assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &limiters.of("b", &Pace::default())));
+        assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &limiters.of("b", &RateLimit::default())));
         assert_eq!(
             one.lock().pace,
             pace(&[window(5, SECOND), window(1, SECOND)], Some(3))

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
-use super::signing::SigningKey;
 use crate::error::{Error, Result};
+use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
 /// The grant type that goes with it.

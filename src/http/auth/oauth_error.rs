@@ -13,19 +13,19 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-use super::grant::{Given, Shape, whole_number};
-use super::retry::{AttemptError, Verdict};
-use super::text::{Hidden, SHOWN};
-use super::token::{Token, TokenProvider};
-use super::transport::{Answer, Failure, MAX_BODY, exchange};
+use crate::http::auth::provider::{Given, Shape, whole_number};
+use crate::http::auth::token_cache::{Token, TokenProvider};
+use crate::http::redact::{MAX_SHOWN, Redactor};
+use crate::http::retry::{AttemptError, Verdict};
+use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
 
 /// Longest time for one token request: much shorter than an upload needs.
-pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Which form of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TokenVersion {
+pub(crate) enum TokenVersion {
     /// `POST {authority}/{tenant}/oauth2/token?api-version=1.0` with `resource`. What Microsoft's own scripts use.
     #[default]
     V1,
@@ -35,24 +35,24 @@ pub enum TokenVersion {
 
 /// An application's credentials, and where they count.
 #[derive(Debug, Clone)]
-pub struct ClientCredentials {
+pub(crate) struct ClientCredentials {
     /// The authority, such as `https://login.microsoftonline.com`.
-    pub authority: Url,
+    pub(crate) authority: Url,
     /// The tenant's id, or one of its domain names.
-    pub tenant_id: String,
+    pub(crate) tenant_id: String,
     /// The application's id.
-    pub client_id: String,
+    pub(crate) client_id: String,
     /// The application's secret.
-    pub client_secret: Secret,
+    pub(crate) client_secret: Secret,
     /// What the token is for.
-    pub resource: String,
+    pub(crate) resource: String,
     /// Which form of the request.
-    pub version: TokenVersion,
+    pub(crate) version: TokenVersion,
 }
 
 impl ClientCredentials {
     /// The token endpoint. Holds no secret.
-    pub fn url(&self) -> Url {
+    pub(crate) fn url(&self) -> Url {
         let mut url = self.authority.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().push(&self.tenant_id).push("oauth2");
@@ -86,24 +86,24 @@ impl ClientCredentials {
 
 /// Fetches tokens for [`ClientCredentials`].
 #[derive(Debug, Clone)]
-pub struct ClientCredentialsProvider {
+pub(crate) struct ClientCredentialsProvider {
     client: reqwest::Client,
     credentials: ClientCredentials,
 }
 
 impl ClientCredentialsProvider {
     /// Asks with `client`.
-    pub fn new(client: reqwest::Client, credentials: ClientCredentials) -> Self {
+    pub(crate) fn new(client: reqwest::Client, credentials: ClientCredentials) -> Self {
         Self { client, credentials }
     }
 
     /// The credentials.
-    pub fn credentials(&self) -> &ClientCredentials {
+    pub(crate) fn credentials(&self) -> &ClientCredentials {
         &self.credentials
     }
 
     /// One request. The second value is what the answer's `Date` header said, whatever the answer was.
-    pub async fn request(&self) -> (Result<Token, TokenFailure>, Option<SystemTime>) {
+    pub(crate) async fn request(&self) -> (Result<Token, TokenFailure>, Option<SystemTime>) {
         let request = self
             .client
             .post(self.credentials.url())
@@ -112,7 +112,7 @@ impl ClientCredentialsProvider {
             .form(&self.credentials.form())
             .build();
         let secrets = [&self.credentials.client_secret];
-        let hidden = Hidden::secrets(&secrets);
+        let hidden = Redactor::secrets(&secrets);
         let result = match request {
             Ok(request) => exchange(&self.client, request, MAX_BODY, hidden).await,
             Err(error) => Err(Failure::of(error)),
@@ -150,7 +150,7 @@ impl TokenProvider for ClientCredentialsProvider {
 
 /// Why there is no token.
 #[derive(Debug, Clone)]
-pub enum TokenFailure {
+pub(crate) enum TokenFailure {
     /// The token endpoint said so in OAuth's own words.
     Refused(Box<OAuthError>),
     /// The exchange failed, or the answer is not one of OAuth's.
@@ -168,7 +168,7 @@ pub enum TokenFailure {
 
 impl TokenFailure {
     /// Whether the cause is one that passes: transport, 408, 429 and 5xx. Codes and texts of the error play no part.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Refused(error) => matches!(error.status, 408 | 429 | 500..=599),
             Self::Transport(failure) => failure.is_passing(),
@@ -177,7 +177,7 @@ impl TokenFailure {
     }
 
     /// Whether to try again.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         if !self.is_passing() {
             return Verdict::Stop;
         }
@@ -211,33 +211,33 @@ impl AttemptError for TokenFailure {
 
 /// The body of an OAuth error. Every text is cleaned and cut, and holds no secret that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OAuthError {
+pub(crate) struct OAuthError {
     /// The status of the answer.
-    pub status: u16,
+    pub(crate) status: u16,
     /// OAuth's code, such as `invalid_client`.
-    pub error: String,
+    pub(crate) error: String,
     /// The description in words; from Entra ID it starts with an `AADSTS` code.
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
     /// Entra ID's codes: those of `error_codes` and the one that the description starts with, each once. They change
     /// over time: good for advice, never to decide anything.
-    pub codes: Vec<u64>,
+    pub(crate) codes: Vec<u64>,
     /// For a support case.
-    pub trace_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
     /// For a support case.
-    pub correlation_id: Option<String>,
+    pub(crate) correlation_id: Option<String>,
     /// When, by the other side's clock.
-    pub timestamp: Option<String>,
+    pub(crate) timestamp: Option<String>,
     /// What `Retry-After` asked for.
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl OAuthError {
     /// Reads an answer's body; `None` if it is not an OAuth error.
-    pub fn parse(answer: &Answer, hidden: Hidden<'_>) -> Option<Self> {
+    pub(crate) fn parse(answer: &Answer, hidden: Redactor<'_>) -> Option<Self> {
         let body: Value = serde_json::from_slice(&answer.body).ok()?;
         let text = |name: &str| {
             let text = match body.get(name)? {
-                Value::String(text) => hidden.show(text.as_bytes(), SHOWN),
+                Value::String(text) => hidden.show(text.as_bytes(), MAX_SHOWN),
                 Value::Number(number) => number.to_string(),
                 _ => return None,
             };
@@ -269,7 +269,7 @@ impl OAuthError {
     }
 
     /// Ids for a support case, as `name: value`. Those that the description holds already are left out.
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let described = self.description.as_deref().unwrap_or_default();
         [
             ("trace_id", &self.trace_id),

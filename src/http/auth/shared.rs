@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::grant::GrantProvider;
-use super::token::TokenCache;
+use crate::http::auth::provider::GrantProvider;
+use crate::http::auth::token_cache::TokenCache;
 
 /// A remembered token, and how often it was renewed.
 pub(crate) struct Tokens {

@@ -74,7 +74,7 @@ fn in_lines(text: &str) -> Result<(Secret, Vec<String>), PemError> {
         let body = body.replace("\\r", "").replace("\\n", "");
         lines.extend(body.chars().filter(|c| !c.is_whitespace()));
         lines.push_str(&format!("\n{END}{label}{DASHES}\n"));
-        labels.push(super::text::clean(label, 40));
+        labels.push(crate::http::redact::clean(label, 40));
     }
     Ok((Secret::new(lines), labels))
 }
