@@ -15,8 +15,8 @@ use super::output::{self, BAD, Format, GOOD, HEAD, HINT, WARN, count};
 use super::{Ended, block_on};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::ledger::history::Which;
-use crate::ledger::upkeep::Stats;
+use crate::ledger::history::RunFilter;
+use crate::ledger::maintenance::Stats;
 
 /// Look after the ledger: what was delivered, and what is remembered
 ///
@@ -36,7 +36,7 @@ enum Command {
     Stats(StatsArgs),
     Verify(VerifyArgs),
     Export(ExportArgs),
-    Settle(SettleArgs),
+    Resolve(ResolveArgs),
     Forget(ForgetArgs),
     Rewind(RewindArgs),
     Prune(PruneArgs),
@@ -114,9 +114,9 @@ struct ExportArgs {
 #[command(after_long_help = "\
 Examples:
   hrsink history hr.yaml --batches
-  hrsink ledger settle hr.yaml --run 0198b3c2-7d41 --batch 3 --as accepted
-  hrsink ledger settle hr.yaml --run 0198b3c2-7d41 --batch 3.2 --as not-accepted")]
-struct SettleArgs {
+  hrsink ledger resolve hr.yaml --run 0198b3c2-7d41 --batch 3 --as accepted
+  hrsink ledger resolve hr.yaml --run 0198b3c2-7d41 --batch 3.2 --as not-accepted")]
+struct ResolveArgs {
     #[command(flatten)]
     place: Place,
     /// The run; the begin of its id is enough
@@ -206,7 +206,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         Command::Stats(args) => stats(args),
         Command::Verify(args) => verify(args),
         Command::Export(args) => export(args),
-        Command::Settle(args) => actions::settle(args),
+        Command::Resolve(args) => actions::resolve(args),
         Command::Forget(args) => actions::forget(args),
         Command::Rewind(args) => actions::rewind(args),
         Command::Prune(args) => actions::prune(args),
@@ -298,7 +298,7 @@ fn jobs(text: &mut String, stats: &Stats) {
             vec![
                 job.job.clone(),
                 job.scenario.clone(),
-                HumanCount(job.remembered).to_string(),
+                HumanCount(job.accepted_rows).to_string(),
                 HumanCount(job.batches).to_string(),
                 job.last_accepted.map(local).unwrap_or_default(),
                 match job.open_unknown {
@@ -315,7 +315,7 @@ fn jobs(text: &mut String, stats: &Stats) {
     let header = [
         "job",
         "scenario",
-        "rows remembered",
+        "accepted rows",
         "batches",
         "last accepted",
         "unknown",
@@ -324,7 +324,7 @@ fn jobs(text: &mut String, stats: &Stats) {
     if stats.jobs.iter().any(|job| job.open_unknown > 0) {
         let _ = writeln!(
             text,
-            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` names the unknown ones, `hrsink ledger settle` decides \
+            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` names the unknown ones, `hrsink ledger resolve` decides \
              about them"
         );
     }
@@ -372,10 +372,10 @@ fn verify(args: &VerifyArgs) -> Ended {
 
 fn export(args: &ExportArgs) -> Ended {
     let path = args.place.path()?;
-    let which = Which {
-        most: args.runs,
+    let which = RunFilter {
+        limit: args.runs,
         batches: true,
-        ..Which::default()
+        ..RunFilter::default()
     };
     let runs = block_on(async { Place::look(&path).await?.runs(which).await })??;
     let mut text = String::new();

@@ -243,7 +243,7 @@ pub struct EarlierUnknown {
     /// How many of them this run sent again: the service may have them twice.
     pub resent_rows: u64,
     /// How many of them runs sent again that died before they could report it: the service may have these twice, too.
-    pub resent_unsaid: u64,
+    pub resent_unreported: u64,
 }
 
 /// Something a sink leaves behind, for the run report.

@@ -373,7 +373,7 @@ fn help_of_upload() {
               input
 
           --cloud <NAME>
-              Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which
+              RunFilter Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which
               needs no ids [default: worldwide]
 
           --resource <URI>

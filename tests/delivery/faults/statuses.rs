@@ -218,12 +218,12 @@ async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
     let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 8);
     pipeline.sink()["retry"]["max_attempts"] = json!(2);
-    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
     let error = failure(&report, 75);
     let hints = error.hints.join("\n");
     assert!(
-        hints.contains("2 batches in a row") && hints.contains("`delivery.stop_after`"),
+        hints.contains("2 batches in a row") && hints.contains("`delivery.max_consecutive_failures`"),
         "{hints}"
     );
     assert_eq!(
@@ -254,7 +254,7 @@ async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
     let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 12);
     pipeline.sink()["retry"]["max_attempts"] = json!(1);
-    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
     let error = failure(&report, 75);
     assert!(

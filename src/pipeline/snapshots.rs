@@ -1,4 +1,4 @@
-//! The part of [remembered tables](crate::remember) in a run.
+//! Records [snapshots](crate::snapshot) during a run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,26 +10,26 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::{Chunk, Outputs, RunInfo};
-use crate::config::{PipelineConfig, Remembered};
+use crate::config::PipelineConfig;
 use crate::error::{Error, Result};
-use crate::remember::{Complete, Recorder};
+use crate::snapshot::{FinishedSnapshot, Recorder, SourceSnapshot};
 
 /// Chunks that may wait for a recorder.
 const CHANNEL_CAPACITY: usize = 2;
 
-/// What was written down of the sources that have ended. Cheap to clone.
+/// The recorders of the sources that have ended. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Recorded(Arc<Mutex<Vec<Named<Recorder>>>>);
 
-/// Something of a source, with the source's name.
+/// With the name of a source.
 type Named<T> = (String, T);
 
-/// A failure, with the source it belongs to.
+/// A failure and the source it belongs to.
 type Failed = (Option<String>, Error);
 
-/// The taps of a run's remembered sources, before anybody listens at them.
+/// Copies of the chunks of the sources with snapshots.
 pub(super) struct Taps<'c> {
-    taps: BTreeMap<&'c str, (&'c Remembered, mpsc::Receiver<Chunk>)>,
+    taps: BTreeMap<&'c str, (&'c SourceSnapshot, mpsc::Receiver<Chunk>)>,
     senders: BTreeMap<&'c str, mpsc::Sender<Chunk>>,
 }
 
@@ -37,46 +37,46 @@ impl<'c> Taps<'c> {
     pub(super) fn new(config: &'c PipelineConfig) -> Self {
         let mut taps = BTreeMap::new();
         let mut senders = BTreeMap::new();
-        for remembered in &config.remembered {
+        for snapshot in &config.snapshots {
             let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
-            senders.insert(remembered.source.as_str(), sender);
-            taps.insert(remembered.source.as_str(), (remembered, receiver));
+            senders.insert(snapshot.source.as_str(), sender);
+            taps.insert(snapshot.source.as_str(), (snapshot, receiver));
         }
         Self { taps, senders }
     }
 
-    /// The tap for the output of `source`, if its rows are remembered; once.
+    /// Takes the tap for the output of `source`, if it has a snapshot.
     pub(super) fn of(&mut self, source: &str) -> Option<mpsc::Sender<Chunk>> {
         self.senders.remove(source)
     }
 
-    /// Begins to record: one recorder for each source.
+    /// Starts a recorder for each source.
     ///
     /// # Errors
-    /// A file cannot be begun.
+    /// A file cannot be created.
     pub(super) fn open(
         self,
         run: &RunInfo,
-        state: &Path,
+        ledger: &Path,
         pipeline: &str,
         now: Timestamp,
     ) -> Result<Vec<Recording>, Failed> {
-        self.taps
-            .into_values()
-            .map(|(remembered, chunks)| {
-                let failed = |error| (Some(remembered.source.clone()), error);
-                let recorder = Recorder::begin(remembered, run, state, pipeline, now).map_err(failed)?;
-                Ok(Recording {
-                    source: remembered.source.clone(),
+        let start = |(snapshot, chunks): (&SourceSnapshot, _)| {
+            let source = snapshot.source.clone();
+            match Recorder::start(snapshot, run, ledger, pipeline, now) {
+                Ok(recorder) => Ok(Recording {
+                    source,
                     chunks,
                     recorder,
-                })
-            })
-            .collect()
+                }),
+                Err(error) => Err((Some(source), error)),
+            }
+        };
+        self.taps.into_values().map(start).collect()
     }
 }
 
-/// A recorder and what it listens to.
+/// A recorder and its input.
 pub(super) struct Recording {
     pub(super) source: String,
     chunks: mpsc::Receiver<Chunk>,
@@ -84,32 +84,30 @@ pub(super) struct Recording {
 }
 
 impl Recording {
-    /// Records until the source has ended. A failure cancels the run before the source notices it: what comes after must
-    /// not be taken for the end of the rows.
+    /// Records until the source ends. A failure cancels the run before the source notices: what follows must not look
+    /// like the end of the rows.
     pub(super) async fn run(self, into: Recorded, cancel: CancellationToken) -> Result<()> {
         let Self {
             source,
             mut chunks,
             mut recorder,
         } = self;
-        let work = move || {
-            // Gone before the receiver, also in a panic.
-            let unless_well = cancel.drop_guard();
+        blocking(move || {
+            // Declared after `chunks`, so dropped before it, also in a panic.
+            let unless_ok = cancel.drop_guard();
             while let Some(chunk) = chunks.blocking_recv() {
                 recorder.add(&chunk)?;
             }
-            unless_well.disarm();
+            unless_ok.disarm();
             into.lock().push((source, recorder));
             Ok(())
-        };
-        spawn_blocking(work)
-            .await
-            .map_err(|error| Error::broken_off("remembering rows", &error))?
+        })
+        .await
     }
 }
 
 impl Recorded {
-    /// Takes what was written down out. Dropped, nothing of it is left.
+    /// Takes the recorders out. Dropped, they leave no file.
     pub(super) fn take(&self) -> Vec<Named<Recorder>> {
         std::mem::take(&mut *self.lock())
     }
@@ -119,23 +117,23 @@ impl Recorded {
     }
 }
 
-/// Adds what earlier runs remember, and sees to it that all is on the disk.
-pub(super) async fn complete(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<Complete>>, Failed> {
-    let mut complete = Vec::new();
+/// Adds the rows carried over from earlier runs and syncs the files.
+pub(super) async fn finish(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<FinishedSnapshot>>, Failed> {
+    let mut finished = Vec::new();
     for (source, recorder) in recorded {
-        match blocking(move || recorder.complete()).await {
-            Ok(file) => complete.push((source, file)),
+        match blocking(move || recorder.finish()).await {
+            Ok(file) => finished.push((source, file)),
             Err(error) => return Err((Some(source), error)),
         }
     }
-    Ok(complete)
+    Ok(finished)
 }
 
-/// Makes what was written down what is remembered.
-pub(super) async fn put_in_place(complete: Vec<Named<Complete>>, outputs: &Outputs) -> Result<(), Failed> {
-    for (source, file) in complete {
+/// Replaces the current snapshots.
+pub(super) async fn replace(finished: Vec<Named<FinishedSnapshot>>, outputs: &Outputs) -> Result<(), Failed> {
+    for (source, file) in finished {
         let name = source.clone();
-        match blocking(move || file.put_in_place(&name)).await {
+        match blocking(move || file.replace(&name)).await {
             Ok(Some((path, what))) => outputs.add(&source, what, path),
             Ok(None) => {}
             Err(error) => return Err((Some(source), error)),
@@ -147,5 +145,5 @@ pub(super) async fn put_in_place(complete: Vec<Named<Complete>>, outputs: &Outpu
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("remembering rows", &error))?
+        .map_err(|error| Error::broken_off("writing a snapshot", &error))?
 }

@@ -1,4 +1,4 @@
-//! Remembered tables, from run to run: what is kept, when it is replaced, and that it stays secret.
+//! Snapshots from run to run: what is kept, when it is replaced, and that it stays secret.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// A directory whose rows are remembered. `out/now.csv` is what a run read of it, `out/previous.csv` what was
-/// remembered before.
+/// A source with a snapshot. `out/now.csv` has the rows of the run, `out/previous.csv` those of the snapshot.
 fn directory(users: &str) -> Pipeline {
     let mut pipeline = Pipeline::new("http://unused", 0);
     let review = |input: &str, fields: Value| {
@@ -29,7 +28,7 @@ fn directory(users: &str) -> Pipeline {
         "sources": {"directory": {
             "type": "file",
             "path": "users.csv",
-            "remember": {
+            "snapshot": {
                 "key": ["id"],
                 "columns": ["id", "upn", "level"],
                 "required": ["upn"],
@@ -37,7 +36,7 @@ fn directory(users: &str) -> Pipeline {
             },
         }},
         "transforms": {
-            // Nobody but the memory wants the other columns of the directory.
+            // The other columns of the directory are read for the snapshot only.
             "now": review("directory", json!({
                 "EmailAddress": "'someone@contoso.com'", "EffectiveDate": "'2026-01-01'", "Remarks": "id",
             })),
@@ -53,8 +52,18 @@ fn directory(users: &str) -> Pipeline {
     pipeline
 }
 
-fn remember(pipeline: &mut Pipeline) -> &mut Value {
-    &mut pipeline.file["sources"]["directory"]["remember"]
+fn snapshot(pipeline: &mut Pipeline) -> &mut Value {
+    &mut pipeline.file["sources"]["directory"]["snapshot"]
+}
+
+fn unset(pipeline: &mut Pipeline, key: &str) {
+    snapshot(pipeline).as_object_mut().unwrap().remove(key);
+}
+
+fn options(set: impl FnOnce(&mut RunOptions)) -> RunOptions {
+    let mut options = RunOptions::default();
+    set(&mut options);
+    options
 }
 
 /// The rows of `directory.previous` in the last run: `id upn level`.
@@ -76,37 +85,35 @@ fn previous(pipeline: &Pipeline) -> Vec<String> {
     rows
 }
 
-/// Runs it well, and gives what was remembered before.
+/// Runs the pipeline and returns the rows of the snapshot before it.
 async fn run(pipeline: &Pipeline) -> Vec<String> {
-    run_well(pipeline).await;
+    succeeds(pipeline).await;
     previous(pipeline)
 }
 
-/// Runs it well.
-async fn run_well(pipeline: &Pipeline) -> RunReport {
+async fn succeeds(pipeline: &Pipeline) -> RunReport {
     std::fs::remove_file(pipeline.path("out/previous.csv")).ok();
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     report
 }
 
-/// Everything in the folder of the remembered rows.
+/// The files in the folder of the snapshots.
 fn stored(pipeline: &Pipeline) -> Vec<PathBuf> {
-    let Ok(folder) = std::fs::read_dir(pipeline.path(".hrsink/remembered")) else {
+    let Ok(folder) = std::fs::read_dir(pipeline.path(".hrsink/snapshots")) else {
         return Vec::new();
     };
     folder.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The one file there is.
 fn the_file(pipeline: &Pipeline) -> PathBuf {
     let mut files = stored(pipeline);
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
 }
 
-/// Runs with these options, and asserts that what is remembered stays, to the byte.
-async fn leaves_it(pipeline: &Pipeline, options: RunOptions, exit_code: u8) -> RunReport {
+/// Runs with these options and checks that the snapshot is unchanged.
+async fn keeps_it(pipeline: &Pipeline, options: RunOptions, exit_code: u8) -> RunReport {
     let before = std::fs::read(the_file(pipeline)).unwrap();
     let report = pipeline.run_with(options, &Observer::default()).await;
     assert_eq!(report.exit_code, exit_code, "{report:#?}");
@@ -115,10 +122,10 @@ async fn leaves_it(pipeline: &Pipeline, options: RunOptions, exit_code: u8) -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_sees_the_last_good_rows_of_the_runs_before_it() {
+async fn returns_the_last_valid_rows_of_earlier_runs() {
     let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n2,b@contoso.com,L5\n");
-    let report = run_well(&pipeline).await;
-    assert_eq!(previous(&pipeline), [""; 0], "the first run remembers nothing");
+    let report = succeeds(&pipeline).await;
+    assert_eq!(previous(&pipeline), [""; 0], "no snapshot in the first run");
     assert!(
         report
             .components
@@ -131,22 +138,22 @@ async fn a_run_sees_the_last_good_rows_of_the_runs_before_it() {
         .iter()
         .find(|output| output.component == "directory")
         .unwrap();
-    assert_eq!(output.what, "rows remembered for the next run: 2, encrypted");
+    assert_eq!(output.what, "snapshot for the next run: 2 rows, encrypted");
     assert_eq!(output.path, the_file(&pipeline));
 
-    // One has a new level, one lost the address when it left, one is new.
+    // 1: new level; 2: left, with the address blanked; 3: new.
     pipeline.write(
         "users.csv",
         "id,upn,level\n1,a@contoso.com,L3\n2, ,L5\n3,c@contoso.com,\n",
     );
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4", "2 b@contoso.com L5"]);
-    // One is gone; the address that was blanked is still there.
+    // 1 is missing; the blanked address of 2 is still in the snapshot.
     pipeline.write("users.csv", "id,upn,level\n2,,\n3,c@contoso.com,L1\n");
     assert_eq!(
         run(&pipeline).await,
         ["1 a@contoso.com L3", "2 b@contoso.com L5", "3 c@contoso.com"]
     );
-    let report = run_well(&pipeline).await;
+    let report = succeeds(&pipeline).await;
     assert_eq!(
         previous(&pipeline),
         ["1 a@contoso.com L3", "2 b@contoso.com L5", "3 c@contoso.com L1"]
@@ -159,7 +166,7 @@ async fn a_run_sees_the_last_good_rows_of_the_runs_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_without_a_key_is_not_kept_and_of_two_the_first_good_one_is() {
+async fn skips_rows_without_a_key_and_keeps_the_first_valid_row_of_a_key() {
     let pipeline = directory(
         "id,upn,level\n,nobody@contoso.com,L1\n\" \",blank@contoso.com,L1\n1,,L9\n1,first@contoso.com,L1\n1,second@contoso.com,L2\n",
     );
@@ -168,30 +175,27 @@ async fn a_row_without_a_key_is_not_kept_and_of_two_the_first_good_one_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_required_is_by_default_every_kept_column_but_the_key() {
+async fn requires_every_column_except_the_key_by_default() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n2,b@contoso.com,\n");
-    remember(&mut pipeline)
-        .as_object_mut()
-        .unwrap()
-        .remove("required");
+    unset(&mut pipeline, "required");
     run(&pipeline).await;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_has_not_come_for_too_long_is_forgotten() {
+async fn drops_rows_after_their_ttl() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
-    remember(&mut pipeline)["ttl"] = json!("1us");
+    snapshot(&mut pipeline)["ttl"] = json!("1us");
     run(&pipeline).await;
     pipeline.write("users.csv", "id,upn,level\n2,b@contoso.com,L4\n");
-    assert_eq!(run(&pipeline).await, [""; 0], "a microsecond is over");
-    // It has gone from the file too.
-    remember(&mut pipeline)["ttl"] = json!("1d");
+    assert_eq!(run(&pipeline).await, [""; 0], "expired");
+    // The file does not have it any more.
+    snapshot(&mut pipeline)["ttl"] = json!("1d");
     assert_eq!(run(&pipeline).await, ["2 b@contoso.com L4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_did_not_deliver_everything_leaves_what_is_remembered() {
+async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
     pipeline.write(
@@ -199,44 +203,34 @@ async fn a_run_that_did_not_deliver_everything_leaves_what_is_remembered() {
         "id,upn,level\n1,a@contoso.com,L3\n2,b@contoso.com,L3\n",
     );
 
-    let dry = RunOptions {
-        dry_run: true,
-        ..RunOptions::default()
-    };
-    leaves_it(&pipeline, dry, 0).await;
-    let limited = RunOptions {
-        limit: Some(1),
-        ..RunOptions::default()
-    };
-    leaves_it(&pipeline, limited, 0).await;
-    let cancelled = RunOptions::default();
-    cancelled.cancel.cancel();
-    leaves_it(&pipeline, cancelled, 130).await;
+    keeps_it(&pipeline, options(|options| options.dry_run = true), 0).await;
+    keeps_it(&pipeline, options(|options| options.limit = Some(1)), 0).await;
+    keeps_it(&pipeline, options(|options| options.cancel.cancel()), 130).await;
 
     let whole = pipeline.file.clone();
-    // A source beside it breaks off.
+    // Another source fails.
     pipeline.file["sources"]["broken"] = json!({"type": "file", "path": "broken.csv"});
     pipeline.file["transforms"]["now"]["inputs"] = json!(["directory", "broken"]);
     pipeline.write("broken.csv", "");
-    leaves_it(&pipeline, RunOptions::default(), 2).await;
-    // A guard stops it.
+    keeps_it(&pipeline, RunOptions::default(), 2).await;
+    // A guard stops the run.
     pipeline.file = whole.clone();
     pipeline.file["guards"] = json!({"max_rows": 1});
-    leaves_it(&pipeline, RunOptions::default(), 4).await;
-    // More rows are put aside than allowed.
+    keeps_it(&pipeline, RunOptions::default(), 4).await;
+    // Too many rejects.
     pipeline.file = whole.clone();
     pipeline.file["transforms"]["now"]["fields"]["EmailAddress"] =
         json!("case when id = '2' then 'x' else 'x@contoso.com' end");
-    leaves_it(&pipeline, RunOptions::default(), 3).await;
+    keeps_it(&pipeline, RunOptions::default(), 3).await;
 
-    // So the difference is still there for the run that goes well, and then no more.
+    // The next successful run still sees the difference, once.
     pipeline.file = whole;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L3", "2 b@contoso.com L3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn upload_failures_leave_it_and_the_next_run_finds_the_same() {
+async fn keeps_the_snapshot_after_upload_failures() {
     let emulator = common::emulator("503=1").await;
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
@@ -244,13 +238,13 @@ async fn upload_failures_leave_it_and_the_next_run_finds_the_same() {
     let to_file = pipeline.file["sinks"]["now_out"].clone();
     pipeline.file["sinks"]["now_out"] = common::sink(&emulator.url(), common::JOB, "now");
     pipeline.write("secret", common::SECRET);
-    leaves_it(&pipeline, RunOptions::default(), 75).await;
+    keeps_it(&pipeline, RunOptions::default(), 75).await;
     pipeline.file["sinks"]["now_out"] = to_file;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_left_is_gone_after_the_next_run() {
+async fn removes_the_unfinished_file_of_a_crashed_run() {
     let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
     let mut left = the_file(&pipeline).into_os_string();
@@ -262,7 +256,7 @@ async fn what_a_crash_left_is_gone_after_the_next_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn types_may_change_from_run_to_run_and_all_is_text() {
+async fn keeps_all_columns_as_text_whatever_their_types() {
     let mut pipeline = directory("");
     pipeline.file["sources"]["directory"]["path"] = json!("users.ndjson");
     pipeline.write(
@@ -278,22 +272,22 @@ async fn types_may_change_from_run_to_run_and_all_is_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_may_be_added_and_taken_out() {
+async fn allows_columns_to_be_added_and_removed() {
     let mut pipeline = directory("id,upn,level,unit\n1,a@contoso.com,L4,planted-unit\n");
     run(&pipeline).await;
-    remember(&mut pipeline)["columns"] = json!(["unit", "id", "upn"]);
+    snapshot(&mut pipeline)["columns"] = json!(["unit", "id", "upn"]);
     pipeline.file["transforms"]["before"]["fields"]["Rating"] = json!("unit");
     pipeline.write("users.csv", "id,upn,level,unit\n2,b@contoso.com,L4,north\n");
     assert_eq!(
         run(&pipeline).await,
         ["1 a@contoso.com"],
-        "what was not kept is empty"
+        "a column that was not kept is empty"
     );
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com", "2 b@contoso.com north"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_rows_come_back_whole() {
+async fn keeps_every_row_of_a_large_source() {
     let rows = 30_000;
     let mut users = "id,upn,level\n".to_owned();
     for n in 0..rows {
@@ -310,7 +304,7 @@ async fn many_rows_come_back_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_there_to_be_read_without_the_key() {
+async fn writes_nothing_readable_without_the_key() {
     let pipeline = directory("id,upn,level\nplanted-1,planted.2@contoso.com,planted-3\n");
     run(&pipeline).await;
     assert_eq!(
@@ -344,40 +338,37 @@ async fn nothing_is_there_to_be_read_without_the_key() {
             }
         }
     }
-    assert!(files >= 2, "the ledger and the rows");
+    assert!(files >= 2, "the ledger and the snapshot");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&the_file(&pipeline)), 0o600);
-        assert_eq!(mode(&pipeline.path(".hrsink/remembered")), 0o700);
+        assert_eq!(mode(&pipeline.path(".hrsink/snapshots")), 0o700);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_key_is_an_error_until_the_old_one_is_named() {
+async fn rejects_another_key_unless_the_old_one_is_set() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
     pipeline.write("old", KEY);
     pipeline.write("key", OTHER_KEY);
-    let report = leaves_it(&pipeline, RunOptions::default(), 2).await;
+    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
     let error = failure(&report, 2);
     assert_eq!(error.component.as_deref(), Some("directory.previous"));
     assert!(error.message.contains("encrypted with another key"), "{error:?}");
     assert!(error.hints.concat().contains("old_encryption_key"), "{error:?}");
-    assert_eq!(report.rows.read, 0, "nothing was begun");
+    assert_eq!(report.rows.read, 0, "nothing was read");
 
-    remember(&mut pipeline)["old_encryption_key"] = json!({"file": "old"});
+    snapshot(&mut pipeline)["old_encryption_key"] = json!({"file": "old"});
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
-    remember(&mut pipeline)
-        .as_object_mut()
-        .unwrap()
-        .remove("old_encryption_key");
+    unset(&mut pipeline, "old_encryption_key");
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_missing_or_none_stops_the_run_and_is_not_shown() {
+async fn rejects_missing_and_invalid_keys_without_showing_them() {
     let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     pipeline.write("key", "planted-password");
     let report = pipeline.run().await;
@@ -394,7 +385,7 @@ async fn a_key_that_is_missing_or_none_stops_the_run_and_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_file_is_an_error_before_any_row_goes_anywhere() {
+async fn rejects_a_damaged_file_before_the_first_row() {
     let mut users = "id,upn,level\n".to_owned();
     for n in 0..20_000 {
         users.push_str(&format!("{n},user{n}@contoso.com,L1\n"));
@@ -404,7 +395,7 @@ async fn a_damaged_file_is_an_error_before_any_row_goes_anywhere() {
     let file = the_file(&pipeline);
     let whole = std::fs::read(&file).unwrap();
     for (what, at) in [
-        ("first bytes", 3),
+        ("magic", 3),
         ("header", 30),
         ("rows", 200),
         ("late rows", whole.len() - 40),
@@ -413,16 +404,16 @@ async fn a_damaged_file_is_an_error_before_any_row_goes_anywhere() {
         damaged[at] ^= 1;
         std::fs::write(&file, &damaged).unwrap();
         std::fs::remove_file(pipeline.path("out/previous.csv")).ok();
-        let report = leaves_it(&pipeline, RunOptions::default(), 2).await;
+        let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
         assert_eq!(report.rows.read, 0, "{what}");
         let error = failure(&report, 2);
         assert!(error.hints.concat().contains("backup"), "{what}: {error:?}");
         assert!(!pipeline.path("out/previous.csv").exists(), "{what}");
     }
     std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
-    let report = leaves_it(&pipeline, RunOptions::default(), 2).await;
+    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
     assert!(
-        failure(&report, 2).message.contains("its end is missing"),
+        failure(&report, 2).message.contains("it is truncated"),
         "{report:#?}"
     );
     std::fs::write(&file, whole).unwrap();
@@ -430,17 +421,20 @@ async fn a_damaged_file_is_an_error_before_any_row_goes_anywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_of_another_source_is_not_taken_for_this_one() {
+async fn rejects_the_file_of_another_source() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
     let mine = the_file(&pipeline);
-    // The same under another name.
     let text = pipeline.file.to_string();
     pipeline.file = serde_json::from_str(&text.replace("directory", "people")).unwrap();
-    assert_eq!(run(&pipeline).await, [""; 0], "another source begins anew");
+    assert_eq!(
+        run(&pipeline).await,
+        [""; 0],
+        "another source has no snapshot yet"
+    );
     let other = stored(&pipeline).into_iter().find(|path| *path != mine).unwrap();
     std::fs::rename(mine, &other).unwrap();
-    let report = leaves_it(&pipeline, RunOptions::default(), 2).await;
+    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
     assert!(
         failure(&report, 2).message.contains("another pipeline or source"),
         "{report:#?}"
@@ -448,15 +442,12 @@ async fn the_file_of_another_source_is_not_taken_for_this_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misspelt_column_is_an_error_with_its_neighbour_in_a_dry_run_too() {
+async fn rejects_a_misspelled_column_with_a_suggestion() {
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
-    remember(&mut pipeline)["columns"] = json!(["id", "upn", "levle"]);
+    snapshot(&mut pipeline)["columns"] = json!(["id", "upn", "levle"]);
     pipeline.file["transforms"]["before"]["fields"]["Rating"] = json!("levle");
     for dry_run in [true, false] {
-        let options = RunOptions {
-            dry_run,
-            ..RunOptions::default()
-        };
+        let options = options(|options| options.dry_run = dry_run);
         let report = pipeline.run_with(options, &Observer::default()).await;
         let error = failure(&report, 2);
         assert_eq!(error.component.as_deref(), Some("directory"));
@@ -465,7 +456,7 @@ async fn a_misspelt_column_is_an_error_with_its_neighbour_in_a_dry_run_too() {
         assert_eq!(stored(&pipeline), Vec::<PathBuf>::new());
         assert!(
             !pipeline.path("out/now.csv").exists(),
-            "a sink took a failure for the end of the rows"
+            "a sink mistook the failure for the end of the rows"
         );
     }
 }
@@ -482,7 +473,7 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
 }
 
 #[test]
-fn what_is_remembered_must_be_used_and_what_is_used_remembered() {
+fn validates_that_snapshots_and_their_inputs_match() {
     let whole = directory("");
     assert_eq!(problems(&whole), [""; 0]);
 
@@ -491,8 +482,8 @@ fn what_is_remembered_must_be_used_and_what_is_used_remembered() {
     assert_eq!(
         problems(&unused),
         [
-            "sources.directory.remember: nothing takes what is remembered: no component has `directory.previous` among its \
-          `inputs` (name `directory.previous` among the `inputs` of a component, or take `remember` out)"
+            "sources.directory.snapshot: the snapshot is not used: no component has `directory.previous` in its `inputs` \
+          (add `directory.previous` to the `inputs` of a component, or remove `snapshot`)"
         ]
     );
 
@@ -500,11 +491,11 @@ fn what_is_remembered_must_be_used_and_what_is_used_remembered() {
     nothing.file["sources"]["directory"]
         .as_object_mut()
         .unwrap()
-        .remove("remember");
+        .remove("snapshot");
     let found = problems(&nothing);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].starts_with("transforms.before.inputs[0]: nothing is remembered of the source `directory` (give `directory` a `remember` block"),
+        found[0].starts_with("transforms.before.inputs[0]: the source `directory` keeps no snapshot (add a `snapshot` block to `directory`"),
         "{found:?}"
     );
 
@@ -514,7 +505,7 @@ fn what_is_remembered_must_be_used_and_what_is_used_remembered() {
     assert!(
         found
             .iter()
-            .any(|problem| problem.contains("`now` is a transform, and only rows of sources are remembered")),
+            .any(|problem| problem.contains("`now` is a transform, and only sources have snapshots")),
         "{found:?}"
     );
 
@@ -524,38 +515,38 @@ fn what_is_remembered_must_be_used_and_what_is_used_remembered() {
     assert_eq!(
         found,
         [
-            "sources.directory.previous: `directory.previous` is the name of what is remembered of the source `directory` \
+            "sources.directory.previous: `directory.previous` is reserved for the snapshot of the source `directory` \
           (give this component another name)"
         ]
     );
 
-    // One problem of the block brings no other with it.
-    let mut misspelt = directory("");
-    remember(&mut misspelt)["tll"] = json!("1d");
+    // An invalid block causes no second problem.
+    let mut misspelled = directory("");
+    snapshot(&mut misspelled)["tll"] = json!("1d");
     assert_eq!(
-        problems(&misspelt),
-        ["sources.directory.remember.tll: unknown key `tll` (did you mean `ttl`?)"]
+        problems(&misspelled),
+        ["sources.directory.snapshot.tll: unknown key `tll` (did you mean `ttl`?)"]
     );
 
     let mut elsewhere = directory("");
-    elsewhere.file["transforms"]["now"]["remember"] = json!({});
+    elsewhere.file["transforms"]["now"]["snapshot"] = json!({});
     let found = problems(&elsewhere);
     assert!(
-        found[0].starts_with("transforms.now.remember: unknown key `remember`"),
+        found[0].starts_with("transforms.now.snapshot: unknown key `snapshot`"),
         "{found:?}"
     );
 }
 
 #[test]
-fn the_schema_for_editors_knows_it_on_sources_alone() {
+fn the_json_schema_accepts_it_in_sources_only() {
     let schema = hrsink::config::schema::schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut pipeline = directory("");
     assert!(validator.is_valid(&pipeline.file));
-    remember(&mut pipeline)["tll"] = json!("1d");
+    snapshot(&mut pipeline)["tll"] = json!("1d");
     assert!(!validator.is_valid(&pipeline.file));
     let mut elsewhere = directory("");
-    elsewhere.file["sinks"]["now_out"]["remember"] =
-        elsewhere.file["sources"]["directory"]["remember"].clone();
+    elsewhere.file["sinks"]["now_out"]["snapshot"] =
+        elsewhere.file["sources"]["directory"]["snapshot"].clone();
     assert!(!validator.is_valid(&elsewhere.file));
 }

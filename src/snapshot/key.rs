@@ -1,7 +1,7 @@
-//! The key that remembered rows are encrypted with, and the keys that are made of it.
+//! The encryption key of snapshots, and the keys derived from it.
 //!
-//! The user's 32 bytes are never used themselves. Each file has a key of its own, made of them, of a random salt and of
-//! what the file is for: so one file of a pipeline cannot stand in another's place, and no nonce is ever used twice.
+//! The user's 32 bytes are never used directly. Each file has its own key, derived from them, a random salt, and the
+//! pipeline and source it belongs to: a file cannot take the place of another, and no nonce is used twice.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::secret::{Secret, SecretRef};
 /// Bytes of a file's salt.
 pub(super) const SALT: usize = 32;
 
-/// What a file holds: whose rows. The same source of another pipeline is another subject.
+/// The pipeline and source that a file belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Subject<'a> {
     pub(super) pipeline: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// A hash of it; lengths stand in it, so that no two subjects run together.
+    /// Lengths are hashed too, so that no two subjects collide.
     pub(super) fn hash(self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for part in [self.pipeline, self.source] {
@@ -56,9 +56,9 @@ impl Key {
         let text = secret.read(&run.base, &run.secret_files)?;
         parse(&text).map(Self).ok_or_else(|| {
             Error::config(format!(
-                "the `remember.{setting}` of `{source}` is not a key: that is 32 bytes, as base64 or as 64 hexadecimal digits"
+                "invalid `snapshot.{setting}` of `{source}`: expected 32 bytes, as base64 or as 64 hexadecimal digits"
             ))
-            .with_hint("make one with `openssl rand -base64 32`")
+            .with_hint("create a key with `openssl rand -base64 32`")
         })
     }
 
@@ -67,45 +67,38 @@ impl Key {
         Self([byte; 32])
     }
 
-    /// The key of one file.
+    /// The encryption key of one file.
     pub(super) fn for_file(&self, salt: &[u8; SALT], subject: Subject<'_>) -> [u8; 32] {
-        self.derive("hrsink remembered rows file v1", salt, &subject.hash())
+        self.derive("hrsink snapshot file v1", salt, &subject.hash())
     }
 
-    /// What a file holds to recognise its key.
+    /// Stored in a file to tell a wrong key from damage.
     pub(super) fn check(&self, salt: &[u8; SALT]) -> [u8; 16] {
-        first(self.derive("hrsink remembered rows key check v1", salt, &[]))
+        first(self.derive("hrsink snapshot key check v1", salt, &[]))
     }
 
-    /// What a file holds to recognise its subject.
+    /// Stored in a file to tell a file of another source from damage.
     pub(super) fn subject_check(&self, salt: &[u8; SALT], subject: Subject<'_>) -> [u8; 16] {
-        first(self.derive("hrsink remembered rows subject check v1", salt, &subject.hash()))
+        first(self.derive("hrsink snapshot subject check v1", salt, &subject.hash()))
     }
 
     /// Hashes the keys of rows.
     pub(super) fn row_hasher(&self) -> RowHasher {
-        RowHasher::new(first(self.derive(
-            "hrsink remembered rows set v1",
-            &[0; SALT],
-            &[],
-        )))
+        RowHasher::new(first(self.derive("hrsink snapshot rows v1", &[0; SALT], &[])))
     }
 
     fn derive(&self, context: &str, salt: &[u8; SALT], subject: &[u8]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key(context);
-        hasher.update(&self.0);
-        hasher.update(salt);
-        hasher.update(subject);
+        hasher.update(&self.0).update(salt).update(subject);
         *hasher.finalize().as_bytes()
     }
 }
 
-/// A new file's salt.
-pub(super) fn salt() -> std::io::Result<[u8; SALT]> {
+pub(super) fn new_salt() -> std::io::Result<[u8; SALT]> {
     let mut salt = [0; SALT];
     SysRng
         .try_fill_bytes(&mut salt)
-        .map_err(|error| std::io::Error::other(format!("the system gives no random numbers: {error}")))?;
+        .map_err(|error| std::io::Error::other(format!("no random numbers from the system: {error}")))?;
     Ok(salt)
 }
 
@@ -115,11 +108,7 @@ fn first<const N: usize>(bytes: [u8; 32]) -> [u8; N] {
 
 fn parse(text: &Secret) -> Option<[u8; 32]> {
     let text = text.expose().trim();
-    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let mut key = [0; 32];
-        for (n, byte) in key.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-        }
+    if let Some(key) = crate::ledger::parse_hex_key(text) {
         return Some(key);
     }
     let bytes = STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text));
@@ -131,14 +120,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thirty_two_bytes_are_a_key_and_nothing_else_is() {
+    fn accepts_32_bytes_as_base64_or_hex_only() {
         let parse = |text: &str| parse(&Secret::new(text));
         let hex = "0123456789abcdefABCDEF".repeat(3)[..64].to_owned();
         assert!(parse(&hex).is_some());
         let base64 = STANDARD.encode([7; 32]);
-        assert_eq!(parse(&base64), Some([7; 32]));
-        assert_eq!(parse(&format!(" {base64}\n")), Some([7; 32]));
-        assert_eq!(parse(base64.trim_end_matches('=')), Some([7; 32]));
+        for text in [&*base64, &format!(" {base64}\n"), base64.trim_end_matches('=')] {
+            assert_eq!(parse(text), Some([7; 32]), "{text}");
+        }
         for text in [
             "password",
             &hex[1..],
@@ -152,21 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn every_purpose_salt_and_subject_has_a_key_of_its_own() {
+    fn derives_another_key_for_each_purpose_salt_and_subject() {
         let (a, b) = (Key::of(1), Key::of(2));
-        let subject = Subject {
-            pipeline: "ab",
-            source: "c",
-        };
-        let shifted = Subject {
-            pipeline: "a",
-            source: "bc",
-        };
+        let subject = |pipeline, source| Subject { pipeline, source };
         let keys = [
-            a.for_file(&[0; 32], subject),
-            a.for_file(&[1; 32], subject),
-            a.for_file(&[0; 32], shifted),
-            b.for_file(&[0; 32], subject),
+            a.for_file(&[0; 32], subject("ab", "c")),
+            a.for_file(&[1; 32], subject("ab", "c")),
+            a.for_file(&[0; 32], subject("a", "bc")),
+            b.for_file(&[0; 32], subject("ab", "c")),
         ];
         let different: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());

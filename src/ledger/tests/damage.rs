@@ -142,7 +142,7 @@ async fn rows_that_are_not_those_that_were_written() {
         let place = place().await;
         place.sqlite().execute_batch(damage).unwrap();
         let ledger = place.open().await;
-        let error = ledger.remembered(JOB, SCENARIO, None, "b").await.unwrap_err();
+        let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
         if !damage.contains("-1") {
             assert_eq!(error.kind(), ErrorKind::Config, "{damage}: {}", error.chain());
             assert!(
@@ -160,7 +160,7 @@ async fn rows_that_are_not_those_that_were_written() {
             "PRAGMA foreign_keys = OFF; UPDATE batch_rows SET batch = -batch; UPDATE batch_rows SET batch = 3 + batch",
         )
         .unwrap();
-    let error = ledger.remembered(JOB, SCENARIO, None, "b").await.unwrap_err();
+    let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
     assert!(
         error.to_string().contains("is damaged: the rows of batch"),
         "{error}"
