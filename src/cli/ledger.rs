@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::ledger::history::RunFilter;
 use crate::ledger::maintenance::Stats;
 
-/// Look after the ledger: what was delivered, and what is remembered
+/// Inspect and maintain the ledger
 ///
 /// The ledger is one SQLite file (`state.path`, by default `.hrsink/state.db` beside the pipeline file), with its key
 /// beside it. It holds the history of runs and batches, and of each row that a job accepted a keyed hash, by which the
@@ -56,8 +56,8 @@ struct Place {
 
 /// Show what the ledger holds
 ///
-/// Its size, and for each job and scenario: how many rows are remembered as accepted, when the last of them was, and
-/// the batches of unknown outcome that nobody has decided about.
+/// Its size, and for each job and scenario: how many rows it has accepted, when the last of them was accepted, and the
+/// batches of unknown outcome that nobody has resolved.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink ledger stats hr.yaml")]
 struct StatsArgs {
@@ -105,11 +105,11 @@ struct ExportArgs {
     runs: Option<u32>,
 }
 
-/// Decide about a batch of unknown outcome
+/// Resolve a batch of unknown outcome
 ///
-/// When no answer came to an upload, only the connector's log in the Purview portal tells whether it was taken
-/// (`RecordsSaved`). Say so here: with `accepted`, the batch's rows count as delivered; with `not-accepted`, they count
-/// as never sent, and the next run sends those that are still in the input.
+/// If an upload got no answer, look it up in the connector's log in the Purview portal (`RecordsSaved`) and record the
+/// result: with `accepted`, the batch's rows count as delivered; with `not-accepted`, they count as never sent, and the
+/// next run sends those that are still in the input.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -119,7 +119,7 @@ Examples:
 struct ResolveArgs {
     #[command(flatten)]
     place: Place,
-    /// The run; the begin of its id is enough
+    /// The run's id, or the start of it
     #[arg(long, value_name = "ID")]
     run: String,
     /// The batch's number, with its part if it has one
@@ -128,7 +128,7 @@ struct ResolveArgs {
     /// The sink, if the run has more than one
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// What became of it
+    /// The outcome
     #[arg(long = "as", value_enum, value_name = "OUTCOME")]
     outcome: actions::Known,
 }
@@ -178,10 +178,9 @@ struct RewindArgs {
 
 /// Delete old history
 ///
-/// Deletes the records of runs that ended before, and of their batches. The rows they delivered stay remembered; with
-/// `--rows`, those that were last accepted before are forgotten too and are sent again if they are still in the input.
-/// What stays in any case: runs with a batch of unknown outcome that nobody has decided about, and the last complete run
-/// of each sink, which the guards measure the next run by.
+/// Deletes the records of runs that ended before, and of their batches. The rows they delivered still
+/// count as accepted; with `--rows`, those last accepted before are forgotten too and are sent again if the input still
+/// has them. Runs with an unresolved batch and the last complete run of each sink, which guards compare with, are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

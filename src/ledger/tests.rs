@@ -203,7 +203,7 @@ async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sen
         .await
         .unwrap();
     ledger
-        .settle(own, upload_outcome(BatchOutcome::Accepted))
+        .record_outcome(own, upload_outcome(BatchOutcome::Accepted))
         .await
         .unwrap();
     // Its rows may come back, and are then still of unknown outcome.
@@ -267,7 +267,7 @@ async fn many_writers_are_all_answered_and_all_on_disk() {
                 .await
                 .unwrap();
             ledger
-                .settle(batch, upload_outcome(BatchOutcome::Accepted))
+                .record_outcome(batch, upload_outcome(BatchOutcome::Accepted))
                 .await
                 .unwrap();
             // Work that fails, in the same transactions, takes nothing of the others with it.

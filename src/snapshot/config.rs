@@ -10,13 +10,13 @@ use crate::config::{HumanDuration, Problems, suggestion};
 use crate::secret::SecretRef;
 
 /// The column that holds the time when a row was last valid.
-pub const LAST_SEEN: &str = "last_seen";
+pub(super) const LAST_SEEN: &str = "last_seen";
 
 /// Appended to the name of a source, it names the input with the rows of the snapshot.
 const PREVIOUS: &str = ".previous";
 
 /// The name of the input with the snapshot of `source`.
-pub fn snapshot_input(source: &str) -> String {
+pub(crate) fn snapshot_input(source: &str) -> String {
     format!("{source}{PREVIOUS}")
 }
 

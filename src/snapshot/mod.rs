@@ -18,7 +18,7 @@ mod recorder;
 mod source;
 mod table;
 
-pub(crate) use config::source_of_input;
-pub use config::{SnapshotConfig, SourceSnapshot, snapshot_input};
+pub use config::{SnapshotConfig, SourceSnapshot};
+pub(crate) use config::{snapshot_input, source_of_input};
 pub(crate) use recorder::{FinishedSnapshot, Recorder};
 pub(crate) use source::SnapshotSource;

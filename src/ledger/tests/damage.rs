@@ -241,7 +241,7 @@ async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
         "{}",
         error.chain()
     );
-    assert!(error.hints().next().unwrap().contains("free some space"));
+    assert!(error.hints().next().unwrap().contains("free some disk space"));
     assert_eq!(known(&ledger, "b").await, (vec![1, 2, 3], vec![]));
     let text = "x".repeat(100_000);
     let (one, two) = tokio::join!(

@@ -124,7 +124,7 @@ async fn runs_come_newest_first_with_what_became_of_them() {
     let only = |pipeline: Option<&str>, run: Option<&str>, most| RunFilter {
         pipeline: pipeline.map(str::to_owned),
         run: run.map(str::to_owned),
-        limit,
+        limit: most,
         batches: false,
     };
     for (which, expected) in [
