@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::auth::AuthConfig;
-use super::body::RecordsConfig;
+use super::extract::RecordsConfig;
 use super::incremental::IncrementalConfig;
 use super::pagination::PaginationConfig;
 use super::partitions::ForEachConfig;

@@ -28,7 +28,7 @@ const SEARCHED: u64 = 1000;
 
 /// What the pages give.
 #[derive(Debug)]
-pub(super) enum Block {
+pub(super) enum Message {
     /// Records of one page; a large page comes in several blocks.
     Records {
         /// What the user knows the page as.
@@ -63,7 +63,7 @@ pub(super) enum Known {
 /// # Errors
 /// A record's text cannot be kept, or [`End::Stopped`].
 pub(super) fn decode(
-    mut blocks: mpsc::Receiver<Block>,
+    mut blocks: mpsc::Receiver<Message>,
     known: &Known,
     feed: &Feed,
     positions: &Positions,
@@ -82,7 +82,7 @@ pub(super) fn decode(
         let block = blocks.blocking_recv().ok_or(End::Stopped)?;
         feed.check_stopped()?;
         match (&mut stage, block) {
-            (Stage::Sending(rows), Block::Records { page, text, ends }) => {
+            (Stage::Sending(rows), Message::Records { page, text, ends }) => {
                 rows.turn_to(page)?;
                 for record in cut(&text, &ends) {
                     rows.push(record, None)?;
@@ -92,12 +92,12 @@ pub(super) fn decode(
                 }
             }
             // A look at a part is no reason to go on from there.
-            (Stage::Sending(_), Block::Position(_)) if matches!(known, Known::Sampled) => {}
-            (Stage::Sending(rows), Block::Position(position)) => {
+            (Stage::Sending(_), Message::Position(_)) if matches!(known, Known::Sampled) => {}
+            (Stage::Sending(rows), Message::Position(position)) => {
                 rows.flush()?;
                 mark(position, feed, positions)?;
             }
-            (Stage::Learning(kept), Block::Records { page, text, ends }) => {
+            (Stage::Learning(kept), Message::Records { page, text, ends }) => {
                 kept.take(&page, &text, &ends, feed)?;
                 if matches!(known, Known::Sampled) && kept.is_enough(feed) {
                     let kept = std::mem::take(kept);
@@ -107,8 +107,8 @@ pub(super) fn decode(
                 }
             }
             // Only the last one counts: nothing is sent before.
-            (Stage::Learning(kept), Block::Position(position)) => kept.position = Some(position),
-            (_, Block::End) => break,
+            (Stage::Learning(kept), Message::Position(position)) => kept.position = Some(position),
+            (_, Message::End) => break,
         }
     }
     match stage {

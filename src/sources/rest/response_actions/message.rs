@@ -3,7 +3,7 @@
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use super::config::ErrorMessageSettings;
 use super::judge::scalar;
 use crate::http::redact::{MAX_SHOWN, Redactor, html_title, is_html};

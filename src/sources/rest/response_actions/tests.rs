@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::path::ProbeSet;
+use super::super::json_path::ValuePaths;
 use super::judge::NeedsOfSuccess;
 use super::{
     Action, Decision, ErrorMessageSettings, Facts, RequestFailure, ResponseActionConfig, ResponseActions,
@@ -23,10 +23,10 @@ fn problems(rules: &Value) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn compiled(rules: &Value) -> (ResponseActions, ProbeSet) {
+fn compiled(rules: &Value) -> (ResponseActions, ValuePaths) {
     assert_eq!(problems(rules), [] as [String; 0]);
     let rules: Vec<ResponseActionConfig> = serde_json::from_value(rules.clone()).unwrap();
-    let mut probes = ProbeSet::default();
+    let mut probes = ValuePaths::default();
     let wait = |headers: &HeaderMap| {
         parse_retry_after(
             headers.get("retry-after")?.to_str().ok()?,
@@ -49,7 +49,7 @@ fn judge(rules: &Value, status: u16, headers: &[(&'static str, &str)], body: &st
     rules.judge(&Facts {
         status,
         headers: &headers,
-        probes: found.as_ref(),
+        values: found.as_ref(),
         text: body.as_bytes(),
     })
 }
@@ -194,7 +194,7 @@ fn good_answers_are_looked_into_only_where_a_rule_wants_it() {
     assert_eq!(
         needs(json!([{"when": {"status": ["2xx"], "body": body}, "action": "fail"}])),
         NeedsOfSuccess {
-            probes: true,
+            values: true,
             text: false
         }
     );

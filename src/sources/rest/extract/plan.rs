@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::path::{self, ProbeSet, Step};
+use super::super::json_path::{self, Step, ValuePaths};
 use super::config::{Missing, RecordsConfig};
 
 /// A step to the records.
@@ -76,7 +76,7 @@ impl Route {
                 list = true;
                 RecordStep::Every { keyed: false }
             } else {
-                match path::steps(&format!("${segment}")).as_deref() {
+                match json_path::steps(&format!("${segment}")).as_deref() {
                     Some([Step::Name(name)]) => RecordStep::Name(name.clone()),
                     Some([Step::Index(index)]) => RecordStep::Index(*index),
                     _ => return Self::Query { prefix: steps },
@@ -140,7 +140,7 @@ fn segment(text: &str) -> Option<(&str, &str)> {
 
 /// Paths of probes, as a tree.
 #[derive(Debug)]
-pub(super) struct ProbeTree(Vec<Node>);
+pub(super) struct ValueTree(Vec<Node>);
 
 #[derive(Debug, Default)]
 struct Node {
@@ -148,8 +148,8 @@ struct Node {
     children: Vec<(Step, usize)>,
 }
 
-impl ProbeTree {
-    fn new(set: &ProbeSet) -> Self {
+impl ValueTree {
+    fn new(set: &ValuePaths) -> Self {
         let mut nodes = vec![Node::default()];
         for (probe, path) in set.paths().iter().enumerate() {
             let mut at = 0;
@@ -228,13 +228,13 @@ pub(super) struct Plan {
     pub(super) route: Steps,
     /// Whether the records are taken from the whole body, and `route` is only the path to where that begins.
     pub(super) whole: bool,
-    pub(super) probes: ProbeTree,
-    pub(super) set: ProbeSet,
+    pub(super) probes: ValueTree,
+    pub(super) set: ValuePaths,
     pub(super) limits: Limits,
 }
 
 impl Plan {
-    pub(super) fn new(config: &RecordsConfig, set: &ProbeSet, limits: Limits) -> Self {
+    pub(super) fn new(config: &RecordsConfig, set: &ValuePaths, limits: Limits) -> Self {
         let (route, whole) = match Route::of(&config.path.text, config.key_as.is_some()) {
             Route::Stream(steps) => (steps, false),
             Route::Query { prefix } => (prefix, true),
@@ -243,7 +243,7 @@ impl Plan {
             config: config.clone(),
             route,
             whole,
-            probes: ProbeTree::new(set),
+            probes: ValueTree::new(set),
             set: set.clone(),
             limits,
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_json_path::{JsonPath, PathElement};
 
-use super::super::path::Step;
+use super::super::json_path::Step;
 use super::error::BodyError;
 use super::row::raw_members;
 

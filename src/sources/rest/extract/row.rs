@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::path::{SinglePath, Step};
+use super::super::json_path::{SinglePath, Step};
 use super::config::{Empty, Explode, Keep, Nested, RecordsConfig};
 use super::error::{ADDED, BodyError, ELEMENT, PARENT, PICKED};
 
@@ -59,7 +59,7 @@ impl Rows {
         Self {
             plain: extra.is_empty()
                 && config.key_as.is_none()
-                && config.pick.is_empty()
+                && config.columns.is_empty()
                 && config.explode.is_none()
                 && config.nested == Nested::Keep,
             extra,
@@ -200,7 +200,7 @@ impl Rows {
             }
             write_member(&mut self.out, config.nested, member);
         }
-        for (index, (name, path)) in config.pick.iter().enumerate() {
+        for (index, (name, path)) in config.columns.iter().enumerate() {
             let (picked, there) = picked(name, path, fixed, own, at)?;
             if let Some(bit) = 1_u64
                 .checked_shl(u32::try_from(index).unwrap_or(u32::MAX))

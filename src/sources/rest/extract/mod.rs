@@ -14,11 +14,11 @@
 
 mod config;
 mod error;
-mod foreign;
 mod plan;
 mod query;
 mod row;
 mod scan;
+mod sniff;
 mod walk;
 
 use std::hash::{BuildHasher, Hasher};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use ahash::{AHasher, RandomState};
 use serde_json::Value;
 
-use super::path::{ProbeSet, Probes, SinglePath};
+use super::json_path::{ExtractedValues, SinglePath, ValuePaths};
 use config::BodyFormat;
 pub(super) use config::Missing;
 pub use config::RecordsConfig;
@@ -47,7 +47,7 @@ pub(super) struct Extractor(Arc<Plan>);
 
 impl Extractor {
     /// For settings without [problems](RecordsConfig::validate).
-    pub(super) fn new(config: &RecordsConfig, probes: &ProbeSet, limits: Limits) -> Self {
+    pub(super) fn new(config: &RecordsConfig, probes: &ValuePaths, limits: Limits) -> Self {
         Self(Arc::new(Plan::new(config, probes, limits)))
     }
 
@@ -60,7 +60,7 @@ impl Extractor {
 
     /// The columns to pick, in the order of their bits in [`Finished::picked`].
     pub(super) fn picks(&self) -> impl Iterator<Item = (&String, &SinglePath)> {
-        self.0.config.pick.iter()
+        self.0.config.columns.iter()
     }
 
     /// Begins a body. `extra` are columns that every row gets. One that a record has as well must hold the same there.
@@ -111,7 +111,7 @@ pub(super) struct Finished {
     /// path may be misspelt.
     pub(super) without_list: u64,
     /// What the probes found; on several lines of NDJSON, the last.
-    pub(super) probes: Probes,
+    pub(super) values: ExtractedValues,
     /// Two bodies with the same records have the same, two others practically never, within one run.
     pub(super) digest: u64,
     /// Bits of the first 64 columns to pick for which there was anything in a row, null included.
@@ -160,7 +160,7 @@ impl Extraction {
             rows: written,
             without_list: rows.without_list,
             picked: rows.picked,
-            probes: Probes::new(values),
+            values: ExtractedValues::new(values),
             digest: digest.finish(),
             last,
         })

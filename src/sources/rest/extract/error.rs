@@ -142,7 +142,7 @@ pub(super) const WHOLE: &str = "the whole body";
 pub(super) const PARENT: &str = "the record";
 pub(super) const ELEMENT: &str = "the element of its list";
 pub(super) const ADDED: &str = "what the source adds";
-pub(super) const PICKED: &str = "what `pick` takes out of it";
+pub(super) const PICKED: &str = "what `columns` takes out of it";
 
 fn nowhere(reached: &str, wanted: Option<&str>, found: &str) -> String {
     match wanted {

@@ -1,7 +1,7 @@
 //! JSONPath, as far as a value is looked for in one place.
 //!
 //! The syntax is RFC 9535's. A [`SinglePath`] names at most one value of a document (names and indexes only), so that
-//! it can be found while the document streams by; [`Probes`] are what was found at several of them.
+//! it can be found while the document streams by; [`ExtractedValues`] are what was found at several of them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -147,19 +147,19 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
 
 /// Paths at which values are looked for in every answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ProbeSet {
+pub(super) struct ValuePaths {
     paths: Vec<SinglePath>,
 }
 
-/// One of a [`ProbeSet`].
+/// One of a [`ValuePaths`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Probe(usize);
+pub(super) struct ValueId(usize);
 
-impl ProbeSet {
+impl ValuePaths {
     /// Adds a path; the same one twice is one.
-    pub(super) fn add(&mut self, path: &SinglePath) -> Probe {
+    pub(super) fn add(&mut self, path: &SinglePath) -> ValueId {
         let known = self.paths.iter().position(|known| known.steps == path.steps);
-        Probe(known.unwrap_or_else(|| {
+        ValueId(known.unwrap_or_else(|| {
             self.paths.push(path.clone());
             self.paths.len() - 1
         }))
@@ -171,8 +171,8 @@ impl ProbeSet {
     }
 
     /// Looks into a whole document.
-    pub(super) fn find(&self, document: &Value) -> Probes {
-        Probes {
+    pub(super) fn find(&self, document: &Value) -> ExtractedValues {
+        ExtractedValues {
             values: self
                 .paths
                 .iter()
@@ -182,27 +182,27 @@ impl ProbeSet {
     }
 
     /// Nothing was found: the answer had no body.
-    pub(super) fn none(&self) -> Probes {
-        Probes {
+    pub(super) fn none(&self) -> ExtractedValues {
+        ExtractedValues {
             values: vec![None; self.paths.len()],
         }
     }
 }
 
-/// What was found, for each of a [`ProbeSet`].
+/// What was found, for each of a [`ValuePaths`].
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Probes {
+pub(super) struct ExtractedValues {
     values: Vec<Option<Value>>,
 }
 
-impl Probes {
+impl ExtractedValues {
     /// Values in the order of the set's probes; `None` where there is nothing.
     pub(super) fn new(values: Vec<Option<Value>>) -> Self {
         Self { values }
     }
 
     /// What is there; `Some(Value::Null)` for a null, `None` if the path leads nowhere.
-    pub(super) fn get(&self, probe: Probe) -> Option<&Value> {
+    pub(super) fn get(&self, probe: ValueId) -> Option<&Value> {
         self.values.get(probe.0)?.as_ref()
     }
 }
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn probes_tell_null_from_nothing() {
-        let mut set = ProbeSet::default();
+        let mut set = ValuePaths::default();
         let next = set.add(&SinglePath::parse("$.next").unwrap());
         let more = set.add(&SinglePath::parse("$.more").unwrap());
         assert_eq!(set.add(&SinglePath::parse("$['next']").unwrap()), next);

@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::super::path::{self, SinglePath, Step};
+use super::super::json_path::{self, SinglePath, Step};
 use super::plan::Route;
 use crate::config::Problems;
 
@@ -30,7 +30,7 @@ pub struct RecordsConfig {
     pub key_as: Option<String>,
     /// Further columns, and where their values are within a row, such as `email: $.attributes.email.value`; null where
     /// there is nothing. With `explode`, a row is an element and what it keeps of its record.
-    pub pick: BTreeMap<String, SinglePath>,
+    pub columns: BTreeMap<String, SinglePath>,
     /// Each record has a list inside, whose elements become the rows.
     pub explode: Option<Explode>,
     /// What becomes of objects and lists in a row. Default `keep`.
@@ -174,7 +174,7 @@ impl RecordsPath {
     /// It is no JSONPath; in words for the person who wrote it.
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(Self {
-            query: path::check(text)?,
+            query: json_path::check(text)?,
             text: text.to_owned(),
         })
     }
@@ -236,9 +236,9 @@ impl JsonSchema for ListPath {
 
 impl RecordsConfig {
     /// Names of the columns that rows get besides what is in a record as it stands. What `explode` keeps is not among
-    /// them: it may be an object that is kept for `pick` only.
+    /// them: it may be an object that is kept for `columns` only.
     pub(in super::super) fn column_names(&self) -> impl Iterator<Item = String> {
-        self.key_as.iter().cloned().chain(self.pick.keys().cloned())
+        self.key_as.iter().cloned().chain(self.columns.keys().cloned())
     }
 
     /// Notes what is kept of records and then lost, since it is not among the declared columns and nothing is picked out
@@ -249,7 +249,7 @@ impl RecordsConfig {
         for (index, name) in names.iter().enumerate() {
             let column = format!("{}{name}", explode.prefix);
             let is_picked_from = self
-                .pick
+                .columns
                 .values()
                 .any(|path| matches!(path.steps().first(), Some(Step::Name(first)) if *first == column));
             if !declared(&column) && !is_picked_from {
@@ -279,8 +279,8 @@ impl RecordsConfig {
                 );
             }
         }
-        for (column, path) in &self.pick {
-            let mut here = problems.at("pick");
+        for (column, path) in &self.columns {
+            let mut here = problems.at("columns");
             let mut here = here.at(column);
             if column.is_empty() {
                 here.add("a column needs a name; it is empty");

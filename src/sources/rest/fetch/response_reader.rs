@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::body::{BodyError, Extraction, Finished};
-use super::super::rows::Block;
+use super::super::extract::{BodyError, Extraction, Finished};
+use super::super::rows::Message;
 use super::Attempt;
 use crate::http::rate_limit::Permit;
 use crate::http::transport::Failure;
@@ -17,12 +17,12 @@ const HELD: usize = 8 << 20;
 const BLOCK: usize = 1 << 20;
 
 /// A page's records on their way.
-pub(super) struct Taking<'a> {
+pub(super) struct ResponseReader<'a> {
     pub(super) page: Arc<str>,
     pub(super) extraction: Option<Extraction>,
     pub(super) text: Vec<u8>,
     pub(super) ends: Vec<usize>,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<Message>,
     /// Bytes in `blocks`.
     pub(super) held: usize,
     /// The body's first bytes, for rules that look at it.
@@ -34,10 +34,10 @@ pub(super) struct Taking<'a> {
     pub(super) given_on: bool,
     /// The request's place among those of its host.
     pub(super) permit: Option<Permit>,
-    pub(super) out: &'a mpsc::Sender<Block>,
+    pub(super) out: &'a mpsc::Sender<Message>,
 }
 
-impl Taking<'_> {
+impl ResponseReader<'_> {
     /// Takes the whole answer.
     pub(super) async fn read(mut self, response: reqwest::Response) -> (Result<Finished, Attempt>, Self) {
         let finished = self.take(response).await;
@@ -103,7 +103,7 @@ impl Taking<'_> {
             return;
         }
         self.held += self.text.len();
-        self.blocks.push(Block::Records {
+        self.blocks.push(Message::Records {
             page: self.page.clone(),
             text: std::mem::take(&mut self.text),
             ends: std::mem::take(&mut self.ends),

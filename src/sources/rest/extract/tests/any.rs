@@ -84,7 +84,7 @@ proptest! {
             (Ok((rows, got)), Some(wanted)) => {
                 let rows: Vec<Value> = rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect();
                 prop_assert_eq!(rows, wanted);
-                prop_assert_eq!(got.probes, body.probes.find(&document));
+                prop_assert_eq!(got.values, body.probes.find(&document));
             }
             (Err(BodyError::WrongType { .. }), None) => {}
             (got, wanted) => prop_assert!(false, "{:?} where {:?} is wanted", got, wanted),
@@ -120,7 +120,7 @@ proptest! {
         }
         let read = |piece| {
             let body = body(config.clone()).probe("$.a").probe("$[0].a").pieces(piece);
-            body.read(&text).map(|(rows, got)| (rows, got.digest, got.probes)).map_err(|error| error.to_string())
+            body.read(&text).map(|(rows, got)| (rows, got.digest, got.values)).map_err(|error| error.to_string())
         };
         prop_assert_eq!(read(piece), read(usize::MAX));
     }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::error::{BodyError, MORE, shown};
-use super::foreign::{LOOKED_AT, looks_like};
 use super::plan::{Plan, RecordStep};
 use super::scan::{Fault, MAX_DEPTH, Scan};
+use super::sniff::{LOOKED_AT, looks_like};
 
 /// Most bytes of a probe's value, and of a key or number outside the records.
 pub(super) const MAX_VALUE: usize = 64 << 10;

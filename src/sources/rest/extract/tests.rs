@@ -12,7 +12,7 @@ type Got = Result<(Vec<String>, Finished), BodyError>;
 
 struct Body {
     config: RecordsConfig,
-    probes: ProbeSet,
+    probes: ValuePaths,
     limits: Limits,
     extra: Vec<(Arc<str>, Value)>,
     piece: usize,
@@ -21,7 +21,7 @@ struct Body {
 fn body(config: Value) -> Body {
     Body {
         config: serde_json::from_value(config).unwrap(),
-        probes: ProbeSet::default(),
+        probes: ValuePaths::default(),
         limits: Limits {
             keep_last: true,
             ..Limits::default()
@@ -84,12 +84,12 @@ impl Body {
 }
 
 fn found(got: &Finished) -> Vec<Option<Value>> {
-    let mut set = ProbeSet::default();
+    let mut set = ValuePaths::default();
     let paths = ["$.p0", "$.p1", "$.p2", "$.p3"];
     let probes = paths.map(|path| set.add(&SinglePath::parse(path).unwrap()));
     probes
         .iter()
-        .map(|probe| got.probes.get(*probe).cloned())
+        .map(|probe| got.values.get(*probe).cloned())
         .collect()
 }
 
@@ -324,20 +324,20 @@ fn filters_and_descendants_look_at_the_whole_body() {
 fn columns_are_taken_out_of_records_by_path() {
     let pick = json!({"mail": "$.a.mail.value", "team": "$.a.teams[1]"});
     let text = r#"[{"a":{"mail":{"value":"x\u0040y"},"teams":["R",{"n":1.0}]},"k":1},{"a":null,"rows":[{"n":1},{"n":2}]},{}]"#;
-    let own = body(json!({"pick": pick})).rows(text);
+    let own = body(json!({"columns": pick})).rows(text);
     assert_eq!(
         own[0],
         r#"{"a":{"mail":{"value":"x\u0040y"},"teams":["R",{"n":1.0}]},"k":1,"mail":"x\u0040y","team":{"n":1.0}}"#
     );
     assert_eq!(own[2], r#"{"mail":null,"team":null}"#);
     assert_eq!(
-        body(json!({"pick": pick, "explode": {"path": "$.rows", "keep": "none"}})).rows(text),
+        body(json!({"columns": pick, "explode": {"path": "$.rows", "keep": "none"}})).rows(text),
         [
             r#"{"n":1,"mail":null,"team":null}"#,
             r#"{"n":2,"mail":null,"team":null}"#
         ]
     );
-    let told = body(json!({"pick": {"k": "$.a.k"}})).told(r#"[{"k":1,"a":{"k":2}}]"#);
+    let told = body(json!({"columns": {"k": "$.a.k"}})).told(r#"[{"k":1,"a":{"k":2}}]"#);
     assert!(told.contains("`k`"), "{told}");
 }
 
@@ -518,7 +518,11 @@ fn an_error_of_the_taker_ends_it() {
             Self::Body
         }
     }
-    let extractor = Extractor::new(&RecordsConfig::default(), &ProbeSet::default(), Limits::default());
+    let extractor = Extractor::new(
+        &RecordsConfig::default(),
+        &ValuePaths::default(),
+        Limits::default(),
+    );
     let mut full = |_: &[u8]| Err(Stop::Taker);
     let got = extractor.start(&[]).feed(b"[{}]", &mut full);
     assert!(matches!(got, Err(Stop::Taker)));
@@ -548,9 +552,9 @@ fn settings_that_cannot_be_are_told() {
         "{told:?}"
     );
     assert!(told[1].starts_with("records.explode.keep[2]: `x`"), "{told:?}");
-    let told = problems(json!({"pick": {"a": "$", "b": "$[0]", "c": "$.c"}}));
+    let told = problems(json!({"columns": {"a": "$", "b": "$[0]", "c": "$.c"}}));
     assert!(
-        told.len() == 2 && told[0].starts_with("records.pick.a: `$` is not within a row"),
+        told.len() == 2 && told[0].starts_with("records.columns.a: `$` is not within a row"),
         "{told:?}"
     );
     for wrong in [

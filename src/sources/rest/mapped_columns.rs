@@ -2,17 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::body::Extractor;
+use super::extract::Extractor;
 
 /// Counts over all pages.
 #[derive(Debug, Default)]
-pub(super) struct Picked {
+pub(super) struct MappedColumns {
     rows: AtomicU64,
     /// Bits of the columns for which there was anything.
     found: AtomicU64,
 }
 
-impl Picked {
+impl MappedColumns {
     /// Notes a page of so many rows, and the bits of the columns for which there was anything in one.
     pub(super) fn note(&self, rows: u64, found: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -37,7 +37,7 @@ impl Picked {
             tracing::warn!(
                 source,
                 rows,
-                "`records.pick` found nothing in any row for {}: are these spelt as the service spells them?",
+                "`records.columns` found nothing in any row for {}: are these spelt as the service spells them?",
                 never.join(", ")
             );
         }
