@@ -24,7 +24,7 @@ use hrsink::component::{
 };
 use hrsink::config::PipelineConfig;
 use hrsink::config::document::Notation;
-use hrsink::encode::CsvEncoder;
+use hrsink::format::encode::CsvEncoder;
 use hrsink::pipeline::{Observer, RunOptions, run};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;

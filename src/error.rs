@@ -160,7 +160,7 @@ impl StdError for Error {
 #[cold]
 pub(crate) fn read_error(name: &str, error: std::io::Error, line: Option<u64>) -> Error {
     let message = match line {
-        Some(line) => format!("cannot read `{name}` on from line {line}"),
+        Some(line) => format!("cannot read `{name}` from line {line} on"),
         None => format!("cannot read `{name}`"),
     };
     match error.downcast::<Error>() {

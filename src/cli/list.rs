@@ -67,9 +67,16 @@ fn text(components: &[Component]) -> String {
     text
 }
 
-/// What of the source `file` is a feature of the build.
+/// The formats of the source `file`, and those of its parts that are features of the build.
 fn parts() -> String {
-    let mut text = String::new();
+    let mut formats = Table::plain();
+    for format in crate::format::formats() {
+        formats.push([format.name, format.summary]);
+    }
+    let mut text = format!(
+        "{HEAD}formats of files{HEAD:#}\n{}",
+        formats.render(table::width())
+    );
     for (heading, parts) in [("places of files", PLACES), ("packings of files", PACKINGS)] {
         let mut table = Table::plain();
         for (name, summary, built_in) in parts {

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::document::{self, Notation};
+use super::remember::{RememberConfig, Remembered, previous_of};
 use super::{GuardsConfig, HumanDuration, Problem, Problems, decode, interpolate, suggestion, wiring};
 use crate::component::{SinkConfig, SourceConfig, TransformConfig};
 use crate::error::{Error, Result};
-use crate::snapshot::{SnapshotConfig, SnapshotSource, SourceSnapshot, snapshot_input};
+use crate::remember::Previous;
 
 /// A pipeline file, decoded and checked: what [`pipeline`](crate::pipeline) runs.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct PipelineConfig {
     pub path: PathBuf,
     /// The folder that relative paths in the file are relative to: the file's own.
     pub base: PathBuf,
-    /// The sources, in the file's order; after them the snapshots, as `NAME.previous`.
+    /// The sources, in the file's order; behind them the remembered rows of those that have any, as `NAME.previous`.
     pub sources: Vec<Wired<Box<dyn SourceConfig>>>,
     /// The transforms, in an order in which each comes after its inputs.
     pub transforms: Vec<Wired<Box<dyn TransformConfig>>>,
@@ -28,15 +29,15 @@ pub struct PipelineConfig {
     pub sinks: Vec<Wired<Box<dyn SinkConfig>>>,
     /// What happens to rows that are put aside.
     pub rejects: RejectsConfig,
-    /// Where the ledger is.
+    /// Where what was delivered is remembered.
     pub state: StateConfig,
     /// What must hold of every sink's rows before any is sent; a sink's own guards win.
     pub guards: GuardsConfig,
     /// What is kept of which sources for later runs, in the file's order.
-    pub snapshots: Vec<SourceSnapshot>,
+    pub remembered: Vec<Remembered>,
 }
 
-/// The `state:` block: where the ledger is.
+/// The `state:` block: where what was delivered is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateConfig {
@@ -208,7 +209,7 @@ impl PipelineConfig {
             rejects: RejectsConfig::default(),
             state: StateConfig::default(),
             guards: GuardsConfig::default(),
-            snapshots: Vec::new(),
+            remembered: Vec::new(),
         };
         wiring::validate(&config, &mut problems);
         if found.is_empty() {
@@ -278,12 +279,12 @@ impl PipelineConfig {
             rejects: rejects.unwrap_or_default(),
             state: state.unwrap_or_default(),
             guards,
-            snapshots: sources.snapshots,
+            remembered: sources.remembered,
         };
-        for snapshot in &config.snapshots {
-            let previous = SnapshotSource::new(snapshot.clone(), config.state.path.clone());
+        for remembered in &config.remembered {
+            let previous = Previous::new(remembered.clone(), config.state.path.clone());
             config.sources.push(Wired {
-                name: snapshot_input(&snapshot.source),
+                name: previous_of(&remembered.source),
                 inputs: Vec::new(),
                 config: Box::new(previous),
                 guards: GuardsConfig::default(),
@@ -318,8 +319,8 @@ fn guards(map: &mut Map<String, Value>, problems: &mut Problems<'_>) -> GuardsCo
 struct Section<C> {
     decoded: Vec<Wired<C>>,
     wires: Vec<wiring::Node>,
-    /// In the section of the sources: the snapshots they keep.
-    snapshots: Vec<SourceSnapshot>,
+    /// In the section of the sources: what is kept of them.
+    remembered: Vec<Remembered>,
 }
 
 fn components<C: serde::de::DeserializeOwned>(
@@ -331,7 +332,7 @@ fn components<C: serde::de::DeserializeOwned>(
     let mut out = Section {
         decoded: Vec::new(),
         wires: Vec::new(),
-        snapshots: Vec::new(),
+        remembered: Vec::new(),
     };
     let mut here = problems.at(section);
     let map = match root.shift_remove(section) {
@@ -352,7 +353,7 @@ fn components<C: serde::de::DeserializeOwned>(
             out.wires.push(wiring::Node {
                 name,
                 inputs: None,
-                has_snapshot: false,
+                remembered: false,
             });
             continue;
         };
@@ -373,8 +374,8 @@ fn components<C: serde::de::DeserializeOwned>(
             settings.shift_remove("inputs");
             here.at("inputs").add("a source has no inputs");
         }
-        let snapshot = if section == "sources" {
-            settings.shift_remove("snapshot")
+        let remember = if section == "sources" {
+            settings.shift_remove("remember")
         } else {
             None
         };
@@ -393,7 +394,7 @@ fn components<C: serde::de::DeserializeOwned>(
                 out.wires.push(wiring::Node {
                     name,
                     inputs,
-                    has_snapshot: snapshot.is_some(),
+                    remembered: remember.is_some(),
                 });
                 continue;
             }
@@ -403,13 +404,13 @@ fn components<C: serde::de::DeserializeOwned>(
         out.wires.push(wiring::Node {
             name: name.clone(),
             inputs: inputs.clone(),
-            has_snapshot: snapshot.is_some(),
+            remembered: remember.is_some(),
         });
-        if let Some(snapshot) = snapshot {
-            let mut here = here.at("snapshot");
-            if let Some(settings) = decode::decode::<SnapshotConfig>(snapshot, &mut here) {
+        if let Some(remember) = remember {
+            let mut here = here.at("remember");
+            if let Some(settings) = decode::decode::<RememberConfig>(remember, &mut here) {
                 settings.validate(&mut here);
-                out.snapshots.push(SourceSnapshot {
+                out.remembered.push(Remembered {
                     source: name.clone(),
                     settings,
                 });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::component::{Origin, Origins};
-use crate::encode::EncodedRows;
+use crate::format::encode::EncodedRows;
 use crate::ledger::RowHash;
 
 /// How large a batch may be.

@@ -1,45 +1,54 @@
-//! Reads past runs and their batches.
+//! What past runs did, out of the ledger.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde::{Serialize, Serializer};
 
-use super::error::LedgerError;
+use super::failure::Fault;
 use super::lock;
 use super::rows::{natural, time};
 use super::store::Ledger;
 use crate::component::Totals;
 use crate::error::Result;
 
-/// A run. Fields that are known at its end are missing while it runs, and if it died.
+/// A run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {
+    /// Its id.
     pub run: String,
-    /// The name of its pipeline.
+    /// What its pipeline is known by.
     pub pipeline: String,
+    /// Whether it has ended.
     pub state: RunState,
+    /// When it began.
     #[serde(serialize_with = "text")]
     pub started: Timestamp,
+    /// When it ended; absent if it runs or died. So with all that is known at the end.
     #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+    /// From start to end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// The program's exit code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Sums over all components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<Totals>,
-    /// Whether it read only part of its input.
+    /// Whether it read its sources only in part.
     pub partial: bool,
-    /// Guards that the user overrode.
+    /// Guards that were let through by hand.
     pub allowed: Vec<String>,
+    /// The message of its failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Its sinks, with what came to them.
     pub sinks: Vec<SinkRecord>,
+    /// Number of its batches.
     pub batch_count: u64,
-    /// Batches of unknown outcome that nobody has resolved.
+    /// How many of them are of unknown outcome, and nobody has decided about them.
     pub open_unknown: u64,
-    /// Its batches, if requested.
+    /// Its batches, if they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<Vec<BatchRecord>>,
 }
@@ -48,70 +57,82 @@ pub struct RunRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
+    /// It has, and left its sums.
     Ended,
-    /// Its process holds the pipeline's lock.
+    /// It is under way: its process holds the pipeline.
     Running,
     /// It was killed, or the machine went down.
     Dead,
 }
 
-/// A sink's part of a run.
+/// What came to a sink.
 #[derive(Debug, Clone, Serialize)]
 pub struct SinkRecord {
+    /// Its name.
     pub sink: String,
-    /// Rows it received.
+    /// Rows.
     pub rows: u64,
     /// Whether it delivered all of them.
     pub complete: bool,
 }
 
-/// A batch. Fields that are known with its outcome are missing before.
+/// A batch.
 #[derive(Debug, Clone, Serialize)]
 pub struct BatchRecord {
+    /// Its place in the ledger.
     #[serde(skip)]
     pub(crate) id: super::BatchId,
+    /// Its run.
     #[serde(skip)]
     pub(crate) run: String,
+    /// Its job.
     #[serde(skip)]
     pub(crate) job: String,
+    /// Name of the sink.
     pub sink: String,
+    /// Identifier of the scenario.
     pub scenario: String,
-    /// Number in the sink and run.
+    /// Number of the batch in the sink and run.
     pub number: u64,
-    /// Number of the part; 0 for a complete batch.
+    /// Which part of it, 0 for the whole.
     pub part: u32,
+    /// Rows in it.
     pub rows: u64,
-    /// Bytes of the payload.
+    /// Bytes of its payload.
     pub bytes: u64,
-    /// Rows that were in an earlier batch of unknown outcome.
+    /// How many of its rows were in an earlier batch of unknown outcome.
     pub resent: u64,
-    /// When the intent was recorded.
+    /// When it was about to be sent.
     #[serde(serialize_with = "text")]
     pub intended: Timestamp,
+    /// What became of it; absent while it is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When the outcome was recorded.
+    /// When that was known.
     #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub recorded: Option<Timestamp>,
-    /// Requests sent.
+    pub settled: Option<Timestamp>,
+    /// Requests made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// Requests before the last that got no answer although the service may have received the body.
+    /// Requests before the last without an answer after the body may have been taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_attempts: Option<u32>,
-    /// HTTP status of the last answer.
+    /// Status of the last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Ids for a support case.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
+    /// From the first request to the outcome, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// What came of it later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
 
 impl BatchRecord {
-    /// Its number, with its part if it has one: `3`, `3.2`.
+    /// Its number, with its part where it has one: `3`, `3.2`.
     pub fn label(&self) -> String {
         match self.part {
             0 => self.number.to_string(),
@@ -119,33 +140,35 @@ impl BatchRecord {
         }
     }
 
-    /// Whether its outcome is unknown and nobody has resolved it.
+    /// Whether the service may have taken it and nobody has decided about it.
     pub fn is_open(&self) -> bool {
         self.outcome.as_deref() == Some("unknown") && self.decision.is_none()
     }
 }
 
-/// A decision about a batch after its outcome was recorded.
+/// What came of a batch after its outcome was written down.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
-    /// `resent`, `accepted` or `not_accepted` for an unknown batch; `forgotten`: its rows no longer count.
+    /// `resent`, `accepted` or `not_accepted` of an unknown one; `forgotten`: its rows count no more.
     pub decision: String,
+    /// When.
     #[serde(serialize_with = "text")]
     pub decided: Timestamp,
-    /// The run that decided; missing if a person did.
+    /// By which run; absent: by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 }
 
-/// Selects runs.
+/// Which runs to look at.
 #[derive(Debug, Clone, Default)]
-pub struct RunFilter {
+pub struct Which {
+    /// Those of this pipeline only.
     pub pipeline: Option<String>,
-    /// Start of the run's id.
+    /// Those whose id begins like this only.
     pub run: Option<String>,
-    /// The newest only.
-    pub limit: Option<u32>,
-    /// Include the batches.
+    /// At most so many, the newest.
+    pub most: Option<u32>,
+    /// Whether with their batches.
     pub batches: bool,
 }
 
@@ -154,7 +177,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
+    pub async fn runs(&self, which: Which) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {
             let mut query = db.prepare(
@@ -164,8 +187,8 @@ impl Ledger {
                  WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
                  ORDER BY started DESC, seq DESC LIMIT ?3",
             )?;
-            let limit = filter.limit.map_or(-1, i64::from);
-            let mut found = query.query(params![filter.pipeline, filter.run, limit])?;
+            let most = which.most.map_or(-1, i64::from);
+            let mut found = query.query(params![which.pipeline, which.run, most])?;
             let mut runs = Vec::new();
             while let Some(row) = found.next()? {
                 let seq: i64 = row.get(0)?;
@@ -177,7 +200,7 @@ impl Ledger {
                 let batches = batches_of(db, seq, run.state)?;
                 run.batch_count = batches.len() as u64;
                 run.open_unknown = batches.iter().filter(|batch| batch.is_open()).count() as u64;
-                run.batches = filter.batches.then_some(batches);
+                run.batches = which.batches.then_some(batches);
                 runs.push(run);
             }
             Ok(runs)
@@ -186,7 +209,7 @@ impl Ledger {
     }
 }
 
-fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
+fn run_of(row: &Row<'_>) -> Result<RunRecord, Fault> {
     let started = time(row, 3)?;
     let ended = optional_time(row, 4)?;
     let rows = match ended {
@@ -201,7 +224,7 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
             refused: natural(row, 15)?,
             unknown: natural(row, 16)?,
             not_sent: natural(row, 17)?,
-            // Not recorded: they describe a query, not the outcome of rows.
+            // Not kept: they say how a query works, not what became of a row.
             ..Totals::default()
         }),
     };
@@ -214,10 +237,7 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
         },
         started,
         ended,
-        // Zero if the clock was set back.
-        duration_ms: ended.map(|ended| {
-            u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
-        }),
+        duration_ms: ended.map(|ended| between(started, ended)),
         exit_code: row.get(5)?,
         rows,
         partial: row.get(6)?,
@@ -249,7 +269,7 @@ pub(super) const BATCH: &str =
     batch.unknown_attempts, batch.status, batch.request_ids, batch.duration_ms, batch.decision, batch.decided,
     batch.decided_by";
 
-fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRecord>, LedgerError> {
+fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRecord>, Fault> {
     let mut query = db.prepare(&format!(
         "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run WHERE batch.run = ?1
          ORDER BY batch.sink, batch.number, batch.part, batch.id"
@@ -259,7 +279,7 @@ fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRec
     while let Some(row) = found.next()? {
         let mut batch = batch_of(row)?;
         if state != RunState::Running {
-            // Its run died before it could record the outcome.
+            // Nobody is left to settle it.
             batch.outcome.get_or_insert_with(|| "unknown".to_owned());
         }
         batches.push(batch);
@@ -267,8 +287,9 @@ fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRec
     Ok(batches)
 }
 
-pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, LedgerError> {
-    let decision = match row.get(18)? {
+pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, Fault> {
+    let decision: Option<String> = row.get(18)?;
+    let decision = match decision {
         None => None,
         Some(decision) => Some(Decision {
             decision,
@@ -289,7 +310,7 @@ pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, LedgerError> {
         resent: natural(row, 9)?,
         intended: time(row, 10)?,
         outcome: row.get(11)?,
-        recorded: optional_time(row, 12)?,
+        settled: optional_time(row, 12)?,
         attempts: row.get(13)?,
         unknown_attempts: row.get(14)?,
         status: row.get(15)?,
@@ -302,7 +323,7 @@ pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, LedgerError> {
     })
 }
 
-/// A JSON list in column `n`; empty if it is null.
+/// A JSON list in column `n`; none is an empty one.
 fn list(row: &Row<'_>, n: usize) -> rusqlite::Result<Vec<String>> {
     let text: Option<String> = row.get(n)?;
     serde_json::from_str(text.as_deref().unwrap_or("[]")).map_err(|error| {
@@ -315,6 +336,11 @@ pub(super) fn optional_time(row: &Row<'_>, n: usize) -> rusqlite::Result<Option<
         None => Ok(None),
         Some(_) => time(row, n).map(Some),
     }
+}
+
+/// Milliseconds; a clock that was set back gives none.
+fn between(started: Timestamp, ended: Timestamp) -> u64 {
+    u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
 }
 
 pub(super) fn text<S: Serializer>(time: &Timestamp, serializer: S) -> std::result::Result<S::Ok, S::Error> {

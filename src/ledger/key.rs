@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::error;
+use super::failure;
 use super::file::{beside, check_private};
 use crate::error::{Error, Result};
 use crate::files;
@@ -62,19 +62,17 @@ impl Key {
             }
             // What is not UTF-8 is no key.
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(error::io(&path, "read the ledger's key", error)),
+            Err(error) => return Err(failure::io(&path, "read the ledger's key", error)),
         };
         check_private(&path, "the ledger's key")?;
-        parse_hex_key(text.trim_end_matches(['\r', '\n']))
-            .map(Self)
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "`{}` is not a ledger's key: that is 64 hexadecimal digits",
-                    path.display()
-                ))
-                .into_damage()
-                .with_hint("restore it from a backup: without it no row can be recognised")
-            })
+        parse(&text).ok_or_else(|| {
+            Error::config(format!(
+                "`{}` is not a ledger's key: that is 64 hexadecimal digits",
+                path.display()
+            ))
+            .into_damage()
+            .with_hint("restore it from a backup: without it no row can be recognised")
+        })
     }
 
     /// Writes it to `path`, whole or not at all, for its owner only and safe from a power cut.
@@ -91,7 +89,7 @@ impl Key {
                 file.sync_all()
             })
             .and_then(|()| std::fs::rename(&unfinished, path))
-            .map_err(|error| error::io(path, "write the ledger's key", error))
+            .map_err(|error| failure::io(path, "write the ledger's key", error))
     }
 
     /// The key of the row hashes.
@@ -115,8 +113,8 @@ impl Key {
     }
 }
 
-/// 32 bytes as 64 hexadecimal digits.
-pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
+fn parse(text: &str) -> Option<Key> {
+    let text = text.trim_end_matches(['\r', '\n']);
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -124,7 +122,7 @@ pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
     for (n, byte) in key.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
     }
-    Some(key)
+    Some(Key(key))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use crate::component::{InputDescription, RowKind};
 use crate::config::{Problems, suggestion};
 use crate::delivery::Lane;
-use crate::encode::CsvEncoder;
+use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
 
 /// The names of a payload's columns.

@@ -18,6 +18,11 @@ fn the_list_names_every_component() {
       console  prints rows to standard output, as a table or as NDJSON
       file     writes CSV exactly as it would be uploaded
       m365_hr  uploads rows to a Microsoft 365 HR connector job
+    formats of files
+      csv      rows of text with a separator; every column is text
+      json     a JSON array of objects, or one object
+      ndjson   a JSON object on each line
+      parquet  columns with types; compressed inside at most
     places of files
       PATH, -          the disk, standard input
       sftp://          SFTP servers

@@ -241,7 +241,7 @@ fn decide(line: &Line, service: &Service) {
             let number = number.to_string();
             let args = [
                 "ledger",
-                "resolve",
+                "settle",
                 line.file(),
                 "--run",
                 id,

@@ -13,8 +13,8 @@ use crate::component::{BatchOutcome, Checkpoint};
 use crate::delivery::courier::Trail;
 use crate::delivery::memory::Memory;
 use crate::delivery::{Batch, Batcher};
-use crate::encode::CsvEncoder;
 use crate::error::Error;
+use crate::format::encode::CsvEncoder;
 use crate::ledger::RowHash;
 
 /// A batch's place in the order, or a checkpoint waiting for those before it.

@@ -19,8 +19,8 @@ use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
 };
 use crate::config::Problems;
-use crate::encode::CsvEncoder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
 
 /// Writes CSV exactly as it would be uploaded.

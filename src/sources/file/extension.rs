@@ -1,22 +1,19 @@
-//! What the endings of a file's name tell.
+//! What the extensions of a file name say: compression and format.
 
 use std::path::Path;
 
-use super::format::{FORMATS, Format};
 use super::place::is_pattern;
 use crate::codec::{Codec, codecs_of};
+use crate::error::{Error, Result};
+use crate::format::{Access, FormatConfig, extensions};
 
-/// Extensions that tell the format.
-const EXTENSIONS: &str =
-    "`.csv`, `.tsv`, `.parquet`, `.ndjson`, `.jsonl`, `.json`, each also with `.gz`, `.zst` or `.pgp`";
-
-/// What the name of a file tells.
+/// The extensions of a file name.
 pub(super) struct Extension {
     /// How the file is packed, outermost first.
     pub(super) layers: Vec<Codec>,
     /// In lower case, without the dot, before those of the packing; empty if there is none.
     pub(super) format: String,
-    /// Whether that is the part of a pattern that files fill in.
+    /// Whether it is part of a pattern and differs between files.
     pub(super) open: bool,
 }
 
@@ -32,29 +29,44 @@ impl Extension {
         }
     }
 
-    pub(super) fn format(&self) -> Option<Format> {
-        Format::named(match self.format.as_str() {
-            "csv" | "tsv" => "csv",
-            "parquet" => "parquet",
-            "ndjson" | "jsonl" => "ndjson",
-            "json" => "json",
-            _ => return None,
-        })
+    pub(super) fn format(&self) -> Option<FormatConfig> {
+        FormatConfig::of_extension(&self.format)
     }
 
-    /// What to say when it tells no format.
+    /// The format of the file `name`: the configured one, else that of the extension. `packed`: inside a packed file.
+    ///
+    /// # Errors
+    /// The format is unknown, or cannot be read from a packed file.
+    pub(super) fn format_of(
+        &self,
+        name: &str,
+        configured: Option<&FormatConfig>,
+        packed: bool,
+    ) -> Result<FormatConfig> {
+        let Some(format) = configured.cloned().or_else(|| self.format()) else {
+            let problem = format!("cannot detect the format of `{name}`: {}", self.unknown());
+            return Err(Error::input(problem).with_hint(self.hint()));
+        };
+        if packed && format.access() == Access::Ranges {
+            let problem = format!("cannot read `{}` from the packed file `{name}`", format.name());
+            return Err(Error::input(problem).with_hint(NEEDS_RANGES));
+        }
+        Ok(format)
+    }
+
+    /// Why the extension names no format.
     pub(super) fn unknown(&self) -> String {
         match self.format.as_str() {
-            "" => "there is no extension to tell the format by".to_owned(),
-            other => format!("the extension `.{other}` does not tell the format"),
+            "" => "there is no extension to detect the format by".to_owned(),
+            other => format!("the extension `.{other}` does not name a format"),
         }
     }
 
     pub(super) fn hint(&self) -> String {
-        let hint = format!("set `format` to one of {FORMATS:?}, or name the file with {EXTENSIONS}");
+        let extensions = extensions();
         match self.format.as_str() {
             "txt" | "dat" | "tab" => format!(
-                "set `format: csv`, or `format: {{type: csv, delimiter: …}}` if it is not a comma; {EXTENSIONS} need no `format`"
+                "set `format: csv`, or `format: {{type: csv, delimiter: …}}` if it is not a comma; {extensions} need no `format`"
             ),
             "xlsx" | "xls" | "xlsm" | "ods" => {
                 "workbooks cannot be read: save the sheet as \"CSV UTF-8\"".to_owned()
@@ -63,7 +75,13 @@ impl Extension {
                 "unpack the file in a step before the run, or have it packed with gzip, zstd or zip"
                     .to_owned()
             }
-            _ => hint,
+            _ => format!(
+                "set `format` to one of {}, or name the file with {extensions}, each also with `.gz`, `.zst` or `.pgp`",
+                crate::format::names()
+            ),
         }
     }
 }
+
+/// The hint where a format needs ranges and there are none.
+pub(super) const NEEDS_RANGES: &str = "this format is not read in order: it needs a file of which any part can be read, compressed inside at most";

@@ -2,29 +2,31 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use encoding_rs::UTF_8;
+use async_trait::async_trait;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::csv;
 use super::extension::Extension;
 use super::hash::{ContentHash, HashingReader};
 use super::place::{Found, Place};
-use super::reading::{Formats, Reading};
-use super::text::TextReader;
-use super::{json, parquet};
 use crate::codec::{Codec, Decoded, Decoder, InputFile};
 use crate::component::{Output, SourceContext};
-use crate::decode::{Added, AddedColumns, Feed, Step};
 use crate::error::read_error;
 use crate::error::{Error, Result};
+use crate::format::{
+    Access, Added, AddedColumns, Bytestream, Collector, FormatConfig, Input, READ_BYTES, RandomAccess,
+    ReadRanges, ReadResult,
+};
 
 /// What all files of a source are read with.
 #[derive(Debug)]
 pub(super) struct JobContext {
-    pub(super) formats: Formats,
+    /// As configured; else by the extensions.
+    pub(super) format: Option<FormatConfig>,
     pub(super) unpacker: Decoder,
     /// Where packed files from afar are put while they are read, without a name.
     pub(super) scratch: Arc<Path>,
@@ -47,11 +49,11 @@ pub(super) struct Job {
 
 /// What opening a file before its turn gave.
 #[derive(Default)]
-pub(super) struct Prefetch(Mutex<Option<Result<Box<dyn Read + Send>>>>);
+pub(super) struct Prefetch(Mutex<Option<Result<Bytestream>>>);
 
 impl Prefetch {
     /// Takes it; a second reading opens the file again.
-    fn take(&self) -> Option<Result<Box<dyn Read + Send>>> {
+    fn take(&self) -> Option<Result<Bytestream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -66,13 +68,16 @@ impl fmt::Debug for Prefetch {
 const SMALL: u64 = 1 << 20;
 
 /// The bytes of a file, or of a member of it.
-type Opened = Result<Box<dyn Read + Send>>;
+type Opened = Result<Bytestream>;
 
 impl Job {
     /// Has the place begin to read a small file. What fails is told when it is the file's turn.
     pub(super) fn open_ahead(&mut self, cancel: &CancellationToken) {
         let small = self.file.size.is_some_and(|size| size <= SMALL);
-        let in_order = !self.layers.is_empty() || !matches!(self.reading(), Ok(Reading::Parquet));
+        let in_order = !self.layers.is_empty()
+            || self
+                .format()
+                .is_ok_and(|format| format.access() == Access::Stream);
         let ahead = self.ahead.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if small && in_order && ahead.is_none() && self.place.on_disk(&self.file).is_none() {
             *ahead = Some(self.place.open(&self.file, cancel));
@@ -83,14 +88,22 @@ impl Job {
     ///
     /// # Errors
     /// It cannot be read to its end. Of a packed file no row was sent then, unless it was changed in between.
-    pub(super) fn read(&self, cx: &SourceContext, out: &Output, hash: Option<&ContentHash>) -> Step<bool> {
+    pub(super) fn read(
+        &self,
+        cx: &SourceContext,
+        out: &Output,
+        hash: Option<&ContentHash>,
+    ) -> ReadResult<bool> {
         if self.layers.is_empty() {
-            let open = || self.open(cx, hash);
-            let twice = self.place.can_be_read_twice(&self.file);
-            let feed = self.feed(self.file.name.clone(), cx, out);
-            return self
-                .read_records(&self.reading()?, &open, twice, &feed)
-                .map(|()| true);
+            let extension = Extension::of(&self.file.name);
+            let input = Input {
+                extension: &extension.format,
+                open: &|| self.open(cx, hash),
+                can_reopen: self.place.can_be_read_twice(&self.file),
+                ranges: self.ranges(),
+            };
+            let out = self.collector(self.file.name.clone(), cx, out);
+            return self.format()?.read(&input, &out).map(|()| true);
         }
         let name = &self.file.name;
         let packed = self.packed(cx, hash)?;
@@ -109,33 +122,54 @@ impl Job {
             Ok(match (&member.name, member.shown_name()) {
                 (Some(inner), Some(shown)) => {
                     let name = format!("{name}/{shown}");
-                    let reading = self.tools.formats.of(&name, &Extension::of(inner), true)?;
-                    (name.into(), reading)
+                    let extension = Extension::of(inner);
+                    let format = extension.format_of(&name, self.tools.format.as_ref(), true)?;
+                    (name.into(), extension.format, format)
                 }
-                _ => (name.clone(), self.reading()?),
+                _ => (name.clone(), Extension::of(name).format, self.format()?),
             })
         });
-        let members: Vec<(Arc<str>, Reading)> = members.collect::<Result<_>>()?;
-        for (index, (name, reading)) in members.into_iter().enumerate() {
-            let open = || open_member(&unpacked, index, &name);
-            self.read_records(&reading, &open, true, &self.feed(name.clone(), cx, out))?;
+        let members: Vec<(Arc<str>, String, FormatConfig)> = members.collect::<Result<_>>()?;
+        for (index, (name, extension, format)) in members.into_iter().enumerate() {
+            let input = Input {
+                extension: &extension,
+                open: &|| open_member(&unpacked, index, &name),
+                can_reopen: true,
+                ranges: None,
+            };
+            format.read(&input, &self.collector(name.clone(), cx, out))?;
         }
         Ok(true)
     }
 
-    /// How it is read, if it is not an archive of several.
-    fn reading(&self) -> Result<Reading> {
+    /// Its format, if it is not an archive of several files.
+    fn format(&self) -> Result<FormatConfig> {
         let extension = Extension::of(&self.file.name);
-        self.tools
-            .formats
-            .of(&self.file.name, &extension, !self.layers.is_empty())
+        extension.format_of(
+            &self.file.name,
+            self.tools.format.as_ref(),
+            !self.layers.is_empty(),
+        )
     }
 
-    fn feed(&self, name: Arc<str>, cx: &SourceContext, out: &Output) -> Feed {
-        Feed {
+    /// Its parts, where they can be read in any order.
+    fn ranges(&self) -> Option<RandomAccess> {
+        if let Some(path) = self.place.on_disk(&self.file) {
+            return Some(RandomAccess::Local(path.to_owned()));
+        }
+        let parts = Parts {
+            place: self.place.clone(),
+            file: self.file.clone(),
+        };
+        let has_ranges = self.place.has_ranges(&self.file);
+        has_ranges.then(|| RandomAccess::Remote(Arc::new(parts)))
+    }
+
+    fn collector(&self, name: Arc<str>, cx: &SourceContext, out: &Output) -> Collector {
+        Collector {
             name,
             cx: cx.clone(),
-            out: out.clone(),
+            output: out.clone(),
             added: AddedColumns::new(self.added.clone()),
         }
     }
@@ -169,7 +203,7 @@ impl Job {
         };
         let mut file = tempfile::tempfile_in(scratch).map_err(unwritten)?;
         let mut bytes = self.open(cx, hash)?;
-        let mut block = vec![0; crate::decode::READ_BYTES];
+        let mut block = vec![0; READ_BYTES];
         loop {
             match bytes.read(&mut block) {
                 Ok(0) => break,
@@ -180,21 +214,28 @@ impl Job {
         }
         InputFile::from_file(file).map_err(unwritten)
     }
-
-    fn read_records(&self, reading: &Reading, open: &dyn Fn() -> Opened, twice: bool, feed: &Feed) -> Step {
-        let text = |encoding| TextReader::new(feed.name.clone(), open()?, encoding);
-        let json = |layout, max_record| json::read(&|| text(UTF_8), twice, layout, max_record, feed);
-        match reading {
-            Reading::Csv(dialect) => csv::read(text(dialect.encoding)?, dialect, feed),
-            Reading::Ndjson { max_record } => json(json::Layout::Lines, *max_record),
-            Reading::Json { max_record } => json(json::Layout::Array, *max_record),
-            Reading::Parquet => parquet::read(&self.place, &self.file, feed),
-        }
-    }
 }
 
 fn open_member(unpacked: &Decoded, index: usize, name: &str) -> Opened {
     unpacked
         .open(index)
         .map_err(|error| read_error(name, error, None))
+}
+
+/// The parts of a file.
+#[derive(Debug)]
+struct Parts {
+    place: Arc<dyn Place>,
+    file: Found,
+}
+
+#[async_trait]
+impl ReadRanges for Parts {
+    fn size(&self) -> Option<u64> {
+        self.file.size
+    }
+
+    async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.place.read_ranges(&self.file, ranges).await
+    }
 }

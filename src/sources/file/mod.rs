@@ -3,17 +3,16 @@
 //! The parts stand for themselves, so that a new place, packing or format is one new part:
 //!
 //! ```text
-//! place: list ──▶ choose ──▶ job: open ──▶ packing ──▶ text: to UTF-8 ──▶ csv | json ──▶ feed: chunks, rejects
-//!                   ▲             └─────── parts of the file ───────────▶ parquet ─────▶      │ checkpoint
+//! place: list ──▶ choose ──▶ job: open ──▶ codec ──▶ format: chunks, rejects
+//!                   ▲                                          │ checkpoint
 //!                   └── memory ◀── finisher: move, delete ◀── every row is final ─────────────┘
 //! ```
 //!
-//! - `config` and `format` hold the settings, `plan` checks them and finds the files, `check` asks without a run; `names` are the patterns and dates of
+//! - `config` holds the settings, `plan` checks them and finds the files, `check` asks without a run; `names` are the patterns and dates of
 //!   a path, `extension` is what a file's name tells,
 //! - `place` is a disk, a server or a store: it lists, opens, renames and removes,
 //! - `choose` says which files are read and in which order, `memory` which were read, `after` what becomes of them,
-//! - `job` reads one file: `packing` unpacks, `text` makes UTF-8 of any encoding and notices what is no text at all,
-//!   `reading` tells the format, and `csv`, `json` and `parquet` make Arrow columns of records,
+//! - `job` reads one file: `codec` decodes it, a [format](crate::format) makes Arrow columns of records,
 //! - `source` goes through the files in order and sends a checkpoint after each; `finisher` waits for it to come back.
 //!
 //! What holds for every format: rows come in the file's order with the number of their record, and its line where
@@ -26,31 +25,23 @@ mod check;
 #[cfg(test)]
 mod compressed_tests;
 mod config;
-mod csv;
 mod extension;
-mod format;
 mod hash;
 mod job;
-mod json;
 mod names;
-mod parquet;
 mod place;
 mod plan;
 mod post_process;
-mod reading;
 mod select;
 mod source;
 mod state;
 #[cfg(test)]
 mod testing;
-mod text;
 
 pub use crate::codec::{
     Codec, Compression, EncryptionPolicy, PgpKey, PgpSettings, SignaturePolicy, ZipSettings,
 };
 pub use config::{AddedColumn, DatesConfig, FileConfig};
-pub use csv::CsvOptions;
-pub use format::{Format, JsonOptions, MaxRecordBytes, NdjsonOptions, ParquetOptions};
 pub use place::object::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
 #[cfg(feature = "sftp")]
 #[doc(hidden)]

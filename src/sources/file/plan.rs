@@ -7,24 +7,21 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::config::{AddedColumn, FileConfig};
-use super::csv::DEFAULT_DELIMITER;
-use super::extension::Extension;
-use super::format::{FORMATS, Format, JsonOptions, NdjsonOptions};
+use super::extension::{Extension, NEEDS_RANGES};
 use super::job::{Job, JobContext, Prefetch};
 use super::names::Wanted;
 use super::place::object::StoreSettings;
 use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
 use super::post_process::finisher::{PostProcessing, PostProcessor};
 use super::post_process::{FileActions, OnSuccess};
-use super::reading::{Formats, PARQUET_SEEKS};
 use super::select::{self, Order, QuietPeriod, ReadAgain, Selection, Take, trigger_name};
 use super::source::FileSource;
 use super::state::ProcessedFiles;
 use crate::codec::{self, Codec, Decoder};
 use crate::component::{CheckStep, Description, Source, SourceConfig, SourceContext};
 use crate::config::Problems;
-use crate::decode::Added;
 use crate::error::{Error, Result};
+use crate::format::{self, Access, Added};
 
 /// Until when a file on an SFTP server may still be being written: vendors write over lines that stall.
 const SFTP_SETTLE: Duration = Duration::from_secs(30);
@@ -173,8 +170,8 @@ impl FileConfig {
         match &self.format {
             None if standard_input => {
                 problems.at("format").add_with_hint(
-                    "standard input has no extension to tell the format by",
-                    format!("set `format` to one of {FORMATS:?}"),
+                    "standard input has no extension to detect the format by",
+                    format!("set `format` to one of {}", format::names()),
                 );
             }
             // What is in an archive has names of its own.
@@ -185,30 +182,26 @@ impl FileConfig {
                     .add_with_hint(extension.unknown(), extension.hint());
             }
             None => {}
-            Some(Format::Csv(options)) => {
-                options.dialect(DEFAULT_DELIMITER, &mut problems.at("format"));
-            }
-            Some(Format::Parquet(_)) => {}
-            Some(
-                Format::Ndjson(NdjsonOptions { max_record_bytes })
-                | Format::Json(JsonOptions { max_record_bytes }),
-            ) => max_record_bytes.validate(&mut problems.at("format")),
+            Some(format) => format.validate(&mut problems.at("format")),
         }
         let format = self.format.clone().or_else(|| extension.format());
-        if let Some(Format::Parquet(_)) = format {
+        if let Some(format) = format.filter(|format| format.access() == Access::Ranges) {
+            let name = format.name();
             if standard_input {
-                problems
-                    .at("format")
-                    .add_with_hint("Parquet cannot be read from standard input", PARQUET_SEEKS);
+                problems.at("format").add_with_hint(
+                    format!("`{name}` cannot be read from standard input"),
+                    NEEDS_RANGES,
+                );
             }
             let packed = match &self.packing {
                 Some(packing) => !packing.layers().is_empty(),
                 None => tells && !extension.layers.is_empty(),
             };
             if packed {
-                problems
-                    .at("packing")
-                    .add_with_hint("Parquet cannot be read out of a packed file", PARQUET_SEEKS);
+                problems.at("packing").add_with_hint(
+                    format!("`{name}` cannot be read from a packed file"),
+                    NEEDS_RANGES,
+                );
             }
         }
     }
@@ -429,7 +422,7 @@ impl FileConfig {
             return Err(error);
         }
         let tools = Arc::new(JobContext {
-            formats: Formats::new(self.format.clone()),
+            format: self.format.clone(),
             unpacker: self.unpacker(&cx)?,
             scratch: cx.run.scratch_folder(),
         });
@@ -466,7 +459,7 @@ impl FileConfig {
         };
         // Members of a zip have formats of their own. All others are known before anything is read.
         if !layers.contains(&Codec::Zip) {
-            tools.formats.of(&file.name, &extension, !layers.is_empty())?;
+            extension.format_of(&file.name, tools.format.as_ref(), !layers.is_empty())?;
         }
         let added = self
             .add_columns

@@ -24,8 +24,8 @@ use super::job::Job;
 use super::place::{Found, Place};
 use super::post_process::finisher::{InFlightFile, PostProcessing, PostProcessor};
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
-use crate::decode::End;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::ReadError;
 
 /// Reads files, one after another.
 pub(super) struct FileSource {
@@ -148,10 +148,10 @@ async fn read_all(
                 any |= rows;
                 hash
             }
-            Ok(Err(End::Stopped)) => return Ok(()),
+            Ok(Err(ReadError::Stopped)) => return Ok(()),
             // Whoever stopped the run has the reason; a read broken off by it is none.
-            Ok(Err(End::Failed(_))) if out.is_stopped() => return Ok(()),
-            Ok(Err(End::Failed(error))) => {
+            Ok(Err(ReadError::Failed(_))) if out.is_stopped() => return Ok(()),
+            Ok(Err(ReadError::Failed(error))) => {
                 let file = is_to_blame(&error).then_some(file);
                 return Err(ReadFailure { error, file });
             }

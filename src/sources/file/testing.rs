@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::FileConfig;
 use crate::component::{
-    Chunk, Counts, Item, Output, Reject, Rejects, RunInfo, SourceConfig, SourceContext, Totals, channel,
+    Chunk, Counts, Item, Output, Rejects, RunInfo, SourceConfig, SourceContext, Totals, channel,
 };
 use crate::error::{Error, Result};
 use crate::secret::SecretFiles;
@@ -19,7 +19,6 @@ use crate::secret::SecretFiles;
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) chunks: Vec<Chunk>,
-    pub(super) rejects: Vec<Reject>,
     /// Chunk counts and positions: how many rows came before each checkpoint.
     pub(super) checkpoints: Vec<(usize, String)>,
     pub(super) totals: Totals,
@@ -77,19 +76,10 @@ pub(super) async fn read(base: &Path, config: serde_json::Value, columns: Option
     let (result, ()) = tokio::join!(run, collect);
     Outcome {
         chunks,
-        rejects: cx.rejects.kept(),
         checkpoints,
         totals: cx.counts.totals(),
         result,
     }
-}
-
-/// Writes `content` to a file called `name` and reads that.
-pub(super) async fn read_bytes(name: &str, content: impl AsRef<[u8]>, format: serde_json::Value) -> Outcome {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join(name), content).unwrap();
-    let config = serde_json::json!({"path": name, "format": format});
-    read(folder.path(), config, None).await
 }
 
 impl Outcome {
@@ -97,36 +87,6 @@ impl Outcome {
     pub(super) fn rows(&self) -> Vec<Vec<String>> {
         assert!(self.result.is_ok(), "{:?}", self.result);
         rows(&self.chunks)
-    }
-
-    /// Number and line of each row.
-    pub(super) fn origins(&self) -> Vec<(u64, Option<u64>)> {
-        let chunks = self.chunks.iter();
-        chunks
-            .flat_map(|chunk| (0..chunk.num_rows()).map(|row| chunk.origins.at(row)))
-            .map(|origin| (origin.row, origin.line))
-            .collect()
-    }
-
-    /// Row, line, code and message of each reject.
-    pub(super) fn rejected(&self) -> Vec<(u64, Option<u64>, &'static str, &str)> {
-        let rejects = self.rejects.iter();
-        rejects
-            .map(|reject| {
-                let fault = &reject.faults[0];
-                (
-                    reject.origin.row,
-                    reject.origin.line,
-                    fault.code.as_str(),
-                    &*fault.message,
-                )
-            })
-            .collect()
-    }
-
-    /// Names of all columns of the first part.
-    pub(super) fn columns(&self) -> &[String] {
-        &self.chunks[0].origins.part().columns
     }
 
     /// The error, which there must be.

@@ -15,9 +15,9 @@ use tempfile::SpooledTempFile;
 use tokio::sync::mpsc;
 
 use crate::component::Delivered;
-use crate::decode::json::{ColumnType, Learning, Rows, Shapes};
-use crate::decode::{End, Feed, READ_BYTES, Step};
 use crate::error::{Error, Result};
+use crate::format::json::{ColumnType, RecordDecoder, RecordSchema, SchemaOrigin};
+use crate::format::{Collector, READ_BYTES, ReadError, ReadResult};
 
 /// Records kept in memory before a file takes them.
 const SPOOLED_BYTES: usize = 8 << 20;
@@ -28,7 +28,7 @@ const SEARCHED: u64 = 1000;
 
 /// What the pages give.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum Block {
     /// Records of one page; a large page comes in several blocks.
     Records {
         /// What the user knows the page as.
@@ -61,29 +61,33 @@ pub(super) enum Known {
 /// Takes blocks until there are no more, and sends their rows to `feed`.
 ///
 /// # Errors
-/// A record's text cannot be kept, or [`End::Stopped`].
+/// A record's text cannot be kept, or [`ReadError::Stopped`].
 pub(super) fn decode(
-    mut blocks: mpsc::Receiver<Message>,
+    mut blocks: mpsc::Receiver<Block>,
     known: &Known,
-    feed: &Feed,
+    feed: &Collector,
     positions: &Positions,
-) -> Step {
+) -> ReadResult {
     // Who wants only a part is to have it before further pages are asked for.
     let partial = feed.cx.run.partial;
     let mut stage = match known {
         Known::Declared(columns) => {
-            let wants = |column: &str| feed.wants(column);
-            let shapes = Shapes::declared(columns.iter().cloned(), &wants);
-            Stage::Sending(Box::new(Rows::new(shapes, Learning::Declared, feed)?))
+            let wants = |column: &str| feed.uses(column);
+            let shapes = RecordSchema::declared(columns.iter().cloned(), &wants);
+            Stage::Sending(Box::new(RecordDecoder::new(
+                shapes,
+                SchemaOrigin::Declared,
+                feed,
+            )?))
         }
-        Known::Learnt | Known::Sampled => Stage::Learning(Box::default()),
+        Known::Learnt | Known::Sampled => Stage::Inferring(Box::default()),
     };
     loop {
-        let block = blocks.blocking_recv().ok_or(End::Stopped)?;
+        let block = blocks.blocking_recv().ok_or(ReadError::Stopped)?;
         feed.check_stopped()?;
         match (&mut stage, block) {
-            (Stage::Sending(rows), Message::Records { page, text, ends }) => {
-                rows.turn_to(page)?;
+            (Stage::Sending(rows), Block::Records { page, text, ends }) => {
+                rows.start_page(page)?;
                 for record in cut(&text, &ends) {
                     rows.push(record, None)?;
                 }
@@ -92,23 +96,23 @@ pub(super) fn decode(
                 }
             }
             // A look at a part is no reason to go on from there.
-            (Stage::Sending(_), Message::Position(_)) if matches!(known, Known::Sampled) => {}
-            (Stage::Sending(rows), Message::Position(position)) => {
+            (Stage::Sending(_), Block::Position(_)) if matches!(known, Known::Sampled) => {}
+            (Stage::Sending(rows), Block::Position(position)) => {
                 rows.flush()?;
                 mark(position, feed, positions)?;
             }
-            (Stage::Learning(kept), Message::Records { page, text, ends }) => {
+            (Stage::Inferring(kept), Block::Records { page, text, ends }) => {
                 kept.take(&page, &text, &ends, feed)?;
                 if matches!(known, Known::Sampled) && kept.is_enough(feed) {
                     let kept = std::mem::take(kept);
-                    let mut rows = kept.send(Learning::Part, feed)?;
+                    let mut rows = kept.send(SchemaOrigin::FirstRecords, feed)?;
                     rows.flush()?;
                     stage = Stage::Sending(Box::new(rows));
                 }
             }
             // Only the last one counts: nothing is sent before.
-            (Stage::Learning(kept), Message::Position(position)) => kept.position = Some(position),
-            (_, Message::End) => break,
+            (Stage::Inferring(kept), Block::Position(position)) => kept.position = Some(position),
+            (_, Block::End) => break,
         }
     }
     match stage {
@@ -127,24 +131,24 @@ pub(super) fn decode(
             }
             rows.finish()
         }
-        Stage::Learning(mut kept) => {
+        Stage::Inferring(mut kept) => {
             // A look at a part is no reason to go on from there, unless there was nothing at all.
             let position = kept.position.take();
             let position = position.filter(|_| matches!(known, Known::Learnt) || kept.records == 0);
-            kept.send(Learning::Whole, feed)?.finish()?;
+            kept.send(SchemaOrigin::AllRecords, feed)?.finish()?;
             position.map_or(Ok(()), |position| mark(position, feed, positions))
         }
     }
 }
 
 enum Stage<'a> {
-    Learning(Box<Kept>),
-    Sending(Box<Rows<'a>>),
+    Inferring(Box<Kept>),
+    Sending(Box<RecordDecoder<'a>>),
 }
 
 /// Sends a checkpoint behind the rows sent so far.
-fn mark(position: String, feed: &Feed, positions: &Positions) -> Step {
-    let delivered = futures::executor::block_on(feed.out.checkpoint(&*position))?;
+fn mark(position: String, feed: &Collector, positions: &Positions) -> ReadResult {
+    let delivered = futures::executor::block_on(feed.output.checkpoint(&*position))?;
     // Whoever saves positions has gone only when the run is ending.
     let _ = positions.send((position, delivered));
     Ok(())
@@ -152,7 +156,7 @@ fn mark(position: String, feed: &Feed, positions: &Positions) -> Step {
 
 /// Records whose columns are not known yet.
 struct Kept {
-    shapes: Shapes,
+    shapes: RecordSchema,
     file: BufWriter<SpooledTempFile>,
     /// The pages, each with the number of its records.
     pages: Vec<(Arc<str>, u64)>,
@@ -163,7 +167,7 @@ struct Kept {
 impl Default for Kept {
     fn default() -> Self {
         Self {
-            shapes: Shapes::default(),
+            shapes: RecordSchema::default(),
             file: BufWriter::with_capacity(READ_BYTES, SpooledTempFile::new(SPOOLED_BYTES)),
             pages: Vec::new(),
             records: 0,
@@ -173,12 +177,12 @@ impl Default for Kept {
 }
 
 impl Kept {
-    fn take(&mut self, page: &Arc<str>, text: &[u8], ends: &[usize], feed: &Feed) -> Result<()> {
-        let wants = |column: &str| feed.wants(column);
+    fn take(&mut self, page: &Arc<str>, text: &[u8], ends: &[usize], feed: &Collector) -> Result<()> {
+        let wants = |column: &str| feed.uses(column);
         for record in cut(text, ends) {
             if let Ok(record) = std::str::from_utf8(record) {
                 // A record that does not fit is put aside when it is read for its values.
-                let _ = self.shapes.learn(record, &wants);
+                let _ = self.shapes.infer(record, &wants);
             }
             let length = u32::try_from(record.len())
                 .map_err(|_| Error::input(format!("a record of `{page}` is longer than 4 GiB")))?;
@@ -196,8 +200,8 @@ impl Kept {
     }
 
     /// Whether the columns that are used are known as well as they need be for a part.
-    fn is_enough(&self, feed: &Feed) -> bool {
-        if self.records < feed.out.wanted().unwrap_or(SEARCHED).max(1) {
+    fn is_enough(&self, feed: &Collector) -> bool {
+        if self.records < feed.output.wanted().unwrap_or(SEARCHED).max(1) {
             return false;
         }
         let used = feed.cx.columns.as_ref();
@@ -205,8 +209,8 @@ impl Kept {
     }
 
     /// Sends what was kept.
-    fn send(self, learning: Learning, feed: &Feed) -> Step<Rows<'_>> {
-        let mut rows = Rows::new(self.shapes, learning, feed)?;
+    fn send(self, learning: SchemaOrigin, feed: &Collector) -> ReadResult<RecordDecoder<'_>> {
+        let mut rows = RecordDecoder::new(self.shapes, learning, feed)?;
         let mut file = self
             .file
             .into_inner()
@@ -216,7 +220,7 @@ impl Kept {
         let mut file = BufReader::with_capacity(READ_BYTES, file);
         let mut record = Vec::new();
         for (page, records) in self.pages {
-            rows.turn_to(page)?;
+            rows.start_page(page)?;
             for _ in 0..records {
                 let mut length = [0; 4];
                 file.read_exact(&mut length)

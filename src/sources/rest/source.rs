@@ -9,23 +9,23 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::body::Missing;
 use super::config::{ColumnKind, RestConfig};
-use super::extract::Missing;
-use super::fetch::{FetchOutcome, Fetcher, PageContext};
+use super::fetch::{Fetched, Fetcher, Question};
 use super::incremental::{self, Seen};
-use super::json_path::SinglePath;
-use super::mapped_columns::MappedColumns;
 use super::page::PageResponse;
 use super::pagination::Turn;
 use super::partitions::{Partition, Partitioning};
+use super::path::SinglePath;
+use super::picked::Picked;
 use super::plan::{Plan, Sequence};
-use super::rows::{self, Known, Message};
+use super::rows::{self, Block, Known};
 use super::template::Values;
 use crate::component::{Delivered, Output, Position, Source, SourceContext};
 use crate::config::Problems;
-use crate::decode::json::ColumnType;
-use crate::decode::{End, Feed};
 use crate::error::{Error, Result};
+use crate::format::json::ColumnType;
+use crate::format::{Collector, ReadError};
 
 /// Blocks of records that wait to be decoded, and blocks that a sequence may have ready before its turn.
 const WAITING: usize = 4;
@@ -112,17 +112,17 @@ impl Source for RestSource {
         let name = cx.name.clone();
         let (blocks, waiting) = mpsc::channel(WAITING);
         let (positions, marked) = mpsc::unbounded_channel();
-        let feed = Feed {
+        let feed = Collector {
             name: cx.name.clone(),
             cx: cx.clone(),
-            out,
+            output: out,
             added: Default::default(),
         };
         // Parsing keeps a processor busy, and waits for the receivers: not for the threads that serve everybody. The
         // output goes with it: what waits for delivery below must not keep it open.
         let decoder = tokio::task::spawn_blocking(move || {
             let decoded = rows::decode(waiting, &known, &feed, &positions);
-            let more = !feed.out.is_stopped() && feed.out.wanted() != Some(0);
+            let more = !feed.output.is_stopped() && feed.output.wanted() != Some(0);
             (decoded, more)
         });
         let saver = owned(save(marked, cx.position.clone()));
@@ -148,10 +148,10 @@ impl Source for RestSource {
             .map_err(|error| Error::broken_off("decoding answers", &error))?;
         // What stopped the decoder stopped the reading too, so its failure says more.
         match (decoded, read) {
-            (Err(End::Failed(error)), _) => return Err(error),
-            (Err(End::Stopped) | Ok(()), Err(error)) if more => return Err(error),
+            (Err(ReadError::Failed(error)), _) => return Err(error),
+            (Err(ReadError::Stopped) | Ok(()), Err(error)) if more => return Err(error),
             // It is about what was only asked for ahead: nobody wants it any more.
-            (Err(End::Stopped) | Ok(()), Err(error)) => {
+            (Err(ReadError::Stopped) | Ok(()), Err(error)) => {
                 tracing::debug!(source = %name, "not wanted any more: {}", error.chain());
             }
             _ => {}
@@ -179,12 +179,12 @@ struct Reader {
     plan: Arc<Plan>,
     fetcher: Arc<Fetcher>,
     identity: Arc<[(&'static str, String)]>,
-    picked: Arc<MappedColumns>,
+    picked: Arc<Picked>,
     cx: SourceContext,
 }
 
 impl Reader {
-    async fn read(&self, blocks: mpsc::Sender<Message>) -> Result<()> {
+    async fn read(&self, blocks: mpsc::Sender<Block>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
             return match self.steps(&Values::default(), None, &blocks).await? {
                 More::Wanted => self.end(&blocks).await,
@@ -216,7 +216,7 @@ impl Reader {
                 reading.merge(&seen);
             }
             let position = reading.after_window(index)?;
-            if blocks.send(Message::Position(position)).await.is_err() {
+            if blocks.send(Block::Position(position)).await.is_err() {
                 return Ok(());
             }
         }
@@ -231,13 +231,13 @@ impl Reader {
     }
 
     /// Says that everything was read: without it, what was read is not all.
-    async fn end(&self, blocks: &mpsc::Sender<Message>) -> Result<()> {
+    async fn end(&self, blocks: &mpsc::Sender<Block>) -> Result<()> {
         // Of a part, nothing is known of the rest.
         if !self.cx.run.partial {
             self.picked.warn(&self.plan.sequence.extractor, &self.cx.name);
         }
         // Who takes blocks has gone only when nobody wants rows.
-        let _ = blocks.send(Message::End).await;
+        let _ = blocks.send(Block::End).await;
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Reader {
         &self,
         values: &Values,
         mut watch: Option<&mut Watch<'_>>,
-        blocks: &mpsc::Sender<Message>,
+        blocks: &mpsc::Sender<Block>,
     ) -> Result<More> {
         let Some(each) = self.plan.each.clone() else {
             let step = Partition {
@@ -427,7 +427,7 @@ impl Reader {
         sequence: &Sequence,
         step: &Partition,
         each: Option<(&Arc<Partitioning>, u64)>,
-        out: &mpsc::Sender<Message>,
+        out: &mpsc::Sender<Block>,
     ) -> Result<Ended> {
         let (mut lists, mut rows) = (Lists::default(), 0);
         let mut pager = sequence.pager.clone();
@@ -442,7 +442,7 @@ impl Reader {
             };
             // Once some of a sequence is read, the rest of it cannot be left out.
             let first = number == 1;
-            let question = PageContext {
+            let question = Question {
                 sequence,
                 values: &step.values,
                 extra: &step.columns.0,
@@ -453,9 +453,9 @@ impl Reader {
                 rules_skip: first && each.is_some(),
             };
             let page = match self.fetcher.page(&question, out).await? {
-                FetchOutcome::Page(page) => *page,
-                FetchOutcome::Skipped(status) => return Ok(Ended::Skipped(status)),
-                FetchOutcome::Stopped => return Ok(Ended::Stopped),
+                Fetched::Page(page) => *page,
+                Fetched::Skipped(status) => return Ok(Ended::Skipped(status)),
+                Fetched::Stopped => return Ok(Ended::Stopped),
             };
             rows += page.rows;
             if std::ptr::eq(sequence, &raw const self.plan.sequence) {
@@ -467,7 +467,7 @@ impl Reader {
                 url: &page.url,
                 status: page.status,
                 headers: &page.headers,
-                values: &page.values,
+                probes: &page.probes,
                 records: page.records,
             };
             let turn = pager.next(&told, page.digest, page.last.as_ref());
@@ -511,9 +511,9 @@ struct Watch<'a> {
 /// Gives the blocks of one step on, and lets `watch` see the records. The way in is closed however it ends: whoever reads
 /// learns of it when nobody takes what it sends.
 async fn pass_on(
-    mut from: mpsc::Receiver<Message>,
+    mut from: mpsc::Receiver<Block>,
     mut watch: Option<&mut Watch<'_>>,
-    to: &mpsc::Sender<Message>,
+    to: &mpsc::Sender<Block>,
 ) -> Result<More> {
     while let Some(block) = from.recv().await {
         if let Some(watch) = watch.as_deref_mut() {
@@ -530,7 +530,7 @@ async fn pass_on(
 
 /// A step that was begun.
 struct UnderWay {
-    blocks: mpsc::Receiver<Message>,
+    blocks: mpsc::Receiver<Block>,
     task: AbortOnDropHandle<Result<Ended>>,
 }
 
@@ -592,7 +592,7 @@ where
     AbortOnDropHandle::new(tokio::spawn(work))
 }
 
-impl Message {
+impl Block {
     /// The records as values.
     fn values(&self) -> impl Iterator<Item = Result<Value>> {
         let records = match self {

@@ -15,6 +15,7 @@ mod authenticator;
 mod build;
 mod config;
 mod failure;
+mod tls;
 mod validate;
 mod value;
 
@@ -23,6 +24,7 @@ pub use config::{
     ApiKey, AssertionEncoding, AuthConfig, Basic, Bearer, BodyKind, ClientCredentials, CredentialsPlace,
     JwtAlgorithm, JwtBearer, Password, RefreshToken, RotationConfig, SamlBearer, TokenAnswer,
 };
+pub use tls::{MinVersion, TlsConfig};
 pub use value::TextOrSecret;
 
 #[cfg(test)]

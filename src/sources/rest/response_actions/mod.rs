@@ -11,7 +11,8 @@ mod message;
 mod validate;
 
 pub use config::{
-    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, StatusSet, When,
+    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, RetrySettings,
+    StatusSet, When,
 };
 pub(super) use {
     failed::RequestFailure,

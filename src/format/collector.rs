@@ -1,0 +1,112 @@
+//! Collects the rows and rejects of one file or page.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::added_columns::AddedColumns;
+use crate::component::{Chunk, Fault, Origin, Output, Reject, RejectCode, SourceContext, Stopped};
+use crate::error::Error;
+
+/// Rows in a chunk: DataFusion's own batch size.
+pub(crate) const CHUNK_ROWS: usize = 8192;
+
+/// Bytes of values after which a chunk is sent, so that long remarks do not make large chunks.
+pub(crate) const CHUNK_BYTES: usize = 4 << 20;
+
+/// Bytes read from a file at a time.
+pub(crate) const READ_BYTES: usize = 256 << 10;
+
+/// Why reading ends before the input does.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The run needs no more rows; not an error.
+    Stopped,
+    /// The input cannot be read further.
+    Failed(Error),
+}
+
+/// The result of reading.
+pub(crate) type ReadResult<T = ()> = Result<T, ReadError>;
+
+impl From<Stopped> for ReadError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Takes the rows and rejects of one file or page. Used on a thread that may block.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    /// The name of the file or page in reports.
+    pub(crate) name: Arc<str>,
+    pub(crate) cx: SourceContext,
+    pub(crate) output: Output,
+    /// Columns that describe the file.
+    pub(crate) added: AddedColumns,
+}
+
+impl Collector {
+    /// Whether a component downstream uses the column.
+    pub(crate) fn uses(&self, column: &str) -> bool {
+        self.cx.columns.as_ref().is_none_or(|used| used.contains(column))
+    }
+
+    /// Sends rows, waiting while the receivers are busy.
+    pub(crate) fn send(&self, chunk: Chunk) -> ReadResult {
+        let chunk = self.added.add_to(chunk, |column| self.uses(column))?;
+        Ok(self.output.blocking_send(chunk)?)
+    }
+
+    /// Ends a long stretch without sending if the run has stopped.
+    pub(crate) fn check_stopped(&self) -> ReadResult {
+        if self.output.is_stopped() {
+            Err(ReadError::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Rejects a record.
+    pub(crate) fn reject(
+        &self,
+        row: u64,
+        line: Option<u64>,
+        code: RejectCode,
+        message: impl Into<Cow<'static, str>>,
+    ) {
+        self.reject_of(&self.name, row, line, code, message);
+    }
+
+    /// Rejects a record of the page `name`.
+    pub(crate) fn reject_of(
+        &self,
+        name: &Arc<str>,
+        row: u64,
+        line: Option<u64>,
+        code: RejectCode,
+        message: impl Into<Cow<'static, str>>,
+    ) {
+        let origin = Origin {
+            file: name.clone(),
+            row,
+            line,
+        };
+        let fault = Fault {
+            field: None,
+            code,
+            message: message.into(),
+            value: None,
+        };
+        self.cx.reject(Reject {
+            origin,
+            component: self.cx.name.clone(),
+            faults: vec![fault],
+        });
+    }
+}

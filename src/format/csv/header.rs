@@ -1,0 +1,223 @@
+//! The names of a CSV file's columns.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use super::dialect::Names;
+use super::records::Records;
+use super::{Cells, Dialect, record_error};
+use crate::component::Part;
+use crate::error::{Error, Result};
+use crate::format::text::NOT_UTF8_HINT;
+use crate::format::{Collector, ReadResult};
+
+pub(super) struct Header {
+    /// One for each column of the file.
+    pub(super) names: Vec<String>,
+    /// Whether the record that was read to find them is the first row.
+    pub(super) first_is_record: bool,
+}
+
+impl Header {
+    /// Skips the lines before the header and reads it.
+    ///
+    /// # Errors
+    /// There is no header, or it cannot be used.
+    pub(super) fn read<R: Read>(
+        records: &mut Records<R>,
+        dialect: &Dialect,
+        out: &Collector,
+    ) -> ReadResult<Self> {
+        let name = &out.name;
+        let next = |records: &mut Records<R>| {
+            records
+                .next()
+                .map_err(|error| record_error(error, dialect, out, records.line()))
+        };
+        for skipped in 0..dialect.skip_first {
+            let found = records.skip_line();
+            if !found.map_err(|error| record_error(error, dialect, out, records.line()))? {
+                return Err(Error::input(format!(
+                    "`{name}` ends after {skipped} lines; `skip_first` skips {} before the header",
+                    dialect.skip_first
+                ))
+                .into());
+            }
+            if skipped % 8192 == 8191 {
+                out.check_stopped()?;
+            }
+        }
+        let mut delimiter = dialect.delimiter;
+        let mut found = next(records)?;
+        if found && let Some(named) = separator_line(records.cells(), delimiter) {
+            if dialect.delimiter_is_set && named != delimiter {
+                tracing::warn!(
+                    file = %name, set = %shown(delimiter), used = %shown(named),
+                    "the file's `sep=` line names another delimiter than the settings; the file's is used"
+                );
+            }
+            delimiter = named;
+            records.set_delimiter(delimiter);
+            found = next(records)?;
+        }
+        if !found {
+            return match &dialect.names {
+                // No rows today: a file with configured names is complete without a line in it.
+                Names::Configured {
+                    names,
+                    skip_header: false,
+                } => Ok(Self {
+                    names: names.clone(),
+                    first_is_record: false,
+                }),
+                _ => Err(Error::input(format!("`{name}` is empty: there is not even a header"))
+                    .with_hint("check the export that writes it: it may have failed, or not have finished")
+                    .with_hint(
+                        "if the file has no header by design, name its columns with `columns` in `format`",
+                    )
+                    .into()),
+            };
+        }
+        let cells = records.cells();
+        let (names, first_is_record) = match &dialect.names {
+            Names::Header => (from_header(cells, delimiter, out)?, false),
+            Names::Numbered => (numbered(cells.len()), true),
+            Names::Configured { names, skip_header } => {
+                if *skip_header && cells.len() != names.len() {
+                    return Err(Error::input(format!(
+                        "the header of `{name}` has {} columns, `columns` names {}",
+                        cells.len(),
+                        names.len()
+                    ))
+                    .with_hint("make `columns` match the file, or leave it out to use the names in the file")
+                    .into());
+                }
+                (names.clone(), !skip_header)
+            }
+        };
+        Ok(Self {
+            names,
+            first_is_record,
+        })
+    }
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("column_{number}")).collect()
+}
+
+/// The delimiter that Excel's line `sep=;` names; the line was read with `current`.
+fn separator_line(cells: Cells<'_>, current: u8) -> Option<u8> {
+    let key = cells.get(0).get(..4)?;
+    if !key.eq_ignore_ascii_case(b"sep=") {
+        return None;
+    }
+    match (cells.len(), &cells.get(0)[4..]) {
+        (1, &[delimiter]) if delimiter.is_ascii() && delimiter != b'"' => Some(delimiter),
+        (2, []) if cells.get(1).is_empty() => Some(current),
+        _ => None,
+    }
+}
+
+fn from_header(cells: Cells<'_>, delimiter: u8, out: &Collector) -> Result<Vec<String>> {
+    let file = &out.name;
+    if cells.bytes.contains(&0) {
+        // The zero byte of a Latin letter comes second in little endian and first in big endian.
+        let encoding = if cells.bytes.first() == Some(&0) {
+            "utf-16be"
+        } else {
+            "utf-16le"
+        };
+        return Err(
+            Error::input(format!("the header of `{file}` contains zero bytes")).with_hint(format!(
+                "the file looks like UTF-16 without a byte order mark: set `encoding: {encoding}` in `format`"
+            )),
+        );
+    }
+    let mut names = Vec::with_capacity(cells.len());
+    for cell in cells.iter() {
+        let name = std::str::from_utf8(cell).map_err(|error| {
+            Error::input(format!("the header of `{file}` is not valid UTF-8"))
+                .with_source(error)
+                .with_hint(NOT_UTF8_HINT)
+        })?;
+        names.push(
+            name.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+                .to_owned(),
+        );
+    }
+    if let [only] = names.as_slice() {
+        let other = [b';', b'\t', b'|', b',']
+            .into_iter()
+            .find(|&other| other != delimiter && only.as_bytes().contains(&other));
+        if let Some(other) = other {
+            tracing::warn!(
+                file = %file, delimiter = %shown(delimiter), found = %shown(other),
+                "the header is a single column that contains another separator: check `delimiter` in `format`"
+            );
+        }
+    }
+    let renamed = make_unique(&mut names);
+    if !renamed.is_empty() {
+        let shown = if Part::shown_names(&names).is_empty() {
+            &[]
+        } else {
+            renamed.as_slice()
+        };
+        tracing::warn!(
+            file = %file, columns = renamed.len(), names = ?shown,
+            "columns without a unique name were renamed"
+        );
+    }
+    Ok(names)
+}
+
+/// Makes the names unique; returns the changed ones.
+fn make_unique(names: &mut [String]) -> Vec<String> {
+    // Names that occur in the file are not used for other columns.
+    let own: HashSet<String> = names.iter().cloned().collect();
+    let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
+    let mut renamed = Vec::new();
+    for (index, name) in names.iter_mut().enumerate() {
+        let free = |candidate: &String| !own.contains(candidate) && !taken.contains(candidate);
+        if name.is_empty() {
+            *name = format!("column_{}", index + 1);
+            if !free(name) {
+                *name = first_free(name, free);
+            }
+            renamed.push(name.clone());
+        } else if taken.contains(name) {
+            *name = first_free(name, free);
+            renamed.push(name.clone());
+        }
+        taken.insert(name.clone());
+    }
+    renamed
+}
+
+fn first_free(name: &str, free: impl Fn(&String) -> bool) -> String {
+    (2_u64..)
+        .map(|number| format!("{name}_{number}"))
+        .find(free)
+        .unwrap_or_default()
+}
+
+fn shown(delimiter: u8) -> String {
+    match delimiter {
+        b'\t' => "tab".to_owned(),
+        other => char::from(other).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_column_names_unique() {
+        let mut names = ["id", "", "id", "id_2", "id", "column_2"].map(str::to_owned);
+        let renamed = make_unique(&mut names);
+        assert_eq!(names, ["id", "column_2_2", "id_3", "id_2", "id_4", "column_2"]);
+        assert_eq!(renamed, ["column_2_2", "id_3", "id_4"]);
+    }
+}

@@ -1,0 +1,275 @@
+//! The columns of JSON records: inferred from some, or declared, and checked against others.
+
+use arrow::datatypes::Schema;
+use serde::de::{DeserializeSeed, IgnoredAny};
+
+use super::shape::{Mode, Object, SchemaOrigin, Shape};
+use super::visit::RootSeed;
+
+/// Why a record cannot become a row; holds no value of it.
+#[derive(Debug)]
+pub(crate) struct SchemaMismatch(pub(crate) String);
+
+/// The type of a declared column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnType {
+    /// Text; numbers and booleans become text as written.
+    Text,
+    /// A 64-bit integer.
+    Integer,
+    /// A 64-bit floating-point number.
+    Number,
+    /// True or false.
+    Boolean,
+}
+
+/// The columns of records and their types.
+#[derive(Debug, Default)]
+pub(crate) struct RecordSchema {
+    root: Object,
+    records: u64,
+    declared: bool,
+}
+
+impl RecordSchema {
+    /// Declared columns: other keys are ignored, and a record whose values have other types does not fit. A text column
+    /// takes numbers and booleans too, as written.
+    pub(crate) fn declared(
+        columns: impl IntoIterator<Item = (String, ColumnType)>,
+        used: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        let mut root = Object::default();
+        for (name, column_type) in columns {
+            let shape = match column_type {
+                _ if !used(&name) => Shape::Unused,
+                ColumnType::Text => Shape::Text,
+                ColumnType::Integer => Shape::Int,
+                ColumnType::Number => Shape::Float,
+                ColumnType::Boolean => Shape::Bool,
+            };
+            root.push(name.into(), shape);
+        }
+        Self {
+            root,
+            records: 0,
+            declared: true,
+        }
+    }
+
+    /// Extends the schema by one record. A mismatch in the middle of a record keeps what was inferred before it.
+    pub(crate) fn infer(&mut self, record: &str, used: &dyn Fn(&str) -> bool) -> Result<(), SchemaMismatch> {
+        // Half a record must not decide a type.
+        is_json(record)?;
+        self.visit(record, used, Mode::Infer)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Checks whether a record fits.
+    pub(crate) fn check(
+        &mut self,
+        record: &str,
+        used: &dyn Fn(&str) -> bool,
+        origin: SchemaOrigin,
+    ) -> Result<(), SchemaMismatch> {
+        self.visit(record, used, Mode::Check(origin))
+            // Invalid JSON is reported as that, whatever else comes before it in the record.
+            .map_err(|mismatch| is_json(record).err().unwrap_or(mismatch))
+    }
+
+    fn visit(&mut self, record: &str, used: &dyn Fn(&str) -> bool, mode: Mode) -> Result<(), SchemaMismatch> {
+        let mut deserializer = serde_json::Deserializer::from_str(record);
+        let root = RootSeed {
+            object: &mut self.root,
+            used,
+            mode,
+        };
+        root.deserialize(&mut deserializer)
+            .and_then(|()| deserializer.end())
+            .map_err(|error| mismatch(&error, record))
+    }
+
+    pub(crate) fn is_declared(&self) -> bool {
+        self.declared
+    }
+
+    /// Number of records it was inferred from.
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether there is a column of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.root.by_name.contains_key(name)
+    }
+
+    /// Those of `names` that no record has had, if there were records.
+    pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        let seen = |name: &str| {
+            let field = self.root.by_name.get(name);
+            field.is_some_and(|field| self.root.fields[*field].last_object > 0)
+        };
+        let any = self.root.objects > 0;
+        names.into_iter().filter(|name| any && !seen(name)).collect()
+    }
+
+    /// Every top-level key, unused ones included.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let fields = self.root.fields.iter();
+        fields.map(|field| field.name.to_string()).collect()
+    }
+
+    /// The used columns.
+    pub(crate) fn arrow_schema(&self) -> Schema {
+        Schema::new(self.root.arrow_fields())
+    }
+}
+
+fn is_json(record: &str) -> Result<(), SchemaMismatch> {
+    match serde_json::from_str::<IgnoredAny>(record) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(mismatch(&error, record)),
+    }
+}
+
+/// The text of `error` without its position, which is relative to the record, not the file.
+fn mismatch(error: &serde_json::Error, record: &str) -> SchemaMismatch {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let text = text
+        .strip_suffix(&format!(" at line {line} column {column}"))
+        .unwrap_or(&text);
+    SchemaMismatch(if error.is_data() {
+        text.to_owned()
+    } else if record.contains('\n') {
+        format!("the record is not valid JSON on its line {line}: {text}")
+    } else {
+        format!("the record is not valid JSON at its character {column}: {text}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::super::shape::MAX_KEYS;
+    use super::*;
+
+    fn all(_: &str) -> bool {
+        true
+    }
+
+    fn inferred(records: &[&str]) -> RecordSchema {
+        let mut schema = RecordSchema::default();
+        for record in records {
+            let _ = schema.infer(record, &all);
+        }
+        schema
+    }
+
+    fn mismatch(schema: &mut RecordSchema, record: &str, origin: SchemaOrigin) -> String {
+        schema.check(record, &all, origin).unwrap_err().0
+    }
+
+    #[test]
+    fn widens_types_without_losing_digits() {
+        use DataType::{Boolean, Float64, Int64, Utf8};
+        for (records, expected) in [
+            (&[r#"{"a":1,"b":true,"c":null}"#][..], &[Int64, Boolean, Utf8][..]),
+            (&[r#"{"a":1}"#, r#"{"a":1.5}"#], &[Float64]),
+            (&[r#"{"a":9007199254740993}"#, r#"{"a":1.5}"#], &[Utf8]),
+            (&[r#"{"a":18446744073709551616}"#], &[Utf8]),
+            (&[r#"{"a":true}"#, r#"{"a":"x"}"#], &[Utf8]),
+            (
+                &[r#"{"a":[]}"#, r#"{"a":[1]}"#],
+                &[DataType::new_list(Int64, true)],
+            ),
+            // Half a record decides nothing.
+            (&[r#"{"a":1}"#, r#"{"a":"x","#], &[Int64]),
+        ] {
+            let schema = inferred(records).arrow_schema();
+            let types: Vec<_> = schema
+                .fields()
+                .iter()
+                .map(|field| field.data_type().clone())
+                .collect();
+            assert_eq!(types, expected, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn explains_mismatches_without_values() {
+        let mut schema = inferred(&[r#"{"a":{"b":1},"c":2}"#]);
+        for (record, expected) in [
+            (
+                r#"{"a":"marker"}"#,
+                "the key `a` holds a text here and an object in other records",
+            ),
+            (r#"{"a":{"marker":1}}"#, "8 MiB"),
+            (r#"{"c":1,"c":1}"#, "`c` occurs twice"),
+            (r#"{"c":1.5}"#, "a number here and an integer"),
+            (r#"["marker"]"#, "not an object"),
+            (r#""marker""#, "not an object"),
+            (
+                r#"{"c":marker}"#,
+                "the record is not valid JSON at its character 6",
+            ),
+        ] {
+            let message = mismatch(&mut schema, record, SchemaOrigin::Sample);
+            assert!(
+                message.contains(expected) && !message.contains("marker"),
+                "{record}: {message}"
+            );
+        }
+        assert!(mismatch(&mut schema, r#"{"z":1}"#, SchemaOrigin::FirstRecords).contains("only a part"));
+        assert!(mismatch(&mut schema, r#"{"z":1}"#, SchemaOrigin::AllRecords).contains("changed"));
+    }
+
+    #[test]
+    fn reports_invalid_json_before_unknown_keys() {
+        let mut schema = inferred(&[r#"{"id":1}"#]);
+        for origin in [
+            SchemaOrigin::AllRecords,
+            SchemaOrigin::Sample,
+            SchemaOrigin::FirstRecords,
+        ] {
+            let message = mismatch(&mut schema, r#"{"id":1,"x":tru}"#, origin);
+            assert!(
+                message.starts_with("the record is not valid JSON at its character 16"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn checks_declared_columns() {
+        let columns = [("id", ColumnType::Integer), ("name", ColumnType::Text)];
+        let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
+        let mut schema = RecordSchema::declared(columns, &all);
+        for (record, expected) in [
+            (
+                r#"{"id":"x"}"#,
+                "the column `id` is declared as an integer and holds a text",
+            ),
+            (
+                r#"{"name":{"first":"x"}}"#,
+                "the column `name` is declared as a text and holds an object: declared columns hold single values only",
+            ),
+        ] {
+            assert_eq!(mismatch(&mut schema, record, SchemaOrigin::Declared), expected);
+        }
+        assert_eq!(schema.unseen(["id", "name", "nam"]), ["nam"]);
+    }
+
+    #[test]
+    fn limits_the_number_of_keys() {
+        let mut schema = RecordSchema::default();
+        let records: Vec<String> = (0..=MAX_KEYS).map(|n| format!(r#"{{"k{n}":1}}"#)).collect();
+        for record in &records {
+            let _ = schema.infer(record, &all);
+        }
+        assert_eq!(schema.names().len(), MAX_KEYS);
+        let message = mismatch(&mut schema, &records[MAX_KEYS], SchemaOrigin::AllRecords);
+        assert!(message.contains("keys seem to be values"), "{message}");
+    }
+}

@@ -1,0 +1,215 @@
+//! NDJSON and JSON files of real systems.
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::format::testing::{Outcome, Reading, read};
+
+#[tokio::test]
+async fn builds_nested_columns() {
+    let content = concat!(
+        "{\"id\":\"007\",\"address\":{\"city\":\"Köln\"},\"tags\":[1,2]}\r\n",
+        "\n",
+        "{\"id\":\"008\",\"address\":{\"city\":null,\"zip\":\"01067\"}}",
+    );
+    let found = read("a.ndjson", content, json!(null)).await;
+    assert_eq!(found.origins(), [(1, Some(1)), (2, Some(3))]);
+    let batch = &found.chunks[0].batch;
+    let address = batch.column_by_name("address").unwrap().as_struct();
+    let text = |name: &str, row| {
+        address
+            .column_by_name(name)
+            .unwrap()
+            .as_string::<i32>()
+            .value(row)
+            .to_owned()
+    };
+    assert_eq!(
+        (text("city", 0), text("zip", 1)),
+        ("Köln".to_owned(), "01067".to_owned())
+    );
+    let tags = batch.column_by_name("tags").unwrap().as_list::<i32>();
+    assert_eq!(
+        tags.value(0).as_primitive::<Int64Type>().values().as_ref(),
+        &[1, 2]
+    );
+}
+
+#[tokio::test]
+async fn rejects_records_and_reads_on() {
+    let content = b"\xef\xbb\xbf{\"a\":1}\n{\"a\":}\n[1]\n{\"a\":2}\n{\"a\":\"\xff\"}\n{\"a\":{\"b\":1}}\n{\"a\":3} x\n{\"a\":4}\n";
+    let found = read("a.jsonl", content, json!(null)).await;
+    assert_eq!(found.rows(), [["1"], ["2"], ["4"]]);
+    assert_eq!(found.origins(), [(1, Some(1)), (4, Some(4)), (8, Some(8))]);
+    let rejected: Vec<_> = found
+        .rejected()
+        .iter()
+        .map(|reject| (reject.0, reject.1, reject.2))
+        .collect();
+    let invalid = "invalid_record";
+    let expected = [
+        (2, invalid),
+        (3, invalid),
+        (5, "invalid_encoding"),
+        (6, invalid),
+        (7, invalid),
+    ];
+    assert_eq!(rejected, expected.map(|(row, code)| (row, Some(row), code)));
+    assert_eq!((found.totals.read, found.totals.rejected), (8, 5));
+}
+
+#[tokio::test]
+async fn infers_columns_from_all_records() {
+    let mut content = "{\"id\":1}\n".repeat(20_000);
+    content += "{\"id\":\"0x1\",\"late\":true}\n";
+    let found = read("a.ndjson", content, json!(null)).await;
+    let rows = found.rows();
+    assert_eq!(
+        (rows.len(), &rows[0], &rows[20_000]),
+        (
+            20_001,
+            &vec!["1".to_owned(), "-".into()],
+            &vec!["0x1".into(), "true".into()]
+        )
+    );
+    assert_eq!(found.chunks[0].batch.schema(), found.chunks[2].batch.schema());
+}
+
+#[tokio::test]
+async fn names_unused_keys_without_building_them() {
+    let content = "{\"a\":1,\"b\":{\"deep\":[{}]}}\n{\"b\":\"other kind\",\"a\":2}\n{\"c\":\"\\ud800\",\"a\":3}\n{\"a\":4}\n";
+    let found = Reading::new("a.ndjson", content, json!(null))
+        .columns(&["a", "missing"])
+        .run()
+        .await;
+    assert_eq!(found.rows(), [["1"], ["2"], ["4"]]);
+    assert_eq!(found.columns(), ["a", "b", "c"]);
+    assert_eq!(found.rejected()[0].0, 3);
+}
+
+#[tokio::test]
+async fn reads_an_array_with_lines() {
+    let content = " [\n  {\"a\": \"x, ]}\\\"\"},\n  {\"a\": [\n1]}, 5,\n  {\"a\": \"z\"}\n]\n";
+    let found = read("a.json", content, json!(null)).await;
+    assert_eq!(found.rows(), [["x, ]}\""], ["z"]]);
+    assert_eq!(found.origins(), [(1, Some(2)), (4, Some(5))]);
+    let rejected: Vec<_> = found
+        .rejected()
+        .iter()
+        .map(|reject| (reject.0, reject.1))
+        .collect();
+    assert_eq!(rejected, [(2, Some(3)), (3, Some(4))]);
+    assert_eq!(read("a.json", "{\"a\": 1}\n", json!(null)).await.rows(), [["1"]]);
+}
+
+#[tokio::test]
+async fn reports_files_that_cannot_be_read() {
+    for (format, content, expected) in [
+        ("json", "", "empty"),
+        ("json", "5", "neither an array nor an object"),
+        ("json", "[{\"a\":1},\n{\"a\":", "truncated"),
+        ("json", "[{\"a\":1}", "truncated"),
+        ("json", "[{\"a\":1} {\"a\":2}]", "comma"),
+        ("json", "[{\"a\":1},]", "no value"),
+        ("json", "[{\"a\":1}] x", "more after the end"),
+        ("json", "{\"a\":1}\n{\"a\":2}", "more after the end"),
+        ("ndjson", "{\"a\":1}\n{\"a\":\"too long\"}\n", "line 2"),
+    ] {
+        let settings = json!({"type": format, "max_record_bytes": "10B"});
+        let found = read("a", content, settings).await;
+        let message = found.error().to_string();
+        assert!(message.contains(expected), "{content}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn has_the_used_columns_without_records() {
+    for (name, content) in [("a.ndjson", "\n"), ("a.json", "[ ]")] {
+        let found = Reading::new(name, content, json!(null))
+            .columns(&["x"])
+            .run()
+            .await;
+        assert_eq!((found.rows().len(), found.columns()), (0, &["x".to_owned()][..]));
+    }
+}
+
+/// Reads `buffer` bytes at a time, and infers columns from `sample` bytes of streams.
+#[derive(Debug)]
+struct Sized(Layout, usize, usize);
+
+impl Format for Sized {
+    fn validate(&self, _: &mut Problems<'_>) {}
+
+    fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
+        let reader = Reader {
+            layout: self.0,
+            max_record: 1 << 20,
+            buffer: self.1,
+            sample: self.2,
+        };
+        reader.read(input, out)
+    }
+}
+
+fn decode(content: &str, layout: Layout, buffer: usize, sample: Option<usize>) -> Outcome {
+    let reader = Sized(layout, buffer, sample.unwrap_or_default());
+    let reading = Reading::new("a.json", content, json!(null));
+    let reading = if sample.is_some() { reading.once() } else { reading };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(reading.run_with(Some(Box::new(reader))))
+}
+
+#[test]
+fn warns_about_a_single_object_without_keys_that_may_be_values() {
+    for (content, shown) in [
+        ("{\"leavers\":[]}", true),
+        ("{\"adele@contoso.com\":1,\"name\":2}", false),
+    ] {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let file = log.reopen().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(file).finish();
+        tracing::subscriber::with_default(subscriber, || decode(content, Layout::Array, 64, None));
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        assert!(log.contains("one object") && !log.contains("adele"), "{log}");
+        assert_eq!(log.contains("leavers"), shown);
+    }
+}
+
+#[test]
+fn rejects_what_the_sample_did_not_show() {
+    let content = "{\"a\":1}\n{\"a\":2}\n{\"a\":3,\"b\":1}\n{\"a\":\"x\"}\n{\"a\":4}\n";
+    let found = decode(content, Layout::Lines, 64, Some(10));
+    assert_eq!(found.rows(), [["1"], ["2"], ["4"]]);
+    let rejected = found.rejected();
+    assert!(
+        rejected[0].3.contains("8 MiB") && rejected[1].3.contains("a text here"),
+        "{rejected:?}"
+    );
+    let found = decode(content, Layout::Lines, 64, Some(1000));
+    assert_eq!((found.rows().len(), found.rejects.len()), (5, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn reads_what_is_written_with_any_buffer(
+        values in prop::collection::vec(prop::option::of("[a\"\\\\{}\\[\\],é\n ]{0,6}"), 1..8),
+        buffer in 1_usize..9,
+        pretty in any::<bool>(),
+    ) {
+        let records: Vec<serde_json::Value> = values.iter().map(|value| json!({"a": value, "n": [{}]})).collect();
+        let expected: Vec<String> = values.iter().map(|value| value.clone().unwrap_or_else(|| "-".into())).collect();
+        let array = if pretty { serde_json::to_string_pretty(&records) } else { serde_json::to_string(&records) };
+        let lines: Vec<String> = records.iter().map(ToString::to_string).collect();
+        for (content, layout) in [(array.unwrap(), Layout::Array), (lines.join("\n"), Layout::Lines)] {
+            let found = decode(&content, layout, buffer, None);
+            prop_assert_eq!(found.rejects.len(), 0);
+            let found: Vec<String> = found.rows().into_iter().map(|row| row[0].clone()).collect();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! File formats: bytes in, Arrow chunks and rejects out.
+//!
+//! Every format keeps these promises: rows come in file order with their number, and their line where the format has
+//! lines; only columns in use are built; memory does not grow with the file; an unreadable record becomes a reject and
+//! the records around it are read; damage that hides the rest of a file is an error that names the place.
+//!
+//! A new format is a folder that implements [`Format`] and registers itself with `inventory`, and one `mod` line here.
+
+mod added_columns;
+mod collector;
+mod csv;
+pub mod encode;
+pub(crate) mod json;
+mod parquet;
+mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub(crate) use added_columns::{Added, AddedColumns};
+pub(crate) use collector::{CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
+pub use registry::FormatConfig;
+pub(crate) use registry::{Registration, extensions, formats, names};
+
+use crate::config::{ByteSize, Problems};
+use crate::error::{Error, Result};
+
+/// The settings of a file format, and how it reads a file.
+pub(crate) trait Format: Debug + Send + Sync {
+    /// Adds a problem for each invalid setting.
+    fn validate(&self, problems: &mut Problems<'_>);
+
+    /// Reads one file and sends its rows and rejects to `rows`. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// The file cannot be read to its end, or is not of this format.
+    fn read(&self, input: &Input<'_>, rows: &Collector) -> ReadResult;
+}
+
+/// How a format reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// In order, from the first byte to the last.
+    Stream,
+    /// Any part at any time: not from standard input, and not out of a compressed file.
+    Ranges,
+}
+
+/// A reader of bytes in order.
+pub(crate) type Bytestream = Box<dyn Read + Send>;
+
+/// One file, or one member of an archive.
+pub(crate) struct Input<'a> {
+    /// The extension of its name: lower case, without the dot and those of compression; may be empty.
+    pub(crate) extension: &'a str,
+    /// Opens it from the start.
+    pub(crate) open: &'a dyn Fn() -> Result<Bytestream>,
+    /// Whether it can be opened more than once.
+    pub(crate) can_reopen: bool,
+    /// Its parts, where they can be read in any order.
+    pub(crate) ranges: Option<RandomAccess>,
+}
+
+/// A file of which any part can be read.
+#[derive(Debug, Clone)]
+pub(crate) enum RandomAccess {
+    /// On the local disk.
+    Local(PathBuf),
+    /// In a storage backend.
+    Remote(Arc<dyn ReadRanges>),
+}
+
+/// Reads parts of a file.
+#[async_trait]
+pub(crate) trait ReadRanges: Debug + Send + Sync {
+    /// The number of bytes, if known.
+    fn size(&self) -> Option<u64>;
+
+    /// The bytes of each range, in the order of `ranges`.
+    async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
+}
+
+/// The limit for the length of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct MaxRecordBytes(ByteSize);
+
+impl Default for MaxRecordBytes {
+    fn default() -> Self {
+        Self(ByteSize(16 << 20))
+    }
+}
+
+impl MaxRecordBytes {
+    fn get(self) -> usize {
+        usize::try_from(self.0.0).unwrap_or(usize::MAX)
+    }
+
+    fn validate(self, problems: &mut Problems<'_>) {
+        // Offsets within a chunk are 32-bit numbers, and a chunk ends with the record that fills it.
+        const MAX: usize = 1 << 30;
+        if self.get() == 0 || self.get() > MAX {
+            problems
+                .at("max_record_bytes")
+                .add(format!("must be 1 to {MAX} (1 GiB), not {}", self.get()));
+        }
+    }
+}
+
+/// An error with the kind, hints and text of `inner`.
+fn wrap(message: String, inner: Error) -> Error {
+    let hints: Vec<String> = inner.hints().map(str::to_owned).collect();
+    let error = Error::new(inner.kind(), message).with_source(inner);
+    hints.into_iter().fold(error, Error::with_hint)
+}
+
+/// The error for a record that exceeds `max_record_bytes`.
+fn too_long(name: &str, line: u64, max: usize) -> Error {
+    Error::input(format!(
+        "the record that starts on line {line} of `{name}` is longer than {max} bytes"
+    ))
+    .with_hint("if it really is that long, set a larger `max_record_bytes` in `format`")
+}

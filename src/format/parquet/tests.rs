@@ -1,0 +1,186 @@
+use std::io::Write as _;
+use std::ops::Range;
+
+use ::parquet::arrow::ArrowWriter;
+use ::parquet::file::properties::WriterProperties;
+use arrow::array::{
+    ArrayRef, Date32Array, Decimal128Array, DictionaryArray, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::Int32Type;
+use serde_json::json;
+
+use super::*;
+use crate::error::ErrorKind;
+use crate::format::testing::{MemoryFile, Outcome, Reading};
+
+fn write(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+/// Columns of many types.
+fn typed(rows: i32) -> RecordBatch {
+    let numbers = 0..rows;
+    let decimals = Decimal128Array::from_iter_values(numbers.clone().map(i128::from));
+    let grades: DictionaryArray<Int32Type> = numbers
+        .clone()
+        .map(|n| if n % 2 == 0 { "even" } else { "odd" })
+        .collect();
+    let mails = StringArray::from_iter_values(numbers.clone().map(|n| format!("{n}@contoso.com")));
+    let times = TimestampMicrosecondArray::from_iter_values(numbers.clone().map(i64::from));
+    let columns: [(&str, ArrayRef); 5] = [
+        ("mail", Arc::new(mails)),
+        ("end", Arc::new(Date32Array::from_iter_values(numbers))),
+        ("at", Arc::new(times.with_timezone("UTC"))),
+        (
+            "rate",
+            Arc::new(decimals.with_precision_and_scale(10, 2).unwrap()),
+        ),
+        ("grade", Arc::new(grades)),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// Columns `a` to `d` in so many row groups.
+fn grouped(rows: usize, groups: usize) -> (RecordBatch, Vec<u8>) {
+    let text = |salt: usize| -> ArrayRef {
+        let texts = (0..rows).map(|row| format!("{salt}-{:x}", (row + salt).wrapping_mul(2_654_435_761)));
+        Arc::new(StringArray::from_iter_values(texts))
+    };
+    let numbers = Int64Array::from_iter_values(0..rows as i64);
+    let batch = RecordBatch::try_from_iter([
+        ("a", text(1)),
+        ("b", text(2)),
+        ("c", Arc::new(numbers) as ArrayRef),
+        ("d", text(3)),
+    ])
+    .unwrap();
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows.div_ceil(groups).max(1)))
+        .set_data_page_row_count_limit(1_000)
+        .build();
+    let bytes = write(&batch, properties);
+    (batch, bytes)
+}
+
+async fn read(file: &Arc<MemoryFile>, columns: Option<&[&str]>) -> Outcome {
+    let reading = Reading::new("a.parquet", "", json!(null)).ranges(RandomAccess::Remote(file.clone()));
+    match columns {
+        Some(columns) => reading.columns(columns).run().await,
+        None => reading.run().await,
+    }
+}
+
+fn rows(outcome: &Outcome) -> RecordBatch {
+    outcome.result.as_ref().unwrap();
+    let batches: Vec<_> = outcome.chunks.iter().map(|chunk| chunk.batch.clone()).collect();
+    concat_batches(&batches[0].schema(), &batches).unwrap()
+}
+
+fn bytes(requests: &[Vec<Range<u64>>]) -> u64 {
+    requests
+        .iter()
+        .flatten()
+        .map(|range| range.end - range.start)
+        .sum()
+}
+
+#[tokio::test]
+async fn keeps_types_and_reads_used_columns_only() {
+    let written = typed(10_000);
+    let bytes = write(&written, WriterProperties::default());
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&bytes).unwrap();
+    for ranges in [
+        RandomAccess::Local(file.path().to_owned()),
+        RandomAccess::Remote(Arc::new(MemoryFile::new(bytes.clone()))),
+    ] {
+        let reading = || Reading::new("a.parquet", "", json!(null)).ranges(ranges.clone());
+        let all = reading().run().await;
+        assert_eq!(rows(&all), written);
+        assert_eq!(all.chunks[0].num_rows(), CHUNK_ROWS);
+        assert_eq!(all.origins()[9_999], (10_000, None));
+        let used = reading().columns(&["rate", "end", "other"]).run().await;
+        assert_eq!(used.columns().len(), 5);
+        assert_eq!(rows(&used), written.project(&[1, 3]).unwrap());
+        assert_eq!(reading().columns(&[]).run().await.totals.read, 10_000);
+    }
+}
+
+#[tokio::test]
+async fn fetches_each_row_group_in_one_request() {
+    let (all, bytes_written) = grouped(60_000, 3);
+    let size = bytes_written.len() as u64;
+    let file = Arc::new(MemoryFile::new(bytes_written.clone()));
+    assert!(rows(&read(&file, Some(&["b", "c", "x"])).await) == all.project(&[1, 2]).unwrap());
+    assert!(bytes(&file.requests.lock().unwrap()) < size * 6 / 10);
+    let file = Arc::new(MemoryFile::new(bytes_written));
+    assert!(rows(&read(&file, None).await) == all);
+    let requests = file.requests.lock().unwrap();
+    assert_eq!(requests.len(), 4);
+    assert!(bytes(&requests) <= size + (64 << 10));
+}
+
+#[tokio::test]
+async fn reads_metadata_larger_than_the_tail() {
+    let (all, bytes) = grouped(20_000, 500);
+    let file = Arc::new(MemoryFile::new(bytes));
+    assert!(rows(&read(&file, None).await) == all);
+}
+
+#[tokio::test]
+async fn keeps_errors_of_the_storage() {
+    let (_, bytes) = grouped(60_000, 3);
+    for fails_after in [0, 2] {
+        let mut file = MemoryFile::new(bytes.clone());
+        file.fails_after = fails_after;
+        let outcome = read(&Arc::new(file), None).await;
+        let error = outcome.error();
+        assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+        let text = error.chain();
+        assert!(
+            text.contains("a.parquet") && text.contains("the connection is lost"),
+            "{text}"
+        );
+        assert_eq!(error.hints().collect::<Vec<_>>(), ["run again"]);
+    }
+}
+
+#[tokio::test]
+async fn reports_damaged_files() {
+    let (_, bytes) = grouped(60_000, 3);
+    let mut holed = bytes.clone();
+    holed[1_000..9_000].fill(0xff);
+    let mut short = bytes.clone();
+    short.drain(10_000..300_000);
+    for (damaged, expected) in [
+        (bytes[..bytes.len() - 20].to_vec(), ""),
+        (holed, ""),
+        (short, "not in the file"),
+        (b"id,b\n1,2\n".to_vec(), ""),
+    ] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&damaged).unwrap();
+        let remote = read(&Arc::new(MemoryFile::new(damaged)), None).await;
+        let local = Reading::new("a.parquet", "", json!(null));
+        let local = local
+            .ranges(RandomAccess::Local(file.path().to_owned()))
+            .run()
+            .await;
+        for outcome in [&remote, &local] {
+            let error = outcome.error();
+            assert_eq!(error.kind(), ErrorKind::Input);
+            assert!(error.chain().contains("a.parquet"), "{}", error.chain());
+        }
+        assert!(
+            remote.error().chain().contains(expected),
+            "{}",
+            remote.error().chain()
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! Runs a format on bytes in memory and collects what comes out.
+
+use std::io::Cursor;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AddedColumns, Bytestream, Collector, Format, FormatConfig, Input, RandomAccess, ReadError, ReadRanges,
+};
+use crate::component::{
+    Chunk, Counts, Item, Output, Position, Reject, Rejects, RunInfo, SourceContext, Totals, channel,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::secret::SecretFiles;
+
+/// What came out of a file.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) chunks: Vec<Chunk>,
+    pub(crate) rejects: Vec<Reject>,
+    pub(crate) totals: Totals,
+    pub(crate) result: Result<()>,
+}
+
+fn context(columns: Option<&[&str]>) -> SourceContext {
+    SourceContext {
+        name: "export".into(),
+        run: RunInfo {
+            id: "test".into(),
+            base: Arc::new(Path::new(".").to_owned()),
+            dry_run: false,
+            secret_files: SecretFiles::default(),
+            partial: false,
+            record: None,
+            grace: Duration::ZERO,
+            cancel: CancellationToken::new(),
+            services: Default::default(),
+            state: Path::new("").into(),
+        },
+        columns: columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect())),
+        counts: Counts::default(),
+        rejects: Rejects::in_memory(usize::MAX, false),
+        position: Position::nowhere(),
+        pages: Default::default(),
+    }
+}
+
+/// A file to read.
+pub(crate) struct Reading<'a> {
+    name: &'a str,
+    bytes: Bytes,
+    format: FormatConfig,
+    columns: Option<&'a [&'a str]>,
+    can_reopen: bool,
+    ranges: Option<RandomAccess>,
+}
+
+impl<'a> Reading<'a> {
+    /// The format of `name`'s extension, or as `format` says if it is not null.
+    pub(crate) fn new(name: &'a str, bytes: impl AsRef<[u8]>, format: Value) -> Self {
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let bytes = Bytes::copy_from_slice(bytes.as_ref());
+        Self {
+            name,
+            format: match format {
+                Value::Null => FormatConfig::of_extension(extension).unwrap(),
+                format => serde_json::from_value(format).unwrap(),
+            },
+            columns: None,
+            can_reopen: true,
+            ranges: Some(RandomAccess::Remote(Arc::new(MemoryFile::new(bytes.clone())))),
+            bytes,
+        }
+    }
+
+    /// Only these columns are used.
+    pub(crate) fn columns(mut self, columns: &'a [&'a str]) -> Self {
+        self.columns = Some(columns);
+        self
+    }
+
+    /// Like standard input: once, in order.
+    pub(crate) fn once(mut self) -> Self {
+        self.can_reopen = false;
+        self.ranges = None;
+        self
+    }
+
+    pub(crate) fn ranges(mut self, ranges: RandomAccess) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+
+    pub(crate) async fn run(self) -> Outcome {
+        self.run_with(None).await
+    }
+
+    /// Reads with `reader` instead of the format, for sizes that are not settings.
+    pub(crate) async fn run_with(self, reader: Option<Box<dyn Format>>) -> Outcome {
+        let cx = context(self.columns);
+        let (sender, mut input) = channel(2, Counts::default());
+        let output = Output::source(vec![(sender, 0)], cx.counts.clone(), cx.run.cancel.clone(), None);
+        let collector = Collector {
+            name: self.name.into(),
+            cx: cx.clone(),
+            output,
+            added: AddedColumns::default(),
+        };
+        let extension = self
+            .name
+            .rsplit_once('.')
+            .map_or("", |(_, extension)| extension)
+            .to_owned();
+        let (bytes, format) = (self.bytes, self.format);
+        let (can_reopen, ranges) = (self.can_reopen, self.ranges);
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let read = tokio::task::spawn_blocking(move || {
+            let _log = tracing::dispatcher::set_default(&dispatch);
+            let open = || Ok(Box::new(Cursor::new(bytes.clone())) as Bytestream);
+            let input = Input {
+                extension: &extension,
+                open: &open,
+                can_reopen,
+                ranges,
+            };
+            match &reader {
+                Some(reader) => reader.read(&input, &collector),
+                None => format.read(&input, &collector),
+            }
+        });
+        let collect = async {
+            let mut chunks = Vec::new();
+            while let Some((_, item)) = input.next().await {
+                if let Item::Chunk(chunk) = item {
+                    chunks.push(chunk);
+                }
+            }
+            chunks
+        };
+        let (read, chunks) = tokio::join!(read, collect);
+        let result = read.unwrap().map_err(|error| match error {
+            ReadError::Failed(error) => error,
+            ReadError::Stopped => panic!("the run was not stopped"),
+        });
+        Outcome {
+            chunks,
+            rejects: cx.rejects.kept(),
+            totals: cx.counts.totals(),
+            result,
+        }
+    }
+}
+
+/// Reads a file with all its columns.
+pub(crate) async fn read(name: &str, bytes: impl AsRef<[u8]>, format: Value) -> Outcome {
+    Reading::new(name, bytes, format).run().await
+}
+
+impl Outcome {
+    /// The rows as text, null as `-`; reading must have succeeded.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        assert!(self.result.is_ok(), "{:?}", self.result);
+        let options = FormatOptions::default().with_null("-");
+        let mut rows = Vec::new();
+        for chunk in &self.chunks {
+            let columns = chunk.batch.columns().iter();
+            let columns: Vec<_> = columns
+                .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+                .collect();
+            rows.extend((0..chunk.num_rows()).map(|row| {
+                let cells = columns.iter().map(|column| column.value(row).to_string());
+                cells.collect::<Vec<_>>()
+            }));
+        }
+        rows
+    }
+
+    /// Number and line of each row.
+    pub(crate) fn origins(&self) -> Vec<(u64, Option<u64>)> {
+        let chunks = self.chunks.iter();
+        chunks
+            .flat_map(|chunk| (0..chunk.num_rows()).map(|row| chunk.origins.at(row)))
+            .map(|origin| (origin.row, origin.line))
+            .collect()
+    }
+
+    /// Row, line, code and message of each reject.
+    pub(crate) fn rejected(&self) -> Vec<(u64, Option<u64>, &'static str, &str)> {
+        let rejects = self.rejects.iter().map(|reject| {
+            let (origin, fault) = (&reject.origin, &reject.faults[0]);
+            (origin.row, origin.line, fault.code.as_str(), &*fault.message)
+        });
+        rejects.collect()
+    }
+
+    /// Names of all columns of the first part.
+    pub(crate) fn columns(&self) -> &[String] {
+        &self.chunks[0].origins.part().columns
+    }
+
+    /// The error; reading must have failed.
+    pub(crate) fn error(&self) -> &Error {
+        self.result.as_ref().unwrap_err()
+    }
+}
+
+/// A file in memory that records the requested ranges.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    bytes: Bytes,
+    pub(crate) requests: Mutex<Vec<Vec<Range<u64>>>>,
+    /// Requests after which it fails.
+    pub(crate) fails_after: usize,
+}
+
+impl MemoryFile {
+    pub(crate) fn new(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            requests: Mutex::default(),
+            fails_after: usize::MAX,
+        }
+    }
+}
+
+#[async_trait]
+impl ReadRanges for MemoryFile {
+    fn size(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+
+    async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let mut requests = self.requests.lock().unwrap();
+        if requests.len() >= self.fails_after {
+            return Err(Error::new(ErrorKind::Passing, "the connection is lost").with_hint("run again"));
+        }
+        requests.push(ranges.to_vec());
+        let part = |range: &Range<u64>| self.bytes.slice(range.start as usize..range.end as usize);
+        Ok(ranges.iter().map(part).collect())
+    }
+}

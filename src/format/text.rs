@@ -1,0 +1,274 @@
+//! Text files as UTF-8: byte order marks, other encodings, and files that are not text.
+
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::sync::Arc;
+
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
+
+use super::{Bytestream, READ_BYTES, formats};
+use crate::error::{Error, Result, read_error};
+
+/// Reads a text file as UTF-8.
+///
+/// UTF-8 passes through unchanged, without its byte order mark; the decoder, which knows the row, checks whether it is
+/// valid. Bytes that are invalid in another encoding become U+FFFD, and one warning counts them.
+pub(super) struct TextReader {
+    name: Arc<str>,
+    /// The bytes read to detect the encoding, then the rest.
+    raw: io::Chain<Cursor<Vec<u8>>, Bytestream>,
+    transcoder: Option<Transcoder>,
+}
+
+struct Transcoder {
+    encoding: &'static Encoding,
+    decoder: Decoder,
+    raw: Box<[u8]>,
+    text: Vec<u8>,
+    at: usize,
+    end: usize,
+    ended: bool,
+    replaced: u64,
+}
+
+/// Bytes examined to detect what a file is.
+const HEAD_BYTES: usize = 8;
+
+impl TextReader {
+    /// Reads `raw` in `encoding`, unless a byte order mark names another.
+    ///
+    /// # Errors
+    /// The file cannot be read, or starts like something that is not text (an archive, a workbook).
+    pub(super) fn new(name: Arc<str>, mut raw: Bytestream, encoding: &'static Encoding) -> Result<Self> {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        (&mut raw)
+            .take(HEAD_BYTES as u64)
+            .read_to_end(&mut head)
+            .map_err(|error| read_error(&name, error, None))?;
+        if let Some((what, hint)) = not_text(&head) {
+            return Err(Error::input(format!("`{name}` is {what}, not text")).with_hint(hint));
+        }
+        let (encoding, mark) = Encoding::for_bom(&head).unwrap_or((encoding, 0));
+        head.drain(..mark);
+        Ok(Self {
+            name,
+            raw: Cursor::new(head).chain(raw),
+            transcoder: (encoding != UTF_8).then(|| Transcoder::new(encoding)),
+        })
+    }
+}
+
+/// The next byte, without consuming it; `None` at the end.
+pub(super) fn peek<R: Read>(input: &mut BufReader<R>) -> io::Result<Option<u8>> {
+    loop {
+        match input.fill_buf() {
+            Ok(bytes) => return Ok(bytes.first().copied()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Read for TextReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(transcoder) = &mut self.transcoder else {
+            return self.raw.read(buffer);
+        };
+        let ended = transcoder.ended;
+        let length = transcoder.read(&mut self.raw, buffer)?;
+        if transcoder.ended && !ended && transcoder.replaced > 0 {
+            tracing::warn!(
+                file = %self.name,
+                encoding = transcoder.encoding.name(),
+                replaced = transcoder.replaced,
+                "bytes that are invalid in the encoding of the file were replaced by U+FFFD"
+            );
+        }
+        Ok(length)
+    }
+}
+
+impl Transcoder {
+    fn new(encoding: &'static Encoding) -> Self {
+        Self {
+            encoding,
+            decoder: encoding.new_decoder_without_bom_handling(),
+            raw: vec![0; READ_BYTES / 4].into(),
+            // One unit of UTF-16 or one byte of a single-byte encoding needs three bytes at most.
+            text: vec![0; READ_BYTES],
+            at: 0,
+            end: 0,
+            ended: false,
+            replaced: 0,
+        }
+    }
+
+    fn read(&mut self, raw: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.end && !self.ended {
+            let length = raw.read(&mut self.raw)?;
+            self.ended = length == 0;
+            self.decode(length);
+        }
+        let length = (self.end - self.at).min(buffer.len());
+        buffer[..length].copy_from_slice(&self.text[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+
+    /// Decodes the first `length` raw bytes, or what is left in the decoder at the end of the input.
+    fn decode(&mut self, length: usize) {
+        const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+        (self.at, self.end) = (0, 0);
+        let mut from = 0;
+        loop {
+            let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
+                &self.raw[from..length],
+                &mut self.text[self.end..],
+                self.ended,
+            );
+            from += read;
+            self.end += written;
+            match result {
+                DecoderResult::InputEmpty => return,
+                DecoderResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                DecoderResult::Malformed(..) => {
+                    self.replaced += 1;
+                    if self.text.len() < self.end + REPLACEMENT.len() {
+                        self.text.resize(self.text.len() * 2, 0);
+                    }
+                    self.text[self.end..self.end + REPLACEMENT.len()].copy_from_slice(REPLACEMENT);
+                    self.end += REPLACEMENT.len();
+                }
+            }
+        }
+    }
+}
+
+/// What a file that starts like this is, and what to do with it, if it is not text.
+fn not_text(head: &[u8]) -> Option<(String, String)> {
+    const SAVE_AS_CSV: &str =
+        "save it as \"CSV UTF-8\" in the program it comes from, or have the HR system export CSV";
+    const FOREIGN: [(&[u8], &str, &str); 8] = [
+        (b"\x1f\x8b", "a gzip archive", "set `compression: gzip`"),
+        (b"\x28\xb5\x2f\xfd", "a zstd archive", "set `compression: zstd`"),
+        (
+            b"PK\x03\x04",
+            "a ZIP archive or an Excel workbook",
+            "an archive: set `compression: zip`; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"",
+        ),
+        (b"\xd0\xcf\x11\xe0", "an old Excel workbook", SAVE_AS_CSV),
+        (b"BZh", "a bzip2 archive", "compress it with gzip or zstd instead"),
+        (
+            b"\xfd7zXZ",
+            "an xz archive",
+            "compress it with gzip or zstd instead",
+        ),
+        (b"%PDF-", "a PDF document", "have the HR system export CSV"),
+        (
+            b"-----BEG",
+            "a PGP message or a key",
+            "set `compression: pgp` and give the key in `pgp`",
+        ),
+    ];
+    let format = formats()
+        .iter()
+        .find(|format| !format.magic.is_empty() && head.starts_with(format.magic));
+    if let Some(format) = format {
+        let name = format.name;
+        return Some((
+            format!("a file of the format `{name}`"),
+            format!("set `format: {name}`"),
+        ));
+    }
+    let (_, what, hint) = FOREIGN.into_iter().find(|(magic, ..)| head.starts_with(magic))?;
+    Some((what.to_owned(), hint.to_owned()))
+}
+
+/// The encoding of a WHATWG label. There, `latin1` and `iso-8859-1` mean Windows-1252, as they do in practice.
+pub(super) fn encoding(label: &str) -> Option<&'static Encoding> {
+    Encoding::for_label_no_replacement(label.as_bytes())
+}
+
+/// Labels worth suggesting.
+pub(super) const LABELS: &[&str] = &[
+    "utf-8",
+    "utf-16le",
+    "utf-16be",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "iso-8859-1",
+    "iso-8859-2",
+    "iso-8859-15",
+    "macintosh",
+    "koi8-r",
+    "shift_jis",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "gbk",
+    "big5",
+];
+
+/// The hint for text that is not valid UTF-8.
+pub(super) const NOT_UTF8_HINT: &str = "set `encoding` in `format`: files saved by Excel in Western Europe and the Americas are often `windows-1252`, \
+     \"Unicode text\" is `utf-16le`";
+
+#[cfg(test)]
+mod tests {
+    use encoding_rs::{UTF_16BE, UTF_16LE};
+
+    use super::*;
+
+    /// Gives one byte at a time.
+    struct Drip(io::Cursor<Vec<u8>>);
+
+    impl Read for Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(1);
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    fn text(bytes: &[u8], encoding: &'static Encoding) -> Result<String> {
+        let raw = Box::new(Drip(io::Cursor::new(bytes.to_vec())));
+        let mut text = String::new();
+        TextReader::new("test".into(), raw, encoding)?
+            .read_to_string(&mut text)
+            .unwrap();
+        Ok(text)
+    }
+
+    #[test]
+    fn decodes_by_byte_order_mark_then_setting() {
+        let windows = encoding_rs::WINDOWS_1252;
+        for (bytes, encoding, expected) in [
+            (&b"\xef\xbb\xbfJos\xc3\xa9"[..], windows, "José"),
+            (b"\xff\xfeJ\0\xe9\0", windows, "Jé"),
+            (b"\xfe\xff\0J\0\xe9", windows, "Jé"),
+            (b"J\xe9", windows, "Jé"),
+            // Half a character at the end is replaced, not lost.
+            (b"J\0\xe9", UTF_16LE, "J\u{fffd}"),
+            (b"\0J\xd8\x00\0K", UTF_16BE, "J\u{fffd}K"),
+        ] {
+            assert_eq!(text(bytes, encoding).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn recognizes_files_that_are_not_text() {
+        for (bytes, expected) in [
+            (&b"PK\x03\x04\x14\0\x06\0\x08\0"[..], "Excel workbook"),
+            (b"\x1f\x8b\x08\0", "gzip"),
+            (b"PAR1\x15\0", "format `parquet`"),
+        ] {
+            let error = text(bytes, UTF_8).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}
