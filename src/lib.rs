@@ -17,7 +17,7 @@
 //!    with the [origin](component::Origins) of each row. Between the chunks travel [checkpoints](component::Checkpoint),
 //!    positions that come back when everything before them is final. [`file`](sources::file) reads files,
 //!    [`rest`](sources::rest) the answers of APIs; both make rows of JSON with the same decoder. A source may be
-//!    [remembered](config::RememberConfig): a tap on its output keeps its last good rows, encrypted, and the next run has
+//!    [kept as a snapshot](config::SnapshotConfig): a tap on its output keeps its last good rows, encrypted, and the next run has
 //!    them as an input of its own.
 //! 2. A [transform](component::Transform) maps chunks to chunks. [`hr_schema`](transforms::hr_schema) evaluates SQL
 //!    expressions over whole columns and checks each value by the kind of its field in the [HR schema](hr). A row with
@@ -81,9 +81,9 @@ pub mod ledger;
 mod mask;
 pub mod pipeline;
 pub mod plugin;
-mod remember;
 pub mod secret;
 pub mod sinks;
+mod snapshot;
 pub mod sources;
 mod table;
 pub mod transforms;

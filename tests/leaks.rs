@@ -9,9 +9,9 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use common::{Pipeline, emulator};
-use hrsink::http::scripted::{Reply, Scripted, Step};
 use hrsink::pipeline::RunReport;
 use serde_json::{Value, json};
+use test_server::{Reply, Server, Step};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -165,14 +165,12 @@ async fn a_success_with_an_answer_full_of_rows_shows_none() {
     let _turn = turn().await;
     for echo in echoes() {
         let page = echo.starts_with("<html>");
-        let server = Scripted::start([token(), Reply::new(200).body(echo).into()])
-            .await
-            .unwrap();
+        let server = Server::script([token(), Reply::new(200).body(echo).into()]);
         let pipeline = reviews(&server.url());
         let report = pipeline.run().await;
         assert_eq!(report.exit_code, if page { 5 } else { 0 });
         search(&pipeline, &report);
-        let requests = server.finish().unwrap();
+        let requests = server.finish();
         assert!(
             requests[0].text().contains(SECRET_IN_A_FORM),
             "{}",
@@ -203,7 +201,7 @@ async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
                 408 | 429 | 500 | 502 | 503 => vec![token(), reply(), reply()],
                 _ => vec![token(), reply()],
             };
-            let server = Scripted::start(steps).await.unwrap();
+            let server = Server::script(steps);
             let pipeline = reviews(&server.url());
             let report = pipeline.run().await;
             assert!(
@@ -217,7 +215,7 @@ async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
                 "{message}"
             );
             search(&pipeline, &report);
-            server.finish().unwrap();
+            server.finish();
         }
     }
 }
@@ -234,25 +232,20 @@ async fn other_ends_of_an_upload_show_nothing() {
             75,
         ),
         (
-            vec![Step::CutOff(
-                Reply::new(400).body(format!("{EMAIL} and more")),
-                12,
-            )],
+            vec![Reply::new(400).body(format!("{EMAIL} and more")).truncate(12)],
             5,
         ),
     ];
     for (steps, exit_code) in ends {
-        let server = Scripted::start(std::iter::once(token()).chain(steps))
-            .await
-            .unwrap();
+        let server = Server::script(std::iter::once(token()).chain(steps));
         let pipeline = reviews(&server.url());
         let report = pipeline.run().await;
         assert_eq!(report.exit_code, exit_code);
         search(&pipeline, &report);
-        server.finish().unwrap();
+        server.finish();
     }
     // The host that a redirect leads to is told; what else is in its address is not.
-    let server = Scripted::start([token(), redirect.into()]).await.unwrap();
+    let server = Server::script([token(), redirect.into()]);
     let pipeline = reviews(&server.url());
     let report = serde_json::to_string(&pipeline.run().await).unwrap();
     assert!(report.contains(&format!("https://{MARK}.example")), "{report}");
@@ -295,14 +288,14 @@ async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
         ),
     ];
     for (reply, shown) in replies {
-        let server = Scripted::start([reply]).await.unwrap();
+        let server = Server::script([reply]);
         let pipeline = reviews(&server.url());
         let report = pipeline.run().await;
         assert_eq!(report.exit_code, 5);
         let message = &report.error.as_ref().unwrap().message;
         assert!(message.contains(shown), "{message}");
         search(&pipeline, &report);
-        server.finish().unwrap();
+        server.finish();
     }
 }
 

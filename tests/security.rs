@@ -14,12 +14,12 @@ use common::{Pipeline, arrived, emails, emulator, failure};
 use hrsink::component::Rejects;
 use hrsink::emulator::Emulator;
 use hrsink::error::ErrorKind;
-use hrsink::http::scripted::{Reply, Scripted, Step};
 use hrsink::pipeline::{Observer, RunOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde_json::json;
+use test_server::{Reply, Server, Step};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -292,7 +292,7 @@ async fn no_redirect_takes_the_secret_the_token_or_a_row_to_another_host() {
             .into()
     };
     // It fails the test on any request.
-    let other = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let other = Server::script(Vec::<Step>::new());
     for status in [301, 302, 303, 307, 308] {
         let away = || -> Step {
             Reply::new(status)
@@ -301,7 +301,7 @@ async fn no_redirect_takes_the_secret_the_token_or_a_row_to_another_host() {
         };
         for steps in [vec![away()], vec![token(), away()]] {
             let asked = steps.len();
-            let server = Scripted::start(steps).await.unwrap();
+            let server = Server::script(steps);
             let report = Pipeline::new(&server.url(), 2).run().await;
             let error = failure(&report, 5);
             assert!(
@@ -316,10 +316,10 @@ async fn no_redirect_takes_the_secret_the_token_or_a_row_to_another_host() {
             );
             assert_eq!(report.rows.accepted, 0);
             // One try each: a redirect is no passing cause.
-            assert_eq!(server.finish().unwrap().len(), asked, "{status}");
+            assert_eq!(server.finish().len(), asked, "{status}");
         }
     }
-    assert!(other.finish().unwrap().is_empty());
+    assert!(other.finish().is_empty());
 }
 
 // What a run leaves behind

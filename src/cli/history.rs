@@ -15,7 +15,7 @@ use super::{Ended, block_on};
 use crate::component::Totals;
 use crate::config::{LoadError, PipelineConfig};
 use crate::error::Error;
-use crate::ledger::history::{BatchRecord, RunRecord, RunState, Which};
+use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
 use crate::ledger::{Ledger, pipeline_name};
 use crate::table::{self, Table};
 
@@ -23,7 +23,7 @@ use crate::table::{self, Table};
 ///
 /// Reads the ledger that the pipeline file names (`state.path`): when each run began, how it ended, what became of its
 /// rows, and of each batch with `--batches`. A batch is `unknown` when no answer came after the service may have taken
-/// it; the next run sends its rows again, or waits for you to decide (`delivery.on_unknown`, `hrsink ledger settle`).
+/// it; the next run sends its rows again, or waits for you to decide (`delivery.on_unknown`, `hrsink ledger resolve`).
 /// No row is shown: the ledger holds none.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
@@ -78,10 +78,10 @@ pub(super) fn execute(args: &Args) -> Ended {
         Some(path) => path.clone(),
         None => ledger_of(file.as_deref())?,
     };
-    let which = Which {
+    let which = RunFilter {
         pipeline: file.as_deref().map(pipeline_name),
         run: args.run.clone(),
-        most: args.run.is_none().then_some(args.runs),
+        limit: args.run.is_none().then_some(args.runs),
         batches: args.batches || args.run.is_some(),
     };
     let runs = block_on(async {
@@ -160,7 +160,7 @@ fn text(args: &Args, runs: &[RunRecord]) -> String {
         let _ = writeln!(
             text,
             "{HINT}hint:{HINT:#} look for {them} in the connector's log in the Purview portal, then see `hrsink ledger \
-             settle --help`"
+             resolve --help`"
         );
     }
     if args.run.is_none() && runs.len() as u64 == u64::from(args.runs) && args.runs > 1 {

@@ -15,10 +15,10 @@ use super::output::{self, BAD, Format, GOOD, HEAD, HINT, WARN, count};
 use super::{Ended, block_on};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::ledger::history::Which;
-use crate::ledger::upkeep::Stats;
+use crate::ledger::history::RunFilter;
+use crate::ledger::maintenance::Stats;
 
-/// Look after the ledger: what was delivered, and what is remembered
+/// Inspect and maintain the ledger
 ///
 /// The ledger is one SQLite file (`state.path`, by default `.hrsink/state.db` beside the pipeline file), with its key
 /// beside it. It holds the history of runs and batches, and of each row that a job accepted a keyed hash, by which the
@@ -36,7 +36,7 @@ enum Command {
     Stats(StatsArgs),
     Verify(VerifyArgs),
     Export(ExportArgs),
-    Settle(SettleArgs),
+    Resolve(ResolveArgs),
     Forget(ForgetArgs),
     Rewind(RewindArgs),
     Prune(PruneArgs),
@@ -56,8 +56,8 @@ struct Place {
 
 /// Show what the ledger holds
 ///
-/// Its size, and for each job and scenario: how many rows are remembered as accepted, when the last of them was, and
-/// the batches of unknown outcome that nobody has decided about.
+/// Its size, and for each job and scenario: how many rows it has accepted, when the last of them was accepted, and the
+/// batches of unknown outcome that nobody has resolved.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink ledger stats hr.yaml")]
 struct StatsArgs {
@@ -105,21 +105,21 @@ struct ExportArgs {
     runs: Option<u32>,
 }
 
-/// Decide about a batch of unknown outcome
+/// Resolve a batch of unknown outcome
 ///
-/// When no answer came to an upload, only the connector's log in the Purview portal tells whether it was taken
-/// (`RecordsSaved`). Say so here: with `accepted`, the batch's rows count as delivered; with `not-accepted`, they count
-/// as never sent, and the next run sends those that are still in the input.
+/// If an upload got no answer, look it up in the connector's log in the Purview portal (`RecordsSaved`) and record the
+/// result: with `accepted`, the batch's rows count as delivered; with `not-accepted`, they count as never sent, and the
+/// next run sends those that are still in the input.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   hrsink history hr.yaml --batches
-  hrsink ledger settle hr.yaml --run 0198b3c2-7d41 --batch 3 --as accepted
-  hrsink ledger settle hr.yaml --run 0198b3c2-7d41 --batch 3.2 --as not-accepted")]
-struct SettleArgs {
+  hrsink ledger resolve hr.yaml --run 0198b3c2-7d41 --batch 3 --as accepted
+  hrsink ledger resolve hr.yaml --run 0198b3c2-7d41 --batch 3.2 --as not-accepted")]
+struct ResolveArgs {
     #[command(flatten)]
     place: Place,
-    /// The run; the begin of its id is enough
+    /// The run's id, or the start of it
     #[arg(long, value_name = "ID")]
     run: String,
     /// The batch's number, with its part if it has one
@@ -128,7 +128,7 @@ struct SettleArgs {
     /// The sink, if the run has more than one
     #[arg(long, value_name = "NAME")]
     sink: Option<String>,
-    /// What became of it
+    /// The outcome
     #[arg(long = "as", value_enum, value_name = "OUTCOME")]
     outcome: actions::Known,
 }
@@ -178,10 +178,9 @@ struct RewindArgs {
 
 /// Delete old history
 ///
-/// Deletes the records of runs that ended before, and of their batches. The rows they delivered stay remembered; with
-/// `--rows`, those that were last accepted before are forgotten too and are sent again if they are still in the input.
-/// What stays in any case: runs with a batch of unknown outcome that nobody has decided about, and the last complete run
-/// of each sink, which the guards measure the next run by.
+/// Deletes the records of runs that ended before, and of their batches. The rows they delivered still
+/// count as accepted; with `--rows`, those last accepted before are forgotten too and are sent again if the input still
+/// has them. Runs with an unresolved batch and the last complete run of each sink, which guards compare with, are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -206,7 +205,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         Command::Stats(args) => stats(args),
         Command::Verify(args) => verify(args),
         Command::Export(args) => export(args),
-        Command::Settle(args) => actions::settle(args),
+        Command::Resolve(args) => actions::resolve(args),
         Command::Forget(args) => actions::forget(args),
         Command::Rewind(args) => actions::rewind(args),
         Command::Prune(args) => actions::prune(args),
@@ -298,7 +297,7 @@ fn jobs(text: &mut String, stats: &Stats) {
             vec![
                 job.job.clone(),
                 job.scenario.clone(),
-                HumanCount(job.remembered).to_string(),
+                HumanCount(job.accepted_rows).to_string(),
                 HumanCount(job.batches).to_string(),
                 job.last_accepted.map(local).unwrap_or_default(),
                 match job.open_unknown {
@@ -315,7 +314,7 @@ fn jobs(text: &mut String, stats: &Stats) {
     let header = [
         "job",
         "scenario",
-        "rows remembered",
+        "accepted rows",
         "batches",
         "last accepted",
         "unknown",
@@ -324,7 +323,7 @@ fn jobs(text: &mut String, stats: &Stats) {
     if stats.jobs.iter().any(|job| job.open_unknown > 0) {
         let _ = writeln!(
             text,
-            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` names the unknown ones, `hrsink ledger settle` decides \
+            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` names the unknown ones, `hrsink ledger resolve` decides \
              about them"
         );
     }
@@ -372,10 +371,10 @@ fn verify(args: &VerifyArgs) -> Ended {
 
 fn export(args: &ExportArgs) -> Ended {
     let path = args.place.path()?;
-    let which = Which {
-        most: args.runs,
+    let which = RunFilter {
+        limit: args.runs,
         batches: true,
-        ..Which::default()
+        ..RunFilter::default()
     };
     let runs = block_on(async { Place::look(&path).await?.runs(which).await })??;
     let mut text = String::new();

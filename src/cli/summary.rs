@@ -103,7 +103,7 @@ fn twice(report: &RunReport) -> String {
             .fold((0, 0), |(rows, resent), batch| {
                 (
                     rows + batch.rows,
-                    resent + batch.resent_rows + batch.resent_unsaid,
+                    resent + batch.resent_rows + batch.resent_unreported,
                 )
             });
         let _ = writeln!(
@@ -135,7 +135,7 @@ fn twice(report: &RunReport) -> String {
                 batch.sent,
                 count(batch.rows, "row", "rows"),
                 HumanCount(batch.resent_rows),
-                match batch.resent_unsaid {
+                match batch.resent_unreported {
                     0 => String::new(),
                     rows => format!(", {} before by a run that died", HumanCount(rows)),
                 }

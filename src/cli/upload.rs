@@ -179,7 +179,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             path: args.state.clone(),
         },
         guards: GuardsConfig::default(),
-        remembered: Vec::new(),
+        snapshots: Vec::new(),
     })
 }
 

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Counts, Recorder, Reject, Rejects, RowKind};
 use crate::error::Result;
-use crate::http::pace::Limiters;
-use crate::http::shared::SharedTokens;
+use crate::http::auth::shared::SharedTokens;
+use crate::http::rate_limit::RateLimiters;
 use crate::ledger::Ledger;
 use crate::secret::SecretFiles;
 
@@ -57,7 +57,7 @@ impl RunInfo {
 #[derive(Debug, Clone, Default)]
 pub struct Services {
     /// How fast each host is asked.
-    pub(crate) limiters: Limiters,
+    pub(crate) limiters: RateLimiters,
     /// Tokens, for sources that sign in in the same way.
     pub(crate) tokens: SharedTokens,
 }
@@ -243,7 +243,7 @@ pub struct EarlierUnknown {
     /// How many of them this run sent again: the service may have them twice.
     pub resent_rows: u64,
     /// How many of them runs sent again that died before they could report it: the service may have these twice, too.
-    pub resent_unsaid: u64,
+    pub resent_unreported: u64,
 }
 
 /// Something a sink leaves behind, for the run report.

@@ -16,13 +16,12 @@ pub mod guards;
 pub mod interpolate;
 pub mod pipeline;
 pub mod problem;
-pub mod remember;
 pub mod schema;
 pub mod units;
 pub(crate) mod wiring;
 
+pub use crate::snapshot::{SnapshotConfig, SourceSnapshot};
 pub use guards::{Guard, GuardsConfig};
 pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, StateConfig, Wired};
 pub use problem::{Problem, Problems, nearest, suggestion};
-pub use remember::{RememberConfig, Remembered};
 pub use units::{ByteSize, HumanDuration};

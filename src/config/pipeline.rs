@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::document::{self, Notation};
-use super::remember::{RememberConfig, Remembered, previous_of};
 use super::{GuardsConfig, HumanDuration, Problem, Problems, decode, interpolate, suggestion, wiring};
 use crate::component::{SinkConfig, SourceConfig, TransformConfig};
 use crate::error::{Error, Result};
-use crate::remember::Previous;
+use crate::snapshot::{SnapshotConfig, SnapshotSource, SourceSnapshot, snapshot_input};
 
 /// A pipeline file, decoded and checked: what [`pipeline`](crate::pipeline) runs.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub struct PipelineConfig {
     pub path: PathBuf,
     /// The folder that relative paths in the file are relative to: the file's own.
     pub base: PathBuf,
-    /// The sources, in the file's order; behind them the remembered rows of those that have any, as `NAME.previous`.
+    /// The sources, in the file's order; after them the snapshots, as `NAME.previous`.
     pub sources: Vec<Wired<Box<dyn SourceConfig>>>,
     /// The transforms, in an order in which each comes after its inputs.
     pub transforms: Vec<Wired<Box<dyn TransformConfig>>>,
@@ -29,15 +28,15 @@ pub struct PipelineConfig {
     pub sinks: Vec<Wired<Box<dyn SinkConfig>>>,
     /// What happens to rows that are put aside.
     pub rejects: RejectsConfig,
-    /// Where what was delivered is remembered.
+    /// Where the ledger is.
     pub state: StateConfig,
     /// What must hold of every sink's rows before any is sent; a sink's own guards win.
     pub guards: GuardsConfig,
     /// What is kept of which sources for later runs, in the file's order.
-    pub remembered: Vec<Remembered>,
+    pub snapshots: Vec<SourceSnapshot>,
 }
 
-/// The `state:` block: where what was delivered is remembered.
+/// The `state:` block: where the ledger is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StateConfig {
@@ -209,7 +208,7 @@ impl PipelineConfig {
             rejects: RejectsConfig::default(),
             state: StateConfig::default(),
             guards: GuardsConfig::default(),
-            remembered: Vec::new(),
+            snapshots: Vec::new(),
         };
         wiring::validate(&config, &mut problems);
         if found.is_empty() {
@@ -279,12 +278,12 @@ impl PipelineConfig {
             rejects: rejects.unwrap_or_default(),
             state: state.unwrap_or_default(),
             guards,
-            remembered: sources.remembered,
+            snapshots: sources.snapshots,
         };
-        for remembered in &config.remembered {
-            let previous = Previous::new(remembered.clone(), config.state.path.clone());
+        for snapshot in &config.snapshots {
+            let previous = SnapshotSource::new(snapshot.clone(), config.state.path.clone());
             config.sources.push(Wired {
-                name: previous_of(&remembered.source),
+                name: snapshot_input(&snapshot.source),
                 inputs: Vec::new(),
                 config: Box::new(previous),
                 guards: GuardsConfig::default(),
@@ -319,8 +318,8 @@ fn guards(map: &mut Map<String, Value>, problems: &mut Problems<'_>) -> GuardsCo
 struct Section<C> {
     decoded: Vec<Wired<C>>,
     wires: Vec<wiring::Node>,
-    /// In the section of the sources: what is kept of them.
-    remembered: Vec<Remembered>,
+    /// In the section of the sources: the snapshots they keep.
+    snapshots: Vec<SourceSnapshot>,
 }
 
 fn components<C: serde::de::DeserializeOwned>(
@@ -332,7 +331,7 @@ fn components<C: serde::de::DeserializeOwned>(
     let mut out = Section {
         decoded: Vec::new(),
         wires: Vec::new(),
-        remembered: Vec::new(),
+        snapshots: Vec::new(),
     };
     let mut here = problems.at(section);
     let map = match root.shift_remove(section) {
@@ -353,7 +352,7 @@ fn components<C: serde::de::DeserializeOwned>(
             out.wires.push(wiring::Node {
                 name,
                 inputs: None,
-                remembered: false,
+                has_snapshot: false,
             });
             continue;
         };
@@ -374,8 +373,8 @@ fn components<C: serde::de::DeserializeOwned>(
             settings.shift_remove("inputs");
             here.at("inputs").add("a source has no inputs");
         }
-        let remember = if section == "sources" {
-            settings.shift_remove("remember")
+        let snapshot = if section == "sources" {
+            settings.shift_remove("snapshot")
         } else {
             None
         };
@@ -394,7 +393,7 @@ fn components<C: serde::de::DeserializeOwned>(
                 out.wires.push(wiring::Node {
                     name,
                     inputs,
-                    remembered: remember.is_some(),
+                    has_snapshot: snapshot.is_some(),
                 });
                 continue;
             }
@@ -404,13 +403,13 @@ fn components<C: serde::de::DeserializeOwned>(
         out.wires.push(wiring::Node {
             name: name.clone(),
             inputs: inputs.clone(),
-            remembered: remember.is_some(),
+            has_snapshot: snapshot.is_some(),
         });
-        if let Some(remember) = remember {
-            let mut here = here.at("remember");
-            if let Some(settings) = decode::decode::<RememberConfig>(remember, &mut here) {
+        if let Some(snapshot) = snapshot {
+            let mut here = here.at("snapshot");
+            if let Some(settings) = decode::decode::<SnapshotConfig>(snapshot, &mut here) {
                 settings.validate(&mut here);
-                out.remembered.push(Remembered {
+                out.snapshots.push(SourceSnapshot {
                     source: name.clone(),
                     settings,
                 });

@@ -3,7 +3,7 @@
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{GuardsConfig, RejectsConfig, RememberConfig, StateConfig};
+use super::{GuardsConfig, RejectsConfig, SnapshotConfig, StateConfig};
 use crate::component::{Role, descriptions};
 
 /// The schema of a whole pipeline file with every component this program knows.
@@ -66,7 +66,7 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
         .map(|description| {
             let schema = (description.schema)(generator).to_value();
             let common = match role {
-                Role::Source => vec![("remember", generator.subschema_for::<RememberConfig>().to_value())],
+                Role::Source => vec![("snapshot", generator.subschema_for::<SnapshotConfig>().to_value())],
                 Role::Sink => vec![("guards", generator.subschema_for::<GuardsConfig>().to_value())],
                 Role::Transform => Vec::new(),
             };

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::remember::{previous_of, source_of};
 use super::{PipelineConfig, Problems, suggestion};
 use crate::component::{InputDescription, Role, RowKind, descriptions};
+use crate::snapshot::{snapshot_input, source_of_input};
 
 /// A component as the graph sees it. `inputs` is `None` when they could not be read; that was noted already.
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) inputs: Option<Vec<String>>,
-    /// Whether rows of it are kept for later runs.
-    pub(super) remembered: bool,
+    /// Whether a snapshot of its rows is kept for later runs.
+    pub(super) has_snapshot: bool,
 }
 
 /// Every component of the file, those that could not be decoded included, so that nothing that hangs on one of them
@@ -49,16 +49,16 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             }
         }
     }
-    let remembered: Vec<(&str, String)> = graph
+    let snapshots: Vec<(&str, String)> = graph
         .sources
         .iter()
-        .filter(|source| source.remembered)
-        .map(|source| (source.name.as_str(), previous_of(&source.name)))
+        .filter(|source| source.has_snapshot)
+        .map(|source| (source.name.as_str(), snapshot_input(&source.name)))
         .collect();
-    for (source, previous) in &remembered {
+    for (source, previous) in &snapshots {
         if let Some(section) = sections.get(previous.as_str()) {
             problems.at(section).at(previous).add_with_hint(
-                format!("`{previous}` is the name of what is remembered of the source `{source}`"),
+                format!("`{previous}` is reserved for the snapshot of the source `{source}`"),
                 "give this component another name",
             );
         }
@@ -68,7 +68,7 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
         .iter()
         .chain(&graph.transforms)
         .map(|node| node.name.as_str())
-        .chain(remembered.iter().map(|(_, previous)| previous.as_str()))
+        .chain(snapshots.iter().map(|(_, previous)| previous.as_str()))
         .collect();
     let mut used = BTreeSet::new();
     for (section, nodes) in [("transforms", &graph.transforms), ("sinks", &graph.sinks)] {
@@ -90,7 +90,7 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
                     here.add(format!("`{input}` is a sink, and nothing comes out of a sink"));
                 } else if senders.contains(&input.as_str()) {
                     used.insert(input.as_str());
-                } else if let Some((message, hint)) = not_remembered(graph, input) {
+                } else if let Some((message, hint)) = missing_snapshot(graph, input) {
                     here.add_with_hint(message, hint);
                 } else {
                     let others = senders.iter().copied().filter(|name| *name != node.name);
@@ -116,32 +116,32 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             }
         }
     }
-    for (source, previous) in &remembered {
+    for (source, previous) in &snapshots {
         if !used.contains(previous.as_str()) {
-            problems.at("sources").at(source).at("remember").add_with_hint(
-                format!("nothing takes what is remembered: no component has `{previous}` among its `inputs`"),
-                format!("name `{previous}` among the `inputs` of a component, or take `remember` out"),
+            problems.at("sources").at(source).at("snapshot").add_with_hint(
+                format!("the snapshot is not used: no component has `{previous}` in its `inputs`"),
+                format!("add `{previous}` to the `inputs` of a component, or remove `snapshot`"),
             );
         }
     }
     order(graph, problems)
 }
 
-/// Why `input` is not the remembered rows of a component, if it looks as if it should be.
-fn not_remembered(graph: &Graph, input: &str) -> Option<(String, String)> {
-    let of = source_of(input)?;
+/// Why there is no snapshot `input`, if its name looks like one.
+fn missing_snapshot(graph: &Graph, input: &str) -> Option<(String, String)> {
+    let of = source_of_input(input)?;
     let is = |nodes: &[Node]| nodes.iter().any(|node| node.name == of);
     if is(&graph.sources) {
         Some((
-            format!("nothing is remembered of the source `{of}`"),
+            format!("the source `{of}` keeps no snapshot"),
             format!(
-                "give `{of}` a `remember` block: `remember: {{key: […], columns: […], encryption_key: {{env: …}}}}`"
+                "add a `snapshot` block to `{of}`: `snapshot: {{key: […], columns: […], encryption_key: {{env: …}}}}`"
             ),
         ))
     } else if is(&graph.transforms) {
         Some((
-            format!("`{of}` is a transform, and only rows of sources are remembered"),
-            "remember the rows of the source they come from".to_owned(),
+            format!("`{of}` is a transform, and only sources have snapshots"),
+            "add `snapshot` to the source its rows come from".to_owned(),
         ))
     } else {
         None
@@ -218,19 +218,19 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
             .config
             .validate(&mut problems.at("sources").at(&source.name));
     }
-    for remembered in &config.remembered {
+    for snapshot in &config.snapshots {
         let source = config
             .sources
             .iter()
-            .find(|source| source.name == remembered.source);
+            .find(|source| source.name == snapshot.source);
         let Some(source) = source else { continue };
         let mut here = problems.at("sources");
         let mut here = here.at(&source.name);
-        let mut here = here.at("remember");
+        let mut here = here.at("snapshot");
         if source.config.keeps_position() {
             here.add_with_hint(
-                "this source goes on where it stopped and brings only what is new: rows of a run that failed would be missing from what is remembered",
-                "let it bring all rows every time, or take `remember` out",
+                "an incremental source returns only new rows, so the rows of a failed run would be missing from the snapshot",
+                "make the source return all rows in every run, or remove `snapshot`",
             );
         }
     }

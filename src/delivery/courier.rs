@@ -17,7 +17,7 @@ use super::memory::Unknown;
 use super::policy::{OnRefused, Policy};
 use crate::component::{BatchOutcome, Origin, RunInfo};
 use crate::error::{Error, Result};
-use crate::ledger::{BatchId, Intent, Ledger, Settlement};
+use crate::ledger::{BatchId, Intent, Ledger, UploadOutcome};
 
 /// Requests that may be spent on finding the rows of one batch that the service objects to. Telling `k` rows apart in a
 /// batch of `n` takes about `2 k log2(n / k)`: this finds about a dozen among 5,000.
@@ -238,7 +238,7 @@ impl Courier {
                 });
             }
         }
-        if let Err(error) = self.settle(id, &uploaded, piece.duration).await {
+        if let Err(error) = self.record_outcome(id, &uploaded, piece.duration).await {
             // What the ledger does not know, the next run must take for unknown; so the report says the same.
             match uploaded.outcome {
                 BatchOutcome::Accepted => uploaded.outcome = BatchOutcome::Unknown,
@@ -272,11 +272,16 @@ impl Courier {
         ledger.intend(intent).await.map(Some)
     }
 
-    async fn settle(&self, id: Option<BatchId>, uploaded: &Uploaded, duration: Duration) -> Result<()> {
+    async fn record_outcome(
+        &self,
+        id: Option<BatchId>,
+        uploaded: &Uploaded,
+        duration: Duration,
+    ) -> Result<()> {
         let (Some(ledger), Some(id)) = (&self.ledger, id) else {
             return Ok(());
         };
-        let settlement = Settlement {
+        let upload_outcome = UploadOutcome {
             outcome: uploaded.outcome,
             attempts: uploaded.attempts,
             unknown_attempts: uploaded.unknown_attempts,
@@ -284,7 +289,7 @@ impl Courier {
             request_ids: uploaded.request_ids.clone(),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         };
-        ledger.settle(id, settlement).await
+        ledger.record_outcome(id, upload_outcome).await
     }
 }
 

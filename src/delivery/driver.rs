@@ -501,10 +501,10 @@ impl Driver {
             _ => 1,
         };
         state.in_a_row = Some(InARow { cause, batches });
-        if batches >= policy.stop_after.get() {
+        if batches >= policy.max_consecutive_failures.get() {
             let error = if batches > 1 {
                 error.with_hint(format!(
-                    "{batches} batches in a row failed for the same cause, and no more were tried (`delivery.stop_after`)"
+                    "{batches} batches in a row failed for the same cause, and no more were tried (`delivery.max_consecutive_failures`)"
                 ))
             } else {
                 error
@@ -660,7 +660,7 @@ fn words(uploaded: &Uploaded) -> String {
 fn hold(error: Error) -> Error {
     let message = "the service may have taken a batch, and `delivery.on_unknown` is `hold`: no more is sent until a person has decided";
     Error::new(ErrorKind::Guard, message)
-        .with_hint("`hrsink history FILE --batches` names the batch; look for it in the connector's log in the Purview portal, then say what you found: `hrsink ledger settle FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+        .with_hint("`hrsink history FILE --batches` names the batch; look for it in the connector's log in the Purview portal, then say what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
         .with_source(error)
 }
 

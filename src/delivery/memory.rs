@@ -76,7 +76,7 @@ impl Memory {
                     Some(after) => Timestamp::now().checked_sub(*after).ok(),
                 },
             };
-            let mut remembered = ledger.remembered(&policy.job, label, since, &cx.run.id).await?;
+            let mut remembered = ledger.job_state(&policy.job, label, since, &cx.run.id).await?;
             if policy.on_unknown == OnUnknown::Hold && remembered.unknown.iter().any(|batch| batch.open) {
                 for batch in remembered.unknown.iter().filter(|batch| batch.open) {
                     cx.outputs.add_unknown(earlier(cx, label, batch, 0));
@@ -125,8 +125,7 @@ impl Memory {
             Some(known) if self.mode == Mode::Changes => known,
             _ => return Ok(Screened { keep: None, hashes }),
         };
-        let mut keep = Vec::with_capacity(hashes.len());
-        known.seen.insert_all(&hashes, &mut keep);
+        let mut keep: Vec<bool> = hashes.iter().map(|row| known.seen.insert(*row)).collect();
         if !known.went_nowhere.is_empty() {
             for (keep, row) in keep.iter_mut().zip(&hashes) {
                 *keep |= known.went_nowhere.remove(row);
@@ -190,14 +189,14 @@ impl Memory {
                     continue;
                 }
                 // Once all of them were sent again, or some came back later, it has been told.
-                if !batch.open || resent_rows + batch.resent_unsaid == batch.row_count {
+                if !batch.open || resent_rows + batch.resent_unreported == batch.row_count {
                     said.push(batch.id);
                 }
                 cx.outputs.add_unknown(earlier(cx, label, batch, resent_rows));
             }
         }
         if all && !(settled.is_empty() && said.is_empty()) && !cx.run.dry_run {
-            self.ledger.resent(settled, said, &cx.run.id).await?;
+            self.ledger.close_unknown(settled, said, &cx.run.id).await?;
         }
         Ok(())
     }
@@ -214,7 +213,7 @@ fn earlier(cx: &SinkContext, label: &str, batch: &UnknownBatch, resent_rows: u64
         sent: batch.intended.to_string(),
         rows: batch.row_count,
         resent_rows,
-        resent_unsaid: batch.resent_unsaid,
+        resent_unreported: batch.resent_unreported,
     }
 }
 
@@ -242,6 +241,6 @@ fn held(job: &str, label: &str, batches: &[UnknownBatch]) -> Error {
         ),
     )
     .with_hint("look for the batch in the connector's log in the Purview portal: its file name holds the end of the run's id and the batch's number")
-    .with_hint("then say so: `hrsink ledger settle FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+    .with_hint("then say so: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
     .with_hint("`delivery.on_unknown: resend` sends such rows again without asking")
 }

@@ -13,7 +13,7 @@
 //!
 //! A batch that is too large for the service (413) is cut in two, and so is, with [`OnRefused::Split`], one that it
 //! objects to (400, 422), until the rows it objects to stand alone. A batch that fails for a passing cause does not keep
-//! the next from being tried, up to [`Policy::stop_after`] in a row; any other failure ends the run: what is in flight
+//! the next from being tried, up to [`Policy::max_consecutive_failures`] in a row; any other failure ends the run: what is in flight
 //! is finished, what comes after is counted as not sent, and the next run delivers exactly what is missing.
 
 mod batcher;

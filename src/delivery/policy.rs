@@ -55,7 +55,7 @@ pub struct Policy {
     /// What happens to a batch that the service says no to.
     pub on_refused: OnRefused,
     /// After so many batches in a row that failed for the same passing cause, no more is sent.
-    pub stop_after: NonZeroU32,
+    pub max_consecutive_failures: NonZeroU32,
 }
 
 impl Policy {
@@ -67,10 +67,10 @@ impl Policy {
             refresh_after: BTreeMap::new(),
             on_unknown: OnUnknown::default(),
             on_refused: OnRefused::default(),
-            stop_after: Self::STOP_AFTER,
+            max_consecutive_failures: Self::MAX_CONSECUTIVE_FAILURES,
         }
     }
 
     /// Failures in a row that end a run, unless set.
-    pub const STOP_AFTER: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
+    pub const MAX_CONSECUTIVE_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 }

@@ -282,6 +282,36 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What retrying took, and why it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spent {
+    /// What was done.
+    pub(crate) tally: Tally,
+    /// Why it ended.
+    pub(crate) reason: Reason,
+}
+
+impl fmt::Display for Spent {
+    /// `3 attempts in 12.3 s, no attempt is left`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally {
+            attempts,
+            unknown,
+            elapsed,
+            ..
+        } = self.tally;
+        let plural = if attempts == 1 { "" } else { "s" };
+        write!(f, "{attempts} attempt{plural} in {:.1} s", elapsed.as_secs_f64())?;
+        if unknown > 0 && attempts > 1 {
+            write!(f, ", {unknown} of them with the outcome unknown")?;
+        }
+        match self.reason {
+            Reason::Permanent => Ok(()),
+            reason => write!(f, ", {reason}"),
+        }
+    }
+}
+
 /// A loop that ended without success.
 #[derive(Debug)]
 pub struct GaveUp<E> {

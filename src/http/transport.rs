@@ -15,13 +15,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::StatusCode;
-use reqwest::header::{DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
 pub use self::failure::{Cause, Failure, Stage};
-use super::identity::Identity;
 use super::retry::parse_retry_after;
-use super::text::{Hidden, SHOWN};
 use crate::error::{Error, Result};
+use crate::http::redact::{MAX_SHOWN, Redactor};
+use crate::http::tls::Identity;
 
 /// Most bytes of an answer's body that are read.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -33,14 +33,14 @@ pub struct TransportConfig {
     pub connect_timeout: Duration,
     /// Longest time for a request from its begin to the end of the answer's body. Default: 400 s. When it runs out
     /// after the connection was made, nobody knows whether the request was taken: better long than short.
-    pub request_timeout: Duration,
+    pub timeout: Duration,
     /// Longest silence while an answer is waited for or read. Default: none, the request's time bounds it.
     pub read_timeout: Option<Duration>,
     /// Whether packed bodies are asked for and unpacked. Without, bytes are what the server keeps: their number and
     /// place in the file mean something. Default: true.
-    pub unpack: bool,
+    pub decompress: bool,
     /// A PEM file of certificates to trust besides the platform's: that of a TLS-inspecting proxy.
-    pub extra_ca: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// Who the program is to servers that ask. Default: nobody.
     pub identity: Option<Identity>,
     /// The oldest version of TLS that is spoken. Default: 1.2.
@@ -54,12 +54,16 @@ pub struct TransportConfig {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[default]
+    #[serde(rename = "1.2")]
     Tls12,
     /// TLS 1.3.
+    #[serde(rename = "1.3")]
     Tls13,
 }
 
@@ -88,10 +92,10 @@ impl Default for TransportConfig {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(400),
+            timeout: Duration::from_secs(400),
             read_timeout: None,
-            unpack: true,
-            extra_ca: None,
+            decompress: true,
+            ca_file: None,
             identity: None,
             min_tls: TlsVersion::default(),
             proxy: Proxy::System,
@@ -110,7 +114,7 @@ impl TransportConfig {
     pub fn client(&self) -> Result<reqwest::Client> {
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
-            ("timeout", self.request_timeout),
+            ("timeout", self.timeout),
         ] {
             if value.is_zero() {
                 return Err(Error::config(format!("`{name}` must be more than zero")));
@@ -120,7 +124,7 @@ impl TransportConfig {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
-            .timeout(self.request_timeout)
+            .timeout(self.timeout)
             // 1.2 is also the oldest that rustls has; said here so that no other build of it goes below.
             .tls_version_min(match self.min_tls {
                 TlsVersion::Tls12 => reqwest::tls::Version::TLS_1_2,
@@ -137,7 +141,7 @@ impl TransportConfig {
         if let Some(timeout) = self.read_timeout {
             builder = builder.read_timeout(timeout);
         }
-        if !self.unpack {
+        if !self.decompress {
             builder = builder.no_gzip();
         }
         builder = match &self.proxy {
@@ -166,7 +170,7 @@ impl TransportConfig {
     }
 
     fn extra_certificates(&self) -> Result<Vec<reqwest::Certificate>> {
-        let Some(path) = &self.extra_ca else {
+        let Some(path) = &self.ca_file else {
             return Ok(Vec::new());
         };
         let pem = std::fs::read(path).map_err(|error| {
@@ -257,18 +261,18 @@ impl fmt::Debug for Answer {
 ///
 /// # Errors
 /// Everything but a 2xx.
-pub async fn exchange(
+pub(crate) async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     max_body: usize,
-    hidden: Hidden<'_>,
+    hidden: Redactor<'_>,
 ) -> Result<Answer, Failure> {
     let response = client.execute(request).await.map_err(Failure::of)?;
     let status = response.status();
     let reason = response
         .extensions()
         .get::<hyper::ext::ReasonPhrase>()
-        .map(|reason| hidden.show(reason.as_bytes(), SHOWN))
+        .map(|reason| hidden.show(reason.as_bytes(), MAX_SHOWN))
         .filter(|reason| !reason.is_empty());
     let headers = response.headers().clone();
     let (body, complete) = read_limited(response, max_body).await;
@@ -287,7 +291,7 @@ pub async fn exchange(
 }
 
 /// Reads at most `max` bytes of a body. The second value says whether that is all of it.
-pub async fn read_limited(mut response: reqwest::Response, max: usize) -> (Bytes, bool) {
+pub(crate) async fn read_limited(mut response: reqwest::Response, max: usize) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
@@ -302,17 +306,6 @@ pub async fn read_limited(mut response: reqwest::Response, max: usize) -> (Bytes
             Err(_) => return (body.freeze(), false),
         }
     }
-}
-
-/// Those of the headers `names` that are there, as `name: value`, without what is `hidden`.
-pub fn shown_headers(headers: &HeaderMap, names: &[HeaderName], hidden: Hidden<'_>) -> Vec<String> {
-    names
-        .iter()
-        .filter_map(|name| {
-            let value = hidden.show(headers.get(name)?.as_bytes(), 200);
-            (!value.is_empty()).then(|| format!("{name}: {value}"))
-        })
-        .collect()
 }
 
 #[cfg(test)]

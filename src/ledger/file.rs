@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::failure::{self, Fault, damaged};
+use super::error::{self, LedgerError, damaged};
 use super::key::{self, Key};
 use super::schema;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +61,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
         )?;
         Ok(connection)
     })()
-    .map_err(|fault: Fault| fault.on(path, "open"))?;
+    .map_err(|fault: LedgerError| fault.on(path, "open"))?;
     check(&connection, &key, path)?;
     if version(&connection, path)? < schema::newest(schema::STEPS) {
         return Err(Error::config(format!(
@@ -74,7 +74,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
 }
 
 /// Where the ledger really is: its key and its locks are beside the file itself, however it is reached.
-pub(super) fn real(path: &Path) -> Result<PathBuf> {
+pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
     }
@@ -101,7 +101,7 @@ fn open_existing(path: &Path) -> Result<Opened> {
             connection.busy_timeout(BUSY)?;
             Ok(connection)
         })
-        .map_err(|error| Fault::from(error).on(path, "open"))?;
+        .map_err(|error| LedgerError::from(error).on(path, "open"))?;
     // Nothing is written before it is known to be ours and whole.
     check(&connection, &key, path)?;
     settings(&connection, path)
@@ -112,7 +112,7 @@ fn open_existing(path: &Path) -> Result<Opened> {
 
 /// Everything that can be known before SQLite opens it, and its key.
 fn before_opening(path: &Path) -> Result<Key> {
-    let about = std::fs::metadata(path).map_err(|error| failure::io(path, "open the ledger", error))?;
+    let about = std::fs::metadata(path).map_err(|error| error::io(path, "open the ledger", error))?;
     if !about.is_file() {
         return Err(
             Error::config(format!("the ledger `{}` is not a file", path.display()))
@@ -132,7 +132,7 @@ pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path)
-            .map_err(|error| failure::io(path, &format!("open {what}"), error))?
+            .map_err(|error| error::io(path, &format!("open {what}"), error))?
             .permissions()
             .mode();
         if mode & 0o077 != 0 {
@@ -161,7 +161,7 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
         ))
         .with_hint("update hrsink: a newer one has written this ledger"));
     }
-    let read = || -> Result<_, Fault> {
+    let read = || -> Result<_, LedgerError> {
         for table in schema::tables(found) {
             if !connection.table_exists(None, table)? {
                 return Ok(Err(format!("the table `{table}` is missing")));
@@ -189,7 +189,7 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
         .into_damage()
         .with_hint("a ledger and its key belong together: restore both from the same backup")),
         Ok(Err(how)) => Err(damaged(path, how)),
-        Err(Fault::Sqlite(said)) if said.found_nothing() => Err(damaged(path, "it does not know its key")),
+        Err(LedgerError::Sqlite(said)) if said.is_no_rows() => Err(damaged(path, "it does not know its key")),
         Err(fault) => Err(fault.on(path, "open")),
     }
 }
@@ -201,7 +201,7 @@ fn version(connection: &Connection, path: &Path) -> Result<u32> {
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
         Ok((id, schema::version(connection)?, tables))
     };
-    match read().map_err(|error| Fault::from(error).on(path, "open"))? {
+    match read().map_err(|error| LedgerError::from(error).on(path, "open"))? {
         (schema::APPLICATION_ID, version @ 1.., _) => Ok(version),
         (schema::APPLICATION_ID, 0, _) | (0, 0, 0) => Err(damaged(path, "it has no tables")),
         _ => Err(Error::config(format!(
@@ -212,14 +212,14 @@ fn version(connection: &Connection, path: &Path) -> Result<u32> {
     }
 }
 
-fn settings(connection: &Connection, path: &Path) -> Result<(), Fault> {
+fn settings(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(Error::config(format!(
             "the ledger `{}` is in a folder that does not allow a write-ahead log",
             path.display()
         ))
-        .with_hint("keep the ledger on a disk of this machine, not on a network share")
+        .with_hint(error::LOCAL_DISK)
         .into());
     }
     // FULL: what was committed outlives a power cut. Deleted hashes are overwritten, so that forgotten is forgotten.
@@ -245,7 +245,7 @@ fn is_there(path: &Path) -> Result<bool> {
                 std::io::ErrorKind::NotADirectory => Ok(false),
                 _ => Err(error),
             })
-            .map_err(|error| failure::io(path, "look for the ledger", error))
+            .map_err(|error| error::io(path, "look for the ledger", error))
     };
     if exists(path)? {
         return Ok(true);
@@ -285,7 +285,7 @@ fn create(path: &Path) -> Result<()> {
         _ => Path::new("."),
     };
     files::create_private_folder(folder)
-        .map_err(|error| failure::io(folder, "make the ledger's folder", error))?;
+        .map_err(|error| error::io(folder, "make the ledger's folder", error))?;
     let _alone = alone(path)?;
     // Another process may have been faster, or have been killed on the way.
     if is_there(path)? {
@@ -297,30 +297,30 @@ fn create(path: &Path) -> Result<()> {
         if let Err(error) = std::fs::remove_file(&left)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            return Err(failure::io(
+            return Err(error::io(
                 &left,
                 "remove what is left of an unfinished ledger:",
                 error,
             ));
         }
     }
-    files::create_private(&unfinished).map_err(|error| failure::io(&unfinished, "make the ledger", error))?;
+    files::create_private(&unfinished).map_err(|error| error::io(&unfinished, "make the ledger", error))?;
     let key = Key::generate()?;
     build(&unfinished, &key).map_err(|fault| fault.on(path, "make"))?;
     let placed = || {
         File::options().write(true).open(&unfinished)?.sync_all()?;
         sync_folder(folder)
     };
-    placed().map_err(|error| failure::io(&unfinished, "make the ledger", error))?;
+    placed().map_err(|error| error::io(&unfinished, "make the ledger", error))?;
     key.write(&key::path_of(path))?;
     sync_folder(folder)
         .and_then(|()| std::fs::rename(&unfinished, path))
         .and_then(|()| sync_folder(folder))
-        .map_err(|error| failure::io(path, "make the ledger", error))
+        .map_err(|error| error::io(path, "make the ledger", error))
 }
 
 /// A whole, empty ledger in an empty file, with nothing left beside it.
-fn build(path: &Path, key: &Key) -> Result<(), Fault> {
+fn build(path: &Path, key: &Key) -> Result<(), LedgerError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     schema::migrate(&connection, schema::STEPS)?;
@@ -334,10 +334,10 @@ fn build(path: &Path, key: &Key) -> Result<(), Fault> {
 fn alone(path: &Path) -> Result<File> {
     let folder = locks_of(path);
     files::create_private_folder(&folder)
-        .map_err(|error| failure::io(&folder, "make the folder of the ledger's locks", error))?;
+        .map_err(|error| error::io(&folder, "make the folder of the ledger's locks", error))?;
     let name = folder.join("new.lock");
     // Not emptied, which may fail while another process holds it.
-    let file = files::append_private(&name).map_err(|error| failure::io(&name, "make", error))?;
+    let file = files::append_private(&name).map_err(|error| error::io(&name, "make", error))?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {
@@ -356,8 +356,7 @@ fn alone(path: &Path) -> Result<File> {
                 .with_hint("look for another hrsink on this machine and end it, then run again"));
             }
             Err(std::fs::TryLockError::Error(error)) => {
-                return Err(failure::io(&name, "lock", error)
-                    .with_hint("keep the ledger on a disk of this machine, not on a network share"));
+                return Err(error::io(&name, "lock", error).with_hint(error::LOCAL_DISK));
             }
         }
     }

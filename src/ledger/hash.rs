@@ -3,7 +3,9 @@
 //! A row is its columns that have a value, each by name: neither the order of the columns nor a further column that is
 //! empty for the row changes its hash. So a mapping may gain an optional field, and only the rows that have it are new.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use arrow::array::{Array, RecordBatch, StringArray};
 use arrow::compute::{CastOptions, cast_with_options};
@@ -19,6 +21,30 @@ pub struct RowHash(pub u128);
 impl RowHash {
     /// Bytes of a hash in the ledger.
     pub(super) const BYTES: usize = 16;
+}
+
+/// A set of row hashes. They are uniform already, so none is hashed again.
+pub type RowSet = HashSet<RowHash, BuildHasherDefault<IdentityHasher>>;
+
+/// The low half of a [`RowHash`].
+#[derive(Debug, Default, Clone, Copy)]
+pub struct IdentityHasher(u64);
+
+impl Hasher for IdentityHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "64 of 128 random bits are enough")]
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
 }
 
 /// Hashes rows with a ledger's key.

@@ -1,54 +1,45 @@
-//! What past runs did, out of the ledger.
+//! Reads past runs and their batches.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 use serde::{Serialize, Serializer};
 
-use super::failure::Fault;
+use super::error::LedgerError;
 use super::lock;
 use super::rows::{natural, time};
 use super::store::Ledger;
 use crate::component::Totals;
 use crate::error::Result;
 
-/// A run.
+/// A run. Fields that are known at its end are missing while it runs, and if it died.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunRecord {
-    /// Its id.
     pub run: String,
-    /// What its pipeline is known by.
+    /// The name of its pipeline.
     pub pipeline: String,
-    /// Whether it has ended.
     pub state: RunState,
-    /// When it began.
     #[serde(serialize_with = "text")]
     pub started: Timestamp,
-    /// When it ended; absent if it runs or died. So with all that is known at the end.
     #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// From start to end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// The program's exit code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
     /// Sums over all components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<Totals>,
-    /// Whether it read its sources only in part.
+    /// Whether it read only part of its input.
     pub partial: bool,
-    /// Guards that were let through by hand.
+    /// Guards that the user overrode.
     pub allowed: Vec<String>,
-    /// The message of its failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Its sinks, with what came to them.
     pub sinks: Vec<SinkRecord>,
-    /// Number of its batches.
     pub batch_count: u64,
-    /// How many of them are of unknown outcome, and nobody has decided about them.
+    /// Batches of unknown outcome that nobody has resolved.
     pub open_unknown: u64,
-    /// Its batches, if they were asked for.
+    /// Its batches, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<Vec<BatchRecord>>,
 }
@@ -57,82 +48,70 @@ pub struct RunRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// It has, and left its sums.
     Ended,
-    /// It is under way: its process holds the pipeline.
+    /// Its process holds the pipeline's lock.
     Running,
     /// It was killed, or the machine went down.
     Dead,
 }
 
-/// What came to a sink.
+/// A sink's part of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct SinkRecord {
-    /// Its name.
     pub sink: String,
-    /// Rows.
+    /// Rows it received.
     pub rows: u64,
     /// Whether it delivered all of them.
     pub complete: bool,
 }
 
-/// A batch.
+/// A batch. Fields that are known with its outcome are missing before.
 #[derive(Debug, Clone, Serialize)]
 pub struct BatchRecord {
-    /// Its place in the ledger.
     #[serde(skip)]
     pub(crate) id: super::BatchId,
-    /// Its run.
     #[serde(skip)]
     pub(crate) run: String,
-    /// Its job.
     #[serde(skip)]
     pub(crate) job: String,
-    /// Name of the sink.
     pub sink: String,
-    /// Identifier of the scenario.
     pub scenario: String,
-    /// Number of the batch in the sink and run.
+    /// Number in the sink and run.
     pub number: u64,
-    /// Which part of it, 0 for the whole.
+    /// Number of the part; 0 for a complete batch.
     pub part: u32,
-    /// Rows in it.
     pub rows: u64,
-    /// Bytes of its payload.
+    /// Bytes of the payload.
     pub bytes: u64,
-    /// How many of its rows were in an earlier batch of unknown outcome.
+    /// Rows that were in an earlier batch of unknown outcome.
     pub resent: u64,
-    /// When it was about to be sent.
+    /// When the intent was recorded.
     #[serde(serialize_with = "text")]
     pub intended: Timestamp,
-    /// What became of it; absent while it is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When that was known.
+    /// When the outcome was recorded.
     #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
-    pub settled: Option<Timestamp>,
-    /// Requests made.
+    pub recorded: Option<Timestamp>,
+    /// Requests sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// Requests before the last without an answer after the body may have been taken.
+    /// Requests before the last that got no answer although the service may have received the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_attempts: Option<u32>,
-    /// Status of the last answer.
+    /// HTTP status of the last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Ids for a support case.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
-    /// From the first request to the outcome, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// What came of it later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
 
 impl BatchRecord {
-    /// Its number, with its part where it has one: `3`, `3.2`.
+    /// Its number, with its part if it has one: `3`, `3.2`.
     pub fn label(&self) -> String {
         match self.part {
             0 => self.number.to_string(),
@@ -140,35 +119,33 @@ impl BatchRecord {
         }
     }
 
-    /// Whether the service may have taken it and nobody has decided about it.
+    /// Whether its outcome is unknown and nobody has resolved it.
     pub fn is_open(&self) -> bool {
         self.outcome.as_deref() == Some("unknown") && self.decision.is_none()
     }
 }
 
-/// What came of a batch after its outcome was written down.
+/// A decision about a batch after its outcome was recorded.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
-    /// `resent`, `accepted` or `not_accepted` of an unknown one; `forgotten`: its rows count no more.
+    /// `resent`, `accepted` or `not_accepted` for an unknown batch; `forgotten`: its rows no longer count.
     pub decision: String,
-    /// When.
     #[serde(serialize_with = "text")]
     pub decided: Timestamp,
-    /// By which run; absent: by hand.
+    /// The run that decided; missing if a person did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 }
 
-/// Which runs to look at.
+/// Selects runs.
 #[derive(Debug, Clone, Default)]
-pub struct Which {
-    /// Those of this pipeline only.
+pub struct RunFilter {
     pub pipeline: Option<String>,
-    /// Those whose id begins like this only.
+    /// Start of the run's id.
     pub run: Option<String>,
-    /// At most so many, the newest.
-    pub most: Option<u32>,
-    /// Whether with their batches.
+    /// The newest only.
+    pub limit: Option<u32>,
+    /// Include the batches.
     pub batches: bool,
 }
 
@@ -177,7 +154,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub async fn runs(&self, which: Which) -> Result<Vec<RunRecord>> {
+    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {
             let mut query = db.prepare(
@@ -187,8 +164,8 @@ impl Ledger {
                  WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
                  ORDER BY started DESC, seq DESC LIMIT ?3",
             )?;
-            let most = which.most.map_or(-1, i64::from);
-            let mut found = query.query(params![which.pipeline, which.run, most])?;
+            let limit = filter.limit.map_or(-1, i64::from);
+            let mut found = query.query(params![filter.pipeline, filter.run, limit])?;
             let mut runs = Vec::new();
             while let Some(row) = found.next()? {
                 let seq: i64 = row.get(0)?;
@@ -200,7 +177,7 @@ impl Ledger {
                 let batches = batches_of(db, seq, run.state)?;
                 run.batch_count = batches.len() as u64;
                 run.open_unknown = batches.iter().filter(|batch| batch.is_open()).count() as u64;
-                run.batches = which.batches.then_some(batches);
+                run.batches = filter.batches.then_some(batches);
                 runs.push(run);
             }
             Ok(runs)
@@ -209,7 +186,7 @@ impl Ledger {
     }
 }
 
-fn run_of(row: &Row<'_>) -> Result<RunRecord, Fault> {
+fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     let started = time(row, 3)?;
     let ended = optional_time(row, 4)?;
     let rows = match ended {
@@ -224,7 +201,7 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, Fault> {
             refused: natural(row, 15)?,
             unknown: natural(row, 16)?,
             not_sent: natural(row, 17)?,
-            // Not kept: they say how a query works, not what became of a row.
+            // Not recorded: they describe a query, not the outcome of rows.
             ..Totals::default()
         }),
     };
@@ -237,7 +214,10 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, Fault> {
         },
         started,
         ended,
-        duration_ms: ended.map(|ended| between(started, ended)),
+        // Zero if the clock was set back.
+        duration_ms: ended.map(|ended| {
+            u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
+        }),
         exit_code: row.get(5)?,
         rows,
         partial: row.get(6)?,
@@ -269,7 +249,7 @@ pub(super) const BATCH: &str =
     batch.unknown_attempts, batch.status, batch.request_ids, batch.duration_ms, batch.decision, batch.decided,
     batch.decided_by";
 
-fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRecord>, Fault> {
+fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRecord>, LedgerError> {
     let mut query = db.prepare(&format!(
         "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run WHERE batch.run = ?1
          ORDER BY batch.sink, batch.number, batch.part, batch.id"
@@ -279,7 +259,7 @@ fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRec
     while let Some(row) = found.next()? {
         let mut batch = batch_of(row)?;
         if state != RunState::Running {
-            // Nobody is left to settle it.
+            // Its run died before it could record the outcome.
             batch.outcome.get_or_insert_with(|| "unknown".to_owned());
         }
         batches.push(batch);
@@ -287,9 +267,8 @@ fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRec
     Ok(batches)
 }
 
-pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, Fault> {
-    let decision: Option<String> = row.get(18)?;
-    let decision = match decision {
+pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, LedgerError> {
+    let decision = match row.get(18)? {
         None => None,
         Some(decision) => Some(Decision {
             decision,
@@ -310,7 +289,7 @@ pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, Fault> {
         resent: natural(row, 9)?,
         intended: time(row, 10)?,
         outcome: row.get(11)?,
-        settled: optional_time(row, 12)?,
+        recorded: optional_time(row, 12)?,
         attempts: row.get(13)?,
         unknown_attempts: row.get(14)?,
         status: row.get(15)?,
@@ -323,7 +302,7 @@ pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, Fault> {
     })
 }
 
-/// A JSON list in column `n`; none is an empty one.
+/// A JSON list in column `n`; empty if it is null.
 fn list(row: &Row<'_>, n: usize) -> rusqlite::Result<Vec<String>> {
     let text: Option<String> = row.get(n)?;
     serde_json::from_str(text.as_deref().unwrap_or("[]")).map_err(|error| {
@@ -336,11 +315,6 @@ pub(super) fn optional_time(row: &Row<'_>, n: usize) -> rusqlite::Result<Option<
         None => Ok(None),
         Some(_) => time(row, n).map(Some),
     }
-}
-
-/// Milliseconds; a clock that was set back gives none.
-fn between(started: Timestamp, ended: Timestamp) -> u64 {
-    u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
 }
 
 pub(super) fn text<S: Serializer>(time: &Timestamp, serializer: S) -> std::result::Result<S::Ok, S::Error> {

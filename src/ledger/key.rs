@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::failure;
+use super::error;
 use super::file::{beside, check_private};
 use crate::error::{Error, Result};
 use crate::files;
@@ -62,17 +62,19 @@ impl Key {
             }
             // What is not UTF-8 is no key.
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(failure::io(&path, "read the ledger's key", error)),
+            Err(error) => return Err(error::io(&path, "read the ledger's key", error)),
         };
         check_private(&path, "the ledger's key")?;
-        parse(&text).ok_or_else(|| {
-            Error::config(format!(
-                "`{}` is not a ledger's key: that is 64 hexadecimal digits",
-                path.display()
-            ))
-            .into_damage()
-            .with_hint("restore it from a backup: without it no row can be recognised")
-        })
+        parse_hex_key(text.trim_end_matches(['\r', '\n']))
+            .map(Self)
+            .ok_or_else(|| {
+                Error::config(format!(
+                    "`{}` is not a ledger's key: that is 64 hexadecimal digits",
+                    path.display()
+                ))
+                .into_damage()
+                .with_hint("restore it from a backup: without it no row can be recognised")
+            })
     }
 
     /// Writes it to `path`, whole or not at all, for its owner only and safe from a power cut.
@@ -89,7 +91,7 @@ impl Key {
                 file.sync_all()
             })
             .and_then(|()| std::fs::rename(&unfinished, path))
-            .map_err(|error| failure::io(path, "write the ledger's key", error))
+            .map_err(|error| error::io(path, "write the ledger's key", error))
     }
 
     /// The key of the row hashes.
@@ -113,8 +115,8 @@ impl Key {
     }
 }
 
-fn parse(text: &str) -> Option<Key> {
-    let text = text.trim_end_matches(['\r', '\n']);
+/// 32 bytes as 64 hexadecimal digits.
+pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
     if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -122,7 +124,7 @@ fn parse(text: &str) -> Option<Key> {
     for (n, byte) in key.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
     }
-    Some(Key(key))
+    Some(key)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::failure;
+use super::error;
 use super::file::{beside, locks_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
@@ -95,14 +95,14 @@ impl Subject<'_> {
 ///
 /// # Errors
 /// It is held ([`ErrorKind::Passing`]), or the files cannot be made.
-pub(super) fn take(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Lock> {
+pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Lock> {
     let folder = locks_of(ledger);
     files::create_private_folder(&folder)
-        .map_err(|error| failure::io(&folder, "make the folder of the ledger's locks", error))?;
+        .map_err(|error| error::io(&folder, "make the folder of the ledger's locks", error))?;
     let place = folder.join(subject.name());
     let (path, holder) = (beside(&place, ".lock"), beside(&place, ".json"));
     // Not emptied: on Windows that fails while another process holds it, and would hide who does.
-    let file = files::append_private(&path).map_err(|error| failure::io(&path, "make the lock", error))?;
+    let file = files::append_private(&path).map_err(|error| error::io(&path, "make the lock", error))?;
     if !try_lock(&file, &path)? {
         return Err(subject.held(read(&holder).as_ref()));
     }
@@ -118,7 +118,7 @@ pub(super) fn take(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Loc
         );
     }
     write(&lock.holder, subject, run)
-        .map_err(|error| failure::io(&lock.holder, "write who holds the lock:", error))?;
+        .map_err(|error| error::io(&lock.holder, "write who holds the lock:", error))?;
     Ok(lock)
 }
 
@@ -138,7 +138,7 @@ pub(super) fn is_running(ledger: &Path, pipeline: &str, run: &str) -> bool {
 /// Whether anyone holds anything of the ledger at this moment.
 pub(super) fn any_held(ledger: &Path) -> Result<bool> {
     let folder = locks_of(ledger);
-    let failed = |error| failure::io(&folder, "look for the ledger's locks in", error);
+    let failed = |error| error::io(&folder, "look for the ledger's locks in", error);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -167,8 +167,7 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
             Err(TryLockError::WouldBlock) if tried < TRIES => std::thread::sleep(BETWEEN),
             Err(TryLockError::WouldBlock) => break,
             Err(TryLockError::Error(error)) => {
-                return Err(failure::io(path, "take the lock", error)
-                    .with_hint("keep the ledger on a disk of this machine, not on a network share"));
+                return Err(error::io(path, "take the lock", error).with_hint(error::LOCAL_DISK));
             }
         }
     }
@@ -213,8 +212,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         assert_eq!(holder(&ledger, PIPELINE), None);
-        let first = take(&ledger, PIPELINE, "run-1").unwrap();
-        let error = take(&ledger, PIPELINE, "run-2").unwrap_err();
+        let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
+        let error = acquire(&ledger, PIPELINE, "run-2").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Passing);
         let text = error.to_string();
         let pid = format!("pid {}", std::process::id());
@@ -223,8 +222,8 @@ mod tests {
             "{text}"
         );
         assert_eq!(holder(&ledger, PIPELINE).unwrap().run, "run-1");
-        let job = take(&ledger, JOB, "run-1").unwrap();
-        let text = take(&ledger, JOB, "run-2").unwrap_err().to_string();
+        let job = acquire(&ledger, JOB, "run-1").unwrap();
+        let text = acquire(&ledger, JOB, "run-2").unwrap_err().to_string();
         assert!(
             text.starts_with("another run sends `employee_resignation` to the job `tenant job`: pid"),
             "{text}"
@@ -233,10 +232,10 @@ mod tests {
             job: "tenant job",
             scenario: "performance_review",
         };
-        take(&ledger, other, "run-2").unwrap();
+        acquire(&ledger, other, "run-2").unwrap();
         drop(first);
         assert_eq!(holder(&ledger, PIPELINE), None);
-        take(&ledger, PIPELINE, "run-2").unwrap();
+        acquire(&ledger, PIPELINE, "run-2").unwrap();
         drop(job);
     }
 
@@ -245,15 +244,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         assert!(!any_held(&ledger).unwrap());
-        let first = take(&ledger, PIPELINE, "run-1").unwrap();
+        let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
         let file = beside(&locks_of(&ledger).join(PIPELINE.name()), ".lock");
         std::fs::write(&file, "as it was").unwrap();
-        take(&ledger, PIPELINE, "run-2").unwrap_err();
+        acquire(&ledger, PIPELINE, "run-2").unwrap_err();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "as it was");
         assert!(any_held(&ledger).unwrap());
         drop(first);
         assert!(!any_held(&ledger).unwrap());
-        let _job = take(&ledger, JOB, "run-1").unwrap();
+        let _job = acquire(&ledger, JOB, "run-1").unwrap();
         assert!(any_held(&ledger).unwrap());
     }
 
@@ -261,18 +260,18 @@ mod tests {
     fn the_lock_of_a_dead_run_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
-        drop(take(&ledger, PIPELINE, "run-1").unwrap());
+        drop(acquire(&ledger, PIPELINE, "run-1").unwrap());
         let left = beside(&locks_of(&ledger).join(PIPELINE.name()), ".json");
         assert!(!left.exists());
         // A process that is killed leaves its file, and the system ends its lock.
         write(&left, PIPELINE, "killed").unwrap();
         assert_eq!(holder(&ledger, PIPELINE), None);
-        let lock = take(&ledger, PIPELINE, "run-2").unwrap();
+        let lock = acquire(&ledger, PIPELINE, "run-2").unwrap();
         assert_eq!(read(&left).unwrap().run, "run-2");
         drop(lock);
         assert!(!left.exists());
         // A file cut off by a power cut is no reason to stop.
         std::fs::write(&left, "{\"pid\": 1").unwrap();
-        take(&ledger, PIPELINE, "run-3").unwrap();
+        acquire(&ledger, PIPELINE, "run-3").unwrap();
     }
 }

@@ -1,37 +1,31 @@
-//! What was sent, durably: runs, batches, and a keyed hash of every row a job has accepted.
+//! The durable record of deliveries: runs, batches, and a keyed hash of every row that a job has accepted.
 //!
-//! One SQLite file, which several pipelines may share, and beside it a key. A batch is written down before its upload
-//! ([`intend`](Ledger::intend)) and its outcome after it ([`settle`](Ledger::settle)), each on disk before the caller
-//! goes on. So after a crash, a kill or a power cut it is known of every batch whether it was accepted, never left, or
-//! may have been taken; the last is [unknown](BatchOutcome::Unknown), and no run passes over it silently.
+//! One SQLite file, which pipelines may share, and a key beside it. The intent of a batch is on disk before its upload,
+//! the outcome before the caller continues: after a crash, a batch is known to be accepted, not sent, or
+//! [unknown](BatchOutcome::Unknown). Rows are stored as 128-bit keyed hashes, never as values.
 //!
-//! Rows are kept as 128-bit keyed hashes, one blob a batch: never a name, an address or a date of a person. Without
-//! the key a hash cannot be tried against a guessed row; key and file are for their owner only.
-//!
-//! # Who may write
-//!
-//! A run holds a [lock](Lock) on its pipeline, and on each job and scenario from the first row it has for them. So a
-//! batch that is intended and not settled, of a job and scenario whose lock one holds, belongs to a run that died.
-//! The locks are the operating system's: they end with the process that held them.
+//! A run holds a [lock](Lock) on its pipeline, and on each job and scenario that it has rows for. So an intent without an
+//! outcome, of a job and scenario whose lock one holds, belongs to a run that died.
 
-mod failure;
+#![allow(missing_docs, reason = "not part of the public interface")]
+
+mod error;
 mod file;
 mod hash;
 pub mod history;
 mod key;
 mod lock;
+pub mod maintenance;
 mod rows;
 mod schema;
-mod set;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod upkeep;
 mod writer;
 
-pub use hash::{RowHash, RowHasher};
+pub use hash::{RowHash, RowHasher, RowSet};
+pub(crate) use key::parse_hex_key;
 pub use lock::Lock;
-pub use set::RowSet;
 pub use store::Ledger;
 
 use std::collections::HashSet;
@@ -41,31 +35,26 @@ use jiff::Timestamp;
 
 use crate::component::{BatchOutcome, Totals};
 
-/// A run that begins.
+/// A run that starts.
 #[derive(Debug, Clone)]
 pub struct NewRun {
-    /// The run's id.
     pub id: String,
-    /// What its pipeline is known by: the absolute path of its file.
+    /// The [name](pipeline_name) of its pipeline.
     pub pipeline: String,
-    /// When it began.
     pub started: Timestamp,
-    /// Guards that were let through by hand.
+    /// Guards that the user overrode.
     pub allowed: Vec<String>,
-    /// Whether it reads its sources only in part: no measure for a later run's guards.
+    /// Reads only part of its input, so later runs are not compared with it.
     pub partial: bool,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct RunEnd {
-    /// When.
     pub ended: Timestamp,
-    /// The program's exit code.
     pub exit_code: u8,
     /// Sums over all components.
     pub rows: Totals,
-    /// Each sink: its name, the rows that came to it, and whether all of them have a final state.
     pub sinks: Vec<SinkEnd>,
     /// The message of the failure, without its causes.
     pub error: Option<String>,
@@ -74,9 +63,9 @@ pub struct RunEnd {
 /// A sink's part of a run.
 #[derive(Debug, Clone)]
 pub struct SinkEnd {
-    /// Its name in the pipeline file.
+    /// Name in the pipeline file.
     pub sink: String,
-    /// Rows that came to it.
+    /// Rows it received.
     pub rows: u64,
     /// Whether it delivered all of them.
     pub complete: bool,
@@ -85,42 +74,36 @@ pub struct SinkEnd {
 /// A batch about to be uploaded.
 #[derive(Debug, Clone)]
 pub struct Intent {
-    /// The run's id.
     pub run: String,
-    /// Name of the sink.
     pub sink: String,
-    /// The job, as [`Ledger::lock_job`] was given it.
+    /// As in [`Ledger::lock_job`].
     pub job: String,
-    /// Identifier of the scenario.
     pub scenario: String,
     /// Number of the batch in the sink and run, from 1.
     pub number: u64,
-    /// Which part of it, from 1, when it was split; 0 for the whole.
+    /// Number of the part, from 1, of a batch that was split; 0 for a complete batch.
     pub part: u32,
     /// Bytes of the payload.
     pub bytes: u64,
-    /// The rows; their number is the batch's.
     pub rows: Arc<Vec<RowHash>>,
-    /// How many of them were in an earlier batch whose outcome is unknown.
+    /// How many of the rows were in an earlier batch of unknown outcome.
     pub resent: u64,
-    /// The hash of the header row: which columns the payload has.
+    /// Hash of the header row, which identifies the columns.
     pub header: RowHash,
 }
 
-/// What became of a batch.
+/// The outcome of an upload.
 #[derive(Debug, Clone)]
-pub struct Settlement {
-    /// The outcome.
+pub struct UploadOutcome {
     pub outcome: BatchOutcome,
-    /// Requests made.
+    /// Requests sent.
     pub attempts: u32,
-    /// Requests before the last without an answer after the body may have been taken.
+    /// Requests before the last that got no answer although the service may have received the body.
     pub unknown_attempts: u32,
-    /// Status of the last answer.
+    /// HTTP status of the last answer.
     pub status: Option<u16>,
-    /// Ids for a support case.
+    /// For support cases.
     pub request_ids: Vec<String>,
-    /// From the first request to the outcome, in milliseconds.
     pub duration_ms: u64,
 }
 
@@ -128,54 +111,44 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchId(pub(crate) i64);
 
-/// What a job knows of a scenario's rows.
+/// What is known of a job's rows of one scenario.
 #[derive(Debug, Default)]
-pub struct Remembered {
-    /// Rows it has accepted.
+pub struct JobState {
     pub accepted: RowSet,
-    /// Header rows of payloads that it has accepted.
+    /// Header rows of accepted payloads.
     pub headers: HashSet<RowHash>,
-    /// Batches of earlier runs whose outcome is unknown and of which nobody has said what became of them.
+    /// Batches of earlier runs with unknown outcome that nobody has resolved.
     pub unknown: Vec<UnknownBatch>,
 }
 
-/// A batch of an earlier run that the service may or may not have taken.
+/// A batch of an earlier run that the service may or may not have accepted.
 #[derive(Debug, Clone)]
 pub struct UnknownBatch {
-    /// The batch.
     pub id: BatchId,
-    /// Its run.
     pub run: String,
-    /// Its sink.
     pub sink: String,
-    /// Its number in the sink and run.
     pub number: u64,
-    /// Which part of it, 0 for the whole.
     pub part: u32,
-    /// When it was about to be sent.
+    /// When the intent was recorded.
     pub intended: Timestamp,
-    /// How many rows it has.
     pub row_count: u64,
-    /// Its rows.
     pub rows: Vec<RowHash>,
-    /// Whether nothing was decided about it, and no complete run has sent again what was still there.
+    /// Neither resolved, nor its rows resent by a complete run.
     pub open: bool,
-    /// If it is open: how many of its rows the job has accepted since from runs that died before they could say so.
-    pub resent_unsaid: u64,
+    /// If open: rows accepted since from runs that died before they could report it.
+    pub resent_unreported: u64,
 }
 
 /// The last complete run of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRun {
-    /// The run's id.
     pub run: String,
-    /// When it ended.
     pub ended: Timestamp,
-    /// Rows that came to the sink.
+    /// Rows the sink received.
     pub rows: u64,
 }
 
-/// What the pipeline of the file `path` is known by: its absolute path, links resolved where that is possible.
+/// The name of a pipeline in the ledger: the absolute path of its file, symbolic links resolved where possible.
 pub fn pipeline_name(path: &std::path::Path) -> String {
     let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.canonicalize()

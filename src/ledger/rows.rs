@@ -1,4 +1,4 @@
-//! Reads what is in the tables: the remembered rows, with their checksums, and single values.
+//! Reads the tables: the rows of batches, verified by their checksums, and single values.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::failure::{Fault, damaged};
+use super::error::{LedgerError, damaged};
 use super::{BatchId, RowHash, RowSet, UnknownBatch};
 use crate::error::Result;
 
-/// What it takes to read the rows of batches.
+/// Reads and verifies the rows of batches.
 pub(super) struct Reader {
     pub(super) path: Arc<Path>,
     pub(super) checksums: [u8; 32],
@@ -24,8 +24,8 @@ impl Reader {
         job: &str,
         scenario: &str,
         since: Option<Timestamp>,
-    ) -> Result<RowSet, Fault> {
-        // What a person took for accepted was so when it was sent, if it was.
+    ) -> Result<RowSet, LedgerError> {
+        // A batch that was resolved as accepted was accepted when it was sent.
         const WHICH: &str = "FROM batch LEFT JOIN batch_rows ON batch_rows.batch = batch.id
             WHERE batch.job = ?1 AND batch.scenario = ?2 AND (
                 batch.outcome = 'accepted' AND batch.decision IS NULL AND batch.settled >= ?3
@@ -38,16 +38,14 @@ impl Reader {
             params![job, scenario, since],
             |row| natural(row, 0),
         )?;
-        // A count that is damaged must not take all memory; the set grows by itself.
+        // A damaged count must not allocate all memory; the set grows by itself.
         set.reserve(usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 21));
         let mut query = db.prepare(&format!(
             "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes {WHICH}"
         ))?;
         let mut found = query.query(params![job, scenario, since])?;
         while let Some(row) = found.next()? {
-            self.rows(row, |hash| {
-                set.insert(hash);
-            })?;
+            self.rows(row, |hash| _ = set.insert(hash))?;
         }
         Ok(set)
     }
@@ -58,7 +56,7 @@ impl Reader {
         job: &str,
         scenario: &str,
         run: &str,
-    ) -> Result<Vec<UnknownBatch>, Fault> {
+    ) -> Result<Vec<UnknownBatch>, LedgerError> {
         let mut query = db.prepare(
             "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
                  run.id, batch.sink, batch.number, batch.part, batch.intended, batch.decision IS NULL
@@ -75,7 +73,7 @@ impl Reader {
             self.rows(row, |hash| rows.push(hash))?;
             batches.push(UnknownBatch {
                 id: BatchId(row.get(0)?),
-                // The record of its run may have been pruned.
+                // Its run may have been pruned.
                 run: row
                     .get::<_, Option<String>>(4)?
                     .unwrap_or_else(|| "(pruned)".to_owned()),
@@ -86,23 +84,22 @@ impl Reader {
                 row_count: rows.len() as u64,
                 rows,
                 open: row.get(9)?,
-                resent_unsaid: 0,
+                resent_unreported: 0,
             });
         }
-        self.resent_unsaid(db, job, scenario, run, &mut batches)?;
+        self.resent_unreported(db, job, scenario, run, &mut batches)?;
         Ok(batches)
     }
 
-    /// Counts the rows of open batches that were accepted later from runs that died: none of these has told that it sent
-    /// them again.
-    fn resent_unsaid(
+    /// Counts the rows of open batches that were accepted later, from runs that died before they could report it.
+    fn resent_unreported(
         &self,
         db: &Connection,
         job: &str,
         scenario: &str,
         run: &str,
         batches: &mut [UnknownBatch],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), LedgerError> {
         let Some(first) = batches.iter().find(|batch| batch.open).map(|batch| batch.id) else {
             return Ok(());
         };
@@ -114,27 +111,27 @@ impl Reader {
              ORDER BY batch.id",
         )?;
         let mut found = query.query(params![job, scenario, run, first.0])?;
-        let mut of: HashMap<RowHash, usize> = HashMap::new();
-        let mut begun = 0;
+        let mut batch_of: HashMap<RowHash, usize> = HashMap::new();
+        let mut next = 0;
         while let Some(row) = found.next()? {
             let id: i64 = row.get(0)?;
-            while let Some(batch) = batches.get(begun).filter(|batch| batch.id.0 < id) {
+            while let Some(batch) = batches.get(next).filter(|batch| batch.id.0 < id) {
                 if batch.open {
-                    of.extend(batch.rows.iter().map(|row| (*row, begun)));
+                    batch_of.extend(batch.rows.iter().map(|row| (*row, next)));
                 }
-                begun += 1;
+                next += 1;
             }
             self.rows(row, |hash| {
-                if let Some(index) = of.remove(&hash) {
-                    batches[index].resent_unsaid += 1;
+                if let Some(index) = batch_of.remove(&hash) {
+                    batches[index].resent_unreported += 1;
                 }
             })?;
         }
         Ok(())
     }
 
-    /// Gives each row of a batch, from a row that begins as [`hashes`](Self::hashes) has it.
-    fn rows(&self, row: &Row<'_>, each: impl FnMut(RowHash)) -> Result<(), Fault> {
+    /// Passes each row of a batch to `each`; for the columns of `row` see [`hashes`](Self::hashes).
+    fn rows(&self, row: &Row<'_>, each: impl FnMut(RowHash)) -> Result<(), LedgerError> {
         let hashes = self.hashes(row)?.map_err(|how| damaged(&self.path, how))?;
         hashes
             .iter()
@@ -143,12 +140,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The hashes of a batch, from a row that begins with its id, its number of rows, its checksum and its hashes; or
-    /// what is wrong with them.
+    /// The hashes of a batch, from a row whose first columns are the batch's id, rows, checksum and hashes; or what is
+    /// wrong with them.
     pub(super) fn hashes<'r>(
         &self,
         row: &'r Row<'_>,
-    ) -> Result<std::result::Result<&'r [[u8; RowHash::BYTES]], String>, Fault> {
+    ) -> Result<std::result::Result<&'r [[u8; RowHash::BYTES]], String>, LedgerError> {
         let id: i64 = row.get(0)?;
         let rows = natural(row, 1)?;
         let (Ok(sum), Ok(hashes)) = (row.get_ref(2)?.as_blob(), row.get_ref(3)?.as_blob()) else {
@@ -162,18 +159,18 @@ impl Reader {
             Ok(Ok(hashes))
         } else {
             Ok(Err(format!(
-                "the rows of batch {id} are not those that were written"
+                "the rows of batch {id} have changed since they were written"
             )))
         }
     }
 }
 
-/// The header rows of the payloads that a job has accepted.
+/// The header rows of the accepted payloads of a job.
 pub(super) fn accepted_headers(
     db: &Connection,
     job: &str,
     scenario: &str,
-) -> Result<HashSet<RowHash>, Fault> {
+) -> Result<HashSet<RowHash>, LedgerError> {
     let mut query = db.prepare(
         "SELECT DISTINCT header FROM batch WHERE job = ?1 AND scenario = ?2 AND outcome = 'accepted' AND decision IS NULL",
     )?;
@@ -184,7 +181,7 @@ pub(super) fn accepted_headers(
     Ok(headers.collect::<Result<_, _>>()?)
 }
 
-/// What tells a batch's rows from others: of the batch, too, so that blobs cannot change places.
+/// Covers the batch's id too, so that blobs cannot be swapped.
 pub(super) fn checksum(key: &[u8; 32], batch: i64, hashes: &[u8]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(&batch.to_le_bytes()).update(hashes);
@@ -192,7 +189,7 @@ pub(super) fn checksum(key: &[u8; 32], batch: i64, hashes: &[u8]) -> [u8; 16] {
     std::array::from_fn(|n| hash.as_bytes()[n])
 }
 
-/// SQLite's integers have a sign.
+/// SQLite's integers are signed.
 pub(super) fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

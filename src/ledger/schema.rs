@@ -5,7 +5,7 @@
 
 use rusqlite::Connection;
 
-use super::failure::Fault;
+use super::error::LedgerError;
 
 /// Marks the file as a ledger of hrsink ("hrsk").
 pub(super) const APPLICATION_ID: i32 = 0x6872_736b;
@@ -131,7 +131,7 @@ pub(super) fn newest(steps: &[&str]) -> u32 {
 }
 
 /// Takes the steps that have not been taken, all of them or none. The ledger is not newer than the last.
-pub(super) fn migrate(connection: &Connection, steps: &[&str]) -> Result<(), Fault> {
+pub(super) fn migrate(connection: &Connection, steps: &[&str]) -> Result<(), LedgerError> {
     if version(connection)? >= newest(steps) {
         return Ok(());
     }

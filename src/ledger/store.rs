@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::failure::Fault;
+use super::error::LedgerError;
 use super::file::{self, Opened};
 use super::lock::{self, Subject};
 use super::rows::{Reader, accepted_headers, checksum, int, natural, now, time};
 use super::writer::{Access, Writer};
-use super::{BatchId, Intent, LastRun, Lock, NewRun, Remembered, RowHash, RowHasher, RunEnd, Settlement};
+use super::{BatchId, Intent, JobState, LastRun, Lock, NewRun, RowHash, RowHasher, RunEnd, UploadOutcome};
 use crate::component::BatchOutcome;
 use crate::error::{Error, Result};
 
@@ -38,28 +38,28 @@ impl fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, or makes it and its key, owner-only.
+    /// Opens the ledger at `path`, or creates it and its key. A ledger that was lost is never replaced by a new one.
     ///
     /// # Errors
-    /// It cannot be made or opened, others may read it, it is damaged, of a newer version or without its key; or there
-    /// is a key and no ledger. Never is a new one made in place of one that was there.
+    /// It cannot be created or opened, is readable by other users, damaged, of a newer version, or without its key; or
+    /// there is a key and no ledger.
     pub async fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         blocking(move || {
-            let path: Arc<Path> = file::real(&path)?.into();
+            let path: Arc<Path> = file::resolve(&path)?.into();
             Self::new(file::open(&path)?, path, false)
         })
         .await
     }
 
-    /// Opens it for looking only: `None` if there is none. Takes no locks, writes nothing; what would write fails.
+    /// Opens it read-only and without locks; `None` if there is no ledger.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub async fn open_read_only(path: &Path) -> Result<Option<Self>> {
         let path = path.to_owned();
         blocking(move || {
-            let path: Arc<Path> = file::real(&path)?.into();
+            let path: Arc<Path> = file::resolve(&path)?.into();
             file::open_read_only(&path)?
                 .map(|opened| Self::new(opened, path, true))
                 .transpose()
@@ -77,7 +77,7 @@ impl Ledger {
         })))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -87,76 +87,94 @@ impl Ledger {
         self.0.hasher.clone()
     }
 
-    /// Holds `pipeline` for `run`.
+    /// Locks `pipeline` for `run`.
     ///
     /// # Errors
-    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Passing)), or the lock's files cannot be made.
+    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Passing)), or the lock file cannot be created.
     pub fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
-        self.may_write()?;
-        lock::take(&self.0.path, Subject::Pipeline(pipeline), run)
+        self.require_write()?;
+        lock::acquire(&self.0.path, Subject::Pipeline(pipeline), run)
     }
 
-    /// Holds a job's scenario for `run`. `job` names the job and whatever tells it from others.
+    /// Locks a scenario of a job for `run`. `job` identifies the job, its tenant included.
     ///
     /// # Errors
     /// As for [`lock_pipeline`](Self::lock_pipeline).
     pub fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
-        self.may_write()?;
-        lock::take(&self.0.path, Subject::Job { job, scenario }, run)
+        self.require_write()?;
+        lock::acquire(&self.0.path, Subject::Job { job, scenario }, run)
     }
 
-    /// Notes that a run begins.
+    /// Records the start of a run.
     ///
     /// # Errors
-    /// The ledger cannot be written to. So with all that writes.
+    /// The ledger cannot be written. The same holds for all that writes.
     pub async fn begin_run(&self, run: NewRun) -> Result<()> {
         let allowed = json(&run.allowed)?;
+        let started = run.started.as_millisecond();
         self.write(move |db| {
             db.execute(
                 "INSERT INTO run (id, pipeline, started, allowed, partial) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    run.id,
-                    run.pipeline,
-                    run.started.as_millisecond(),
-                    allowed,
-                    run.partial
-                ],
+                params![run.id, run.pipeline, started, allowed, run.partial],
             )?;
             Ok(())
         })
         .await
     }
 
-    /// Notes how it ended; batches of it that were intended and not settled become unknown.
+    /// Records the end of a run; its batches without an outcome become unknown.
     ///
     /// # Errors
-    /// No such run has begun.
+    /// There is no such run.
     pub async fn end_run(&self, run: &str, end: RunEnd) -> Result<()> {
         let run = run.to_owned();
         self.write(move |db| {
-            let seq = sequence(db, &run)?;
+            let seq = run_seq(db, &run)?;
             let ended = end.ended.as_millisecond();
             let rows = end.rows;
-            db.execute(
+            let counts = [
+                rows.read,
+                rows.copied,
+                rows.filtered,
+                rows.rejected,
+                rows.skipped,
+                rows.accepted,
+                rows.refused,
+                rows.unknown,
+                rows.not_sent,
+            ]
+            .map(int);
+            let mut update = db.prepare(
                 "UPDATE run SET ended = ?2, exit_code = ?3, error = ?4, read = ?5, copied = ?6, filtered = ?7,
                      rejected = ?8, skipped = ?9, accepted = ?10, refused = ?11, unknown = ?12, not_sent = ?13
                  WHERE seq = ?1",
-                params![
-                    seq,
-                    ended,
-                    end.exit_code,
-                    end.error,
-                    int(rows.read),
-                    int(rows.copied),
-                    int(rows.filtered),
-                    int(rows.rejected),
-                    int(rows.skipped),
-                    int(rows.accepted),
-                    int(rows.refused),
-                    int(rows.unknown),
-                    int(rows.not_sent),
-                ],
             )?;
+            let [
+                read,
+                copied,
+                filtered,
+                rejected,
+                skipped,
+                accepted,
+                refused,
+                unknown,
+                not_sent,
+            ] = counts;
+            update.execute(params![
+                seq,
+                ended,
+                end.exit_code,
+                end.error,
+                read,
+                copied,
+                filtered,
+                rejected,
+                skipped,
+                accepted,
+                refused,
+                unknown,
+                not_sent
+            ])?;
             for sink in end.sinks {
                 db.execute(
                     "INSERT OR REPLACE INTO run_sink (run, sink, rows, complete) VALUES (?1, ?2, ?3, ?4)",
@@ -172,19 +190,19 @@ impl Ledger {
         .await
     }
 
-    /// What `job` knows of `scenario`: rows accepted at `since` or later, and open unknown batches. With the lock held,
-    /// batches that were intended and never settled by runs other than `run` become unknown first. A ledger that is
-    /// open for looking only gives them as unknown.
+    /// The rows of `scenario` that `job` accepted at `since` or later, and its open unknown batches. The caller holds the
+    /// lock, so intents of runs other than `run` without an outcome first become unknown. A read-only ledger returns
+    /// them as unknown without writing.
     ///
     /// # Errors
-    /// The ledger cannot be read, or a batch's rows are not those that were written.
-    pub async fn remembered(
+    /// The ledger cannot be read, or the rows of a batch are damaged.
+    pub async fn job_state(
         &self,
         job: &str,
         scenario: &str,
         since: Option<Timestamp>,
         run: &str,
-    ) -> Result<Remembered> {
+    ) -> Result<JobState> {
         let (job, scenario, run) = (job.to_owned(), scenario.to_owned(), run.to_owned());
         let reader = self.reader();
         let read_only = self.0.read_only;
@@ -198,7 +216,7 @@ impl Ledger {
                     params![job, scenario, run, now()],
                 )?;
             }
-            Ok(Remembered {
+            Ok(JobState {
                 accepted: reader.accepted(db, &job, &scenario, since)?,
                 headers: accepted_headers(db, &job, &scenario)?,
                 unknown: reader.unknown(db, &job, &scenario, &run)?,
@@ -207,14 +225,14 @@ impl Ledger {
         self.0.writer.call(access, work).await
     }
 
-    /// Writes down that a batch is about to be sent.
+    /// Records that a batch is about to be sent.
     ///
     /// # Errors
-    /// No such run has begun, or the ledger cannot be written to: then the batch must not be sent.
+    /// There is no such run, or the ledger cannot be written: then the batch must not be sent.
     pub async fn intend(&self, intent: Intent) -> Result<BatchId> {
         let checksums = self.0.checksums;
         self.write(move |db| {
-            let seq = sequence(db, &intent.run)?;
+            let seq = run_seq(db, &intent.run)?;
             db.execute(
                 "INSERT INTO batch (run, sink, job, scenario, number, part, rows, bytes, resent, header, intended)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -246,35 +264,35 @@ impl Ledger {
         .await
     }
 
-    /// Writes down what became of it. The rows of a batch that was not taken are forgotten.
+    /// Records the outcome of a batch, and forgets its rows if the service did not accept them.
     ///
     /// # Errors
-    /// There is no such batch, or it is settled already.
-    pub async fn settle(&self, batch: BatchId, settlement: Settlement) -> Result<()> {
-        let request_ids = match &settlement.request_ids[..] {
+    /// There is no such batch, or it has an outcome already.
+    pub async fn record_outcome(&self, batch: BatchId, upload: UploadOutcome) -> Result<()> {
+        let request_ids = match &upload.request_ids[..] {
             [] => None,
             ids => Some(json(ids)?),
         };
         self.write(move |db| {
-            let settled = db.execute(
+            let recorded = db.execute(
                 "UPDATE batch SET outcome = ?2, settled = ?3, attempts = ?4, unknown_attempts = ?5, status = ?6,
                      request_ids = ?7, duration_ms = ?8
                  WHERE id = ?1 AND outcome IS NULL",
                 params![
                     batch.0,
-                    name(settlement.outcome),
+                    name(upload.outcome),
                     now(),
-                    settlement.attempts,
-                    settlement.unknown_attempts,
-                    settlement.status,
+                    upload.attempts,
+                    upload.unknown_attempts,
+                    upload.status,
                     request_ids,
-                    int(settlement.duration_ms),
+                    int(upload.duration_ms),
                 ],
             )?;
-            if settled == 0 {
-                return Err(not_there(batch, "is not under way").into());
+            if recorded == 0 {
+                return Err(unexpected_state(batch, "is not in progress").into());
             }
-            if !keeps_rows(settlement.outcome) {
+            if !keeps_rows(upload.outcome) {
                 forget_rows(db, batch)?;
             }
             Ok(())
@@ -282,26 +300,31 @@ impl Ledger {
         .await
     }
 
-    /// The unknown `batches` need no decision any more: `run` has sent again what of their rows was still there. Their
-    /// rows are kept: one that is back in a later run is sent again then, and that is to be said too. Of the batches
-    /// `said` nothing is left to say, and their rows are forgotten.
+    /// Closes unknown batches whose rows `run` has resent as far as the input still had them. Their rows are kept: one
+    /// that returns in a later run is resent and reported then. The rows of the batches in `reported` are forgotten:
+    /// there is nothing left to report about them.
     ///
     /// # Errors
-    /// One of them is not an unknown batch that nobody has decided about; then nothing is written.
-    pub async fn resent(&self, batches: Vec<BatchId>, said: Vec<BatchId>, run: &str) -> Result<()> {
+    /// One of `batches` is not an open unknown batch; then nothing is written.
+    pub async fn close_unknown(
+        &self,
+        batches: Vec<BatchId>,
+        reported: Vec<BatchId>,
+        run: &str,
+    ) -> Result<()> {
         let run = run.to_owned();
         self.write(move |db| {
             for batch in batches {
-                let decided = db.execute(
+                let closed = db.execute(
                     "UPDATE batch SET decision = 'resent', decided = ?2, decided_by = ?3
                      WHERE id = ?1 AND outcome = 'unknown' AND decision IS NULL",
                     params![batch.0, now(), run],
                 )?;
-                if decided == 0 {
-                    return Err(not_there(batch, "is not an open unknown one").into());
+                if closed == 0 {
+                    return Err(unexpected_state(batch, "is not an open unknown batch").into());
                 }
             }
-            for batch in said {
+            for batch in reported {
                 forget_rows(db, batch)?;
             }
             Ok(())
@@ -312,7 +335,7 @@ impl Ledger {
     /// The last complete, not partial run of `sink` in `pipeline`.
     ///
     /// # Errors
-    /// The ledger cannot be read. So with all that reads.
+    /// The ledger cannot be read. The same holds for all that reads.
     pub async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
         let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
         self.read(move |db| {
@@ -355,38 +378,33 @@ impl Ledger {
     /// Saves a source's position.
     ///
     /// # Errors
-    /// The ledger cannot be written to.
+    /// The ledger cannot be written.
     pub async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
-        let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
-        self.write(move |db| {
-            db.execute(
-                "INSERT OR REPLACE INTO position (pipeline, source, position, saved) VALUES (?1, ?2, ?3, ?4)",
-                params![pipeline, source, position, now()],
-            )?;
-            Ok(())
-        })
-        .await
+        self.restore_position(pipeline, source, Some(position)).await
     }
 
-    /// Gives `source` in `pipeline` the position that it had: `None` for none.
+    /// Sets a source's position back to `position`; `None` removes it.
     ///
     /// # Errors
-    /// The ledger cannot be written to.
+    /// The ledger cannot be written.
     pub async fn restore_position(
         &self,
         pipeline: &str,
         source: &str,
         position: Option<String>,
     ) -> Result<()> {
-        if let Some(position) = position {
-            return self.save_position(pipeline, source, position).await;
-        }
         let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
         self.write(move |db| {
-            db.execute(
-                "DELETE FROM position WHERE pipeline = ?1 AND source = ?2",
-                params![pipeline, source],
-            )?;
+            match position {
+                Some(position) => db.execute(
+                    "INSERT OR REPLACE INTO position (pipeline, source, position, saved) VALUES (?1, ?2, ?3, ?4)",
+                    params![pipeline, source, position, now()],
+                )?,
+                None => db.execute(
+                    "DELETE FROM position WHERE pipeline = ?1 AND source = ?2",
+                    params![pipeline, source],
+                )?,
+            };
             Ok(())
         })
         .await
@@ -395,7 +413,7 @@ impl Ledger {
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
         self.0.writer.call(Access::Read, work).await
     }
@@ -403,9 +421,9 @@ impl Ledger {
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
     {
-        self.may_write()?;
+        self.require_write()?;
         self.0.writer.call(Access::Write, work).await
     }
 
@@ -416,10 +434,10 @@ impl Ledger {
         }
     }
 
-    fn may_write(&self) -> Result<()> {
+    fn require_write(&self) -> Result<()> {
         if self.0.read_only {
             return Err(Error::unexpected(format!(
-                "the ledger `{}` is open for looking only",
+                "the ledger `{}` is open read-only",
                 self.0.path.display()
             )));
         }
@@ -427,7 +445,7 @@ impl Ledger {
     }
 }
 
-/// An outcome in the ledger; the same word as in reports.
+/// The name of an outcome in the ledger, as in reports.
 pub(super) fn name(outcome: BatchOutcome) -> &'static str {
     match outcome {
         BatchOutcome::Accepted => "accepted",
@@ -451,19 +469,19 @@ pub(super) fn forget_rows(db: &Connection, batch: BatchId) -> rusqlite::Result<u
     db.execute("DELETE FROM batch_rows WHERE batch = ?1", [batch.0])
 }
 
-fn sequence(db: &Connection, run: &str) -> Result<i64, Fault> {
+fn run_seq(db: &Connection, run: &str) -> Result<i64, LedgerError> {
     db.query_row("SELECT seq FROM run WHERE id = ?1", [run], |row| row.get(0))
         .optional()?
         .ok_or_else(|| Error::unexpected(format!("the run {run} is not in the ledger")).into())
 }
 
-fn not_there(batch: BatchId, how: &str) -> Error {
-    Error::unexpected(format!("the batch {} of the ledger {how}", batch.0))
+fn unexpected_state(batch: BatchId, how: &str) -> Error {
+    Error::unexpected(format!("batch {} of the ledger {how}", batch.0))
 }
 
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value)
-        .map_err(|error| Error::unexpected("cannot write an entry of the ledger").with_source(error))
+        .map_err(|error| Error::unexpected("cannot serialize an entry of the ledger").with_source(error))
 }
 
 pub(super) async fn blocking<T: Send + 'static>(
@@ -471,5 +489,5 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("work on the ledger", &error))?
+        .map_err(|error| Error::broken_off("access to the ledger", &error))?
 }

@@ -10,7 +10,7 @@ use super::file::beside;
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
 
-mod broken;
+mod damage;
 mod history;
 
 const JOB: &str = "d5723623 b8be4a7d";
@@ -77,8 +77,8 @@ fn intent(run: &str, number: u64, rows: impl IntoIterator<Item = u128>) -> Inten
     }
 }
 
-fn settlement(outcome: BatchOutcome) -> Settlement {
-    Settlement {
+fn upload_outcome(outcome: BatchOutcome) -> UploadOutcome {
+    UploadOutcome {
         outcome,
         attempts: 2,
         unknown_attempts: 1,
@@ -90,14 +90,17 @@ fn settlement(outcome: BatchOutcome) -> Settlement {
 
 async fn send(ledger: &Ledger, intent: Intent, outcome: BatchOutcome) {
     let batch = ledger.intend(intent).await.unwrap();
-    ledger.settle(batch, settlement(outcome)).await.unwrap();
+    ledger
+        .record_outcome(batch, upload_outcome(outcome))
+        .await
+        .unwrap();
 }
 
 /// The rows below 100 that are remembered, and those of open unknown batches.
 async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
-    let remembered = ledger.remembered(JOB, SCENARIO, None, run).await.unwrap();
+    let remembered = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
     let accepted = (0..100)
-        .filter(|&row| remembered.accepted.contains(RowHash(row)))
+        .filter(|&row| remembered.accepted.contains(&RowHash(row)))
         .collect();
     let unknown = remembered
         .unknown
@@ -184,7 +187,7 @@ async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sen
     let ledger = place.open().await;
     ledger.begin_run(run("b")).await.unwrap();
     let own = ledger.intend(intent("b", 1, [9])).await.unwrap();
-    let unknown = ledger.remembered(JOB, SCENARIO, None, "b").await.unwrap().unknown;
+    let unknown = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap().unknown;
     assert_eq!(unknown.len(), 1);
     assert_eq!(
         (
@@ -195,17 +198,23 @@ async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sen
         ),
         ("a", "purview", 7, 0)
     );
-    ledger.resent(vec![unknown[0].id], vec![], "b").await.unwrap();
     ledger
-        .settle(own, settlement(BatchOutcome::Accepted))
+        .close_unknown(vec![unknown[0].id], vec![], "b")
+        .await
+        .unwrap();
+    ledger
+        .record_outcome(own, upload_outcome(BatchOutcome::Accepted))
         .await
         .unwrap();
     // Its rows may come back, and are then still of unknown outcome.
     assert_eq!(known(&ledger, "c").await, (vec![9], vec![vec![1, 2]]));
-    let open = ledger.remembered(JOB, SCENARIO, None, "c").await.unwrap().unknown;
+    let open = ledger.job_state(JOB, SCENARIO, None, "c").await.unwrap().unknown;
     assert!(!open[0].open);
-    let again = ledger.resent(vec![unknown[0].id], vec![], "b").await.unwrap_err();
-    assert!(again.to_string().contains("not an open unknown one"), "{again}");
+    let again = ledger
+        .close_unknown(vec![unknown[0].id], vec![], "b")
+        .await
+        .unwrap_err();
+    assert!(again.to_string().contains("not an open unknown batch"), "{again}");
 }
 
 #[tokio::test]
@@ -216,8 +225,10 @@ async fn batches_left_over_at_the_end_of_a_run_are_unknown_and_cannot_be_settled
     let batch = ledger.intend(intent("a", 1, [1])).await.unwrap();
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![], vec![vec![1]]));
-    let late = ledger.settle(batch, settlement(BatchOutcome::Accepted)).await;
-    assert!(late.unwrap_err().to_string().contains("not under way"));
+    let late = ledger
+        .record_outcome(batch, upload_outcome(BatchOutcome::Accepted))
+        .await;
+    assert!(late.unwrap_err().to_string().contains("not in progress"));
 }
 
 #[tokio::test]
@@ -237,7 +248,7 @@ async fn rows_accepted_before_the_cut_off_do_not_count() {
     at(2, 2_000);
     for (since, rows) in [(1_000, 3), (1_001, 2), (2_000, 2), (2_001, 0)] {
         let since = Timestamp::from_millisecond(since).unwrap();
-        let remembered = ledger.remembered(JOB, SCENARIO, Some(since), "b").await.unwrap();
+        let remembered = ledger.job_state(JOB, SCENARIO, Some(since), "b").await.unwrap();
         assert_eq!(remembered.accepted.len(), rows, "since {since}");
     }
 }
@@ -256,7 +267,7 @@ async fn many_writers_are_all_answered_and_all_on_disk() {
                 .await
                 .unwrap();
             ledger
-                .settle(batch, settlement(BatchOutcome::Accepted))
+                .record_outcome(batch, upload_outcome(BatchOutcome::Accepted))
                 .await
                 .unwrap();
             // Work that fails, in the same transactions, takes nothing of the others with it.
@@ -269,7 +280,7 @@ async fn many_writers_are_all_answered_and_all_on_disk() {
     let remembered = place
         .look()
         .await
-        .remembered(JOB, SCENARIO, None, "b")
+        .job_state(JOB, SCENARIO, None, "b")
         .await
         .unwrap();
     assert_eq!((remembered.accepted.len(), remembered.unknown.len()), (100, 0));
@@ -381,7 +392,7 @@ async fn looking_writes_nothing() {
         ledger.save_position("p", "s", String::new()).await.unwrap_err(),
         ledger.lock_pipeline("p", "a").unwrap_err(),
     ] {
-        assert!(error.to_string().contains("looking only"), "{error}");
+        assert!(error.to_string().contains("read-only"), "{error}");
     }
     drop(ledger);
     assert_eq!(std::fs::read(place.path()).unwrap(), before);
@@ -438,11 +449,11 @@ async fn what_a_run_sent_again_that_died_is_known_to_the_next() {
     let place = Place::new();
     let ledger = place.open().await;
     let unsaid = async |run: &str| {
-        let remembered = ledger.remembered(JOB, SCENARIO, None, run).await.unwrap();
+        let remembered = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
         let unsaid: Vec<u64> = remembered
             .unknown
             .iter()
-            .map(|batch| batch.resent_unsaid)
+            .map(|batch| batch.resent_unreported)
             .collect();
         unsaid
     };

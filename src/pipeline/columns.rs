@@ -15,9 +15,9 @@ pub(super) fn needed_columns(config: &PipelineConfig, source: &str) -> Option<BT
         return None;
     }
     let mut needed = BTreeSet::new();
-    for remembered in &config.remembered {
-        if remembered.source == source {
-            needed.extend(remembered.settings.columns.iter().cloned());
+    for snapshot in &config.snapshots {
+        if snapshot.source == source {
+            needed.extend(snapshot.settings.columns.iter().cloned());
         }
     }
     for transform in &config.transforms {

@@ -10,9 +10,9 @@ mod columns;
 mod guards;
 mod members;
 mod record;
-mod remembering;
 mod report;
 mod run;
+mod snapshots;
 mod stage;
 
 pub use guards::{Baseline, Figure, GuardOutcome, GuardsReport, Judged};

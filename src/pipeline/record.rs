@@ -42,8 +42,8 @@ impl Record {
             .iter()
             .any(|sink| sink.config.uses_ledger() || !sink.guards.over(&config.guards).is_empty())
             || config.sources.iter().any(|source| source.config.keeps_position())
-            // For the lock: two runs at once would each remember without the other.
-            || !config.remembered.is_empty();
+            // For the lock: two runs at once would each write a snapshot without the rows of the other.
+            || !config.snapshots.is_empty();
         if !wanted {
             return Ok(Self::default());
         }

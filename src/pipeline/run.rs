@@ -18,8 +18,8 @@ use super::columns::needed_columns;
 use super::guards::{Guarded, Judge};
 use super::members::Members;
 use super::record::Record;
-use super::remembering::{self, Recorded, Taps};
 use super::report::ReasonCount;
+use super::snapshots::{self, Recorded, Taps};
 use super::stage::{self, Gate, Staged};
 use super::{ErrorReport, ExitCode, GuardsReport, RejectsReport, RunReport};
 use crate::component::{
@@ -167,7 +167,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
                 let ((outcome, guards), batches) = tokio::join!(work, collect);
                 (outcome, guards, batches, record)
             }
-            // Nothing is read, and nothing sent, by a run that nobody would remember.
+            // Nothing is read, and nothing sent, by a run that the ledger cannot record.
             Err(error) => {
                 let outcome = Err(vec![(None, error)]);
                 (outcome, GuardsReport::default(), Vec::new(), Record::default())
@@ -199,8 +199,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     let sinks = counts.sinks(config, well);
     // What cannot be put in its place leaves nothing behind, while the run still holds its lock.
     let written = recorded.take();
-    let complete = if well && rows.not_sent == 0 {
-        remembering::complete(written).await.unwrap_or_else(|failure| {
+    let finished = if well && rows.not_sent == 0 {
+        snapshots::finish(written).await.unwrap_or_else(|failure| {
             failures.push(failure);
             Vec::new()
         })
@@ -228,9 +228,9 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
     if let Err(error) = record.end(&run.id, end).await {
         failures.push((None, error));
     }
-    // A crash before this leaves what was remembered before; the rows are known to be delivered all the same.
+    // A crash before this leaves the snapshots as they were; the rows are known to be delivered all the same.
     if failures.is_empty()
-        && let Err(failure) = remembering::put_in_place(complete, &outputs).await
+        && let Err(failure) = snapshots::replace(finished, &outputs).await
     {
         failures.push(failure);
     }

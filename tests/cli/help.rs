@@ -32,7 +32,7 @@ fn without_arguments_it_helps() {
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
       history    Show past runs and their batches
-      ledger     Look after the ledger: what was delivered, and what is remembered
+      ledger     Inspect and maintain the ledger
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields
@@ -79,7 +79,7 @@ fn the_long_help_teaches_the_order_and_the_exit_codes() {
       run        Run a pipeline once
       upload     Upload CSV files as they are, without a pipeline file
       history    Show past runs and their batches
-      ledger     Look after the ledger: what was delivered, and what is remembered
+      ledger     Inspect and maintain the ledger
       emulator   Stand in for Microsoft's token endpoint and HR connector job on this machine
       list       List the component types a pipeline file can use
       scenarios  Show the HR scenarios and their fields

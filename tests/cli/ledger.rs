@@ -75,7 +75,7 @@ fn the_ledger_is_shown_verified_and_exported() {
     let (_, stats, _) = run(&folder, &["ledger", "stats", PIPELINE, "--output", "json"]);
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(
-        (&stats["runs"], &stats["jobs"][0]["remembered"]),
+        (&stats["runs"], &stats["jobs"][0]["accepted_rows"]),
         (&2.into(), &30.into())
     );
     let (code, stdout, _) = run(&folder, &["ledger", "verify", "--state", ".hrsink/state.db"]);
@@ -128,7 +128,7 @@ fn what_is_forgotten_is_sent_again() {
 }
 
 #[test]
-fn a_person_settles_what_is_unknown() {
+fn resolves_batches_of_unknown_outcome() {
     for (outcome, skipped, accepted) in [("accepted", 30, 0), ("not-accepted", 0, 30)] {
         let folder = Folder::examples();
         folder.run(&["run", PIPELINE]);
@@ -139,15 +139,15 @@ fn a_person_settles_what_is_unknown() {
             "{told}"
         );
         let id = history(&folder)["runs"][0]["run"].as_str().unwrap().to_owned();
-        let settle = [
-            "ledger", "settle", PIPELINE, "--run", &id, "--batch", "1", "--as", outcome,
+        let resolve = [
+            "ledger", "resolve", PIPELINE, "--run", &id, "--batch", "1", "--as", outcome,
         ];
-        let (code, stdout, stderr) = run(&folder, &settle);
+        let (code, stdout, stderr) = run(&folder, &resolve);
         assert_eq!(code, 0, "{stderr}");
         assert!(stdout.starts_with("Batch 1 of the sink `purview`"), "{stdout}");
-        let (code, _, stderr) = run(&folder, &settle);
+        let (code, _, stderr) = run(&folder, &resolve);
         assert_eq!(code, 2);
-        assert!(stderr.contains("was decided about before"), "{stderr}");
+        assert!(stderr.contains("is already resolved"), "{stderr}");
         folder.run(&["run", PIPELINE]);
         let rows = &history(&folder)["runs"][0]["rows"];
         assert_eq!(

@@ -241,7 +241,7 @@ fn decide(line: &Line, service: &Service) {
             let number = number.to_string();
             let args = [
                 "ledger",
-                "settle",
+                "resolve",
                 line.file(),
                 "--run",
                 id,

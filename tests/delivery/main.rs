@@ -23,9 +23,9 @@ mod well;
 
 use common::{CLIENT, JOB, Pipeline, SECRET, TENANT};
 use hrsink::component::{BatchOutcome, Totals};
-use hrsink::http::scripted::{Reply, Step};
 use hrsink::pipeline::RunReport;
 use serde_json::{Value, json};
+use test_server::{Reply, Step};
 
 const OTHER_ID: &str = "11111111-2222-4333-8444-555555555555";
 

@@ -34,7 +34,7 @@ async fn a_wait_longer_than_the_time_left_ends_the_run_at_once() {
         let emulator = emulator(faults).await;
         let mut pipeline = Pipeline::new(&emulator.url(), 6);
         pipeline.sink()["retry"]["max_elapsed"] = json!("30m");
-        pipeline.sink()["delivery"] = json!({"stop_after": 1});
+        pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 1});
         let report = pipeline.run().await;
         let error = failure(&report, 75);
         assert!(
@@ -60,7 +60,7 @@ async fn an_outage_longer_than_the_attempts_is_exit_code_75_and_nothing_is_calle
     );
     let told = error.hints.join("\n");
     assert!(
-        told.contains("3 batches in a row") && told.contains("`delivery.stop_after`"),
+        told.contains("3 batches in a row") && told.contains("`delivery.max_consecutive_failures`"),
         "{told}"
     );
     let tried = |number| (number, NotSent, 3);

@@ -17,7 +17,7 @@ async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_dec
         let error = failure(&report, 4);
         assert_eq!(error.kind, ErrorKind::Guard);
         assert!(
-            error.hints[0].contains("hrsink ledger settle"),
+            error.hints[0].contains("hrsink ledger resolve"),
             "{:?}",
             error.hints
         );
@@ -46,9 +46,9 @@ async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_dec
             (&json!(4), &json!(1))
         );
 
-        let settle = [
+        let resolve = [
             "ledger",
-            "settle",
+            "resolve",
             "{}",
             "--run",
             &report.run_id,
@@ -57,7 +57,7 @@ async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_dec
             "--as",
             decision,
         ];
-        let output = program(&pipeline, &settle).await;
+        let output = program(&pipeline, &resolve).await;
         assert!(output.status.success(), "{output:?}");
         let report = pipeline.run().await;
         assert_eq!(report.exit_code, 0, "{report:#?}");

@@ -3,8 +3,8 @@
 use crate::common::{JOB, Pipeline, arrived, email, emails, emulator, failure};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{Accepted, Unknown};
-use hrsink::http::scripted::{Reply, Scripted, Step};
 use serde_json::json;
+use test_server::{Reply, Server, Step};
 
 #[tokio::test]
 async fn a_connection_dropped_before_the_body_is_tried_again_and_the_rows_arrive_once() {
@@ -69,9 +69,9 @@ async fn rows_are_unknown_when_no_answer_comes_in_time() {
 #[tokio::test]
 async fn an_unknown_attempt_stays_unknown_when_a_later_one_is_refused() {
     let steps = [token(), Step::CloseAfterBody, Reply::new(403).into()];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let report = Pipeline::new(&server.url(), 2).run().await;
     assert_eq!(report.rows, totals(2, |rows| rows.unknown = 2));
     failure(&report, 5);
-    server.finish().unwrap();
+    server.finish();
 }

@@ -4,14 +4,14 @@ use crate::common::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{Accepted, NotSent};
 use hrsink::component::RejectCode;
-use hrsink::http::scripted::{Reply, Scripted, Step};
 use hrsink::pipeline::{Observer, RunOptions};
 use serde_json::json;
+use test_server::{Reply, Server, Step};
 
 #[tokio::test]
 async fn a_run_takes_one_token_and_one_request_a_batch() {
     let ok = || Reply::new(200).into();
-    let server = Scripted::start([token(), ok(), ok(), ok()]).await.unwrap();
+    let server = Server::script([token(), ok(), ok(), ok()]);
     let report = Pipeline::new(&server.url(), 5).run().await;
     assert_eq!(report.exit_code, 0);
     assert_eq!(report.rows, totals(5, |rows| rows.accepted = 5));
@@ -19,7 +19,7 @@ async fn a_run_takes_one_token_and_one_request_a_batch() {
         outcomes(&report),
         [(1, Accepted, 1), (2, Accepted, 1), (3, Accepted, 1)]
     );
-    let requests = server.finish().unwrap();
+    let requests = server.finish();
     assert!(
         requests[0].path.starts_with(&format!("/{TENANT}/oauth2/token")),
         "{}",
@@ -46,7 +46,7 @@ async fn concurrent_uploads_share_one_token_and_every_row_arrives_once() {
 
 #[tokio::test]
 async fn a_dry_run_asks_nobody_for_anything() {
-    let server = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let server = Server::script(Vec::<Step>::new());
     let options = RunOptions {
         dry_run: true,
         ..RunOptions::default()
@@ -57,7 +57,7 @@ async fn a_dry_run_asks_nobody_for_anything() {
     assert_eq!((report.exit_code, report.dry_run), (0, true));
     assert_eq!(report.rows, totals(3, |rows| rows.not_sent = 3));
     assert_eq!(outcomes(&report), [(1, NotSent, 0), (2, NotSent, 0)]);
-    assert!(server.finish().unwrap().is_empty());
+    assert!(server.finish().is_empty());
 }
 
 #[tokio::test]

@@ -9,18 +9,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::keys::Authority;
 use crate::shared::{
     Graph, Row, about, assert_rows, env, graph, header, profile, rejects, resignation, sorted,
 };
 use crate::stand::{Examples, Mock};
+use test_server::certificates::Authority;
 
 /// What the stand-in answers with.
 #[derive(Default)]
@@ -177,7 +176,7 @@ async fn list(
 /// Takes TLS connections of those with a certificate of `clients`, and passes what they say on to a plain server.
 async fn tls(servers: &Authority, clients: &Authority, plain: String) -> String {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (certificate, key) = servers.issue("localhost", ServerAuth);
+    let (certificate, key) = servers.server("localhost");
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap())
@@ -236,7 +235,7 @@ async fn start(staff: usize) -> (Arc<Company>, Mock, Examples) {
     let (servers, clients) = (Authority::new("servers"), Authority::new("clients"));
     let behind = mock.url.strip_prefix("http://").unwrap().to_owned();
     let url = tls(&servers, &clients, behind).await;
-    let (certificate, key) = clients.issue("hrsink", ClientAuth);
+    let (certificate, key) = clients.client("hrsink");
     let mut examples = Examples::new(&[
         ("ADP_URL", &url),
         ("ADP_TOKEN_URL", &format!("{url}/auth/oauth/v2/token")),
@@ -392,7 +391,7 @@ async fn a_wrong_secret_or_certificate_ends_the_run_at_once() {
 
     // A certificate of somebody else: no request comes through.
     let (_company, mock, mut examples) = start(30).await;
-    let (certificate, key) = Authority::new("others").issue("hrsink", ClientAuth);
+    let (certificate, key) = Authority::new("others").client("hrsink");
     examples.set("ADP_CERTIFICATE", &certificate);
     examples.set("ADP_KEY", &key);
     let ran = examples.run("adp.yaml").await;

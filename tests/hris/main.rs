@@ -9,10 +9,6 @@ mod adp;
 mod bamboohr;
 mod dayforce;
 mod hibob;
-/// The keys and certificates of the unit tests.
-#[path = "../../src/http/testing.rs"]
-#[allow(dead_code, reason = "not all of them are needed here")]
-mod keys;
 mod oracle_hcm;
 mod personio;
 mod shared;

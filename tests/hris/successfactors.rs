@@ -13,11 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::keys;
 use crate::shared::{
     Graph, Row, about, assert_rows, env, graph, header, level, profile, rejects, resignation, review, sorted,
 };
 use crate::stand::{Examples, Mock};
+use test_server::certificates as keys;
 
 /// What the stand-in answers with.
 #[derive(Default)]

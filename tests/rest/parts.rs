@@ -119,7 +119,7 @@ async fn what_no_record_has_is_told_once() {
         ]
     };
     for (more, told) in [
-        (json!({"records": {"pick": {"term": "$.trem"}}}), "`$.trem`"),
+        (json!({"records": {"columns": {"term": "$.trem"}}}), "`$.trem`"),
         (json!({"columns": {"id": "integer", "trem": "text"}}), "trem"),
     ] {
         let stand = Stand::script(script()).await;
@@ -134,7 +134,7 @@ async fn what_no_record_has_is_told_once() {
     }
     let stand = Stand::script(script()).await;
     let mut settings = paged();
-    settings["records"] = json!({"pick": {"number": "$.id"}});
+    settings["records"] = json!({"columns": {"number": "$.id"}});
     settings["columns"] = json!({"id": "integer"});
     let ran = Reading::new(&stand, settings).program(&[]).await;
     assert!(!ran.told.contains("spells"), "{}", ran.told);

@@ -201,7 +201,7 @@ async fn a_limit_stops_after_the_first_pages() {
 async fn what_is_added_to_rows_is_a_column_beside_those_declared() {
     let settings = json!({
         "records": {
-            "path": "$.people", "key_as": "who", "pick": {"mail": "$.contact.mail"},
+            "path": "$.people", "key_as": "who", "columns": {"mail": "$.contact.mail"},
             "explode": {"path": "$.jobs", "keep": ["id"], "prefix": "p_"},
         },
         "columns": {"j": "text", "p_id": "integer"},

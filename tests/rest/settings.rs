@@ -172,7 +172,7 @@ async fn what_is_kept_and_not_declared_is_told() {
     let settings = json!({
         "records": {
             "explode": {"path": "$.jobs", "keep": ["id", "person", "mail"], "prefix": "p_"},
-            "pick": {"name": "$.p_person.name"},
+            "columns": {"name": "$.p_person.name"},
         },
         "columns": {"p_mail": "text"},
     });

@@ -74,13 +74,13 @@ fn a_full_disk_is_known_before_the_first_row_is_sent() {
     let mut stand = on(&disk, 10);
     for free in [0, 4 << 10, 16 << 10] {
         disk.fill(free);
-        stand.refuses(75, &["the ledger", "free some space on its disk"]);
+        stand.refuses(75, &["the ledger", "free some disk space"]);
         disk.make_room();
     }
     stand.delivers(10);
     stand.grow(4);
     disk.fill(0);
-    stand.refuses(75, &["the ledger", "free some space on its disk"]);
+    stand.refuses(75, &["the ledger", "free some disk space"]);
     disk.make_room();
     stand.delivers(4);
     stand.is_whole();
@@ -123,7 +123,7 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
         }
         assert_eq!(code, 75, "{out}{error}");
         assert!(
-            error.contains("the ledger `") && error.contains("free some space"),
+            error.contains("the ledger `") && error.contains("free some disk space"),
             "{error}"
         );
         let (code, said, error) = program::run(stand.path(), &["ledger", "verify", FILE]);

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{ForgetArgs, Place, PruneArgs, RewindArgs, SettleArgs, hint, warning};
+use super::{ForgetArgs, Place, PruneArgs, ResolveArgs, RewindArgs, hint, warning};
 use crate::cli::history::ledger_of;
 use crate::cli::output::{self, count};
 use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
+use crate::ledger::maintenance::{BatchSelector, Compaction, Forgotten};
 use crate::ledger::pipeline_name;
-use crate::ledger::upkeep::{Compacted, Forgotten, Pick};
 
 /// A batch's number and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub(super) enum Known {
     NotAccepted,
 }
 
-pub(super) fn settle(args: &SettleArgs) -> Ended {
+pub(super) fn resolve(args: &ResolveArgs) -> Ended {
     let path = args.place.path()?;
-    let pick = Pick {
+    let pick = BatchSelector {
         run: args.run.clone(),
         sink: args.sink.clone(),
         number: args.batch.number,
@@ -52,8 +52,8 @@ pub(super) fn settle(args: &SettleArgs) -> Ended {
     let accepted = args.outcome == Known::Accepted;
     let batch = block_on(async {
         let ledger = Place::open(&path).await?;
-        let batch = ledger.pick(pick).await?;
-        ledger.decide(&batch, accepted).await?;
+        let batch = ledger.find_batch(pick).await?;
+        ledger.resolve(&batch, accepted).await?;
         Ok::<_, Error>(batch)
     })??;
     let rows = count(batch.rows, "row", "rows");
@@ -201,7 +201,7 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         let ledger = Place::open(&path).await?;
         let pruned = ledger.prune(before, args.rows, args.dry_run).await?;
         let compacted = if args.dry_run {
-            Ok(Compacted::NotNeeded)
+            Ok(Compaction::NotNeeded)
         } else {
             ledger.compact().await
         };
@@ -224,13 +224,16 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         }
     }
     match compacted {
-        Ok(Compacted::Done { before, after }) => text.push_str(&format!(
+        Ok(Compaction::Done {
+            bytes_before: before,
+            bytes_after: after,
+        }) => text.push_str(&format!(
             "The file shrank from {} to {}\n",
             indicatif::HumanBytes(before),
             indicatif::HumanBytes(after)
         )),
-        Ok(Compacted::NotNeeded) => {}
-        Ok(Compacted::LeftOut) => text.push_str(&hint(
+        Ok(Compaction::NotNeeded) => {}
+        Ok(Compaction::Postponed) => text.push_str(&hint(
             "the file did not shrink this time: a run that uses it is under way; a later `prune` tries again",
         )),
         // What was to go is gone; only the space is not given back yet.

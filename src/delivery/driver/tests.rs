@@ -510,7 +510,7 @@ proptest! {
         dry_run in prop::bool::weighted(0.1),
         bad_rows in prop::collection::vec(1..40_u64, 0..3),
         takes_bytes in prop::option::weighted(0.3, 16..60_usize),
-        (split, hold, stop_after) in (any::<bool>(), any::<bool>(), 1..5_u32),
+        (split, hold, max_consecutive_failures) in (any::<bool>(), any::<bool>(), 1..5_u32),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let limits = Limits { max_rows, max_bytes };
@@ -526,7 +526,7 @@ proptest! {
             policy: Policy {
                 on_refused: if split { OnRefused::Split } else { OnRefused::Stop },
                 on_unknown: if hold { OnUnknown::Hold } else { OnUnknown::Resend },
-                stop_after: stop_after.try_into().unwrap(),
+                max_consecutive_failures: max_consecutive_failures.try_into().unwrap(),
                 ..Policy::new("job")
             },
             ..Stand::default()

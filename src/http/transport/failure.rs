@@ -7,8 +7,8 @@ use std::io;
 use rustls::AlertDescription;
 
 use super::Answer;
+use crate::http::redact::{MAX_SHOWN, clean};
 use crate::http::retry::AttemptError;
-use crate::http::text::{SHOWN, clean};
 
 /// How an exchange ended, when not with a 2xx.
 #[derive(Debug, Clone)]
@@ -242,7 +242,7 @@ impl Cause {
         let error = error.without_url();
         let mut texts: Vec<String> = Vec::new();
         walk(&error, &mut |layer| {
-            let text = clean(&layer.to_string(), SHOWN);
+            let text = clean(&layer.to_string(), MAX_SHOWN);
             let general = text.is_empty()
                 || text == "error sending request"
                 || text == "builder error"
@@ -265,7 +265,7 @@ impl Cause {
             texts.push(error.to_string());
         }
         Self {
-            text: clean(&texts.join(": "), SHOWN),
+            text: clean(&texts.join(": "), MAX_SHOWN),
             client_certificate: false,
         }
     }

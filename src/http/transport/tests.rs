@@ -6,13 +6,13 @@ use std::io::{Read, Write};
 
 use super::*;
 use crate::http::retry::AttemptError as _;
-use crate::http::scripted::{Reply, Scripted, Step};
 use crate::secret::Secret;
+use test_server::{Reply, Server, Step};
 
 /// Waits that end a test soon when it goes wrong the other way round.
 fn client(timeout_ms: u64) -> reqwest::Client {
     let config = TransportConfig {
-        request_timeout: Duration::from_millis(timeout_ms),
+        timeout: Duration::from_millis(timeout_ms),
         proxy: Proxy::Direct,
         ..TransportConfig::default()
     };
@@ -21,13 +21,13 @@ fn client(timeout_ms: u64) -> reqwest::Client {
 
 async fn post(client: &reqwest::Client, url: &str) -> Result<Answer, Failure> {
     let request = client.post(url).body(vec![b'x'; 1 << 20]).build().unwrap();
-    exchange(client, request, 1000, Hidden::secrets(&[])).await
+    exchange(client, request, 1000, Redactor::secrets(&[])).await
 }
 
 async fn play(step: Step, timeout_ms: u64) -> Result<Answer, Failure> {
-    let server = Scripted::start([step]).await.unwrap();
+    let server = Server::script([step]);
     let result = post(&client(timeout_ms), &server.url()).await;
-    server.finish().unwrap();
+    server.finish();
     result
 }
 
@@ -107,7 +107,7 @@ async fn what_ends_after_sending_began_is_unknown() {
 
 #[tokio::test]
 async fn a_status_counts_even_if_its_body_breaks_off() {
-    let answer = play(Step::CutOff(Reply::new(200).body("0123456789"), 4), LONG)
+    let answer = play(Reply::new(200).body("0123456789").truncate(4), LONG)
         .await
         .unwrap();
     assert_eq!(
@@ -157,7 +157,7 @@ fn endless(head: &'static [u8], block: Vec<u8>, pause: Duration) -> (String, std
 async fn get(url: &str, timeout_ms: u64) -> Result<Answer, Failure> {
     let client = client(timeout_ms);
     let request = client.get(url).build().unwrap();
-    exchange(&client, request, MAX_BODY, Hidden::secrets(&[])).await
+    exchange(&client, request, MAX_BODY, Redactor::secrets(&[])).await
 }
 
 /// What may be under way between two sockets of one machine.
@@ -243,16 +243,14 @@ async fn an_answer_keeps_its_own_reason_phrase() {
 
 #[tokio::test]
 async fn a_secret_echoed_in_the_reason_phrase_is_hidden() {
-    let server = Scripted::start([Reply::new(400).reason("bad tok3n-marker")])
-        .await
-        .unwrap();
+    let server = Server::script([Reply::new(400).reason("bad tok3n-marker")]);
     let client = client(LONG);
     let request = client.get(server.url()).build().unwrap();
     let failure = exchange(
         &client,
         request,
         10,
-        Hidden::secrets(&[&Secret::new("tok3n-marker")]),
+        Redactor::secrets(&[&Secret::new("tok3n-marker")]),
     )
     .await
     .unwrap_err();
@@ -261,7 +259,7 @@ async fn a_secret_echoed_in_the_reason_phrase_is_hidden() {
 
 #[tokio::test]
 async fn a_redirect_to_another_host_is_an_answer_and_not_followed() {
-    let other = Scripted::start(Vec::<Step>::new()).await.unwrap();
+    let other = Server::script(Vec::<Step>::new());
     let elsewhere = format!("{}/login?state=secret-marker", other.other_url());
     for status in [301, 302, 303, 307, 308] {
         let failure = play(Reply::new(status).header("location", &elsewhere).into(), LONG)
@@ -271,7 +269,7 @@ async fn a_redirect_to_another_host_is_an_answer_and_not_followed() {
         assert_eq!(answer.status.as_u16(), status);
         assert_eq!(answer.redirect_host(), Some(other.other_url()), "host only");
     }
-    assert!(other.finish().unwrap().is_empty());
+    assert!(other.finish().is_empty());
 }
 
 #[tokio::test]
@@ -288,9 +286,9 @@ async fn a_gateway_that_passed_the_request_on_leaves_it_unknown() {
 
 #[tokio::test]
 async fn requests_name_the_program() {
-    let server = Scripted::start([Reply::new(204)]).await.unwrap();
+    let server = Server::script([Reply::new(204)]);
     post(&client(LONG), &server.url()).await.unwrap();
-    let requests = server.finish().unwrap();
+    let requests = server.finish();
     assert_eq!(
         requests[0].header("user-agent"),
         Some(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
@@ -315,7 +313,7 @@ async fn a_proxy_that_will_not_connect_is_named() {
     };
     let client = config.client().unwrap();
     let request = client.get("https://in.contoso.com/").build().unwrap();
-    let failure = exchange(&client, request, 10, Hidden::secrets(&[]))
+    let failure = exchange(&client, request, 10, Redactor::secrets(&[]))
         .await
         .unwrap_err();
     assert!(
@@ -338,7 +336,7 @@ async fn a_proxy_that_will_not_connect_is_named() {
 #[test]
 fn bad_settings_are_refused_by_name() {
     let error = TransportConfig {
-        request_timeout: Duration::ZERO,
+        timeout: Duration::ZERO,
         ..Default::default()
     }
     .client()
@@ -348,7 +346,7 @@ fn bad_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let extra = |name: &str| {
         let config = TransportConfig {
-            extra_ca: Some(folder.path().join(name)),
+            ca_file: Some(folder.path().join(name)),
             ..Default::default()
         };
         config.client().unwrap_err().to_string()

@@ -1,8 +1,8 @@
 //! What is told of past runs, and what looking after the ledger does to it.
 
 use super::*;
-use crate::ledger::history::{BatchRecord, RunRecord, RunState, Which};
-use crate::ledger::upkeep::{Compacted, Forgotten, Pick, Pruned};
+use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
+use crate::ledger::maintenance::{BatchSelector, Compaction, Forgotten, Pruned};
 
 fn at(day: i8) -> Timestamp {
     format!("2026-01-{day:02}T06:00:00Z").parse().unwrap()
@@ -39,9 +39,9 @@ async fn past(ledger: &Ledger, id: &str, day: i8, outcomes: &[BatchOutcome]) {
 }
 
 async fn runs(ledger: &Ledger) -> Vec<RunRecord> {
-    let which = Which {
+    let which = RunFilter {
         batches: true,
-        ..Which::default()
+        ..RunFilter::default()
     };
     ledger.runs(which).await.unwrap()
 }
@@ -62,13 +62,13 @@ fn backdate(place: &Place) {
 }
 
 async fn pick(ledger: &Ledger, run: &str, number: u64) -> Result<BatchRecord> {
-    let pick = Pick {
+    let pick = BatchSelector {
         run: run.to_owned(),
         sink: None,
         number,
         part: 0,
     };
-    ledger.pick(pick).await
+    ledger.find_batch(pick).await
 }
 
 async fn whole(ledger: &Ledger) {
@@ -121,10 +121,10 @@ async fn runs_come_newest_first_with_what_became_of_them() {
     assert_eq!((running.state, running.open_unknown), (RunState::Running, 0));
     assert_eq!(running.batches.as_ref().unwrap()[0].outcome, None);
 
-    let only = |pipeline: Option<&str>, run: Option<&str>, most| Which {
+    let only = |pipeline: Option<&str>, run: Option<&str>, most| RunFilter {
         pipeline: pipeline.map(str::to_owned),
         run: run.map(str::to_owned),
-        most,
+        limit: most,
         batches: false,
     };
     for (which, expected) in [
@@ -187,7 +187,7 @@ async fn a_run_as_json_is_for_other_tools() {
           "resent": 0,
           "intended": "2026-01-01T06:00:00Z",
           "outcome": "refused",
-          "settled": "2026-01-01T06:00:01.5Z",
+          "recorded": "2026-01-01T06:00:01.5Z",
           "attempts": 2,
           "unknown_attempts": 1,
           "status": 200,
@@ -216,30 +216,32 @@ async fn a_person_decides_about_unknown_batches_once() {
     let taken = pick(&ledger, "run-a", 1).await.unwrap();
     {
         let _run = ledger.lock_job(JOB, SCENARIO, "run-c").unwrap();
-        let error = ledger.decide(&taken, true).await.unwrap_err();
+        let error = ledger.resolve(&taken, true).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Passing);
     }
-    ledger.decide(&taken, true).await.unwrap();
+    ledger.resolve(&taken, true).await.unwrap();
     ledger
-        .decide(&pick(&ledger, "run-a", 2).await.unwrap(), false)
+        .resolve(&pick(&ledger, "run-a", 2).await.unwrap(), false)
         .await
         .unwrap();
     ledger
-        .decide(&pick(&ledger, "run-b", 1).await.unwrap(), true)
+        .resolve(&pick(&ledger, "run-b", 1).await.unwrap(), true)
         .await
         .unwrap();
     assert_eq!(known(&ledger, "x").await, (vec![11, 13, 50], vec![]));
     whole(&ledger).await;
 
-    let again = ledger.decide(&taken, false).await.unwrap_err();
+    let again = ledger.resolve(&taken, false).await.unwrap_err();
     assert!(
-        again.to_string().contains("decided about before: accepted"),
+        again.to_string().contains("already resolved: accepted"),
         "{again}"
     );
     let settled = pick(&ledger, "run-a", 3).await.unwrap();
-    let error = ledger.decide(&settled, false).await.unwrap_err();
+    let error = ledger.resolve(&settled, false).await.unwrap_err();
     assert!(
-        error.to_string().contains("outcome is known: accepted"),
+        error
+            .to_string()
+            .contains("outcome of the batch is known: accepted"),
         "{error}"
     );
     let ambiguous = pick(&ledger, "run-", 1).await.unwrap_err();
@@ -270,11 +272,11 @@ async fn what_was_taken_by_a_persons_word_counts_from_when_it_was_sent() {
     past(&ledger, "a", 1, &[Unknown]).await;
     backdate(&place);
     ledger
-        .decide(&pick(&ledger, "a", 1).await.unwrap(), true)
+        .resolve(&pick(&ledger, "a", 1).await.unwrap(), true)
         .await
         .unwrap();
     for (since, rows) in [(at(1), 1), (at(2), 0)] {
-        let remembered = ledger.remembered(JOB, SCENARIO, Some(since), "x").await.unwrap();
+        let remembered = ledger.job_state(JOB, SCENARIO, Some(since), "x").await.unwrap();
         assert_eq!(remembered.accepted.len(), rows);
     }
 }
@@ -292,7 +294,7 @@ async fn statistics_count_each_row_once() {
         panic!("{stats:?}")
     };
     assert_eq!((&*job.job, &*job.scenario), (JOB, SCENARIO));
-    assert_eq!((job.remembered, job.batches), (3, 3));
+    assert_eq!((job.accepted_rows, job.batches), (3, 3));
     assert_eq!((job.open_unknown, job.unknown_rows), (1, 1));
     assert!(job.last_accepted.is_some());
 }
@@ -317,7 +319,7 @@ async fn what_a_dead_run_left_counts_as_unknown() {
     ledger.intend(intent("b", 1, [3])).await.unwrap();
     assert_eq!(open().await, (1, 2));
     let batch = pick(&ledger, "a", 1).await.unwrap();
-    ledger.decide(&batch, false).await.unwrap();
+    ledger.resolve(&batch, false).await.unwrap();
     assert_eq!(open().await, (0, 0));
 }
 
@@ -327,7 +329,7 @@ async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Unknown, Unknown]).await;
     ledger
-        .decide(&pick(&ledger, "a", 2).await.unwrap(), true)
+        .resolve(&pick(&ledger, "a", 2).await.unwrap(), true)
         .await
         .unwrap();
     let elsewhere = "elsewhere.yaml";
@@ -446,15 +448,19 @@ async fn space_is_given_back() {
     send(&ledger, intent("a", 1, 0..10_000), Accepted).await;
     assert_eq!(
         ledger.compact().await.unwrap(),
-        Compacted::NotNeeded,
+        Compaction::NotNeeded,
         "nothing is free"
     );
     ledger.forget(JOB, SCENARIO, false).await.unwrap();
     // A run under way could not write meanwhile.
     let run = ledger.lock_pipeline("/etc/hr.yaml", "b").unwrap();
-    assert_eq!(ledger.compact().await.unwrap(), Compacted::LeftOut);
+    assert_eq!(ledger.compact().await.unwrap(), Compaction::Postponed);
     drop(run);
-    let Compacted::Done { before, after } = ledger.compact().await.unwrap() else {
+    let Compaction::Done {
+        bytes_before: before,
+        bytes_after: after,
+    } = ledger.compact().await.unwrap()
+    else {
         panic!("it is worth it")
     };
     assert!(after < before && after < 100_000, "{before} {after}");
@@ -478,10 +484,10 @@ async fn verifying_names_everything_that_is_wrong() {
         .unwrap();
     let problems = ledger.verify().await.unwrap();
     let expected = [
-        "entry 99 of the table `batch_rows` belongs to none of `batch`",
-        "the rows of batch 1 are not those that were written",
+        "entry 99 of the table `batch_rows` has no `batch`",
+        "the rows of batch 1 have changed since they were written",
         "the rows of batch 2 are missing",
-        "the rows of batch 3 are there, but they should be forgotten",
+        "the rows of batch 3 should have been deleted",
     ];
     assert_eq!(problems, expected);
 }

@@ -21,13 +21,15 @@ use uuid::Uuid;
 
 use super::cloud::Endpoints;
 use super::request;
-use super::response::{self, Facts, Spent};
+use super::response::{self, Facts};
 use crate::component::BatchOutcome;
 use crate::error::{Error, Result};
-use crate::http::oauth2::{ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion};
-use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
-use crate::http::text::{Hidden, is_html};
-use crate::http::token::{Token, TokenCache};
+use crate::http::auth::oauth_error::{
+    ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion,
+};
+use crate::http::auth::token_cache::{Token, TokenCache};
+use crate::http::redact::{self, Redactor, is_html};
+use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Spent, Tally, Verdict};
 use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
 use crate::secret::Secret;
 
@@ -54,7 +56,7 @@ pub struct ClientConfig {
     /// Whether to try again after an attempt that the service may have taken although no answer came.
     pub retry_unknown: bool,
     /// Which form of the token request.
-    pub token_version: TokenVersion,
+    pub(crate) token_version: TokenVersion,
 }
 
 /// Talks to one connector job. Shared by reference; uploads may run at the same time and share the token.
@@ -184,7 +186,7 @@ impl Client {
         match result {
             Ok(((answer, token), tally)) => {
                 let secrets = self.secrets(&token);
-                let hidden = Hidden::secrets(&secrets).and_values_of(rows(&payload));
+                let hidden = Redactor::secrets(&secrets).with_payload(rows(&payload));
                 self.answered(file_name, &answer, hidden, tally)
             }
             Err(gave_up) => self.gave_up(file_name, gave_up, rows(&payload)),
@@ -195,7 +197,7 @@ impl Client {
         let token = self.tokens.get().await.map_err(AttemptFailure::Token)?;
         let secrets = self.secrets(&token);
         let sent = payload.clone();
-        let hidden = Hidden::secrets(&secrets).and_values_of(rows(&sent));
+        let hidden = Redactor::secrets(&secrets).with_payload(rows(&sent));
         let request = request::upload(
             &self.http,
             &self.facts.upload_url,
@@ -237,7 +239,7 @@ impl Client {
     }
 
     /// A 2xx came.
-    fn answered(&self, file_name: &str, answer: &Answer, hidden: Hidden<'_>, tally: Tally) -> Upload {
+    fn answered(&self, file_name: &str, answer: &Answer, hidden: Redactor<'_>, tally: Tally) -> Upload {
         let mut upload = Upload {
             outcome: BatchOutcome::Accepted,
             attempts: tally.attempts,
@@ -285,7 +287,7 @@ impl Client {
             Some(AttemptFailure::Token(failure)) => self.token_error(&failure, spent),
             Some(AttemptFailure::Upload { failure, token }) => {
                 let secrets = self.secrets(&token);
-                let hidden = Hidden::secrets(&secrets).and_values_of(rows);
+                let hidden = Redactor::secrets(&secrets).with_payload(rows);
                 if let Some(answer) = failure.answer() {
                     upload.note(answer, hidden);
                     if !failure.is_passing() {
@@ -303,7 +305,7 @@ impl Client {
 
     fn token_error(&self, failure: &TokenFailure, spent: Spent) -> Error {
         let secret = &self.tokens.provider().credentials().client_secret;
-        response::token_error(&self.facts, failure, spent, Hidden::secrets(&[secret]))
+        response::token_error(&self.facts, failure, spent, Redactor::secrets(&[secret]))
     }
 
     /// What must not show, whatever the other side echoes.
@@ -326,10 +328,10 @@ impl fmt::Debug for Client {
 }
 
 impl Upload {
-    fn note(&mut self, answer: &Answer, hidden: Hidden<'_>) {
+    fn note(&mut self, answer: &Answer, hidden: Redactor<'_>) {
         self.status = Some(answer.status.as_u16());
-        self.request_ids = response::request_ids(answer, hidden);
-        self.body = response::shown_body(answer, hidden);
+        self.request_ids = redact::request_ids(answer, hidden);
+        self.body = redact::shown_body(answer, hidden);
     }
 }
 

@@ -141,7 +141,7 @@ pub struct DeliverySettings {
     /// scenarios.
     pub refresh_after: Option<Refresh>,
     /// What happens to rows whose upload has no known outcome: `resend` sends them again and says so in the report,
-    /// `hold` sends nothing more until a person has decided with `hrsink ledger settle`. Default `resend`.
+    /// `hold` sends nothing more until a person has decided with `hrsink ledger resolve`. Default `resend`.
     pub on_unknown: OnUnknown,
     /// What happens when the service refuses a batch for what is in it: `stop` ends the run with the diagnosis, `split`
     /// halves the batch until the rows it is about stand alone, and puts these aside as rejects. Default `stop`.
@@ -149,7 +149,7 @@ pub struct DeliverySettings {
     /// After so many batches in a row that failed for the same passing cause (each after all its retries), no more are
     /// tried: 1 to 1,000. Default 3.
     #[schemars(range(min = 1, max = 1_000))]
-    pub stop_after: NonZeroU32,
+    pub max_consecutive_failures: NonZeroU32,
 }
 
 /// When rows are sent again though they have not changed.
@@ -246,7 +246,7 @@ impl Default for DeliverySettings {
             refresh_after: None,
             on_unknown: OnUnknown::default(),
             on_refused: OnRefused::default(),
-            stop_after: Policy::STOP_AFTER,
+            max_consecutive_failures: Policy::MAX_CONSECUTIVE_FAILURES,
         }
     }
 }
@@ -267,7 +267,7 @@ impl DeliverySettings {
             refresh_after,
             on_unknown: self.on_unknown,
             on_refused: self.on_refused,
-            stop_after: self.stop_after,
+            max_consecutive_failures: self.max_consecutive_failures,
             ..Policy::new(job)
         }
     }
@@ -292,10 +292,11 @@ impl DeliverySettings {
                 );
             }
         }
-        if self.stop_after.get() > 1_000 {
-            problems
-                .at("stop_after")
-                .add(format!("{} is not between 1 and 1000", self.stop_after));
+        if self.max_consecutive_failures.get() > 1_000 {
+            problems.at("max_consecutive_failures").add(format!(
+                "{} is not between 1 and 1000",
+                self.max_consecutive_failures
+            ));
         }
     }
 }

@@ -9,29 +9,15 @@ mod hints;
 
 use std::fmt;
 
-use reqwest::header::{HeaderName, WWW_AUTHENTICATE};
 use url::Url;
 use uuid::Uuid;
 
 use super::cloud::Endpoints;
 use crate::error::{Error, ErrorKind};
-use crate::http::oauth2::TokenFailure;
-use crate::http::retry::{Reason, Tally};
-use crate::http::text::{Hidden, SHOWN, html_title, is_html};
-use crate::http::transport::{Answer, Failure, shown_headers};
-
-/// Headers that name a request at the other side, for a support case.
-const ID_HEADERS: [HeaderName; 6] = [
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("client-request-id"),
-    HeaderName::from_static("x-ms-request-id"),
-    HeaderName::from_static("x-ms-correlation-id"),
-    HeaderName::from_static("x-ms-correlation-request-id"),
-    HeaderName::from_static("x-azure-ref"),
-];
-
-/// Headers that say why.
-const WHY_HEADERS: [HeaderName; 2] = [WWW_AUTHENTICATE, HeaderName::from_static("x-ms-diagnostics")];
+use crate::http::auth::oauth_error::TokenFailure;
+use crate::http::redact::{Redactor, describe};
+use crate::http::retry::{Reason, Spent, Tally};
+use crate::http::transport::{Answer, Failure};
 
 /// The settings that advice names. None of them is secret.
 #[derive(Debug, Clone)]
@@ -54,34 +40,6 @@ impl Facts {
     }
 }
 
-/// What trying took, and why it ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spent {
-    pub(crate) tally: Tally,
-    pub(crate) reason: Reason,
-}
-
-impl fmt::Display for Spent {
-    /// `3 attempts in 12.3 s, no attempt is left`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
-            attempts,
-            unknown,
-            elapsed,
-            ..
-        } = self.tally;
-        let plural = if attempts == 1 { "" } else { "s" };
-        write!(f, "{attempts} attempt{plural} in {:.1} s", elapsed.as_secs_f64())?;
-        if unknown > 0 && attempts > 1 {
-            write!(f, ", {unknown} of them with the outcome unknown")?;
-        }
-        match self.reason {
-            Reason::Permanent => Ok(()),
-            reason => write!(f, ", {reason}"),
-        }
-    }
-}
-
 /// What came back, as the cause of an error.
 #[derive(Debug)]
 struct CameBack(String);
@@ -95,7 +53,12 @@ impl fmt::Display for CameBack {
 impl std::error::Error for CameBack {}
 
 /// No token, so nothing was sent.
-pub(crate) fn token_error(facts: &Facts, failure: &TokenFailure, spent: Spent, hidden: Hidden<'_>) -> Error {
+pub(crate) fn token_error(
+    facts: &Facts,
+    failure: &TokenFailure,
+    spent: Spent,
+    hidden: Redactor<'_>,
+) -> Error {
     let came_back = match failure {
         TokenFailure::Refused(error) => {
             let mut text = error.to_string();
@@ -129,7 +92,7 @@ pub(crate) fn upload_error(
     file_name: &str,
     failure: &Failure,
     spent: Spent,
-    hidden: Hidden<'_>,
+    hidden: Redactor<'_>,
 ) -> Error {
     let kind = match failure {
         Failure::Invalid(_) => ErrorKind::Unexpected,
@@ -152,7 +115,7 @@ pub(crate) fn page_error(
     file_name: &str,
     answer: &Answer,
     tally: Tally,
-    hidden: Hidden<'_>,
+    hidden: Redactor<'_>,
 ) -> Error {
     let spent = Spent {
         tally,
@@ -172,7 +135,7 @@ pub(crate) fn endpoint_error(facts: &Facts, failure: &Failure) -> Error {
         kind(failure.is_passing(), Reason::Permanent),
         format!("cannot reach {}", facts.endpoints.ingestion),
     )
-    .with_source(CameBack(came_back(failure, Hidden::secrets(&[]))));
+    .with_source(CameBack(came_back(failure, Redactor::secrets(&[]))));
     with_hints(error, hints::for_endpoint(facts, failure))
 }
 
@@ -193,61 +156,11 @@ fn with_hints(error: Error, hints: Vec<String>) -> Error {
     hints.into_iter().fold(error, Error::with_hint)
 }
 
-fn came_back(failure: &Failure, hidden: Hidden<'_>) -> String {
+fn came_back(failure: &Failure, hidden: Redactor<'_>) -> String {
     match failure {
         Failure::Answer(answer) => describe(answer, hidden),
         failure => failure.to_string(),
     }
-}
-
-/// Status, reason phrase, body, what the headers say, ids.
-fn describe(answer: &Answer, hidden: Hidden<'_>) -> String {
-    let mut text = format!("the answer was {}", answer.status_line());
-    if is_html(&answer.body) {
-        text.push_str("; the body is a web page");
-        if let Some(title) = html_title(&answer.body) {
-            text.push_str(&format!(
-                " with the title `{}`",
-                hidden.show(title.as_bytes(), 120)
-            ));
-        }
-    } else {
-        match shown_body(answer, hidden) {
-            Some(body) => text.push_str(&format!("; body: {body}")),
-            None => text.push_str(", with an empty body"),
-        }
-    }
-    if let Some(host) = answer.redirect_host() {
-        text.push_str(&format!("; it leads to {}", hidden.show(host.as_bytes(), 120)));
-    }
-    for header in shown_headers(&answer.headers, &WHY_HEADERS, hidden)
-        .into_iter()
-        .chain(request_ids(answer, hidden))
-    {
-        text.push_str("; ");
-        text.push_str(&header);
-    }
-    text
-}
-
-/// The body as it may be shown; `None` if it is empty.
-pub(crate) fn shown_body(answer: &Answer, hidden: Hidden<'_>) -> Option<String> {
-    let body = hidden.show(&answer.body, SHOWN);
-    (!body.is_empty()).then_some(body)
-}
-
-/// Request and correlation ids, as `name: value`.
-pub(crate) fn request_ids(answer: &Answer, hidden: Hidden<'_>) -> Vec<String> {
-    let mut ids = shown_headers(&answer.headers, &ID_HEADERS, hidden);
-    // They are kept in the ledger: what does not look like an id may be anything.
-    ids.retain(|id| {
-        let value = id.split_once(": ").map_or(id.as_str(), |(_, value)| value);
-        value.len() <= 128
-            && value
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=,{}|;".contains(&byte))
-    });
-    ids
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext}
 use crate::delivery::{Driver, Lane, Limits, OnUnknown, Outgoing, Uploaded, Uploader};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
-use crate::http::oauth2::TokenVersion;
+use crate::http::auth::oauth_error::TokenVersion;
 use crate::http::transport::TransportConfig;
 use crate::secret::Secret;
 use crate::sinks::payload::scenario;
@@ -191,8 +191,8 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         job_id,
         transport: TransportConfig {
             connect_timeout: config.request.connect_timeout.0,
-            request_timeout: config.request.timeout.0,
-            extra_ca: config.request.ca_file.as_ref().map(|path| cx.run.base.join(path)),
+            timeout: config.request.timeout.0,
+            ca_file: config.request.ca_file.as_ref().map(|path| cx.run.base.join(path)),
             pool_max_idle_per_host: config.request.concurrency,
             ..TransportConfig::default()
         },

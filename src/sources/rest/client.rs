@@ -15,8 +15,8 @@ use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::http::address::service_url;
 use crate::http::next_url::AllowedHosts;
+use crate::http::retry_after::{ResetForm, WaitRule, WaitSource};
 use crate::http::transport::{Proxy, TransportConfig};
-use crate::http::wait::{ResetForm, WaitRule, WaitSource};
 
 /// The longest time-out: a report may take half an hour, and a few of them at a time longer.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
@@ -101,14 +101,15 @@ impl RestConfig {
         let base = service_url(&self.base_url).map_err(Error::config)?;
         let mut transport = TransportConfig {
             connect_timeout: self.connection.connect_timeout.0,
-            request_timeout: self.connection.timeout.0,
+            timeout: self.connection.timeout.0,
             tls: base.scheme() == "https" || self.auth.has_token(),
             ..TransportConfig::default()
         };
         if let Some(proxy) = self.proxy() {
             transport.proxy = proxy.map_err(Error::config)?;
         }
-        self.tls.apply(&cx.run, &mut transport)?;
+        self.tls
+            .apply(&cx.run.base, &cx.run.secret_files, &mut transport)?;
         let client = transport.client()?;
         let retry = self.retry.policy()?;
         // A token may be bound to the certificate that it was asked for with.

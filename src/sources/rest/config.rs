@@ -7,18 +7,19 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::auth::{AuthConfig, TlsConfig};
-use super::body::RecordsConfig;
+use super::auth::AuthConfig;
+use super::extract::RecordsConfig;
 use super::incremental::IncrementalConfig;
 use super::pagination::PaginationConfig;
 use super::partitions::ForEachConfig;
 use super::plan::Plan;
 use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
-use super::response_actions::{ErrorMessageSettings, ResponseActionConfig, RetrySettings};
+use super::response_actions::{ErrorMessageSettings, ResponseActionConfig};
 use crate::component::{Description, Source, SourceConfig, SourceContext};
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::error::Result;
+use crate::http::settings::{RetrySettings, TlsSettings};
 
 /// Reads records from a REST API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -31,7 +32,7 @@ pub struct RestConfig {
     pub auth: AuthConfig,
     /// Client certificate, and further certificates to trust.
     #[serde(default)]
-    pub tls: TlsConfig,
+    pub tls: TlsSettings,
     /// Time-outs, proxy, bounds.
     #[serde(default)]
     pub connection: ConnectionConfig,

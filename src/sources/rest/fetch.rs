@@ -4,7 +4,7 @@
 //! A page's records are held back until the page is whole, up to 8 MiB: so a page that breaks off is asked for
 //! again, and nothing of it comes twice. A larger page goes on as it comes; if that breaks off, the run ends.
 
-mod taking;
+mod response_reader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::taking::Taking;
+use self::response_reader::ResponseReader;
 use super::auth::{Authenticator, Granted};
-use super::body::BodyError;
+use super::extract::BodyError;
+use super::json_path::ExtractedValues;
 use super::page::PageRequest;
-use super::path::Probes;
 use super::plan::Sequence;
 use super::response_actions::{Action, Decision, ErrorMessageFinder, Facts, RequestFailure, ResponseActions};
-use super::rows::Block;
+use super::rows::Message;
 use super::template::Values;
 use crate::component::{Exchange, Pages, Recorder};
 use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
 use crate::http::next_url::{AllowedHosts, follow};
-use crate::http::pace::{Limiters, Pace};
+use crate::http::rate_limit::{RateLimit, RateLimiters};
+use crate::http::redact::Redactor;
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
-use crate::http::text::Hidden;
 use crate::http::transport::{Failure, MAX_BODY};
 use crate::secret::Secret;
 
@@ -46,8 +46,8 @@ const MESSAGE: usize = 4 << 10;
 pub(super) struct Fetcher {
     pub(super) client: reqwest::Client,
     pub(super) auth: Authenticator,
-    pub(super) limiters: Limiters,
-    pub(super) pace: Pace,
+    pub(super) limiters: RateLimiters,
+    pub(super) pace: RateLimit,
     pub(super) retry: RetryPolicy,
     pub(super) messages: ErrorMessageFinder,
     pub(super) allowed: AllowedHosts,
@@ -58,7 +58,7 @@ pub(super) struct Fetcher {
 }
 
 /// What to ask for.
-pub(super) struct Question<'a> {
+pub(super) struct PageContext<'a> {
     pub(super) sequence: &'a Sequence,
     pub(super) values: &'a Values,
     /// Columns that every row gets.
@@ -75,7 +75,7 @@ pub(super) struct Question<'a> {
 }
 
 /// What came of it.
-pub(super) enum Fetched {
+pub(super) enum FetchOutcome {
     /// A page; `rest` are its records that were not given on yet.
     Page(Box<Page>),
     /// The service has nothing for this sequence, and that is all right.
@@ -89,7 +89,7 @@ pub(super) struct Page {
     pub(super) url: Url,
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    pub(super) probes: Probes,
+    pub(super) values: ExtractedValues,
     pub(super) records: u64,
     /// Whether some of its records are not in `rest`, since they had gone on before its end.
     pub(super) given_on: bool,
@@ -99,12 +99,17 @@ pub(super) struct Page {
     /// Bits of the columns to pick for which there was anything in a row.
     pub(super) picked: u64,
     pub(super) last: Option<Value>,
-    pub(super) rest: Vec<Block>,
+    pub(super) rest: Vec<Message>,
 }
 
 impl Page {
     /// One without rows.
-    fn empty(built: &super::request::Built, status: u16, headers: HeaderMap, probes: Probes) -> Self {
+    fn empty(
+        built: &super::request::Built,
+        status: u16,
+        headers: HeaderMap,
+        values: ExtractedValues,
+    ) -> Self {
         Self {
             url: built.url.clone(),
             status,
@@ -116,7 +121,7 @@ impl Page {
             digest: 0,
             picked: 0,
             last: None,
-            probes,
+            values,
             rest: Vec::new(),
         }
     }
@@ -189,7 +194,11 @@ impl Fetcher {
     ///
     /// # Errors
     /// No good answer came, with the service's own message, or what came is no page.
-    pub(super) async fn page(&self, question: &Question<'_>, out: &mpsc::Sender<Block>) -> Result<Fetched> {
+    pub(super) async fn page(
+        &self,
+        question: &PageContext<'_>,
+        out: &mpsc::Sender<Message>,
+    ) -> Result<FetchOutcome> {
         let mut ask = std::borrow::Cow::Borrowed(question.ask);
         if let (Some(link), Some(before)) = (&question.ask.url, question.before) {
             // A relative link counts from the page that has it.
@@ -212,12 +221,12 @@ impl Fetcher {
         match outcome {
             Ok((page, _)) => {
                 self.pages.add_one();
-                Ok(Fetched::Page(Box::new(page)))
+                Ok(FetchOutcome::Page(Box::new(page)))
             }
             Err(GaveUp {
                 last: Some(Attempt::Skip(status)),
                 ..
-            }) => Ok(Fetched::Skipped(status)),
+            }) => Ok(FetchOutcome::Skipped(status)),
             // No new token helped, or there is none to be had: it is about this one value.
             Err(GaveUp {
                 last: Some(Attempt::Answer(ref answer)),
@@ -226,31 +235,31 @@ impl Fetcher {
                 && answer.judgement.rule.is_none()
                 && (question.may_skip)(answer.status) =>
             {
-                Ok(Fetched::Skipped(answer.status))
+                Ok(FetchOutcome::Skipped(answer.status))
             }
             Err(GaveUp {
                 last: Some(Attempt::Stopped),
                 ..
-            }) => Ok(Fetched::Stopped),
+            }) => Ok(FetchOutcome::Stopped),
             Err(GaveUp {
                 reason: Reason::Cancelled,
                 ..
-            }) => Ok(Fetched::Stopped),
+            }) => Ok(FetchOutcome::Stopped),
             Err(gave_up) => Err(self.failure(gave_up, &built.method, &shown)),
         }
     }
 
     /// Method and URL of a page, for messages.
-    fn shown(&self, question: &Question<'_>, url: &Url) -> String {
+    fn shown(&self, question: &PageContext<'_>, url: &Url) -> String {
         question.sequence.request.shown(url)
     }
 
     async fn attempt(
         &self,
-        question: &Question<'_>,
+        question: &PageContext<'_>,
         built: &super::request::Built,
         shown: &str,
-        out: &mpsc::Sender<Block>,
+        out: &mpsc::Sender<Message>,
     ) -> Result<Page, Attempt> {
         let limiter = self.limiters.of(&address::host(&built.url), &self.pace);
         let stopped = || Attempt::Stopped;
@@ -281,7 +290,7 @@ impl Fetcher {
         }
         let page = format!("{shown}{}", question.suffix).into();
         let needs = question.sequence.rules.needs_body_of_success();
-        let taking = Taking {
+        let taking = ResponseReader {
             page,
             extraction: Some(question.sequence.extractor.start(question.extra)),
             text: Vec::new(),
@@ -291,7 +300,7 @@ impl Fetcher {
             head: Vec::new(),
             most_head: match &self.recorder {
                 Some(_) => RECORDED,
-                None if needs.text || needs.probes => MAX_BODY,
+                None if needs.text || needs.values => MAX_BODY,
                 None => MESSAGE,
             },
             length: 0,
@@ -315,7 +324,7 @@ impl Fetcher {
         let facts = Facts {
             status: status.as_u16(),
             headers: &headers,
-            probes: Some(&finished.probes),
+            values: Some(&finished.values),
             text: &taking.head,
         };
         let judgement = question.sequence.rules.judge(&facts);
@@ -364,7 +373,7 @@ impl Fetcher {
             } else {
                 None
             },
-            probes: finished.probes,
+            values: finished.values,
             rest: blocks,
         })
     }
@@ -374,12 +383,12 @@ impl Fetcher {
     #[expect(clippy::result_large_err, reason = "once for a page")]
     fn unreadable(
         &self,
-        question: &Question<'_>,
+        question: &PageContext<'_>,
         built: &super::request::Built,
         failed: Attempt,
         status: reqwest::StatusCode,
         headers: HeaderMap,
-        taking: &Taking<'_>,
+        taking: &ResponseReader<'_>,
         granted: Granted,
     ) -> Result<Page, Attempt> {
         let Attempt::Body {
@@ -389,14 +398,14 @@ impl Fetcher {
         else {
             return Err(failed);
         };
-        let probes = serde_json::from_slice::<Value>(&taking.head).map_or_else(
-            |_| question.sequence.probes.none(),
-            |body| question.sequence.probes.find(&body),
+        let values = serde_json::from_slice::<Value>(&taking.head).map_or_else(
+            |_| question.sequence.paths.none(),
+            |body| question.sequence.paths.find(&body),
         );
         let judgement = question.sequence.rules.judge(&Facts {
             status: status.as_u16(),
             headers: &headers,
-            probes: Some(&probes),
+            values: Some(&values),
             text: &taking.head,
         });
         let message = || self.message(question, built, &granted, &headers, &taking.head);
@@ -409,7 +418,7 @@ impl Fetcher {
                 Err(Attempt::NoRecords { error, message })
             }
             Action::Take => Err(error.into()),
-            Action::Empty => Ok(Page::empty(built, status.as_u16(), headers, probes)),
+            Action::Empty => Ok(Page::empty(built, status.as_u16(), headers, values)),
             Action::Skip if question.rules_skip => Err(Attempt::Skip(status.as_u16())),
             _ => Err(Attempt::Answer(Box::new(BadAnswer {
                 status: status.as_u16(),
@@ -424,7 +433,7 @@ impl Fetcher {
     /// An answer without a page in it: the empty end, or a failure.
     async fn without_rows(
         &self,
-        question: &Question<'_>,
+        question: &PageContext<'_>,
         built: &super::request::Built,
         response: reqwest::Response,
         headers: HeaderMap,
@@ -433,14 +442,14 @@ impl Fetcher {
         let status = response.status();
         let (body, complete) = crate::http::transport::read_limited(response, MAX_BODY).await;
         self.record(built, status.as_u16(), &headers, &body, complete)?;
-        let probes = serde_json::from_slice::<Value>(&body).map_or_else(
-            |_| question.sequence.probes.none(),
-            |body| question.sequence.probes.find(&body),
+        let values = serde_json::from_slice::<Value>(&body).map_or_else(
+            |_| question.sequence.paths.none(),
+            |body| question.sequence.paths.find(&body),
         );
         let facts = Facts {
             status: status.as_u16(),
             headers: &headers,
-            probes: Some(&probes),
+            values: Some(&values),
             text: &body,
         };
         let judgement = question.sequence.rules.judge(&facts);
@@ -462,7 +471,7 @@ impl Fetcher {
                 })));
             }
         }
-        Ok(Page::empty(built, status.as_u16(), headers, probes))
+        Ok(Page::empty(built, status.as_u16(), headers, values))
     }
 
     /// Stores an answer, if answers are to be stored.
@@ -494,7 +503,7 @@ impl Fetcher {
     /// a parent's rows.
     fn message(
         &self,
-        question: &Question<'_>,
+        question: &PageContext<'_>,
         built: &super::request::Built,
         granted: &Granted,
         headers: &HeaderMap,
@@ -506,7 +515,7 @@ impl Fetcher {
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
         let secrets: Vec<_> = secrets.iter().collect();
         let keys = question.values.of_rows().join(" ");
-        let hidden = Hidden::secrets(&secrets).and_values_of(keys.as_bytes());
+        let hidden = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
         self.messages.find(headers, body, hidden)
     }
 

@@ -18,16 +18,16 @@
 //! answer, and no query, is in an error or a log line but the service's own message.
 
 pub mod auth;
-pub mod body;
 mod client;
 mod config;
+pub mod extract;
 mod fetch;
 pub mod incremental;
+mod json_path;
+mod mapped_columns;
 mod page;
 pub mod pagination;
 pub mod partitions;
-mod path;
-mod picked;
 mod plan;
 pub mod rate_limit;
 pub mod request;
@@ -37,5 +37,5 @@ mod source;
 mod template;
 
 pub use config::{ColumnKind, ConnectionConfig, ParentConfig, RestConfig};
+pub use json_path::SinglePath;
 pub use page::InjectInto;
-pub use path::SinglePath;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::path::Probes;
+use super::json_path::ExtractedValues;
 
 /// Where a value goes in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub(super) struct PageResponse<'a> {
     /// The headers.
     pub(super) headers: &'a HeaderMap,
     /// Values found in the body.
-    pub(super) probes: &'a Probes,
+    pub(super) values: &'a ExtractedValues,
     /// Records on the page, before any of them was exploded or put aside.
     pub(super) records: u64,
 }

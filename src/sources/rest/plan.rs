@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::body::{Extractor, Limits, RecordsConfig};
 use super::config::{ParentConfig, RestConfig};
+use super::extract::{Extractor, Limits, RecordsConfig};
 use super::incremental::Incremental;
+use super::json_path::ValuePaths;
 use super::pagination::{CursorFrom, Pager, PaginationConfig};
 use super::partitions::Partitioning;
-use super::path::ProbeSet;
 use super::request::{RequestConfig, RequestPlan};
 use super::response_actions::{ResponseActionConfig, ResponseActions, renews};
 use super::template::{Names, Uses};
@@ -21,7 +21,7 @@ pub(super) struct Sequence {
     pub(super) pager: Pager,
     pub(super) extractor: Extractor,
     pub(super) rules: ResponseActions,
-    pub(super) probes: ProbeSet,
+    pub(super) paths: ValuePaths,
     /// Whether the token of the next page is in the last record.
     pub(super) needs_last: bool,
     /// Statuses besides 2xx that end the pages.
@@ -171,9 +171,9 @@ impl RestConfig {
         if problems.len() > before {
             return None;
         }
-        let mut probes = ProbeSet::default();
-        let pager = pagination.pager(&mut probes, link::target);
-        let rules = ResponseActions::new(&self.response_actions, &mut probes, self.read_wait());
+        let mut paths = ValuePaths::default();
+        let pager = pagination.pager(&mut paths, link::target);
+        let rules = ResponseActions::new(&self.response_actions, &mut paths, self.read_wait());
         let needs_last = matches!(
             pagination,
             PaginationConfig::Cursor(cursor) if matches!(cursor.from, CursorFrom::LastRecord(_))
@@ -186,10 +186,10 @@ impl RestConfig {
         };
         Some(Sequence {
             request: request?,
-            extractor: Extractor::new(records, &probes, limits),
+            extractor: Extractor::new(records, &paths, limits),
             pager,
             rules,
-            probes,
+            paths,
             needs_last,
             ends: pagination.end_statuses().to_vec(),
         })

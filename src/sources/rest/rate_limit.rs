@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::config::{HumanDuration, Problems};
-use crate::http::pace::{Pace, Window};
+use crate::http::rate_limit::{RateLimit, Window};
 
 /// Longest value of `max_wait`.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -98,8 +98,8 @@ impl RateLimitConfig {
     }
 
     /// For the limiter.
-    pub(crate) fn pace(&self) -> Pace {
-        Pace {
+    pub(crate) fn pace(&self) -> RateLimit {
+        RateLimit {
             windows: self.limits.iter().map(|rate| rate.0).collect(),
             max_concurrent: self.max_concurrent.map(|most| most.get() as usize),
         }

@@ -28,7 +28,7 @@ const SEARCHED: u64 = 1000;
 
 /// What the pages give.
 #[derive(Debug)]
-pub(super) enum Block {
+pub(super) enum Message {
     /// Records of one page; a large page comes in several blocks.
     Records {
         /// What the user knows the page as.
@@ -63,7 +63,7 @@ pub(super) enum Known {
 /// # Errors
 /// A record's text cannot be kept, or [`ReadError::Stopped`].
 pub(super) fn decode(
-    mut blocks: mpsc::Receiver<Block>,
+    mut blocks: mpsc::Receiver<Message>,
     known: &Known,
     feed: &Collector,
     positions: &Positions,
@@ -86,7 +86,7 @@ pub(super) fn decode(
         let block = blocks.blocking_recv().ok_or(ReadError::Stopped)?;
         feed.check_stopped()?;
         match (&mut stage, block) {
-            (Stage::Sending(rows), Block::Records { page, text, ends }) => {
+            (Stage::Sending(rows), Message::Records { page, text, ends }) => {
                 rows.start_page(page)?;
                 for record in cut(&text, &ends) {
                     rows.push(record, None)?;
@@ -96,12 +96,12 @@ pub(super) fn decode(
                 }
             }
             // A look at a part is no reason to go on from there.
-            (Stage::Sending(_), Block::Position(_)) if matches!(known, Known::Sampled) => {}
-            (Stage::Sending(rows), Block::Position(position)) => {
+            (Stage::Sending(_), Message::Position(_)) if matches!(known, Known::Sampled) => {}
+            (Stage::Sending(rows), Message::Position(position)) => {
                 rows.flush()?;
                 mark(position, feed, positions)?;
             }
-            (Stage::Inferring(kept), Block::Records { page, text, ends }) => {
+            (Stage::Inferring(kept), Message::Records { page, text, ends }) => {
                 kept.take(&page, &text, &ends, feed)?;
                 if matches!(known, Known::Sampled) && kept.is_enough(feed) {
                     let kept = std::mem::take(kept);
@@ -111,8 +111,8 @@ pub(super) fn decode(
                 }
             }
             // Only the last one counts: nothing is sent before.
-            (Stage::Inferring(kept), Block::Position(position)) => kept.position = Some(position),
-            (_, Block::End) => break,
+            (Stage::Inferring(kept), Message::Position(position)) => kept.position = Some(position),
+            (_, Message::End) => break,
         }
     }
     match stage {

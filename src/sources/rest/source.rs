@@ -9,17 +9,17 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::body::Missing;
 use super::config::{ColumnKind, RestConfig};
-use super::fetch::{Fetched, Fetcher, Question};
+use super::extract::Missing;
+use super::fetch::{FetchOutcome, Fetcher, PageContext};
 use super::incremental::{self, Seen};
+use super::json_path::SinglePath;
+use super::mapped_columns::MappedColumns;
 use super::page::PageResponse;
 use super::pagination::Turn;
 use super::partitions::{Partition, Partitioning};
-use super::path::SinglePath;
-use super::picked::Picked;
 use super::plan::{Plan, Sequence};
-use super::rows::{self, Block, Known};
+use super::rows::{self, Known, Message};
 use super::template::Values;
 use crate::component::{Delivered, Output, Position, Source, SourceContext};
 use crate::config::Problems;
@@ -179,12 +179,12 @@ struct Reader {
     plan: Arc<Plan>,
     fetcher: Arc<Fetcher>,
     identity: Arc<[(&'static str, String)]>,
-    picked: Arc<Picked>,
+    picked: Arc<MappedColumns>,
     cx: SourceContext,
 }
 
 impl Reader {
-    async fn read(&self, blocks: mpsc::Sender<Block>) -> Result<()> {
+    async fn read(&self, blocks: mpsc::Sender<Message>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
             return match self.steps(&Values::default(), None, &blocks).await? {
                 More::Wanted => self.end(&blocks).await,
@@ -216,7 +216,7 @@ impl Reader {
                 reading.merge(&seen);
             }
             let position = reading.after_window(index)?;
-            if blocks.send(Block::Position(position)).await.is_err() {
+            if blocks.send(Message::Position(position)).await.is_err() {
                 return Ok(());
             }
         }
@@ -231,13 +231,13 @@ impl Reader {
     }
 
     /// Says that everything was read: without it, what was read is not all.
-    async fn end(&self, blocks: &mpsc::Sender<Block>) -> Result<()> {
+    async fn end(&self, blocks: &mpsc::Sender<Message>) -> Result<()> {
         // Of a part, nothing is known of the rest.
         if !self.cx.run.partial {
             self.picked.warn(&self.plan.sequence.extractor, &self.cx.name);
         }
         // Who takes blocks has gone only when nobody wants rows.
-        let _ = blocks.send(Block::End).await;
+        let _ = blocks.send(Message::End).await;
         Ok(())
     }
 
@@ -246,7 +246,7 @@ impl Reader {
         &self,
         values: &Values,
         mut watch: Option<&mut Watch<'_>>,
-        blocks: &mpsc::Sender<Block>,
+        blocks: &mpsc::Sender<Message>,
     ) -> Result<More> {
         let Some(each) = self.plan.each.clone() else {
             let step = Partition {
@@ -427,7 +427,7 @@ impl Reader {
         sequence: &Sequence,
         step: &Partition,
         each: Option<(&Arc<Partitioning>, u64)>,
-        out: &mpsc::Sender<Block>,
+        out: &mpsc::Sender<Message>,
     ) -> Result<Ended> {
         let (mut lists, mut rows) = (Lists::default(), 0);
         let mut pager = sequence.pager.clone();
@@ -442,7 +442,7 @@ impl Reader {
             };
             // Once some of a sequence is read, the rest of it cannot be left out.
             let first = number == 1;
-            let question = Question {
+            let question = PageContext {
                 sequence,
                 values: &step.values,
                 extra: &step.columns.0,
@@ -453,9 +453,9 @@ impl Reader {
                 rules_skip: first && each.is_some(),
             };
             let page = match self.fetcher.page(&question, out).await? {
-                Fetched::Page(page) => *page,
-                Fetched::Skipped(status) => return Ok(Ended::Skipped(status)),
-                Fetched::Stopped => return Ok(Ended::Stopped),
+                FetchOutcome::Page(page) => *page,
+                FetchOutcome::Skipped(status) => return Ok(Ended::Skipped(status)),
+                FetchOutcome::Stopped => return Ok(Ended::Stopped),
             };
             rows += page.rows;
             if std::ptr::eq(sequence, &raw const self.plan.sequence) {
@@ -467,7 +467,7 @@ impl Reader {
                 url: &page.url,
                 status: page.status,
                 headers: &page.headers,
-                probes: &page.probes,
+                values: &page.values,
                 records: page.records,
             };
             let turn = pager.next(&told, page.digest, page.last.as_ref());
@@ -511,9 +511,9 @@ struct Watch<'a> {
 /// Gives the blocks of one step on, and lets `watch` see the records. The way in is closed however it ends: whoever reads
 /// learns of it when nobody takes what it sends.
 async fn pass_on(
-    mut from: mpsc::Receiver<Block>,
+    mut from: mpsc::Receiver<Message>,
     mut watch: Option<&mut Watch<'_>>,
-    to: &mpsc::Sender<Block>,
+    to: &mpsc::Sender<Message>,
 ) -> Result<More> {
     while let Some(block) = from.recv().await {
         if let Some(watch) = watch.as_deref_mut() {
@@ -530,7 +530,7 @@ async fn pass_on(
 
 /// A step that was begun.
 struct UnderWay {
-    blocks: mpsc::Receiver<Block>,
+    blocks: mpsc::Receiver<Message>,
     task: AbortOnDropHandle<Result<Ended>>,
 }
 
@@ -592,7 +592,7 @@ where
     AbortOnDropHandle::new(tokio::spawn(work))
 }
 
-impl Block {
+impl Message {
     /// The records as values.
     fn values(&self) -> impl Iterator<Item = Result<Value>> {
         let records = match self {

@@ -7,8 +7,8 @@ use crate::common::{failure, history};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{Accepted, NotSent, Unknown};
 use hrsink::error::ErrorKind;
-use hrsink::http::scripted::{Reply, Step};
 use serde_json::json;
+use test_server::{Reply, Step};
 
 const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in to the guest network</title></head></html>";
 
@@ -23,7 +23,7 @@ async fn a_success_is_a_success_however_it_comes() {
             "trickles",
             Step::Trickle(Reply::new(200), Duration::from_millis(1)),
         ),
-        ("breaks off", Step::CutOff(Reply::new(200).body("saved"), 2)),
+        ("breaks off", Reply::new(200).body("saved").truncate(2)),
         ("binary", Reply::new(200).body(binary()).into()),
         ("202", Reply::new(202).into()),
         ("204", Reply::new(204).into()),
@@ -42,7 +42,7 @@ async fn a_success_is_a_success_however_it_comes() {
         let told = history(&stand.pipeline).await;
         assert_eq!(told["runs"][0]["batches"][0]["outcome"], "accepted", "{name}");
         is_delivered(&stand, name).await;
-        stand.server.finish().unwrap();
+        stand.server.finish();
     }
 }
 
@@ -60,12 +60,12 @@ async fn an_answer_that_trickles_for_longer_than_allowed_is_none() {
 async fn a_body_that_never_ends_does_not_undo_its_status() {
     // The head comes at once, and tells all that counts.
     let reply = Reply::new(200).header("request-id", "7").body(vec![b'x'; 100]);
-    let fault = Fault::new("half a body", Step::CutOff(reply, 10), "").time(Time::Stands);
+    let fault = Fault::new("half a body", reply.truncate(10), "").time(Time::Stands);
     let stand = Stand::new(Place::Upload, &fault, 2, vec![]).await;
     let report = stand.pipeline.run().await;
     assert_eq!((report.exit_code, report.rows.accepted), (0, 4));
     assert_eq!(report.batches[0].request_ids, ["request-id: 7"]);
-    stand.server.finish().unwrap();
+    stand.server.finish();
 }
 
 #[tokio::test]
@@ -91,5 +91,5 @@ async fn a_web_page_in_place_of_an_answer_stops_the_run_and_leaves_the_rows_unkn
     assert_eq!(batches(&told["runs"][0]), json!([[1, "unknown", 1, 0, 200]]));
     is_resumed(&stand, &fault, &report, 4).await;
     is_delivered(&stand, "a web page").await;
-    stand.server.finish().unwrap();
+    stand.server.finish();
 }

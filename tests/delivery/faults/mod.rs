@@ -18,9 +18,9 @@ use crate::common::{Pipeline, failure, history, until};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{self, Accepted, NotSent, Unknown};
 use hrsink::error::ErrorKind;
-use hrsink::http::scripted::{Recorded, Reply, Scripted, Step};
 use hrsink::pipeline::RunReport;
 use serde_json::{Value, json};
+use test_server::{Reply, Request, Server, Step};
 
 /// A way to fail, and what is known afterwards.
 #[derive(Clone)]
@@ -106,7 +106,7 @@ enum Place {
 
 /// A service whose first requests of a kind fail, and a pipeline for it.
 struct Stand {
-    server: Scripted,
+    server: Server,
     gate: Gate,
     pipeline: Pipeline,
 }
@@ -122,7 +122,7 @@ impl Stand {
             Place::Token => [steps, vec![token()], rest].concat(),
             Place::Upload => [vec![token()], steps, rest].concat(),
         };
-        let server = Scripted::start(steps).await.unwrap();
+        let server = Server::script(steps);
         let mut gate = Gate::shut();
         gate.open(&server.url(), breaks);
         let mut pipeline = Pipeline::new(&server.url(), 4);
@@ -208,7 +208,7 @@ fn ok() -> Step {
 }
 
 /// The numbers of the rows in an upload.
-fn rows_of(request: &Recorded) -> Vec<usize> {
+fn rows_of(request: &Request) -> Vec<usize> {
     let text = request.text();
     (1..=60)
         .filter(|row| text.contains(&crate::common::email(*row)))
@@ -216,7 +216,7 @@ fn rows_of(request: &Recorded) -> Vec<usize> {
 }
 
 /// The name under which an upload's file goes; empty if the body was not read.
-fn file_of(request: &Recorded) -> String {
+fn file_of(request: &Request) -> String {
     let text = request.text();
     let named = text
         .split_once("filename=\"")
@@ -271,10 +271,7 @@ async fn passes(place: Place, fault: &Fault) {
     };
     assert_eq!((&one[..], &two[..]), (&[1, 2][..], &[3, 4][..]), "{name}");
     assert_ne!(first, second, "{name}");
-    stand
-        .server
-        .finish()
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    stand.server.finish();
 }
 
 /// The fault happens to all attempts of the first batch: the second goes, and the next run sends the first.
@@ -341,10 +338,7 @@ async fn lasts(place: Place, fault: &Fault) {
         .collect();
     assert_eq!(sent, [[1, 2]], "{name}: what is missing, and nothing else");
     is_delivered(&stand, name).await;
-    stand
-        .server
-        .finish()
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    stand.server.finish();
 }
 
 /// The next run sends `rows` rows, the first batch of the run `before` among them, and says what may be there twice.

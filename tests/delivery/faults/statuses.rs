@@ -4,8 +4,8 @@ use super::{Fault, Place, batches, lasts, ok, passes, rows_of};
 use crate::common::{Pipeline, failure, history};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{Accepted, NotSent, Refused};
-use hrsink::http::scripted::{Reply, Scripted, Step};
 use serde_json::{Value, json};
+use test_server::{Reply, Server, Step};
 
 /// The statuses that are tried again. Behind a gateway the service may have taken the rows.
 fn faults() -> [Fault; 7] {
@@ -26,7 +26,7 @@ fn status(status: u16) -> Step {
 }
 
 /// The rows of each upload, in order; a token request is an empty list.
-fn asked(requests: &[hrsink::http::scripted::Recorded]) -> Vec<Vec<usize>> {
+fn asked(requests: &[test_server::Request]) -> Vec<Vec<usize>> {
     requests.iter().map(rows_of).collect()
 }
 
@@ -48,9 +48,7 @@ async fn rows_that_a_status_kept_back_are_sent_by_the_next_run() {
 async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
     let renewed = json!({"access_token": "a-new-token", "token_type": "Bearer", "expires_in": "3599"});
     let renewed = Reply::new(200).json(&renewed).into();
-    let server = Scripted::start([token(), ok(), status(401), renewed, ok()])
-        .await
-        .unwrap();
+    let server = Server::script([token(), ok(), status(401), renewed, ok()]);
     let pipeline = Pipeline::new(&server.url(), 4);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0);
@@ -61,7 +59,7 @@ async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
         json!([[1, "accepted", 1, 0, 200], [2, "accepted", 2, 0, 200]])
     );
     assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
-    let requests = server.finish().unwrap();
+    let requests = server.finish();
     let with: Vec<_> = requests
         .iter()
         .map(|request| request.header("authorization").unwrap_or("-"))
@@ -82,7 +80,7 @@ async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
         ok(),
         ok(),
     ];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let pipeline = Pipeline::new(&server.url(), 6);
     let report = pipeline.run().await;
     let error = failure(&report, 5);
@@ -111,14 +109,14 @@ async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
         report.earlier_unknown.is_empty(),
         "a refusal leaves nothing unknown"
     );
-    let requests = asked(&server.finish().unwrap());
+    let requests = asked(&server.finish());
     assert_eq!(requests[5..], [vec![], vec![3, 4], vec![5, 6]]);
 }
 
 #[tokio::test]
 async fn a_413_cuts_the_batch_in_parts_and_all_rows_arrive() {
     let steps = [token(), status(413), ok(), status(413), ok(), ok()];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 4);
     pipeline.sink()["batch"]["max_rows"] = json!(4);
     let report = pipeline.run().await;
@@ -147,7 +145,7 @@ async fn a_413_cuts_the_batch_in_parts_and_all_rows_arrive() {
     assert_eq!(parts(&history(&pipeline).await["runs"][0]), expected);
     assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
     assert_eq!(
-        asked(&server.finish().unwrap()),
+        asked(&server.finish()),
         [vec![], vec![1, 2, 3, 4], vec![1, 2], vec![3, 4], vec![3], vec![4]]
     );
 }
@@ -157,7 +155,7 @@ async fn a_part_that_was_delivered_is_not_sent_again_with_the_one_that_was_not()
     // The first half is taken, the second is lost to an outage.
     let down = || status(503);
     let steps = [token(), status(413), ok(), down(), down(), token(), ok()];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 2);
     pipeline.sink()["retry"]["max_attempts"] = json!(2);
     let report = pipeline.run().await;
@@ -171,14 +169,14 @@ async fn a_part_that_was_delivered_is_not_sent_again_with_the_one_that_was_not()
         report.rows,
         totals(2, |rows| (rows.accepted, rows.skipped) = (1, 1))
     );
-    assert_eq!(asked(&server.finish().unwrap())[5..], [vec![], vec![2]]);
+    assert_eq!(asked(&server.finish())[5..], [vec![], vec![2]]);
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() {
     for refused in [400, 403, 404, 405, 409, 422] {
         let steps = [token(), ok(), status(refused), token(), ok(), ok()];
-        let server = Scripted::start(steps).await.unwrap();
+        let server = Server::script(steps);
         let pipeline = Pipeline::new(&server.url(), 6);
         let report = pipeline.run().await;
         let error = failure(&report, 5);
@@ -198,10 +196,7 @@ async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() 
             (0, 4, 2),
             "{refused}"
         );
-        assert_eq!(
-            asked(&server.finish().unwrap())[3..],
-            [vec![], vec![3, 4], vec![5, 6]]
-        );
+        assert_eq!(asked(&server.finish())[3..], [vec![], vec![3, 4], vec![5, 6]]);
     }
 }
 
@@ -220,15 +215,15 @@ async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
         ok(),
         ok(),
     ];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 8);
     pipeline.sink()["retry"]["max_attempts"] = json!(2);
-    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
     let error = failure(&report, 75);
     let hints = error.hints.join("\n");
     assert!(
-        hints.contains("2 batches in a row") && hints.contains("`delivery.stop_after`"),
+        hints.contains("2 batches in a row") && hints.contains("`delivery.max_consecutive_failures`"),
         "{hints}"
     );
     assert_eq!(
@@ -242,7 +237,7 @@ async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
     );
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, report.rows.accepted), (0, 6));
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]
@@ -256,10 +251,10 @@ async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
         Step::CloseAfterBody,
         ok(),
     ];
-    let server = Scripted::start(steps).await.unwrap();
+    let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 12);
     pipeline.sink()["retry"]["max_attempts"] = json!(1);
-    pipeline.sink()["delivery"] = json!({"stop_after": 2});
+    pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
     let error = failure(&report, 75);
     assert!(
@@ -272,5 +267,5 @@ async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
         totals(12, |rows| (rows.accepted, rows.unknown, rows.not_sent) =
             (4, 2, 6))
     );
-    server.finish().unwrap();
+    server.finish();
 }

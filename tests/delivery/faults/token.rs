@@ -6,9 +6,9 @@ use crate::common::{failure, history};
 use crate::{outcomes, totals};
 use hrsink::component::BatchOutcome::NotSent;
 use hrsink::error::ErrorKind;
-use hrsink::http::scripted::{Reply, Step};
 use serde_json::json;
 use std::time::Duration;
+use test_server::{Reply, Step};
 
 fn faults() -> Vec<Fault> {
     let ended = "the connection ended without an answer";
@@ -44,7 +44,7 @@ fn faults() -> Vec<Fault> {
         ),
         Fault::new(
             "an answer that breaks off",
-            Step::CutOff(Reply::new(200).body("{\"access_token\": \"a-to"), 12),
+            Reply::new(200).body("{\"access_token\": \"a-to").truncate(12),
             "broke off",
         ),
     ]
@@ -123,6 +123,6 @@ async fn a_token_endpoint_that_refuses_is_asked_once() {
         );
         is_resumed(&stand, &fault, &report, 4).await;
         is_delivered(&stand, name).await;
-        stand.server.finish().unwrap();
+        stand.server.finish();
     }
 }

@@ -5,8 +5,8 @@ use crate::common::gate::{Break, Gate};
 use crate::common::{Pipeline, arrived, emails, emulator, failure, history};
 use crate::{outcomes, totals};
 use hrsink::component::BatchOutcome::NotSent;
-use hrsink::http::scripted::Step;
 use serde_json::json;
+use test_server::Step;
 
 const ENDED: &str = "the connection ended without an answer";
 const TIMED_OUT: &str = "no answer within the time allowed";

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Fault, Place, Time, lasts, passes};
-use hrsink::http::scripted::{Reply, Step};
+use test_server::{Reply, Step};
 
 /// An HTTP date so many seconds ahead, and so a whole number of them or a part less.
 fn ahead(seconds: u64) -> String {

@@ -255,7 +255,7 @@ proptest! {
         scripts in prop::collection::vec(scripts(), 0..4),
         max_rows in 1_usize..5,
         concurrency in 1_usize..4,
-        (split, stop_after) in (any::<bool>(), 1..4_u32),
+        (split, max_consecutive_failures) in (any::<bool>(), 1..4_u32),
         bad in prop::collection::vec(1..20_u64, 0..2),
         taken_if_unknown in any::<bool>(),
     ) {
@@ -276,7 +276,7 @@ proptest! {
                 bad_rows: bad.clone(),
                 policy: Policy {
                     on_refused: if split { OnRefused::Split } else { OnRefused::Stop },
-                    stop_after: stop_after.try_into().unwrap(),
+                    max_consecutive_failures: max_consecutive_failures.try_into().unwrap(),
                     ..Policy::new("job")
                 },
                 ..Stand::scripted(script)

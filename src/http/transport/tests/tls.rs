@@ -51,15 +51,15 @@ fn tls_server() -> (u16, std::thread::JoinHandle<std::io::Result<()>>) {
     (port, task)
 }
 
-async fn get_tls(port: u16, extra_ca: Option<PathBuf>) -> Result<Answer, Failure> {
+async fn get_tls(port: u16, ca_file: Option<PathBuf>) -> Result<Answer, Failure> {
     let config = TransportConfig {
-        extra_ca,
+        ca_file,
         proxy: Proxy::Direct,
         ..TransportConfig::default()
     };
     let client = config.client().unwrap();
     let request = client.get(format!("https://localhost:{port}/")).build().unwrap();
-    exchange(&client, request, 10, Hidden::secrets(&[])).await
+    exchange(&client, request, 10, Redactor::secrets(&[])).await
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn an_untrusted_certificate_is_a_failure_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_the_extra_ca_file_is_trusted() {
+async fn a_certificate_of_the_ca_file_file_is_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, CERTIFICATE).unwrap();

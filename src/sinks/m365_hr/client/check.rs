@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use super::Client;
 use crate::component::{CheckState, CheckStep};
 use crate::error::{Error, ErrorKind};
-use crate::http::oauth2::TokenFailure;
-use crate::http::retry::{Reason, Tally};
-use crate::http::text::{Hidden, is_html};
-use crate::http::token::Token;
+use crate::http::auth::oauth_error::TokenFailure;
+use crate::http::auth::token_cache::Token;
+use crate::http::redact::{Redactor, is_html};
+use crate::http::retry::{Reason, Spent, Tally};
 use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
-use crate::sinks::m365_hr::response::{self, Spent};
+use crate::sinks::m365_hr::response;
 
 /// Longest time for the request of a check that asks whether the ingestion host can be reached.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl Client {
             .timeout(CHECK_TIMEOUT)
             .build();
         let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, Hidden::secrets(&[])).await,
+            Ok(request) => exchange(&self.http, request, MAX_BODY, Redactor::secrets(&[])).await,
             Err(error) => Err(Failure::of(error)),
         };
         let failure = match result {
@@ -164,8 +164,8 @@ fn failed(name: &str, error: &Error) -> CheckStep {
 mod tests {
     use super::super::tests::{Stage, token};
     use super::*;
-    use crate::http::scripted::Reply;
     use serde_json::json;
+    use test_server::Reply;
 
     async fn check(token: Reply, endpoint: Reply) -> Vec<CheckStep> {
         let stage = Stage::new(1, [token], [endpoint]).await;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::http::backoff::Backoff;
-use crate::http::scripted::{Recorded, Reply, Scripted, Step};
 use serde_json::json;
+use test_server::{Reply, Request, Server, Step};
 
 const JOB: &str = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
 const SECRET: &str = "s3cret-marker";
@@ -17,8 +17,8 @@ pub(super) fn token(number: u32) -> Reply {
 
 /// Servers and a client that waits next to nothing between attempts.
 pub(super) struct Stage {
-    tokens: Scripted,
-    ingestion: Scripted,
+    tokens: Server,
+    ingestion: Server,
     pub(super) client: Client,
 }
 
@@ -37,8 +37,8 @@ impl Stage {
         tokens: impl IntoIterator<Item = T>,
         uploads: impl IntoIterator<Item = U>,
     ) -> Self {
-        let tokens = Scripted::start(tokens).await.unwrap();
-        let ingestion = Scripted::start(uploads).await.unwrap();
+        let tokens = Server::script(tokens);
+        let ingestion = Server::script(uploads);
         let endpoints =
             Endpoints::new(&tokens.url(), "https://contoso.com/service", &ingestion.url()).unwrap();
         let client = client(endpoints, attempts, request_timeout);
@@ -60,8 +60,8 @@ impl Stage {
 
     /// The requests for tokens and those for uploads; fails the test on any that was not scripted, and on any that
     /// did not come.
-    pub(super) fn finish(self) -> (Vec<Recorded>, Vec<Recorded>) {
-        (self.tokens.finish().unwrap(), self.ingestion.finish().unwrap())
+    pub(super) fn finish(self) -> (Vec<Request>, Vec<Request>) {
+        (self.tokens.finish(), self.ingestion.finish())
     }
 }
 
@@ -74,7 +74,7 @@ fn client(endpoints: Endpoints, attempts: u32, request_timeout: Duration) -> Cli
         client_secret: Secret::new(SECRET),
         job_id: JOB.parse().unwrap(),
         transport: TransportConfig {
-            request_timeout,
+            timeout: request_timeout,
             ..TransportConfig::default()
         },
         retry: RetryPolicy::new(attempts, Duration::from_secs(60), backoff).unwrap(),
@@ -92,7 +92,7 @@ fn shows_nothing_secret(upload: &Upload) {
     assert!(!shown.contains("marker"), "{shown}");
 }
 
-fn bearers(requests: &[Recorded]) -> Vec<&str> {
+fn bearers(requests: &[Request]) -> Vec<&str> {
     requests
         .iter()
         .map(|request| request.header("authorization").unwrap())
@@ -172,7 +172,7 @@ async fn every_status_is_tried_again_or_not_as_documented() {
             assert_eq!((upload.outcome, kind(&upload)), expected, "{status}");
             assert_eq!((upload.attempts, upload.status), (1, Some(status)));
         }
-        stage.ingestion.finish().unwrap();
+        stage.ingestion.finish();
     }
     assert_eq!(again, [401, 408, 429, 500, 501, 502, 503, 504]);
 }
@@ -254,7 +254,7 @@ async fn an_attempt_without_answer_makes_the_outcome_unknown_whatever_comes_afte
         Reply::new(403).into(),
         Reply::new(503).into(),
     ] {
-        let answered = matches!(last, Step::Answer(_));
+        let answered = matches!(last, Step::Reply(_));
         let stage = Stage::new(2, [token(1)], [Step::CloseAfterBody, last]).await;
         let upload = stage.upload().await;
         assert_eq!(upload.outcome, BatchOutcome::Unknown);
@@ -302,7 +302,7 @@ async fn a_gateways_timeout_is_unknown_too() {
 
 #[tokio::test]
 async fn what_never_left_was_not_sent() {
-    let tokens = Scripted::start([token(1)]).await.unwrap();
+    let tokens = Server::script([token(1)]);
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -473,7 +473,7 @@ async fn what_the_other_side_echoes_never_shows() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let other = Scripted::start(NONE).await.unwrap();
+    let other = Server::script(NONE);
     for status in [302, 307, 308] {
         let away = Reply::new(status).header("location", &format!("{}/api/signals", other.other_url()));
         let stage = Stage::new(3, [token(1)], [away]).await;
@@ -486,7 +486,7 @@ async fn a_redirect_is_not_followed() {
         );
         stage.finish();
     }
-    assert!(other.finish().unwrap().is_empty());
+    assert!(other.finish().is_empty());
 }
 
 #[tokio::test]
@@ -516,12 +516,7 @@ async fn a_web_page_is_no_success_even_with_a_200() {
 
 #[tokio::test]
 async fn a_success_whose_body_breaks_off_is_a_success() {
-    let stage = Stage::new(
-        3,
-        [token(1)],
-        [Step::CutOff(Reply::new(200).body("0123456789"), 3)],
-    )
-    .await;
+    let stage = Stage::new(3, [token(1)], [Reply::new(200).body("0123456789").truncate(3)]).await;
     assert_eq!(stage.upload().await.outcome, BatchOutcome::Accepted);
     stage.finish();
 }

@@ -3,8 +3,8 @@
 use reqwest::StatusCode;
 
 use super::Facts;
-use crate::http::oauth2::{OAuthError, TokenFailure};
-use crate::http::text::{html_title, is_html};
+use crate::http::auth::oauth_error::{OAuthError, TokenFailure};
+use crate::http::redact::{html_title, is_html};
 use crate::http::transport::{Answer, Failure, Stage};
 
 /// The application that the Office 365 Import service is in every tenant.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::http::oauth2::OAuthError;
+use crate::http::auth::oauth_error::OAuthError;
 use crate::sinks::m365_hr::cloud::Cloud;
 use crate::sinks::m365_hr::request::upload_url;
 use bytes::Bytes;
@@ -56,7 +56,7 @@ fn refused(code: u64) -> Error {
         &facts(&Cloud::GccHigh),
         &failure,
         spent(1, 0, Reason::Permanent),
-        Hidden::secrets(&[]),
+        Redactor::secrets(&[]),
     )
 }
 
@@ -67,7 +67,7 @@ fn upload(cloud: &Cloud, answer: Answer) -> Error {
         "a.csv",
         &failure,
         spent(1, 0, Reason::Permanent),
-        Hidden::secrets(&[]),
+        Redactor::secrets(&[]),
     )
 }
 

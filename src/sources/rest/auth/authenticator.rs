@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::failure;
 use crate::error::{Error, Result};
-use crate::http::grant::Grant;
-use crate::http::shared::{Renewals, Tokens};
-use crate::http::token::Token;
+use crate::http::auth::provider::Grant;
+use crate::http::auth::shared::{Renewals, Tokens};
+use crate::http::auth::token_cache::Token;
 use crate::secret::Secret;
 
 /// After a token was renewed because it was refused, another refusal renews none for so long.
@@ -122,7 +122,7 @@ impl Authenticator {
     }
 
     /// What must never be shown, whatever the other side echoes: for
-    /// [`Hidden`](crate::http::text::Hidden). Holds the token held at this moment; that of a request is in its
+    /// [`Redactor`](crate::http::redact::Redactor). Holds the token held at this moment; that of a request is in its
     /// [`Granted`].
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let mut secrets = self.secrets.clone();

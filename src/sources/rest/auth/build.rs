@@ -14,13 +14,13 @@ use super::value::{TextOrSecret, read, resolve};
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
 use crate::http::address::{service_url, shown};
-use crate::http::grant::{BodyForm, Grant, GrantProvider, KeyPath, Shape, TokenEndpoint};
-use crate::http::jwt::JwtGrant;
+use crate::http::auth::jwt::JwtGrant;
+use crate::http::auth::provider::{BodyForm, Grant, GrantProvider, KeyPath, Shape, TokenEndpoint};
+use crate::http::auth::rotation::{RefreshTokens, Rotation};
+use crate::http::auth::saml::{self, Encoding, SamlGrant};
+use crate::http::auth::signing::{Algorithm, SigningKey};
+use crate::http::auth::{jwt, pem};
 use crate::http::retry::RetryPolicy;
-use crate::http::rotation::{RefreshTokens, Rotation};
-use crate::http::saml::{self, Encoding, SamlGrant};
-use crate::http::signing::{Algorithm, SigningKey};
-use crate::http::{jwt, pem};
 use crate::secret::{Secret, SecretRef};
 
 impl AuthConfig {

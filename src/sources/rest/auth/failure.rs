@@ -2,11 +2,11 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::http::address::{host, shown};
-use crate::http::grant::{Grant, GrantCause, GrantFailure, GrantProvider};
-use crate::http::oauth2::{OAuthError, TokenFailure};
+use crate::http::auth::oauth_error::{OAuthError, TokenFailure};
+use crate::http::auth::provider::{Grant, GrantCause, GrantFailure, GrantProvider};
+use crate::http::auth::rotation::Rotation;
+use crate::http::redact::is_html;
 use crate::http::retry::Reason;
-use crate::http::rotation::Rotation;
-use crate::http::text::is_html;
 use crate::http::transport::{Answer, Failure, Stage};
 
 /// What came back, as the cause of an error.
@@ -120,11 +120,11 @@ fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<Str
         Failure::Answer(answer) if is_html(&answer.body) => page(host),
         Failure::Answer(answer) => answered(provider, answer),
         failure if failure.is_client_certificate() => one(
-            "set `tls.client_certificate` and `tls.client_key` to the certificate that the service knows, and look \
+            "set `tls.certificate_file` and `tls.key_file` to the certificate that the service knows, and look \
              whether it has run out",
         ),
         Failure::Certificate(_) => one(
-            "where the network inspects TLS, name its certificate authority with `tls.extra_ca`; else do not go on: \
+            "where the network inspects TLS, name its certificate authority with `tls.ca_file`; else do not go on: \
              the server is not the one it says it is",
         ),
         Failure::NotSent {
@@ -133,7 +133,7 @@ fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<Str
         Failure::NotSent {
             stage: Stage::Tls, ..
         } => one(
-            "the server may want a client certificate (`tls.client_certificate`), or speak no version of TLS that is \
+            "the server may want a client certificate (`tls.certificate_file`), or speak no version of TLS that is \
              allowed here (`tls.min_version`)",
         ),
         Failure::NotSent { .. } => vec![format!(
@@ -147,7 +147,7 @@ fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<Str
                 "look whether {host} is up, and whether a firewall or proxy in between lets requests through"
             ),
             "some servers end the connection without a word when they want a client certificate \
-             (`tls.client_certificate`)"
+             (`tls.certificate_file`)"
                 .to_owned(),
         ],
         Failure::Invalid(_) => one("please report this: it should not happen"),

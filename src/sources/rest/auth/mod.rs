@@ -15,7 +15,6 @@ mod authenticator;
 mod build;
 mod config;
 mod failure;
-mod tls;
 mod validate;
 mod value;
 
@@ -24,7 +23,6 @@ pub use config::{
     ApiKey, AssertionEncoding, AuthConfig, Basic, Bearer, BodyKind, ClientCredentials, CredentialsPlace,
     JwtAlgorithm, JwtBearer, Password, RefreshToken, RotationConfig, SamlBearer, TokenAnswer,
 };
-pub use tls::{MinVersion, TlsConfig};
 pub use value::TextOrSecret;
 
 #[cfg(test)]

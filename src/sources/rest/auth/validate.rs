@@ -9,7 +9,7 @@ use super::config::{ApiKey, AuthConfig, Basic, BodyKind, CredentialsPlace, Token
 use super::value::TextOrSecret;
 use crate::config::{HumanDuration, Problems};
 use crate::http::address::service_url;
-use crate::http::grant::KeyPath;
+use crate::http::auth::provider::KeyPath;
 use crate::sources::rest::template::is_unset;
 
 const LONGEST_ASSERTION: Duration = Duration::from_secs(3600);

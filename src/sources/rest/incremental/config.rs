@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use crate::config::HumanDuration;
 
 /// Asks only for what is new since the last run: the `incremental:` block of a source. `{start}`, and `{end}` where the

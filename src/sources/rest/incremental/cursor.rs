@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use super::config::CursorFormat;
 use super::state::At;
 use crate::error::{Error, Result};

@@ -34,7 +34,7 @@ pub(super) use self::plan::Plan;
 #[cfg(test)]
 use self::plan::Why;
 use self::state::At;
-use super::path::SinglePath;
+use super::json_path::SinglePath;
 use super::template::{Kind, Names, Uses};
 use crate::config::{HumanDuration, Problems, suggestion};
 

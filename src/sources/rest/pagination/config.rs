@@ -5,8 +5,8 @@ use std::num::NonZeroU64;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::json_path::SinglePath;
 use super::super::page::InjectInto;
-use super::super::path::SinglePath;
 
 /// How a service gives its records page by page.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]

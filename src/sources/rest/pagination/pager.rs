@@ -456,7 +456,7 @@ fn read<T>(
     read: fn(&Value) -> Result<Option<T>, &'static str>,
 ) -> Result<Option<T>> {
     let Some(looked) = looked else { return Ok(None) };
-    let Some(value) = told.probes.get(looked.probe) else {
+    let Some(value) = told.values.get(looked.probe) else {
         return Ok(None);
     };
     read(value).map_err(|found| {

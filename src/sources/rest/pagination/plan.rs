@@ -3,8 +3,8 @@
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
+use super::super::json_path::{SinglePath, ValueId, ValuePaths};
 use super::super::page::InjectInto;
-use super::super::path::{Probe, ProbeSet, SinglePath};
 use super::config::{Bounds, Checks, CursorFrom, OnLimit, PaginationConfig, Step, Stops};
 use super::pager::Pager;
 
@@ -32,7 +32,7 @@ const USUAL: [&str; 11] = [
 /// A place in the body that is looked at.
 #[derive(Debug, Clone)]
 pub(super) struct Looked {
-    pub(super) probe: Probe,
+    pub(super) probe: ValueId,
     pub(super) path: SinglePath,
     /// The setting that says so.
     pub(super) setting: &'static str,
@@ -101,7 +101,7 @@ pub(super) struct Plan {
     pub(super) total_pages: Option<Looked>,
     pub(super) bounds: Bounds,
     pub(super) checks: Checks,
-    pub(super) usual: Vec<(Probe, &'static str)>,
+    pub(super) usual: Vec<(ValueId, &'static str)>,
     pub(super) find_link: FindLink,
 }
 
@@ -125,7 +125,7 @@ impl Plan {
 }
 
 impl Kind {
-    fn followed(probes: &mut ProbeSet, setting: &'static str, path: &SinglePath) -> Self {
+    fn followed(probes: &mut ValuePaths, setting: &'static str, path: &SinglePath) -> Self {
         Self::Token {
             from: Origin::Body(Looked::new(probes, setting, path)),
             goes: Goes::Url,
@@ -148,7 +148,7 @@ impl PaginationConfig {
     /// Compiles it. `probes` are what an answer's body is searched for; `find_link` reads `Link` headers.
     ///
     /// The configuration is [valid](Self::validate).
-    pub(in crate::sources::rest) fn pager(&self, probes: &mut ProbeSet, find_link: FindLink) -> Pager {
+    pub(in crate::sources::rest) fn pager(&self, probes: &mut ValuePaths, find_link: FindLink) -> Pager {
         let kind = self.kind(probes);
         let stops = self.stops().cloned().unwrap_or_default();
         let size = self.page_size();
@@ -195,7 +195,7 @@ impl PaginationConfig {
         })
     }
 
-    fn kind(&self, probes: &mut ProbeSet) -> Kind {
+    fn kind(&self, probes: &mut ValuePaths) -> Kind {
         match self {
             Self::None(_) => Kind::Single,
             Self::Page(paging) => Kind::Count {
@@ -320,7 +320,7 @@ impl PaginationConfig {
 }
 
 impl Looked {
-    fn new(probes: &mut ProbeSet, setting: &'static str, path: &SinglePath) -> Self {
+    fn new(probes: &mut ValuePaths, setting: &'static str, path: &SinglePath) -> Self {
         Self {
             probe: probes.add(path),
             path: path.clone(),

@@ -8,8 +8,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::super::json_path::{SinglePath, ValuePaths};
 use super::super::page::{InjectInto, PageRequest, PageResponse};
-use super::super::path::{ProbeSet, SinglePath};
 use super::warning::Warning;
 use super::{EndReason, Pager, PaginationConfig, Turn};
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ impl Answer {
 /// A sequence under way.
 pub(super) struct Sequence {
     pager: Pager,
-    probes: ProbeSet,
+    probes: ValuePaths,
     url: Url,
     asked: Vec<String>,
     pub(super) warnings: Vec<Warning>,
@@ -87,7 +87,7 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub(super) fn new(config: &PaginationConfig) -> Self {
-        let mut probes = ProbeSet::default();
+        let mut probes = ValuePaths::default();
         let pager = config.pager(&mut probes, find_link);
         let mut sequence = Self {
             pager,
@@ -120,7 +120,7 @@ impl Sequence {
             url: &self.url,
             status: answer.status,
             headers: &headers,
-            probes: &self.probes.find(&answer.body),
+            values: &self.probes.find(&answer.body),
             records: answer.rows,
         };
         let turn = self.pager.next(&told, answer.digest, answer.last.as_ref());
@@ -511,7 +511,7 @@ fn a_thousand_empty_pages_lead_nowhere() {
 
 #[test]
 fn constants_are_paths() {
-    let mut probes = ProbeSet::default();
+    let mut probes = ValuePaths::default();
     settings(json!({"type": "odata_v2"})).pager(&mut probes, find_link);
     settings(json!({"type": "odata_v4"})).pager(&mut probes, find_link);
     assert!(probes.paths().contains(&SinglePath::parse("$.d.__next").unwrap()));

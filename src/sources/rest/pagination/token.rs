@@ -4,8 +4,8 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use url::form_urlencoded;
 
+use super::super::json_path::SinglePath;
 use super::super::page::PageResponse;
-use super::super::path::SinglePath;
 use super::facts::kind;
 use super::plan::{FindLink, Looked, Origin};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ pub(super) fn find(
     find_link: FindLink,
 ) -> Result<Option<Value>> {
     match origin {
-        Origin::Body(looked) => match told.probes.get(looked.probe) {
+        Origin::Body(looked) => match told.values.get(looked.probe) {
             None => Ok(None),
             Some(value @ (Value::Object(_) | Value::Array(_) | Value::Bool(_))) => {
                 Err(no_token(looked, value, page))
@@ -41,7 +41,7 @@ pub(super) fn find(
             }
         },
         Origin::LastRecord { path } => in_last_record(path, last_record, page).map(Some),
-        Origin::LinkQuery { url, param } => match told.probes.get(url.probe) {
+        Origin::LinkQuery { url, param } => match told.values.get(url.probe) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
             Some(Value::String(text)) => in_query(text, param, url, page),

@@ -143,7 +143,7 @@ impl Pager {
         let place = plan
             .usual
             .iter()
-            .find(|(probe, _)| told.probes.get(*probe).is_some_and(names_a_page))
+            .find(|(probe, _)| told.values.get(*probe).is_some_and(names_a_page))
             .map(|(_, path)| format!("`{path}`"))
             .or_else(|| link.then(|| "the `Link` header".to_owned()));
         if let Some(place) = place {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 
 /// Reads once for each of several values: the `for_each:` block of a source. `values` are written here, `key` takes them
 /// out of the rows of a `parent`; with both, the parent is read once for each combination of `values`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use super::super::template::{Filling, scalar_text};
 use super::{OnMissingKey, Parent, Partition};
 use crate::error::{Error, Result};

@@ -24,7 +24,7 @@ pub use self::config::{ForEachConfig, OnError, OnMissingKey};
 #[cfg(test)]
 use self::keys::KeyCounts;
 pub(super) use self::skips::SkipsPlan;
-use super::path::SinglePath;
+use super::json_path::SinglePath;
 use super::template::{Filling, Kind, Names, Uses, Values, is_name, scalar_text};
 use crate::config::Problems;
 

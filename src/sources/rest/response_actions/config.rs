@@ -2,19 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use crate::config::HumanDuration;
-use crate::http::InvalidSetting;
-use crate::http::backoff::Backoff;
-use crate::http::retry::RetryPolicy;
 
 /// A rule about answers: when it holds, and what happens then.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -196,39 +191,6 @@ pub struct BodyTest {
 /// A null that is written is one, and not a key left out.
 fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
-}
-
-/// When to give up on a request.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetrySettings {
-    /// How often a request is made before giving up, the first time included: 1 to 100. Default 5.
-    pub max_attempts: NonZeroU32,
-    /// Time spent on a request before giving up, waits included: at most 24h. Default 15m.
-    pub max_elapsed: HumanDuration,
-    /// The longest first wait; later ones double. Each wait is a random part of it. Default 1s.
-    pub initial_backoff: HumanDuration,
-    /// The longest wait, unless the service asks for a longer one: at most 1h. Default 60s.
-    pub max_backoff: HumanDuration,
-}
-
-impl Default for RetrySettings {
-    fn default() -> Self {
-        Self {
-            max_attempts: const { NonZeroU32::new(5).expect("not zero") },
-            max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
-            initial_backoff: HumanDuration(Duration::from_secs(1)),
-            max_backoff: HumanDuration(Duration::from_secs(60)),
-        }
-    }
-}
-
-impl RetrySettings {
-    /// The policy, or the setting that is wrong.
-    pub(in crate::sources::rest) fn policy(&self) -> Result<RetryPolicy, InvalidSetting> {
-        let backoff = Backoff::new(self.initial_backoff.0, self.max_backoff.0)?;
-        RetryPolicy::new(self.max_attempts.get(), self.max_elapsed.0, backoff)
-    }
 }
 
 /// Where the service says what is wrong, besides the usual places of JSON bodies.

@@ -9,9 +9,9 @@ use reqwest::header::{HeaderMap, HeaderName, LOCATION};
 use serde_json::Value;
 use url::Url;
 
-use super::super::path::{Probe, ProbeSet, Probes};
+use super::super::json_path::{ExtractedValues, ValueId, ValuePaths};
 use super::config::{ResponseAction, ResponseActionConfig, StatusSet};
-use crate::http::text::clean;
+use crate::http::redact::clean;
 use crate::http::transport::Failure;
 
 /// Most bytes of a body that the expressions of `text` are looked for in.
@@ -28,7 +28,7 @@ pub(in crate::sources::rest) struct Facts<'a> {
     /// The headers.
     pub(in crate::sources::rest) headers: &'a HeaderMap,
     /// Values found in the body; none if it is not JSON or was not looked into.
-    pub(in crate::sources::rest) probes: Option<&'a Probes>,
+    pub(in crate::sources::rest) values: Option<&'a ExtractedValues>,
     /// The begin of the body. More than 64 KiB is set aside.
     pub(in crate::sources::rest) text: &'a [u8],
 }
@@ -68,8 +68,8 @@ pub(in crate::sources::rest) struct Decision {
 /// What of good answers is looked into to judge them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::sources::rest) struct NeedsOfSuccess {
-    /// Values at probes.
-    pub(in crate::sources::rest) probes: bool,
+    /// Values in the body.
+    pub(in crate::sources::rest) values: bool,
     /// The begin of the text.
     pub(in crate::sources::rest) text: bool,
 }
@@ -85,7 +85,7 @@ pub(in crate::sources::rest) struct ResponseActions {
 struct Rule {
     status: Vec<StatusSet>,
     header: Option<(HeaderName, Test)>,
-    body: Option<(Probe, Test)>,
+    body: Option<(ValueId, Test)>,
     text: Option<bytes::Regex>,
     action: ResponseAction,
     wait: Option<Duration>,
@@ -139,7 +139,7 @@ pub(super) fn scalar(value: &Value) -> Option<String> {
 
 impl Rule {
     /// `None` if an expression or a header's name is none: validation says so.
-    fn new(config: &ResponseActionConfig, probes: &mut ProbeSet) -> Option<Self> {
+    fn new(config: &ResponseActionConfig, probes: &mut ValuePaths) -> Option<Self> {
         let when = &config.when;
         let header = match &when.header {
             None => None,
@@ -201,8 +201,8 @@ impl Rule {
         let body = || {
             self.body.as_ref().is_none_or(|(probe, test)| {
                 // What is not JSON has no value anywhere, so that even a test turned round says nothing about it.
-                facts.probes.is_some_and(|probes| {
-                    let value = probes.get(*probe);
+                facts.values.is_some_and(|values| {
+                    let value = values.get(*probe);
                     let text = value.and_then(scalar);
                     let there = value.is_some_and(|value| !value.is_null());
                     test.passes(text.as_deref().map(str::as_bytes), there)
@@ -233,7 +233,7 @@ impl ResponseActions {
     /// The rules are valid; one that is not never holds.
     pub(in crate::sources::rest) fn new(
         config: &[ResponseActionConfig],
-        probes: &mut ProbeSet,
+        probes: &mut ValuePaths,
         wait: ReadWait,
     ) -> Self {
         Self {
@@ -249,7 +249,7 @@ impl ResponseActions {
     pub(in crate::sources::rest) fn needs_body_of_success(&self) -> NeedsOfSuccess {
         let concerned = || self.rules.iter().filter(|rule| rule.concerns_success());
         NeedsOfSuccess {
-            probes: concerned().any(|rule| rule.body.is_some()),
+            values: concerned().any(|rule| rule.body.is_some()),
             text: concerned().any(|rule| rule.text.is_some()),
         }
     }
@@ -295,7 +295,7 @@ impl ResponseActions {
             Action::Fail
         };
         let hint = match failure {
-            Failure::Certificate(_) => Some("if the network inspects TLS, name the file of its certificate authority as `tls.extra_ca`; if not, look at who answers for the host".to_owned()),
+            Failure::Certificate(_) => Some("if the network inspects TLS, name the file of its certificate authority as `tls.ca_file`; if not, look at who answers for the host".to_owned()),
             _ => None,
         };
         Decision {

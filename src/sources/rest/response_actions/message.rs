@@ -3,10 +3,10 @@
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::super::path::SinglePath;
+use super::super::json_path::SinglePath;
 use super::config::ErrorMessageSettings;
 use super::judge::scalar;
-use crate::http::text::{Hidden, SHOWN, html_title, is_html};
+use crate::http::redact::{MAX_SHOWN, Redactor, html_title, is_html};
 
 /// Where services write what is wrong, most telling first.
 const USUAL: [&str; 20] = [
@@ -80,10 +80,10 @@ impl ErrorMessageFinder {
         &self,
         headers: &HeaderMap,
         body: &[u8],
-        hidden: Hidden<'_>,
+        hidden: Redactor<'_>,
     ) -> Option<String> {
         let show = |text: &str| {
-            let shown = without_addresses(&hidden.show(text.as_bytes(), SHOWN));
+            let shown = without_addresses(&hidden.show(text.as_bytes(), MAX_SHOWN));
             (!shown.is_empty()).then_some(shown)
         };
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn find(settings: &ErrorMessageSettings, body: &str) -> Option<String> {
-        ErrorMessageFinder::new(settings).find(&HeaderMap::new(), body.as_bytes(), Hidden::secrets(&[]))
+        ErrorMessageFinder::new(settings).find(&HeaderMap::new(), body.as_bytes(), Redactor::secrets(&[]))
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
             headers: None,
         };
         let finder = ErrorMessageFinder::new(&own);
-        let find = |body: &str| finder.find(&headers, body.as_bytes(), Hidden::secrets(&[]));
+        let find = |body: &str| finder.find(&headers, body.as_bytes(), Redactor::secrets(&[]));
         assert_eq!(
             find(r#"{"why":"mine","message":"usual"}"#).as_deref(),
             Some("mine")
@@ -251,7 +251,7 @@ mod tests {
             .find(
                 &HeaderMap::new(),
                 br#"{"message":"key s3cr3t-key may not read planted.7@contoso.com, see @odata.type"}"#,
-                Hidden::secrets(&[&secret]),
+                Redactor::secrets(&[&secret]),
             )
             .unwrap();
         assert_eq!(shown, "key [hidden] may not read [address] see @odata.type");

@@ -11,8 +11,7 @@ mod message;
 mod validate;
 
 pub use config::{
-    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, RetrySettings,
-    StatusSet, When,
+    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, StatusSet, When,
 };
 pub(super) use {
     failed::RequestFailure,

@@ -6,11 +6,10 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::path::ProbeSet;
+use super::super::json_path::ValuePaths;
 use super::judge::NeedsOfSuccess;
 use super::{
     Action, Decision, ErrorMessageSettings, Facts, RequestFailure, ResponseActionConfig, ResponseActions,
-    RetrySettings,
 };
 use crate::config::Problems;
 use crate::error::ErrorKind;
@@ -24,10 +23,10 @@ fn problems(rules: &Value) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn compiled(rules: &Value) -> (ResponseActions, ProbeSet) {
+fn compiled(rules: &Value) -> (ResponseActions, ValuePaths) {
     assert_eq!(problems(rules), [] as [String; 0]);
     let rules: Vec<ResponseActionConfig> = serde_json::from_value(rules.clone()).unwrap();
-    let mut probes = ProbeSet::default();
+    let mut probes = ValuePaths::default();
     let wait = |headers: &HeaderMap| {
         parse_retry_after(
             headers.get("retry-after")?.to_str().ok()?,
@@ -50,7 +49,7 @@ fn judge(rules: &Value, status: u16, headers: &[(&'static str, &str)], body: &st
     rules.judge(&Facts {
         status,
         headers: &headers,
-        probes: found.as_ref(),
+        values: found.as_ref(),
         text: body.as_bytes(),
     })
 }
@@ -195,7 +194,7 @@ fn good_answers_are_looked_into_only_where_a_rule_wants_it() {
     assert_eq!(
         needs(json!([{"when": {"status": ["2xx"], "body": body}, "action": "fail"}])),
         NeedsOfSuccess {
-            probes: true,
+            values: true,
             text: false
         }
     );
@@ -284,21 +283,15 @@ fn rules_that_are_wrong_are_refused_by_name() {
 }
 
 #[test]
-fn rejects_invalid_retry_and_message_settings() {
+fn rejects_invalid_message_settings() {
     let mut found = Vec::new();
-    let retry: RetrySettings = serde_json::from_value(json!({"max_backoff": "2h"})).unwrap();
-    retry.validate(&mut Problems::new(&mut found).at("retry"));
     let message: ErrorMessageSettings = serde_json::from_value(json!({"headers": [""]})).unwrap();
     message.validate(&mut Problems::new(&mut found).at("error_message"));
     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(
         found,
-        [
-            "retry.max_backoff: must be at most 1h, found 7200s",
-            "error_message.headers[0]: `` is not the name of a header",
-        ]
+        ["error_message.headers[0]: `` is not the name of a header",]
     );
-    assert_eq!(RetrySettings::default().policy().unwrap().max_attempts(), 5);
 }
 
 #[test]

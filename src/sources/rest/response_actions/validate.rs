@@ -6,9 +6,7 @@ use regex::bytes;
 use reqwest::header::HeaderName;
 use serde_json::Value;
 
-use super::config::{
-    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, RetrySettings, When,
-};
+use super::config::{BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, When};
 use crate::config::Problems;
 
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -211,15 +209,6 @@ fn check_regex(text: &str, problems: &mut Problems<'_>) {
 fn check_header_name(name: &str, problems: &mut Problems<'_>) {
     if HeaderName::from_bytes(name.as_bytes()).is_err() {
         problems.add(format!("`{name}` is not the name of a header"));
-    }
-}
-
-impl RetrySettings {
-    /// Notes what is wrong.
-    pub(in crate::sources::rest) fn validate(&self, problems: &mut Problems<'_>) {
-        if let Err(error) = self.policy() {
-            problems.at(error.field).add(error.message);
-        }
     }
 }
 

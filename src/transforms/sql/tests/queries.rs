@@ -123,9 +123,9 @@ async fn names_keep_their_case_and_may_have_dots() {
     assert_eq!(rows(&given, sql).await, ["a"]);
 }
 
-/// The query in docs/remembered-tables.md under a heading.
+/// The query in docs/snapshots.md under a heading.
 fn documented(heading: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/remembered-tables.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/snapshots.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (_, text) = text.split_once(&format!("### {heading}\n")).unwrap();
     let (_, block) = text.split_once("```yaml\n").unwrap();

@@ -15,7 +15,7 @@ use super::super::bridge::changed;
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 use crate::error::Error;
 use crate::error::ErrorKind;
-use crate::http::text::{clean, clean_bytes};
+use crate::http::redact::{clean, clean_bytes};
 use crate::http::transport::Failure;
 
 /// Most characters of a service's own words that are shown.

@@ -79,10 +79,10 @@ impl Tuning<'_> {
     pub(super) fn transport(&self, run: &RunInfo) -> TransportConfig {
         TransportConfig {
             connect_timeout: self.connect_timeout,
-            request_timeout: REQUEST_TIME,
+            timeout: REQUEST_TIME,
             read_timeout: Some(self.timeout),
-            unpack: false,
-            extra_ca: self.extra_ca.map(|path| run.base.join(path)),
+            decompress: false,
+            ca_file: self.extra_ca.map(|path| run.base.join(path)),
             pool_max_idle_per_host: 16,
             ..TransportConfig::default()
         }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::identity::Login;
 use super::transport::{Client, Ending};
 use crate::error::{Error, ErrorKind};
-use crate::http::text::clean;
+use crate::http::redact::clean;
 use crate::secret::Secret;
 
 /// Who logs in, and how.

@@ -385,7 +385,7 @@ impl Frame {
                 // Some old servers send the number alone.
                 message: rest
                     .bytes()
-                    .map(|text| crate::http::text::clean_bytes(&text, 200))
+                    .map(|text| crate::http::redact::clean_bytes(&text, 200))
                     .unwrap_or_default(),
             }),
             HANDLE => Reply::Handle(rest.bytes()?),

@@ -419,7 +419,7 @@ async fn next_frame(from: &mut ChannelReadHalf, frames: &mut Frames, ending: &En
             Some(ChannelMsg::ExtendedData { data, .. }) => {
                 tracing::debug!(
                     "the server writes: {}",
-                    crate::http::text::clean_bytes(&data, 200)
+                    crate::http::redact::clean_bytes(&data, 200)
                 );
             }
             Some(ChannelMsg::Eof | ChannelMsg::Close) => {

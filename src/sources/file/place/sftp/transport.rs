@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::algorithms::{Kind, Offer, SHA1_EXCHANGE};
 use super::host_key::{Distrust, HostKey, HostKeys};
 use crate::error::{Error, ErrorKind};
-use crate::http::text::clean;
+use crate::http::redact::clean;
 
 /// The largest packet of a channel that the library takes without complaint; larger ones are fewer.
 const PACKET: u32 = 65_535;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::*;
-use crate::http::testing::{rsa_certificate, rsa_pem};
+use test_server::certificates::{rsa_certificate, rsa_pem};
 
 #[tokio::test]
 async fn a_jwt_is_made_for_each_request() {
@@ -19,7 +19,7 @@ async fn a_jwt_is_made_for_each_request() {
         }))
         .unwrap();
     assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
-    let requests = server.finish().unwrap();
+    let requests = server.finish();
     let forms: Vec<Value> = requests.iter().map(form).collect();
     assert_ne!(forms[0]["assertion"], forms[1]["assertion"]);
     let assertion = forms[1]["assertion"].as_str().unwrap();
@@ -55,7 +55,7 @@ async fn a_saml_assertion_is_made_with_its_company_and_certificate() {
         .unwrap();
     authorization(&auth).await.unwrap();
     let url = format!("{}/oauth/token", server.url());
-    let mut form = form(&server.finish().unwrap()[0]);
+    let mut form = form(&server.finish()[0]);
     let assertion = form["assertion"].take();
     assert_eq!(
         form,
@@ -93,7 +93,7 @@ async fn a_refused_assertion_is_not_shown_and_points_to_its_parts() {
             text.contains("check `issuer`, `subject` and `audience`") && text.contains("clock"),
             "{text}"
         );
-        server.finish().unwrap();
+        server.finish();
     }
 }
 

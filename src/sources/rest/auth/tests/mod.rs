@@ -19,9 +19,9 @@ use crate::config::{Problem, Problems};
 use crate::error::Error;
 use crate::http::backoff::Backoff;
 use crate::http::retry::RetryPolicy;
-use crate::http::scripted::{Recorded, Reply, Scripted, Step};
 use crate::http::transport::{Proxy, TransportConfig};
 use crate::secret::SecretFiles;
+use test_server::{Reply, Request, Server, Step};
 
 const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";
@@ -125,7 +125,7 @@ fn shown(error: &Error) -> String {
     shown
 }
 
-fn form(request: &Recorded) -> Value {
+fn form(request: &Request) -> Value {
     url::form_urlencoded::parse(&request.body)
         .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))
         .collect::<serde_json::Map<_, _>>()
@@ -138,11 +138,11 @@ fn gives(token: &str) -> Step {
         .into()
 }
 
-async fn server(steps: impl IntoIterator<Item = Step>) -> Scripted {
-    Scripted::start(steps).await.unwrap()
+async fn server(steps: impl IntoIterator<Item = Step>) -> Server {
+    Server::script(steps)
 }
 
-fn credentials(server: &Scripted) -> Value {
+fn credentials(server: &Server) -> Value {
     json!({
         "type": "oauth2_client_credentials", "token_url": format!("{}/token?version=1", server.url()),
         "client_id": "app", "client_secret": {"file": "secret"},

@@ -1,6 +1,4 @@
 //! A service that wants a client certificate, for tokens and for data.
-
-use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,9 +6,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::http::testing::Authority;
-use crate::http::text::Hidden;
+use crate::http::redact::Redactor;
 use crate::http::transport::{Failure, exchange};
+use test_server::certificates::Authority;
 
 /// Gives a token to a POST and a record to a GET, over TLS, to those with a certificate of `clients`.
 async fn serve(
@@ -19,7 +17,7 @@ async fn serve(
     version: &'static rustls::SupportedProtocolVersion,
 ) -> (u16, JoinSet<()>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let (certificate, key) = authority.issue("localhost", ServerAuth);
+    let (certificate, key) = authority.server("localhost");
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(clients.pem().as_bytes()).unwrap())
@@ -74,12 +72,14 @@ async fn serve(
 /// The client of the settings, and where the service is.
 fn client_of(place: &InjectInto, authority: &Authority, tls: Value) -> reqwest::Client {
     std::fs::write(place.path().join("ca.pem"), authority.pem()).unwrap();
-    let tls: TlsConfig = serde_json::from_value(with(tls, &json!({"extra_ca": "ca.pem"}))).unwrap();
+    let tls: crate::http::settings::TlsSettings =
+        serde_json::from_value(with(tls, &json!({"ca_file": "ca.pem"}))).unwrap();
     let mut transport = TransportConfig {
         proxy: Proxy::Direct,
         ..TransportConfig::default()
     };
-    tls.apply(&place.run, &mut transport).unwrap();
+    tls.apply(&place.run.base, &place.run.secret_files, &mut transport)
+        .unwrap();
     transport.client().unwrap()
 }
 
@@ -97,7 +97,7 @@ async fn get(client: &reqwest::Client, auth: &Authenticator, port: u16) -> Resul
         .build()
         .unwrap();
     auth.authorize(&mut request).await.unwrap();
-    exchange(client, request, 1000, Hidden::secrets(&[]))
+    exchange(client, request, 1000, Redactor::secrets(&[]))
         .await
         .map(|answer| answer.status.as_u16())
 }
@@ -106,10 +106,10 @@ async fn get(client: &reqwest::Client, auth: &Authenticator, port: u16) -> Resul
 async fn one_certificate_counts_for_tokens_and_for_data() {
     let place = InjectInto::new();
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
-    let (certificate, key) = clients.issue("client", ClientAuth);
+    let (certificate, key) = clients.client("client");
     place.secret("both", &format!("{key}{certificate}").replace('\n', "\\n"));
     let tls =
-        json!({"client_certificate": {"file": "both"}, "client_key": {"file": "both"}, "min_version": "1.3"});
+        json!({"certificate_file": {"file": "both"}, "key_file": {"file": "both"}, "min_version": "1.3"});
     let (port, _tasks) = serve(&authority, &clients, &rustls::version::TLS13).await;
     let client = client_of(&place, &authority, tls);
     let auth = auth_at(&place, port, &client);
@@ -120,9 +120,9 @@ async fn one_certificate_counts_for_tokens_and_for_data() {
 async fn a_certificate_that_is_missing_or_foreign_is_said_and_not_tried_again() {
     let place = InjectInto::new();
     let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
-    let (certificate, key) = Authority::new("others").issue("client", ClientAuth);
+    let (certificate, key) = Authority::new("others").client("client");
     place.secret("foreign", &format!("{key}{certificate}"));
-    let foreign = json!({"client_certificate": {"file": "foreign"}, "client_key": {"file": "foreign"}});
+    let foreign = json!({"certificate_file": {"file": "foreign"}, "key_file": {"file": "foreign"}});
     for tls in [json!({}), foreign] {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             let (port, _tasks) = serve(&authority, &clients, version).await;
@@ -133,7 +133,7 @@ async fn a_certificate_that_is_missing_or_foreign_is_said_and_not_tried_again() 
             assert_eq!(error.kind(), crate::error::ErrorKind::Refused, "{text}");
             assert!(
                 text.contains("wants a client certificate, or does not take this one")
-                    && text.contains("set `tls.client_certificate` and `tls.client_key`"),
+                    && text.contains("set `tls.certificate_file` and `tls.key_file`"),
                 "{text}"
             );
             let none = place.build_with(json!({"type": "none"}), &client).unwrap();

@@ -8,7 +8,7 @@ fn rotates(access: &str, refresh: &str) -> Step {
         .into()
 }
 
-fn config(server: &Scripted, rotation: Value) -> Value {
+fn config(server: &Server, rotation: Value) -> Value {
     let config = json!({
         "type": "oauth2_refresh_token", "token_url": format!("{}/token", server.url()), "client_id": "app",
         "refresh_token": {"file": "refresh"},
@@ -24,8 +24,8 @@ fn kept() -> Value {
 }
 
 /// The refresh tokens that were sent.
-fn sent(server: Scripted) -> Vec<String> {
-    let requests = server.finish().unwrap();
+fn sent(server: Server) -> Vec<String> {
+    let requests = server.finish();
     requests
         .iter()
         .map(|request| form(request)["refresh_token"].as_str().unwrap().to_owned())
@@ -176,7 +176,7 @@ async fn nothing_is_asked_when_the_next_token_could_not_be_kept() {
         text.contains("cannot keep the refresh token in") && text.contains("refresh.json"),
         "{text}"
     );
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn a_file_of_something_else_is_refused_and_left_alone() {
         let now = std::fs::read_to_string(place.path().join("state/refresh.json")).unwrap();
         assert_eq!(now, content);
     }
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]
@@ -216,6 +216,6 @@ async fn a_refused_refresh_token_says_what_to_do() {
             text.contains(expected) && text.contains("[hidden] is used"),
             "{text}"
         );
-        server.finish().unwrap();
+        server.finish();
     }
 }

@@ -172,35 +172,6 @@ fn the_schema_can_be_made_and_knows_each_kind() {
     ] {
         assert!(schema.contains(&format!("\"{kind}\"")), "{kind}");
     }
-    serde_json::to_string(&schemars::schema_for!(TlsConfig)).unwrap();
-}
-
-#[test]
-fn a_certificate_and_its_key_go_together() {
-    for (config, expected) in [
-        (
-            json!({"client_certificate": {"env": "A"}}),
-            vec!["tls.client_key"],
-        ),
-        (
-            json!({"client_key": {"env": "A"}}),
-            vec!["tls.client_certificate"],
-        ),
-        (
-            json!({"client_key": {"env": "A"}, "client_certificate": {"env": "A"}}),
-            vec![],
-        ),
-        (json!({"min_version": "1.3"}), vec![]),
-    ] {
-        let config: TlsConfig = serde_json::from_value(config).unwrap();
-        let mut found = Vec::new();
-        config.validate(&mut Problems::new(&mut found).at("tls"));
-        let paths: Vec<_> = found.iter().map(|problem| &*problem.path).collect();
-        assert_eq!(paths, expected);
-    }
-    assert!(serde_json::from_value::<TlsConfig>(json!({"min_version": "1.1"})).is_err());
-    let unquoted: TlsConfig = serde_saphyr::from_str("min_version: 1.3").unwrap();
-    assert_eq!(unquoted.min_version, tls::MinVersion::Tls13);
 }
 
 #[tokio::test]
@@ -226,7 +197,7 @@ fn the_examples_of_the_page_are_good() {
     struct Example {
         auth: AuthConfig,
         #[serde(default)]
-        tls: TlsConfig,
+        tls: crate::http::settings::TlsSettings,
     }
     let page = include_str!("../../../../../docs/rest-auth.md");
     let mut kinds = std::collections::HashSet::new();

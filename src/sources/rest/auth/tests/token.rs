@@ -19,7 +19,7 @@ async fn a_token_is_asked_for_once_and_used_for_all() {
     let held: Vec<_> = auth.secrets();
     assert!(held.iter().any(|secret| secret.expose() == TOKEN));
     assert!(held.iter().any(|secret| secret.expose() == SECRET));
-    let request = server.finish().unwrap().remove(0);
+    let request = server.finish().remove(0);
     assert_eq!((&*request.method, &*request.path), ("POST", "/token?version=1"));
     assert_eq!(request.header("accept"), Some("application/json"));
     assert_eq!(
@@ -46,7 +46,7 @@ async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
     );
     let auth = place.build(config).unwrap();
     authorization(&auth).await.unwrap();
-    let request = server.finish().unwrap().remove(0);
+    let request = server.finish().remove(0);
     // `a+b:` and the secret written as in a form.
     assert_eq!(
         request.header("authorization"),
@@ -84,7 +84,7 @@ async fn a_request_may_be_json_with_members_of_any_form() {
             .iter()
             .any(|secret| secret.expose() == "user-marker")
     );
-    let request = server.finish().unwrap().remove(0);
+    let request = server.finish().remove(0);
     assert_eq!(request.header("content-type"), Some("application/json"));
     assert_eq!(
         serde_json::from_slice::<Value>(&request.body).unwrap(),
@@ -107,7 +107,7 @@ async fn a_password_is_sent_with_what_the_service_wants_besides() {
         .unwrap();
     authorization(&auth).await.unwrap();
     assert_eq!(
-        form(&server.finish().unwrap()[0]),
+        form(&server.finish()[0]),
         json!({
             "grant_type": "password", "client_id": "c", "username": "integration", "password": SECRET,
             "companyId": "contoso",
@@ -140,7 +140,7 @@ async fn a_refused_token_is_renewed_once_in_a_while() {
     tokio::time::resume();
     assert!(auth.refused(&renewed));
     assert_eq!(authorization(&auth).await.unwrap(), "Bearer three");
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
     for header in futures::future::join_all((0..5).map(|_| authorization(&auth))).await {
         header.unwrap();
     }
-    up.finish().unwrap();
+    up.finish();
 
     let gone = server([down(), down(), down()]).await;
     let auth = place.build(credentials(&gone)).unwrap();
@@ -165,7 +165,7 @@ async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
             "{text}"
         );
     }
-    gone.finish().unwrap();
+    gone.finish();
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn a_refusal_is_final_and_says_what_to_do() {
         );
         assert!(text.contains("check `client_id` and the secret"), "{text}");
     }
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn what_came_back_instead_of_a_token_is_said() {
         for part in expected {
             assert!(text.contains(part), "{text} / {part}");
         }
-        server.finish().unwrap();
+        server.finish();
     }
 }
 
@@ -253,7 +253,7 @@ async fn a_cancelled_run_asks_for_nothing() {
         authorization(&auth).await.unwrap_err().kind(),
         ErrorKind::Interrupted
     );
-    server.finish().unwrap();
+    server.finish();
 }
 
 #[tokio::test]

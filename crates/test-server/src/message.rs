@@ -1,0 +1,247 @@
+//! Requests, replies and the steps of a script.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// What the server does with one request.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Sends the reply.
+    Reply(Reply),
+    /// Closes the connection without reading the request's body.
+    CloseBeforeBody,
+    /// Reads the request and closes the connection without a reply.
+    CloseAfterBody,
+    /// Reads the request and never replies.
+    Stall,
+    /// Sends the reply byte by byte with this pause in between.
+    Trickle(Reply, Duration),
+    /// Announces `length` bytes of body, sends those of the reply, and closes.
+    Truncated {
+        /// The reply.
+        reply: Reply,
+        /// The length announced.
+        length: usize,
+    },
+    /// Sends these bytes instead of a reply, and closes.
+    Garbage(Vec<u8>),
+    /// Fails the test: the request is not expected.
+    Unexpected,
+}
+
+impl From<Reply> for Step {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+impl<S: Into<Step>> From<Option<S>> for Step {
+    fn from(step: Option<S>) -> Self {
+        step.map_or(Self::Unexpected, Into::into)
+    }
+}
+
+/// A reply. `$URL` in a header or in a body of text becomes the server's URL.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    status: u16,
+    reason: String,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) delay: Duration,
+}
+
+impl Reply {
+    /// A reply with an empty body and the usual reason phrase.
+    pub fn new(status: u16) -> Self {
+        let status_code = http::StatusCode::from_u16(status).ok();
+        Self {
+            status,
+            reason: status_code
+                .and_then(|code| code.canonical_reason())
+                .unwrap_or_default()
+                .to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// 200 with a JSON body.
+    pub fn ok(body: impl Into<Value>) -> Self {
+        Self::new(200).json(&body.into())
+    }
+
+    /// 200 with a text as JSON body, byte for byte.
+    pub fn text(body: &str) -> Self {
+        Self::new(200)
+            .header("content-type", "application/json")
+            .body(body)
+    }
+
+    /// Sets the reason phrase.
+    #[must_use]
+    pub fn reason(mut self, reason: &str) -> Self {
+        reason.clone_into(&mut self.reason);
+        self
+    }
+
+    /// Sets a header; replaces one of the same name.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.add_header(name, value)
+    }
+
+    /// Adds a header beside others of the same name.
+    #[must_use]
+    pub fn add_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Sets a JSON body.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    /// Waits before replying.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Sends byte by byte with this pause in between.
+    pub fn trickle(self, pause: Duration) -> Step {
+        Step::Trickle(self, pause)
+    }
+
+    /// Announces the body's length, sends only the first `sent` bytes, and closes.
+    pub fn truncate(mut self, sent: usize) -> Step {
+        let length = self.body.len();
+        self.body.truncate(sent);
+        Step::Truncated { reply: self, length }
+    }
+
+    /// Sends the body, and closes before the announced end of it.
+    pub fn break_after_body(self) -> Step {
+        let length = self.body.len() + 1;
+        Step::Truncated { reply: self, length }
+    }
+
+    pub(crate) async fn from_axum(response: axum::response::Response) -> Self {
+        let (head, body) = response.into_parts();
+        let mut reply = Self::new(head.status.as_u16());
+        for (name, value) in &head.headers {
+            if name != http::header::CONTENT_LENGTH {
+                reply = reply.add_header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+            }
+        }
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        reply.body(body.expect("the router's body can be read"))
+    }
+
+    /// Puts the server's URL in place of `$URL`.
+    pub(crate) fn at(mut self, url: &str) -> Self {
+        for (_, value) in &mut self.headers {
+            *value = value.replace("$URL", url);
+        }
+        if let Ok(text) = std::str::from_utf8(&self.body)
+            && text.contains("$URL")
+        {
+            self.body = text.replace("$URL", url).into_bytes();
+        }
+        self
+    }
+
+    /// Status line and headers, with this length of the body.
+    pub(crate) fn head(&self, length: usize) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, self.reason);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !matches!(self.status, 100..=199 | 204 | 304) {
+            head.push_str(&format!("content-length: {length}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+}
+
+/// A request as it was received.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// Path and query, byte for byte.
+    pub path: String,
+    /// Names in lower case, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty when the step did not read it.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The first header of this name (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| &**value)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null if it is not JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The decoded pairs of a form body.
+    pub fn form(&self) -> Vec<(String, String)> {
+        url::form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
+    /// The decoded pairs of the query.
+    pub fn query(&self) -> Vec<(String, String)> {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect()
+    }
+
+    /// `GET /path?query`, and the body after a space if there is one.
+    pub fn line(&self) -> String {
+        let body = if self.body.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", self.text())
+        };
+        format!("{} {}{body}", self.method, self.path)
+    }
+
+    pub(crate) fn to_axum(&self) -> http::Request<axum::body::Body> {
+        let mut request = http::Request::builder().method(&*self.method).uri(&*self.path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request
+            .body(self.body.clone().into())
+            .expect("the request is valid")
+    }
+}

@@ -1,0 +1,143 @@
+//! Makes the signed JWT that is exchanged for an access token (RFC 7523, RFC 7519, RFC 7515).
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::http::auth::signing::SigningKey;
+use crate::secret::Secret;
+
+/// The grant type that goes with it.
+pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Makes one assertion for each request: `iat` is now, and `jti` a new random number.
+pub(crate) struct JwtGrant {
+    /// Who signs: `iss`.
+    pub(crate) issuer: String,
+    /// Who is signed in: `sub`.
+    pub(crate) subject: String,
+    /// Who takes it: `aud`, often the token endpoint.
+    pub(crate) audience: String,
+    /// How long it holds.
+    pub(crate) lifetime: Duration,
+    /// Claims besides these, which they replace.
+    pub(crate) claims: Map<String, Value>,
+    /// Which of the client's keys: `kid` of the header.
+    pub(crate) key_id: Option<String>,
+    /// The key.
+    pub(crate) key: SigningKey,
+}
+
+impl JwtGrant {
+    /// A new assertion.
+    ///
+    /// # Errors
+    /// It cannot be signed.
+    pub(crate) fn assertion(&self) -> Result<Secret> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_err(|_| Error::unexpected("this machine's clock is before 1970"))?;
+        self.assertion_at(now)
+    }
+
+    /// An assertion made so long after 1970.
+    fn assertion_at(&self, now: Duration) -> Result<Secret> {
+        let mut header = json!({"alg": self.key.algorithm().name(), "typ": "JWT"});
+        if let Some(id) = &self.key_id {
+            header["kid"] = Value::from(id.as_str());
+        }
+        let now = now.as_secs();
+        let mut claims = json!({
+            "iss": self.issuer,
+            "sub": self.subject,
+            "aud": self.audience,
+            "iat": now,
+            "exp": now + self.lifetime.as_secs(),
+            "jti": Uuid::new_v4().to_string(),
+        });
+        for (name, value) in &self.claims {
+            claims[name.as_str()] = value.clone();
+        }
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let mut jwt = format!("{}.{}", part(&header), part(&claims));
+        let signature = self.key.sign(jwt.as_bytes())?;
+        jwt.push('.');
+        jwt.push_str(&URL_SAFE_NO_PAD.encode(signature));
+        Ok(Secret::new(jwt))
+    }
+}
+
+impl fmt::Debug for JwtGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JwtGrant(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::auth::signing::Algorithm;
+    use test_server::certificates::rsa_pem;
+
+    fn grant() -> JwtGrant {
+        JwtGrant {
+            issuer: "app".to_owned(),
+            subject: "integration@contoso.com".to_owned(),
+            audience: "https://login.contoso.com/token".to_owned(),
+            lifetime: Duration::from_secs(300),
+            claims: Map::new(),
+            key_id: None,
+            key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256).unwrap(),
+        }
+    }
+
+    fn parts(jwt: &Secret) -> (Value, Value) {
+        let part = |at: usize| {
+            let text = jwt.expose().split('.').nth(at).unwrap();
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
+        };
+        (part(0), part(1))
+    }
+
+    #[test]
+    fn it_says_who_and_for_how_long() {
+        let (header, mut claims) = parts(
+            &grant()
+                .assertion_at(Duration::from_millis(1_700_000_000_900))
+                .unwrap(),
+        );
+        assert_eq!(header, json!({"alg": "RS256", "typ": "JWT"}));
+        let id = claims["jti"].take();
+        assert_eq!(id.as_str().unwrap().len(), 36);
+        assert_eq!(
+            claims,
+            json!({
+                "iss": "app", "sub": "integration@contoso.com", "aud": "https://login.contoso.com/token",
+                "iat": 1_700_000_000, "exp": 1_700_000_300, "jti": null,
+            })
+        );
+    }
+
+    #[test]
+    fn claims_add_and_replace_and_each_one_is_new() {
+        let mut grant = grant();
+        grant.key_id = Some("k1".to_owned());
+        grant.claims = json!({"aud": ["a", "b"], "scope": "hr"})
+            .as_object()
+            .unwrap()
+            .clone();
+        let (header, claims) = parts(&grant.assertion().unwrap());
+        assert_eq!(header["kid"], "k1");
+        assert_eq!(
+            (&claims["aud"], &claims["scope"]),
+            (&json!(["a", "b"]), &json!("hr"))
+        );
+        let (_, again) = parts(&grant.assertion().unwrap());
+        assert_ne!(claims["jti"], again["jti"]);
+    }
+}

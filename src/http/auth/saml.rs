@@ -1,0 +1,221 @@
+//! Makes the signed SAML 2.0 assertion that is exchanged for an access token (RFC 7522).
+//!
+//! The signature is an XML signature inside the assertion (XML-DSig: enveloped, exclusive canonical form, RSA with
+//! SHA-256). A digest is taken of the canonical form, so the assertion is written in that form at once: one line, no
+//! white space between elements, attributes in order, no empty-element tags, each name space declared where exclusive
+//! canonical form has it. There is then nothing to parse and nothing to rewrite.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use ring::digest::{SHA256, digest};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::http::auth::signing::SigningKey;
+use crate::secret::Secret;
+
+/// The grant type that goes with it.
+pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
+
+/// A subject's name of any form.
+pub(crate) const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
+
+/// A sign-in of any kind.
+pub(crate) const AUTHN_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified";
+
+/// An assertion holds from so long before it was made: clocks differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+
+const ASSERTION_NS: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
+const SIGNATURE_NS: &str = "http://www.w3.org/2000/09/xmldsig#";
+const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
+const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
+const DIGEST_SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
+const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
+
+/// How an assertion is written into the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Base64 with `+`, `/` and `=`.
+    Base64,
+    /// Base64 for URLs without `=`, as the RFC asks.
+    Base64Url,
+}
+
+/// Makes one assertion for each request.
+pub(crate) struct SamlGrant {
+    /// Who signs.
+    pub(crate) issuer: String,
+    /// Who is signed in.
+    pub(crate) subject: String,
+    /// The form of the subject's name, such as [`UNSPECIFIED`].
+    pub(crate) name_id_format: String,
+    /// Who takes it.
+    pub(crate) audience: String,
+    /// Where it is given.
+    pub(crate) recipient: String,
+    /// How the subject signed in.
+    pub(crate) authn_context: String,
+    /// Texts about the subject, in order.
+    pub(crate) attributes: Vec<(String, String)>,
+    /// How long it holds.
+    pub(crate) lifetime: Duration,
+    /// How it is written.
+    pub(crate) encoding: Encoding,
+    /// An RSA key.
+    pub(crate) key: SigningKey,
+    /// The certificate of the key (DER), put into the signature.
+    pub(crate) certificate: Option<Vec<u8>>,
+}
+
+impl SamlGrant {
+    /// A new assertion.
+    ///
+    /// # Errors
+    /// A value holds a character that XML has no room for, or the assertion cannot be signed.
+    pub(crate) fn assertion(&self) -> Result<Secret> {
+        // Begins with a letter, as an XML id must.
+        let id = format!("_{}", Uuid::new_v4().simple());
+        let xml = self.signed(&id, SystemTime::now())?;
+        Ok(Secret::new(match self.encoding {
+            Encoding::Base64 => STANDARD.encode(xml),
+            Encoding::Base64Url => URL_SAFE_NO_PAD.encode(xml),
+        }))
+    }
+
+    fn signed(&self, id: &str, now: SystemTime) -> Result<String> {
+        let (before, after) = self.unsigned(id, now)?;
+        let digested = STANDARD.encode(digest(&SHA256, format!("{before}{after}").as_bytes()));
+        // The canonical form of a part declares the name spaces it uses; in the document the parent has done so.
+        let info = |declared: &str| {
+            format!(
+                "<ds:SignedInfo{declared}><ds:CanonicalizationMethod Algorithm=\"{EXCLUSIVE}\">\
+                 </ds:CanonicalizationMethod><ds:SignatureMethod Algorithm=\"{RSA_SHA256}\"></ds:SignatureMethod>\
+                 <ds:Reference URI=\"#{id}\"><ds:Transforms><ds:Transform Algorithm=\"{ENVELOPED}\"></ds:Transform>\
+                 <ds:Transform Algorithm=\"{EXCLUSIVE}\"></ds:Transform></ds:Transforms>\
+                 <ds:DigestMethod Algorithm=\"{DIGEST_SHA256}\"></ds:DigestMethod>\
+                 <ds:DigestValue>{digested}</ds:DigestValue></ds:Reference></ds:SignedInfo>"
+            )
+        };
+        let declared = format!(" xmlns:ds=\"{SIGNATURE_NS}\"");
+        let signature = STANDARD.encode(self.key.sign(info(&declared).as_bytes())?);
+        let certificate = self.certificate.as_ref().map(|der| {
+            format!(
+                "<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo>",
+                STANDARD.encode(der)
+            )
+        });
+        Ok(format!(
+            "{before}<ds:Signature{declared}>{}<ds:SignatureValue>{signature}</ds:SignatureValue>{}</ds:Signature>{after}",
+            info(""),
+            certificate.unwrap_or_default()
+        ))
+    }
+
+    /// The assertion without its signature, cut where that belongs: behind the issuer.
+    fn unsigned(&self, id: &str, now: SystemTime) -> Result<(String, String)> {
+        let issued = moment(now)?;
+        let from = moment(now - CLOCKS_DIFFER)?;
+        let until = moment(now + self.lifetime)?;
+        let before = format!(
+            "<saml2:Assertion xmlns:saml2=\"{ASSERTION_NS}\" ID=\"{id}\" IssueInstant=\"{issued}\" Version=\"2.0\">\
+             <saml2:Issuer>{}</saml2:Issuer>",
+            text("issuer", &self.issuer)?
+        );
+        let mut after = format!(
+            "<saml2:Subject><saml2:NameID Format=\"{}\">{}</saml2:NameID>\
+             <saml2:SubjectConfirmation Method=\"{BEARER}\">\
+             <saml2:SubjectConfirmationData NotOnOrAfter=\"{until}\" Recipient=\"{}\">\
+             </saml2:SubjectConfirmationData></saml2:SubjectConfirmation></saml2:Subject>\
+             <saml2:Conditions NotBefore=\"{from}\" NotOnOrAfter=\"{until}\"><saml2:AudienceRestriction>\
+             <saml2:Audience>{}</saml2:Audience></saml2:AudienceRestriction></saml2:Conditions>\
+             <saml2:AuthnStatement AuthnInstant=\"{issued}\" SessionIndex=\"{id}\"><saml2:AuthnContext>\
+             <saml2:AuthnContextClassRef>{}</saml2:AuthnContextClassRef></saml2:AuthnContext></saml2:AuthnStatement>",
+            attribute("name_id_format", &self.name_id_format)?,
+            text("subject", &self.subject)?,
+            attribute("recipient", &self.recipient)?,
+            text("audience", &self.audience)?,
+            text("authn_context", &self.authn_context)?,
+        );
+        if !self.attributes.is_empty() {
+            after.push_str("<saml2:AttributeStatement>");
+            for (name, value) in &self.attributes {
+                after.push_str(&format!(
+                    "<saml2:Attribute Name=\"{}\"><saml2:AttributeValue>{}</saml2:AttributeValue></saml2:Attribute>",
+                    attribute("attributes", name)?,
+                    text("attributes", value)?
+                ));
+            }
+            after.push_str("</saml2:AttributeStatement>");
+        }
+        after.push_str("</saml2:Assertion>");
+        Ok((before, after))
+    }
+}
+
+impl fmt::Debug for SamlGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SamlGrant(hidden)")
+    }
+}
+
+fn moment(time: SystemTime) -> Result<String> {
+    let time = Timestamp::try_from(time)
+        .and_then(|time| time.round(jiff::Unit::Millisecond))
+        .map_err(|_| Error::unexpected("this machine's clock shows no time that can be written"))?;
+    Ok(format!("{time:.3}"))
+}
+
+/// A value between tags, in canonical form.
+fn text(field: &'static str, value: &str) -> Result<String> {
+    escape(field, value, |c| match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '>' => Some("&gt;"),
+        '\r' => Some("&#xD;"),
+        _ => None,
+    })
+}
+
+/// A value between quotation marks, in canonical form.
+fn attribute(field: &'static str, value: &str) -> Result<String> {
+    escape(field, value, |c| match c {
+        '&' => Some("&amp;"),
+        '<' => Some("&lt;"),
+        '"' => Some("&quot;"),
+        '\t' => Some("&#x9;"),
+        '\n' => Some("&#xA;"),
+        '\r' => Some("&#xD;"),
+        _ => None,
+    })
+}
+
+fn escape(
+    field: &'static str,
+    value: &str,
+    special: impl Fn(char) -> Option<&'static str>,
+) -> Result<String> {
+    let mut escaped = String::with_capacity(value.len() + 16);
+    for c in value.chars() {
+        if (c.is_control() && c < '\u{80}' && !matches!(c, '\t' | '\n' | '\r'))
+            || matches!(c, '\u{fffe}' | '\u{ffff}')
+        {
+            return Err(Error::config(format!(
+                "`{field}` holds a control character, which cannot stand in a SAML assertion"
+            )));
+        }
+        match special(c) {
+            Some(name) => escaped.push_str(name),
+            None => escaped.push(c),
+        }
+    }
+    Ok(escaped)
+}
+
+#[cfg(test)]
+mod tests;

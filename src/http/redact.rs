@@ -1,0 +1,315 @@
+//! Cleans the texts of a service before they are shown: one line, bounded length, no control characters, no secret,
+//! no value of a row.
+
+use std::fmt;
+
+use reqwest::header::{HeaderMap, HeaderName, WWW_AUTHENTICATE};
+
+use super::transport::Answer;
+use crate::secret::Secret;
+
+/// The most characters of a service's text that are shown.
+pub(crate) const MAX_SHOWN: usize = 200;
+
+/// The text on one line, cut after `max` characters and then with an ellipsis.
+///
+/// Control characters and white space become single spaces; invisible characters (bidirectional controls, zero width)
+/// are removed. So no response can fake a log line or steer a terminal.
+pub(crate) fn clean(text: &str, max: usize) -> String {
+    let mut cleaned = String::with_capacity(text.len().min(max));
+    let mut length = 0;
+    let mut gap = false;
+    for c in text.chars() {
+        if c.is_control() || c.is_whitespace() {
+            gap = length > 0;
+            continue;
+        }
+        if is_invisible(c) {
+            continue;
+        }
+        if length + usize::from(gap) >= max {
+            cleaned.push('…');
+            return cleaned;
+        }
+        if std::mem::take(&mut gap) {
+            cleaned.push(' ');
+            length += 1;
+        }
+        cleaned.push(c);
+        length += 1;
+    }
+    cleaned
+}
+
+/// [`clean`] for bytes that need not be UTF-8.
+pub(crate) fn clean_bytes(bytes: &[u8], max: usize) -> String {
+    clean(&String::from_utf8_lossy(bytes), max)
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// What a service's texts must not repeat: the secrets and the rows that were sent. Proxies, debugging endpoints and
+/// careless error messages echo both.
+#[derive(Clone, Copy)]
+pub(crate) struct Redactor<'a> {
+    secrets: &'a [&'a Secret],
+    payload: &'a [u8],
+}
+
+impl<'a> Redactor<'a> {
+    /// Hides these secrets: verbatim, URL-encoded, and as in JSON.
+    pub(crate) fn secrets(secrets: &'a [&'a Secret]) -> Self {
+        Self {
+            secrets,
+            payload: &[],
+        }
+    }
+
+    /// Hides every text that shares a word with `payload`, or that is written with escapes, since it may repeat a value
+    /// of a row. Shown texts are therefore free of values of three characters or more.
+    #[must_use]
+    pub(crate) fn with_payload(self, payload: &'a [u8]) -> Self {
+        Self { payload, ..self }
+    }
+
+    /// The text as it may be shown, [cleaned](clean) and at most `max` characters.
+    pub(crate) fn show(&self, text: &[u8], max: usize) -> String {
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for secret in self.secrets {
+            let plain = secret.expose();
+            let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
+            let in_url = encoded.replace('+', "%20");
+            let json = serde_json::Value::from(plain).to_string();
+            for form in [plain, &encoded, &in_url, json.trim_matches('"')] {
+                if !form.is_empty() && text.contains(form) {
+                    text = text.replace(form, "[hidden]");
+                }
+            }
+        }
+        if !text.is_empty() && !self.payload.is_empty() && may_repeat(&text, self.payload) {
+            return format!(
+                "[{} characters not shown: they may repeat values of rows]",
+                text.chars().count()
+            );
+        }
+        clean(&text, max)
+    }
+}
+
+impl fmt::Debug for Redactor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redactor")
+    }
+}
+
+/// Whether `text` may repeat a value of `payload`: it has an escape, or a word that begins a word of the payload
+/// (that is one, for words of three characters). Case-insensitive.
+fn may_repeat(text: &str, payload: &[u8]) -> bool {
+    let escaped = text.contains("\\u") || text.contains("&#") || has_percent_escape(text);
+    if escaped {
+        return true;
+    }
+    let payload = String::from_utf8_lossy(payload).to_lowercase();
+    let text = text.to_lowercase();
+    words(&text).any(|word| {
+        memchr::memmem::find_iter(payload.as_bytes(), word).any(|at| {
+            let ends = !payload[at + word.len()..].starts_with(char::is_alphanumeric);
+            !payload[..at].ends_with(char::is_alphanumeric) && (ends || word.chars().nth(3).is_some())
+        })
+    })
+}
+
+/// Runs of letters and digits of at least three characters.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.chars().nth(2).is_some())
+}
+
+fn has_percent_escape(text: &str) -> bool {
+    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'%', bytes).any(|at| is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
+}
+
+/// Whether the body is a web page. A service for programs does not send one; the login or block page of a proxy is one.
+pub(crate) fn is_html(body: &[u8]) -> bool {
+    let start = String::from_utf8_lossy(&body[..body.len().min(512)]).to_ascii_lowercase();
+    let start = start.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    start.starts_with("<!doctype html") || start.contains("<html")
+}
+
+/// The title of a web page, not cleaned.
+pub(crate) fn html_title(body: &[u8]) -> Option<String> {
+    let page = String::from_utf8_lossy(body);
+    // ASCII lower case keeps the offsets.
+    let lower = page.to_ascii_lowercase();
+    let open = lower.find("<title")?;
+    let from = open + lower[open..].find('>')? + 1;
+    let to = from + lower[from..].find("</title")?;
+    let title = page[from..to].trim();
+    (!title.is_empty()).then(|| title.to_owned())
+}
+
+/// Headers that say why a request failed.
+const REASON_HEADERS: [HeaderName; 2] = [WWW_AUTHENTICATE, HeaderName::from_static("x-ms-diagnostics")];
+
+/// Headers that identify a request in a support case.
+const ID_HEADERS: [HeaderName; 8] = [
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("client-request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("x-ms-correlation-id"),
+    HeaderName::from_static("x-ms-correlation-request-id"),
+    HeaderName::from_static("x-azure-ref"),
+];
+
+/// Status, reason phrase, body, redirect target, and the headers that matter, on one line.
+pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
+    let mut text = format!("the answer was {}", answer.status_line());
+    if is_html(&answer.body) {
+        text.push_str("; the body is a web page");
+        if let Some(title) = html_title(&answer.body) {
+            text.push_str(&format!(
+                " with the title `{}`",
+                redactor.show(title.as_bytes(), 120)
+            ));
+        }
+    } else {
+        match shown_body(answer, redactor) {
+            Some(body) => text.push_str(&format!("; body: {body}")),
+            None => text.push_str(", with an empty body"),
+        }
+    }
+    if let Some(host) = answer.redirect_host() {
+        text.push_str(&format!(
+            "; it redirects to {}",
+            redactor.show(host.as_bytes(), 120)
+        ));
+    }
+    let reasons = shown_headers(&answer.headers, &REASON_HEADERS, redactor);
+    for header in reasons.into_iter().chain(request_ids(answer, redactor)) {
+        text.push_str("; ");
+        text.push_str(&header);
+    }
+    text
+}
+
+/// The body as it may be shown; `None` if it is empty.
+pub(crate) fn shown_body(answer: &Answer, redactor: Redactor<'_>) -> Option<String> {
+    let body = redactor.show(&answer.body, MAX_SHOWN);
+    (!body.is_empty()).then_some(body)
+}
+
+/// Request and correlation ids, as `name: value`. Values that do not look like an id are left out.
+pub(crate) fn request_ids(answer: &Answer, redactor: Redactor<'_>) -> Vec<String> {
+    let mut ids = shown_headers(&answer.headers, &ID_HEADERS, redactor);
+    ids.retain(|id| {
+        let value = id.split_once(": ").map_or(id.as_str(), |(_, value)| value);
+        value.len() <= 128
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=,{}|;".contains(&byte))
+    });
+    ids
+}
+
+fn shown_headers(headers: &HeaderMap, names: &[HeaderName], redactor: Redactor<'_>) -> Vec<String> {
+    let shown = names.iter().filter_map(|name| {
+        let value = redactor.show(headers.get(name)?.as_bytes(), MAX_SHOWN);
+        (!value.is_empty()).then(|| format!("{name}: {value}"))
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cleans_and_cuts_text() {
+        for (text, max, expected) in [
+            ("  a\r\n\tb\u{1b}[31mc\0 ", 99, "a b [31mc"),
+            ("x\u{202e}y\u{200b}z", 99, "xyz"),
+            ("ääää", 3, "äää…"),
+            ("äää", 3, "äää"),
+            ("ab cd", 3, "ab…"),
+            ("abc   ", 3, "abc"),
+        ] {
+            assert_eq!(clean(text, max), expected);
+        }
+    }
+
+    #[test]
+    fn hides_secrets_in_every_notation() {
+        let secret = Secret::new(r#"s3cr+t/= "b""#);
+        let secrets = [&secret];
+        let redactor = Redactor::secrets(&secrets);
+        let echo = br#"s3cr+t/= "b", s3cr%2Bt%2F%3D+%22b%22, s3cr%2Bt%2F%3D%20%22b%22, s3cr+t/= \"b\""#;
+        assert_eq!(redactor.show(echo, 99), "[hidden], [hidden], [hidden], [hidden]");
+        assert_eq!(
+            redactor.show(br#"abc s3cr+t/= "b""#, 6),
+            "abc [h…",
+            "hidden before it is cut"
+        );
+        assert!(!format!("{redactor:?}").contains("s3cr"));
+    }
+
+    #[test]
+    fn hides_texts_that_may_repeat_rows() {
+        let payload =
+            "Planted.3@contoso.com,2024-05-01,\"Müller, Ada\",\"left the company for family reasons\"\r\n";
+        let show = |text: &str| {
+            Redactor::secrets(&[])
+                .with_payload(payload.as_bytes())
+                .show(text.as_bytes(), MAX_SHOWN)
+        };
+        for text in [
+            "row 7: 'planted.3@contoso.com'",
+            r#"{"m":"planted.3\u0040example"}"#,
+            r#"{"m":"M\u00fcller"}"#,
+            "at x%40y",
+            "bad &#64;",
+            "GET /users/PLANTED.3@EXAMPLE",
+            "no such user: Ada",
+            "born 2024",
+            "the remark LEFT OUR COMPANY is too long",
+            "truncated: plant",
+        ] {
+            assert!(
+                show(text).ends_with("they may repeat values of rows]"),
+                "{text}: {}",
+                show(text)
+            );
+        }
+        for text in [
+            "jobId and corresponding appId do not match at 50% of 3 rows \\",
+            "Adam is an apple",
+            "",
+        ] {
+            assert_eq!(show(text), text);
+        }
+    }
+
+    #[test]
+    fn recognizes_a_web_page_and_its_title() {
+        let page =
+            b"\xef\xbb\xbf \n<!DOCTYPE html><HTML><head><Title lang=en>\n Access\tdenied </TITLE></head>";
+        assert!(is_html(page));
+        assert_eq!(html_title(page).as_deref(), Some("Access\tdenied"));
+        assert!(!is_html(b"{\"error\":\"x\"}") && !is_html(b""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn cleaned_text_is_bounded_and_has_no_control_characters(text in "\\PC*|[\\x00-\\x20é]*", max in 0usize..40) {
+            let cleaned = clean(&text, max);
+            proptest::prop_assert!(cleaned.chars().count() <= max + 1);
+            proptest::prop_assert!(!cleaned.chars().any(char::is_control));
+        }
+    }
+}

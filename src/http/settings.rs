@@ -1,0 +1,271 @@
+//! Settings of every component that speaks HTTP: one name and one shape for each.
+
+#![allow(dead_code, reason = "components adopt these shapes one after the other")]
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use url::Url;
+
+use super::InvalidSetting;
+use super::backoff::Backoff;
+use super::retry::RetryPolicy;
+use super::tls::Identity;
+use super::transport::{Proxy, TlsVersion, TransportConfig};
+use crate::config::{HumanDuration, Problems};
+use crate::error::Result;
+use crate::secret::{SecretFiles, SecretRef};
+
+/// The longest `timeout` and `connect_timeout`: a large report may take half an hour.
+const MAX_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+
+/// When to stop retrying a request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetrySettings {
+    /// Attempts for each request, the first included: 1 to 100. Default 8.
+    pub max_attempts: NonZeroU32,
+    /// No attempt starts once this time has passed since the first: up to 24h. Default 15m.
+    pub max_elapsed: HumanDuration,
+    /// The upper limit of the first wait; it doubles with every attempt. Each wait is a random part of its limit.
+    /// Default 1s.
+    pub initial_backoff: HumanDuration,
+    /// The upper limit of every wait, unless the service asks for a longer one: up to 1h. Default 60s.
+    pub max_backoff: HumanDuration,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: const { NonZeroU32::new(8).expect("not zero") },
+            max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
+            initial_backoff: HumanDuration(Duration::from_secs(1)),
+            max_backoff: HumanDuration(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl RetrySettings {
+    /// The policy, or the setting that is wrong.
+    pub(crate) fn policy(&self) -> Result<RetryPolicy, InvalidSetting> {
+        let backoff = Backoff::new(self.initial_backoff.0, self.max_backoff.0)?;
+        RetryPolicy::new(self.max_attempts.get(), self.max_elapsed.0, backoff)
+    }
+
+    /// Reports settings out of range; `problems` is at this block.
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
+        if let Err(error) = self.policy() {
+            problems.at(error.field).add(error.message);
+        }
+    }
+}
+
+/// Reports a `timeout` or `connect_timeout` out of range.
+pub(crate) fn validate_timeouts(timeouts: &[(&str, HumanDuration)], problems: &mut Problems<'_>) {
+    for (key, timeout) in timeouts {
+        if timeout.0.is_zero() || timeout.0 > MAX_TIMEOUT {
+            problems
+                .at(key)
+                .add(format!("expected more than zero and at most 2h, found {timeout}"));
+        }
+    }
+}
+
+/// TLS: authorities to trust, a client certificate, the oldest version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsSettings {
+    /// A PEM file of certificate authorities to trust besides the system's, for networks that inspect TLS. Relative to
+    /// the pipeline file.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate (mutual TLS): a PEM file, or `{env: NAME}` for PEM text in an environment variable. The
+    /// certificates of its issuers may follow it.
+    pub certificate_file: Option<PemSource>,
+    /// The private key of the client certificate, without a password: a PEM file, or `{env: NAME}`. May be the file of
+    /// the certificate.
+    pub key_file: Option<PemSource>,
+    /// The oldest TLS version to accept: `"1.2"` or `"1.3"`. Default `"1.2"`.
+    pub min_version: TlsVersion,
+}
+
+impl TlsSettings {
+    /// Reports a certificate without a key and a key without a certificate; `problems` is at this block.
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
+        let (given, missing) = match (&self.certificate_file, &self.key_file) {
+            (Some(_), None) => ("certificate_file", "key_file"),
+            (None, Some(_)) => ("key_file", "certificate_file"),
+            _ => return,
+        };
+        problems.at(missing).add_with_hint(
+            format!("`{given}` requires `{missing}`"),
+            "if one PEM file holds both, give it twice",
+        );
+    }
+
+    /// Reads certificate and key, and puts all settings into `transport`. Paths are relative to `base`.
+    ///
+    /// # Errors
+    /// The certificate or the key cannot be read, or is invalid.
+    pub(crate) fn apply(
+        &self,
+        base: &Path,
+        files: &SecretFiles,
+        transport: &mut TransportConfig,
+    ) -> Result<()> {
+        if let (Some(certificate), Some(key)) = (&self.certificate_file, &self.key_file) {
+            let read = |source: &PemSource| source.0.read(base, files);
+            transport.identity = Some(Identity::from_pem(&read(certificate)?, &read(key)?)?);
+        }
+        transport.ca_file = self.ca_file.as_ref().map(|path| base.join(path));
+        transport.min_tls = self.min_version;
+        Ok(())
+    }
+}
+
+/// Where a certificate or key is kept: the path of a PEM file, or `{env: NAME}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PemSource(SecretRef);
+
+impl<'de> Deserialize<'de> for PemSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = PemSource;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the path of a PEM file, or `{env: NAME}`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PemSource, E> {
+                if text.contains("-----") || text.contains('\n') {
+                    // The text is a key: it is not repeated.
+                    return Err(E::custom(
+                        "expected the path of a PEM file, not the PEM text itself",
+                    ));
+                }
+                Ok(PemSource(SecretRef::File(text.into())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PemSource, A::Error> {
+                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(PemSource)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for PemSource {
+    fn schema_name() -> Cow<'static, str> {
+        "PemSource".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let secret = generator.subschema_for::<SecretRef>();
+        json_schema!({
+            "description": "The path of a PEM file, or `{env: NAME}`.",
+            "anyOf": [{"type": "string"}, secret],
+        })
+    }
+}
+
+/// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Without it the system decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProxySetting(Proxy);
+
+impl ProxySetting {
+    /// The proxy to use; that of the system where none is set.
+    pub(crate) fn proxy(setting: Option<&Self>) -> Proxy {
+        setting.map_or(Proxy::System, |setting| setting.0.clone())
+    }
+}
+
+impl<'de> Deserialize<'de> for ProxySetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self(Proxy::Direct));
+        }
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
+                Ok(Self(Proxy::Url(url)))
+            }
+            // The URL may hold a password and is not repeated.
+            _ => Err(de::Error::custom(
+                "expected the URL of a proxy such as `http://proxy.example.com:3128`, or `none`",
+            )),
+        }
+    }
+}
+
+impl JsonSchema for ProxySetting {
+    fn schema_name() -> Cow<'static, str> {
+        "Proxy".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The URL of a proxy, or `none`.",
+            "examples": ["http://proxy.example.com:3128", "none"],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    fn found(check: impl FnOnce(&mut Problems<'_>)) -> Vec<String> {
+        let mut found = Vec::new();
+        check(&mut Problems::new(&mut found));
+        found.into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn rejects_retry_settings_out_of_range() {
+        for (settings, expected) in [
+            (json!({}), None),
+            (json!({"max_attempts": 101}), Some("max_attempts")),
+            (json!({"max_elapsed": "25h"}), Some("max_elapsed")),
+            (json!({"initial_backoff": "0s"}), Some("initial_backoff")),
+            (json!({"max_backoff": "2h"}), Some("max_backoff")),
+            (
+                json!({"initial_backoff": "2s", "max_backoff": "1s"}),
+                Some("max_backoff"),
+            ),
+        ] {
+            let retry: RetrySettings = serde_json::from_value(settings).unwrap();
+            assert_eq!(found(|problems| retry.validate(problems)), expected.as_slice());
+        }
+    }
+
+    #[test]
+    fn requires_certificate_and_key_together() {
+        for (settings, expected) in [
+            (json!({"certificate_file": "a.pem"}), Some("key_file")),
+            (json!({"key_file": {"env": "A"}}), Some("certificate_file")),
+            (
+                json!({"certificate_file": "a.pem", "key_file": {"env": "A"}}),
+                None,
+            ),
+            (json!({"min_version": "1.3"}), None),
+        ] {
+            let tls: TlsSettings = serde_json::from_value(settings).unwrap();
+            assert_eq!(found(|problems| tls.validate(problems)), expected.as_slice());
+        }
+        let unquoted: TlsSettings = serde_saphyr::from_str("min_version: 1.3").unwrap();
+        assert_eq!(unquoted.min_version, TlsVersion::Tls13);
+        assert!(serde_json::from_value::<TlsSettings>(json!({"min_version": "1.1"})).is_err());
+    }
+
+    #[test]
+    fn never_repeats_what_may_be_secret() {
+        let proxy = serde_json::from_value::<ProxySetting>(json!("ftp://u:marker@proxy")).unwrap_err();
+        let key = serde_json::from_value::<PemSource>(json!("-----BEGIN marker")).unwrap_err();
+        assert!(!format!("{proxy} {key}").contains("marker"));
+        let proxy: ProxySetting = serde_json::from_value(json!("http://u:marker@proxy")).unwrap();
+        assert!(!format!("{proxy:?}").contains("marker"));
+    }
+}

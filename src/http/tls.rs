@@ -1,0 +1,187 @@
+//! A client certificate: what the program shows a server that asks who is calling (mutual TLS).
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::auth::pem;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// A certificate with its chain, and the private key that belongs to it. Cheap to clone. `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Identity(Arc<Inner>);
+
+struct Inner {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// What reqwest reads.
+    pem: Secret,
+}
+
+impl Identity {
+    /// Reads certificate and key, both in PEM form; line breaks may be written as `\n`. The certificate comes first,
+    /// those of its issuers may follow. Both may be in one text, given twice.
+    ///
+    /// # Errors
+    /// One of them is missing, damaged or encrypted, of a kind that is not supported, or the key is not that of the
+    /// certificate. The text holds nothing of either.
+    pub fn from_pem(certificate: &Secret, key: &Secret) -> Result<Self> {
+        let chain = pem::certificates(certificate).map_err(|error| {
+            Error::config(format!("the client certificate {error}")).with_hint(error.hint())
+        })?;
+        let key = pem::private_key(key)
+            .map_err(|error| Error::config(format!("the client's key {error}")).with_hint(error.hint()))?;
+        let signer = any_supported_type(&key).map_err(|_| {
+            Error::config("the client's key is damaged, or of a kind that is not supported")
+                .with_hint("RSA keys of 2048 to 8192 bits and EC keys on P-256 and P-384 are")
+        })?;
+        match CertifiedKey::new(chain.clone(), signer).keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+                return Err(
+                    Error::config("the client's key does not belong to the client certificate").with_hint(
+                        "where the text holds a chain, the client's own certificate must come first",
+                    ),
+                );
+            }
+            // Cannot be known; the handshake will tell.
+            Err(rustls::Error::InconsistentKeys(_)) => {}
+            Err(_) => return Err(Error::config("the client certificate is damaged")),
+        }
+        let pem = as_pem(&chain, &key);
+        Ok(Self(Arc::new(Inner { chain, key, pem })))
+    }
+
+    /// For the client.
+    pub(super) fn for_client(&self) -> reqwest::Result<reqwest::Identity> {
+        reqwest::Identity::from_pem(self.0.pem.expose().as_bytes())
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.chain == other.0.chain && self.0.key == other.0.key
+    }
+}
+
+impl Eq for Identity {}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(hidden)")
+    }
+}
+
+fn as_pem(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> Secret {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let mut text = String::new();
+    let mut block = |label: &str, der: &[u8]| {
+        let body = engine.encode(der);
+        text.push_str(&format!(
+            "-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"
+        ));
+    };
+    for certificate in chain {
+        block("CERTIFICATE", certificate);
+    }
+    let label = match key {
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    block(label, key.secret_der());
+    Secret::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+    use crate::http::transport::TransportConfig;
+    use test_server::certificates::{Authority, pem, rsa_certificate, rsa_pem, rsa_pkcs1};
+
+    fn read(certificate: &str, key: &str) -> Result<Identity> {
+        Identity::from_pem(&Secret::new(certificate), &Secret::new(key))
+    }
+
+    #[test]
+    fn certificate_and_key_are_read_in_whatever_form_they_came() {
+        let authority = Authority::new("clients");
+        let (certificate, key) = authority.client("client");
+        let chain = format!("{certificate}{}", authority.pem());
+        let both = format!("{key}{chain}");
+        let one = read(&certificate, &key).unwrap();
+        assert_eq!(
+            one,
+            read(&certificate.replace('\n', "\\n"), &key.replace('\n', "\\n")).unwrap()
+        );
+        assert_eq!(one, read(&certificate, &both).unwrap());
+        let with_chain = read(&both, &both).unwrap();
+        assert_eq!(with_chain.0.chain.len(), 2);
+        read(&rsa_certificate(), &rsa_pem()).unwrap();
+        let rsa = read(&rsa_certificate(), &pem("RSA PRIVATE KEY", &rsa_pkcs1())).unwrap();
+        for identity in [one, with_chain, rsa] {
+            assert_eq!(format!("{identity:?}"), "Identity(hidden)");
+            let config = TransportConfig {
+                identity: Some(identity),
+                tls: false,
+                ..TransportConfig::default()
+            };
+            config.client().unwrap();
+            assert!(format!("{config:?}").contains("Identity(hidden)"));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_key() {
+        let authority = Authority::new("clients");
+        let (certificate, key) = authority.client("client");
+        let (_, other) = authority.client("client");
+        let misordered = format!("{}{certificate}", authority.pem());
+        for (certificate, key, expected) in [
+            (
+                &*certificate,
+                &*other,
+                "does not belong to the client certificate",
+            ),
+            (&misordered, &key, "does not belong"),
+            (&certificate, &rsa_pem(), "does not belong"),
+            (
+                &certificate,
+                &certificate,
+                "the client's key holds no private key in PEM form (found: CERTIFICATE)",
+            ),
+            (
+                &key,
+                &key,
+                "the client certificate holds no certificate in PEM form (found: PRIVATE KEY)",
+            ),
+            (
+                &certificate,
+                &pem("ENCRYPTED PRIVATE KEY", b"x"),
+                "encrypted with a password",
+            ),
+            (
+                &certificate,
+                &pem("PRIVATE KEY", b"marker"),
+                "the client's key is damaged",
+            ),
+            (
+                &pem("CERTIFICATE", b"marker"),
+                &key,
+                "the client certificate is damaged",
+            ),
+        ] {
+            let error = read(certificate, key).unwrap_err();
+            let shown = format!("{} {error:?}", error.chain());
+            assert!(shown.contains(expected), "{shown} / {expected}");
+            let secret: String = key.lines().nth(1).unwrap_or_default().to_owned();
+            assert!(!shown.contains(&secret) && !shown.contains("bWFya2Vy"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Maintains a ledger by hand: statistics, verification, compaction; see also [`forget`] and [`resolve`].
+
+mod forget;
+mod resolve;
+
+pub use forget::{Forgotten, Pruned};
+pub use resolve::BatchSelector;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::error::LedgerError;
+use super::file::{self, beside};
+use super::history::{optional_text, optional_time, text};
+use super::lock;
+use super::rows::{natural, time};
+use super::store::{Ledger, blocking};
+use crate::error::Result;
+
+/// In the lock files of commands, in place of a run's id.
+const BY_HAND: &str = "none: hrsink ledger";
+
+/// What a ledger contains.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stats {
+    /// Bytes on disk.
+    pub bytes: u64,
+    pub runs: u64,
+    /// When the oldest run started.
+    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// One for each job and scenario.
+    pub jobs: Vec<JobStats>,
+    /// Sources with a saved position.
+    pub sources: Vec<SourceStats>,
+}
+
+/// A source with a saved position.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStats {
+    pub pipeline: String,
+    pub source: String,
+    #[serde(serialize_with = "text")]
+    pub saved: Timestamp,
+}
+
+/// The rows of one scenario in one job.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobStats {
+    pub job: String,
+    pub scenario: String,
+    /// Distinct rows it has accepted.
+    pub accepted_rows: u64,
+    /// The batches they are in.
+    pub batches: u64,
+    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    pub last_accepted: Option<Timestamp>,
+    /// Batches of unknown outcome that nobody has resolved, and their rows.
+    pub open_unknown: u64,
+    pub unknown_rows: u64,
+}
+
+/// The result of [`Ledger::compact`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compaction {
+    /// Too little of the file is unused.
+    NotNeeded,
+    /// A run is in progress, which could not write meanwhile.
+    Postponed,
+    Done {
+        bytes_before: u64,
+        bytes_after: u64,
+    },
+}
+
+impl Ledger {
+    /// Counts what it contains.
+    ///
+    /// # Errors
+    /// It cannot be read, or the rows of a batch are damaged.
+    pub async fn stats(&self) -> Result<Stats> {
+        let reader = self.reader();
+        let path = self.path().to_owned();
+        self.read(move |db| {
+            let (runs, oldest) = db.query_row("SELECT count(*), min(started) FROM run", (), |row| {
+                Ok((natural(row, 0)?, optional_time(row, 1)?))
+            })?;
+            // Without an outcome: in progress, or left by a run that died.
+            let running = running(db, &path)?;
+            let mut query = db.prepare(&format!(
+                "WITH known AS (
+                     SELECT *, decision IS NULL AND (
+                         outcome = 'unknown' OR outcome IS NULL AND coalesce(run NOT IN ({running}), TRUE)
+                     ) AS open FROM batch
+                 )
+                 SELECT job, scenario,
+                     coalesce(sum(outcome = 'accepted' AND decision IS NULL OR outcome = 'unknown' AND decision IS 'accepted'), 0),
+                     max(CASE WHEN outcome = 'accepted' THEN settled END),
+                     coalesce(sum(open), 0),
+                     coalesce(sum(CASE WHEN open THEN rows ELSE 0 END), 0)
+                 FROM known GROUP BY job, scenario ORDER BY job, scenario"
+            ))?;
+            let mut found = query.query(())?;
+            let mut jobs = Vec::new();
+            while let Some(row) = found.next()? {
+                let (job, scenario): (String, String) = (row.get(0)?, row.get(1)?);
+                jobs.push(JobStats {
+                    accepted_rows: reader.accepted(db, &job, &scenario, None)?.len() as u64,
+                    job,
+                    scenario,
+                    batches: natural(row, 2)?,
+                    last_accepted: optional_time(row, 3)?,
+                    open_unknown: natural(row, 4)?,
+                    unknown_rows: natural(row, 5)?,
+                });
+            }
+            let sources = db
+                .prepare("SELECT pipeline, source, saved FROM position ORDER BY pipeline, source")?
+                .query_map((), |row| {
+                    Ok(SourceStats {
+                        pipeline: row.get(0)?,
+                        source: row.get(1)?,
+                        saved: time(row, 2)?,
+                    })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(Stats {
+                bytes: size(&path),
+                runs,
+                oldest,
+                jobs,
+                sources,
+            })
+        })
+        .await
+    }
+
+    /// Everything that is wrong with it, a sentence each. The key was verified when it was opened.
+    ///
+    /// # Errors
+    /// It cannot be read at all.
+    pub async fn verify(&self) -> Result<Vec<String>> {
+        let reader = self.reader();
+        self.read(move |db| {
+            let mut problems = Vec::new();
+            let mut query = db.prepare("PRAGMA integrity_check")?;
+            let mut found = query.query(())?;
+            while let Some(row) = found.next()? {
+                let message: String = row.get(0)?;
+                if message != "ok" {
+                    problems.push(format!("SQLite: {message}"));
+                }
+            }
+            let mut query = db.prepare("PRAGMA foreign_key_check")?;
+            let mut found = query.query(())?;
+            while let Some(row) = found.next()? {
+                let (table, id, parent): (String, Option<i64>, String) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                let id = id.map_or_else(|| "an entry".to_owned(), |id| format!("entry {id}"));
+                problems.push(format!("{id} of the table `{table}` has no `{parent}`"));
+            }
+            let mut query = db.prepare(
+                "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
+                     batch.outcome IS NULL
+                     OR batch.outcome = 'accepted' AND batch.decision IS NULL
+                     OR batch.outcome = 'unknown' AND (batch.decision IS NULL OR batch.decision = 'accepted'
+                         OR batch.decision = 'resent' AND batch_rows.batch IS NOT NULL),
+                     batch_rows.batch IS NOT NULL
+                 FROM batch LEFT JOIN batch_rows ON batch_rows.batch = batch.id ORDER BY batch.id",
+            )?;
+            let mut found = query.query(())?;
+            while let Some(row) = found.next()? {
+                let (id, expected, exist): (i64, bool, bool) = (row.get(0)?, row.get(4)?, row.get(5)?);
+                if expected || exist {
+                    if let Err(how) = reader.hashes(row)? {
+                        problems.push(how);
+                    } else if !expected {
+                        problems.push(format!("the rows of batch {id} should have been deleted"));
+                    }
+                }
+            }
+            Ok(problems)
+        })
+        .await
+    }
+
+    /// Returns unused space of the file to the disk, if it is a good part of the file and no run is in progress.
+    ///
+    /// # Errors
+    /// The file cannot be rewritten; nothing is lost then.
+    pub async fn compact(&self) -> Result<Compaction> {
+        let path = self.path().to_owned();
+        let worth_it = self
+            .write(|db| {
+                let pages: i64 = db.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+                let free: i64 = db.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
+                Ok(free * 4 > pages)
+            })
+            .await?;
+        if !worth_it {
+            return Ok(Compaction::NotNeeded);
+        }
+        blocking(move || {
+            // Nothing can be written meanwhile. A run that starts then fails before it sends anything; one in progress
+            // would fail with batches sent and no outcome recorded.
+            if lock::any_held(&path)? {
+                return Ok(Compaction::Postponed);
+            }
+            let connection = file::open(&path)?.connection;
+            let size = || -> rusqlite::Result<u64> {
+                let sql = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+                connection.query_row(sql, (), |row| natural(row, 0))
+            };
+            let rewrite = || -> rusqlite::Result<_> {
+                let bytes_before = size()?;
+                connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
+                Ok(Compaction::Done {
+                    bytes_before,
+                    bytes_after: size()?,
+                })
+            };
+            rewrite().map_err(|error| LedgerError::from(error).on(&path, "compact"))
+        })
+        .await
+    }
+
+    /// Every job and scenario in the ledger.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn jobs(&self) -> Result<Vec<(String, String)>> {
+        self.read(|db| {
+            let found = db
+                .prepare("SELECT DISTINCT job, scenario FROM batch ORDER BY job, scenario")?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok(found)
+        })
+        .await
+    }
+}
+
+/// The runs in progress, as a list in SQL.
+fn running(db: &Connection, path: &Path) -> rusqlite::Result<String> {
+    let mut query = db.prepare("SELECT seq, id, pipeline FROM run WHERE ended IS NULL")?;
+    let mut found = query.query(())?;
+    let mut running = Vec::new();
+    while let Some(row) = found.next()? {
+        let (seq, id, pipeline): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if lock::is_running(path, &pipeline, &id) {
+            running.push(seq.to_string());
+        }
+    }
+    Ok(running.join(", "))
+}
+
+/// Bytes of the file and its write-ahead log.
+fn size(path: &Path) -> u64 {
+    [path.to_owned(), beside(path, "-wal")]
+        .iter()
+        .filter_map(|path| std::fs::metadata(path).ok())
+        .map(|metadata| metadata.len())
+        .sum()
+}

@@ -1,0 +1,105 @@
+//! Records what a person found out about a batch of unknown outcome.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::BY_HAND;
+use crate::error::{Error, Result};
+use crate::ledger::history::{BATCH, BatchRecord, batch_of};
+use crate::ledger::rows::now;
+use crate::ledger::store::forget_rows;
+use crate::ledger::{BatchId, Ledger};
+
+/// Identifies a batch.
+#[derive(Debug, Clone)]
+pub struct BatchSelector {
+    /// Start of the run's id.
+    pub run: String,
+    /// Required if the run has several sinks.
+    pub sink: Option<String>,
+    pub number: u64,
+    /// 0 for a complete batch.
+    pub part: u32,
+}
+
+impl Ledger {
+    /// The batch that `selector` identifies.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
+        self.read(move |db| {
+            let mut query = db.prepare(&format!(
+                "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run
+                 WHERE substr(run.id, 1, length(?1)) = ?1 AND (?2 IS NULL OR batch.sink = ?2) AND batch.number = ?3
+                     AND batch.part = ?4
+                 ORDER BY batch.id LIMIT 2"
+            ))?;
+            let number = i64::try_from(selector.number).unwrap_or(i64::MAX);
+            let mut found = query.query(params![selector.run, selector.sink, number, selector.part])?;
+            let mut batches = Vec::new();
+            while let Some(row) = found.next()? {
+                batches.push(batch_of(row)?);
+            }
+            let mut batches = batches.into_iter();
+            match (batches.next(), batches.next()) {
+                (Some(batch), None) => Ok(batch),
+                (Some(one), Some(other)) => {
+                    let error = Error::config("more than one batch matches");
+                    Err(if one.run == other.run {
+                        error.with_hint(format!(
+                            "select the sink with `--sink`: `{}`, `{}`, ...",
+                            one.sink, other.sink
+                        ))
+                    } else {
+                        error.with_hint("enter more of the run's id")
+                    }
+                    .into())
+                }
+                (None, _) => Err(Error::config("no such batch in the ledger")
+                    .with_hint("`hrsink history FILE --batches` lists the batches of each run")
+                    .into()),
+            }
+        })
+        .await
+    }
+
+    /// Resolves a batch of unknown outcome. If the service accepted it, its rows count as accepted; if not, as never
+    /// sent.
+    ///
+    /// # Errors
+    /// Its outcome is known or resolved, a run is sending its scenario to its job, or the ledger cannot be written.
+    pub async fn resolve(&self, batch: &BatchRecord, accepted: bool) -> Result<()> {
+        let _lock = self.lock_job(&batch.job, &batch.scenario, BY_HAND)?;
+        let id = batch.id;
+        self.write(move |db| {
+            // The lock is held: a batch without an outcome was left by a run that died.
+            let resolved = db.execute(
+                "UPDATE batch SET outcome = 'unknown', settled = coalesce(settled, ?2), decision = ?3, decided = ?2
+                 WHERE id = ?1 AND (outcome IS NULL OR outcome = 'unknown') AND decision IS NULL",
+                params![id.0, now(), if accepted { "accepted" } else { "not_accepted" }],
+            )?;
+            if resolved == 0 {
+                return Err(Error::config(why_not(db, id)?)
+                    .with_hint("only a batch of unknown outcome can be resolved, and only once")
+                    .into());
+            }
+            if !accepted {
+                forget_rows(db, id)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn why_not(db: &Connection, batch: BatchId) -> rusqlite::Result<String> {
+    let sql = "SELECT outcome, decision FROM batch WHERE id = ?1";
+    let found: Option<(String, Option<String>)> = db
+        .query_row(sql, [batch.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match found {
+        None => "the batch is no longer in the ledger".to_owned(),
+        Some((outcome, None)) => format!("the outcome of the batch is known: {outcome}"),
+        Some((_, Some(decision))) => format!("the batch is already resolved: {decision}"),
+    })
+}

@@ -1,0 +1,255 @@
+//! What is not whole is refused, says why, and is left as it is.
+
+use std::fs;
+
+use super::*;
+
+/// A ledger with one accepted batch of three rows, closed.
+async fn place() -> Place {
+    let place = Place::new();
+    let ledger = place.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    send(&ledger, intent("a", 1, [1, 2, 3]), BatchOutcome::Accepted).await;
+    place
+}
+
+/// Opening it fails in both ways, changes nothing, and says `what` and how to mend it.
+async fn refuses(place: &Place, what: &str) -> Error {
+    let before = fs::read(place.path()).ok();
+    let looked = Ledger::open_read_only(&place.path()).await.unwrap_err();
+    let error = Ledger::open(&place.path()).await.unwrap_err();
+    assert_eq!(looked.chain(), error.chain());
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
+    assert!(error.chain().contains(what), "{}", error.chain());
+    assert!(error.hints().count() > 0);
+    assert_eq!(fs::read(place.path()).ok(), before);
+    error
+}
+
+fn key(place: &Place) -> PathBuf {
+    beside(&place.path(), ".key")
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_ledger() {
+    let place = place().await;
+    let whole = fs::read(place.path()).unwrap();
+    for (bytes, what) in [
+        (&b""[..], "is damaged: it is empty"),
+        (
+            b"not a database, but long enough to be looked at as one"
+                .repeat(20)
+                .as_slice(),
+            "is damaged",
+        ),
+        (&whole[..whole.len() / 2], "is damaged"),
+        (&whole[..5_000], "is damaged"),
+    ] {
+        fs::write(place.path(), bytes).unwrap();
+        let error = refuses(&place, what).await;
+        assert!(error.hints().any(|hint| hint.contains("never sent")));
+        assert!(error.is_damage());
+    }
+}
+
+#[tokio::test]
+async fn another_programs_database() {
+    let place = place().await;
+    fs::write(place.path(), "").unwrap();
+    place.sqlite().execute_batch("CREATE TABLE t (a)").unwrap();
+    refuses(&place, "not a ledger of hrsink").await;
+    place
+        .sqlite()
+        .execute_batch("PRAGMA application_id = 7; PRAGMA user_version = 1")
+        .unwrap();
+    refuses(&place, "not a ledger of hrsink").await;
+}
+
+#[tokio::test]
+async fn a_database_without_our_tables() {
+    let empty = place().await;
+    fs::write(empty.path(), "").unwrap();
+    empty
+        .sqlite()
+        .execute_batch("CREATE TABLE t (a); DROP TABLE t")
+        .unwrap();
+    refuses(&empty, "it has no tables").await;
+    let place = place().await;
+    place.sqlite().execute_batch("DROP TABLE position").unwrap();
+    refuses(&place, "the table `position` is missing").await;
+    let place = self::place().await;
+    place.sqlite().execute_batch("DELETE FROM meta").unwrap();
+    refuses(&place, "does not know its key").await;
+}
+
+#[tokio::test]
+async fn a_newer_version() {
+    let place = place().await;
+    place.sqlite().execute_batch("PRAGMA user_version = 9").unwrap();
+    let error = refuses(&place, "of version 9; this hrsink").await;
+    assert!(error.to_string().contains("up to 1"), "{error}");
+    assert!(!error.is_damage());
+    assert!(error.hints().next().unwrap().contains("update hrsink"));
+}
+
+#[tokio::test]
+async fn keys_that_do_not_fit() {
+    let place = place().await;
+    let other = self::place().await;
+    fs::copy(key(&other), key(&place)).unwrap();
+    assert!(refuses(&place, "is not the key of the ledger").await.is_damage());
+    for no_key in [&b"marker"[..], b"\xff\xfe"] {
+        fs::write(key(&place), no_key).unwrap();
+        assert!(refuses(&place, "is not a ledger's key").await.is_damage());
+    }
+    fs::remove_file(key(&place)).unwrap();
+    assert!(refuses(&place, "has lost its key").await.is_damage());
+}
+
+#[tokio::test]
+async fn a_ledger_that_was_lost_is_not_begun_anew() {
+    let place = place().await;
+    fs::remove_file(place.path()).unwrap();
+    let error = refuses(&place, "is missing, but").await;
+    assert!(error.hints().any(|hint| hint.contains("never sent")));
+    fs::rename(key(&place), beside(&place.path(), "-wal")).unwrap();
+    refuses(&place, "-wal` is still there").await;
+    fs::write(beside(&place.path(), "-wal"), "").unwrap();
+    assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_ledger_whose_making_was_cut_off_is_made_again() {
+    let place = place().await;
+    let unfinished = beside(&place.path(), ".new");
+    fs::rename(place.path(), &unfinished).unwrap();
+    fs::write(beside(&unfinished, "-journal"), "left over").unwrap();
+    assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
+    assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
+    assert!(!unfinished.exists() && !beside(&unfinished, "-journal").exists());
+}
+
+#[tokio::test]
+async fn rows_that_are_not_those_that_were_written() {
+    for damage in [
+        "UPDATE batch_rows SET hashes = zeroblob(48)",
+        "UPDATE batch_rows SET hashes = substr(hashes, 1, 32)",
+        "UPDATE batch_rows SET checksum = zeroblob(16)",
+        "UPDATE batch SET rows = 2",
+        "UPDATE batch SET rows = -1",
+        "DELETE FROM batch_rows",
+    ] {
+        let place = place().await;
+        place.sqlite().execute_batch(damage).unwrap();
+        let ledger = place.open().await;
+        let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
+        if !damage.contains("-1") {
+            assert_eq!(error.kind(), ErrorKind::Config, "{damage}: {}", error.chain());
+            assert!(
+                error.to_string().contains("is damaged: the rows of batch 1"),
+                "{error}"
+            );
+        }
+    }
+    let place = place().await;
+    let ledger = place.open().await;
+    send(&ledger, intent("a", 2, [7, 8, 9]), BatchOutcome::Accepted).await;
+    place
+        .sqlite()
+        .execute_batch(
+            "PRAGMA foreign_keys = OFF; UPDATE batch_rows SET batch = -batch; UPDATE batch_rows SET batch = 3 + batch",
+        )
+        .unwrap();
+    let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
+    assert!(
+        error.to_string().contains("is damaged: the rows of batch"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_others_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = place().await;
+    for path in [key(&place), place.path()] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = refuses(&place, "is open to other users of this machine (mode 640)").await;
+        let hint = format!("run `chmod 600 {}`", path.display());
+        assert_eq!(error.hints().next().unwrap(), hint);
+    }
+}
+
+#[tokio::test]
+async fn places_where_no_ledger_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = Ledger::open(&file.join("state.db")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
+    assert!(error.to_string().contains("make the ledger's folder"), "{error}");
+    assert!(
+        Ledger::open_read_only(&file.join("state.db"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let error = Ledger::open(folder.path()).await.unwrap_err();
+    assert!(error.to_string().contains("is not a file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_stays_locked_is_a_passing_failure() {
+    let place = place().await;
+    let ledger = place.open().await;
+    ledger
+        .write(|db| Ok(db.busy_timeout(Duration::from_millis(1))?))
+        .await
+        .unwrap();
+    let other = place.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = ledger.begin_run(run("b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+    assert_eq!(
+        known(&place.look().await, "b").await.0,
+        [1, 2, 3],
+        "reading does not wait"
+    );
+    other.execute_batch("ROLLBACK").unwrap();
+    ledger.begin_run(run("b")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
+    let place = place().await;
+    let ledger = place.open().await;
+    let pages: i64 = place
+        .sqlite()
+        .query_row("PRAGMA page_count", (), |row| row.get(0))
+        .unwrap();
+    ledger
+        .write(move |db| {
+            db.query_row(&format!("PRAGMA max_page_count = {pages}"), (), |_| Ok(()))?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let error = ledger.intend(intent("a", 2, 0..10_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+    assert!(
+        error.chain().contains("state.db`: database or disk is full"),
+        "{}",
+        error.chain()
+    );
+    assert!(error.hints().next().unwrap().contains("free some disk space"));
+    assert_eq!(known(&ledger, "b").await, (vec![1, 2, 3], vec![]));
+    let text = "x".repeat(100_000);
+    let (one, two) = tokio::join!(
+        ledger.save_position("p", "s", text),
+        ledger.save_position("p", "t", "small".to_owned()),
+    );
+    assert_eq!(one.unwrap_err().kind(), ErrorKind::Passing);
+    // In the same transaction or not: what was said to be written is.
+    let written = ledger.position("p", "t").await.unwrap().is_some();
+    assert_eq!(two.is_ok(), written);
+}

@@ -1,0 +1,149 @@
+//! Records [snapshots](crate::snapshot) during a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::component::{Chunk, Outputs, RunInfo};
+use crate::config::PipelineConfig;
+use crate::error::{Error, Result};
+use crate::snapshot::{FinishedSnapshot, Recorder, SourceSnapshot};
+
+/// Chunks that may wait for a recorder.
+const CHANNEL_CAPACITY: usize = 2;
+
+/// The recorders of the sources that have ended. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Recorded(Arc<Mutex<Vec<Named<Recorder>>>>);
+
+/// With the name of a source.
+type Named<T> = (String, T);
+
+/// A failure and the source it belongs to.
+type Failed = (Option<String>, Error);
+
+/// Copies of the chunks of the sources with snapshots.
+pub(super) struct Taps<'c> {
+    taps: BTreeMap<&'c str, (&'c SourceSnapshot, mpsc::Receiver<Chunk>)>,
+    senders: BTreeMap<&'c str, mpsc::Sender<Chunk>>,
+}
+
+impl<'c> Taps<'c> {
+    pub(super) fn new(config: &'c PipelineConfig) -> Self {
+        let mut taps = BTreeMap::new();
+        let mut senders = BTreeMap::new();
+        for snapshot in &config.snapshots {
+            let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+            senders.insert(snapshot.source.as_str(), sender);
+            taps.insert(snapshot.source.as_str(), (snapshot, receiver));
+        }
+        Self { taps, senders }
+    }
+
+    /// Takes the tap for the output of `source`, if it has a snapshot.
+    pub(super) fn of(&mut self, source: &str) -> Option<mpsc::Sender<Chunk>> {
+        self.senders.remove(source)
+    }
+
+    /// Starts a recorder for each source.
+    ///
+    /// # Errors
+    /// A file cannot be created.
+    pub(super) fn open(
+        self,
+        run: &RunInfo,
+        ledger: &Path,
+        pipeline: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Recording>, Failed> {
+        let start = |(snapshot, chunks): (&SourceSnapshot, _)| {
+            let source = snapshot.source.clone();
+            match Recorder::start(snapshot, run, ledger, pipeline, now) {
+                Ok(recorder) => Ok(Recording {
+                    source,
+                    chunks,
+                    recorder,
+                }),
+                Err(error) => Err((Some(source), error)),
+            }
+        };
+        self.taps.into_values().map(start).collect()
+    }
+}
+
+/// A recorder and its input.
+pub(super) struct Recording {
+    pub(super) source: String,
+    chunks: mpsc::Receiver<Chunk>,
+    recorder: Recorder,
+}
+
+impl Recording {
+    /// Records until the source ends. A failure cancels the run before the source notices: what follows must not look
+    /// like the end of the rows.
+    pub(super) async fn run(self, into: Recorded, cancel: CancellationToken) -> Result<()> {
+        let Self {
+            source,
+            mut chunks,
+            mut recorder,
+        } = self;
+        blocking(move || {
+            // Declared after `chunks`, so dropped before it, also in a panic.
+            let unless_ok = cancel.drop_guard();
+            while let Some(chunk) = chunks.blocking_recv() {
+                recorder.add(&chunk)?;
+            }
+            unless_ok.disarm();
+            into.lock().push((source, recorder));
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Recorded {
+    /// Takes the recorders out. Dropped, they leave no file.
+    pub(super) fn take(&self) -> Vec<Named<Recorder>> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Named<Recorder>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds the rows carried over from earlier runs and syncs the files.
+pub(super) async fn finish(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<FinishedSnapshot>>, Failed> {
+    let mut finished = Vec::new();
+    for (source, recorder) in recorded {
+        match blocking(move || recorder.finish()).await {
+            Ok(file) => finished.push((source, file)),
+            Err(error) => return Err((Some(source), error)),
+        }
+    }
+    Ok(finished)
+}
+
+/// Replaces the current snapshots.
+pub(super) async fn replace(finished: Vec<Named<FinishedSnapshot>>, outputs: &Outputs) -> Result<(), Failed> {
+    for (source, file) in finished {
+        let name = source.clone();
+        match blocking(move || file.replace(&name)).await {
+            Ok(Some((path, what))) => outputs.add(&source, what, path),
+            Ok(None) => {}
+            Err(error) => return Err((Some(source), error)),
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work)
+        .await
+        .map_err(|error| Error::broken_off("writing a snapshot", &error))?
+}

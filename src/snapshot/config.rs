@@ -1,0 +1,195 @@
+//! The `snapshot:` block of a source: which of its rows are kept for later runs, and for how long.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::{HumanDuration, Problems, suggestion};
+use crate::secret::SecretRef;
+
+/// The column that holds the time when a row was last valid.
+pub(super) const LAST_SEEN: &str = "last_seen";
+
+/// Appended to the name of a source, it names the input with the rows of the snapshot.
+const PREVIOUS: &str = ".previous";
+
+/// The name of the input with the snapshot of `source`.
+pub(crate) fn snapshot_input(source: &str) -> String {
+    format!("{source}{PREVIOUS}")
+}
+
+/// The source whose snapshot `input` names.
+pub(crate) fn source_of_input(input: &str) -> Option<&str> {
+    input.strip_suffix(PREVIOUS).filter(|source| !source.is_empty())
+}
+
+/// Keeps the last valid rows of a source, encrypted, beside the ledger. The rows as of the run before are the input
+/// `NAME.previous`: the kept columns as text, and `last_seen`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotConfig {
+    /// Columns that identify a row, such as the employee number. Rows without a value in one of them are not kept; of
+    /// rows with the same key in one run, the first valid one is kept.
+    #[schemars(length(min = 1))]
+    pub key: Vec<String>,
+    /// Columns to keep, as text; must include the key. Nothing else is stored.
+    #[schemars(length(min = 1))]
+    pub columns: Vec<String>,
+    /// Columns that must have a value. A row in which one is missing or blank does not replace the stored row. Default:
+    /// every kept column except the key.
+    #[serde(default)]
+    pub required: Option<Vec<String>>,
+    /// How long a row is kept after it last came as a valid one.
+    #[serde(default = "default_ttl")]
+    pub ttl: HumanDuration,
+    /// Encryption key: 32 random bytes as base64 or hexadecimal digits, such as `openssl rand -base64 32` prints. The
+    /// rows cannot be read without it.
+    pub encryption_key: SecretRef,
+    /// Previous encryption key, while keys are rotated: files written with it can still be read. Remove it after one
+    /// complete run.
+    #[serde(default)]
+    pub old_encryption_key: Option<SecretRef>,
+}
+
+/// A source with a `snapshot:` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSnapshot {
+    /// Name of the source.
+    pub source: String,
+    /// Its settings.
+    pub settings: SnapshotConfig,
+}
+
+fn default_ttl() -> HumanDuration {
+    HumanDuration(Duration::from_secs(400 * 86_400))
+}
+
+impl SnapshotConfig {
+    /// The columns other than the key in which a valid row has a value.
+    pub(crate) fn required(&self) -> Vec<String> {
+        let columns = self.required.as_ref().unwrap_or(&self.columns);
+        let not_key = columns.iter().filter(|column| !self.key.contains(column));
+        not_key.cloned().collect()
+    }
+
+    /// Reports invalid settings, without I/O.
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
+        if self.key.is_empty() {
+            problems.at("key").add_with_hint(
+                "`key` requires at least one column",
+                "for example `key: [employee_id]`",
+            );
+        }
+        if self.columns.is_empty() {
+            problems.at("columns").add_with_hint(
+                "`columns` requires at least the columns of the key",
+                "for example `columns: [employee_id, upn]`",
+            );
+        }
+        let required = self.required.as_deref().unwrap_or_default();
+        for (list, columns) in [
+            ("key", &self.key[..]),
+            ("columns", &self.columns),
+            ("required", required),
+        ] {
+            let mut here = problems.at(list);
+            let mut seen = BTreeSet::new();
+            for (index, column) in columns.iter().enumerate() {
+                let mut here = here.at_index(index);
+                if !seen.insert(column) {
+                    here.add(format!("duplicate column `{column}`"));
+                } else if list == "columns" && column == LAST_SEEN {
+                    here.add_with_hint(
+                        format!("`{LAST_SEEN}` is reserved for the time a row was last valid"),
+                        "rename the column of the source",
+                    );
+                } else if list != "columns" && !self.columns.is_empty() && !self.columns.contains(column) {
+                    let near = suggestion(column, self.columns.iter().map(String::as_str));
+                    let hint = match near.filter(|near| near.starts_with("did")) {
+                        Some(near) => format!("{near} otherwise add `{column}` to `columns`"),
+                        None => format!("add `{column}` to `columns`"),
+                    };
+                    here.add_with_hint(format!("`{column}` is not in `columns`"), hint);
+                }
+            }
+        }
+        if self.ttl.0.is_zero() {
+            problems.at("ttl").add("must be more than zero");
+        }
+        if self.old_encryption_key.as_ref() == Some(&self.encryption_key) {
+            problems
+                .at("old_encryption_key")
+                .add("this is the current key; set the previous one");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::decode::decode;
+
+    fn problems(value: Value) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut problems = Problems::new(&mut found);
+        if let Some(config) = decode::<SnapshotConfig>(value, &mut problems) {
+            config.validate(&mut problems);
+        }
+        found
+            .iter()
+            .map(|problem| format!("{problem} ({})", problem.hint.as_deref().unwrap_or("-")))
+            .collect()
+    }
+
+    #[test]
+    fn requires_every_column_except_the_key_by_default() {
+        let config: SnapshotConfig = serde_json::from_value(json!({
+            "key": ["id"], "columns": ["id", "upn", "level"], "encryption_key": {"env": "K"},
+        }))
+        .unwrap();
+        assert_eq!(config.required(), ["upn", "level"]);
+        assert_eq!(config.ttl.0, Duration::from_secs(400 * 86_400));
+    }
+
+    #[test]
+    fn reports_each_problem_with_its_path() {
+        let found = problems(json!({
+            "key": ["id", "id", "person"],
+            "columns": ["id", "upn", "last_seen"],
+            "required": ["upnn"],
+            "ttl": "0s",
+            "encryption_key": {"env": "K"},
+            "old_encryption_key": {"env": "K"},
+        }));
+        assert_eq!(
+            found,
+            [
+                "key[1]: duplicate column `id` (-)",
+                "key[2]: `person` is not in `columns` (add `person` to `columns`)",
+                "columns[2]: `last_seen` is reserved for the time a row was last valid (rename the column of the source)",
+                "required[0]: `upnn` is not in `columns` (did you mean `upn`? otherwise add `upnn` to `columns`)",
+                "ttl: must be more than zero (-)",
+                "old_encryption_key: this is the current key; set the previous one (-)",
+            ]
+        );
+    }
+
+    #[test]
+    fn requires_an_encryption_key_by_reference() {
+        let found = problems(json!({"key": ["id"], "columns": ["id"]}));
+        assert_eq!(
+            found,
+            ["encryption_key: `encryption_key` is required and not there (-)"]
+        );
+        let found = problems(json!({"key": [], "columns": [], "encryption_key": "c2VjcmV0LW1hcmtlcg=="}));
+        assert!(
+            found[0].starts_with("encryption_key: a secret is given by reference"),
+            "{found:?}"
+        );
+        assert!(!found.concat().contains("c2Vj"), "{found:?}");
+    }
+}

@@ -1,0 +1,92 @@
+//! The source `NAME.previous`: the snapshot of `NAME` as of the run before.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::config::SourceSnapshot;
+use super::file::SnapshotFile;
+use super::recorder::StoredSnapshot;
+use super::table::Table;
+use crate::component::{Chunk, Origins, Output, Part, Source, SourceConfig, SourceContext};
+use crate::config::Problems;
+use crate::error::{Error, Result};
+
+/// Added to a pipeline for each source with a snapshot.
+#[derive(Debug)]
+pub(crate) struct SnapshotSource {
+    snapshot: SourceSnapshot,
+    /// The ledger's path.
+    ledger: PathBuf,
+}
+
+impl SnapshotSource {
+    pub(crate) fn new(snapshot: SourceSnapshot, ledger: PathBuf) -> Self {
+        Self { snapshot, ledger }
+    }
+}
+
+#[async_trait]
+impl SourceConfig for SnapshotSource {
+    /// Created in code only: has no registered name.
+    fn typetag_deserialize(&self) {}
+
+    fn validate(&self, _: &mut Problems<'_>) {}
+
+    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
+        let ledger = cx.run.base.join(&self.ledger);
+        let stored = StoredSnapshot {
+            file: SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.position.pipeline)?,
+            table: Table::new(&self.snapshot, Timestamp::now()),
+        };
+        // Reads and verifies the whole file before the run sends its first row.
+        let stored = blocking(move || stored.read(|_| true).map(|()| stored)).await?;
+        Ok(Box::new(Previous {
+            stored,
+            source: self.snapshot.source.as_str().into(),
+        }))
+    }
+}
+
+struct Previous {
+    stored: StoredSnapshot,
+    source: Arc<str>,
+}
+
+#[async_trait]
+impl Source for Previous {
+    async fn run(self: Box<Self>, out: Output) -> Result<()> {
+        let Self { stored, source } = *self;
+        let part = Arc::new(Part {
+            name: format!("snapshot of {source}").into(),
+            columns: stored.table.names(),
+        });
+        // Consumers need the columns even if there are no rows.
+        let empty = Chunk::records(
+            RecordBatch::new_empty(stored.table.schema().clone()),
+            Origins::consecutive(part.clone(), 1, 0),
+        );
+        if out.send(empty).await.is_err() {
+            return Ok(());
+        }
+        blocking(move || {
+            let mut row = 1;
+            stored.read(|batch| {
+                let rows = batch.num_rows();
+                let origins = Origins::consecutive(part.clone(), row, rows);
+                row += rows as u64;
+                rows == 0 || out.blocking_send(Chunk::records(batch, origins)).is_ok()
+            })
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::broken_off("reading a snapshot", &error))?
+}
