@@ -22,8 +22,8 @@ pub enum ErrorKind {
     Guard,
     /// The service refused: credentials, consent, job. No retry will help. Exit code 5.
     Refused,
-    /// A passing cause (network, throttling, outage): running again later can help. Exit code 75.
-    Passing,
+    /// A transient cause (network, throttling, outage): running again later can help. Exit code 75.
+    Transient,
     /// The run was interrupted by the user or the system. Exit code 130 or 143.
     Interrupted,
     /// Something that should not happen: a full disk, a bug. Exit code 1.
@@ -80,11 +80,11 @@ impl Error {
     /// A task that did not come to its end. The text of a panic may hold anything, values of rows included, and is
     /// left out.
     #[cold]
-    pub(crate) fn broken_off(what: &str, error: &tokio::task::JoinError) -> Self {
+    pub(crate) fn task_failed(what: &str, error: &tokio::task::JoinError) -> Self {
         let how = if error.is_panic() {
             "panicked"
         } else {
-            "was cut off"
+            "was cancelled"
         };
         Self::unexpected(format!("{what} {how}")).with_hint("please report this: it should not happen")
     }

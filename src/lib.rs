@@ -70,9 +70,10 @@ mod codec;
 pub mod component;
 pub mod config;
 pub mod delivery;
+#[allow(dead_code, unused_imports, reason = "users follow")]
+mod disk;
 pub mod emulator;
 pub mod error;
-mod files;
 #[doc(hidden)]
 pub mod format;
 pub mod hr;
@@ -82,6 +83,8 @@ mod mask;
 pub mod pipeline;
 pub mod plugin;
 pub mod secret;
+#[allow(dead_code, unused_imports, reason = "users follow")]
+mod settings;
 pub mod sinks;
 mod snapshot;
 pub mod sources;

@@ -78,6 +78,8 @@ pub use serde;
 pub use typetag;
 
 pub use crate::component::*;
-pub use crate::config::{ByteSize, HumanDuration, Problems, suggestion};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::secret::{Secret, SecretFiles, SecretRef};
+pub use crate::settings::{
+    BoundedDuration, BoundedInt, BoundedSize, ByteSize, HumanDuration, bounded, suggestion,
+};

@@ -62,11 +62,11 @@ impl SecretFiles {
     #[cfg(unix)]
     fn check(&self, path: &Path, file: &File) -> Result<()> {
         let metadata = file.metadata().map_err(|error| unreadable(path, error))?;
-        let mode = crate::files::mode(&metadata);
-        if mode & crate::files::OTHERS == 0 {
+        let mode = crate::disk::private_file::mode(&metadata);
+        if mode & crate::disk::private_file::OTHERS == 0 {
             return Ok(());
         }
-        let chmod = crate::files::chmod("600", path);
+        let chmod = crate::disk::private_file::chmod("600", path);
         if let Some(told) = &self.any {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.insert(path.to_owned()) {

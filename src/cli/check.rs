@@ -118,8 +118,8 @@ fn exit_code(checked: &[Checked<'_>]) -> u8 {
         ExitCode::Config as u8
     } else if any(CheckState::Fails) {
         ExitCode::Refused as u8
-    } else if any(CheckState::Passing) {
-        ExitCode::Passing as u8
+    } else if any(CheckState::Transient) {
+        ExitCode::Transient as u8
     } else {
         ExitCode::Delivered as u8
     }
@@ -149,7 +149,7 @@ fn text(checked: &[Checked<'_>]) -> String {
             let (style, word) = match state {
                 CheckState::Works => (GOOD, "works"),
                 CheckState::Unsure => (WARN, "unsure"),
-                CheckState::Passing => (BAD, "later"),
+                CheckState::Transient => (BAD, "later"),
                 CheckState::Fails => (BAD, "fails"),
             };
             let _ = writeln!(
@@ -190,10 +190,10 @@ mod tests {
 
     #[test]
     fn what_a_person_must_change_outweighs_what_passes() {
-        use CheckState::{Fails, Passing, Unsure, Works};
+        use CheckState::{Fails, Transient, Unsure, Works};
         assert_eq!(exit_code(&[]), 0);
         assert_eq!(exit_code(&[step(Works), step(Unsure)]), 0);
-        assert_eq!(exit_code(&[step(Passing), step(Works)]), 75);
-        assert_eq!(exit_code(&[step(Passing), step(Fails)]), 5);
+        assert_eq!(exit_code(&[step(Transient), step(Works)]), 75);
+        assert_eq!(exit_code(&[step(Transient), step(Fails)]), 5);
     }
 }

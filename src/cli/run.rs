@@ -12,8 +12,8 @@ use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
 use crate::component::Rejects;
 use crate::config::{Guard, PipelineConfig};
+use crate::disk::create_private_folder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::create_private_folder;
 use crate::pipeline::{self, ExitCode, Observer, RunOptions, RunReport};
 use crate::secret::SecretFiles;
 

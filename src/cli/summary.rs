@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn success_is_claimed_only_for_what_was_taken() {
         use BatchOutcome::{Accepted, Unknown};
-        use ExitCode::{Delivered, Interrupted, Passing};
+        use ExitCode::{Delivered, Interrupted, Transient};
         assert_eq!(
             ended(Delivered, &[Accepted], rows(1, 1)),
             "Upload successful: 1 row"
@@ -397,14 +397,17 @@ mod tests {
             ..rows(6, 1)
         };
         assert_eq!(
-            ended(Passing, &[Accepted, Unknown], unknown),
+            ended(Transient, &[Accepted, Unknown], unknown),
             "Incomplete: 1 row delivered, 2 not, 3 unknown"
         );
         assert_eq!(
             ended(Interrupted, &[Unknown], unknown),
             "Interrupted: 1 row delivered, 2 not, 3 unknown"
         );
-        assert_eq!(ended(Passing, &[], rows(0, 0)), "Failed before any row was read");
+        assert_eq!(
+            ended(Transient, &[], rows(0, 0)),
+            "Failed before any row was read"
+        );
     }
 
     #[test]

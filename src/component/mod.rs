@@ -27,6 +27,7 @@ mod context;
 mod counts;
 mod description;
 mod ordered;
+mod problem;
 mod recorder;
 mod reject;
 mod traits;
@@ -42,6 +43,7 @@ pub use context::{
 pub use counts::{Counts, Totals};
 pub use description::{Description, Role, descriptions};
 pub use ordered::map_in_order;
+pub use problem::{Problem, Problems};
 pub use recorder::{Exchange, Recorder};
 pub use reject::{Fault, Reject, RejectCode, Rejects};
 pub use traits::{

@@ -21,8 +21,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use url::Url;
 
 use super::Outputs;
+use crate::disk::private_file::{create_private, create_private_folder};
 use crate::error::{Error, Result};
-use crate::files::{create_private, create_private_folder};
 use crate::mask;
 
 /// Pages to store in a run; more are only counted.

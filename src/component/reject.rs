@@ -358,9 +358,9 @@ impl Rejects {
 
 fn create(path: &Path) -> io::Result<BufWriter<File>> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        crate::files::create_private_folder(folder)?;
+        crate::disk::create_private_folder(folder)?;
     }
-    let file = rotation::create_held(path)?;
+    let file = crate::disk::lock_file::create_in_use(path)?;
     Ok(BufWriter::new(file))
 }
 

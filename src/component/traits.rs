@@ -175,12 +175,12 @@ impl CheckStep {
 impl CheckStep {
     /// What an error says, as the answer to the question `name`; one about settings is an answer about those.
     pub fn failed(name: &str, error: &Error) -> Self {
-        let passing = error.kind() == ErrorKind::Passing;
+        let transient = error.kind() == ErrorKind::Transient;
         let settings = error.kind() == ErrorKind::Config;
         Self {
             name: if settings { Self::SETTINGS } else { name }.to_owned(),
-            state: if passing {
-                CheckState::Passing
+            state: if transient {
+                CheckState::Transient
             } else {
                 CheckState::Fails
             },
@@ -198,8 +198,8 @@ pub enum CheckState {
     Works,
     /// It may work, or could not be found out.
     Unsure,
-    /// It fails for a passing cause.
-    Passing,
+    /// It fails for a transient cause.
+    Transient,
     /// It does not work until a person changes something.
     Fails,
 }

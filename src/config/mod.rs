@@ -15,13 +15,11 @@ pub mod document;
 pub mod guards;
 pub mod interpolate;
 pub mod pipeline;
-pub mod problem;
 pub mod schema;
-pub mod units;
 pub(crate) mod wiring;
 
+pub use crate::component::{Problem, Problems};
+pub(crate) use crate::settings::{ByteSize, HumanDuration, nearest, suggestion};
 pub use crate::snapshot::{SnapshotConfig, SourceSnapshot};
 pub use guards::{Guard, GuardsConfig};
 pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, StateConfig, Wired};
-pub use problem::{Problem, Problems, nearest, suggestion};
-pub use units::{ByteSize, HumanDuration};

@@ -444,7 +444,7 @@ impl Driver {
         }
         let error = piece.uploaded.error.take().unwrap_or_else(|| {
             Error::new(
-                ErrorKind::Passing,
+                ErrorKind::Transient,
                 format!("batch {} was not accepted", flight.number),
             )
         });
@@ -482,13 +482,13 @@ impl Driver {
         }
         let policy = &self.courier.policy;
         let held = outcome == BatchOutcome::Unknown && policy.on_unknown == OnUnknown::Hold;
-        if error.kind() != ErrorKind::Passing
+        if error.kind() != ErrorKind::Transient
             || outcome == BatchOutcome::Refused
             || held
             || pause
             || state.stop.is_some()
         {
-            let error = if held && error.kind() == ErrorKind::Passing {
+            let error = if held && error.kind() == ErrorKind::Transient {
                 hold(error)
             } else {
                 error

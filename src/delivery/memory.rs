@@ -51,7 +51,7 @@ impl Memory {
     ///
     /// # Errors
     /// The ledger cannot be read or is damaged; another run holds a scenario of the job
-    /// ([`Passing`](ErrorKind::Passing)); with [`OnUnknown::Hold`], there are batches of unknown outcome
+    /// ([`Passing`](ErrorKind::Transient)); with [`OnUnknown::Hold`], there are batches of unknown outcome
     /// ([`Guard`](ErrorKind::Guard)).
     pub(super) async fn open(
         cx: &SinkContext,

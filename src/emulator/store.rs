@@ -116,7 +116,7 @@ struct Inner {
 impl Store {
     pub(super) fn open(folder: Option<PathBuf>) -> Result<Self> {
         let last = match &folder {
-            Some(folder) => crate::files::create_private_folder(folder)
+            Some(folder) => crate::disk::create_private_folder(folder)
                 .and_then(|()| last_import(&folder.join(LOG)))
                 .map_err(|e| cannot("open the emulator's data folder", folder, e))?,
             None => 0,
@@ -299,7 +299,7 @@ fn last_import(log: &Path) -> io::Result<u64> {
 
 /// Appends whole lines to a file that only its owner may read. What a crash left of a line is ended first.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    let mut file = crate::files::append_private(path)?;
+    let mut file = crate::disk::private_file::append_private(path)?;
     if file.seek(SeekFrom::End(0))? > 0 {
         file.seek(SeekFrom::End(-1))?;
         let mut end = [0];

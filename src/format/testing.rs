@@ -240,7 +240,7 @@ impl ReadRanges for MemoryFile {
     async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let mut requests = self.requests.lock().unwrap();
         if requests.len() >= self.fails_after {
-            return Err(Error::new(ErrorKind::Passing, "the connection is lost").with_hint("run again"));
+            return Err(Error::new(ErrorKind::Transient, "the connection is lost").with_hint("run again"));
         }
         requests.push(ranges.to_vec());
         let part = |range: &Range<u64>| self.bytes.slice(range.start as usize..range.end as usize);

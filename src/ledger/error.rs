@@ -80,10 +80,10 @@ impl SqliteError {
         }
         let message = format!("cannot {doing} the ledger `{}`", path.display());
         let error = match self.code {
-            Some(ErrorCode::DiskFull) => Error::new(ErrorKind::Passing, message).with_hint(FREE_SPACE),
+            Some(ErrorCode::DiskFull) => Error::new(ErrorKind::Transient, message).with_hint(FREE_SPACE),
             Some(
                 ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed,
-            ) => Error::new(ErrorKind::Passing, message)
+            ) => Error::new(ErrorKind::Transient, message)
                 .with_hint("another program has locked it: close that program, then run again"),
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 Error::config(message).with_hint(PERMISSIONS)
@@ -118,7 +118,9 @@ pub(super) fn io(path: &Path, what: &str, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let message = format!("cannot {what} `{}`", path.display());
     match error.kind() {
-        Io::StorageFull | Io::QuotaExceeded => Error::new(ErrorKind::Passing, message).with_hint(FREE_SPACE),
+        Io::StorageFull | Io::QuotaExceeded => {
+            Error::new(ErrorKind::Transient, message).with_hint(FREE_SPACE)
+        }
         Io::PermissionDenied | Io::ReadOnlyFilesystem => Error::config(message).with_hint(PERMISSIONS),
         Io::NotFound | Io::NotADirectory | Io::IsADirectory | Io::AlreadyExists => Error::config(message)
             .with_hint("check `state.path`: it must name a file, in a folder that exists or can be created"),

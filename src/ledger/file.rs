@@ -14,8 +14,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::{self, LedgerError, damaged};
 use super::key::{self, Key};
 use super::schema;
+use crate::disk::private_file as files;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(30);
@@ -347,7 +347,7 @@ fn alone(path: &Path) -> Result<File> {
             }
             Err(std::fs::TryLockError::WouldBlock) => {
                 return Err(Error::new(
-                    ErrorKind::Passing,
+                    ErrorKind::Transient,
                     format!(
                         "another process has been making the ledger `{}` for too long",
                         path.display()

@@ -12,8 +12,8 @@ use rand::rngs::SysRng;
 
 use super::error;
 use super::file::{beside, check_private};
+use crate::disk::private_file as files;
 use crate::error::{Error, Result};
-use crate::files;
 
 /// A ledger's key.
 #[derive(Clone)]

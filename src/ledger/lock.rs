@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error;
 use super::file::{beside, locks_of};
+use crate::disk::private_file as files;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 /// Tries before a lock counts as held: whoever looks whether it is held has it for a moment.
 const TRIES: u32 = 5;
@@ -86,7 +86,7 @@ impl Subject<'_> {
                 format!("another run sends `{scenario}` to the job `{job}`: {by}")
             }
         };
-        Error::new(ErrorKind::Passing, message)
+        Error::new(ErrorKind::Transient, message)
             .with_hint("wait until it has ended, or stop it, then run again")
     }
 }
@@ -94,7 +94,7 @@ impl Subject<'_> {
 /// Locks `subject` for `run`.
 ///
 /// # Errors
-/// It is held ([`ErrorKind::Passing`]), or the files cannot be made.
+/// It is held ([`ErrorKind::Transient`]), or the files cannot be made.
 pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Lock> {
     let folder = locks_of(ledger);
     files::create_private_folder(&folder)
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(holder(&ledger, PIPELINE), None);
         let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
         let error = acquire(&ledger, PIPELINE, "run-2").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Passing);
+        assert_eq!(error.kind(), ErrorKind::Transient);
         let text = error.to_string();
         let pid = format!("pid {}", std::process::id());
         assert!(

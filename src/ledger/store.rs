@@ -90,7 +90,7 @@ impl Ledger {
     /// Locks `pipeline` for `run`.
     ///
     /// # Errors
-    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Passing)), or the lock file cannot be created.
+    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Transient)), or the lock file cannot be created.
     pub fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, Subject::Pipeline(pipeline), run)
@@ -489,5 +489,5 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("access to the ledger", &error))?
+        .map_err(|error| Error::task_failed("access to the ledger", &error))?
 }

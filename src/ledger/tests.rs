@@ -304,7 +304,7 @@ async fn two_processes_share_a_ledger() {
     assert_eq!(known(&two, "c").await.0.len(), 40);
     let held = one.lock_job(JOB, SCENARIO, "a").unwrap();
     let refused = two.lock_job(JOB, SCENARIO, "b").unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Passing);
+    assert_eq!(refused.kind(), ErrorKind::Transient);
     drop(held);
     drop(two.lock_job(JOB, SCENARIO, "b").unwrap());
 }

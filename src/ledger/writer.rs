@@ -65,7 +65,7 @@ impl Writer {
         // On a thread that the runtime knows, so that a paused clock does not advance meanwhile.
         tokio::task::spawn_blocking(|| answered.blocking_recv())
             .await
-            .map_err(|error| Error::broken_off("waiting for the ledger", &error))?
+            .map_err(|error| Error::task_failed("waiting for the ledger", &error))?
             .unwrap_or_else(|_| {
                 Err(Error::unexpected("the ledger's thread has ended")
                     .with_hint("please report this: it should not happen"))

@@ -13,9 +13,9 @@ mod record;
 mod report;
 mod run;
 mod snapshots;
-mod stage;
+mod staging;
 
-pub use guards::{Baseline, Figure, GuardOutcome, GuardsReport, Judged};
+pub use guards::{Baseline, Evaluated, Figure, GuardOutcome, GuardsReport};
 pub use report::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 pub use run::{Observer, RunOptions, run};
 

@@ -143,8 +143,8 @@ pub enum ExitCode {
     Guarded = 4,
     /// Refused by the service; no retry will help.
     Refused = 5,
-    /// Not everything delivered; the cause is passing.
-    Passing = 75,
+    /// Not everything delivered; the cause is transient.
+    Transient = 75,
     /// Interrupted (Ctrl-C).
     Interrupted = 130,
     /// Terminated (SIGTERM).
@@ -157,7 +157,7 @@ impl From<ErrorKind> for ExitCode {
             ErrorKind::Config | ErrorKind::Input => Self::Config,
             ErrorKind::Guard => Self::Guarded,
             ErrorKind::Refused => Self::Refused,
-            ErrorKind::Passing => Self::Passing,
+            ErrorKind::Transient => Self::Transient,
             ErrorKind::Interrupted => Self::Interrupted,
             ErrorKind::Unexpected => Self::Unexpected,
         }

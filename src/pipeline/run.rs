@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::needed_columns;
-use super::guards::{Guarded, Judge};
+use super::guards::{Evaluator, Guarded};
 use super::members::Members;
 use super::record::Record;
 use super::report::ReasonCount;
 use super::snapshots::{self, Recorded, Taps};
-use super::stage::{self, Gate, Staged};
+use super::staging::{self, Gate, StagedSink};
 use super::{ErrorReport, ExitCode, GuardsReport, RejectsReport, RunReport};
 use crate::component::{
     BatchReport, Counts, Ends, Input, Item, Output, Outputs, Pages, Position, Recorder, Rejects, RunInfo,
@@ -540,7 +540,7 @@ async fn work(
         let cancel = cancel.clone();
         tasks.spawn(async move {
             let run = |out| to_its_end(transform.run(&mut input, out));
-            let result = stage::upstream(out, &cancel, run).await;
+            let result = staging::upstream(out, &cancel, run).await;
             let result = ended(cancel, result);
             input.drain().await;
             (name, result)
@@ -554,7 +554,7 @@ async fn work(
         let cancel = cancel.clone();
         tasks.spawn(async move {
             let run = |out| to_its_end(source.run(out));
-            (name, stage::upstream(out, &cancel, run).await)
+            (name, staging::upstream(out, &cancel, run).await)
         });
     }
     while let Some(ended) = tasks.join_next().await {
@@ -604,7 +604,7 @@ fn stage_sinks(
     }
     let all: Vec<Counts> = counts.all().cloned().collect();
     let sources = counts.sources.clone();
-    let judge = Judge {
+    let evaluator = Evaluator {
         sinks: guarded,
         allowed: shared.allow.clone(),
         partial: shared.run.partial,
@@ -617,15 +617,15 @@ fn stage_sinks(
             sum
         }),
     };
-    let (gate, seats) = Gate::new(judge, shared.run.cancel.clone());
+    let (gate, participants) = Gate::new(evaluator, shared.run.cancel.clone());
     let state = shared.run.base.join(&config.state.path);
     let folder: Arc<Path> = state.parent().unwrap_or(Path::new(".")).into();
     let staged = sinks
         .into_iter()
-        .zip(seats)
+        .zip(participants)
         .zip(&counts.sinks)
-        .map(|(((name, sink, input), seat), counts)| {
-            let sink = Staged::new(sink, seat, counts.clone(), folder.clone());
+        .map(|(((name, sink, input), participant), counts)| {
+            let sink = StagedSink::new(sink, participant, counts.clone(), folder.clone());
             (name, Box::new(sink) as Box<dyn Sink>, input)
         })
         .collect();

@@ -145,5 +145,5 @@ pub(super) async fn replace(finished: Vec<Named<FinishedSnapshot>>, outputs: &Ou
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("writing a snapshot", &error))?
+        .map_err(|error| Error::task_failed("writing a snapshot", &error))?
 }

@@ -9,8 +9,8 @@ use super::config::SourceSnapshot;
 use super::encrypted::{ReadError, Reader, Writer};
 use super::key::{Key, Subject};
 use crate::component::RunInfo;
+use crate::disk::private_file as files;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 /// The folder beside the ledger.
 const FOLDER: &str = "snapshots";
@@ -152,7 +152,7 @@ impl SnapshotFile {
         );
         match error.kind() {
             Io::StorageFull | Io::QuotaExceeded => {
-                Error::new(ErrorKind::Passing, message).with_hint("free disk space, then run again")
+                Error::new(ErrorKind::Transient, message).with_hint("free disk space, then run again")
             }
             Io::PermissionDenied | Io::ReadOnlyFilesystem => {
                 Error::config(message).with_hint("this user must own the folder and have write permission")

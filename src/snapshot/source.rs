@@ -88,5 +88,5 @@ impl Source for Previous {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("reading a snapshot", &error))?
+        .map_err(|error| Error::task_failed("reading a snapshot", &error))?
 }

@@ -27,12 +27,12 @@ fn export(pipeline: &Pipeline, rows: &[usize]) {
     pipeline.write("export.csv", &csv);
 }
 
-fn judged(report: &RunReport) -> Vec<(Guard, GuardOutcome)> {
+fn evaluated(report: &RunReport) -> Vec<(Guard, GuardOutcome)> {
     report
         .guards
-        .judged
+        .evaluated
         .iter()
-        .map(|judged| (judged.guard, judged.outcome))
+        .map(|evaluated| (evaluated.guard, evaluated.outcome))
         .collect()
 }
 
@@ -74,14 +74,14 @@ async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() 
         "{report}"
     );
     let outcomes = |report: &Value| -> Vec<String> {
-        let judged = report["guards"]["judged"].as_array().unwrap();
-        judged
+        let evaluated = report["guards"]["evaluated"].as_array().unwrap();
+        evaluated
             .iter()
-            .map(|judged| {
+            .map(|evaluated| {
                 format!(
                     "{} {}",
-                    judged["guard"].as_str().unwrap(),
-                    judged["outcome"].as_str().unwrap()
+                    evaluated["guard"].as_str().unwrap(),
+                    evaluated["outcome"].as_str().unwrap()
                 )
             })
             .collect()
@@ -130,7 +130,10 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
     let mut pipeline = Pipeline::new(&emulator.url(), 10);
     pipeline.sink()["guards"] = json!({"max_shrink": 0.5});
     let first = pipeline.run().await;
-    assert_eq!(judged(&first), [(Guard::MaxShrink, GuardOutcome::NotJudged)]);
+    assert_eq!(
+        evaluated(&first),
+        [(Guard::MaxShrink, GuardOutcome::NotEvaluated)]
+    );
     export(&pipeline, &[1, 2, 3, 40]);
     let report = pipeline.run().await;
     let error = failure(&report, 4);
@@ -138,7 +141,7 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
     assert!(error.message.contains("4 rows after 10"), "{}", error.message);
     assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4));
     assert_eq!(
-        report.guards.judged[0]
+        report.guards.evaluated[0]
             .last
             .as_ref()
             .map(|last| (&*last.run, last.rows)),
@@ -149,7 +152,7 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
     // What the job has had is among the rows that came, though it is not sent again.
     export(&pipeline, &[1, 2, 3, 4, 40]);
     let report = pipeline.run().await;
-    assert_eq!(judged(&report), [(Guard::MaxShrink, GuardOutcome::Passed)]);
+    assert_eq!(evaluated(&report), [(Guard::MaxShrink, GuardOutcome::Passed)]);
     assert_eq!(
         report.rows,
         totals(5, |rows| (rows.accepted, rows.skipped) = (1, 4))
@@ -158,11 +161,11 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
     export(&pipeline, &[1]);
     let report = allowing(&pipeline, Guard::MaxShrink).await;
     assert_eq!(
-        (report.exit_code, judged(&report)[0].1),
+        (report.exit_code, evaluated(&report)[0].1),
         (0, GuardOutcome::Allowed)
     );
     assert_eq!(
-        judged(&pipeline.run().await),
+        evaluated(&pipeline.run().await),
         [(Guard::MaxShrink, GuardOutcome::Passed)]
     );
 }
@@ -180,7 +183,7 @@ async fn a_run_that_did_not_deliver_everything_is_no_measure() {
     // Ten rows are no more than ten, and far more than three.
     export(&pipeline, &(1..=10).collect::<Vec<_>>());
     let report = pipeline.run().await;
-    assert_eq!(judged(&report), [(Guard::MaxGrowth, GuardOutcome::Passed)]);
+    assert_eq!(evaluated(&report), [(Guard::MaxGrowth, GuardOutcome::Passed)]);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_run_without_new_files_trips_no_guard_and_is_none_to_compare_with() {
     assert!(
         report
             .guards
-            .judged
+            .evaluated
             .iter()
             .all(|guard| guard.why.contains("nothing new") || guard.why.contains("anything new"))
     );

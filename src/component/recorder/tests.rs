@@ -189,7 +189,7 @@ fn pages_are_stored_for_their_owner_and_counted() {
     );
     #[cfg(unix)]
     {
-        use crate::files::mode;
+        use crate::disk::private_file::mode;
         assert_eq!(mode(&recorder.folder().metadata().unwrap()), 0o700);
         assert_eq!(
             mode(&recorder.folder().join(&names[0]).metadata().unwrap()),

@@ -4,12 +4,13 @@
 //! the time in that UUID, which copying does not change. A file that a run still writes to is locked by it, or
 //! on Windows not shared, and stays.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
+
+use crate::disk::lock_file::remove_unless_in_use;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy)]
@@ -25,26 +26,6 @@ const EXTENSION: &str = ".ndjson";
 /// The name of a run's file.
 pub(super) fn file_name(run_id: &str) -> String {
     format!("{run_id}{EXTENSION}")
-}
-
-/// Makes a file that no other run removes as long as it is open here.
-///
-/// # Errors
-/// It cannot be made.
-pub(super) fn create_held(path: &Path) -> io::Result<File> {
-    let file = crate::files::create_private_unshared(path)?;
-    // On Windows not sharing it does this, and a lock would keep people from reading the file while the run goes on.
-    if cfg!(unix) {
-        // Some file systems have no locks; then the newest files are kept anyway.
-        let _ = file.try_lock();
-    }
-    Ok(file)
-}
-
-/// Whether a file cannot be opened or removed because another process on Windows does not share it.
-fn is_unshared(error: &io::Error) -> bool {
-    const ERROR_SHARING_VIOLATION: i32 = 32;
-    cfg!(windows) && error.raw_os_error() == Some(ERROR_SHARING_VIOLATION)
 }
 
 impl Rotation {
@@ -64,7 +45,7 @@ impl Rotation {
         let mut removed = 0_u64;
         let mut failed: Vec<(PathBuf, io::Error)> = Vec::new();
         for path in old {
-            match remove(&path) {
+            match remove_unless_in_use(&path) {
                 Ok(true) => removed += 1,
                 Ok(false) => {}
                 Err(error) => failed.push((path, error)),
@@ -122,23 +103,6 @@ fn age(id: Uuid, now: SystemTime) -> Duration {
     let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
     let began = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
     now.duration_since(began).unwrap_or_default()
-}
-
-/// Removes a file, unless a run still writes to it.
-fn remove(path: &Path) -> io::Result<bool> {
-    let file = match OpenOptions::new().write(true).open(path) {
-        Err(error) if is_unshared(&error) => return Ok(false),
-        file => file?,
-    };
-    if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return Ok(false);
-    }
-    drop(file);
-    match std::fs::remove_file(path) {
-        // Another run was faster.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || is_unshared(&error) => Ok(false),
-        result => result.map(|()| true),
-    }
 }
 
 #[cfg(test)]

@@ -434,7 +434,7 @@ async fn a_batch_that_fails_for_a_passing_cause_does_not_keep_the_others_from_be
         "batch 2 came back",
         "the first failure"
     );
-    assert_eq!(found.error().kind(), ErrorKind::Passing);
+    assert_eq!(found.error().kind(), ErrorKind::Transient);
     assert_eq!(
         (found.totals.accepted, found.totals.unknown, found.totals.not_sent),
         (6, 2, 2)

@@ -110,7 +110,7 @@ impl Fetch {
     fn finish(mut self, out: &Collector) -> Result<Fetched> {
         match wait(out, self.0.join_next())? {
             Some(Ok(fetched)) => Ok(fetched),
-            Some(Err(error)) => Err(Error::broken_off("fetching a part of a file", &error)),
+            Some(Err(error)) => Err(Error::task_failed("fetching a part of a file", &error)),
             None => Err(Error::unexpected("no part of a file was fetched")),
         }
     }

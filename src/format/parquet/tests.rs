@@ -141,7 +141,7 @@ async fn keeps_errors_of_the_storage() {
         file.fails_after = fails_after;
         let outcome = read(&Arc::new(file), None).await;
         let error = outcome.error();
-        assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
         let text = error.chain();
         assert!(
             text.contains("a.parquet") && text.contains("the connection is lost"),

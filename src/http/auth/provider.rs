@@ -429,7 +429,7 @@ impl GrantProvider {
                     .spawn(async move { tokens.exchange(&endpoint).await })
                     .await
                     .map_err(|error| {
-                        GrantFailure::local(Error::broken_off("exchanging the refresh token", &error))
+                        GrantFailure::local(Error::task_failed("exchanging the refresh token", &error))
                     })??
             }
         };

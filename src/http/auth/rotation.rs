@@ -27,8 +27,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::disk::private_file as files;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 use crate::http::auth::provider::{Given, GrantFailure, TokenEndpoint};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
@@ -228,7 +228,7 @@ impl fmt::Debug for RefreshTokens {
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off("keeping the refresh token", &error))?
+        .map_err(|error| Error::task_failed("keeping the refresh token", &error))?
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -262,7 +262,7 @@ async fn lock(path: &Path) -> Result<File> {
             }
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::new(
-                    ErrorKind::Passing,
+                    ErrorKind::Transient,
                     format!(
                         "another run has held the refresh token in `{}` for {} s",
                         path.display(),

@@ -209,7 +209,7 @@ async fn a_ledger_that_stays_locked_is_a_passing_failure() {
     let other = place.sqlite();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = ledger.begin_run(run("b")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+    assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
     assert_eq!(
         known(&place.look().await, "b").await.0,
         [1, 2, 3],
@@ -235,7 +235,7 @@ async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
         .await
         .unwrap();
     let error = ledger.intend(intent("a", 2, 0..10_000)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Passing, "{}", error.chain());
+    assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
     assert!(
         error.chain().contains("state.db`: database or disk is full"),
         "{}",
@@ -248,7 +248,7 @@ async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
         ledger.save_position("p", "s", text),
         ledger.save_position("p", "t", "small".to_owned()),
     );
-    assert_eq!(one.unwrap_err().kind(), ErrorKind::Passing);
+    assert_eq!(one.unwrap_err().kind(), ErrorKind::Transient);
     // In the same transaction or not: what was said to be written is.
     let written = ledger.position("p", "t").await.unwrap().is_some();
     assert_eq!(two.is_ok(), written);

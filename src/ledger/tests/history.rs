@@ -217,7 +217,7 @@ async fn a_person_decides_about_unknown_batches_once() {
     {
         let _run = ledger.lock_job(JOB, SCENARIO, "run-c").unwrap();
         let error = ledger.resolve(&taken, true).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Passing);
+        assert_eq!(error.kind(), ErrorKind::Transient);
     }
     ledger.resolve(&taken, true).await.unwrap();
     ledger
@@ -354,7 +354,7 @@ async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
         let _run = ledger.lock_job(JOB, SCENARIO, "b").unwrap();
         assert_eq!(
             ledger.forget(JOB, SCENARIO, false).await.unwrap_err().kind(),
-            ErrorKind::Passing
+            ErrorKind::Transient
         );
     }
     assert_eq!(ledger.forget("other", SCENARIO, false).await.unwrap().batches, 0);

@@ -201,12 +201,12 @@ impl Target {
                         .with_hint("give a `path` in a folder that can be written to")
                 };
                 if let Some(folder) = self.path.parent() {
-                    crate::files::create_private_folder(folder).map_err(failed)?;
+                    crate::disk::create_private_folder(folder).map_err(failed)?;
                 }
                 let part = part(&self.path);
-                let Some(file) = crate::files::create_private_locked(&part).map_err(failed)? else {
+                let Some(file) = crate::disk::lock_file::create_locked(&part).map_err(failed)? else {
                     return Err(Error::new(
-                        ErrorKind::Passing,
+                        ErrorKind::Transient,
                         format!("another run is writing `{}`", self.path.display()),
                     )
                     .with_hint(format!(

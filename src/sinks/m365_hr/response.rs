@@ -147,7 +147,7 @@ pub(crate) fn page_hints(host: &str) -> Vec<String> {
 fn kind(passing: bool, reason: Reason) -> ErrorKind {
     match (reason, passing) {
         (Reason::Cancelled, _) => ErrorKind::Interrupted,
-        (_, true) => ErrorKind::Passing,
+        (_, true) => ErrorKind::Transient,
         (_, false) => ErrorKind::Refused,
     }
 }

@@ -84,7 +84,7 @@ impl Source for FileSource {
         }
         let finished = finisher
             .await
-            .map_err(|error| Error::broken_off("finishing files", &error))?;
+            .map_err(|error| Error::task_failed("finishing files", &error))?;
         read.map_err(|failure| failure.error)?;
         finished
     }
@@ -156,7 +156,7 @@ async fn read_all(
                 return Err(ReadFailure { error, file });
             }
             Err(error) => {
-                return Err(Error::broken_off(&format!("reading `{name}`"), &error).into());
+                return Err(Error::task_failed(&format!("reading `{name}`"), &error).into());
             }
         };
         let Ok(delivered) = out.checkpoint(&*name).await else {

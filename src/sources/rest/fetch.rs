@@ -597,7 +597,7 @@ impl Fetcher {
             .error(answer.status, &answer.judgement),
             Some(Attempt::Exchange(failure)) => {
                 let kind = if failure.is_passing() {
-                    ErrorKind::Passing
+                    ErrorKind::Transient
                 } else {
                     ErrorKind::Config
                 };
@@ -617,7 +617,7 @@ impl Fetcher {
             Some(Attempt::NoRecords { error, message }) => body_error(shown, error, false, message),
             Some(Attempt::BrokenOff { cause, given_on }) => {
                 let error = Error::new(
-                    ErrorKind::Passing,
+                    ErrorKind::Transient,
                     format!("the answer to {shown} broke off: {cause}"),
                 );
                 if given_on {
@@ -633,7 +633,7 @@ impl Fetcher {
 
 fn body_error(shown: &str, error: BodyError, given_on: bool, message: Option<String>) -> Error {
     let kind = if error.is_truncated() {
-        ErrorKind::Passing
+        ErrorKind::Transient
     } else {
         ErrorKind::Input
     };
@@ -645,7 +645,7 @@ fn body_error(shown: &str, error: BodyError, given_on: bool, message: Option<Str
     if let Some(hint) = hint {
         shown = shown.with_hint(hint);
     }
-    if given_on && kind == ErrorKind::Passing {
+    if given_on && kind == ErrorKind::Transient {
         shown = shown.with_hint("its rows had gone on already, so it was not asked for again; run again");
     }
     shown

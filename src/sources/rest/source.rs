@@ -145,7 +145,7 @@ impl Source for RestSource {
         fetcher.auth.settle().await;
         let (decoded, more) = decoder
             .await
-            .map_err(|error| Error::broken_off("decoding answers", &error))?;
+            .map_err(|error| Error::task_failed("decoding answers", &error))?;
         // What stopped the decoder stopped the reading too, so its failure says more.
         match (decoded, read) {
             (Err(ReadError::Failed(error)), _) => return Err(error),
@@ -158,7 +158,7 @@ impl Source for RestSource {
         }
         saver
             .await
-            .map_err(|error| Error::broken_off("saving the position", &error))?
+            .map_err(|error| Error::task_failed("saving the position", &error))?
     }
 }
 
@@ -308,7 +308,7 @@ impl Reader {
             }
             let ended = task
                 .await
-                .map_err(|error| Error::broken_off("reading a step", &error))??;
+                .map_err(|error| Error::task_failed("reading a step", &error))??;
             match ended {
                 Ended::Read(more) => {
                     lists.add(more);
@@ -320,7 +320,7 @@ impl Reader {
         }
         let made = (&mut maker)
             .await
-            .map_err(|error| Error::broken_off("reading the parents", &error))??;
+            .map_err(|error| Error::task_failed("reading the parents", &error))??;
         if made == More::Stopped {
             return Ok(More::Stopped);
         }

@@ -12,8 +12,8 @@ use datafusion::common::DataFusionError;
 
 use super::place::Place;
 use super::query::Query;
-use crate::config::units::ByteSize;
 use crate::error::{Error, ErrorKind};
+use crate::settings::ByteSize;
 
 /// Places named in a hint.
 const MOST_PLACES: usize = 5;
@@ -106,7 +106,7 @@ pub(super) fn of_file(what: &str, folder: &Path, error: io::Error) -> Error {
     );
     if full {
         return Error::new(
-            ErrorKind::Passing,
+            ErrorKind::Transient,
             format!("no room in `{folder}` for the rows of a query that do not fit into memory"),
         )
         .with_source(error)

@@ -249,7 +249,7 @@ impl Hub {
         };
         tokio::task::spawn_blocking(move || decode(file.read(at, len)?))
             .await
-            .map_err(|error| Error::broken_off("work on a temporary file", &error))?
+            .map_err(|error| Error::task_failed("work on a temporary file", &error))?
             .map_err(|error| failure::of_file("read from", self.scratch.folder(), error))
     }
 
@@ -300,7 +300,7 @@ impl Hub {
         });
         let written: std::io::Result<_> = written
             .await
-            .map_err(|error| Error::broken_off("work on a temporary file", &error))?;
+            .map_err(|error| Error::task_failed("work on a temporary file", &error))?;
         let (file, at, len) =
             written.map_err(|error| failure::of_file("write to", self.scratch.folder(), error))?;
         self.file

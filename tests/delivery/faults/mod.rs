@@ -285,7 +285,7 @@ async fn lasts(place: Place, fault: &Fault) {
     let error = failure(&report, 75);
     assert_eq!(
         (error.component.as_deref(), error.kind),
-        (Some("purview"), ErrorKind::Passing),
+        (Some("purview"), ErrorKind::Transient),
         "{name}"
     );
     let place_says = match place {

@@ -89,7 +89,7 @@ impl Uploader for Fake {
             .accepted = outcome == Accepted;
         let kind = match outcome {
             Refused => ErrorKind::Refused,
-            _ => ErrorKind::Passing,
+            _ => ErrorKind::Transient,
         };
         Uploaded {
             outcome,

@@ -150,8 +150,8 @@ fn step(name: &str, state: CheckState, detail: String) -> CheckStep {
 fn failed(name: &str, error: &Error) -> CheckStep {
     CheckStep {
         name: name.to_owned(),
-        state: if error.kind() == ErrorKind::Passing {
-            CheckState::Passing
+        state: if error.kind() == ErrorKind::Transient {
+            CheckState::Transient
         } else {
             CheckState::Fails
         },
@@ -212,7 +212,7 @@ mod tests {
         let expected = [
             ("token", CheckState::Fails),
             ("clock", CheckState::Fails),
-            ("endpoint", CheckState::Passing),
+            ("endpoint", CheckState::Transient),
             ("job", CheckState::Unsure),
         ];
         assert_eq!(states(&steps), expected);
@@ -226,7 +226,7 @@ mod tests {
         let steps = check(Reply::new(503), page).await;
         assert_eq!(
             (steps[0].state, steps[1].state, steps[2].state),
-            (CheckState::Passing, CheckState::Unsure, CheckState::Unsure)
+            (CheckState::Transient, CheckState::Unsure, CheckState::Unsure)
         );
         assert!(steps[2].hints[0].contains("proxy or firewall"));
     }

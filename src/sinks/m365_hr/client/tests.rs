@@ -165,7 +165,7 @@ async fn every_status_is_tried_again_or_not_as_documented() {
         } else {
             let passing = matches!(status, 408 | 429 | 500..);
             let expected = if passing {
-                (BatchOutcome::NotSent, ErrorKind::Passing)
+                (BatchOutcome::NotSent, ErrorKind::Transient)
             } else {
                 (BatchOutcome::Refused, ErrorKind::Refused)
             };
@@ -280,7 +280,7 @@ async fn a_timeout_after_sending_is_unknown_not_failed() {
         (upload.outcome, upload.unknown_attempts),
         (BatchOutcome::Unknown, 0)
     );
-    assert_eq!(kind(&upload), ErrorKind::Passing);
+    assert_eq!(kind(&upload), ErrorKind::Transient);
     assert!(
         chain(&upload).contains("no answer within the time allowed"),
         "{}",
@@ -315,7 +315,7 @@ async fn what_never_left_was_not_sent() {
         .await;
     assert_eq!(
         (upload.outcome, upload.attempts, kind(&upload)),
-        (BatchOutcome::NotSent, 3, ErrorKind::Passing)
+        (BatchOutcome::NotSent, 3, ErrorKind::Transient)
     );
     assert!(chain(&upload).contains("3 attempts in"), "{}", chain(&upload));
     assert!(
@@ -381,7 +381,7 @@ async fn a_wait_longer_than_the_time_left_ends_it_at_once() {
     let upload = stage.upload().await;
     assert_eq!(
         (upload.outcome, upload.attempts, kind(&upload)),
-        (BatchOutcome::NotSent, 1, ErrorKind::Passing)
+        (BatchOutcome::NotSent, 1, ErrorKind::Transient)
     );
     assert!(
         chain(&upload).contains("asked to wait 3600 s, and only"),

@@ -239,10 +239,10 @@ fn statuses_decide_the_kind_and_texts_do_not() {
         (404, ErrorKind::Refused),
         (413, ErrorKind::Refused),
         (302, ErrorKind::Refused),
-        (408, ErrorKind::Passing),
-        (429, ErrorKind::Passing),
-        (500, ErrorKind::Passing),
-        (599, ErrorKind::Passing),
+        (408, ErrorKind::Transient),
+        (429, ErrorKind::Transient),
+        (500, ErrorKind::Transient),
+        (599, ErrorKind::Transient),
     ] {
         let error = upload(
             &Cloud::Worldwide,

@@ -80,7 +80,7 @@ pub(super) fn failed(error: Error) -> io::Error {
 /// The error of a file that is not what it was when it was found.
 pub(super) fn changed() -> Error {
     // Not the file's fault, and over once whoever writes it has finished.
-    Error::new(ErrorKind::Passing, "the file was changed while it was read").with_hint(
+    Error::new(ErrorKind::Transient, "the file was changed while it was read").with_hint(
         "nothing of it counts as delivered: run again once whoever writes it has finished; `settle` waits for that",
     )
 }

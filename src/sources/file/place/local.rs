@@ -176,7 +176,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     spawn_blocking(work)
         .await
-        .map_err(|error| Error::broken_off(doing, &error))?
+        .map_err(|error| Error::task_failed(doing, &error))?
 }
 
 /// A file that must be at its end what it was at the beginning: half a row at the end of a file that grows would be taken

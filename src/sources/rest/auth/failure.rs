@@ -33,7 +33,7 @@ pub(super) fn error(provider: &GrantProvider, failure: &GrantFailure) -> Error {
     };
     let kind = match cause {
         TokenFailure::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
-        cause if cause.is_passing() => ErrorKind::Passing,
+        cause if cause.is_passing() => ErrorKind::Transient,
         _ => ErrorKind::Refused,
     };
     let spent = failure

@@ -22,9 +22,9 @@ impl RequestFailure<'_> {
     /// The error. What would have been tried again is passing; what the service says no to, it refused.
     pub(in crate::sources::rest) fn error(&self, status: u16, judgement: &Decision) -> Error {
         let kind = match (judgement.action, status) {
-            (Action::Retry | Action::RateLimited, _) => ErrorKind::Passing,
+            (Action::Retry | Action::RateLimited, _) => ErrorKind::Transient,
             // A server that fails, set to fail at once: the next run may find it well.
-            (_, 500..=599) => ErrorKind::Passing,
+            (_, 500..=599) => ErrorKind::Transient,
             (_, 300..=399) => ErrorKind::Config,
             _ => ErrorKind::Refused,
         };

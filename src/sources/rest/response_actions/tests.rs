@@ -319,7 +319,7 @@ fn a_failure_says_what_whom_and_what_came_back() {
         ..failed
     };
     let error = failed.error(503, &judge(&json!([]), 503, &[], ""));
-    assert_eq!(error.kind(), ErrorKind::Passing);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(
         error.to_string().ends_with("503 Service Unavailable, 5 times"),
         "{error}"

@@ -267,7 +267,7 @@ impl Place for Bucket {
         // Before the copy is whole the file is nowhere else.
         if !self.is_copied(to, source.size).await? {
             return Err(Error::new(
-                ErrorKind::Passing,
+                ErrorKind::Transient,
                 format!("the copy of `{}/{from}` at `{to}` is not whole", self.name),
             )
             .with_hint("the file was not removed; remove the copy if it is not wanted"));
@@ -315,7 +315,7 @@ impl Fetch for Bucket {
         let bytes = answer.bytes().await.map_err(failed)?;
         if bytes.len() as u64 != range.end - range.start {
             return Err(Error::new(
-                ErrorKind::Passing,
+                ErrorKind::Transient,
                 format!("{} ended its answer early", self.name),
             ));
         }

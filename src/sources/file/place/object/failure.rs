@@ -182,7 +182,7 @@ pub(super) fn transport(failure: &Failure, block: &str) -> (ErrorKind, Option<St
             )),
         ),
         Failure::Invalid(_) => (ErrorKind::Unexpected, None),
-        _ => (ErrorKind::Passing, None),
+        _ => (ErrorKind::Transient, None),
     }
 }
 
@@ -433,7 +433,7 @@ fn judge(note: &Note, kind: Kind, doing: Doing) -> (ErrorKind, Vec<String>) {
             one("the file was there when it was looked for: it was moved or removed since"),
         )
     } else if passes(status) {
-        (ErrorKind::Passing, Vec::new())
+        (ErrorKind::Transient, Vec::new())
     } else {
         (ErrorKind::Refused, Vec::new())
     }

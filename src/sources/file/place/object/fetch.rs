@@ -322,7 +322,7 @@ mod tests {
         impl Fetch for Fails {
             async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes> {
                 if range.start >= 1 << 20 {
-                    return Err(Error::new(crate::error::ErrorKind::Passing, "gone"));
+                    return Err(Error::new(crate::error::ErrorKind::Transient, "gone"));
                 }
                 self.0.fetch(file, range).await
             }
@@ -346,6 +346,6 @@ mod tests {
         assert!(all == bytes(0..1 << 20));
         let error = end.unwrap_err();
         let error = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
-        assert_eq!(error.kind(), crate::error::ErrorKind::Passing);
+        assert_eq!(error.kind(), crate::error::ErrorKind::Transient);
     }
 }

@@ -177,7 +177,7 @@ impl Trouble {
                     None => "redirects are not followed: give `path` the address behind it".to_owned(),
                 },
             ),
-            _ if passes(status) => return Error::new(ErrorKind::Passing, note.said()),
+            _ if passes(status) => return Error::new(ErrorKind::Transient, note.said()),
             _ => return Error::new(ErrorKind::Refused, note.said()),
         };
         Error::new(kind, note.said()).with_hint(hint)
@@ -373,7 +373,7 @@ impl Web {
                 Err(error) => {
                     let failure = Failure::of(error);
                     return Err(Error::new(
-                        ErrorKind::Passing,
+                        ErrorKind::Transient,
                         format!("the server broke off after {read} bytes: {failure}"),
                     )
                     .with_hint(
@@ -428,7 +428,7 @@ impl Web {
                 }
             };
             if retry >= self.retries {
-                return Err(Error::new(ErrorKind::Passing, broken));
+                return Err(Error::new(ErrorKind::Transient, broken));
             }
             tokio::time::sleep(self.backoff.delay(retry, rand::random())).await;
             retry += 1;

@@ -86,7 +86,7 @@ pub(in crate::sources::file) async fn connect(
         ))
     })
     .await
-    .map_err(|error| Error::broken_off("reading secrets", &error))??;
+    .map_err(|error| Error::task_failed("reading secrets", &error))??;
     let pins = settings
         .host_keys
         .iter()
@@ -161,7 +161,7 @@ pub async fn throw_away(address: &str, settings: &SftpConfig, cx: &SourceContext
         }
     })
     .await
-    .map_err(|error| Error::broken_off("reading", &error))?
+    .map_err(|error| Error::task_failed("reading", &error))?
 }
 
 /// The content of the file of known hosts; none is there before the first host is known.
@@ -228,7 +228,7 @@ pub(super) fn refusal(server: &Server, doing: &str, path: &str, status: Status) 
         _ if status.is_missing() => (ErrorKind::Input, None),
         Status::UNSUPPORTED => (ErrorKind::Refused, Some("the server does not offer this at all")),
         // Out of handles, locked by somebody, a disk behind it that does not answer: not the file's fault.
-        _ if doing == "read" || doing == "list" => (ErrorKind::Passing, None),
+        _ if doing == "read" || doing == "list" => (ErrorKind::Transient, None),
         _ => (ErrorKind::Unexpected, None),
     };
     let error = Error::new(

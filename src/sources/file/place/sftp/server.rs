@@ -146,7 +146,7 @@ impl Server {
             Err(Failed::Unanswered(how)) => {
                 let message = format!("the login of `{}` at {place} was not answered", self.logins.user);
                 return Err(if state.logged_in {
-                    Undialled::Passing(Error::new(ErrorKind::Passing, message).with_source(Text(how)))
+                    Undialled::Passing(Error::new(ErrorKind::Transient, message).with_source(Text(how)))
                 } else {
                     Undialled::Final(
                         Error::new(ErrorKind::Refused, message)
@@ -165,7 +165,7 @@ impl Server {
             .await
             .map_err(|failure| match failure {
                 Failure::Lost(how) => Undialled::Passing(
-                    Error::new(ErrorKind::Passing, format!("the connection to {place} broke")).with_source(Text(how)),
+                    Error::new(ErrorKind::Transient, format!("the connection to {place} broke")).with_source(Text(how)),
                 ),
                 other => Undialled::Final(
                     Error::new(ErrorKind::Refused, format!("{place} gives `{}` no SFTP", self.logins.user))
@@ -217,7 +217,7 @@ impl Server {
             ),
             other => {
                 let message = format!("the connection to {} broke", self.place());
-                Undialled::Passing(Error::new(ErrorKind::Passing, message).with_source(other))
+                Undialled::Passing(Error::new(ErrorKind::Transient, message).with_source(other))
             }
         }
     }

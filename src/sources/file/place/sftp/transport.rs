@@ -193,7 +193,7 @@ impl Dial {
                 Ok(Err(broken)) => broken,
                 Err(_) => {
                     return Err(Undialled::Passing(
-                        self.unreachable(ErrorKind::Passing)
+                        self.unreachable(ErrorKind::Transient)
                             .with_source(Text(format!("no answer in {:?}", self.connect_timeout)))
                             .with_hint(FIREWALL),
                     ));
@@ -261,7 +261,7 @@ impl Dial {
     fn broken(&self, error: russh::Error, ending: &Ending) -> Undialled {
         match error {
             russh::Error::IO(error) => {
-                let passing = self.unreachable(ErrorKind::Passing);
+                let passing = self.unreachable(ErrorKind::Transient);
                 let hint = match error.kind() {
                     std::io::ErrorKind::ConnectionRefused => "nobody listens at that port: check host and port",
                     _ => FIREWALL,
@@ -310,11 +310,11 @@ impl Dial {
             ),
             // Servers that have enough connections, or that block an address, hang up before they say who they are.
             russh::Error::Disconnect | russh::Error::HUP => Undialled::Passing(
-                self.unreachable(ErrorKind::Passing)
+                self.unreachable(ErrorKind::Transient)
                     .with_source(Text(ending.text()))
                     .with_hint(FIREWALL),
             ),
-            other => Undialled::Passing(self.unreachable(ErrorKind::Passing).with_source(other)),
+            other => Undialled::Passing(self.unreachable(ErrorKind::Transient).with_source(other)),
         }
     }
 

@@ -59,7 +59,7 @@ impl InjectInto {
     /// Keeps a secret in a file of this name.
     fn secret(&self, name: &str, text: &str) {
         use std::io::Write as _;
-        crate::files::create_private(&self.path().join(name))
+        crate::disk::create_private(&self.path().join(name))
             .unwrap()
             .write_all(text.as_bytes())
             .unwrap();

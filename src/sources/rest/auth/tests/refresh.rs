@@ -60,9 +60,9 @@ async fn a_new_token_is_kept_for_its_owner_and_used_by_the_next_run() {
     );
     #[cfg(unix)]
     {
-        assert_eq!(crate::files::mode(&file.metadata().unwrap()), 0o600);
+        assert_eq!(crate::disk::private_file::mode(&file.metadata().unwrap()), 0o600);
         assert_eq!(
-            crate::files::mode(&file.parent().unwrap().metadata().unwrap()),
+            crate::disk::private_file::mode(&file.parent().unwrap().metadata().unwrap()),
             0o700
         );
     }

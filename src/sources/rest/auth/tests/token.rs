@@ -158,7 +158,7 @@ async fn a_passing_failure_is_tried_again_and_shared_by_all_who_wait() {
     let auth = place.build(credentials(&gone)).unwrap();
     let all = futures::future::join_all((0..5).map(|_| authorization(&auth))).await;
     for error in all.into_iter().map(Result::unwrap_err) {
-        assert_eq!(error.kind(), ErrorKind::Passing);
+        assert_eq!(error.kind(), ErrorKind::Transient);
         let text = shown(&error);
         assert!(
             text.contains("3 attempts in ") && text.contains("503 Service Unavailable"),

@@ -94,44 +94,6 @@ impl<'a> Problems<'a> {
     }
 }
 
-/// Up to three of `known` that look like `name`, nearest first, letter case set aside.
-pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(f64, &str)> = known
-        .into_iter()
-        .map(|candidate| {
-            let lower = candidate.to_lowercase();
-            let mut score = strsim::jaro_winkler(&wanted, &lower);
-            if !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower)) {
-                score = score.max(0.85);
-            }
-            (score, candidate)
-        })
-        .filter(|(score, _)| *score >= 0.75)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.truncate(3);
-    scored.into_iter().map(|(_, candidate)| candidate).collect()
-}
-
-/// "did you mean `a`, `b`?", or all of a short list of `known` names, or nothing.
-pub fn suggestion<'k>(name: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
-    let near = nearest(name, known.clone());
-    if !near.is_empty() {
-        return Some(format!("did you mean {}?", quoted(near)));
-    }
-    let all: Vec<&str> = known.into_iter().collect();
-    (!all.is_empty() && all.len() <= 20).then(|| format!("known here: {}", quoted(all)))
-}
-
-fn quoted(names: Vec<&str>) -> String {
-    names
-        .into_iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,15 +106,5 @@ mod tests {
         root.at("formats").at_index(2).add_with_hint("bad", "use `%Y`");
         assert_eq!(found[0].to_string(), "sinks.purview.retry: no");
         assert_eq!(found[1].path, "formats[2]");
-    }
-
-    #[test]
-    fn the_nearest_name_comes_first() {
-        assert_eq!(
-            nearest("max_row", ["max_bytes", "max_rows", "timeout"])[0],
-            "max_rows"
-        );
-        assert_eq!(nearest("Email", ["work_email", "status"]), ["work_email"]);
-        assert!(nearest("zzz", ["alpha"]).is_empty());
     }
 }

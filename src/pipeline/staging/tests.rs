@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use arrow::array::{RecordBatch, StringArray};
 use tokio_util::sync::CancellationToken;
 
-use super::super::guards::{GuardOutcome, Guarded, GuardsReport, Judge};
+use super::super::guards::{Evaluator, GuardOutcome, Guarded, GuardsReport};
 use super::*;
 use crate::component::{Checkpoint, Chunk, Delivered, Origins, Output, Part, RowKind, Totals};
 use crate::config::{Guard, GuardsConfig};
 use crate::hr::Scenario;
 
-/// What the inner sink does when it has its first chunk.
+/// What the inner sink does with its first chunk.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     Go,
@@ -18,7 +18,7 @@ enum Then {
     Panic,
 }
 
-/// Writes down what it gets; delivers everything.
+/// Records what it receives; delivers everything.
 struct Recorder {
     then: Then,
     counts: Counts,
@@ -31,7 +31,7 @@ impl Sink for Recorder {
     async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
         let mut checkpoints = Vec::new();
         self.got.lock().unwrap().push((9, "run".to_owned()));
-        while let Some((lane, item)) = input.next().await {
+        while let Some((input, item)) = input.next().await {
             match item {
                 Item::Chunk(chunk) if self.cancel.is_cancelled() => self.counts.not_sent(chunk.num_rows()),
                 Item::Chunk(chunk) => {
@@ -42,13 +42,13 @@ impl Sink for Recorder {
                         Then::Panic => panic!("in the sink"),
                     }
                     let text = chunk.num_rows().to_string();
-                    self.got.lock().unwrap().push((lane, text));
+                    self.got.lock().unwrap().push((input, text));
                 }
                 Item::Checkpoint(checkpoint) => {
                     self.got
                         .lock()
                         .unwrap()
-                        .push((lane, checkpoint.position().to_owned()));
+                        .push((input, checkpoint.position().to_owned()));
                     checkpoints.push(checkpoint);
                 }
             }
@@ -61,7 +61,7 @@ impl Sink for Recorder {
 }
 
 /// A run of staged sinks without the pipeline around it.
-struct Stand {
+struct Fixture {
     guards: Vec<GuardsConfig>,
     allowed: BTreeSet<Guard>,
     then: Then,
@@ -74,10 +74,10 @@ struct Stand {
     source: Counts,
 }
 
-/// What the sinks of a run left behind.
+/// The results of a run.
 struct Ended {
     results: Vec<std::thread::Result<Result<()>>>,
-    /// What each inner sink got; `None` when it never ran.
+    /// What each inner sink received; `None` when it did not run.
     got: Vec<Option<Vec<(usize, String)>>>,
     counts: Vec<Totals>,
     all: Totals,
@@ -97,7 +97,7 @@ fn max_rows(limit: u64) -> GuardsConfig {
     }
 }
 
-impl Stand {
+impl Fixture {
     fn new(guards: impl IntoIterator<Item = GuardsConfig>) -> Self {
         Self {
             guards: guards.into_iter().collect(),
@@ -122,7 +122,7 @@ impl Stand {
             sum
         };
         let sinks = self.guards.iter().enumerate();
-        let judge = Judge {
+        let evaluator = Evaluator {
             sinks: sinks
                 .map(|(index, guards)| Guarded {
                     sink: format!("sink {index}").into(),
@@ -135,11 +135,11 @@ impl Stand {
             nothing_new: Box::new(|| false),
             totals: Box::new(totals.clone()),
         };
-        let (gate, seats) = Gate::new(judge, self.cancel.clone());
+        let (gate, participants) = Gate::new(evaluator, self.cancel.clone());
         let mut outputs = Vec::new();
         let mut records = Vec::new();
         let mut work = Vec::new();
-        for (seat, counts) in seats.into_iter().zip(&counts) {
+        for (participant, counts) in participants.into_iter().zip(&counts) {
             let (sender, mut input) = channel(1, counts.clone());
             let cancel = self.cancel.clone();
             outputs.push(Output::source(
@@ -157,12 +157,8 @@ impl Stand {
                 got,
             };
             let folder = self.folder.path().join(self.state).into();
-            let mut staged = Staged::new(Box::new(inner), seat, counts.clone(), folder);
-            staged.spool = Spool::new(
-                self.folder.path().join(self.state).into(),
-                self.memory,
-                counts.clone(),
-            );
+            let inner = Box::new(inner);
+            let staged = StagedSink::with_memory(inner, participant, counts.clone(), folder, self.memory);
             work.push(async move {
                 let ended = AssertUnwindSafe(Box::new(staged).run(&mut input))
                     .catch_unwind()
@@ -228,33 +224,33 @@ async fn send_and_wait(outputs: Vec<Output>, rows: &[usize]) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn an_open_gate_passes_everything_on_and_delivery_comes_back() {
-    for memory in [0, MEMORY] {
-        let mut stand = Stand::new([max_rows(8), GuardsConfig::default()]);
-        stand.memory = memory;
-        let (ended, delivered) = stand
+async fn passes_everything_on_through_an_open_gate() {
+    for memory in [0, MAX_MEMORY_BYTES] {
+        let mut fixture = Fixture::new([max_rows(8), GuardsConfig::default()]);
+        fixture.memory = memory;
+        let (ended, delivered) = fixture
             .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
             .await;
         assert!(ended.results.iter().all(|result| matches!(result, Ok(Ok(())))));
         assert_eq!(delivered, [true, true]);
-        let item = |lane, text: &str| (lane, text.to_owned());
+        let item = |input, text: &str| (input, text.to_owned());
         assert_eq!(
             ended.got[0].as_deref().unwrap(),
             [item(0, "4"), item(1, "4"), item(0, "end"), item(1, "end")]
         );
         assert_eq!(ended.counts[1].accepted, 14);
         assert!(ended.all.conserved());
-        assert_eq!(ended.report.judged.len(), 1);
-        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Passed);
+        assert_eq!(ended.report.evaluated.len(), 1);
+        assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Passed);
     }
 }
 
 #[tokio::test]
-async fn nobody_sends_when_one_guard_trips() {
-    for memory in [0, MEMORY] {
-        let mut stand = Stand::new([max_rows(7), GuardsConfig::default()]);
-        stand.memory = memory;
-        let (ended, delivered) = stand
+async fn sends_nothing_when_one_guard_trips() {
+    for memory in [0, MAX_MEMORY_BYTES] {
+        let mut fixture = Fixture::new([max_rows(7), GuardsConfig::default()]);
+        fixture.memory = memory;
+        let (ended, delivered) = fixture
             .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
             .await;
         assert_eq!(ended.error(0).kind(), ErrorKind::Guard);
@@ -264,17 +260,17 @@ async fn nobody_sends_when_one_guard_trips() {
         assert_eq!((ended.counts[0].not_sent, ended.counts[1].not_sent), (8, 14));
         assert!(ended.all.conserved());
         assert_eq!(delivered, [false, false]);
-        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Tripped);
+        assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Tripped);
     }
 }
 
 #[tokio::test]
-async fn rows_that_cannot_pass_any_more_are_counted_to_the_end_and_kept_nowhere() {
-    let mut stand = Stand::new([max_rows(7)]);
+async fn counts_rows_that_cannot_pass_without_storing_them() {
+    let mut fixture = Fixture::new([max_rows(7)]);
     // The first 4 rows fit into memory. The next are over the limit: a folder for them is never needed.
-    std::fs::write(stand.folder.path().join("file"), "").unwrap();
-    (stand.state, stand.memory) = ("file/state", 2_000);
-    let (ended, ()) = stand
+    std::fs::write(fixture.folder.path().join("file"), "").unwrap();
+    (fixture.state, fixture.memory) = ("file/state", 2_000);
+    let (ended, ()) = fixture
         .run(async |outputs| {
             for rows in [2, 5_000, 5_000] {
                 outputs[0].send(chunk(rows, 1)).await.unwrap();
@@ -288,24 +284,24 @@ async fn rows_that_cannot_pass_any_more_are_counted_to_the_end_and_kept_nowhere(
 }
 
 #[tokio::test]
-async fn an_allowed_guard_is_passed_and_listed() {
-    let mut stand = Stand::new([max_rows(1)]);
-    stand.allowed.insert(Guard::MaxRows);
-    let (ended, delivered) = stand
+async fn lists_an_allowed_guard() {
+    let mut fixture = Fixture::new([max_rows(1)]);
+    fixture.allowed.insert(Guard::MaxRows);
+    let (ended, delivered) = fixture
         .run(async |outputs| send_and_wait(outputs, &[4]).await)
         .await;
     assert!(matches!(ended.results[0], Ok(Ok(()))));
     assert_eq!(delivered, [true]);
-    assert_eq!(ended.report.judged[0].outcome, GuardOutcome::Allowed);
+    assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Allowed);
 }
 
 #[tokio::test]
-async fn a_join_that_multiplied_one_person_is_found() {
+async fn detects_a_join_that_multiplied_one_person() {
     let guards = GuardsConfig {
         max_rows_per_person: Some(5),
         ..GuardsConfig::default()
     };
-    let (ended, ()) = Stand::new([guards])
+    let (ended, ()) = Fixture::new([guards])
         .run(async |outputs| {
             outputs[0].send(chunk(10, 1)).await.unwrap();
             outputs[0].send(chunk(4, 3)).await.unwrap();
@@ -321,35 +317,35 @@ async fn a_join_that_multiplied_one_person_is_found() {
 }
 
 #[tokio::test]
-async fn rejects_of_the_whole_run_are_known_when_guards_are_judged() {
+async fn includes_the_rejects_of_all_components() {
     let guards = GuardsConfig {
         max_reject_ratio: Some(0.5),
         ..GuardsConfig::default()
     };
     for (rejected, outcome) in [(8, GuardOutcome::Passed), (9, GuardOutcome::Tripped)] {
-        let stand = Stand::new([guards.clone()]);
-        let (ended, ()) = stand
+        let fixture = Fixture::new([guards.clone()]);
+        let (ended, ()) = fixture
             .run(async |outputs| {
                 // 4 rows on two inputs are 8.
                 outputs[0].send(chunk(4, 1)).await.unwrap();
-                stand.source.read(rejected);
-                stand.source.rejected(rejected);
+                fixture.source.read(rejected);
+                fixture.source.rejected(rejected);
             })
             .await;
-        assert_eq!(ended.report.judged[0].outcome, outcome, "{:?}", ended.report);
+        assert_eq!(ended.report.evaluated[0].outcome, outcome, "{:?}", ended.report);
         assert!(ended.all.conserved());
     }
 }
 
 #[tokio::test]
-async fn nothing_is_sent_when_the_run_is_cancelled_while_rows_come_in() {
-    for memory in [0, MEMORY] {
-        let mut stand = Stand::new([max_rows(100), GuardsConfig::default()]);
-        stand.memory = memory;
-        let (ended, delivered) = stand
+async fn sends_nothing_when_the_run_is_cancelled() {
+    for memory in [0, MAX_MEMORY_BYTES] {
+        let mut fixture = Fixture::new([max_rows(100), GuardsConfig::default()]);
+        fixture.memory = memory;
+        let (ended, delivered) = fixture
             .run(async |outputs| {
                 let delivered = send(outputs.clone(), &[4, 7]).await;
-                stand.cancel.cancel();
+                fixture.cancel.cancel();
                 assert!(outputs[0].send(chunk(4, 1)).await.is_err());
                 drop(outputs);
                 futures::future::join_all(delivered).await
@@ -360,16 +356,16 @@ async fn nothing_is_sent_when_the_run_is_cancelled_while_rows_come_in() {
         assert_eq!(ended.all.not_sent, 22);
         assert!(ended.all.conserved());
         assert_eq!(delivered, [false, false]);
-        assert_eq!(ended.report.judged[0].outcome, GuardOutcome::NotJudged);
+        assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::NotEvaluated);
     }
 }
 
 #[tokio::test]
-async fn nobody_sends_when_the_rows_of_one_sink_cannot_be_kept() {
-    let mut stand = Stand::new([max_rows(100), GuardsConfig::default()]);
-    std::fs::write(stand.folder.path().join("file"), "").unwrap();
-    stand.state = "file/state";
-    let (ended, ()) = stand
+async fn sends_nothing_when_one_sink_cannot_buffer_its_rows() {
+    let mut fixture = Fixture::new([max_rows(100), GuardsConfig::default()]);
+    std::fs::write(fixture.folder.path().join("file"), "").unwrap();
+    fixture.state = "file/state";
+    let (ended, ()) = fixture
         .run(async |outputs| {
             // Only one sink has rows to keep.
             let _stopped = outputs[0].send(chunk(4, 1)).await;
@@ -382,9 +378,9 @@ async fn nobody_sends_when_the_rows_of_one_sink_cannot_be_kept() {
     assert!(ended.all.conserved());
 }
 
-/// A gate with two seats.
-fn gate(cancel: &CancellationToken) -> (Gate, [Seat; 2]) {
-    let judge = Judge {
+/// A gate with two participants.
+fn gate(cancel: &CancellationToken) -> (Gate, [Participant; 2]) {
+    let evaluator = Evaluator {
         sinks: ["a", "b"]
             .map(|sink| Guarded {
                 sink: sink.into(),
@@ -397,57 +393,57 @@ fn gate(cancel: &CancellationToken) -> (Gate, [Seat; 2]) {
         nothing_new: Box::new(|| false),
         totals: Box::new(Totals::default),
     };
-    let (gate, seats) = Gate::new(judge, cancel.clone());
-    let Ok(seats) = seats.try_into() else {
-        panic!("a seat for each sink")
+    let (gate, participants) = Gate::new(evaluator, cancel.clone());
+    let Ok(participants) = participants.try_into() else {
+        panic!("a participant for each sink")
     };
-    (gate, seats)
+    (gate, participants)
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_sink_that_is_gone() {
+async fn closes_when_a_sink_is_gone() {
     let (gate, [here, gone]) = gate(&CancellationToken::new());
-    let (ruling, ()) = tokio::join!(here.ask(Figures::default()), async { drop(gone) });
-    assert!(matches!(ruling, Ruling::Closed));
+    let (verdict, ()) = tokio::join!(here.wait(Figures::default()), async { drop(gone) });
+    assert!(matches!(verdict, Verdict::Closed));
     let report = gate.report();
-    assert_eq!(report.judged.len(), 2);
+    assert_eq!(report.evaluated.len(), 2);
     assert!(
         report
-            .judged
+            .evaluated
             .iter()
-            .all(|judged| judged.outcome == GuardOutcome::NotJudged)
+            .all(|evaluated| evaluated.outcome == GuardOutcome::NotEvaluated)
     );
 }
 
 #[tokio::test]
-async fn nobody_waits_when_the_run_is_cancelled_and_the_gate_stays_closed() {
+async fn stays_closed_when_the_run_is_cancelled() {
     let cancel = CancellationToken::new();
     let (_gate, [first, second]) = gate(&cancel);
-    let (ruling, ()) = tokio::join!(first.ask(Figures::default()), async { cancel.cancel() });
-    assert!(matches!(ruling, Ruling::Closed));
-    assert!(matches!(second.ask(Figures::default()).await, Ruling::Closed));
+    let (verdict, ()) = tokio::join!(first.wait(Figures::default()), async { cancel.cancel() });
+    assert!(matches!(verdict, Verdict::Closed));
+    assert!(matches!(second.wait(Figures::default()).await, Verdict::Closed));
 }
 
 #[tokio::test]
-async fn the_gate_opens_for_all_at_once() {
+async fn opens_for_all_at_once() {
     let (_gate, [first, second]) = gate(&CancellationToken::new());
-    let mut first = Box::pin(first.ask(Figures::default()));
+    let mut first = Box::pin(first.wait(Figures::default()));
     assert!(futures::poll!(&mut first).is_pending());
-    assert!(matches!(second.ask(Figures::default()).await, Ruling::Open));
-    assert!(matches!(first.await, Ruling::Open));
+    assert!(matches!(second.wait(Figures::default()).await, Verdict::Open));
+    assert!(matches!(first.await, Verdict::Open));
 }
 
 #[tokio::test]
-async fn rows_that_a_failing_sink_did_not_take_are_counted() {
+async fn counts_rows_that_a_failing_sink_did_not_take() {
     for (then, memory) in [
         (Then::Fail, 0),
-        (Then::Fail, MEMORY),
+        (Then::Fail, MAX_MEMORY_BYTES),
         (Then::Panic, 0),
-        (Then::Panic, MEMORY),
+        (Then::Panic, MAX_MEMORY_BYTES),
     ] {
-        let mut stand = Stand::new([max_rows(100)]);
-        (stand.then, stand.memory) = (then, memory);
-        let (ended, delivered) = stand
+        let mut fixture = Fixture::new([max_rows(100)]);
+        (fixture.then, fixture.memory) = (then, memory);
+        let (ended, delivered) = fixture
             .run(async |outputs| {
                 for rows in [1, 2, 3, 4] {
                     outputs[0].send(chunk(rows, 1)).await.unwrap();

@@ -1,21 +1,20 @@
-//! Files and folders that only their owner may read.
+//! Files and folders that only their owner may read: modes 0600 and 0700 on Unix.
 //!
-//! On Unix this is the mode (0700 and 0600). On Windows nothing is set and nothing is checked: new files have the
-//! rights of the folder they are in.
+//! On Windows new files inherit the rights of their folder.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// The name of the folder beside a pipeline file in which a run keeps what is its own.
+/// The folder beside a pipeline file for a run's own files.
 #[cfg(unix)]
 const OWN_FOLDER: &str = ".hrsink";
 
-/// Makes a folder and its parents; those made here are for their owner only. What is there already keeps its mode; a
-/// `.hrsink` that others can look into is told of in the log, once.
+/// Creates a folder and its parents for their owner only. Existing folders keep their mode; a `.hrsink` that others can
+/// read is logged once.
 ///
 /// # Errors
-/// The folder cannot be made.
+/// The folder cannot be created.
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -27,30 +26,29 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Says it when the `.hrsink` that `path` is in lets others in. Below one that does not, no mode matters.
 #[cfg(unix)]
 fn warn_of_open_folder(path: &Path) {
     use std::collections::BTreeSet;
     use std::path::PathBuf;
     use std::sync::{Mutex, PoisonError};
 
-    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
     let Some((folder, mode)) = open_own_folder(path) else {
         return;
     };
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.insert(folder.to_owned()) {
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.insert(folder.to_owned()) {
         tracing::warn!(
             folder = %folder.display(),
             mode = %format_args!("{mode:04o}"),
-            "others than its owner can look into this folder; close it with `{}`",
+            "this folder is readable by other users; run `{}`",
             chmod("700", folder)
         );
     }
 }
 
-/// The outermost `.hrsink` that `path` is in, or is, if others than its owner have rights there; and its mode.
+/// The outermost `.hrsink` in `path` and its mode, if others have rights on it. Below a closed one, no mode matters.
 #[cfg(unix)]
 fn open_own_folder(path: &Path) -> Option<(&Path, u32)> {
     let own = path
@@ -61,85 +59,27 @@ fn open_own_folder(path: &Path) -> Option<(&Path, u32)> {
     (mode & OTHERS != 0).then_some((own, mode))
 }
 
-/// Makes a file, or empties it, for its owner only.
+/// Creates or truncates a file for its owner only.
 ///
 /// # Errors
-/// The file cannot be made.
+/// The file cannot be created.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
-/// As [`create_private`]; on Windows others can read the file while it is open here, and neither write to it nor remove
-/// it.
+/// Opens a file for reading and appending, for its owner only; creates it if it does not exist.
 ///
 /// # Errors
-/// The file cannot be made, or on Windows is open elsewhere.
-pub(crate) fn create_private_unshared(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(windows)]
-    {
-        const FILE_SHARE_READ: u32 = 1;
-        std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, FILE_SHARE_READ);
-    }
-    open_private(path, &mut options)
-}
-
-/// Makes a file, or opens it to be read and written on at its end, for its owner only.
-///
-/// # Errors
-/// The file cannot be made or opened.
+/// The file cannot be created or opened.
 pub(crate) fn append_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().read(true).append(true).create(true))
 }
 
-/// Makes a file, or empties it, for its owner only, and locks it until it is closed. `None` if another process, or
-/// another part of this one, has it locked.
-///
-/// # Errors
-/// The file cannot be made, locked or emptied.
-pub(crate) fn create_private_locked(path: &Path) -> io::Result<Option<File>> {
-    loop {
-        // Emptied only once it is ours.
-        let file = append_private(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error),
-        }
-        // Whoever had it may have given it another name meanwhile, or removed it.
-        if is_at(&file, path)? {
-            file.set_len(0)?;
-            return Ok(Some(file));
-        }
-    }
-}
-
-/// Whether an open file is still what its path leads to.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    match std::fs::metadata(path) {
-        #[cfg(unix)]
-        Ok(there) => {
-            use std::os::unix::fs::MetadataExt;
-            let open = file.metadata()?;
-            Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
-        }
-        #[cfg(not(unix))]
-        Ok(_) => {
-            let _ = file;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(super) fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     let file = options.open(path)?;
-    // The mode above counts only for a file that is made here. What is no file (`/dev/null`, a pipe) belongs to others
-    // too and stays as it is.
+    // The mode above applies to new files only. Devices and pipes belong to others too.
     #[cfg(unix)]
     if file.metadata()?.is_file() {
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
@@ -147,17 +87,17 @@ fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// The rights of the group and of all others.
+/// Mode bits of the group and of others.
 #[cfg(unix)]
 pub(crate) const OTHERS: u32 = 0o077;
 
-/// The rights of a file or folder.
+/// The mode of a file or folder.
 #[cfg(unix)]
 pub(crate) fn mode(metadata: &std::fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777
 }
 
-/// The command that gives `path` this mode, to be copied into a shell.
+/// A shell command that gives `path` this mode.
 #[cfg(unix)]
 pub(crate) fn chmod(mode: &str, path: &Path) -> String {
     let shown = path.display().to_string();
@@ -182,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_the_owners_alone_whatever_was_there() {
+    fn creates_files_and_folders_for_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let deep = folder.path().join("a/b");
         create_private_folder(&deep).unwrap();
@@ -206,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_device_keeps_its_mode() {
+    fn keeps_the_mode_of_devices() {
         let before = mode_of(Path::new("/dev/null"));
         drop(create_private(Path::new("/dev/null")).unwrap());
         assert_eq!(mode_of(Path::new("/dev/null")), before);
     }
 
     #[test]
-    fn an_open_folder_of_ours_is_noticed_and_left_as_it_is() {
+    fn reports_an_open_folder_and_keeps_its_mode() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join(".hrsink");
         let below = own.join("rejects");
@@ -235,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_can_be_copied() {
+    fn quotes_paths_for_a_shell() {
         assert_eq!(
             chmod("600", Path::new("/run/secrets/hr")),
             "chmod 600 /run/secrets/hr"
@@ -245,25 +185,5 @@ mod tests {
             r"chmod 600 -- 'it'\''s here'"
         );
         assert_eq!(chmod("600", Path::new("-R")), "chmod 600 -- '-R'");
-    }
-
-    #[test]
-    fn a_file_that_is_being_written_is_not_emptied_by_another() {
-        use std::io::Write as _;
-
-        let folder = tempfile::tempdir().unwrap();
-        let (part, name) = (folder.path().join("a.part"), folder.path().join("a"));
-        let mut first = create_private_locked(&part).unwrap().unwrap();
-        first.write_all(b"all of it").unwrap();
-        assert!(create_private_locked(&part).unwrap().is_none());
-        fs::rename(&part, &name).unwrap();
-        // It is another file now, whoever has the first one locked.
-        let second = create_private_locked(&part).unwrap().unwrap();
-        drop(first);
-        assert_eq!(fs::read(&name).unwrap(), b"all of it");
-        drop(second);
-        fs::write(&part, "what a run left that died").unwrap();
-        let third = create_private_locked(&part).unwrap().unwrap();
-        assert_eq!(third.metadata().unwrap().len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps a failure from looking like the end of the rows.
+//! Makes a failure distinct from the end of the rows.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,11 +10,10 @@ use crate::component::Output;
 use crate::error::Result;
 
 /// Runs a source or a transform that sends to `out`. When it fails, the run is cancelled before the receivers see their
-/// input end: a sink that waits for all rows would take it for the end of a complete input.
+/// input end: a staged sink would take that for the end of a complete input.
 ///
-/// For that a clone of the output is kept until the component has ended, or waits for something else after it has let
-/// go of its own, as a source does that waits for delivery: that one is taken to have sent all it wants to. It must do
-/// so in its own task. A thread that drops the last clone and waits, without waking the task, waits for ever.
+/// For that, a clone of the output is kept until the component ends, or waits for something else after it dropped its
+/// own, as a source does that waits for delivery. The drop must happen in the component's own task.
 pub(crate) async fn upstream<W>(
     out: Output,
     cancel: &CancellationToken,
@@ -58,12 +57,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_known_before_the_rows_end() {
+    async fn cancels_the_run_before_the_rows_of_a_failed_source_end() {
         let cancel = CancellationToken::new();
         let (out, mut input) = output(&cancel);
         let receiver = &mut input;
         let fail = |out: Output| async move {
-            // As a reader on another thread does: its output is gone before anybody knows that it failed.
+            // As a reader on another thread: its output closes before the failure is known.
             tokio::task::spawn_blocking(move || drop(out)).await.unwrap();
             assert!(receiver.next().now_or_never().is_none(), "the input has ended");
             Err(Error::input("half a file"))
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_that_waits_for_delivery_is_not_kept_waiting() {
+    async fn closes_the_output_of_a_source_that_waits_for_delivery() {
         let cancel = CancellationToken::new();
         let (out, mut input) = output(&cancel);
         let (delivered, wait) = tokio::sync::oneshot::channel();

@@ -1,0 +1,325 @@
+//! Items that wait: in memory up to a limit, then in an unnamed file. The file is not encrypted.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+
+use super::SharedFile;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An item that can be written to a file and read back.
+pub(crate) trait Spill: Send + Sized + 'static {
+    /// The part that stays in memory.
+    type Stub: Clone + Send + 'static;
+
+    /// Appends the item to `bytes`.
+    ///
+    /// # Errors
+    /// It cannot be encoded.
+    fn encode(self, bytes: &mut Vec<u8>) -> io::Result<Self::Stub>;
+
+    /// The item that was encoded as `bytes`.
+    ///
+    /// # Errors
+    /// The bytes are damaged.
+    fn decode(stub: Self::Stub, bytes: Vec<u8>) -> io::Result<Self>;
+}
+
+impl Spill for Vec<u8> {
+    type Stub = ();
+
+    fn encode(self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.extend_from_slice(&self);
+        Ok(())
+    }
+
+    fn decode((): (), bytes: Vec<u8>) -> io::Result<Self> {
+        Ok(bytes)
+    }
+}
+
+impl Spill for RecordBatch {
+    type Stub = ();
+
+    fn encode(self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let written = StreamWriter::try_new(bytes, self.schema_ref()).and_then(|mut writer| {
+            writer.write(&self)?;
+            writer.finish()
+        });
+        written.map_err(io_error)
+    }
+
+    fn decode((): (), bytes: Vec<u8>) -> io::Result<Self> {
+        let batch = StreamReader::try_new(io::Cursor::new(bytes), None)
+            .and_then(|mut stream| stream.next().transpose())
+            .map_err(io_error)?;
+        batch.ok_or_else(|| io::Error::other("the temporary file is damaged"))
+    }
+}
+
+/// An Arrow error as one of a file; keeps the kind of the error below it.
+pub(crate) fn io_error(error: ArrowError) -> io::Error {
+    match error {
+        ArrowError::IoError(_, error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+/// A memory budget and the file for what exceeds it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Spool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: Arc<Path>,
+    max_memory: usize,
+    used: AtomicUsize,
+    file: Mutex<Option<SharedFile>>,
+    content: &'static str,
+}
+
+/// An item in a spool. Its memory is released when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(crate) enum Stored<T: Spill> {
+    /// In memory.
+    Memory(T, Arc<Reservation>),
+    /// In the file.
+    File(Slot, T::Stub),
+}
+
+/// Memory of a spool's budget; released when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    spool: Spool,
+    bytes: usize,
+}
+
+/// A range of the file.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    file: SharedFile,
+    at: u64,
+    length: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.spool.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Spool {
+    /// `max_memory` bytes in memory, then an unnamed file in `folder`, created when needed. `content` is for messages:
+    /// "rows that wait for the guards".
+    pub(crate) fn new(folder: impl Into<Arc<Path>>, max_memory: usize, content: &'static str) -> Self {
+        Self(Arc::new(Inner {
+            folder: folder.into(),
+            max_memory,
+            used: AtomicUsize::new(0),
+            file: Mutex::new(None),
+            content,
+        }))
+    }
+
+    /// Bytes in the file so far.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.0
+            .file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map_or(0, SharedFile::len)
+    }
+
+    /// Cuts so many bytes off the file.
+    #[cfg(test)]
+    pub(crate) fn truncate(&self, bytes: u64) {
+        self.file().unwrap().truncate(bytes);
+    }
+
+    /// Stores an item that takes `bytes` of memory. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be created or written; a full disk is transient.
+    pub(crate) fn store_blocking<T: Spill>(&self, item: T, bytes: usize) -> Result<Stored<T>> {
+        match self.reserve(bytes) {
+            Some(reservation) => Ok(Stored::Memory(item, reservation)),
+            None => self.write(item),
+        }
+    }
+
+    /// Returns an item. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read back.
+    pub(crate) fn load_blocking<T: Spill>(&self, stored: Stored<T>) -> Result<T> {
+        match stored {
+            Stored::Memory(item, _) => Ok(item),
+            Stored::File(slot, stub) => slot
+                .file
+                .read_vec(slot.at, slot.length)
+                .and_then(|bytes| T::decode(stub, bytes))
+                .map_err(|error| self.failed("read", error)),
+        }
+    }
+
+    /// As [`store_blocking`](Self::store_blocking), without blocking the thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn store<T: Spill>(&self, item: T, bytes: usize) -> Result<Stored<T>> {
+        match self.reserve(bytes) {
+            Some(reservation) => Ok(Stored::Memory(item, reservation)),
+            None => {
+                let spool = self.clone();
+                blocking(move || spool.write(item)).await
+            }
+        }
+    }
+
+    /// As [`load_blocking`](Self::load_blocking), without blocking the thread.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn load<T: Spill>(&self, stored: Stored<T>) -> Result<T> {
+        match stored {
+            Stored::Memory(item, _) => Ok(item),
+            stored => {
+                let spool = self.clone();
+                blocking(move || spool.load_blocking(stored)).await
+            }
+        }
+    }
+
+    fn reserve(&self, bytes: usize) -> Option<Arc<Reservation>> {
+        let fits = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.0.max_memory);
+        self.0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .ok()?;
+        Some(Arc::new(Reservation {
+            spool: self.clone(),
+            bytes,
+        }))
+    }
+
+    fn write<T: Spill>(&self, item: T) -> Result<Stored<T>> {
+        let mut bytes = Vec::new();
+        let stub = item
+            .encode(&mut bytes)
+            .map_err(|error| self.failed("write", error))?;
+        let file = self.file()?;
+        let at = file.append(&bytes).map_err(|error| self.failed("write", error))?;
+        Ok(Stored::File(
+            Slot {
+                file,
+                at,
+                length: bytes.len(),
+            },
+            stub,
+        ))
+    }
+
+    fn file(&self) -> Result<SharedFile> {
+        let mut file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &*file {
+            return Ok(file.clone());
+        }
+        let created = SharedFile::unnamed(&self.0.folder).map_err(|error| self.failed("create", error))?;
+        Ok(file.insert(created).clone())
+    }
+
+    fn failed(&self, action: &str, error: io::Error) -> Error {
+        failed(action, &self.0.folder, self.0.content, error)
+    }
+}
+
+/// Why a temporary file in `folder` for `content` failed. A full disk is transient; a folder that cannot be used is an
+/// error of the configuration.
+pub(crate) fn failed(action: &str, folder: &Path, content: &str, error: io::Error) -> Error {
+    use io::ErrorKind as Io;
+    let folder = folder.display();
+    match error.kind() {
+        Io::StorageFull | Io::QuotaExceeded => Error::new(
+            ErrorKind::Transient,
+            format!("no space left in `{folder}` for {content}"),
+        )
+        .with_source(error)
+        .with_hint("free some space there, or set `state.path` to a folder with more, then run again"),
+        _ if action == "create" => Error::config(format!(
+            "cannot create a temporary file in `{folder}` for {content}"
+        ))
+        .with_source(error)
+        .with_hint("set `state.path` to a folder that hrsink may write to"),
+        _ => Error::unexpected(format!(
+            "cannot {action} the temporary file in `{folder}` for {content}"
+        ))
+        .with_source(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::task_failed("work on a temporary file", &error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn uses_memory_up_to_the_limit_and_then_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::new(folder.path().join("deep"), 10, "tests");
+        let first = spool.store(b"12345678".to_vec(), 8).await.unwrap();
+        let second = spool.store(b"abc".to_vec(), 3).await.unwrap();
+        assert!(matches!(
+            (&first, &second),
+            (Stored::Memory(..), Stored::File(..))
+        ));
+        assert_eq!(spool.file_bytes(), 3);
+        let copy = second.clone();
+        assert_eq!(spool.load(second).await.unwrap(), b"abc");
+        let kept = first.clone();
+        drop(first);
+        assert!(matches!(
+            spool.store_blocking(vec![1], 3).unwrap(),
+            Stored::File(..)
+        ));
+        drop(kept);
+        assert!(matches!(
+            spool.store_blocking(vec![1], 3).unwrap(),
+            Stored::Memory(..)
+        ));
+        assert_eq!(spool.load_blocking(copy).unwrap(), b"abc");
+
+        let batch =
+            RecordBatch::try_from_iter([("x", Arc::new(arrow::array::Int32Array::from(vec![1, 2])) as _)])
+                .unwrap();
+        let stored = spool.store(batch.clone(), usize::MAX).await.unwrap();
+        assert_eq!(spool.load(stored).await.unwrap(), batch);
+    }
+
+    #[test]
+    fn reports_a_folder_that_cannot_be_used() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Spool::new(file.path(), 0, "tests")
+            .store_blocking(vec![1], 1)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let full = failed(
+            "write",
+            Path::new("/x"),
+            "tests",
+            io::ErrorKind::StorageFull.into(),
+        );
+        assert_eq!(full.kind(), ErrorKind::Transient);
+    }
+}

@@ -1,0 +1,223 @@
+//! Buffers a sink's complete input, in order: in memory up to a limit, then in an unnamed file.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt32Type, UInt64Type};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::component::{Checkpoint, Chunk, Counts, Item, Mixed, Origins, Part, RowKind};
+use crate::disk::spool::io_error;
+use crate::disk::{Spill, Spool, Stored};
+use crate::error::Result;
+
+/// Everything that a sink received. Rows that were added and not handed on count as not sent when it is dropped.
+pub(super) struct InputBuffer {
+    spool: Spool,
+    counts: Counts,
+    /// Rows added and not handed on.
+    rows: usize,
+    entries: VecDeque<(usize, Entry)>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "nearly every item is a chunk")]
+enum Entry {
+    Checkpoint(Checkpoint),
+    Chunk(Stored<Chunk>, usize),
+}
+
+impl InputBuffer {
+    /// An empty buffer: `max_memory` bytes in memory, then a file in `folder`. `counts` are the sink's.
+    pub(super) fn new(folder: Arc<Path>, max_memory: usize, counts: Counts) -> Self {
+        Self {
+            spool: Spool::new(folder, max_memory, "the rows that wait for the guards"),
+            counts,
+            rows: 0,
+            entries: VecDeque::new(),
+        }
+    }
+
+    /// Adds an item of one input.
+    ///
+    /// # Errors
+    /// The file cannot be created or written.
+    pub(super) async fn push(&mut self, input: usize, item: Item) -> Result<()> {
+        let entry = match item {
+            Item::Checkpoint(checkpoint) => Entry::Checkpoint(checkpoint),
+            Item::Chunk(chunk) => {
+                let (rows, bytes) = (chunk.num_rows(), memory_size(&chunk));
+                self.rows += rows;
+                Entry::Chunk(self.spool.store(chunk, bytes).await?, rows)
+            }
+        };
+        self.entries.push_back((input, entry));
+        Ok(())
+    }
+
+    /// Drops everything: rows count as not sent, checkpoints as not delivered.
+    pub(super) fn discard(&mut self) {
+        self.counts.not_sent(std::mem::take(&mut self.rows));
+        self.entries.clear();
+    }
+
+    /// Hands everything on in order, until the receiver is closed or the run is cancelled.
+    ///
+    /// # Errors
+    /// The file cannot be read back. The run is then cancelled before the receiver sees the end of its rows.
+    pub(super) async fn feed(
+        mut self,
+        to: mpsc::Sender<(usize, Item)>,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        tracing::debug!(
+            rows = self.rows,
+            file_bytes = self.spool.file_bytes(),
+            "all rows are buffered"
+        );
+        while let Some((input, entry)) = self.entries.pop_front() {
+            if cancel.is_cancelled() {
+                break;
+            }
+            let (item, rows) = match entry {
+                Entry::Checkpoint(checkpoint) => (Item::Checkpoint(checkpoint), 0),
+                Entry::Chunk(stored, rows) => match self.spool.load(stored).await {
+                    Ok(chunk) => (Item::Chunk(chunk), rows),
+                    Err(error) => {
+                        cancel.cancel();
+                        return Err(error);
+                    }
+                },
+            };
+            if to.send((input, item)).await.is_err() {
+                break;
+            }
+            self.rows -= rows;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for InputBuffer {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+/// The memory of a chunk's rows. A slice counts with its own rows only: the rest of its buffers is most often in the
+/// buffer too.
+fn memory_size(chunk: &Chunk) -> usize {
+    let size = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8View | DataType::BinaryView => column.get_buffer_memory_size(),
+        _ => {
+            let slice = column.to_data().get_slice_memory_size();
+            slice.unwrap_or_else(|_| column.get_array_memory_size())
+        }
+    };
+    let columns: usize = chunk.batch.columns().iter().map(size).sum();
+    columns + 2 * size_of::<u64>() * chunk.num_rows()
+}
+
+/// What the file does not hold of a chunk.
+#[derive(Clone)]
+pub(crate) struct Stub {
+    part: Arc<Part>,
+    kind: RowKind,
+    /// Whether the rows have line numbers.
+    lines: bool,
+    /// The names of the parts, if the rows are of several.
+    names: Option<Arc<[Arc<str>]>>,
+}
+
+/// One Arrow IPC stream for each chunk, because chunks of different inputs have different columns. The columns of the
+/// origins follow those of the rows.
+impl Spill for Chunk {
+    type Stub = Stub;
+
+    fn encode(self, bytes: &mut Vec<u8>) -> io::Result<Stub> {
+        encode(&self, bytes).map_err(io_error)?;
+        Ok(Stub {
+            part: self.origins.part().clone(),
+            kind: self.kind,
+            lines: self.origins.columns().1.is_some(),
+            names: self.origins.mixed().map(|mixed| mixed.names.clone()),
+        })
+    }
+
+    fn decode(stub: Stub, bytes: Vec<u8>) -> io::Result<Self> {
+        decode(stub, bytes).map_err(io_error)
+    }
+}
+
+fn encode(chunk: &Chunk, bytes: &mut Vec<u8>) -> Result<(), ArrowError> {
+    let (rows, lines) = chunk.origins.columns();
+    let mut columns = chunk.batch.columns().to_vec();
+    let schema = chunk.batch.schema_ref();
+    let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+    let numbers = [Some(rows), lines].into_iter().flatten();
+    let mut origins: Vec<ArrayRef> = numbers.map(|numbers| Arc::new(numbers.clone()) as _).collect();
+    origins.extend(
+        chunk
+            .origins
+            .mixed()
+            .map(|mixed| Arc::new(mixed.index.clone()) as ArrayRef),
+    );
+    for column in origins {
+        fields.push(Arc::new(Field::new("", column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+    let mut writer = StreamWriter::try_new(bytes, &schema)?;
+    writer.write(&RecordBatch::try_new(schema, columns)?)?;
+    writer.finish()
+}
+
+fn decode(stub: Stub, bytes: Vec<u8>) -> Result<Chunk, ArrowError> {
+    let damaged = || ArrowError::IpcError("the temporary file is damaged".to_owned());
+    let mut stream = StreamReader::try_new(io::Cursor::new(bytes), None)?;
+    let batch = stream.next().ok_or_else(damaged)??;
+    let mut columns = batch.columns().to_vec();
+    let mixed = match stub.names {
+        None => None,
+        Some(names) => {
+            let column = columns.pop().ok_or_else(damaged)?;
+            let index = column
+                .as_primitive_opt::<UInt32Type>()
+                .ok_or_else(damaged)?
+                .clone();
+            Some(Mixed { names, index })
+        }
+    };
+    let mut numbers = || -> Result<UInt64Array, ArrowError> {
+        let column = columns.pop().ok_or_else(damaged)?;
+        column
+            .as_primitive_opt::<UInt64Type>()
+            .cloned()
+            .ok_or_else(damaged)
+    };
+    let lines = stub.lines.then(&mut numbers).transpose()?;
+    let rows = numbers()?;
+    let origins = Origins::of_columns(stub.part, rows, lines);
+    let schema = batch.schema_ref();
+    let fields: Vec<FieldRef> = schema.fields().iter().take(columns.len()).cloned().collect();
+    let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+    // A batch without columns does not know its number of rows otherwise.
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(Chunk {
+        batch: RecordBatch::try_new_with_options(schema, columns, &options)?,
+        origins: match mixed {
+            None => origins,
+            Some(mixed) => origins.mixed_with(mixed),
+        },
+        kind: stub.kind,
+    })
+}
+
+#[cfg(test)]
+mod tests;

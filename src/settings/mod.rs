@@ -1,0 +1,14 @@
+//! Types of settings that every component shares: sizes and durations with units, numbers with a range, templates.
+//!
+//! A range is part of the type, so that decoding, the JSON Schema and the error message cannot differ.
+
+pub mod bounded;
+pub(crate) mod suggest;
+pub(crate) mod template;
+mod units;
+
+pub use bounded::{BoundedDuration, BoundedInt, BoundedSize};
+pub(crate) use suggest::nearest;
+pub use suggest::suggestion;
+pub(crate) use template::{Part, Placeholder, Template, TemplateError};
+pub use units::{ByteSize, HumanDuration};
