@@ -88,5 +88,6 @@ mod settings;
 pub mod sinks;
 mod snapshot;
 pub mod sources;
+mod storage;
 mod table;
 pub mod transforms;

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::FileConfig;
-use super::place::{Address, Place, Scheme, Settings};
 use super::select::{self, IfNone};
 use crate::component::{CheckState, CheckStep, SourceContext};
 use crate::error::Error;
+use crate::storage::{Location, Scheme, Settings, Storage};
 
 const PLACE: &str = "place";
 const FILES: &str = "files";
@@ -23,7 +23,7 @@ fn step(name: &str, state: CheckState, detail: String) -> CheckStep {
 impl FileConfig {
     /// One step for each question.
     pub(super) async fn steps(&self, cx: &SourceContext) -> Vec<CheckStep> {
-        let Ok(address) = Address::parse(&self.path) else {
+        let Ok(address) = Location::parse(&self.path) else {
             return Vec::new();
         };
         let mut steps = Vec::new();
@@ -37,21 +37,21 @@ impl FileConfig {
             )),
             Ok(_) => {}
         }
-        if address == Address::StandardInput {
+        if address == Location::StandardInput {
             return steps;
         }
         let settings = Settings {
             sftp: self.sftp.as_ref(),
             stores: self.stores(),
         };
-        let place = match address.place(settings, cx).await {
+        let place = match address.connect(settings, cx).await {
             Ok(place) => place,
             Err(error) => {
                 steps.push(CheckStep::failed(PLACE, &error));
                 return steps;
             }
         };
-        if let Address::Remote(remote) = &address
+        if let Location::Remote(remote) = &address
             && remote.scheme == Scheme::Sftp
         {
             steps.push(step(
@@ -59,7 +59,7 @@ impl FileConfig {
                 CheckState::Works,
                 format!(
                     "{} is the server that is known, and the login works",
-                    remote.place()
+                    remote.origin()
                 ),
             ));
         }
@@ -72,7 +72,7 @@ impl FileConfig {
     }
 
     /// Whether a run would find files, and what it does if not.
-    async fn files(&self, address: &Address, place: &dyn Place) -> Result<CheckStep, Error> {
+    async fn files(&self, address: &Location, place: &dyn Storage) -> Result<CheckStep, Error> {
         let wanted = self.wanted(address, Timestamp::now()).map_err(Error::config)?;
         let files = select::list(place, &wanted).await?;
         if files.is_empty() {
@@ -83,13 +83,13 @@ impl FileConfig {
         let files = select::without_triggers(&choice, files);
         let found = files.len();
         let Some(trigger) = &self.trigger else {
-            let detail = format!("{found} match `{}`", wanted.written());
+            let detail = format!("{found} match `{}`", wanted.as_written());
             return Ok(step(FILES, CheckState::Works, detail));
         };
         let ready = select::with_trigger(place, &choice, files).await?.len();
         let detail = format!(
             "{found} match `{}`, and {ready} of them have their trigger `{trigger}`",
-            wanted.written()
+            wanted.as_written()
         );
         if ready == 0 {
             return Ok(none_as_set(

@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::place::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
-use super::place::sftp::SftpConfig;
 use super::post_process::{OnFailure, OnSuccess};
 use super::select::{IfNone, Order, ReadAgain, Take};
 use crate::codec::{Compression, PgpSettings, ZipSettings};
 use crate::config::{ByteSize, HumanDuration};
 use crate::format::FormatConfig;
+use crate::storage::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
+use crate::storage::sftp::SftpConfig;
 
 /// Reads records from files: CSV, Parquet, NDJSON or JSON, compressed or not; on the disk, on an SFTP server, in an object
 /// store, on a web server.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::place::is_pattern;
 use crate::codec::{Codec, codecs_of};
 use crate::error::{Error, Result};
 use crate::format::{Access, FormatConfig, extensions};
+use crate::storage::is_pattern;
 
 /// The extensions of a file name.
 pub(super) struct Extension {

@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::extension::Extension;
 use super::hash::{ContentHash, HashingReader};
-use super::place::{Found, Place};
 use crate::codec::{Codec, Decoded, Decoder, InputFile};
 use crate::component::{Output, SourceContext};
 use crate::error::read_error;
@@ -21,6 +20,7 @@ use crate::format::{
     Access, Added, AddedColumns, Bytestream, Collector, FormatConfig, Input, READ_BYTES, RandomAccess,
     ReadRanges, ReadResult,
 };
+use crate::storage::{FileInfo, Storage};
 
 /// What all files of a source are read with.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub(super) struct JobContext {
 /// One file and how to read it.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) file: Found,
-    pub(super) place: Arc<dyn Place>,
+    pub(super) file: FileInfo,
+    pub(super) place: Arc<dyn Storage>,
     /// How it is packed, outermost first.
     pub(super) layers: Vec<Codec>,
     pub(super) tools: Arc<JobContext>,
@@ -79,7 +79,7 @@ impl Job {
                 .format()
                 .is_ok_and(|format| format.access() == Access::Stream);
         let ahead = self.ahead.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if small && in_order && ahead.is_none() && self.place.on_disk(&self.file).is_none() {
+        if small && in_order && ahead.is_none() && self.place.local_path(&self.file).is_none() {
             *ahead = Some(self.place.open(&self.file, cancel));
         }
     }
@@ -99,7 +99,7 @@ impl Job {
             let input = Input {
                 extension: &extension.format,
                 open: &|| self.open(cx, hash),
-                can_reopen: self.place.can_be_read_twice(&self.file),
+                can_reopen: self.place.is_rereadable(&self.file),
                 ranges: self.ranges(),
             };
             let out = self.collector(self.file.name.clone(), cx, out);
@@ -154,14 +154,14 @@ impl Job {
 
     /// Its parts, where they can be read in any order.
     fn ranges(&self) -> Option<RandomAccess> {
-        if let Some(path) = self.place.on_disk(&self.file) {
+        if let Some(path) = self.place.local_path(&self.file) {
             return Some(RandomAccess::Local(path.to_owned()));
         }
         let parts = Parts {
             place: self.place.clone(),
             file: self.file.clone(),
         };
-        let has_ranges = self.place.has_ranges(&self.file);
+        let has_ranges = self.place.supports_ranges(&self.file);
         has_ranges.then(|| RandomAccess::Remote(Arc::new(parts)))
     }
 
@@ -189,7 +189,7 @@ impl Job {
     /// The packed file, where it can be read again and again: as it lies on the disk, or in a file without a name.
     fn packed(&self, cx: &SourceContext, hash: Option<&ContentHash>) -> Result<InputFile> {
         let name = &self.file.name;
-        if let Some(path) = self.place.on_disk(&self.file) {
+        if let Some(path) = self.place.local_path(&self.file) {
             return InputFile::from_path(path).map_err(|error| read_error(name, error, None));
         }
         let scratch = &self.tools.scratch;
@@ -225,8 +225,8 @@ fn open_member(unpacked: &Decoded, index: usize, name: &str) -> Opened {
 /// The parts of a file.
 #[derive(Debug)]
 struct Parts {
-    place: Arc<dyn Place>,
-    file: Found,
+    place: Arc<dyn Storage>,
+    file: FileInfo,
 }
 
 #[async_trait]

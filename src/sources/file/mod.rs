@@ -28,8 +28,6 @@ mod config;
 mod extension;
 mod hash;
 mod job;
-mod names;
-mod place;
 mod plan;
 mod post_process;
 mod select;
@@ -41,11 +39,11 @@ mod testing;
 pub use crate::codec::{
     Codec, Compression, EncryptionPolicy, PgpKey, PgpSettings, SignaturePolicy, ZipSettings,
 };
-pub use config::{AddedColumn, DatesConfig, FileConfig};
-pub use place::object::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
+pub use crate::storage::object::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
 #[cfg(feature = "sftp")]
 #[doc(hidden)]
-pub use place::sftp::throw_away;
-pub use place::sftp::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};
+pub use crate::storage::sftp::throw_away;
+pub use crate::storage::sftp::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};
+pub use config::{AddedColumn, DatesConfig, FileConfig};
 pub use post_process::{OnFailure, OnSuccess};
 pub use select::{IfNone, Order, ReadAgain, Take};

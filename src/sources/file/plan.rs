@@ -9,9 +9,6 @@ use jiff::Timestamp;
 use super::config::{AddedColumn, FileConfig};
 use super::extension::{Extension, NEEDS_RANGES};
 use super::job::{Job, JobContext, Prefetch};
-use super::names::Wanted;
-use super::place::object::StoreSettings;
-use super::place::{Address, Found, Place, STANDARD_INPUT, Scheme, Settings};
 use super::post_process::finisher::{PostProcessing, PostProcessor};
 use super::post_process::{FileActions, OnSuccess};
 use super::select::{self, Order, QuietPeriod, ReadAgain, Selection, Take, trigger_name};
@@ -22,6 +19,8 @@ use crate::component::{CheckStep, Description, Source, SourceConfig, SourceConte
 use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Added};
+use crate::storage::object::StoreSettings;
+use crate::storage::{FileInfo, FilePattern, Location, STANDARD_INPUT, Scheme, Settings, Storage};
 
 /// Until when a file on an SFTP server may still be being written: vendors write over lines that stall.
 const SFTP_SETTLE: Duration = Duration::from_secs(30);
@@ -66,7 +65,7 @@ impl SourceConfig for FileConfig {
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        let address = Address::parse(&self.path).map_err(|(message, hint)| {
+        let address = Location::parse(&self.path).map_err(|(message, hint)| {
             let error = Error::config(format!("`path` {message}"));
             match hint {
                 Some(hint) => error.with_hint(hint),
@@ -105,12 +104,12 @@ impl FileConfig {
                 .add("is empty; give a path, a pattern, an address, or `-` for standard input");
             return;
         }
-        let Some(address) = Address::validate(&self.path, &mut problems.at("path")) else {
+        let Some(address) = Location::validate(&self.path, &mut problems.at("path")) else {
             return;
         };
         match self.wanted(&address, Timestamp::UNIX_EPOCH) {
             Ok(wanted) if wanted.is_pattern() => {
-                if let Err(error) = glob::Pattern::new(wanted.text()) {
+                if let Err(error) = glob::Pattern::new(wanted.glob()) {
                     problems.at("path").add_with_hint(
                         format!(
                             "is not a valid pattern: {} (at character {})",
@@ -143,7 +142,7 @@ impl FileConfig {
                 );
             }
         }
-        if let Address::Remote(remote) = &address {
+        if let Location::Remote(remote) = &address {
             match remote.scheme {
                 Scheme::Sftp => match &self.sftp {
                     Some(sftp) => sftp.validate(remote, &mut problems.at("sftp")),
@@ -161,9 +160,9 @@ impl FileConfig {
     fn check_format(&self, problems: &mut Problems<'_>) {
         self.codec_settings().validate(problems);
         let standard_input = self.uses_stdin();
-        let extension = match Address::parse(&self.path) {
+        let extension = match Location::parse(&self.path) {
             // The dots of a host tell nothing.
-            Ok(Address::Remote(remote)) => Extension::of(&remote.path),
+            Ok(Location::Remote(remote)) => Extension::of(&remote.path),
             _ => Extension::of(&self.path),
         };
         let tells = !self.path.is_empty() && !standard_input && !extension.open;
@@ -255,8 +254,8 @@ impl FileConfig {
         }
         self.after.validate(&mut problems.at("after"));
         self.on_failure.validate(&mut problems.at("on_failure"));
-        let address = Address::parse(&self.path);
-        if matches!(address, Ok(Address::StandardInput)) {
+        let address = Location::parse(&self.path);
+        if matches!(address, Ok(Location::StandardInput)) {
             let keys = [
                 ("after", self.after != OnSuccess::Leave),
                 (
@@ -309,19 +308,19 @@ impl FileConfig {
     }
 
     /// The names that are asked for.
-    pub(super) fn wanted(&self, address: &Address, now: Timestamp) -> Result<Wanted, String> {
+    pub(super) fn wanted(&self, address: &Location, now: Timestamp) -> Result<FilePattern, String> {
         let path = match address {
-            Address::StandardInput => STANDARD_INPUT,
-            Address::Local(path) => path,
-            Address::Remote(remote) => &remote.path,
+            Location::StandardInput => STANDARD_INPUT,
+            Location::Local(path) => path,
+            Location::Remote(remote) => &remote.path,
         };
         // What is wrong with the zone is said at its own key.
         let zone = self.dates.zone().unwrap_or(jiff::tz::TimeZone::UTC);
-        Wanted::new(path, now, &zone, self.dates.lag())
+        FilePattern::new(path, now, &zone, self.dates.lag())
     }
 
     fn scheme(&self) -> Option<Scheme> {
-        Address::parse(&self.path)
+        Location::parse(&self.path)
             .ok()
             .and_then(|address| address.scheme())
     }
@@ -334,7 +333,7 @@ impl FileConfig {
     }
 
     /// How files are chosen. `looks_only`: in a run that only looks at rows.
-    pub(super) fn choice(&self, wanted: &Wanted, looks_only: bool) -> Selection {
+    pub(super) fn choice(&self, wanted: &FilePattern, looks_only: bool) -> Selection {
         let scheme = self.scheme();
         Selection {
             take: self.take,
@@ -372,15 +371,15 @@ impl FileConfig {
     async fn plan(
         &self,
         cx: SourceContext,
-        address: &Address,
-        wanted: &Wanted,
+        address: &Location,
+        wanted: &FilePattern,
         now: Timestamp,
     ) -> Result<Box<dyn Source>> {
         let settings = Settings {
             sftp: self.sftp.as_ref(),
             stores: self.stores(),
         };
-        let place = address.place(settings, &cx).await?;
+        let place = address.connect(settings, &cx).await?;
         let looks_only = cx.run.partial;
         let keeps = self.keeps_position();
         // Whoever wants to look at rows wants to see some.
@@ -406,7 +405,7 @@ impl FileConfig {
             afterwards,
             pending: chosen.pending,
             listed: chosen.listed,
-            newest: chosen.newest.map(|rank| (wanted.text().to_owned(), rank)),
+            newest: chosen.newest.map(|rank| (wanted.glob().to_owned(), rank)),
             active: keeps && !cx.run.dry_run && !looks_only,
             acts: !cx.run.dry_run && !looks_only,
         };
@@ -445,9 +444,9 @@ impl FileConfig {
     /// How to read one file.
     fn job(
         &self,
-        file: Found,
-        place: Arc<dyn Place>,
-        wanted: &Wanted,
+        file: FileInfo,
+        place: Arc<dyn Storage>,
+        wanted: &FilePattern,
         tools: &Arc<JobContext>,
     ) -> Result<Job> {
         let extension = Extension::of(&file.name);
@@ -469,7 +468,7 @@ impl FileConfig {
                     AddedColumn::Name => Added::Text(Some(file.name.clone())),
                     AddedColumn::Date => Added::Text(
                         wanted
-                            .date_of(file.file_name())
+                            .date_in_name(file.file_name())
                             .map(|date| date.to_string().into()),
                     ),
                     AddedColumn::Modified => Added::Text(file.modified.map(|time| time.to_string().into())),
@@ -499,7 +498,7 @@ mod tests {
         let settle = |path: &str, settle: Option<u64>| {
             let mut config = FileConfig::of_path(path);
             config.settle = settle.map(|seconds| crate::config::HumanDuration(Duration::from_secs(seconds)));
-            let settle = config.choice(&Wanted::plain(path), false).settle;
+            let settle = config.choice(&FilePattern::plain(path), false).settle;
             (settle.wait.as_secs(), settle.margin.as_secs())
         };
         assert_eq!(settle("sftp://files.contoso.com/out/*.csv", None), (30, 600));

@@ -9,11 +9,10 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::names::Wanted;
-use super::place::{Found, Place, Renamed};
 use super::select::trigger_name;
 use crate::config::{Problems, suggestion};
 use crate::error::{Error, Result};
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// What is done with a file all of whose rows are final.
 #[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
@@ -220,7 +219,7 @@ impl FileActions {
     ///
     /// # Errors
     /// The name that one of `files` would get is wanted too.
-    pub(super) fn leads_away(&self, wanted: &Wanted, files: &[Found]) -> Result<()> {
+    pub(super) fn leads_away(&self, wanted: &FilePattern, files: &[FileInfo]) -> Result<()> {
         let after = match &self.after {
             OnSuccess::Move(template) => Some(("after", template)),
             OnSuccess::Leave | OnSuccess::Delete => None,
@@ -233,11 +232,11 @@ impl FileActions {
             for file in files {
                 let filled = fill(template, file.file_name(), &self.run, self.now).map_err(Error::config)?;
                 let to = beside(&file.name, &filled);
-                if wanted.finds(&to) {
+                if wanted.would_match(&to) {
                     return Err(Error::config(format!(
                         "`{key}.move` gives `{}` the name `{to}`, which `path` ({}) finds again",
                         file.name,
-                        wanted.written()
+                        wanted.as_written()
                     ))
                     .with_hint("move files where the pattern does not look: to a folder beside, or to another ending"));
                 }
@@ -251,11 +250,11 @@ impl FileActions {
     ///
     /// # Errors
     /// It could not be done; the file is where it was.
-    pub(super) async fn delivered(&self, place: &dyn Place, file: &Found) -> Result<bool> {
+    pub(super) async fn delivered(&self, place: &dyn Storage, file: &FileInfo) -> Result<bool> {
         if self.after == OnSuccess::Leave {
             return Ok(false);
         }
-        match place.look(&file.path).await? {
+        match place.stat(&file.path).await? {
             // By a run that ended before it could say so.
             None => {}
             Some(now) if !file.is_unchanged(&now) => {
@@ -267,7 +266,7 @@ impl FileActions {
             }
             Some(_) => match &self.after {
                 OnSuccess::Leave => {}
-                OnSuccess::Delete => place.remove(&file.path).await?,
+                OnSuccess::Delete => place.delete(&file.path).await?,
                 OnSuccess::Move(template) => {
                     let to = self.rename(place, &file.path, file.file_name(), template).await?;
                     tracing::info!(file = %file.name, to = %to, "moved");
@@ -283,11 +282,11 @@ impl FileActions {
     }
 
     /// Does what is to be done with a file that cannot be read.
-    pub(super) async fn failed(&self, place: &dyn Place, file: &Found) {
+    pub(super) async fn failed(&self, place: &dyn Storage, file: &FileInfo) {
         let OnFailure::Move(template) = &self.on_failure else {
             return;
         };
-        match place.look(&file.path).await {
+        match place.stat(&file.path).await {
             Ok(Some(now)) if file.is_unchanged(&now) => {}
             // Whoever wrote it anew may have mended it.
             Ok(_) => return,
@@ -309,7 +308,7 @@ impl FileActions {
 
     /// Has the trigger of a file go where the file went, or removes it. Behind the file: a trigger without its file is
     /// nothing, a file without its trigger is stuck.
-    async fn trigger(&self, place: &dyn Place, file: &Found, template: Option<&String>) {
+    async fn trigger(&self, place: &dyn Storage, file: &FileInfo, template: Option<&String>) {
         let Some(trigger) = &self.trigger else {
             return;
         };
@@ -317,11 +316,11 @@ impl FileActions {
         let path = beside(&file.path, &name);
         let done = async {
             match template {
-                Some(template) if place.look(&path).await?.is_some() => {
+                Some(template) if place.stat(&path).await?.is_some() => {
                     self.rename(place, &path, &name, template).await.map(drop)
                 }
                 Some(_) => Ok(()),
-                None => place.remove(&path).await,
+                None => place.delete(&path).await,
             }
         };
         if let Err(error) = done.await {
@@ -330,7 +329,7 @@ impl FileActions {
     }
 
     /// Gives the file the name that the template stands for, or that with a number behind it.
-    async fn rename(&self, place: &dyn Place, path: &str, name: &str, template: &str) -> Result<String> {
+    async fn rename(&self, place: &dyn Storage, path: &str, name: &str, template: &str) -> Result<String> {
         let filled = fill(template, name, &self.run, self.now).map_err(Error::config)?;
         let wanted = beside(path, &filled);
         for number in 1..=MOST_TAKEN {
@@ -338,7 +337,7 @@ impl FileActions {
                 1 => wanted.clone(),
                 number => format!("{wanted}-{number}"),
             };
-            if place.rename(path, &to).await? == Renamed::Done {
+            if place.rename(path, &to).await? == RenameOutcome::Renamed {
                 return Ok(to);
             }
         }

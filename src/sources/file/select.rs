@@ -24,11 +24,10 @@ use serde::{Deserialize, Serialize};
 pub(super) use newest::Rank;
 pub(super) use quiet_period::QuietPeriod;
 
-use super::names::Wanted;
-use super::place::{Found, Place};
 use super::state::{FileStatus, ProcessedFiles};
 use crate::config::nearest;
 use crate::error::{Error, Result};
+use crate::storage::{FileInfo, FilePattern, Storage};
 
 /// Which of the files that match are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -94,9 +93,9 @@ pub(super) struct Selection {
 #[derive(Debug)]
 pub(super) struct Selected {
     /// To be read, in order.
-    pub(super) files: Vec<Found>,
+    pub(super) files: Vec<FileInfo>,
     /// Done with, but for what is to happen to them afterwards.
-    pub(super) pending: Vec<Found>,
+    pub(super) pending: Vec<FileInfo>,
     /// When they were listed.
     pub(super) listed: Timestamp,
     /// What the newest of `files` is to be remembered as, once it is delivered, if only the newest are taken.
@@ -127,7 +126,7 @@ pub(super) fn trigger_name(template: &str, name: &str) -> String {
 ///
 /// # Errors
 /// The place cannot be asked.
-pub(super) async fn list(place: &dyn Place, wanted: &Wanted) -> Result<Vec<Found>> {
+pub(super) async fn list(place: &dyn Storage, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
     let mut files = place.list(wanted).await?;
     if wanted.is_pattern() {
         files.retain(|file| {
@@ -148,14 +147,14 @@ pub(super) async fn list(place: &dyn Place, wanted: &Wanted) -> Result<Vec<Found
 /// # Errors
 /// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
 pub(super) async fn choose(
-    place: &dyn Place,
-    wanted: &Wanted,
+    place: &dyn Storage,
+    wanted: &FilePattern,
     choice: &Selection,
     memory: &mut ProcessedFiles,
 ) -> Result<Selected> {
     let listed = Timestamp::now();
     let files = list(place, wanted).await?;
-    memory.saw(&files, wanted.text(), listed);
+    memory.saw(&files, wanted.glob(), listed);
     if files.is_empty() {
         nothing(choice.if_missing, nothing_there(place, wanted).await).map_or(Ok(()), Err)?;
     }
@@ -164,7 +163,7 @@ pub(super) async fn choose(
         found: files.len(),
         ..Tally::default()
     };
-    let (pending, files): (Vec<Found>, Vec<Found>) = files
+    let (pending, files): (Vec<FileInfo>, Vec<FileInfo>) = files
         .into_iter()
         .partition(|file| memory.knows(file) == FileStatus::Pending);
     tally.read = pending.len();
@@ -187,7 +186,7 @@ pub(super) async fn choose(
     let files = quiet_period::without_unfinished(place, choice.settle, files, listed).await?;
     tally.unsettled = ready - files.len();
     tracing::info!(
-        path = wanted.written(),
+        path = wanted.as_written(),
         found = tally.found,
         read_before = tally.read,
         older = tally.older,
@@ -213,19 +212,19 @@ pub(super) async fn choose(
 /// Leaves the newest of all that match, if it is to be read: not if it is only still to be moved, and not if a newer one
 /// was delivered.
 fn only_newest(
-    files: &mut Vec<Found>,
-    pending: &[Found],
+    files: &mut Vec<FileInfo>,
+    pending: &[FileInfo],
     choice: &Selection,
-    wanted: &Wanted,
+    wanted: &FilePattern,
     memory: &mut ProcessedFiles,
     tally: &mut Tally,
 ) -> Option<Rank> {
-    let rank = |file: &Found| Rank::of(file, choice.order, wanted);
+    let rank = |file: &FileInfo| Rank::of(file, choice.order, wanted);
     let newest = files.iter().chain(pending).map(rank).max()?;
     let delivered = memory
-        .newest(wanted.text())
+        .newest(wanted.glob())
         .filter(|known| newest.is_before(known));
-    let takes = |file: &Found| delivered.is_none() && rank(file) == newest;
+    let takes = |file: &FileInfo| delivered.is_none() && rank(file) == newest;
     files.retain(|file| {
         let taken = takes(file);
         if !taken {
@@ -240,7 +239,7 @@ fn only_newest(
     }
     // Also what was delivered before it was to be remembered.
     if pending.iter().any(|file| rank(file) == newest) {
-        memory.delivered(wanted.text(), newest, Timestamp::now());
+        memory.delivered(wanted.glob(), newest, Timestamp::now());
         return None;
     }
     Some(newest)
@@ -262,7 +261,7 @@ struct Tally {
 
 impl Tally {
     /// That none of them is to be read, and why.
-    fn nothing_new(&self, wanted: &Wanted, memory: &ProcessedFiles) -> Error {
+    fn nothing_new(&self, wanted: &FilePattern, memory: &ProcessedFiles) -> Error {
         let parts = [
             (self.read, "read before"),
             (self.older, "older than the newest"),
@@ -277,7 +276,7 @@ impl Tally {
         let mut error = Error::input(format!(
             "there is nothing new to read: of the {} files that match `{}`, {}",
             self.found,
-            wanted.written(),
+            wanted.as_written(),
             parts.join(", ")
         ));
         if self.waiting + self.unsettled > 0 {
@@ -288,7 +287,7 @@ impl Tally {
             error = error.with_hint("if that is as it should be, set `if_nothing_new: ignore`; to read them all the same: `read_again: always`");
         }
         if self.older > 0
-            && let Some(newest) = memory.newest(wanted.text())
+            && let Some(newest) = memory.newest(wanted.glob())
         {
             error = error.with_hint(format!(
                 "`take: newest` never takes a file that is older than the newest that was delivered, `{}`; to read one all the same, give its own name as `path`",
@@ -315,22 +314,22 @@ fn nothing(what: IfNone, error: Error) -> Option<Error> {
 }
 
 /// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
-pub(super) async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
-    let folder = format!("`{}`", place.shown(wanted.folder()));
+pub(super) async fn nothing_there(place: &dyn Storage, wanted: &FilePattern) -> Error {
+    let folder = format!("`{}`", place.display_path(wanted.folder()));
     let mut message = if wanted.is_pattern() {
-        format!("no file matches `{}` in {folder}", wanted.written())
+        format!("no file matches `{}` in {folder}", wanted.as_written())
     } else {
-        format!("there is no file `{}` in {folder}", wanted.written())
+        format!("there is no file `{}` in {folder}", wanted.as_written())
     };
-    if wanted.text() != wanted.written() && !wanted.has_dates() {
-        message.push_str(&format!(", which is `{}` in this run", wanted.text()));
+    if wanted.glob() != wanted.as_written() && !wanted.has_dates() {
+        message.push_str(&format!(", which is `{}` in this run", wanted.glob()));
     }
     let error = Error::input(message);
-    let names = match place.siblings(wanted).await {
+    let names = match place.sibling_names(wanted).await {
         Ok(names) => names,
         Err(cause) => return error.with_hint(cause.chain()),
     };
-    let name = wanted.text().rsplit('/').next().unwrap_or_default();
+    let name = wanted.glob().rsplit('/').next().unwrap_or_default();
     let near = nearest(
         &name.replace(['*', '?', '[', ']'], ""),
         names.iter().map(String::as_str),
@@ -347,7 +346,7 @@ pub(super) async fn nothing_there(place: &dyn Place, wanted: &Wanted) -> Error {
 }
 
 /// Without triggers that match the pattern themselves: they are no data.
-pub(super) fn without_triggers(choice: &Selection, mut files: Vec<Found>) -> Vec<Found> {
+pub(super) fn without_triggers(choice: &Selection, mut files: Vec<FileInfo>) -> Vec<FileInfo> {
     let Some(template) = &choice.trigger else {
         return files;
     };
@@ -361,17 +360,17 @@ pub(super) fn without_triggers(choice: &Selection, mut files: Vec<Found>) -> Vec
 
 /// Those that have their trigger.
 pub(super) async fn with_trigger(
-    place: &dyn Place,
+    place: &dyn Storage,
     choice: &Selection,
-    files: Vec<Found>,
-) -> Result<Vec<Found>> {
+    files: Vec<FileInfo>,
+) -> Result<Vec<FileInfo>> {
     let Some(template) = &choice.trigger else {
         return Ok(files);
     };
-    let looked: Vec<(Found, bool)> = stream::iter(files)
+    let looked: Vec<(FileInfo, bool)> = stream::iter(files)
         .map(|file| async {
             let path = super::post_process::beside(&file.path, &trigger_name(template, file.file_name()));
-            let there = place.look(&path).await?.is_some();
+            let there = place.stat(&path).await?.is_some();
             Ok::<_, Error>((file, there))
         })
         .buffered(LOOKS)
@@ -391,7 +390,7 @@ pub(super) async fn with_trigger(
     Ok(ready)
 }
 
-fn limits(choice: &Selection, files: &[Found]) -> Result<()> {
+fn limits(choice: &Selection, files: &[FileInfo]) -> Result<()> {
     if files.len() > choice.max_files {
         return Err(Error::input(format!(
             "there are {} files to read, and `max_files` is {}",
@@ -403,7 +402,7 @@ fn limits(choice: &Selection, files: &[Found]) -> Result<()> {
     let Some(most) = choice.max_file_bytes else {
         return Ok(());
     };
-    let mut large: Vec<&Found> = files
+    let mut large: Vec<&FileInfo> = files
         .iter()
         .filter(|file| file.size.is_some_and(|size| size > most))
         .collect();

@@ -21,16 +21,16 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::hash::ContentHash;
 use super::job::Job;
-use super::place::{Found, Place};
 use super::post_process::finisher::{InFlightFile, PostProcessing, PostProcessor};
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ReadError;
+use crate::storage::{FileInfo, Storage};
 
 /// Reads files, one after another.
 pub(super) struct FileSource {
     cx: SourceContext,
-    place: Arc<dyn Place>,
+    place: Arc<dyn Storage>,
     jobs: Vec<Job>,
     keeping: PostProcessing,
 }
@@ -38,7 +38,7 @@ pub(super) struct FileSource {
 impl FileSource {
     pub(super) fn new(
         cx: SourceContext,
-        place: Arc<dyn Place>,
+        place: Arc<dyn Storage>,
         jobs: Vec<Job>,
         keeping: PostProcessing,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Source for FileSource {
 struct ReadFailure {
     error: Error,
     /// The file, if it is to blame.
-    file: Option<Found>,
+    file: Option<FileInfo>,
 }
 
 impl From<Error> for ReadFailure {

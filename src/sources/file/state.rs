@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::place::Found;
 use super::select::Rank;
 use crate::error::{Error, Result};
+use crate::storage::FileInfo;
 
 const VERSION: u32 = 1;
 
@@ -113,7 +113,7 @@ impl ProcessedFiles {
     }
 
     /// What is known of a file as it was found now.
-    pub(super) fn knows(&self, found: &Found) -> FileStatus {
+    pub(super) fn knows(&self, found: &FileInfo) -> FileStatus {
         match self.files.get(&found.path) {
             Some(known) if known.is(found) && !known.unsure => {
                 if known.pending {
@@ -127,12 +127,12 @@ impl ProcessedFiles {
     }
 
     /// The hash of a file of that name as it was read last.
-    pub(super) fn hash_of(&self, found: &Found) -> Option<String> {
+    pub(super) fn hash_of(&self, found: &FileInfo) -> Option<String> {
         self.files.get(&found.path)?.hash.clone()
     }
 
     /// Notes that all rows of a file are final. `listed`: when it was found; `pending`: something is still to be done.
-    pub(super) fn note(&mut self, found: &Found, hash: Option<String>, listed: Timestamp, pending: bool) {
+    pub(super) fn note(&mut self, found: &FileInfo, hash: Option<String>, listed: Timestamp, pending: bool) {
         let late = |modified: Timestamp| modified.checked_add(COARSE).is_ok_and(|until| until > listed);
         let unsure = found.version.is_none() && found.modified.is_none_or(late);
         self.files.insert(
@@ -171,7 +171,7 @@ impl ProcessedFiles {
     }
 
     /// Notes what was found by `path`, and forgets what has not been for long.
-    pub(super) fn saw(&mut self, found: &[Found], path: &str, now: Timestamp) {
+    pub(super) fn saw(&mut self, found: &[FileInfo], path: &str, now: Timestamp) {
         if let Some(newest) = self.newest.get_mut(path) {
             newest.seen = now;
         }
@@ -188,7 +188,7 @@ impl ProcessedFiles {
 }
 
 impl ProcessedFile {
-    fn is(&self, found: &Found) -> bool {
+    fn is(&self, found: &FileInfo) -> bool {
         self.size == found.size && self.modified == found.modified && self.version == found.version
     }
 }
@@ -207,8 +207,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn file(modified: &str) -> Found {
-        Found {
+    fn file(modified: &str) -> FileInfo {
+        FileInfo {
             name: "a.csv".into(),
             path: "/out/a.csv".into(),
             size: Some(10),
@@ -227,15 +227,15 @@ mod tests {
         assert_eq!(memory.knows(&read), FileStatus::Read);
         let others = [
             file("2026-03-01T00:00:01Z"),
-            Found {
+            FileInfo {
                 size: Some(11),
                 ..read.clone()
             },
-            Found {
+            FileInfo {
                 version: Some("e".into()),
                 ..read.clone()
             },
-            Found {
+            FileInfo {
                 path: "/out/b.csv".into(),
                 ..read.clone()
             },
@@ -255,7 +255,7 @@ mod tests {
         let read = file("2026-03-01T00:00:00Z");
         memory.note(&read, None, time("2026-03-01T00:00:01Z"), false);
         assert_eq!(memory.knows(&read), FileStatus::New);
-        let marked = Found {
+        let marked = FileInfo {
             version: Some("e".into()),
             ..read
         };

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use super::{FileActions, OnSuccess};
 use crate::component::{Delivered, Position, Rejects};
 use crate::error::Result;
-use crate::sources::file::place::{Found, Place};
 use crate::sources::file::select::Rank;
 use crate::sources::file::state::ProcessedFiles;
+use crate::storage::{FileInfo, Storage};
 
 /// What is known about files, and what is done with them.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(in crate::sources::file) struct PostProcessing {
     pub(in crate::sources::file) memory: ProcessedFiles,
     pub(in crate::sources::file) afterwards: FileActions,
     /// Files of earlier runs that are still to be moved or removed.
-    pub(in crate::sources::file) pending: Vec<Found>,
+    pub(in crate::sources::file) pending: Vec<FileInfo>,
     /// When the files were listed.
     pub(in crate::sources::file) listed: Timestamp,
     /// What the one file of a run that takes the newest is remembered as, and the path that found it.
@@ -32,7 +32,7 @@ pub(in crate::sources::file) struct PostProcessing {
 
 /// A file whose rows are on their way.
 pub(in crate::sources::file) struct InFlightFile {
-    pub(in crate::sources::file) file: Found,
+    pub(in crate::sources::file) file: FileInfo,
     pub(in crate::sources::file) hash: Option<String>,
     /// Rows read of it.
     pub(in crate::sources::file) rows: u64,
@@ -44,7 +44,7 @@ const READY: usize = 100;
 
 /// Finishes files once their rows are final.
 pub(in crate::sources::file) struct PostProcessor {
-    pub(in crate::sources::file) place: Arc<dyn Place>,
+    pub(in crate::sources::file) place: Arc<dyn Storage>,
     pub(in crate::sources::file) keeping: PostProcessing,
     pub(in crate::sources::file) position: Position,
     pub(in crate::sources::file) rejects: Rejects,
@@ -127,7 +127,7 @@ impl PostProcessor {
     /// A file none of whose rows could be sent, or with rejects in a run that has more of them than it may, is left as if
     /// it had not been read: the mistake is rather in the mapping than in every row, and with the file its rows would be
     /// gone.
-    fn note(&mut self, sent: InFlightFile) -> Option<Found> {
+    fn note(&mut self, sent: InFlightFile) -> Option<FileInfo> {
         let InFlightFile { file, hash, rows, .. } = sent;
         let rejected = self.rejects.rows_of(&file.name);
         let too_many = match (rejected, rows) {
@@ -152,7 +152,7 @@ impl PostProcessor {
     }
 
     /// Does what is to be done with a file. Whether the memory is another by that.
-    async fn act(&mut self, file: &Found) -> bool {
+    async fn act(&mut self, file: &FileInfo) -> bool {
         match self.keeping.afterwards.delivered(&*self.place, file).await {
             Ok(true) => {
                 self.keeping.memory.forget(&file.path);

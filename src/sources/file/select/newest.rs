@@ -7,8 +7,7 @@ use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::Order;
-use crate::sources::file::names::Wanted;
-use crate::sources::file::place::Found;
+use crate::storage::{FileInfo, FilePattern};
 
 /// A file's place in an order: compared with others of the same order only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,12 +22,12 @@ pub(in crate::sources::file) struct Rank {
 }
 
 impl Rank {
-    pub(super) fn of(file: &Found, order: Order, wanted: &Wanted) -> Self {
+    pub(super) fn of(file: &FileInfo, order: Order, wanted: &FilePattern) -> Self {
         Self {
             order,
             modified: file.modified.filter(|_| order == Order::Time),
             date: match order {
-                Order::Date => wanted.date_of(file.file_name()),
+                Order::Date => wanted.date_in_name(file.file_name()),
                 Order::Name | Order::Time => None,
             },
             name: file.name.clone(),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::LOOKS;
 use crate::error::{Error, Result};
-use crate::sources::file::place::{Found, Place};
+use crate::storage::{FileInfo, Storage};
 
 /// How long a file must not have been changed.
 #[derive(Debug, Clone, Copy)]
@@ -24,17 +24,17 @@ pub(in crate::sources::file) struct QuietPeriod {
 /// # Errors
 /// The place cannot be asked.
 pub(super) async fn without_unfinished(
-    place: &dyn Place,
+    place: &dyn Storage,
     settle: QuietPeriod,
-    files: Vec<Found>,
+    files: Vec<FileInfo>,
     now: Timestamp,
-) -> Result<Vec<Found>> {
+) -> Result<Vec<FileInfo>> {
     if settle.wait.is_zero() {
         return Ok(files);
     }
     let quiet = SignedDuration::try_from(settle.wait.saturating_add(settle.margin));
     // A time in the future is a clock that goes ahead, and tells nothing.
-    let is_old = |file: &Found| {
+    let is_old = |file: &FileInfo| {
         file.modified.is_some_and(|modified| {
             let until = quiet
                 .as_ref()
@@ -49,12 +49,12 @@ pub(super) async fn without_unfinished(
     let fresh = files.iter().filter(|file| !is_old(file)).count();
     tracing::info!(files = fresh, settle = ?settle.wait, "waiting to see whether files are still being written");
     tokio::time::sleep(settle.wait).await;
-    let looked: Vec<(Found, Option<Found>)> = stream::iter(files)
+    let looked: Vec<(FileInfo, Option<FileInfo>)> = stream::iter(files)
         .map(|file| async {
             let later = if is_old(&file) {
                 Some(file.clone())
             } else {
-                place.look(&file.path).await?
+                place.stat(&file.path).await?
             };
             Ok::<_, Error>((file, later))
         })

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::super::place::local::Local;
 use super::*;
+use crate::storage::local::Local;
 
 fn all() -> Selection {
     Selection {
@@ -37,7 +37,7 @@ fn write(folder: &Path, names: &[&str]) {
     }
 }
 
-async fn chosen(folder: &Path, wanted: &Wanted, choice: &Selection) -> Result<Vec<String>> {
+async fn chosen(folder: &Path, wanted: &FilePattern, choice: &Selection) -> Result<Vec<String>> {
     let place = Local::new(Arc::new(folder.to_owned()));
     let chosen = choose(&place, wanted, choice, &mut ProcessedFiles::default()).await?;
     if let Some(error) = chosen.refused {
@@ -55,7 +55,11 @@ async fn nothing_there_shows_what_there_is() {
     );
     let missing = |path: &'static str| {
         let folder = folder.path();
-        async move { chosen(folder, &Wanted::plain(path), &all()).await.unwrap_err() }
+        async move {
+            chosen(folder, &FilePattern::plain(path), &all())
+                .await
+                .unwrap_err()
+        }
     };
     let error = missing("exports/terminations-*.csv").await;
     let message = error.to_string();
@@ -85,7 +89,7 @@ async fn the_newest_is_the_one_of_the_last_date_not_of_the_last_name() {
         &["a-12312025.csv", "a-01022026.csv", "a-02012025.csv"],
     );
     let zone = jiff::tz::TimeZone::UTC;
-    let wanted = Wanted::new(
+    let wanted = FilePattern::new(
         "a-{any_date:%m%d%Y}.csv",
         Timestamp::now(),
         &zone,
@@ -119,11 +123,13 @@ async fn files_wait_for_their_trigger_which_is_no_data() {
         ..all()
     };
     assert_eq!(
-        chosen(folder.path(), &Wanted::plain("*"), &choice).await.unwrap(),
+        chosen(folder.path(), &FilePattern::plain("*"), &choice)
+            .await
+            .unwrap(),
         ["a.csv"]
     );
     choice.trigger = Some("{stem}.ok".into());
-    let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
+    let error = chosen(folder.path(), &FilePattern::plain("*.csv"), &choice)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("nothing new"), "{error}");
@@ -137,19 +143,19 @@ async fn limits_are_kept_before_anything_is_read() {
         max_files: 2,
         ..all()
     };
-    let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
+    let error = chosen(folder.path(), &FilePattern::plain("*.csv"), &choice)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("`max_files` is 2"), "{error}");
     choice.max_files = 3;
     choice.max_file_bytes = Some(10);
-    let error = chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
+    let error = chosen(folder.path(), &FilePattern::plain("*.csv"), &choice)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("`long name.csv`"), "{error}");
     choice.max_file_bytes = Some(13);
     assert_eq!(
-        chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
+        chosen(folder.path(), &FilePattern::plain("*.csv"), &choice)
             .await
             .unwrap()
             .len(),
@@ -184,7 +190,7 @@ async fn a_file_that_grows_is_left_alone_and_one_that_stays_is_read() {
             std::thread::sleep(Duration::from_millis(5));
         }
     });
-    let found = chosen(folder.path(), &Wanted::plain("*.csv"), &choice).await;
+    let found = chosen(folder.path(), &FilePattern::plain("*.csv"), &choice).await;
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     writing.join().unwrap();
     assert_eq!(found.unwrap(), ["fresh.csv", "old.csv"]);
@@ -208,7 +214,7 @@ async fn a_time_in_the_future_is_looked_at_again_not_believed() {
         ..all()
     };
     assert_eq!(
-        chosen(folder.path(), &Wanted::plain("*.csv"), &choice)
+        chosen(folder.path(), &FilePattern::plain("*.csv"), &choice)
             .await
             .unwrap(),
         ["a.csv"]
@@ -229,7 +235,7 @@ async fn files_are_in_order_by_the_time_of_their_last_change() {
         order: Order::Time,
         ..all()
     };
-    let wanted = Wanted::plain("*.csv");
+    let wanted = FilePattern::plain("*.csv");
     let found = chosen(folder.path(), &wanted, &choice).await.unwrap();
     assert_eq!(found[0], "b.csv");
     assert_eq!(found.len(), 3);
@@ -251,7 +257,7 @@ async fn a_time_that_is_not_old_enough_for_a_clock_that_may_be_off_is_not_believ
     };
     age(300);
     let place = Local::new(Arc::new(folder.path().to_owned()));
-    let wanted = Wanted::plain("*.csv");
+    let wanted = FilePattern::plain("*.csv");
     let found = place.list(&wanted).await.unwrap();
     // It grows, and the clock of its times lags.
     std::fs::write(&path, "more than before").unwrap();

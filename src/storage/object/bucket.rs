@@ -16,12 +16,11 @@ use object_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::super::bridge::changed;
-use super::super::{Found, Place, Renamed};
 use super::failure::{Doing, Kind, explain};
 use super::fetch::{self, Ahead, Fetch};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sources::file::names::Wanted;
+use crate::storage::blocks::changed;
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Keys that are looked through for a pattern, at most: a million takes a thousand requests.
 const MOST_KEYS: usize = 1_000_000;
@@ -71,9 +70,9 @@ impl Bucket {
         })
     }
 
-    fn found(meta: &ObjectMeta) -> Found {
+    fn found(meta: &ObjectMeta) -> FileInfo {
         let key = meta.location.as_ref();
-        Found {
+        FileInfo {
             name: key.into(),
             path: key.to_owned(),
             size: Some(meta.size),
@@ -156,9 +155,9 @@ fn prefix(text: &str) -> (&str, bool) {
 }
 
 #[async_trait]
-impl Place for Bucket {
-    async fn list(&self, wanted: &Wanted) -> Result<Vec<Found>> {
-        let text = wanted.text();
+impl Storage for Bucket {
+    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
+        let text = wanted.glob();
         let slash = if text.starts_with('/') { "/" } else { "" };
         let text = text.trim_start_matches('/');
         if !wanted.is_pattern() {
@@ -201,7 +200,7 @@ impl Place for Bucket {
         Ok(files)
     }
 
-    async fn siblings(&self, wanted: &Wanted) -> Result<Vec<String>> {
+    async fn sibling_names(&self, wanted: &FilePattern) -> Result<Vec<String>> {
         let folder = match wanted.folder().trim_start_matches('/') {
             "" => String::new(),
             folder => format!("{folder}/"),
@@ -216,11 +215,11 @@ impl Place for Bucket {
         Ok(names)
     }
 
-    async fn look(&self, path: &str) -> Result<Option<Found>> {
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         Ok(self.head(path, Doing::Look).await?.map(|meta| Self::found(&meta)))
     }
 
-    fn open(&self, file: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         let (bucket, file) = (self.clone(), file.clone());
         Ok(fetch::reader(cancel, |blocks| async move {
             let size = file.size.unwrap_or_default();
@@ -228,11 +227,11 @@ impl Place for Bucket {
         }))
     }
 
-    async fn read_ranges(&self, file: &Found, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         fetch::ranges(self, file, ranges, self.ahead).await
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<Renamed> {
+    async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
         let (from, to) = (from.trim_start_matches('/'), to.trim_start_matches('/'));
         let failed = |error: object_store::Error| self.explain(&error, Doing::Move, from);
         let Some(source) = self.head(from, Doing::Move).await? else {
@@ -246,9 +245,9 @@ impl Place for Bucket {
                 if there.size == source.size && there.e_tag.is_some() && there.e_tag == source.e_tag =>
             {
                 self.objects.delete(&source_key).await.map_err(failed)?;
-                return Ok(Renamed::Done);
+                return Ok(RenameOutcome::Renamed);
             }
-            Some(_) => return Ok(Renamed::Taken),
+            Some(_) => return Ok(RenameOutcome::Exists),
         }
         let mode = if self.copies_if_absent {
             CopyMode::Create
@@ -261,7 +260,7 @@ impl Place for Bucket {
         };
         match self.objects.copy_opts(&source_key, &target_key, options).await {
             Ok(()) => {}
-            Err(object_store::Error::AlreadyExists { .. }) => return Ok(Renamed::Taken),
+            Err(object_store::Error::AlreadyExists { .. }) => return Ok(RenameOutcome::Exists),
             Err(error) => return Err(failed(error)),
         }
         // Before the copy is whole the file is nowhere else.
@@ -282,10 +281,10 @@ impl Place for Bucket {
                 error.with_hint(format!("the copy at `{to}` stays"))
             });
         }
-        Ok(Renamed::Done)
+        Ok(RenameOutcome::Renamed)
     }
 
-    async fn remove(&self, path: &str) -> Result<()> {
+    async fn delete(&self, path: &str) -> Result<()> {
         let path = path.trim_start_matches('/');
         match self.objects.delete(&self.key(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -296,7 +295,7 @@ impl Place for Bucket {
 
 #[async_trait]
 impl Fetch for Bucket {
-    async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes> {
+    async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
             if_match: file.version.as_ref().map(|tag| format!("\"{tag}\"")),

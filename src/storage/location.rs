@@ -5,11 +5,11 @@ use url::Url;
 use crate::config::{Problems, suggestion};
 
 /// What users write for standard input.
-pub(in crate::sources::file) const STANDARD_INPUT: &str = "-";
+pub(crate) const STANDARD_INPUT: &str = "-";
 
 /// The schemes of places that are not the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sources::file) enum Scheme {
+pub(crate) enum Scheme {
     Sftp,
     S3,
     Azure,
@@ -32,7 +32,7 @@ const SCHEMES: [(&str, Scheme, &str); 9] = [
 
 impl Scheme {
     /// The feature that brings it.
-    pub(in crate::sources::file) fn feature(self) -> &'static str {
+    pub(crate) fn feature(self) -> &'static str {
         SCHEMES
             .iter()
             .find(|(_, scheme, _)| *scheme == self)
@@ -40,7 +40,7 @@ impl Scheme {
     }
 
     /// Whether this build has it.
-    pub(in crate::sources::file) fn is_built_in(self) -> bool {
+    pub(crate) fn is_built_in(self) -> bool {
         match self {
             Self::Sftp => cfg!(feature = "sftp"),
             Self::S3 => cfg!(feature = "s3"),
@@ -53,36 +53,36 @@ impl Scheme {
 
 /// A `path`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::sources::file) enum Address {
+pub(crate) enum Location {
     StandardInput,
     /// A path or pattern on the local disk, as it was written.
     Local(String),
     /// A path or pattern at a place that is named by an address.
-    Remote(Remote),
+    Remote(RemoteLocation),
 }
 
 /// An address such as `sftp://user@host:22/folder/*.csv`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::sources::file) struct Remote {
-    pub(in crate::sources::file) scheme: Scheme,
+pub(crate) struct RemoteLocation {
+    pub(crate) scheme: Scheme,
     /// The scheme as it was written, in lower case: `abfss` names containers in another way than `az` does.
-    pub(in crate::sources::file) written: String,
+    pub(crate) written: String,
     /// Before the `@`; empty if there is none.
-    pub(in crate::sources::file) user: String,
+    pub(crate) user: String,
     /// Host, bucket or container, as it was written; without brackets where it is an IPv6 address.
-    pub(in crate::sources::file) host: String,
-    pub(in crate::sources::file) port: Option<u16>,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
     /// What follows the host, with its first slash, as it was written: not percent-decoded, for `%` and `?` belong to
     /// the patterns and dates of names.
-    pub(in crate::sources::file) path: String,
+    pub(crate) path: String,
 }
 
-impl Address {
+impl Location {
     /// Takes `path` apart.
     ///
     /// # Errors
     /// What is wrong with it, and advice.
-    pub(in crate::sources::file) fn parse(path: &str) -> Result<Self, (String, Option<String>)> {
+    pub(crate) fn parse(path: &str) -> Result<Self, (String, Option<String>)> {
         if path == STANDARD_INPUT {
             return Ok(Self::StandardInput);
         }
@@ -132,7 +132,7 @@ impl Address {
         if host.is_empty() {
             return Err((format!("names no host or bucket behind `{written}://`"), None));
         }
-        Ok(Self::Remote(Remote {
+        Ok(Self::Remote(RemoteLocation {
             scheme: *scheme,
             written,
             user: url.username().to_owned(),
@@ -143,7 +143,7 @@ impl Address {
     }
 
     /// Notes what is wrong with the address, and a place that this build does not have.
-    pub(in crate::sources::file) fn validate(path: &str, problems: &mut Problems<'_>) -> Option<Self> {
+    pub(crate) fn validate(path: &str, problems: &mut Problems<'_>) -> Option<Self> {
         match Self::parse(path) {
             Ok(address) => {
                 if let Self::Remote(remote) = &address
@@ -165,7 +165,7 @@ impl Address {
         }
     }
 
-    pub(in crate::sources::file) fn scheme(&self) -> Option<Scheme> {
+    pub(crate) fn scheme(&self) -> Option<Scheme> {
         match self {
             Self::Remote(remote) => Some(remote.scheme),
             Self::StandardInput | Self::Local(_) => None,
@@ -174,7 +174,7 @@ impl Address {
 }
 
 /// What to say of a place that this build does not have, and what to do.
-pub(in crate::sources::file) fn missing(remote: &Remote) -> (String, String) {
+pub(crate) fn missing(remote: &RemoteLocation) -> (String, String) {
     let feature = remote.scheme.feature();
     (
         format!("`{}://` is not in this build of hrsink", remote.written),
@@ -182,9 +182,9 @@ pub(in crate::sources::file) fn missing(remote: &Remote) -> (String, String) {
     )
 }
 
-impl Remote {
+impl RemoteLocation {
     /// The place in words, without user and path.
-    pub(in crate::sources::file) fn place(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
         } else {
@@ -201,9 +201,9 @@ impl Remote {
 mod tests {
     use super::*;
 
-    fn remote(path: &str) -> Remote {
-        match Address::parse(path).unwrap() {
-            Address::Remote(remote) => remote,
+    fn remote(path: &str) -> RemoteLocation {
+        match Location::parse(path).unwrap() {
+            Location::Remote(remote) => remote,
             other => panic!("{other:?}"),
         }
     }
@@ -216,35 +216,38 @@ mod tests {
             (Scheme::Sftp, "hr-export", "files.contoso.com", Some(2222))
         );
         assert_eq!(found.path, "/out/leavers-?{date:%Y%m%d}*.csv.gz");
-        assert_eq!(found.place(), "sftp://files.contoso.com:2222");
+        assert_eq!(found.origin(), "sftp://files.contoso.com:2222");
         let found = remote("abfss://hr@contoso.dfs.core.windows.net/exports/a b.csv");
         assert_eq!(
             (&*found.user, &*found.host, &*found.path),
             ("hr", "contoso.dfs.core.windows.net", "/exports/a b.csv")
         );
         assert_eq!(remote("sftp://[::1]:22/a.csv").host, "::1");
-        assert_eq!(Address::parse("in/a.csv"), Ok(Address::Local("in/a.csv".into())));
         assert_eq!(
-            Address::parse("C:\\in\\a.csv"),
-            Ok(Address::Local("C:\\in\\a.csv".into()))
+            Location::parse("in/a.csv"),
+            Ok(Location::Local("in/a.csv".into()))
         );
-        assert_eq!(Address::parse("-"), Ok(Address::StandardInput));
+        assert_eq!(
+            Location::parse("C:\\in\\a.csv"),
+            Ok(Location::Local("C:\\in\\a.csv".into()))
+        );
+        assert_eq!(Location::parse("-"), Ok(Location::StandardInput));
     }
 
     #[test]
     fn what_is_no_address_says_so_and_a_password_is_not_repeated() {
-        let (message, hint) = Address::parse("sfpt://host/a.csv").unwrap_err();
+        let (message, hint) = Location::parse("sfpt://host/a.csv").unwrap_err();
         assert!(
             message.contains("sfpt") && hint.unwrap().contains("sftp"),
             "{message}"
         );
-        let (message, _) = Address::parse("sftp://user:hunter2@host/a.csv").unwrap_err();
+        let (message, _) = Location::parse("sftp://user:hunter2@host/a.csv").unwrap_err();
         assert!(
             message.contains("password") && !message.contains("hunter2"),
             "{message}"
         );
-        let (message, _) = Address::parse("sftp://user:hunter2@ho st:x/a.csv").unwrap_err();
+        let (message, _) = Location::parse("sftp://user:hunter2@ho st:x/a.csv").unwrap_err();
         assert!(!message.contains("hunter2"), "{message}");
-        assert!(Address::parse("sftp:///a.csv").is_err());
+        assert!(Location::parse("sftp:///a.csv").is_err());
     }
 }

@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Found;
-use super::super::bridge::{Block, Blocks, failed};
 use super::config::Tuning;
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
 use crate::http::transport::TransportConfig;
+use crate::storage::FileInfo;
+use crate::storage::blocks::{Block, Blocks, failed};
 
 /// Most bytes asked for at a time: enough for the time of a request to vanish beside that of its bytes.
 const LARGEST_PIECE: u64 = 4 << 20;
@@ -33,7 +33,7 @@ pub(super) trait Fetch: Send + Sync + 'static {
     ///
     /// # Errors
     /// They cannot be read, or the file is another by now.
-    async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes>;
+    async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes>;
 }
 
 /// How bytes are read ahead.
@@ -121,7 +121,7 @@ impl Read for Reading {
 /// Sends the bytes of `range` in order, and the end.
 pub(super) async fn send(
     fetch: &dyn Fetch,
-    file: &Found,
+    file: &FileInfo,
     range: Range<u64>,
     ahead: Ahead,
     blocks: &mpsc::Sender<Block>,
@@ -148,7 +148,7 @@ pub(super) async fn send(
 /// See [`Fetch::fetch`].
 pub(super) async fn ranges(
     fetch: &dyn Fetch,
-    file: &Found,
+    file: &FileInfo,
     ranges: &[Range<u64>],
     ahead: Ahead,
 ) -> Result<Vec<Bytes>> {
@@ -256,7 +256,7 @@ mod tests {
 
     #[async_trait]
     impl Fetch for Numbers {
-        async fn fetch(&self, _: &Found, range: Range<u64>) -> Result<Bytes> {
+        async fn fetch(&self, _: &FileInfo, range: Range<u64>) -> Result<Bytes> {
             self.asked.lock().unwrap().push(range.clone());
             Ok(bytes(range))
         }
@@ -266,8 +266,8 @@ mod tests {
         range.map(|n| (n % 251) as u8).collect()
     }
 
-    fn file() -> Found {
-        Found {
+    fn file() -> FileInfo {
+        FileInfo {
             name: "a".into(),
             path: "a".into(),
             size: None,
@@ -320,7 +320,7 @@ mod tests {
         struct Fails(Numbers);
         #[async_trait]
         impl Fetch for Fails {
-            async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes> {
+            async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
                 if range.start >= 1 << 20 {
                     return Err(Error::new(crate::error::ErrorKind::Transient, "gone"));
                 }

@@ -8,7 +8,7 @@
 //!
 //! - `config` holds the settings; it is always there, the clients are behind their features,
 //! - `clients` logs in: to each store in its own ways, with `connector` as the way to speak HTTP of all of them,
-//! - `bucket` is a [`Place`] over any of them, `web` over one file of a web server,
+//! - `bucket` is a [`Storage`] over any of them, `web` over one file of a web server,
 //! - `fetch` reads: several ranges at a time, in order, and never more than was allowed,
 //! - `failure` says what went wrong, without what is secret in an address.
 //!
@@ -34,11 +34,11 @@ mod web;
 
 use std::sync::Arc;
 
-pub(in crate::sources::file) use config::StoreSettings;
+pub(crate) use config::StoreSettings;
 pub use config::{AzureConfig, BasicLogin, GcsConfig, HttpsConfig, S3Config};
 
-use super::Place;
-use super::address::{self, Remote};
+use super::Storage;
+use super::location::{self, RemoteLocation};
 use crate::component::SourceContext;
 use crate::error::{Error, Result};
 
@@ -46,23 +46,23 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// A setting or a secret is missing, or this build does not have the store.
-pub(in crate::sources::file) async fn connect(
-    remote: &Remote,
+pub(crate) async fn connect(
+    remote: &RemoteLocation,
     settings: StoreSettings<'_>,
     cx: &SourceContext,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     let _ = (settings, cx);
     match remote.scheme {
         #[cfg(feature = "s3")]
-        address::Scheme::S3 => clients::s3(remote, settings.s3, &cx.run),
+        location::Scheme::S3 => clients::s3(remote, settings.s3, &cx.run),
         #[cfg(feature = "azure")]
-        address::Scheme::Azure => clients::azure(remote, settings.azure, &cx.run),
+        location::Scheme::Azure => clients::azure(remote, settings.azure, &cx.run),
         #[cfg(feature = "gcs")]
-        address::Scheme::Gcs => clients::gcs(remote, settings.gcs, &cx.run),
+        location::Scheme::Gcs => clients::gcs(remote, settings.gcs, &cx.run),
         #[cfg(feature = "https")]
-        address::Scheme::Http => web::connect(remote, settings.https, &cx.run),
+        location::Scheme::Http => web::connect(remote, settings.https, &cx.run),
         _ => {
-            let (message, hint) = address::missing(remote);
+            let (message, hint) = location::missing(remote);
             Err(Error::config(message).with_hint(hint))
         }
     }

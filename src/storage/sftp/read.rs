@@ -18,13 +18,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Found;
-use super::super::bridge::{Block, Blocks, changed, failed};
-use super::place::{modified, refusal};
 use super::protocol::{Attributes, Pieces};
 use super::server::{Server, Tries, Undone};
 use super::session::{self, Failure, Open, Pending, Session};
+use super::storage::{modified, refusal};
 use crate::error::Error;
+use crate::storage::FileInfo;
+use crate::storage::blocks::{Block, Blocks, changed, failed};
 
 /// Pieces of at most 64 KiB each that wait for the thread that decodes.
 const WAITING: usize = 16;
@@ -42,7 +42,7 @@ impl Read for Reader {
 }
 
 /// Reads all of a file, in order. Called on a thread of the runtime.
-pub(super) fn open(server: Arc<Server>, file: &Found, cancel: &CancellationToken) -> Reader {
+pub(super) fn open(server: Arc<Server>, file: &FileInfo, cancel: &CancellationToken) -> Reader {
     let (sender, receiver) = mpsc::channel(WAITING);
     let fetch = Fetch {
         server,
@@ -66,7 +66,7 @@ pub(super) fn open(server: Arc<Server>, file: &Found, cancel: &CancellationToken
 
 struct Fetch {
     server: Arc<Server>,
-    file: Found,
+    file: FileInfo,
     /// What was passed on.
     offset: u64,
     sender: mpsc::Sender<Block>,
@@ -151,7 +151,7 @@ impl Fetch {
     }
 }
 
-fn is_as_found(file: &Found, now: Attributes) -> bool {
+fn is_as_found(file: &FileInfo, now: Attributes) -> bool {
     file.size == now.size && file.modified == modified(now)
 }
 
@@ -234,7 +234,7 @@ impl<'o> Ahead<'o> {
 /// Reads parts of a file.
 pub(super) async fn ranges(
     server: &Server,
-    file: &Found,
+    file: &FileInfo,
     ranges: &[Range<u64>],
 ) -> Result<Vec<Bytes>, Error> {
     let read = server.ask(|session| async move {

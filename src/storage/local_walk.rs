@@ -11,13 +11,8 @@ use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
 
+use super::pattern::{MATCH_OPTIONS, is_pattern};
 use crate::error::{Error, Result};
-use crate::sources::file::names::MATCHING;
-
-/// Whether a path may stand for several files.
-pub(in crate::sources::file) fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
 
 /// Every file and folder that `pattern` stands for, by the path it was found at, with the path that it has behind all
 /// links; a relative pattern is relative to `base`.
@@ -117,7 +112,7 @@ impl Walk<'_> {
             }
             Step::Matching(wanted) => {
                 for name in self.names(path)? {
-                    if wanted.matches_with(&name, MATCHING) {
+                    if wanted.matches_with(&name, MATCH_OPTIONS) {
                         self.go(&path.join(name), rest)?;
                     }
                 }

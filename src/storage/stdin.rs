@@ -8,19 +8,18 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::bridge::{Block, Blocks};
-use super::{Found, Place, Renamed};
 use crate::error::{Error, Result};
-use crate::sources::file::names::Wanted;
+use crate::storage::blocks::{Block, Blocks};
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Standard input, a place with one file.
 #[derive(Debug)]
 pub(super) struct StandardInput;
 
 #[async_trait]
-impl Place for StandardInput {
-    async fn list(&self, _: &Wanted) -> Result<Vec<Found>> {
-        Ok(vec![Found {
+impl Storage for StandardInput {
+    async fn list(&self, _: &FilePattern) -> Result<Vec<FileInfo>> {
+        Ok(vec![FileInfo {
             name: "standard input".into(),
             path: super::STANDARD_INPUT.to_owned(),
             size: None,
@@ -29,35 +28,35 @@ impl Place for StandardInput {
         }])
     }
 
-    async fn siblings(&self, _: &Wanted) -> Result<Vec<String>> {
+    async fn sibling_names(&self, _: &FilePattern) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
 
-    async fn look(&self, _: &str) -> Result<Option<Found>> {
+    async fn stat(&self, _: &str) -> Result<Option<FileInfo>> {
         Ok(None)
     }
 
-    fn open(&self, _: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, _: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(piped(cancel.clone(), || Ok(io::stdin().lock()))))
     }
 
-    async fn read_ranges(&self, _: &Found, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, _: &FileInfo, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
         Err(only_in_order("read by parts"))
     }
 
-    async fn rename(&self, _: &str, _: &str) -> Result<Renamed> {
+    async fn rename(&self, _: &str, _: &str) -> Result<RenameOutcome> {
         Err(only_in_order("moved"))
     }
 
-    async fn remove(&self, _: &str) -> Result<()> {
+    async fn delete(&self, _: &str) -> Result<()> {
         Err(only_in_order("removed"))
     }
 
-    fn can_be_read_twice(&self, _: &Found) -> bool {
+    fn is_rereadable(&self, _: &FileInfo) -> bool {
         false
     }
 
-    fn has_ranges(&self, _: &Found) -> bool {
+    fn supports_ranges(&self, _: &FileInfo) -> bool {
         false
     }
 }

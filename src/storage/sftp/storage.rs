@@ -12,9 +12,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::super::address::{Address, Remote};
-use super::super::walk::{self, Entry, Folders, Kind, Match};
-use super::super::{Found, Place, Renamed};
 use super::algorithms::Offer;
 use super::config::{SftpConfig, user_of};
 use super::host_key::{HostKeys, Pin};
@@ -28,7 +25,9 @@ use super::transport::Dial;
 use crate::component::SourceContext;
 use crate::config::Problems;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sources::file::names::Wanted;
+use crate::storage::location::{Location, RemoteLocation};
+use crate::storage::walk::{self, Entry, Folders, Kind, Match};
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Room in the channel for what was asked for ahead, and for answers that are not content.
 const WINDOW_ROOM: u64 = 1 << 20;
@@ -49,11 +48,11 @@ struct Sftp {
 ///
 /// # Errors
 /// A secret cannot be read; the server cannot be reached, is not the one that is known by that name, or refuses the login.
-pub(in crate::sources::file) async fn connect(
-    remote: &Remote,
+pub(crate) async fn connect(
+    remote: &RemoteLocation,
     settings: Option<&SftpConfig>,
     cx: &SourceContext,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     let settings = settings.cloned().unwrap_or_default();
     let mut problems = Vec::new();
     settings.validate(remote, &mut Problems::new(&mut problems).at("sftp"));
@@ -106,7 +105,7 @@ pub(in crate::sources::file) async fn connect(
     let dial = Dial {
         host: remote.host.clone(),
         port,
-        place: remote.place().into(),
+        place: remote.origin().into(),
         keys: Arc::new(keys),
         offer: Arc::new(Offer::new(&settings.algorithms)),
         connect_timeout: settings.connect_timeout.0,
@@ -141,12 +140,12 @@ pub(in crate::sources::file) async fn connect(
 /// As reading it has them.
 #[doc(hidden)]
 pub async fn throw_away(address: &str, settings: &SftpConfig, cx: &SourceContext) -> Result<u64> {
-    let Ok(Address::Remote(remote)) = Address::parse(address) else {
+    let Ok(Location::Remote(remote)) = Location::parse(address) else {
         return Err(Error::config("no address"));
     };
     let place = connect(&remote, Some(settings), cx).await?;
     let found = place
-        .look(&remote.path)
+        .stat(&remote.path)
         .await?
         .ok_or_else(|| Error::input("no file"))?;
     let mut reader = place.open(&found, &cx.run.cancel)?;
@@ -276,7 +275,7 @@ impl Sftp {
 
     /// The files that are matched by several names, once each; a link stands for what it leads to, wherever it leads by
     /// the time of reading.
-    async fn each_once(&self, matches: Vec<Match>, pattern: &str) -> Result<Vec<Found>> {
+    async fn each_once(&self, matches: Vec<Match>, pattern: &str) -> Result<Vec<FileInfo>> {
         let any_link = matches.iter().any(|found| found.is_link);
         let mut folders: BTreeMap<String, String> = BTreeMap::new();
         let mut names: BTreeMap<String, String> = BTreeMap::new();
@@ -317,7 +316,7 @@ impl Sftp {
                 }
                 names.insert(real, found.path.clone());
             }
-            files.push(Found {
+            files.push(FileInfo {
                 name: found.path.into(),
                 path,
                 size: found.size,
@@ -366,9 +365,9 @@ impl Folders for Sftp {
 }
 
 #[async_trait]
-impl Place for Sftp {
-    async fn list(&self, wanted: &Wanted) -> Result<Vec<Found>> {
-        let text = wanted.text();
+impl Storage for Sftp {
+    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
+        let text = wanted.glob();
         // A file that is called just so, brackets and all, is meant. Some servers refuse names with a `*`.
         if (!wanted.is_pattern() || text.contains('['))
             && let Some(attributes) = self.stat(text).await?
@@ -379,7 +378,7 @@ impl Place for Sftp {
                     return Err(
                         Error::input(format!("`{text}` is a folder, not a file")).with_hint(format!(
                             "name the files in it: `{}/*.csv`",
-                            wanted.written().trim_end_matches('/')
+                            wanted.as_written().trim_end_matches('/')
                         )),
                     );
                 }
@@ -389,7 +388,7 @@ impl Place for Sftp {
                     )));
                 }
                 Kind::File | Kind::Link | Kind::Unknown => {
-                    return Ok(vec![Found {
+                    return Ok(vec![FileInfo {
                         name: text.into(),
                         path: at_server(text).to_owned(),
                         size: attributes.size,
@@ -406,7 +405,7 @@ impl Place for Sftp {
         self.each_once(matches, text).await
     }
 
-    async fn siblings(&self, wanted: &Wanted) -> Result<Vec<String>> {
+    async fn sibling_names(&self, wanted: &FilePattern) -> Result<Vec<String>> {
         let folder = wanted.folder();
         let entries = self
             .raw_entries(folder)
@@ -419,7 +418,7 @@ impl Place for Sftp {
             .collect())
     }
 
-    async fn look(&self, path: &str) -> Result<Option<Found>> {
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         // Also asked about files that are finished while the run is being cancelled.
         let attributes = self
             .server
@@ -428,7 +427,7 @@ impl Place for Sftp {
             .map_err(|undone| self.undone("look at", path, undone))?;
         Ok(attributes
             .filter(|attributes| kind(*attributes) != Kind::Folder)
-            .map(|attributes| Found {
+            .map(|attributes| FileInfo {
                 name: path.into(),
                 path: at_server(path).to_owned(),
                 size: attributes.size,
@@ -437,15 +436,15 @@ impl Place for Sftp {
             }))
     }
 
-    fn open(&self, file: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(read::open(self.server.clone(), file, cancel)))
     }
 
-    async fn read_ranges(&self, file: &Found, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         read::ranges(&self.server, file, ranges).await
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<Renamed> {
+    async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
         let (from, to) = (at_server(from), at_server(to));
         let sent = AtomicBool::new(false);
         let sent = &sent;
@@ -453,7 +452,11 @@ impl Place for Sftp {
             if session.link_stat(to).await?.is_some() {
                 // The answer to an attempt before may have got lost on its way.
                 let is_done = sent.load(Ordering::Relaxed) && session.link_stat(from).await?.is_none();
-                return Ok(if is_done { Renamed::Done } else { Renamed::Taken });
+                return Ok(if is_done {
+                    RenameOutcome::Renamed
+                } else {
+                    RenameOutcome::Exists
+                });
             }
             // From the innermost on: servers often do not let their upper folders be looked at.
             let mut missing = Vec::new();
@@ -473,13 +476,13 @@ impl Place for Sftp {
             }
             sent.store(true, Ordering::Relaxed);
             match session.rename(from, to).await {
-                Ok(()) => Ok(Renamed::Done),
+                Ok(()) => Ok(RenameOutcome::Renamed),
                 Err(Failure::Status(status)) => {
                     // It has no status of its own for this.
                     let is_taken =
                         status.code != Status::PERMISSION_DENIED && session.link_stat(to).await?.is_some();
                     match is_taken {
-                        true => Ok(Renamed::Taken),
+                        true => Ok(RenameOutcome::Exists),
                         false => Err(Failure::Status(status)),
                     }
                 }
@@ -491,7 +494,7 @@ impl Place for Sftp {
             .map_err(|undone| self.undone(&format!("move to `{to}` the file"), from, undone))
     }
 
-    async fn remove(&self, path: &str) -> Result<()> {
+    async fn delete(&self, path: &str) -> Result<()> {
         let removed = self
             .server
             .run(|session| async move { session.remove(at_server(path)).await });

@@ -11,12 +11,12 @@ use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
-use super::super::bridge::changed;
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::http::redact::{clean, clean_bytes};
 use crate::http::transport::Failure;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+use crate::storage::blocks::changed;
 
 /// Most characters of a service's own words that are shown.
 const SHOWN: usize = 240;

@@ -10,9 +10,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use glob::Pattern;
 use jiff::Timestamp;
 
-use super::is_pattern;
+use super::FilePattern;
+use super::pattern::MATCH_OPTIONS;
+use super::pattern::is_pattern;
 use crate::error::{Error, Result};
-use crate::sources::file::names::{MATCHING, Wanted};
 
 /// Looks that are under way at once.
 const LOOKS: usize = 32;
@@ -83,8 +84,8 @@ enum Step {
 ///
 /// # Errors
 /// It is no valid pattern, a folder cannot be listed, or a name that may be meant is not valid Unicode.
-pub(super) async fn find(wanted: &Wanted, folders: &impl Folders) -> Result<Vec<Match>> {
-    let text = wanted.text();
+pub(super) async fn find(wanted: &FilePattern, folders: &impl Folders) -> Result<Vec<Match>> {
+    let text = wanted.glob();
     let steps = steps(text)?;
     let root = if text.starts_with('/') { "/" } else { "" };
     let mut found: BTreeMap<String, Entry> = BTreeMap::new();
@@ -100,7 +101,7 @@ pub(super) async fn find(wanted: &Wanted, folders: &impl Folders) -> Result<Vec<
             Some(Step::Name(name)) if !is_last => ways.push((join(&path, name), at + 1, depth)),
             Some(Step::Name(name)) => {
                 let path = join(&path, name);
-                if wanted.takes_name(name)
+                if wanted.matches_name(name)
                     && let Some(entry) = folders.target(&path).await?
                 {
                     found.insert(path, entry);
@@ -108,7 +109,7 @@ pub(super) async fn find(wanted: &Wanted, folders: &impl Folders) -> Result<Vec<
             }
             Some(Step::Matching(pattern)) => {
                 for entry in folders.entries(&path).await?.unwrap_or_default() {
-                    if !pattern.matches_with(&entry.name, MATCHING) {
+                    if !pattern.matches_with(&entry.name, MATCH_OPTIONS) {
                         continue;
                     }
                     // On the way only folders are meant, and at its end only files.
@@ -127,7 +128,7 @@ pub(super) async fn find(wanted: &Wanted, folders: &impl Folders) -> Result<Vec<
                     }
                     let below = join(&path, &entry.name);
                     if is_last {
-                        if wanted.takes_name(&entry.name) {
+                        if wanted.matches_name(&entry.name) {
                             found.insert(below, entry);
                         }
                         continue;
@@ -334,7 +335,7 @@ mod tests {
     }
 
     async fn paths(pattern: &str) -> Result<Vec<String>> {
-        let found = find(&Wanted::plain(pattern), &tree()).await?;
+        let found = find(&FilePattern::plain(pattern), &tree()).await?;
         Ok(found.into_iter().map(|found| found.path).collect())
     }
 
@@ -354,7 +355,7 @@ mod tests {
         ] {
             assert_eq!(paths(pattern).await.unwrap(), expected, "{pattern}");
         }
-        let found = find(&Wanted::plain("/out/latest.*"), &tree()).await.unwrap();
+        let found = find(&FilePattern::plain("/out/latest.*"), &tree()).await.unwrap();
         assert!(found[0].is_link);
         // Of the file that it leads to.
         assert_eq!(found[0].size, Some(10));

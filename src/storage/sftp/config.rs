@@ -6,12 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::address::Remote;
 use super::algorithms::Kind;
 use super::host_key::Pin;
 use crate::config::{ByteSize, HumanDuration, Problems, suggestion};
 use crate::http::backoff::Backoff;
 use crate::secret::SecretRef;
+use crate::storage::location::RemoteLocation;
 
 /// How an SFTP server is reached, told from others and logged in to.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -120,7 +120,7 @@ impl Default for SftpRetry {
 
 impl SftpConfig {
     /// Notes what is wrong, given the address. Paths of `problems` are below the block `sftp`.
-    pub(in crate::sources::file) fn validate(&self, remote: &Remote, problems: &mut Problems<'_>) {
+    pub(crate) fn validate(&self, remote: &RemoteLocation, problems: &mut Problems<'_>) {
         match (self.user.as_deref(), user_of(remote)) {
             (None, Ok(None)) => problems.at("user").add_with_hint(
                 "is missing: a server is logged in to by name",
@@ -255,7 +255,7 @@ impl SftpRetry {
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn user_of(remote: &Remote) -> Result<Option<String>, String> {
+pub(super) fn user_of(remote: &RemoteLocation) -> Result<Option<String>, String> {
     if remote.user.is_empty() {
         return Ok(None);
     }
@@ -283,13 +283,13 @@ pub(super) fn user_of(remote: &Remote) -> Result<Option<String>, String> {
 mod tests {
     use serde_json::json;
 
-    use super::super::super::address::Address;
     use super::*;
     use crate::config::Problem;
+    use crate::storage::location::Location;
 
     fn problems(address: &str, config: serde_json::Value) -> Vec<Problem> {
         let config: SftpConfig = serde_json::from_value(config).unwrap();
-        let Address::Remote(remote) = Address::parse(address).unwrap() else {
+        let Location::Remote(remote) = Location::parse(address).unwrap() else {
             panic!("{address}");
         };
         let mut found = Vec::new();

@@ -6,8 +6,6 @@ use std::time::Duration;
 use object_store::list::PaginatedListStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::super::Place;
-use super::super::address::Remote;
 use super::bucket::Bucket;
 use super::config::{Tuning, endpoint_problem};
 use super::connector::Connector;
@@ -16,6 +14,8 @@ use super::fetch::Ahead;
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretRef};
+use crate::storage::Storage;
+use crate::storage::location::RemoteLocation;
 
 /// How long a request is made again and again, at most: signatures are valid for some minutes.
 const RETRY_TIME: Duration = Duration::from_secs(4 * 60);
@@ -53,13 +53,13 @@ fn check_endpoint(from: &str, endpoint: Option<&str>, allow_http: bool) -> Resul
 fn bucket<S: ObjectStore + PaginatedListStore>(
     built: object_store::Result<S>,
     kind: Kind,
-    remote: &Remote,
+    remote: &RemoteLocation,
     name: String,
     tuning: Tuning<'_>,
     copies_if_absent: bool,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     let store = Arc::new(built.map_err(|error| {
-        Error::config(format!("cannot set up the client of {}", remote.place()))
+        Error::config(format!("cannot set up the client of {}", remote.origin()))
             .with_source(Said(setup_text(&error)))
     })?);
     Ok(Arc::new(Bucket {
@@ -74,10 +74,10 @@ fn bucket<S: ObjectStore + PaginatedListStore>(
 
 #[cfg(feature = "s3")]
 pub(super) fn s3(
-    remote: &Remote,
+    remote: &RemoteLocation,
     config: Option<&super::config::S3Config>,
     run: &RunInfo,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
 
     let default = super::config::S3Config::default();
@@ -168,10 +168,10 @@ fn with_bucket(endpoint: &str, bucket: &str) -> String {
 
 #[cfg(feature = "azure")]
 pub(super) fn azure(
-    remote: &Remote,
+    remote: &RemoteLocation,
     config: Option<&super::config::AzureConfig>,
     run: &RunInfo,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
     let default = super::config::AzureConfig::default();
@@ -188,7 +188,7 @@ pub(super) fn azure(
         .ok_or_else(|| {
             Error::config(format!(
                 "which storage account has {} is not given",
-                remote.place()
+                remote.origin()
             ))
             .with_hint(
                 "give `azure.account`, set AZURE_STORAGE_ACCOUNT_NAME, or write \
@@ -257,7 +257,7 @@ pub(super) fn azure(
 
 /// Container, account and address that an Azure address names.
 #[cfg(feature = "azure")]
-fn container(remote: &Remote) -> (String, Option<String>, Option<String>) {
+fn container(remote: &RemoteLocation) -> (String, Option<String>, Option<String>) {
     if remote.user.is_empty() {
         return (remote.host.clone(), None, None);
     }
@@ -272,10 +272,10 @@ fn container(remote: &Remote) -> (String, Option<String>, Option<String>) {
 
 #[cfg(feature = "gcs")]
 pub(super) fn gcs(
-    remote: &Remote,
+    remote: &RemoteLocation,
     config: Option<&super::config::GcsConfig>,
     run: &RunInfo,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
 
     let default = super::config::GcsConfig::default();
@@ -333,13 +333,13 @@ fn check_service_account(key: &Secret) -> Result<()> {
 mod tests {
     use super::*;
     #[cfg(any(feature = "azure", feature = "gcs"))]
-    use crate::sources::file::place::Address;
+    use crate::storage::Location;
 
     #[cfg(feature = "azure")]
     #[test]
     fn azure_addresses_name_the_container_and_perhaps_the_account() {
-        let parts = |path: &str| match Address::parse(path).unwrap() {
-            Address::Remote(remote) => container(&remote),
+        let parts = |path: &str| match Location::parse(path).unwrap() {
+            Location::Remote(remote) => container(&remote),
             other => panic!("{other:?}"),
         };
         let text = |text: &str| Some(text.to_owned());

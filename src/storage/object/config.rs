@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use super::super::address::{Remote, Scheme};
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::secret::SecretRef;
+use crate::storage::location::{RemoteLocation, Scheme};
 
 /// Bytes of a file that are fetched or kept before they are decoded.
 const READ_AHEAD: ByteSize = ByteSize(16 << 20);
@@ -250,16 +250,16 @@ tuned! {
 
 /// The settings of all kinds of stores, of which one is used.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sources::file) struct StoreSettings<'c> {
-    pub(in crate::sources::file) s3: Option<&'c S3Config>,
-    pub(in crate::sources::file) azure: Option<&'c AzureConfig>,
-    pub(in crate::sources::file) gcs: Option<&'c GcsConfig>,
-    pub(in crate::sources::file) https: Option<&'c HttpsConfig>,
+pub(crate) struct StoreSettings<'c> {
+    pub(crate) s3: Option<&'c S3Config>,
+    pub(crate) azure: Option<&'c AzureConfig>,
+    pub(crate) gcs: Option<&'c GcsConfig>,
+    pub(crate) https: Option<&'c HttpsConfig>,
 }
 
 impl StoreSettings<'_> {
     /// Notes what is wrong, given the address. Keys of `problems` are those of the source.
-    pub(in crate::sources::file) fn validate(&self, remote: &Remote, problems: &mut Problems<'_>) {
+    pub(crate) fn validate(&self, remote: &RemoteLocation, problems: &mut Problems<'_>) {
         match remote.scheme {
             Scheme::S3 => validate_bucket(remote, problems),
             Scheme::Gcs => validate_bucket(remote, problems),
@@ -274,7 +274,7 @@ impl StoreSettings<'_> {
         if remote.scheme != Scheme::Http && remote.path.trim_matches('/').is_empty() {
             problems.at("path").add_with_hint(
                 "names no file",
-                format!("name the files in it: `{}/*.csv`", remote.place()),
+                format!("name the files in it: `{}/*.csv`", remote.origin()),
             );
         }
         if let Some(config) = self.s3 {
@@ -292,7 +292,7 @@ impl StoreSettings<'_> {
     }
 }
 
-fn validate_bucket(remote: &Remote, problems: &mut Problems<'_>) {
+fn validate_bucket(remote: &RemoteLocation, problems: &mut Problems<'_>) {
     if !remote.user.is_empty() || remote.port.is_some() {
         problems.at("path").add_with_hint(
             format!("`{}://` is followed by the bucket alone", remote.written),
@@ -301,7 +301,7 @@ fn validate_bucket(remote: &Remote, problems: &mut Problems<'_>) {
     }
 }
 
-fn validate_container(remote: &Remote, problems: &mut Problems<'_>) {
+fn validate_container(remote: &RemoteLocation, problems: &mut Problems<'_>) {
     let names_account = !remote.user.is_empty();
     let hadoop = remote.written != "az";
     if remote.port.is_some() || (names_account && !hadoop) {
@@ -322,7 +322,7 @@ fn validate_container(remote: &Remote, problems: &mut Problems<'_>) {
     }
 }
 
-fn validate_web(remote: &Remote, allow_http: bool, problems: &mut Problems<'_>) {
+fn validate_web(remote: &RemoteLocation, allow_http: bool, problems: &mut Problems<'_>) {
     let mut problems = problems.at("path");
     if !remote.user.is_empty() {
         problems.add_with_hint("holds a user", "it belongs into `https.basic`");
@@ -432,7 +432,7 @@ impl S3Config {
 }
 
 impl AzureConfig {
-    fn validate(&self, remote: &Remote, problems: &mut Problems<'_>) {
+    fn validate(&self, remote: &RemoteLocation, problems: &mut Problems<'_>) {
         self.tuning().validate(problems);
         validate_endpoint("endpoint", self.endpoint.as_ref(), self.allow_http, problems);
         validate_endpoint("authority", self.authority.as_ref(), false, problems);

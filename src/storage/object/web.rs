@@ -24,9 +24,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::super::address::Remote;
-use super::super::bridge::{Block, changed, failed};
-use super::super::{Found, Place, Renamed};
 use super::config::HttpsConfig;
 use super::failure::{Note, Said, passes, transport};
 use super::fetch::{self, Ahead, Fetch};
@@ -36,7 +33,9 @@ use crate::http::backoff::Backoff;
 use crate::http::retry::parse_retry_after;
 use crate::http::transport::{Failure, read_limited};
 use crate::secret::{Secret, SecretRef};
-use crate::sources::file::names::Wanted;
+use crate::storage::blocks::{Block, changed, failed};
+use crate::storage::location::RemoteLocation;
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Longest wait that a server may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -68,16 +67,16 @@ impl fmt::Debug for Web {
 /// # Errors
 /// A secret cannot be read or cannot go into a header, or the client cannot be made.
 pub(super) fn connect(
-    remote: &Remote,
+    remote: &RemoteLocation,
     config: Option<&HttpsConfig>,
     run: &RunInfo,
-) -> Result<Arc<dyn Place>> {
+) -> Result<Arc<dyn Storage>> {
     let default = HttpsConfig::default();
     let config = config.unwrap_or(&default);
     let tuning = config.tuning();
     let read = |secret: &SecretRef| secret.read(&run.base, &run.secret_files);
-    let origin = Url::parse(&remote.place())
-        .map_err(|error| Error::config(format!("`{}` is no address", remote.place())).with_source(error))?;
+    let origin = Url::parse(&remote.origin())
+        .map_err(|error| Error::config(format!("`{}` is no address", remote.origin())).with_source(error))?;
     let mut headers = HeaderMap::new();
     // Bytes are counted as the server keeps them.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -271,7 +270,7 @@ impl Web {
         }
     }
 
-    async fn find(&self, path: &str) -> Result<Option<Found>> {
+    async fn find(&self, path: &str) -> Result<Option<FileInfo>> {
         let cannot = |trouble: Trouble| {
             let error = trouble.into_error();
             let hints: Vec<String> = error.hints().map(str::to_owned).collect();
@@ -312,7 +311,7 @@ impl Web {
     }
 
     /// Reads the whole file, in whichever way the server gives it.
-    async fn send(&self, file: &Found, blocks: &mpsc::Sender<Block>) -> Result<()> {
+    async fn send(&self, file: &FileInfo, blocks: &mpsc::Sender<Block>) -> Result<()> {
         let first = 0..file
             .size
             .map_or(self.ahead.piece(), |size| size.min(self.ahead.piece()));
@@ -337,7 +336,7 @@ impl Web {
         let size = size.or(file.size).ok_or_else(|| no_ranges(file))?;
         // Without a size the first piece may be all of it, and less.
         let first = 0..first.end.min(size);
-        let begun = Found {
+        let begun = FileInfo {
             size: Some(size),
             ..file.clone()
         };
@@ -358,7 +357,12 @@ impl Web {
     }
 
     /// Passes on the body of a server that gives no parts.
-    async fn stream(&self, file: &Found, mut response: Response, blocks: &mpsc::Sender<Block>) -> Result<()> {
+    async fn stream(
+        &self,
+        file: &FileInfo,
+        mut response: Response,
+        blocks: &mpsc::Sender<Block>,
+    ) -> Result<()> {
         check_same(file, response.headers())?;
         let mut read = 0_u64;
         loop {
@@ -390,7 +394,7 @@ impl Web {
     }
 
     /// Reads a range, of which `answer` may be the begin; what breaks off is asked for again from there.
-    async fn fill(&self, file: &Found, range: Range<u64>, mut answer: Option<Response>) -> Result<Bytes> {
+    async fn fill(&self, file: &FileInfo, range: Range<u64>, mut answer: Option<Response>) -> Result<Bytes> {
         let length = usize::try_from(range.end - range.start).map_err(|_| no_ranges(file))?;
         let mut bytes = BytesMut::with_capacity(length);
         let mut retry = 0;
@@ -436,7 +440,7 @@ impl Web {
     }
 }
 
-fn no_ranges(file: &Found) -> Error {
+fn no_ranges(file: &FileInfo) -> Error {
     Error::input(format!("the server gives no parts of `{}`", file.name))
         .with_hint("Parquet and archives are read by parts: take the file from another place, or fetch it in a step before the run")
 }
@@ -457,7 +461,7 @@ fn check_type(headers: &HeaderMap) -> Result<()> {
 }
 
 /// Whether the server shows the file that was found.
-fn check_same(file: &Found, headers: &HeaderMap) -> Result<()> {
+fn check_same(file: &FileInfo, headers: &HeaderMap) -> Result<()> {
     let now = found(&file.path, file.size, headers);
     let same = match (&file.version, &now.version) {
         (Some(then), Some(now)) => then == now,
@@ -470,13 +474,13 @@ fn check_same(file: &Found, headers: &HeaderMap) -> Result<()> {
     if same { Ok(()) } else { Err(changed()) }
 }
 
-fn found(path: &str, size: Option<u64>, headers: &HeaderMap) -> Found {
+fn found(path: &str, size: Option<u64>, headers: &HeaderMap) -> FileInfo {
     let text = |name| {
         headers
             .get(name)
             .and_then(|value| HeaderValue::to_str(value).ok())
     };
-    Found {
+    FileInfo {
         name: path.trim_start_matches('/').into(),
         path: path.to_owned(),
         size,
@@ -503,16 +507,16 @@ fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
 }
 
 #[async_trait]
-impl Place for Web {
-    async fn list(&self, wanted: &Wanted) -> Result<Vec<Found>> {
-        Ok(self.find(wanted.text()).await?.into_iter().collect())
+impl Storage for Web {
+    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
+        Ok(self.find(wanted.glob()).await?.into_iter().collect())
     }
 
-    async fn siblings(&self, _: &Wanted) -> Result<Vec<String>> {
+    async fn sibling_names(&self, _: &FilePattern) -> Result<Vec<String>> {
         Err(Error::input("a web server does not say which files it has"))
     }
 
-    async fn look(&self, path: &str) -> Result<Option<Found>> {
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         if path.starts_with('/') {
             self.find(path).await
         } else {
@@ -520,7 +524,7 @@ impl Place for Web {
         }
     }
 
-    fn open(&self, file: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         let (web, file) = (self.clone(), file.clone());
         Ok(fetch::reader(cancel, |blocks| async move {
             if let Err(error) = web.send(&file, &blocks).await {
@@ -530,15 +534,15 @@ impl Place for Web {
         }))
     }
 
-    async fn read_ranges(&self, file: &Found, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         fetch::ranges(self, file, ranges, self.ahead).await
     }
 
-    async fn rename(&self, from: &str, _: &str) -> Result<Renamed> {
+    async fn rename(&self, from: &str, _: &str) -> Result<RenameOutcome> {
         Err(cannot_write("moved", from))
     }
 
-    async fn remove(&self, path: &str) -> Result<()> {
+    async fn delete(&self, path: &str) -> Result<()> {
         Err(cannot_write("removed", path))
     }
 }
@@ -550,7 +554,7 @@ fn cannot_write(what: &str, path: &str) -> Error {
 
 #[async_trait]
 impl Fetch for Web {
-    async fn fetch(&self, file: &Found, range: Range<u64>) -> Result<Bytes> {
+    async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
         self.fill(file, range, None).await
     }
 }

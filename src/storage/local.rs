@@ -13,34 +13,32 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::bridge::{changed, failed};
-use super::pipe::piped;
-use super::{Found, Place, Renamed, pattern};
-use crate::error::read_error;
+use super::stdin::piped;
+use super::{FileInfo, FilePattern, RenameOutcome, Storage, local_walk};
 use crate::error::{Error, Result};
-use crate::sources::file::names::Wanted;
+use crate::storage::blocks::{changed, failed};
 
 /// Files on the disk; relative paths are relative to a folder.
 #[derive(Debug)]
-pub(in crate::sources::file) struct Local {
+pub(crate) struct Local {
     base: Arc<PathBuf>,
 }
 
 impl Local {
     /// `base` is what relative paths are relative to.
-    pub(in crate::sources::file) fn new(base: Arc<PathBuf>) -> Self {
+    pub(crate) fn new(base: Arc<PathBuf>) -> Self {
         Self { base }
     }
 }
 
 #[async_trait]
-impl Place for Local {
-    async fn list(&self, wanted: &Wanted) -> Result<Vec<Found>> {
+impl Storage for Local {
+    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
         let (base, wanted) = (self.base.clone(), wanted.clone());
         blocking("looking for files", move || list(&wanted, &base)).await
     }
 
-    async fn siblings(&self, wanted: &Wanted) -> Result<Vec<String>> {
+    async fn sibling_names(&self, wanted: &FilePattern) -> Result<Vec<String>> {
         let (folder, shown) = (self.base.join(wanted.folder()), wanted.folder().to_owned());
         blocking("listing a folder", move || {
             let listing = fs::read_dir(&folder).map_err(|cause| {
@@ -54,7 +52,7 @@ impl Place for Local {
         .await
     }
 
-    async fn look(&self, path: &str) -> Result<Option<Found>> {
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         let (base, path) = (self.base.clone(), self.base.join(path));
         blocking("looking at a file", move || match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Ok(None),
@@ -67,7 +65,7 @@ impl Place for Local {
         .await
     }
 
-    fn open(&self, file: &Found, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         let path = Path::new(&file.path);
         if is_pipe(path) {
             let path = path.to_owned();
@@ -81,7 +79,7 @@ impl Place for Local {
                 io::ErrorKind::NotFound => Some("the file was there when the run began: it was moved since"),
                 _ => None,
             };
-            let error = read_error(&file.name, error, None);
+            let error = read_error(&file.name, error);
             match hint {
                 Some(hint) => error.with_hint(hint),
                 None => error,
@@ -93,7 +91,7 @@ impl Place for Local {
         }))
     }
 
-    async fn read_ranges(&self, file: &Found, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         use std::io::{Seek as _, SeekFrom};
         let (path, name, ranges) = (PathBuf::from(&file.path), file.name.clone(), ranges.to_vec());
         blocking("reading a file", move || {
@@ -109,12 +107,12 @@ impl Place for Local {
                 };
                 ranges.iter().map(one).collect()
             };
-            read().map_err(|error| read_error(&name, error, None))
+            read().map_err(|error| read_error(&name, error))
         })
         .await
     }
 
-    async fn rename(&self, from: &str, to: &str) -> Result<Renamed> {
+    async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
         let (from, to) = (self.base.join(from), self.base.join(to));
         blocking("moving a file", move || {
             let failed = |error| {
@@ -125,7 +123,7 @@ impl Place for Local {
                 fs::create_dir_all(folder).map_err(failed)?;
             }
             if fs::symlink_metadata(&to).is_ok() {
-                return Ok(Renamed::Taken);
+                return Ok(RenameOutcome::Exists);
             }
             // Where the file system has links this cannot take another file's place, whoever is quicker.
             match fs::hard_link(&from, &to) {
@@ -136,16 +134,18 @@ impl Place for Local {
                         return Err(failed(error));
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(Renamed::Taken),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Ok(RenameOutcome::Exists);
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed(error)),
                 Err(_) => fs::rename(&from, &to).map_err(failed)?,
             }
-            Ok(Renamed::Done)
+            Ok(RenameOutcome::Renamed)
         })
         .await
     }
 
-    async fn remove(&self, path: &str) -> Result<()> {
+    async fn delete(&self, path: &str) -> Result<()> {
         let path = self.base.join(path);
         blocking("removing a file", move || match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -156,18 +156,22 @@ impl Place for Local {
         .await
     }
 
-    fn shown(&self, path: &str) -> String {
+    fn display_path(&self, path: &str) -> String {
         self.base.join(path).display().to_string()
     }
 
-    fn on_disk<'f>(&self, file: &'f Found) -> Option<&'f Path> {
+    fn local_path<'f>(&self, file: &'f FileInfo) -> Option<&'f Path> {
         let path = Path::new(&file.path);
         (!is_pipe(path)).then_some(path)
     }
 
-    fn can_be_read_twice(&self, file: &Found) -> bool {
+    fn is_rereadable(&self, file: &FileInfo) -> bool {
         !is_pipe(Path::new(&file.path))
     }
+}
+
+fn read_error(name: &str, error: io::Error) -> Error {
+    Error::input(format!("cannot read `{name}`")).with_source(error)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -183,7 +187,7 @@ async fn blocking<T: Send + 'static>(
 /// for a whole one.
 struct Watched {
     file: File,
-    found: Found,
+    found: FileInfo,
 }
 
 impl Read for Watched {
@@ -211,14 +215,14 @@ fn modified(metadata: &Metadata) -> Option<Timestamp> {
         .and_then(|time| Timestamp::try_from(time).ok())
 }
 
-fn found(path: &Path, target: &Path, metadata: &Metadata, base: &Path) -> Result<Found> {
+fn found(path: &Path, target: &Path, metadata: &Metadata, base: &Path) -> Result<FileInfo> {
     let Some(target) = target.to_str() else {
         return Err(
             Error::input(format!("the path of `{}` is not valid Unicode", path.display()))
                 .with_hint("rename the file or its folder"),
         );
     };
-    Ok(Found {
+    Ok(FileInfo {
         name: name(path, base),
         path: target.to_owned(),
         size: metadata.is_file().then_some(metadata.len()),
@@ -228,8 +232,8 @@ fn found(path: &Path, target: &Path, metadata: &Metadata, base: &Path) -> Result
 }
 
 /// Everything that `wanted` stands for, in the order of names; relative paths are relative to `base`.
-fn list(wanted: &Wanted, base: &Path) -> Result<Vec<Found>> {
-    let path = wanted.text();
+fn list(wanted: &FilePattern, base: &Path) -> Result<Vec<FileInfo>> {
+    let path = wanted.glob();
     let look = |found_at: &Path, target: &Path| {
         let metadata = fs::metadata(target).map_err(|error| {
             Error::input(format!("cannot look at `{}`", found_at.display())).with_source(error)
@@ -256,8 +260,8 @@ fn list(wanted: &Wanted, base: &Path) -> Result<Vec<Found>> {
     }
     let mut files = Vec::new();
     let mut names: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for (found, target) in pattern::find(path, base)? {
-        if !wanted.takes_name(&found.file_name().unwrap_or_default().to_string_lossy()) {
+    for (found, target) in local_walk::find(path, base)? {
+        if !wanted.matches_name(&found.file_name().unwrap_or_default().to_string_lossy()) {
             continue;
         }
         if target.is_dir() {
@@ -291,7 +295,7 @@ mod tests {
     use super::*;
 
     fn names(path: &str, base: &Path) -> Vec<String> {
-        let entries = list(&Wanted::plain(path), base).unwrap();
+        let entries = list(&FilePattern::plain(path), base).unwrap();
         entries.iter().map(|entry| entry.name.to_string()).collect()
     }
 
@@ -325,7 +329,7 @@ mod tests {
         assert_eq!(names("*.csv", base), ["2026-02.csv", "2026-03.csv"]);
         assert_eq!(names("latest.csv", base), ["latest.csv"]);
 
-        let entries = list(&Wanted::plain("l*.csv"), base).unwrap();
+        let entries = list(&FilePattern::plain("l*.csv"), base).unwrap();
         assert_eq!(&*entries[0].name, "latest.csv");
         std::fs::remove_file(base.join("latest.csv")).unwrap();
         symlink("/etc/passwd", base.join("latest.csv")).unwrap();
@@ -341,7 +345,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.csv");
         std::fs::write(&path, "x\n1").unwrap();
-        let found = list(&Wanted::plain("a.csv"), folder.path()).unwrap();
+        let found = list(&FilePattern::plain("a.csv"), folder.path()).unwrap();
         let place = Local::new(Arc::new(folder.path().to_owned()));
         let mut file = place.open(&found[0], &CancellationToken::new()).unwrap();
         file.read_exact(&mut [0; 3]).unwrap();
@@ -357,16 +361,19 @@ mod tests {
             std::fs::write(folder.path().join(name), name).unwrap();
         }
         let place = Local::new(Arc::new(folder.path().to_owned()));
-        assert_eq!(place.rename("a", "b").await.unwrap(), Renamed::Taken);
+        assert_eq!(place.rename("a", "b").await.unwrap(), RenameOutcome::Exists);
         assert_eq!(std::fs::read_to_string(folder.path().join("b")).unwrap(), "b");
-        assert_eq!(place.rename("a", "new/folder/a").await.unwrap(), Renamed::Done);
+        assert_eq!(
+            place.rename("a", "new/folder/a").await.unwrap(),
+            RenameOutcome::Renamed
+        );
         assert!(!folder.path().join("a").exists());
         assert_eq!(
             std::fs::read_to_string(folder.path().join("new/folder/a")).unwrap(),
             "a"
         );
         assert!(place.rename("gone", "c").await.is_err());
-        place.remove("gone").await.unwrap();
+        place.delete("gone").await.unwrap();
     }
 
     #[test]

@@ -26,8 +26,6 @@ mod identity;
 #[cfg(feature = "sftp")]
 mod login;
 #[cfg(feature = "sftp")]
-mod place;
-#[cfg(feature = "sftp")]
 mod protocol;
 #[cfg(feature = "sftp")]
 mod read;
@@ -36,22 +34,24 @@ mod server;
 #[cfg(feature = "sftp")]
 mod session;
 #[cfg(feature = "sftp")]
+mod storage;
+#[cfg(feature = "sftp")]
 mod transport;
 
 pub use config::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};
 #[cfg(feature = "sftp")]
-pub(in crate::sources::file) use place::connect;
+pub(crate) use storage::connect;
 #[cfg(feature = "sftp")]
 #[doc(hidden)]
-pub use place::throw_away;
+pub use storage::throw_away;
 
 #[cfg(not(feature = "sftp"))]
-pub(in crate::sources::file) async fn connect(
-    remote: &super::address::Remote,
+pub(crate) async fn connect(
+    remote: &crate::storage::location::RemoteLocation,
     _: Option<&SftpConfig>,
     _: &crate::component::SourceContext,
-) -> crate::error::Result<std::sync::Arc<dyn super::Place>> {
+) -> crate::error::Result<std::sync::Arc<dyn super::Storage>> {
     // Whoever asks has looked before.
-    let (message, hint) = super::address::missing(remote);
+    let (message, hint) = crate::storage::location::missing(remote);
     Err(crate::error::Error::config(message).with_hint(hint))
 }

@@ -11,18 +11,21 @@ use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
 use regex::Regex;
 
-use super::place::is_pattern;
-
 /// `*` stays within a folder, and files whose name begins with a dot must be asked for.
-pub(super) const MATCHING: MatchOptions = MatchOptions {
+pub(crate) const MATCH_OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
     require_literal_leading_dot: true,
 };
 
+/// Whether a path contains wildcards.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
 /// A path with its dates filled in.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(crate) struct FilePattern {
     /// As it is in the pipeline file.
     written: Arc<str>,
     /// With wildcards only.
@@ -66,12 +69,12 @@ const DIRECTIVES: [(char, &str); 8] = [
     ('S', r"\d{2}"),
 ];
 
-impl Wanted {
+impl FilePattern {
     /// Fills in the dates of `path`: those of the run are of `now` in `zone`, `lag` earlier.
     ///
     /// # Errors
     /// What is wrong with a placeholder.
-    pub(super) fn new(
+    pub(crate) fn new(
         path: &str,
         now: Timestamp,
         zone: &TimeZone,
@@ -146,7 +149,7 @@ impl Wanted {
 
     /// A path without dates.
     #[cfg(test)]
-    pub(super) fn plain(path: &str) -> Self {
+    pub(crate) fn plain(path: &str) -> Self {
         Self {
             written: path.into(),
             text: path.to_owned(),
@@ -155,23 +158,23 @@ impl Wanted {
     }
 
     /// As it is in the pipeline file, for messages.
-    pub(super) fn written(&self) -> &str {
+    pub(crate) fn as_written(&self) -> &str {
         &self.written
     }
 
     /// The path or pattern, with wildcards only: `*` and `?` within a folder, `[…]`, `**` through folders.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn glob(&self) -> &str {
         &self.text
     }
 
     /// Whether it may stand for several files.
-    pub(super) fn is_pattern(&self) -> bool {
+    pub(crate) fn is_pattern(&self) -> bool {
         is_pattern(&self.text)
     }
 
     /// The folder that the path is about, without a slash at its end: the part before the first name with a wildcard, or
     /// before the file's name. Empty if there is none; `/` alone is the root.
-    pub(super) fn folder(&self) -> &str {
+    pub(crate) fn folder(&self) -> &str {
         let upto = self.text.find(['*', '?', '[']).unwrap_or(self.text.len());
         match self.text[..upto].rfind('/') {
             Some(0) => "/",
@@ -181,16 +184,16 @@ impl Wanted {
     }
 
     /// Whether a path, written with `/`, is wanted; a name as it is written, brackets and all, is too.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         path == self.text
             || (self.is_pattern()
-                && Pattern::new(&self.text).is_ok_and(|pattern| pattern.matches_with(path, MATCHING))
-                && self.takes_name(path.rsplit('/').next().unwrap_or(path)))
+                && Pattern::new(&self.text).is_ok_and(|pattern| pattern.matches_with(path, MATCH_OPTIONS))
+                && self.matches_name(path.rsplit('/').next().unwrap_or(path)))
     }
 
     /// Whether a file of this name would be found: as [`matches`](Self::matches), however the place writes its names, with or
     /// without what leads to them.
-    pub(super) fn finds(&self, name: &str) -> bool {
+    pub(crate) fn would_match(&self, name: &str) -> bool {
         let plain = |path: &str| -> String {
             let path = path.replace(std::path::MAIN_SEPARATOR, "/");
             let parts: Vec<&str> = path
@@ -207,17 +210,17 @@ impl Wanted {
     }
 
     /// Whether a file's name holds a date where one is asked for. True if none is.
-    pub(super) fn takes_name(&self, name: &str) -> bool {
-        self.any.is_none() || self.date_of(name).is_some()
+    pub(crate) fn matches_name(&self, name: &str) -> bool {
+        self.any.is_none() || self.date_in_name(name).is_some()
     }
 
     /// Whether names hold dates that put files in order.
-    pub(super) fn has_dates(&self) -> bool {
+    pub(crate) fn has_dates(&self) -> bool {
         self.any.is_some()
     }
 
     /// The date in a file's name.
-    pub(super) fn date_of(&self, name: &str) -> Option<DateTime> {
+    pub(crate) fn date_in_name(&self, name: &str) -> Option<DateTime> {
         let any = self.any.as_ref()?;
         let date = any.name.captures(name)?.get(1)?.as_str();
         let read = jiff::fmt::strtime::parse(&any.format, date).ok()?;
@@ -289,16 +292,16 @@ fn parts(path: &str) -> Result<Vec<Part<'_>>, String> {
 mod tests {
     use super::*;
 
-    fn wanted(path: &str) -> Result<Wanted, String> {
+    fn wanted(path: &str) -> Result<FilePattern, String> {
         let now: Timestamp = "2026-03-01T23:30:00Z".parse().unwrap();
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        Wanted::new(path, now, &zone, SignedDuration::from_hours(24))
+        FilePattern::new(path, now, &zone, SignedDuration::from_hours(24))
     }
 
     #[test]
     fn the_day_of_the_run_is_of_its_zone_and_less_the_lag() {
         let found = wanted("sent-{date:%Y}/leavers-{date:%Y%m%d}.csv").unwrap();
-        assert_eq!(found.text(), "sent-2026/leavers-20260301.csv");
+        assert_eq!(found.glob(), "sent-2026/leavers-20260301.csv");
         assert!(!found.is_pattern());
         assert_eq!(found.folder(), "sent-2026");
     }
@@ -311,26 +314,26 @@ mod tests {
             ("2026-10-25T22:30:00Z", "20261024"), // the 25th has 25
         ] {
             let lag = SignedDuration::from_hours(24);
-            let found = Wanted::new("{date:%Y%m%d}", now.parse().unwrap(), &zone, lag).unwrap();
-            assert_eq!(found.text(), day, "{now}");
+            let found = FilePattern::new("{date:%Y%m%d}", now.parse().unwrap(), &zone, lag).unwrap();
+            assert_eq!(found.glob(), day, "{now}");
         }
     }
 
     #[test]
     fn a_date_in_a_name_is_read_and_other_names_are_not_wanted() {
         let found = wanted("/out/Demog01*{any_date:%m%d%Y%H%M%S}.csv").unwrap();
-        assert_eq!(found.text(), "/out/Demog01*.csv");
-        let date = |name| found.date_of(name).map(|date| date.to_string());
+        assert_eq!(found.glob(), "/out/Demog01*.csv");
+        let date = |name| found.date_in_name(name).map(|date| date.to_string());
         assert_eq!(
             date("Demog0109112019124039.csv").as_deref(),
             Some("2019-09-11T12:40:39")
         );
         assert_eq!(date("Demog0199112019124039.csv"), None);
         assert_eq!(date("Demog01.csv"), None);
-        assert!(found.takes_name("Demog0109112019124039.csv") && !found.takes_name("Demog01x.csv"));
+        assert!(found.matches_name("Demog0109112019124039.csv") && !found.matches_name("Demog01x.csv"));
         let found = wanted("a-{any_date:%y%j}.csv").unwrap();
         assert_eq!(
-            found.date_of("a-26032.csv").unwrap().to_string(),
+            found.date_in_name("a-26032.csv").unwrap().to_string(),
             "2026-02-01T00:00:00"
         );
     }
@@ -349,7 +352,7 @@ mod tests {
             let message = wanted(path).unwrap_err();
             assert!(message.contains(said), "{path}: {message}");
         }
-        assert_eq!(wanted("{x}.csv").unwrap().text(), "{x}.csv");
+        assert_eq!(wanted("{x}.csv").unwrap().glob(), "{x}.csv");
     }
 
     #[test]
@@ -361,20 +364,20 @@ mod tests {
             ("a.csv", ""),
             ("out/a.csv", "out"),
         ] {
-            assert_eq!(Wanted::plain(path).folder(), folder, "{path}");
+            assert_eq!(FilePattern::plain(path).folder(), folder, "{path}");
         }
-        assert!(Wanted::plain("out/**/*.csv").matches("out/x/y/a.csv"));
-        assert!(!Wanted::plain("out/*.csv").matches("out/x/a.csv"));
-        assert!(!Wanted::plain("out/*.csv").matches("out/.a.csv"));
-        assert!(Wanted::plain("out/a[1].csv").matches("out/a[1].csv"));
+        assert!(FilePattern::plain("out/**/*.csv").matches("out/x/y/a.csv"));
+        assert!(!FilePattern::plain("out/*.csv").matches("out/x/a.csv"));
+        assert!(!FilePattern::plain("out/*.csv").matches("out/.a.csv"));
+        assert!(FilePattern::plain("out/a[1].csv").matches("out/a[1].csv"));
         // Keys of stores have no slash before them.
         for (path, name) in [
             ("/in/**/*.csv", "in/archive/a.csv"),
             ("./in/*.csv", "in/a.csv"),
             ("in//*.csv", "/in/a.csv"),
         ] {
-            assert!(Wanted::plain(path).finds(name), "{path}");
+            assert!(FilePattern::plain(path).would_match(name), "{path}");
         }
-        assert!(!Wanted::plain("in/*.csv").finds("in/archive/a.csv"));
+        assert!(!FilePattern::plain("in/*.csv").would_match("in/archive/a.csv"));
     }
 }

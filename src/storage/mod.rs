@@ -1,0 +1,172 @@
+//! Where files are stored: local disk, SFTP, object stores, web servers.
+//!
+//! A [`Location`] connects to a [`Storage`], which lists, opens, renames and deletes files. It knows nothing of formats,
+//! compression or file selection, and nothing of the source that uses it.
+
+mod blocks;
+pub(crate) mod local;
+mod local_walk;
+mod location;
+pub(crate) mod object;
+mod pattern;
+pub(crate) mod sftp;
+mod stdin;
+#[cfg(feature = "sftp")]
+mod walk;
+
+use std::fmt::Debug;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use location::{Location, STANDARD_INPUT, Scheme};
+pub(crate) use pattern::{FilePattern, is_pattern};
+
+use crate::component::SourceContext;
+use crate::error::{Error, Result};
+use object::StoreSettings;
+use sftp::SftpConfig;
+
+/// The settings of all storage backends; a location uses those of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings<'c> {
+    pub(crate) sftp: Option<&'c SftpConfig>,
+    pub(crate) stores: StoreSettings<'c>,
+}
+
+impl Location {
+    /// Connects to the storage.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or rejects the login, or this build does not include it.
+    pub(crate) async fn connect(
+        &self,
+        settings: Settings<'_>,
+        cx: &SourceContext,
+    ) -> Result<Arc<dyn Storage>> {
+        Ok(match self {
+            Self::StandardInput => Arc::new(stdin::StandardInput),
+            Self::Local(_) => Arc::new(local::Local::new(cx.run.base.clone())),
+            Self::Remote(remote) if !remote.scheme.is_built_in() => {
+                let (message, hint) = location::missing(remote);
+                return Err(Error::config(message).with_hint(hint));
+            }
+            Self::Remote(remote) if remote.scheme == Scheme::Sftp => {
+                sftp::connect(remote, settings.sftp, cx).await?
+            }
+            Self::Remote(remote) => object::connect(remote, settings.stores, cx).await?,
+        })
+    }
+}
+
+/// A file and its metadata when it was listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileInfo {
+    /// Name for users: relative to the pipeline file on the local disk, the path on a server, the key in a store.
+    pub(crate) name: Arc<str>,
+    /// Path that the storage uses.
+    pub(crate) path: String,
+    /// Bytes; `None` if the storage does not report it.
+    pub(crate) size: Option<u64>,
+    /// Last modification, by the clock of the storage.
+    pub(crate) modified: Option<Timestamp>,
+    /// Entity tag: changes with the content.
+    pub(crate) version: Option<String>,
+}
+
+impl FileInfo {
+    /// The last component of the name.
+    pub(crate) fn file_name(&self) -> &str {
+        let name: &str = &self.name;
+        name.rsplit_once(['/', std::path::MAIN_SEPARATOR])
+            .map_or(name, |(_, last)| last)
+    }
+
+    /// Whether size, time and version are the same as in `now`.
+    pub(crate) fn is_unchanged(&self, now: &Self) -> bool {
+        self.size == now.size && self.modified == now.modified && self.version == now.version
+    }
+}
+
+/// Outcome of [`Storage::rename`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RenameOutcome {
+    Renamed,
+    /// A file with the new name exists; nothing was changed.
+    Exists,
+}
+
+/// A local disk, a server or a bucket.
+#[async_trait]
+pub(crate) trait Storage: Debug + Send + Sync {
+    /// The files that match, in any order; an empty list is not an error. Folders are skipped, with a warning if the last
+    /// component of the pattern matches one.
+    ///
+    /// # Errors
+    /// The storage cannot be reached, or a folder cannot be listed.
+    async fn list(&self, pattern: &FilePattern) -> Result<Vec<FileInfo>>;
+
+    /// Names of files in the folder of `pattern`, for the error message if nothing matches. May be incomplete.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>>;
+
+    /// The current metadata of a file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The storage cannot be reached.
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>>;
+
+    /// Opens a file for sequential reads on a blocking thread; prefetches. A file that is not what `file` describes, at
+    /// the start or at the end, is an error. Called on a thread of the runtime.
+    ///
+    /// # Errors
+    /// It cannot be opened. A later failure is an [`io::Error`](std::io::Error) with a text of its own, or around a
+    /// [`crate::error::Error`].
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>>;
+
+    /// Reads byte ranges, in the order of `ranges`; adjacent ones may be read in one request.
+    ///
+    /// # Errors
+    /// They cannot be read, or the file has changed.
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
+
+    /// Renames a file and creates missing folders. Never overwrites.
+    ///
+    /// # Errors
+    /// The storage rejects it.
+    async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome>;
+
+    /// Deletes a file; a missing one is not an error.
+    ///
+    /// # Errors
+    /// The storage rejects it.
+    async fn delete(&self, path: &str) -> Result<()>;
+
+    /// A path for messages.
+    fn display_path(&self, path: &str) -> String {
+        path.to_owned()
+    }
+
+    /// The path on the local disk of a regular file, which supports repeated and random reads.
+    fn local_path<'f>(&self, _file: &'f FileInfo) -> Option<&'f Path> {
+        None
+    }
+
+    /// Whether [`read_ranges`](Self::read_ranges) works; not for pipes.
+    fn supports_ranges(&self, file: &FileInfo) -> bool {
+        self.is_rereadable(file)
+    }
+
+    /// Whether the file can be read a second time.
+    fn is_rereadable(&self, _file: &FileInfo) -> bool {
+        true
+    }
+}
