@@ -7,22 +7,14 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 
-use base64::Engine as _;
-use common::{Pipeline, arrived, emails, emulator, failure};
+use common::{Pipeline, emulator, failure};
 use hrsink::component::Rejects;
-use hrsink::emulator::Emulator;
 use hrsink::error::ErrorKind;
-use hrsink::pipeline::{Observer, RunOptions};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use hrsink::pipeline::{Observer, RunOptions, RunReport};
 use serde_json::json;
-use test_server::{Reply, Server, Step};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use test_server::certificates::Authority;
+use test_server::{Reply, Server, Step, Tls};
 
 // Secret files
 
@@ -153,99 +145,39 @@ async fn a_secret_mounted_as_a_link_is_judged_by_its_file() {
 
 // TLS
 
-/// A certificate authority of a test's own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+/// A TLS server with this certificate and key.
+fn https((certificate, key): (String, String), only_tls12: bool, steps: Vec<Step>) -> Server {
+    let tls = Tls {
+        certificate,
+        key,
+        only_tls12,
+        ..Tls::default()
+    };
+    Server::builder().tls(tls).script(steps)
 }
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let text = base64::engine::general_purpose::STANDARD.encode(certificate.der());
-        Self {
-            issuer: Issuer::new(params, key),
-            pem: format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"),
-        }
-    }
-
-    /// Settings of a server with a certificate of this authority for `host`.
-    fn server(&self, host: &str, until: i32, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
-        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap()
-    }
+fn assert_not_trusted(report: &RunReport, server: &Server, what: &str) {
+    let error = failure(report, 5);
+    let message = &error.message;
+    assert!(
+        message.contains("certificate is not trusted"),
+        "{what}: {message}"
+    );
+    assert_eq!(report.rows.not_sent, 3, "{what}");
+    assert!(server.requests().is_empty(), "{what}");
 }
-
-/// Speaks TLS for the emulator. Stops when dropped.
-struct Front {
-    port: u16,
-    _tasks: JoinSet<()>,
-}
-
-impl Front {
-    async fn start(emulator: &Emulator, config: ServerConfig) -> Self {
-        let behind = emulator.url().strip_prefix("http://").unwrap().to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, behind) = (acceptor.clone(), behind.clone());
-                connections.spawn(async move {
-                    // A client that does not trust the certificate goes away.
-                    if let Ok(mut stream) = acceptor.accept(stream).await {
-                        let mut behind = TcpStream::connect(behind).await.unwrap();
-                        let _ = tokio::io::copy_bidirectional(&mut stream, &mut behind).await;
-                    }
-                });
-            }
-        });
-        Self { port, _tasks: tasks }
-    }
-
-    fn url(&self) -> String {
-        format!("https://localhost:{}", self.port)
-    }
-}
-
-const ALL: &[&SupportedProtocolVersion] = rustls::ALL_VERSIONS;
 
 #[tokio::test]
-async fn a_certificate_of_an_own_authority_is_taken_only_with_its_file() {
-    let ours = Authority::new();
-    for versions in [ALL, &[&rustls::version::TLS12], &[&rustls::version::TLS13]] {
-        let emulator = emulator("").await;
-        let front = Front::start(&emulator, ours.server("localhost", 2120, versions)).await;
-        let mut pipeline = Pipeline::new(&front.url(), 3);
-        pipeline.write("ca.pem", &ours.pem);
+async fn trusts_a_private_authority_only_with_its_file() {
+    let ours = Authority::new("ours");
+    for only_tls12 in [false, true] {
+        let steps = vec![token(), Reply::new(200).into(), Reply::new(200).into()];
+        let server = https(ours.server("localhost"), only_tls12, steps);
+        let mut pipeline = Pipeline::new(&server.url(), 3);
+        pipeline.write("ca.pem", &ours.pem());
+        assert_not_trusted(&pipeline.run().await, &server, "not configured");
 
-        let report = pipeline.run().await;
-        let error = failure(&report, 5);
-        assert!(
-            error.message.contains("certificate is not trusted"),
-            "{}",
-            error.message
-        );
-        assert_eq!(report.rows.not_sent, 3);
-        assert_eq!(emulator.status().tokens_issued, 0);
-
-        pipeline.sink()["request"]["ca_file"] = json!("ca.pem");
+        pipeline.sink()["tls"]["ca_file"] = json!("ca.pem");
         let report = pipeline.run().await;
         assert_eq!(
             (report.exit_code, report.rows.accepted),
@@ -253,73 +185,55 @@ async fn a_certificate_of_an_own_authority_is_taken_only_with_its_file() {
             "{:?}",
             report.error
         );
-        assert_eq!(arrived(&emulator), emails(3));
+        server.finish();
     }
 }
 
 #[tokio::test]
-async fn a_trusted_authority_makes_no_wrong_certificate_right() {
-    let (ours, another) = (Authority::new(), Authority::new());
-    for (what, server) in [
-        ("of another host", ours.server("in.contoso.com", 2120, ALL)),
-        ("expired", ours.server("localhost", 2021, ALL)),
-        ("of another authority", another.server("localhost", 2120, ALL)),
+async fn a_trusted_authority_does_not_excuse_wrong_certificates() {
+    let (ours, another) = (Authority::new("ours"), Authority::new("another"));
+    for (what, certificate) in [
+        ("of another host", ours.server("in.contoso.com")),
+        ("expired", ours.expired_server("localhost")),
+        ("of another authority", another.server("localhost")),
     ] {
-        let emulator = emulator("").await;
-        let front = Front::start(&emulator, server).await;
-        let mut pipeline = Pipeline::new(&front.url(), 3);
-        pipeline.write("ca.pem", &ours.pem);
-        pipeline.sink()["request"]["ca_file"] = json!("ca.pem");
-        let report = pipeline.run().await;
-        let error = failure(&report, 5);
-        assert!(
-            error.message.contains("certificate is not trusted"),
-            "{what}: {}",
-            error.message
-        );
-        assert_eq!(emulator.status().tokens_issued, 0, "{what}");
+        let server = https(certificate, false, Vec::new());
+        let mut pipeline = Pipeline::new(&server.url(), 3);
+        pipeline.write("ca.pem", &ours.pem());
+        pipeline.sink()["tls"]["ca_file"] = json!("ca.pem");
+        assert_not_trusted(&pipeline.run().await, &server, what);
     }
 }
 
 // Redirects
 
+fn token() -> Step {
+    let token = json!({"access_token": "t0ken", "token_type": "Bearer", "expires_in": "3599"});
+    Reply::ok(token).into()
+}
+
 #[tokio::test]
-async fn no_redirect_takes_the_secret_the_token_or_a_row_to_another_host() {
-    const TOKEN: &str = "t0ken";
-    let token = || -> Step {
-        Reply::new(200)
-            .json(&json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": "3599"}))
-            .into()
-    };
+async fn follows_no_redirect_with_secret_token_or_rows() {
     // It fails the test on any request.
     let other = Server::script(Vec::<Step>::new());
     for status in [301, 302, 303, 307, 308] {
-        let away = || -> Step {
-            Reply::new(status)
-                .header("location", &format!("{}/elsewhere?state=x", other.other_url()))
-                .into()
-        };
+        let location = format!("{}/elsewhere?state=x", other.other_url());
+        let away = || Step::from(Reply::new(status).header("location", &location));
         for steps in [vec![away()], vec![token(), away()]] {
-            let asked = steps.len();
+            let attempts = steps.len();
             let server = Server::script(steps);
             let report = Pipeline::new(&server.url(), 2).run().await;
-            let error = failure(&report, 5);
+            let message = failure(&report, 5).message.clone();
             assert!(
-                error.message.contains(&status.to_string()) && error.message.contains(&other.other_url()),
-                "{}",
-                error.message
+                message.contains(&status.to_string()) && message.contains(&other.other_url()),
+                "{message}"
             );
-            assert!(
-                !error.message.contains("elsewhere"),
-                "the host only: {}",
-                error.message
-            );
+            assert!(!message.contains("elsewhere"), "the host only: {message}");
             assert_eq!(report.rows.accepted, 0);
-            // One try each: a redirect is no passing cause.
-            assert_eq!(server.finish().len(), asked, "{status}");
+            // One attempt each: a redirect is not transient.
+            assert_eq!(server.finish().len(), attempts, "{status}");
         }
     }
-    assert!(other.finish().is_empty());
 }
 
 // What a run leaves behind

@@ -18,9 +18,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
-use crate::sinks::m365_hr::{
-    Auth, BatchSettings, DeliverySettings, M365HrConfig, RequestSettings, RetrySettings,
-};
+use crate::sinks::m365_hr::{Auth, BatchSettings, DeliverySettings, M365HrConfig};
 use crate::sources::file::FileConfig;
 
 /// Upload CSV files as they are, without a pipeline file
@@ -214,7 +212,7 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
         }
     };
     let auth = match args.app_id {
-        Some(client_id) => Some(Auth::ClientSecret {
+        Some(client_id) => Some(Auth::ClientCredentials {
             client_id,
             client_secret: secret(args)?,
         }),
@@ -225,21 +223,16 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
         tenant_id: args.tenant_id.clone(),
         job_id: args.job_id,
         auth,
-        columns: Default::default(),
-        scenario_column: None,
-        scenario_values: Default::default(),
         batch: BatchSettings {
             max_rows: usize::try_from(args.batch_rows).unwrap_or(usize::MAX),
             ..BatchSettings::default()
         },
-        request: RequestSettings::default(),
-        retry: RetrySettings::default(),
         delivery: DeliverySettings {
             mode: if args.all { Mode::All } else { Mode::Changes },
             ..DeliverySettings::default()
         },
-        emulator: None,
         as_is: true,
+        ..M365HrConfig::default()
     })
 }
 

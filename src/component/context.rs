@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Counts, Recorder, Reject, Rejects, RowKind};
 use crate::error::Result;
-use crate::http::auth::shared::SharedTokens;
+use crate::http::auth::SharedTokens;
 use crate::http::rate_limit::RateLimiters;
 use crate::ledger::Ledger;
 use crate::secret::SecretFiles;

@@ -1,26 +1,26 @@
-//! URLs that people give: checked before anything is sent there, and shown without what may be secret.
+//! URLs of services: validated before anything is sent there, and shown without what may be secret.
 
 use url::{Host, Url};
 
-/// Reads the URL of a service. The text is not repeated in errors: it may hold credentials.
+/// Reads the URL of a service. Errors do not repeat it: it may contain credentials.
 ///
 /// # Errors
-/// It is no URL, holds a user name, a password or a fragment, or is not `https` (`http` is taken for a host on this
+/// It is not a URL, has a user name, a password or a fragment, or is not `https` (`http` is allowed for a host on this
 /// machine).
 pub(crate) fn service_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim())
         .map_err(|error| format!("not a URL such as `https://api.contoso.com` ({error})"))?;
     if has_credentials(&url) {
-        return Err("the URL must not hold a user name or a password".to_owned());
+        return Err("the URL must not contain a user name or a password".to_owned());
     }
     if url.fragment().is_some() {
-        return Err("the URL must not hold a `#`".to_owned());
+        return Err("the URL must not contain a `#`".to_owned());
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         "http" => Err(
-            "the URL must start with `https://`: credentials and HR data would be readable on the way (`http://` is \
+            "the URL must start with `https://`: credentials and HR data would be sent unencrypted (`http://` is \
              for a host on this machine)"
                 .to_owned(),
         ),
@@ -38,7 +38,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether a user name or a password stands before the host.
+/// Whether the URL has a user name or a password.
 pub(crate) fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
@@ -52,7 +52,7 @@ pub(crate) fn shown(url: &Url) -> String {
     format!("{}://{host}{}", url.scheme(), url.path())
 }
 
-/// Host and port; without the port that is usual for the scheme.
+/// Host and port, without the default port of the scheme.
 pub(crate) fn host(url: &Url) -> String {
     match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_is_required_except_on_this_machine() {
+    fn requires_https_except_on_this_machine() {
         for good in [
             "https://api.contoso.com/v1?x=1",
             "http://127.0.0.1:8099",
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_url_holds_neither_query_nor_credentials() {
+    fn shows_urls_without_query_and_credentials() {
         let url = Url::parse("https://u:p@contoso.com:443/a/b?key=marker#f").unwrap();
         assert_eq!(shown(&url), "https://contoso.com/a/b");
         assert_eq!(

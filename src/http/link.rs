@@ -1,20 +1,151 @@
-//! Finds the link to the next page in `Link` headers (RFC 8288).
+//! Links to the next page: found in `Link` headers, and followed only to where the first page came from.
 //!
-//! An own parser: a page's worth, and the crates that have one either split at commas inside `<…>` or are not kept.
-//! What cannot be read is passed over up to the next link, as the RFC asks.
+//! A link is followed verbatim, apart from the normal form of [`Url`], which leaves percent-encoding, `+`, `$`, `(` and
+//! `,` alone and encodes spaces, quotation marks and characters outside ASCII.
 
 use reqwest::header::{HeaderMap, LINK};
+use url::Url;
 
-/// The target of the first link whose relation types hold `relation` (letter case set aside), as it stands: to be
-/// resolved with [`follow`](super::next_url::follow).
+use super::address::{has_credentials, host, is_loopback};
+
+/// Hosts that links may lead to, besides the one that returned them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct AllowedHosts(Vec<HostPattern>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HostPattern {
+    /// `.contoso.com` for `*.contoso.com`.
+    host: String,
+    port: Option<u16>,
+}
+
+impl AllowedHosts {
+    /// Reads `api.contoso.com`, `api.contoso.com:8443` or `*.contoso.com`, which matches hosts below `contoso.com`, not
+    /// `contoso.com` itself.
+    ///
+    /// # Errors
+    /// The first invalid entry.
+    pub(crate) fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let patterns = entries.into_iter().map(|entry| {
+            HostPattern::parse(entry).ok_or_else(|| {
+                format!("`{entry}` is not a host such as `api.contoso.com` or `*.contoso.com`")
+            })
+        });
+        patterns.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether requests may go to the host of `url`, as far as this list says.
+    pub(crate) fn allows(&self, url: &Url) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(url))
+    }
+}
+
+impl HostPattern {
+    fn parse(entry: &str) -> Option<Self> {
+        let (below, rest) = match entry.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, entry),
+        };
+        // The URL parser validates the host and normalizes it.
+        let url = Url::parse(&format!("https://{rest}/")).ok()?;
+        let name = url.host_str()?;
+        let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        // A pattern below a name of one label would match a top-level domain.
+        if !plain || has_credentials(&url) || rest.contains(['*', '/']) || (below && !name.contains('.')) {
+            return None;
+        }
+        let host = if below {
+            format!(".{name}")
+        } else {
+            name.to_owned()
+        };
+        Some(Self {
+            host,
+            port: url.port(),
+        })
+    }
+
+    fn matches(&self, url: &Url) -> bool {
+        let name = url.host_str().unwrap_or_default();
+        // `Url` drops the default port of the scheme.
+        self.port == url.port()
+            && match self.host.starts_with('.') {
+                true => name.len() > self.host.len() && name.ends_with(&self.host),
+                false => name == self.host,
+            }
+    }
+}
+
+/// Why a link is not followed. Names hosts, never the rest of the link: it may hold a token or personal data.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the link to the next page is not a URL")]
+    NotAUrl,
+    #[error("the link to the next page contains a user name or a password")]
+    Credentials,
+    #[error("the link to the next page is neither `https` nor `http`")]
+    Scheme,
+    #[error("the link to the next page leads to `{host}` without encryption (`http`)")]
+    Plain { host: String },
+    #[error("the link to the next page leads to another host: `{host}`, not `{from}`")]
+    OtherHost { host: String, from: String },
+}
+
+impl LinkError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::OtherHost { host, .. } => Some(format!(
+                "if `{host}` belongs to the service, add it to the allowed hosts: credentials are sent there"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// The URL of `link`, found in the response to a request for `base`.
 ///
-/// A link with an `anchor` is about something else than the answer and is passed over.
+/// A link without scheme and host stays on those of `base`; with them they must be the same, or `allowed` (then with
+/// `https` only).
+///
+/// # Errors
+/// See [`LinkError`].
+pub(crate) fn follow(base: &Url, link: &str, allowed: &AllowedHosts) -> Result<Url, LinkError> {
+    let link = link.trim();
+    // `Url` would silently drop line breaks and tabs.
+    if link.is_empty() || link.contains(char::is_control) {
+        return Err(LinkError::NotAUrl);
+    }
+    let mut next = base.join(link).map_err(|_| LinkError::NotAUrl)?;
+    // A fragment is never sent.
+    next.set_fragment(None);
+    if has_credentials(&next) {
+        return Err(LinkError::Credentials);
+    }
+    match next.scheme() {
+        "https" => {}
+        "http" if base.scheme() == "http" && is_loopback(base) && is_loopback(&next) => {}
+        "http" => return Err(LinkError::Plain { host: host(&next) }),
+        _ => return Err(LinkError::Scheme),
+    }
+    let same = next.host() == base.host() && next.port_or_known_default() == base.port_or_known_default();
+    if same || allowed.allows(&next) {
+        return Ok(next);
+    }
+    Err(LinkError::OtherHost {
+        host: host(&next),
+        from: host(base),
+    })
+}
+
+/// The target of the first link in `Link` headers (RFC 8288) with this relation type (case-insensitive), verbatim.
+///
+/// An own parser: crates for it split at commas inside `<…>` or are unmaintained. Unreadable links are skipped, as the
+/// RFC asks; a link with an `anchor` is about another resource and is skipped, too.
 pub(crate) fn target(headers: &HeaderMap, relation: &str) -> Option<String> {
-    headers
-        .get_all(LINK)
-        .into_iter()
-        .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
-        .find_map(|value| in_value(value, relation))
+    let values = headers.get_all(LINK).into_iter();
+    let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
+    texts.into_iter().find_map(|value| in_value(value, relation))
 }
 
 fn in_value(value: &str, relation: &str) -> Option<String> {
@@ -25,31 +156,29 @@ fn in_value(value: &str, relation: &str) -> Option<String> {
             return None;
         }
         let Some((target, after)) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')) else {
-            // No link: on to what stands after the next comma.
             rest = rest.split_once(',')?.1;
             continue;
         };
         let (parameters, after) = parameters(after);
         rest = after;
-        // Of several `rel` the first counts.
-        let rel = parameters
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case("rel"));
-        let matches = rel.is_some_and(|(_, types)| {
+        let named = |wanted: &str| {
+            parameters
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        };
+        // Of several `rel` the first one applies.
+        let matches = named("rel").is_some_and(|(_, types)| {
             types
                 .split_ascii_whitespace()
                 .any(|kind| kind.eq_ignore_ascii_case(relation))
         });
-        let anchored = parameters
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("anchor"));
-        if matches && !anchored {
+        if matches && named("anchor").is_none() {
             return Some(target.trim().to_owned());
         }
     }
 }
 
-/// The parameters of one link, and what stands after its comma.
+/// The parameters of one link, and the text after its comma.
 fn parameters(mut rest: &str) -> (Vec<(&str, String)>, &str) {
     let mut found = Vec::new();
     loop {
@@ -61,7 +190,7 @@ fn parameters(mut rest: &str) -> (Vec<(&str, String)>, &str) {
         match c {
             ',' => return (found, rest),
             ';' => {}
-            // Something that does not belong here; passed over.
+            // Not allowed here; skipped.
             _ => continue,
         }
         let end = rest.find(['=', ';', ',']).unwrap_or(rest.len());
@@ -98,57 +227,156 @@ fn parameter_value(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reqwest::header::HeaderValue;
 
-    fn next(values: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(LINK, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        target(&headers, "next")
+    const BASE: &str = "https://api.contoso.com/v2/people?limit=50&api_key=marker";
+    const LOCAL: &str = "http://127.0.0.1:8080/a";
+
+    fn to(base: &str, link: &str, allowed: &[&str]) -> Result<String, LinkError> {
+        let allowed = AllowedHosts::new(allowed.iter().copied()).unwrap();
+        follow(&base.parse().unwrap(), link, &allowed).map(String::from)
     }
 
     #[test]
-    fn the_next_link_is_found_however_it_is_written() {
-        for value in [
-            r#"<https://contoso.com/p?a=1,2&b=;c>; rel="next""#,
-            r"<https://contoso.com/p?a=1,2&b=;c>;rel=next",
-            r#"<https://contoso.com/p?a=1,2&b=;c> ; title="x, \"y\"; rel=\"prev\"" ; REL = "last  NEXT""#,
-            r#"<https://contoso.com/1>; rel="prev", <https://contoso.com/p?a=1,2&b=;c>; rel=next; rel=prev"#,
-            r#"<>; rel=first,,, <https://contoso.com/p?a=1,2&b=;c>; hreflang=de; rel="next";"#,
-            r#"rubbish, <https://contoso.com/p?a=1,2&b=;c>; rel="next""#,
+    fn follows_links_on_the_same_host_verbatim() {
+        for (link, expected) in [
+            (
+                "https://api.contoso.com/v2/people?cursor=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&empty=&c",
+                None,
+            ),
+            (
+                "https://api.contoso.com/odata/v2/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
+                None,
+            ),
+            ("https://api.contoso.com/v2/pe%6Fple;v=1/~x?at=%e4%FC", None),
+            (
+                "https://API.contoso.com:443/a/../b?f='x y'|é#frag",
+                Some("https://api.contoso.com/b?f=%27x%20y%27|%C3%A9"),
+            ),
+            ("?page=2", Some("https://api.contoso.com/v2/people?page=2")),
+            ("people?page=2", Some("https://api.contoso.com/v2/people?page=2")),
+            ("/v3/x", Some("https://api.contoso.com/v3/x")),
+            ("//api.contoso.com/y", Some("https://api.contoso.com/y")),
         ] {
-            assert_eq!(
-                next(&[value]).as_deref(),
-                Some("https://contoso.com/p?a=1,2&b=;c"),
-                "{value}"
+            assert_eq!(to(BASE, link, &[]).unwrap(), expected.unwrap_or(link));
+        }
+        assert!(to("https://api.contoso.com:443/", "https://api.contoso.com/x", &[]).is_ok());
+        assert!(to(LOCAL, "http://127.0.0.1:8080/b", &[]).is_ok());
+    }
+
+    #[test]
+    fn rejects_other_hosts_and_schemes() {
+        for link in [
+            "https://evil.example/?k=marker",
+            "//evil.example/marker",
+            r"\\evil.example\marker",
+            "https://api.contoso.com.evil.example/",
+        ] {
+            let error = to(BASE, link, &[]).unwrap_err();
+            let text = format!("{error} {error:?} {}", error.hint().unwrap());
+            assert!(
+                text.contains("evil.example") && !text.contains("marker"),
+                "{text}"
             );
         }
-        assert_eq!(
-            next(&[r#"</1>; rel="prev""#, r#"</3>; rel="next""#]).as_deref(),
-            Some("/3")
-        );
+        let plain = |host: &str| LinkError::Plain {
+            host: host.to_owned(),
+        };
+        for (base, link, expected) in [
+            (BASE, "http://api.contoso.com/x", plain("api.contoso.com")),
+            (BASE, "http://127.0.0.1/b", plain("127.0.0.1")),
+            (
+                "http://contoso.com/",
+                "http://contoso.com/b",
+                plain("contoso.com"),
+            ),
+            (BASE, "https://u:marker@api.contoso.com/x", LinkError::Credentials),
+            (BASE, "ftp://api.contoso.com/x", LinkError::Scheme),
+            (BASE, " ", LinkError::NotAUrl),
+            (BASE, "a\nb", LinkError::NotAUrl),
+            (BASE, "https://", LinkError::NotAUrl),
+        ] {
+            assert_eq!(to(base, link, &[]).unwrap_err(), expected, "{link:?}");
+        }
+        assert!(to(BASE, "https://api.contoso.com:8443/x", &[]).is_err());
+        assert!(to(LOCAL, "http://localhost:8080/b", &[]).is_err());
     }
 
     #[test]
-    fn what_is_no_next_link_is_none() {
-        for value in [
-            "",
-            "<https://contoso.com/1>",
-            r#"<https://contoso.com/1>; rel="prev""#,
-            r#"<https://contoso.com/1>; rel="nextish""#,
-            r#"<https://contoso.com/1>; rel=prev; rel=next"#,
-            r#"<https://contoso.com/1>; title="; rel=next""#,
-            r#"<https://contoso.com/1; rel="next""#,
-            r##"<https://contoso.com/1>; rel=next; anchor="#x""##,
+    fn allowed_hosts_are_hosts_and_not_prefixes() {
+        let allowed = ["eu.contoso.net", "*.pods.contoso.net", "x.contoso.net:8443"];
+        for (link, good) in [
+            ("https://eu.contoso.net/", true),
+            ("https://EU.contoso.net:443/", true),
+            ("https://eu.contoso.net:8443/", false),
+            ("https://x.contoso.net:8443/", true),
+            ("https://x.contoso.net/", false),
+            ("https://us1.pods.contoso.net/", true),
+            ("https://pods.contoso.net/", false),
+            ("https://evilpods.contoso.net/", false),
+            ("https://eu.contoso.net.evil.example/", false),
+            ("http://eu.contoso.net/", false),
         ] {
-            assert_eq!(next(&[value]), None, "{value}");
+            assert_eq!(to(BASE, link, &allowed).is_ok(), good, "{link}");
+        }
+        for bad in ["", "https://x", "a/b", "*.com", "a.*.com", "u@h", "*", "h?x"] {
+            assert!(AllowedHosts::new([bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn finds_the_next_link_in_headers() {
+        const TARGET: &str = "https://contoso.com/p?a=1,2&b=;c";
+        for (values, expected) in [
+            (
+                &[r#"<https://contoso.com/p?a=1,2&b=;c>; rel="next""#][..],
+                Some(TARGET),
+            ),
+            (&[r"<https://contoso.com/p?a=1,2&b=;c>;rel=next"], Some(TARGET)),
+            (
+                &[
+                    r#"<https://contoso.com/p?a=1,2&b=;c> ; title="x, \"y\"; rel=\"prev\"" ; REL = "last  NEXT""#,
+                ],
+                Some(TARGET),
+            ),
+            (
+                &[r#"</1>; rel="prev", <https://contoso.com/p?a=1,2&b=;c>; rel=next; rel=prev"#],
+                Some(TARGET),
+            ),
+            (
+                &[r#"<>; rel=first,,, <https://contoso.com/p?a=1,2&b=;c>; hreflang=de; rel="next";"#],
+                Some(TARGET),
+            ),
+            (
+                &[r#"rubbish, <https://contoso.com/p?a=1,2&b=;c>; rel="next""#],
+                Some(TARGET),
+            ),
+            (&[r#"</1>; rel="prev""#, r#"</3>; rel="next""#], Some("/3")),
+            (&[""], None),
+            (&["<https://contoso.com/1>"], None),
+            (&[r#"</1>; rel="nextish""#], None),
+            (&[r#"</1>; rel=prev; rel=next"#], None),
+            (&[r#"</1>; title="; rel=next""#], None),
+            (&[r#"</1; rel="next""#], None),
+            (&[r##"</1>; rel=next; anchor="#x""##], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(LINK, value.parse().unwrap());
+            }
+            assert_eq!(target(&headers, "next").as_deref(), expected, "{values:?}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn nothing_makes_it_panic(value in "[<>;,=\"\\\\ a-zé]*") {
+        fn no_text_leads_to_another_host(link in "\\PC*|[a-z/:@\\\\.?#%]*") {
+            if let Ok(url) = to(BASE, &link, &[]) {
+                proptest::prop_assert!(url.starts_with("https://api.contoso.com/"), "{}", url);
+            }
+        }
+
+        #[test]
+        fn no_header_panics(value in "[<>;,=\"\\\\ a-zé]*") {
             let _ = in_value(&value, "next");
         }
     }

@@ -9,25 +9,24 @@
 
 pub(crate) mod address;
 pub(crate) mod auth;
-pub mod backoff;
+pub(crate) mod client;
 pub(crate) mod link;
-pub(crate) mod next_url;
 pub(crate) mod rate_limit;
 pub(crate) mod redact;
-pub mod retry;
+pub(crate) mod retry;
 pub(crate) mod retry_after;
 pub(crate) mod settings;
 pub(crate) mod tls;
-pub mod transport;
+pub(crate) mod transport;
 
 /// A setting that a constructor rejects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {message}")]
-pub struct InvalidSetting {
+pub(crate) struct InvalidSetting {
     /// The setting's name, such as `max_attempts`.
-    pub field: &'static str,
+    pub(crate) field: &'static str,
     /// What is wrong with it: the range allowed and the value found.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl InvalidSetting {

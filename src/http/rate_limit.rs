@@ -1,12 +1,8 @@
-//! Keeps to a service's limits: so many requests in any second, minute or day, and so many at a time.
+//! Keeps to the limits of a service: requests in any second, minute or day, and at the same time.
 //!
-//! A [`RateLimiter`] is asked before a request is begun. It lets them go in the order in which they asked, each as soon as
-//! every window has room: windows move, so no stretch of a window's length ever holds more begins than it allows, not
-//! even across the turn of a minute. Whoever is told to wait by the service calls
-//! [`hold_until`](RateLimiter::hold_until), and all wait. Whoever gives up waiting (drops the future) takes nothing away
-//! from the others.
-//!
-//! What counts is when requests begin here. What was begun by other programs, or before this run, is not known.
+//! A [`RateLimiter`] admits requests in order, each as soon as every window has room. Windows slide, so no stretch of a
+//! window's length holds more starts than it allows. [`hold_until`](RateLimiter::hold_until) pauses all of them. Callers
+//! that give up waiting (drop the future) take nothing away from others.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -18,13 +14,13 @@ use tokio::time::Instant;
 
 use super::InvalidSetting;
 
-/// Most begins that a window may allow: each is remembered.
-pub(crate) const MOST: u32 = 100_000;
+/// The most starts of a window: each is stored.
+pub(crate) const MAX_COUNT: u32 = 100_000;
 
 /// The longest window.
-pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// At most `count` begins in any stretch of `per`.
+/// At most `count` starts in any stretch of `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Window {
     count: u32,
@@ -32,21 +28,21 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// A window of so many begins.
+    /// A window of this many starts.
     ///
     /// # Errors
     /// `count` is not between 1 and 100,000, or `per` is zero or longer than a week.
     pub(crate) fn new(count: u32, per: Duration) -> Result<Self, InvalidSetting> {
-        if !(1..=MOST).contains(&count) {
+        if !(1..=MAX_COUNT).contains(&count) {
             return Err(InvalidSetting::new(
                 "rate",
-                format!("must allow from 1 to {MOST} requests, found {count}"),
+                format!("must allow from 1 to {MAX_COUNT} requests, found {count}"),
             ));
         }
-        if per.is_zero() || per > LONGEST {
+        if per.is_zero() || per > MAX_WINDOW {
             return Err(InvalidSetting::new(
                 "rate",
-                format!("must be per time of more than nothing and at most 7 days, found {per:?}"),
+                format!("must be per a duration of more than zero and at most 7 days, found {per:?}"),
             ));
         }
         Ok(Self { count, per })
@@ -60,49 +56,49 @@ impl Window {
 /// A service's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RateLimit {
-    /// All of them hold. Empty: begins are not limited.
+    /// All of them apply. Empty: starts are not limited.
     pub(crate) windows: Vec<Window>,
-    /// Most requests at a time. `None`: not limited. Nothing runs with 0, so the configuration must refuse that.
+    /// Requests at the same time. `None`: not limited. Settings must not allow 0, which admits nothing.
     pub(crate) max_concurrent: Option<usize>,
 }
 
-/// Lets requests begin. Shared by reference or in an [`Arc`].
+/// Admits requests. Shared by reference or in an [`Arc`].
 pub(crate) struct RateLimiter {
-    /// Held by the one whose turn it is. Fair: those who ask stand in line.
+    /// Held by the caller whose turn it is; fair.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
-    /// Tells the one whose turn it is that a request has ended.
+    /// Wakes the caller whose turn it is when a request has ended.
     ended: Notify,
 }
 
 struct State {
-    pace: RateLimit,
-    /// When requests began: as many as the largest window counts, the newest last.
-    begun: VecDeque<Instant>,
+    limit: RateLimit,
+    /// The starts that the largest window counts, the newest last.
+    started: VecDeque<Instant>,
     running: usize,
     hold: Option<Instant>,
 }
 
-/// A request under way; dropped when it has ended.
+/// A running request; dropped when it has ended.
 #[derive(Debug)]
 #[must_use = "the request counts as ended once this is dropped"]
 pub(crate) struct Permit(Arc<RateLimiter>);
 
-/// What the one whose turn it is has to wait for.
+/// What the caller whose turn it is waits for.
 enum Next {
-    Begun,
+    Started,
     At(Instant),
     End,
 }
 
 impl RateLimiter {
-    /// A limiter with nothing begun.
-    pub(crate) fn new(pace: RateLimit) -> Arc<Self> {
+    /// A limiter without requests.
+    pub(crate) fn new(limit: RateLimit) -> Arc<Self> {
         Arc::new(Self {
             turn: tokio::sync::Mutex::new(()),
             state: Mutex::new(State {
-                pace,
-                begun: VecDeque::new(),
+                limit,
+                started: VecDeque::new(),
                 running: 0,
                 hold: None,
             }),
@@ -110,36 +106,35 @@ impl RateLimiter {
         })
     }
 
-    /// Waits until a request may begin, which counts as begun when this returns.
+    /// Waits until a request may start; it counts as started when this returns.
     pub(crate) async fn acquire(self: &Arc<Self>) -> Permit {
         let _turn = self.turn.lock().await;
         loop {
             let next = self.lock().next(Instant::now());
             match next {
-                Next::Begun => return Permit(Arc::clone(self)),
+                Next::Started => return Permit(Arc::clone(self)),
                 Next::At(time) => tokio::time::sleep_until(time).await,
-                // A request that ended since it was looked at has left word.
+                // A request that ended meanwhile has left a permit in `ended`.
                 Next::End => self.ended.notified().await,
             }
         }
     }
 
-    /// No request begins before `time`. A hold that is longer stays.
+    /// No request starts before `time`. A longer hold stays.
     pub(crate) fn hold_until(&self, time: Instant) {
         let mut state = self.lock();
         state.hold = state.hold.max(Some(time));
     }
 
-    /// Adds limits to those there are: all of them hold, and the lower number at a time. A window longer than those there
-    /// were counts what begins from now on.
-    pub(crate) fn restrict(&self, pace: &RateLimit) {
+    /// Adds limits: all windows apply, and the lower number of concurrent requests. A new window counts from now on.
+    pub(crate) fn restrict(&self, limit: &RateLimit) {
         let mut state = self.lock();
-        for window in &pace.windows {
-            if !state.pace.windows.contains(window) {
-                state.pace.windows.push(*window);
+        for window in &limit.windows {
+            if !state.limit.windows.contains(window) {
+                state.limit.windows.push(*window);
             }
         }
-        state.pace.max_concurrent = match (state.pace.max_concurrent, pace.max_concurrent) {
+        state.limit.max_concurrent = match (state.limit.max_concurrent, limit.max_concurrent) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
@@ -151,28 +146,28 @@ impl RateLimiter {
 }
 
 impl State {
-    /// Begins a request if one may begin now.
+    /// Starts a request if one may start now.
     fn next(&mut self, now: Instant) -> Next {
-        if self.pace.max_concurrent.is_some_and(|most| self.running >= most) {
+        if self.limit.max_concurrent.is_some_and(|max| self.running >= max) {
             return Next::End;
         }
         let free = |window: &Window| {
-            let at = self.begun.len().checked_sub(window.count())?;
-            Some(self.begun[at] + window.per)
+            let at = self.started.len().checked_sub(window.count())?;
+            Some(self.started[at] + window.per)
         };
-        let ready = self.pace.windows.iter().filter_map(free).chain(self.hold).max();
+        let ready = self.limit.windows.iter().filter_map(free).chain(self.hold).max();
         if let Some(time) = ready.filter(|time| *time > now) {
             return Next::At(time);
         }
-        let kept = self.pace.windows.iter().map(|window| window.count()).max();
+        let kept = self.limit.windows.iter().map(|window| window.count()).max();
         if let Some(kept) = kept {
-            while self.begun.len() >= kept {
-                self.begun.pop_front();
+            while self.started.len() >= kept {
+                self.started.pop_front();
             }
-            self.begun.push_back(now);
+            self.started.push_back(now);
         }
         self.running += 1;
-        Next::Begun
+        Next::Started
     }
 }
 
@@ -186,27 +181,27 @@ impl Drop for Permit {
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("pace", &self.lock().pace)
+            .field("limit", &self.lock().limit)
             .finish_non_exhaustive()
     }
 }
 
-/// The limiters of a run, by host: a service counts the requests of all that ask it. Cheap to clone.
+/// The limiters of a run, by host: a service counts all requests together. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RateLimiters(Arc<Mutex<HashMap<String, Arc<RateLimiter>>>>);
 
 impl RateLimiters {
-    /// The limiter for `host` ([`address::host`](super::address::host)). Whoever asks for one that is there already
-    /// [restricts](RateLimiter::restrict) it.
-    pub(crate) fn of(&self, host: &str, pace: &RateLimit) -> Arc<RateLimiter> {
+    /// The limiter for `host` ([`address::host`](super::address::host)); an existing one is
+    /// [restricted](RateLimiter::restrict) further.
+    pub(crate) fn of(&self, host: &str, limit: &RateLimit) -> Arc<RateLimiter> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get(host) {
             Some(limiter) => {
-                limiter.restrict(pace);
+                limiter.restrict(limit);
                 Arc::clone(limiter)
             }
             None => {
-                let limiter = RateLimiter::new(pace.clone());
+                let limiter = RateLimiter::new(limit.clone());
                 all.insert(host.to_owned(), Arc::clone(&limiter));
                 limiter
             }
@@ -232,19 +227,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_window_holds_at_once() {
+    async fn applies_every_window() {
         let limiter = limiter(&[window(2, SECOND), window(3, 10 * SECOND)], None);
         let start = Instant::now();
-        let mut begun = Vec::new();
+        let mut started = Vec::new();
         for _ in 0..8 {
             let _permit = limiter.acquire().await;
-            begun.push(start.elapsed().as_secs());
+            started.push(start.elapsed().as_secs());
         }
-        assert_eq!(begun, [0, 0, 1, 10, 10, 11, 20, 20]);
+        assert_eq!(started, [0, 0, 1, 10, 10, 11, 20, 20]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_run_at_a_time() {
+    async fn limits_concurrent_requests() {
         let limiter = limiter(&[], Some(2));
         let first = limiter.acquire().await;
         let _second = limiter.acquire().await;
@@ -256,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_wait_go_in_the_order_in_which_they_asked() {
+    async fn admits_in_order() {
         let limiter = limiter(&[window(1, SECOND)], Some(1));
         let order = Mutex::new(Vec::new());
         let ask = |number: usize| {
@@ -271,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_takes_nothing_from_the_others() {
+    async fn an_aborted_caller_takes_nothing_from_others() {
         let limiter = limiter(&[window(1, 10 * SECOND)], Some(1));
         let first = limiter.acquire().await;
         for _ in 0..5 {
@@ -288,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_is_for_all_and_the_longer_one_counts() {
+    async fn the_longest_hold_applies_to_all() {
         let limiter = limiter(&[], None);
         let start = Instant::now();
         let waiting = async {
@@ -307,20 +302,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_has_one_limiter_with_all_that_was_asked_of_it() {
+    async fn a_host_has_one_limiter_with_all_limits() {
         let limiters = RateLimiters::default();
-        let pace = |windows: &[Window], max_concurrent| RateLimit {
+        let limit = |windows: &[Window], max_concurrent| RateLimit {
             windows: windows.to_vec(),
             max_concurrent,
         };
-        let one = limiters.of("a", &pace(&[window(5, SECOND)], None));
+        let one = limiters.of("a", &limit(&[window(5, SECOND)], None));
         let two = limiters
             .clone()
-            .of("a", &pace(&[window(1, SECOND), window(5, SECOND)], Some(3)));
+            .of("a", &limit(&[window(1, SECOND), window(5, SECOND)], Some(3)));
         assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &limiters.of("b", &RateLimit::default())));
         assert_eq!(
-            one.lock().pace,
-            pace(&[window(5, SECOND), window(1, SECOND)], Some(3))
+            one.lock().limit,
+            limit(&[window(5, SECOND), window(1, SECOND)], Some(3))
         );
         let start = Instant::now();
         drop(one.acquire().await);
@@ -329,12 +324,12 @@ mod tests {
     }
 
     #[test]
-    fn bad_windows_are_refused() {
+    fn rejects_windows_out_of_range() {
         for (count, per) in [
             (0, SECOND),
-            (MOST + 1, SECOND),
+            (MAX_COUNT + 1, SECOND),
             (1, Duration::ZERO),
-            (1, LONGEST + SECOND),
+            (1, MAX_WINDOW + SECOND),
         ] {
             assert!(Window::new(count, per).is_err(), "{count} {per:?}");
         }
@@ -343,7 +338,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
         #[test]
-        fn no_stretch_holds_more_than_its_window(
+        fn no_stretch_exceeds_its_window(
             windows in proptest::collection::vec((1u32..8, 1u64..5_000), 1..4),
             pauses in proptest::collection::vec(0u64..700, 1..60),
         ) {
@@ -357,20 +352,20 @@ mod tests {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            let begun = runtime.block_on(async {
-                let mut begun = Vec::new();
+            let started = runtime.block_on(async {
+                let mut started = Vec::new();
                 for pause in pauses {
                     // A third of them come in a burst.
                     tokio::time::advance(Duration::from_millis(pause.saturating_sub(230))).await;
                     let _permit = limiter.acquire().await;
-                    begun.push(Instant::now());
+                    started.push(Instant::now());
                 }
-                begun
+                started
             });
             for window in &windows {
-                for (first, begin) in begun.iter().enumerate() {
-                    let within = begun[first..].iter().filter(|other| **other < *begin + window.per).count();
-                    proptest::prop_assert!(within <= window.count(), "{} begins in {:?}", within, window.per);
+                for (first, begin) in started.iter().enumerate() {
+                    let within = started[first..].iter().filter(|other| **other < *begin + window.per).count();
+                    proptest::prop_assert!(within <= window.count(), "{} starts in {:?}", within, window.per);
                 }
             }
         }

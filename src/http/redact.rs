@@ -170,7 +170,7 @@ const ID_HEADERS: [HeaderName; 8] = [
 
 /// Status, reason phrase, body, redirect target, and the headers that matter, on one line.
 pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
-    let mut text = format!("the answer was {}", answer.status_line());
+    let mut text = format!("the response was {}", answer.status_line());
     if is_html(&answer.body) {
         text.push_str("; the body is a web page");
         if let Some(title) = html_title(&answer.body) {

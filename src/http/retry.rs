@@ -1,50 +1,104 @@
-//! The one loop that tries again.
+//! The one retry loop.
 //!
-//! Whether a failure is worth another attempt is decided by the caller, failure by failure ([`Verdict`]); how long to
-//! wait and when to give up is decided here. Both bounds hold for the whole: attempts (the first included) and time.
-//! A failure whose outcome nobody knows is counted, because a request that may have been taken and is sent again may
-//! arrive twice.
+//! The caller decides for each failure whether another attempt is worthwhile ([`Verdict`]); the loop decides how long to
+//! wait and when to give up, by attempts and by time. It counts failures with an unknown outcome, because a request that
+//! the service may have processed and that is sent again may arrive twice.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::InvalidSetting;
-use super::backoff::Backoff;
 
-/// How often and how long to try. `Debug` and `Clone`; made once and shared.
+/// Exponential back-off with full jitter: before retry *n* (from 0) a random time between nothing and
+/// `min(max, base · 2ⁿ)`, so that clients that failed together do not return together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Backoff {
+    base: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    /// Waits that start at up to `base` and never exceed `max`.
+    ///
+    /// # Errors
+    /// `base` is zero, `max` is below `base`, or above one hour.
+    pub(crate) fn new(base: Duration, max: Duration) -> Result<Self, InvalidSetting> {
+        if base.is_zero() {
+            return Err(InvalidSetting::new("initial_backoff", "must be more than zero"));
+        }
+        if max < base {
+            let message = format!("must be at least `initial_backoff` ({base:?}), found {max:?}");
+            return Err(InvalidSetting::new("max_backoff", message));
+        }
+        if max > Duration::from_secs(3600) {
+            return Err(InvalidSetting::new(
+                "max_backoff",
+                format!("must be at most 1h, found {max:?}"),
+            ));
+        }
+        Ok(Self { base, max })
+    }
+
+    /// The longest wait before retry `retry`, counted from 0.
+    fn ceiling(&self, retry: u32) -> Duration {
+        let factor = 1u32.checked_shl(retry).unwrap_or(u32::MAX);
+        self.base.saturating_mul(factor).min(self.max)
+    }
+
+    /// The wait before retry `retry`, counted from 0. `random` is in `0.0..1.0`.
+    pub(crate) fn delay(&self, retry: u32, random: f64) -> Duration {
+        let random = if random.is_nan() {
+            1.0
+        } else {
+            random.clamp(0.0, 1.0)
+        };
+        self.ceiling(retry).mul_f64(random)
+    }
+}
+
+impl Default for Backoff {
+    /// From up to 1 s to up to 60 s.
+    fn default() -> Self {
+        Self {
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How often and how long to try. Cheap to clone.
 #[derive(Clone)]
-pub struct RetryPolicy {
+pub(crate) struct RetryPolicy {
     max_attempts: u32,
     max_elapsed: Duration,
     backoff: Backoff,
     random: Arc<dyn Fn() -> f64 + Send + Sync>,
-    /// What is tried, and for which component, for the log.
+    /// The component and the request, for the log.
     about: Option<(Option<Arc<str>>, Arc<str>)>,
 }
 
 impl RetryPolicy {
-    /// At most `max_attempts` attempts, the first included; none is begun once `max_elapsed` has passed since the
-    /// first. An attempt under way is not cut off by `max_elapsed`: cutting off an upload would make its outcome
-    /// unknown. So the whole lasts at most `max_elapsed` and one request timeout.
+    /// At most `max_attempts` attempts, the first included. None starts once `max_elapsed` has passed since the first;
+    /// a running attempt is not aborted, because the outcome of an upload would be unknown.
     ///
     /// # Errors
     /// `max_attempts` is 0 or above 100, or `max_elapsed` is zero or above 24 hours.
-    pub fn new(max_attempts: u32, max_elapsed: Duration, backoff: Backoff) -> Result<Self, InvalidSetting> {
+    pub(crate) fn new(
+        max_attempts: u32,
+        max_elapsed: Duration,
+        backoff: Backoff,
+    ) -> Result<Self, InvalidSetting> {
         if !(1..=100).contains(&max_attempts) {
-            return Err(InvalidSetting::new(
-                "max_attempts",
-                format!("must be from 1 (no retry) to 100, found {max_attempts}"),
-            ));
+            let message = format!("must be from 1 (no retry) to 100, found {max_attempts}");
+            return Err(InvalidSetting::new("max_attempts", message));
         }
         if max_elapsed.is_zero() || max_elapsed > Duration::from_secs(24 * 3600) {
-            return Err(InvalidSetting::new(
-                "max_elapsed",
-                format!("must be more than zero and at most 24h, found {max_elapsed:?}"),
-            ));
+            let message = format!("must be more than zero and at most 24h, found {max_elapsed:?}");
+            return Err(InvalidSetting::new("max_elapsed", message));
         }
         Ok(Self {
             max_attempts,
@@ -55,14 +109,14 @@ impl RetryPolicy {
         })
     }
 
-    /// Takes the jitter from `random` (in `0.0..1.0`) instead of the thread's generator.
+    /// Takes the jitter from `random` (in `0.0..1.0`).
     #[must_use]
-    pub fn with_random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+    pub(crate) fn with_random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.random = Arc::new(random);
         self
     }
 
-    /// The same policy, which says in the log what is tried: `request` without a query, and for which component.
+    /// The same policy, whose log names the component and the request (without a query).
     #[must_use]
     pub(crate) fn about(&self, component: Option<&str>, request: &str) -> Self {
         Self {
@@ -71,24 +125,18 @@ impl RetryPolicy {
         }
     }
 
-    /// Attempts, the first included.
-    pub fn max_attempts(&self) -> u32 {
-        self.max_attempts
-    }
-
-    /// Time after which no further attempt is begun.
-    pub fn max_elapsed(&self) -> Duration {
+    /// The time after which no attempt starts.
+    pub(crate) fn max_elapsed(&self) -> Duration {
         self.max_elapsed
     }
 
-    /// Calls `attempt` until it succeeds, `judge` says that it is no use, a bound is reached or `cancel` is cancelled.
-    ///
-    /// `attempt` is given its number, from 1. Cancelling stops waiting and keeps a further attempt from being begun;
-    /// an attempt under way is left to finish (drop the future to cut it off).
+    /// Calls `attempt` with its number, from 1, until it succeeds, `judge` or a bound ends the loop, or `cancel` is
+    /// cancelled. Cancelling ends a wait and prevents further attempts; a running attempt ends by itself (drop the
+    /// future to abort it).
     ///
     /// # Errors
-    /// [`GaveUp`]: why, and the last failure.
-    pub async fn run<T, E, Attempt, Answer>(
+    /// Why the loop ended, and the last failure.
+    pub(crate) async fn run<T, E, Attempt, Answer>(
         &self,
         cancel: &CancellationToken,
         mut attempt: Attempt,
@@ -100,9 +148,13 @@ impl RetryPolicy {
         Answer: Future<Output = Result<T, E>>,
     {
         let start = Instant::now();
+        let mut budget = Budget {
+            start,
+            used: 0,
+            free_retry: true,
+        };
         let mut tally = Tally::default();
         let mut last = None;
-        let mut mended = 0;
         loop {
             if cancel.is_cancelled() {
                 tally.elapsed = start.elapsed();
@@ -113,24 +165,16 @@ impl RetryPolicy {
                 });
             }
             tally.attempts += 1;
-            let error = match attempt(tally.attempts).await {
-                Ok(value) => {
-                    tally.elapsed = start.elapsed();
-                    return Ok((value, tally));
-                }
+            budget.used += 1;
+            let result = attempt(tally.attempts).await;
+            tally.elapsed = start.elapsed();
+            let error = match result {
+                Ok(value) => return Ok((value, tally)),
                 Err(error) => error,
             };
-            tally.elapsed = start.elapsed();
             tally.last_unknown = error.is_unknown();
             tally.unknown += u32::from(tally.last_unknown);
-
-            let verdict = judge(&error);
-            // What was mended once is asked for again whatever the number of attempts, and only once: it may never be.
-            if verdict == Verdict::RetryAtOnce && mended == 0 {
-                mended = 1;
-            }
-            let wait = self.next(verdict, &tally, tally.attempts - mended);
-            let wait = match wait {
+            let wait = match self.wait(judge(&error), &mut budget) {
                 Ok(wait) => wait,
                 Err(reason) => {
                     return Err(GaveUp {
@@ -148,7 +192,7 @@ impl RetryPolicy {
                 of = self.max_attempts,
                 wait_ms = wait.as_millis() as u64,
                 error = %error,
-                "attempt failed, trying again"
+                "attempt failed, retrying"
             );
             last = Some(error);
             // Cancelled while waiting: found at the top of the loop.
@@ -157,29 +201,36 @@ impl RetryPolicy {
     }
 
     /// The wait before the next attempt, or why there is none.
-    /// `counted` are the attempts that count.
-    fn next(&self, verdict: Verdict, tally: &Tally, counted: u32) -> Result<Duration, Reason> {
+    fn wait(&self, verdict: Verdict, budget: &mut Budget) -> Result<Duration, Reason> {
         let asked = match verdict {
             Verdict::Stop => return Err(Reason::Permanent),
             Verdict::Retry { after } => after,
-            Verdict::RetryAtOnce => None,
+            Verdict::Resume => {
+                *budget = Budget {
+                    start: Instant::now(),
+                    used: 1,
+                    free_retry: budget.free_retry,
+                };
+                None
+            }
+            Verdict::RetryAtOnce => {
+                // The attempt before the first one of these does not count.
+                budget.used -= u32::from(std::mem::take(&mut budget.free_retry));
+                None
+            }
         };
-        if counted >= self.max_attempts {
+        if budget.used >= self.max_attempts {
             return Err(Reason::AttemptsSpent);
         }
-        let left = self.max_elapsed.saturating_sub(tally.elapsed);
+        let left = self.max_elapsed.saturating_sub(budget.start.elapsed());
         if let Some(asked) = asked.filter(|asked| *asked >= left) {
             return Err(Reason::AskedToWait { asked, left });
         }
-        if verdict == Verdict::RetryAtOnce {
-            return if left.is_zero() {
-                Err(Reason::TimeSpent)
-            } else {
-                Ok(Duration::ZERO)
-            };
-        }
-        let delay = self.backoff.delay(counted.saturating_sub(1), (self.random)());
-        let wait = asked.unwrap_or_default().max(delay);
+        let wait = match verdict {
+            Verdict::RetryAtOnce => Duration::ZERO,
+            _ => self.backoff.delay(budget.used.saturating_sub(1), (self.random)()),
+        };
+        let wait = wait.max(asked.unwrap_or_default());
         if wait >= left {
             Err(Reason::TimeSpent)
         } else {
@@ -188,17 +239,11 @@ impl RetryPolicy {
     }
 }
 
-impl Default for RetryPolicy {
-    /// 8 attempts within 15 minutes, with the default [`Backoff`].
-    fn default() -> Self {
-        Self {
-            max_attempts: 8,
-            max_elapsed: Duration::from_secs(15 * 60),
-            backoff: Backoff::default(),
-            random: Arc::new(rand::random::<f64>),
-            about: None,
-        }
-    }
+/// What is used up of the bounds of a policy.
+struct Budget {
+    start: Instant,
+    used: u32,
+    free_retry: bool,
 }
 
 impl fmt::Debug for RetryPolicy {
@@ -212,49 +257,51 @@ impl fmt::Debug for RetryPolicy {
 }
 
 /// The failure of one attempt. Its `Display` goes to the log: no secret, no payload.
-pub trait AttemptError: fmt::Display {
-    /// Whether the other side may have acted on the request although no answer came.
+pub(crate) trait AttemptError: fmt::Display {
+    /// Whether the service may have processed the request although no response arrived.
     fn is_unknown(&self) -> bool;
 }
 
 /// What to do about the failure of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// No retry can help.
+pub(crate) enum Verdict {
+    /// Give up.
     Stop,
-    /// Try again after the back-off, and not before `after` has passed, where the other side asked for that.
+    /// Try again after the back-off, and not before `after`.
     Retry {
-        /// What the other side asked for, such as with `Retry-After`.
+        /// What the service asked for, such as with `Retry-After`.
         after: Option<Duration>,
     },
-    /// Try again at once: the cause was mended, such as a token that was renewed. The first time in a loop the
-    /// attempt before does not count; further times it does.
+    /// Try again after the first back-off; attempts and time count anew, because a part of the work is done.
+    Resume,
+    /// Try again at once: the cause is fixed, such as by a new token. The first time, the failed attempt does not
+    /// count.
     RetryAtOnce,
 }
 
 /// What a loop did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Attempts begun.
-    pub attempts: u32,
-    /// How many of them ended with the outcome unknown.
-    pub unknown: u32,
-    /// Whether the last failure was one of those.
-    pub last_unknown: bool,
-    /// From the first attempt to the end of the last.
-    pub elapsed: Duration,
+pub(crate) struct Tally {
+    /// Attempts started.
+    pub(crate) attempts: u32,
+    /// How many of them ended with an unknown outcome.
+    pub(crate) unknown: u32,
+    /// Whether the last one did.
+    pub(crate) last_unknown: bool,
+    /// From the start of the first attempt to the end of the last.
+    pub(crate) elapsed: Duration,
 }
 
 /// Why a loop ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The failure is not one that a retry mends.
+pub(crate) enum Reason {
+    /// A retry would not help.
     Permanent,
     /// No attempt is left.
     AttemptsSpent,
     /// No time is left for another attempt.
     TimeSpent,
-    /// The other side asked to wait longer than the time left.
+    /// The service asked for a longer wait than the time that is left.
     AskedToWait {
         /// What it asked for.
         asked: Duration,
@@ -314,25 +361,13 @@ impl fmt::Display for Spent {
 
 /// A loop that ended without success.
 #[derive(Debug)]
-pub struct GaveUp<E> {
+pub(crate) struct GaveUp<E> {
     /// Why.
-    pub reason: Reason,
-    /// The last failure; none if the run was cancelled before the first attempt.
-    pub last: Option<E>,
+    pub(crate) reason: Reason,
+    /// The last failure; none if the run was cancelled before the first attempt ended.
+    pub(crate) last: Option<E>,
     /// What was done.
-    pub tally: Tally,
-}
-
-/// The wait that a `Retry-After` header asks for: whole seconds, or a date counted from `now` (one in the past asks
-/// for none). `None` for anything else.
-pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a wait without end: longer than any time left.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
+    pub(crate) tally: Tally,
 }
 
 #[cfg(test)]
@@ -341,6 +376,7 @@ mod tests {
     use std::cell::RefCell;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const RETRY: Verdict = Verdict::Retry { after: None };
 
     #[derive(Debug, PartialEq)]
     struct Fault {
@@ -359,188 +395,152 @@ mod tests {
         }
     }
 
-    fn policy(attempts: u32, elapsed: Duration) -> RetryPolicy {
+    fn policy(attempts: u32, seconds: u32) -> RetryPolicy {
         let backoff = Backoff::new(SECOND, 8 * SECOND).unwrap();
-        RetryPolicy::new(attempts, elapsed, backoff)
+        RetryPolicy::new(attempts, seconds * SECOND, backoff)
             .unwrap()
             .with_random(|| 1.0)
     }
 
-    async fn fails(
+    /// Attempts that last `seconds` and fail, each with the next verdict; the last one repeats.
+    async fn run(
         policy: &RetryPolicy,
         cancel: &CancellationToken,
-        verdict: Verdict,
+        seconds: u32,
+        verdicts: &[Verdict],
     ) -> (GaveUp<Fault>, Vec<u64>) {
         let start = Instant::now();
-        let begun = RefCell::new(Vec::new());
-        let gave_up = policy
-            .run(
-                cancel,
-                |_| {
-                    begun.borrow_mut().push(start.elapsed().as_secs());
-                    async { Err::<(), _>(Fault { unknown: true }) }
-                },
-                |_| verdict,
-            )
-            .await
-            .unwrap_err();
-        (gave_up, begun.into_inner())
-    }
-
-    const RETRY: Verdict = Verdict::Retry { after: None };
-
-    #[tokio::test(start_paused = true)]
-    async fn attempts_are_bounded_and_waits_double() {
-        let (gave_up, begun) = fails(&policy(5, 600 * SECOND), &CancellationToken::new(), RETRY).await;
-        assert_eq!(begun, [0, 1, 3, 7, 15]);
-        assert_eq!(gave_up.reason, Reason::AttemptsSpent);
-        assert_eq!(gave_up.tally.attempts, 5);
-        assert_eq!(gave_up.tally.unknown, 5);
-        assert_eq!(gave_up.tally.elapsed, 15 * SECOND);
+        let starts = RefCell::new(Vec::new());
+        let gave_up = policy.run(
+            cancel,
+            |_| {
+                starts.borrow_mut().push(start.elapsed().as_secs());
+                async move {
+                    tokio::time::sleep(seconds * SECOND).await;
+                    Err::<(), _>(Fault { unknown: true })
+                }
+            },
+            |_| verdicts[(starts.borrow().len() - 1).min(verdicts.len() - 1)],
+        );
+        let gave_up = gave_up.await.unwrap_err();
+        (gave_up, starts.into_inner())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_attempt_begins_after_the_time_is_up() {
-        let (gave_up, begun) = fails(&policy(100, 10 * SECOND), &CancellationToken::new(), RETRY).await;
-        assert_eq!(begun, [0, 1, 3, 7]);
-        assert_eq!(gave_up.reason, Reason::TimeSpent);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_attempt_counts_towards_the_time() {
-        let gave_up = policy(100, 10 * SECOND)
-            .run(
+    async fn is_bounded_by_attempts_and_time() {
+        let after = |seconds| Verdict::Retry {
+            after: Some(seconds * SECOND),
+        };
+        let asked = Reason::AskedToWait {
+            asked: 120 * SECOND,
+            left: 60 * SECOND,
+        };
+        type Case<'a> = (u32, u32, u32, &'a [Verdict], &'a [u64], Reason);
+        let cases: &[Case<'_>] = &[
+            (5, 600, 0, &[RETRY], &[0, 1, 3, 7, 15], Reason::AttemptsSpent),
+            (100, 10, 0, &[RETRY], &[0, 1, 3, 7], Reason::TimeSpent),
+            (100, 10, 6, &[RETRY], &[0, 7], Reason::TimeSpent),
+            (2, 60, 0, &[after(20)], &[0, 20], Reason::AttemptsSpent),
+            (5, 60, 0, &[after(120)], &[0], asked),
+            (5, 60, 0, &[Verdict::Stop], &[0], Reason::Permanent),
+            // The attempt before the first renewal does not count.
+            (
+                3,
+                60,
+                0,
+                &[Verdict::RetryAtOnce],
+                &[0, 0, 0, 0],
+                Reason::AttemptsSpent,
+            ),
+            (1, 60, 0, &[Verdict::RetryAtOnce], &[0, 0], Reason::AttemptsSpent),
+            // Progress counts anew.
+            (
+                2,
+                3,
+                2,
+                &[Verdict::Resume, Verdict::Resume, RETRY],
+                &[0, 3, 6],
+                Reason::AttemptsSpent,
+            ),
+        ];
+        for (attempts, elapsed, lasts, verdicts, starts, reason) in cases {
+            let (gave_up, found) = run(
+                &policy(*attempts, *elapsed),
                 &CancellationToken::new(),
-                |_| async {
-                    tokio::time::sleep(6 * SECOND).await;
-                    Err::<(), _>(Fault { unknown: false })
-                },
-                |_| RETRY,
+                *lasts,
+                verdicts,
             )
-            .await
-            .unwrap_err();
-        assert_eq!((gave_up.tally.attempts, gave_up.tally.unknown), (2, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_other_sides_wait_is_honoured() {
-        let verdict = Verdict::Retry {
-            after: Some(20 * SECOND),
-        };
-        let (gave_up, begun) = fails(&policy(2, 60 * SECOND), &CancellationToken::new(), verdict).await;
-        assert_eq!(begun, [0, 20]);
-        assert_eq!(gave_up.reason, Reason::AttemptsSpent);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_wait_longer_than_the_time_left_ends_the_loop_at_once() {
-        let verdict = Verdict::Retry {
-            after: Some(120 * SECOND),
-        };
-        let (gave_up, begun) = fails(&policy(5, 60 * SECOND), &CancellationToken::new(), verdict).await;
-        assert_eq!(begun, [0]);
-        assert_eq!(gave_up.tally.elapsed, Duration::ZERO);
+            .await;
+            assert_eq!((&found[..], gave_up.reason), (*starts, *reason), "{verdicts:?}");
+            assert_eq!(
+                (gave_up.tally.attempts, gave_up.tally.unknown),
+                (starts.len() as u32, starts.len() as u32)
+            );
+        }
         assert_eq!(
-            gave_up.reason.to_string(),
+            asked.to_string(),
             "the service asked to wait 120 s, and only 60 s are left for retries"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_permanent_failure_is_not_tried_again() {
-        let (gave_up, begun) = fails(&policy(5, 60 * SECOND), &CancellationToken::new(), Verdict::Stop).await;
-        assert_eq!((begun.len(), gave_up.reason), (1, Reason::Permanent));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_once_means_no_wait_and_counts_but_for_the_first_time() {
-        let (gave_up, begun) = fails(
-            &policy(3, 60 * SECOND),
-            &CancellationToken::new(),
-            Verdict::RetryAtOnce,
-        )
-        .await;
-        assert_eq!((begun.as_slice(), gave_up.tally.attempts), (&[0, 0, 0, 0][..], 4));
-        let (gave_up, _) = fails(
-            &policy(1, 60 * SECOND),
-            &CancellationToken::new(),
-            Verdict::RetryAtOnce,
-        )
-        .await;
-        assert_eq!(gave_up.tally.attempts, 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn cancelling_stops_waiting_and_keeps_the_last_failure() {
+    async fn cancelling_ends_the_wait_and_keeps_the_last_failure() {
         let cancel = CancellationToken::new();
         let stop = async {
             tokio::time::sleep(2 * SECOND).await;
             cancel.cancel();
         };
-        let policy = policy(9, 600 * SECOND);
-        let ((gave_up, begun), ()) = tokio::join!(fails(&policy, &cancel, RETRY), stop);
-        assert_eq!(begun, [0, 1]);
+        let policy = policy(9, 600);
+        let ((gave_up, starts), ()) = tokio::join!(run(&policy, &cancel, 0, &[RETRY]), stop);
+        assert_eq!(starts, [0, 1]);
         assert_eq!(
             (gave_up.reason, gave_up.last),
             (Reason::Cancelled, Some(Fault { unknown: true }))
         );
         assert!(gave_up.tally.last_unknown);
+        let (gave_up, starts) = run(&policy, &cancel, 0, &[RETRY]).await;
+        assert!(starts.is_empty() && gave_up.last.is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cancelled_before_the_first_attempt_nothing_is_tried() {
-        let cancel = CancellationToken::new();
-        cancel.cancel();
-        let (gave_up, begun) = fails(&policy(9, 600 * SECOND), &cancel, RETRY).await;
-        assert!(begun.is_empty() && gave_up.last.is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_success_says_what_it_took() {
-        let (value, tally) = policy(5, 60 * SECOND)
-            .run(
-                &CancellationToken::new(),
-                async |number| {
-                    if number < 3 {
-                        Err(Fault { unknown: number == 1 })
-                    } else {
-                        Ok(number)
-                    }
-                },
-                |_| RETRY,
-            )
+    async fn counts_the_attempts_of_a_success() {
+        let attempt = async |number| match number {
+            3 => Ok(number),
+            _ => Err(Fault { unknown: number == 1 }),
+        };
+        let (value, tally) = policy(5, 60)
+            .run(&CancellationToken::new(), attempt, |_| RETRY)
             .await
             .unwrap();
         assert_eq!((value, tally.attempts, tally.unknown), (3, 3, 1));
     }
 
     #[test]
-    fn bad_settings_are_refused_by_name() {
-        let refused = |attempts, elapsed| {
+    fn rejects_settings_out_of_range() {
+        let backoff = |base, max| Backoff::new(base, max).unwrap_err().field;
+        assert_eq!(backoff(Duration::ZERO, SECOND), "initial_backoff");
+        assert_eq!(backoff(2 * SECOND, SECOND), "max_backoff");
+        assert_eq!(backoff(SECOND, 3601 * SECOND), "max_backoff");
+        let policy = |attempts, elapsed| {
             RetryPolicy::new(attempts, elapsed, Backoff::default())
                 .unwrap_err()
                 .field
         };
-        assert_eq!(refused(0, SECOND), "max_attempts");
-        assert_eq!(refused(101, SECOND), "max_attempts");
-        assert_eq!(refused(1, Duration::ZERO), "max_elapsed");
+        assert_eq!(policy(0, SECOND), "max_attempts");
+        assert_eq!(policy(101, SECOND), "max_attempts");
+        assert_eq!(policy(1, Duration::ZERO), "max_elapsed");
     }
 
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        let parse = |text| parse_retry_after(text, now);
-        assert_eq!(parse(" 120 "), Some(120 * SECOND));
-        assert_eq!(parse("0"), Some(Duration::ZERO));
-        assert_eq!(
-            parse("99999999999999999999999"),
-            Some(Duration::from_secs(u64::MAX))
-        );
-        assert_eq!(parse("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60 * SECOND));
-        assert_eq!(parse("Sunday, 06-Nov-94 08:49:47 GMT"), Some(10 * SECOND));
-        assert_eq!(parse("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        for garbage in ["", "-1", "1.5", "soon", "+3"] {
-            assert_eq!(parse(garbage), None, "{garbage}");
+    proptest::proptest! {
+        #[test]
+        fn a_delay_never_exceeds_its_ceiling(base in 1u64..10_000, more in 0u64..1_000_000, retry: u32, random: f64) {
+            let max = Duration::from_millis((base + more).min(3_600_000));
+            let backoff = Backoff::new(Duration::from_millis(base), max).unwrap();
+            let delay = backoff.delay(retry, random);
+            proptest::prop_assert!(delay <= backoff.ceiling(retry) && backoff.ceiling(retry) <= max);
+            if retry < 3 && max > Duration::from_millis(base * 8) {
+                proptest::prop_assert_eq!(backoff.ceiling(retry), Duration::from_millis(base << retry));
+            }
         }
     }
 }

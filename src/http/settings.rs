@@ -14,8 +14,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use url::Url;
 
 use super::InvalidSetting;
-use super::backoff::Backoff;
-use super::retry::RetryPolicy;
+use super::retry::{Backoff, RetryPolicy};
 use super::tls::Identity;
 use super::transport::{Proxy, TlsVersion, TransportConfig};
 use crate::config::{HumanDuration, Problems};
@@ -172,7 +171,7 @@ impl JsonSchema for PemSource {
 
 /// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Without it the system decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ProxySetting(Proxy);
+pub struct ProxySetting(Proxy);
 
 impl ProxySetting {
     /// The proxy to use; that of the system where none is set.

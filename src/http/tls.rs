@@ -1,4 +1,4 @@
-//! A client certificate: what the program shows a server that asks who is calling (mutual TLS).
+//! The client certificate of mutual TLS.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::secret::Secret;
 
 /// A certificate with its chain, and the private key that belongs to it. Cheap to clone. `Debug` shows nothing.
 #[derive(Clone)]
-pub struct Identity(Arc<Inner>);
+pub(crate) struct Identity(Arc<Inner>);
 
 struct Inner {
     chain: Vec<CertificateDer<'static>>,
@@ -23,13 +23,13 @@ struct Inner {
 }
 
 impl Identity {
-    /// Reads certificate and key, both in PEM form; line breaks may be written as `\n`. The certificate comes first,
-    /// those of its issuers may follow. Both may be in one text, given twice.
+    /// Reads certificate and key in PEM form. The certificates of the issuers may follow the certificate; both texts may
+    /// be the same.
     ///
     /// # Errors
-    /// One of them is missing, damaged or encrypted, of a kind that is not supported, or the key is not that of the
-    /// certificate. The text holds nothing of either.
-    pub fn from_pem(certificate: &Secret, key: &Secret) -> Result<Self> {
+    /// One of them is missing, damaged, encrypted or unsupported, or the key is not that of the certificate. Errors
+    /// repeat nothing of either.
+    pub(crate) fn from_pem(certificate: &Secret, key: &Secret) -> Result<Self> {
         let chain = pem::certificates(certificate).map_err(|error| {
             Error::config(format!("the client certificate {error}")).with_hint(error.hint())
         })?;
@@ -37,18 +37,17 @@ impl Identity {
             .map_err(|error| Error::config(format!("the client's key {error}")).with_hint(error.hint()))?;
         let signer = any_supported_type(&key).map_err(|_| {
             Error::config("the client's key is damaged, or of a kind that is not supported")
-                .with_hint("RSA keys of 2048 to 8192 bits and EC keys on P-256 and P-384 are")
+                .with_hint("supported are RSA keys of 2048 to 8192 bits and EC keys on P-256 and P-384")
         })?;
         match CertifiedKey::new(chain.clone(), signer).keys_match() {
             Ok(()) => {}
             Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
                 return Err(
-                    Error::config("the client's key does not belong to the client certificate").with_hint(
-                        "where the text holds a chain, the client's own certificate must come first",
-                    ),
+                    Error::config("the client's key does not belong to the client certificate")
+                        .with_hint("in a chain, the client's own certificate must come first"),
                 );
             }
-            // Cannot be known; the handshake will tell.
+            // Unknown; the handshake shows it.
             Err(rustls::Error::InconsistentKeys(_)) => {}
             Err(_) => return Err(Error::config("the client certificate is damaged")),
         }
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn certificate_and_key_are_read_in_whatever_form_they_came() {
+    fn reads_certificate_and_key_in_every_notation() {
         let authority = Authority::new("clients");
         let (certificate, key) = authority.client("client");
         let chain = format!("{certificate}{}", authority.pem());
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_key() {
+    fn rejects_unusable_pairs_without_showing_the_key() {
         let authority = Authority::new("clients");
         let (certificate, key) = authority.client("client");
         let (_, other) = authority.client("client");
@@ -154,12 +153,12 @@ mod tests {
             (
                 &certificate,
                 &certificate,
-                "the client's key holds no private key in PEM form (found: CERTIFICATE)",
+                "the client's key has no private key in PEM form (found: CERTIFICATE)",
             ),
             (
                 &key,
                 &key,
-                "the client certificate holds no certificate in PEM form (found: PRIVATE KEY)",
+                "the client certificate has no certificate in PEM form (found: PRIVATE KEY)",
             ),
             (
                 &certificate,

@@ -1,11 +1,8 @@
-//! Makes the HTTP client, and says how an exchange ended.
+//! Makes the HTTP connection, and classifies how an exchange ended.
 //!
-//! The client trusts the platform's certificate store (and one more file if asked), speaks TLS 1.2 or newer over
-//! HTTP/1.1, follows no redirect (a redirect is an answer like any other, so a token never goes to another host) and
-//! tries nothing again by itself: the only retry layer is [`retry`](super::retry). No body is read without a bound.
-//!
-//! rustls wants one cryptography provider for the process. [`TransportConfig::client`] sets ring as the process's
-//! default if none is set; a program that prefers another sets it before.
+//! The client trusts the platform's certificate store (and one more file), speaks TLS 1.2 or newer over HTTP/1.1,
+//! follows no redirect (so no token goes to another host) and retries nothing: that is [`retry`](super::retry). No body
+//! is read without a bound.
 
 mod failure;
 
@@ -17,40 +14,40 @@ use bytes::{Bytes, BytesMut};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
-pub use self::failure::{Cause, Failure, Stage};
-use super::retry::parse_retry_after;
+pub(crate) use self::failure::{Cause, Failure, Stage};
+use super::redact::{MAX_SHOWN, Redactor};
+use super::retry_after::parse_retry_after;
+use super::tls::Identity;
 use crate::error::{Error, Result};
-use crate::http::redact::{MAX_SHOWN, Redactor};
-use crate::http::tls::Identity;
 
-/// Most bytes of an answer's body that are read.
-pub const MAX_BODY: usize = 64 * 1024;
+/// The most bytes of a response's body that are read.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// How to reach the other side.
+/// How to connect to a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransportConfig {
-    /// Longest time to resolve the name, connect and shake hands. Default: 30 s.
-    pub connect_timeout: Duration,
-    /// Longest time for a request from its begin to the end of the answer's body. Default: 400 s. When it runs out
-    /// after the connection was made, nobody knows whether the request was taken: better long than short.
-    pub timeout: Duration,
-    /// Longest silence while an answer is waited for or read. Default: none, the request's time bounds it.
-    pub read_timeout: Option<Duration>,
-    /// Whether packed bodies are asked for and unpacked. Without, bytes are what the server keeps: their number and
-    /// place in the file mean something. Default: true.
-    pub decompress: bool,
-    /// A PEM file of certificates to trust besides the platform's: that of a TLS-inspecting proxy.
-    pub ca_file: Option<PathBuf>,
-    /// Who the program is to servers that ask. Default: nobody.
-    pub identity: Option<Identity>,
-    /// The oldest version of TLS that is spoken. Default: 1.2.
-    pub min_tls: TlsVersion,
-    /// Which proxy to use.
-    pub proxy: Proxy,
-    /// Connections kept open per host while idle. Default: 8.
-    pub pool_max_idle_per_host: usize,
-    /// Whether `https` will be asked for. Without, the platform's certificate store is not needed. Default: true.
-    pub tls: bool,
+pub(crate) struct TransportConfig {
+    /// To resolve the name, connect and shake hands. Default: 30 s.
+    pub(crate) connect_timeout: Duration,
+    /// From the start of a request to the end of the response's body. Default: 400 s, because a time-out after the
+    /// connection was made leaves the outcome unknown.
+    pub(crate) timeout: Duration,
+    /// The longest pause while waiting for or reading a response. Default: none.
+    pub(crate) read_timeout: Option<Duration>,
+    /// Whether compressed bodies are accepted and decompressed. Without it, byte offsets are those of the server's file.
+    /// Default: true.
+    pub(crate) decompress: bool,
+    /// A PEM file of certificates to trust besides the platform's.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The client certificate. Default: none.
+    pub(crate) identity: Option<Identity>,
+    /// The oldest TLS version. Default: 1.2.
+    pub(crate) min_tls: TlsVersion,
+    /// The proxy.
+    pub(crate) proxy: Proxy,
+    /// Idle connections kept open per host. Default: 8.
+    pub(crate) pool_max_idle_per_host: usize,
+    /// Whether `https` is used. Without it, the platform's certificate store is not needed. Default: true.
+    pub(crate) tls: bool,
 }
 
 /// A version of TLS.
@@ -67,10 +64,10 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// Which proxy to use. `Debug` shows no URL, since that may hold credentials.
+/// A proxy. `Debug` shows no URL, which may contain credentials.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Proxy {
-    /// What the system says: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
+pub(crate) enum Proxy {
+    /// That of the system: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
     System,
     /// None.
     Direct,
@@ -106,12 +103,11 @@ impl Default for TransportConfig {
 }
 
 impl TransportConfig {
-    /// Makes the client.
+    /// Makes the client. Sets ring as the process's cryptography provider, unless the program has set one.
     ///
     /// # Errors
-    /// A time-out is zero, the certificate file cannot be read or holds no certificate, or the platform has no
-    /// certificate store.
-    pub fn client(&self) -> Result<reqwest::Client> {
+    /// A time-out is zero, the CA file is unusable, or the platform has no certificate store.
+    pub(crate) fn client(&self) -> Result<reqwest::Client> {
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("timeout", self.timeout),
@@ -121,11 +117,12 @@ impl TransportConfig {
             }
         }
         install_crypto_provider();
+        let unusable = |what: String, error| Error::config(what).with_source(Cause::of(error));
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
-            // 1.2 is also the oldest that rustls has; said here so that no other build of it goes below.
+            // 1.2 is also the oldest that rustls has; set so that no other build of it accepts less.
             .tls_version_min(match self.min_tls {
                 TlsVersion::Tls12 => reqwest::tls::Version::TLS_1_2,
                 TlsVersion::Tls13 => reqwest::tls::Version::TLS_1_3,
@@ -135,8 +132,8 @@ impl TransportConfig {
             .referer(false)
             .http1_only()
             .pool_max_idle_per_host(self.pool_max_idle_per_host)
-            // Well below what servers keep idle connections for: a request on a connection that the other side is
-            // just closing ends with its outcome unknown.
+            // Well below the idle time-outs of servers: a request on a connection that the server is just closing
+            // ends with an unknown outcome.
             .pool_idle_timeout(Duration::from_secs(20));
         if let Some(timeout) = self.read_timeout {
             builder = builder.read_timeout(timeout);
@@ -147,42 +144,45 @@ impl TransportConfig {
         builder = match &self.proxy {
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),
-            Proxy::Url(url) => builder.proxy(reqwest::Proxy::all(url.clone()).map_err(|error| {
-                Error::config("cannot use the proxy given").with_source(Cause::of(error))
-            })?),
+            Proxy::Url(url) => {
+                let proxy = reqwest::Proxy::all(url.clone());
+                builder.proxy(proxy.map_err(|error| unusable("cannot use the proxy".to_owned(), error))?)
+            }
         };
         if let Some(identity) = &self.identity {
-            builder = builder.identity(identity.for_client().map_err(|error| {
-                Error::config("cannot use the client certificate").with_source(Cause::of(error))
-            })?);
+            let identity = identity.for_client();
+            builder = builder.identity(
+                identity.map_err(|error| unusable("cannot use the client certificate".to_owned(), error))?,
+            );
         }
-        let extra = self.extra_certificates()?;
-        builder = match (self.tls, extra.is_empty()) {
+        let more = self.more_certificates()?;
+        builder = match (self.tls, more.is_empty()) {
             (false, _) => builder.tls_certs_only([]),
             (true, true) => builder,
-            (true, false) => builder.tls_certs_merge(extra),
+            (true, false) => builder.tls_certs_merge(more),
         };
         builder.build().map_err(|error| {
-            Error::config("cannot set up TLS")
-                .with_source(Cause::of(error))
-                .with_hint("install the system's CA certificates (package `ca-certificates` on most Linux systems), or name a PEM file as the extra CA")
+            unusable("cannot set up TLS".to_owned(), error).with_hint(
+                "install the system's CA certificates (package `ca-certificates` on most Linux systems), or set \
+                 `tls.ca_file`",
+            )
         })
     }
 
-    fn extra_certificates(&self) -> Result<Vec<reqwest::Certificate>> {
+    fn more_certificates(&self) -> Result<Vec<reqwest::Certificate>> {
         let Some(path) = &self.ca_file else {
             return Ok(Vec::new());
         };
+        let shown = path.display();
         let pem = std::fs::read(path).map_err(|error| {
-            Error::config(format!("cannot read the CA file `{}`", path.display())).with_source(error)
+            Error::config(format!("cannot read the CA file `{shown}`")).with_source(error)
         })?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| {
-            Error::config(format!("cannot use the CA file `{}`", path.display()))
-                .with_source(Cause::of(error))
+            Error::config(format!("cannot use the CA file `{shown}`")).with_source(Cause::of(error))
         })?;
         if certificates.is_empty() {
             return Err(
-                Error::config(format!("the CA file `{}` holds no certificate", path.display()))
+                Error::config(format!("the CA file `{shown}` contains no certificate"))
                     .with_hint("it must be in PEM form, with a line `-----BEGIN CERTIFICATE-----`"),
             );
         }
@@ -190,51 +190,50 @@ impl TransportConfig {
     }
 }
 
-/// Makes ring the process's default provider of cryptography, unless one is set.
+/// Makes ring the process's cryptography provider, unless one is set.
 fn install_crypto_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another thread was faster: then one is set, which is all that is wanted.
+        // An error means that another thread was faster.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 
-/// An answer, read as far as it is allowed to be.
+/// A response with a bounded body.
 #[derive(Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status.
-    pub status: StatusCode,
-    /// The status line's text where it is not the usual one, cleaned.
-    pub reason: Option<String>,
+    pub(crate) status: StatusCode,
+    /// The reason phrase if it is not the usual one, redacted.
+    pub(crate) reason: Option<String>,
     /// The headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
-    /// Whether the body is whole: not cut at the bound, and not broken off.
-    pub complete: bool,
+    pub(crate) body: Bytes,
+    /// Whether the body is complete: neither truncated nor cut at the bound.
+    pub(crate) complete: bool,
 }
 
 impl Answer {
-    /// `403 Forbidden`, with the reason phrase of the answer where it has one of its own.
-    pub fn status_line(&self) -> String {
-        match (&self.reason, self.status.canonical_reason()) {
-            (Some(reason), _) => format!("{} {reason}", self.status.as_u16()),
-            (None, Some(usual)) => format!("{} {usual}", self.status.as_u16()),
-            (None, None) => self.status.as_u16().to_string(),
+    /// `403 Forbidden`, or the status with the reason phrase of the response.
+    pub(crate) fn status_line(&self) -> String {
+        match self.reason.as_deref().or(self.status.canonical_reason()) {
+            Some(reason) => format!("{} {reason}", self.status.as_u16()),
+            None => self.status.as_u16().to_string(),
         }
     }
 
-    /// What `Retry-After` asks for.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// The wait of `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         parse_retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
     }
 
-    /// What the other side's clock says, to the second.
-    pub fn date(&self) -> Option<SystemTime> {
+    /// The time by the service's clock, to the second.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
         httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
     }
 
-    /// Where a redirect leads: scheme and host only, since the rest may hold what is not to be shown. As it came.
-    pub fn redirect_host(&self) -> Option<String> {
+    /// The scheme and host of a redirect; the rest may be secret. Not redacted.
+    pub(crate) fn redirect_host(&self) -> Option<String> {
         if !self.status.is_redirection() {
             return None;
         }
@@ -244,7 +243,7 @@ impl Answer {
 }
 
 impl fmt::Debug for Answer {
-    /// Without headers and body: a token's answer is one of these.
+    /// Without headers and body: they may contain a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
             .field("status", &self.status.as_u16())
@@ -255,9 +254,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Sends a request and reads the answer, at most `max_body` bytes of its body. A body that is cut or breaks off does
-/// not undo the status: it is there as far as it came. What is
-/// `hidden` does not show in the reason phrase; headers and body are as they came.
+/// Sends a request and reads the response as [`read_answer`] does.
 ///
 /// # Errors
 /// Everything but a 2xx.
@@ -265,14 +262,26 @@ pub(crate) async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     max_body: usize,
-    hidden: Redactor<'_>,
+    redactor: Redactor<'_>,
 ) -> Result<Answer, Failure> {
     let response = client.execute(request).await.map_err(Failure::of)?;
+    read_answer(response, max_body, redactor).await
+}
+
+/// Reads a response with at most `max_body` bytes of its body. A truncated body does not change the status. The reason
+/// phrase is redacted; headers and body are verbatim.
+///
+/// # Errors
+/// Everything but a 2xx.
+pub(crate) async fn read_answer(
+    response: reqwest::Response,
+    max_body: usize,
+    redactor: Redactor<'_>,
+) -> Result<Answer, Failure> {
     let status = response.status();
-    let reason = response
-        .extensions()
-        .get::<hyper::ext::ReasonPhrase>()
-        .map(|reason| hidden.show(reason.as_bytes(), MAX_SHOWN))
+    let reason = response.extensions().get::<hyper::ext::ReasonPhrase>();
+    let reason = reason
+        .map(|reason| redactor.show(reason.as_bytes(), MAX_SHOWN))
         .filter(|reason| !reason.is_empty());
     let headers = response.headers().clone();
     let (body, complete) = read_limited(response, max_body).await;
@@ -290,7 +299,7 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Reads at most `max` bytes of a body. The second value says whether that is all of it.
+/// Reads at most `max` bytes of a body, and whether that is all of it.
 pub(crate) async fn read_limited(mut response: reqwest::Response, max: usize) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     loop {

@@ -1,5 +1,4 @@
-//! How HR rows become CSV columns: shared by the sinks that write payloads, so that what `file` shows is what
-//! `m365_hr` sends.
+//! How HR rows become CSV columns: one mapping for all sinks, so that `file` writes what `m365_hr` sends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,8 +20,8 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    /// Notes what does not fit the inputs. `together`: rows of all inputs go to one place, so that something must tell
-    /// their scenarios apart.
+    /// Reports what does not fit the inputs. `together`: the rows of all inputs go to one target, so a column must
+    /// distinguish their scenarios.
     pub(super) fn validate(&self, inputs: &[InputDescription], together: bool, problems: &mut Problems<'_>) {
         let scenarios: BTreeSet<Scenario> = inputs.iter().filter_map(scenario).collect();
         let fields: BTreeSet<&str> = scenarios
@@ -34,7 +33,7 @@ impl Naming {
             let mut here = problems.at("columns");
             let mut here = here.at(field);
             if !fields.is_empty() && !fields.contains(field.as_str()) {
-                let message = format!("none of the inputs has a field `{field}`");
+                let message = format!("no input has a field `{field}`");
                 match suggestion(field, fields.iter().copied()) {
                     Some(hint) => here.add_with_hint(message, hint),
                     None => here.add(message),
@@ -45,7 +44,7 @@ impl Naming {
             }
         }
         for scenario in &scenarios {
-            // Names are compared as the portal does: letter case set aside, spaces significant.
+            // As in the portal: case-insensitive, and spaces count.
             let mut seen: BTreeMap<String, &str> = BTreeMap::new();
             let own = scenario
                 .fields()
@@ -58,7 +57,7 @@ impl Naming {
             ) {
                 if let Some(other) = seen.insert(column.to_lowercase(), field) {
                     problems.at("columns").add(format!(
-                        "`{other}` and `{field}` would both be in the column `{column}`"
+                        "`{other}` and `{field}` both map to the column `{column}`"
                     ));
                 }
             }
@@ -66,12 +65,12 @@ impl Naming {
         match &self.scenario_column {
             Some(column) if column.trim().is_empty() => problems.at("scenario_column").add("a column needs a name"),
             None if together && scenarios.len() > 1 => problems.at("scenario_column").add_with_hint(
-                format!("the inputs are of {} scenarios, and nothing tells their rows apart", scenarios.len()),
-                "give the name of the column that the portal maps to the scenario; the documentation calls it `HRScenario`",
+                format!("the inputs have {} scenarios, and no column distinguishes their rows", scenarios.len()),
+                "set the name of the column that the portal maps to the scenario; the documentation calls it `HRScenario`",
             ),
             None if !self.scenario_values.is_empty() => problems.at("scenario_values").add_with_hint(
-                "without `scenario_column` no row carries these",
-                "give `scenario_column`, or take `scenario_values` out",
+                "`scenario_values` requires `scenario_column`",
+                "set `scenario_column`, or remove `scenario_values`",
             ),
             _ => {}
         }
@@ -79,7 +78,7 @@ impl Naming {
             let mut here = problems.at("scenario_values");
             let mut here = here.at(scenario.id());
             if !scenarios.is_empty() && !scenarios.contains(scenario) {
-                here.add("none of the inputs is of this scenario");
+                here.add("no input has this scenario");
             }
             if value.trim().is_empty() {
                 here.add("a scenario needs a value");
@@ -91,8 +90,8 @@ impl Naming {
         self.columns.get(field).map_or(field, String::as_str)
     }
 
-    /// How an input's rows become CSV: HR rows with the names given here, records as they are. Fields that are not
-    /// mapped have no column.
+    /// How the rows of an input become CSV: HR rows with these names, records unchanged. Fields that are not mapped have
+    /// no column.
     pub(super) fn lane(&self, input: &InputDescription) -> Lane {
         let naming = self.clone();
         let scenario = scenario(input);
@@ -125,13 +124,13 @@ pub(super) fn scenario(input: &InputDescription) -> Option<Scenario> {
     }
 }
 
-/// Notes inputs that are not checked HR rows.
+/// Reports inputs that are not validated HR rows.
 pub(super) fn require_hr_rows(inputs: &[InputDescription], problems: &mut Problems<'_>) {
     for input in inputs {
         if scenario(input).is_none() {
             problems.at("inputs").add_with_hint(
                 format!(
-                    "`{}` gives records, and this sink takes checked HR rows",
+                    "`{}` produces records, and this sink requires validated HR rows",
                     input.name
                 ),
                 "put a transform of type `hr_schema` between them",

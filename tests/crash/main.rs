@@ -97,7 +97,7 @@ fn line(folder: &Path, service: &Service, export: &str, kind: Kind, change: impl
 }
 
 fn one_at_a_time(pipeline: &mut Value) {
-    pipeline["sinks"]["purview"]["request"]["concurrency"] = json!(1);
+    pipeline["sinks"]["purview"]["max_concurrent"] = json!(1);
 }
 
 /// Lets `line` be killed, then come to its end, and checks the books.

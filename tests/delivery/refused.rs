@@ -14,7 +14,7 @@ async fn a_wrong_secret_is_asked_about_once_and_nothing_is_sent() {
         settings["faults"] = json!("token_503=nth:2");
         let emulator = emulator_with(settings).await;
         let mut pipeline = Pipeline::new(&emulator.url(), 6);
-        pipeline.sink()["request"]["concurrency"] = json!(concurrency);
+        pipeline.sink()["max_concurrent"] = json!(concurrency);
         pipeline.write("secret", "the-id-of-the-secret");
         let report = pipeline.run().await;
         let error = failure(&report, 5);

@@ -26,7 +26,7 @@ async fn a_token_that_wore_out_is_renewed_once_for_each_401() {
 async fn concurrent_uploads_renew_a_token_together() {
     let emulator = emulator("token_expires=uses:4,latency=5ms").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 16);
-    pipeline.sink()["request"]["concurrency"] = json!(4);
+    pipeline.sink()["max_concurrent"] = json!(4);
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, emulator.status().tokens_issued), (0, 2));
     assert_eq!(arrived(&emulator), emails(16));

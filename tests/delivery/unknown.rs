@@ -53,12 +53,12 @@ async fn rows_without_an_answer_are_unknown_when_the_attempts_are_spent() {
 async fn rows_are_unknown_when_no_answer_comes_in_time() {
     let emulator = emulator("latency=10m").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
-    pipeline.sink()["request"]["timeout"] = json!("200ms");
+    pipeline.sink()["timeout"] = json!("200ms");
     pipeline.sink()["retry"]["max_attempts"] = json!(1);
     let report = pipeline.run().await;
     let error = failure(&report, 75);
     assert!(
-        error.message.contains("no answer within the time allowed"),
+        error.message.contains("no response within the timeout"),
         "{}",
         error.message
     );

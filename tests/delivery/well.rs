@@ -36,7 +36,7 @@ async fn a_run_takes_one_token_and_one_request_a_batch() {
 async fn concurrent_uploads_share_one_token_and_every_row_arrives_once() {
     let emulator = emulator("latency=5ms").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 41);
-    pipeline.sink()["request"]["concurrency"] = json!(8);
+    pipeline.sink()["max_concurrent"] = json!(8);
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, report.batches.len()), (0, 21));
     assert_eq!(arrived(&emulator), emails(41));

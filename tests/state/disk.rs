@@ -93,7 +93,7 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
     };
     let mut stand = on(&disk, 0);
     stand.delivers(0);
-    stand.pipeline["sinks"]["purview"]["request"]["concurrency"] = json!(1);
+    stand.pipeline["sinks"]["purview"]["max_concurrent"] = json!(1);
     stand.grow(190);
     // By the end of the run's id, the number and the part: what each run said of its batches.
     let mut said: BTreeMap<(String, u64), String> = BTreeMap::new();

@@ -39,7 +39,7 @@ impl Stand {
         let mut pipeline =
             program::pipeline(service.url(), "export.csv", "employee_resignation", &fields, JOB);
         pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(2);
-        pipeline["sinks"]["purview"]["request"]["timeout"] = json!("60s");
+        pipeline["sinks"]["purview"]["timeout"] = json!("60s");
         let mut stand = Self {
             folder: tempfile::tempdir().unwrap(),
             service,

@@ -132,18 +132,26 @@ impl Authority {
 
     /// A server's certificate for this host name, and its key: PEM.
     pub fn server(&self, name: &str) -> (String, String) {
-        self.issue(name, ServerAuth)
+        self.issue(name, ServerAuth, false)
+    }
+
+    /// As [`server`](Self::server), expired in 2021.
+    pub fn expired_server(&self, name: &str) -> (String, String) {
+        self.issue(name, ServerAuth, true)
     }
 
     /// A client certificate of this name, and its key: PEM.
     pub fn client(&self, name: &str) -> (String, String) {
-        self.issue(name, ClientAuth)
+        self.issue(name, ClientAuth, false)
     }
 
-    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose, expired: bool) -> (String, String) {
         let key = KeyPair::generate().expect("a valid key or certificate");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a valid key or certificate");
         params.extended_key_usages = vec![usage];
+        if expired {
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params
             .signed_by(&key, &issuer)

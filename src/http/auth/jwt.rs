@@ -1,4 +1,4 @@
-//! Makes the signed JWT that is exchanged for an access token (RFC 7523, RFC 7519, RFC 7515).
+//! The signed JWT that is exchanged for an access token (RFC 7523).
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,24 +8,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::signing::SigningKey;
 use crate::error::{Error, Result};
-use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
-/// The grant type that goes with it.
+/// The grant type of the request.
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Makes one assertion for each request: `iat` is now, and `jti` a new random number.
 pub(crate) struct JwtGrant {
-    /// Who signs: `iss`.
+    /// The signer: `iss`.
     pub(crate) issuer: String,
-    /// Who is signed in: `sub`.
+    /// The account that signs in: `sub`.
     pub(crate) subject: String,
-    /// Who takes it: `aud`, often the token endpoint.
+    /// The recipient: `aud`, often the token endpoint.
     pub(crate) audience: String,
-    /// How long it holds.
+    /// How long it is valid.
     pub(crate) lifetime: Duration,
-    /// Claims besides these, which they replace.
+    /// More claims; they replace the others.
     pub(crate) claims: Map<String, Value>,
     /// Which of the client's keys: `kid` of the header.
     pub(crate) key_id: Option<String>,
@@ -39,13 +39,11 @@ impl JwtGrant {
     /// # Errors
     /// It cannot be signed.
     pub(crate) fn assertion(&self) -> Result<Secret> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|_| Error::unexpected("this machine's clock is before 1970"))?;
-        self.assertion_at(now)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.assertion_at(now.map_err(|_| Error::unexpected("this machine's clock is before 1970"))?)
     }
 
-    /// An assertion made so long after 1970.
+    /// An assertion made this long after 1970.
     fn assertion_at(&self, now: Duration) -> Result<Secret> {
         let mut header = json!({"alg": self.key.algorithm().name(), "typ": "JWT"});
         if let Some(id) = &self.key_id {
@@ -80,21 +78,10 @@ impl fmt::Debug for JwtGrant {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::http::auth::signing::Algorithm;
     use test_server::certificates::rsa_pem;
 
-    fn grant() -> JwtGrant {
-        JwtGrant {
-            issuer: "app".to_owned(),
-            subject: "integration@contoso.com".to_owned(),
-            audience: "https://login.contoso.com/token".to_owned(),
-            lifetime: Duration::from_secs(300),
-            claims: Map::new(),
-            key_id: None,
-            key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256).unwrap(),
-        }
-    }
+    use super::*;
+    use crate::http::auth::signing::Algorithm;
 
     fn parts(jwt: &Secret) -> (Value, Value) {
         let part = |at: usize| {
@@ -105,9 +92,18 @@ mod tests {
     }
 
     #[test]
-    fn it_says_who_and_for_how_long() {
+    fn holds_the_claims_and_a_new_id() {
+        let mut grant = JwtGrant {
+            issuer: "app".to_owned(),
+            subject: "integration@contoso.com".to_owned(),
+            audience: "https://login.contoso.com/token".to_owned(),
+            lifetime: Duration::from_secs(300),
+            claims: Map::new(),
+            key_id: None,
+            key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256).unwrap(),
+        };
         let (header, mut claims) = parts(
-            &grant()
+            &grant
                 .assertion_at(Duration::from_millis(1_700_000_000_900))
                 .unwrap(),
         );
@@ -121,23 +117,17 @@ mod tests {
                 "iat": 1_700_000_000, "exp": 1_700_000_300, "jti": null,
             })
         );
-    }
 
-    #[test]
-    fn claims_add_and_replace_and_each_one_is_new() {
-        let mut grant = grant();
         grant.key_id = Some("k1".to_owned());
         grant.claims = json!({"aud": ["a", "b"], "scope": "hr"})
             .as_object()
             .unwrap()
             .clone();
         let (header, claims) = parts(&grant.assertion().unwrap());
-        assert_eq!(header["kid"], "k1");
         assert_eq!(
-            (&claims["aud"], &claims["scope"]),
-            (&json!(["a", "b"]), &json!("hr"))
+            (&header["kid"], &claims["aud"], &claims["scope"]),
+            (&json!("k1"), &json!(["a", "b"]), &json!("hr"))
         );
-        let (_, again) = parts(&grant.assertion().unwrap());
-        assert_ne!(claims["jti"], again["jti"]);
+        assert_ne!(claims["jti"], parts(&grant.assertion().unwrap()).1["jti"]);
     }
 }

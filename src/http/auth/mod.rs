@@ -1,11 +1,192 @@
-//! Credentials for requests: access tokens from token endpoints, signed assertions, refresh-token rotation.
+//! Proves to a service who is calling: headers, API keys and access tokens.
+//!
+//! [`Authenticator`] adds credentials to a request. Access tokens come from a [`TokenCache`] over the one
+//! [`TokenProvider`], which knows the OAuth 2.0 grants, signed assertions, and Microsoft Entra ID as a preset.
 
+mod cache;
 pub(crate) mod jwt;
-pub(crate) mod oauth_error;
 pub(crate) mod pem;
 pub(crate) mod provider;
+pub(crate) mod response;
 pub(crate) mod rotation;
 pub(crate) mod saml;
-pub(crate) mod shared;
+pub(crate) mod settings;
 pub(crate) mod signing;
-pub(crate) mod token_cache;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+
+pub(crate) use self::cache::{Token, TokenCache};
+use self::provider::{Grant, TokenProvider};
+pub(crate) use self::response::TokenError;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// Shorter secrets are not hidden in texts: that would hide half of every text.
+pub(crate) const MIN_SECRET: usize = 4;
+
+/// How a request carries credentials.
+pub(crate) enum Scheme {
+    /// Not at all.
+    None,
+    /// In a header.
+    Header { name: HeaderName, value: HeaderValue },
+    /// As a parameter of the query.
+    Query { name: String, value: Secret },
+    /// As a bearer token.
+    Token(Arc<TokenCache<TokenProvider>>),
+}
+
+/// Adds credentials to requests. Shared by reference or in an [`Arc`].
+pub(crate) struct Authenticator {
+    scheme: Scheme,
+    secrets: Vec<Secret>,
+}
+
+/// The credentials that a request carries. Cheap to clone; `Debug` shows nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials(Option<Arc<Token>>);
+
+impl Credentials {
+    /// The access token, if there is one: never to be shown.
+    pub(crate) fn secret(&self) -> Option<&Secret> {
+        self.0.as_ref().map(|token| token.secret())
+    }
+}
+
+impl Authenticator {
+    /// `secrets` are never to be shown, whatever a service echoes.
+    pub(crate) fn new(scheme: Scheme, secrets: Vec<Secret>) -> Self {
+        Self { scheme, secrets }
+    }
+
+    /// Adds credentials to a request that is about to be sent; requests a token if none is valid. Call it for every
+    /// attempt.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub(crate) async fn authorize(
+        &self,
+        request: &mut reqwest::Request,
+    ) -> Result<Credentials, Arc<TokenError>> {
+        match &self.scheme {
+            Scheme::None => {}
+            Scheme::Header { name, value } => {
+                request.headers_mut().insert(name.clone(), value.clone());
+            }
+            Scheme::Query { name, value } => {
+                // A link that the service returned may hold the key already, and is followed verbatim.
+                if !request.url().query_pairs().any(|(known, _)| known == **name) {
+                    request
+                        .url_mut()
+                        .query_pairs_mut()
+                        .append_pair(name, value.expose());
+                }
+            }
+            Scheme::Token(cache) => {
+                let token = cache.get().await?;
+                let value = secret_header(&format!("Bearer {}", token.secret().expose())).map_err(|()| {
+                    TokenError::local(Error::unexpected(
+                        "the access token contains characters not allowed in a header",
+                    ))
+                })?;
+                request.headers_mut().insert(AUTHORIZATION, value);
+                return Ok(Credentials(Some(token)));
+            }
+        }
+        Ok(Credentials::default())
+    }
+
+    /// The service rejected these credentials (401): whether one more attempt with a new token is worthwhile. It is not
+    /// without a token, nor if a token was renewed for this reason within the last five minutes.
+    pub(crate) fn renew(&self, rejected: &Credentials) -> bool {
+        match (&self.scheme, &rejected.0) {
+            (Scheme::Token(cache), Some(token)) => cache.renew(token),
+            _ => false,
+        }
+    }
+
+    /// The provider of the tokens, if there are any.
+    pub(crate) fn provider(&self) -> Option<&TokenProvider> {
+        match &self.scheme {
+            Scheme::Token(cache) => Some(cache.provider()),
+            _ => None,
+        }
+    }
+
+    /// What must never be shown, for [`Redactor`](super::redact::Redactor): with the token that is cached now. The
+    /// token of a request is in its [`Credentials`].
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = self.secrets.clone();
+        if let Scheme::Token(cache) = &self.scheme {
+            secrets.extend(cache.cached().map(|token| token.secret().clone()));
+            if let Grant::Refresh(refresh) = cache.provider().grant() {
+                secrets.extend(refresh.secrets());
+            }
+        }
+        secrets.retain(|secret| secret.expose().len() >= MIN_SECRET);
+        secrets
+    }
+
+    /// Waits until no exchange of a refresh token is running. Call it at the end of a run.
+    pub(crate) async fn finish(&self) {
+        if let Some(provider) = self.provider() {
+            provider.finish().await;
+        }
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.scheme {
+            Scheme::None => "Authenticator(none)",
+            Scheme::Header { .. } => "Authenticator(header, hidden)",
+            Scheme::Query { .. } => "Authenticator(query, hidden)",
+            Scheme::Token(_) => "Authenticator(token, hidden)",
+        })
+    }
+}
+
+/// A header value that `Debug` does not show.
+pub(crate) fn secret_header(text: &str) -> Result<HeaderValue, ()> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| ())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The credentials of HTTP Basic, without the word `Basic`: a secret.
+pub(crate) fn basic(username: &str, password: &str) -> Secret {
+    Secret::new(STANDARD.encode(format!("{username}:{password}")))
+}
+
+/// The token caches of a run. Sources that sign in identically share one: a service may allow one token at a time, or
+/// replace a refresh token with each use. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct SharedTokens(Arc<Mutex<HashMap<String, Arc<TokenCache<TokenProvider>>>>>);
+
+impl SharedTokens {
+    /// The cache for `key`, which holds all that makes two sign-ins the same; made with `provider` if there is none.
+    pub(crate) fn get(&self, key: String, provider: TokenProvider) -> Arc<TokenCache<TokenProvider>> {
+        let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            caches
+                .entry(key)
+                .or_insert_with(|| Arc::new(TokenCache::new(provider))),
+        )
+    }
+}
+
+impl fmt::Debug for SharedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "SharedTokens({})",
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        )
+    }
+}

@@ -1,7 +1,5 @@
-//! Reads PEM texts that came through environment variables and secret stores, which are hard on line breaks.
-//!
-//! Line breaks may be there, be written as `\n`, or have become spaces. What is wrong is said without a character of
-//! what the text holds.
+//! Reads PEM text from environment variables and secret stores: line breaks may also be `\n` or spaces. Errors never
+//! repeat the text.
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,21 +9,21 @@ use crate::secret::Secret;
 /// What is wrong with a PEM text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PemError {
-    /// No block of the kind that is wanted.
-    #[error("holds no {wanted} in PEM form{}", found_instead(.found))]
+    /// There is no block of this kind.
+    #[error("has no {wanted} in PEM form{}", found_instead(.found))]
     Missing {
         wanted: &'static str,
-        /// Labels of the blocks that are there.
+        /// Labels of the other blocks.
         found: Vec<String>,
     },
     /// The key needs a password.
-    #[error("holds a private key that is encrypted with a password")]
+    #[error("has a private key that is encrypted with a password")]
     Encrypted,
     /// More than one private key.
-    #[error("holds more than one private key")]
+    #[error("has more than one private key")]
     SeveralKeys,
-    /// What stands between the lines is not Base64.
-    #[error("holds a PEM block that is damaged")]
+    /// The content of a block is not Base64.
+    #[error("has a damaged PEM block")]
     Damaged,
 }
 
@@ -42,13 +40,13 @@ impl PemError {
         match self {
             Self::Missing { .. } => {
                 "PEM form is text with a line such as `-----BEGIN PRIVATE KEY-----` or `-----BEGIN CERTIFICATE-----`; \
-                 `openssl pkcs12 -in FILE.pfx -nodes` takes both out of a PKCS #12 file"
+                 `openssl pkcs12 -in FILE.pfx -nodes` extracts both from a PKCS #12 file"
             }
             Self::Encrypted => {
-                "take the password off with `openssl pkey -in KEY.pem -out PLAIN.pem`, and keep the file to yourself"
+                "remove the password with `openssl pkey -in KEY.pem -out PLAIN.pem`, and protect the file"
             }
             Self::SeveralKeys => "give the one that belongs to the certificate",
-            Self::Damaged => "copy the whole text again, from the line with BEGIN to the line with END",
+            Self::Damaged => "copy the text again, from the line with BEGIN to the line with END",
         }
     }
 }
@@ -57,8 +55,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// The text with each block in proper lines; what stands between blocks is left out. Without the headers of old
-/// OpenSSL files, whose keys are encrypted.
+/// The blocks with proper lines, without the text between them.
 fn in_lines(text: &str) -> Result<(Secret, Vec<String>), PemError> {
     let mut lines = String::with_capacity(text.len() + 64);
     let mut labels = Vec::new();
@@ -79,7 +76,7 @@ fn in_lines(text: &str) -> Result<(Secret, Vec<String>), PemError> {
     Ok((Secret::new(lines), labels))
 }
 
-/// The one private key in the text. Certificates beside it are passed over.
+/// The one private key in the text; certificates are skipped.
 pub(crate) fn private_key(text: &Secret) -> Result<PrivateKeyDer<'static>, PemError> {
     let (lines, found) = in_lines(text.expose())?;
     let mut keys = PrivateKeyDer::pem_slice_iter(lines.expose().as_bytes());
@@ -98,7 +95,7 @@ pub(crate) fn private_key(text: &Secret) -> Result<PrivateKeyDer<'static>, PemEr
     Ok(key)
 }
 
-/// The certificates in the text, in its order; at least one. A private key beside them is passed over.
+/// The certificates in the text, in order; at least one. A private key is skipped.
 pub(crate) fn certificates(text: &Secret) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let (lines, found) = in_lines(text.expose())?;
     let certificates = <(SectionKind, Vec<u8>)>::pem_slice_iter(lines.expose().as_bytes())

@@ -1,196 +1,30 @@
-//! Asks for a token in any of the ways services have: fields as a form or as JSON, the client's credentials in the body
-//! or in a header, the token anywhere in a JSON answer.
-//!
-//! A [`GrantProvider`] is what a [`TokenCache`](crate::http::auth::token_cache::TokenCache) asks. Other than the providers that leave
-//! trying again to their caller, it tries again itself when the cause is a passing one: the requests that wait for
-//! the token then share the attempts, instead of each making its own.
+//! The one OAuth token provider: a request in any of the forms that services expect. Fields as a form or as JSON,
+//! credentials in the body or in a header, signed assertions, refresh tokens. Microsoft Entra ID is a preset.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, HeaderMap};
 use serde_json::{Map, Value};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::Token;
+use super::cache::FetchToken;
+use super::jwt::JwtGrant;
+use super::response::{OAuthError, TokenCause, TokenError, TokenPaths, TokenResponse};
+use super::rotation::RefreshTokens;
+use super::saml::SamlGrant;
 use crate::error::Error;
-use crate::http::address::shown;
-use crate::http::auth::jwt::JwtGrant;
-use crate::http::auth::oauth_error::{OAuthError, TOKEN_TIMEOUT, TokenFailure};
-use crate::http::auth::rotation::RefreshTokens;
-use crate::http::auth::saml::SamlGrant;
-use crate::http::auth::token_cache::{Token, TokenProvider};
-use crate::http::redact::{Redactor, describe, html_title, is_html};
-use crate::http::retry::{AttemptError, Reason, RetryPolicy, Spent, Verdict};
+use crate::http::redact::Redactor;
+use crate::http::retry::Verdict;
 use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
 
-/// Keys from the outside in, such as `data.token`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyPath(Vec<String>);
-
-impl KeyPath {
-    /// Reads keys with dots between them.
-    ///
-    /// # Errors
-    /// A key is empty.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let keys: Vec<String> = text.split('.').map(str::to_owned).collect();
-        if keys.iter().any(String::is_empty) {
-            return Err(format!(
-                "`{text}` is not a path of keys such as `access_token` or `data.token`"
-            ));
-        }
-        Ok(Self(keys))
-    }
-
-    fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        self.0.iter().try_fold(value, |value, key| value.get(key))
-    }
-}
-
-impl fmt::Display for KeyPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
-    }
-}
-
-/// Where in an answer things are.
-#[derive(Debug, Clone)]
-pub(crate) struct Shape {
-    /// The token.
-    pub(crate) access_token: KeyPath,
-    /// Its lifetime in seconds.
-    pub(crate) expires_in: KeyPath,
-    /// The refresh token, where a new one is given.
-    pub(crate) refresh_token: KeyPath,
-    /// The lifetime where the answer says none. Zero: the token is used once.
-    pub(crate) default_lifetime: Duration,
-}
-
-impl Default for Shape {
-    /// As in RFC 6749.
-    fn default() -> Self {
-        let key = |name: &str| KeyPath(vec![name.to_owned()]);
-        Self {
-            access_token: key("access_token"),
-            expires_in: key("expires_in"),
-            refresh_token: key("refresh_token"),
-            default_lifetime: Duration::ZERO,
-        }
-    }
-}
-
-/// What a token endpoint gave. Has no `Debug`.
-pub(crate) struct Given {
-    /// The access token.
-    pub(crate) access_token: Secret,
-    /// How long it holds.
-    pub(crate) lifetime: Duration,
-    /// The refresh token to use from now on.
-    pub(crate) refresh_token: Option<Secret>,
-}
-
-impl Given {
-    /// The token, given now.
-    pub(crate) fn into_token(self) -> Token {
-        Token::new(self.access_token, self.lifetime)
-    }
-}
-
-/// Kinds of tokens that are proven in other ways than by being sent.
-const NOT_BEARER: [&str; 5] = ["mac", "pop", "dpop", "hmac", "n_a"];
-
-impl Shape {
-    /// Reads a 2xx. serde's own error texts repeat what they found, so they are not used.
-    pub(crate) fn read(&self, answer: &Answer, hidden: Redactor<'_>) -> Result<Given, TokenFailure> {
-        let said = format!("the answer of the token endpoint ({})", answer.status_line());
-        let html = is_html(&answer.body);
-        let unusable = |what: String| TokenFailure::Unusable {
-            what,
-            broken_off: !answer.complete && answer.body.len() < MAX_BODY,
-            html,
-        };
-        let Some(body) = serde_json::from_slice::<Value>(&answer.body)
-            .ok()
-            .filter(Value::is_object)
-        else {
-            return Err(unusable(if html {
-                let title = html_title(&answer.body)
-                    .map(|title| format!(" with the title `{}`", hidden.show(title.as_bytes(), 120)));
-                format!(
-                    "{said} is a web page{} in place of a token",
-                    title.unwrap_or_default()
-                )
-            } else if answer.complete {
-                format!("{said} is no JSON object with a token")
-            } else {
-                format!("{said} broke off or is too large")
-            }));
-        };
-        if let Some(Value::String(kind)) = body.get("token_type")
-            && NOT_BEARER.iter().any(|other| kind.eq_ignore_ascii_case(other))
-        {
-            let kind = hidden.show(kind.as_bytes(), 40);
-            return Err(unusable(format!(
-                "{said} is a token of the type `{kind}`, not `Bearer`"
-            )));
-        }
-        let path = &self.access_token;
-        let token = match path.find(&body) {
-            None | Some(Value::Null) => "",
-            Some(Value::String(token)) => token,
-            Some(_) => return Err(unusable(format!("{said} holds an `{path}` that is no text"))),
-        };
-        if token.is_empty() {
-            // Some say what is wrong in a success.
-            if let Some(error) = OAuthError::parse(answer, hidden) {
-                return Err(TokenFailure::Refused(Box::new(error)));
-            }
-            let message = message(&body).map(|text| format!(": {}", hidden.show(text.as_bytes(), 200)));
-            return Err(unusable(format!(
-                "{said} holds no `{path}`{}",
-                message.unwrap_or_default()
-            )));
-        }
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(unusable(format!(
-                "{said} holds an `{path}` that cannot go into a header"
-            )));
-        }
-        let refresh_token = match self.refresh_token.find(&body) {
-            Some(Value::String(token)) if !token.is_empty() => Some(Secret::new(token.as_str())),
-            _ => None,
-        };
-        let lifetime = self.expires_in.find(&body).and_then(whole_number);
-        Ok(Given {
-            access_token: Secret::new(token),
-            lifetime: lifetime.map_or(self.default_lifetime, Duration::from_secs),
-            refresh_token,
-        })
-    }
-}
-
-/// What services call their message when something is wrong. Names only that do not hold a token.
-fn message(body: &Value) -> Option<&str> {
-    let names = ["message", "error_message", "error_description", "detail"];
-    [Some(body), body.get("error")]
-        .into_iter()
-        .flatten()
-        .find_map(|value| names.iter().find_map(|name| value.get(name)?.as_str()))
-}
-
-/// A whole number, written as a number or as a text.
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    }
-}
+/// The time-out of a token request: much shorter than an upload needs.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How the fields of a token request are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,75 +35,112 @@ pub(crate) enum BodyForm {
     Json,
 }
 
-/// Where tokens are asked for, and what every request says. Has no `Debug`: fields hold secrets.
+/// Where tokens are requested, and what every request holds. Has no `Debug`: fields hold secrets.
 #[derive(Clone)]
 pub(crate) struct TokenEndpoint {
-    /// The client; its certificate counts here, too.
+    /// The client; its certificate applies here, too.
     pub(crate) client: reqwest::Client,
     /// The endpoint.
     pub(crate) url: Url,
-    /// Headers besides `Accept` and `Content-Type`, that of the client's credentials among them.
+    /// Headers besides `Accept` and `Content-Type`.
     pub(crate) headers: HeaderMap,
-    /// Fields of every request. Of two with one name the later counts.
+    /// Fields of every request. Of two with one name the later wins.
     pub(crate) fields: Vec<(String, Secret)>,
-    /// Members of the body beyond [`fields`](Self::fields), for [`BodyForm::Json`]; take the place of fields.
+    /// With [`BodyForm::Json`]: members of the body, which replace fields.
     pub(crate) json: Map<String, Value>,
     /// How the fields are written.
     pub(crate) form: BodyForm,
     /// Where the token is.
-    pub(crate) shape: Shape,
+    pub(crate) paths: TokenPaths,
     /// What must not be shown, besides the fields of a request.
     pub(crate) secrets: Vec<Secret>,
 }
 
 impl TokenEndpoint {
-    /// One request with `fields` besides those of every request, which they may replace.
+    /// Microsoft Entra ID with client credentials, as Microsoft's scripts for the HR connector request tokens:
+    /// `POST {authority}/{tenant}/oauth2/token?api-version=1.0` with a `resource`.
+    ///
+    /// See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
+    pub(crate) fn entra(
+        client: reqwest::Client,
+        authority: &Url,
+        tenant_id: &str,
+        client_id: &str,
+        client_secret: Secret,
+        resource: &str,
+    ) -> Self {
+        let mut url = authority.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().push(tenant_id).push("oauth2").push("token");
+        }
+        url.set_query(Some("api-version=1.0"));
+        let fields = [
+            ("client_id", client_id),
+            ("client_secret", client_secret.expose()),
+            ("grant_type", "client_credentials"),
+            ("resource", resource),
+            ("tenant_id", tenant_id),
+        ];
+        Self {
+            client,
+            url,
+            headers: HeaderMap::new(),
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), Secret::new(*value)))
+                .collect(),
+            json: Map::new(),
+            form: BodyForm::Form,
+            paths: TokenPaths::default(),
+            secrets: vec![client_secret],
+        }
+    }
+
+    /// One request with `fields` besides those of every request, which replace them.
     ///
     /// # Errors
-    /// The failure, with all its texts fit to be shown.
-    pub(crate) async fn ask(&self, fields: &[(&str, &Secret)]) -> Result<Given, GrantFailure> {
-        let secrets: Vec<&Secret> = self
-            .secrets
-            .iter()
-            .chain(fields.iter().map(|(_, secret)| *secret))
-            .collect();
-        let hidden = Redactor::secrets(&secrets);
-        let request = self
-            .client
-            .post(self.url.clone())
-            .timeout(TOKEN_TIMEOUT)
+    /// All texts are fit to be shown.
+    pub(crate) async fn request(&self, fields: &[(&str, &Secret)]) -> Result<TokenResponse, TokenError> {
+        let sent = fields.iter().map(|(_, secret)| *secret);
+        let secrets: Vec<&Secret> = self.secrets.iter().chain(sent).collect();
+        let redactor = Redactor::secrets(&secrets);
+        let request = self.client.post(self.url.clone()).timeout(TOKEN_TIMEOUT);
+        let request = request
             .header(ACCEPT, "application/json")
             .headers(self.headers.clone());
         let all = self.all(fields);
         let request = match self.form {
             BodyForm::Form => request.form(&all),
             BodyForm::Json => {
-                let mut body: Map<String, Value> = all
+                let fields = all
                     .into_iter()
-                    .map(|(name, value)| (name.to_owned(), Value::from(value)))
-                    .collect();
-                for (name, value) in &self.json {
-                    body.insert(name.clone(), value.clone());
-                }
+                    .map(|(name, value)| (name.to_owned(), Value::from(value)));
+                let body: Map<String, Value> = fields.chain(self.json.clone()).collect();
                 request.json(&body)
             }
         };
         let result = match request.build() {
-            Ok(request) => exchange(&self.client, request, MAX_BODY, hidden).await,
+            Ok(request) => exchange(&self.client, request, MAX_BODY, redactor).await,
             Err(error) => Err(Failure::of(error)),
         };
-        let failure = match result {
-            Ok(answer) => match self.shape.read(&answer, hidden) {
-                Ok(given) => return Ok(given),
-                Err(failure) => failure,
+        let (cause, date) = match result {
+            Ok(answer) => match self.paths.read(&answer, redactor) {
+                Ok(response) => return Ok(response),
+                Err(cause) => (cause, answer.date()),
             },
-            Err(Failure::Answer(answer)) => match OAuthError::parse(&answer, hidden) {
-                Some(error) => TokenFailure::Refused(Box::new(error)),
-                None => TokenFailure::Transport(Failure::Answer(answer)),
-            },
-            Err(failure) => TokenFailure::Transport(failure),
+            Err(failure) => {
+                let date = failure.answer().and_then(Answer::date);
+                let refused = failure
+                    .answer()
+                    .and_then(|answer| OAuthError::parse(answer, redactor));
+                let cause = match refused {
+                    Some(error) => TokenCause::Refused(Box::new(error)),
+                    None => TokenCause::Transport(failure),
+                };
+                (cause, date)
+            }
         };
-        Err(GrantFailure::token(failure, hidden))
+        Err(TokenError::new(cause, date, redactor))
     }
 
     /// The fields in order, each name once.
@@ -286,111 +157,32 @@ impl TokenEndpoint {
     }
 }
 
-/// Why there is no token.
-#[derive(Debug)]
-pub(crate) struct GrantFailure {
-    /// What kind of failure.
-    pub(crate) cause: GrantCause,
-    /// What came back, fit to be shown.
-    pub(crate) came_back: String,
-    /// What trying took; none for a single attempt.
-    pub(crate) spent: Option<Spent>,
-}
-
-/// What kind of failure.
-#[derive(Debug)]
-pub(crate) enum GrantCause {
-    /// The request failed.
-    Token(TokenFailure),
-    /// Something on this machine failed: a file, a signature.
-    Local(Error),
-    /// The run was cancelled.
-    Cancelled,
-}
-
-impl GrantFailure {
-    fn token(failure: TokenFailure, hidden: Redactor<'_>) -> Self {
-        let came_back = match &failure {
-            TokenFailure::Refused(error) => {
-                let ids: String = error.ids().into_iter().map(|id| format!("; {id}")).collect();
-                format!("{error}{ids}")
-            }
-            TokenFailure::Transport(Failure::Answer(answer)) => describe(answer, hidden),
-            failure => failure.to_string(),
-        };
-        Self {
-            cause: GrantCause::Token(failure),
-            came_back,
-            spent: None,
-        }
-    }
-
-    /// Something on this machine failed.
-    pub(crate) fn local(error: Error) -> Self {
-        Self {
-            came_back: error.chain(),
-            cause: GrantCause::Local(error),
-            spent: None,
-        }
-    }
-
-    /// Whether to try again.
-    pub(crate) fn verdict(&self) -> Verdict {
-        match &self.cause {
-            GrantCause::Token(failure) => failure.verdict(),
-            GrantCause::Local(_) | GrantCause::Cancelled => Verdict::Stop,
-        }
-    }
-}
-
-impl fmt::Display for GrantFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no access token: {}", self.came_back)
-    }
-}
-
-impl AttemptError for GrantFailure {
-    /// Never: asking for a token twice does nothing twice.
-    fn is_unknown(&self) -> bool {
-        false
-    }
-}
-
-/// What a request says beyond the endpoint's fields.
+/// What a request holds beyond the endpoint's fields.
 pub(crate) enum Grant {
     /// Nothing: all of it is in the endpoint's fields.
     Fields,
-    /// A JWT made for each request.
+    /// A JWT, signed for each request.
     Jwt(JwtGrant),
-    /// A SAML assertion made for each request.
+    /// A SAML assertion, signed for each request.
     Saml(SamlGrant),
     /// A refresh token, which the service may replace.
     Refresh(Arc<RefreshTokens>),
 }
 
-/// Asks for tokens, and tries again after passing causes.
-pub(crate) struct GrantProvider {
+/// Requests tokens from an endpoint. Retries are the caller's.
+pub(crate) struct TokenProvider {
     endpoint: Arc<TokenEndpoint>,
     grant: Grant,
-    retry: RetryPolicy,
-    cancel: CancellationToken,
-    /// Exchanges of refresh tokens: once begun they are brought to their end, whoever gives up waiting.
+    /// Exchanges of refresh tokens: they run to their end even if the caller gives up.
     exchanges: TaskTracker,
 }
 
-impl GrantProvider {
-    /// Asks `endpoint`. Cancelling ends the waiting between attempts.
-    pub(crate) fn new(
-        endpoint: TokenEndpoint,
-        grant: Grant,
-        retry: RetryPolicy,
-        cancel: CancellationToken,
-    ) -> Self {
+impl TokenProvider {
+    /// A provider; sends nothing yet.
+    pub(crate) fn new(endpoint: TokenEndpoint, grant: Grant) -> Self {
         Self {
             endpoint: Arc::new(endpoint),
             grant,
-            retry,
-            cancel,
             exchanges: TaskTracker::new(),
         }
     }
@@ -405,77 +197,245 @@ impl GrantProvider {
         &self.grant
     }
 
-    /// Waits until no exchange of a refresh token is under way.
-    pub(crate) async fn settle(&self) {
+    /// Waits until no exchange of a refresh token is running.
+    pub(crate) async fn finish(&self) {
         self.exchanges.close();
         self.exchanges.wait().await;
         self.exchanges.reopen();
     }
 
-    async fn attempt(&self) -> Result<Token, GrantFailure> {
-        let given = match &self.grant {
-            Grant::Fields => self.endpoint.ask(&[]).await?,
-            Grant::Jwt(grant) => {
-                let assertion = grant.assertion().map_err(GrantFailure::local)?;
-                self.endpoint.ask(&[("assertion", &assertion)]).await?
-            }
-            Grant::Saml(grant) => {
-                let assertion = grant.assertion().map_err(GrantFailure::local)?;
-                self.endpoint.ask(&[("assertion", &assertion)]).await?
-            }
+    /// One request, whose result also has the time by the service's clock.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub(crate) async fn request(&self) -> Result<TokenResponse, TokenError> {
+        match &self.grant {
+            Grant::Fields => self.endpoint.request(&[]).await,
+            Grant::Jwt(grant) => self.with_assertion(grant.assertion()).await,
+            Grant::Saml(grant) => self.with_assertion(grant.assertion()).await,
             Grant::Refresh(tokens) => {
                 let (tokens, endpoint) = (Arc::clone(tokens), Arc::clone(&self.endpoint));
-                self.exchanges
-                    .spawn(async move { tokens.exchange(&endpoint).await })
-                    .await
-                    .map_err(|error| {
-                        GrantFailure::local(Error::task_failed("exchanging the refresh token", &error))
-                    })??
-            }
-        };
-        Ok(given.into_token())
-    }
-}
-
-#[async_trait]
-impl TokenProvider for GrantProvider {
-    type Failure = GrantFailure;
-
-    async fn fetch(&self) -> Result<Token, GrantFailure> {
-        let request = format!("POST {}", shown(&self.endpoint.url));
-        let result = self
-            .retry
-            .about(None, &request)
-            .run(&self.cancel, |_| self.attempt(), GrantFailure::verdict)
-            .await;
-        match result {
-            Ok((token, _)) => Ok(token),
-            Err(gave_up) => {
-                let spent = Spent {
-                    tally: gave_up.tally,
-                    reason: gave_up.reason,
-                };
-                let mut failure = match (gave_up.reason, gave_up.last) {
-                    (Reason::Cancelled, _) | (_, None) => GrantFailure {
-                        cause: GrantCause::Cancelled,
-                        came_back: "the run was cancelled".to_owned(),
-                        spent: None,
-                    },
-                    (_, Some(failure)) => failure,
-                };
-                failure.spent = Some(spent);
-                Err(failure)
+                let exchange = self
+                    .exchanges
+                    .spawn(async move { tokens.exchange(&endpoint).await });
+                exchange.await.unwrap_or_else(|error| {
+                    Err(TokenError::local(Error::task_failed(
+                        "exchanging the refresh token",
+                        &error,
+                    )))
+                })
             }
         }
     }
 
-    fn is_final(&self, failure: &GrantFailure) -> bool {
-        failure.verdict() == Verdict::Stop
+    async fn with_assertion(&self, assertion: Result<Secret, Error>) -> Result<TokenResponse, TokenError> {
+        let assertion = assertion.map_err(TokenError::local)?;
+        self.endpoint.request(&[("assertion", &assertion)]).await
+    }
+
+    /// The time by the service's clock, of a result of [`request`](Self::request).
+    pub(crate) fn date(result: &Result<TokenResponse, TokenError>) -> Option<SystemTime> {
+        match result {
+            Ok(response) => response.date,
+            Err(error) => error.date,
+        }
     }
 }
 
-impl fmt::Debug for GrantProvider {
+#[async_trait]
+impl FetchToken for TokenProvider {
+    type Error = TokenError;
+
+    async fn fetch(&self) -> Result<Token, TokenError> {
+        self.request().await.map(TokenResponse::into_token)
+    }
+
+    fn is_final(&self, error: &TokenError) -> bool {
+        error.verdict() == Verdict::Stop
+    }
+}
+
+impl fmt::Debug for TokenProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GrantProvider(hidden)")
+        f.write_str("TokenProvider(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use test_server::{Reply, Request, Server, Step};
+
+    use super::*;
+    use crate::http::transport::{Proxy, TransportConfig};
+
+    const SECRET: &str = "s3cret-marker+/=";
+
+    fn provider(server: &Server, tenant_id: &str) -> TokenProvider {
+        let transport = TransportConfig {
+            tls: false,
+            proxy: Proxy::Direct,
+            ..TransportConfig::default()
+        };
+        let (client, url) = (transport.client().unwrap(), server.url().parse().unwrap());
+        let secret = Secret::new(SECRET);
+        let endpoint = TokenEndpoint::entra(
+            client,
+            &url,
+            tenant_id,
+            "app",
+            secret,
+            "https://contoso.com/service",
+        );
+        TokenProvider::new(endpoint, Grant::Fields)
+    }
+
+    async fn play(step: impl Into<Step>) -> (Result<TokenResponse, TokenError>, Request) {
+        let server = Server::script([step]);
+        let result = provider(&server, "contoso.com").request().await;
+        (result, server.finish().remove(0))
+    }
+
+    async fn error(step: impl Into<Step>) -> TokenError {
+        let error = play(step).await.0.err().unwrap();
+        assert!(!format!("{error} {error:?}").contains("marker"), "{error:?}");
+        error
+    }
+
+    #[tokio::test]
+    async fn requests_a_token_as_entra_id_expects_it() {
+        for (lifetime, expected) in [(json!("3599"), 3599), (json!(60), 60), (json!("soon"), 0)] {
+            let reply =
+                Reply::ok(json!({"token_type": "bearer", "expires_in": lifetime, "access_token": "tok3n"}));
+            let (response, request) = play(reply).await;
+            let response = response.ok().unwrap();
+            assert_eq!(
+                (response.access_token.expose(), response.lifetime.as_secs()),
+                ("tok3n", expected)
+            );
+            assert_eq!(
+                (&*request.method, &*request.path),
+                ("POST", "/contoso.com/oauth2/token?api-version=1.0")
+            );
+            assert_eq!(
+                request.header("content-type"),
+                Some("application/x-www-form-urlencoded")
+            );
+            let expected = [
+                ("client_id", "app"),
+                ("client_secret", SECRET),
+                ("grant_type", "client_credentials"),
+                ("resource", "https://contoso.com/service"),
+                ("tenant_id", "contoso.com"),
+            ];
+            assert_eq!(
+                request.form(),
+                expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            );
+        }
+        let provider = provider(&Server::script([Step::Stall]), "../evil?x=1#");
+        assert_eq!(provider.endpoint().url.path(), "/..%2Fevil%3Fx=1%23/oauth2/token");
+        assert!(!format!("{provider:?}").contains("marker"));
+    }
+
+    #[tokio::test]
+    async fn reads_oauth_errors() {
+        let description = "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: t-1\r\n";
+        for codes in [json!([7_000_215]), json!(["7000215"]), json!(null)] {
+            let error = error(Reply::new(401).json(&json!({
+                "error": "invalid_client", "error_description": description, "error_codes": codes,
+                "trace_id": "t-1", "correlation_id": "c-2",
+            })));
+            let error = error.await;
+            let TokenCause::Refused(refused) = &error.cause else {
+                panic!("{error:?}")
+            };
+            assert_eq!(
+                (refused.status, &*refused.error, &refused.codes[..]),
+                (401, "invalid_client", &[7_000_215][..])
+            );
+            assert_eq!(
+                error.detail,
+                "the token endpoint responded 401 invalid_client: AADSTS7000215: Invalid client secret provided. Trace ID: \
+                 t-1; correlation_id: c-2",
+                "ids of the description are not repeated"
+            );
+        }
+        let long = format!("\u{1b}[2J{SECRET} {}", "é".repeat(600));
+        let error = error(
+            Reply::new(400).json(&json!({"error": format!("bad {SECRET}"), "error_description": long})),
+        )
+        .await;
+        let detail = "the token endpoint responded 400 bad [hidden]: [2J[hidden] é";
+        assert!(
+            error.detail.starts_with(detail) && error.detail.ends_with('…'),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn retries_transient_causes_only() {
+        let oauth = json!({"error": "temporarily_unavailable", "error_description": "AADSTS7000215: codes decide nothing"});
+        for (status, transient) in [
+            (400, false),
+            (401, false),
+            (404, false),
+            (302, false),
+            (408, true),
+            (429, true),
+            (503, true),
+        ] {
+            for reply in [
+                Reply::new(status).json(&oauth),
+                Reply::new(status).body("not JSON"),
+            ] {
+                let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+                let error = error(reply.header("retry-after", "7").header("date", date)).await;
+                let after = Some(Duration::from_secs(7));
+                let expected = if transient {
+                    Verdict::Retry { after }
+                } else {
+                    Verdict::Stop
+                };
+                assert_eq!(error.verdict(), expected, "{status} {error:?}");
+                assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
+            }
+        }
+        for step in [
+            Step::CloseAfterBody,
+            Reply::ok(json!({"access_token": "tok3n"})).truncate(9),
+        ] {
+            assert_eq!(error(step).await.verdict(), Verdict::Retry { after: None });
+        }
+    }
+
+    #[tokio::test]
+    async fn reports_why_a_2xx_has_no_usable_token() {
+        for (reply, expected) in [
+            (Reply::new(200), "is not a JSON object"),
+            (Reply::text("[]"), "is not a JSON object"),
+            (Reply::ok(json!({})), "has no `access_token`"),
+            (Reply::ok(json!({"access_token": ""})), "has no `access_token`"),
+            (
+                Reply::ok(json!({"access_token": 5, "x": "tok3n-marker"})),
+                "has an `access_token` that is not a string",
+            ),
+            (
+                Reply::ok(json!({"access_token": "tok3n-marker\r\nx"})),
+                "not allowed in a header",
+            ),
+            (
+                Reply::ok(json!({"access_token": "tok3n-marker", "token_type": "mac"})),
+                "a token of type `mac`",
+            ),
+            (
+                Reply::new(200).body("<html><title>Sign in</title>"),
+                "is a web page with the title `Sign in`",
+            ),
+        ] {
+            let error = error(reply).await;
+            assert!(error.to_string().contains(expected), "{error} / {expected}");
+            assert_eq!(error.verdict(), Verdict::Stop);
+        }
     }
 }

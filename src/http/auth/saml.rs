@@ -1,9 +1,7 @@
-//! Makes the signed SAML 2.0 assertion that is exchanged for an access token (RFC 7522).
+//! The signed SAML 2.0 assertion that is exchanged for an access token (RFC 7522).
 //!
-//! The signature is an XML signature inside the assertion (XML-DSig: enveloped, exclusive canonical form, RSA with
-//! SHA-256). A digest is taken of the canonical form, so the assertion is written in that form at once: one line, no
-//! white space between elements, attributes in order, no empty-element tags, each name space declared where exclusive
-//! canonical form has it. There is then nothing to parse and nothing to rewrite.
+//! The signature is inside the assertion (XML-DSig: enveloped, exclusive canonical form, RSA with SHA-256). The
+//! assertion is written in canonical form, of which the digest is taken, so nothing has to be parsed or rewritten.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -18,17 +16,17 @@ use crate::error::{Error, Result};
 use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
-/// The grant type that goes with it.
+/// The grant type of the request.
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 
-/// A subject's name of any form.
+/// The default format of a subject's name.
 pub(crate) const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 
-/// A sign-in of any kind.
+/// The default kind of sign-in.
 pub(crate) const AUTHN_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified";
 
-/// An assertion holds from so long before it was made: clocks differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
+/// An assertion is valid from this long before it was made, since clocks differ.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 const ASSERTION_NS: &str = "urn:oasis:names:tc:SAML:2.0:assertion";
 const SIGNATURE_NS: &str = "http://www.w3.org/2000/09/xmldsig#";
@@ -38,7 +36,7 @@ const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
 const DIGEST_SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// How an assertion is written into the request.
+/// The encoding of the assertion in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Base64 with `+`, `/` and `=`.
@@ -49,23 +47,23 @@ pub(crate) enum Encoding {
 
 /// Makes one assertion for each request.
 pub(crate) struct SamlGrant {
-    /// Who signs.
+    /// The signer.
     pub(crate) issuer: String,
-    /// Who is signed in.
+    /// The account that signs in.
     pub(crate) subject: String,
-    /// The form of the subject's name, such as [`UNSPECIFIED`].
+    /// The format of the subject's name, such as [`UNSPECIFIED`].
     pub(crate) name_id_format: String,
-    /// Who takes it.
+    /// The service that accepts it.
     pub(crate) audience: String,
-    /// Where it is given.
+    /// The endpoint that receives it.
     pub(crate) recipient: String,
-    /// How the subject signed in.
+    /// The kind of sign-in.
     pub(crate) authn_context: String,
-    /// Texts about the subject, in order.
+    /// Attributes of the subject, in order.
     pub(crate) attributes: Vec<(String, String)>,
-    /// How long it holds.
+    /// How long it is valid.
     pub(crate) lifetime: Duration,
-    /// How it is written.
+    /// Its encoding.
     pub(crate) encoding: Encoding,
     /// An RSA key.
     pub(crate) key: SigningKey,
@@ -77,7 +75,7 @@ impl SamlGrant {
     /// A new assertion.
     ///
     /// # Errors
-    /// A value holds a character that XML has no room for, or the assertion cannot be signed.
+    /// A value has a character not allowed in XML, or the assertion cannot be signed.
     pub(crate) fn assertion(&self) -> Result<Secret> {
         // Begins with a letter, as an XML id must.
         let id = format!("_{}", Uuid::new_v4().simple());
@@ -91,7 +89,7 @@ impl SamlGrant {
     fn signed(&self, id: &str, now: SystemTime) -> Result<String> {
         let (before, after) = self.unsigned(id, now)?;
         let digested = STANDARD.encode(digest(&SHA256, format!("{before}{after}").as_bytes()));
-        // The canonical form of a part declares the name spaces it uses; in the document the parent has done so.
+        // The canonical form of a part declares the namespaces it uses; in the document its parent does.
         let info = |declared: &str| {
             format!(
                 "<ds:SignedInfo{declared}><ds:CanonicalizationMethod Algorithm=\"{EXCLUSIVE}\">\
@@ -117,10 +115,10 @@ impl SamlGrant {
         ))
     }
 
-    /// The assertion without its signature, cut where that belongs: behind the issuer.
+    /// The assertion without its signature, in two parts: the signature goes after the issuer.
     fn unsigned(&self, id: &str, now: SystemTime) -> Result<(String, String)> {
         let issued = moment(now)?;
-        let from = moment(now - CLOCKS_DIFFER)?;
+        let from = moment(now - CLOCK_TOLERANCE)?;
         let until = moment(now + self.lifetime)?;
         let before = format!(
             "<saml2:Assertion xmlns:saml2=\"{ASSERTION_NS}\" ID=\"{id}\" IssueInstant=\"{issued}\" Version=\"2.0\">\
@@ -167,7 +165,7 @@ impl fmt::Debug for SamlGrant {
 fn moment(time: SystemTime) -> Result<String> {
     let time = Timestamp::try_from(time)
         .and_then(|time| time.round(jiff::Unit::Millisecond))
-        .map_err(|_| Error::unexpected("this machine's clock shows no time that can be written"))?;
+        .map_err(|_| Error::unexpected("this machine's clock is out of range"))?;
     Ok(format!("{time:.3}"))
 }
 
@@ -206,7 +204,7 @@ fn escape(
             || matches!(c, '\u{fffe}' | '\u{ffff}')
         {
             return Err(Error::config(format!(
-                "`{field}` holds a control character, which cannot stand in a SAML assertion"
+                "`{field}` has a control character, which is not allowed in a SAML assertion"
             )));
         }
         match special(c) {

@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::http::auth::pem::{self, PemError};
 use crate::secret::Secret;
 
-/// How something is signed.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     /// RSA PKCS #1 v1.5 with SHA-256; keys of 2048 to 4096 bits.
     Rs256,
-    /// ECDSA on the curve P-256 with SHA-256; the signature is the two numbers, 32 bytes each.
+    /// ECDSA on P-256 with SHA-256; the signature is the two numbers, 32 bytes each.
     Es256,
 }
 
@@ -37,21 +37,21 @@ enum Pair {
     P256(Box<EcdsaKeyPair>),
 }
 
-/// Why a key cannot be used. Holds nothing of the key.
+/// Why a key is unusable. Contains nothing of the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum KeyError {
-    /// The text is not one of a key.
+    /// The text is not a key.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The form of EC keys that older tools write.
-    #[error("holds an EC key in the form of SEC 1, which is not supported")]
+    /// The format of EC keys of older tools.
+    #[error("has an EC key in SEC 1 format, which is not supported")]
     Sec1,
     /// Another kind of key, or a damaged one.
-    #[error("holds a key that cannot sign with {algorithm}: {why}")]
+    #[error("has a key that cannot sign with {algorithm}: {why}")]
     Rejected {
-        /// What it was to sign with.
+        /// The algorithm.
         algorithm: &'static str,
-        /// What ring says: a word such as `WrongAlgorithm` or `TooSmall`.
+        /// The reason, such as `WrongAlgorithm` or `TooSmall`.
         why: String,
     },
 }
@@ -61,7 +61,7 @@ impl KeyError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Pem(error) => error.hint(),
-            Self::Sec1 => "`openssl pkcs8 -topk8 -nocrypt -in KEY.pem` writes it as PKCS #8",
+            Self::Sec1 => "`openssl pkcs8 -topk8 -nocrypt -in KEY.pem` converts it to PKCS #8",
             Self::Rejected { algorithm, .. } if *algorithm == "RS256" => {
                 "RS256 needs an RSA key of 2048 to 4096 bits, as `openssl genpkey -algorithm RSA -pkeyopt \
                  rsa_keygen_bits:2048` makes it"
@@ -78,7 +78,7 @@ impl SigningKey {
     /// Reads a key in PEM form: PKCS #8 (`PRIVATE KEY`), or PKCS #1 (`RSA PRIVATE KEY`) for RSA.
     ///
     /// # Errors
-    /// It is none, is encrypted, or cannot sign with `algorithm`.
+    /// It is not a key, is encrypted, or cannot sign with `algorithm`.
     pub(crate) fn from_pem(text: &Secret, algorithm: Algorithm) -> Result<Self, KeyError> {
         let rejected = |why: ring::error::KeyRejected| KeyError::Rejected {
             algorithm: algorithm.name(),
@@ -109,7 +109,7 @@ impl SigningKey {
         Ok(Self(pair))
     }
 
-    /// What it signs with.
+    /// The algorithm.
     pub(crate) fn algorithm(&self) -> Algorithm {
         match self.0 {
             Pair::Rsa(_) => Algorithm::Rs256,
@@ -120,7 +120,7 @@ impl SigningKey {
     /// Signs.
     ///
     /// # Errors
-    /// The system gives no random numbers, or the key is not what it seemed to be.
+    /// The system returns no random numbers, or the key is damaged.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let random = SystemRandom::new();
         let failed = |_| Error::unexpected("cannot sign with the private key");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_rsa_key_signs_in_whatever_form_it_came() {
+    fn signs_with_rsa_keys_of_every_notation() {
         let pkcs8 = rsa_pem();
         for text in [
             pem("RSA PRIVATE KEY", &rsa_pkcs1()),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ec_key_signs_with_two_numbers() {
+    fn signs_with_ec_keys() {
         let key = read(&ec_pem(), Algorithm::Es256).unwrap();
         let signature = key.sign(b"message").unwrap();
         assert_eq!(signature.len(), 64);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_usable_key_is_named_and_not_shown() {
+    fn rejects_unusable_keys_without_showing_them() {
         let (rsa, ec) = (rsa_pem(), ec_pem());
         let encrypted = format!(
             "-----BEGIN {0}-----\nProc-Type: 4,ENCRYPTED\n\nabcd\n-----END {0}-----",
@@ -204,15 +204,11 @@ mod tests {
         );
         let marker = "bWFya2VyLW1hcmtlcg";
         for (text, algorithm, expected) in [
-            (
-                String::new(),
-                Algorithm::Rs256,
-                "holds no private key in PEM form",
-            ),
+            (String::new(), Algorithm::Rs256, "has no private key in PEM form"),
             (
                 "bWFya2VyLW1hcmtlcg".to_owned(),
                 Algorithm::Rs256,
-                "holds no private key",
+                "has no private key",
             ),
             (pem("CERTIFICATE", b"x"), Algorithm::Rs256, "(found: CERTIFICATE)"),
             (

@@ -1,4 +1,4 @@
-//! Why an exchange did not end with a 2xx, found out from the client's errors.
+//! Why an exchange did not end with a 2xx, found in the client's errors.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,78 +10,71 @@ use super::Answer;
 use crate::http::redact::{MAX_SHOWN, clean};
 use crate::http::retry::AttemptError;
 
-/// How an exchange ended, when not with a 2xx.
+/// How an exchange ended, if not with a 2xx.
 #[derive(Debug, Clone)]
-pub enum Failure {
-    /// The request never left: nothing can have happened on the other side.
+pub(crate) enum Failure {
+    /// The request was not sent: it had no effect.
     NotSent {
         /// What failed.
         stage: Stage,
         /// Why.
         cause: Cause,
     },
-    /// The other side's certificate is not trusted, or it does not let us in with ours
-    /// ([`is_client_certificate`](Self::is_client_certificate)). Nothing was taken, and trying again does not help.
+    /// The server's certificate is not trusted, or the server requires another client certificate
+    /// ([`is_client_certificate`](Self::is_client_certificate)). A retry does not help.
     Certificate(Cause),
-    /// The request could not even be made. A bug, or a setting that cannot go into a request.
+    /// The request could not be made. A bug, or a setting that cannot go into a request.
     Invalid(Cause),
-    /// No answer came, or none that can be read, after the request may have been taken.
+    /// No readable response arrived after the service may have received the request.
     Unknown {
-        /// Whether the time ran out; else the connection ended or broke.
+        /// Whether the time-out expired; otherwise the connection ended.
         timeout: bool,
         /// Why.
         cause: Cause,
     },
-    /// An answer that is not a 2xx.
+    /// A response that is not a 2xx.
     Answer(Box<Answer>),
 }
 
 /// What failed before a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The host's name could not be resolved.
+pub(crate) enum Stage {
+    /// Resolving the host name.
     Dns,
-    /// The connection was refused, not possible, or took too long.
+    /// Connecting.
     Connect,
-    /// The proxy would not connect.
+    /// The connection through the proxy.
     Proxy,
-    /// Connected, but the TLS handshake failed for another reason than the certificate.
+    /// The TLS handshake, for another reason than the certificate.
     Tls,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotSent {
-                stage: Stage::Dns,
-                cause,
-            } => write!(f, "cannot resolve the host's name: {cause}"),
-            Self::NotSent {
-                stage: Stage::Connect,
-                cause,
-            } => write!(f, "cannot connect: {cause}"),
-            Self::NotSent {
-                stage: Stage::Proxy,
-                cause,
-            } => write!(f, "cannot connect through the proxy: {cause}"),
-            Self::NotSent {
-                stage: Stage::Tls,
-                cause,
-            } => write!(f, "the TLS handshake failed: {cause}"),
+            Self::NotSent { stage, cause } => {
+                let what = match stage {
+                    Stage::Dns => "cannot resolve the host name",
+                    Stage::Connect => "cannot connect",
+                    Stage::Proxy => "cannot connect through the proxy",
+                    Stage::Tls => "the TLS handshake failed",
+                };
+                write!(f, "{what}: {cause}")
+            }
             Self::Certificate(cause) if cause.client_certificate => {
                 write!(
                     f,
-                    "the server wants a client certificate, or does not take this one: {cause}"
+                    "the server requires a client certificate, or rejected this one: {cause}"
                 )
             }
             Self::Certificate(cause) => write!(f, "the server's certificate is not trusted: {cause}"),
             Self::Invalid(cause) => write!(f, "the request cannot be made: {cause}"),
-            Self::Unknown { timeout: true, .. } => f.write_str("no answer within the time allowed"),
+            Self::Unknown { timeout: true, .. } => f.write_str("no response within the timeout"),
             Self::Unknown {
                 timeout: false,
                 cause,
-            } => write!(f, "the connection ended without an answer: {cause}"),
-            Self::Answer(answer) => write!(f, "the answer was {}", answer.status_line()),
+            } => write!(f, "the connection ended without a response: {cause}"),
+            Self::Answer(answer) => write!(f, "the response was {}", answer.status_line()),
         }
     }
 }
@@ -89,8 +82,8 @@ impl fmt::Display for Failure {
 impl StdError for Failure {}
 
 impl AttemptError for Failure {
-    /// True for a timeout or a cut-off after sending began, and for 502 and 504: a gateway passed the request on and
-    /// had no good answer, so the service behind it may have taken it.
+    /// True for a time-out or a lost connection after sending began, and for 502 and 504: a gateway passed the request
+    /// on, so the service behind it may have processed it.
     fn is_unknown(&self) -> bool {
         match self {
             Self::Unknown { .. } => true,
@@ -101,8 +94,8 @@ impl AttemptError for Failure {
 }
 
 impl Failure {
-    /// Whether the cause is one that passes: transport, 408, 429 and 5xx.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the cause is transient: transport, 408, 429 and 5xx.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NotSent { .. } | Self::Unknown { .. } => true,
             Self::Certificate(_) | Self::Invalid(_) => false,
@@ -112,70 +105,72 @@ impl Failure {
         }
     }
 
-    /// Whether the server ended the handshake because of the client's certificate: there is none, or not a good one.
-    pub fn is_client_certificate(&self) -> bool {
+    /// Whether the server ended the handshake because of a missing or unaccepted client certificate.
+    pub(crate) fn is_client_certificate(&self) -> bool {
         matches!(self, Self::Certificate(cause) if cause.client_certificate)
     }
 
-    /// The answer, where there is one.
-    pub fn answer(&self) -> Option<&Answer> {
+    /// The response, if there is one.
+    pub(crate) fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answer(answer) => Some(answer),
             _ => None,
         }
     }
 
-    /// Sorts an error of the client.
-    pub fn of(error: reqwest::Error) -> Self {
+    /// Classifies an error of the client.
+    pub(crate) fn of(error: reqwest::Error) -> Self {
         let timeout = error.is_timeout();
-        let found = Found::in_chain(&error);
+        let traits = Traits::of(&error);
         let mut cause = Cause::of(error);
-        cause.client_certificate = found.client_certificate;
-        if found.certificate || found.client_certificate {
-            Self::Certificate(cause)
-        } else if found.connect {
-            let stage = if found.dns {
-                Stage::Dns
-            } else if found.tls {
-                Stage::Tls
-            } else if found.proxy {
-                Stage::Proxy
-            } else {
-                Stage::Connect
-            };
-            Self::NotSent { stage, cause }
-        } else if found.builder {
-            Self::Invalid(cause)
-        } else if found.canceled {
-            Self::NotSent {
-                stage: Stage::Connect,
-                cause,
-            }
-        } else {
-            Self::Unknown { timeout, cause }
+        cause.client_certificate = traits.client_certificate;
+        if traits.certificate || traits.client_certificate {
+            return Self::Certificate(cause);
         }
+        let stage = match &traits {
+            Traits {
+                connect: true,
+                dns: true,
+                ..
+            } => Stage::Dns,
+            Traits {
+                connect: true,
+                tls: true,
+                ..
+            } => Stage::Tls,
+            Traits {
+                connect: true,
+                proxy: true,
+                ..
+            } => Stage::Proxy,
+            Traits { connect: true, .. } => Stage::Connect,
+            Traits { builder: true, .. } => return Self::Invalid(cause),
+            Traits { canceled: true, .. } => Stage::Connect,
+            _ => return Self::Unknown { timeout, cause },
+        };
+        Self::NotSent { stage, cause }
     }
 }
 
-/// What an error's chain holds.
+/// What the chain of an error contains.
 #[derive(Default)]
-struct Found {
+struct Traits {
     builder: bool,
     connect: bool,
     dns: bool,
     tls: bool,
     certificate: bool,
-    /// With TLS 1.3 the alert comes after the client has done its part of the handshake, when the request may have been
-    /// written already; the server has not read it.
+    /// With TLS 1.3 the alert arrives after the client's part of the handshake, when the request may have been written
+    /// already; the server has not read it.
     client_certificate: bool,
     proxy: bool,
     /// The request was queued for a connection that closed before it was written.
     canceled: bool,
 }
 
-impl Found {
-    fn in_chain(error: &reqwest::Error) -> Self {
-        let mut found = Self {
+impl Traits {
+    fn of(error: &reqwest::Error) -> Self {
+        let mut traits = Self {
             builder: error.is_builder(),
             connect: error.is_connect(),
             dns: error.is_dns(),
@@ -183,42 +178,46 @@ impl Found {
         };
         walk(error, &mut |error| {
             if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                found.tls = true;
-                found.certificate |= matches!(
-                    error,
-                    rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-                );
-                found.client_certificate |=
-                    matches!(error, rustls::Error::AlertReceived(alert) if is_about_certificate(*alert));
+                traits.tls = true;
+                match error {
+                    rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                        traits.certificate = true;
+                    }
+                    rustls::Error::AlertReceived(alert) => {
+                        traits.client_certificate |= is_about_certificate(*alert)
+                    }
+                    _ => {}
+                }
             }
             if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                found.canceled |= error.is_canceled();
+                traits.canceled |= error.is_canceled();
             }
-            // The type is not to be had; this decides nothing but a hint.
+            // The type is private; this decides a hint only.
             let text = error.to_string();
-            found.proxy |= text.starts_with("tunnel error") || text.contains("proxy");
+            traits.proxy |= text.starts_with("tunnel error") || text.contains("proxy");
         });
-        found
+        traits
     }
 }
 
-/// Whether a server sends this when the client's certificate is missing or not taken.
+/// Whether a server sends this alert about a client certificate.
 fn is_about_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
     matches!(
         alert,
-        AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::NoCertificate
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::NoCertificate
     )
 }
 
-/// Visits an error and its causes. An `io::Error` hides what it wraps from `source`, so that is looked into as well.
+/// Visits an error and its causes. An `io::Error` hides the error it wraps from `source`.
 fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError + 'static))) {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -230,9 +229,9 @@ fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError +
     }
 }
 
-/// Why an exchange failed, in words: the texts of the error chain without its general layers and without the URL.
+/// Why an exchange failed: the texts of the error chain without its general layers and without the URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+pub(crate) struct Cause {
     text: String,
     client_certificate: bool,
 }
@@ -243,29 +242,26 @@ impl Cause {
         let mut texts: Vec<String> = Vec::new();
         walk(&error, &mut |layer| {
             let text = clean(&layer.to_string(), MAX_SHOWN);
-            let general = text.is_empty()
-                || text == "error sending request"
-                || text == "builder error"
-                || text.starts_with("client error (");
-            if !general {
-                // A layer that repeats the text of the one below says nothing of its own.
-                if let Some(last) = texts
-                    .last_mut()
-                    .filter(|last| last.ends_with(&text) || text.contains(last.as_str()))
-                {
-                    if text.len() > last.len() {
-                        *last = text;
-                    }
-                } else {
-                    texts.push(text);
-                }
+            if matches!(&*text, "" | "error sending request" | "builder error")
+                || text.starts_with("client error (")
+            {
+                return;
+            }
+            // Of two layers of which one repeats the other, the longer text is kept.
+            match texts
+                .last_mut()
+                .filter(|last| last.ends_with(&text) || text.contains(last.as_str()))
+            {
+                Some(last) if text.len() > last.len() => *last = text,
+                Some(_) => {}
+                None => texts.push(text),
             }
         });
         if texts.is_empty() {
             texts.push(error.to_string());
         }
         Self {
-            text: clean(&texts.join(": "), MAX_SHOWN),
+            text: clean(&texts.join(": "), 2 * MAX_SHOWN),
             client_certificate: false,
         }
     }

@@ -1,6 +1,5 @@
-//! The sink `console`: prints rows to standard output, as a table or as NDJSON.
-//!
-//! For looking at a pipeline. Rows are printed as they are, personal data included; `hrsink preview` masks it.
+//! The sink `console`: prints rows to standard output, as a table or as NDJSON, with personal data (`hrsink preview`
+//! masks it).
 
 use std::io::Write;
 
@@ -21,21 +20,20 @@ use crate::table::{self, Table};
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConsoleConfig {
-    /// `table` (default) shows the first rows when the run ends; `ndjson` prints every row at once, one JSON object a
-    /// line.
+    /// `table` prints the first rows when the run ends; `ndjson` prints every row as one JSON object per line.
     pub format: ConsoleFormat,
-    /// How many rows of each input a table shows. Default 20.
+    /// The rows of each input in a table. Default 20.
     pub max_rows: Option<usize>,
 }
 
-/// How rows are printed.
+/// The output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsoleFormat {
     /// The first rows, as a table.
     #[default]
     Table,
-    /// Every row, as a JSON object on a line of its own.
+    /// Every row, as one JSON object per line.
     Ndjson,
 }
 
@@ -46,12 +44,10 @@ impl SinkConfig for ConsoleConfig {
         if self.format == ConsoleFormat::Ndjson && self.max_rows.is_some() {
             problems
                 .at("max_rows")
-                .add("`max_rows` is for tables; NDJSON prints every row");
+                .add("`max_rows` is for tables; `ndjson` prints every row");
         }
         if self.max_rows == Some(0) {
-            problems
-                .at("max_rows")
-                .add("a table of no rows shows nothing; give at least 1");
+            problems.at("max_rows").add("expected at least 1");
         }
     }
 

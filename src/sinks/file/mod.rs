@@ -1,8 +1,7 @@
 //! The sink `file`: writes CSV exactly as it would be uploaded.
 //!
-//! For looking at a pipeline without any cloud, and for handing files to whoever uploads them. The file appears under
-//! its name only when all rows have come: until then it is `NAME.part`, which is locked, and which a run that stops early
-//! removes.
+//! For inspecting a pipeline without a cloud, and for uploads with another tool. The file appears under its name once all
+//! rows are written; until then it is `NAME.part`, which is locked, and which an aborted run removes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -27,16 +26,16 @@ use crate::hr::Scenario;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// The file to write, relative to the pipeline file; an existing one is replaced. `{scenario}` stands for the
-    /// identifier of the rows' scenario and is needed when there are several inputs.
+    /// The file, relative to the pipeline file; replaced if it exists. `{scenario}` is replaced by the scenario of the
+    /// rows and is required with several inputs.
     pub path: String,
-    /// Names of columns, by field of the HR schema, where they differ from the schema's own.
+    /// Column names, by field of the HR schema, where they differ from the field's name.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
-    /// Name of the column that says which scenario a row belongs to. Default: no such column.
+    /// The column with the scenario of a row. Without it, there is no such column.
     #[serde(default)]
     pub scenario_column: Option<String>,
-    /// What stands in that column, by scenario, where it differs from the documented identifiers.
+    /// Values of that column, by scenario, where they differ from the documented ones.
     #[serde(default)]
     pub scenario_values: BTreeMap<Scenario, String>,
 }
@@ -58,15 +57,14 @@ impl FileConfig {
 impl SinkConfig for FileConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
         require_hr_rows(inputs, problems);
-        // One file a scenario: nothing has to tell the rows of a file apart.
         self.naming().validate(inputs, false, problems);
         if self.path.trim().is_empty() {
-            problems.at("path").add("a file needs a name");
+            problems.at("path").add("expected the name of a file");
         }
         if inputs.len() > 1 && !self.path.contains(PLACEHOLDER) {
             problems.at("path").add_with_hint(
-                "several inputs would be written to one file",
-                format!("put `{PLACEHOLDER}` in the path, for example `out/{PLACEHOLDER}.csv`"),
+                "several inputs would write to one file",
+                format!("add `{PLACEHOLDER}` to the path, for example `out/{PLACEHOLDER}.csv`"),
             );
         }
         for (index, input) in inputs.iter().enumerate() {
@@ -77,7 +75,7 @@ impl SinkConfig for FileConfig {
                 problems
                     .at("inputs")
                     .at_index(index)
-                    .add("two inputs of one scenario would be written to one file");
+                    .add("two inputs of one scenario would write to one file");
             }
         }
     }
@@ -190,15 +188,15 @@ impl Target {
             Some(open) if open.schema == *schema => open,
             Some(_) => {
                 return Err(Error::input(format!(
-                    "rows with different columns cannot go to one file `{}`",
+                    "rows with different columns cannot be written to one file `{}`",
                     self.path.display()
                 )));
             }
             None => {
                 let failed = |error: std::io::Error| {
-                    Error::config(format!("cannot make the file `{}`", part(&self.path).display()))
+                    Error::config(format!("cannot create the file `{}`", part(&self.path).display()))
                         .with_source(error)
-                        .with_hint("give a `path` in a folder that can be written to")
+                        .with_hint("set `path` to a file in a folder that hrsink may write to")
                 };
                 if let Some(folder) = self.path.parent() {
                     crate::disk::create_private_folder(folder).map_err(failed)?;
@@ -210,7 +208,7 @@ impl Target {
                         format!("another run is writing `{}`", self.path.display()),
                     )
                     .with_hint(format!(
-                        "wait for it, or end it: it has `{}` locked",
+                        "wait for it, or stop it: it has locked `{}`",
                         part.display()
                     )));
                 };
@@ -234,7 +232,7 @@ impl Target {
         Ok(())
     }
 
-    /// Gives the file its name, or removes it. The rows it holds, and whether it is there.
+    /// Renames the file, or removes it. Returns its rows, and whether it exists.
     fn finish(self, keep: bool) -> (usize, Result<bool>) {
         let Some(open) = self.open else {
             return (0, Ok(false));
@@ -243,7 +241,7 @@ impl Target {
         let failed = |error: std::io::Error| {
             Error::unexpected(format!("cannot write `{}`", self.path.display())).with_source(error)
         };
-        // The lock is held until it has its name, or is gone.
+        // The lock is held until the file is renamed or removed.
         if !keep {
             let removed = std::fs::remove_file(&part);
             drop(open.file);

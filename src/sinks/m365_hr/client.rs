@@ -1,124 +1,93 @@
-//! Uploads payloads to a connector job, and finds out without uploading whether it could ([`Client::check`]).
+//! Uploads payloads to a connector job, and checks without an upload whether one could work ([`Client::check`]).
 //!
-//! An upload is one loop of bounded attempts. Each attempt takes the token from the cache, so that a long series of
-//! attempts never goes on with one that has run out; a 401 drops the token and tries once more with a new one. What is
-//! tried again: connections that fail, timeouts, and the statuses of [`RETRIED`]. A token that cannot be had for a
-//! passing cause is an attempt like any other, so tokens and uploads share one bound.
-//!
-//! The outcome tells the truth about the rows: [`Unknown`](BatchOutcome::Unknown) as soon as any attempt ended without
-//! an answer after the payload may have been taken and no later one was accepted.
+//! One retry loop covers tokens and uploads, with the bounds of `retry`. A 401 renews the token once. The outcome is
+//! [`Unknown`](BatchOutcome::Unknown) as soon as any attempt ended without a response after the service may have
+//! received the payload, unless a later one was accepted.
 
 mod check;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, Request, StatusCode};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
+use super::answer::{self, Facts};
 use super::cloud::Endpoints;
-use super::request;
-use super::response::{self, Facts};
 use crate::component::BatchOutcome;
 use crate::error::{Error, Result};
-use crate::http::auth::oauth_error::{
-    ClientCredentials, ClientCredentialsProvider, TokenFailure, TokenVersion,
-};
-use crate::http::auth::token_cache::{Token, TokenCache};
+use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
+use crate::http::auth::{Authenticator, Credentials, Scheme, TokenCache};
+use crate::http::client::{self as http, Decision, Exchange, SendError};
 use crate::http::redact::{self, Redactor, is_html};
-use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Spent, Tally, Verdict};
-use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, exchange};
+use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetryPolicy, Spent, Tally};
+use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, read_answer};
 use crate::secret::Secret;
 
-/// Statuses after which an upload is tried again.
-pub const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
+/// Statuses after which an upload is retried.
+pub(crate) const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
 
-/// What a [`Client`] needs to know.
+/// What a [`Client`] needs.
 #[derive(Debug, Clone)]
-pub struct ClientConfig {
-    /// Where to ask for tokens, what for, and where to upload.
-    pub endpoints: Endpoints,
+pub(crate) struct ClientConfig {
+    /// Where to request tokens, for what, and where to upload.
+    pub(crate) endpoints: Endpoints,
     /// The tenant's id, or one of its domain names.
-    pub tenant_id: String,
-    /// The application's (client) id.
-    pub client_id: String,
-    /// The application's client secret.
-    pub client_secret: Secret,
+    pub(crate) tenant_id: String,
+    /// The application (client) id.
+    pub(crate) client_id: String,
+    /// The client secret.
+    pub(crate) client_secret: Secret,
     /// The connector job.
-    pub job_id: Uuid,
-    /// How to reach the service. For endpoints on this machine the system's proxy is not used.
-    pub transport: TransportConfig,
-    /// How often and how long to try.
-    pub retry: RetryPolicy,
-    /// Whether to try again after an attempt that the service may have taken although no answer came.
-    pub retry_unknown: bool,
-    /// Which form of the token request.
-    pub(crate) token_version: TokenVersion,
+    pub(crate) job_id: Uuid,
+    /// How to connect. Endpoints on this machine are called without the system's proxy.
+    pub(crate) transport: TransportConfig,
+    /// When to stop retrying.
+    pub(crate) retry: RetryPolicy,
+    /// Whether to retry after an attempt with an unknown outcome.
+    pub(crate) retry_unknown: bool,
 }
 
-/// Talks to one connector job. Shared by reference; uploads may run at the same time and share the token.
-pub struct Client {
-    http: reqwest::Client,
-    tokens: TokenCache<ClientCredentialsProvider>,
-    retry: RetryPolicy,
+/// A client of one connector job. Shared by reference; concurrent uploads share the token.
+pub(crate) struct Client {
+    client: http::Client,
     retry_unknown: bool,
     facts: Facts,
 }
 
-/// What became of an upload.
+/// The result of an upload.
 #[derive(Debug)]
-pub struct Upload {
-    /// What became of the rows.
-    pub outcome: BatchOutcome,
-    /// Attempts made: uploads, and token requests that failed before one.
-    pub attempts: u32,
-    /// How many of those before the last ended without an answer after the payload may have been taken: with more than
-    /// none, the service may have seen the rows more than once.
-    pub unknown_attempts: u32,
-    /// Status of the last answer to an upload.
-    pub status: Option<u16>,
-    /// Request and correlation ids of that answer, as `name: value`.
-    pub request_ids: Vec<String>,
-    /// From the begin of the first attempt to the end of the last.
-    pub elapsed: Duration,
-    /// Why, when it was not accepted.
-    pub error: Option<Error>,
-    /// Whether the service asked for a longer pause than there is time for.
-    pub pause: bool,
-    /// Body of that answer, cleaned and cut. Microsoft documents none; for the report only.
-    pub body: Option<String>,
-}
-
-/// The failure of one attempt.
-enum AttemptFailure {
-    Token(Arc<TokenFailure>),
-    Upload { failure: Failure, token: Arc<Token> },
-}
-
-impl fmt::Display for AttemptFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Token(failure) => write!(f, "no access token: {failure}"),
-            Self::Upload { failure, .. } => failure.fmt(f),
-        }
-    }
-}
-
-impl AttemptError for AttemptFailure {
-    fn is_unknown(&self) -> bool {
-        matches!(self, Self::Upload { failure, .. } if failure.is_unknown())
-    }
+pub(crate) struct Upload {
+    /// The outcome of the rows.
+    pub(crate) outcome: BatchOutcome,
+    /// Attempts: uploads, and token requests that failed before one.
+    pub(crate) attempts: u32,
+    /// How many before the last had an unknown outcome: the service may have received the rows more than once.
+    pub(crate) unknown_attempts: u32,
+    /// Status of the last response to an upload.
+    pub(crate) status: Option<u16>,
+    /// Request and correlation ids of that response, as `name: value`.
+    pub(crate) request_ids: Vec<String>,
+    /// From the start of the first attempt to the end of the last.
+    pub(crate) elapsed: Duration,
+    /// Why the payload was not accepted.
+    pub(crate) error: Option<Error>,
+    /// Whether the service asked for a longer wait than there is time for.
+    pub(crate) pause: bool,
+    /// Body of the response, fit to be shown. Microsoft documents none; for the report only.
+    pub(crate) body: Option<String>,
 }
 
 impl Client {
-    /// Makes a client. Sends nothing yet.
+    /// A client; sends nothing yet.
     ///
     /// # Errors
-    /// The transport's settings cannot be used, or `tenant_id` or `client_id` is empty.
-    pub fn new(config: ClientConfig) -> Result<Self> {
+    /// The settings of the transport are unusable, or `tenant_id` or `client_id` is empty.
+    pub(crate) fn new(config: ClientConfig) -> Result<Self> {
         let ClientConfig {
             endpoints,
             tenant_id,
@@ -128,7 +97,6 @@ impl Client {
             mut transport,
             retry,
             retry_unknown,
-            token_version,
         } = config;
         for (name, value) in [("tenant_id", &tenant_id), ("client_id", &client_id)] {
             if value.trim().is_empty() {
@@ -142,178 +110,153 @@ impl Client {
             }
         }
         let http = transport.client()?;
-        let credentials = ClientCredentials {
-            authority: endpoints.authority.clone(),
-            tenant_id: tenant_id.clone(),
-            client_id: client_id.clone(),
-            client_secret,
-            resource: endpoints.resource.clone(),
-            version: token_version,
-        };
+        let (authority, resource) = (&endpoints.authority, &endpoints.resource);
+        let endpoint = TokenEndpoint::entra(
+            http.clone(),
+            authority,
+            &tenant_id,
+            &client_id,
+            client_secret.clone(),
+            resource,
+        );
         let facts = Facts {
-            token_url: credentials.url(),
-            upload_url: request::upload_url(&endpoints, job_id),
+            token_url: endpoint.url.clone(),
+            upload_url: upload_url(&endpoints, job_id),
             endpoints,
             tenant_id,
             client_id,
             job_id,
         };
-        let tokens = TokenCache::new(ClientCredentialsProvider::new(http.clone(), credentials));
-        Ok(Self {
+        let cache = TokenCache::new(TokenProvider::new(endpoint, Grant::Fields));
+        let auth = Authenticator::new(Scheme::Token(cache.into()), vec![client_secret]);
+        let client = http::Client {
             http,
-            tokens,
+            auth,
             retry,
+            rate_limit: None,
+            abort_on_cancel: false,
+        };
+        Ok(Self {
+            client,
             retry_unknown,
             facts,
         })
     }
 
-    /// Uploads `payload` under `file_name`, trying again as far as the policy allows (the attempt with a renewed token
-    /// included: a policy of one attempt renews nothing).
+    /// Uploads `payload` under `file_name`, with retries.
     ///
-    /// `cancel` keeps a further attempt from being begun and ends waiting; an attempt under way is left to finish,
-    /// because cutting it off would make its outcome unknown. Whoever drops the future must count the rows as unknown.
-    pub async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Upload {
-        let mut renewed = false;
+    /// `cancel` prevents further attempts and ends waits; a running attempt ends by itself, because its outcome would
+    /// be unknown. Rows are unknown if the future is dropped.
+    pub(crate) async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Upload {
+        let about = format!("POST {}", crate::http::address::shown(&self.facts.upload_url));
+        let rows = rows(&payload);
         let result = self
-            .retry
-            .run(
+            .client
+            .send(
                 cancel,
-                |_| self.attempt(payload.clone(), file_name),
-                |failure| self.judge(failure, &mut renewed),
+                (None, &about),
+                || {
+                    upload_request(
+                        &self.client.http,
+                        &self.facts.upload_url,
+                        file_name,
+                        payload.clone(),
+                    )
+                },
+                |exchange| self.read(exchange, rows),
+                |failure| self.decide(failure),
             )
             .await;
         match result {
-            Ok(((answer, token), tally)) => {
-                let secrets = self.secrets(&token);
-                let hidden = Redactor::secrets(&secrets).with_payload(rows(&payload));
-                self.answered(file_name, &answer, hidden, tally)
-            }
-            Err(gave_up) => self.gave_up(file_name, gave_up, rows(&payload)),
+            Ok(((answer, credentials), tally)) => self.with_redactor(&credentials, rows, |redactor| {
+                self.accepted(file_name, &answer, redactor, tally)
+            }),
+            Err(gave_up) => self.gave_up(file_name, gave_up, rows),
         }
     }
 
-    async fn attempt(&self, payload: Bytes, file_name: &str) -> Result<(Answer, Arc<Token>), AttemptFailure> {
-        let token = self.tokens.get().await.map_err(AttemptFailure::Token)?;
-        let secrets = self.secrets(&token);
-        let sent = payload.clone();
-        let hidden = Redactor::secrets(&secrets).with_payload(rows(&sent));
-        let request = request::upload(
-            &self.http,
-            &self.facts.upload_url,
-            token.secret(),
-            file_name,
-            payload,
-        );
-        let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, hidden).await,
-            Err(error) => Err(Failure::of(error)),
-        };
-        match result {
-            Ok(answer) => Ok((answer, token)),
-            Err(failure) => Err(AttemptFailure::Upload { failure, token }),
-        }
+    /// Hides the secrets of the client and of a request, and the rows.
+    fn with_redactor<T>(
+        &self,
+        credentials: &Credentials,
+        rows: &[u8],
+        use_it: impl FnOnce(Redactor<'_>) -> T,
+    ) -> T {
+        let secrets = self.client.auth.secrets();
+        let secrets: Vec<&Secret> = secrets.iter().chain(credentials.secret()).collect();
+        use_it(Redactor::secrets(&secrets).with_payload(rows))
     }
 
-    fn judge(&self, failure: &AttemptFailure, renewed: &mut bool) -> Verdict {
-        let (failure, token) = match failure {
-            AttemptFailure::Token(failure) => return failure.verdict(),
-            AttemptFailure::Upload { failure, token } => (failure, token),
-        };
+    async fn read(&self, exchange: Exchange, rows: &[u8]) -> Result<(Answer, Credentials), Failure> {
+        let secrets = self.client.auth.secrets();
+        let secrets: Vec<&Secret> = secrets.iter().chain(exchange.credentials.secret()).collect();
+        let redactor = Redactor::secrets(&secrets).with_payload(rows);
+        let answer = read_answer(exchange.response, MAX_BODY, redactor).await?;
+        Ok((answer, exchange.credentials))
+    }
+
+    fn decide(&self, failure: &Failure) -> Decision {
         if failure.is_unknown() && !self.retry_unknown {
-            return Verdict::Stop;
+            return Decision::Stop;
         }
         match failure {
-            Failure::NotSent { .. } | Failure::Unknown { .. } => Verdict::Retry { after: None },
-            Failure::Certificate(_) | Failure::Invalid(_) => Verdict::Stop,
-            Failure::Answer(answer) if answer.status == StatusCode::UNAUTHORIZED && !*renewed => {
-                *renewed = true;
-                self.tokens.invalidate(token);
-                Verdict::RetryAtOnce
-            }
-            Failure::Answer(answer) if RETRIED.contains(&answer.status.as_u16()) => Verdict::Retry {
-                after: answer.retry_after(),
+            Failure::NotSent { .. } | Failure::Unknown { .. } => Decision::Retry { after: None },
+            Failure::Certificate(_) | Failure::Invalid(_) => Decision::Stop,
+            Failure::Answer(answer) => match answer.status {
+                StatusCode::UNAUTHORIZED => Decision::RenewToken,
+                status if RETRIED.contains(&status.as_u16()) => Decision::Retry {
+                    after: answer.retry_after(),
+                },
+                _ => Decision::Stop,
             },
-            Failure::Answer(_) => Verdict::Stop,
         }
     }
 
-    /// A 2xx came.
-    fn answered(&self, file_name: &str, answer: &Answer, hidden: Redactor<'_>, tally: Tally) -> Upload {
-        let mut upload = Upload {
-            outcome: BatchOutcome::Accepted,
-            attempts: tally.attempts,
-            unknown_attempts: tally.unknown,
-            status: None,
-            request_ids: Vec::new(),
-            elapsed: tally.elapsed,
-            error: None,
-            pause: false,
-            body: None,
-        };
-        upload.note(answer, hidden);
-        // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: a proxy's
-        // login page that was taken for a success would lose the rows without a word.
+    /// The response was a 2xx.
+    fn accepted(&self, file_name: &str, answer: &Answer, redactor: Redactor<'_>, tally: Tally) -> Upload {
+        let mut upload = Upload::new(BatchOutcome::Accepted, tally);
+        upload.unknown_attempts = tally.unknown;
+        upload.record(answer, redactor);
+        // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: with the login
+        // page of a proxy taken as success, rows would be lost silently.
         if is_html(&answer.body) {
             upload.outcome = BatchOutcome::Unknown;
-            upload.error = Some(response::page_error(
+            upload.error = Some(answer::page_error(
                 &self.facts,
                 file_name,
                 answer,
                 tally,
-                hidden,
+                redactor,
             ));
         }
         upload
     }
 
-    fn gave_up(&self, file_name: &str, gave_up: GaveUp<AttemptFailure>, rows: &[u8]) -> Upload {
+    fn gave_up(&self, file_name: &str, gave_up: GaveUp<SendError<Failure>>, rows: &[u8]) -> Upload {
         let GaveUp { reason, last, tally } = gave_up;
         let spent = Spent { tally, reason };
-        let pause = matches!(reason, Reason::AskedToWait { .. });
-        let mut upload = Upload {
-            outcome: BatchOutcome::NotSent,
-            attempts: tally.attempts,
-            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
-            status: None,
-            request_ids: Vec::new(),
-            elapsed: tally.elapsed,
-            error: None,
-            pause,
-            body: None,
-        };
+        let mut upload = Upload::new(BatchOutcome::NotSent, tally);
+        upload.pause = matches!(reason, Reason::AskedToWait { .. });
         upload.error = Some(match last {
             None => Error::interrupted(),
-            Some(AttemptFailure::Token(failure)) => self.token_error(&failure, spent),
-            Some(AttemptFailure::Upload { failure, token }) => {
-                let secrets = self.secrets(&token);
-                let hidden = Redactor::secrets(&secrets).with_payload(rows);
+            Some(SendError::Token(error)) => answer::token_error(&self.facts, &error, spent),
+            Some(SendError::Failed {
+                error: failure,
+                credentials,
+            }) => self.with_redactor(&credentials, rows, |redactor| {
                 if let Some(answer) = failure.answer() {
-                    upload.note(answer, hidden);
-                    if !failure.is_passing() {
+                    upload.record(answer, redactor);
+                    if !failure.is_transient() {
                         upload.outcome = BatchOutcome::Refused;
                     }
                 }
-                response::upload_error(&self.facts, file_name, &failure, spent, hidden)
-            }
+                answer::upload_error(&self.facts, file_name, &failure, spent, redactor)
+            }),
         });
         if tally.unknown > 0 {
             upload.outcome = BatchOutcome::Unknown;
         }
         upload
-    }
-
-    fn token_error(&self, failure: &TokenFailure, spent: Spent) -> Error {
-        let secret = &self.tokens.provider().credentials().client_secret;
-        response::token_error(&self.facts, failure, spent, Redactor::secrets(&[secret]))
-    }
-
-    /// What must not show, whatever the other side echoes.
-    fn secrets<'a>(&'a self, token: &'a Token) -> [&'a Secret; 2] {
-        [
-            &self.tokens.provider().credentials().client_secret,
-            token.secret(),
-        ]
     }
 }
 
@@ -321,27 +264,90 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("facts", &self.facts)
-            .field("retry", &self.retry)
-            .field("tokens", &self.tokens)
+            .field("client", &self.client)
             .finish_non_exhaustive()
     }
 }
 
 impl Upload {
-    fn note(&mut self, answer: &Answer, hidden: Redactor<'_>) {
+    fn new(outcome: BatchOutcome, tally: Tally) -> Self {
+        Self {
+            outcome,
+            attempts: tally.attempts,
+            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
+            status: None,
+            request_ids: Vec::new(),
+            elapsed: tally.elapsed,
+            error: None,
+            pause: false,
+            body: None,
+        }
+    }
+
+    fn record(&mut self, answer: &Answer, redactor: Redactor<'_>) {
         self.status = Some(answer.status.as_u16());
-        self.request_ids = redact::request_ids(answer, hidden);
-        self.body = redact::shown_body(answer, hidden);
+        self.request_ids = redact::request_ids(answer, redactor);
+        self.body = redact::shown_body(answer, redactor);
     }
 }
 
-/// The payload without its header line: column names are no values.
+/// The payload without its header row: column names are not values.
 fn rows(payload: &[u8]) -> &[u8] {
     let header = payload
         .iter()
         .position(|byte| *byte == b'\n')
         .map_or(payload.len(), |at| at + 1);
     &payload[header..]
+}
+
+/// Where a job's uploads go. Holds no secret.
+fn upload_url(endpoints: &Endpoints, job_id: Uuid) -> Url {
+    let mut url = endpoints.ingestion.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push("api").push("signals");
+    }
+    url.set_query(Some(&format!("jobid={job_id}")));
+    url
+}
+
+/// The name of a batch in the job's log: scenario, run, number, and the part of a batch that was split (0 for none).
+///
+/// It takes the last eight characters of the run's id: the first ones are a time, and the same for runs that start
+/// within a minute.
+pub(crate) fn file_name(scenario: &str, run_id: &str, number: u64, part: u32) -> String {
+    let tail = run_id
+        .char_indices()
+        .rev()
+        .nth(7)
+        .map_or(run_id, |(at, _)| &run_id[at..]);
+    let part = match part {
+        0 => String::new(),
+        part => format!(".{part}"),
+    };
+    let name = format!("hrsink-{scenario}-{tail}-{number:05}{part}.csv");
+    // Only characters that every server and file system accepts.
+    name.replace(
+        |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'),
+        "_",
+    )
+}
+
+/// `POST {ingestion}/api/signals?jobid={job}` with one part named `file`. The payload is shared, not copied, and its
+/// length is known, so the request has a `Content-Length`.
+fn upload_request(
+    client: &reqwest::Client,
+    url: &Url,
+    file_name: &str,
+    payload: Bytes,
+) -> reqwest::Result<Request> {
+    let length = payload.len() as u64;
+    let part = Part::stream_with_length(Body::from(payload), length)
+        .file_name(file_name.to_owned())
+        .mime_str("text/csv")?;
+    client
+        .post(url.clone())
+        .multipart(Form::new().part("file", part))
+        .build()
 }
 
 #[cfg(test)]

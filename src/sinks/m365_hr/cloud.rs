@@ -1,18 +1,19 @@
-//! Which Microsoft endpoints: the clouds as a table, or endpoints given one by one.
+//! The endpoints of Microsoft's clouds, or custom endpoints.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
-use url::{Host, Url};
+use url::Url;
 
 use crate::config::suggestion;
+use crate::http::address::{has_credentials, is_loopback};
 
-/// Where the local emulator listens unless told otherwise.
+/// The default address of the local emulator.
 pub const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 
-/// Which Microsoft endpoints to talk to. In a pipeline file a name (`cloud: worldwide`) or an object
+/// The Microsoft endpoints. In a pipeline file a name (`cloud: worldwide`) or an object
 /// (`cloud: {authority: …, resource: …, ingestion: …}`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Cloud {
@@ -21,7 +22,7 @@ pub enum Cloud {
     /// Resource of older scripts: `https://microsoft.onmicrosoft.com/4e476d41-2395-42be-89ff-34cb9186a1ac`.
     #[default]
     Worldwide,
-    /// US Government Community Cloud: signs in where the commercial cloud does, and has an ingestion host of its own.
+    /// US Government Community Cloud: the sign-in of the commercial cloud, and an ingestion host of its own.
     ///
     /// Resource of older scripts: `https://prdtrs01.prod.outlook.com/64342688-40f0-476d-8f18-ccf14147bae1`.
     Gcc,
@@ -35,18 +36,18 @@ pub enum Cloud {
     Dod,
     /// The emulator of this program at its usual address, [`EMULATOR_ADDRESS`].
     Emulator,
-    /// Endpoints given one by one: an emulator elsewhere, an older resource, a new cloud.
+    /// Custom endpoints: an emulator elsewhere, an older resource, a new cloud.
     Custom(Endpoints),
 }
 
-/// The three places of a cloud.
+/// The three endpoints of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// Where tokens come from.
+    /// Issues tokens.
     pub authority: Url,
-    /// What a token is asked for.
+    /// The resource of a token.
     pub resource: String,
-    /// Where uploads go.
+    /// Receives uploads.
     pub ingestion: Url,
 }
 
@@ -101,7 +102,7 @@ const TABLE: &[Row] = &[
 ];
 
 impl Cloud {
-    /// The names that stand for clouds.
+    /// The names of the clouds.
     pub fn names() -> impl Iterator<Item = &'static str> + Clone {
         TABLE.iter().map(|row| row.name)
     }
@@ -114,7 +115,7 @@ impl Cloud {
             .map(|row| row.cloud.clone())
     }
 
-    /// The name; `custom` for endpoints given one by one.
+    /// The name; `custom` for custom endpoints.
     pub fn name(&self) -> &'static str {
         TABLE
             .iter()
@@ -127,7 +128,7 @@ impl Cloud {
         if let Self::Custom(endpoints) = self {
             return endpoints.clone();
         }
-        // Every other variant has a row, and every row holds URLs: a test goes through all of them.
+        // A test covers all rows.
         TABLE
             .iter()
             .find(|row| row.cloud == *self)
@@ -137,15 +138,15 @@ impl Cloud {
 }
 
 impl Endpoints {
-    /// Checks and keeps the three. `https` is required, except for a loopback host.
+    /// Validates the three. `https` is required, except for a loopback host.
     ///
     /// # Errors
-    /// Which of the three is wrong, and how.
+    /// Which of the three is wrong, and why.
     pub fn new(authority: &str, resource: &str, ingestion: &str) -> Result<Self, String> {
         let resource = resource.trim().trim_end_matches('/');
         if resource.is_empty() || Url::parse(resource).is_err() {
             return Err(format!(
-                "`resource` must be the URI of the application that tokens are asked for, such as `{RESOURCE}`"
+                "`resource` must be the URI of an application, such as `{RESOURCE}`"
             ));
         }
         Ok(Self {
@@ -155,7 +156,7 @@ impl Endpoints {
         })
     }
 
-    /// Whether all of it is on this machine: an emulator. No proxy and no certificate store is needed then.
+    /// Whether all endpoints are on this machine (an emulator): no proxy and no certificate store is needed.
     pub fn is_local(&self) -> bool {
         [&self.authority, &self.ingestion]
             .into_iter()
@@ -173,12 +174,12 @@ impl Endpoints {
 }
 
 fn base(name: &str, text: &str) -> Result<Url, String> {
-    // The text is not repeated: it may hold credentials.
+    // The text is not repeated: it may contain credentials.
     let url = Url::parse(text.trim()).map_err(|error| {
         format!("`{name}` must be a URL such as `https://login.microsoftonline.com` ({error})")
     })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("`{name}` must not hold a user name or a password"));
+    if has_credentials(&url) {
+        return Err(format!("`{name}` must not contain a user name or a password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!(
@@ -189,19 +190,10 @@ fn base(name: &str, text: &str) -> Result<Url, String> {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
         "http" => Err(format!(
-            "`{name}` must start with `https://`: credentials and HR data would be readable on the way (`http://` is \
+            "`{name}` must start with `https://`: credentials and HR data would be sent unencrypted (`http://` is \
              for an emulator on this machine)"
         )),
         _ => Err(format!("`{name}` must start with `https://`")),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 
@@ -213,12 +205,12 @@ impl fmt::Display for Cloud {
 
 #[derive(serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Given {
-    /// Where tokens come from, such as `https://login.microsoftonline.com`.
+struct CustomEndpoints {
+    /// The host that issues tokens, such as `https://login.microsoftonline.com`.
     authority: String,
-    /// What a token is asked for: the resource of Microsoft's sample script for this cloud.
+    /// The resource of tokens: that of Microsoft's sample script for this cloud.
     resource: String,
-    /// Where uploads go, such as `https://webhook.ingestion.office.com`.
+    /// The host that receives uploads, such as `https://webhook.ingestion.office.com`.
     ingestion: String,
 }
 
@@ -246,8 +238,8 @@ impl<'de> Deserialize<'de> for Cloud {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cloud, A::Error> {
-                let given = Given::deserialize(MapAccessDeserializer::new(map))?;
-                Endpoints::new(&given.authority, &given.resource, &given.ingestion)
+                let custom = CustomEndpoints::deserialize(MapAccessDeserializer::new(map))?;
+                Endpoints::new(&custom.authority, &custom.resource, &custom.ingestion)
                     .map(Cloud::Custom)
                     .map_err(de::Error::custom)
             }
@@ -264,10 +256,10 @@ impl JsonSchema for Cloud {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let names: Vec<_> = Self::names().collect();
-        let given = Given::json_schema(generator);
+        let custom = CustomEndpoints::json_schema(generator);
         json_schema!({
-            "description": "Which Microsoft endpoints to talk to: a name, or the endpoints one by one.",
-            "anyOf": [{"type": "string", "enum": names}, given],
+            "description": "The Microsoft endpoints: a name, or custom endpoints.",
+            "anyOf": [{"type": "string", "enum": names}, custom],
         })
     }
 }
@@ -281,13 +273,40 @@ mod tests {
     }
 
     #[test]
-    fn every_name_has_endpoints_and_comes_back() {
-        for name in Cloud::names() {
+    fn has_the_documented_endpoints() {
+        for (name, authority, ingestion) in [
+            (
+                "worldwide",
+                "https://login.windows.net/",
+                "https://webhook.ingestion.office.com/",
+            ),
+            (
+                "gcc",
+                "https://login.microsoftonline.com/",
+                "https://webhook-gcc.ingestion.office365.us/",
+            ),
+            (
+                "gcc_high",
+                "https://login.microsoftonline.us/",
+                "https://webhook-itarl4.ingestion.office365.us/",
+            ),
+            (
+                "dod",
+                "https://login.microsoftonline.us/",
+                "https://webhook-itarl5.ingestion.apps.mil/",
+            ),
+            ("emulator", "http://127.0.0.1:8099/", "http://127.0.0.1:8099/"),
+        ] {
             let cloud = parse(&format!("{name:?}")).unwrap();
-            assert_eq!(cloud.name(), name);
             let endpoints = cloud.endpoints();
-            assert_eq!(endpoints.is_local(), name == "emulator");
+            assert_eq!((cloud.name(), endpoints.is_local()), (name, name == "emulator"));
+            assert_eq!(
+                (endpoints.authority.as_str(), endpoints.ingestion.as_str()),
+                (authority, ingestion)
+            );
+            assert_eq!(endpoints.resource, RESOURCE);
         }
+        assert_eq!(Cloud::names().count(), 5);
         assert!(
             Cloud::Emulator
                 .endpoints()
@@ -298,104 +317,54 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_the_documented_one() {
-        let of = |cloud: Cloud| {
-            let Endpoints {
-                authority,
-                ingestion,
-                resource,
-            } = cloud.endpoints();
-            assert_eq!(resource, RESOURCE);
-            (authority.to_string(), ingestion.to_string())
+    fn reads_names_and_custom_endpoints() {
+        let custom = r#"{"authority": "http://localhost:9000/", "resource": "https://r.example/x", "ingestion": "https://i.example"}"#;
+        let Cloud::Custom(endpoints) = parse(custom).unwrap() else {
+            panic!()
         };
-        let pair = |authority: &str, ingestion: &str| (authority.to_owned(), ingestion.to_owned());
         assert_eq!(
-            of(Cloud::Worldwide),
-            pair(
-                "https://login.windows.net/",
-                "https://webhook.ingestion.office.com/"
-            )
+            (&*endpoints.resource, endpoints.is_local()),
+            ("https://r.example/x", false)
         );
-        assert_eq!(
-            of(Cloud::Gcc),
-            pair(
-                "https://login.microsoftonline.com/",
-                "https://webhook-gcc.ingestion.office365.us/"
-            )
-        );
-        assert_eq!(
-            of(Cloud::GccHigh),
-            pair(
-                "https://login.microsoftonline.us/",
-                "https://webhook-itarl4.ingestion.office365.us/"
-            )
-        );
-        assert_eq!(
-            of(Cloud::Dod),
-            pair(
-                "https://login.microsoftonline.us/",
-                "https://webhook-itarl5.ingestion.apps.mil/"
-            )
-        );
-    }
-
-    #[test]
-    fn an_unknown_name_gets_the_nearest() {
-        let error = parse(r#""gcchigh""#).unwrap_err();
-        assert!(
-            error.contains("unknown cloud `gcchigh`; did you mean `gcc_high`"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn endpoints_can_be_given_one_by_one() {
-        let cloud = parse(
-            r#"{"authority": "http://localhost:9000/", "resource": "https://fabrikam.example/x", "ingestion": "https://in.fabrikam.example"}"#,
-        )
-        .unwrap();
-        let Cloud::Custom(endpoints) = &cloud else {
-            panic!("{cloud:?}")
-        };
-        assert_eq!(endpoints.resource, "https://fabrikam.example/x");
-        assert!(!endpoints.is_local());
-    }
-
-    #[test]
-    fn what_is_unsafe_or_unusable_is_refused_without_being_repeated() {
-        let refused =
-            |authority: &str| Endpoints::new(authority, RESOURCE, "https://in.contoso.com").unwrap_err();
-        assert!(refused("http://login.contoso.com").contains("must start with `https://`"));
-        assert!(refused("ftp://login.contoso.com").contains("must start with `https://`"));
-        assert!(refused("http://localhost.contoso.com").contains("https"));
-        assert!(refused("https://login.contoso.com/?a=b").contains("without `?`"));
-        let error = refused("https://me:hunter2-marker@login.contoso.com");
-        assert!(
-            error.contains("password") && !error.contains("hunter2"),
-            "{error}"
-        );
-        assert!(
-            parse(r#"{"authority": "https://a.example", "ingestion": "https://b.example"}"#)
-                .unwrap_err()
-                .contains("resource")
-        );
-        assert!(
-            parse(r#"{"authority": "https://a.example", "resourc": "x"}"#)
-                .unwrap_err()
-                .contains("resourc")
-        );
-        assert!(parse("3").unwrap_err().contains("`worldwide`"));
-    }
-
-    #[test]
-    fn the_schema_takes_a_name_or_an_object() {
+        for (text, expected) in [
+            (r#""gcchigh""#, "unknown cloud `gcchigh`; did you mean `gcc_high`"),
+            (
+                r#"{"authority": "https://a.example", "ingestion": "https://b.example"}"#,
+                "resource",
+            ),
+            (r#"{"authority": "https://a.example", "resourc": "x"}"#, "resourc"),
+            ("3", "`worldwide`"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
         let schema = serde_json::to_value(schemars::schema_for!(Cloud)).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
-        assert!(validator.is_valid(&serde_json::json!("gcc")));
-        assert!(!validator.is_valid(&serde_json::json!("gccc")));
-        assert!(validator.is_valid(&serde_json::json!(
-            {"authority": "https://a.example", "resource": "https://b.example", "ingestion": "https://c.example"}
-        )));
-        assert!(!validator.is_valid(&serde_json::json!({"authority": "https://a.example"})));
+        for (text, valid) in [
+            (r#""gcc""#, true),
+            (r#""gccc""#, false),
+            (custom, true),
+            (r#"{"authority": "https://a.example"}"#, false),
+        ] {
+            assert_eq!(
+                validator.is_valid(&serde_json::from_str(text).unwrap()),
+                valid,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn rejects_unsafe_urls_without_repeating_them() {
+        for (authority, expected) in [
+            ("http://login.contoso.com", "must start with `https://`"),
+            ("ftp://login.contoso.com", "must start with `https://`"),
+            ("http://localhost.contoso.com", "must start with `https://`"),
+            ("https://login.contoso.com/?a=b", "without `?`"),
+            ("https://me:hunter2-marker@login.contoso.com", "password"),
+        ] {
+            let error = Endpoints::new(authority, RESOURCE, "https://in.contoso.com").unwrap_err();
+            assert!(error.contains(expected) && !error.contains("marker"), "{error}");
+        }
     }
 }

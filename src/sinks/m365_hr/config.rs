@@ -17,57 +17,50 @@ use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::error::Result;
 use crate::hr::Scenario;
-use crate::http::InvalidSetting;
-use crate::http::backoff::Backoff;
-use crate::http::retry::RetryPolicy;
+use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings, validate_timeouts};
 use crate::secret::SecretRef;
 use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 
 /// Uploads rows to a Microsoft 365 HR connector job.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct M365HrConfig {
-    /// Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, `emulator` (a stand-in started inside this
-    /// process), or a map of `authority`, `resource` and `ingestion`. Default `worldwide`.
-    #[serde(default)]
+    /// The Microsoft cloud: `worldwide`, `gcc`, `gcc_high`, `dod`, `emulator` (started inside this process), or a map of
+    /// `authority`, `resource` and `ingestion`.
     pub cloud: Cloud,
-    /// The Microsoft Entra tenant: its id (a GUID) or one of its domains. Needed except with `cloud: emulator`.
-    #[serde(default)]
+    /// The Microsoft Entra tenant: its id (a GUID) or one of its domains. Required except with `cloud: emulator`.
     pub tenant_id: Option<String>,
-    /// The id of the connector job, as the Purview portal shows it. Needed except with `cloud: emulator`.
-    #[serde(default)]
+    /// The id of the connector job, as the Purview portal shows it. Required except with `cloud: emulator`.
     pub job_id: Option<Uuid>,
-    /// How to sign in. Needed except with `cloud: emulator`.
-    #[serde(default)]
+    /// How to sign in. Required except with `cloud: emulator`.
     pub auth: Option<Auth>,
-    /// Names of columns, by field of the HR schema, where the names mapped in the portal differ from the schema's
-    /// own. The portal compares names with letter case set aside; spaces count.
-    #[serde(default)]
+    /// Column names, by field of the HR schema, where the names mapped in the portal differ. The portal compares them
+    /// case-insensitively; spaces count.
     pub columns: BTreeMap<String, String>,
-    /// Name of the column that says which scenario a row belongs to, for a job that takes several. The documentation
-    /// calls it `HRScenario`. Default: no such column.
-    #[serde(default)]
+    /// The column with the scenario of a row, for a job of several scenarios. The documentation calls it `HRScenario`.
     pub scenario_column: Option<String>,
-    /// What stands in that column, by scenario, where the values mapped in the portal differ from the documented
-    /// ones.
-    #[serde(default)]
+    /// Values of that column, by scenario, where those mapped in the portal differ from the documented ones.
     pub scenario_values: BTreeMap<Scenario, String>,
-    /// How large an upload may be.
-    #[serde(default)]
+    /// The size of an upload.
     pub batch: BatchSettings,
-    /// How uploads are made.
-    #[serde(default)]
-    pub request: RequestSettings,
-    /// When to give up.
-    #[serde(default)]
+    /// Uploads that run at the same time.
+    #[schemars(range(min = 1, max = 32))]
+    pub max_concurrent: usize,
+    /// The time-out of an upload. Microsoft's script uses 400s.
+    pub timeout: HumanDuration,
+    /// The time-out of connecting.
+    pub connect_timeout: HumanDuration,
+    /// The proxy: a URL, or `none`. Without it, the system's settings (`HTTPS_PROXY`, `NO_PROXY`) apply.
+    pub proxy: Option<ProxySetting>,
+    /// Certificate authorities, a client certificate, the oldest TLS version.
+    pub tls: TlsSettings,
+    /// When to stop retrying an upload.
     pub retry: RetrySettings,
     /// Which rows are sent, and what happens when the service says no or nothing.
-    #[serde(default)]
     pub delivery: DeliverySettings,
     /// Settings of the embedded emulator, with `cloud: emulator` only.
-    #[serde(default)]
     pub emulator: Option<EmulatorSettings>,
-    /// Takes records as they are, for `hrsink upload`: their columns already have the portal's names.
+    /// Accepts records unchanged, for `hrsink upload`: their columns have the portal's names.
     #[serde(skip)]
     pub as_is: bool,
 }
@@ -76,56 +69,25 @@ pub struct M365HrConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Auth {
-    /// As an app registered in Microsoft Entra ID, with a client secret.
-    ClientSecret {
-        /// The app's client id (application id).
+    /// As an application registered in Microsoft Entra ID, with a client secret.
+    #[serde(rename = "oauth2_client_credentials")]
+    ClientCredentials {
+        /// The application (client) id.
         client_id: Uuid,
-        /// Where the client secret is kept: `{env: NAME}` or `{file: PATH}`.
+        /// The client secret.
         client_secret: SecretRef,
     },
 }
 
-/// How large an upload may be.
+/// The size of an upload.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchSettings {
-    /// Rows of an upload, the header row not counted: 1 to 50,000. Default 5,000, what Microsoft's script sends at
-    /// most.
+    /// Rows of an upload, without the header row. Microsoft's script sends 5,000 at most.
     #[schemars(range(min = 1, max = 50_000))]
     pub max_rows: usize,
-    /// Bytes of an upload's CSV, header row included: 1 KiB to 64 MiB. Default 4 MiB; what the service takes is not
-    /// documented.
+    /// Bytes of an upload's CSV, with the header row. The limit of the service is not documented.
     pub max_bytes: ByteSize,
-}
-
-/// How uploads are made.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RequestSettings {
-    /// Uploads at a time: 1 to 32. Default 4.
-    #[schemars(range(min = 1, max = 32))]
-    pub concurrency: usize,
-    /// How long an upload may take. Default 400s, as in Microsoft's script.
-    pub timeout: HumanDuration,
-    /// How long connecting may take. Default 30s.
-    pub connect_timeout: HumanDuration,
-    /// A file of certificate authorities (PEM) to trust besides the system's, for networks that inspect TLS.
-    /// Relative to the pipeline file.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// When to give up.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetrySettings {
-    /// Requests made for an upload before giving up, the first included: 1 to 100. Default 8.
-    pub max_attempts: NonZeroU32,
-    /// Time spent on an upload before giving up, waits included: at most 24h. Default 15m.
-    pub max_elapsed: HumanDuration,
-    /// The longest first wait; later ones double. Each wait is a random part of it. Default 1s.
-    pub initial_backoff: HumanDuration,
-    /// The longest wait, unless the service asks for a longer one: at most 1h. Default 60s.
-    pub max_backoff: HumanDuration,
 }
 
 /// Which rows are sent, and what happens when the service says no or nothing.
@@ -201,11 +163,34 @@ const PROFILES_LIVE: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmulatorSettings {
-    /// Folder for the rows the emulator accepts and its import log. Relative to the pipeline file. Default
-    /// `.hrsink/emulator`.
+    /// The folder for accepted rows and the import log, relative to the pipeline file.
     pub data: PathBuf,
-    /// Faults to rehearse, such as `429=0.1,latency=50ms`; see the emulator's page.
+    /// Faults to inject, such as `429=0.1,latency=50ms`; see the emulator's page.
     pub faults: Option<String>,
+}
+
+impl Default for M365HrConfig {
+    fn default() -> Self {
+        Self {
+            cloud: Cloud::default(),
+            tenant_id: None,
+            job_id: None,
+            auth: None,
+            columns: BTreeMap::new(),
+            scenario_column: None,
+            scenario_values: BTreeMap::new(),
+            batch: BatchSettings::default(),
+            max_concurrent: 4,
+            timeout: HumanDuration(Duration::from_secs(400)),
+            connect_timeout: HumanDuration(Duration::from_secs(30)),
+            proxy: None,
+            tls: TlsSettings::default(),
+            retry: RetrySettings::default(),
+            delivery: DeliverySettings::default(),
+            emulator: None,
+            as_is: false,
+        }
+    }
 }
 
 impl Default for BatchSettings {
@@ -213,28 +198,6 @@ impl Default for BatchSettings {
         Self {
             max_rows: 5_000,
             max_bytes: ByteSize(4 << 20),
-        }
-    }
-}
-
-impl Default for RequestSettings {
-    fn default() -> Self {
-        Self {
-            concurrency: 4,
-            timeout: HumanDuration(Duration::from_secs(400)),
-            connect_timeout: HumanDuration(Duration::from_secs(30)),
-            ca_file: None,
-        }
-    }
-}
-
-impl Default for RetrySettings {
-    fn default() -> Self {
-        Self {
-            max_attempts: const { NonZeroU32::new(8).expect("not zero") },
-            max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
-            initial_backoff: HumanDuration(Duration::from_secs(1)),
-            max_backoff: HumanDuration(Duration::from_secs(60)),
         }
     }
 }
@@ -327,7 +290,7 @@ impl M365HrConfig {
             if !given {
                 problems
                     .at(key)
-                    .add_with_hint(format!("`{key}` is required and not there"), hint);
+                    .add_with_hint(format!("`{key}` is required"), hint);
             }
         };
         required(
@@ -338,12 +301,12 @@ impl M365HrConfig {
         required(
             "job_id",
             self.job_id.is_some(),
-            "the job's id, shown when the HR connector is made in the Purview portal",
+            "the job's id, shown in the Purview portal when the HR connector is created",
         );
         required(
             "auth",
             self.auth.is_some(),
-            "for example `{type: client_secret, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
+            "for example `{type: oauth2_client_credentials, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
         );
         if let Some(tenant) = &self.tenant_id
             && Uuid::try_parse(tenant).is_err()
@@ -351,12 +314,12 @@ impl M365HrConfig {
         {
             problems
                 .at("tenant_id")
-                .add("a tenant is given by its id (a GUID) or by one of its domains");
+                .add("expected the tenant's id (a GUID) or one of its domains");
         }
         if self.emulator.is_some() {
             problems
                 .at("emulator")
-                .add("`emulator` goes with `cloud: emulator` only");
+                .add("`emulator` requires `cloud: emulator`");
         }
     }
 
@@ -370,34 +333,24 @@ impl M365HrConfig {
         };
         within("batch.max_rows", self.batch.max_rows as u64, 1, 50_000);
         within("batch.max_bytes", self.batch.max_bytes.0, 1 << 10, 64 << 20);
-        within("request.concurrency", self.request.concurrency as u64, 1, 32);
-        for (key, time) in [
-            ("request.timeout", self.request.timeout),
-            ("request.connect_timeout", self.request.connect_timeout),
-        ] {
-            if time.0.is_zero() {
-                problems.at(key).add("no time at all is too short");
-            }
-        }
-        if let Err(error) = self.retry.policy() {
-            problems.at("retry").at(error.field).add(error.message);
-        }
+        within("max_concurrent", self.max_concurrent as u64, 1, 32);
+        validate_timeouts(
+            &[
+                ("timeout", self.timeout),
+                ("connect_timeout", self.connect_timeout),
+            ],
+            problems,
+        );
+        self.tls.validate(&mut problems.at("tls"));
+        self.retry.validate(&mut problems.at("retry"));
         if let Some(Err(found)) = self.emulator.as_ref().and_then(EmulatorSettings::parsed_faults) {
             problems.at("emulator.faults").add(found);
         }
     }
 }
 
-impl RetrySettings {
-    /// The policy, or the setting that is wrong.
-    pub(super) fn policy(&self) -> std::result::Result<RetryPolicy, InvalidSetting> {
-        let backoff = Backoff::new(self.initial_backoff.0, self.max_backoff.0)?;
-        RetryPolicy::new(self.max_attempts.get(), self.max_elapsed.0, backoff)
-    }
-}
-
 impl EmulatorSettings {
-    /// The faults, or what is wrong with them.
+    /// The faults, or why they are invalid.
     pub(super) fn parsed_faults(&self) -> Option<Result<crate::emulator::Faults, String>> {
         self.faults.as_deref().map(|text| {
             text.parse::<crate::emulator::Faults>()

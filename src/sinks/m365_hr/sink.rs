@@ -6,15 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::client::{Client, ClientConfig};
+use super::client::{Client, ClientConfig, file_name};
 use super::cloud::{Cloud, Endpoints};
 use super::config::{Auth, M365HrConfig};
-use super::request;
 use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
 use crate::delivery::{Driver, Lane, Limits, OnUnknown, Outgoing, Uploaded, Uploader};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
-use crate::http::auth::oauth_error::TokenVersion;
+use crate::http::settings::ProxySetting;
 use crate::http::transport::TransportConfig;
 use crate::secret::Secret;
 use crate::sinks::payload::scenario;
@@ -45,7 +44,7 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         run: cx.run.clone(),
     });
     let policy = config.delivery.policy(job_name(config, &cx));
-    let driver = Driver::new(cx.clone(), uploader, policy, limits, config.request.concurrency);
+    let driver = Driver::new(cx.clone(), uploader, policy, limits, config.max_concurrent);
     Ok(Box::new(M365Hr {
         cx,
         driver,
@@ -154,7 +153,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
     };
     let embedded = emulator.is_some();
     let (client_id, client_secret) = match &config.auth {
-        Some(Auth::ClientSecret {
+        Some(Auth::ClientCredentials {
             client_id,
             client_secret,
         }) => match client_secret.read(&cx.run.base, &cx.run.secret_files) {
@@ -176,29 +175,25 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         None if embedded => NO_ID,
         None => return Err(missing("job_id")),
     };
-    let wrong = |error: crate::http::InvalidSetting| {
-        Error::config(format!(
-            "the `retry` settings of the sink `{}` are wrong",
-            cx.name
-        ))
-        .with_source(error)
+    let mut transport = TransportConfig {
+        connect_timeout: config.connect_timeout.0,
+        timeout: config.timeout.0,
+        proxy: ProxySetting::proxy(config.proxy.as_ref()),
+        pool_max_idle_per_host: config.max_concurrent,
+        ..TransportConfig::default()
     };
+    config
+        .tls
+        .apply(&cx.run.base, &cx.run.secret_files, &mut transport)?;
     Client::new(ClientConfig {
         endpoints,
         tenant_id,
         client_id: client_id.to_string(),
         client_secret,
         job_id,
-        transport: TransportConfig {
-            connect_timeout: config.request.connect_timeout.0,
-            timeout: config.request.timeout.0,
-            ca_file: config.request.ca_file.as_ref().map(|path| cx.run.base.join(path)),
-            pool_max_idle_per_host: config.request.concurrency,
-            ..TransportConfig::default()
-        },
-        retry: config.retry.policy().map_err(wrong)?,
+        transport,
+        retry: config.retry.policy()?,
         retry_unknown: config.delivery.on_unknown == OnUnknown::Resend,
-        token_version: TokenVersion::V1,
     })
 }
 
@@ -258,7 +253,7 @@ impl Uploader for JobUploader {
             label,
             payload,
         } = outgoing;
-        let name = request::file_name(label, &self.run.id, number, part);
+        let name = file_name(label, &self.run.id, number, part);
         let upload = self.client.upload(payload, &name, &self.run.cancel).await;
         Uploaded {
             outcome: upload.outcome,

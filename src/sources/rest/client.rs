@@ -14,7 +14,7 @@ use crate::component::SourceContext;
 use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::http::address::service_url;
-use crate::http::next_url::AllowedHosts;
+use crate::http::link::AllowedHosts;
 use crate::http::retry_after::{ResetForm, WaitRule, WaitSource};
 use crate::http::transport::{Proxy, TransportConfig};
 
@@ -88,9 +88,9 @@ impl RestConfig {
         });
         let rule = WaitRule {
             sources: std::iter::once(WaitSource::RetryAfter).chain(headers).collect(),
-            longest: self.rate_limit.max_wait.0,
+            max_wait: self.rate_limit.max_wait.0,
         };
-        Arc::new(move |headers| rule.read(headers, SystemTime::now()).map(|asked| asked.wait))
+        Arc::new(move |headers| rule.read(headers, SystemTime::now()))
     }
 
     /// Reads the secrets and makes the client; `config` has no problems.
@@ -115,7 +115,7 @@ impl RestConfig {
         // A token may be bound to the certificate that it was asked for with.
         let way = format!("{:?} {:?}", self.tls, self.connection.proxy);
         Ok(Fetcher {
-            auth: self.auth.build(&cx.run, &client, retry.clone(), &way)?,
+            auth: self.auth.build(&cx.run, &client, &way)?,
             client,
             limiters: cx.run.services.limiters.clone(),
             pace: self.rate_limit.pace(),

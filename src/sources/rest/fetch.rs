@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::response_reader::ResponseReader;
-use super::auth::{Authenticator, Granted};
+use super::auth::token_error;
 use super::extract::BodyError;
 use super::json_path::ExtractedValues;
 use super::page::PageRequest;
@@ -29,9 +29,11 @@ use crate::component::{Exchange, Pages, Recorder};
 use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::address;
-use crate::http::next_url::{AllowedHosts, follow};
+use crate::http::auth::{Authenticator, Credentials, TokenError};
+use crate::http::link::{AllowedHosts, follow};
 use crate::http::rate_limit::{RateLimit, RateLimiters};
 use crate::http::redact::Redactor;
+use crate::http::retry::Spent;
 use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
 use crate::http::transport::{Failure, MAX_BODY};
 use crate::secret::Secret;
@@ -129,6 +131,8 @@ impl Page {
 
 /// Why an attempt failed.
 enum Attempt {
+    /// There is no access token.
+    Token(Arc<TokenError>),
     /// The exchange failed.
     Exchange(Failure),
     /// The answer is not what it must be.
@@ -156,7 +160,7 @@ struct BadAnswer {
     line: String,
     message: Option<String>,
     judgement: Decision,
-    granted: Granted,
+    credentials: Credentials,
 }
 
 impl From<BodyError> for Attempt {
@@ -171,8 +175,9 @@ impl From<BodyError> for Attempt {
 impl std::fmt::Display for Attempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Token(error) => error.fmt(f),
             Self::Exchange(failure) => failure.fmt(f),
-            Self::Answer(answer) => write!(f, "the answer was {}", answer.line),
+            Self::Answer(answer) => write!(f, "the response was {}", answer.line),
             Self::Body { error, .. } | Self::NoRecords { error, .. } => error.fmt(f),
             Self::BrokenOff { cause, .. } => write!(f, "the answer broke off: {cause}"),
             Self::Final(error) => error.fmt(f),
@@ -269,12 +274,12 @@ impl Fetcher {
             .await
             .ok_or_else(stopped)?;
         let mut request = reqwest::Request::from(built.clone());
-        let granted = self
+        let credentials = self
             .cancel
             .run_until_cancelled(self.auth.authorize(&mut request))
             .await
             .ok_or_else(stopped)?
-            .map_err(Attempt::Final)?;
+            .map_err(Attempt::Token)?;
         let response = self
             .cancel
             .run_until_cancelled(self.client.execute(request))
@@ -285,7 +290,7 @@ impl Fetcher {
         let headers = response.headers().clone();
         if !status.is_success() || status.as_u16() == 204 {
             return self
-                .without_rows(question, built, response, headers, granted)
+                .without_rows(question, built, response, headers, credentials)
                 .await;
         }
         let page = format!("{shown}{}", question.suffix).into();
@@ -318,7 +323,7 @@ impl Fetcher {
         let finished = match finished {
             Ok(finished) => finished,
             Err(failed) => {
-                return self.unreadable(question, built, failed, status, headers, &taking, granted);
+                return self.unreadable(question, built, failed, status, headers, &taking, credentials);
             }
         };
         let facts = Facts {
@@ -344,9 +349,9 @@ impl Fetcher {
                 return Err(Attempt::Answer(Box::new(BadAnswer {
                     status: status.as_u16(),
                     line: format!("{status}"),
-                    message: self.message(question, built, &granted, &headers, &taking.head),
+                    message: self.message(question, built, &credentials, &headers, &taking.head),
                     judgement,
-                    granted,
+                    credentials,
                 })));
             }
         }
@@ -389,7 +394,7 @@ impl Fetcher {
         status: reqwest::StatusCode,
         headers: HeaderMap,
         taking: &ResponseReader<'_>,
-        granted: Granted,
+        credentials: Credentials,
     ) -> Result<Page, Attempt> {
         let Attempt::Body {
             error,
@@ -408,7 +413,7 @@ impl Fetcher {
             values: Some(&values),
             text: &taking.head,
         });
-        let message = || self.message(question, built, &granted, &headers, &taking.head);
+        let message = || self.message(question, built, &credentials, &headers, &taking.head);
         match judgement.action {
             _ if judgement.rule.is_none() => {
                 let message = match &error {
@@ -425,7 +430,7 @@ impl Fetcher {
                 line: status.to_string(),
                 message: message(),
                 judgement,
-                granted,
+                credentials,
             }))),
         }
     }
@@ -437,7 +442,7 @@ impl Fetcher {
         built: &super::request::Built,
         response: reqwest::Response,
         headers: HeaderMap,
-        granted: Granted,
+        credentials: Credentials,
     ) -> Result<Page, Attempt> {
         let status = response.status();
         let (body, complete) = crate::http::transport::read_limited(response, MAX_BODY).await;
@@ -465,9 +470,9 @@ impl Fetcher {
                 return Err(Attempt::Answer(Box::new(BadAnswer {
                     status: status.as_u16(),
                     line: status.to_string(),
-                    message: self.message(question, built, &granted, &headers, &body),
+                    message: self.message(question, built, &credentials, &headers, &body),
                     judgement,
-                    granted,
+                    credentials,
                 })));
             }
         }
@@ -505,12 +510,12 @@ impl Fetcher {
         &self,
         question: &PageContext<'_>,
         built: &super::request::Built,
-        granted: &Granted,
+        credentials: &Credentials,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Option<String> {
         let mut secrets = self.auth.secrets();
-        secrets.extend(granted.secret().cloned());
+        secrets.extend(credentials.secret().cloned());
         let in_headers = built.headers.values().filter(|value| value.is_sensitive());
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
         let secrets: Vec<_> = secrets.iter().collect();
@@ -522,6 +527,7 @@ impl Fetcher {
     /// Whether another attempt is worth it, and when.
     fn judge(&self, failure: &Attempt, url: &Url, renewed: &mut bool) -> Verdict {
         match failure {
+            Attempt::Token(error) => error.verdict(),
             Attempt::Exchange(failure) if ResponseActions::judge_failure(failure).action == Action::Retry => {
                 Verdict::Retry { after: None }
             }
@@ -544,7 +550,7 @@ impl Fetcher {
                         after: answer.judgement.wait,
                     }
                 }
-                Action::RenewToken if !*renewed && self.auth.refused(&answer.granted) => {
+                Action::RenewToken if !*renewed && self.auth.renew(&answer.credentials) => {
                     *renewed = true;
                     Verdict::RetryAtOnce
                 }
@@ -585,8 +591,16 @@ impl Fetcher {
     fn failed(&self, gave_up: GaveUp<Attempt>, method: &reqwest::Method, shown: &str) -> Error {
         let attempts = gave_up.tally.attempts;
         let url = shown.strip_prefix(method.as_str()).unwrap_or(shown).trim_start();
+        let spent = Spent {
+            tally: gave_up.tally,
+            reason: gave_up.reason,
+        };
         match gave_up.last {
             Some(Attempt::Final(error)) => error,
+            Some(Attempt::Token(error)) => match self.auth.provider() {
+                Some(provider) => token_error(provider, &error, Some(spent)),
+                None => Error::unexpected(error.to_string()),
+            },
             Some(Attempt::Answer(answer)) => RequestFailure {
                 method: method.as_str(),
                 url,
@@ -596,7 +610,7 @@ impl Fetcher {
             }
             .error(answer.status, &answer.judgement),
             Some(Attempt::Exchange(failure)) => {
-                let kind = if failure.is_passing() {
+                let kind = if failure.is_transient() {
                     ErrorKind::Transient
                 } else {
                     ErrorKind::Config
@@ -651,7 +665,7 @@ fn body_error(shown: &str, error: BodyError, given_on: bool, message: Option<Str
     shown
 }
 
-fn refused_link(error: &crate::http::next_url::NextUrlError, shown: &str) -> Error {
+fn refused_link(error: &crate::http::link::LinkError, shown: &str) -> Error {
     let refused = Error::input(format!(
         "the link to the page after {shown} is not followed: {error}"
     ));

@@ -142,7 +142,7 @@ impl Source for RestSource {
             () = taken.closed() => Ok(()),
         };
         drop(taken);
-        fetcher.auth.settle().await;
+        fetcher.auth.finish().await;
         let (decoded, more) = decoder
             .await
             .map_err(|error| Error::task_failed("decoding answers", &error))?;

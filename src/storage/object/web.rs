@@ -29,8 +29,8 @@ use super::failure::{Note, Said, passes, transport};
 use super::fetch::{self, Ahead, Fetch};
 use crate::component::RunInfo;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::backoff::Backoff;
-use crate::http::retry::parse_retry_after;
+use crate::http::retry::Backoff;
+use crate::http::retry_after::parse_retry_after;
 use crate::http::transport::{Failure, read_limited};
 use crate::secret::{Secret, SecretRef};
 use crate::storage::blocks::{Block, changed, failed};
@@ -139,7 +139,7 @@ impl Trouble {
 
     fn passes(&self) -> bool {
         match self {
-            Self::Transport(failure) => failure.is_passing(),
+            Self::Transport(failure) => failure.is_transient(),
             Self::Answer { note, .. } => passes(note.status()),
         }
     }

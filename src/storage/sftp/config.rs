@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::algorithms::Kind;
 use super::host_key::Pin;
 use crate::config::{ByteSize, HumanDuration, Problems, suggestion};
-use crate::http::backoff::Backoff;
+use crate::http::retry::Backoff;
 use crate::secret::SecretRef;
 use crate::storage::location::RemoteLocation;
 

@@ -13,7 +13,7 @@ use super::protocol::Status;
 use super::session::{Failure, Session};
 use super::transport::{Dial, Text, Undialled};
 use crate::error::{Error, ErrorKind};
-use crate::http::backoff::Backoff;
+use crate::http::retry::Backoff;
 
 /// An SFTP server and the account there.
 #[derive(Debug)]

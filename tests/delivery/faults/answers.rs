@@ -49,7 +49,7 @@ async fn a_success_is_a_success_however_it_comes() {
 #[tokio::test]
 async fn an_answer_that_trickles_for_longer_than_allowed_is_none() {
     let slow = Step::Trickle(Reply::new(200), Duration::from_secs(30));
-    let fault = Fault::new("trickles too long", slow, "no answer within the time allowed")
+    let fault = Fault::new("trickles too long", slow, "no response within the timeout")
         .unknown()
         .time(Time::Out(60));
     passes(Place::Upload, &fault).await;

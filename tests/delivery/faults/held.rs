@@ -29,7 +29,7 @@ async fn no_row_is_lost_and_none_is_there_twice_without_being_said_so() {
         let emulator = emulator(faults).await;
         let mut pipeline = Pipeline::new(&emulator.url(), 12);
         pipeline.sink()["retry"]["max_attempts"] = json!(2);
-        pipeline.sink()["request"]["concurrency"] = json!(3);
+        pipeline.sink()["max_concurrent"] = json!(3);
         let first = pipeline.run().await;
         emulator.set_faults(Faults::default());
         let second = pipeline.run().await;

@@ -69,7 +69,7 @@ impl Fault {
     fn status(name: &'static str, status: u16, reply: Reply) -> Self {
         Self {
             status: Some(status),
-            ..Self::new(name, Step::from(reply), format!("the answer was {status}"))
+            ..Self::new(name, Step::from(reply), format!("the response was {status}"))
         }
     }
 
@@ -132,9 +132,9 @@ impl Stand {
         };
         pipeline.sink()["cloud"][way] = json!(gate.url());
         if let Time::Out(seconds) = fault.time {
-            pipeline.sink()["request"]["timeout"] = json!(format!("{seconds}s"));
+            pipeline.sink()["timeout"] = json!(format!("{seconds}s"));
         } else {
-            pipeline.sink()["request"]["timeout"] = json!("10m");
+            pipeline.sink()["timeout"] = json!("10m");
         }
         pipeline.sink()["retry"]["max_elapsed"] = json!("10m");
         pipeline.sink()["retry"]["max_attempts"] = json!(2);

@@ -181,7 +181,7 @@ async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() 
         let report = pipeline.run().await;
         let error = failure(&report, 5);
         assert!(
-            error.message.contains(&format!("the answer was {refused}")),
+            error.message.contains(&format!("the response was {refused}")),
             "{}",
             error.message
         );

@@ -11,12 +11,12 @@ use std::time::Duration;
 use test_server::{Reply, Step};
 
 fn faults() -> Vec<Fault> {
-    let ended = "the connection ended without an answer";
+    let ended = "the connection ended without a response";
     let status = |name, status| {
         Fault::new(
             name,
             Step::from(Reply::new(status).body("no")),
-            format!("the answer was {status}"),
+            format!("the response was {status}"),
         )
     };
     let busy = json!({"error": "temporarily_unavailable", "error_description": "AADSTS90033: try later"});
@@ -28,7 +28,7 @@ fn faults() -> Vec<Fault> {
         Fault::new(
             "trickles",
             Step::Trickle(Reply::new(503).body("no"), Duration::from_millis(1)),
-            "the answer was 503",
+            "the response was 503",
         ),
         status("408", 408),
         status("429", 429),

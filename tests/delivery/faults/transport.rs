@@ -8,8 +8,8 @@ use hrsink::component::BatchOutcome::NotSent;
 use serde_json::json;
 use test_server::Step;
 
-const ENDED: &str = "the connection ended without an answer";
-const TIMED_OUT: &str = "no answer within the time allowed";
+const ENDED: &str = "the connection ended without a response";
+const TIMED_OUT: &str = "no response within the timeout";
 
 fn faults() -> [Fault; 7] {
     [

@@ -24,7 +24,7 @@ fn asked(place: Place, (name, status, date): (&'static str, u16, bool)) -> Fault
     let reply = Reply::new(status).header("retry-after", &header);
     let fault = match place {
         Place::Upload => Fault::status(name, status, reply),
-        Place::Token => Fault::new(name, Step::from(reply), format!("the answer was {status}")),
+        Place::Token => Fault::new(name, Step::from(reply), format!("the response was {status}")),
     };
     fault.time(Time::Asked(40))
 }
@@ -53,7 +53,7 @@ async fn a_wait_that_the_token_endpoint_asks_for_is_kept() {
 
 #[tokio::test]
 async fn a_token_endpoint_that_does_not_answer_is_left_after_a_minute_and_tried_again() {
-    let fault = Fault::new("time-out", Step::Stall, "no answer within the time allowed").time(Time::Out(60));
+    let fault = Fault::new("time-out", Step::Stall, "no response within the timeout").time(Time::Out(60));
     passes(Place::Token, &fault).await;
     lasts(Place::Token, &fault).await;
 }

@@ -8,7 +8,7 @@ use crate::http::auth::pem;
 use crate::http::auth::signing::Algorithm;
 use test_server::certificates::{rsa_certificate, rsa_pem, rsa_pkcs8};
 
-/// With every character that is written in another way somewhere.
+/// With every character that needs escaping somewhere.
 const AWKWARD: &str = "Müller & \"Sons\" <a> 'b' ]]>\r\n\t\u{a0}é\u{1f600} ";
 
 fn grant(subject: &str) -> SamlGrant {
@@ -36,7 +36,7 @@ fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
     text.split_once(start).unwrap().1.split_once(end).unwrap().0
 }
 
-/// Whether digest and signature are right, by the text alone.
+/// Verifies digest and signature, by the text alone.
 fn verify(xml: &str) -> Result<(), &'static str> {
     let (before, rest) = xml.split_once("<ds:Signature ").ok_or("no signature")?;
     let (signature, after) = rest.split_once("</ds:Signature>").ok_or("no end")?;
@@ -59,7 +59,7 @@ fn verify(xml: &str) -> Result<(), &'static str> {
 }
 
 #[test]
-fn digest_and_signature_are_those_of_the_text() {
+fn signs_the_assertion() {
     let mut grant = grant(AWKWARD);
     grant.attributes = vec![(AWKWARD.to_owned(), AWKWARD.to_owned())];
     for certificate in [None, Some(b"der".to_vec())] {
@@ -78,7 +78,7 @@ fn digest_and_signature_are_those_of_the_text() {
 }
 
 #[test]
-fn it_says_who_for_whom_and_for_how_long() {
+fn contains_subject_audience_and_lifetime() {
     let mut grant = grant("admin");
     grant.attributes = vec![("api_key".to_owned(), "k".to_owned())];
     let made = std::time::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
@@ -96,7 +96,7 @@ fn it_says_who_for_whom_and_for_how_long() {
 }
 
 #[test]
-fn each_one_is_new_and_written_as_asked() {
+fn makes_a_new_assertion_in_each_encoding() {
     let mut grant = grant("admin");
     assert_ne!(xml(&grant), xml(&grant));
     grant.encoding = Encoding::Base64Url;
@@ -111,7 +111,7 @@ fn each_one_is_new_and_written_as_asked() {
 }
 
 #[test]
-fn a_value_cannot_become_an_element_and_control_characters_are_refused() {
+fn escapes_values_and_rejects_control_characters() {
     let xml = xml(&grant("</saml2:NameID><evil>"));
     assert!(
         xml.contains(">&lt;/saml2:NameID&gt;&lt;evil&gt;</saml2:NameID>"),
@@ -124,12 +124,12 @@ fn a_value_cannot_become_an_element_and_control_characters_are_refused() {
     );
 }
 
-/// What another implementation of XML signatures says, where it is installed.
+/// Against another implementation of XML signatures, if it is installed.
 #[test]
-#[expect(clippy::print_stderr, reason = "says what the test left out")]
-fn xmlsec_takes_the_signature() {
+#[expect(clippy::print_stderr, reason = "reports the skipped test")]
+fn xmlsec_verifies_the_signature() {
     if Command::new("xmlsec1").arg("--version").output().is_err() {
-        eprintln!("left out: the check of SAML signatures with xmlsec1, which is not installed");
+        eprintln!("skipped: SAML signatures with xmlsec1, which is not installed");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

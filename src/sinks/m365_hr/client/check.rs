@@ -1,68 +1,80 @@
-//! What `hrsink check` finds out of a connector job without uploading a row: token, clock, endpoint, and what stays open.
+//! `hrsink check` of a connector job: token, clock and endpoint, without an upload.
 
 use std::time::{Duration, SystemTime};
 
 use super::Client;
 use crate::component::{CheckState, CheckStep};
 use crate::error::{Error, ErrorKind};
-use crate::http::auth::oauth_error::TokenFailure;
-use crate::http::auth::token_cache::Token;
+use crate::http::auth::TokenError;
+use crate::http::auth::provider::TokenProvider;
 use crate::http::redact::{Redactor, is_html};
 use crate::http::retry::{Reason, Spent, Tally};
 use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
-use crate::sinks::m365_hr::response;
+use crate::sinks::m365_hr::answer;
 
-/// Longest time for the request of a check that asks whether the ingestion host can be reached.
+/// The time-out of the request that checks whether the ingestion host can be reached.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A clock that is off by more than this makes tokens invalid.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 impl Client {
-    /// Finds out, without uploading a row, whether an upload could work: token, clock, endpoint, and what stays open.
-    pub async fn check(&self) -> Vec<CheckStep> {
-        let (token, date) = self.tokens.provider().request().await;
+    /// Checks without an upload whether one could work: token, clock, endpoint, and what only an upload shows.
+    pub(crate) async fn check(&self) -> Vec<CheckStep> {
+        let (token, date) = match self.client.auth.provider() {
+            Some(provider) => {
+                let result = provider.request().await;
+                let date = TokenProvider::date(&result);
+                (result.err(), date)
+            }
+            None => (None, None),
+        };
         let (endpoint, seen) = self.check_endpoint().await;
+        let clock = check_clock(date.or(seen), SystemTime::now());
         vec![
-            self.check_token(token),
-            check_clock(date.or(seen), SystemTime::now()),
+            self.check_token(token.as_ref()),
+            clock,
             endpoint,
             self.check_job(),
         ]
     }
 
-    fn check_token(&self, token: Result<Token, TokenFailure>) -> CheckStep {
-        let spent = Spent {
-            tally: Tally {
-                attempts: 1,
-                ..Tally::default()
-            },
-            reason: Reason::Permanent,
+    fn check_token(&self, error: Option<&TokenError>) -> CheckStep {
+        let tally = Tally {
+            attempts: 1,
+            ..Tally::default()
         };
-        match token {
-            Ok(_) => step(
+        match error {
+            None => step(
                 "token",
                 CheckState::Works,
                 format!(
-                    "`{}` gives the application `{}` a token",
+                    "`{}` returned a token for the application `{}`",
                     self.facts.token_url.host_str().unwrap_or_default(),
                     self.facts.client_id
                 ),
             ),
-            Err(failure) => failed("token", &self.token_error(&failure, spent)),
+            Some(error) => {
+                let spent = Spent {
+                    tally,
+                    reason: Reason::Permanent,
+                };
+                failed("token", &answer::token_error(&self.facts, error, spent))
+            }
         }
     }
 
-    /// Asks the ingestion host without credentials: any answer of its own says that it can be reached.
+    /// Calls the ingestion host without credentials: any response of its own shows that it is reachable.
     async fn check_endpoint(&self) -> (CheckStep, Option<SystemTime>) {
         let host = self.facts.endpoints.ingestion.host_str().unwrap_or_default();
         let request = self
+            .client
             .http
             .get(self.facts.endpoints.ingestion.clone())
             .timeout(CHECK_TIMEOUT)
             .build();
         let result = match request {
-            Ok(request) => exchange(&self.http, request, MAX_BODY, Redactor::secrets(&[])).await,
+            Ok(request) => exchange(&self.client.http, request, MAX_BODY, Redactor::secrets(&[])).await,
             Err(error) => Err(Failure::of(error)),
         };
         let failure = match result {
@@ -75,7 +87,7 @@ impl Client {
                 reachable(host, answer)
             }
             failure => {
-                let error = response::endpoint_error(&self.facts, failure);
+                let error = answer::endpoint_error(&self.facts, failure);
                 failed("endpoint", &error)
             }
         };
@@ -87,7 +99,7 @@ impl Client {
             name: "job".to_owned(),
             state: CheckState::Unsure,
             detail: format!(
-                "only an upload tells whether the job `{}` exists, belongs to the application `{}` and has these columns",
+                "only an upload shows whether the job `{}` exists, belongs to the application `{}` and has these columns",
                 self.facts.job_id, self.facts.client_id
             ),
             hints: vec![
@@ -103,25 +115,25 @@ fn reachable(host: &str, answer: &Answer) -> CheckStep {
         "endpoint",
         CheckState::Works,
         format!(
-            "`{host}` can be reached (it answered {} to a request without credentials)",
+            "`{host}` is reachable (it responded {} to a request without credentials)",
             answer.status_line()
         ),
     );
     if is_html(&answer.body) {
         step.state = CheckState::Unsure;
         step.detail
-            .push_str(", but with a web page, which may be that of a proxy or firewall");
-        step.hints = response::page_hints(host);
+            .push_str(", but with a web page, which may be from a proxy or firewall");
+        step.hints = answer::page_hints(host);
     }
     step
 }
 
-/// Compares this machine's clock with the other side's.
-fn check_clock(theirs: Option<SystemTime>, ours: SystemTime) -> CheckStep {
-    let Some(theirs) = theirs else {
-        return step("clock", CheckState::Unsure, "no answer told the time".to_owned());
+/// Compares this machine's clock with the service's.
+fn check_clock(service: Option<SystemTime>, local: SystemTime) -> CheckStep {
+    let Some(service) = service else {
+        return step("clock", CheckState::Unsure, "no response has a `Date`".to_owned());
     };
-    let (off, way) = match ours.duration_since(theirs) {
+    let (off, way) = match local.duration_since(service) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
@@ -134,7 +146,7 @@ fn check_clock(theirs: Option<SystemTime>, ours: SystemTime) -> CheckStep {
     }
     let detail = format!("this machine's clock is {} s {way} the service's", off.as_secs());
     let mut step = step("clock", CheckState::Fails, detail);
-    step.hints = vec!["set this machine's clock with a time service (NTP): tokens and certificates count between two points in time".to_owned()];
+    step.hints = vec!["synchronize this machine's clock (NTP): tokens and certificates are valid only between two points in time".to_owned()];
     step
 }
 
@@ -162,15 +174,15 @@ fn failed(name: &str, error: &Error) -> CheckStep {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Stage, token};
+    use super::super::tests::{Fixture, token};
     use super::*;
     use serde_json::json;
     use test_server::Reply;
 
     async fn check(token: Reply, endpoint: Reply) -> Vec<CheckStep> {
-        let stage = Stage::new(1, [token], [endpoint]).await;
-        let steps = stage.client.check().await;
-        let (_, requests) = stage.finish();
+        let fixture = Fixture::new(1, [token], [endpoint]);
+        let steps = fixture.client.check().await;
+        let (_, requests) = fixture.finish();
         assert_eq!((&*requests[0].method, &*requests[0].path), ("GET", "/"));
         assert_eq!(requests[0].header("authorization"), None);
         let shown = format!("{steps:?}");
@@ -187,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_of_a_good_set_up_leaves_only_the_job_open() {
+    async fn passes_all_but_the_job() {
         for status in [401, 403, 404, 405] {
             let steps = check(token(1).header("date", &now()), Reply::new(status)).await;
             let expected = [
@@ -201,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_says_what_is_wrong() {
+    async fn reports_what_is_wrong() {
         let refusal = json!({"error": "invalid_client", "error_description": "AADSTS7000222: expired", "error_codes": [7000222]});
         let old = "Sun, 06 Nov 1994 08:49:37 GMT";
         let steps = check(
@@ -232,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_may_be_five_minutes_off() {
+    fn tolerates_five_minutes_of_clock_difference() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(check_clock(Some(at(1000)), at(1300)).state, CheckState::Works);
         assert_eq!(check_clock(Some(at(1300)), at(1000)).state, CheckState::Works);

@@ -1,52 +1,42 @@
 //! Reads the secrets and makes the authenticator.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 
-use super::authenticator::{Authenticator, Scheme, secret_header};
+use super::TextOrSecret;
 use super::config::{
     ApiKey, AssertionEncoding, AuthConfig, Basic, BodyKind, ClientCredentials, CredentialsPlace,
     JwtAlgorithm, JwtBearer, Password, RefreshToken, RotationConfig, SamlBearer, TokenAnswer, TokenRequest,
 };
-use super::value::{TextOrSecret, read, resolve};
+use super::value::{read, resolve};
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
 use crate::http::address::{service_url, shown};
 use crate::http::auth::jwt::JwtGrant;
-use crate::http::auth::provider::{BodyForm, Grant, GrantProvider, KeyPath, Shape, TokenEndpoint};
+use crate::http::auth::provider::{BodyForm, Grant, TokenEndpoint, TokenProvider};
+use crate::http::auth::response::{KeyPath, TokenPaths};
 use crate::http::auth::rotation::{RefreshTokens, Rotation};
 use crate::http::auth::saml::{self, Encoding, SamlGrant};
 use crate::http::auth::signing::{Algorithm, SigningKey};
-use crate::http::auth::{jwt, pem};
-use crate::http::retry::RetryPolicy;
+use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, basic, jwt, pem, secret_header};
 use crate::secret::{Secret, SecretRef};
 
 impl AuthConfig {
     /// Reads the secrets and makes the authenticator. Sends nothing yet.
     ///
-    /// `client` is the one of the data requests, so that its certificate counts for tokens, too; `retry` is for asking
-    /// for tokens. Whoever builds the same settings for the same run and `way` (what makes `client` another one) gets
+    /// `client` is the one of the data requests, so that its certificate counts for tokens, too; Whoever builds the same settings for the same run and `way` (what makes `client` another one) gets
     /// the same tokens; the client and the policy of the first then ask for them.
     ///
     /// # Errors
     /// A secret cannot be read, or cannot be what it is given as.
-    pub(crate) fn build(
-        &self,
-        run: &RunInfo,
-        client: &reqwest::Client,
-        retry: RetryPolicy,
-        way: &str,
-    ) -> Result<Authenticator> {
+    pub(crate) fn build(&self, run: &RunInfo, client: &reqwest::Client, way: &str) -> Result<Authenticator> {
         let builder = Builder {
             run,
             client,
-            retry,
             key: format!("{way}\n{self:?}"),
         };
         match self {
-            Self::None {} => Ok(Authenticator::new(Scheme::Nothing, Vec::new())),
+            Self::None {} => Ok(Authenticator::new(Scheme::None, Vec::new())),
             Self::Basic(basic) => builder.basic(basic),
             Self::Bearer(bearer) => {
                 let token = read(&bearer.token, run)?;
@@ -66,7 +56,6 @@ impl AuthConfig {
 struct Builder<'a> {
     run: &'a RunInfo,
     client: &'a reqwest::Client,
-    retry: RetryPolicy,
     /// All that makes two ways to sign in the same. Secrets are in it by the names of their places.
     key: String,
 }
@@ -107,7 +96,7 @@ impl Draft {
 
     /// Text or secret.
     fn either(&mut self, name: &str, value: &TextOrSecret, run: &RunInfo) -> Result<()> {
-        let read = value.read(run)?;
+        let read = value.read(&run.base, &run.secret_files)?;
         match value {
             TextOrSecret::Text(_) => self.fields.push((name.to_owned(), read)),
             TextOrSecret::Secret(_) => self.secret(name, read),
@@ -134,13 +123,13 @@ impl Draft {
             CredentialsPlace::BasicHeader => {
                 let form =
                     |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let id_read = id.read(run)?;
+                let id_read = id.read(&run.base, &run.secret_files)?;
                 let password = secret.as_ref().map_or("", Secret::expose);
-                let encoded = STANDARD.encode(format!("{}:{}", form(id_read.expose()), form(password)));
-                let value = secret_header(&format!("Basic {encoded}"))
+                let encoded = basic(&form(id_read.expose()), &form(password));
+                let value = secret_header(&format!("Basic {}", encoded.expose()))
                     .map_err(|()| Error::unexpected("Base64 cannot go into a header"))?;
                 self.headers.insert(AUTHORIZATION, value);
-                self.secrets.push(Secret::new(encoded));
+                self.secrets.push(encoded);
                 self.secrets.extend(secret);
                 if id.text().is_none() {
                     self.secrets.push(id_read);
@@ -153,7 +142,7 @@ impl Draft {
 
 impl Builder<'_> {
     fn basic(&self, config: &Basic) -> Result<Authenticator> {
-        let username = config.username.read(self.run)?;
+        let username = config.username.read(&self.run.base, &self.run.secret_files)?;
         if username.expose().contains(':') {
             return Err(Error::config("the user name of HTTP Basic must not hold a colon"));
         }
@@ -167,12 +156,12 @@ impl Builder<'_> {
             (None, Some(text)) => Secret::new(text.as_str()),
             _ => return Err(Error::config("give either `password` or `placeholder_password`")),
         };
-        let encoded = STANDARD.encode(format!("{}:{}", username.expose(), password.expose()));
+        let encoded = basic(username.expose(), password.expose());
         if config.username.text().is_none() {
             secrets.push(username);
         }
-        let value = format!("Basic {encoded}");
-        secrets.push(Secret::new(encoded));
+        let value = format!("Basic {}", encoded.expose());
+        secrets.push(encoded);
         header("`username`", AUTHORIZATION, &value, secrets)
     }
 
@@ -217,12 +206,12 @@ impl Builder<'_> {
         )?;
         draft.optional("scope", config.scope.as_deref());
         let token = read(&config.refresh_token, self.run)?;
-        let client_id = config.client_id.read(self.run)?;
+        let client_id = config.client_id.read(&self.run.base, &self.run.secret_files)?;
         let rotation = match &config.rotation {
-            None => Rotation::Forgotten,
+            None => Rotation::InMemory,
             Some(RotationConfig::Ignore) => Rotation::Ignored,
             Some(RotationConfig::File(path)) => {
-                Rotation::Kept(self.run.base.join(path), self.run.secret_files.clone())
+                Rotation::File(self.run.base.join(path), self.run.secret_files.clone())
             }
         };
         self.finish(draft, &config.request(), |url| {
@@ -255,8 +244,8 @@ impl Builder<'_> {
             JwtAlgorithm::Es256 => Algorithm::Es256,
         };
         let key = self.signing_key(&config.private_key, algorithm)?;
-        let issuer = config.issuer.read(self.run)?;
-        let subject = config.subject.read(self.run)?;
+        let issuer = config.issuer.read(&self.run.base, &self.run.secret_files)?;
+        let subject = config.subject.read(&self.run.base, &self.run.secret_files)?;
         self.finish(draft, &config.request(), |_| {
             Ok(Grant::Jwt(JwtGrant {
                 issuer: issuer.expose().to_owned(),
@@ -291,13 +280,25 @@ impl Builder<'_> {
             .transpose()?;
         let issuer = match &config.issuer {
             Some(issuer) => issuer.clone(),
-            None => config.client_id.read(self.run)?.expose().to_owned(),
+            None => config
+                .client_id
+                .read(&self.run.base, &self.run.secret_files)?
+                .expose()
+                .to_owned(),
         };
-        let subject = config.subject.read(self.run)?;
+        let subject = config.subject.read(&self.run.base, &self.run.secret_files)?;
         let attributes = config
             .attributes
             .iter()
-            .map(|(name, value)| Ok((name.clone(), value.read(self.run)?.expose().to_owned())))
+            .map(|(name, value)| {
+                Ok((
+                    name.clone(),
+                    value
+                        .read(&self.run.base, &self.run.secret_files)?
+                        .expose()
+                        .to_owned(),
+                ))
+            })
             .collect::<Result<_>>()?;
         self.finish(draft, &config.request(), |_| {
             let or =
@@ -340,7 +341,7 @@ impl Builder<'_> {
             draft.either(name, value, self.run)?;
         }
         for (name, value) in request.headers {
-            let text = value.read(self.run)?;
+            let text = value.read(&self.run.base, &self.run.secret_files)?;
             let header = match value {
                 TextOrSecret::Text(text) => HeaderValue::from_str(text).map_err(|_| ()),
                 TextOrSecret::Secret(_) => secret_header(text.expose()),
@@ -352,9 +353,7 @@ impl Builder<'_> {
             }
         }
         let json = resolve(request.json, self.run, &mut draft.secrets)?;
-        draft
-            .secrets
-            .retain(|secret| secret.expose().len() >= super::authenticator::SHORTEST_SECRET);
+        draft.secrets.retain(|secret| secret.expose().len() >= MIN_SECRET);
         let grant = grant(&url)?;
         let endpoint = TokenEndpoint {
             client: self.client.clone(),
@@ -366,23 +365,23 @@ impl Builder<'_> {
                 BodyKind::Form => BodyForm::Form,
                 BodyKind::Json => BodyForm::Json,
             },
-            shape: request.response.shape()?,
+            paths: request.response.paths()?,
             secrets: draft.secrets.clone(),
         };
-        let provider = GrantProvider::new(endpoint, grant, self.retry.clone(), self.run.cancel.clone());
+        let provider = TokenProvider::new(endpoint, grant);
         Ok(Authenticator::new(
-            Scheme::Token(self.run.services.tokens.of(self.key.clone(), provider)),
+            Scheme::Token(self.run.services.tokens.get(self.key.clone(), provider)),
             draft.secrets,
         ))
     }
 }
 
 impl TokenAnswer {
-    pub(super) fn shape(&self) -> Result<Shape> {
+    pub(super) fn paths(&self) -> Result<TokenPaths> {
         let path = |text: &str| {
             KeyPath::parse(text).map_err(|problem| Error::config(format!("`response`: {problem}")))
         };
-        Ok(Shape {
+        Ok(TokenPaths {
             access_token: path(&self.access_token)?,
             expires_in: path(&self.expires_in)?,
             refresh_token: path(&self.refresh_token)?,

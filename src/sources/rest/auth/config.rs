@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::value::TextOrSecret;
+use super::TextOrSecret;
 use crate::config::HumanDuration;
 use crate::secret::SecretRef;
 

@@ -2,11 +2,12 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::http::address::{host, shown};
-use crate::http::auth::oauth_error::{OAuthError, TokenFailure};
-use crate::http::auth::provider::{Grant, GrantCause, GrantFailure, GrantProvider};
+use crate::http::auth::TokenError;
+use crate::http::auth::provider::{Grant, TokenProvider};
+use crate::http::auth::response::{OAuthError, TokenCause};
 use crate::http::auth::rotation::Rotation;
 use crate::http::redact::is_html;
-use crate::http::retry::Reason;
+use crate::http::retry::{Reason, Spent};
 use crate::http::transport::{Answer, Failure, Stage};
 
 /// What came back, as the cause of an error.
@@ -14,55 +15,44 @@ use crate::http::transport::{Answer, Failure, Stage};
 #[error("{0}")]
 struct CameBack(String);
 
-/// The error for a token that could not be had.
-pub(super) fn error(provider: &GrantProvider, failure: &GrantFailure) -> Error {
-    let asked = format!(
+/// The error for a missing token. `spent` is what retrying took.
+pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Option<Spent>) -> Error {
+    let tried = format!(
         "cannot get an access token with POST {}",
         shown(&provider.endpoint().url)
     );
-    let cause = match &failure.cause {
-        GrantCause::Cancelled => return Error::interrupted(),
-        GrantCause::Local(error) => {
-            // Made anew, since it is shared by all who wait for the token.
-            let local = Error::new(error.kind(), asked).with_source(CameBack(failure.came_back.clone()));
-            return error
-                .hints()
-                .fold(local, |local, hint| local.with_hint(hint.to_owned()));
-        }
-        GrantCause::Token(cause) => cause,
-    };
-    let kind = match cause {
-        TokenFailure::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
-        cause if cause.is_passing() => ErrorKind::Transient,
+    let kind = match &failure.cause {
+        TokenCause::Local(error) => error.kind(),
+        TokenCause::Transport(Failure::Invalid(_)) => ErrorKind::Unexpected,
+        _ if failure.is_transient() => ErrorKind::Transient,
         _ => ErrorKind::Refused,
     };
-    let spent = failure
-        .spent
+    let spent = spent
         .filter(|spent| spent.tally.attempts > 1 || spent.reason != Reason::Permanent)
         .map(|spent| format!(" ({spent})"))
         .unwrap_or_default();
-    let error = Error::new(kind, asked + &spent).with_source(CameBack(failure.came_back.clone()));
-    hints(provider, cause).into_iter().fold(error, Error::with_hint)
+    let error = Error::new(kind, tried + &spent).with_source(CameBack(failure.detail.clone()));
+    hints(provider, &failure.cause)
+        .into_iter()
+        .fold(error, Error::with_hint)
 }
 
-fn hints(provider: &GrantProvider, cause: &TokenFailure) -> Vec<String> {
+fn hints(provider: &TokenProvider, cause: &TokenCause) -> Vec<String> {
     let host = host(&provider.endpoint().url);
     match cause {
-        TokenFailure::Refused(error) => oauth(provider, error),
-        TokenFailure::Transport(failure) => transport(provider, failure, &host),
-        TokenFailure::Unusable { html: true, .. } => page(&host),
-        TokenFailure::Unusable { broken_off: true, .. } => {
-            vec!["run again: the answer did not come whole".to_owned()]
-        }
-        TokenFailure::Unusable { .. } => vec![
-            "check `response.access_token`: the keys, with dots between them, that lead to the token in the answer"
-                .to_owned(),
-            "check `token_url`: it must be the address that gives tokens".to_owned(),
+        TokenCause::Local(error) => error.hints().map(str::to_owned).collect(),
+        TokenCause::Refused(error) => oauth(provider, error),
+        TokenCause::Transport(failure) => transport(provider, failure, &host),
+        TokenCause::Unusable { html: true, .. } => page(&host),
+        TokenCause::Unusable { truncated: true, .. } => vec!["run again: the response was truncated".to_owned()],
+        TokenCause::Unusable { .. } => vec![
+            "check `response.access_token`: the keys, separated by dots, that lead to the token in the response".to_owned(),
+            "check `token_url`: it must be the address of the token endpoint".to_owned(),
         ],
     }
 }
 
-fn oauth(provider: &GrantProvider, error: &OAuthError) -> Vec<String> {
+fn oauth(provider: &TokenProvider, error: &OAuthError) -> Vec<String> {
     let mut hints = match error.error.as_str() {
         "invalid_client" => client(),
         "invalid_grant" => grant(provider.grant()),
@@ -95,7 +85,7 @@ fn client() -> Vec<String> {
 fn grant(grant: &Grant) -> Vec<String> {
     let texts: &[&str] = match grant {
         Grant::Refresh(tokens) => match tokens.rotation() {
-            Rotation::Kept(..) => &[
+            Rotation::File(..) => &[
                 "the refresh token was revoked, has run out, or was used elsewhere: get a new one from the service and \
                  configure it; it then counts in place of the one in the file of `rotation`",
             ],
@@ -114,7 +104,7 @@ fn grant(grant: &Grant) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<String> {
+fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Vec<String> {
     let one = |text: &str| vec![text.to_owned()];
     match failure {
         Failure::Answer(answer) if is_html(&answer.body) => page(host),
@@ -154,7 +144,7 @@ fn transport(provider: &GrantProvider, failure: &Failure, host: &str) -> Vec<Str
     }
 }
 
-fn answered(provider: &GrantProvider, answer: &Answer) -> Vec<String> {
+fn answered(provider: &TokenProvider, answer: &Answer) -> Vec<String> {
     let code = answer.status.as_u16();
     match code {
         300..=399 => vec!["redirects are not followed, so that secrets go where you said only: put the new address into `token_url`".to_owned()],

@@ -11,19 +11,18 @@
 //!
 //! No secret is in an error, a log line or a `Debug` output; the query of a URL, which may hold a key, is in none either.
 
-mod authenticator;
 mod build;
 mod config;
 mod failure;
 mod validate;
 mod value;
 
-pub(crate) use authenticator::{Authenticator, Granted};
+pub use crate::http::auth::settings::TextOrSecret;
 pub use config::{
     ApiKey, AssertionEncoding, AuthConfig, Basic, Bearer, BodyKind, ClientCredentials, CredentialsPlace,
     JwtAlgorithm, JwtBearer, Password, RefreshToken, RotationConfig, SamlBearer, TokenAnswer,
 };
-pub use value::TextOrSecret;
+pub(crate) use failure::error as token_error;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
+use super::TextOrSecret;
 use super::config::{ApiKey, AuthConfig, Basic, BodyKind, CredentialsPlace, TokenAnswer, TokenRequest};
-use super::value::TextOrSecret;
 use crate::config::{HumanDuration, Problems};
 use crate::http::address::service_url;
-use crate::http::auth::provider::KeyPath;
+use crate::http::auth::response::KeyPath;
 use crate::sources::rest::template::is_unset;
 
 const LONGEST_ASSERTION: Duration = Duration::from_secs(3600);

@@ -289,7 +289,7 @@ impl ResponseActions {
     /// Judges a request that had no answer. Requests read and change nothing: one whose outcome nobody knows can be
     /// made again.
     pub(in crate::sources::rest) fn judge_failure(failure: &Failure) -> Decision {
-        let action = if failure.is_passing() {
+        let action = if failure.is_transient() {
             Action::Retry
         } else {
             Action::Fail

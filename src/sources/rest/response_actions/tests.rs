@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::Problems;
 use crate::error::ErrorKind;
-use crate::http::retry::parse_retry_after;
+use crate::http::retry_after::parse_retry_after;
 
 /// The problems of some rules.
 fn problems(rules: &Value) -> Vec<String> {

@@ -17,8 +17,7 @@ use super::*;
 use crate::component::RunInfo;
 use crate::config::{Problem, Problems};
 use crate::error::Error;
-use crate::http::backoff::Backoff;
-use crate::http::retry::RetryPolicy;
+use crate::http::auth::{Authenticator, Credentials};
 use crate::http::transport::{Proxy, TransportConfig};
 use crate::secret::SecretFiles;
 use test_server::{Reply, Request, Server, Step};
@@ -75,7 +74,7 @@ impl InjectInto {
         // Each by itself, but for tests of what is shared.
         static BUILT: AtomicUsize = AtomicUsize::new(0);
         let way = BUILT.fetch_add(1, Ordering::Relaxed).to_string();
-        config.build(&self.run, client, retry(), &way)
+        config.build(&self.run, client, &way)
     }
 }
 
@@ -88,14 +87,6 @@ fn client() -> reqwest::Client {
     config.client().unwrap()
 }
 
-/// Three attempts without a pause.
-fn retry() -> RetryPolicy {
-    let second = Duration::from_secs(1);
-    RetryPolicy::new(3, 60 * second, Backoff::new(second, second).unwrap())
-        .unwrap()
-        .with_random(|| 0.0)
-}
-
 fn problems(config: &AuthConfig) -> Vec<Problem> {
     let mut found = Vec::new();
     config.validate(&mut Problems::new(&mut found).at("auth"));
@@ -103,9 +94,10 @@ fn problems(config: &AuthConfig) -> Vec<Problem> {
 }
 
 /// What is added to a request for `url`.
-async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request, Granted), Error> {
+async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request, Credentials), Error> {
     let mut request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
-    let granted = auth.authorize(&mut request).await?;
+    let granted = auth.authorize(&mut request).await;
+    let granted = granted.map_err(|error| token_error(auth.provider().unwrap(), &error, None))?;
     let shown = format!("{:?} {granted:?} {auth:?}", request.headers());
     assert!(!shown.contains("marker"), "{shown}");
     Ok((request, granted))

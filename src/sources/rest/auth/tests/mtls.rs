@@ -132,14 +132,14 @@ async fn a_certificate_that_is_missing_or_foreign_is_said_and_not_tried_again() 
             let text = shown(&error);
             assert_eq!(error.kind(), crate::error::ErrorKind::Refused, "{text}");
             assert!(
-                text.contains("wants a client certificate, or does not take this one")
+                text.contains("requires a client certificate, or rejected this one")
                     && text.contains("set `tls.certificate_file` and `tls.key_file`"),
                 "{text}"
             );
             let none = place.build_with(json!({"type": "none"}), &client).unwrap();
             let failure = get(&client, &none, port).await.unwrap_err();
             assert!(
-                failure.is_client_certificate() && !failure.is_passing(),
+                failure.is_client_certificate() && !failure.is_transient(),
                 "{failure:?}"
             );
         }

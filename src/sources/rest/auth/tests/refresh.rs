@@ -35,9 +35,9 @@ fn sent(server: Server) -> Vec<String> {
 /// Asks for a token twice, as a run that is refused once does.
 async fn ask_twice(auth: &Authenticator) {
     let (_, granted) = authorized(auth, "https://api.contoso.com/x").await.unwrap();
-    assert!(auth.refused(&granted));
+    assert!(auth.renew(&granted));
     authorization(auth).await.unwrap();
-    auth.settle().await;
+    auth.finish().await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn who_gives_up_waiting_loses_no_token() {
         tokio::task::yield_now().await;
     }
     drop(waiting);
-    auth.settle().await;
+    auth.finish().await;
     authorization(&auth).await.unwrap();
     assert_eq!(sent(server), ["r0", "r1"]);
 }
@@ -173,7 +173,7 @@ async fn nothing_is_asked_when_the_next_token_could_not_be_kept() {
     let auth = place.build(config(&server, kept())).unwrap();
     let text = shown(&authorization(&auth).await.unwrap_err());
     assert!(
-        text.contains("cannot keep the refresh token in") && text.contains("refresh.json"),
+        text.contains("cannot store the refresh token in") && text.contains("refresh.json"),
         "{text}"
     );
     server.finish();
@@ -189,10 +189,7 @@ async fn a_file_of_something_else_is_refused_and_left_alone() {
         place.secret("state/refresh.json", content);
         let auth = place.build(config(&server, kept())).unwrap();
         let text = shown(&authorization(&auth).await.unwrap_err());
-        assert!(
-            text.contains("is not a file in which a refresh token was kept"),
-            "{text}"
-        );
+        assert!(text.contains("does not contain a stored refresh token"), "{text}");
         let now = std::fs::read_to_string(place.path().join("state/refresh.json")).unwrap();
         assert_eq!(now, content);
     }

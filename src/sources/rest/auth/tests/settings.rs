@@ -11,7 +11,7 @@ async fn kinds_without_a_token_add_what_they_say() {
         let (request, granted) = authorized(&auth, "https://api.contoso.com/x?b=%253D&a=1")
             .await
             .unwrap();
-        assert!(!auth.refused(&granted), "there is nothing to renew");
+        assert!(!auth.renew(&granted), "there is nothing to renew");
         (request, auth.secrets())
     };
     let basic = |user: Value| json!({"type": "basic", "username": user, "password": {"file": "key"}});

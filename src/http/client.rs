@@ -1,0 +1,321 @@
+//! The one HTTP client: for every attempt a rate-limit permit, credentials, and the exchange; between attempts the
+//! renewal of a rejected token (once) and the back-off.
+//!
+//! What a response means is the caller's: it reads the response and decides, error by error, whether to try again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Request, Response};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::address;
+use super::auth::{Authenticator, Credentials, TokenError};
+use super::rate_limit::{Permit, RateLimit, RateLimiters};
+use super::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
+use super::transport::Failure;
+
+/// The longest pause of a host's rate limiter that a service can ask for.
+const MAX_HOLD: Duration = Duration::from_secs(3600);
+
+/// Sends requests. Shared by reference; requests that run at the same time share the token and the rate limit.
+pub(crate) struct Client {
+    pub(crate) http: reqwest::Client,
+    pub(crate) auth: Authenticator,
+    pub(crate) retry: RetryPolicy,
+    /// The limiters of the run, and what this client adds to that of the host it calls.
+    pub(crate) rate_limit: Option<(RateLimiters, RateLimit)>,
+    /// Whether cancelling aborts a running attempt. Not for requests that change something: their outcome would be
+    /// unknown.
+    pub(crate) abort_on_cancel: bool,
+}
+
+/// A response whose body is not read yet.
+pub(crate) struct Exchange {
+    pub(crate) response: Response,
+    /// What the request carried: must not be shown.
+    pub(crate) credentials: Credentials,
+    /// Counts the request as running until dropped.
+    #[allow(dead_code, reason = "held, not read")]
+    pub(crate) permit: Option<Permit>,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) enum SendError<E> {
+    /// There are no credentials.
+    Token(Arc<TokenError>),
+    /// The exchange failed, or the caller rejects the response.
+    Failed {
+        /// The caller's error.
+        error: E,
+        /// What the request carried: must not be shown.
+        credentials: Credentials,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for SendError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(error) => error.fmt(f),
+            Self::Failed { error, .. } => error.fmt(f),
+        }
+    }
+}
+
+impl<E: AttemptError> AttemptError for SendError<E> {
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Failed { error, .. } if error.is_unknown())
+    }
+}
+
+/// What to do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Give up.
+    Stop,
+    /// Try again after the back-off, and not before `after`.
+    Retry {
+        /// What the service asked for.
+        after: Option<Duration>,
+    },
+    /// As [`Retry`](Self::Retry); until then the host gets no other request either.
+    RateLimited {
+        /// What the service asked for.
+        after: Option<Duration>,
+    },
+    /// Try again at once with a new token: once for each request, and only if the token may be the cause.
+    RenewToken,
+}
+
+impl Client {
+    /// Sends `request` until `read` accepts a response, `decide` or a bound of the retry policy ends it, or `cancel` is
+    /// cancelled. The log names the component and the request (without a query) as `about` says.
+    ///
+    /// # Errors
+    /// The last error, and why there was no further attempt.
+    pub(crate) async fn send<T, E, F>(
+        &self,
+        cancel: &CancellationToken,
+        (component, about): (Option<&str>, &str),
+        request: impl Fn() -> reqwest::Result<Request>,
+        read: impl Fn(Exchange) -> F,
+        decide: impl Fn(&E) -> Decision,
+    ) -> Result<(T, Tally), GaveUp<SendError<E>>>
+    where
+        E: AttemptError + From<Failure>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let mut renewed = false;
+        let host = std::sync::Mutex::new(None);
+        let policy = self.retry.about(component, about);
+        let sending = policy.run(
+            cancel,
+            |_| self.attempt(&request, &read, &host),
+            |error| {
+                let (error, credentials) = match error {
+                    SendError::Token(error) => return error.verdict(),
+                    SendError::Failed { error, credentials } => (error, credentials),
+                };
+                match decide(error) {
+                    Decision::Stop => Verdict::Stop,
+                    Decision::Retry { after } => Verdict::Retry { after },
+                    Decision::RateLimited { after } => {
+                        if let (Some(after), Some((limiters, limit))) = (after, &self.rate_limit) {
+                            let host = host.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                            let limiter = limiters.of(host.as_deref().unwrap_or_default(), limit);
+                            limiter.hold_until(Instant::now() + after.min(MAX_HOLD));
+                        }
+                        Verdict::Retry { after }
+                    }
+                    Decision::RenewToken if !renewed && self.auth.renew(credentials) => {
+                        renewed = true;
+                        Verdict::RetryAtOnce
+                    }
+                    Decision::RenewToken => Verdict::Stop,
+                }
+            },
+        );
+        if !self.abort_on_cancel {
+            return sending.await;
+        }
+        cancel.run_until_cancelled(sending).await.unwrap_or_else(|| {
+            Err(GaveUp {
+                reason: Reason::Cancelled,
+                last: None,
+                tally: Tally::default(),
+            })
+        })
+    }
+
+    async fn attempt<T, E, F>(
+        &self,
+        request: &impl Fn() -> reqwest::Result<Request>,
+        read: &impl Fn(Exchange) -> F,
+        host: &std::sync::Mutex<Option<String>>,
+    ) -> Result<T, SendError<E>>
+    where
+        E: From<Failure>,
+        F: Future<Output = Result<T, E>>,
+    {
+        let failed = |error: reqwest::Error, credentials| SendError::Failed {
+            error: Failure::of(error).into(),
+            credentials,
+        };
+        let mut request = request().map_err(|error| failed(error, Credentials::default()))?;
+        let permit = match &self.rate_limit {
+            None => None,
+            Some((limiters, limit)) => {
+                let name = address::host(request.url());
+                let limiter = limiters.of(&name, limit);
+                *host.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(name);
+                Some(limiter.acquire().await)
+            }
+        };
+        let credentials = self
+            .auth
+            .authorize(&mut request)
+            .await
+            .map_err(SendError::Token)?;
+        let response = match self.http.execute(request).await {
+            Ok(response) => response,
+            Err(error) => return Err(failed(error, credentials)),
+        };
+        let exchange = Exchange {
+            response,
+            credentials: credentials.clone(),
+            permit,
+        };
+        read(exchange)
+            .await
+            .map_err(|error| SendError::Failed { error, credentials })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("auth", &self.auth)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use test_server::{Reply, Server, Step};
+
+    use super::*;
+    use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
+    use crate::http::auth::{Scheme, SharedTokens};
+    use crate::http::redact::Redactor;
+    use crate::http::retry::Backoff;
+    use crate::http::transport::{Proxy, TransportConfig, read_answer};
+    use crate::secret::Secret;
+
+    fn token(number: u32) -> Reply {
+        Reply::ok(json!({"access_token": format!("t{number}"), "expires_in": 3600}))
+    }
+
+    /// The statuses that 200 follows, with the decision of the caller for others; and the requests.
+    async fn send(
+        tokens: &[Reply],
+        steps: Vec<Step>,
+        decide: impl Fn(u16) -> Decision,
+    ) -> (Result<u32, Reason>, Vec<String>, Duration) {
+        let token_server = Server::script(tokens.to_vec());
+        let server = Server::script(steps);
+        let transport = TransportConfig {
+            tls: false,
+            proxy: Proxy::Direct,
+            ..TransportConfig::default()
+        };
+        let http = transport.client().unwrap();
+        let url = token_server.url().parse().unwrap();
+        let endpoint = TokenEndpoint::entra(
+            http.clone(),
+            &url,
+            "t",
+            "app",
+            Secret::new("secret"),
+            "https://r.example",
+        );
+        let cache = SharedTokens::default().get(String::new(), TokenProvider::new(endpoint, Grant::Fields));
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2)).unwrap();
+        let client = Client {
+            http: http.clone(),
+            auth: Authenticator::new(Scheme::Token(cache), Vec::new()),
+            retry: RetryPolicy::new(3, Duration::from_secs(30), backoff).unwrap(),
+            rate_limit: Some((RateLimiters::default(), RateLimit::default())),
+            abort_on_cancel: false,
+        };
+        let start = Instant::now();
+        let result = client
+            .send(
+                &CancellationToken::new(),
+                (None, "GET /"),
+                || http.get(server.url()).build(),
+                |exchange: Exchange| async {
+                    read_answer(exchange.response, 10, Redactor::secrets(&[]))
+                        .await
+                        .map(drop)
+                },
+                |error: &Failure| decide(error.answer().map_or(0, |answer| answer.status.as_u16())),
+            )
+            .await;
+        let elapsed = start.elapsed();
+        token_server.finish();
+        let requests = server.finish();
+        let bearers = requests
+            .iter()
+            .map(|request| request.header("authorization").unwrap().to_owned());
+        let result = result
+            .map(|((), tally)| tally.attempts)
+            .map_err(|gave_up| gave_up.reason);
+        (result, bearers.collect(), elapsed)
+    }
+
+    #[tokio::test]
+    async fn renews_a_rejected_token_once() {
+        let steps = |statuses: &[u16]| statuses.iter().map(|status| Reply::new(*status).into()).collect();
+        let decide = |_| Decision::RenewToken;
+        let (result, bearers, _) = send(&[token(1), token(2)], steps(&[401, 200]), decide).await;
+        assert_eq!(
+            (result, bearers),
+            (Ok(2), vec!["Bearer t1".to_owned(), "Bearer t2".to_owned()])
+        );
+        let (result, bearers, _) = send(&[token(1), token(2)], steps(&[401, 401]), decide).await;
+        assert_eq!((result, bearers.len()), (Err(Reason::Permanent), 2));
+    }
+
+    #[tokio::test]
+    async fn counts_failed_token_requests_as_attempts() {
+        let (result, bearers, _) = send(&[Reply::new(503), token(1)], vec![Reply::new(200).into()], |_| {
+            Decision::Stop
+        })
+        .await;
+        assert_eq!((result, bearers.len()), (Ok(2), 1));
+        let (result, bearers, _) = send(&[Reply::new(400)], Vec::new(), |_| Decision::Stop).await;
+        assert_eq!((result, bearers.len()), (Err(Reason::Permanent), 0));
+    }
+
+    #[tokio::test]
+    async fn holds_the_rate_limiter_of_the_host() {
+        let wait = Duration::from_millis(300);
+        let steps = vec![
+            Reply::new(429).into(),
+            Step::CloseAfterBody,
+            Reply::new(200).into(),
+        ];
+        let decide = |status| match status {
+            429 => Decision::RateLimited { after: Some(wait) },
+            _ => Decision::Retry { after: None },
+        };
+        let (result, _, elapsed) = send(&[token(1)], steps, decide).await;
+        assert_eq!(result, Ok(3));
+        assert!(elapsed >= wait, "{elapsed:?}");
+    }
+}

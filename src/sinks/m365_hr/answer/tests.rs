@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::HeaderMap;
+
+use super::*;
+use crate::sinks::m365_hr::cloud::Cloud;
+
+fn facts(cloud: &Cloud) -> Facts {
+    let endpoints = cloud.endpoints();
+    Facts {
+        token_url: endpoints.authority.join("contoso.com/oauth2/token").unwrap(),
+        upload_url: endpoints.ingestion.join("api/signals?jobid=1").unwrap(),
+        endpoints,
+        tenant_id: "contoso.com".to_owned(),
+        client_id: "app-id".to_owned(),
+        job_id: "b8be4a7d-e338-43eb-a69e-c513cd458eba".parse().unwrap(),
+    }
+}
+
+fn spent() -> Spent {
+    let tally = Tally {
+        attempts: 3,
+        unknown: 1,
+        last_unknown: false,
+        elapsed: Duration::from_millis(12_340),
+    };
+    Spent {
+        tally,
+        reason: Reason::AttemptsSpent,
+    }
+}
+
+fn answer(status: u16, reason: Option<&str>, body: &str) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        reason: reason.map(str::to_owned),
+        headers: HeaderMap::new(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        complete: true,
+    }
+}
+
+fn upload(cloud: &Cloud, answer: Answer) -> Error {
+    upload_error(
+        &facts(cloud),
+        "a.csv",
+        &Failure::Answer(Box::new(answer)),
+        spent(),
+        Redactor::secrets(&[]),
+    )
+}
+
+fn hints(error: &Error) -> Vec<String> {
+    error.hints().map(str::to_owned).collect()
+}
+
+/// Asserts that the hints are as many as the texts, and contain them in order.
+fn assert_hints(error: &Error, texts: &[&str], case: u64) {
+    let hints = hints(error);
+    assert_eq!(hints.len(), texts.len(), "{case}: {hints:#?}");
+    for (hint, text) in hints.iter().zip(texts) {
+        assert!(hint.contains(text), "{case}: {text}: {hint}");
+    }
+}
+
+#[test]
+fn reports_what_was_tried_and_what_came_back() {
+    let mut answer = answer(403, Some("jobId and corresponding appId do not match"), " \r\n");
+    for (name, value) in [
+        ("request-id", "r-1"),
+        ("x-azure-ref", "bad value"),
+        ("x-ms-diagnostics", "2000003;reason=\"x\""),
+    ] {
+        answer.headers.insert(name, value.parse().unwrap());
+    }
+    let error = upload(&Cloud::Worldwide, answer);
+    assert_eq!(
+        error.chain(),
+        "cannot upload `a.csv` with POST https://webhook.ingestion.office.com/api/signals?jobid=1 (3 attempts in 12.3 s, 1 \
+         of them with the outcome unknown, no attempt is left): the response was 403 jobId and corresponding appId do not \
+         match, with an empty body; x-ms-diagnostics: 2000003;reason=\"x\"; request-id: r-1"
+    );
+    assert_hints(
+        &error,
+        &[
+            "created for the application `app-id`",
+            "is the tenant's",
+            "RecordsSaved",
+        ],
+        403,
+    );
+}
+
+#[test]
+fn explains_the_codes_of_entra_id() {
+    let cloud = "check that `cloud` is the tenant's: tokens are requested from `login.microsoftonline.us`";
+    let table: &[(u64, &[&str])] = &[
+        (
+            7_000_215,
+            &[
+                "value, not its ID",
+                "belongs to the application `app-id`",
+                "line break",
+            ],
+        ),
+        (7_000_222, &["has expired"]),
+        (
+            700_016,
+            &[
+                "`app-id` is not in the tenant `contoso.com`",
+                "in which the application is registered",
+                cloud,
+            ],
+        ),
+        (90_002, &["the tenant `contoso.com` does not exist here", cloud]),
+        (900_023, &["`tenant_id` (`contoso.com`) must be"]),
+        (
+            500_011,
+            &[
+                "consent step was skipped",
+                "570d0bec-d001-4c4e-985e-3ab17fdc3073",
+                cloud,
+                "older script",
+            ],
+        ),
+        (53_003, &["Conditional Access", "public address"]),
+        (700_027, &["certificate or its signature", "clock"]),
+        (
+            12_345,
+            &[
+                "belong together",
+                "https://login.microsoftonline.com/error?code=12345",
+            ],
+        ),
+    ];
+    for (code, expected) in table {
+        let error = OAuthError {
+            status: 401,
+            error: "invalid_client".to_owned(),
+            description: None,
+            codes: vec![*code],
+            trace_id: None,
+            correlation_id: None,
+            retry_after: None,
+        };
+        let error = TokenError {
+            cause: TokenCause::Refused(Box::new(error)),
+            detail: "the token endpoint responded 401 invalid_client".to_owned(),
+            date: None,
+        };
+        let error = token_error(&facts(&Cloud::GccHigh), &error, spent());
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(
+            error
+                .chain()
+                .ends_with("no attempt is left): the token endpoint responded 401 invalid_client")
+        );
+        assert_hints(&error, expected, *code);
+    }
+}
+
+#[test]
+fn statuses_decide_the_kind_and_texts_do_not() {
+    use ErrorKind::{Refused, Transient};
+    let table: &[(u16, ErrorKind, &[&str])] = &[
+        (
+            302,
+            Refused,
+            &["redirects to another host", "without a login page"],
+        ),
+        (400, Refused, &["column names", "scenario", "HR connector job"]),
+        (
+            401,
+            Refused,
+            &[
+                "`cloud: gcc`",
+                "in the tenant `contoso.com`",
+                "consented",
+                "older script",
+                "clock",
+            ],
+        ),
+        (
+            403,
+            Refused,
+            &[
+                "the application `app-id`",
+                "consented",
+                "`cloud: gcc`",
+                "still exists",
+            ],
+        ),
+        (404, Refused, &["still exists", "`cloud: gcc`"]),
+        (407, Refused, &["proxy requires credentials"]),
+        (408, Transient, &["raise `timeout`"]),
+        (413, Refused, &["too large: lower `batch.max_rows`"]),
+        (418, Refused, &["`cloud: gcc`", "not known to use this status"]),
+        (429, Transient, &["run again later", "lower `max_concurrent`"]),
+        (
+            500,
+            Transient,
+            &["outage", "service health", "more or fewer values"],
+        ),
+        (503, Transient, &["outage", "service health"]),
+    ];
+    for (status, kind, expected) in table {
+        let error = upload(&Cloud::Gcc, answer(*status, None, "AADSTS7000215"));
+        assert_eq!(error.kind(), *kind, "{status}");
+        let expected: Vec<&str> = expected.iter().copied().chain(["RecordsSaved"]).collect();
+        assert_hints(&error, &expected, u64::from(*status));
+    }
+}
+
+#[test]
+fn links_the_consent_page_where_its_address_is_known() {
+    let of = |cloud: Cloud| hints(&upload(&cloud, answer(403, None, ""))).join("\n");
+    assert!(
+        of(Cloud::Worldwide)
+            .contains("https://login.microsoftonline.com/common/oauth2/authorize?client_id=570d0bec")
+    );
+    assert!(
+        !of(Cloud::Dod).contains("authorize?")
+            && of(Cloud::Dod).contains("570d0bec-d001-4c4e-985e-3ab17fdc3073")
+    );
+}
+
+#[test]
+fn distinguishes_the_page_of_a_proxy_from_a_response_of_the_service() {
+    let page = "<!doctype html><html><head><title>Access blocked</title>";
+    for status in [200, 302, 403, 503] {
+        let error = upload(&Cloud::Worldwide, answer(status, None, page));
+        assert!(
+            error
+                .chain()
+                .contains("the body is a web page with the title `Access blocked`"),
+            "{}",
+            error.chain()
+        );
+        assert!(hints(&error)[0].contains("proxy"), "{status} {:?}", hints(&error));
+    }
+    let both = hints(&upload(&Cloud::Worldwide, answer(403, None, page)));
+    assert!(
+        both.iter().any(|hint| hint.contains("app-id")),
+        "a web server may write the service's own 403 as a page"
+    );
+    let down = upload(
+        &Cloud::Worldwide,
+        answer(503, None, "<html><title>Service unavailable</title>"),
+    );
+    assert!(hints(&down)[0].contains("outage"));
+}
