@@ -366,7 +366,7 @@ sinks:
     cloud: {{authority: "{url}", resource: "https://contoso.com/job", ingestion: "{url}"}}
     tenant_id: contoso.com
     job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba
-    auth: {{type: oauth2_client_credentials, client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, client_secret: {{file: "{}"}}}}
+    auth: {{type: client_secret, client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, client_secret: {{file: "{}"}}}}
 "#,
         path.display(),
         secret.display(),

@@ -23,6 +23,6 @@ sinks:
     cloud: {authority: "$BENCH_URL", resource: "$BENCH_RESOURCE", ingestion: "$BENCH_URL"}
     tenant_id: contoso.com
     job_id: $BENCH_JOBID
-    auth: {type: oauth2_client_credentials, client_id: $BENCH_CLIENT_ID, client_secret: {env: BENCH_CLIENT_SECRET}}
+    auth: {type: client_secret, client_id: $BENCH_CLIENT_ID, client_secret: {env: BENCH_CLIENT_SECRET}}
 YAML
 exec "$1" run "$BENCH_OUT/pipeline.yaml" --rejects "$BENCH_REJECTS"

@@ -126,7 +126,7 @@ fn greeting(status: &Status) -> String {
          \x20   tenant_id: contoso.onmicrosoft.com  {DIM}# {any}{DIM:#}\n\
          \x20   job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba  {DIM}# {job}{DIM:#}\n\
          \x20   auth:\n\
-         \x20     type: oauth2_client_credentials\n\
+         \x20     type: client_secret\n\
          \x20     client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e  {DIM}# {any}{DIM:#}\n\
          \x20     client_secret: {{env: HRSINK_CLIENT_SECRET}}  {DIM}# {any}{DIM:#}\n\n"
     );

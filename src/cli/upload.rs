@@ -17,6 +17,7 @@ use crate::delivery::Mode;
 use crate::error::{Error, Result};
 use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
+use crate::settings::BoundedInt;
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{Auth, BatchSettings, DeliverySettings, M365HrConfig};
 use crate::sources::file::FileConfig;
@@ -212,7 +213,7 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
         }
     };
     let auth = match args.app_id {
-        Some(client_id) => Some(Auth::ClientCredentials {
+        Some(client_id) => Some(Auth::ClientSecret {
             client_id,
             client_secret: secret(args)?,
         }),
@@ -224,7 +225,9 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
         job_id: args.job_id,
         auth,
         batch: BatchSettings {
-            max_rows: usize::try_from(args.batch_rows).unwrap_or(usize::MAX),
+            // The command line has the same range.
+            max_rows: BoundedInt::checked(args.batch_rows.into())
+                .unwrap_or(BatchSettings::default().max_rows),
             ..BatchSettings::default()
         },
         delivery: DeliverySettings {

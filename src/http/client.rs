@@ -244,11 +244,11 @@ mod tests {
             "https://r.example",
         );
         let cache = SharedTokens::default().get(String::new(), TokenProvider::new(endpoint, Grant::Fields));
-        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2)).unwrap();
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2));
         let client = Client {
             http: http.clone(),
             auth: Authenticator::new(Scheme::Token(cache), Vec::new()),
-            retry: RetryPolicy::new(3, Duration::from_secs(30), backoff).unwrap(),
+            retry: RetryPolicy::new(3, Duration::from_secs(30), backoff),
             rate_limit: Some((RateLimiters::default(), RateLimit::default())),
             abort_on_cancel: false,
         };

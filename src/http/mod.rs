@@ -18,28 +18,3 @@ pub(crate) mod retry_after;
 pub(crate) mod settings;
 pub(crate) mod tls;
 pub(crate) mod transport;
-
-/// A setting that a constructor rejects.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{field}` {message}")]
-pub(crate) struct InvalidSetting {
-    /// The setting's name, such as `max_attempts`.
-    pub(crate) field: &'static str,
-    /// What is wrong with it: the range allowed and the value found.
-    pub(crate) message: String,
-}
-
-impl InvalidSetting {
-    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field,
-            message: message.into(),
-        }
-    }
-}
-
-impl From<InvalidSetting> for crate::error::Error {
-    fn from(invalid: InvalidSetting) -> Self {
-        Self::config(invalid.to_string())
-    }
-}

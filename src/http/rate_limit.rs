@@ -12,8 +12,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::InvalidSetting;
-
 /// The most starts of a window: each is stored.
 pub(crate) const MAX_COUNT: u32 = 100_000;
 
@@ -32,18 +30,14 @@ impl Window {
     ///
     /// # Errors
     /// `count` is not between 1 and 100,000, or `per` is zero or longer than a week.
-    pub(crate) fn new(count: u32, per: Duration) -> Result<Self, InvalidSetting> {
+    pub(crate) fn new(count: u32, per: Duration) -> Result<Self, String> {
         if !(1..=MAX_COUNT).contains(&count) {
-            return Err(InvalidSetting::new(
-                "rate",
-                format!("must allow from 1 to {MAX_COUNT} requests, found {count}"),
+            return Err(format!(
+                "must allow from 1 to {MAX_COUNT} requests, found {count}"
             ));
         }
         if per.is_zero() || per > MAX_WINDOW {
-            return Err(InvalidSetting::new(
-                "rate",
-                format!("must be per a duration of more than zero and at most 7 days, found {per:?}"),
-            ));
+            return Err(format!("must be per a duration of up to 7 days, found {per:?}"));
         }
         Ok(Self { count, per })
     }

@@ -1,77 +1,69 @@
 //! Settings of every component that speaks HTTP: one name and one shape for each.
 
-#![allow(dead_code, reason = "components adopt these shapes one after the other")]
-
 use std::borrow::Cow;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use url::Url;
 
-use super::InvalidSetting;
 use super::retry::{Backoff, RetryPolicy};
 use super::tls::Identity;
 use super::transport::{Proxy, TlsVersion, TransportConfig};
-use crate::config::{HumanDuration, Problems};
+use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::{SecretFiles, SecretRef};
+use crate::settings::bounded::{DAY, HOUR, MINUTE, SECOND};
+use crate::settings::{BoundedDuration, BoundedInt};
 
-/// The longest `timeout` and `connect_timeout`: a large report may take half an hour.
-const MAX_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
+/// A `timeout` or `connect_timeout`: a large report may take half an hour.
+pub(crate) type Timeout = BoundedDuration<1, { 2 * HOUR }>;
 
 /// When to stop retrying a request.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySettings {
-    /// Attempts for each request, the first included: 1 to 100. Default 8.
-    pub max_attempts: NonZeroU32,
-    /// No attempt starts once this time has passed since the first: up to 24h. Default 15m.
-    pub max_elapsed: HumanDuration,
+    /// Attempts for each request, the first included.
+    pub max_attempts: BoundedInt<1, 100>,
+    /// The time after the first attempt in which further ones start.
+    #[schemars(example = &"5m")]
+    pub max_elapsed: BoundedDuration<1, DAY>,
     /// The upper limit of the first wait; it doubles with every attempt. Each wait is a random part of its limit.
-    /// Default 1s.
-    pub initial_backoff: HumanDuration,
-    /// The upper limit of every wait, unless the service asks for a longer one: up to 1h. Default 60s.
-    pub max_backoff: HumanDuration,
+    #[schemars(example = &"500ms")]
+    pub initial_backoff: BoundedDuration<1, HOUR>,
+    /// The upper limit of every wait, unless the service asks for a longer one. At least `initial_backoff`.
+    #[schemars(example = &"30s")]
+    pub max_backoff: BoundedDuration<1, HOUR>,
 }
 
 impl Default for RetrySettings {
     fn default() -> Self {
         Self {
-            max_attempts: const { NonZeroU32::new(8).expect("not zero") },
-            max_elapsed: HumanDuration(Duration::from_secs(15 * 60)),
-            initial_backoff: HumanDuration(Duration::from_secs(1)),
-            max_backoff: HumanDuration(Duration::from_secs(60)),
+            max_attempts: BoundedInt::new(8),
+            max_elapsed: BoundedDuration::new(15 * MINUTE),
+            initial_backoff: BoundedDuration::new(SECOND),
+            max_backoff: BoundedDuration::new(MINUTE),
         }
     }
 }
 
 impl RetrySettings {
-    /// The policy, or the setting that is wrong.
-    pub(crate) fn policy(&self) -> Result<RetryPolicy, InvalidSetting> {
-        let backoff = Backoff::new(self.initial_backoff.0, self.max_backoff.0)?;
-        RetryPolicy::new(self.max_attempts.get(), self.max_elapsed.0, backoff)
+    /// The policy.
+    pub(crate) fn policy(&self) -> RetryPolicy {
+        let backoff = Backoff::new(self.initial_backoff.get(), self.max_backoff.get());
+        RetryPolicy::new(self.max_attempts.as_u32(), self.max_elapsed.get(), backoff)
     }
 
-    /// Reports settings out of range; `problems` is at this block.
+    /// Reports a `max_backoff` below `initial_backoff`; `problems` is at this block.
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
-        if let Err(error) = self.policy() {
-            problems.at(error.field).add(error.message);
-        }
-    }
-}
-
-/// Reports a `timeout` or `connect_timeout` out of range.
-pub(crate) fn validate_timeouts(timeouts: &[(&str, HumanDuration)], problems: &mut Problems<'_>) {
-    for (key, timeout) in timeouts {
-        if timeout.0.is_zero() || timeout.0 > MAX_TIMEOUT {
-            problems
-                .at(key)
-                .add(format!("expected more than zero and at most 2h, found {timeout}"));
+        if self.max_backoff < self.initial_backoff {
+            let message = format!(
+                "expected at least `initial_backoff` ({}), found {}",
+                self.initial_backoff, self.max_backoff
+            );
+            problems.at("max_backoff").add(message);
         }
     }
 }
@@ -82,6 +74,7 @@ pub(crate) fn validate_timeouts(timeouts: &[(&str, HumanDuration)], problems: &m
 pub struct TlsSettings {
     /// A PEM file of certificate authorities to trust besides the system's, for networks that inspect TLS. Relative to
     /// the pipeline file.
+    #[schemars(example = &"proxy-ca.pem")]
     pub ca_file: Option<PathBuf>,
     /// The client certificate (mutual TLS): a PEM file, or `{env: NAME}` for PEM text in an environment variable. The
     /// certificates of its issuers may follow it.
@@ -89,7 +82,8 @@ pub struct TlsSettings {
     /// The private key of the client certificate, without a password: a PEM file, or `{env: NAME}`. May be the file of
     /// the certificate.
     pub key_file: Option<PemSource>,
-    /// The oldest TLS version to accept: `"1.2"` or `"1.3"`. Default `"1.2"`.
+    /// The oldest TLS version to accept: `"1.2"` or `"1.3"`.
+    #[schemars(example = &"1.3")]
     pub min_version: TlsVersion,
 }
 
@@ -224,20 +218,16 @@ mod tests {
 
     #[test]
     fn rejects_retry_settings_out_of_range() {
-        for (settings, expected) in [
-            (json!({}), None),
-            (json!({"max_attempts": 101}), Some("max_attempts")),
-            (json!({"max_elapsed": "25h"}), Some("max_elapsed")),
-            (json!({"initial_backoff": "0s"}), Some("initial_backoff")),
-            (json!({"max_backoff": "2h"}), Some("max_backoff")),
-            (
-                json!({"initial_backoff": "2s", "max_backoff": "1s"}),
-                Some("max_backoff"),
-            ),
+        for settings in [
+            json!({"max_attempts": 101}),
+            json!({"max_elapsed": "25h"}),
+            json!({"initial_backoff": "0s"}),
+            json!({"max_backoff": "2h"}),
         ] {
-            let retry: RetrySettings = serde_json::from_value(settings).unwrap();
-            assert_eq!(found(|problems| retry.validate(problems)), expected.as_slice());
+            assert!(serde_json::from_value::<RetrySettings>(settings).is_err());
         }
+        let retry: RetrySettings = serde_json::from_value(json!({"initial_backoff": "2m"})).unwrap();
+        assert_eq!(found(|problems| retry.validate(problems)), ["max_backoff"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn the_emulator_serves_until_it_is_stopped() {
         tenant_id: contoso.onmicrosoft.com  # any will do
         job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba  # any will do
         auth:
-          type: oauth2_client_credentials
+          type: client_secret
           client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e  # any will do
           client_secret: {env: HRSINK_CLIENT_SECRET}  # any will do
 

@@ -27,7 +27,7 @@ sinks:
     type: m365_hr
     inputs: [one]
     batch: {max_row: 5}
-    auth: {type: oauth2_client_credentials, client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, client_secret: hunter2-marker}
+    auth: {type: client_secret, client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, client_secret: hunter2-marker}
 rejects: {max_ratio: 5}
 ";
 

@@ -147,7 +147,7 @@ pub(crate) fn sink(url: &str, job: &str, input: &str) -> Value {
         "cloud": {"authority": url, "resource": RESOURCE, "ingestion": url},
         "tenant_id": TENANT,
         "job_id": job,
-        "auth": {"type": "oauth2_client_credentials", "client_id": CLIENT, "client_secret": {"file": "secret"}},
+        "auth": {"type": "client_secret", "client_id": CLIENT, "client_secret": {"file": "secret"}},
         "batch": {"max_rows": 2},
         "max_concurrent": 1, "timeout": "60s",
         "retry": {"max_attempts": 3, "max_elapsed": "5s", "initial_backoff": "1ms", "max_backoff": "5ms"},

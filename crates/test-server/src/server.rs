@@ -468,3 +468,28 @@ async fn read_body(
 fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no request came for")]
+    fn fails_on_unused_steps() {
+        Server::script([Reply::new(200)]).finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "unexpected request `GET /x` instead of `GET /y`")]
+    fn fails_on_unexpected_requests() {
+        let server = Server::expect([("GET /y", Reply::new(200))]);
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream.write_all(b"GET /x HTTP/1.1\r\n\r\n").unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 599");
+        drop(server);
+    }
+}

@@ -77,9 +77,9 @@ impl JsonSchema for TextOrSecret {
 #[allow(dead_code, reason = "for storage on the web")]
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BasicAuth {
+pub(crate) struct BasicAuth {
     /// The user name, without a colon.
-    pub username: TextOrSecret,
+    pub(crate) username: TextOrSecret,
     /// The password.
-    pub password: TextOrSecret,
+    pub(crate) password: TextOrSecret,
 }

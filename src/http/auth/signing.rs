@@ -203,31 +203,20 @@ mod tests {
             "RSA PRIVATE KEY"
         );
         let marker = "bWFya2VyLW1hcmtlcg";
+        use Algorithm::{Es256, Rs256};
         for (text, algorithm, expected) in [
-            (String::new(), Algorithm::Rs256, "has no private key in PEM form"),
-            (
-                "bWFya2VyLW1hcmtlcg".to_owned(),
-                Algorithm::Rs256,
-                "has no private key",
-            ),
-            (pem("CERTIFICATE", b"x"), Algorithm::Rs256, "(found: CERTIFICATE)"),
-            (
-                pem("ENCRYPTED PRIVATE KEY", b"x"),
-                Algorithm::Rs256,
-                "encrypted with a password",
-            ),
-            (encrypted, Algorithm::Rs256, "encrypted with a password"),
-            (pem("EC PRIVATE KEY", b"x"), Algorithm::Es256, "SEC 1"),
-            (
-                pem("PRIVATE KEY", b"marker-marker"),
-                Algorithm::Rs256,
-                "cannot sign with RS256",
-            ),
-            (rsa.clone(), Algorithm::Es256, "cannot sign with ES256"),
-            (ec, Algorithm::Rs256, "cannot sign with RS256"),
-            (format!("{rsa}{rsa}"), Algorithm::Rs256, "more than one"),
-            (rsa.replace("-----END", "*****"), Algorithm::Rs256, "damaged"),
-            (rsa.replacen('M', "!", 1), Algorithm::Rs256, "damaged"),
+            (String::new(), Rs256, "has no private key in PEM form"),
+            (marker.to_owned(), Rs256, "has no private key"),
+            (pem("CERTIFICATE", b"x"), Rs256, "(found: CERTIFICATE)"),
+            (pem("ENCRYPTED PRIVATE KEY", b"x"), Rs256, "encrypted"),
+            (encrypted, Rs256, "encrypted with a password"),
+            (pem("EC PRIVATE KEY", b"x"), Es256, "SEC 1"),
+            (pem("PRIVATE KEY", b"marker-marker"), Rs256, "cannot sign"),
+            (rsa.clone(), Es256, "cannot sign with ES256"),
+            (ec, Rs256, "cannot sign with RS256"),
+            (format!("{rsa}{rsa}"), Rs256, "more than one"),
+            (rsa.replace("-----END", "*****"), Rs256, "damaged"),
+            (rsa.replacen('M', "!", 1), Rs256, "damaged"),
         ] {
             let error = read(&text, algorithm).unwrap_err();
             let shown = format!("{error} {error:?} {}", error.hint());

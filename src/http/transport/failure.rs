@@ -184,7 +184,7 @@ impl Traits {
                         traits.certificate = true;
                     }
                     rustls::Error::AlertReceived(alert) => {
-                        traits.client_certificate |= is_about_certificate(*alert)
+                        traits.client_certificate |= is_about_certificate(*alert);
                     }
                     _ => {}
                 }

@@ -147,7 +147,8 @@ async fn stops_reading_infinite_responses() {
         Duration::from_millis(20),
     );
     // Head, block, pause, timeout; and the bound of the body that is read, none for no response.
-    let cases: [(&[u8], Vec<u8>, Duration, u64, Option<usize>); 5] = [
+    type Case<'a> = (&'a [u8], Vec<u8>, Duration, u64, Option<usize>);
+    let cases: [Case<'_>; 5] = [
         (no_length, block.clone(), Duration::ZERO, LONG, Some(MAX_BODY)),
         (
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -14,6 +14,8 @@ use crate::component::{
 };
 use crate::config::Problems;
 use crate::error::{Error, Result};
+use crate::settings::BoundedInt;
+use crate::settings::bounded::UNBOUNDED;
 use crate::table::{self, Table};
 
 /// Prints rows to standard output.
@@ -23,7 +25,8 @@ pub struct ConsoleConfig {
     /// `table` prints the first rows when the run ends; `ndjson` prints every row as one JSON object per line.
     pub format: ConsoleFormat,
     /// The rows of each input in a table. Default 20.
-    pub max_rows: Option<usize>,
+    #[schemars(example = &50)]
+    pub max_rows: Option<BoundedInt<1, UNBOUNDED>>,
 }
 
 /// The output format.
@@ -46,9 +49,6 @@ impl SinkConfig for ConsoleConfig {
                 .at("max_rows")
                 .add("`max_rows` is for tables; `ndjson` prints every row");
         }
-        if self.max_rows == Some(0) {
-            problems.at("max_rows").add("expected at least 1");
-        }
     }
 
     fn uses_stdout(&self) -> bool {
@@ -60,7 +60,7 @@ impl SinkConfig for ConsoleConfig {
         Ok(Box::new(ConsoleSink {
             cx,
             format: self.format,
-            max_rows: self.max_rows.unwrap_or(20),
+            max_rows: self.max_rows.map_or(20, BoundedInt::as_usize),
             shown,
         }))
     }

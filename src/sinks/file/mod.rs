@@ -4,7 +4,6 @@
 //! rows are written; until then it is `NAME.part`, which is locked, and which an aborted run removes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
 };
 use crate::config::Problems;
+use crate::disk::AtomicFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
@@ -31,16 +31,22 @@ pub struct FileConfig {
     pub path: String,
     /// Column names, by field of the HR schema, where they differ from the field's name.
     #[serde(default)]
+    #[schemars(example = &serde_json::json!({"EmailAddress": "UPN"}))]
     pub columns: BTreeMap<String, String>,
     /// The column with the scenario of a row. Without it, there is no such column.
     #[serde(default)]
+    #[schemars(example = &"HRScenario")]
     pub scenario_column: Option<String>,
     /// Values of that column, by scenario, where they differ from the documented ones.
     #[serde(default)]
+    #[schemars(example = &serde_json::json!({"employee_resignation": "Resignation"}))]
     pub scenario_values: BTreeMap<Scenario, String>,
 }
 
 const PLACEHOLDER: &str = "{scenario}";
+
+/// Of the file while it is written.
+const SUFFIX: &str = ".part";
 
 impl FileConfig {
     fn naming(&self) -> Naming {
@@ -126,7 +132,7 @@ struct Target {
 struct Open {
     schema: SchemaRef,
     encoder: CsvEncoder,
-    file: BufWriter<File>,
+    file: BufWriter<AtomicFile>,
     rows: usize,
 }
 
@@ -180,56 +186,52 @@ impl Sink for FileSink {
 
 impl Target {
     fn write(&mut self, chunk: &Chunk) -> Result<()> {
-        let failed = |error: std::io::Error| {
-            Error::unexpected(format!("cannot write `{}`", part(&self.path).display())).with_source(error)
-        };
         let schema = chunk.batch.schema_ref();
+        if self.open.as_ref().is_some_and(|open| open.schema != *schema) {
+            let path = self.path.display();
+            return Err(Error::input(format!(
+                "rows with different columns cannot be written to one file `{path}`"
+            )));
+        }
         let open = match &mut self.open {
-            Some(open) if open.schema == *schema => open,
-            Some(_) => {
-                return Err(Error::input(format!(
-                    "rows with different columns cannot be written to one file `{}`",
-                    self.path.display()
-                )));
-            }
+            Some(open) => open,
             None => {
-                let failed = |error: std::io::Error| {
-                    Error::config(format!("cannot create the file `{}`", part(&self.path).display()))
-                        .with_source(error)
-                        .with_hint("set `path` to a file in a folder that hrsink may write to")
-                };
-                if let Some(folder) = self.path.parent() {
-                    crate::disk::create_private_folder(folder).map_err(failed)?;
-                }
-                let part = part(&self.path);
-                let Some(file) = crate::disk::lock_file::create_locked(&part).map_err(failed)? else {
-                    return Err(Error::new(
-                        ErrorKind::Transient,
-                        format!("another run is writing `{}`", self.path.display()),
-                    )
-                    .with_hint(format!(
-                        "wait for it, or stop it: it has locked `{}`",
-                        part.display()
-                    )));
-                };
-                let mut file = BufWriter::new(file);
-                let encoder = (self.encoder)(schema);
-                file.write_all(&encoder.header()).map_err(failed)?;
-                self.open.insert(Open {
-                    schema: schema.clone(),
-                    encoder,
-                    file,
-                    rows: 0,
-                })
+                let open = self.create(schema)?;
+                self.open.insert(open)
             }
         };
-        let encoded = open
-            .encoder
-            .encode(&chunk.batch)
-            .map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
-        open.file.write_all(&encoded.bytes).map_err(failed)?;
+        let encoded = open.encoder.encode(&chunk.batch);
+        let encoded =
+            encoded.map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
+        open.file
+            .write_all(&encoded.bytes)
+            .map_err(|error| failed(&self.path, error))?;
         open.rows += encoded.len();
         Ok(())
+    }
+
+    /// Creates the file, locked, with its header row.
+    fn create(&self, schema: &SchemaRef) -> Result<Open> {
+        let path = self.path.display();
+        let file = AtomicFile::create_locked(&self.path, SUFFIX).map_err(|error| {
+            Error::config(format!("cannot create the file `{path}{SUFFIX}`"))
+                .with_source(error)
+                .with_hint("set `path` to a file in a folder that hrsink may write to")
+        })?;
+        let file = file.ok_or_else(|| {
+            Error::new(ErrorKind::Transient, format!("another run is writing `{path}`"))
+                .with_hint(format!("wait for it, or stop it: it has locked `{path}{SUFFIX}`"))
+        })?;
+        let mut file = BufWriter::new(file);
+        let encoder = (self.encoder)(schema);
+        file.write_all(&encoder.header())
+            .map_err(|error| failed(&self.path, error))?;
+        Ok(Open {
+            schema: schema.clone(),
+            encoder,
+            file,
+            rows: 0,
+        })
     }
 
     /// Renames the file, or removes it. Returns its rows, and whether it exists.
@@ -237,32 +239,25 @@ impl Target {
         let Some(open) = self.open else {
             return (0, Ok(false));
         };
-        let part = part(&self.path);
-        let failed = |error: std::io::Error| {
-            Error::unexpected(format!("cannot write `{}`", self.path.display())).with_source(error)
-        };
-        // The lock is held until the file is renamed or removed.
         if !keep {
-            let removed = std::fs::remove_file(&part);
-            drop(open.file);
-            return (open.rows, removed.map(|()| false).map_err(failed));
+            return (open.rows, Ok(false));
         }
-        let written = open
+        let file = open
             .file
             .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
-            .and_then(|file| {
-                file.sync_all()?;
-                std::fs::rename(&part, &self.path)
-            });
-        (open.rows, written.map(|()| true).map_err(failed))
+            .map_err(std::io::IntoInnerError::into_error);
+        let committed = file.and_then(AtomicFile::commit);
+        (
+            open.rows,
+            committed
+                .map(|()| true)
+                .map_err(|error| failed(&self.path, error)),
+        )
     }
 }
 
-fn part(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    PathBuf::from(name)
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::unexpected(format!("cannot write `{}`", path.display())).with_source(error)
 }
 
 inventory::submit! {

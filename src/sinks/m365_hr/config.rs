@@ -13,12 +13,14 @@ use uuid::Uuid;
 use super::cloud::Cloud;
 use super::sink;
 use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
-use crate::config::{ByteSize, HumanDuration, Problems};
+use crate::config::Problems;
 use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::error::Result;
 use crate::hr::Scenario;
-use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings, validate_timeouts};
+use crate::http::settings::{ProxySetting, RetrySettings, Timeout, TlsSettings};
 use crate::secret::SecretRef;
+use crate::settings::bounded::{KIB, MIB, SECOND};
+use crate::settings::{BoundedInt, BoundedSize};
 use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 
 /// Uploads rows to a Microsoft 365 HR connector job.
@@ -36,21 +38,24 @@ pub struct M365HrConfig {
     pub auth: Option<Auth>,
     /// Column names, by field of the HR schema, where the names mapped in the portal differ. The portal compares them
     /// case-insensitively; spaces count.
+    #[schemars(example = &serde_json::json!({"EmailAddress": "UPN"}))]
     pub columns: BTreeMap<String, String>,
     /// The column with the scenario of a row, for a job of several scenarios. The documentation calls it `HRScenario`.
     pub scenario_column: Option<String>,
     /// Values of that column, by scenario, where those mapped in the portal differ from the documented ones.
+    #[schemars(example = &serde_json::json!({"employee_resignation": "Resignation"}))]
     pub scenario_values: BTreeMap<Scenario, String>,
     /// The size of an upload.
     pub batch: BatchSettings,
     /// Uploads that run at the same time.
-    #[schemars(range(min = 1, max = 32))]
-    pub max_concurrent: usize,
+    pub max_concurrent: BoundedInt<1, 32>,
     /// The time-out of an upload. Microsoft's script uses 400s.
-    pub timeout: HumanDuration,
+    pub timeout: Timeout,
     /// The time-out of connecting.
-    pub connect_timeout: HumanDuration,
+    #[schemars(example = &"10s")]
+    pub connect_timeout: Timeout,
     /// The proxy: a URL, or `none`. Without it, the system's settings (`HTTPS_PROXY`, `NO_PROXY`) apply.
+    #[schemars(example = &"http://proxy.example.com:3128")]
     pub proxy: Option<ProxySetting>,
     /// Certificate authorities, a client certificate, the oldest TLS version.
     pub tls: TlsSettings,
@@ -70,8 +75,7 @@ pub struct M365HrConfig {
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Auth {
     /// As an application registered in Microsoft Entra ID, with a client secret.
-    #[serde(rename = "oauth2_client_credentials")]
-    ClientCredentials {
+    ClientSecret {
         /// The application (client) id.
         client_id: Uuid,
         /// The client secret.
@@ -84,10 +88,10 @@ pub enum Auth {
 #[serde(deny_unknown_fields, default)]
 pub struct BatchSettings {
     /// Rows of an upload, without the header row. Microsoft's script sends 5,000 at most.
-    #[schemars(range(min = 1, max = 50_000))]
-    pub max_rows: usize,
+    pub max_rows: BoundedInt<1, 50_000>,
     /// Bytes of an upload's CSV, with the header row. The limit of the service is not documented.
-    pub max_bytes: ByteSize,
+    #[schemars(example = &"1MiB")]
+    pub max_bytes: BoundedSize<KIB, { 64 * MIB }>,
 }
 
 /// Which rows are sent, and what happens when the service says no or nothing.
@@ -166,6 +170,7 @@ pub struct EmulatorSettings {
     /// The folder for accepted rows and the import log, relative to the pipeline file.
     pub data: PathBuf,
     /// Faults to inject, such as `429=0.1,latency=50ms`; see the emulator's page.
+    #[schemars(example = &"429=0.1,latency=50ms")]
     pub faults: Option<String>,
 }
 
@@ -180,9 +185,9 @@ impl Default for M365HrConfig {
             scenario_column: None,
             scenario_values: BTreeMap::new(),
             batch: BatchSettings::default(),
-            max_concurrent: 4,
-            timeout: HumanDuration(Duration::from_secs(400)),
-            connect_timeout: HumanDuration(Duration::from_secs(30)),
+            max_concurrent: BoundedInt::new(4),
+            timeout: Timeout::new(400 * SECOND),
+            connect_timeout: Timeout::new(30 * SECOND),
             proxy: None,
             tls: TlsSettings::default(),
             retry: RetrySettings::default(),
@@ -196,8 +201,8 @@ impl Default for M365HrConfig {
 impl Default for BatchSettings {
     fn default() -> Self {
         Self {
-            max_rows: 5_000,
-            max_bytes: ByteSize(4 << 20),
+            max_rows: BoundedInt::new(5_000),
+            max_bytes: BoundedSize::new(4 * MIB),
         }
     }
 }
@@ -282,7 +287,7 @@ impl M365HrConfig {
         }
     }
 
-    fn check_ids(&self, problems: &mut Problems<'_>) {
+    fn validate_ids(&self, problems: &mut Problems<'_>) {
         if self.cloud == Cloud::Emulator {
             return;
         }
@@ -306,7 +311,7 @@ impl M365HrConfig {
         required(
             "auth",
             self.auth.is_some(),
-            "for example `{type: oauth2_client_credentials, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
+            "for example `{type: client_secret, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
         );
         if let Some(tenant) = &self.tenant_id
             && Uuid::try_parse(tenant).is_err()
@@ -323,24 +328,7 @@ impl M365HrConfig {
         }
     }
 
-    fn check_limits(&self, problems: &mut Problems<'_>) {
-        let mut within = |key: &str, value: u64, least: u64, most: u64| {
-            if !(least..=most).contains(&value) {
-                problems
-                    .at(key)
-                    .add(format!("{value} is not between {least} and {most}"));
-            }
-        };
-        within("batch.max_rows", self.batch.max_rows as u64, 1, 50_000);
-        within("batch.max_bytes", self.batch.max_bytes.0, 1 << 10, 64 << 20);
-        within("max_concurrent", self.max_concurrent as u64, 1, 32);
-        validate_timeouts(
-            &[
-                ("timeout", self.timeout),
-                ("connect_timeout", self.connect_timeout),
-            ],
-            problems,
-        );
+    fn validate_settings(&self, problems: &mut Problems<'_>) {
         self.tls.validate(&mut problems.at("tls"));
         self.retry.validate(&mut problems.at("retry"));
         if let Some(Err(found)) = self.emulator.as_ref().and_then(EmulatorSettings::parsed_faults) {
@@ -374,8 +362,8 @@ impl SinkConfig for M365HrConfig {
             require_hr_rows(inputs, problems);
             self.naming().validate(inputs, true, problems);
         }
-        self.check_ids(problems);
-        self.check_limits(problems);
+        self.validate_ids(problems);
+        self.validate_settings(problems);
         self.delivery.check(inputs, &mut problems.at("delivery"));
     }
 

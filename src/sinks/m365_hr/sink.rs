@@ -36,15 +36,21 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
     let naming = config.naming();
     let lanes = cx.inputs.iter().map(|input| naming.lane(input)).collect();
     let limits = Limits {
-        max_rows: config.batch.max_rows,
-        max_bytes: usize::try_from(config.batch.max_bytes.0).unwrap_or(usize::MAX),
+        max_rows: config.batch.max_rows.as_usize(),
+        max_bytes: config.batch.max_bytes.as_usize(),
     };
     let uploader = Arc::new(JobUploader {
         client,
         run: cx.run.clone(),
     });
     let policy = config.delivery.policy(job_name(config, &cx));
-    let driver = Driver::new(cx.clone(), uploader, policy, limits, config.max_concurrent);
+    let driver = Driver::new(
+        cx.clone(),
+        uploader,
+        policy,
+        limits,
+        config.max_concurrent.as_usize(),
+    );
     Ok(Box::new(M365Hr {
         cx,
         driver,
@@ -60,7 +66,7 @@ fn job_name(config: &M365HrConfig, cx: &SinkContext) -> String {
         Cloud::Emulator => {
             let settings = config.emulator.clone().unwrap_or_default();
             let data = cx.run.base.join(settings.data);
-            // Where the current folder cannot be told, the path as it is written must do.
+            // The path as configured, if the current folder is unknown.
             let data = std::path::absolute(&data).unwrap_or(data);
             format!("emulator {}/{job}", data.display())
         }
@@ -153,7 +159,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
     };
     let embedded = emulator.is_some();
     let (client_id, client_secret) = match &config.auth {
-        Some(Auth::ClientCredentials {
+        Some(Auth::ClientSecret {
             client_id,
             client_secret,
         }) => match client_secret.read(&cx.run.base, &cx.run.secret_files) {
@@ -176,10 +182,10 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         None => return Err(missing("job_id")),
     };
     let mut transport = TransportConfig {
-        connect_timeout: config.connect_timeout.0,
-        timeout: config.timeout.0,
+        connect_timeout: config.connect_timeout.get(),
+        timeout: config.timeout.get(),
         proxy: ProxySetting::proxy(config.proxy.as_ref()),
-        pool_max_idle_per_host: config.max_concurrent,
+        pool_max_idle_per_host: config.max_concurrent.as_usize(),
         ..TransportConfig::default()
     };
     config
@@ -192,7 +198,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         client_secret,
         job_id,
         transport,
-        retry: config.retry.policy()?,
+        retry: config.retry.policy(),
         retry_unknown: config.delivery.on_unknown == OnUnknown::Resend,
     })
 }

@@ -111,7 +111,7 @@ impl RestConfig {
         self.tls
             .apply(&cx.run.base, &cx.run.secret_files, &mut transport)?;
         let client = transport.client()?;
-        let retry = self.retry.policy()?;
+        let retry = self.retry.policy();
         // A token may be bound to the certificate that it was asked for with.
         let way = format!("{:?} {:?}", self.tls, self.connection.proxy);
         Ok(Fetcher {

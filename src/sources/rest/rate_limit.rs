@@ -129,7 +129,7 @@ impl std::str::FromStr for Rate {
         };
         Window::new(count, per)
             .map(Self)
-            .map_err(|error| format!("`{text}` {}", error.message))
+            .map_err(|error| format!("`{text}` {error}"))
     }
 }
 

@@ -113,7 +113,7 @@ pub(super) fn connect(
         headers,
         query,
         retries: tuning.retries,
-        backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(15))?,
+        backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(15)),
         ahead: Ahead::new(tuning.read_ahead),
     }))
 }

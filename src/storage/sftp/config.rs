@@ -177,8 +177,8 @@ impl SftpConfig {
                 self.retry.max_attempts
             ));
         }
-        if let Err(invalid) = self.retry.backoff() {
-            retry.at(invalid.field).add(invalid.message);
+        if self.retry.initial_backoff.0.is_zero() {
+            retry.at("initial_backoff").add("must be more than zero");
         }
         if !READ_AHEAD.contains(&self.read_ahead.0) {
             problems.at("read_ahead").add(format!(
@@ -246,7 +246,7 @@ impl SftpAlgorithms {
 }
 
 impl SftpRetry {
-    pub(super) fn backoff(&self) -> Result<Backoff, crate::http::InvalidSetting> {
+    pub(super) fn backoff(&self) -> Backoff {
         Backoff::new(self.initial_backoff.0, self.max_backoff.0)
     }
 }

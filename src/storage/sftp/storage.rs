@@ -98,10 +98,7 @@ pub(crate) async fn connect(
         &known_hosts,
         pins,
     );
-    let backoff = settings
-        .retry
-        .backoff()
-        .map_err(|invalid| Error::config(format!("sftp.retry.{}: {}", invalid.field, invalid.message)))?;
+    let backoff = settings.retry.backoff();
     let dial = Dial {
         host: remote.host.clone(),
         port,

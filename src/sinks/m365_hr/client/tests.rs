@@ -51,7 +51,7 @@ impl Fixture {
 }
 
 fn client(authority: &str, ingestion: &str, attempts: u32, timeout: Duration) -> Client {
-    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2)).unwrap();
+    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2));
     Client::new(ClientConfig {
         endpoints: Endpoints::new(authority, "https://contoso.com/service", ingestion).unwrap(),
         tenant_id: "contoso.com".to_owned(),
@@ -62,7 +62,7 @@ fn client(authority: &str, ingestion: &str, attempts: u32, timeout: Duration) ->
             timeout,
             ..TransportConfig::default()
         },
-        retry: RetryPolicy::new(attempts, Duration::from_secs(60), backoff).unwrap(),
+        retry: RetryPolicy::new(attempts, Duration::from_secs(60), backoff),
         retry_unknown: true,
     })
     .unwrap()
@@ -160,169 +160,64 @@ async fn retries_and_classifies_by_status() {
     }
 }
 
+/// A step of the table below.
+fn step(name: &str) -> Step {
+    let audience = "Bearer error_description=\"The audience is invalid\"";
+    match name {
+        "token" => token(1).into(),
+        "lost" => Step::CloseAfterBody,
+        "early" => Step::CloseBeforeBody,
+        "cut" => Reply::new(200).body("0123456789").truncate(3),
+        "page" => Reply::new(200)
+            .body("<!DOCTYPE html><html><title>Sign in</title></html>")
+            .into(),
+        "wait" => Reply::new(429).header("Retry-After", "3600").into(),
+        "audience" => Reply::new(401).header("WWW-Authenticate", audience).into(),
+        "secret" => {
+            let text = format!("AADSTS7000215: Invalid client secret {SECRET}.");
+            let body =
+                json!({"error": "invalid_client", "error_description": text, "error_codes": [7000215]});
+            Reply::new(401).json(&body).into()
+        }
+        status => Reply::new(status.parse().unwrap()).into(),
+    }
+}
+
 #[tokio::test]
 async fn reports_the_outcome_of_every_failure() {
-    use BatchOutcome::{Accepted, NotSent, Refused, Unknown};
-    let reply = |status| Step::from(Reply::new(status));
-    let refused = Reply::new(401).json(&json!({
-        "error": "invalid_client", "error_description": format!("AADSTS7000215: Invalid client secret {SECRET}."),
-        "error_codes": [7000215], "trace_id": "t-1",
-    }));
-    let page = Reply::new(200).body("<!DOCTYPE html><html><title>Sign in</title></html>");
-    let audience = || {
-        Reply::new(401)
-            .header(
-                "WWW-Authenticate",
-                "Bearer error_description=\"The audience is invalid\"",
-            )
-            .into()
-    };
-    let wait = Reply::new(429).header("Retry-After", "3600").into();
-    let renewed: Vec<Step> = vec![token(1).into(), token(2).into()];
-    // Tokens, uploads, attempts allowed; outcome, attempts, unknown attempts, kind, text of the error or a hint.
-    type Case = (
-        Vec<Step>,
-        Vec<Step>,
-        u32,
-        BatchOutcome,
-        u32,
-        u32,
-        Option<ErrorKind>,
-        &'static str,
-    );
-    let cases: Vec<Case> = vec![
-        (
-            renewed.clone(),
-            vec![audience(), audience()],
-            8,
-            Refused,
-            2,
-            0,
-            Some(ErrorKind::Refused),
-            "The audience is invalid",
-        ),
-        (
-            vec![token(1).into()],
-            vec![Step::CloseAfterBody, Step::CloseBeforeBody, reply(200)],
-            8,
-            Accepted,
-            3,
-            2,
-            None,
-            "",
-        ),
-        (
-            vec![token(1).into()],
-            vec![Step::CloseAfterBody, Step::CloseAfterBody],
-            2,
-            Unknown,
-            2,
-            1,
-            Some(ErrorKind::Transient),
-            "RecordsSaved",
-        ),
-        (
-            vec![token(1).into()],
-            vec![Step::CloseAfterBody, reply(403)],
-            2,
-            Unknown,
-            2,
-            1,
-            Some(ErrorKind::Refused),
-            "RecordsSaved",
-        ),
-        (
-            vec![token(1).into()],
-            vec![Step::CloseAfterBody, reply(503)],
-            2,
-            Unknown,
-            2,
-            1,
-            Some(ErrorKind::Transient),
-            "RecordsSaved",
-        ),
-        (
-            vec![token(1).into()],
-            vec![reply(504), reply(504)],
-            2,
-            Unknown,
-            2,
-            1,
-            Some(ErrorKind::Transient),
-            "",
-        ),
-        (
-            vec![token(1).into()],
-            vec![wait],
-            8,
-            NotSent,
-            1,
-            0,
-            Some(ErrorKind::Transient),
-            "asked to wait 3600 s, and only",
-        ),
-        (
-            vec![token(1).into()],
-            vec![page.into()],
-            3,
-            Unknown,
-            1,
-            0,
-            Some(ErrorKind::Refused),
-            "a web page with the title `Sign in`",
-        ),
-        (
-            vec![token(1).into()],
-            vec![Reply::new(200).body("0123456789").truncate(3)],
-            3,
-            Accepted,
-            1,
-            0,
-            None,
-            "",
-        ),
-        (
-            vec![refused.into()],
-            vec![],
-            8,
-            NotSent,
-            1,
-            0,
-            Some(ErrorKind::Refused),
-            "secret's value, not its ID",
-        ),
-        // A token request that fails is an attempt, and leaves no row unknown.
-        (
-            vec![reply(503), Step::CloseAfterBody, token(1).into()],
-            vec![reply(503), reply(503)],
-            4,
-            NotSent,
-            4,
-            0,
-            Some(ErrorKind::Transient),
-            "4 attempts in",
-        ),
-    ];
-    for (number, (tokens, uploads, allowed, outcome, attempts, unknown, error, text)) in
-        cases.into_iter().enumerate()
-    {
-        let fixture = Fixture::new(allowed, tokens, uploads);
+    // Tokens, uploads, attempts allowed; outcome, attempts, those before with an unknown outcome, kind of the error; a
+    // text of the error or its hints. A token request that fails is an attempt, and leaves no row unknown.
+    const TABLE: &str = "
+        token token      | audience audience | 8 | Refused 2 0 Refused    | The audience is invalid
+        token            | lost early 200    | 8 | Accepted 3 2 -         |
+        token            | lost lost         | 2 | Unknown 2 1 Transient  | RecordsSaved
+        token            | lost 403          | 2 | Unknown 2 1 Refused    | RecordsSaved
+        token            | lost 503          | 2 | Unknown 2 1 Transient  | RecordsSaved
+        token            | 504 504           | 2 | Unknown 2 1 Transient  | RecordsSaved
+        token            | wait              | 8 | NotSent 1 0 Transient  | asked to wait 3600 s, and only
+        token            | page              | 3 | Unknown 1 0 Refused    | a web page with the title `Sign in`
+        token            | cut               | 3 | Accepted 1 0 -         |
+        secret           |                   | 8 | NotSent 1 0 Refused    | secret's value, not its ID
+        503 lost token   | 503 503           | 4 | NotSent 4 0 Transient  | 4 attempts in";
+    for case in TABLE.lines().skip(1) {
+        let [tokens, uploads, allowed, expected, text] = case
+            .split('|')
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        let steps = |names: &str| names.split_whitespace().map(step).collect::<Vec<_>>();
+        let fixture = Fixture::new(allowed.parse().unwrap(), steps(tokens), steps(uploads));
         let upload = fixture.upload().await;
-        let found = (
-            upload.outcome,
-            upload.attempts,
-            upload.unknown_attempts,
-            kind(&upload),
+        let kind = kind(&upload).map_or("-".to_owned(), |kind| format!("{kind:?}"));
+        let found = format!(
+            "{:?} {} {} {kind}",
+            upload.outcome, upload.attempts, upload.unknown_attempts
         );
-        assert_eq!(
-            found,
-            (outcome, attempts, unknown, error),
-            "{number}: {}",
-            chain(&upload)
-        );
+        assert_eq!(found, expected, "{case}: {}", chain(&upload));
         assert!(
             chain(&upload).contains(text) || has_hint(&upload, text),
-            "{number}: {}",
+            "{case}: {}",
             chain(&upload)
         );
         fixture.finish();
