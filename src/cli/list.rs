@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use super::Ended;
 use super::output::{self, Format, HEAD};
+use crate::codec::CODECS;
 use crate::component::{Role, descriptions};
 use crate::table::{self, Table};
 
 /// List the component types a pipeline file can use
 ///
 /// Each is named as it is written after `type:`. `hrsink schema` prints their settings. Below them: the places and the
-/// packings of the source `file`, and which of them are in this build.
+/// compression formats of the source `file`, and which of them are in this build.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink list")]
 pub(super) struct Args {
@@ -77,7 +78,11 @@ fn parts() -> String {
         "{HEAD}formats of files{HEAD:#}\n{}",
         formats.render(table::width())
     );
-    for (heading, parts) in [("places of files", PLACES), ("packings of files", PACKINGS)] {
+    let codecs = CODECS.map(|(codec, name, summary, _)| (name, summary, codec.is_built_in()));
+    for (heading, parts) in [
+        ("places of files", PLACES),
+        ("compression and encryption of files", &codecs),
+    ] {
         let mut table = Table::plain();
         for (name, summary, built_in) in parts {
             table.push([*name, if *built_in { *summary } else { "not in this build" }]);
@@ -98,11 +103,4 @@ const PLACES: &[(&str, &str, bool)] = &[
     ("az://, abfss://", "Azure Blob Storage", cfg!(feature = "azure")),
     ("gs://", "Google Cloud Storage", cfg!(feature = "gcs")),
     ("https://", "web servers", cfg!(feature = "https")),
-];
-
-/// How the packing is written, what it is, and whether it is in this build.
-const PACKINGS: &[(&str, &str, bool)] = &[
-    ("gzip, zstd", "compressed files", true),
-    ("zip", "archives of one or several files", true),
-    ("pgp", "OpenPGP: encrypted, signed", cfg!(feature = "pgp")),
 ];

@@ -30,10 +30,11 @@ fn the_list_names_every_component() {
       az://, abfss://  Azure Blob Storage
       gs://            Google Cloud Storage
       https://         web servers
-    packings of files
-      gzip, zstd  compressed files
-      zip         archives of one or several files
-      pgp         OpenPGP: encrypted, signed
+    compression and encryption of files
+      gzip  compression
+      zstd  compression
+      zip   archives of one or several files
+      pgp   OpenPGP encryption and signatures
     "#);
     let listed: serde_json::Value =
         serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
