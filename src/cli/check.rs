@@ -1,4 +1,4 @@
-//! `hrsink check`: would a run read and deliver?
+//! `hrsink check`: checks connectivity, credentials and permissions.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::failure::one_line;
-use super::output::{self, BAD, Format, GOOD, HEAD, HINT, WARN};
+use super::output::{self, BAD, Format, GOOD, HEAD, HINT, OutputArg, WARN};
 use super::signals::Signals;
 use super::{Ended, block_on};
 use crate::component::{CheckState, CheckStep};
@@ -15,32 +15,25 @@ use crate::error::Error;
 use crate::pipeline::{self, ExitCode, RunOptions};
 use crate::secret::SecretFiles;
 
-/// Ask the other sides whether a run could read and deliver, without sending a row
+/// Check connectivity, credentials and permissions
 ///
-/// For each source of files: can its place be reached, is the server the one that is known, does the login work, which
-/// files are there? For each sink: is the secret there, does Microsoft Entra give a token for it, can the endpoint be reached through
-/// the firewall, is this machine's clock right? Says of each what was found, and what to do about what fails.
+/// For each file source: is the storage reachable, is the host key known, does the login work, which files match? For each
+/// sink: does the secret exist, does Microsoft Entra ID issue a token, is the endpoint reachable, is this machine's clock
+/// correct? Prints each result, and what to do about failures. No row is read or sent.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
   hrsink check hr.yaml
   hrsink check hr.yaml --output json
 
-Exit codes: 0 nothing fails; 5 something fails until a person changes it; 75 something fails for a
-passing cause; 2 the pipeline file is wrong.")]
+Exit codes: 0 no failure; 2 the pipeline file is wrong; 5 a failure that needs a change; 75 a
+transient failure.")]
 pub(super) struct Args {
-    /// The pipeline file (YAML, TOML or JSON)
+    /// Pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Serialize)]
@@ -74,7 +67,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         Ok(checked) => checked,
         Err(signal) => return Ok(signal.exit_code()),
     };
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&checked)?,
         Format::Text => output::print(&text(&checked))?,
     }
@@ -131,7 +124,7 @@ fn text(checked: &[Checked<'_>]) -> String {
         let (Component::Source(name) | Component::Sink(name)) = component;
         let _ = writeln!(text, "{HEAD}{name}{HEAD:#}");
         if steps.is_empty() {
-            text.push_str("  nothing to ask: this sink needs no other side\n");
+            text.push_str("  nothing to check: this sink uses no service\n");
         }
         let widest = steps
             .iter()
@@ -145,9 +138,8 @@ fn text(checked: &[Checked<'_>]) -> String {
             hints,
         } in steps
         {
-            // Words, not signs alone: they survive copying into a ticket and every character set.
             let (style, word) = match state {
-                CheckState::Works => (GOOD, "works"),
+                CheckState::Works => (GOOD, "ok"),
                 CheckState::Unsure => (WARN, "unsure"),
                 CheckState::Transient => (BAD, "later"),
                 CheckState::Fails => (BAD, "fails"),
@@ -189,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_must_change_outweighs_what_passes() {
+    fn permanent_failures_outweigh_transient_ones() {
         use CheckState::{Fails, Transient, Unsure, Works};
         assert_eq!(exit_code(&[]), 0);
         assert_eq!(exit_code(&[step(Works), step(Unsure)]), 0);

@@ -1,4 +1,4 @@
-//! `hrsink emulator`: a local stand-in for Microsoft's endpoints.
+//! `hrsink emulator`: a local implementation of Microsoft's endpoints.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,11 +14,10 @@ use crate::error::{Error, Result};
 use crate::sinks::m365_hr::cloud::EMULATOR_ADDRESS;
 use crate::table::Table;
 
-/// Stand in for Microsoft's token endpoint and HR connector job on this machine
+/// Emulate Microsoft's token endpoint and HR connector job on this machine
 ///
-/// Takes uploads as a connector job does, checks them and keeps the rows. Faults can be injected, to see how a
-/// pipeline copes with throttling, lost answers and outages. It runs until Ctrl-C. For a single pipeline `cloud:
-/// emulator` starts one inside the run; this command is for several programs, or for Microsoft's own script.
+/// Accepts and checks uploads like a connector job and stores the rows. Injected faults rehearse throttling, lost responses
+/// and outages. Runs until Ctrl-C. For a single pipeline, `cloud: emulator` starts one inside the run.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -26,16 +25,16 @@ Examples:
   hrsink emulator --listen 127.0.0.1:0 --data emulator-data
   hrsink emulator --faults 429=0.1,drop_after=first:1,latency=50ms")]
 pub(super) struct Args {
-    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8099]
+    /// Address to listen on; port 0 selects a free port [default: 127.0.0.1:8099]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Folder for the accepted rows and the import log [default: they are kept in memory]
+    /// Folder for the accepted rows and the import log [default: in memory]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A file (YAML) with the apps, jobs and limits to emulate; without one every app and job is taken
+    /// File (YAML) with the apps, jobs and limits to emulate; without it, every app and job is accepted
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What goes wrong on purpose, such as `429=0.1,latency=50ms`
+    /// Faults to inject, such as `429=0.1,latency=50ms`
     #[arg(long, value_name = "SPEC")]
     faults: Option<Faults>,
 }
@@ -45,13 +44,13 @@ pub(super) fn execute(args: Args) -> Ended {
     Ok(block_on(serve(config))??)
 }
 
-/// The file's settings, with what the command line says instead.
+/// The settings of the file, overridden by the command line.
 fn settings(args: Args) -> Result<EmulatorConfig> {
     let usual = || {
         EMULATOR_ADDRESS
             .parse()
             .map_err(|error: std::net::AddrParseError| {
-                Error::unexpected("the usual address cannot be read").with_source(error)
+                Error::unexpected("the default address is invalid").with_source(error)
             })
     };
     let mut config = match &args.config {
@@ -81,7 +80,7 @@ async fn serve(config: EmulatorConfig) -> Result<u8> {
     if let Some(data) = data {
         let _ = writeln!(text, "Accepted rows and the import log: {}", data.display());
     }
-    text.push_str("Ctrl-C ends it.\n");
+    text.push_str("Press Ctrl-C to stop.\n");
     output::print(&text)?;
     signals.next().await;
     let summary = summary(&emulator.status());
@@ -91,7 +90,6 @@ async fn serve(config: EmulatorConfig) -> Result<u8> {
         _ = signals.next() => {}
     }
     output::print(&summary)?;
-    // Being stopped is how it ends.
     Ok(0)
 }
 
@@ -107,12 +105,12 @@ fn greeting(status: &Status) -> String {
         let _ = writeln!(text, "  faults   {}", status.faults);
     }
     let any = if status.any_app {
-        "any will do"
+        "any value"
     } else {
         "one of its `apps`"
     };
     let job = if status.any_job {
-        "any will do"
+        "any value"
     } else {
         "one of its `jobs`"
     };
@@ -135,7 +133,7 @@ fn greeting(status: &Status) -> String {
 
 fn summary(status: &Status) -> String {
     let mut text = format!(
-        "\n{}, {} taken, {}, {}\n",
+        "\n{}, {} accepted, {}, {}\n",
         count(status.uploads, "upload", "uploads"),
         HumanCount(status.imports),
         count(status.rows_saved, "row saved", "rows saved"),

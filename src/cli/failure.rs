@@ -1,4 +1,4 @@
-//! How a failure is told: the message, each cause, then what to do.
+//! Prints errors: the message, its causes, then hints.
 
 use std::fmt::Write as _;
 
@@ -12,9 +12,9 @@ use crate::table::visible;
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// One thing went wrong.
+    /// An error.
     Error(Error),
-    /// A pipeline file is wrong, in one or several places.
+    /// A pipeline file with problems.
     Load(LoadError),
 }
 
@@ -42,7 +42,7 @@ impl Failure {
         }
     }
 
-    /// Tells it on standard error, as log lines if those are JSON.
+    /// Prints it to standard error, as log lines with `--log-format json`.
     pub(super) fn show(&self) {
         match self {
             Self::Error(error) => show_error(error),
@@ -67,7 +67,7 @@ impl Failure {
     }
 }
 
-/// Tells an error on standard error.
+/// Prints an error to standard error.
 pub(super) fn show_error(error: &Error) {
     if logging::is_json() {
         let hints: Vec<&str> = error.hints().collect();
@@ -78,7 +78,7 @@ pub(super) fn show_error(error: &Error) {
     output::note(&text(None, &chain, error.hints()));
 }
 
-/// Tells a run's failure on standard error; in JSON logs it stands already.
+/// Prints a run's error to standard error; a JSON log already contains it.
 pub(super) fn show_report(error: &ErrorReport) {
     if logging::is_json() {
         return;
@@ -108,7 +108,7 @@ fn text<'h>(component: Option<&str>, chain: &[String], hints: impl IntoIterator<
     text
 }
 
-/// Problems of a file, one a line with its path, each with its hint below.
+/// Problems of a file, one per line, each followed by its hint.
 pub(super) fn list(problems: &[Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
@@ -120,7 +120,7 @@ pub(super) fn list(problems: &[Problem]) -> String {
     text
 }
 
-/// Texts of servers and libraries may have several lines, or speak to the terminal.
+/// `text` on one line, without terminal control characters: it may come from a server or library.
 pub(super) fn one_line(text: &str) -> String {
     let joined = text.lines().map(str::trim).filter(|line| !line.is_empty());
     visible(&joined.collect::<Vec<_>>().join(" ")).into_owned()

@@ -1,7 +1,7 @@
-//! `hrsink history`: what past runs did.
+//! `hrsink history`: past runs and their batches.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anstyle::Style;
 use indicatif::{HumanBytes, HumanCount};
@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::failure::{Failure, one_line};
-use super::output::{self, BAD, DIM, Format, GOOD, HEAD, HINT, WARN, count};
+use super::failure::one_line;
+use super::ledger_path::LedgerPath;
+use super::output::{self, BAD, DIM, Format, GOOD, HEAD, HINT, OutputArg, WARN, count};
 use super::{Ended, block_on};
 use crate::component::Totals;
-use crate::config::{LoadError, PipelineConfig};
 use crate::error::Error;
 use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
 use crate::ledger::{Ledger, pipeline_name};
@@ -21,10 +21,10 @@ use crate::table::{self, Table};
 
 /// Show past runs and their batches
 ///
-/// Reads the ledger that the pipeline file names (`state.path`): when each run began, how it ended, what became of its
-/// rows, and of each batch with `--batches`. A batch is `unknown` when no answer came after the service may have taken
-/// it; the next run sends its rows again, or waits for you to decide (`delivery.on_unknown`, `hrsink ledger resolve`).
-/// No row is shown: the ledger holds none.
+/// Reads the ledger of the pipeline (`state.path`): start and result of each run, the outcomes of its rows and, with
+/// `--batches`, of its batches. A batch is `unknown` if no response arrived although the service may have accepted it. The
+/// next run sends its rows again, or waits for your decision (`delivery.on_unknown`, `hrsink ledger resolve`). The ledger
+/// contains no rows.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -34,36 +34,18 @@ Examples:
   hrsink history --state /var/lib/hrsink/state.db      every pipeline that uses this ledger")]
 pub(super) struct Args {
     #[command(flatten)]
-    place: Place,
-    /// Show at most so many runs, the newest
+    ledger: LedgerPath,
+    /// Number of runs to show, newest first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Show only the run whose id begins like this, with its batches
+    /// Show only the run with this ID (or its first characters), with its batches
     #[arg(long, value_name = "ID", conflicts_with = "runs")]
     run: Option<String>,
     /// Show the batches of each run
     #[arg(long)]
     batches: bool,
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
-}
-
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true)]
-struct Place {
-    /// The pipeline file (YAML, TOML or JSON)
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// The ledger, where it is not the one that FILE names; without FILE, the runs of all its pipelines are shown
-    #[arg(long, value_name = "PATH")]
-    state: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Serialize)]
@@ -73,11 +55,8 @@ struct History<'h> {
 }
 
 pub(super) fn execute(args: &Args) -> Ended {
-    let Place { file, state } = &args.place;
-    let path = match state {
-        Some(path) => path.clone(),
-        None => ledger_of(file.as_deref())?,
-    };
+    let path = args.ledger.path()?;
+    let file = &args.ledger.file;
     let which = RunFilter {
         pipeline: file.as_deref().map(pipeline_name),
         run: args.run.clone(),
@@ -94,7 +73,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         only_one(prefix, runs)?;
     }
     let found = runs.as_deref().unwrap_or_default();
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&History {
             ledger: &path,
             runs: found,
@@ -102,7 +81,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         Format::Text if runs.is_none() => {
             let path = path.display();
             output::print(&format!(
-                "No runs yet: there is no ledger `{path}`; the first run makes it\n"
+                "No runs yet: the ledger `{path}` does not exist; the first run creates it\n"
             ))?;
         }
         Format::Text if found.is_empty() => output::print("No runs yet\n")?,
@@ -111,34 +90,18 @@ pub(super) fn execute(args: &Args) -> Ended {
     Ok(0)
 }
 
-/// The ledger that a pipeline file names.
-pub(super) fn ledger_of(file: Option<&Path>) -> Result<PathBuf, Failure> {
-    let Some(file) = file else {
-        return Err(Error::config("give a pipeline file, or a ledger with `--state`").into());
-    };
-    // Only `state.path` is wanted of it.
-    let config = PipelineConfig::load(file).inspect_err(|error| {
-        if matches!(error, LoadError::Problems { .. }) {
-            output::note(&format!(
-                "{HINT}hint:{HINT:#} `--state PATH`, in place of the file, names the ledger itself\n"
-            ));
-        }
-    })?;
-    Ok(config.base.join(&config.state.path))
-}
-
 fn only_one(prefix: &str, runs: &[RunRecord]) -> Result<(), Error> {
     match runs {
         [_] => Ok(()),
         [] => Err(
-            Error::config(format!("there is no run whose id begins with `{prefix}`"))
-                .with_hint("`hrsink history FILE` shows the ids"),
+            Error::config(format!("no run has an ID that starts with `{prefix}`"))
+                .with_hint("`hrsink history FILE` shows the IDs"),
         ),
         several => Err(Error::config(format!(
-            "{} runs have an id that begins with `{prefix}`",
+            "{} runs have an ID that starts with `{prefix}`",
             several.len()
         ))
-        .with_hint("give more of the id")),
+        .with_hint("specify more characters of the ID")),
     }
 }
 
@@ -147,33 +110,36 @@ fn text(args: &Args, runs: &[RunRecord]) -> String {
         let parts: Vec<String> = runs.iter().map(with_batches).collect();
         parts.join("\n")
     } else {
-        overview(runs, args.place.file.is_none())
+        overview(runs, args.ledger.file.is_none())
     };
     let open: u64 = runs.iter().map(|run| run.open_unknown).sum();
     if open > 0 {
-        let (are, them) = if open == 1 { ("is", "it") } else { ("are", "them") };
+        let (have, them) = if open == 1 {
+            ("has", "it")
+        } else {
+            ("have", "them")
+        };
         let _ = writeln!(
             text,
-            "{WARN}{} {are} of unknown outcome{WARN:#}: the service may have taken {them}, and nobody has decided yet",
+            "{WARN}{} {have} an unknown outcome{WARN:#}: the service may have accepted {them}",
             count(open, "batch", "batches")
         );
         let _ = writeln!(
             text,
-            "{HINT}hint:{HINT:#} look for {them} in the connector's log in the Purview portal, then see `hrsink ledger \
-             resolve --help`"
+            "{HINT}hint:{HINT:#} check the connector's log in the Purview portal, then see `hrsink ledger resolve --help`"
         );
     }
     if args.run.is_none() && runs.len() as u64 == u64::from(args.runs) && args.runs > 1 {
         let _ = writeln!(
             text,
-            "{DIM}the newest {}; `--runs N` shows more{DIM:#}",
+            "{DIM}newest {} runs; `--runs N` shows more{DIM:#}",
             HumanCount(runs.len() as u64)
         );
     }
     text
 }
 
-/// A counter: its name, and how to get it.
+/// A counter's name and value.
 type Counter = (&'static str, fn(&Totals) -> u64);
 
 const COUNTERS: [Counter; 8] = [
@@ -187,7 +153,7 @@ const COUNTERS: [Counter; 8] = [
     ("not sent", |rows| rows.not_sent),
 ];
 
-/// One line a run; counters that are zero in all of them are left out.
+/// One line per run, without counters that are zero in all of them.
 fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
     let totals = || runs.iter().filter_map(|run| run.rows.as_ref());
     let counters: Vec<Counter> = COUNTERS
@@ -204,7 +170,7 @@ fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
     for run in runs {
         let mut line = vec![
             local(run.started),
-            run.duration_ms.map(took).unwrap_or_default(),
+            run.duration_ms.map(output::duration).unwrap_or_default(),
             result(run).1,
         ];
         line.extend(counters.iter().map(|(_, of)| {
@@ -223,12 +189,12 @@ fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
     grid(&header, lines, 3..counters.len() + 4)
 }
 
-/// A run with what became of each of its batches.
+/// A run with its batches and their outcomes.
 fn with_batches(run: &RunRecord) -> String {
     let (style, result) = result(run);
     let mut text = format!("{HEAD}{}{HEAD:#}  {style}{result}{style:#}", local(run.started));
     if let Some(ms) = run.duration_ms {
-        let _ = write!(text, " after {}", took(ms));
+        let _ = write!(text, " after {}", output::duration(ms));
     }
     let _ = writeln!(text, "  {DIM}run {}{DIM:#}", run.run);
     if let Some(error) = &run.error {
@@ -243,10 +209,10 @@ fn with_batches(run: &RunRecord) -> String {
         let _ = writeln!(text, "  rows: {}", sums.join(", "));
     }
     if run.partial {
-        text.push_str("  read its sources only in part\n");
+        text.push_str("  read only a part of its sources\n");
     }
     if !run.allowed.is_empty() {
-        let _ = writeln!(text, "  let through by hand: {}", run.allowed.join(", "));
+        let _ = writeln!(text, "  allowed guards: {}", run.allowed.join(", "));
     }
     let batches = run.batches.as_deref().unwrap_or_default();
     if batches.is_empty() {
@@ -265,8 +231,8 @@ fn with_batches(run: &RunRecord) -> String {
                 batch.attempts.map(|n| n.to_string()).unwrap_or_default(),
                 batch.status.map(|n| n.to_string()).unwrap_or_default(),
                 local(batch.intended),
-                batch.duration_ms.map(took).unwrap_or_default(),
-                fate(batch),
+                batch.duration_ms.map(output::duration).unwrap_or_default(),
+                outcome(batch),
                 batch.request_ids.join(" "),
             ]
         })
@@ -282,16 +248,16 @@ fn with_batches(run: &RunRecord) -> String {
         "sent",
         "took",
         "outcome",
-        "request ids",
+        "request IDs",
     ];
     text.push_str(&grid(&header, lines, 2..7));
     text
 }
 
-/// What became of a batch, then and later.
-fn fate(batch: &BatchRecord) -> String {
+/// The outcome of a batch, and a later decision about it.
+fn outcome(batch: &BatchRecord) -> String {
     let outcome = match batch.outcome.as_deref() {
-        None => "under way".to_owned(),
+        None => "in progress".to_owned(),
         Some(outcome) => outcome.replace('_', " "),
     };
     let mut text = match &batch.decision {
@@ -303,7 +269,7 @@ fn fate(batch: &BatchRecord) -> String {
                 None => format!("by hand, {}", local(decision.decided)),
             };
             match &*decision.decision {
-                "resent" => format!("{outcome}: what was still in the input was sent again {by}"),
+                "resent" => format!("{outcome}: rows still in the input were sent again {by}"),
                 "forgotten" => format!("{outcome}; rows forgotten {by}"),
                 decision => format!("{outcome}: {} {by}", decision.replace('_', " ")),
             }
@@ -312,27 +278,27 @@ fn fate(batch: &BatchRecord) -> String {
     if batch.resent > 0 {
         let _ = write!(
             text,
-            "; {} of unknown outcome before",
+            "; {} had an unknown outcome before",
             count(batch.resent, "row", "rows")
         );
     }
     text
 }
 
-/// How a run ended, in a word, and its colour.
+/// A run's result and its color.
 fn result(run: &RunRecord) -> (Style, String) {
     let code = match (run.state, run.exit_code) {
         (RunState::Running, _) => return (HINT, "running".to_owned()),
-        (RunState::Dead, _) | (_, None) => return (BAD, "died".to_owned()),
+        (RunState::Dead, _) | (_, None) => return (BAD, "crashed".to_owned()),
         (RunState::Ended, Some(code)) => code,
     };
     let (style, word) = match code {
         0 => (GOOD, "delivered"),
-        2 => (BAD, "wrong settings or input"),
+        2 => (BAD, "invalid settings or input"),
         3 => (BAD, "too many rejects"),
         4 => (WARN, "stopped by a guard or a held batch"),
         5 => (BAD, "refused"),
-        75 => (WARN, "not everything"),
+        75 => (WARN, "incomplete"),
         130 => (WARN, "interrupted"),
         143 => (WARN, "terminated"),
         _ => (BAD, "failed"),
@@ -340,7 +306,7 @@ fn result(run: &RunRecord) -> (Style, String) {
     (style, format!("{word} ({code})"))
 }
 
-/// A framed table whose columns in `numbers` stand to the right.
+/// A framed table; the columns in `numbers` are right-aligned.
 pub(super) fn grid(header: &[&str], mut lines: Vec<Vec<String>>, numbers: std::ops::Range<usize>) -> String {
     for column in numbers {
         let widest = lines
@@ -360,22 +326,14 @@ pub(super) fn grid(header: &[&str], mut lines: Vec<Vec<String>>, numbers: std::o
     table.render(table::width())
 }
 
-/// In the time zone of this machine, which is named by its offset.
+/// `time` in this machine's time zone, with its offset.
 pub(super) fn local(time: Timestamp) -> String {
     time.to_zoned(TimeZone::system())
         .strftime("%Y-%m-%d %H:%M:%S%:z")
         .to_string()
 }
 
-fn took(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        _ => humantime::format_duration(std::time::Duration::from_secs(ms / 1_000)).to_string(),
-    }
-}
-
-/// As much of a run's id as tells it from others: of a UUID of version 7, its time.
+/// The first part of a run's ID: of a UUID version 7, its time.
 fn short(id: &str) -> &str {
     id.get(..13).unwrap_or(id)
 }

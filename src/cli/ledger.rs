@@ -1,4 +1,4 @@
-//! `hrsink ledger`: looks after the ledger.
+//! `hrsink ledger`: inspects and maintains the ledger.
 
 mod actions;
 
@@ -9,21 +9,19 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::failure::Failure;
-use super::history::{grid, ledger_of, local};
-use super::output::{self, BAD, Format, GOOD, HEAD, HINT, WARN, count};
+use super::history::{grid, local};
+use super::ledger_path::{LedgerPath, open_read_only};
+use super::output::{self, BAD, Format, GOOD, HEAD, HINT, OutputArg, WARN, count};
 use super::{Ended, block_on};
 use crate::error::Error;
-use crate::ledger::Ledger;
 use crate::ledger::history::RunFilter;
 use crate::ledger::maintenance::Stats;
 
 /// Inspect and maintain the ledger
 ///
-/// The ledger is one SQLite file (`state.path`, by default `.hrsink/state.db` beside the pipeline file), with its key
-/// beside it. It holds the history of runs and batches, and of each row that a job accepted a keyed hash, by which the
-/// next run knows what it need not send again; never the row. Back up the file and its key together, while no run is
-/// under way.
+/// The ledger is an SQLite file (`state.path`, by default `.hrsink/state.db` beside the pipeline file) with a key file beside
+/// it. It contains the history of runs and batches, and a keyed hash of each row that a job has accepted, so that the next
+/// run can skip it. It contains no rows. Back up the ledger and its key together, while no run is in progress.
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Args {
@@ -42,65 +40,45 @@ enum Command {
     Prune(PruneArgs),
 }
 
-/// Which ledger.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-struct Place {
-    /// The pipeline file (YAML, TOML or JSON) that names the ledger
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// The ledger itself, instead of a pipeline file
-    #[arg(long, value_name = "PATH")]
-    state: Option<PathBuf>,
-}
-
-/// Show what the ledger holds
+/// Show the contents of the ledger
 ///
-/// Its size, and for each job and scenario: how many rows it has accepted, when the last of them was accepted, and the
-/// batches of unknown outcome that nobody has resolved.
+/// Shows its size and, for each job and scenario, the number of accepted rows, the time of the last one, and unresolved
+/// batches of unknown outcome.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink ledger stats hr.yaml")]
 struct StatsArgs {
     #[command(flatten)]
-    place: Place,
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    ledger: LedgerPath,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
-/// Check that the ledger is whole
+/// Check the ledger for damage
 ///
-/// Reads all of it: SQLite's own checks, the checksum of every batch's rows, and whether the key is the ledger's. Changes
-/// nothing.
+/// Runs SQLite's checks and verifies the checksum of every batch and the key. Changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Example:
   hrsink ledger verify hr.yaml
 
-Exit codes: 0 it is whole; 1 it is damaged, and each problem is named; 2 there is no ledger, or this hrsink or user may
-not read it; 75 another program keeps it locked.")]
+Exit codes: 0 no damage; 1 damaged, with a list of problems; 2 the ledger does not exist or cannot be read; 75 locked by
+another program.")]
 struct VerifyArgs {
     #[command(flatten)]
-    place: Place,
+    ledger: LedgerPath,
 }
 
 /// Print the history as NDJSON, for other tools
 ///
-/// One run a line, newest first, with its batches. Neither rows nor their hashes.
+/// One run per line with its batches, newest first. Contains no rows and no hashes.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Example:
   hrsink ledger export hr.yaml | jq -c 'select(.exit_code != 0)'")]
 struct ExportArgs {
     #[command(flatten)]
-    place: Place,
-    /// Print at most so many runs, the newest
+    ledger: LedgerPath,
+    /// Number of runs to print, newest first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
 }
@@ -118,8 +96,8 @@ Examples:
   hrsink ledger resolve hr.yaml --run 0198b3c2-7d41 --batch 3.2 --as not-accepted")]
 struct ResolveArgs {
     #[command(flatten)]
-    place: Place,
-    /// The run's id, or the start of it
+    ledger: LedgerPath,
+    /// The run's ID, or its first characters
     #[arg(long, value_name = "ID")]
     run: String,
     /// The batch's number, with its part if it has one
@@ -130,13 +108,13 @@ struct ResolveArgs {
     sink: Option<String>,
     /// The outcome
     #[arg(long = "as", value_enum, value_name = "OUTCOME")]
-    outcome: actions::Known,
+    outcome: actions::ResolvedOutcome,
 }
 
-/// Forget what a job has accepted, so that all of it is sent again
+/// Forget what a job has accepted, so that all rows are sent again
 ///
-/// For a connector job that was deleted and made anew, or whose data was. The next run sends every row of its input to
-/// the job. Batches of unknown outcome stay as they are.
+/// Use it after a connector job or its data was deleted and created again. The next run sends every row of its input to the
+/// job. Batches of unknown outcome do not change.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -145,23 +123,22 @@ Examples:
   hrsink ledger forget hr.yaml --job b8be4a7d --scenario performance_review --yes")]
 struct ForgetArgs {
     #[command(flatten)]
-    place: Place,
-    /// The job: its id, or any part of what `hrsink ledger stats` shows that no other job has
+    ledger: LedgerPath,
+    /// The job's ID, or a unique part of the job as `hrsink ledger stats` shows it
     #[arg(long, value_name = "JOB")]
     job: String,
     /// Only this scenario
     #[arg(long, value_name = "NAME")]
     scenario: Option<String>,
-    /// Do it; without this, it is only said what would be done
+    /// Forget the rows; without it, only show what would be forgotten
     #[arg(long)]
     yes: bool,
 }
 
-/// Have sources read from their beginning again
+/// Read sources from the start again
 ///
-/// A source with a position (files that are not read again, an incremental API) goes on where the last run was. After
-/// mending a mapping, say, what went by before is to be read again: this drops the position. Rows that the job has
-/// accepted unchanged are not sent again.
+/// Deletes the saved position of incremental sources, for example after you fix a mapping. The next run reads everything
+/// again; rows that the job has accepted unchanged are skipped.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -178,9 +155,9 @@ struct RewindArgs {
 
 /// Delete old history
 ///
-/// Deletes the records of runs that ended before, and of their batches. The rows they delivered still
-/// count as accepted; with `--rows`, those last accepted before are forgotten too and are sent again if the input still
-/// has them. Runs with an unresolved batch and the last complete run of each sink, which guards compare with, are kept.
+/// Deletes older runs and their batches. Their rows still count as accepted; with `--rows`, rows that were last accepted
+/// before are forgotten too, and are sent again if the input still contains them. Runs with an unresolved batch, and the
+/// last complete run of each sink (the baseline of guards), are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -188,14 +165,14 @@ Examples:
   hrsink ledger prune hr.yaml --older-than 400d --rows")]
 struct PruneArgs {
     #[command(flatten)]
-    place: Place,
-    /// How old history must be to go, such as 90d or 1y
+    ledger: LedgerPath,
+    /// Minimum age of the history to delete, such as 90d or 1y
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Duration,
     /// Also forget rows that were last accepted before
     #[arg(long)]
     rows: bool,
-    /// Only say what would be deleted
+    /// Only show what would be deleted
     #[arg(long)]
     dry_run: bool,
 }
@@ -212,41 +189,18 @@ pub(super) fn execute(args: &Args) -> Ended {
     }
 }
 
-impl Place {
-    fn path(&self) -> Result<PathBuf, Failure> {
-        match &self.state {
-            Some(path) => Ok(path.clone()),
-            None => ledger_of(self.file.as_deref()),
-        }
-    }
-
-    /// For looking only.
-    async fn look(path: &std::path::Path) -> Result<Ledger, Error> {
-        Ledger::open_read_only(path).await?.ok_or_else(|| {
-            Error::config(format!("there is no ledger `{}`", path.display()))
-                .with_hint("the first run makes it")
-        })
-    }
-
-    /// For changes; it is not made if there is none.
-    async fn open(path: &std::path::Path) -> Result<Ledger, Error> {
-        drop(Self::look(path).await?);
-        Ledger::open(path).await
-    }
-}
-
 fn stats(args: &StatsArgs) -> Ended {
     #[derive(Serialize)]
-    struct Told<'s> {
+    struct LedgerStats<'s> {
         ledger: &'s std::path::Path,
         #[serde(flatten)]
         stats: &'s Stats,
     }
 
-    let path = args.place.path()?;
-    let stats = block_on(async { Place::look(&path).await?.stats().await })??;
-    match args.output {
-        Format::Json => output::print_json(&Told {
+    let path = args.ledger.path()?;
+    let stats = block_on(async { open_read_only(&path).await?.stats().await })??;
+    match args.output.format {
+        Format::Json => output::print_json(&LedgerStats {
             ledger: &path,
             stats: &stats,
         })?,
@@ -267,7 +221,7 @@ fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
     }
     text.push('\n');
     if stats.jobs.is_empty() {
-        text.push_str("  nothing was sent yet\n");
+        text.push_str("  nothing has been sent yet\n");
     } else {
         jobs(&mut text, stats);
     }
@@ -283,7 +237,7 @@ fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
                 ]
             })
             .collect();
-        let _ = writeln!(text, "\n{HEAD}Sources that go on where they were{HEAD:#}");
+        let _ = writeln!(text, "\n{HEAD}Saved positions{HEAD:#}");
         text.push_str(&grid(&["source", "pipeline", "since"], lines, 0..0));
     }
     text
@@ -323,21 +277,19 @@ fn jobs(text: &mut String, stats: &Stats) {
     if stats.jobs.iter().any(|job| job.open_unknown > 0) {
         let _ = writeln!(
             text,
-            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` names the unknown ones, `hrsink ledger resolve` decides \
-             about them"
+            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` lists unknown batches, `hrsink ledger resolve` resolves them"
         );
     }
 }
 
 fn verify(args: &VerifyArgs) -> Ended {
-    let path = args.place.path()?;
+    let path = args.ledger.path()?;
     if !path.exists() {
-        // Says what is missing.
-        block_on(Place::look(&path))??;
+        block_on(open_read_only(&path))??;
     }
-    let (problems, hints) = match block_on(async { Place::look(&path).await?.verify().await })? {
+    let (problems, hints) = match block_on(async { open_read_only(&path).await?.verify().await })? {
         Ok(problems) => (problems, Vec::new()),
-        // What could not be looked at may be whole.
+        // A ledger that cannot be read is not necessarily damaged.
         Err(error) if !error.is_damage() => return Err(error.into()),
         Err(error) => {
             let hints = error.hints().map(str::to_owned).collect();
@@ -346,7 +298,7 @@ fn verify(args: &VerifyArgs) -> Ended {
     };
     let name = path.display();
     if problems.is_empty() {
-        output::print(&format!("{name}: {GOOD}whole{GOOD:#}\n"))?;
+        output::print(&format!("{name}: {GOOD}no damage{GOOD:#}\n"))?;
         return Ok(0);
     }
     let mut text = format!(
@@ -370,13 +322,13 @@ fn verify(args: &VerifyArgs) -> Ended {
 }
 
 fn export(args: &ExportArgs) -> Ended {
-    let path = args.place.path()?;
+    let path = args.ledger.path()?;
     let which = RunFilter {
         limit: args.runs,
         batches: true,
         ..RunFilter::default()
     };
-    let runs = block_on(async { Place::look(&path).await?.runs(which).await })??;
+    let runs = block_on(async { open_read_only(&path).await?.runs(which).await })??;
     let mut text = String::new();
     for run in runs {
         let line = serde_json::to_string(&run)
@@ -388,12 +340,12 @@ fn export(args: &ExportArgs) -> Ended {
     Ok(0)
 }
 
-/// A line of advice.
+/// A hint.
 fn hint(text: &str) -> String {
     format!("{HINT}hint:{HINT:#} {text}\n")
 }
 
-/// A line that stands out.
+/// A warning.
 fn warning(text: &str) -> String {
     format!("{WARN}{text}{WARN:#}\n")
 }

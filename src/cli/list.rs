@@ -1,29 +1,21 @@
-//! `hrsink list`: the components.
+//! `hrsink list`: the components, formats, storage backends and codecs.
 
 use serde::Serialize;
 
 use super::Ended;
-use super::output::{self, Format, HEAD};
-use crate::codec::CODECS;
+use super::output::{self, Format, HEAD, OutputArg};
 use crate::component::{Role, descriptions};
 use crate::table::{self, Table};
 
 /// List the component types a pipeline file can use
 ///
-/// Each is named as it is written after `type:`. `hrsink schema` prints their settings. Below them: the places and the
-/// compression formats of the source `file`, and which of them are in this build.
+/// Lists the values of `type:`, and the formats, storage backends and compression of the source `file` with those that this
+/// build does not contain. `hrsink schema` prints the settings.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Example:\n  hrsink list")]
 pub(super) struct Args {
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Serialize)]
@@ -42,7 +34,7 @@ pub(super) fn execute(args: &Args) -> Ended {
             summary: known.summary,
         })
         .collect();
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&components)?,
         Format::Text => output::print(&(text(&components) + &parts()))?,
     }
@@ -68,20 +60,16 @@ fn text(components: &[Component]) -> String {
     text
 }
 
-/// The formats of the source `file`, and those of its parts that are features of the build.
+/// Formats, storage backends and codecs of the source `file`.
 fn parts() -> String {
     let mut formats = Table::plain();
     for format in crate::format::formats() {
         formats.push([format.name, format.summary]);
     }
-    let mut text = format!(
-        "{HEAD}formats of files{HEAD:#}\n{}",
-        formats.render(table::width())
-    );
-    let codecs = CODECS.map(|(codec, name, summary, _)| (name, summary, codec.is_built_in()));
+    let mut text = format!("{HEAD}file formats{HEAD:#}\n{}", formats.render(table::width()));
     for (heading, parts) in [
-        ("places of files", PLACES),
-        ("compression and encryption of files", &codecs),
+        ("storage backends", STORAGE),
+        ("compression and encryption", CODECS),
     ] {
         let mut table = Table::plain();
         for (name, summary, built_in) in parts {
@@ -95,12 +83,23 @@ fn parts() -> String {
     text
 }
 
-/// How the place is written in a path, what it is, and whether it is in this build.
-const PLACES: &[(&str, &str, bool)] = &[
-    ("PATH, -", "the disk, standard input", true),
+/// Location, description, and whether this build contains it.
+const STORAGE: &[(&str, &str, bool)] = &[
+    ("PATH, -", "local disk, standard input", true),
     ("sftp://", "SFTP servers", cfg!(feature = "sftp")),
-    ("s3://", "Amazon S3 and what speaks like it", cfg!(feature = "s3")),
+    (
+        "s3://",
+        "Amazon S3 and S3-compatible stores",
+        cfg!(feature = "s3"),
+    ),
     ("az://, abfss://", "Azure Blob Storage", cfg!(feature = "azure")),
     ("gs://", "Google Cloud Storage", cfg!(feature = "gcs")),
     ("https://", "web servers", cfg!(feature = "https")),
+];
+
+/// Name, description, and whether this build contains it.
+const CODECS: &[(&str, &str, bool)] = &[
+    ("gzip, zstd", "compressed files", true),
+    ("zip", "archives", true),
+    ("pgp", "OpenPGP encryption and signatures", cfg!(feature = "pgp")),
 ];

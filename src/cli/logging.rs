@@ -11,12 +11,12 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use super::{output, progress};
 
-/// The least severe log lines to write.
+/// Minimum severity of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Level {
-    /// What failed
+    /// Errors
     Error,
-    /// What needs a look
+    /// Warnings
     Warn,
     /// Start and end of runs, uploads
     Info,
@@ -26,24 +26,23 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The form of log lines.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum LogFormat {
-    /// A line for a person
+    /// For people
     Text,
-    /// A JSON object a line, errors included
+    /// One JSON object per line, errors included
     Json,
 }
 
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Whether whoever reads standard error expects JSON on every line.
+/// Whether every line of standard error must be JSON.
 pub(super) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Starts logging. Without a level, text has warnings and JSON, which somebody collects, has `info` too; so has a
-/// command whose log is what it is run for.
+/// Starts logging. The default level is `warn` for text and `info` for JSON and for commands whose output is their log.
 pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let level = match (level.or(always_info.then_some(Level::Info)), format) {
@@ -53,8 +52,7 @@ pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) 
         (Some(Level::Debug), _) => LevelFilter::DEBUG,
         (Some(Level::Trace), _) => LevelFilter::TRACE,
     };
-    // Other crates' lines below a warning stay out at every level: an HTTP library's may hold headers, and a header
-    // may hold a token.
+    // Other crates log at most warnings: an HTTP library could log headers with a token.
     let wanted = filter_fn(move |event| {
         let own = event.target().starts_with("hrsink");
         *event.level() <= level && (own || *event.level() <= tracing::Level::WARN)
@@ -67,7 +65,7 @@ pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) 
             .with_writer(Lines)
             .with_filter(wanted)
             .boxed(),
-        // A run's failures are printed at its end with their hints; as log lines they would stand there twice.
+        // The errors of a run are printed at its end with their hints.
         LogFormat::Text => fmt::layer()
             .with_ansi(output::stderr_has_color())
             .with_target(level >= LevelFilter::DEBUG)
@@ -78,11 +76,11 @@ pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) 
             .with_filter(wanted)
             .boxed(),
     };
-    // Fails only if a subscriber is there already: then that one is wanted.
+    // Fails only if the host program has installed a subscriber.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(layer));
 }
 
-/// Writes each event at once, with the progress line taken away meanwhile.
+/// Writes each event at once, without disturbing the progress line.
 struct Lines;
 
 struct Line(Vec<u8>);
@@ -108,7 +106,7 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // A log line that cannot be written can be told to nobody.
-        let _ = progress::aside(|| anstream::stderr().lock().write_all(&self.0));
+        // A failure to write a log line cannot be reported.
+        let _ = progress::suspended(|| anstream::stderr().lock().write_all(&self.0));
     }
 }

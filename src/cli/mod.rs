@@ -1,14 +1,14 @@
-//! The program: reads the command line, calls a command, tells what went wrong, gives the exit code.
+//! The program: parses the command line, runs a command, prints errors, returns the exit code.
 //!
-//! One file a command. A command prints its data through `output` to standard output and returns either its exit
-//! code or a `Failure`, which is told in one place. Nothing starts a runtime or an engine before
-//! it is needed, so that `--help` and `--version` are there at once.
+//! One file per command. A command prints its data through `output` and returns its exit code or a `Failure`. Runtimes and
+//! engines start only when a command needs them.
 
 mod check;
 mod emulator;
 mod failure;
 mod history;
 mod ledger;
+mod ledger_path;
 mod list;
 mod logging;
 mod output;
@@ -31,17 +31,17 @@ use crate::error::Error;
 use crate::secret::SecretFiles;
 use failure::Failure;
 
-/// Brings HR records into Microsoft 365's HR connector.
+/// Uploads HR records to Microsoft 365's HR connector.
 ///
-/// A pipeline file says where the records are, how their columns become the fields of Microsoft's HR schema, and
-/// which connector job they go to. `hrsink` checks it, shows what would be sent, and sends it.
+/// A pipeline file defines the sources, the mapping of their columns to Microsoft's HR schema, and the connector job. `hrsink`
+/// validates it, previews the mapped rows, and uploads them.
 #[derive(Debug, Parser)]
 #[command(
     name = "hrsink",
     version,
     arg_required_else_help = true,
     max_term_width = 100,
-    after_help = "See `hrsink --help` for the usual order of commands and the exit codes.",
+    after_help = "See `hrsink --help` for the typical order of commands and the exit codes.",
     after_long_help = AFTER_HELP,
 )]
 struct Cli {
@@ -52,28 +52,28 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-The usual order:
-  hrsink validate hr.yaml            is the file right?          (no network, no secrets)
-  hrsink preview hr.yaml             what would be sent?         (reads the input)
-  hrsink check hr.yaml               would Microsoft take it?    (sends no rows)
-  hrsink run hr.yaml --dry-run       everything but sending
-  hrsink run hr.yaml                 the run, by hand or by a scheduler
-  hrsink history hr.yaml             what past runs did
+Typical order:
+  hrsink validate hr.yaml            check the file (no network, no secrets)
+  hrsink preview hr.yaml             show the mapped rows (reads the input)
+  hrsink check hr.yaml               check connectivity and credentials (sends no rows)
+  hrsink run hr.yaml --dry-run       do everything except sending
+  hrsink run hr.yaml                 run the pipeline
+  hrsink history hr.yaml             show past runs
 
 Exit codes:
     0  delivered, or nothing to do
-    1  an unexpected failure; please report it
+    1  unexpected failure; please report it
     2  the command line, the pipeline file or the input is wrong
     3  delivered, but more rows were rejected than `rejects.max_ratio` allows
     4  a guard stopped the run before anything was sent, or a batch of unknown outcome is held
-    5  refused by the service: credentials, consent, job; no retry will help
-   75  not everything was delivered (or another run is under way); the next run sends the rest
+    5  refused by the service (credentials, consent, job); retrying does not help
+   75  not everything was delivered, or another run is in progress; the next run sends the rest
   130  interrupted (Ctrl-C); 143 terminated (SIGTERM)";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 struct Global {
-    /// When to use colours: auto, always or never; `NO_COLOR` is respected
+    /// When to use colors: auto, always or never; `NO_COLOR` is respected
     #[arg(
         long,
         global = true,
@@ -83,8 +83,8 @@ struct Global {
         hide_possible_values = true
     )]
     color: output::Color,
-    /// The least severe log lines on standard error: error, warn, info, debug or trace [default: warn; with
-    /// `--log-format json`: info]
+    /// Minimum severity of log lines: error, warn, info, debug or trace [default: warn; with `--log-format json`:
+    /// info]
     #[arg(
         long,
         global = true,
@@ -95,7 +95,7 @@ struct Global {
         hide_possible_values = true
     )]
     log_level: Option<logging::Level>,
-    /// The form of log lines: text or json (one object a line, errors included)
+    /// Format of log lines: text or json (one object per line, errors included)
     #[arg(
         long,
         global = true,
@@ -105,7 +105,7 @@ struct Global {
         hide_possible_values = true
     )]
     log_format: logging::LogFormat,
-    /// Take secret files that others than their owner have rights to, with a warning
+    /// Accept secret files that other users can read, with a warning
     #[arg(
         long,
         global = true,
@@ -147,7 +147,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help, version or wrong usage; clap knows where it belongs. Whether anybody reads it is their business.
+            // Help, version or wrong usage; a failure to print it cannot be reported.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -175,10 +175,10 @@ pub fn main() -> ExitCode {
     }))
 }
 
-/// What a command comes to: the program's exit code, or a failure that is to be told first.
+/// The result of a command: the program's exit code, or an error to print first.
 type Ended = Result<u8, Failure>;
 
-/// Runs `work` to its end on a runtime of several threads, and does not wait for threads that still read.
+/// Runs `work` on a multi-threaded runtime, without waiting for blocked threads at the end.
 fn block_on<F: Future>(work: F) -> crate::error::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,7 +1,7 @@
 //! The one place that writes to the terminal: data on standard output, everything else on standard error.
 //!
-//! Colours are written as they are and taken out by `anstream` where they are not wanted (no terminal, `NO_COLOR`,
-//! `--color never`). A reader of standard output that has gone away (`| head`) ends the output, not the program.
+//! `anstream` strips colors where they are not wanted (no terminal, `NO_COLOR`, `--color never`). A closed standard output
+//! (`| head`) ends the output, not the program.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -12,20 +12,20 @@ use serde::Serialize;
 use super::progress;
 use crate::error::{Error, Result};
 
-/// What went wrong.
+/// Errors.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What needs a look.
+/// Warnings.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default().bold();
-/// What went well.
+/// Success.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Advice.
+/// Hints.
 pub(super) const HINT: Style = AnsiColor::Cyan.on_default();
-/// A heading.
+/// Headings.
 pub(super) const HEAD: Style = Style::new().bold();
-/// What matters less.
+/// Less important text.
 pub(super) const DIM: Style = Style::new().dimmed();
 
-/// When to use colours.
+/// When to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Color {
     /// On a terminal, unless `NO_COLOR` is set
@@ -36,16 +36,30 @@ pub(super) enum Color {
     Never,
 }
 
-/// The form of what a command prints.
+/// Output format of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For a person
+    /// For people
     Text,
-    /// For a program
+    /// For programs
     Json,
 }
 
-/// Decides about colours for the rest of the program.
+/// The `--output` option of the commands that print text or JSON.
+#[derive(Debug, clap::Args)]
+pub(super) struct OutputArg {
+    /// Output format: text for people, json for programs
+    #[arg(
+        long = "output",
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    pub(super) format: Format,
+}
+
+/// Sets when the program uses colors.
 pub(super) fn set_color(color: Color) {
     match color {
         Color::Auto => anstream::ColorChoice::Auto,
@@ -55,27 +69,27 @@ pub(super) fn set_color(color: Color) {
     .write_global();
 }
 
-/// Whether standard error takes colours.
+/// Whether standard error accepts colors.
 pub(super) fn stderr_has_color() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// Whether standard error is a terminal, on which a line can be drawn over.
+/// Whether standard error is a terminal.
 pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Writes `text` as it is to standard output.
+/// Writes `text` to standard output.
 ///
 /// # Errors
-/// It cannot be written, for another reason than that nobody reads it.
+/// Writing fails, except because the reader closed the stream.
 pub(super) fn print(text: &str) -> Result<()> {
     let write = || {
         let mut out = anstream::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()
     };
-    match progress::aside(write) {
+    match progress::suspended(write) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Error::unexpected("cannot write to standard output").with_source(error))
         }
@@ -83,7 +97,7 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes `value` as indented JSON with a line end to standard output.
+/// Writes `value` as indented JSON to standard output.
 ///
 /// # Errors
 /// As for [`print`].
@@ -94,9 +108,18 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&text)
 }
 
-/// Writes `text` as it is to standard error. That it cannot be written can be told to nobody.
+/// Writes `text` to standard error; a failure cannot be reported anywhere.
 pub(super) fn note(text: &str) {
-    let _ = progress::aside(|| anstream::stderr().lock().write_all(text.as_bytes()));
+    let _ = progress::suspended(|| anstream::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// `150 ms`, `1.5 s`, `2m 3s`
+pub(super) fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => humantime::format_duration(std::time::Duration::from_secs(ms / 1_000)).to_string(),
+    }
 }
 
 /// `1 row`, `1,234 rows`

@@ -1,4 +1,4 @@
-//! The progress line on standard error, and making way for whatever else is written there.
+//! The progress line on standard error.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -8,11 +8,11 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::output::count;
 use crate::pipeline::Observer;
 
-/// The line being shown, if there is one: others who write to the terminal must get out of its way.
+/// The visible line. Other output to the terminal must suspend it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Runs `write` with the progress line taken away meanwhile.
-pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
+/// Runs `write` while the progress line is hidden.
+pub(super) fn suspended<T>(write: impl FnOnce() -> T) -> T {
     let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match shown {
         Some(bar) => bar.suspend(write),
@@ -20,7 +20,7 @@ pub(super) fn aside<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A line that tells how far the run is. Goes away when dropped.
+/// The progress of a run. Removed when dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
     observer: Observer,
@@ -28,7 +28,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts a line on standard error, which is a terminal.
+    /// Starts the line; standard error must be a terminal.
     pub(super) fn start(observer: Observer) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
@@ -42,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// Shows where the run is now.
+    /// Updates the line.
     pub(super) fn show(&self) {
         let seconds = self.started.elapsed().as_secs_f64();
         self.bar.set_message(line(&self.observer, seconds));

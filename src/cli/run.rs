@@ -1,4 +1,4 @@
-//! `hrsink run`: one run of a pipeline, with an exit code a scheduler can trust.
+//! `hrsink run`: runs a pipeline once.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::failure::show_report;
-use super::output::{self, Format, WARN};
+use super::output::{self, Format, OutputArg, WARN};
 use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
@@ -19,12 +19,12 @@ use crate::secret::SecretFiles;
 
 /// Run a pipeline once
 ///
-/// Reads the sources, maps the rows and delivers them. Rows that cannot be delivered are put aside with a reason,
-/// and the others go on. The exit code tells a scheduler whether to try again later (75) or to call a person (2, 3,
-/// 4, 5); `hrsink --help` lists them all.
+/// Reads the sources, maps the rows and delivers them. Rows that cannot be delivered are rejected with a reason; the others
+/// are delivered. The exit code shows whether to run again later (75) or to alert a person (2, 3, 4, 5); `hrsink --help`
+/// lists all codes.
 ///
-/// Ctrl-C or SIGTERM stops the run gently: reading ends at once, uploads in flight have the grace period to finish,
-/// the report is written. A second one stops it at once.
+/// Ctrl-C or SIGTERM stops the run gracefully: reading stops, uploads in flight can finish within the grace period, and the
+/// report is written. A second signal stops it at once.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -33,53 +33,43 @@ Examples:
   hrsink run hr.yaml --report report.json --log-format json
   hrsink run hr.yaml --dry-run --record support")]
 pub(super) struct Args {
-    /// The pipeline file (YAML, TOML or JSON)
+    /// Pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Let this run through although it breaks this guard, such as `max_rows`; may be given several times. Written into
-    /// the ledger
+    /// Ignore this guard for this run, such as `max_rows`; can be repeated. Recorded in the ledger
     #[arg(long, value_enum, value_name = "GUARD")]
     allow: Vec<Guard>,
-    /// Store what HR systems answer under this folder, for a support case: a file a page, with values masked. Of a text
-    /// only its form stays (`xxxx@xxxxxxx.xxx`, `9999-99-99`), of a URL and of headers what tells of paging and limits;
-    /// the names of keys stay. Off unless asked for; look through the files before you pass them on
+    /// Store the responses of HR systems in this folder, for a support case: one file per page, with values masked to their
+    /// form (`xxxx@xxxxxxx.xxx`, `9999-99-99`). Key names stay; review the files before you share them
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
     #[command(flatten)]
-    how: How,
+    how: RunArgs,
 }
 
-/// What `run` and `upload` have in common.
+/// The options of `run` and `upload`.
 #[derive(Debug, clap::Args)]
-pub(super) struct How {
-    /// Do everything but send: batches are cut, nothing leaves this machine
+pub(super) struct RunArgs {
+    /// Do everything except sending
     #[arg(long)]
     dry_run: bool,
-    /// Read at most so many rows of each source
+    /// Maximum number of rows to read from each source
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Also write the run report to this file, as JSON, whatever happens
+    /// Write the run report to this file, as JSON, whatever the result
     #[arg(long, value_name = "PATH")]
     report: Option<PathBuf>,
-    /// Write rejected rows to this file (NDJSON) instead of a new one in the folder `rejects.path`; made with the
-    /// first of them
+    /// Write rejected rows to this file (NDJSON) instead of a new file in `rejects.path`
     #[arg(long, value_name = "PATH")]
     rejects: Option<PathBuf>,
-    /// How long uploads in flight may take after an interrupt, such as 30s or 2m
+    /// Time for uploads in flight to finish after an interrupt, such as 30s or 2m
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     grace: Duration,
-    /// Show no progress line; without a terminal there is none anyway
+    /// Do not show the progress line
     #[arg(long)]
     no_progress: bool,
-    /// Print what the run did for a person (text) or as the run report (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
@@ -96,17 +86,17 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     run(&config, &args.how, options)
 }
 
-/// A folder that cannot be written to is better known before anything is read.
+/// Creates the folder before anything is read.
 fn prepare_recording(folder: &Path) -> Result<()> {
     create_private_folder(folder).map_err(|error| {
         Error::config(format!(
-            "cannot make the folder `{}` for recorded pages",
+            "cannot create the folder `{}` for recorded responses",
             folder.display()
         ))
         .with_source(error)
     })?;
     let what = format!(
-        "what HR systems answer is recorded under `{}`, with values masked; look through it before you pass it on",
+        "responses are recorded in `{}` with values masked; review the files before you share them",
         folder.display()
     );
     if logging::is_json() {
@@ -117,14 +107,14 @@ fn prepare_recording(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs `config` and tells how it went. What `how` says is set in `options` here.
-pub(super) fn run(config: &PipelineConfig, how: &How, options: RunOptions) -> Ended {
+/// Runs `config` and prints the result. The settings of `how` override `options`.
+pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -> Ended {
     let stdout_is_taken = config.sinks.iter().find(|sink| sink.config.uses_stdout());
     if let Some(sink) = stdout_is_taken
-        && how.output == Format::Json
+        && how.output.format == Format::Json
     {
         let problem = format!(
-            "the rows of the sink `{}` and the run report would both go to standard output",
+            "the rows of the sink `{}` and the run report both use standard output",
             sink.name
         );
         return Err(Error::config(problem)
@@ -144,39 +134,39 @@ pub(super) fn run(config: &PipelineConfig, how: &How, options: RunOptions) -> En
         grace: how.grace,
         ..options
     };
-    // Rows and a progress line on one terminal would be drawn over each other.
+    // Rows and a progress line would overwrite each other.
     let progress =
         output::stderr_is_terminal() && !how.no_progress && !logging::is_json() && stdout_is_taken.is_none();
     let ended = block_on(until_stopped(config, options, progress))??;
     let Some(report) = ended.report else {
         let what =
-            "stopped at once: what was in flight may or may not have been taken, and there is no run report";
+            "stopped at once: uploads in flight may or may not have been accepted, and no report was written";
         output::note(&format!("{WARN}warning:{WARN:#} {what}\n"));
         return Ok(ended.exit_code);
     };
-    let told = tell(&report, how, stdout_is_taken.is_some());
-    // That it was interrupted stands in the summary's first line.
+    let printed = print_result(&report, how, stdout_is_taken.is_some());
+    // The summary's first line already says that it was interrupted.
     let failures = report.error.iter().chain(&report.further_errors);
     failures
         .filter(|error| error.kind != ErrorKind::Interrupted)
         .for_each(show_report);
-    match told {
-        // What became of the rows says more than what became of the report.
+    match printed {
+        // The run's exit code says more than a failure to print its report.
         Err(error) if ended.exit_code != ExitCode::Delivered as u8 => {
             super::failure::show_error(&error);
             Ok(ended.exit_code)
         }
-        told => told.map(|()| ended.exit_code).map_err(Into::into),
+        printed => printed.map(|()| ended.exit_code).map_err(Into::into),
     }
 }
 
 /// Writes the report to its file and the summary to its stream.
-fn tell(report: &RunReport, how: &How, stdout_is_taken: bool) -> Result<()> {
+fn print_result(report: &RunReport, how: &RunArgs, stdout_is_taken: bool) -> Result<()> {
     let written = how
         .report
         .as_deref()
         .map_or(Ok(()), |path| write_report(path, report));
-    match how.output {
+    match how.output.format {
         Format::Json => output::print_json(report)?,
         Format::Text if stdout_is_taken => output::note(&summary::text(report)),
         Format::Text => output::print(&summary::text(report))?,
@@ -186,7 +176,7 @@ fn tell(report: &RunReport, how: &How, stdout_is_taken: bool) -> Result<()> {
 
 /// How a run ended.
 struct EndedRun {
-    /// Its report; none if it was stopped at once.
+    /// Its report; `None` if it was stopped at once.
     report: Option<RunReport>,
     exit_code: u8,
 }
@@ -234,7 +224,7 @@ async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: b
     }
 }
 
-/// A report that cannot be written is better known before rows are sent.
+/// Checks the folder of the report before rows are sent.
 fn check_folder(path: &Path) -> Result<()> {
     let folder = path
         .parent()
@@ -242,25 +232,25 @@ fn check_folder(path: &Path) -> Result<()> {
         .unwrap_or(Path::new("."));
     if path.is_dir() {
         return Err(Error::config(format!(
-            "`--report` names a folder: `{}`",
+            "`--report` is a folder: `{}`",
             path.display()
         )));
     }
     if !folder.is_dir() {
         return Err(Error::config(format!(
-            "there is no folder `{}` for the run report",
+            "the folder `{}` for the run report does not exist",
             folder.display()
         )));
     }
     Ok(())
 }
 
-/// Whoever watches the file sees the old report or the new one, never half of one.
+/// Replaces the report atomically, so that readers never see a partial one.
 fn write_report(path: &Path, report: &RunReport) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{}.part", report.run_id));
     let part = PathBuf::from(part);
-    // A device, a pipe or a link stays what it is, and what it leads to is written to.
+    // Devices, pipes and links are written in place.
     let in_place = std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file());
     let write = || -> std::io::Result<()> {
         let target = if in_place { path } else { &part };

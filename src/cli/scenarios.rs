@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Ended;
-use super::output::{self, DIM, Format, HEAD};
+use super::output::{self, DIM, Format, HEAD, OutputArg};
 use crate::config::suggestion;
 use crate::error::Error;
 use crate::hr::{Field, FieldKind, Scenario};
@@ -13,8 +13,8 @@ use crate::table::{self, Table};
 
 /// Show the HR scenarios and their fields
 ///
-/// The names are what a pipeline file uses: a scenario after `scenario:`, fields under `fields:`. Where the portal
-/// has other column names, give them under the sink's `columns`.
+/// The names are those of a pipeline file: `scenario:` and the keys of `fields:`. If the portal uses other column names, set
+/// `columns` in the sink.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -24,15 +24,8 @@ pub(super) struct Args {
     /// Show only this scenario
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 pub(super) fn execute(args: &Args) -> Ended {
@@ -40,7 +33,7 @@ pub(super) fn execute(args: &Args) -> Ended {
         None => Scenario::ALL.to_vec(),
         Some(name) => vec![find(name)?],
     };
-    match args.output {
+    match args.output.format {
         Format::Json => {
             let described: Vec<Described> = chosen.into_iter().map(Described::of).collect();
             output::print_json(&described)?;
@@ -59,7 +52,7 @@ fn find(name: &str) -> Result<Scenario, Error> {
         .into_iter()
         .find(|scenario| scenario.id() == name)
         .ok_or_else(|| {
-            let error = Error::config(format!("there is no scenario `{name}`"));
+            let error = Error::config(format!("unknown scenario `{name}`"));
             match suggestion(name, known) {
                 Some(hint) => error.with_hint(hint),
                 None => error,
@@ -67,7 +60,7 @@ fn find(name: &str) -> Result<Scenario, Error> {
         })
 }
 
-/// A scenario, for a program.
+/// A scenario for JSON output.
 #[derive(Serialize)]
 struct Described {
     name: &'static str,
@@ -139,7 +132,7 @@ fn text(scenario: Scenario) -> String {
         };
         let summary = match field.aliases {
             [] => field.summary.to_owned(),
-            also => format!("{} (elsewhere: {})", field.summary, also.join(", ")),
+            also => format!("{} (also: {})", field.summary, also.join(", ")),
         };
         table.push([
             field.name,

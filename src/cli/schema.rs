@@ -8,8 +8,8 @@ use crate::pipeline::RunReport;
 
 /// Print the JSON Schema of a pipeline file, or of a run report
 ///
-/// An editor that knows the first completes keys, shows what they mean and marks mistakes while you type. For the YAML
-/// extension of VS Code, begin the pipeline file with
+/// Editors use the first to complete keys, show their descriptions and mark mistakes. For the YAML extension of VS Code,
+/// start the pipeline file with
 ///
 ///   # yaml-language-server: $schema=./hrsink.schema.json
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ use crate::pipeline::RunReport;
     after_long_help = "Examples:\n  hrsink schema > hrsink.schema.json\n  hrsink schema report"
 )]
 pub(super) struct Args {
-    /// What to describe: pipeline (a pipeline file) or report (what `hrsink run --report` writes)
+    /// What to describe: pipeline (a pipeline file) or report (the output of `hrsink run --report`)
     #[arg(value_enum, default_value = "pipeline", hide_possible_values = true)]
     of: Document,
 }
@@ -33,7 +33,6 @@ pub(super) fn execute(args: &Args) -> Ended {
     match args.of {
         Document::Pipeline => output::print_json(&crate::config::schema::schema())?,
         Document::Report => {
-            // Of what is written, where keys without anything to say are left out.
             let settings = SchemaSettings::draft2020_12().for_serialize();
             output::print_json(&settings.into_generator().into_root_schema_for::<RunReport>())?;
         }

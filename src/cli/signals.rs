@@ -1,9 +1,9 @@
-//! Interrupts: the first one stops a run gently, the second one at once.
+//! Interrupts: the first one stops a run gracefully, the second one at once.
 
 use crate::error::{Error, Result};
 use crate::pipeline::ExitCode;
 
-/// Who asked the program to stop.
+/// The signal that stops the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
     /// Ctrl-C, SIGINT.
@@ -23,7 +23,7 @@ impl Signal {
     }
 }
 
-/// Receives the signals from its making on.
+/// Receives signals from its creation on.
 #[cfg(unix)]
 pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -32,10 +32,10 @@ pub(super) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Takes the signals over from the system's defaults. Within a runtime.
+    /// Replaces the system's default handling. Requires a runtime.
     ///
     /// # Errors
-    /// The system refuses.
+    /// The handler cannot be installed.
     pub(super) fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
@@ -58,16 +58,16 @@ impl Signals {
     }
 }
 
-/// Receives the signals from its making on.
+/// Receives signals from its creation on.
 #[cfg(not(unix))]
 pub(super) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    /// Takes the signals over from the system's defaults.
+    /// Replaces the system's default handling.
     ///
     /// # Errors
-    /// Never here.
+    /// Never on this system.
     pub(super) fn listen() -> Result<Self> {
         Ok(Self)
     }

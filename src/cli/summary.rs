@@ -1,4 +1,4 @@
-//! What a run did, for a person.
+//! The summary of a run, for people.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,22 +7,22 @@ use anstyle::Style;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::failure::one_line;
-use super::output::{BAD, DIM, GOOD, HEAD, WARN, count};
+use super::output::{BAD, DIM, GOOD, HEAD, WARN, count, duration};
 use crate::component::{BatchOutcome, Totals};
 use crate::pipeline::{ExitCode, RunReport};
 use crate::table::Table;
 
-/// Reasons to name; the others are in the rejects file.
-const MOST_REASONS: usize = 10;
+/// Reasons to list; the others are in the rejects file.
+const MAX_REASONS: usize = 10;
 
-/// The report as text: the outcome in one line, then rows, batches, time and what was left behind.
+/// The report as text: the result in one line, then rows, batches, time and files.
 pub(super) fn text(report: &RunReport) -> String {
     let (style, headline) = headline(report);
     let mut text = format!("{style}{headline}{style:#}\n");
     text.push_str(&counters(report));
     text.push_str(&reasons(report));
-    text.push_str(&twice(report));
-    text.push_str(&places(report));
+    text.push_str(&possible_duplicates(report));
+    text.push_str(&files(report));
     if !report.conserved {
         let _ = writeln!(
             text,
@@ -32,7 +32,7 @@ pub(super) fn text(report: &RunReport) -> String {
     text
 }
 
-/// One line that says how it ended, and its colour.
+/// The result in one line, and its color.
 fn headline(report: &RunReport) -> (Style, String) {
     let rows = &report.rows;
     let accepted = count(rows.accepted, "row", "rows");
@@ -74,18 +74,21 @@ fn headline(report: &RunReport) -> (Style, String) {
     match (rows.read, rows.accepted) {
         (0, _) => (WARN, "Nothing to do: no rows were read".to_owned()),
         (_, 0) if rows.skipped > 0 && rows.rejected == 0 => {
-            (GOOD, "Nothing to do: every row was delivered before".to_owned())
+            (GOOD, "Nothing to do: every row was already delivered".to_owned())
         }
-        (_, 0) => (WARN, "Nothing to do: no row was left to deliver".to_owned()),
+        (_, 0) => (WARN, "Nothing to do: no rows are left to deliver".to_owned()),
         _ if uploaded.count() > 0 => (GOOD, format!("Upload successful: {accepted}")),
         _ => (GOOD, format!("Done: {accepted}")),
     }
 }
 
-/// `30 rows delivered, 10 not, 5 unknown`
+/// `30 rows delivered, 10 not delivered, 5 unknown`
 fn delivered(rows: &Totals) -> String {
     let mut text = format!("{} delivered", count(rows.accepted, "row", "rows"));
-    for (rows, what) in [(rows.refused + rows.not_sent, "not"), (rows.unknown, "unknown")] {
+    for (rows, what) in [
+        (rows.refused + rows.not_sent, "not delivered"),
+        (rows.unknown, "unknown"),
+    ] {
         if rows > 0 {
             let _ = write!(text, ", {} {what}", HumanCount(rows));
         }
@@ -93,8 +96,8 @@ fn delivered(rows: &Totals) -> String {
     text
 }
 
-/// What the service may have twice: nothing of it goes unsaid.
-fn twice(report: &RunReport) -> String {
+/// Rows that the service may have received twice.
+fn possible_duplicates(report: &RunReport) -> String {
     let mut text = String::new();
     if !report.earlier_unknown.is_empty() {
         let (rows, resent) = report
@@ -108,19 +111,16 @@ fn twice(report: &RunReport) -> String {
             });
         let _ = writeln!(
             text,
-            "{WARN}{} of earlier runs with {} had no known outcome;{WARN:#} {}:",
+            "{WARN}{} of earlier runs with {} had an unknown outcome;{WARN:#} {}:",
             count(report.earlier_unknown.len() as u64, "batch", "batches"),
             count(rows, "row", "rows"),
             match resent {
-                0 => "none of their rows was sent again in this run".to_owned(),
-                1 => "1 row was sent again, which the service may now have twice".to_owned(),
-                rows => format!(
-                    "{} rows were sent again, which the service may now have twice",
-                    HumanCount(rows)
-                ),
+                0 => "none of their rows were sent again in this run".to_owned(),
+                1 => "1 row was sent again and may be duplicated".to_owned(),
+                rows => format!("{} rows were sent again and may be duplicated", HumanCount(rows)),
             },
         );
-        for batch in report.earlier_unknown.iter().take(MOST_REASONS) {
+        for batch in report.earlier_unknown.iter().take(MAX_REASONS) {
             let part = if batch.part == 0 {
                 String::new()
             } else {
@@ -137,11 +137,11 @@ fn twice(report: &RunReport) -> String {
                 HumanCount(batch.resent_rows),
                 match batch.resent_unreported {
                     0 => String::new(),
-                    rows => format!(", {} before by a run that died", HumanCount(rows)),
+                    rows => format!(", {} by a run that crashed", HumanCount(rows)),
                 }
             );
         }
-        let more = report.earlier_unknown.len().saturating_sub(MOST_REASONS);
+        let more = report.earlier_unknown.len().saturating_sub(MAX_REASONS);
         if more > 0 {
             let _ = writeln!(text, "  and {more} more, in the run report");
         }
@@ -155,7 +155,7 @@ fn twice(report: &RunReport) -> String {
     if repeated > 0 {
         let _ = writeln!(
             text,
-            "{WARN}{} were accepted after a request that had no answer:{WARN:#} the service may have them twice",
+            "{WARN}{} were accepted after a request without a response{WARN:#} and may be duplicated",
             count(repeated, "row", "rows")
         );
     }
@@ -174,33 +174,33 @@ fn counters(report: &RunReport) -> String {
     let not_sent = if report.dry_run {
         "would have been sent"
     } else {
-        "not taken: the upload failed, or the run stopped before"
+        "the upload failed, or the run stopped first"
     };
     line("read", rows.read, "");
-    line("copied", rows.copied, "gone to more than one component");
+    line("copied", rows.copied, "sent to more than one component");
     line("derived", rows.derived, "made by a query");
     line(
         "combined",
         rows.combined,
-        "taken into a query that makes new rows",
+        "consumed by a query that makes new rows",
     );
-    line("filtered", rows.filtered, "left out by a `where` or a query");
-    line("rejected", rows.rejected, "put aside with a reason");
+    line("filtered", rows.filtered, "removed by `where` or a query");
+    line("rejected", rows.rejected, "not sent; see the reasons below");
     line(
         "skipped",
         rows.skipped,
-        "delivered before, unchanged, or twice in the input",
+        "already delivered unchanged, or duplicates in the input",
     );
     line("accepted", rows.accepted, "");
-    line("refused", rows.refused, "the service said no");
+    line("refused", rows.refused, "refused by the service");
     line(
         "unknown",
         rows.unknown,
-        "no answer came; the service may have taken them",
+        "no response; the service may have accepted them",
     );
     line("not sent", rows.not_sent, not_sent);
     let mut text = table.render(None);
-    // What was cut in parts counts with its parts.
+    // A split batch counts as its parts.
     let whole = report
         .batches
         .iter()
@@ -227,11 +227,7 @@ fn counters(report: &RunReport) -> String {
 }
 
 fn speed(report: &RunReport) -> String {
-    let time = match report.duration_ms {
-        ms @ 0..1_000 => format!("{ms} ms"),
-        ms @ 1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
-        ms => humantime::format_duration(std::time::Duration::from_secs(ms / 1_000)).to_string(),
-    };
+    let time = duration(report.duration_ms);
     if report.rows.read == 0 {
         return time;
     }
@@ -245,7 +241,7 @@ fn reasons(report: &RunReport) -> String {
         return String::new();
     }
     let mut table = Table::plain();
-    for reason in reasons.iter().take(MOST_REASONS) {
+    for reason in reasons.iter().take(MAX_REASONS) {
         table.push([
             &reason.field,
             reason.code.as_str(),
@@ -256,14 +252,14 @@ fn reasons(report: &RunReport) -> String {
         "\n{HEAD}Rejected rows by field and reason{HEAD:#}\n{}",
         table.render(None)
     );
-    if reasons.len() > MOST_REASONS {
-        let _ = writeln!(text, "  and {} more reasons", reasons.len() - MOST_REASONS);
+    if reasons.len() > MAX_REASONS {
+        let _ = writeln!(text, "  and {} more reasons", reasons.len() - MAX_REASONS);
     }
     text
 }
 
-/// What the run left on this machine.
-fn places(report: &RunReport) -> String {
+/// The files that the run wrote.
+fn files(report: &RunReport) -> String {
     let mut table = Table::plain();
     let mut line = |what: &str, path: &Path| {
         table.push([
@@ -272,7 +268,7 @@ fn places(report: &RunReport) -> String {
         ]);
     };
     if let Some(path) = &report.rejects.path {
-        line("rejected rows with their reasons", path);
+        line("rejected rows and reasons", path);
     }
     for output in &report.outputs {
         line(
@@ -284,13 +280,13 @@ fn places(report: &RunReport) -> String {
         return format!("{DIM}run {}{DIM:#}\n", report.run_id);
     }
     format!(
-        "\n{HEAD}Left on this machine{HEAD:#}\n{}{DIM}run {}{DIM:#}\n",
+        "\n{HEAD}Files{HEAD:#}\n{}{DIM}run {}{DIM:#}\n",
         table.render(None),
         report.run_id
     )
 }
 
-/// A share in percent, with so many decimals that a small one is not none.
+/// A ratio in percent, with enough decimals that a small one is not shown as zero.
 fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
     let mut decimals = usize::from(percent.fract() != 0.0);
@@ -363,55 +359,58 @@ mod tests {
     }
 
     #[test]
-    fn success_is_claimed_only_for_what_was_taken() {
+    fn headline_claims_only_accepted_rows() {
         use BatchOutcome::{Accepted, Unknown};
         use ExitCode::{Delivered, Interrupted, Transient};
-        assert_eq!(
-            ended(Delivered, &[Accepted], rows(1, 1)),
-            "Upload successful: 1 row"
-        );
-        assert_eq!(ended(Delivered, &[], rows(1_000, 1_000)), "Done: 1,000 rows");
-        assert_eq!(
-            ended(Delivered, &[], rows(0, 0)),
-            "Nothing to do: no rows were read"
-        );
         let filtered = Totals {
             filtered: 2,
             ..rows(2, 0)
         };
-        assert_eq!(
-            ended(Delivered, &[], filtered),
-            "Nothing to do: no row was left to deliver"
-        );
         let skipped = Totals {
             skipped: 2,
             ..rows(2, 0)
         };
-        assert_eq!(
-            ended(Delivered, &[], skipped),
-            "Nothing to do: every row was delivered before"
-        );
         let unknown = Totals {
             unknown: 3,
             not_sent: 2,
             ..rows(6, 1)
         };
-        assert_eq!(
-            ended(Transient, &[Accepted, Unknown], unknown),
-            "Incomplete: 1 row delivered, 2 not, 3 unknown"
-        );
-        assert_eq!(
-            ended(Interrupted, &[Unknown], unknown),
-            "Interrupted: 1 row delivered, 2 not, 3 unknown"
-        );
-        assert_eq!(
-            ended(Transient, &[], rows(0, 0)),
-            "Failed before any row was read"
-        );
+        for (exit, batches, rows, expected) in [
+            (Delivered, &[Accepted][..], rows(1, 1), "Upload successful: 1 row"),
+            (Delivered, &[], rows(1_000, 1_000), "Done: 1,000 rows"),
+            (Delivered, &[], rows(0, 0), "Nothing to do: no rows were read"),
+            (
+                Delivered,
+                &[],
+                filtered,
+                "Nothing to do: no rows are left to deliver",
+            ),
+            (
+                Delivered,
+                &[],
+                skipped,
+                "Nothing to do: every row was already delivered",
+            ),
+            (
+                Transient,
+                &[Accepted, Unknown],
+                unknown,
+                "Incomplete: 1 row delivered, 2 not delivered, 3 unknown",
+            ),
+            (
+                Interrupted,
+                &[Unknown],
+                unknown,
+                "Interrupted: 1 row delivered, 2 not delivered, 3 unknown",
+            ),
+            (Transient, &[], rows(0, 0), "Failed before any row was read"),
+        ] {
+            assert_eq!(ended(exit, batches, rows), expected);
+        }
     }
 
     #[test]
-    fn shares_are_told_from_none_and_all() {
+    fn percent_distinguishes_small_ratios_from_zero() {
         assert_eq!(percent(0.25), "25%");
         assert_eq!(percent(0.9996), "100.0%");
         assert_eq!(percent(1.0 / 7.0), "14.3%");

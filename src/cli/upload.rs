@@ -1,4 +1,4 @@
-//! `hrsink upload`: what Microsoft's sample script does, with no pipeline file.
+//! `hrsink upload`: uploads CSV files without a pipeline file, like Microsoft's sample script.
 
 use std::convert::Infallible;
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::Ended;
-use super::run::{self, How};
+use super::run::{self, RunArgs};
 use crate::component::{InputDescription, RowKind, SinkConfig, SourceConfig};
 use crate::config::{
     GuardsConfig, PipelineConfig, Problem, Problems, RejectsConfig, StateConfig, Wired, suggestion,
@@ -24,12 +24,11 @@ use crate::sources::file::FileConfig;
 
 /// Upload CSV files as they are, without a pipeline file
 ///
-/// Does what Microsoft's sample script does: the files already have the columns and values that were mapped when the
-/// connector was made in the portal, and are uploaded column for column. Rows are kept whole, line breaks inside
-/// quotes included. Nothing in them is checked; a pipeline file with an `hr_schema` transform does that.
+/// Replaces Microsoft's sample script for files that already have the columns and values mapped in the portal. Values are
+/// not checked; use a pipeline file with an `hr_schema` transform for that.
 ///
-/// A ledger remembers which rows the job has accepted, and a later upload sends only the others; `--all` sends every
-/// row. It is kept in the current folder unless `--state` says otherwise: always give the same one.
+/// The ledger records which rows the job has accepted, and a later upload sends only the others; `--all` sends every row. It
+/// is stored in the current folder unless you set `--state`: always use the same one.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -40,46 +39,44 @@ Examples:
     --job-id b8be4a7d-e338-43eb-a69e-c513cd458eba \\
     terminations.csv")]
 pub(super) struct Args {
-    /// The files: CSV (or TSV, Parquet, JSON by extension), `.gz` and `.zst` too
+    /// Files: CSV, TSV, Parquet or JSON, also `.gz` and `.zst`
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The Microsoft Entra tenant: its id or one of its domains
+    /// Microsoft Entra tenant: its ID or one of its domains
     #[arg(long, value_name = "ID")]
     tenant_id: Option<String>,
-    /// The client id of the app made for the connector
+    /// Client ID of the connector's app
     #[arg(long, value_name = "ID")]
     app_id: Option<Uuid>,
-    /// The id of the connector job, as the portal shows it
+    /// ID of the connector job
     #[arg(long, value_name = "ID")]
     job_id: Option<Uuid>,
-    /// The environment variable that holds the app's client secret [default: `HRSINK_CLIENT_SECRET`]
+    /// Environment variable with the app's client secret [default: `HRSINK_CLIENT_SECRET`]
     #[arg(long, value_name = "NAME", conflicts_with = "client_secret_file")]
     client_secret_env: Option<String>,
-    /// The file that holds the app's client secret; `-` reads it from the first line of standard input
+    /// File with the app's client secret; `-` reads the first line of standard input
     #[arg(long, value_name = "PATH")]
     client_secret_file: Option<PathBuf>,
-    /// Refused; here so that the reason can be told
+    /// Refused, with an explanation
     #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1)]
     client_secret: Option<Option<Refused>>,
-    /// Which Microsoft endpoints: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which needs no ids [default:
-    /// worldwide]
+    /// Microsoft cloud: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which needs no IDs [default: worldwide]
     #[arg(long, value_name = "NAME", default_value = "worldwide", hide_default_value = true, value_parser = cloud)]
     cloud: Cloud,
-    /// What a token is asked for, where the script in the portal's instructions has another `resource` than the
-    /// current one
+    /// OAuth resource, if the script in the portal uses another `resource` than the current one
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
-    /// Rows of an upload, at most
+    /// Maximum number of rows of an upload
     #[arg(long, value_name = "ROWS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     batch_rows: u32,
-    /// Send rows that the job has accepted before, too
+    /// Also send rows that the job has already accepted
     #[arg(long)]
     all: bool,
-    /// The ledger: what was sent, with its key and locks beside it
+    /// Path of the ledger
     #[arg(long, value_name = "PATH", default_value = ".hrsink/state.db")]
     state: PathBuf,
     #[command(flatten)]
-    how: How,
+    how: RunArgs,
 }
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
@@ -87,8 +84,8 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         return Err(Error::config(
             "a client secret on the command line can be read by every process of this machine and stays in the shell's history",
         )
-        .with_hint("put it in the environment variable `HRSINK_CLIENT_SECRET`, or in a file: `--client-secret-file PATH`")
-        .with_hint("the one just given should be taken for known; make a new one in Microsoft Entra")
+        .with_hint("use the environment variable `HRSINK_CLIENT_SECRET`, or in a file: `--client-secret-file PATH`")
+        .with_hint("treat this secret as compromised and create a new one in Microsoft Entra")
         .into());
     }
     let config = build_upload_pipeline(args)?;
@@ -99,7 +96,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     run::run(&config, &args.how, options)
 }
 
-/// A text that is not even kept.
+/// A value that is discarded.
 #[derive(Debug, Clone)]
 struct Refused;
 
@@ -115,7 +112,7 @@ fn cloud(name: &str) -> Result<Cloud, String> {
     Cloud::from_name(name).ok_or_else(|| suggestion(name, Cloud::names()).unwrap_or_default())
 }
 
-/// The pipeline file that the command line stands for: a source for each file, one sink.
+/// The pipeline of the command line: a source for each file, and one sink.
 fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
     for file in &args.files {
@@ -126,9 +123,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             )));
         };
         if sources.iter().any(|source| source.name == path) {
-            return Err(Error::config(format!(
-                "the file `{path}` is named twice; its rows would be sent twice"
-            )));
+            return Err(Error::config(format!("the file `{path}` is listed twice")));
         }
         let config = FileConfig::of_path(path);
         checked(
@@ -154,12 +149,12 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     checked(
         |problems| sink.validate(&described, problems),
         |problem| {
-            // The sink speaks of its keys, which are the options' names.
+            // The sink's keys have the names of the options.
             format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
         },
     )?;
     Ok(PipelineConfig {
-        // Uploads to different jobs do not keep each other out.
+        // Uploads to different jobs can run at the same time.
         path: PathBuf::from(match args.job_id {
             Some(job) => format!("hrsink upload to {job}"),
             None => "hrsink upload".to_owned(),
@@ -201,9 +196,7 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
     let cloud = match (&args.cloud, &args.resource) {
         (cloud, None) => cloud.clone(),
         (Cloud::Emulator, Some(_)) => {
-            return Err(Error::config(
-                "`--resource` says nothing to the emulator, which takes any token it gave",
-            ));
+            return Err(Error::config("`--resource` has no effect with the emulator"));
         }
         (cloud, Some(resource)) => {
             let usual = cloud.endpoints();
@@ -252,21 +245,20 @@ fn secret(args: &Args) -> Result<SecretRef> {
     }
     if args.files.iter().any(|file| file.as_os_str() == "-") {
         return Err(Error::config(
-            "standard input cannot hold both the rows and the client secret",
+            "standard input cannot contain both the rows and the client secret",
         ));
     }
     if std::io::stdin().is_terminal() {
-        // What is typed would stay on the screen.
         return Err(
             Error::config("standard input is a terminal, which would show the client secret").with_hint(
-                "pipe it in from where it is kept: `pass show hr | hrsink upload --client-secret-file - …`",
+                "pipe it from a secret store: `pass show hr | hrsink upload --client-secret-file - …`",
             ),
         );
     }
     Ok(SecretRef::StandardInput)
 }
 
-/// The first problem that `validate` notes, as an error.
+/// The first problem that `validate` reports, as an error.
 fn checked(validate: impl FnOnce(&mut Problems<'_>), tell: impl FnOnce(&Problem) -> String) -> Result<()> {
     let mut found = Vec::new();
     validate(&mut Problems::new(&mut found));

@@ -1,11 +1,11 @@
-//! `hrsink validate`: everything that can be known without network, secrets and input.
+//! `hrsink validate`: checks without network, secrets or input.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::output::{self, BAD, Format, GOOD, WARN};
+use super::output::{self, BAD, Format, GOOD, OutputArg, WARN};
 use super::{Ended, failure};
 use crate::config::advice::advice;
 use crate::config::{LoadError, PipelineConfig, Problem};
@@ -13,8 +13,8 @@ use crate::pipeline::ExitCode;
 
 /// Check pipeline files without network, secrets or input
 ///
-/// Prints every problem of every file at once, each with the path of its key. Reads environment variables, since
-/// `${NAME}` in a file stands for them; opens nothing else that a file names.
+/// Prints all problems of all files, each with the path of its key. Reads the environment variables that `${NAME}` refers to,
+/// and no other file.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -23,18 +23,11 @@ Examples:
 
 Exit code 2 if any file has a problem.")]
 pub(super) struct Args {
-    /// The pipeline files (YAML, TOML or JSON)
+    /// Pipeline files (YAML, TOML or JSON)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print for a person (text) or for a program (json)
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArg,
 }
 
 #[derive(Serialize)]
@@ -42,14 +35,14 @@ struct Checked<'f> {
     file: &'f Path,
     valid: bool,
     problems: Vec<Problem>,
-    /// What is allowed and most likely not meant.
+    /// Valid settings that are probably a mistake.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
 pub(super) fn execute(args: &Args) -> Ended {
     let checked: Vec<Checked<'_>> = args.files.iter().map(|file| check(file)).collect();
-    match args.output {
+    match args.output.format {
         Format::Json => output::print_json(&checked)?,
         Format::Text => output::print(&text(&checked))?,
     }

@@ -34,14 +34,14 @@ fn lose_the_answer(folder: &Folder) {
 }
 
 #[test]
-fn the_history_tells_runs_and_batches() {
+fn history_lists_runs_and_batches() {
     let folder = Folder::examples();
     let (code, stdout, _) = run(&folder, &["history", PIPELINE]);
     assert_eq!(code, 0);
     assert!(stdout.starts_with("No runs yet: there is no ledger"), "{stdout}");
     let folder = ran_twice();
-    let told = history(&folder);
-    let runs = told["runs"].as_array().unwrap();
+    let printed = history(&folder);
+    let runs = printed["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     assert_eq!(
         (&runs[0]["rows"]["skipped"], &runs[0]["batch_count"]),
@@ -70,7 +70,7 @@ fn the_history_tells_runs_and_batches() {
 }
 
 #[test]
-fn the_ledger_is_shown_verified_and_exported() {
+fn shows_verifies_and_exports_the_ledger() {
     let folder = ran_twice();
     let (_, stats, _) = run(&folder, &["ledger", "stats", PIPELINE, "--output", "json"]);
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
@@ -109,7 +109,7 @@ fn the_ledger_is_shown_verified_and_exported() {
 }
 
 #[test]
-fn what_is_forgotten_is_sent_again() {
+fn sends_forgotten_rows_again() {
     let folder = ran_twice();
     let forget = ["ledger", "forget", PIPELINE, "--job", "emulator"];
     let (code, _, stderr) = run(&folder, &forget);
@@ -133,10 +133,10 @@ fn resolves_batches_of_unknown_outcome() {
         let folder = Folder::examples();
         folder.run(&["run", PIPELINE]);
         lose_the_answer(&folder);
-        let (_, told, _) = run(&folder, &["history", PIPELINE, "--batches"]);
+        let (_, printed, _) = run(&folder, &["history", PIPELINE, "--batches"]);
         assert!(
-            told.contains("unknown: open") && told.contains("1 batch is of unknown outcome"),
-            "{told}"
+            printed.contains("unknown: open") && printed.contains("1 batch has an unknown outcome"),
+            "{printed}"
         );
         let id = history(&folder)["runs"][0]["run"].as_str().unwrap().to_owned();
         let resolve = [
@@ -158,7 +158,7 @@ fn resolves_batches_of_unknown_outcome() {
 }
 
 #[test]
-fn old_history_goes_and_its_rows_stay() {
+fn prune_deletes_history_and_keeps_rows() {
     let folder = ran_twice();
     rusqlite::Connection::open(folder.path().join(".hrsink/state.db"))
         .unwrap()
@@ -170,15 +170,15 @@ fn old_history_goes_and_its_rows_stay() {
     let (_, stdout, _) = run(&folder, &prune);
     assert_eq!(stdout, "Deleted the history of 1 run with 1 batch\n");
     folder.run(&["run", PIPELINE]);
-    let told = history(&folder);
-    assert_eq!(told["runs"].as_array().unwrap().len(), 2);
-    assert_eq!(told["runs"][0]["rows"]["skipped"], 30);
+    let printed = history(&folder);
+    assert_eq!(printed["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(printed["runs"][0]["rows"]["skipped"], 30);
 }
 
 /// A pipeline whose source leaves out files that have not changed. `date` is the format of its dates.
 fn leaves_out(folder: &Folder, date: &str) {
     let pipeline = serde_json::json!({
-        "sources": {"export": {"type": "file", "path": "leavers.csv", "select": {"incremental": true}}},
+        "sources": {"export": {"type": "file", "path": "leavers.csv", "read_again": "changed"}},
         "transforms": {"leavers": {
             "type": "hr_schema", "inputs": ["export"], "scenario": "employee_resignation",
             "dates": {"formats": [date], "iso8601": false, "timezone": "UTC"},
@@ -190,15 +190,15 @@ fn leaves_out(folder: &Folder, date: &str) {
 }
 
 fn accepted(folder: &Folder) -> u64 {
-    let (_, told, _) = run(folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    told["runs"][0]["rows"]["accepted"].as_u64().unwrap()
+    let (_, printed, _) = run(folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    printed["runs"][0]["rows"]["accepted"].as_u64().unwrap()
 }
 
 const LEAVERS: &str = "mail,day\na@contoso.com,31/01/2026\nb@contoso.com,28/02/2026\n";
 
 #[test]
-fn what_is_forgotten_is_read_again_by_a_source_that_leaves_out_what_it_knows() {
+fn forget_rewinds_incremental_sources() {
     let folder = Folder::empty();
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%d/%m/%Y");
@@ -206,54 +206,57 @@ fn what_is_forgotten_is_read_again_by_a_source_that_leaves_out_what_it_knows() {
         assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
         assert_eq!(accepted(&folder), rows);
     }
-    let (_, told, _) = run(&folder, &["ledger", "stats", "p.json"]);
+    let (_, printed, _) = run(&folder, &["ledger", "stats", "p.json"]);
     assert!(
-        told.contains("Sources that go on where they were") && told.contains("export"),
-        "{told}"
+        printed.contains("Saved positions") && printed.contains("export"),
+        "{printed}"
     );
-    let (code_, told, _) = run(
+    let (code_, printed, _) = run(
         &folder,
         &["ledger", "forget", "p.json", "--job", "emulator", "--yes"],
     );
     assert_eq!(code_, 0);
-    assert!(told.contains("reads 1 source from the beginning"), "{told}");
+    assert!(printed.contains("reads 1 source from the start"), "{printed}");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(accepted(&folder), 2);
 }
 
 #[test]
-fn a_source_is_rewound_and_what_the_job_has_is_not_sent_again() {
+fn rewind_reads_again_and_skips_accepted_rows() {
     let folder = Folder::empty();
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%d/%m/%Y");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
-    let (wrong, _, told) = run(&folder, &["ledger", "rewind", "p.json", "--source", "exports"]);
-    assert!(wrong == 2 && told.contains("these have: `export`"), "{told}");
-    let (good, told, _) = run(&folder, &["ledger", "rewind", "p.json", "--source", "export"]);
-    assert!(good == 0 && told.starts_with("Rewound: export;"), "{told}");
-    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
-    let (_, told, _) = run(&folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["runs"][0]["rows"]["skipped"], 2);
-    run(&folder, &["ledger", "rewind", "p.json"]);
-    let (none, _, told) = run(&folder, &["ledger", "rewind", "p.json"]);
+    let (wrong, _, printed) = run(&folder, &["ledger", "rewind", "p.json", "--source", "exports"]);
     assert!(
-        none == 2 && told.contains("no source of `p.json` has a position"),
-        "{told}"
+        wrong == 2 && printed.contains("sources with one: `export`"),
+        "{printed}"
+    );
+    let (good, printed, _) = run(&folder, &["ledger", "rewind", "p.json", "--source", "export"]);
+    assert!(good == 0 && printed.starts_with("Rewound: export;"), "{printed}");
+    assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
+    let (_, printed, _) = run(&folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["runs"][0]["rows"]["skipped"], 2);
+    run(&folder, &["ledger", "rewind", "p.json"]);
+    let (none, _, printed) = run(&folder, &["ledger", "rewind", "p.json"]);
+    assert!(
+        none == 2 && printed.contains("no source of `p.json` has a saved position"),
+        "{printed}"
     );
 }
 
 /// The mapping was wrong, and is mended.
 #[test]
-fn after_too_many_rejects_the_same_input_is_read_again() {
+fn reads_the_input_again_after_too_many_rejects() {
     let folder = Folder::empty();
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%m/%d/%Y");
-    let (failed, _, told) = run(&folder, &["run", "p.json"]);
-    assert_eq!(failed, 3, "{told}");
+    let (failed, _, printed) = run(&folder, &["run", "p.json"]);
+    assert_eq!(failed, 3, "{printed}");
     assert!(
-        told.contains("counts as not read, and the next run reads it again"),
-        "{told}"
+        printed.contains("counts as not read, and the next run reads it again"),
+        "{printed}"
     );
     leaves_out(&folder, "%d/%m/%Y");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
@@ -261,10 +264,10 @@ fn after_too_many_rejects_the_same_input_is_read_again() {
 }
 
 #[test]
-fn a_ledger_can_be_looked_at_without_a_valid_pipeline_file() {
+fn opens_a_ledger_without_a_valid_pipeline_file() {
     let folder = ran_twice();
     folder.write("broken.yaml", "sources: {}\n");
-    let (wrong, _, told) = run(&folder, &["history", "broken.yaml"]);
-    assert!(wrong == 2 && told.contains("--state PATH"), "{told}");
+    let (wrong, _, printed) = run(&folder, &["history", "broken.yaml"]);
+    assert!(wrong == 2 && printed.contains("--state PATH"), "{printed}");
     assert_eq!(run(&folder, &["history", "--state", ".hrsink/state.db"]).0, 0);
 }

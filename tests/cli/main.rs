@@ -77,18 +77,18 @@ fn code(output: &Output) -> i32 {
 }
 
 /// Exit code and both streams, for a snapshot.
-fn told(output: &Output) -> String {
-    let mut told = format!("exit code {}\n", code(output));
+fn printed(output: &Output) -> String {
+    let mut printed = format!("exit code {}\n", code(output));
     for (name, stream) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
         if !stream.is_empty() {
-            let _ = writeln!(told, "--- {name}");
+            let _ = writeln!(printed, "--- {name}");
         }
         // Spaces at a line's end tell nobody anything, and Windows ends lines in another way.
         for line in text(stream).lines() {
-            let _ = writeln!(told, "{}", line.trim_end());
+            let _ = writeln!(printed, "{}", line.trim_end());
         }
     }
-    told.replace("hrsink.exe", "hrsink")
+    printed.replace("hrsink.exe", "hrsink")
 }
 
 /// What differs from run to run and from machine to machine.

@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn a_preview_masks_personal_data() {
+fn preview_masks_personal_data() {
     let folder = Folder::examples();
     let output = folder.run(&["preview", "quickstart.yaml", "--rows", "3"]);
-    snapshot!(told(&output), @r#"
+    snapshot!(printed(&output), @r#"
     exit code 0
     --- stdout
     resignations (employee resignation; 5 filtered; 5 rejected)
@@ -27,13 +27,13 @@ fn a_preview_masks_personal_data() {
     │ terminations.csv:26 ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
     └─────────────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
     --- stderr
-    Looked at 40 rows; nothing was sent
+    Read 40 rows; nothing was sent
     "#);
     assert!(!folder.path().join(".hrsink").exists(), "nothing is left behind");
 }
 
 #[test]
-fn a_preview_shows_personal_data_when_asked() {
+fn preview_shows_personal_data_on_request() {
     let folder = Folder::examples();
     let output = folder.run(&[
         "preview",
@@ -44,7 +44,7 @@ fn a_preview_shows_personal_data_when_asked() {
         "--output",
         "ndjson",
     ]);
-    snapshot!(told(&output), @r#"
+    snapshot!(printed(&output), @r#"
     exit code 0
     --- stdout
     {"component":"resignations","origin":{"file":"data/terminations.csv","row":1,"line":2},"row":{"EmailAddress":"emp.1001@contoso.com","ResignationDate":"2026-03-28T00:00:00-04:00","LastWorkingDate":"2026-04-11T00:00:00-04:00"}}
@@ -52,12 +52,12 @@ fn a_preview_shows_personal_data_when_asked() {
     {"rejected":{"file":"data/terminations.csv","row":5,"line":7,"component":"resignations","faults":[{"field":"EmailAddress","code":"missing","message":"a value is required, but there is none"}]}}
     {"rejected":{"file":"data/terminations.csv","row":12,"line":15,"component":"resignations","faults":[{"field":"LastWorkingDate","code":"invalid_date","message":"is no date as ISO 8601 or `%m/%d/%Y`","value":"02/30/2026"}]}}
     --- stderr
-    Looked at 40 rows; nothing was sent
+    Read 40 rows; nothing was sent
     "#);
 }
 
 #[test]
-fn records_that_go_straight_to_a_sink_are_masked_altogether() {
+fn preview_masks_every_column_of_records() {
     let folder = Folder::empty();
     folder.write(
         "a.csv",
@@ -67,7 +67,7 @@ fn records_that_go_straight_to_a_sink_are_masked_altogether() {
         "a.yaml",
         "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a]}}\n",
     );
-    snapshot!(told(&folder.run(&["preview", "a.yaml"])), @r#"
+    snapshot!(printed(&folder.run(&["preview", "a.yaml"])), @r#"
     exit code 0
     --- stdout
     a (records)
@@ -78,27 +78,31 @@ fn records_that_go_straight_to_a_sink_are_masked_altogether() {
     └─────────┴────────────────┴────────────┴────────┴──────┘
 
     --- stderr
-    Looked at 1 row, all there are; nothing was sent
+    Read 1 row (the complete input); nothing was sent
     "#);
 }
 
 #[test]
-fn a_preview_tells_what_is_wrong_with_the_input() {
+fn preview_reports_wrong_input() {
     let folder = Folder::examples();
     folder.write(
         "data/terminations.csv",
         "Employee ID,E-Mail,status,resign_date,last_day\n",
     );
     let output = folder.run(&["preview", "quickstart.yaml"]);
-    assert_eq!(code(&output), 2, "{}", told(&output));
-    assert!(text(&output.stderr).contains("Work Email"), "{}", told(&output));
+    assert_eq!(code(&output), 2, "{}", printed(&output));
+    assert!(
+        text(&output.stderr).contains("Work Email"),
+        "{}",
+        printed(&output)
+    );
 }
 
 #[test]
-fn a_check_asks_the_other_side() {
+fn check_reports_each_step() {
     let folder = Folder::examples();
     let output = folder.run(&["check", "quickstart.yaml"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let output = folder.run(&["check", "quickstart.yaml", "--output", "json"]);
     let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(checked[0]["source"], "hr_export");
@@ -108,22 +112,22 @@ fn a_check_asks_the_other_side() {
 }
 
 #[test]
-fn a_check_without_the_secret_fails() {
+fn check_fails_without_the_secret() {
     let folder = Folder::examples();
     let output = folder.run(&["check", "worldwide.yaml"]);
-    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert_eq!(code(&output), 2, "{}", printed(&output));
 }
 
 /// What begins with the comment line of the suggestion.
 fn suggested(output: &Output) -> String {
     let lines = text(&output.stdout)
         .lines()
-        .skip_while(|line| !line.starts_with("# To begin with"));
+        .skip_while(|line| !line.starts_with("# A starting point"));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
-fn a_source_alone_is_described_and_its_mapping_suggested() {
+fn preview_describes_a_source_and_suggests_a_mapping() {
     let folder = Folder::empty();
     folder.write(
         "workday.csv",
@@ -137,7 +141,7 @@ fn a_source_alone_is_described_and_its_mapping_suggested() {
         &format!("{source}sinks: {{x: {{type: no, a: '${{NOT_SET}}'}}}}\n"),
     );
     let output = folder.run(&["preview", "hr.yaml", "--source", "hr"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
     let mapping = suggested(&output);
     for expected in [
         "EmailAddress: lower(trim(Work_Email))",
@@ -146,26 +150,26 @@ fn a_source_alone_is_described_and_its_mapping_suggested() {
         "formats: [\"%m/%d/%Y\"]",
         "null_values: [\"12/31/9999\"]",
     ] {
-        assert!(mapping.contains(expected), "{expected}\n{}", told(&output));
+        assert!(mapping.contains(expected), "{expected}\n{}", printed(&output));
     }
-    assert!(!told(&output).contains("sarad@"), "{}", told(&output));
+    assert!(!printed(&output).contains("sarad@"), "{}", printed(&output));
     folder.write(
         "pasted.yaml",
         &format!("{source}{mapping}sinks: {{out: {{type: console, inputs: [resignations]}}}}\n"),
     );
     let output = folder.run(&["validate", "pasted.yaml"]);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
 }
 
 #[test]
-fn a_source_that_is_not_there_finds_its_neighbours() {
+fn preview_suggests_similar_source_names() {
     let folder = Folder::empty();
     folder.write("hr.yaml", "sources: {hr_export: {type: file, path: a.csv}}\n");
     let output = folder.run(&["preview", "hr.yaml", "--source", "hr_exprot"]);
-    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert_eq!(code(&output), 2, "{}", printed(&output));
     assert!(
         text(&output.stderr).contains("did you mean `hr_export`?"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 #[test]
-fn the_list_names_every_component() {
+fn list_names_every_component() {
     let folder = Folder::empty();
-    snapshot!(told(&folder.run(&["list"])), @r#"
+    snapshot!(printed(&folder.run(&["list"])), @r#"
     exit code 0
     --- stdout
     sources
@@ -18,23 +18,22 @@ fn the_list_names_every_component() {
       console  prints rows to standard output, as a table or as NDJSON
       file     writes CSV exactly as it would be uploaded
       m365_hr  uploads rows to a Microsoft 365 HR connector job
-    formats of files
+    file formats
       csv      rows of text with a separator; every column is text
       json     a JSON array of objects, or one object
       ndjson   a JSON object on each line
       parquet  columns with types; compressed inside at most
-    places of files
-      PATH, -          the disk, standard input
+    storage backends
+      PATH, -          local disk, standard input
       sftp://          SFTP servers
-      s3://            Amazon S3 and what speaks like it
+      s3://            Amazon S3 and S3-compatible stores
       az://, abfss://  Azure Blob Storage
       gs://            Google Cloud Storage
       https://         web servers
-    compression and encryption of files
-      gzip  compression
-      zstd  compression
-      zip   archives of one or several files
-      pgp   OpenPGP encryption and signatures
+    compression and encryption
+      gzip, zstd  compressed files
+      zip         archives
+      pgp         OpenPGP encryption and signatures
     "#);
     let listed: serde_json::Value =
         serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
@@ -49,22 +48,22 @@ fn the_list_names_every_component() {
 }
 
 #[test]
-fn the_scenarios_with_their_fields() {
+fn scenarios_lists_fields() {
     let folder = Folder::empty();
-    snapshot!(told(&folder.run(&["scenarios"])), @r#"
+    snapshot!(printed(&folder.run(&["scenarios"])), @r#"
     exit code 0
     --- stdout
     employee_resignation  employee resignation
       value of the scenario column: Resignation
       used by: data theft by departing users; security policy violations by departing users
-      EmailAddress     required  upn       user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
-      ResignationDate  required  datetime  when notice was given (elsewhere: TerminationDate)
+      EmailAddress     required  upn       user principal name (UPN) of the person in Microsoft Entra ID (also: UserPrincipalName)
+      ResignationDate  required  datetime  when notice was given (also: TerminationDate)
       LastWorkingDate  required  datetime  the last day of work
 
     job_level_change  job level change
       value of the scenario column: Job level change
       used by: data leaks by risky users; security policy violations by risky users
-      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (also: UserPrincipalName)
       EffectiveDate  required  datetime                      when the change takes effect
       Remarks        optional  text, at most 200 characters  what was said about the change
       OldLevel       optional  text                          job level before, in the company's own words
@@ -73,7 +72,7 @@ fn the_scenarios_with_their_fields() {
     performance_review  performance review
       value of the scenario column: Performance review
       used by: data leaks by risky users; security policy violations by risky users
-      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (also: UserPrincipalName)
       EffectiveDate  required  datetime                      when the review took effect
       Remarks        optional  text, at most 200 characters  what was said in the review
       Rating         optional  text, at most 25 characters   the rating given, in the company's own words
@@ -81,33 +80,33 @@ fn the_scenarios_with_their_fields() {
     performance_improvement_plan  performance improvement plan
       value of the scenario column: Performance improvement plan
       used by: data leaks by risky users; security policy violations by risky users
-      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EmailAddress   required  upn                           user principal name (UPN) of the person in Microsoft Entra ID (also: UserPrincipalName)
       EffectiveDate  required  datetime                      when the plan took effect
-      Remarks        optional  text, at most 200 characters  what was said about the plan (elsewhere: ImprovementRemarks)
-      Rating         optional  text, at most 25 characters   the rating given, in the company's own words (elsewhere: PerformanceRating)
+      Remarks        optional  text, at most 200 characters  what was said about the plan (also: ImprovementRemarks)
+      Rating         optional  text, at most 25 characters   the rating given, in the company's own words (also: PerformanceRating)
 
     employee_profile  employee profile
       value of the scenario column: Employee profile
       used by: health record misuse
-      EmailAddress          required  upn   user principal name (UPN) of the person in Microsoft Entra ID (elsewhere: UserPrincipalName)
+      EmailAddress          required  upn   user principal name (UPN) of the person in Microsoft Entra ID (also: UserPrincipalName)
       EmployeeFirstName     required  text  first name
       EmployeeLastName      required  text  last name
-      EmployeeAddressLine1  required  text  home address, first line (elsewhere: EmployeeAddLine1)
-      EmployeeAddressLine2  optional  text  home address, second line (elsewhere: EmployeeAddLine2)
+      EmployeeAddressLine1  required  text  home address, first line (also: EmployeeAddLine1)
+      EmployeeAddressLine2  optional  text  home address, second line (also: EmployeeAddLine2)
       EmployeeCity          optional  text  city of the home address
       EmployeeState         optional  text  state of the home address
       EmployeeZipCode       required  text  postal code of the home address; leading zeros matter
       EmployeeCountry       optional  text  country of the home address
-      EmployeeDepartment    optional  text  department (elsewhere: EmployeeDept)
+      EmployeeDepartment    optional  text  department (also: EmployeeDept)
       EmployeeType          optional  text  kind of employment
       EmployeeRole          optional  text  role
     "#);
 }
 
 #[test]
-fn one_scenario_for_a_program() {
+fn scenarios_prints_json() {
     let folder = Folder::empty();
-    snapshot!(told(&folder.run(&["scenarios", "employee_resignation", "--output", "json"])), @r#"
+    snapshot!(printed(&folder.run(&["scenarios", "employee_resignation", "--output", "json"])), @r#"
     exit code 0
     --- stdout
     [
@@ -149,16 +148,16 @@ fn one_scenario_for_a_program() {
       }
     ]
     "#);
-    snapshot!(told(&folder.run(&["scenarios", "resignation"])), @r#"
+    snapshot!(printed(&folder.run(&["scenarios", "resignation"])), @r#"
     exit code 2
     --- stderr
-    error: there is no scenario `resignation`
+    error: unknown scenario `resignation`
     hint: did you mean `employee_resignation`?
     "#);
 }
 
 #[test]
-fn the_schema_takes_every_example_and_refuses_mistakes() {
+fn schema_accepts_examples_and_rejects_unknown_keys() {
     let folder = Folder::empty();
     let schema: serde_json::Value = serde_json::from_slice(&folder.run(&["schema"]).stdout).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();

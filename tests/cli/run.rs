@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_run_tells_what_became_of_every_row() {
+fn run_reports_the_outcome_of_every_row() {
     let folder = Folder::examples();
     let output = folder.run(&[
         "run",
@@ -13,13 +13,13 @@ fn a_run_tells_what_became_of_every_row() {
         "--rejects",
         "rejects.ndjson",
     ]);
-    snapshot!(told(&output), @r#"
+    snapshot!(printed(&output), @r#"
     exit code 0
     --- stdout
     Upload successful: 30 rows
       read                40
-      filtered             5  left out by a `where` or a query
-      rejected             5  put aside with a reason
+      filtered             5  removed by `where` or a query
+      rejected             5  not sent; see the reasons below
       accepted            30
     1 batch, 2.21 KiB, [TIME]
 
@@ -30,8 +30,8 @@ fn a_run_tells_what_became_of_every_row() {
       LastWorkingDate  invalid_date  1
       ResignationDate  invalid_date  1
 
-    Left on this machine
-      rejected rows with their reasons                         rejects.ndjson
+    Files
+      rejected rows and reasons                                rejects.ndjson
       purview: rows the emulator accepted, and its import log  .hrsink/emulator
     run [RUN]
     "#);
@@ -47,15 +47,15 @@ fn a_run_tells_what_became_of_every_row() {
 }
 
 #[test]
-fn a_dry_run_sends_nothing_and_says_so() {
+fn dry_run_sends_nothing() {
     let folder = Folder::examples();
-    snapshot!(told(&folder.run(&["run", "quickstart.yaml", "--dry-run", "--limit", "100"])), @r#"
+    snapshot!(printed(&folder.run(&["run", "quickstart.yaml", "--dry-run", "--limit", "100"])), @r#"
     exit code 0
     --- stdout
     Dry run: nothing was sent; 1 batch would have been
       read                40
-      filtered             5  left out by a `where` or a query
-      rejected             5  put aside with a reason
+      filtered             5  removed by `where` or a query
+      rejected             5  not sent; see the reasons below
       not sent            30  would have been sent
     1 batch, 2.21 KiB, [TIME]
 
@@ -66,15 +66,15 @@ fn a_dry_run_sends_nothing_and_says_so() {
       LastWorkingDate  invalid_date  1
       ResignationDate  invalid_date  1
 
-    Left on this machine
-      rejected rows with their reasons  .hrsink/rejects/[RUN].ndjson
+    Files
+      rejected rows and reasons  .hrsink/rejects/[RUN].ndjson
     run [RUN]
     "#);
     assert!(!folder.path().join(".hrsink/emulator").exists());
 }
 
 #[test]
-fn the_report_for_a_program() {
+fn run_prints_json() {
     let folder = Folder::examples();
     let output = folder.run(&["run", "quickstart.yaml", "--output", "json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -83,7 +83,7 @@ fn the_report_for_a_program() {
 }
 
 #[test]
-fn too_many_rejects_are_exit_code_3() {
+fn too_many_rejects_exit_with_3() {
     let folder = Folder::examples();
     let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     folder.write(
@@ -91,23 +91,23 @@ fn too_many_rejects_are_exit_code_3() {
         &pipeline.replace("max_ratio: 0.25", "max_ratio: 0.001"),
     );
     let output = folder.run(&["run", "strict.yaml"]);
-    assert_eq!(code(&output), 3, "{}", told(&output));
+    assert_eq!(code(&output), 3, "{}", printed(&output));
     let first = text(&output.stdout).lines().next().unwrap();
     snapshot!(first, @r#"30 rows delivered, but 14.3% of the rows were rejected; `rejects.max_ratio` allows 0.1%"#);
 }
 
 #[test]
-fn a_missing_file_is_told_with_what_to_do() {
+fn missing_file_error_has_hints() {
     let folder = Folder::examples();
     std::fs::remove_file(folder.path().join("data/terminations.csv")).unwrap();
-    snapshot!(told(&folder.run(&["run", "quickstart.yaml"])), @r#"
+    snapshot!(printed(&folder.run(&["run", "quickstart.yaml"])), @r#"
     exit code 2
     --- stdout
     Failed before any row was read
       read             0
     [TIME]
 
-    Left on this machine
+    Files
       purview: rows the emulator accepted, and its import log  .hrsink/emulator
     run [RUN]
     --- stderr
@@ -117,39 +117,39 @@ fn a_missing_file_is_told_with_what_to_do() {
 }
 
 #[test]
-fn a_passing_cause_is_exit_code_75() {
+fn transient_failure_exits_with_75() {
     let folder = Folder::examples();
     let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     let faulty = "cloud: emulator\n    emulator: {faults: 503=1}\n    retry: {max_attempts: 2, initial_backoff: 1ms, max_backoff: 1ms}";
     folder.write("faulty.yaml", &pipeline.replacen("cloud: emulator", faulty, 1));
     let output = folder.run(&["run", "faulty.yaml", "--report", "report.json"]);
-    assert_eq!(code(&output), 75, "{}", told(&output));
+    assert_eq!(code(&output), 75, "{}", printed(&output));
     assert!(
         text(&output.stderr).contains("\nerror: purview: "),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(report.contains("\"exit_code\": 75"));
 }
 
 #[test]
-fn a_report_that_cannot_be_written_stops_the_run_before_it_sends() {
+fn unwritable_report_stops_the_run_before_sending() {
     let folder = Folder::examples();
     let output = folder.run(&["run", "quickstart.yaml", "--report", "no/such/folder.json"]);
-    assert_eq!(code(&output), 2, "{}", told(&output));
+    assert_eq!(code(&output), 2, "{}", printed(&output));
     assert!(!folder.path().join(".hrsink").exists());
 }
 
 #[test]
-fn rows_on_stdout_stay_alone_there() {
+fn stdout_contains_only_rows() {
     let folder = Folder::empty();
     folder.write("a.csv", "n,t\n1,x\n2,y\n");
     folder.write(
         "print.yaml",
         "sources: {a: {type: file, path: a.csv}}\nsinks: {out: {type: console, inputs: [a], format: ndjson}}\n",
     );
-    snapshot!(told(&folder.run(&["run", "print.yaml"])), @r#"
+    snapshot!(printed(&folder.run(&["run", "print.yaml"])), @r#"
     exit code 0
     --- stdout
     {"n":"1","t":"x"}
@@ -161,16 +161,16 @@ fn rows_on_stdout_stay_alone_there() {
     [TIME]
     run [RUN]
     "#);
-    snapshot!(told(&folder.run(&["run", "print.yaml", "--output", "json"])), @r#"
+    snapshot!(printed(&folder.run(&["run", "print.yaml", "--output", "json"])), @r#"
     exit code 2
     --- stderr
-    error: the rows of the sink `out` and the run report would both go to standard output
+    error: the rows of the sink `out` and the run report both use standard output
     hint: write the report to a file: `--report PATH`
     "#);
 }
 
 #[test]
-fn logs_are_json_on_every_line_when_asked() {
+fn json_log_has_one_object_per_line() {
     let folder = Folder::examples();
     let output = folder.run(&["run", "quickstart.yaml", "--log-format", "json"]);
     let lines: Vec<serde_json::Value> = text(&output.stderr)
@@ -192,7 +192,7 @@ fn logs_are_json_on_every_line_when_asked() {
 }
 
 #[test]
-fn colours_are_for_those_who_want_them() {
+fn colors_follow_the_environment() {
     let folder = Folder::examples();
     let colored = |command: &mut Command| text(&command.output().unwrap().stdout).contains('\u{1b}');
     assert!(!colored(&mut folder.command(&["list"])), "no terminal");
@@ -206,7 +206,7 @@ fn colours_are_for_those_who_want_them() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn closed_stdout_is_not_an_error() {
     let folder = Folder::empty();
     let mut child = folder
         .command(&["schema"])
@@ -220,7 +220,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn a_report_is_what_its_schema_says() {
+fn report_matches_its_schema() {
     let folder = Folder::examples();
     let schema: serde_json::Value =
         serde_json::from_slice(&folder.run(&["schema", "report"]).stdout).unwrap();
@@ -240,7 +240,7 @@ fn a_report_is_what_its_schema_says() {
 }
 
 #[test]
-fn two_runs_do_not_write_one_file() {
+fn second_run_cannot_write_the_same_file() {
     let folder = Folder::examples();
     let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     let (head, _) = pipeline.split_once("sinks:").unwrap();
@@ -252,10 +252,10 @@ fn two_runs_do_not_write_one_file() {
     other.lock().unwrap();
     let output = folder.run(&["run", "out.yaml"]);
     assert_eq!(code(&output), 75);
-    let told = text(&output.stderr);
+    let printed = text(&output.stderr);
     assert!(
-        told.contains("another run is writing") && told.contains("out.csv.part"),
-        "{told}"
+        printed.contains("another run is writing") && printed.contains("out.csv.part"),
+        "{printed}"
     );
     drop(other);
     folder.run(&["run", "out.yaml"]);

@@ -30,7 +30,7 @@ fn start(folder: &Folder, args: &[&str], until: &str) -> (Child, BufReader<Child
 }
 
 #[test]
-fn the_emulator_serves_until_it_is_stopped() {
+fn emulator_serves_until_stopped() {
     let folder = Folder::empty();
     let (child, mut out, said) = start(&folder, &["emulator", "--listen", "127.0.0.1:0"], "Ctrl-C");
     snapshot!(said, @r#"
@@ -73,7 +73,7 @@ fn the_emulator_serves_until_it_is_stopped() {
         .env("HRSINK_CLIENT_SECRET", "any")
         .output()
         .unwrap();
-    assert_eq!(code(&run), 0, "{}", told(&run));
+    assert_eq!(code(&run), 0, "{}", printed(&run));
     send(&child, "-INT");
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
@@ -125,13 +125,13 @@ fn interrupted(signals: &[&str], grace: &str) -> (Folder, Output) {
 }
 
 #[test]
-fn an_interrupt_ends_a_run_with_a_report() {
+fn interrupted_run_writes_a_report() {
     let (folder, output) = interrupted(&["-INT"], "1ms");
-    assert_eq!(code(&output), 130, "{}", told(&output));
+    assert_eq!(code(&output), 130, "{}", printed(&output));
     assert!(
         text(&output.stdout).starts_with("Interrupted"),
         "{}",
-        told(&output)
+        printed(&output)
     );
     let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(
@@ -141,9 +141,9 @@ fn an_interrupt_ends_a_run_with_a_report() {
 }
 
 #[test]
-fn a_terminated_run_says_so() {
+fn terminated_run_exits_with_143() {
     let (folder, output) = interrupted(&["-TERM"], "1ms");
-    assert_eq!(code(&output), 143, "{}", told(&output));
+    assert_eq!(code(&output), 143, "{}", printed(&output));
     assert!(
         std::fs::read_to_string(folder.path().join("report.json"))
             .unwrap()
@@ -152,7 +152,7 @@ fn a_terminated_run_says_so() {
 }
 
 #[test]
-fn a_second_interrupt_does_not_wait() {
+fn second_interrupt_stops_at_once() {
     let (_folder, output) = interrupted(&["-INT", "-INT"], "1h");
-    assert_eq!(code(&output), 130, "{}", told(&output));
+    assert_eq!(code(&output), 130, "{}", printed(&output));
 }

@@ -3,13 +3,13 @@
 use super::*;
 
 #[test]
-fn an_upload_needs_no_pipeline_file() {
+fn uploads_without_a_pipeline_file() {
     let folder = Folder::empty();
     let rows = "EmailAddress,ResignationDate,LastWorkingDate\n\
                 sarad@contoso.com,2026-04-23T15:18:02Z,2026-04-29T15:18:02Z\n\
                 \"pilar@contoso.com\",2026-05-01T00:00:00Z,2026-05-31T00:00:00Z\n";
     folder.write("leavers.csv", rows);
-    snapshot!(told(&folder.run(&["upload", "--cloud", "emulator", "leavers.csv"])), @r#"
+    snapshot!(printed(&folder.run(&["upload", "--cloud", "emulator", "leavers.csv"])), @r#"
     exit code 0
     --- stdout
     Upload successful: 2 rows
@@ -17,14 +17,14 @@ fn an_upload_needs_no_pipeline_file() {
       accepted             2
     1 batch, 168 B, [TIME]
 
-    Left on this machine
+    Files
       upload: rows the emulator accepted, and its import log  .hrsink/emulator
     run [RUN]
     "#);
 }
 
 #[test]
-fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+fn refuses_a_secret_on_the_command_line() {
     let folder = Folder::empty();
     for args in [
         &["upload", "--client-secret", "hunter2-marker", "a.csv"][..],
@@ -32,26 +32,26 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     ] {
         let output = folder.run(args);
         assert_eq!(code(&output), 2);
-        assert!(!told(&output).contains("hunter2"), "{}", told(&output));
+        assert!(!printed(&output).contains("hunter2"), "{}", printed(&output));
         assert!(
             text(&output.stderr).contains("--client-secret-file"),
             "{}",
-            told(&output)
+            printed(&output)
         );
     }
 }
 
 #[test]
-fn an_upload_says_what_it_misses() {
+fn upload_reports_missing_options() {
     let folder = Folder::empty();
     folder.write("a.csv", "a\n1\n");
-    snapshot!(told(&folder.run(&["upload", "--job-id", "b8be4a7d-e338-43eb-a69e-c513cd458eba", "a.csv"])), @r#"
+    snapshot!(printed(&folder.run(&["upload", "--job-id", "b8be4a7d-e338-43eb-a69e-c513cd458eba", "a.csv"])), @r#"
     exit code 2
     --- stderr
     error: an upload needs `--tenant-id` and `--app-id`
     hint: to try it without a tenant: `--cloud emulator`
     "#);
-    snapshot!(told(&folder.run(&["upload", "--cloud", "gcchigh", "a.csv"])), @r#"
+    snapshot!(printed(&folder.run(&["upload", "--cloud", "gcchigh", "a.csv"])), @r#"
     exit code 2
     --- stderr
     error: invalid value 'gcchigh' for '--cloud <NAME>': did you mean `gcc_high`, `gcc`?
@@ -71,6 +71,6 @@ fn an_upload_says_what_it_misses() {
     assert!(
         text(&output.stderr).contains("HRSINK_CLIENT_SECRET"),
         "{}",
-        told(&output)
+        printed(&output)
     );
 }

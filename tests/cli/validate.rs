@@ -36,7 +36,7 @@ fn validate_lists_all_problems_at_once() {
     let folder = Folder::empty();
     folder.write("mistakes.yaml", MISTAKES);
     let output = folder.run(&["validate", "mistakes.yaml"]);
-    snapshot!(told(&output), @r#"
+    snapshot!(printed(&output), @r#"
     exit code 2
     --- stdout
     mistakes.yaml: 19 problems
@@ -74,14 +74,14 @@ fn validate_lists_all_problems_at_once() {
       transforms.one.fields.LastWorkingDate: `LastWorkingDate` is required by the scenario employee_resignation and not there
         hint: give an SQL expression for it: the last day of work
     "#);
-    assert!(!told(&output).contains("hunter2"), "a secret was repeated");
+    assert!(!printed(&output).contains("hunter2"), "a secret was repeated");
 }
 
 #[test]
-fn run_tells_the_same_problems_on_stderr_and_reads_nothing() {
+fn run_prints_the_same_problems_before_reading() {
     let folder = Folder::empty();
     folder.write("mistakes.yaml", "sources: {a: {type: file, path: a.csv}}\n");
-    snapshot!(told(&folder.run(&["run", "mistakes.yaml"])), @r#"
+    snapshot!(printed(&folder.run(&["run", "mistakes.yaml"])), @r#"
     exit code 2
     --- stderr
     error: the pipeline file `mistakes.yaml` has 2 problems
@@ -93,7 +93,7 @@ fn run_tells_the_same_problems_on_stderr_and_reads_nothing() {
 }
 
 #[test]
-fn every_example_is_valid() {
+fn validates_every_example() {
     let folder = Folder::examples();
     let files: Vec<String> = std::fs::read_dir(folder.path())
         .unwrap()
@@ -104,11 +104,11 @@ fn every_example_is_valid() {
         .chain(files.iter().map(String::as_str))
         .collect();
     let output = folder.run(&args);
-    assert_eq!(code(&output), 0, "{}", told(&output));
+    assert_eq!(code(&output), 0, "{}", printed(&output));
 }
 
 #[test]
-fn validate_for_a_program() {
+fn validate_prints_json() {
     let folder = Folder::empty();
     folder.write(
         "good.yaml",
@@ -118,7 +118,7 @@ fn validate_for_a_program() {
         "bad.yaml",
         "sources: {a: {type: file, path: a.csv}}\nsinks: {b: {type: console, inputs: [c]}}\n",
     );
-    snapshot!(told(&folder.run(&["validate", "--output", "json", "good.yaml", "bad.yaml", "none.yaml", "x.txt"])), @r#"
+    snapshot!(printed(&folder.run(&["validate", "--output", "json", "good.yaml", "bad.yaml", "none.yaml", "x.txt"])), @r#"
     exit code 2
     --- stdout
     [
@@ -169,22 +169,22 @@ fn validate_for_a_program() {
 }
 
 #[test]
-fn what_is_most_likely_not_meant_is_a_warning() {
+fn validate_warns_about_probable_mistakes() {
     let folder = Folder::examples();
     let text = std::fs::read_to_string(folder.path().join("profiles.yaml")).unwrap();
     let text = text.replace(
         "    path: data/profiles.ndjson",
-        "    path: data/profiles.ndjson\n    select: {incremental: true}",
+        "    path: data/profiles.ndjson\n    read_again: changed",
     );
     folder.write("once.yaml", &text);
     let output = folder.run(&["validate", "once.yaml", "profiles.yaml"]);
     assert_eq!(code(&output), 0);
-    let told = self::text(&output.stdout);
+    let printed = self::text(&output.stdout);
     assert!(
-        told.contains("once.yaml: valid\n  warning: the sink `purview` must get the rows of `profiles` again after 20days"),
-        "{told}"
+        printed.contains("once.yaml: valid\n  warning: the sink `purview` must get the rows of `profiles` again after 20days"),
+        "{printed}"
     );
-    assert!(told.ends_with("profiles.yaml: valid\n"), "{told}");
+    assert!(printed.ends_with("profiles.yaml: valid\n"), "{printed}");
     let output = folder.run(&["validate", "once.yaml", "--output", "json"]);
     assert!(self::text(&output.stdout).contains("\"warnings\""));
 }

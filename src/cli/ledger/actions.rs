@@ -1,9 +1,9 @@
-//! What changes the ledger.
+//! The commands that change the ledger.
 
 use jiff::Timestamp;
 
-use super::{ForgetArgs, Place, PruneArgs, ResolveArgs, RewindArgs, hint, warning};
-use crate::cli::history::ledger_of;
+use super::{ForgetArgs, PruneArgs, ResolveArgs, RewindArgs, hint, warning};
+use crate::cli::ledger_path::{ledger_of, open};
 use crate::cli::output::{self, count};
 use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
@@ -32,26 +32,26 @@ pub(super) fn batch_label(text: &str) -> std::result::Result<Label, String> {
     label.ok_or_else(|| "a batch is a number such as `3`, or `3.2` for a part of one".to_owned())
 }
 
-/// What a person found out about a batch.
+/// The outcome of a batch as found in the portal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Known {
-    /// The service took it: its rows count as delivered
+pub(super) enum ResolvedOutcome {
+    /// The service accepted it: its rows count as delivered
     Accepted,
-    /// The service did not take it: its rows are sent again
+    /// The service did not accept it: its rows are sent again
     NotAccepted,
 }
 
 pub(super) fn resolve(args: &ResolveArgs) -> Ended {
-    let path = args.place.path()?;
+    let path = args.ledger.path()?;
     let pick = BatchSelector {
         run: args.run.clone(),
         sink: args.sink.clone(),
         number: args.batch.number,
         part: args.batch.part,
     };
-    let accepted = args.outcome == Known::Accepted;
+    let accepted = args.outcome == ResolvedOutcome::Accepted;
     let batch = block_on(async {
-        let ledger = Place::open(&path).await?;
+        let ledger = open(&path).await?;
         let batch = ledger.find_batch(pick).await?;
         ledger.resolve(&batch, accepted).await?;
         Ok::<_, Error>(batch)
@@ -72,9 +72,9 @@ pub(super) fn resolve(args: &ResolveArgs) -> Ended {
 }
 
 pub(super) fn forget(args: &ForgetArgs) -> Ended {
-    let path = args.place.path()?;
+    let path = args.ledger.path()?;
     let (job, forgotten) = block_on(async {
-        let ledger = Place::open(&path).await?;
+        let ledger = open(&path).await?;
         let (job, scenarios) = find(&ledger.jobs().await?, &args.job, args.scenario.as_deref())?;
         let mut all = Forgotten {
             batches: 0,
@@ -100,39 +100,40 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
         count(forgotten.batches, "batch", "batches")
     );
     if !args.yes {
-        return Err(Error::config(format!("this would forget {what}"))
+        return Err(Error::config(format!("this forgets {what}"))
             .with_hint(format!(
-                "the next run would {}send all of them again that are still in the input",
+                "the next run would {}send the rows that are still in the input again",
                 reread(forgotten.sources, "read")
             ))
-            .with_hint("give `--yes` to do it")
+            .with_hint("use `--yes` to do it")
             .into());
     }
     output::print(&format!(
-        "Forgotten: {what}; the next run {}sends those again that are still in the input\n",
+        "Forgotten: {what}; the next run {}sends the rows that are still in the input again\n",
         reread(forgotten.sources, "reads")
     ))?;
     Ok(0)
 }
 
 pub(super) fn rewind(args: &RewindArgs) -> Ended {
-    let path = ledger_of(Some(&args.file))?;
+    let path = ledger_of(&args.file)?;
     let pipeline = pipeline_name(&args.file);
     let rewound = block_on(async {
-        let ledger = Place::open(&path).await?;
+        let ledger = open(&path).await?;
         let all = ledger.rewind(&pipeline, None, true).await?;
         if all.is_empty() {
-            return Err(
-                Error::config(format!("no source of `{}` has a position", args.file.display()))
-                    .with_hint("the next run reads all of them from their beginning as it is"),
-            );
+            return Err(Error::config(format!(
+                "no source of `{}` has a saved position",
+                args.file.display()
+            ))
+            .with_hint("the next run reads all of them from the start"));
         }
         if let Some(source) = &args.source
             && !all.contains(source)
         {
             return Err(
-                Error::config(format!("the source `{source}` has no position")).with_hint(format!(
-                    "these have: {}",
+                Error::config(format!("the source `{source}` has no saved position")).with_hint(format!(
+                    "sources with one: {}",
                     all.iter()
                         .map(|name| format!("`{name}`"))
                         .collect::<Vec<_>>()
@@ -143,22 +144,22 @@ pub(super) fn rewind(args: &RewindArgs) -> Ended {
         ledger.rewind(&pipeline, args.source.as_deref(), false).await
     })??;
     output::print(&format!(
-        "Rewound: {}; the next run reads {} from the beginning, and sends no row that the job has unchanged\n",
+        "Rewound: {}; the next run reads {} from the start and skips rows that the job has accepted\n",
         rewound.join(", "),
         if rewound.len() == 1 { "it" } else { "them" }
     ))?;
     Ok(0)
 }
 
-/// Says which sources lost their place.
+/// How many sources are read from the start again.
 fn reread(sources: u64, read: &str) -> String {
     match sources {
         0 => String::new(),
-        n => format!("{read} {} from the beginning and ", count(n, "source", "sources")),
+        n => format!("{read} {} from the start and ", count(n, "source", "sources")),
     }
 }
 
-/// The one job that `wanted` is, or is a part of, and its scenarios.
+/// The job with the name `wanted`, or the only one that contains it, and its scenarios.
 fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Result<(String, Vec<String>)> {
     let mut jobs: Vec<&str> = known.iter().map(|(job, _)| &**job).collect();
     jobs.dedup();
@@ -169,13 +170,15 @@ fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Res
     let job = match fitting[..] {
         [job] => job,
         [] => {
-            return Err(Error::config(format!("the ledger knows no job `{wanted}`"))
-                .with_hint("`hrsink ledger stats` shows those it knows"));
+            return Err(
+                Error::config(format!("the ledger does not contain the job `{wanted}`"))
+                    .with_hint("`hrsink ledger stats` lists its jobs"),
+            );
         }
         _ => {
             let list: Vec<String> = fitting.iter().map(|job| format!("`{job}`")).collect();
             return Err(Error::config(format!("more than one job contains `{wanted}`"))
-                .with_hint(format!("say which: {}", list.join(", "))));
+                .with_hint(format!("specify one: {}", list.join(", "))));
         }
     };
     let scenarios: Vec<String> = known
@@ -185,20 +188,20 @@ fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Res
         .collect();
     match scenario {
         Some(scenario) if scenarios.is_empty() => Err(Error::config(format!(
-            "the ledger knows no rows of `{scenario}` of the job `{job}`"
+            "the ledger does not contain rows of `{scenario}` for the job `{job}`"
         ))
-        .with_hint("`hrsink ledger stats` shows those it knows")),
+        .with_hint("`hrsink ledger stats` lists its jobs")),
         _ => Ok((job.to_owned(), scenarios)),
     }
 }
 
 pub(super) fn prune(args: &PruneArgs) -> Ended {
-    let path = args.place.path()?;
+    let path = args.ledger.path()?;
     let before = Timestamp::now()
         .checked_sub(args.older_than)
-        .map_err(|_| Error::config("`--older-than` goes back further than the calendar"))?;
+        .map_err(|_| Error::config("`--older-than` is too long"))?;
     let (pruned, compacted) = block_on(async {
-        let ledger = Place::open(&path).await?;
+        let ledger = open(&path).await?;
         let pruned = ledger.prune(before, args.rows, args.dry_run).await?;
         let compacted = if args.dry_run {
             Ok(Compaction::NotNeeded)
@@ -218,7 +221,7 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         text.push_str(&format!("{forgot} {}\n", count(pruned.rows, "row", "rows")));
         if pruned.rows > 0 {
             text.push_str(&warning(&format!(
-                "The next run {}sends those again that are still in the input and were not accepted later",
+                "The next run {}sends those that are still in the input again, unless they were accepted later",
                 reread(pruned.sources, "reads")
             )));
         }
@@ -234,11 +237,10 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         )),
         Ok(Compaction::NotNeeded) => {}
         Ok(Compaction::Postponed) => text.push_str(&hint(
-            "the file did not shrink this time: a run that uses it is under way; a later `prune` tries again",
+            "the file was not compacted because a run is in progress; run `prune` again later",
         )),
-        // What was to go is gone; only the space is not given back yet.
         Err(error) => text.push_str(&hint(&format!(
-            "the file did not shrink this time: {}; a later `prune` tries again",
+            "the file was not compacted: {}; run `prune` again later",
             error.chain()
         ))),
     }
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_are_read_as_they_are_shown() {
+    fn parses_batch_labels() {
         assert_eq!(batch_label("3"), Ok(Label { number: 3, part: 0 }));
         assert_eq!(batch_label("3.2"), Ok(Label { number: 3, part: 2 }));
         for wrong in ["", "0", "3.", ".2", "3.0", "-1", "a", "1.2.3"] {
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_found_by_a_part_that_no_other_has() {
+    fn finds_a_job_by_a_unique_part() {
         let known = [("a 11", "x"), ("a 11", "y"), ("a 12", "x"), ("1", "z")]
             .map(|(job, scenario)| (job.to_owned(), scenario.to_owned()));
         let find = |wanted, scenario| find(&known, wanted, scenario);
@@ -269,14 +271,19 @@ mod tests {
             ("a 11".to_owned(), vec!["x".to_owned(), "y".to_owned()])
         );
         assert_eq!(find("11", Some("y")).unwrap().1, ["y"]);
-        assert_eq!(find("1", None).unwrap().0, "1", "the whole name comes first");
+        assert_eq!(find("1", None).unwrap().0, "1", "an exact name wins");
         assert!(find("a", None).unwrap_err().to_string().contains("more than one"));
-        assert!(find("b", None).unwrap_err().to_string().contains("no job"));
+        assert!(
+            find("b", None)
+                .unwrap_err()
+                .to_string()
+                .contains("does not contain the job")
+        );
         assert!(
             find("11", Some("z"))
                 .unwrap_err()
                 .to_string()
-                .contains("no rows of `z`")
+                .contains("rows of `z`")
         );
     }
 }

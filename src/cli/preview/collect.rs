@@ -13,22 +13,22 @@ use crate::component::{
 use crate::config::Problems;
 use crate::error::Result;
 
-/// The first rows of a component. Cheap to clone. `Debug` shows no row.
+/// The first rows of a component. Cheap to clone. `Debug` shows no rows.
 #[derive(Clone)]
 pub(super) struct Collected {
     name: Arc<str>,
     enough: usize,
-    most: usize,
+    max: usize,
     kept: Arc<Mutex<Vec<Chunk>>>,
 }
 
 impl Collected {
-    /// Wants `enough` rows of the component `name`, and keeps at most `most` of those that come with them.
-    pub(super) fn new(name: String, enough: usize, most: usize) -> Self {
+    /// Collects until there are `enough` rows of the component `name`, and keeps at most `max`.
+    pub(super) fn new(name: String, enough: usize, max: usize) -> Self {
         Self {
             name: name.into(),
             enough,
-            most: most.max(enough),
+            max: max.max(enough),
             kept: Arc::default(),
         }
     }
@@ -38,7 +38,7 @@ impl Collected {
         &self.name
     }
 
-    /// The rows, in the chunks they came in; a chunk of no rows tells the columns.
+    /// The rows in their chunks; a chunk without rows has the columns.
     pub(super) fn chunks(&self) -> MutexGuard<'_, Vec<Chunk>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,7 +54,7 @@ impl Collected {
     }
 
     fn keep(&self, chunk: &Chunk) {
-        let wanted = (self.most - self.rows()).min(chunk.num_rows());
+        let wanted = (self.max - self.rows()).min(chunk.num_rows());
         let mut kept = self.chunks();
         if wanted > 0 || kept.is_empty() {
             kept.push(chunk.slice(0, wanted));
@@ -70,19 +70,19 @@ impl fmt::Debug for Collected {
     }
 }
 
-/// A source of which so many rows are enough.
+/// A source that stops after enough rows.
 #[derive(Debug)]
-pub(super) struct Looked {
+pub(super) struct LimitedSource {
     pub(super) config: Box<dyn SourceConfig>,
-    /// Whether it starts where it would at the first run: one that has read all there is would have nothing to show.
-    pub(super) from_the_start: bool,
+    /// Whether it ignores its saved position, after which there may be nothing to show.
+    pub(super) from_start: bool,
     pub(super) enough: u64,
 }
 
-struct LookedAt(Box<dyn Source>, u64);
+struct Limited(Box<dyn Source>, u64);
 
 #[async_trait]
-impl Source for LookedAt {
+impl Source for Limited {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
         out.hint_enough(self.1);
         self.0.run(out).await
@@ -90,7 +90,7 @@ impl Source for LookedAt {
 }
 
 #[async_trait]
-impl SourceConfig for Looked {
+impl SourceConfig for LimitedSource {
     /// Made in code only: there is no name to register.
     fn typetag_deserialize(&self) {}
 
@@ -107,16 +107,16 @@ impl SourceConfig for Looked {
     }
 
     fn keeps_position(&self) -> bool {
-        !self.from_the_start && self.config.keeps_position()
+        !self.from_start && self.config.keeps_position()
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
         let source = self.config.build(cx).await?;
-        Ok(Box::new(LookedAt(source, self.enough)))
+        Ok(Box::new(Limited(source, self.enough)))
     }
 }
 
-/// The sink, as the pipeline sees it. Ends the run once every one of them is full.
+/// The collecting sink. Stops the run once all of them are full.
 #[derive(Debug)]
 pub(super) struct Collect {
     collected: Collected,
@@ -124,7 +124,7 @@ pub(super) struct Collect {
 }
 
 impl Collect {
-    /// `missing` counts the collecting sinks that are not full, for all of them together.
+    /// `missing` is the shared number of collecting sinks that are not full.
     pub(super) fn new(collected: Collected, missing: Arc<AtomicUsize>) -> Self {
         Self { collected, missing }
     }
@@ -157,7 +157,7 @@ impl Sink for Collector {
     async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
         let mut full = false;
         while let Some((_, item)) = input.next().await {
-            // Checkpoints are dropped: what was only looked at is not delivered.
+            // Checkpoints are dropped: the rows are not delivered.
             let Item::Chunk(chunk) = item else { continue };
             self.cx.counts.not_sent(chunk.num_rows());
             if full {

@@ -1,4 +1,4 @@
-//! The columns of a source, nested ones included: types in plain words, how many rows have a value, the form of one.
+//! Describes the columns of a source, nested ones included: type, rows with a value, a masked example.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,21 +16,21 @@ use crate::mask;
 use crate::table::{self, Table};
 use crate::transforms::Engine;
 
-/// Objects in objects in objects are looked into so far.
-const DEEPEST: usize = 3;
-/// Members of an object to name in its type.
-const MOST_NAMED: usize = 6;
+/// Depth of nested objects that is described.
+const MAX_DEPTH: usize = 3;
+/// Members of an object listed in its type.
+const MAX_MEMBERS: usize = 6;
 
 /// A column, or a member of an object in one.
 pub(super) struct Column {
-    /// Names from the outermost in.
+    /// Its name; for a member of an object also the names around it, outermost first.
     pub(super) names: Vec<String>,
-    /// What a mapping calls it: `last_day`, `"Last Day"`, `address['city']`.
+    /// The SQL expression: `last_day`, `"Last Day"`, `address['city']`.
     pub(super) path: String,
     pub(super) data_type: DataType,
-    /// Rows looked at that have it.
+    /// Rows read that contain it.
     pub(super) rows: usize,
-    /// Its values, as text; those that are empty left out. Personal data.
+    /// Its non-empty values as text. Personal data.
     pub(super) values: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ impl Column {
         }
     }
 
-    /// The path, masked if it looks like a value: a file without a header has personal data for names.
+    /// The path, masked if it looks like a value: without a header, column names are personal data.
     pub(super) fn shown(&self, open: bool) -> String {
         if !open && self.names.iter().any(|name| mask::is_like_a_value(name)) {
             mask::form(&self.path)
@@ -68,15 +68,15 @@ impl Column {
     }
 }
 
-/// The columns of `chunks`, in the order in which they come.
+/// The columns of `chunks`, in order of appearance.
 ///
 /// # Errors
-/// A column has a type that has no text form.
-pub(super) fn found(chunks: &[Chunk]) -> Result<Vec<Column>> {
-    let mut found = Found {
+/// A column's type cannot be shown as text.
+pub(super) fn describe(chunks: &[Chunk]) -> Result<Vec<Column>> {
+    let mut found = Columns {
         engine: Engine::new(),
         columns: Vec::new(),
-        places: BTreeMap::new(),
+        indexes: BTreeMap::new(),
     };
     for chunk in chunks {
         for (field, values) in chunk
@@ -93,14 +93,14 @@ pub(super) fn found(chunks: &[Chunk]) -> Result<Vec<Column>> {
     Ok(found.columns)
 }
 
-struct Found {
+struct Columns {
     engine: Engine,
     columns: Vec<Column>,
-    places: BTreeMap<Vec<String>, usize>,
+    indexes: BTreeMap<Vec<String>, usize>,
 }
 
-impl Found {
-    /// `there`: the rows in which the object around it is.
+impl Columns {
+    /// `there`: the rows in which the surrounding object exists.
     fn add(
         &mut self,
         names: &mut Vec<String>,
@@ -109,8 +109,8 @@ impl Found {
         there: &[bool],
     ) -> Result<()> {
         names.push(field.name().clone());
-        let place = match self.places.get(names.as_slice()) {
-            Some(place) => *place,
+        let index = match self.indexes.get(names.as_slice()) {
+            Some(index) => *index,
             None => {
                 self.columns.push(Column {
                     names: names.clone(),
@@ -119,7 +119,7 @@ impl Found {
                     rows: 0,
                     values: Vec::new(),
                 });
-                self.places.insert(names.clone(), self.columns.len() - 1);
+                self.indexes.insert(names.clone(), self.columns.len() - 1);
                 self.columns.len() - 1
             }
         };
@@ -128,7 +128,7 @@ impl Found {
             .enumerate()
             .map(|(row, there)| *there && values.is_valid(row))
             .collect();
-        let column = &mut self.columns[place];
+        let column = &mut self.columns[index];
         column.rows += there.len();
         let wrong = |error| Error::unexpected("cannot show rows of this type").with_source(error);
         let options = FormatOptions::default();
@@ -139,12 +139,12 @@ impl Found {
                 column.values.push(value);
             }
         }
-        // What has had no value so far has the type of the first that comes.
+        // A column of nulls gets the type of its first value.
         if column.data_type == DataType::Null {
             column.data_type = values.data_type().clone();
         }
         if let DataType::Struct(members) = values.data_type()
-            && names.len() < DEEPEST
+            && names.len() < MAX_DEPTH
         {
             for (member, values) in members.iter().zip(values.as_struct().columns()) {
                 self.add(names, member, values, &there)?;
@@ -183,8 +183,8 @@ fn is_plain(engine: &Engine, name: &str) -> bool {
             })
 }
 
-/// A type in plain words.
-fn in_words(data_type: &DataType) -> String {
+/// A type for people.
+fn type_name(data_type: &DataType) -> String {
     use DataType as T;
     match data_type {
         T::Null => "nothing".to_owned(),
@@ -194,17 +194,17 @@ fn in_words(data_type: &DataType) -> String {
         T::Timestamp(_, None) => "date and time".to_owned(),
         T::Timestamp(_, Some(_)) => "date and time with zone".to_owned(),
         T::Time32(_) | T::Time64(_) => "time".to_owned(),
-        T::Dictionary(_, values) => in_words(values),
-        T::RunEndEncoded(_, values) => in_words(values.data_type()),
+        T::Dictionary(_, values) => type_name(values),
+        T::RunEndEncoded(_, values) => type_name(values.data_type()),
         T::List(items) | T::LargeList(items) | T::FixedSizeList(items, _) => {
-            format!("list of {}", in_words(items.data_type()))
+            format!("list of {}", type_name(items.data_type()))
         }
         T::Struct(members) => {
             let names: Vec<&str> = members.iter().map(|member| member.name().as_str()).collect();
-            let more = if names.len() > MOST_NAMED { ", …" } else { "" };
+            let more = if names.len() > MAX_MEMBERS { ", …" } else { "" };
             format!(
                 "object {{{}{more}}}",
-                names[..names.len().min(MOST_NAMED)].join(", ")
+                names[..names.len().min(MAX_MEMBERS)].join(", ")
             )
         }
         integer if integer.is_integer() => "integer".to_owned(),
@@ -218,14 +218,14 @@ fn in_words(data_type: &DataType) -> String {
 pub(super) fn table(columns: &[Column], open: bool) -> String {
     let rows = columns.iter().map(|column| column.rows).max().unwrap_or_default();
     let mut text = format!(
-        "{HEAD}columns{HEAD:#} ({} looked at)\n",
+        "{HEAD}columns{HEAD:#} ({} read)\n",
         count(rows as u64, "row", "rows")
     );
-    let mut table = Table::framed(["column", "type", "with a value", "such as"]);
+    let mut table = Table::framed(["column", "type", "with a value", "example"]);
     for column in columns {
         table.push([
             column.shown(open),
-            in_words(&column.data_type),
+            type_name(&column.data_type),
             format!("{} of {}", column.values.len(), column.rows),
             column.example(open),
         ]);
@@ -238,7 +238,7 @@ pub(super) fn table(columns: &[Column], open: bool) -> String {
     text
 }
 
-/// A JSON object a line: `{"component": …, "column": …}`.
+/// One JSON object per line: `{"component": …, "column": …}`.
 pub(super) fn lines(source: &str, columns: &[Column], open: bool) -> String {
     let mut text = String::new();
     for column in columns {
@@ -246,10 +246,10 @@ pub(super) fn lines(source: &str, columns: &[Column], open: bool) -> String {
             "component": source,
             "column": {
                 "sql": column.shown(open),
-                "type": in_words(&column.data_type),
+                "type": type_name(&column.data_type),
                 "rows": column.rows,
                 "with_value": column.values.len(),
-                "such_as": column.example(open),
+                "example": column.example(open),
             },
         });
         let _ = writeln!(text, "{line}");

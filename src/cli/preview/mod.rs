@@ -1,11 +1,8 @@
-//! `hrsink preview`: what would be sent, without sending it.
+//! `hrsink preview`: shows what would be sent, without sending it.
 //!
-//! The pipeline runs with its sinks taken off and a [collecting](collect) sink on every transform, and on every
-//! source that a sink takes rows from directly. It stops once each of them has enough rows. No checkpoint is
-//! confirmed, so that sources leave everything as it was.
-//!
-//! With `--source` there is a collecting sink on that source alone, whatever the rest of the file is like; what came
-//! is described [column by column](columns), and a mapping to the HR schema is [suggested](suggest).
+//! The pipeline runs with a [collecting](collect) sink on every transform, and on every source that is connected to a sink
+//! directly, until each has enough rows. Checkpoints are never completed, so sources do not change anything. With `--source`,
+//! only that source runs; its [columns](columns) are described and a mapping is [suggested](suggest).
 
 mod collect;
 mod columns;
@@ -25,20 +22,19 @@ use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RunOptions};
 use crate::secret::SecretFiles;
-use collect::{Collect, Collected, Looked};
+use collect::{Collect, Collected, LimitedSource};
 
-/// Rows of a source to look at for its columns, if they come with those that are shown.
-const LOOKED_AT: usize = 1000;
+/// Rows of a source from which its columns are described.
+const MAX_SAMPLE: usize = 1000;
 
 /// Show what would be sent, without sending it
 ///
-/// Reads the sources until each transform has given enough rows, and shows them as a table, with the rows that were
-/// rejected and why. Personal data is masked: of an address its first character and its domain are shown, of other
-/// text its form (`Xxxxx 99`); dates of the HR schema stay. Nothing leaves this machine, and sources are left as
-/// they were.
+/// Reads the sources until each transform has produced enough rows, and shows them with rejects and reasons. Personal data is
+/// masked: an address keeps its first character and domain, other text its form (`Xxxxx 99`); dates of the HR schema are
+/// shown. Nothing leaves this machine, and sources do not change.
 ///
-/// With `--source`, shows the first records of that source, its columns with their types, and a `transforms:` block to
-/// begin with: the likeliest column for each HR field. The rest of the file may be wrong or not there yet.
+/// With `--source`, shows the first records of that source, its columns with their types, and a suggested `transforms:`
+/// block. The rest of the file may be invalid or missing.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -49,19 +45,19 @@ Examples:
 
 Exit code 0 even if rows were rejected.")]
 pub(super) struct Args {
-    /// The pipeline file (YAML, TOML or JSON)
+    /// Pipeline file (YAML, TOML or JSON)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Look at this source alone, and suggest a mapping of its columns
+    /// Show only this source and suggest a mapping of its columns
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// How many rows of each transform, or of the source, and how many rejects, to show
+    /// Number of rows of each transform or of the source, and of rejects, to show
     #[arg(long, value_name = "ROWS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rows: u32,
-    /// Show values as they are
+    /// Do not mask values
     #[arg(long)]
     show_personal_data: bool,
-    /// Print tables (table) or a JSON object a line (ndjson)
+    /// Output format: table, or ndjson with one JSON object per line
     #[arg(
         long,
         value_enum,
@@ -72,22 +68,22 @@ pub(super) struct Args {
     output: Format,
 }
 
-/// The form of what is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// A table for each transform
     Table,
-    /// A JSON object a line
+    /// One JSON object per line
     Ndjson,
 }
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
-    let most = usize::try_from(args.rows).unwrap_or(usize::MAX);
+    let max_rows = usize::try_from(args.rows).unwrap_or(usize::MAX);
     let (config, collected) = match &args.source {
-        Some(source) => with_collector_of(PipelineConfig::load_source(&args.file, source)?, source, most),
-        None => with_collectors(PipelineConfig::load(&args.file)?, most),
+        Some(source) => with_collector_of(PipelineConfig::load_source(&args.file, source)?, source, max_rows),
+        None => with_collectors(PipelineConfig::load(&args.file)?, max_rows),
     };
-    let rejects = Rejects::in_memory(most, args.show_personal_data);
+    let rejects = Rejects::in_memory(max_rows, args.show_personal_data);
     let options = RunOptions {
         dry_run: true,
         partial: true,
@@ -100,7 +96,6 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         let mut signals = Signals::listen()?;
         tokio::select! {
             report = pipeline::run(&config, options, &observer) => Ok(Ok(report)),
-            // There is nothing to save.
             signal = signals.next() => Ok::<_, Error>(Err(signal)),
         }
     })??;
@@ -110,15 +105,15 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     };
     let open = args.show_personal_data;
     let mut text = match args.output {
-        Format::Table => show::tables(&collected, &rejects, &report, most, open)?,
-        Format::Ndjson => show::lines(&collected, &rejects, most, open)?,
+        Format::Table => show::tables(&collected, &rejects, &report, max_rows, open)?,
+        Format::Ndjson => show::lines(&collected, &rejects, max_rows, open)?,
     };
     if let Some(source) = &args.source {
         let chunks = collected
             .iter()
             .flat_map(|one| one.chunks().clone())
             .collect::<Vec<_>>();
-        let columns = columns::found(&chunks)?;
+        let columns = columns::describe(&chunks)?;
         let suggested = suggest::suggest(source, &columns);
         match args.output {
             Format::Table => {
@@ -133,8 +128,8 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     }
     output::print(&text)?;
     let enough = collected.iter().all(Collected::is_full);
-    output::note(&show::looked_at(&report, enough));
-    // Having enough rows ends the run by an interrupt, too.
+    output::note(&show::rows_read(&report, enough));
+    // The run is interrupted when there are enough rows.
     let failures = report.error.iter().chain(&report.further_errors);
     let mut exit_code = 0;
     for error in failures.filter(|error| error.kind != ErrorKind::Interrupted) {
@@ -145,7 +140,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
 }
 
 /// The pipeline with its sinks replaced.
-fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, Vec<Collected>) {
+fn with_collectors(mut config: PipelineConfig, max_rows: usize) -> (PipelineConfig, Vec<Collected>) {
     let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
     let sources = config
         .sources
@@ -156,33 +151,36 @@ fn with_collectors(mut config: PipelineConfig, most: usize) -> (PipelineConfig, 
     let names: Vec<String> = sources.chain(transforms).cloned().collect();
     let collected: Vec<Collected> = names
         .into_iter()
-        .map(|name| Collected::new(name, most, most))
+        .map(|name| Collected::new(name, max_rows, max_rows))
         .collect();
-    look_at(&mut config, most, false);
+    limit_sources(&mut config, max_rows, false);
     collecting(config, collected)
 }
 
-/// The one source of the pipeline, with a sink that keeps more of it than is shown: what came along is looked at too.
+/// One source of the pipeline, with a sink that keeps more rows than are shown.
 fn with_collector_of(
     mut config: PipelineConfig,
     source: &str,
-    most: usize,
+    max_rows: usize,
 ) -> (PipelineConfig, Vec<Collected>) {
-    look_at(&mut config, most, true);
-    collecting(config, vec![Collected::new(source.to_owned(), most, LOOKED_AT)])
+    limit_sources(&mut config, max_rows, true);
+    collecting(
+        config,
+        vec![Collected::new(source.to_owned(), max_rows, MAX_SAMPLE)],
+    )
 }
 
-/// Tells the sources how many rows are enough.
-fn look_at(config: &mut PipelineConfig, most: usize, from_the_start: bool) {
+/// Limits the sources to the rows that are needed.
+fn limit_sources(config: &mut PipelineConfig, max_rows: usize, from_start: bool) {
     config.sources = std::mem::take(&mut config.sources)
         .into_iter()
         .map(|source| Wired {
             name: source.name,
             inputs: source.inputs,
-            config: Box::new(Looked {
+            config: Box::new(LimitedSource {
                 config: source.config,
-                from_the_start,
-                enough: most as u64,
+                from_start,
+                enough: max_rows as u64,
             }) as _,
             guards: source.guards,
         })
@@ -194,14 +192,13 @@ fn collecting(mut config: PipelineConfig, collected: Vec<Collected>) -> (Pipelin
     config.sinks = collected
         .iter()
         .map(|collected| Wired {
-            // Components of a pipeline have names of their own.
             name: format!("preview of {}", collected.name()),
             inputs: vec![collected.name().to_owned()],
             config: Box::new(Collect::new(collected.clone(), Arc::clone(&missing))) as _,
             guards: GuardsConfig::default(),
         })
         .collect();
-    // Nothing is sent, and only the first rows are read: there is nothing to guard.
+    // Only the first rows are read, so guards do not apply.
     config.guards = GuardsConfig::default();
     (config, collected)
 }

@@ -1,4 +1,4 @@
-//! Collected rows and rejects as text.
+//! Prints collected rows and rejects.
 
 use std::fmt::Write as _;
 
@@ -14,24 +14,24 @@ use crate::mask;
 use crate::pipeline::RunReport;
 use crate::table::{self, Table};
 
-/// A table for each component, of `most` rows, and one for the rejects.
+/// A table of up to `max_rows` rows for each component, and one for the rejects.
 pub(super) fn tables(
     collected: &[Collected],
     rejects: &Rejects,
     report: &RunReport,
-    most: usize,
+    max_rows: usize,
     open: bool,
 ) -> Result<String> {
     let mut text = String::new();
     for component in collected {
-        let chunks = first(&component.chunks(), most);
+        let chunks = first(&component.chunks(), max_rows);
         let _ = writeln!(
             text,
             "{HEAD}{}{HEAD:#}{}",
             component.name(),
-            about(chunks.first(), left_out(report, component.name()))
+            about(chunks.first(), removed(report, component.name()))
         );
-        // Files may have different columns; each change starts a table of its own.
+        // Files can have different columns; each change starts a new table.
         for same in chunks.chunk_by(|a, b| a.batch.schema_ref().fields() == b.batch.schema_ref().fields()) {
             if same.iter().all(|chunk| chunk.num_rows() == 0) {
                 continue;
@@ -41,7 +41,7 @@ pub(super) fn tables(
             for chunk in same {
                 for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
                     let cells = cells.into_iter().map(Option::unwrap_or_default);
-                    table.push(std::iter::once(place(&chunk.origins.at(row))).chain(cells));
+                    table.push(std::iter::once(origin_text(&chunk.origins.at(row))).chain(cells));
                 }
             }
             text.push_str(&table.render(table::width()));
@@ -60,11 +60,10 @@ pub(super) fn tables(
         _ => String::new(),
     };
     let _ = writeln!(text, "{HEAD}rejected{HEAD:#}{shown}");
-    // With one component that rejects, its name would only take room.
     let several = kept.iter().any(|reject| reject.component != kept[0].component);
     let mut header = vec!["origin"];
     header.extend(several.then_some("by"));
-    header.extend(["field", "reason", "in words"]);
+    header.extend(["field", "reason", "description"]);
     header.extend(open.then_some("value"));
     let mut table = Table::framed(header);
     for Reject {
@@ -74,7 +73,7 @@ pub(super) fn tables(
     } in &kept
     {
         for fault in faults {
-            let mut cells = vec![place(origin)];
+            let mut cells = vec![origin_text(origin)];
             cells.extend(several.then(|| component.to_string()));
             cells.push(fault.field.as_deref().unwrap_or_default().to_owned());
             cells.push(fault.code.as_str().to_owned());
@@ -87,11 +86,16 @@ pub(super) fn tables(
     Ok(text)
 }
 
-/// A JSON object a line: `{"component": …, "origin": …, "row": …}`, then `{"rejected": …}`.
-pub(super) fn lines(collected: &[Collected], rejects: &Rejects, most: usize, open: bool) -> Result<String> {
+/// One JSON object per line: `{"component": …, "origin": …, "row": …}`, then `{"rejected": …}`.
+pub(super) fn lines(
+    collected: &[Collected],
+    rejects: &Rejects,
+    max_rows: usize,
+    open: bool,
+) -> Result<String> {
     let mut text = String::new();
     for component in collected {
-        for chunk in &first(&component.chunks(), most) {
+        for chunk in &first(&component.chunks(), max_rows) {
             let names: Vec<&str> = columns(chunk).collect();
             for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
                 let cells: Map<String, Value> = names
@@ -111,9 +115,9 @@ pub(super) fn lines(collected: &[Collected], rejects: &Rejects, most: usize, ope
     Ok(text)
 }
 
-/// The first `most` rows of `chunks`.
-fn first(chunks: &[Chunk], most: usize) -> Vec<Chunk> {
-    let mut left = most;
+/// The first `max_rows` rows of `chunks`.
+fn first(chunks: &[Chunk], max_rows: usize) -> Vec<Chunk> {
+    let mut left = max_rows;
     let mut first = Vec::new();
     for chunk in chunks {
         let rows = chunk.num_rows().min(left);
@@ -125,15 +129,15 @@ fn first(chunks: &[Chunk], most: usize) -> Vec<Chunk> {
     first
 }
 
-/// How much of the input was looked at, for standard error.
-pub(super) fn looked_at(report: &RunReport, enough: bool) -> String {
-    let all = if enough { "" } else { ", all there are" };
+/// How many rows were read, for standard error.
+pub(super) fn rows_read(report: &RunReport, enough: bool) -> String {
+    let all = if enough { "" } else { " (the complete input)" };
     let rows = count(report.rows.read, "row", "rows");
-    format!("{DIM}Looked at {rows}{all}; nothing was sent{DIM:#}\n")
+    format!("{DIM}Read {rows}{all}; nothing was sent{DIM:#}\n")
 }
 
-/// What a component did not pass on.
-fn left_out(report: &RunReport, component: &str) -> Vec<String> {
+/// Rows that a component filtered or rejected.
+fn removed(report: &RunReport, component: &str) -> Vec<String> {
     let rows = report
         .components
         .iter()
@@ -148,12 +152,12 @@ fn left_out(report: &RunReport, component: &str) -> Vec<String> {
 }
 
 /// ` (employee resignation; 5 filtered)`
-fn about(chunk: Option<&Chunk>, left_out: Vec<String>) -> String {
+fn about(chunk: Option<&Chunk>, removed: Vec<String>) -> String {
     let kind = chunk.map(|chunk| match chunk.kind {
         RowKind::Hr(scenario) => scenario.title().to_owned(),
         RowKind::Records => "records".to_owned(),
     });
-    let parts: Vec<String> = kind.into_iter().chain(left_out).collect();
+    let parts: Vec<String> = kind.into_iter().chain(removed).collect();
     if parts.is_empty() {
         String::new()
     } else {
@@ -170,8 +174,8 @@ fn columns(chunk: &Chunk) -> impl Iterator<Item = &str> {
         .map(|field| field.name().as_str())
 }
 
-/// `terminations.csv:12`, by line where there is one, else by row.
-fn place(origin: &Origin) -> String {
+/// `terminations.csv:12`: the line, or the row in formats without lines.
+fn origin_text(origin: &Origin) -> String {
     let name = origin.file.rsplit(['/', '\\']).next().unwrap_or_default();
     format!("{name}:{}", origin.line.unwrap_or(origin.row))
 }
@@ -194,8 +198,7 @@ fn rows(chunk: &Chunk, open: bool) -> Result<Vec<Vec<Option<String>>>> {
     Ok(rows)
 }
 
-/// Dates of the HR schema are what a preview is looked at for. Of records nobody knows which column is whose
-/// birthday, so all of them are masked.
+/// Dates of the HR schema are shown. Columns of records are all masked: any of them could be a birthday.
 fn mask_for(kind: RowKind, column: &str) -> fn(&str) -> String {
     let field = match kind {
         RowKind::Hr(scenario) => Scenario::field(scenario, column),
@@ -205,7 +208,6 @@ fn mask_for(kind: RowKind, column: &str) -> fn(&str) -> String {
         Some(FieldKind::DateTime) => str::to_owned,
         Some(FieldKind::Upn) => mask::upn,
         Some(FieldKind::Text { .. }) => mask::form,
-        // An address is easily told, wherever it stands.
         None => mask::upn,
     }
 }

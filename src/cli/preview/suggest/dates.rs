@@ -1,4 +1,4 @@
-//! Which formats a column's dates are in, found out by reading its values as a run would.
+//! Which formats a column's dates are in, by reading its values as a run would.
 
 use std::sync::Arc;
 
@@ -6,124 +6,51 @@ use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 
 use super::super::columns::Column;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::hr::dates::{DateReader, DateSettings};
 
-/// Formats to try beside ISO 8601.
-const FORMATS: [&str; 27] = [
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%d.%m.%Y",
-    "%m.%d.%Y",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%d %B %Y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %I:%M %p",
-    "%d/%m/%Y %I:%M %p",
-    "%m/%d/%Y %I:%M:%S %p",
-    "%d/%m/%Y %I:%M:%S %p",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y %H:%M:%S",
-    "%Y/%m/%d %H:%M:%S",
-    "%d-%b-%Y %H:%M:%S",
-    "%d-%m-%Y %H:%M:%S",
-    "odata",
-];
-
-/// Values that HR systems write for "no date".
-const NO_DATES: [&str; 18] = [
-    "0000-00-00",
-    "00/00/0000",
-    "0000-00-00 00:00:00",
-    "9999-12-31",
-    "12/31/9999",
-    "31/12/9999",
-    "31.12.9999",
-    "1900-01-01",
-    "01/01/1900",
-    "01.01.1900",
-    "n/a",
-    "#n/a",
-    "na",
-    "null",
-    "none",
-    "nil",
-    "-",
-    "tbd",
-];
-
-/// What was found out.
+/// What the dates of a column look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Dates {
-    /// The formats beside ISO 8601 that every value needs; more than one if day and month cannot be told apart.
+pub(super) struct DateFormats {
+    /// The formats beside ISO 8601 that read every value; several if day and month cannot be distinguished.
     pub(super) formats: Vec<&'static str>,
-    /// Values that mean "no date". They are no personal data: all are among those known here.
+    /// Values that mean "no date". They come from a fixed list, so they are not personal data.
     pub(super) null_values: Vec<&'static str>,
-    /// Values that were looked at.
-    pub(super) values: usize,
 }
 
-impl Dates {
-    /// Whether several formats read all values.
-    pub(super) fn is_ambiguous(&self) -> bool {
-        self.formats.len() > 1
-    }
-}
-
-/// The dates of a column; `None` if its values are no dates, as far as is known here.
-pub(super) fn found(column: &Column) -> Option<Dates> {
+/// The formats of a column; `None` if its values are not dates.
+pub(super) fn detect(column: &Column) -> Option<DateFormats> {
     use DataType as T;
-    let mut dates = Dates {
-        values: column.values.len(),
-        ..Dates::default()
-    };
+    let mut found = DateFormats::default();
     match &column.data_type {
-        T::Date32 | T::Date64 | T::Timestamp(..) => return Some(dates),
+        T::Date32 | T::Date64 | T::Timestamp(..) => return Some(found),
         T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Dictionary(..) | T::Null => {}
         _ => return None,
     }
-    let mut left: Vec<&str> = Vec::new();
-    for value in &column.values {
-        let value = value.trim();
-        match NO_DATES.iter().find(|known| known.eq_ignore_ascii_case(value)) {
-            Some(known) if !dates.null_values.contains(known) => dates.null_values.push(known),
+    let mut values: Vec<&str> = Vec::new();
+    for value in column.values.iter().map(|value| value.trim()) {
+        let mut no_dates = include_str!("no_dates.txt").lines();
+        match no_dates.find(|known| known.eq_ignore_ascii_case(value)) {
+            Some(known) if !found.null_values.contains(&known) => found.null_values.push(known),
             Some(_) => {}
-            None => left.push(value),
+            None => values.push(value),
         }
     }
-    left.sort_unstable();
-    left.dedup();
-    if left.is_empty() {
-        // Nothing speaks against it.
-        return Some(dates);
+    values.sort_unstable();
+    values.dedup();
+    if values.is_empty() || reads(None, &values) {
+        return Some(found);
     }
-    if reads(&[], true, &left) {
-        return Some(dates);
-    }
-    dates.formats = FORMATS
-        .iter()
-        .copied()
-        .filter(|format| reads(&[format], true, &left))
-        .collect();
-    (!dates.formats.is_empty()).then_some(dates)
+    let formats = include_str!("date_formats.txt").lines();
+    found.formats = formats.filter(|format| reads(Some(format), &values)).collect();
+    (!found.formats.is_empty()).then_some(found)
 }
 
-fn reads(formats: &[&str], iso8601: bool, values: &[&str]) -> bool {
-    let settings = DateSettings {
-        formats: Some(formats.iter().map(|format| (*format).to_owned()).collect()),
-        iso8601: Some(iso8601),
-        timezone: Some("UTC".to_owned()),
-        ..DateSettings::default()
+/// Whether every value is a date in ISO 8601 or `format`.
+fn reads(format: Option<&str>, values: &[&str]) -> bool {
+    let settings = serde_json::json!({"formats": Vec::from_iter(format), "timezone": "UTC"});
+    let Ok(settings) = serde_json::from_value::<DateSettings>(settings) else {
+        return false;
     };
     let Some(reader) = DateReader::new(&settings, &mut Problems::new(&mut Vec::new())) else {
         return false;
@@ -138,43 +65,39 @@ fn reads(formats: &[&str], iso8601: bool, values: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    fn dates(values: &[&str]) -> Option<Dates> {
-        found(&Column {
-            names: vec!["d".to_owned()],
-            path: "d".to_owned(),
-            data_type: DataType::Utf8,
-            rows: values.len(),
-            values: values.iter().map(ToString::to_string).collect(),
-        })
-    }
-
     #[test]
-    fn one_format_for_all_values_is_found() {
-        for (values, formats) in [
-            (&["2026-05-31", "2026-06-01T10:00:00Z"][..], &[][..]),
-            (&["05/31/2026", "06/01/2026"], &["%m/%d/%Y"]),
-            (&["31/05/2026", "01/06/2026"], &["%d/%m/%Y"]),
-            (&["01/06/2026"], &["%m/%d/%Y", "%d/%m/%Y"]),
-            (&["31.05.2026"], &["%d.%m.%Y"]),
-            (&["31-May-2026"], &["%d-%b-%Y"]),
-            (&["/Date(1780185600000)/"], &["odata"]),
+    fn detects_formats_and_null_values() {
+        for (values, formats, null_values) in [
+            (
+                &["2026-05-31", "2026-06-01T10:00:00Z"][..],
+                Some(&[][..]),
+                &[][..],
+            ),
+            (&["05/31/2026", "06/01/2026"], Some(&["%m/%d/%Y"]), &[]),
+            (&["31/05/2026", "01/06/2026"], Some(&["%d/%m/%Y"]), &[]),
+            (&["01/06/2026"], Some(&["%m/%d/%Y", "%d/%m/%Y"]), &[]),
+            (&["31-May-2026"], Some(&["%d-%b-%Y"]), &[]),
+            (&["/Date(1780185600000)/"], Some(&["odata"]), &[]),
+            (
+                &["05/31/2026", "12/31/9999", "N/A", "n/a"],
+                Some(&["%m/%d/%Y"]),
+                &["12/31/9999", "n/a"],
+            ),
+            (&["31/05/2026", "06/01/2026", "06/30/2026"], None, &[]),
+            (&["Sales"], None, &[]),
         ] {
-            assert_eq!(
-                dates(values).map(|dates| dates.formats),
-                Some(formats.to_vec()),
-                "{values:?}"
-            );
+            let found = detect(&Column {
+                names: vec!["d".to_owned()],
+                path: "d".to_owned(),
+                data_type: DataType::Utf8,
+                rows: values.len(),
+                values: values.iter().map(ToString::to_string).collect(),
+            });
+            let expected = formats.map(|formats| DateFormats {
+                formats: formats.to_vec(),
+                null_values: null_values.to_vec(),
+            });
+            assert_eq!(found, expected, "{values:?}");
         }
-        assert_eq!(dates(&["31/05/2026", "06/01/2026", "06/30/2026"]), None);
-        assert_eq!(dates(&["Sales"]), None);
-    }
-
-    #[test]
-    fn placeholders_are_told_apart_from_dates() {
-        let found = dates(&["05/31/2026", "12/31/9999", "N/A", "n/a"]).unwrap();
-        assert_eq!(
-            (found.formats, found.null_values),
-            (vec!["%m/%d/%Y"], vec!["12/31/9999", "n/a"])
-        );
     }
 }

@@ -1,4 +1,4 @@
-//! The position of a file in an order, which decides what the newest is.
+//! Which file is the newest, and which the newest one was that was delivered.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::OrderBy;
+use super::Order;
 use crate::storage::{FileInfo, FilePattern};
 
-/// Comparable with ranks of the same order only. Part of the state.
+/// A file's place in an order: compared with others of the same order only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::sources::file) struct Rank {
-    order: OrderBy,
+    order: Order,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modified: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,17 +22,19 @@ pub(in crate::sources::file) struct Rank {
 }
 
 impl Rank {
-    pub(super) fn of(file: &FileInfo, order: OrderBy, pattern: &FilePattern) -> Self {
-        let dated = order == OrderBy::DateInName;
+    pub(super) fn of(file: &FileInfo, order: Order, wanted: &FilePattern) -> Self {
         Self {
             order,
-            modified: file.modified.filter(|_| order == OrderBy::Modified),
-            date: dated.then(|| pattern.date_in_name(file.file_name())).flatten(),
+            modified: file.modified.filter(|_| order == Order::Time),
+            date: match order {
+                Order::Date => wanted.date_in_name(file.file_name()),
+                Order::Name | Order::Time => None,
+            },
             name: file.name.clone(),
         }
     }
 
-    /// `false` for ranks of different orders.
+    /// Whether it comes before `other` in the order of both; `false` where they are of different ones.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         self.order == other.order && self < other
     }
