@@ -129,7 +129,7 @@ fn timed(mut command: Command) -> (Duration, Option<u64>) {
 
 fn hrsink(folder: &Path, url: &str) -> Command {
     let pipeline = format!(
-        "sources: {{export: {{type: file, path: \"{url}\", read_again: always}}}}\n\
+        "sources: {{export: {{type: file, path: \"{url}\", select: {{incremental: false}}}}}}\n\
          transforms: {{rows: {{type: hr_schema, inputs: [export], scenario: employee_resignation, where: upn = 'nobody', \
          dates: {{timezone: UTC}}, fields: {{EmailAddress: upn, ResignationDate: resigned, LastWorkingDate: last_day}}}}}}\n\
          sinks: {{out: {{type: file, inputs: [rows], path: out.csv}}}}\n"

@@ -80,7 +80,7 @@ pub(crate) fn all() {
 
     let pipeline = json!({
         "sources": {"export": {
-            "type": "file", "path": sshd.address("large.csv"), "settle": "0s", "read_again": "always",
+            "type": "file", "path": sshd.address("large.csv"), "select": {"quiet_period": "0s", "incremental": false},
             "sftp": settings("4MiB"),
         }},
         "transforms": {"leavers": {

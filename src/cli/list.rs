@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Ended;
 use super::output::{self, Format, HEAD, OutputArg};
+use crate::codec::CODECS;
 use crate::component::{Role, descriptions};
 use crate::table::{self, Table};
 
@@ -67,9 +68,10 @@ fn parts() -> String {
         formats.push([format.name, format.summary]);
     }
     let mut text = format!("{HEAD}file formats{HEAD:#}\n{}", formats.render(table::width()));
+    let codecs = CODECS.map(|(codec, name, summary, _)| (name, summary, codec.is_built_in()));
     for (heading, parts) in [
         ("storage backends", STORAGE),
-        ("compression and encryption", CODECS),
+        ("compression and encryption", &codecs),
     ] {
         let mut table = Table::plain();
         for (name, summary, built_in) in parts {
@@ -95,11 +97,4 @@ const STORAGE: &[(&str, &str, bool)] = &[
     ("az://, abfss://", "Azure Blob Storage", cfg!(feature = "azure")),
     ("gs://", "Google Cloud Storage", cfg!(feature = "gcs")),
     ("https://", "web servers", cfg!(feature = "https")),
-];
-
-/// Name, description, and whether this build contains it.
-const CODECS: &[(&str, &str, bool)] = &[
-    ("gzip, zstd", "compressed files", true),
-    ("zip", "archives", true),
-    ("pgp", "OpenPGP encryption and signatures", cfg!(feature = "pgp")),
 ];

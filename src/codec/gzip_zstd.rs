@@ -1,49 +1,65 @@
-//! gzip and zstd: decoded as they are read.
+//! gzip and zstd, decoded while reading. A file may have several members or frames.
 
 use std::io::{self, Read};
 
-use super::bounds::{BoundedReader, ByteCount, CapturingReader, FirstError, MaxRatio};
+use super::Reader;
+use super::bounds::{BoundedReader, ByteCount, DecoderInput, FirstError, MaxRatio};
 use super::error::CodecError;
 
-/// Base-two logarithm of the largest window of a zstd frame that is taken: 128 MiB, which is what every level of the
-/// `zstd` program, `--ultra -22` and `--long` included, stays within.
+/// Base-two logarithm of the largest accepted zstd window: 128 MiB. Every level of the `zstd` program stays within it,
+/// `--ultra -22` and `--long` included.
 pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 
-const BUFFER: usize = 256 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// The content of a gzip file, of one member or several, to the end of the last.
-pub(crate) fn gzip(packed: Box<dyn Read + Send>, ratio: MaxRatio) -> Box<dyn Read + Send> {
-    let (read, fault) = (ByteCount::default(), FirstError::default());
-    let packed = io::BufReader::with_capacity(BUFFER, CapturingReader::new(packed, &read, &fault));
-    let decoder = StreamDecoder {
-        inner: flate2::bufread::MultiGzDecoder::new(packed),
-        kind: "gzip",
-        fault,
-    };
-    Box::new(BoundedReader::new(decoder, "gzip", &read, ratio))
+pub(super) fn gzip(encoded: Reader, max_ratio: MaxRatio) -> Reader {
+    let stream = Stream::new("gzip");
+    let decoder = flate2::bufread::MultiGzDecoder::new(stream.input(encoded));
+    stream.reader(decoder, max_ratio)
 }
 
-/// The content of a zstd file, of one frame or several, to the end of the last.
-///
-/// # Errors
-/// The decoder cannot be set up.
-pub(crate) fn zstd(packed: Box<dyn Read + Send>, ratio: MaxRatio) -> io::Result<Box<dyn Read + Send>> {
-    let (read, fault) = (ByteCount::default(), FirstError::default());
-    let packed = io::BufReader::with_capacity(BUFFER, CapturingReader::new(packed, &read, &fault));
-    let mut inner = zstd::stream::read::Decoder::with_buffer(packed)?;
-    inner.window_log_max(MAX_WINDOW_LOG)?;
-    let decoder = StreamDecoder {
-        inner,
-        kind: "zstd",
-        fault,
-    };
-    Ok(Box::new(BoundedReader::new(decoder, "zstd", &read, ratio)))
+pub(super) fn zstd(encoded: Reader, max_ratio: MaxRatio) -> io::Result<Reader> {
+    let stream = Stream::new("zstd");
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(stream.input(encoded))?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(stream.reader(decoder, max_ratio))
+}
+
+struct Stream {
+    kind: &'static str,
+    count: ByteCount,
+    first_error: FirstError,
+}
+
+impl Stream {
+    fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            count: ByteCount::default(),
+            first_error: FirstError::default(),
+        }
+    }
+
+    fn input(&self, encoded: Reader) -> io::BufReader<DecoderInput<Reader>> {
+        io::BufReader::with_capacity(
+            BUFFER_BYTES,
+            DecoderInput::new(encoded, &self.count, &self.first_error),
+        )
+    }
+
+    fn reader(self, decoder: impl Read + Send + 'static, max_ratio: MaxRatio) -> Reader {
+        let (kind, count) = (self.kind, self.count.clone());
+        let decoder = StreamDecoder {
+            inner: decoder,
+            stream: self,
+        };
+        Box::new(BoundedReader::new(decoder, kind, &count, max_ratio))
+    }
 }
 
 struct StreamDecoder<R> {
     inner: R,
-    kind: &'static str,
-    fault: FirstError,
+    stream: Stream,
 }
 
 impl<R: Read> Read for StreamDecoder<R> {
@@ -52,16 +68,13 @@ impl<R: Read> Read for StreamDecoder<R> {
             if error.kind() == io::ErrorKind::Interrupted {
                 return error;
             }
-            self.fault.reason(|| {
-                // zstd tells this by its text alone; a test holds it to that.
-                if self.kind == "zstd" && error.to_string().contains("too much memory") {
+            let kind = self.stream.kind;
+            self.stream.first_error.or(|| {
+                // zstd reports this by its text alone; a test pins the text.
+                if kind == "zstd" && error.to_string().contains("too much memory") {
                     return CodecError::WindowTooLarge.into();
                 }
-                CodecError::Damaged {
-                    kind: self.kind,
-                    source: Some(error),
-                }
-                .into()
+                CodecError::damaged(kind, Some(error))
             })
         })
     }

@@ -1,28 +1,13 @@
-//! Unpacks packed files: gzip, zstd, zip and OpenPGP, one in the other.
+//! Decompression and decryption: gzip, zstd, zip and OpenPGP, nested in any order.
 //!
-//! ```text
-//! InputFile: a local file that is read more than once
-//!    │  Decoder::check: every layer, to the end of every member; the bytes are thrown away
-//!    ▼
-//! Decoded: the members, in order ── open ──▶ the bytes of one, decoded as they are read
-//! ```
-//!
-//! - `settings` is what a pipeline file says, `failure` what can be wrong,
-//! - `packed` is the file, `bounds` stands between the layers, `stream` is gzip and zstd, `zip` and `pgp` are themselves.
-//!
-//! Guarantee: a file is decoded to its end before a row of it is passed on. A wrong key, a damaged archive, a missing
-//! signature or a file that unpacks without end is one error, and nothing of the file was sent. A second reading checks
-//! everything again, so a file that is changed in between ends in an error too.
-//!
-//! Nothing decoded is written to disk, but for a zip archive inside of another layer, which has to be read from its end:
-//! it goes to a file without a name in the scratch folder, and is gone when the program ends, however it ends. Memory
-//! does not grow with the file, and what comes out of each layer and of all together is bounded by the bytes that went
-//! in.
+//! [`Decoder::check`] decodes a file to its end and discards the bytes; [`Decoded::open`] decodes it again to be read.
+//! So a wrong key, damage, a missing signature or a decompression bomb is an error before the first row, and nothing
+//! decoded is written to disk. Exception: a zip archive inside another codec is read from its end, so a
+//! large one goes to an unnamed temporary file. This module knows files and bytes, not formats and rows.
 
 mod bounds;
 mod error;
 mod gzip_zstd;
-mod input;
 #[cfg(feature = "pgp")]
 mod pgp;
 mod settings;
@@ -30,33 +15,36 @@ mod settings;
 mod tests;
 mod zip;
 
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use self::bounds::{BoundedReader, ByteCount, CountingReader, MaxRatio};
-use self::error::{CodecError, shown};
-pub(crate) use self::input::InputFile;
-pub use self::settings::{
-    Codec, Compression, EncryptionPolicy, PgpKey, PgpSettings, SignaturePolicy, ZipSettings,
-};
-pub(crate) use self::settings::{Settings, codecs_of};
+use self::bounds::{BoundedReader, ByteCount, MaxRatio};
+use self::error::{CodecError, printable};
+pub(crate) use self::settings::{CODECS, Codec, Compression, PgpSettings, Settings, ZipSettings, codecs_of};
 #[cfg(test)]
 pub(crate) use self::{bounds::RATIO_FREE_BYTES, gzip_zstd::MAX_WINDOW_LOG};
+use crate::disk::{ByteSpool, SpooledBytes};
 use crate::error::{Error, Result, read_error};
 use crate::secret::SecretFiles;
 
-const BUFFER: usize = 256 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// The layers' tools, with keys read and limits set.
+/// Bytes of a spooled file that are kept in memory.
+pub(crate) const MAX_SPOOL_MEMORY: usize = 1 << 20;
+
+/// Bytes in order.
+type Reader = Box<dyn Read + Send>;
+
+/// Decodes files, with the keys and limits of a source.
 #[derive(Debug, Clone)]
-pub(crate) struct Decoder(Arc<Tools>);
+pub(crate) struct Decoder(Arc<Config>);
 
 #[derive(Debug)]
-struct Tools {
-    ratio: MaxRatio,
+struct Config {
+    max_ratio: MaxRatio,
     zip: zip::MemberFilter,
     #[cfg(feature = "pgp")]
     pgp: Option<pgp::Pgp>,
@@ -64,11 +52,10 @@ struct Tools {
 }
 
 impl Decoder {
-    /// Reads keys and secrets; relative paths are relative to `base`. `scratch` is a folder for files without a name.
+    /// Reads keys and secrets; relative paths are relative to `base`. `scratch` is the folder of temporary files.
     ///
     /// # Errors
-    /// A secret or a key cannot be read, a passphrase is wrong, or no key in `signed_by` may sign any more: found before
-    /// any file is.
+    /// A secret or key cannot be read, a passphrase is wrong, or no key in `signed_by` is valid.
     pub(crate) fn new(
         settings: &Settings<'_>,
         base: &Path,
@@ -76,23 +63,18 @@ impl Decoder {
         scratch: Arc<Path>,
     ) -> Result<Self> {
         let zip = settings.zip.cloned().unwrap_or_default();
-        let pattern = zip
-            .members
-            .as_deref()
-            .map(glob::Pattern::new)
-            .transpose()
-            .map_err(|error| Error::config("`zip.members` is not a valid pattern").with_source(error))?;
-        let password = zip
-            .password
-            .as_ref()
+        let pattern = zip.members.as_deref().map(glob::Pattern::new).transpose();
+        let pattern = pattern.map_err(|error| Error::config("invalid `zip.members`").with_source(error))?;
+        let password = zip.password.as_ref();
+        let password = password
             .map(|password| password.read(base, secret_files))
             .transpose()?;
         #[cfg(not(feature = "pgp"))]
         if settings.pgp.is_some() {
-            return Err(Error::config(settings::NO_PGP).with_hint(settings::NO_PGP_HINT));
+            return Err(Error::config(settings::NO_PGP.0).with_hint(settings::NO_PGP.1));
         }
-        Ok(Self(Arc::new(Tools {
-            ratio: settings.max_compression_ratio.into(),
+        Ok(Self(Arc::new(Config {
+            max_ratio: MaxRatio(settings.max_compression_ratio.get().into()),
             zip: zip::MemberFilter { pattern, password },
             #[cfg(feature = "pgp")]
             pgp: settings
@@ -103,265 +85,128 @@ impl Decoder {
         })))
     }
 
-    /// Decodes all of `packed` to its end and throws the bytes away: every member, every checksum, every signature.
-    /// `layers` are outermost first; those behind a zip are for its members, which go by their own names if there are
-    /// none. Blocks; `name` is for messages.
+    /// Decodes all of `input` and discards the bytes: every member, checksum and signature is checked. `codecs` are
+    /// outermost first; those after a zip apply to its members, whose extensions decide if there are none. Blocks.
+    /// `name` is for messages.
     ///
     /// # Errors
-    /// Anything is wrong with the file or its keys, or the run was cancelled.
+    /// The file cannot be decoded, or the run was cancelled.
     pub(crate) fn check(
         &self,
         name: &str,
-        packed: InputFile,
-        layers: &[Codec],
+        input: SpooledBytes,
+        codecs: &[Codec],
         cancel: &CancellationToken,
     ) -> Result<Decoded> {
         Check {
-            tools: &self.0,
+            config: &self.0,
             name,
             cancel,
         }
-        .whole(packed, layers)
+        .file(input, codecs)
     }
 }
 
-/// What is in a packed file that was found to be right.
+/// A file that can be decoded.
 #[derive(Debug)]
 pub(crate) struct Decoded {
     members: Vec<Member>,
     chains: Vec<Chain>,
 }
 
-/// One file out of a packed file.
+/// A file out of a decoded file.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
-    /// Its name in the zip archive, which is for matching and for [`shown_name`](Self::shown_name), never a path; without
-    /// the endings that told how it is packed itself. `None` if no layer is a zip.
+    /// Its name in the zip archive, without the extensions that its own codecs had: for matching, never a path. `None`
+    /// without a zip.
     pub(crate) name: Option<String>,
 }
 
 impl Member {
-    /// The name without what is not to be shown.
-    pub(crate) fn shown_name(&self) -> Option<String> {
-        self.name.as_deref().map(shown)
+    /// The name for messages.
+    pub(crate) fn printable_name(&self) -> Option<String> {
+        self.name.as_deref().map(printable)
     }
 }
 
 impl Decoded {
-    /// The members in the order they are to be read in; at least one.
+    /// At least one, in the order to read them.
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// A reader of a member's bytes, from the first on. May be called again and again. Its errors are for
-    /// [`read_error`].
+    /// A reader of a member's bytes from the start, each time. Its errors are for [`read_error`].
     ///
     /// # Errors
-    /// The file cannot be read any more, or changed.
-    pub(crate) fn open(&self, member: usize) -> io::Result<Box<dyn Read + Send>> {
+    /// The file cannot be read any more, or was changed.
+    pub(crate) fn open(&self, member: usize) -> io::Result<Reader> {
         self.chains[member].open(None)
     }
 }
 
-/// The way from bytes in a file to those of a member.
+/// The codecs between the bytes of a file and those of a member.
 #[derive(Debug, Clone)]
 struct Chain {
-    tools: Arc<Tools>,
+    config: Arc<Config>,
     base: Base,
-    layers: Vec<Codec>,
+    codecs: Vec<Codec>,
 }
 
 #[derive(Debug, Clone)]
 enum Base {
-    Whole(InputFile),
+    File(SpooledBytes),
     Member(Arc<zip::Archive>, zip::Entry),
 }
 
 impl Chain {
-    /// `told` is the name to warn of, if nobody was warned yet.
-    fn open(&self, told: Option<&str>) -> io::Result<Box<dyn Read + Send>> {
-        self.open_raw(told).map_err(error::public)
-    }
-
-    fn open_raw(&self, told: Option<&str>) -> io::Result<Box<dyn Read + Send>> {
-        let packed = match &self.base {
-            Base::Whole(_) => ByteCount::default(),
-            Base::Member(_, entry) => ByteCount::of(entry.packed_size),
+    /// `warn_as`: the file name for a warning about a missing signature, on the first reading.
+    fn open(&self, warn_as: Option<&str>) -> io::Result<Reader> {
+        let inner = self
+            .open_codecs(self.codecs.len(), warn_as)
+            .map_err(error::public)?;
+        let encoded = match &self.base {
+            Base::File(file) => file.len(),
+            Base::Member(_, entry) => entry.encoded_size,
         };
-        let inner = self.open_through(self.layers.len(), &packed, told)?;
-        let inner = BoundedReader::new(inner, "whole", &packed, self.tools.ratio);
-        Ok(Box::new(PublicErrors(inner)))
+        let encoded = ByteCount::of(encoded);
+        let bounded = BoundedReader::new(inner, "nested", &encoded, self.config.max_ratio);
+        Ok(Box::new(PublicErrors(bounded)))
     }
 
-    /// The bytes behind so many of the layers.
+    /// The output of the first `count` codecs.
     #[cfg_attr(
         not(feature = "pgp"),
-        allow(clippy::only_used_in_recursion, reason = "OpenPGP warns of signatures")
+        allow(clippy::only_used_in_recursion, reason = "OpenPGP warns about signatures")
     )]
-    fn open_through(
-        &self,
-        layers: usize,
-        packed: &ByteCount,
-        told: Option<&str>,
-    ) -> io::Result<Box<dyn Read + Send>> {
-        let Some(below) = layers.checked_sub(1) else {
+    fn open_codecs(&self, count: usize, warn_as: Option<&str>) -> io::Result<Reader> {
+        let Some(below) = count.checked_sub(1) else {
             return Ok(match &self.base {
-                Base::Whole(file) => Box::new(CountingReader::new(file.open(), packed)),
+                Base::File(file) => Box::new(file.reader()),
                 Base::Member(archive, entry) => archive.read(entry)?,
             });
         };
-        let open = || self.open_through(below, packed, told);
-        let ratio = self.tools.ratio;
-        match self.layers[below] {
-            Codec::Gzip => Ok(gzip_zstd::gzip(open()?, ratio)),
-            Codec::Zstd => gzip_zstd::zstd(open()?, ratio),
+        let open = || self.open_codecs(below, warn_as);
+        let max_ratio = self.config.max_ratio;
+        match self.codecs[below] {
+            Codec::Gzip => Ok(gzip_zstd::gzip(open()?, max_ratio)),
+            Codec::Zstd => gzip_zstd::zstd(open()?, max_ratio),
             Codec::Zip => Err(zip_in_zip()),
             #[cfg(feature = "pgp")]
-            Codec::Pgp => match &self.tools.pgp {
-                Some(pgp) => pgp.open(&open, ratio, told),
+            Codec::Pgp => match &self.config.pgp {
+                Some(pgp) => pgp.open(&open, max_ratio, warn_as),
                 None => Err(CodecError::refused(
-                    "the file is packed with OpenPGP, and there are no keys",
+                    "the file is encrypted with OpenPGP, and there are no keys",
                     settings::PGP_KEYS_HINT,
                 )),
             },
             #[cfg(not(feature = "pgp"))]
-            Codec::Pgp => Err(CodecError::refused(settings::NO_PGP, settings::NO_PGP_HINT)),
+            Codec::Pgp => Err(CodecError::refused(settings::NO_PGP.0, settings::NO_PGP.1)),
         }
     }
 }
 
 fn zip_in_zip() -> io::Error {
-    CodecError::refused(
-        "a zip archive inside of another is not read",
-        "unpack the outer one in a step before the run, or pick other members with `zip: {members: …}`",
-    )
-}
-
-/// One look through a whole file.
-struct Check<'a> {
-    tools: &'a Arc<Tools>,
-    name: &'a str,
-    cancel: &'a CancellationToken,
-}
-
-impl Check<'_> {
-    fn whole(&self, packed: InputFile, layers: &[Codec]) -> Result<Decoded> {
-        let length = packed.len();
-        let Some(zip) = layers.iter().position(|&layer| layer == Codec::Zip) else {
-            let chain = self.chain(Base::Whole(packed), layers);
-            self.drain(&chain, None)?;
-            return Ok(Decoded {
-                members: vec![Member { name: None }],
-                chains: vec![chain],
-            });
-        };
-        let (outer, inner) = (&layers[..zip], &layers[zip + 1..]);
-        let packed = if outer.is_empty() {
-            packed
-        } else {
-            self.spool(&self.chain(Base::Whole(packed), outer))?
-        };
-        let (archive, entries) = zip::Archive::open(&packed, &self.tools.zip, self.tools.ratio)
-            .map_err(|error| self.failed(error))?;
-        let archive = Arc::new(archive);
-        let (mut members, mut chains, mut total) = (Vec::new(), Vec::new(), 0_u64);
-        for entry in entries {
-            let (own, rest) = codecs_of(&entry.name);
-            let (layers, name) = if inner.is_empty() {
-                (&*own, rest.to_owned())
-            } else {
-                (inner, entry.name.clone())
-            };
-            if layers.contains(&Codec::Zip) {
-                return Err(self.failed(zip_in_zip()));
-            }
-            let within = entry.name.clone();
-            let chain = self.chain(Base::Member(Arc::clone(&archive), entry), layers);
-            let size = self.drain(&chain, Some(&within))?;
-            total = total.saturating_add(size);
-            // A member's own size says nothing of several that share their bytes.
-            self.tools
-                .ratio
-                .check("whole", length, total)
-                .map_err(|error| self.failed(error))?;
-            members.push(Member { name: Some(name) });
-            chains.push(chain);
-        }
-        Ok(Decoded { members, chains })
-    }
-
-    fn chain(&self, base: Base, layers: &[Codec]) -> Chain {
-        Chain {
-            tools: Arc::clone(self.tools),
-            base,
-            layers: layers.to_vec(),
-        }
-    }
-
-    /// Reads to the end and gives the length.
-    fn drain(&self, chain: &Chain, member: Option<&str>) -> Result<u64> {
-        let failed = |error| match member {
-            // What is wrong in the zip itself names the member already.
-            Some(member) if !chain.layers.is_empty() => {
-                read_error(&format!("{}/{}", self.name, shown(member)), error, None)
-            }
-            _ => self.failed(error),
-        };
-        let mut reader = chain.open(Some(self.name)).map_err(failed)?;
-        let mut buffer = vec![0; BUFFER];
-        let mut length = 0;
-        loop {
-            match self.read(&mut reader, &mut buffer)?.map_err(failed)? {
-                0 => return Ok(length),
-                read => length += read as u64,
-            }
-        }
-    }
-
-    /// Writes what comes out to a file without a name.
-    fn spool(&self, chain: &Chain) -> Result<InputFile> {
-        let scratch = &self.tools.scratch;
-        let unwritten = |error: io::Error| {
-            Error::unexpected(format!(
-                "cannot unpack `{}` to a temporary file in `{}`",
-                self.name,
-                scratch.display()
-            ))
-            .with_source(error)
-            .with_hint("a zip archive inside of another layer is put there while it is read; make room")
-        };
-        let mut file = tempfile::tempfile_in(scratch).map_err(unwritten)?;
-        let mut reader = chain.open(Some(self.name)).map_err(|error| self.failed(error))?;
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match self
-                .read(&mut reader, &mut buffer)?
-                .map_err(|error| self.failed(error))?
-            {
-                0 => break,
-                read => file.write_all(&buffer[..read]).map_err(unwritten)?,
-            }
-        }
-        file.rewind().map_err(unwritten)?;
-        InputFile::from_file(file).map_err(unwritten)
-    }
-
-    /// One read, or the end of the run.
-    fn read(&self, reader: &mut dyn Read, buffer: &mut [u8]) -> Result<io::Result<usize>> {
-        loop {
-            if self.cancel.is_cancelled() {
-                return Err(Error::interrupted());
-            }
-            match reader.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Ok(result),
-            }
-        }
-    }
-
-    fn failed(&self, error: io::Error) -> Error {
-        read_error(self.name, error::public(error), None)
-    }
+    CodecError::refused("the zip archive contains another one", settings::ZIP_IN_ZIP_HINT)
 }
 
 /// The outermost reader: its errors are for [`read_error`].
@@ -370,5 +215,110 @@ struct PublicErrors<R>(R);
 impl<R: Read> Read for PublicErrors<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(error::public)
+    }
+}
+
+/// The first reading of a file.
+struct Check<'a> {
+    config: &'a Arc<Config>,
+    name: &'a str,
+    cancel: &'a CancellationToken,
+}
+
+impl Check<'_> {
+    fn file(&self, input: SpooledBytes, codecs: &[Codec]) -> Result<Decoded> {
+        let length = input.len();
+        let Some(zip) = codecs.iter().position(|&codec| codec == Codec::Zip) else {
+            let chain = self.chain(Base::File(input), codecs);
+            self.discard(&chain, None)?;
+            return Ok(Decoded {
+                members: vec![Member { name: None }],
+                chains: vec![chain],
+            });
+        };
+        let (outer, inner) = (&codecs[..zip], &codecs[zip + 1..]);
+        let input = match outer {
+            [] => input,
+            _ => self.spool(&self.chain(Base::File(input), outer))?,
+        };
+        let (archive, entries) = zip::Archive::open(&input, &self.config.zip, self.config.max_ratio)
+            .map_err(|error| self.failed(error))?;
+        let archive = Arc::new(archive);
+        let (mut members, mut chains, mut total) = (Vec::new(), Vec::new(), 0_u64);
+        for entry in entries {
+            let (own, stem) = codecs_of(&entry.name);
+            let (codecs, name) = match inner {
+                [] => (&*own, stem.to_owned()),
+                _ => (inner, entry.name.clone()),
+            };
+            if codecs.contains(&Codec::Zip) {
+                return Err(self.failed(zip_in_zip()));
+            }
+            let full_name = entry.name.clone();
+            let chain = self.chain(Base::Member(Arc::clone(&archive), entry), codecs);
+            total = total.saturating_add(self.discard(&chain, Some(&full_name))?);
+            // The encoded sizes of single members say nothing if several share their bytes.
+            self.config
+                .max_ratio
+                .check("nested", length, total)
+                .map_err(|error| self.failed(error))?;
+            members.push(Member { name: Some(name) });
+            chains.push(chain);
+        }
+        Ok(Decoded { members, chains })
+    }
+
+    fn chain(&self, base: Base, codecs: &[Codec]) -> Chain {
+        Chain {
+            config: Arc::clone(self.config),
+            base,
+            codecs: codecs.to_vec(),
+        }
+    }
+
+    /// Reads to the end; returns the length.
+    fn discard(&self, chain: &Chain, member: Option<&str>) -> Result<u64> {
+        // Errors of the zip itself already name the member.
+        let name = match member {
+            Some(member) if !chain.codecs.is_empty() => format!("{}/{}", self.name, printable(member)),
+            _ => self.name.to_owned(),
+        };
+        let mut length = 0;
+        self.copy(chain, &name, |bytes| {
+            length += bytes.len() as u64;
+            Ok(())
+        })?;
+        Ok(length)
+    }
+
+    /// Stores the output.
+    fn spool(&self, chain: &Chain) -> Result<SpooledBytes> {
+        let content = "a zip archive inside another codec";
+        let mut spool = ByteSpool::new(&self.config.scratch, MAX_SPOOL_MEMORY, content);
+        self.copy(chain, self.name, |bytes| {
+            spool.write_all(bytes).map_err(|error| self.failed(error))
+        })?;
+        Ok(spool.finish())
+    }
+
+    fn copy(&self, chain: &Chain, name: &str, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let failed = |error| read_error(name, error, None);
+        let mut reader = chain.open(Some(self.name)).map_err(failed)?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(Error::interrupted());
+            }
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => write(&buffer[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        read_error(self.name, error::public(error), None)
     }
 }

@@ -1,316 +1,272 @@
-//! What a pipeline file says of packed files.
+//! The settings of compression and encryption, and the codecs that a file name implies.
 
-use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Problems, suggestion};
 use crate::secret::SecretRef;
 
-/// A way of packing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+/// One step of encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Codec {
-    /// gzip, of one or several members.
+pub(crate) enum Codec {
+    /// gzip, with one or several members.
     Gzip,
     /// Zstandard.
     Zstd,
-    /// A zip archive, of one or several files.
+    /// A zip archive of one or several files.
     Zip,
-    /// OpenPGP: encrypted, signed, compressed, as the file is; binary or armored.
+    /// OpenPGP: encrypted, signed, compressed; binary or armored.
     Pgp,
 }
 
-const NAMES: [&str; 5] = ["none", "gzip", "zstd", "zip", "pgp"];
+/// Each codec with its name in a pipeline file, a summary, and its extensions.
+pub(crate) const CODECS: [(Codec, &str, &str, &[&str]); 4] = [
+    (Codec::Gzip, "gzip", "compression", &["gz"]),
+    (Codec::Zstd, "zstd", "compression", &["zst"]),
+    (Codec::Zip, "zip", "archives of one or several files", &["zip"]),
+    (
+        Codec::Pgp,
+        "pgp",
+        "OpenPGP encryption and signatures",
+        &["pgp", "gpg", "asc"],
+    ),
+];
 
 impl Codec {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "gzip" => Self::Gzip,
-            "zstd" => Self::Zstd,
-            "zip" => Self::Zip,
-            "pgp" => Self::Pgp,
-            _ => return None,
-        })
-    }
-
-    fn of_ending(ending: &str) -> Option<Self> {
-        Some(match ending.to_ascii_lowercase().as_str() {
-            "gz" => Self::Gzip,
-            "zst" => Self::Zstd,
-            "zip" => Self::Zip,
-            "pgp" | "gpg" | "asc" => Self::Pgp,
-            _ => return None,
-        })
+    /// Whether this build has it.
+    pub(crate) fn is_built_in(self) -> bool {
+        self != Self::Pgp || cfg!(feature = "pgp")
     }
 }
 
-/// What the endings of a name tell: the layers, outermost first, and the name without those endings. Endings left of
-/// `.zip` tell nothing, because what lies in a zip archive has names of its own.
+const NONE: &str = "none";
+
+/// The codecs that the extensions of `name` imply, outermost first, and the name without these extensions. Extensions
+/// before `.zip` imply nothing: the members of an archive have their own names.
 pub(crate) fn codecs_of(name: &str) -> (Vec<Codec>, &str) {
-    let (mut layers, mut rest) = (Vec::new(), name);
-    while let Some((stem, ending)) = rest.rsplit_once('.')
+    let (mut codecs, mut rest) = (Vec::new(), name);
+    while let Some((stem, extension)) = rest.rsplit_once('.')
         && !stem.is_empty()
         && !stem.ends_with(['/', '\\'])
-        && let Some(layer) = Codec::of_ending(ending)
+        && let extension = extension.to_ascii_lowercase()
+        && let Some((codec, ..)) = CODECS.iter().find(|(.., known)| known.contains(&&*extension))
     {
-        layers.push(layer);
+        codecs.push(*codec);
         rest = stem;
-        if layer == Codec::Zip {
+        if *codec == Codec::Zip {
             break;
         }
     }
-    (layers, rest)
+    (codecs, rest)
 }
 
-/// How a file is packed: a name or a list of names, outermost first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Compression(Vec<Codec>);
+/// How a file is compressed and encrypted: a name, or a list of names, outermost first.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "NameOrList")]
+pub(crate) struct Compression(Vec<Codec>);
 
 impl Compression {
-    /// The layers, outermost first; none if the file is not packed.
-    pub fn layers(&self) -> &[Codec] {
+    /// Outermost first; empty with `none`.
+    pub(crate) fn codecs(&self) -> &[Codec] {
         &self.0
     }
 }
 
-/// The two forms of `packing`, for the JSON Schema.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected `none`, `gzip`, `zstd`, `zip`, `pgp`, or a list of them, outermost first"
+)]
 enum NameOrList {
-    Name(Name),
-    List(Vec<Codec>),
+    Name(#[schemars(extend("enum" = ["none", "gzip", "zstd", "zip", "pgp"]))] String),
+    List(#[schemars(with = "Vec<Codec>")] Vec<String>),
 }
 
-#[derive(JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum Name {
-    None,
-    Gzip,
-    Zstd,
-    Zip,
-    Pgp,
-}
+impl TryFrom<NameOrList> for Compression {
+    type Error = String;
 
-impl JsonSchema for Compression {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Compression".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        NameOrList::json_schema(generator)
-    }
-}
-
-impl<'de> Deserialize<'de> for Compression {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-
-        fn unknown<E: de::Error>(name: &str) -> E {
-            let hint = suggestion(name, NAMES).unwrap_or_default();
-            E::custom(format!("`{name}` is no way of packing; {hint}"))
-        }
-
-        impl<'de> Visitor<'de> for Names {
-            type Value = Compression;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "one of {NAMES:?}, or a list of them, outermost first")
+    fn try_from(value: NameOrList) -> Result<Self, String> {
+        let names = match value {
+            NameOrList::Name(name) if name == NONE => return Ok(Self(Vec::new())),
+            NameOrList::Name(name) => vec![name],
+            NameOrList::List(names) if names.is_empty() => {
+                return Err("the list is empty: write `compression: none`".to_owned());
             }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Compression, E> {
-                if name == "none" {
-                    return Ok(Compression(Vec::new()));
-                }
-                let layer = Codec::named(name).ok_or_else(|| unknown(name))?;
-                Ok(Compression(vec![layer]))
+            NameOrList::List(names) => names,
+        };
+        let codec = |name: String| {
+            if name == NONE {
+                return Err("`none` cannot be in a list: write `compression: none`".to_owned());
             }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Compression, A::Error> {
-                let mut layers = Vec::new();
-                while let Some(name) = names.next_element::<String>()? {
-                    if name == "none" {
-                        return Err(de::Error::custom(
-                            "`none` stands alone: write `packing: none`, not a list with it",
-                        ));
-                    }
-                    layers.push(Codec::named(&name).ok_or_else(|| unknown(&name))?);
-                }
-                if layers.is_empty() {
-                    return Err(de::Error::custom("the list is empty: write `packing: none`"));
-                }
-                Ok(Compression(layers))
-            }
-        }
-
-        deserializer.deserialize_any(Names)
+            let codec = CODECS.iter().find(|(_, known, ..)| *known == name);
+            codec.map(|(codec, ..)| *codec).ok_or_else(|| {
+                let hint = suggestion(&name, CODECS.iter().map(|(_, known, ..)| *known).chain([NONE]));
+                format!("unknown compression `{name}`; {}", hint.unwrap_or_default())
+            })
+        };
+        names.into_iter().map(codec).collect::<Result<_, _>>().map(Self)
     }
 }
 
-/// Which members of a zip archive are read, and their password.
+/// Members of a zip archive to read, and their password.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ZipSettings {
-    /// A pattern for the names of the members to read, such as `*.csv`. Without a `/` it is for the last part of a name,
-    /// with one for the whole. Left out, every file is read. Names that begin with a dot and those in `__MACOSX` are
-    /// always left out. No match is an error. Several members are read in the order of their names, each as a file with
-    /// the format of its own ending.
-    pub members: Option<String>,
+pub(crate) struct ZipSettings {
+    /// Glob pattern of the member names to read. Without a `/` it applies to the last part of a name. Left out, every
+    /// file is read. Hidden files and `__MACOSX` are always skipped; no match is an error. Members are read in the
+    /// order of their names, each in the format of its own extension.
+    #[schemars(example = &"*.csv")]
+    pub(crate) members: Option<String>,
 
-    /// The password of encrypted members: AES, or the old ZipCrypto, which protects little.
-    pub password: Option<SecretRef>,
+    /// Password of encrypted members: AES, or the weak ZipCrypto.
+    #[schemars(example = &serde_json::json!({"env": "ZIP_PASSWORD"}))]
+    pub(crate) password: Option<SecretRef>,
 }
 
 /// Keys for files encrypted or signed with OpenPGP (PGP, GnuPG).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct PgpSettings {
-    /// The secret keys to decrypt with, armored; one of them must be among those the file was encrypted for.
-    pub keys: Vec<PgpKey>,
+pub(crate) struct PgpSettings {
+    /// Secret keys to decrypt with. The file must be encrypted for one of them.
+    pub(crate) keys: Vec<PgpKey>,
 
-    /// Passwords of files that were encrypted with one (`gpg --symmetric`); they are tried in turn.
-    pub passwords: Vec<SecretRef>,
+    /// Passwords of files encrypted with a password (`gpg --symmetric`), tried in order.
+    #[schemars(example = &serde_json::json!([{"env": "PGP_PASSWORD"}]))]
+    pub(crate) passwords: Vec<SecretRef>,
 
-    /// Files with the public keys of those who may sign, armored or binary. Relative paths are relative to the folder of
-    /// the pipeline file. Whoever can write to such a file decides whose rows are sent.
-    pub signed_by: Vec<PathBuf>,
+    /// Files with the public keys of accepted signers, armored or binary. Anyone who can write to such a file controls
+    /// which rows are sent.
+    pub(crate) signed_by: Vec<PathBuf>,
 
-    /// Whether a file must be signed. Left out: `required` if `signed_by` is given, else `ignored`.
-    pub signature: Option<SignaturePolicy>,
+    /// Whether a file must be signed. Default `required` with `signed_by`, else `ignored`.
+    #[schemars(example = &"optional")]
+    pub(crate) signature: Option<SignaturePolicy>,
 
-    /// Whether a file must be encrypted. A file that is only signed, or only compressed, was read by whoever carried it.
-    pub encrypted: EncryptionPolicy,
+    /// Whether a file must be encrypted.
+    #[schemars(example = &"optional")]
+    pub(crate) encrypted: EncryptionPolicy,
 }
 
 /// A secret key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PgpKey {
-    /// The key, armored: what `gpg --armor --export-secret-keys` writes.
-    pub key: SecretRef,
+pub(crate) struct PgpKey {
+    /// Armored key, as written by `gpg --armor --export-secret-keys`.
+    pub(crate) key: SecretRef,
 
-    /// Its passphrase, if it has one.
+    /// Passphrase of the key, if it has one.
     #[serde(default)]
-    pub passphrase: Option<SecretRef>,
+    pub(crate) passphrase: Option<SecretRef>,
 }
 
 /// Whether an OpenPGP file must be signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum SignaturePolicy {
-    /// A file without a signature by one of the keys in `signed_by` is refused.
+pub(crate) enum SignaturePolicy {
+    /// Rejects a file without a valid signature by one of the keys in `signed_by`.
     Required,
-    /// A file without a signature is taken with a warning; a signature that is there must be right, and by one of the
-    /// keys in `signed_by`.
+    /// Accepts an unsigned file with a warning. A signature must be valid and by one of the keys in `signed_by`.
     Optional,
-    /// Signatures are not looked at.
+    /// Does not check signatures.
     Ignored,
 }
 
 /// Whether an OpenPGP file must be encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum EncryptionPolicy {
-    /// One that is not is refused.
+pub(crate) enum EncryptionPolicy {
+    /// Rejects a file that is only signed or compressed.
     #[default]
     Required,
-    /// One that is not is taken.
+    /// Accepts it: anyone on its way could read it.
     Optional,
 }
 
-/// The settings of a source that are about packing, together.
+/// All settings of a source that concern codecs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings<'a> {
-    /// As given; the names of the files tell it if left out.
-    pub(crate) packing: Option<&'a Compression>,
+    /// Left out: detected from each file name.
+    pub(crate) compression: Option<&'a Compression>,
     pub(crate) zip: Option<&'a ZipSettings>,
     pub(crate) pgp: Option<&'a PgpSettings>,
-    pub(crate) max_compression_ratio: std::num::NonZeroU32,
+    pub(crate) max_compression_ratio: NonZeroU32,
 }
 
+/// A message and a hint.
+type Advice = (&'static str, &'static str);
+
+pub(super) const NO_PGP: Advice = (
+    "this build of hrsink cannot read OpenPGP: it was compiled without the feature `pgp`",
+    "use a build with the feature `pgp`, which is on by default",
+);
+pub(super) const PGP_KEYS_HINT: &str =
+    "give the secret key: `pgp: {keys: [{key: {file: …}, passphrase: {env: …}}]}`";
+
 impl Settings<'_> {
-    /// Notes what is wrong with them, without a look at any file.
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
-        let layers = self.packing.map(Compression::layers);
-        if let Some(layers) = layers {
-            self.validate_layers(layers, &mut problems.at("packing"));
+        let codecs = self.compression.map(Compression::codecs);
+        if let Some(codecs) = codecs {
+            self.validate_codecs(codecs, &mut problems.at("compression"));
         }
-        let unused = |layer| layers.is_some_and(|layers| !layers.contains(&layer));
+        let unused = |codec| codecs.is_some_and(|codecs| !codecs.contains(&codec));
         if let Some(zip) = self.zip {
             let mut problems = problems.at("zip");
             if unused(Codec::Zip) {
                 problems.add_with_hint(
-                    "is of no use: `packing` has no `zip` in it",
-                    "add it, or leave `zip` out",
+                    "has no effect: `compression` does not include `zip`",
+                    "add it, or remove `zip`",
                 );
             }
-            zip.validate(&mut problems);
+            if let Some(Err(error)) = zip.members.as_deref().map(glob::Pattern::new) {
+                problems.at("members").add_with_hint(
+                    format!("invalid pattern: {} (at character {})", error.msg, error.pos + 1),
+                    "`[` starts a set of characters; write a literal `[` as `[[]`",
+                );
+            }
         }
         if let Some(pgp) = self.pgp {
             let mut problems = problems.at("pgp");
             if unused(Codec::Pgp) {
                 problems.add_with_hint(
-                    "is of no use: `packing` has no `pgp` in it",
-                    "add it, or leave `pgp` out",
+                    "has no effect: `compression` does not include `pgp`",
+                    "add it, or remove `pgp`",
                 );
             } else if !cfg!(feature = "pgp") {
-                problems.add_with_hint(NO_PGP, NO_PGP_HINT);
+                problems.add_with_hint(NO_PGP.0, NO_PGP.1);
             }
             pgp.validate(&mut problems);
         }
     }
 
-    fn validate_layers(&self, layers: &[Codec], problems: &mut Problems<'_>) {
-        const MOST: usize = 4;
-        if layers.len() > MOST {
+    fn validate_codecs(&self, codecs: &[Codec], problems: &mut Problems<'_>) {
+        const MAX_CODECS: usize = 4;
+        if codecs.len() > MAX_CODECS {
             problems.add(format!(
-                "has {} layers; at most {MOST} are unpacked",
-                layers.len()
+                "has {} entries; at most {MAX_CODECS} are supported",
+                codecs.len()
             ));
         }
-        if layers.iter().filter(|&&layer| layer == Codec::Zip).count() > 1 {
-            problems.add_with_hint(
-                "has `zip` twice",
-                "a zip archive inside of another is not read: unpack it before",
-            );
+        if codecs.iter().filter(|&&codec| codec == Codec::Zip).count() > 1 {
+            problems.add_with_hint("has `zip` twice", ZIP_IN_ZIP_HINT);
         }
-        if layers.contains(&Codec::Pgp) {
+        if codecs.contains(&Codec::Pgp) {
             if !cfg!(feature = "pgp") {
-                problems.add_with_hint(NO_PGP, NO_PGP_HINT);
+                problems.add_with_hint(NO_PGP.0, NO_PGP.1);
             } else if self.pgp.is_none() {
-                problems.add_with_hint("has `pgp` in it, but there are no keys", PGP_KEYS_HINT);
+                problems.add_with_hint("includes `pgp`, but there are no keys", PGP_KEYS_HINT);
             }
         }
     }
 }
 
-pub(super) const NO_PGP: &str = "this build of hrsink cannot read OpenPGP: the feature `pgp` was left out";
-pub(super) const NO_PGP_HINT: &str = "use a build with the feature `pgp`, which is on by default";
-pub(super) const PGP_KEYS_HINT: &str =
-    "give the secret key: `pgp: {keys: [{key: {file: …}, passphrase: {env: …}}]}`";
-
-impl ZipSettings {
-    fn validate(&self, problems: &mut Problems<'_>) {
-        if let Some(Err(error)) = self.members.as_deref().map(glob::Pattern::new) {
-            problems.at("members").add_with_hint(
-                format!(
-                    "is not a valid pattern: {} (at character {})",
-                    error.msg,
-                    error.pos + 1
-                ),
-                "`[` begins a set of characters; a `[` itself is written `[[]`",
-            );
-        }
-    }
-}
+pub(super) const ZIP_IN_ZIP_HINT: &str = "a zip archive inside another is not supported: extract the outer one first, or exclude it with `zip: {members: …}`";
 
 impl PgpSettings {
-    /// The policy that holds.
+    /// The policy in effect.
     #[cfg(feature = "pgp")]
     pub(super) fn signature(&self) -> SignaturePolicy {
         self.signature.unwrap_or(if self.signed_by.is_empty() {
@@ -323,20 +279,19 @@ impl PgpSettings {
     fn validate(&self, problems: &mut Problems<'_>) {
         if self.keys.is_empty() && self.passwords.is_empty() && self.encrypted == EncryptionPolicy::Required {
             problems.at("keys").add_with_hint(
-                "is empty, and so is `passwords`: nothing can be decrypted",
+                "empty, and so is `passwords`: nothing can be decrypted",
                 "give a secret key, or `encrypted: optional` if the files are only signed",
             );
         }
         match self.signature {
             Some(SignaturePolicy::Ignored) if !self.signed_by.is_empty() => {
-                problems.at("signature").add_with_hint(
-                    "is `ignored`, so `signed_by` is of no use",
-                    "leave one of them out",
-                );
+                problems
+                    .at("signature")
+                    .add_with_hint("`ignored` contradicts `signed_by`", "remove one of them");
             }
             Some(SignaturePolicy::Required | SignaturePolicy::Optional) if self.signed_by.is_empty() => {
                 problems.at("signature").add_with_hint(
-                    "needs `signed_by`: without a public key no signature can be checked",
+                    "requires `signed_by`: a signature is checked with a public key",
                     "give the sender's public key: `signed_by: [sender.asc]`",
                 );
             }
@@ -347,7 +302,7 @@ impl PgpSettings {
                 problems
                     .at("signed_by")
                     .at_index(index)
-                    .add("is empty; give the path of a public key");
+                    .add("empty; give the path of a public key");
             }
         }
     }

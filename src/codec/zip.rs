@@ -1,21 +1,22 @@
-//! zip: which members there are, and a reader of each.
+//! zip: the members of an archive, and a reader of each.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
-use ::zip::read::ZipFile;
+use ::zip::read::{ZipFile, ZipFileEntry};
 use ::zip::result::ZipError;
 use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
+use super::Reader;
 use super::bounds::MaxRatio;
-use super::error::{CodecError, shown};
-use super::input::{InputFile, InputReader};
+use super::error::{CodecError, TRANSFER_AGAIN, printable};
+use crate::disk::{SpooledBytes, SpooledReader};
 use crate::secret::Secret;
 
-/// Members that are read of one archive at most.
-const MOST_MEMBERS: usize = 10_000;
+/// Members read of one archive.
+const MAX_MEMBERS: usize = 10_000;
 
-/// Bytes that are read for the list of members at most; that of ten thousand takes some 2 MiB.
-const MOST_LIST_BYTES: u64 = 16 << 20;
+/// Bytes read for the member list; that of ten thousand members takes about 2 MiB.
+const MAX_LIST_BYTES: u64 = 16 << 20;
 
 /// Which members are read, and how.
 #[derive(Debug)]
@@ -24,10 +25,10 @@ pub(super) struct MemberFilter {
     pub(super) password: Option<Secret>,
 }
 
-/// An archive whose list was read.
+/// An archive whose member list was read.
 #[derive(Debug)]
 pub(super) struct Archive {
-    archive: ZipArchive<InputReader>,
+    archive: ZipArchive<ArchiveReader>,
     password: Option<Secret>,
 }
 
@@ -36,115 +37,84 @@ pub(super) struct Archive {
 pub(super) struct Entry {
     index: usize,
     pub(super) name: String,
-    pub(super) size: u64,
-    pub(super) packed_size: u64,
+    size: u64,
+    pub(super) encoded_size: u64,
     encrypted: bool,
 }
 
 impl Archive {
-    /// Reads the list, and gives the wanted members in the order of their names.
+    /// Reads the list; returns the selected members in the order of their names.
     ///
     /// # Errors
-    /// The archive is damaged, no member is wanted, or one that is cannot be read.
+    /// The archive is damaged, no member is selected, or a selected one is not supported.
     pub(super) fn open(
-        packed: &InputFile,
-        wanted: &MemberFilter,
-        ratio: MaxRatio,
+        input: &SpooledBytes,
+        filter: &MemberFilter,
+        max_ratio: MaxRatio,
     ) -> io::Result<(Self, Vec<Entry>)> {
-        let mut reader = packed.open();
-        reader.set_limit(MOST_LIST_BYTES);
-        let archive = ZipArchive::new(reader).map_err(|error| damaged(error, None))?;
+        let reader = ArchiveReader {
+            inner: input.reader(),
+            remaining: MAX_LIST_BYTES,
+        };
+        let archive = ZipArchive::new(reader).map_err(|error| zip_error(error, None))?;
         if archive.has_duplicate_names() {
             return Err(CodecError::refused(
                 "two members of the zip archive have the same name",
-                "pack each file under a name of its own",
+                "give each file its own name",
             ));
         }
-        let mut entries = Vec::new();
-        let mut names = Vec::new();
+        let (mut entries, mut others) = (Vec::new(), Vec::new());
         for index in 0..archive.len() {
             let member = archive
                 .by_index_data(index)
-                .map_err(|error| damaged(error, None))?;
-            let name = member
-                .name()
-                .map_err(|error| damaged(error, None))?
-                .replace('\\', "/");
-            if member.is_dir() || is_left_out(&name) {
+                .map_err(|error| zip_error(error, None))?;
+            let name = member.name().map_err(|error| zip_error(error, None))?;
+            let name = name.replace('\\', "/");
+            if member.is_dir() || is_metadata(&name) {
                 continue;
             }
-            if !wanted.wants(&name) {
-                names.push(name);
+            if !filter.selects(&name) {
+                others.push(name);
                 continue;
             }
-            if !member.is_file() {
+            entries.push(filter.entry(index, name, &member)?);
+            if entries.len() > MAX_MEMBERS {
                 return Err(CodecError::refused(
-                    format!("member `{}` of the zip archive is a link", shown(&name)),
-                    "pack the file itself",
-                ));
-            }
-            let method = member.compression();
-            if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
-                return Err(CodecError::refused(
-                    format!(
-                        "member `{}` of the zip archive is packed with {}, which is not read",
-                        shown(&name),
-                        method_name(method)
-                    ),
-                    "pack it with \"deflate\", which every zip program knows: `zip -Z deflate`, `7z a -mm=Deflate`",
-                ));
-            }
-            if member.encrypted() && wanted.password.is_none() {
-                return Err(CodecError::refused(
-                    format!("member `{}` of the zip archive is encrypted", shown(&name)),
-                    "give its password: `zip: {password: {env: …}}`",
-                ));
-            }
-            entries.push(Entry {
-                index,
-                size: member.size(),
-                packed_size: member.compressed_size(),
-                encrypted: member.encrypted(),
-                name,
-            });
-            if entries.len() > MOST_MEMBERS {
-                return Err(CodecError::refused(
-                    format!("the zip archive has more than {MOST_MEMBERS} members to read"),
-                    "pick some with `zip: {members: …}`, or pack fewer files together",
+                    format!("the zip archive has more than {MAX_MEMBERS} members to read"),
+                    "select some with `zip: {members: …}`, or put fewer files into an archive",
                 ));
             }
         }
         if entries.is_empty() {
-            return Err(nothing_wanted(wanted, &names));
+            return Err(filter.nothing_selected(&others));
         }
         let size = entries
             .iter()
             .fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
-        ratio.check("zip", packed.len(), size)?;
+        max_ratio.check("zip", input.len(), size)?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((
-            Self {
-                archive,
-                password: wanted.password.clone(),
-            },
-            entries,
-        ))
+        let password = filter.password.clone();
+        Ok((Self { archive, password }, entries))
     }
 
-    /// A reader of the member's bytes, from the first on.
+    /// A reader of the member's bytes.
     ///
     /// # Errors
-    /// The password is wrong, or the member is not where the list says.
-    pub(super) fn read(&self, entry: &Entry) -> io::Result<Box<dyn Read + Send>> {
-        let archive = self.archive.clone();
-        let options = ZipReadOptions::new().password(self.password.as_ref().map(|p| p.expose().as_bytes()));
-        let inner = Member::try_new(self_cell::MutBorrow::new(archive), |archive| {
+    /// The password is wrong, or the member is not at its listed position.
+    pub(super) fn read(&self, entry: &Entry) -> io::Result<Reader> {
+        let archive = self_cell::MutBorrow::new(self.archive.clone());
+        let password = self
+            .password
+            .as_ref()
+            .map(|password| password.expose().as_bytes());
+        let options = ZipReadOptions::new().password(password);
+        let inner = Member::try_new(archive, |archive| {
             archive
                 .borrow_mut()
                 .by_index_with_options(entry.index, options)
-                .map_err(|error| damaged(error, Some(entry)))
+                .map_err(|error| zip_error(error, Some(entry)))
         })?;
-        Ok(Box::new(Checked {
+        Ok(Box::new(MemberReader {
             inner,
             entry: entry.clone(),
             read: 0,
@@ -153,15 +123,14 @@ impl Archive {
 }
 
 impl MemberFilter {
-    /// A pattern without a folder is for the last part of the name.
-    fn wants(&self, name: &str) -> bool {
+    /// A pattern without a folder applies to the last part of the name.
+    fn selects(&self, name: &str) -> bool {
         let Some(pattern) = &self.pattern else {
             return true;
         };
-        let name = if pattern.as_str().contains('/') {
-            name
-        } else {
-            name.rsplit_once('/').map_or(name, |(_, last)| last)
+        let name = match pattern.as_str().contains('/') {
+            true => name,
+            false => name.rsplit('/').next().unwrap_or(name),
         };
         let options = glob::MatchOptions {
             case_sensitive: true,
@@ -170,15 +139,68 @@ impl MemberFilter {
         };
         pattern.matches_with(name, options)
     }
+
+    fn entry(&self, index: usize, name: String, member: &ZipFileEntry<'_>) -> io::Result<Entry> {
+        let refused = |what: &str, hint: &'static str| {
+            let member = printable(&name);
+            Err(CodecError::refused(
+                format!("member `{member}` of the zip archive {what}"),
+                hint,
+            ))
+        };
+        if !member.is_file() {
+            return refused("is a symbolic link", "add the file itself to the archive");
+        }
+        let method = member.compression();
+        if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return refused(
+                &format!(
+                    "is compressed with {}, which is not supported",
+                    method_name(method)
+                ),
+                "use \"deflate\", which every zip program supports: `zip -Z deflate`, `7z a -mm=Deflate`",
+            );
+        }
+        if member.encrypted() && self.password.is_none() {
+            return refused("is encrypted", "give its password: `zip: {password: {env: …}}`");
+        }
+        Ok(Entry {
+            index,
+            size: member.size(),
+            encoded_size: member.compressed_size(),
+            encrypted: member.encrypted(),
+            name,
+        })
+    }
+
+    fn nothing_selected(&self, names: &[String]) -> io::Error {
+        const MAX_SHOWN: usize = 10;
+        let Some(pattern) = &self.pattern else {
+            return CodecError::refused(
+                "the zip archive contains no files",
+                "check how the archive is made; an empty archive would mean missed leavers",
+            );
+        };
+        let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
+        if names.is_empty() {
+            return CodecError::refused(message, "the archive contains no files");
+        }
+        let more = match names.len().saturating_sub(MAX_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = names.iter().take(MAX_SHOWN);
+        let names: Vec<String> = names.map(|name| format!("`{}`", printable(name))).collect();
+        CodecError::refused(message, format!("it contains {}{more}", names.join(", ")))
+    }
 }
 
-/// What macOS and others put beside the files.
-fn is_left_out(name: &str) -> bool {
+/// Files that macOS and others add.
+fn is_metadata(name: &str) -> bool {
     name.split('/')
         .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
 }
 
-/// What people call a way of packing.
 fn method_name(method: CompressionMethod) -> String {
     let name = match method {
         CompressionMethod::DEFLATE64 => "Deflate64",
@@ -187,121 +209,119 @@ fn method_name(method: CompressionMethod) -> String {
         CompressionMethod::ZSTD => "Zstandard",
         CompressionMethod::XZ => "xz",
         CompressionMethod::PPMD => "PPMd",
-        other => return format!("a method of its own ({other:?})"),
+        other => return format!("a rare method ({other:?})"),
     };
     name.to_owned()
 }
 
-fn nothing_wanted(wanted: &MemberFilter, names: &[String]) -> io::Error {
-    const SHOWN: usize = 10;
-    let Some(pattern) = &wanted.pattern else {
-        return CodecError::refused(
-            "the zip archive has no files in it",
-            "look at what was packed; nothing read would be leavers missed",
-        );
-    };
-    let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
-    if names.is_empty() {
-        return CodecError::refused(message, "the archive has no files in it");
-    }
-    let more = match names.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let names: Vec<String> = names
-        .iter()
-        .take(SHOWN)
-        .map(|name| format!("`{}`", shown(name)))
-        .collect();
-    CodecError::refused(message, format!("there are {}{more}", names.join(", ")))
-}
-
-fn damaged(error: ZipError, entry: Option<&Entry>) -> io::Error {
+fn zip_error(error: ZipError, entry: Option<&Entry>) -> io::Error {
     match error {
-        ZipError::Io(error) => broken(error, entry),
+        ZipError::Io(error) => damaged(error, entry),
         ZipError::InvalidPassword => CodecError::refused(
             match entry {
                 Some(entry) => format!(
                     "the password does not open member `{}` of the zip archive",
-                    shown(&entry.name)
+                    printable(&entry.name)
                 ),
                 None => "the password does not open the zip archive".to_owned(),
             },
-            "look at `zip.password`: it is used for every member",
+            "check `zip.password`: it is used for every member",
         ),
         ZipError::UnsupportedArchive(what) => CodecError::refused(
-            format!("the zip archive cannot be read: {}", what.to_lowercase()),
-            "pack it anew as one file, with \"deflate\"",
+            format!("unsupported zip archive: {}", what.to_lowercase()),
+            "create it as a single file, with \"deflate\"",
         ),
-        error => broken(io::Error::other(error), entry),
+        error => damaged(io::Error::other(error), entry),
     }
 }
 
-/// For a failed read. The system's errors carry a number, the decoders' do not; our own come through.
-fn broken(error: io::Error, entry: Option<&Entry>) -> io::Error {
-    let own = error.get_ref().is_some_and(|inner| inner.is::<CodecError>());
-    if own || error.raw_os_error().is_some() {
+/// For a failed read. Errors of the operating system (they have a number) and our own are kept; those of the decoders
+/// could contain content.
+fn damaged(error: io::Error, entry: Option<&Entry>) -> io::Error {
+    if CodecError::is_in(&error) || error.raw_os_error().is_some() {
         return error;
     }
-    match entry {
-        Some(entry) if entry.encrypted => CodecError::refused(
-            format!(
-                "member `{}` of the zip archive is damaged, or the password is wrong",
-                shown(&entry.name)
-            ),
-            "look at `zip.password`; then transfer the file again",
+    let Some(entry) = entry else {
+        return CodecError::damaged("zip", Some(error));
+    };
+    let member = format!(
+        "member `{}` of the zip archive is damaged",
+        printable(&entry.name)
+    );
+    match entry.encrypted {
+        true => CodecError::refused(
+            format!("{member}, or the password is wrong"),
+            "check `zip.password`; then transfer the file again",
         ),
-        Some(entry) => CodecError::Refused {
-            message: format!(
-                "member `{}` of the zip archive is damaged or cut off",
-                shown(&entry.name)
-            ),
-            hint: CodecError::Damaged {
-                kind: "zip",
-                source: None,
-            }
-            .hint(),
-        }
-        .into(),
-        None => CodecError::Damaged {
-            kind: "zip",
-            source: Some(error),
-        }
-        .into(),
+        false => CodecError::refused(format!("{member} or truncated"), TRANSFER_AGAIN),
     }
 }
 
-type Opened<'a> = ZipFile<'a, InputReader>;
+type OpenMember<'a> = ZipFile<'a, ArchiveReader>;
 
 self_cell::self_cell!(
     /// A member together with the archive that it borrows.
     struct Member {
-        owner: self_cell::MutBorrow<ZipArchive<InputReader>>,
+        owner: self_cell::MutBorrow<ZipArchive<ArchiveReader>>,
         #[not_covariant]
-        dependent: Opened,
+        dependent: OpenMember,
     }
 );
 
-/// Holds a member to the length that the list gave, and names it in errors.
-struct Checked {
+/// Checks the length against the list, and names the member in errors.
+struct MemberReader {
     inner: Member,
     entry: Entry,
     read: u64,
 }
 
-impl Read for Checked {
+impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self
-            .inner
-            .with_dependent_mut(|_, member| member.read(buffer))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::Interrupted => error,
-                _ => broken(error, Some(&self.entry)),
-            })?;
+        let result = self.inner.with_dependent_mut(|_, member| member.read(buffer));
+        let length = result.map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => damaged(error, Some(&self.entry)),
+        })?;
         self.read += length as u64;
         if length == 0 && !buffer.is_empty() && self.read != self.entry.size {
-            return Err(broken(io::ErrorKind::UnexpectedEof.into(), Some(&self.entry)));
+            return Err(damaged(io::ErrorKind::UnexpectedEof.into(), Some(&self.entry)));
         }
         Ok(length)
+    }
+}
+
+/// Reads a limited number of bytes, which is enough for the member list. A clone has no limit.
+#[derive(Debug)]
+struct ArchiveReader {
+    inner: SpooledReader,
+    remaining: u64,
+}
+
+impl Clone for ArchiveReader {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            remaining: u64::MAX,
+        }
+    }
+}
+
+impl Read for ArchiveReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.remaining == 0 {
+            return Err(CodecError::refused(
+                "the member list of the zip archive is too long",
+                "put fewer files into an archive; such a list may be made to exhaust memory",
+            ));
+        }
+        let length = self.inner.read(into)?;
+        self.remaining = self.remaining.saturating_sub(length as u64);
+        Ok(length)
+    }
+}
+
+impl Seek for ArchiveReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }

@@ -24,6 +24,8 @@ mod channel;
 mod checkpoint;
 mod chunk;
 mod context;
+#[cfg(test)]
+pub(crate) mod contract;
 mod counts;
 mod description;
 mod ordered;

@@ -104,15 +104,21 @@ mod tests {
         })
     }
 
-    fn file(read_again: &str) -> serde_json::Value {
-        json!({"type": "file", "path": "people.csv", "read_again": read_again})
+    fn file(incremental: bool) -> serde_json::Value {
+        json!({"type": "file", "path": "people.csv", "select": {"incremental": incremental}})
     }
 
     #[test]
     fn profiles_that_are_not_read_again_would_be_deleted() {
-        let told = of(&file("changed"), "employee_profile", &json!({}));
+        let told = of(&file(true), "employee_profile", &json!({}));
         assert_eq!(told.len(), 1, "{told:?}");
-        for part in ["`purview`", "`hr`", "20days", "`people`", "`read_again: always`"] {
+        for part in [
+            "`purview`",
+            "`hr`",
+            "20days",
+            "`people`",
+            "`select.incremental: false`",
+        ] {
             assert!(told[0].contains(part), "{told:?}");
         }
         let rest = |full_every| {
@@ -132,7 +138,7 @@ mod tests {
     #[test]
     fn other_inputs_of_the_sink_may_leave_out_what_they_like() {
         let mut pipeline = parse(&json!({
-            "sources": {"all": file("always"), "new": file("changed")},
+            "sources": {"all": file(false), "new": file(true)},
             "transforms": {
                 "profiles": {
                     "type": "hr_schema", "inputs": ["all"], "scenario": "employee_profile", "fields": profile(),
@@ -154,20 +160,20 @@ mod tests {
 
     #[test]
     fn what_is_read_again_or_need_not_be_is_not_told_of() {
-        assert!(of(&file("always"), "employee_profile", &json!({})).is_empty());
-        assert!(of(&file("changed"), "employee_resignation", &json!({})).is_empty());
+        assert!(of(&file(false), "employee_profile", &json!({})).is_empty());
+        assert!(of(&file(true), "employee_resignation", &json!({})).is_empty());
         assert!(
             of(
-                &file("changed"),
+                &file(true),
                 "employee_profile",
                 &json!({"refresh_after": "never"})
             )
             .is_empty()
         );
-        assert!(of(&file("changed"), "employee_profile", &json!({"mode": "all"})).is_empty());
+        assert!(of(&file(true), "employee_profile", &json!({"mode": "all"})).is_empty());
         assert_eq!(
             of(
-                &file("changed"),
+                &file(true),
                 "employee_resignation",
                 &json!({"refresh_after": "90d"})
             )

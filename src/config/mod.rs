@@ -19,7 +19,7 @@ pub mod schema;
 pub(crate) mod wiring;
 
 pub use crate::component::{Problem, Problems};
-pub(crate) use crate::settings::{ByteSize, HumanDuration, nearest, suggestion};
+pub(crate) use crate::settings::{ByteSize, HumanDuration, suggestion};
 pub use crate::snapshot::{SnapshotConfig, SourceSnapshot};
 pub use guards::{Guard, GuardsConfig};
 pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, StateConfig, Wired};

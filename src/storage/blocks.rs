@@ -81,6 +81,6 @@ pub(super) fn failed(error: Error) -> io::Error {
 pub(super) fn changed() -> Error {
     // Not the file's fault, and over once whoever writes it has finished.
     Error::new(ErrorKind::Transient, "the file was changed while it was read").with_hint(
-        "nothing of it counts as delivered: run again once whoever writes it has finished; `settle` waits for that",
+        "nothing of it counts as delivered: run again once whoever writes it has finished; `select.quiet_period` waits for that",
     )
 }

@@ -178,7 +178,7 @@ fn prune_deletes_history_and_keeps_rows() {
 /// A pipeline whose source leaves out files that have not changed. `date` is the format of its dates.
 fn leaves_out(folder: &Folder, date: &str) {
     let pipeline = serde_json::json!({
-        "sources": {"export": {"type": "file", "path": "leavers.csv", "read_again": "changed"}},
+        "sources": {"export": {"type": "file", "path": "leavers.csv", "select": {"incremental": true}}},
         "transforms": {"leavers": {
             "type": "hr_schema", "inputs": ["export"], "scenario": "employee_resignation",
             "dates": {"formats": [date], "iso8601": false, "timezone": "UTC"},

@@ -31,9 +31,10 @@ fn list_names_every_component() {
       gs://            Google Cloud Storage
       https://         web servers
     compression and encryption
-      gzip, zstd  compressed files
-      zip         archives
-      pgp         OpenPGP encryption and signatures
+      gzip  compression
+      zstd  compression
+      zip   archives of one or several files
+      pgp   OpenPGP encryption and signatures
     "#);
     let listed: serde_json::Value =
         serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();

@@ -174,7 +174,7 @@ fn validate_warns_about_probable_mistakes() {
     let text = std::fs::read_to_string(folder.path().join("profiles.yaml")).unwrap();
     let text = text.replace(
         "    path: data/profiles.ndjson",
-        "    path: data/profiles.ndjson\n    read_again: changed",
+        "    path: data/profiles.ndjson\n    select: {incremental: true}",
     );
     folder.write("once.yaml", &text);
     let output = folder.run(&["validate", "once.yaml", "profiles.yaml"]);

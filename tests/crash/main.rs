@@ -316,8 +316,8 @@ fn dropping(folder: &Path, service: &Service, path: &str, change: impl FnOnce(&m
     let kind = Kind::Resignations;
     let mut pipeline = program::pipeline(service.url(), "", kind.scenario(), &kind.fields(), JOB);
     pipeline["sources"]["export"] = json!({
-        "type": "file", "path": format!("{path}/drop-*.csv"), "settle": "0s",
-        "after": {"move": "archive/{name}"}, "if_missing": "ignore", "if_nothing_new": "ignore",
+        "type": "file", "path": format!("{path}/drop-*.csv"), "on_success": {"move": "archive/{name}"},
+        "select": {"quiet_period": "0s", "if_none": "ignore", "if_none_new": "ignore"},
     });
     change(&mut pipeline["sources"]["export"]);
     let file = format!("{}.json", kind.scenario());

@@ -1,87 +1,72 @@
-//! Files and what becomes of them: which are read, in which order, how often, and what is done with them afterwards.
+//! Whole runs of the source `file`: selection, state, post-processing, archives.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
-#![allow(
-    clippy::needless_pass_by_value,
-    reason = "values are written where they are given"
-)]
+#![allow(clippy::needless_pass_by_value, reason = "settings stand where they are used")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
-mod afterwards;
-mod chosen;
-mod newest;
-#[cfg(all(unix, feature = "pgp"))]
-#[path = "../common/outside.rs"]
-mod outside;
-#[cfg(all(unix, feature = "pgp"))]
-mod pgp;
-mod remembered;
-mod zip;
+mod archives;
+mod post_process;
+mod select;
+mod state;
 
-use common::Pipeline;
+use common::{Pipeline, email};
+use hrsink::emulator::Emulator;
 use serde_json::{Value, json};
 
-/// A pipeline whose source is `source`, and that writes what it reads to a file.
-fn pipeline(url: &str, source: Value) -> Pipeline {
-    let mut pipeline = Pipeline::new(url, 0);
+/// A pipeline that reads the files in `in` with these settings more, `incremental` unless they say otherwise.
+fn pipeline(emulator: &Emulator, more: Value) -> Pipeline {
+    let mut pipeline = Pipeline::new(&emulator.url(), 0);
+    let mut source = json!({"type": "file", "path": "in/*.csv", "select": {"incremental": true}});
+    for (key, value) in more.as_object().unwrap() {
+        match (key.as_str(), source.get_mut("select")) {
+            ("select", Some(Value::Object(select))) => select.extend(value.as_object().unwrap().clone()),
+            _ => source[key] = value.clone(),
+        }
+    }
     pipeline.file["sources"]["export"] = source;
+    std::fs::create_dir(pipeline.path("in")).unwrap();
     pipeline
 }
 
-/// Settings of a source of the files in `in`.
-fn files(more: Value) -> Value {
-    let mut source = json!({"type": "file", "path": "in/*.csv", "read_again": "changed"});
-    source
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
-    source
+/// CSV with the resignations of these rows.
+fn csv(rows: &[usize]) -> String {
+    let rows = rows
+        .iter()
+        .map(|&row| format!("{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n", email(row)));
+    "upn,resigned,last_day\n".to_owned() + &rows.collect::<String>()
 }
 
-/// Writes a file with the resignations of these rows, changed last an hour ago.
-fn drop_file(pipeline: &Pipeline, name: &str, rows: &[usize]) {
-    let mut csv = "upn,resigned,last_day\n".to_owned();
-    for &row in rows {
-        csv.push_str(&format!(
-            "{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n",
-            common::email(row)
-        ));
-    }
+/// Writes a file with these rows to `in`, modified an hour ago.
+fn put(pipeline: &Pipeline, name: &str, rows: &[usize]) {
+    put_text(pipeline, name, &csv(rows));
+}
+
+fn put_text(pipeline: &Pipeline, name: &str, content: &str) {
+    std::fs::write(pipeline.path("in").join(name), content).unwrap();
+    set_age(pipeline, name, 3600);
+}
+
+fn set_age(pipeline: &Pipeline, name: &str, seconds: u64) {
     let path = pipeline.path("in").join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(&path, csv).unwrap();
-    age(pipeline, name, 3600);
-}
-
-/// Makes a file as old as that, in seconds.
-fn age(pipeline: &Pipeline, name: &str, seconds: u64) {
-    let file = std::fs::File::options()
-        .write(true)
-        .open(pipeline.path("in").join(name))
-        .unwrap();
-    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(seconds))
-        .unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let modified = std::time::SystemTime::now() - std::time::Duration::from_secs(seconds);
+    file.set_modified(modified).unwrap();
 }
 
 /// The files below `in`, in the order of their names.
-fn there(pipeline: &Pipeline) -> Vec<String> {
+fn files(pipeline: &Pipeline) -> Vec<String> {
     let base = pipeline.path("in");
-    let mut found = Vec::new();
-    let mut folders = vec![base.clone()];
+    let (mut found, mut folders) = (Vec::new(), vec![base.clone()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.push(
-                    path.strip_prefix(&base)
-                        .unwrap()
-                        .to_string_lossy()
-                        .replace('\\', "/"),
-                );
+                let name = path.strip_prefix(&base).unwrap().to_string_lossy();
+                found.push(name.replace('\\', "/"));
             }
         }
     }

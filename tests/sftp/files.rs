@@ -119,7 +119,7 @@ async fn a_file_is_moved_and_never_over_another() {
     sshd.write("a.csv", "line\na\n");
     sshd.write("archive/old/a.csv", "before");
     let mut pipeline = Pipeline::new(&sshd, "*.csv");
-    pipeline.source["after"] = json!({"move": "archive/old/{name}"});
+    pipeline.source["on_success"] = json!({"move": "archive/old/{name}"});
     assert_eq!(pipeline.run().await.good().rows, 1);
     let read = |name: &str| std::fs::read_to_string(sshd.path("files").join(name));
     assert_eq!(read("archive/old/a.csv").unwrap(), "before");
@@ -127,11 +127,11 @@ async fn a_file_is_moved_and_never_over_another() {
     assert!(read("a.csv").is_err());
     // Into folders that are made for it.
     sshd.write("b.csv", "line\nb\n");
-    pipeline.source["after"] = json!({"move": "new/2026/{name}"});
+    pipeline.source["on_success"] = json!({"move": "new/2026/{name}"});
     assert_eq!(pipeline.run().await.good().rows, 1);
     assert_eq!(read("new/2026/b.csv").unwrap(), "line\nb\n");
     sshd.write("c.csv", "line\nc\n");
-    pipeline.source["after"] = json!("delete");
+    pipeline.source["on_success"] = json!("delete");
     assert_eq!(pipeline.run().await.good().rows, 1);
     assert!(read("c.csv").is_err());
 }
@@ -157,7 +157,7 @@ async fn what_an_account_may_not_do_is_said() {
     );
     // The rows are delivered; the file stays, and that is said.
     pipeline.source["path"] = json!(sshd.address("open.csv"));
-    pipeline.source["after"] = json!({"move": "archive/{name}"});
+    pipeline.source["on_success"] = json!({"move": "archive/{name}"});
     assert_eq!(pipeline.run().await.good().rows, 1);
     assert!(sshd.path("files/open.csv").exists());
     let folder = sshd.path("files");
@@ -195,7 +195,7 @@ async fn an_account_that_is_shut_into_its_folder_reads_there() {
         assert_eq!(pipeline.run().await.good().rows, 1, "{path}");
     }
     // The folder of the login is the account's own, and the one above is not.
-    pipeline.source["after"] = json!({"move": "read/{name}"});
+    pipeline.source["on_success"] = json!({"move": "read/{name}"});
     assert_eq!(pipeline.run().await.good().rows, 1);
     assert!(home.join("out/read/a.csv").exists());
     drop(removed);
@@ -219,7 +219,7 @@ async fn a_file_is_read_again_only_when_it_changed() {
     let file = std::fs::File::options().append(true).open(&path).unwrap();
     file.set_modified(long_ago).unwrap();
     let mut pipeline = Pipeline::new(&sshd, "*.csv");
-    pipeline.source["read_again"] = json!("changed");
+    pipeline.source["select"]["incremental"] = json!(true);
     assert_eq!(pipeline.run().await.good().rows, 1);
     assert_eq!(pipeline.run().await.good().rows, 0);
     sshd.write("a.csv", "line\na\nb\n");
@@ -238,7 +238,7 @@ async fn parquet_is_read_by_its_parts() {
     let read = Pipeline::new(&sshd, "a.parquet").run().await.good();
     assert!(read.rows > 0);
     let mut on_disk = Pipeline::at(local);
-    for key in ["sftp", "settle"] {
+    for key in ["sftp", "select"] {
         on_disk.source.as_object_mut().unwrap().remove(key);
     }
     assert_eq!(read, on_disk.run().await.good());
@@ -259,7 +259,7 @@ async fn a_file_that_grows_is_not_read_though_the_servers_clock_lags() {
     let grows = sshd.write("grows.csv", "line\nb\n");
     lagging(&grows);
     let mut pipeline = Pipeline::new(&sshd, "*.csv");
-    pipeline.source["settle"] = json!("500ms");
+    pipeline.source["select"]["quiet_period"] = json!("500ms");
     let stop = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let stop = stop.clone();
@@ -282,7 +282,7 @@ async fn a_file_that_grows_is_not_read_though_the_servers_clock_lags() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trigger_is_waited_for_and_goes_with_its_file() {
+async fn waits_for_a_marker_which_goes_where_its_file_goes() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("out/a.csv", "line\na\n");
@@ -291,9 +291,8 @@ async fn a_trigger_is_waited_for_and_goes_with_its_file() {
     let mut pipeline = Pipeline::new(&sshd, "out/*");
     for (key, value) in [
         ("format", json!("csv")),
-        ("trigger", json!("{stem}.ok")),
-        ("read_again", json!("changed")),
-        ("after", json!({"move": "archive/"})),
+        ("select", json!({"marker": "{stem}.ok", "quiet_period": "0s"})),
+        ("on_success", json!({"move": "archive/"})),
     ] {
         pipeline.source[key] = value;
     }
@@ -314,11 +313,14 @@ async fn a_move_that_fails_is_warned_of_and_tried_again() {
     // A file where the folder should be.
     let blocked = sshd.write("archive", "");
     let mut pipeline = Pipeline::new(&sshd, "*.csv");
-    pipeline.source["read_again"] = json!("changed");
-    pipeline.source["after"] = json!({"move": "archive/"});
+    pipeline.source["select"]["incremental"] = json!(true);
+    pipeline.source["on_success"] = json!({"move": "archive/"});
     let (code, _, told) = pipeline.run_program();
     assert_eq!(code, 0, "{told}");
-    assert!(told.contains("was delivered but stays where it is"), "{told}");
+    assert!(
+        told.contains("was delivered, but cannot be moved or deleted"),
+        "{told}"
+    );
     assert!(sshd.path("files/a.csv").exists());
     std::fs::remove_file(blocked).unwrap();
     let (code, report, told) = pipeline.run_program();

@@ -65,7 +65,7 @@ impl Pipeline {
         Self {
             folder: tempfile::tempdir().unwrap(),
             source: json!({
-                "type": "file", "path": address, "settle": "0s", "read_again": "always",
+                "type": "file", "path": address, "select": {"quiet_period": "0s", "incremental": false},
                 "sftp": {"user": me(), "retry": {"initial_backoff": "20ms", "max_backoff": "200ms"}},
             }),
             note: uuid::Uuid::new_v4().to_string(),

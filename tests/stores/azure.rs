@@ -109,7 +109,7 @@ async fn what_is_wrong_is_told_apart_and_no_login_is_in_it() {
 
     // Allowed to read, not to delete: the rows are delivered, and the file stays.
     let mut source = source(&account, "az://hr-data/exports/*.csv", "sas_token");
-    source["after"] = json!("delete");
+    source["on_success"] = json!("delete");
     delivers(&with_login(source, &account_sas("rl")), 1..=1).await;
     assert_eq!(keys(&*store).await, ["exports/terminations.csv"]);
 }
@@ -143,7 +143,7 @@ async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
     let account = server.account();
     // With a key: of the request that deletes, Azurite knows no signature.
     let mut moving = source(&account, "az://hr-data/in/*.csv", "access_key");
-    moving["after"] = json!({"move": "done/{name}"});
+    moving["on_success"] = json!({"move": "done/{name}"});
     delivers(&with_login(moving, KEY), 1..=1).await;
     let found = keys(&*store).await;
     assert_eq!(found.len(), 2, "{found:?}");
@@ -158,7 +158,7 @@ async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
 
     put(&*store, "in/b.csv", csv(3..=3)).await;
     let mut deleting = source(&account, "az://hr-data/in/*.csv", "access_key");
-    deleting["after"] = json!("delete");
+    deleting["on_success"] = json!("delete");
     delivers(&with_login(deleting, KEY), 3..=3).await;
     assert_eq!(keys(&*store).await.len(), 2);
 }

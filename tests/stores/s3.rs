@@ -164,7 +164,7 @@ async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
     put(&*store, "in/a b.csv", csv(1..=1)).await;
     put(&*store, "in/done/a b.csv", "older").await;
     let mut moving = source(&server.url, "s3://hr-data/in/*.csv");
-    moving["after"] = json!({"move": "done/{name}"});
+    moving["on_success"] = json!({"move": "done/{name}"});
     delivers(&pipeline(moving), 1..=1).await;
     let found = keys(&*store).await;
     assert_eq!(found.len(), 2, "{found:?}");
@@ -176,7 +176,7 @@ async fn files_are_moved_and_deleted_and_none_takes_the_place_of_another() {
 
     put(&*store, "in/b.csv", csv(2..=2)).await;
     let mut deleting = source(&server.url, "s3://hr-data/in/*.csv");
-    deleting["after"] = json!("delete");
+    deleting["on_success"] = json!("delete");
     delivers(&pipeline(deleting), 2..=2).await;
     assert_eq!(keys(&*store).await.len(), 2);
 }

@@ -1,13 +1,9 @@
-//! OpenPGP: decrypts, inflates and verifies while it is read.
+//! OpenPGP: decrypts, decompresses and verifies while reading.
 //!
-//! `keys` has what decrypts, `signers` those who may sign, `message` goes through the packets.
-//!
-//! Taken is what the tools of the field make: an encrypted message, in which a compressed one may lie, in which a signed
-//! one may lie; each may be missing. Anything else is refused. Decrypted bytes come out before the file's integrity and
-//! its signature are known, which are at its end: whoever reads has to come to the end without an error before the
-//! bytes count.
-//!
-//! What the crate says of a failure is never passed on: its texts can hold what was decrypted.
+//! Accepted is what common tools write: an encrypted message that may contain a compressed one that may contain a signed
+//! one; each may be missing. Decrypted bytes come out before integrity and signature are known, which are at the end: a
+//! caller must not use them before it has read to the end without an error. Error texts of the `pgp` crate may hold
+//! decrypted bytes and are never passed on.
 
 mod keys;
 mod message;
@@ -21,15 +17,16 @@ use ::pgp::composed::{Message, PlainSessionKey};
 use self::keys::Keys;
 use self::message::{Opening, Source};
 use self::signers::Signers;
-use super::bounds::{BoundedReader, MaxRatio};
+use super::bounds::MaxRatio;
 use super::error::CodecError;
 use super::settings::{EncryptionPolicy, PgpSettings, SignaturePolicy};
+use super::{BUFFER_BYTES, Reader};
 use crate::error::Result;
 use crate::secret::SecretFiles;
 
-const BUFFER: usize = 256 << 10;
+const KIND: &str = "OpenPGP";
 
-/// Keys that were read, and what is asked of a file.
+/// The keys and policies of a source.
 #[derive(Debug)]
 pub(super) struct Pgp {
     keys: Keys,
@@ -42,96 +39,94 @@ impl Pgp {
     /// Reads all keys; relative paths are relative to `base`.
     ///
     /// # Errors
-    /// A key cannot be read or opened, or none of `signed_by` may sign.
-    pub(super) fn new(options: &PgpSettings, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
+    /// A key cannot be read or unlocked, or no key in `signed_by` is valid.
+    pub(super) fn new(settings: &PgpSettings, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
         Ok(Self {
-            keys: Keys::read(options, base, secret_files)?,
-            signers: Signers::read(&options.signed_by, base)?,
-            signature: options.signature(),
-            encryption: options.encrypted,
+            keys: Keys::read(settings, base, secret_files)?,
+            signers: Signers::read(&settings.signed_by, base)?,
+            signature: settings.signature(),
+            encryption: settings.encrypted,
         })
     }
 
-    /// The content of the message. `packed` gives its bytes from the first on, as often as it is called. `told` is the
-    /// name to warn of if it is not signed, and nobody was warned yet.
+    /// The content of the message whose bytes `encoded` opens, as often as it is called. `warn_as` is the file name for
+    /// a warning about a missing signature.
     ///
     /// # Errors
-    /// It is no message, not for the keys, or not encrypted where it has to be. What is wrong behind its beginning shows
-    /// when it is read: damage, and a signature that is missing or not right.
+    /// It is not a message, not for these keys, or not encrypted although required. Damage, and a missing or invalid
+    /// signature, show while reading.
     pub(super) fn open(
         &self,
-        packed: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
-        ratio: MaxRatio,
-        told: Option<&str>,
-    ) -> io::Result<Box<dyn Read + Send>> {
-        let source = Source::new(packed()?);
+        encoded: &dyn Fn() -> io::Result<Reader>,
+        max_ratio: MaxRatio,
+        warn_as: Option<&str>,
+    ) -> io::Result<Reader> {
+        let source = Source::new(encoded()?);
         let message = source.message()?;
         let Message::Encrypted { esk, .. } = &message else {
             if self.encryption == EncryptionPolicy::Required {
                 return Err(CodecError::refused(
                     "the OpenPGP file is not encrypted",
-                    "have it encrypted; if it is to be taken as it is: `pgp: {encrypted: optional}`",
+                    "ask the sender to encrypt it, or set `pgp: {encrypted: optional}` to accept it",
                 ));
             }
-            return self.opening(&source, ratio, told).content(message);
+            return self.opening(&source, max_ratio, warn_as).content(message);
         };
         let mut session_keys = self.keys.session_keys(esk)?;
         let by_password = session_keys.by_password;
-        let explain = |error: io::Error| match by_password {
-            true => wrong_password_or(error),
-            false => error,
-        };
         if session_keys.found.len() == 1
             && let Some(key) = session_keys.found.pop()
         {
-            let content = self.opening(&source, ratio, told).decrypt(message, &key);
-            return content
-                .map(|content| -> Box<dyn Read + Send> { Box::new(Explained(content, by_password)) })
-                .map_err(explain);
+            let content = self.opening(&source, max_ratio, warn_as).decrypt(message, &key);
+            return Ok(match by_password {
+                true => Box::new(PasswordReader(content.map_err(wrong_password)?)),
+                false => content?,
+            });
         }
-        // A password that was not this file's gives a key too, only not the right one: that shows at the end at the
-        // latest, so the one that comes to the end is taken.
+        // A wrong password also yields a key, only not the right one. This shows at the end of the content at the latest,
+        // so the first key that reaches the end is the right one.
         drop(message);
-        let mut failure = None;
+        let mut first = None;
         for key in &session_keys.found {
-            let tried = self
-                .decrypted(packed, key, ratio, None)
-                .and_then(|mut content| drain(&mut content));
-            match tried {
-                Ok(()) => return self.decrypted(packed, key, ratio, told),
-                Err(error) => failure = failure.or(Some(error)),
+            let checked = self.decrypted(encoded, key, max_ratio, None).and_then(discard);
+            match checked {
+                Ok(()) => return self.decrypted(encoded, key, max_ratio, warn_as),
+                Err(error) => first = first.or(Some(error)),
             }
         }
-        Err(explain(failure.unwrap_or_else(|| CodecError::damaged(KIND))))
+        let error = first.unwrap_or_else(|| CodecError::damaged(KIND, None));
+        Err(if by_password { wrong_password(error) } else { error })
     }
 
     fn decrypted(
         &self,
-        packed: &dyn Fn() -> io::Result<Box<dyn Read + Send>>,
+        encoded: &dyn Fn() -> io::Result<Reader>,
         key: &PlainSessionKey,
-        ratio: MaxRatio,
-        told: Option<&str>,
-    ) -> io::Result<Box<dyn Read + Send>> {
-        let source = Source::new(packed()?);
+        max_ratio: MaxRatio,
+        warn_as: Option<&str>,
+    ) -> io::Result<Reader> {
+        let source = Source::new(encoded()?);
         let message = source.message()?;
-        self.opening(&source, ratio, told).decrypt(message, key)
+        self.opening(&source, max_ratio, warn_as).decrypt(message, key)
     }
 
-    fn opening<'a>(&'a self, source: &'a Source, ratio: MaxRatio, told: Option<&'a str>) -> Opening<'a> {
+    fn opening<'a>(
+        &'a self,
+        source: &'a Source,
+        max_ratio: MaxRatio,
+        warn_as: Option<&'a str>,
+    ) -> Opening<'a> {
         Opening {
             pgp: self,
             source,
-            ratio,
-            told,
+            max_ratio,
+            warn_as,
         }
     }
 }
 
-const KIND: &str = "OpenPGP";
-
-/// To the end.
-fn drain(content: &mut dyn Read) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+fn discard(mut content: Reader) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match content.read(&mut buffer) {
             Ok(0) => return Ok(()),
@@ -141,33 +136,22 @@ fn drain(content: &mut dyn Read) -> io::Result<()> {
     }
 }
 
-/// Says of damage that it can be the password, where there was one.
-struct Explained(Box<dyn Read + Send>, bool);
+/// Adds to damage that the password may be wrong.
+struct PasswordReader(Reader);
 
-impl Read for Explained {
+impl Read for PasswordReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match self.1 {
-            true => wrong_password_or(error),
-            false => error,
-        })
+        self.0.read(buffer).map_err(wrong_password)
     }
 }
 
-fn wrong_password_or(error: io::Error) -> io::Error {
-    let damaged = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<CodecError>())
-        .is_some_and(|bad| matches!(bad, CodecError::Damaged { kind: KIND, .. }));
-    if !damaged {
-        return error;
+fn wrong_password(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(CodecError::Damaged { kind: KIND, .. }) => CodecError::refused(
+            "none of the passwords opens the OpenPGP file, or the file is damaged",
+            "check `pgp.passwords`; then transfer the file again",
+        ),
+        _ => error,
     }
-    CodecError::refused(
-        "none of the passwords opens the OpenPGP file, or it is damaged",
-        "look at `pgp.passwords`; then transfer the file again",
-    )
-}
-
-/// Bounds what comes out of the message or of a compressed part of it.
-fn bounded<R: Read>(inner: R, source: &Source, ratio: MaxRatio) -> BoundedReader<R> {
-    BoundedReader::new(inner, KIND, &source.read, ratio)
 }

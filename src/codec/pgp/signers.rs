@@ -1,4 +1,4 @@
-//! Those who may sign: their public keys, and whether those may still be used.
+//! The public keys of accepted signers, and whether a signature by one of them is valid.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,18 +13,16 @@ use ::pgp::types::{KeyDetails, KeyVersion, Tag, Timestamp, VerifyingKey};
 use super::super::error::CodecError;
 use crate::error::{Error, Result};
 
-/// How far the clocks of those who sign may be ahead, in seconds.
-const CLOCKS_DIFFER: u32 = 3_600;
+/// How far ahead a signer's clock may be.
+const MAX_CLOCK_SKEW_SECONDS: u32 = 3_600;
 
-/// Keys larger than that are none.
-const MOST_KEY_BYTES: u64 = 16 << 20;
+/// Bytes read of a key file.
+const MAX_KEY_BYTES: u64 = 16 << 20;
 
-/// Public keys that were read. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Signers {
     keys: Arc<[Signer]>,
-    /// The time that counts, if not that of the clock.
-    now: Option<Timestamp>,
 }
 
 impl fmt::Debug for Signers {
@@ -33,14 +31,13 @@ impl fmt::Debug for Signers {
     }
 }
 
-/// A key that can sign, primary or not.
+/// A primary key or subkey.
 struct Signer {
     key: Key,
-    /// The file it was read from.
     file: PathBuf,
-    /// Until when, in seconds since 1970; `None` if without end.
+    /// In seconds since 1970; `None` if it does not expire.
     expires: Option<u64>,
-    /// Why it may not sign at all.
+    /// Why it cannot be used.
     refused: Option<&'static str>,
 }
 
@@ -63,7 +60,7 @@ impl Signer {
         self.key.verifying().legacy_key_id().to_string()
     }
 
-    /// Why the key may not be used at `now`.
+    /// Why the key cannot be used at `now`.
     fn unusable(&self, now: Timestamp) -> Option<String> {
         if let Some(refused) = self.refused {
             return Some(refused.to_owned());
@@ -78,7 +75,7 @@ impl Signers {
     /// Reads the keys in `files`; relative paths are relative to `base`.
     ///
     /// # Errors
-    /// A file holds no public key, or no key of all of them may sign.
+    /// A file contains no public key, or none of the keys can be used.
     pub(super) fn read(files: &[PathBuf], base: &Path) -> Result<Self> {
         let mut keys = Vec::new();
         for file in files {
@@ -86,20 +83,17 @@ impl Signers {
                 keys.extend(signers(key, file));
             }
         }
-        let signers = Self {
-            keys: keys.into(),
-            now: None,
-        };
-        signers.usable(files)?;
+        let signers = Self { keys: keys.into() };
+        signers.check_usable(files)?;
         Ok(signers)
     }
 
-    /// Tells of those that may not be used, which is an error if all may not.
-    fn usable(&self, files: &[PathBuf]) -> Result<()> {
+    /// Warns about keys that cannot be used; an error if that is all of them.
+    fn check_usable(&self, files: &[PathBuf]) -> Result<()> {
         if files.is_empty() {
             return Ok(());
         }
-        let now = self.now();
+        let now = now();
         let refused: Vec<_> = self
             .keys
             .iter()
@@ -108,36 +102,28 @@ impl Signers {
         if refused.len() == self.keys.len() {
             let error = match refused.first() {
                 Some((signer, why)) => format!(
-                    "no key in `pgp.signed_by` may sign: key {} in `{}` {why}",
+                    "no key in `pgp.signed_by` is valid: key {} in `{}` {why}",
                     signer.id(),
                     signer.file.display()
                 ),
                 None => "no key in `pgp.signed_by` can sign".to_owned(),
             };
-            return Err(Error::config(error).with_hint("ask the sender for the public key that is used now"));
+            return Err(Error::config(error).with_hint(CURRENT_KEY));
         }
         for (signer, why) in refused {
-            // Encryption keys are in every file; nobody asks them to sign.
+            // Most files also contain encryption keys.
             if why != NOT_FOR_SIGNING {
-                tracing::warn!(key = signer.id(), file = %signer.file.display(), "a key in `pgp.signed_by` is not used: it {why}");
+                tracing::warn!(key = signer.id(), file = %signer.file.display(), "ignored a key in `pgp.signed_by`: it {why}");
             }
         }
         Ok(())
     }
 
-    fn now(&self) -> Timestamp {
-        self.now.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let seconds = now.map_or(0, |now| now.as_secs());
-            Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))
-        })
-    }
-
-    /// Looks at the signatures of a message that was read to its end. One that is not signed is none of its business:
-    /// that was seen before.
+    /// Verifies the signatures of a message that was read to its end. An unsigned message passes: the policy was applied
+    /// before.
     ///
     /// # Errors
-    /// A signature by one of the keys is not right, or none is by one of them.
+    /// A signature by one of the keys is invalid, or none is by one of them.
     pub(super) fn verify(&self, message: &Message<'_>) -> io::Result<()> {
         let Message::Signed { reader, .. } = message else {
             return Ok(());
@@ -154,7 +140,7 @@ impl Signers {
                 .iter()
                 .filter(|signer| made_by(signature, signer.key.verifying()))
             {
-                // One without an issuer is tried with every key.
+                // A signature without an issuer is tried with every key.
                 let named = names_issuer(signature);
                 match message.verify_nested_explicit(index, signer.key.verifying()) {
                     Err(_) if !named => continue,
@@ -162,7 +148,7 @@ impl Signers {
                     Ok(_) => {}
                 }
                 known = true;
-                self.acceptable(signature, signer)?;
+                check_signature(signature, signer)?;
                 good = true;
             }
             if !known {
@@ -173,7 +159,7 @@ impl Signers {
             return Ok(());
         }
         let by = match others.is_empty() {
-            true => "a key that is not named".to_owned(),
+            true => "an unnamed key".to_owned(),
             false => others.join(", "),
         };
         let ours: Vec<String> = self
@@ -187,74 +173,79 @@ impl Signers {
                 "the OpenPGP file is signed by {by}, which is not in `pgp.signed_by` ({})",
                 ours.join(", ")
             ),
-            "if that is a key of the sender, add its public key to `pgp.signed_by`; ask on another way than the one the \
-             file came",
+            "if it is a key of the sender, add its public key to `pgp.signed_by`; verify that over another channel than the \
+             file's",
         ))
-    }
-
-    /// Whether a signature that fits the content counts.
-    fn acceptable(&self, signature: &Signature, signer: &Signer) -> io::Result<()> {
-        let now = self.now();
-        let refuse = |why: &str| {
-            Err(CodecError::refused(
-                format!(
-                    "the signature of the OpenPGP file by key {} does not count: {why}",
-                    signer.id()
-                ),
-                "ask the sender to sign the file anew",
-            ))
-        };
-        if let Some(why) = signer.unusable(now) {
-            return Err(CodecError::refused(
-                format!(
-                    "the OpenPGP file is signed by key {} in `{}`, which {why}",
-                    signer.id(),
-                    signer.file.display()
-                ),
-                "ask the sender for the public key that is used now",
-            ));
-        }
-        if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
-            return refuse("it is not one of a file");
-        }
-        let v6 = signer.key.verifying().version() == KeyVersion::V6;
-        if v6 != (signature.version() == SignatureVersion::V6) {
-            return refuse("it is of another version than the key");
-        }
-        if signature.hash_alg().is_none_or(is_weak) {
-            return refuse("it is made with a hash that can be forged (MD5, SHA-1, RIPEMD-160)");
-        }
-        let Some(created) = signature.created() else {
-            return refuse("it does not say when it was made");
-        };
-        if created < signer.key.verifying().created_at() {
-            return refuse("it is older than the key");
-        }
-        if created.as_secs() > now.as_secs().saturating_add(CLOCKS_DIFFER) {
-            return refuse("it was made in the future");
-        }
-        if let Some(lasts) = signature.signature_expiration_time()
-            && lasts.as_secs() != 0
-            && u64::from(created.as_secs()) + u64::from(lasts.as_secs()) <= u64::from(now.as_secs())
-        {
-            return refuse("it has expired");
-        }
-        if demands_unknown(signature) {
-            return refuse("it demands something that is not known here");
-        }
-        Ok(())
     }
 }
 
+/// Whether a signature that matches the content is acceptable.
+fn check_signature(signature: &Signature, signer: &Signer) -> io::Result<()> {
+    let now = now();
+    let refuse = |why: &str| {
+        Err(CodecError::refused(
+            format!(
+                "the signature of the OpenPGP file by key {} is not accepted: {why}",
+                signer.id()
+            ),
+            "ask the sender to sign the file again",
+        ))
+    };
+    if let Some(why) = signer.unusable(now) {
+        return Err(CodecError::refused(
+            format!(
+                "the OpenPGP file is signed by key {} in `{}`, which {why}",
+                signer.id(),
+                signer.file.display()
+            ),
+            CURRENT_KEY,
+        ));
+    }
+    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
+        return refuse("it does not sign a file");
+    }
+    let v6 = signer.key.verifying().version() == KeyVersion::V6;
+    if v6 != (signature.version() == SignatureVersion::V6) {
+        return refuse("its version differs from that of the key");
+    }
+    if signature.hash_alg().is_none_or(is_weak) {
+        return refuse("its hash can be forged (MD5, SHA-1, RIPEMD-160)");
+    }
+    let Some(created) = signature.created() else {
+        return refuse("it has no date");
+    };
+    if created < signer.key.verifying().created_at() {
+        return refuse("it is older than the key");
+    }
+    if created.as_secs() > now.as_secs().saturating_add(MAX_CLOCK_SKEW_SECONDS) {
+        return refuse("its date is in the future");
+    }
+    if let Some(lasts) = signature.signature_expiration_time()
+        && lasts.as_secs() != 0
+        && u64::from(created.as_secs()) + u64::from(lasts.as_secs()) <= u64::from(now.as_secs())
+    {
+        return refuse("it has expired");
+    }
+    if requires_unknown(signature) {
+        return refuse("it requires an unsupported feature");
+    }
+    Ok(())
+}
+
+fn now() -> Timestamp {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs());
+    Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
 const NOT_FOR_SIGNING: &str = "is not for signing";
+const CURRENT_KEY: &str = "ask the sender for the current public key";
 
 fn bad_signature(signer: Option<&Signer>) -> io::Error {
     let by = signer.map_or_else(String::new, |signer| format!(" by key {}", signer.id()));
     CodecError::refused(
-        format!(
-            "the signature of the OpenPGP file{by} is not right: what was signed is not what is in the file"
-        ),
-        "transfer the file again; if it stays, ask the sender",
+        format!("the signature of the OpenPGP file{by} is invalid: it was made for other content"),
+        "transfer the file again; if the error persists, ask the sender",
     )
 }
 
@@ -262,7 +253,7 @@ fn names_issuer(signature: &Signature) -> bool {
     !signature.issuer_key_id().is_empty() || !signature.issuer_fingerprint().is_empty()
 }
 
-/// Whether the signature says that it is by `key`, or nothing of whose it is.
+/// Whether the signature names `key` as its issuer, or names none.
 fn made_by(signature: &Signature, key: &dyn VerifyingKey) -> bool {
     if !names_issuer(signature) {
         return true;
@@ -292,8 +283,8 @@ fn is_weak(hash: HashAlgorithm) -> bool {
     )
 }
 
-/// Whether there is something in the signature that whoever does not know it must refuse.
-fn demands_unknown(signature: &Signature) -> bool {
+/// Whether a part that is marked as critical is unknown here.
+fn requires_unknown(signature: &Signature) -> bool {
     signature.config().is_none_or(|config| {
         config.hashed_subpackets().any(|subpacket| {
             subpacket.is_critical
@@ -310,27 +301,27 @@ fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
         |error| Error::config(format!("cannot read the public key `{}`", path.display())).with_source(error);
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, MOST_KEY_BYTES), &mut bytes).map_err(unreadable)?;
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_KEY_BYTES), &mut bytes).map_err(unreadable)?;
     let keys = SignedPublicKey::from_reader_many(&bytes[..])
         .and_then(|(keys, _)| keys.collect::<Result<Vec<_>, _>>());
     match keys {
         Ok(keys) if !keys.is_empty() => Ok(keys),
         _ if matches!(Any::from_armor(&bytes[..]), Ok((Any::SecretKey(_), _))) => {
             Err(Error::config(format!(
-                "`{}` in `pgp.signed_by` is a secret key, where a public key belongs",
+                "`{}` in `pgp.signed_by` is a secret key; a public key is expected",
                 path.display()
             ))
-            .with_hint("take it away from there, and export the public key: `gpg --armor --export ID`"))
+            .with_hint("remove it, and export the public key: `gpg --armor --export ID`"))
         }
         _ => Err(Error::config(format!(
-            "`{}` in `pgp.signed_by` is no OpenPGP public key",
+            "`{}` in `pgp.signed_by` is not an OpenPGP public key",
             path.display()
         ))
         .with_hint("export it with `gpg --armor --export ID`")),
     }
 }
 
-/// The keys of a certificate, each with what its self-signatures say of it.
+/// The keys of a certificate, each with what its self-signatures state.
 fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
     let primary = &certificate.primary_key;
     let revoked = certificate
@@ -342,15 +333,15 @@ fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
     let expires = own.and_then(|own| expiry(primary, own));
     let refused = match own {
         _ if revoked => Some("was revoked"),
-        None => Some("has no valid signature of its own"),
-        Some(own) if !may_sign(own) || !primary.algorithm().can_sign() => Some(NOT_FOR_SIGNING),
+        None => Some("has no valid self-signature"),
+        Some(own) if !can_sign(own) || !primary.algorithm().can_sign() => Some(NOT_FOR_SIGNING),
         Some(_) => None,
     };
     let mut all = Vec::new();
     for subkey in &certificate.public_subkeys {
         let bound = newest(subkey.signatures.iter().filter(|signature| {
             signature.typ() == Some(SignatureType::SubkeyBinding)
-                && hash_of_key_is_fine(signature)
+                && accepts_hash(signature)
                 && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
         }));
         let subkey_revoked = subkey.signatures.iter().any(|signature| {
@@ -359,10 +350,10 @@ fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
         });
         let subkey_refused = match bound {
             _ if revoked || subkey_revoked => Some("was revoked"),
-            _ if own.is_none() => Some("has no valid signature of its own"),
+            _ if own.is_none() => Some("has no valid self-signature"),
             None => Some("is not bound to its primary key"),
             Some(bound) if !bound.key_flags().sign() => Some(NOT_FOR_SIGNING),
-            // A subkey has to say that it belongs to the primary key, else anybody's could be claimed.
+            // Without the subkey's own signature anyone's subkey could be claimed.
             Some(bound)
                 if bound
                     .embedded_signature()
@@ -392,17 +383,17 @@ fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
     all
 }
 
-/// What the key says of itself last: on itself, or on one of its names that it did not take back.
+/// The newest statement of the key about itself, or about a user id that it did not revoke.
 fn newest_self_signature(certificate: &SignedPublicKey) -> Option<&Signature> {
     let primary = &certificate.primary_key;
     let direct = certificate
         .details
         .direct_signatures
         .iter()
-        .filter(|signature| hash_of_key_is_fine(signature) && signature.verify_key(primary).is_ok());
+        .filter(|signature| accepts_hash(signature) && signature.verify_key(primary).is_ok());
     let names = certificate.details.users.iter().filter_map(|user| {
         let newest = newest(user.signatures.iter().filter(|signature| {
-            hash_of_key_is_fine(signature)
+            accepts_hash(signature)
                 && signature
                     .verify_certification(primary, Tag::UserId, &user.id)
                     .is_ok()
@@ -416,8 +407,8 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
     signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
-/// Keys made long ago have signatures with SHA-1, which nobody else can have had a part in.
-fn hash_of_key_is_fine(signature: &Signature) -> bool {
+/// Self-signatures of old keys use SHA-1: no one else had a part in them, so it cannot be forged.
+fn accepts_hash(signature: &Signature) -> bool {
     signature
         .hash_alg()
         .is_some_and(|hash| hash == HashAlgorithm::Sha1 || !is_weak(hash))
@@ -428,8 +419,8 @@ fn expiry(key: &impl KeyDetails, own: &Signature) -> Option<u64> {
     (lasts != 0).then(|| u64::from(key.created_at().as_secs()) + u64::from(lasts))
 }
 
-/// Keys of before 2000 do not say what they are for.
-fn may_sign(own: &Signature) -> bool {
+/// Keys from before 2000 do not state their purpose.
+fn can_sign(own: &Signature) -> bool {
     let says = own.config().is_some_and(|config| {
         config
             .hashed_subpackets()
@@ -443,7 +434,7 @@ fn day(seconds: u64) -> String {
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
         .map_or_else(
-            || "a day long ago".to_owned(),
+            || "an unknown day".to_owned(),
             |time| time.strftime("%Y-%m-%d").to_string(),
         )
 }

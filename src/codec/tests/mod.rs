@@ -1,6 +1,4 @@
-//! What the tests share: a file is packed by the crates themselves, checked and read as the source does.
-
-#![expect(clippy::needless_pass_by_value, reason = "a test says its settings in place")]
+//! Files encoded by the crates themselves, checked and read as the source does.
 
 #[cfg(all(unix, feature = "pgp"))]
 mod gnupg;
@@ -14,116 +12,118 @@ mod streams;
 mod zips;
 
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroU32;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::settings::{Codec, Compression, PgpSettings, Settings, ZipSettings, codecs_of};
-use super::{Decoder, InputFile};
+use super::{Decoder, SpooledBytes};
 use crate::error::{Error, Result};
 use crate::secret::SecretFiles;
 
-/// Settings as in a pipeline file: `packing`, `zip`, `pgp`, `max_compression_ratio`.
-pub(super) struct Given {
-    pub(super) packing: Option<Compression>,
-    pub(super) zip: Option<ZipSettings>,
-    pub(super) pgp: Option<PgpSettings>,
-    pub(super) ratio: u32,
+/// Settings as in a pipeline file.
+#[derive(Deserialize)]
+struct Given {
+    compression: Option<Compression>,
+    zip: Option<ZipSettings>,
+    pgp: Option<PgpSettings>,
+    max_compression_ratio: Option<NonZeroU32>,
 }
 
 impl Given {
-    pub(super) fn new(settings: &Value) -> Self {
-        let of = |key: &str| settings.get(key).cloned().unwrap_or(Value::Null);
-        Self {
-            packing: serde_json::from_value(of("packing")).unwrap(),
-            zip: serde_json::from_value(of("zip")).unwrap(),
-            pgp: serde_json::from_value(of("pgp")).unwrap(),
-            ratio: settings
-                .get("max_compression_ratio")
-                .map_or(200, |n| n.as_u64().unwrap() as u32),
-        }
+    fn new(settings: Value) -> Self {
+        serde_json::from_value(settings).unwrap()
     }
 
-    pub(super) fn settings(&self) -> Settings<'_> {
+    fn settings(&self) -> Settings<'_> {
         Settings {
-            packing: self.packing.as_ref(),
+            compression: self.compression.as_ref(),
             zip: self.zip.as_ref(),
             pgp: self.pgp.as_ref(),
-            max_compression_ratio: self.ratio.try_into().unwrap(),
+            max_compression_ratio: self.max_compression_ratio.unwrap_or(200.try_into().unwrap()),
         }
     }
 }
 
 /// Name and bytes of each member.
-pub(super) type Content = Vec<(Option<String>, Vec<u8>)>;
+type Content = Vec<(Option<String>, Vec<u8>)>;
 
-/// Unpacks `bytes` as a file called `name`; what the settings name lies in `folder`.
-pub(super) fn unpack_in(folder: &Path, name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
-    let given = Given::new(&settings);
-    let unpacker = unpacker_in(folder, &settings)?;
-    let (by_name, _) = codecs_of(name);
-    let layers = given.packing.as_ref().map_or(&*by_name, Compression::layers);
-    unpack_with(&unpacker, name, bytes, layers)
+/// Decodes `bytes` as a file called `name`; the files that the settings name are in `folder`.
+fn decode_in(folder: &Path, name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
+    let decoder = decoder_in(folder, settings.clone())?;
+    let given = Given::new(settings);
+    let (detected, _) = codecs_of(name);
+    let codecs = given.compression.as_ref().map_or(&*detected, Compression::codecs);
+    decode_with(&decoder, name, bytes, codecs)
 }
 
-pub(super) fn unpacker_in(folder: &Path, settings: &Value) -> Result<Decoder> {
-    Decoder::new(
-        &Given::new(settings).settings(),
-        folder,
-        &SecretFiles::default(),
-        folder.into(),
-    )
+fn decoder_in(folder: &Path, settings: Value) -> Result<Decoder> {
+    let given = Given::new(settings);
+    Decoder::new(&given.settings(), folder, &SecretFiles::default(), folder.into())
 }
 
-pub(super) fn unpack_with(unpacker: &Decoder, name: &str, bytes: &[u8], layers: &[Codec]) -> Result<Content> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    let packed = InputFile::from_file(file).unwrap();
-    let unpacked = unpacker.check(name, packed, layers, &CancellationToken::new())?;
+fn decode_with(decoder: &Decoder, name: &str, bytes: &[u8], codecs: &[Codec]) -> Result<Content> {
+    let input = SpooledBytes::Memory(bytes.to_vec().into());
+    let decoded = decoder.check(name, input, codecs, &CancellationToken::new())?;
     let mut content = Vec::new();
-    for (index, member) in unpacked.members().iter().enumerate() {
-        let mut bytes = Vec::new();
-        unpacked.open(index).unwrap().read_to_end(&mut bytes).unwrap();
-        // Once more, and from the beginning.
-        let mut again = Vec::new();
-        unpacked.open(index).unwrap().read_to_end(&mut again).unwrap();
-        assert!(again == bytes, "the second reading gave something else");
+    for (index, member) in decoded.members().iter().enumerate() {
+        let read = || {
+            let mut bytes = Vec::new();
+            decoded.open(index).unwrap().read_to_end(&mut bytes).unwrap();
+            bytes
+        };
+        let bytes = read();
+        assert!(bytes == read(), "the second reading differs");
         content.push((member.name.clone(), bytes));
     }
     Ok(content)
 }
 
-pub(super) fn unpack(name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
-    unpack_in(tempfile::tempdir().unwrap().path(), name, bytes, settings)
+fn decode(name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
+    decode_in(tempfile::tempdir().unwrap().path(), name, bytes, settings)
 }
 
-/// The one file in it, where no layer is a zip.
-pub(super) fn one(content: Content) -> Vec<u8> {
+/// The only file, where no codec is a zip.
+fn one(content: Content) -> Vec<u8> {
     let [(None, bytes)] = <[_; 1]>::try_from(content).unwrap() else {
         panic!("there are members");
     };
     bytes
 }
 
-/// A message, its causes and its hints: all that a user sees.
-pub(super) fn said(error: &Error) -> String {
+/// Message, causes and hints: all that a user sees.
+fn shown(error: &Error) -> String {
     let hints: Vec<_> = error.hints().collect();
     format!("{}\n{}", error.chain(), hints.join("\n"))
 }
 
-pub(super) fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packed.write_all(content).unwrap();
-    packed.finish().unwrap()
+/// What a user sees of the error that decoding ends with.
+fn refused(name: &str, bytes: &[u8], settings: Value) -> String {
+    shown(&decode(name, bytes, settings).unwrap_err())
 }
 
-pub(super) fn zstd(content: &[u8]) -> Vec<u8> {
+#[track_caller]
+fn assert_shows(shown: &str, expected: &[&str]) {
+    for expected in expected {
+        assert!(shown.contains(expected), "{expected}: {shown}");
+    }
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(content: &[u8]) -> Vec<u8> {
     zstd::encode_all(content, 3).unwrap()
 }
 
-/// CSV of about so many bytes, which no packer makes much of.
-pub(super) fn rows(bytes: usize) -> Vec<u8> {
+/// About this many bytes of CSV that hardly compress.
+fn rows(bytes: usize) -> Vec<u8> {
     let mut rows = "upn,resigned\n".to_owned();
     let mut number = 1_u64;
     while rows.len() < bytes {
@@ -135,17 +135,13 @@ pub(super) fn rows(bytes: usize) -> Vec<u8> {
     rows.into_bytes()
 }
 
-/// So many MiB of one letter.
-pub(super) fn regular(mib: usize) -> Vec<u8> {
+/// This many MiB of one letter.
+fn regular(mib: usize) -> Vec<u8> {
     vec![b'x'; mib << 20]
 }
 
-pub(super) fn no_settings() -> Value {
-    json!({})
-}
-
-/// A file for its owner alone.
-pub(super) fn secret(folder: &Path, name: &str, text: &str) {
+/// A file that only its owner can read.
+fn secret(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     #[cfg(unix)]

@@ -1,101 +1,93 @@
-//! What a pipeline file may say.
+//! The settings of codecs in a pipeline file.
 
-use serde_json::{Value, json};
-
-use super::Given;
-use crate::config::{Problem, Problems};
-
-fn problems(settings: Value) -> Vec<Problem> {
-    let given = Given::new(&settings);
-    let mut found = Vec::new();
-    given.settings().validate(&mut Problems::new(&mut found));
-    found
-}
-
-fn packing(value: Value) -> Result<super::Compression, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
-}
+use super::*;
+use crate::config::Problems;
 
 #[test]
-fn packing_is_a_name_or_a_list_of_names() {
-    assert!(packing(json!("none")).unwrap().layers().is_empty());
-    assert_eq!(packing(json!("zip")).unwrap(), packing(json!(["zip"])).unwrap());
-    assert_eq!(packing(json!(["pgp", "gzip"])).unwrap().layers().len(), 2);
-    assert!(packing(json!("gzp")).unwrap_err().contains("did you mean `gzip`"));
-    assert!(
-        packing(json!(["none", "gzip"]))
-            .unwrap_err()
-            .contains("`none` stands alone")
+fn compression_is_a_name_or_a_list_of_names() {
+    let parse =
+        |value: Value| serde_json::from_value::<Compression>(value).map_err(|error| error.to_string());
+    assert!(parse(json!("none")).unwrap().codecs().is_empty());
+    assert_eq!(parse(json!("zip")), parse(json!(["zip"])));
+    assert_eq!(
+        parse(json!(["pgp", "gzip"])).unwrap().codecs(),
+        [Codec::Pgp, Codec::Gzip]
     );
-    assert!(packing(json!([])).unwrap_err().contains("empty"));
-    let schema = serde_json::to_value(schemars::schema_for!(super::Compression)).unwrap();
+    for (value, expected) in [
+        (json!("gzp"), "did you mean `gzip`"),
+        (json!(["none", "gzip"]), "cannot be in a list"),
+        (json!([]), "empty"),
+        (json!({"gzip": 1}), "outermost first"),
+    ] {
+        assert_shows(&parse(value).unwrap_err(), &[expected]);
+    }
+    let schema = serde_json::to_value(schemars::schema_for!(Compression)).unwrap();
     let valid = |value: Value| jsonschema::is_valid(&schema, &value);
     assert!(valid(json!("none")) && valid(json!(["pgp", "zip"])) && !valid(json!("rar")));
 }
 
+fn problem_paths(settings: Value) -> Vec<String> {
+    let mut found = Vec::new();
+    Given::new(settings)
+        .settings()
+        .validate(&mut Problems::new(&mut found));
+    found.into_iter().map(|problem| problem.path).collect()
+}
+
 #[cfg(feature = "pgp")]
 #[test]
-fn what_does_not_go_together_is_a_problem_at_its_key() {
+fn reports_contradictions_at_their_key() {
     let key = json!([{"key": {"env": "KEY"}}]);
-    for (settings, path) in [
-        (json!({"packing": "pgp"}), "packing"),
-        (json!({"packing": ["zip", "gzip", "zip"]}), "packing"),
+    let nothing = [""; 0];
+    for (settings, paths) in [
+        (json!({"compression": "pgp"}), &["compression"][..]),
+        (json!({"compression": ["zip", "gzip", "zip"]}), &["compression"]),
         (
-            json!({"packing": ["gzip", "gzip", "gzip", "gzip", "gzip"]}),
-            "packing",
+            json!({"compression": ["gzip", "gzip", "gzip", "gzip", "gzip"]}),
+            &["compression"],
         ),
-        (json!({"packing": "gzip", "zip": {}}), "zip"),
-        (json!({"packing": "gzip", "pgp": {"keys": key}}), "pgp"),
-        (json!({"zip": {"members": "[a"}}), "zip.members"),
-        (json!({"pgp": {}}), "pgp.keys"),
+        (json!({"compression": "gzip", "zip": {}}), &["zip"]),
+        (json!({"compression": "gzip", "pgp": {"keys": key}}), &["pgp"]),
+        (json!({"zip": {"members": "[a"}}), &["zip.members"]),
+        (json!({"pgp": {}}), &["pgp.keys"]),
         (
             json!({"pgp": {"keys": key, "signature": "required"}}),
-            "pgp.signature",
+            &["pgp.signature"],
         ),
         (
             json!({"pgp": {"keys": key, "signature": "optional"}}),
-            "pgp.signature",
+            &["pgp.signature"],
         ),
         (
-            json!({"pgp": {"keys": key, "signature": "ignored", "signed_by": ["a.asc"]}}),
-            "pgp.signature",
+            json!({"pgp": {"keys": key, "signature": "ignored", "signed_by": ["a"]}}),
+            &["pgp.signature"],
         ),
         (
             json!({"pgp": {"keys": key, "signed_by": ["a.asc", ""]}}),
-            "pgp.signed_by[1]",
+            &["pgp.signed_by[1]"],
+        ),
+        (json!({}), &nothing),
+        (json!({"compression": "none"}), &nothing),
+        (
+            json!({"compression": ["pgp", "zip"], "zip": {"members": "*.csv"}, "pgp": {"keys": key}}),
+            &nothing,
+        ),
+        (json!({"pgp": {"passwords": [{"file": "password"}]}}), &nothing),
+        (
+            json!({"pgp": {"encrypted": "optional", "signed_by": ["a.asc"]}}),
+            &nothing,
         ),
     ] {
-        let found = problems(settings.clone());
-        assert_eq!(found.len(), 1, "{settings}: {found:?}");
-        assert_eq!(found[0].path, path, "{settings}");
-    }
-    for settings in [
-        json!({}),
-        json!({"packing": "none"}),
-        json!({"packing": ["pgp", "zip"], "zip": {"members": "*.csv"}, "pgp": {"keys": key}}),
-        json!({"pgp": {"passwords": [{"file": "password"}]}}),
-        json!({"pgp": {"encrypted": "optional", "signed_by": ["a.asc"]}}),
-    ] {
-        assert_eq!(problems(settings.clone()), [], "{settings}");
+        assert_eq!(problem_paths(settings.clone()), paths, "{settings}");
     }
 }
 
 #[cfg(not(feature = "pgp"))]
 #[test]
 fn a_build_without_openpgp_names_the_feature() {
-    let found = problems(json!({"packing": "pgp", "pgp": {"passwords": [{"env": "X"}]}}));
-    assert!(
-        found
-            .iter()
-            .all(|problem| problem.message.contains("feature `pgp`")),
-        "{found:?}"
-    );
-    let error = super::unpack("x.pgp", b"", json!({"pgp": {"passwords": [{"env": "X"}]}})).unwrap_err();
-    assert!(error.to_string().contains("feature `pgp`"));
-    assert!(
-        super::unpack("x.pgp", b"\x85", json!({}))
-            .unwrap_err()
-            .chain()
-            .contains("feature `pgp`")
-    );
+    let settings = json!({"compression": "pgp", "pgp": {"passwords": [{"env": "X"}]}});
+    assert_eq!(problem_paths(settings), ["compression", "pgp"]);
+    let with_keys = json!({"pgp": {"passwords": [{"env": "X"}]}});
+    assert_shows(&refused("x.pgp", b"", with_keys), &["feature `pgp`"]);
+    assert_shows(&refused("x.pgp", b"\x85", json!({})), &["feature `pgp`"]);
 }

@@ -1,164 +1,158 @@
-//! gzip, zstd, and layers in each other.
+//! gzip, zstd, and nested codecs.
 
-use std::io::Read as _;
-
-use serde_json::json;
-use tokio_util::sync::CancellationToken;
-
-use super::super::InputFile;
-use super::super::settings::{Codec, codecs_of};
-use super::{gzip, no_settings, one, regular, rows, said, unpack, unpacker_in, zstd};
+use super::super::{MAX_WINDOW_LOG, RATIO_FREE_BYTES};
+use super::*;
 use crate::error::ErrorKind;
 
 #[test]
-fn endings_tell_the_layers_from_the_outermost_on() {
+fn detects_codecs_from_extensions_outermost_first() {
     use Codec::{Gzip, Pgp, Zip, Zstd};
-    for (name, layers, rest) in [
+    for (name, codecs, rest) in [
         ("x.csv", vec![], "x.csv"),
         ("x.csv.gz", vec![Gzip], "x.csv"),
         ("x.csv.gz.pgp", vec![Pgp, Gzip], "x.csv"),
         ("in/x.CSV.ZST.Asc", vec![Pgp, Zstd], "in/x.CSV"),
         ("x.zip.gpg", vec![Pgp, Zip], "x"),
-        // Left of `.zip` it is the name of the archive alone.
+        // Before `.zip` it is part of the archive's name.
         ("x.csv.gz.zip", vec![Zip], "x.csv.gz"),
         (".gz", vec![], ".gz"),
         ("in.gz/.gz", vec![], "in.gz/.gz"),
         ("in.gz/x", vec![], "in.gz/x"),
         ("gz", vec![], "gz"),
     ] {
-        assert_eq!(codecs_of(name), (layers, rest), "{name}");
+        assert_eq!(codecs_of(name), (codecs, rest), "{name}");
     }
 }
 
 #[test]
-fn each_layer_and_layers_in_each_other_give_the_content() {
+fn decodes_single_nested_and_concatenated_streams() {
     let content = rows(3 << 20);
-    assert_eq!(one(unpack("x.csv", &content, no_settings()).unwrap()), content);
-    assert_eq!(
-        one(unpack("x.csv.gz", &gzip(&content), no_settings()).unwrap()),
-        content
-    );
-    assert_eq!(
-        one(unpack("x.csv.zst", &zstd(&content), no_settings()).unwrap()),
-        content
-    );
-    let stacked = gzip(&zstd(&content));
-    assert_eq!(
-        one(unpack("x.csv.zst.gz", &stacked, no_settings()).unwrap()),
-        content
-    );
-    let settings = json!({"packing": ["gzip", "zstd"]});
-    assert_eq!(one(unpack("x", &stacked, settings).unwrap()), content);
-    // Several members, and several frames, are one file.
-    let two = [gzip(&content), gzip(b"end\n")].concat();
-    assert_eq!(
-        one(unpack("x.gz", &two, no_settings()).unwrap()).len(),
-        content.len() + 4
-    );
-    assert_eq!(one(unpack("x.csv", b"", no_settings()).unwrap()), b"");
+    let nested = gzip(&zstd(&content));
+    let (start, end) = content.split_at(1 << 20);
+    for (name, encoded, settings) in [
+        ("x.csv", content.clone(), json!({})),
+        ("x.csv.gz", gzip(&content), json!({})),
+        ("x.csv.zst", zstd(&content), json!({})),
+        ("x.csv.zst.gz", nested.clone(), json!({})),
+        ("x", nested, json!({"compression": ["gzip", "zstd"]})),
+        ("x.gz", [gzip(start), gzip(end)].concat(), json!({})),
+        ("x.zst", [zstd(start), zstd(end)].concat(), json!({})),
+    ] {
+        assert!(
+            one(decode(name, &encoded, settings).unwrap()) == content,
+            "{name}"
+        );
+    }
+    assert_eq!(one(decode("x.csv", b"", json!({})).unwrap()), b"");
 }
 
 #[test]
-fn one_that_is_cut_off_or_changed_is_an_error_that_names_it() {
+fn rejects_truncated_and_changed_streams_by_name_and_codec() {
     let content = rows(200_000);
-    for (name, packed) in [("x.csv.gz", gzip(&content)), ("x.csv.zst", zstd(&content))] {
-        for cut in (0..packed.len())
-            .step_by(packed.len() / 40)
-            .chain([packed.len() - 1])
-            .skip(1)
+    for (name, encoded) in [("x.csv.gz", gzip(&content)), ("x.csv.zst", zstd(&content))] {
+        for length in (1..encoded.len())
+            .step_by(encoded.len() / 40)
+            .chain([encoded.len() - 1])
         {
-            let error = unpack(name, &packed[..cut], no_settings()).unwrap_err();
+            let error = decode(name, &encoded[..length], json!({})).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Input);
-            let said = said(&error);
-            assert!(
-                said.contains(name) && said.contains("damaged or cut off"),
-                "{cut}: {said}"
-            );
+            assert_shows(&shown(&error), &[name, "damaged or truncated"]);
         }
     }
-    let mut packed = gzip(&content);
-    let middle = packed.len() / 2;
-    packed[middle] ^= 1;
-    assert!(unpack("x.csv.gz", &packed, no_settings()).is_err());
-}
+    let mut changed = gzip(&content);
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    refused("x.csv.gz", &changed, json!({}));
 
-#[test]
-fn what_is_wrong_inside_is_said_by_the_layer_it_is_in() {
-    let inner = gzip(&rows(100_000));
-    let error = unpack("x.csv.gz.zst", &zstd(&inner[..inner.len() / 2]), no_settings()).unwrap_err();
-    assert!(
-        error.chain().contains("gzip archive is damaged"),
-        "{}",
-        error.chain()
+    let inner = gzip(&content);
+    let damaged_inside = zstd(&inner[..inner.len() / 2]);
+    assert_shows(
+        &refused("x.csv.gz.zst", &damaged_inside, json!({})),
+        &["gzip data is damaged"],
     );
     let outer = zstd(&inner);
-    let error = unpack("x.csv.gz.zst", &outer[..outer.len() / 2], no_settings()).unwrap_err();
+    let shown = refused("x.csv.gz.zst", &outer[..outer.len() / 2], json!({}));
     assert!(
-        error.chain().contains("zstd archive is damaged"),
-        "{}",
-        error.chain()
+        shown.contains("zstd data is damaged") && !shown.contains("gzip"),
+        "{shown}"
     );
-    assert!(!error.chain().contains("gzip"), "{}", error.chain());
 }
 
 #[test]
-fn a_bomb_is_found_in_each_layer_and_in_the_whole() {
+fn rejects_decompression_bombs_of_each_codec_and_of_all_together() {
     let mib = regular(1);
-    for (name, packed) in [
+    for (name, encoded) in [
         ("x.csv.gz", gzip(&mib).repeat(24)),
         ("x.csv.zst", zstd(&mib).repeat(24)),
     ] {
-        let error = unpack(name, &packed, no_settings()).unwrap_err();
-        assert!(
-            said(&error).contains("`max_compression_ratio`"),
-            "{}",
-            said(&error)
+        assert!(RATIO_FREE_BYTES.max(200 * encoded.len() as u64) < 24 << 20);
+        assert_shows(
+            &refused(name, &encoded, json!({})),
+            &["`max_compression_ratio` is 200"],
         );
     }
-    // A thousand times in one layer, some dozens of times in the other: neither passes the bound by itself, both
-    // together do.
-    let stacked = gzip(&gzip(&mib).repeat(24));
-    let error = unpack("x.gz.gz", &stacked, json!({"max_compression_ratio": 2_000})).unwrap_err();
-    assert!(
-        error.chain().contains("of the whole archive"),
-        "{}",
-        error.chain()
-    );
-    let found = unpack("x.gz.gz", &stacked, json!({"max_compression_ratio": 1_000_000})).unwrap();
-    assert_eq!(one(found).len(), 24 << 20);
+    // 1,000 times in one codec and some dozens of times in the other: only together they exceed the limit.
+    let nested = gzip(&gzip(&mib).repeat(24));
+    let shown = refused("x.gz.gz", &nested, json!({"max_compression_ratio": 2_000}));
+    assert_shows(&shown, &["the nested data expands"]);
+    let decoded = decode("x.gz.gz", &nested, json!({"max_compression_ratio": 1_000_000}));
+    assert_eq!(one(decoded.unwrap()).len(), 24 << 20);
 }
 
 #[test]
-fn a_cancelled_run_stops() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.gz");
-    std::fs::write(&path, gzip(&rows(1 << 20))).unwrap();
-    let unpacker = unpacker_in(folder.path(), &no_settings()).unwrap();
-    let cancel = CancellationToken::new();
-    cancel.cancel();
-    let packed = InputFile::from_path(&path).unwrap();
-    let error = unpacker
-        .check("x.gz", packed, &[Codec::Gzip], &cancel)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Interrupted);
+fn accepts_small_files_at_any_ratio_and_ordinary_large_exports() {
+    let small = gzip(&regular(1)).repeat(15);
+    let decoded = decode("x.csv.gz", &small, json!({"max_compression_ratio": 1}));
+    assert_eq!(one(decoded.unwrap()).len(), 15 << 20);
+    let mut export = String::new();
+    for row in 0..20_000_u64 {
+        let number = row.wrapping_mul(2_654_435_761) % 1_000_000;
+        export.push_str(&format!(
+            "user{number}@contoso.com,Operations,Germany,2026-03-02\n"
+        ));
+    }
+    for (name, encode) in [("a.csv.gz", gzip as fn(&[u8]) -> Vec<u8>), ("a.csv.zst", zstd)] {
+        let encoded = encode(export.as_bytes()).repeat(20);
+        assert!(decode(name, &encoded, json!({})).is_ok(), "{name}");
+    }
 }
 
 #[test]
-fn what_was_checked_is_read_whatever_takes_the_name_of_the_file() {
+fn rejects_a_zstd_window_above_the_limit_with_a_hint() {
+    let encode = |window_log: u32| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(b"a,b\n1,2\n").unwrap();
+        encoder.finish().unwrap()
+    };
+    let accepted = decode("a.csv.zst", &encode(MAX_WINDOW_LOG), json!({}));
+    assert_eq!(one(accepted.unwrap()), b"a,b\n1,2\n");
+    let shown = refused("a.csv.zst", &encode(MAX_WINDOW_LOG + 1), json!({}));
+    assert_shows(&shown, &["128.0 MiB", "--long=27"]);
+    assert!(!shown.contains("damaged"), "{shown}");
+}
+
+#[test]
+fn stops_when_the_run_is_cancelled_and_reads_what_was_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.gz");
     std::fs::write(&path, gzip(b"right\n")).unwrap();
-    let unpacker = unpacker_in(folder.path(), &no_settings()).unwrap();
-    let packed = InputFile::from_path(&path).unwrap();
-    let unpacked = unpacker
-        .check("x.gz", packed, &[Codec::Gzip], &CancellationToken::new())
-        .unwrap();
+    let decoder = decoder_in(folder.path(), json!({})).unwrap();
+    let check = |cancel: &CancellationToken| {
+        let file = SpooledBytes::open(&path).unwrap();
+        decoder.check("x.gz", file, &[Codec::Gzip], cancel)
+    };
+    let cancel = CancellationToken::new();
+    let decoded = check(&cancel).unwrap();
+    cancel.cancel();
+    assert_eq!(check(&cancel).unwrap_err().kind(), ErrorKind::Interrupted);
+    // Another file takes its name.
     std::fs::write(folder.path().join("y"), gzip(b"wrong\n")).unwrap();
     std::fs::rename(folder.path().join("y"), &path).unwrap();
-    // Two readers at once do not share a place.
-    let (mut first, mut second) = (unpacked.open(0).unwrap(), unpacked.open(0).unwrap());
-    let (mut a, mut b) = (String::new(), String::new());
-    first.read_to_string(&mut a).unwrap();
-    second.read_to_string(&mut b).unwrap();
-    assert_eq!((a.as_str(), b.as_str()), ("right\n", "right\n"));
+    let mut readers = [decoded.open(0).unwrap(), decoded.open(0).unwrap()];
+    for reader in &mut readers {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "right\n");
+    }
 }

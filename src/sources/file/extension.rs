@@ -9,9 +9,9 @@ use crate::storage::is_pattern;
 
 /// The extensions of a file name.
 pub(super) struct Extension {
-    /// How the file is packed, outermost first.
-    pub(super) layers: Vec<Codec>,
-    /// In lower case, without the dot, before those of the packing; empty if there is none.
+    /// Compression and encryption, outermost first.
+    pub(super) codecs: Vec<Codec>,
+    /// In lower case, without the dot, before those of compression; empty if there is none.
     pub(super) format: String,
     /// Whether it is part of a pattern and differs between files.
     pub(super) open: bool,
@@ -20,10 +20,10 @@ pub(super) struct Extension {
 impl Extension {
     pub(super) fn of(name: &str) -> Self {
         let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
-        let (layers, rest) = codecs_of(&name);
+        let (codecs, rest) = codecs_of(&name);
         let (stem, format) = rest.rsplit_once('.').unwrap_or((rest, ""));
         Self {
-            layers,
+            codecs,
             format: format.to_lowercase(),
             open: is_pattern(if format.is_empty() { stem } else { format }),
         }
@@ -33,22 +33,25 @@ impl Extension {
         FormatConfig::of_extension(&self.format)
     }
 
-    /// The format of the file `name`: the configured one, else that of the extension. `packed`: inside a packed file.
+    /// The format of the file `name`: the configured one, else that of the extension. `encoded`: inside a compressed or encrypted file.
     ///
     /// # Errors
-    /// The format is unknown, or cannot be read from a packed file.
+    /// The format is unknown, or cannot be read from a compressed or encrypted file.
     pub(super) fn format_of(
         &self,
         name: &str,
         configured: Option<&FormatConfig>,
-        packed: bool,
+        encoded: bool,
     ) -> Result<FormatConfig> {
         let Some(format) = configured.cloned().or_else(|| self.format()) else {
             let problem = format!("cannot detect the format of `{name}`: {}", self.unknown());
             return Err(Error::input(problem).with_hint(self.hint()));
         };
-        if packed && format.access() == Access::Ranges {
-            let problem = format!("cannot read `{}` from the packed file `{name}`", format.name());
+        if encoded && format.access() == Access::Ranges {
+            let problem = format!(
+                "cannot read `{}` from the compressed or encrypted file `{name}`",
+                format.name()
+            );
             return Err(Error::input(problem).with_hint(NEEDS_RANGES));
         }
         Ok(format)
@@ -72,8 +75,7 @@ impl Extension {
                 "workbooks cannot be read: save the sheet as \"CSV UTF-8\"".to_owned()
             }
             "7z" | "rar" | "bz2" | "xz" => {
-                "unpack the file in a step before the run, or have it packed with gzip, zstd or zip"
-                    .to_owned()
+                "extract it before the run, or compress it with gzip, zstd or zip".to_owned()
             }
             _ => format!(
                 "set `format` to one of {}, or name the file with {extensions}, each also with `.gz`, `.zst` or `.pgp`",

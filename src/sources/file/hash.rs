@@ -1,34 +1,32 @@
-//! The hash of a file's bytes, taken while they are read.
+//! The hash of a file, computed while it is read.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the hash of a file that is read to its end is found. Of several readings the last counts. Cheap to clone.
+/// Receives the hash of a file that is read to its end; the last of several readings counts. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ContentHash(Arc<Mutex<Option<String>>>);
 
 impl ContentHash {
-    /// The hash, in hexadecimal digits; `None` if the file was not read to its end in order.
-    pub(super) fn finish(&self) -> Option<String> {
+    /// In hexadecimal; `None` if the file was not read to its end in order.
+    pub(super) fn get(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hashes what is read from `inner`.
+    pub(super) fn reader(&self, inner: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        Box::new(HashingReader {
+            inner,
+            hasher: blake3::Hasher::new(),
+            hash: self.clone(),
+        })
     }
 }
 
-/// Hashes what is read.
-pub(super) struct HashingReader {
+struct HashingReader {
     inner: Box<dyn Read + Send>,
     hasher: blake3::Hasher,
     hash: ContentHash,
-}
-
-impl HashingReader {
-    pub(super) fn new(inner: Box<dyn Read + Send>, hash: &ContentHash) -> Self {
-        Self {
-            inner,
-            hasher: blake3::Hasher::new(),
-            hash: hash.clone(),
-        }
-    }
 }
 
 impl Read for HashingReader {

@@ -1,140 +1,123 @@
-//! Which of the files that a place has are read, and in which order.
+//! Selects the files to read, and their order.
 //!
 //! ```text
-//! list ──▶ has its trigger? ──▶ newest only? ──▶ read before? ──▶ within the limits? ──▶ settled? ──▶ in order
+//! list ▶ has its marker? ▶ newest only? ▶ delivered before? ▶ within the limits? ▶ quiet? ▶ in order
 //! ```
 //!
-//! The newest is the newest of all that match, those included that are still to be moved, and it is never older than the
-//! newest that was delivered: an old snapshot must not go out after a newer one.
-//!
-//! A file that is left out is told of, with the reason, for a file that is silently not read is leavers missed.
+//! The newest is the newest of all that match, pending ones included, and is never older than the newest delivered: an
+//! old snapshot must not be sent after a newer one. A skipped file is logged: a file not read means missed leavers.
 
-mod newest;
 mod quiet_period;
+mod rank;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use newest::Rank;
 pub(super) use quiet_period::QuietPeriod;
+pub(super) use rank::Rank;
 
+use super::file_name::NameTemplate;
 use super::state::{FileStatus, ProcessedFiles};
-use crate::config::nearest;
 use crate::error::{Error, Result};
+use crate::settings::{ByteSize, nearest};
 use crate::storage::{FileInfo, FilePattern, Storage};
 
-/// Which of the files that match are read.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Take {
-    /// All of them.
-    #[default]
-    All,
-    /// The last one of all that match, in the order of `order`; never one that is older than what was delivered.
-    Newest,
-}
-
-/// Whether a file is read that was read before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadAgain {
-    /// Only if its size, time or version has changed since.
-    Changed,
-    /// Always.
-    Always,
-}
-
-/// The order in which files are read.
+/// The order in which files are read. Also part of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub(crate) enum OrderBy {
     /// By name.
     Name,
-    /// By the time of the last change, then by name.
-    Time,
+    /// By the time of the last modification, then by name.
+    Modified,
     /// By the date in the name, then by name.
-    Date,
+    DateInName,
 }
 
-/// What it means that there is nothing to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+/// What to do if there is nothing to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum IfNone {
+pub(crate) enum IfNone {
     /// The run fails.
     Error,
-    /// A warning, and the run goes on without rows of this source.
+    /// A warning; the run continues without rows of this source.
     Warn,
-    /// Nothing.
+    /// The run continues without rows of this source.
     Ignore,
 }
 
-/// How files are chosen.
-#[derive(Debug, Clone)]
-pub(super) struct Selection {
-    pub(super) take: Take,
-    pub(super) read_again: ReadAgain,
-    pub(super) order: Order,
-    /// The name of the file that tells that another is complete, such as `{name}.done`.
-    pub(super) trigger: Option<String>,
-    pub(super) settle: QuietPeriod,
-    pub(super) max_files: usize,
-    pub(super) max_file_bytes: Option<u64>,
-    pub(super) if_missing: IfNone,
-    pub(super) if_nothing_new: IfNone,
+impl IfNone {
+    /// Logs `error`, or returns it where it fails the run.
+    fn apply(self, error: Error) -> Option<Error> {
+        match self {
+            Self::Error => return Some(error),
+            Self::Warn => {
+                tracing::warn!("{error}");
+                for hint in error.hints() {
+                    tracing::info!("{hint}");
+                }
+            }
+            Self::Ignore => tracing::info!("{error}"),
+        }
+        None
+    }
 }
 
-/// What was chosen.
+/// How files are selected.
+#[derive(Debug, Clone)]
+pub(super) struct Selection {
+    pub(super) newest: bool,
+    pub(super) incremental: bool,
+    pub(super) order_by: OrderBy,
+    pub(super) marker: Option<NameTemplate>,
+    pub(super) quiet_period: QuietPeriod,
+    pub(super) max_files: usize,
+    pub(super) max_file_size: Option<u64>,
+    pub(super) if_none: IfNone,
+    pub(super) if_none_new: IfNone,
+}
+
+/// The selected files.
 #[derive(Debug)]
 pub(super) struct Selected {
-    /// To be read, in order.
+    /// In the order to read them.
     pub(super) files: Vec<FileInfo>,
-    /// Done with, but for what is to happen to them afterwards.
+    /// Delivered by an earlier run and still to be moved or deleted.
     pub(super) pending: Vec<FileInfo>,
-    /// When they were listed.
-    pub(super) listed: Timestamp,
-    /// What the newest of `files` is to be remembered as, once it is delivered, if only the newest are taken.
+    pub(super) listed_at: Timestamp,
+    /// With `newest`: what to save once the file is delivered.
     pub(super) newest: Option<Rank>,
-    /// Whether nothing is to be read because all there is was read by earlier runs.
+    /// Nothing to read, because earlier runs have read everything.
     pub(super) nothing_new: bool,
-    /// That there is nothing new, where that is an error: one that comes after what is to be done with `pending`.
+    /// The error that nothing is to be read; it comes after the pending files are processed.
     pub(super) refused: Option<Error>,
 }
 
-/// Lookups under way together.
-const LOOKS: usize = 16;
+/// Concurrent lookups of a storage.
+const MAX_LOOKUPS: usize = 16;
 
-/// Names of files shown in a message.
-const SHOWN: usize = 5;
-
-/// Endings of files that are still being written, by the habit of many programs.
+/// Extensions that many programs give to files they are writing.
 const UNFINISHED: [&str; 6] = [".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload"];
 
-/// The name of the trigger for a file of this name: `{name}` is the file's, `{stem}` without its last ending.
-pub(super) fn trigger_name(template: &str, name: &str) -> String {
-    template
-        .replace("{name}", name)
-        .replace("{stem}", name.rsplit_once('.').map_or(name, |(stem, _)| stem))
-}
-
-/// The files that match, without those that are still being written, by their names.
+/// The files that match, without those whose names mark them as unfinished.
 ///
 /// # Errors
-/// The place cannot be asked.
-pub(super) async fn list(place: &dyn Storage, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
-    let mut files = place.list(wanted).await?;
-    if wanted.is_pattern() {
+/// The storage cannot list them.
+pub(super) async fn list(storage: &dyn Storage, pattern: &FilePattern) -> Result<Vec<FileInfo>> {
+    let mut files = storage.list(pattern).await?;
+    if pattern.is_pattern() {
         files.retain(|file| {
-            let unfinished = UNFINISHED
-                .iter()
-                .any(|ending| file.file_name().to_lowercase().ends_with(ending));
+            let name = file.file_name().to_lowercase();
+            let unfinished = UNFINISHED.iter().any(|extension| name.ends_with(extension));
             if unfinished {
-                tracing::warn!(file = %file.name, "a file that is still being written, by its name, is left out");
+                tracing::warn!(file = %file.name, "skipped a file whose name marks it as unfinished");
             }
             !unfinished
         });
@@ -142,155 +125,218 @@ pub(super) async fn list(place: &dyn Storage, wanted: &FilePattern) -> Result<Ve
     Ok(files)
 }
 
-/// Chooses, given what earlier runs have read.
-///
-/// # Errors
-/// The place cannot be asked; nothing is there, where that is an error; there is more than the limits allow.
-pub(super) async fn choose(
-    place: &dyn Storage,
-    wanted: &FilePattern,
-    choice: &Selection,
-    memory: &mut ProcessedFiles,
-) -> Result<Selected> {
-    let listed = Timestamp::now();
-    let files = list(place, wanted).await?;
-    memory.saw(&files, wanted.glob(), listed);
-    if files.is_empty() {
-        nothing(choice.if_missing, nothing_there(place, wanted).await).map_or(Ok(()), Err)?;
-    }
-    let files = without_triggers(choice, files);
-    let mut tally = Tally {
-        found: files.len(),
-        ..Tally::default()
-    };
-    let (pending, files): (Vec<FileInfo>, Vec<FileInfo>) = files
-        .into_iter()
-        .partition(|file| memory.knows(file) == FileStatus::Pending);
-    tally.read = pending.len();
-    let mut files = with_trigger(place, choice, files).await?;
-    tally.waiting = tally.found - pending.len() - files.len();
-    let mut newest = None;
-    if choice.take == Take::Newest {
-        newest = only_newest(&mut files, &pending, choice, wanted, memory, &mut tally);
-    }
-    files.retain(|file| {
-        let read = memory.knows(file) == FileStatus::Read && choice.read_again == ReadAgain::Changed;
-        tally.read += usize::from(read);
-        !read
-    });
-    // Files that wait for their trigger, or are still being written, are none that were read.
-    let nothing_new = files.is_empty() && tally.read + tally.older > 0;
-    files.sort_by_cached_key(|file| Rank::of(file, choice.order, wanted));
-    limits(choice, &files)?;
-    let ready = files.len();
-    let files = quiet_period::without_unfinished(place, choice.settle, files, listed).await?;
-    tally.unsettled = ready - files.len();
-    tracing::info!(
-        path = wanted.as_written(),
-        found = tally.found,
-        read_before = tally.read,
-        older = tally.older,
-        held_back = tally.waiting + tally.unsettled,
-        to_be_moved = pending.len(),
-        chosen = files.len(),
-        "looked for files"
-    );
-    let refused = match files.is_empty() && tally.found > 0 {
-        true => nothing(choice.if_nothing_new, tally.nothing_new(wanted, memory)),
-        false => None,
-    };
-    Ok(Selected {
-        nothing_new,
-        newest,
-        files,
-        pending,
-        listed,
-        refused,
-    })
-}
-
-/// Leaves the newest of all that match, if it is to be read: not if it is only still to be moved, and not if a newer one
-/// was delivered.
-fn only_newest(
-    files: &mut Vec<FileInfo>,
-    pending: &[FileInfo],
-    choice: &Selection,
-    wanted: &FilePattern,
-    memory: &mut ProcessedFiles,
-    tally: &mut Tally,
-) -> Option<Rank> {
-    let rank = |file: &FileInfo| Rank::of(file, choice.order, wanted);
-    let newest = files.iter().chain(pending).map(rank).max()?;
-    let delivered = memory
-        .newest(wanted.glob())
-        .filter(|known| newest.is_before(known));
-    let takes = |file: &FileInfo| delivered.is_none() && rank(file) == newest;
-    files.retain(|file| {
-        let taken = takes(file);
-        if !taken {
-            tally.older += 1;
-            tracing::debug!(file = %file.name, "a file that is older than the newest is left alone");
+impl Selection {
+    /// Selects files, given what earlier runs have read.
+    ///
+    /// # Errors
+    /// The storage fails; no file matches, if that is an error; the limits are exceeded.
+    pub(super) async fn select(
+        &self,
+        storage: &dyn Storage,
+        pattern: &FilePattern,
+        state: &mut ProcessedFiles,
+    ) -> Result<Selected> {
+        let listed_at = Timestamp::now();
+        let files = list(storage, pattern).await?;
+        state.seen(&files, pattern.glob(), listed_at);
+        if files.is_empty()
+            && let Some(error) = self.if_none.apply(no_match(storage, pattern).await)
+        {
+            return Err(error);
         }
-        taken
-    });
-    if let Some(delivered) = delivered {
-        tracing::info!(newest = %newest.name(), delivered = %delivered.name(), "a newer file was delivered before");
-        return None;
+        let files = self.without_markers(files);
+        let found = files.len();
+        let (pending, files): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|file| state.status(file) == FileStatus::Pending);
+        let mut files = self.with_marker(storage, files).await?;
+        let mut skipped = Skipped {
+            read_before: pending.len(),
+            without_marker: found - pending.len() - files.len(),
+            ..Skipped::default()
+        };
+        let newest = match self.newest {
+            true => self.keep_newest(&mut files, &pending, pattern, state, &mut skipped),
+            false => None,
+        };
+        if self.incremental {
+            let before = files.len();
+            files.retain(|file| state.status(file) != FileStatus::Read);
+            skipped.read_before += before - files.len();
+        }
+        // Files without a marker, or still being written, were not read before.
+        let nothing_new = files.is_empty() && skipped.read_before + skipped.older > 0;
+        files.sort_by_cached_key(|file| Rank::of(file, self.order_by, pattern));
+        self.check_limits(&files)?;
+        let ready = files.len();
+        let files = self.quiet_period.filter(storage, files, listed_at).await?;
+        skipped.being_written = ready - files.len();
+        tracing::info!(
+            path = pattern.as_written(),
+            found,
+            read_before = skipped.read_before,
+            older = skipped.older,
+            incomplete = skipped.without_marker + skipped.being_written,
+            pending = pending.len(),
+            selected = files.len(),
+            "listed files"
+        );
+        let refused = match files.is_empty() && found > 0 {
+            true => self.if_none_new.apply(skipped.nothing_new(found, pattern, state)),
+            false => None,
+        };
+        Ok(Selected {
+            files,
+            pending,
+            listed_at,
+            newest,
+            nothing_new,
+            refused,
+        })
     }
-    // Also what was delivered before it was to be remembered.
-    if pending.iter().any(|file| rank(file) == newest) {
-        memory.delivered(wanted.glob(), newest, Timestamp::now());
-        return None;
-    }
-    Some(newest)
-}
 
-/// What became of the files that match.
-#[derive(Debug, Default)]
-struct Tally {
-    found: usize,
-    /// Read before, those included that are still to be moved.
-    read: usize,
-    /// Older than the newest.
-    older: usize,
-    /// Without their trigger.
-    waiting: usize,
-    /// Still being written, or gone.
-    unsettled: usize,
-}
-
-impl Tally {
-    /// That none of them is to be read, and why.
-    fn nothing_new(&self, wanted: &FilePattern, memory: &ProcessedFiles) -> Error {
-        let parts = [
-            (self.read, "read before"),
-            (self.older, "older than the newest"),
-            (self.waiting, "without their trigger"),
-            (self.unsettled, "still being written"),
-        ];
-        let parts: Vec<String> = parts
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
-            .collect();
-        let mut error = Error::input(format!(
-            "there is nothing new to read: of the {} files that match `{}`, {}",
-            self.found,
-            wanted.as_written(),
-            parts.join(", ")
-        ));
-        if self.waiting + self.unsettled > 0 {
-            error = error.with_hint(
-                "files that `trigger` or `settle` holds back are read by a later run, once they are complete; if that is as it should be, set `if_nothing_new: ignore`",
+    /// Keeps the newest of all that match, unless it is only pending, or a newer one was delivered.
+    fn keep_newest(
+        &self,
+        files: &mut Vec<FileInfo>,
+        pending: &[FileInfo],
+        pattern: &FilePattern,
+        state: &mut ProcessedFiles,
+        skipped: &mut Skipped,
+    ) -> Option<Rank> {
+        let rank = |file: &FileInfo| Rank::of(file, self.order_by, pattern);
+        let newest = files.iter().chain(pending).map(rank).max()?;
+        let delivered = state
+            .newest(pattern.glob())
+            .filter(|delivered| newest.is_before(delivered));
+        let before = files.len();
+        files.retain(|file| delivered.is_none() && rank(file) == newest);
+        skipped.older += before - files.len();
+        if let Some(delivered) = delivered {
+            tracing::info!(
+                newest = newest.name(),
+                delivered = delivered.name(),
+                "a newer file was delivered before"
             );
-        } else if self.read > 0 {
-            error = error.with_hint("if that is as it should be, set `if_nothing_new: ignore`; to read them all the same: `read_again: always`");
+            return None;
+        }
+        // Also if it was delivered before `newest` was set.
+        if pending.iter().any(|file| rank(file) == newest) {
+            state.set_newest(pattern.glob(), newest, Timestamp::now());
+            return None;
+        }
+        Some(newest)
+    }
+
+    /// Drops markers that match the pattern: they are not data.
+    pub(super) fn without_markers(&self, mut files: Vec<FileInfo>) -> Vec<FileInfo> {
+        if let Some(marker) = &self.marker {
+            let markers: BTreeSet<String> = files.iter().map(|file| marker.beside(file)).collect();
+            files.retain(|file| !markers.contains(&file.path));
+        }
+        files
+    }
+
+    /// Those whose marker exists.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub(super) async fn with_marker(
+        &self,
+        storage: &dyn Storage,
+        files: Vec<FileInfo>,
+    ) -> Result<Vec<FileInfo>> {
+        let Some(marker) = &self.marker else {
+            return Ok(files);
+        };
+        let files = stream::iter(files).map(|file| async {
+            let exists = storage.stat(&marker.beside(&file)).await?.is_some();
+            if !exists {
+                let marker = marker.of_name(file.file_name());
+                tracing::warn!(file = %file.name, marker, "skipped a file whose marker does not exist yet");
+            }
+            Ok::<_, Error>(exists.then_some(file))
+        });
+        let files: Vec<Option<FileInfo>> = files.buffered(MAX_LOOKUPS).try_collect().await?;
+        Ok(files.into_iter().flatten().collect())
+    }
+
+    fn check_limits(&self, files: &[FileInfo]) -> Result<()> {
+        const MAX_SHOWN: usize = 5;
+        if files.len() > self.max_files {
+            return Err(Error::input(format!(
+                "there are {} files to read, more than `select.max_files` ({})",
+                files.len(),
+                self.max_files
+            ))
+            .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"));
+        }
+        let Some(max) = self.max_file_size else {
+            return Ok(());
+        };
+        let size = |file: &FileInfo| file.size.unwrap_or_default();
+        let mut large: Vec<&FileInfo> = files.iter().filter(|file| size(file) > max).collect();
+        if large.is_empty() {
+            return Ok(());
+        }
+        large.sort_by_key(|file| Reverse(file.size));
+        let shown = large.iter().take(MAX_SHOWN);
+        let shown: Vec<String> = shown
+            .map(|file| format!("`{}` ({})", file.name, ByteSize(size(file))))
+            .collect();
+        let more = if large.len() > MAX_SHOWN { ", …" } else { "" };
+        Err(Error::input(format!(
+            "{} files are larger than `select.max_file_size` ({}): {}{more}",
+            large.len(),
+            ByteSize(max),
+            shown.join(", ")
+        ))
+        .with_hint("nothing was read; if the files are intended, raise `select.max_file_size`"))
+    }
+}
+
+/// How many files were skipped, by reason.
+#[derive(Debug, Default)]
+struct Skipped {
+    /// Pending ones included.
+    read_before: usize,
+    older: usize,
+    without_marker: usize,
+    /// Or deleted in between.
+    being_written: usize,
+}
+
+impl Skipped {
+    fn nothing_new(&self, found: usize, pattern: &FilePattern, state: &ProcessedFiles) -> Error {
+        let reasons = [
+            (self.read_before, "read before"),
+            (self.older, "older than the newest"),
+            (self.without_marker, "without a marker"),
+            (self.being_written, "still being written"),
+        ];
+        let reasons = reasons.iter().filter(|(count, _)| *count > 0);
+        let reasons: Vec<String> = reasons.map(|(count, why)| format!("{count} {why}")).collect();
+        let mut error = Error::input(format!(
+            "nothing new to read: of the {found} files that match `{}`, {}",
+            pattern.as_written(),
+            reasons.join(", ")
+        ));
+        if self.without_marker + self.being_written > 0 {
+            error = error.with_hint(
+                "a later run reads incomplete files (`select.marker`, `select.quiet_period`); if this is expected, set \
+                 `select.if_none_new: ignore`",
+            );
+        } else if self.read_before > 0 {
+            error = error.with_hint(
+                "if this is expected, set `select.if_none_new: ignore`; to read all files again: `select.incremental: false`",
+            );
         }
         if self.older > 0
-            && let Some(newest) = memory.newest(wanted.glob())
+            && let Some(newest) = state.newest(pattern.glob())
         {
             error = error.with_hint(format!(
-                "`take: newest` never takes a file that is older than the newest that was delivered, `{}`; to read one all the same, give its own name as `path`",
+                "`select.newest` skips files that are older than the newest delivered one, `{}`; to read one anyway, set \
+                 `path` to its name",
                 newest.name()
             ));
         }
@@ -298,135 +344,32 @@ impl Tally {
     }
 }
 
-/// Says it as it is set; gives it back where it is an error.
-fn nothing(what: IfNone, error: Error) -> Option<Error> {
-    match what {
-        IfNone::Error => return Some(error),
-        IfNone::Warn => {
-            tracing::warn!("{error}");
-            for hint in error.hints() {
-                tracing::info!("{hint}");
-            }
-        }
-        IfNone::Ignore => tracing::info!("{error}"),
-    }
-    None
-}
-
-/// Nothing read means leavers missed without a word, so no file is an error that shows what there is instead.
-pub(super) async fn nothing_there(place: &dyn Storage, wanted: &FilePattern) -> Error {
-    let folder = format!("`{}`", place.display_path(wanted.folder()));
-    let mut message = if wanted.is_pattern() {
-        format!("no file matches `{}` in {folder}", wanted.as_written())
-    } else {
-        format!("there is no file `{}` in {folder}", wanted.as_written())
+/// The error that no file matches; its hint shows what exists instead.
+pub(super) async fn no_match(storage: &dyn Storage, pattern: &FilePattern) -> Error {
+    let folder = format!("`{}`", storage.display_path(pattern.folder()));
+    let path = pattern.as_written();
+    let mut message = match pattern.is_pattern() {
+        true => format!("no file matches `{path}` in {folder}"),
+        false => format!("no file `{path}` in {folder}"),
     };
-    if wanted.glob() != wanted.as_written() && !wanted.has_dates() {
-        message.push_str(&format!(", which is `{}` in this run", wanted.glob()));
+    if pattern.glob() != path && !pattern.has_dates() {
+        message.push_str(&format!(", which is `{}` in this run", pattern.glob()));
     }
     let error = Error::input(message);
-    let names = match place.sibling_names(wanted).await {
+    let names = match storage.sibling_names(pattern).await {
         Ok(names) => names,
         Err(cause) => return error.with_hint(cause.chain()),
     };
-    let name = wanted.glob().rsplit('/').next().unwrap_or_default();
-    let near = nearest(
-        &name.replace(['*', '?', '[', ']'], ""),
-        names.iter().map(String::as_str),
-    );
+    let name = pattern.glob().rsplit('/').next().unwrap_or_default();
+    let name = name.replace(['*', '?', '[', ']'], "");
+    let near = nearest(&name, names.iter().map(String::as_str));
     let near: Vec<String> = near.into_iter().map(|name| format!("`{name}`")).collect();
     error.with_hint(match (names.len(), near.is_empty()) {
-        (0, _) => format!("{folder} holds no files"),
-        (count, true) => format!("{folder} holds {count} files, none of a similar name"),
+        (0, _) => format!("{folder} contains no files"),
+        (count, true) => format!("{folder} contains {count} files, none with a similar name"),
         (count, false) => format!(
-            "{folder} holds {count} files; the most similar names are {}",
+            "{folder} contains {count} files; the most similar names are {}",
             near.join(", ")
         ),
     })
-}
-
-/// Without triggers that match the pattern themselves: they are no data.
-pub(super) fn without_triggers(choice: &Selection, mut files: Vec<FileInfo>) -> Vec<FileInfo> {
-    let Some(template) = &choice.trigger else {
-        return files;
-    };
-    let triggers: std::collections::BTreeSet<String> = files
-        .iter()
-        .map(|file| super::post_process::beside(&file.path, &trigger_name(template, file.file_name())))
-        .collect();
-    files.retain(|file| !triggers.contains(&file.path));
-    files
-}
-
-/// Those that have their trigger.
-pub(super) async fn with_trigger(
-    place: &dyn Storage,
-    choice: &Selection,
-    files: Vec<FileInfo>,
-) -> Result<Vec<FileInfo>> {
-    let Some(template) = &choice.trigger else {
-        return Ok(files);
-    };
-    let looked: Vec<(FileInfo, bool)> = stream::iter(files)
-        .map(|file| async {
-            let path = super::post_process::beside(&file.path, &trigger_name(template, file.file_name()));
-            let there = place.stat(&path).await?.is_some();
-            Ok::<_, Error>((file, there))
-        })
-        .buffered(LOOKS)
-        .try_collect()
-        .await?;
-    let mut ready = Vec::new();
-    for (file, there) in looked {
-        if there {
-            ready.push(file);
-        } else {
-            tracing::warn!(
-                file = %file.name, trigger = %trigger_name(template, file.file_name()),
-                "a file whose trigger is not there yet is left alone"
-            );
-        }
-    }
-    Ok(ready)
-}
-
-fn limits(choice: &Selection, files: &[FileInfo]) -> Result<()> {
-    if files.len() > choice.max_files {
-        return Err(Error::input(format!(
-            "there are {} files to read, and `max_files` is {}",
-            files.len(),
-            choice.max_files
-        ))
-        .with_hint("look at the folder: if they are all meant, set a higher `max_files`; nothing was read"));
-    }
-    let Some(most) = choice.max_file_bytes else {
-        return Ok(());
-    };
-    let mut large: Vec<&FileInfo> = files
-        .iter()
-        .filter(|file| file.size.is_some_and(|size| size > most))
-        .collect();
-    if large.is_empty() {
-        return Ok(());
-    }
-    large.sort_by_key(|file| Reverse(file.size));
-    let shown: Vec<String> = large
-        .iter()
-        .take(SHOWN)
-        .map(|file| {
-            format!(
-                "`{}` ({})",
-                file.name,
-                bytesize::ByteSize(file.size.unwrap_or_default())
-            )
-        })
-        .collect();
-    Err(Error::input(format!(
-        "{} of the files to read are larger than `max_file_bytes` ({}): {}{}",
-        large.len(),
-        bytesize::ByteSize(most),
-        shown.join(", "),
-        if large.len() > SHOWN { ", …" } else { "" }
-    ))
-    .with_hint("look at them: if they are meant, set a higher `max_file_bytes`; nothing was read"))
 }

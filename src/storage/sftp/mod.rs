@@ -38,7 +38,7 @@ mod storage;
 #[cfg(feature = "sftp")]
 mod transport;
 
-pub use config::{SftpAlgorithms, SftpAuth, SftpConfig, SftpRetry};
+pub use config::SftpConfig;
 #[cfg(feature = "sftp")]
 pub(crate) use storage::connect;
 #[cfg(feature = "sftp")]

@@ -1,4 +1,4 @@
-//! OpenPGP files, made by the crate itself.
+//! OpenPGP files made by the crate itself.
 
 mod damage;
 mod keys;
@@ -19,39 +19,34 @@ use ::pgp::crypto::sym::SymmetricKeyAlgorithm;
 use ::pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use ::pgp::ser::Serialize as _;
 use ::pgp::types::{
-    CompressionAlgorithm, Duration, KeyDetails as _, Password, S2kParams, SigningKey, StringToKey, Timestamp,
+    CompressionAlgorithm, Duration, KeyDetails, Password, S2kParams, SigningKey, StringToKey, Timestamp,
 };
 use proptest::prelude::*;
 use rand_08::rngs::OsRng;
-use serde_json::{Value, json};
 
-use super::super::settings::Codec;
-use super::{Content, gzip, one, regular, rows, said, secret, unpack_in, zips};
-use crate::error::{ErrorKind, Result};
+use super::*;
+use crate::error::ErrorKind;
 
-/// A year and a half before any test runs.
-const LONG_AGO: u32 = 1_700_000_000;
+/// 2023, long before any test runs.
+const CREATED: u32 = 1_700_000_000;
 
-/// Made quick to try.
-fn weak_lock() -> S2kParams {
-    S2kParams::Cfb {
+fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
+    let weak_lock = || S2kParams::Cfb {
         sym_alg: SymmetricKeyAlgorithm::AES256,
         s2k: weak_s2k(),
         iv: vec![7; 16].into(),
-    }
-}
-
-fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
+    };
     let subkey = |typ: KeyType, sign: bool| {
+        let encrypt = if sign {
+            EncryptionCaps::None
+        } else {
+            EncryptionCaps::All
+        };
         SubkeyParamsBuilder::default()
             .key_type(typ)
             .can_sign(sign)
-            .can_encrypt(if sign {
-                EncryptionCaps::None
-            } else {
-                EncryptionCaps::All
-            })
-            .created_at(Timestamp::from_secs(LONG_AGO))
+            .can_encrypt(encrypt)
+            .created_at(Timestamp::from_secs(CREATED))
             .passphrase(passphrase.map(str::to_owned))
             .s2k(Some(weak_lock()))
             .build()
@@ -61,7 +56,7 @@ fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
         .key_type(KeyType::Ed25519Legacy)
         .can_certify(true)
         .can_sign(true)
-        .created_at(Timestamp::from_secs(LONG_AGO))
+        .created_at(Timestamp::from_secs(CREATED))
         .primary_user_id(name.to_owned())
         .passphrase(passphrase.map(str::to_owned))
         .s2k(Some(weak_lock()))
@@ -75,53 +70,51 @@ fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
         .unwrap()
 }
 
-pub(super) static OURS: LazyLock<SignedSecretKey> = LazyLock::new(|| generate("hr-import@contoso.com", None));
-pub(super) static SENDER: LazyLock<SignedSecretKey> =
-    LazyLock::new(|| generate("payroll@fabrikam.example", None));
+static OURS: LazyLock<SignedSecretKey> = LazyLock::new(|| generate("hr-import@contoso.com", None));
+static SENDER: LazyLock<SignedSecretKey> = LazyLock::new(|| generate("payroll@fabrikam.example", None));
 static OTHER: LazyLock<SignedSecretKey> = LazyLock::new(|| generate("somebody@fabrikam.example", None));
 
-pub(super) fn armored(key: &SignedSecretKey) -> String {
+fn armored(key: &SignedSecretKey) -> String {
     key.to_armored_string(ArmorOptions::default()).unwrap()
 }
 
-pub(super) fn armored_public(key: &SignedPublicKey) -> String {
+fn armored_public(key: &SignedPublicKey) -> String {
     key.to_armored_string(ArmorOptions::default()).unwrap()
 }
 
 /// How a message is made.
 #[derive(Clone, Default)]
-pub(super) struct Make<'a> {
-    /// Not encrypted if there is neither a key nor a password.
-    pub(super) to: Vec<&'a SignedSecretKey>,
-    pub(super) hidden: bool,
-    pub(super) passwords: Vec<&'a str>,
-    pub(super) signed: Vec<(&'a dyn SigningKey, SubpacketConfigOf)>,
-    pub(super) compression: Option<CompressionAlgorithm>,
-    pub(super) v2: bool,
-    pub(super) armor: bool,
-    pub(super) text: bool,
+struct Make<'a> {
+    /// Without keys and passwords it is not encrypted.
+    to: Vec<&'a SignedSecretKey>,
+    hidden: bool,
+    passwords: Vec<&'a str>,
+    signed: Vec<(&'a dyn SigningKey, Option<Vec<SubpacketData>>)>,
+    compression: Option<CompressionAlgorithm>,
+    v2: bool,
+    armor: bool,
+    text: bool,
 }
 
-pub(super) type SubpacketConfigOf = Option<Vec<SubpacketData>>;
-
+/// Quick to try.
 fn weak_s2k() -> StringToKey {
     StringToKey::new_iterated(OsRng, HashAlgorithm::Sha256, 0)
 }
 
 impl<'a> Make<'a> {
-    pub(super) fn to_us() -> Self {
+    fn to_us() -> Self {
         Self {
             to: vec![&OURS],
             ..Self::default()
         }
     }
 
-    pub(super) fn signed_by(mut self, key: &'a dyn SigningKey) -> Self {
+    fn signed_by(mut self, key: &'a dyn SigningKey) -> Self {
         self.signed.push((key, None));
         self
     }
 
-    pub(super) fn of(&self, content: &[u8]) -> Vec<u8> {
+    fn of(&self, content: &[u8]) -> Vec<u8> {
         let mut builder = MessageBuilder::from_bytes("x.csv", content.to_vec());
         if self.text {
             builder.sign_text();
@@ -133,108 +126,88 @@ impl<'a> Make<'a> {
         for (key, subpackets) in &self.signed {
             match subpackets {
                 None => builder.sign(*key, Password::empty(), hash),
-                Some(hashed) => builder.sign_with_subpackets(
-                    *key,
-                    Password::empty(),
-                    hash,
-                    SubpacketConfig::UserDefined {
-                        hashed: hashed
-                            .iter()
-                            .map(|data| Subpacket::regular(data.clone()).unwrap())
-                            .collect(),
+                Some(hashed) => {
+                    let hashed = hashed
+                        .iter()
+                        .map(|data| Subpacket::regular(data.clone()).unwrap());
+                    let config = SubpacketConfig::UserDefined {
+                        hashed: hashed.collect(),
                         unhashed: Vec::new(),
-                    },
-                ),
+                    };
+                    builder.sign_with_subpackets(*key, Password::empty(), hash, config)
+                }
             };
         }
-        macro_rules! write {
-            ($builder:expr) => {{
-                let builder = $builder;
-                match self.armor {
-                    true => builder
-                        .to_armored_string(OsRng, ArmorOptions::default())
-                        .unwrap()
-                        .into_bytes(),
-                    false => builder.to_vec(OsRng).unwrap(),
-                }
-            }};
-        }
-        macro_rules! to_keys {
-            ($builder:expr) => {
+        macro_rules! encrypt_and_write {
+            ($builder:expr, $($rng:ident)?) => {{
+                let mut builder = $builder;
                 for key in &self.to {
                     let subkey = &key.secret_subkeys[0].signed_public_key();
                     match self.hidden {
-                        true => $builder.encrypt_to_key_anonymous(OsRng, subkey).unwrap(),
-                        false => $builder.encrypt_to_key(OsRng, subkey).unwrap(),
+                        true => builder.encrypt_to_key_anonymous(OsRng, subkey).unwrap(),
+                        false => builder.encrypt_to_key(OsRng, subkey).unwrap(),
                     };
+                }
+                for password in &self.passwords {
+                    builder.encrypt_with_password($($rng,)? weak_s2k(), &Password::from(*password)).unwrap();
+                }
+                write!(builder)
+            }};
+        }
+        macro_rules! write {
+            ($builder:expr) => {
+                match self.armor {
+                    true => $builder
+                        .to_armored_string(OsRng, ArmorOptions::default())
+                        .unwrap()
+                        .into_bytes(),
+                    false => $builder.to_vec(OsRng).unwrap(),
                 }
             };
         }
+        let cipher = SymmetricKeyAlgorithm::AES256;
         if self.to.is_empty() && self.passwords.is_empty() {
-            return write!(builder);
+            write!(builder)
+        } else if self.v2 {
+            let aead = AeadAlgorithm::Ocb;
+            encrypt_and_write!(builder.seipd_v2(OsRng, cipher, aead, ChunkSize::C4KiB), OsRng)
+        } else {
+            encrypt_and_write!(builder.seipd_v1(OsRng, cipher),)
         }
-        if self.v2 {
-            let mut builder = builder.seipd_v2(
-                OsRng,
-                SymmetricKeyAlgorithm::AES256,
-                AeadAlgorithm::Ocb,
-                ChunkSize::C4KiB,
-            );
-            to_keys!(builder);
-            for password in &self.passwords {
-                builder
-                    .encrypt_with_password(OsRng, weak_s2k(), &Password::from(*password))
-                    .unwrap();
-            }
-            return write!(builder);
-        }
-        let mut builder = builder.seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
-        to_keys!(builder);
-        for password in &self.passwords {
-            builder
-                .encrypt_with_password(weak_s2k(), &Password::from(*password))
-                .unwrap();
-        }
-        write!(builder)
     }
 }
 
-/// Reads many files with the same keys.
-struct Reader(super::Decoder);
-
-impl Reader {
-    fn read(&self, packed: &[u8]) -> Result<Content> {
-        super::unpack_with(&self.0, "x.csv.pgp", packed, &[Codec::Pgp])
-    }
-}
-
-/// A folder with our key, the sender's and others, and what is set.
-struct Stand {
-    folder: tempfile::TempDir,
+/// A folder with our key and the sender's, and the settings `pgp`.
+#[derive(Clone)]
+struct Fixture {
+    folder: std::sync::Arc<tempfile::TempDir>,
     pgp: Value,
 }
 
-impl Stand {
+impl Fixture {
     fn new() -> Self {
-        let stand = Self {
-            folder: tempfile::tempdir().unwrap(),
+        let fixture = Self {
+            folder: tempfile::tempdir().unwrap().into(),
             pgp: json!({"keys": [{"key": {"file": "ours"}}]}),
         };
-        secret(stand.path(), "ours", &armored(&OURS));
-        stand.public("sender.asc", &SENDER.to_public_key());
-        stand
+        secret(fixture.path(), "ours", &armored(&OURS));
+        fixture.public("sender.asc", &SENDER.to_public_key());
+        fixture
     }
 
-    /// One that asks for a signature by the sender.
+    /// Requires a signature by the sender.
     fn strict() -> Self {
-        let mut stand = Self::new();
-        stand.pgp["signed_by"] = json!(["sender.asc"]);
-        stand
+        Self::new().set("signed_by", json!(["sender.asc"]))
     }
 
     fn set(mut self, key: &str, value: Value) -> Self {
         self.pgp[key] = value;
         self
+    }
+
+    /// Other settings in the same folder.
+    fn with(&self, pgp: Value) -> Self {
+        Self { pgp, ..self.clone() }
     }
 
     fn path(&self) -> &Path {
@@ -245,42 +218,41 @@ impl Stand {
         std::fs::write(self.path().join(name), armored_public(key)).unwrap();
     }
 
-    fn read(&self, name: &str, packed: &[u8]) -> Result<Content> {
-        unpack_in(self.path(), name, packed, json!({"pgp": self.pgp}))
+    fn read(&self, name: &str, encoded: &[u8]) -> Result<Content> {
+        decode_in(self.path(), name, encoded, json!({"pgp": self.pgp}))
     }
 
-    fn reader(&self) -> Reader {
-        Reader(super::unpacker_in(self.path(), &json!({"pgp": self.pgp})).unwrap())
+    /// Reads many files with the same keys.
+    fn decoder(&self) -> Decoder {
+        decoder_in(self.path(), json!({"pgp": self.pgp})).unwrap()
     }
 
-    fn content(&self, packed: &[u8]) -> Vec<u8> {
-        one(self
-            .read("x.csv.pgp", packed)
-            .unwrap_or_else(|error| panic!("{}", said(&error))))
+    fn content(&self, encoded: &[u8]) -> Vec<u8> {
+        let content = self.read("x.csv.pgp", encoded);
+        one(content.unwrap_or_else(|error| panic!("{}", shown(&error))))
     }
 
-    /// All that a user sees, after the error was found to be one of the input.
-    fn refused(&self, packed: &[u8]) -> String {
-        let error = self.read("x.csv.pgp", packed).unwrap_err();
+    /// What a user sees of an error of the input.
+    fn refused(&self, encoded: &[u8]) -> String {
+        let error = self.read("x.csv.pgp", encoded).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains("`x.csv.pgp`"), "{error}");
-        assert_eq!(error.hints().count(), 1, "{}", said(&error));
-        said(&error)
+        assert_eq!(error.hints().count(), 1, "{}", shown(&error));
+        shown(&error)
+    }
+
+    /// What a user sees of an error of the settings.
+    fn invalid(&self) -> String {
+        let error = self.read("x.csv.pgp", b"").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{}", shown(&error));
+        shown(&error)
     }
 }
 
-fn id(key: &impl ::pgp::types::KeyDetails) -> String {
+fn read(decoder: &Decoder, encoded: &[u8]) -> Result<Content> {
+    decode_with(decoder, "x.csv.pgp", encoded, &[Codec::Pgp])
+}
+
+fn id(key: &impl KeyDetails) -> String {
     key.legacy_key_id().to_string()
-}
-/// Other settings in the same folder.
-struct Like<'a>(&'a Stand, Value);
-
-fn stand_like(stand: &Stand, pgp: Value) -> Like<'_> {
-    Like(stand, pgp)
-}
-
-impl Like<'_> {
-    fn read(&self, packed: &[u8]) -> Result<Content> {
-        unpack_in(self.0.path(), "x.csv.pgp", packed, json!({"pgp": self.1}))
-    }
 }

@@ -1,73 +1,68 @@
-//! Waits until nobody writes the files any more.
+//! Skips files that are still being written.
 
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use super::LOOKS;
+use super::MAX_LOOKUPS;
 use crate::error::{Error, Result};
 use crate::storage::{FileInfo, Storage};
 
-/// How long a file must not have been changed.
+/// The time for which a file must be unchanged.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sources::file) struct QuietPeriod {
-    /// Zero: files are taken as they are.
+    /// Zero: files are not checked.
     pub(in crate::sources::file) wait: Duration,
-    /// How far the clock that gave the files their times may be off. A file is taken by its time alone only if that is
-    /// older than the wait by as much.
-    pub(in crate::sources::file) margin: Duration,
+    /// How far the clock of the storage may be off: a modification time alone proves that a file is quiet only if it is
+    /// older than `wait` by as much.
+    pub(in crate::sources::file) clock_margin: Duration,
 }
 
-/// Those that nobody writes any more: not changed for so long, or not while we wait for so long.
-///
-/// # Errors
-/// The place cannot be asked.
-pub(super) async fn without_unfinished(
-    place: &dyn Storage,
-    settle: QuietPeriod,
-    files: Vec<FileInfo>,
-    now: Timestamp,
-) -> Result<Vec<FileInfo>> {
-    if settle.wait.is_zero() {
-        return Ok(files);
-    }
-    let quiet = SignedDuration::try_from(settle.wait.saturating_add(settle.margin));
-    // A time in the future is a clock that goes ahead, and tells nothing.
-    let is_old = |file: &FileInfo| {
-        file.modified.is_some_and(|modified| {
-            let until = quiet
-                .as_ref()
-                .ok()
-                .and_then(|quiet| modified.checked_add(*quiet).ok());
-            modified <= now && until.is_some_and(|until| until <= now)
-        })
-    };
-    if files.iter().all(is_old) {
-        return Ok(files);
-    }
-    let fresh = files.iter().filter(|file| !is_old(file)).count();
-    tracing::info!(files = fresh, settle = ?settle.wait, "waiting to see whether files are still being written");
-    tokio::time::sleep(settle.wait).await;
-    let looked: Vec<(FileInfo, Option<FileInfo>)> = stream::iter(files)
-        .map(|file| async {
-            let later = if is_old(&file) {
-                Some(file.clone())
-            } else {
-                place.stat(&file.path).await?
-            };
-            Ok::<_, Error>((file, later))
-        })
-        .buffered(LOOKS)
-        .try_collect()
-        .await?;
-    let mut settled = Vec::new();
-    for (file, later) in looked {
-        match later {
-            Some(later) if file.is_unchanged(&later) => settled.push(file),
-            Some(_) => tracing::warn!(file = %file.name, "a file that is still being written is left alone"),
-            None => tracing::warn!(file = %file.name, "a file that was taken away just now is left out"),
+impl QuietPeriod {
+    /// Keeps the files that are unchanged for long enough by their time, or during a wait.
+    ///
+    /// # Errors
+    /// The storage fails.
+    pub(super) async fn filter(
+        self,
+        storage: &dyn Storage,
+        files: Vec<FileInfo>,
+        now: Timestamp,
+    ) -> Result<Vec<FileInfo>> {
+        if self.wait.is_zero() {
+            return Ok(files);
         }
+        let quiet = SignedDuration::try_from(self.wait.saturating_add(self.clock_margin)).ok();
+        // A time in the future comes from a clock that is ahead, and proves nothing.
+        let is_old = |file: &FileInfo| {
+            let until = |modified: Timestamp| modified.checked_add(quiet?).ok();
+            let old = |modified| modified <= now && until(modified).is_some_and(|until| until <= now);
+            file.modified.is_some_and(old)
+        };
+        let recent = files.iter().filter(|file| !is_old(file)).count();
+        if recent == 0 {
+            return Ok(files);
+        }
+        tracing::info!(files = recent, quiet_period = ?self.wait, "waiting to see whether files are still being written");
+        tokio::time::sleep(self.wait).await;
+        let checked = stream::iter(files).map(|file| async {
+            if is_old(&file) {
+                return Ok::<_, Error>(Some(file));
+            }
+            Ok(match storage.stat(&file.path).await? {
+                Some(later) if file.is_unchanged(&later) => Some(file),
+                Some(_) => {
+                    tracing::warn!(file = %file.name, "skipped a file that is still being written");
+                    None
+                }
+                None => {
+                    tracing::warn!(file = %file.name, "skipped a file that was deleted a moment ago");
+                    None
+                }
+            })
+        });
+        let checked: Vec<Option<FileInfo>> = checked.buffered(MAX_LOOKUPS).try_collect().await?;
+        Ok(checked.into_iter().flatten().collect())
     }
-    Ok(settled)
 }

@@ -1,4 +1,4 @@
-//! Which file is the newest, and which the newest one was that was delivered.
+//! The position of a file in an order, which decides what the newest is.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::Order;
+use super::OrderBy;
 use crate::storage::{FileInfo, FilePattern};
 
-/// A file's place in an order: compared with others of the same order only.
+/// Comparable with ranks of the same order only. Part of the state.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::sources::file) struct Rank {
-    order: Order,
+    order: OrderBy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modified: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -22,19 +22,17 @@ pub(in crate::sources::file) struct Rank {
 }
 
 impl Rank {
-    pub(super) fn of(file: &FileInfo, order: Order, wanted: &FilePattern) -> Self {
+    pub(super) fn of(file: &FileInfo, order: OrderBy, pattern: &FilePattern) -> Self {
+        let dated = order == OrderBy::DateInName;
         Self {
             order,
-            modified: file.modified.filter(|_| order == Order::Time),
-            date: match order {
-                Order::Date => wanted.date_in_name(file.file_name()),
-                Order::Name | Order::Time => None,
-            },
+            modified: file.modified.filter(|_| order == OrderBy::Modified),
+            date: dated.then(|| pattern.date_in_name(file.file_name())).flatten(),
             name: file.name.clone(),
         }
     }
 
-    /// Whether it comes before `other` in the order of both; `false` where they are of different ones.
+    /// `false` for ranks of different orders.
     pub(super) fn is_before(&self, other: &Self) -> bool {
         self.order == other.order && self < other
     }

@@ -1,0 +1,251 @@
+//! The source through its configuration: problems, checks, and reading.
+
+use std::path::Path;
+
+use arrow::util::display::array_value_to_string;
+use serde_json::{Value, json};
+
+use super::FileConfig;
+use crate::component::contract::{self, Expected, Outcome, context};
+use crate::component::{CheckState, CheckStep, Problem, Problems, SourceConfig};
+use crate::error::Error;
+
+fn config(settings: &Value) -> FileConfig {
+    serde_json::from_value(settings.clone()).unwrap()
+}
+
+fn problems(settings: &Value) -> Vec<Problem> {
+    let mut found = Vec::new();
+    config(settings).validate(&mut Problems::new(&mut found));
+    found
+}
+
+fn write(folder: &Path, files: &[(&str, &str)]) {
+    for (name, content) in files {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+}
+
+async fn read(folder: &Path, settings: &Value) -> Outcome {
+    contract::run(&config(settings), context(folder, None), None).await
+}
+
+/// The error that reading ends with.
+async fn read_error(folder: &Path, settings: &Value) -> Error {
+    read(folder, settings).await.result.unwrap_err()
+}
+
+/// The first column of all rows.
+fn first_column(outcome: &Outcome) -> Vec<String> {
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    let rows = outcome.chunks().flat_map(|chunk| {
+        let column = chunk.batch.column(0).clone();
+        (0..chunk.num_rows()).map(move |row| array_value_to_string(&column, row).unwrap())
+    });
+    rows.collect()
+}
+
+#[test]
+fn reports_every_invalid_setting_at_its_key() {
+    let all_at_once = json!({
+        "path": "in/{date}.csv", "compression": ["zip", "zip"], "format": {"type": "csv", "quote": "ä"}, "s3": {},
+        "select": {"order_by": "date_in_name", "marker": "done", "timezone": "Mars/Base"},
+        "on_success": {"move": "archive/old.csv"}, "on_failure": {"move": "{nam}"}, "add_columns": {"day": "date"},
+    });
+    let stdin = json!({
+        "path": "-", "format": "csv", "on_success": "delete", "on_failure": {"move": "failed/"},
+        "select": {"incremental": true, "quiet_period": "1s", "marker": "{name}.done"},
+    });
+    let web = json!({"path": "https://host/a.csv", "on_success": "delete"});
+    let unused_dates = json!({"path": "a.csv", "select": {"timezone": "Europe/Berlin", "date_offset": "1d"}});
+    for (settings, paths) in [
+        (
+            all_at_once,
+            &[
+                "path",
+                "s3",
+                "compression",
+                "format.quote",
+                "select.timezone",
+                "select.order_by",
+                "select.marker",
+                "on_success.move",
+                "on_failure.move",
+                "add_columns.day",
+            ][..],
+        ),
+        (
+            stdin,
+            &[
+                "on_success",
+                "on_failure",
+                "select.incremental",
+                "select.quiet_period",
+                "select.marker",
+            ],
+        ),
+        (web, &["on_success"]),
+        (unused_dates, &["select.timezone", "select.date_offset"]),
+        (json!({"path": ""}), &["path"]),
+        (json!({"path": "in/[a.csv"}), &["path"]),
+        (json!({"path": "sftp://host/a.csv"}), &["sftp"]),
+        (json!({"path": "-"}), &["format"]),
+        (json!({"path": "in/leavers.txt"}), &["format"]),
+        (json!({"path": "http://127.0.0.1:22980/out"}), &["format"]),
+        (json!({"path": "-", "format": "parquet"}), &["format"]),
+        (json!({"path": "a.parquet.gz"}), &["compression"]),
+        (
+            json!({"path": "a.parquet", "compression": "zstd"}),
+            &["compression"],
+        ),
+        (json!({"path": "in/*"}), &[]),
+        (json!({"path": "in/*.CSV.GZ"}), &[]),
+        (json!({"path": "in/*.zip"}), &[]),
+    ] {
+        let mut found: Vec<String> = problems(&settings)
+            .into_iter()
+            .map(|problem| problem.path)
+            .collect();
+        let mut expected: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{settings}");
+    }
+}
+
+#[test]
+fn the_quiet_period_depends_on_the_storage() {
+    for (path, set, expected) in [
+        ("sftp://files.contoso.com/out/*.csv", None, (30, 600)),
+        ("sftp://files.contoso.com/out/*.csv", Some("0s"), (0, 600)),
+        ("s3://exports/*.csv", Some("5s"), (5, 600)),
+        ("s3://exports/*.csv", None, (0, 600)),
+        ("out/*.csv", Some("5s"), (5, 0)),
+        ("out/*.csv", None, (0, 0)),
+    ] {
+        let config = config(&json!({"path": path, "select": {"quiet_period": set}}));
+        let mut found = Vec::new();
+        let now = jiff::Timestamp::now();
+        let plan = config.parse_into(now, &mut Problems::new(&mut found)).unwrap();
+        let period = plan.selection.quiet_period;
+        assert_eq!(
+            (period.wait.as_secs(), period.clock_margin.as_secs()),
+            expected,
+            "{path}"
+        );
+    }
+}
+
+async fn check(folder: &Path, settings: Value) -> Vec<CheckStep> {
+    config(&settings).check(context(folder, None)).await
+}
+
+#[tokio::test]
+async fn check_reports_missing_files_as_a_run_would() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &[("leavers.csv", "x\n1\n")]);
+    for (if_none, state) in [
+        ("error", CheckState::Fails),
+        ("warn", CheckState::Unsure),
+        ("ignore", CheckState::Works),
+    ] {
+        let settings = json!({"path": "leaver.csv", "select": {"if_none": if_none}});
+        let steps = check(folder.path(), settings).await;
+        assert_eq!((steps.len(), steps[0].state), (1, state), "{steps:?}");
+        assert!(steps[0].hints[0].contains("`leavers.csv`"), "{steps:?}");
+        assert!(steps[0].hints[1].contains("`select.if_none` is `"), "{steps:?}");
+    }
+    let select = json!({"marker": "{name}.done", "if_none_new": "error"});
+    let settings = json!({"path": "*", "format": "csv", "select": select});
+    let without = check(folder.path(), settings.clone()).await;
+    assert_eq!(without[0].state, CheckState::Fails, "{without:?}");
+    write(folder.path(), &[("leavers.csv.done", "")]);
+    let with = check(folder.path(), settings).await;
+    assert_eq!(with[0].state, CheckState::Works, "{with:?}");
+    assert!(with[0].detail.starts_with("1 match"), "{with:?}");
+}
+
+#[cfg(feature = "pgp")]
+#[tokio::test]
+async fn check_reports_missing_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &[("a.csv.pgp", "x")]);
+    for pgp in [
+        json!({"keys": [{"key": {"file": "gone.key"}}]}),
+        json!({"passwords": [{"file": "gone"}]}),
+        json!({"passwords": [{"env": "PATH"}], "signed_by": ["gone.asc"]}),
+    ] {
+        let steps = check(folder.path(), json!({"path": "a.csv.pgp", "pgp": pgp})).await;
+        assert_eq!((steps.len(), steps[0].state), (2, CheckState::Fails), "{steps:?}");
+        assert!(steps[0].detail.contains("gone"), "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract_of_sources() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("b.csv", "x,y\n3,4\n"),
+        ("a.csv", "x,y\n1,2\n1\n5,6\n"),
+        ("c.csv", "x,y\n"),
+    ];
+    write(folder.path(), &files);
+    let config = config(&json!({"path": "*.csv"}));
+    let expected = Expected {
+        parts: &[("a.csv", 2), ("b.csv", 1), ("c.csv", 0)],
+        rejects: &[("a.csv", 2)],
+    };
+    contract::source(&config, || context(folder.path(), None), expected).await;
+    let outcome = contract::run(&config, context(folder.path(), None), None).await;
+    assert_eq!(outcome.checkpoints(), [(2, "a.csv"), (3, "b.csv"), (3, "c.csv")]);
+}
+
+#[tokio::test]
+async fn stops_at_a_file_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        &[("a.csv", "x\n1\n"), ("b.csv", ""), ("c.dat", "x\n1\n")],
+    );
+    let outcome = read(folder.path(), &json!({"path": "*.csv"})).await;
+    assert_eq!(outcome.checkpoints(), [(1, "a.csv")]);
+    assert!(outcome.result.unwrap_err().to_string().contains("`b.csv`"));
+    // An unknown format is an error before the first row.
+    let outcome = read(folder.path(), &json!({"path": "*"})).await;
+    assert_eq!(outcome.totals.read, 0);
+    let error = outcome.result.unwrap_err();
+    assert!(error.to_string().contains("`c.dat`"), "{error}");
+    assert!(error.hints().next().unwrap().contains(".parquet"));
+}
+
+#[tokio::test]
+async fn parquet_from_standard_input_is_rejected_without_waiting_for_it() {
+    let settings = json!({"path": "-", "format": "parquet"});
+    let error = read_error(Path::new(""), &settings).await;
+    assert!(error.to_string().contains("standard input"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn reads_a_pipe_but_not_as_parquet_and_stops_while_it_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let writer = std::thread::spawn(move || std::fs::write(path, "{\"x\":1}\n{\"x\":2}\n").unwrap());
+    let outcome = read(folder.path(), &json!({"path": "a.ndjson"})).await;
+    assert_eq!(first_column(&outcome), ["1", "2"]);
+    writer.join().unwrap();
+
+    let error = read_error(folder.path(), &json!({"path": "a.ndjson", "format": "parquet"})).await;
+    assert!(error.to_string().contains("a.ndjson"), "{error}");
+
+    let cx = context(folder.path(), None);
+    let (cancel, config) = (cx.run.cancel.clone(), config(&json!({"path": "a.ndjson"})));
+    let stop = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(contract::run(&config, cx, None), stop);
+    assert_eq!(outcome.totals.read, 0);
+}
