@@ -1,61 +1,53 @@
-//! Makes and opens the SQLite file and its key, and refuses what is not whole.
+//! Creates and opens the SQLite file, and refuses damaged ones.
 //!
-//! A new ledger is built under another name and then renamed, the key before it. So at its path there is either nothing
-//! or a whole ledger: an empty or foreign file there is always damage, and damage is never taken for a new start, since
-//! a new ledger sends every row again.
+//! A new ledger is built under another name and renamed after its key was written. So its path has a complete ledger or
+//! nothing: an empty or foreign file is always damage, and damage never leads to a new ledger, which would send every
+//! row again.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{self, LedgerError, damaged};
 use super::key::{self, Key};
 use super::schema;
-use crate::disk::private_file as files;
+use crate::disk::{self, LockFile, atomic_write::sync_folder, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait for another process that writes.
-const BUSY: Duration = Duration::from_secs(30);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to a whole ledger, and its key.
+/// A connection to a verified ledger, and its key.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) key: Key,
 }
 
-/// `path` with `suffix` at its end.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
-/// Where the files are whose locks are the ledger's.
+/// The folder of the lock files.
 pub(super) fn locks_of(ledger: &Path) -> PathBuf {
-    beside(ledger, ".locks")
+    with_suffix(ledger, ".locks")
 }
 
-/// Opens the ledger at `path`; makes it if there is none.
+/// Opens the ledger at `path`, or creates it.
 pub(super) fn open(path: &Path) -> Result<Opened> {
-    if !is_there(path)? {
+    if !exists(path)? {
         create(path)?;
     }
     open_existing(path)
 }
 
-/// Opens it for looking only.
+/// `None` if there is no ledger.
 pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
-    if !is_there(path)? {
+    if !exists(path)? {
         return Ok(None);
     }
-    let key = before_opening(path)?;
+    let key = check_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = (|| {
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.execute_batch(
             "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF",
         )?;
@@ -65,27 +57,27 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
     check(&connection, &key, path)?;
     if version(&connection, path)? < schema::newest(schema::STEPS) {
         return Err(Error::config(format!(
-            "the ledger `{}` was written by an older hrsink",
+            "the ledger `{}` was written by an older version of hrsink",
             path.display()
         ))
-        .with_hint("the next `hrsink run` brings it up to date"));
+        .with_hint("the next `hrsink run` migrates it"));
     }
     Ok(Some(Opened { connection, key }))
 }
 
-/// Where the ledger really is: its key and its locks are beside the file itself, however it is reached.
+/// Resolves symbolic links: the key and the locks are beside the file itself.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
     }
     if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
         return Err(Error::config(format!(
-            "the ledger `{}` is a link that leads nowhere",
+            "the ledger `{}` is a broken symbolic link",
             path.display()
         ))
-        .with_hint("is what it leads to not mounted? a new ledger in its place would send every row again"));
+        .with_hint("check whether its target is mounted: a new ledger would send every row again"));
     }
-    // It is made: beside it, whatever its folder is reached through.
+    // It does not exist yet.
     let real = path.parent().and_then(|folder| folder.canonicalize().ok());
     Ok(match (real, path.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
@@ -94,15 +86,15 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 fn open_existing(path: &Path) -> Result<Opened> {
-    let key = before_opening(path)?;
+    let key = check_files(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)
         .and_then(|connection| {
-            connection.busy_timeout(BUSY)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
             Ok(connection)
         })
         .map_err(|error| LedgerError::from(error).on(path, "open"))?;
-    // Nothing is written before it is known to be ours and whole.
+    // Verified before the first write.
     check(&connection, &key, path)?;
     settings(&connection, path)
         .and_then(|()| schema::migrate(&connection, schema::STEPS))
@@ -110,13 +102,13 @@ fn open_existing(path: &Path) -> Result<Opened> {
     Ok(Opened { connection, key })
 }
 
-/// Everything that can be known before SQLite opens it, and its key.
-fn before_opening(path: &Path) -> Result<Key> {
+/// Checks the files without SQLite, and reads the key.
+fn check_files(path: &Path) -> Result<Key> {
     let about = std::fs::metadata(path).map_err(|error| error::io(path, "open the ledger", error))?;
     if !about.is_file() {
         return Err(
             Error::config(format!("the ledger `{}` is not a file", path.display()))
-                .with_hint("look at `state.path`: it names a file, such as `.hrsink/state.db`"),
+                .with_hint("check `state.path`: it must name a file, such as `.hrsink/state.db`"),
         );
     }
     check_private(path, "the ledger")?;
@@ -126,22 +118,20 @@ fn before_opening(path: &Path) -> Result<Key> {
     Key::read(path)
 }
 
-/// Refuses what others may read.
+/// Refuses files that other users can access.
 pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(path)
-            .map_err(|error| error::io(path, &format!("open {what}"), error))?
-            .permissions()
-            .mode();
-        if mode & 0o077 != 0 {
+        use crate::disk::private_file::{OTHERS, chmod, mode};
+        let metadata =
+            std::fs::metadata(path).map_err(|error| error::io(path, &format!("open {what}"), error))?;
+        let mode = mode(&metadata);
+        if mode & OTHERS != 0 {
             return Err(Error::config(format!(
-                "{what} `{}` is open to other users of this machine (mode {:03o})",
-                path.display(),
-                mode & 0o777
+                "{what} `{}` is readable by other users (mode {mode:04o})",
+                path.display()
             ))
-            .with_hint(format!("run `{}`", files::chmod("600", path))));
+            .with_hint(format!("run `{}`", chmod("600", path))));
         }
     }
     #[cfg(not(unix))]
@@ -149,17 +139,17 @@ pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the file is a whole ledger of a version known here, with this key.
+/// Checks the version, the tables, the content and the key.
 fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
     let known = schema::newest(schema::STEPS);
     let found = version(connection, path)?;
     if found > known {
         return Err(Error::config(format!(
-            "the ledger `{}` is of version {found}; this hrsink ({}) knows versions up to {known}",
+            "the ledger `{}` has version {found}; hrsink {} supports versions up to {known}",
             path.display(),
             env!("CARGO_PKG_VERSION")
         ))
-        .with_hint("update hrsink: a newer one has written this ledger"));
+        .with_hint("update hrsink: a newer version wrote this ledger"));
     }
     let read = || -> Result<_, LedgerError> {
         for table in schema::tables(found) {
@@ -167,8 +157,8 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
                 return Ok(Err(format!("the table `{table}` is missing")));
             }
         }
-        // Not the quick one: only this compares the indices with the tables, and so finds a job or an outcome that has
-        // changed and whose rows would be sent again.
+        // Not `quick_check`: only this compares the indexes with the tables, and so finds a changed job or outcome, whose
+        // rows would be sent again.
         let found: String = connection.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?;
         if found != "ok" {
             return Ok(Err(found));
@@ -189,12 +179,14 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
         .into_damage()
         .with_hint("a ledger and its key belong together: restore both from the same backup")),
         Ok(Err(how)) => Err(damaged(path, how)),
-        Err(LedgerError::Sqlite(said)) if said.is_no_rows() => Err(damaged(path, "it does not know its key")),
+        Err(LedgerError::Sqlite(error)) if error.is_no_rows() => {
+            Err(damaged(path, "it has no record of its key"))
+        }
         Err(fault) => Err(fault.on(path, "open")),
     }
 }
 
-/// The version of a ledger; an error if the file is something else.
+/// The version of a ledger; an error for other databases.
 fn version(connection: &Connection, path: &Path) -> Result<u32> {
     let read = || -> rusqlite::Result<(i32, u32, i64)> {
         let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -208,7 +200,7 @@ fn version(connection: &Connection, path: &Path) -> Result<u32> {
             "`{}` is a SQLite database, but not a ledger of hrsink",
             path.display()
         ))
-        .with_hint("look at `state.path`: another program's file must not stand there")),
+        .with_hint("check `state.path`: the file belongs to another program")),
     }
 }
 
@@ -216,13 +208,13 @@ fn settings(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     if mode != "wal" {
         return Err(Error::config(format!(
-            "the ledger `{}` is in a folder that does not allow a write-ahead log",
+            "the folder of the ledger `{}` does not support a write-ahead log",
             path.display()
         ))
         .with_hint(error::LOCAL_DISK)
         .into());
     }
-    // FULL: what was committed outlives a power cut. Deleted hashes are overwritten, so that forgotten is forgotten.
+    // FULL: a commit survives a power cut. secure_delete overwrites forgotten hashes.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA fullfsync = ON;
@@ -236,90 +228,79 @@ fn settings(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Whether there is a ledger at `path`. An error if there was one and only parts of it are left.
-fn is_there(path: &Path) -> Result<bool> {
-    let exists = |path: &Path| {
-        path.try_exists()
-            .or_else(|error| match error.kind() {
-                // A parent that is a file: making the folder will tell.
-                std::io::ErrorKind::NotADirectory => Ok(false),
-                _ => Err(error),
-            })
-            .map_err(|error| error::io(path, "look for the ledger", error))
+/// Whether there is a ledger at `path`.
+fn exists(path: &Path) -> Result<bool> {
+    let exists = |path: &Path| match path.try_exists() {
+        // A parent is a file: creating the folder reports it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(false),
+        exists => exists.map_err(|error| error::io(path, "look for the ledger", error)),
     };
-    if exists(path)? {
-        return Ok(true);
+    // An unfinished ledger is being created, or was by a process that died; it was never used.
+    if exists(path)? || exists(&unfinished(path))? {
+        return exists(path);
     }
-    if exists(&unfinished_of(path))? {
-        // Whoever was about to make it did not come to the end, or is at it; nobody has used it.
-        return Ok(false);
-    }
-    for left in [key::path_of(path), beside(path, "-wal"), beside(path, "-journal")] {
-        // An empty log is what looking leaves behind. In this order, a ledger that is being made is never taken for one
-        // that was lost.
-        let is_left = exists(&left)? && std::fs::metadata(&left).is_ok_and(|about| about.len() > 0);
-        if is_left && !exists(&unfinished_of(path))? && !exists(path)? {
+    for left in [
+        key::path_of(path),
+        with_suffix(path, "-wal"),
+        with_suffix(path, "-journal"),
+    ] {
+        // A read-only look leaves an empty log. Checked in this order, a ledger being created never seems lost.
+        let is_left = exists(&left)? && std::fs::metadata(&left).is_ok_and(|left| left.len() > 0);
+        if is_left && !exists(&unfinished(path))? && !exists(path)? {
+            let (path, left) = (path.display(), left.display());
             return Err(Error::config(format!(
-                "the ledger `{}` is missing, but `{}` is still there",
-                path.display(),
-                left.display()
+                "the ledger `{path}` is missing, but `{left}` still exists"
             ))
             .with_hint("restore the ledger from a backup: without it every row counts as never sent")
             .with_hint(format!(
-                "or move `{}` away too, to begin a new ledger and send all rows again",
-                left.display()
+                "or move `{left}` away too, to start a new ledger and send all rows again"
             )));
         }
     }
     Ok(false)
 }
 
-/// The name under which a new ledger is built.
-fn unfinished_of(path: &Path) -> PathBuf {
-    beside(path, ".new")
+/// The name of a new ledger until it is complete.
+fn unfinished(path: &Path) -> PathBuf {
+    with_suffix(path, ".new")
 }
 
 fn create(path: &Path) -> Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    files::create_private_folder(folder)
-        .map_err(|error| error::io(folder, "make the ledger's folder", error))?;
-    let _alone = alone(path)?;
-    // Another process may have been faster, or have been killed on the way.
-    if is_there(path)? {
+    let failed = |error| error::io(path, "create the ledger", error);
+    let folder = disk::folder_of(path);
+    disk::create_private_folder(folder)
+        .map_err(|error| error::io(folder, "create the ledger's folder", error))?;
+    let _lock = lock_creation(path)?;
+    // Another process may have been faster, or may have been killed while creating it.
+    if exists(path)? {
         return Ok(());
     }
-    let unfinished = unfinished_of(path);
+    let new = unfinished(path);
     for suffix in ["-journal", "-wal", "-shm"] {
-        let left = beside(&unfinished, suffix);
-        if let Err(error) = std::fs::remove_file(&left)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error::io(
-                &left,
-                "remove what is left of an unfinished ledger:",
-                error,
-            ));
+        let left = with_suffix(&new, suffix);
+        match std::fs::remove_file(&left) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error::io(&left, "remove the rest of an unfinished ledger", error));
+            }
+            _ => {}
         }
     }
-    files::create_private(&unfinished).map_err(|error| error::io(&unfinished, "make the ledger", error))?;
+    disk::create_private(&new).map_err(failed)?;
     let key = Key::generate()?;
-    build(&unfinished, &key).map_err(|fault| fault.on(path, "make"))?;
-    let placed = || {
-        File::options().write(true).open(&unfinished)?.sync_all()?;
-        sync_folder(folder)
-    };
-    placed().map_err(|error| error::io(&unfinished, "make the ledger", error))?;
-    key.write(&key::path_of(path))?;
-    sync_folder(folder)
-        .and_then(|()| std::fs::rename(&unfinished, path))
+    build(&new, &key).map_err(|error| error.on(path, "create"))?;
+    File::options()
+        .write(true)
+        .open(&new)
+        .and_then(|file| file.sync_all())
         .and_then(|()| sync_folder(folder))
-        .map_err(|error| error::io(path, "make the ledger", error))
+        .map_err(failed)?;
+    key.write(&key::path_of(path))?;
+    std::fs::rename(&new, path)
+        .and_then(|()| sync_folder(folder))
+        .map_err(failed)
 }
 
-/// A whole, empty ledger in an empty file, with nothing left beside it.
+/// Fills an empty file with an empty ledger, and leaves nothing beside it.
 fn build(path: &Path, key: &Key) -> Result<(), LedgerError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -330,43 +311,22 @@ fn build(path: &Path, key: &Key) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Keeps other processes from making the same ledger.
-fn alone(path: &Path) -> Result<File> {
+/// Keeps other processes from creating the same ledger.
+fn lock_creation(path: &Path) -> Result<LockFile> {
     let folder = locks_of(path);
-    files::create_private_folder(&folder)
-        .map_err(|error| error::io(&folder, "make the folder of the ledger's locks", error))?;
+    disk::create_private_folder(&folder)
+        .map_err(|error| error::io(&folder, "create the folder of the ledger's locks", error))?;
     let name = folder.join("new.lock");
-    // Not emptied, which may fail while another process holds it.
-    let file = files::append_private(&name).map_err(|error| error::io(&name, "make", error))?;
-    let begun = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) if begun.elapsed() < BUSY => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(Error::new(
-                    ErrorKind::Transient,
-                    format!(
-                        "another process has been making the ledger `{}` for too long",
-                        path.display()
-                    ),
-                )
-                .with_hint("look for another hrsink on this machine and end it, then run again"));
-            }
-            Err(std::fs::TryLockError::Error(error)) => {
-                return Err(error::io(&name, "lock", error).with_hint(error::LOCAL_DISK));
-            }
-        }
-    }
-}
-
-/// Makes a rename in `folder` safe from a power cut.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+    LockFile::acquire(&name, BUSY_TIMEOUT)
+        .map_err(|error| error::io(&name, "lock", error).with_hint(error::LOCAL_DISK))?
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Transient,
+                format!(
+                    "timed out while another process creates the ledger `{}`",
+                    path.display()
+                ),
+            )
+            .with_hint("end other hrsink processes on this machine, then run again")
+        })
 }

@@ -1,7 +1,7 @@
 //! Keyed hashes of rows.
 //!
-//! A row is its columns that have a value, each by name: neither the order of the columns nor a further column that is
-//! empty for the row changes its hash. So a mapping may gain an optional field, and only the rows that have it are new.
+//! A row is hashed by the names and values of its columns that have a value: neither the order of the columns nor an empty
+//! column changes the hash. So a mapping may gain an optional field, and only rows that have it are new.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -59,7 +59,7 @@ impl fmt::Debug for RowHasher {
     }
 }
 
-/// A column and what stands for its name in the hashed bytes.
+/// A column, and the bytes hashed for its name.
 struct Column {
     tag: [u8; 4],
     values: StringArray,
@@ -72,11 +72,7 @@ impl RowHasher {
         }
     }
 
-    /// Appends the hash of each row of `batch` to `into`, in order: a keyed hash of the names and values of its
-    /// columns, absent and empty values left out.
-    ///
-    /// # Errors
-    /// A column has a type, or a value, that has no text form.
+    /// Appends the hash of each row of `batch` to `into`.
     pub fn hash(&self, batch: &RecordBatch, into: &mut Vec<RowHash>) -> Result<()> {
         let columns = self.columns(batch)?;
         into.reserve(batch.num_rows());
@@ -105,7 +101,7 @@ impl RowHasher {
         RowHash(self.keyed(header))
     }
 
-    /// The columns of `batch`, by name, as text.
+    /// The columns of `batch` as text, sorted by name.
     fn columns(&self, batch: &RecordBatch) -> Result<Vec<Column>> {
         let schema = batch.schema_ref();
         let mut order: Vec<usize> = (0..batch.num_columns()).collect();
@@ -140,7 +136,7 @@ fn text(name: &str, column: &dyn Array) -> Result<StringArray> {
     cast_with_options(column, &DataType::Utf8, &strict)
         .ok()
         .and_then(|text| text.as_any().downcast_ref::<StringArray>().cloned())
-        // The cause is left out: it may hold a value.
+        // The error is dropped: it may contain a value.
         .ok_or_else(|| {
             Error::unexpected(format!(
                 "the column `{name}`, of type {}, cannot be hashed: it has no text form",
@@ -173,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn order_type_and_empty_columns_do_not_matter() {
+    fn ignores_order_types_and_empty_columns() {
         let upn = || strings(&[Some("a@contoso.com"), Some("b@contoso.com")]);
         let day = || strings(&[Some("2026-01-01"), None]);
         let first = hashes(1, vec![("Upn", upn()), ("Day", day())]);
@@ -196,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_does() {
+    fn distinguishes_names_values_and_keys() {
         let one = |columns: &[(&str, &str)]| {
             let columns = columns
                 .iter()
@@ -224,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_hashed_as_their_text_and_what_has_none_is_an_error() {
+    fn hashes_numbers_as_text_and_rejects_nested_values() {
         let number: ArrayRef = Arc::new(Int64Array::from(vec![42]));
         assert_eq!(
             hashes(1, vec![("n", number.clone())]),
@@ -237,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_row_is_the_same_for_ever() {
+    fn keeps_the_hash_of_a_row_in_every_version() {
         let row = vec![
             ("UserPrincipalName", strings(&[Some("a@contoso.com")])),
             ("LastWorkingDate", strings(&[Some("2026-01-31T00:00:00Z")])),
@@ -249,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_not_shown() {
+    fn hides_the_key() {
         assert!(!format!("{:?}", RowHasher::new([77; 16])).contains("77"));
     }
 }

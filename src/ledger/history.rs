@@ -151,9 +151,6 @@ pub struct RunFilter {
 
 impl Ledger {
     /// Past runs, newest first.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {

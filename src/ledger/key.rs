@@ -1,18 +1,17 @@
-//! The ledger's key: 32 random bytes in a file beside it, for its owner only.
+//! The ledger's key: 32 random bytes in a private file beside it.
 //!
-//! Without it the hashes in the ledger cannot be tried against guessed rows, and no row can be recognised. So a ledger
-//! and its key belong together, and a key that is missing or is another ledger's is an error, never a new start.
+//! Without it the hashes in the ledger cannot be compared with guessed rows, and no row can be recognized. A missing or
+//! foreign key is an error, never a new ledger.
 
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
 use super::error;
-use super::file::{beside, check_private};
-use crate::disk::private_file as files;
+use super::file::check_private;
+use crate::disk::{atomic_write, with_suffix};
 use crate::error::{Error, Result};
 
 /// A ledger's key.
@@ -25,17 +24,16 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Where the key of the ledger at `path` is.
+/// The path of the key of the ledger at `ledger`.
 pub(super) fn path_of(ledger: &Path) -> PathBuf {
-    beside(ledger, ".key")
+    with_suffix(ledger, ".key")
 }
 
 impl Key {
-    /// A new one, from the operating system's random numbers.
     pub(super) fn generate() -> Result<Self> {
         let mut key = [0; 32];
         SysRng.try_fill_bytes(&mut key).map_err(|error| {
-            Error::unexpected("cannot make a key: the system gives no random numbers")
+            Error::unexpected("cannot create a key: no random numbers from the system")
                 .with_source(error.to_string())
         })?;
         Ok(Self(key))
@@ -47,50 +45,42 @@ impl Key {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let ledger = ledger.display();
                 return Err(Error::config(format!(
-                    "the ledger `{}` has lost its key: there is no `{}`",
-                    ledger.display(),
+                    "the key of the ledger `{ledger}` is missing: no file `{}`",
                     path.display()
                 ))
                 .into_damage()
-                .with_hint("restore the key from a backup: without it no row can be recognised")
+                .with_hint("restore the key from a backup: without it no row can be recognized")
                 .with_hint(format!(
-                    "or move `{0}`, `{0}-wal` and `{0}-shm` away and begin a new ledger: then every row counts as never \
-                     sent",
-                    ledger.display()
+                    "or move `{ledger}`, `{ledger}-wal` and `{ledger}-shm` away to start a new ledger: then every row counts as \
+                     never sent"
                 )));
             }
-            // What is not UTF-8 is no key.
+            // Not UTF-8.
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
             Err(error) => return Err(error::io(&path, "read the ledger's key", error)),
         };
         check_private(&path, "the ledger's key")?;
-        parse_hex_key(text.trim_end_matches(['\r', '\n']))
-            .map(Self)
-            .ok_or_else(|| {
-                Error::config(format!(
-                    "`{}` is not a ledger's key: that is 64 hexadecimal digits",
-                    path.display()
-                ))
-                .into_damage()
-                .with_hint("restore it from a backup: without it no row can be recognised")
-            })
+        let key = parse_hex_key(text.trim_end_matches(['\r', '\n']));
+        key.map(Self).ok_or_else(|| {
+            Error::config(format!(
+                "invalid ledger key `{}`: expected 64 hexadecimal digits",
+                path.display()
+            ))
+            .into_damage()
+            .with_hint("restore it from a backup: without it no row can be recognized")
+        })
     }
 
-    /// Writes it to `path`, whole or not at all, for its owner only and safe from a power cut.
+    /// Writes it atomically to a private file.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let unfinished = beside(path, ".new");
-        let mut text = self.0.iter().fold(String::with_capacity(65), |mut text, byte| {
+        let mut text = String::with_capacity(65);
+        for byte in self.0 {
             let _ = write!(text, "{byte:02x}");
-            text
-        });
+        }
         text.push('\n');
-        files::create_private(&unfinished)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            })
-            .and_then(|()| std::fs::rename(&unfinished, path))
+        atomic_write::write(path, text.as_bytes())
             .map_err(|error| error::io(path, "write the ledger's key", error))
     }
 
@@ -105,7 +95,7 @@ impl Key {
         self.derive("hrsink ledger checksums v1")
     }
 
-    /// What the ledger keeps to recognise its key.
+    /// Stored in the ledger to recognize its key.
     pub(super) fn check(&self) -> [u8; 32] {
         self.derive("hrsink ledger key check v1")
     }
@@ -130,9 +120,10 @@ pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::create_private;
 
     #[test]
-    fn a_key_comes_back_and_is_not_shown() {
+    fn reads_what_it_wrote_and_hides_it() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         let key = Key::generate().unwrap();
@@ -146,10 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_repeated() {
+    fn rejects_invalid_keys_without_showing_them() {
+        use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         let good = "0123456789abcdef".repeat(4);
+        let read = |text: &str| {
+            let mut file = create_private(&path_of(&ledger)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            Key::read(&ledger)
+        };
         for text in [
             "",
             "marker",
@@ -157,16 +154,10 @@ mod tests {
             &format!("{good}0"),
             &good.replace('a', "ä"),
         ] {
-            let mut file = files::create_private(&path_of(&ledger)).unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-            let error = Key::read(&ledger).unwrap_err();
-            assert!(error.chain().contains("is not a ledger's key"), "{error}");
+            let error = read(text).unwrap_err();
+            assert!(error.chain().contains("invalid ledger key"), "{error}");
             assert!(!error.chain().contains("marker"));
         }
-        files::create_private(&path_of(&ledger))
-            .unwrap()
-            .write_all(good.as_bytes())
-            .unwrap();
-        assert!(Key::read(&ledger).is_ok(), "an editor may drop the line end");
+        assert!(read(&good).is_ok(), "an editor may drop the line break");
     }
 }

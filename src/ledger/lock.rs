@@ -1,11 +1,8 @@
-//! Locks on a pipeline, and on a job's scenario, among all processes that use the ledger.
+//! Locks on pipelines and on scenarios of jobs, shared by all processes that use the ledger.
 //!
-//! The operating system's locks on files beside the ledger: they end with the process that held them, however it ended.
-//! Who holds one is written beside it, for the message to whoever comes second. That file is left behind only by a
-//! process that died, and is never a lock itself.
+//! Lock files beside the ledger. The holder is written beside each, for the message to the run that has to wait; that
+//! file is left behind only by a process that died, and is never a lock itself.
 
-use std::fs::{File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,25 +10,24 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error;
-use super::file::{beside, locks_of};
-use crate::disk::private_file as files;
+use super::file::locks_of;
+use crate::disk::{self, LockFile, atomic_write, with_suffix};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Tries before a lock counts as held: whoever looks whether it is held has it for a moment.
-const TRIES: u32 = 5;
-const BETWEEN: Duration = Duration::from_millis(20);
+/// Checking whether a lock is held holds it for a moment.
+const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Holds a pipeline, or a job's scenario, until dropped.
+/// Held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    // Dropped, and with it unlocked, after the holder's file has gone.
-    _file: File,
+    // Dropped, and so unlocked, after the holder's file was removed.
+    _lock: LockFile,
     holder: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Left behind, it would only make the next run say that this one died.
+        // Left behind, it would only make the next run report that this one died.
         let _ = std::fs::remove_file(&self.holder);
     }
 }
@@ -51,18 +47,19 @@ pub(super) struct Holder {
     /// RFC 3339.
     pub(super) started: String,
     pub(super) run: String,
-    /// What is locked, for a person who looks into the folder.
+    /// What is locked, for people who look into the folder.
     locks: String,
 }
 
 impl Subject<'_> {
-    /// The lock file's name without its ending; the same for the same subject.
-    fn name(self) -> String {
+    /// The lock file and the holder's file.
+    fn paths(self, ledger: &Path) -> (PathBuf, PathBuf) {
         let (kind, hash) = match self {
             Self::Pipeline(pipeline) => ("pipeline", blake3::hash(pipeline.as_bytes())),
             Self::Job { job, scenario } => ("job", blake3::hash(format!("{job}\n{scenario}").as_bytes())),
         };
-        format!("{kind}-{}", &hash.to_hex()[..16])
+        let path = locks_of(ledger).join(format!("{kind}-{}", &hash.to_hex()[..16]));
+        (with_suffix(&path, ".lock"), with_suffix(&path, ".json"))
     }
 
     fn describe(self) -> String {
@@ -78,12 +75,12 @@ impl Subject<'_> {
                 "pid {} on host `{}`, started {}",
                 holder.pid, holder.host, holder.started
             ),
-            None => "its process could not be found out".to_owned(),
+            None => "unknown process".to_owned(),
         };
         let message = match self {
-            Self::Pipeline(pipeline) => format!("another run of `{pipeline}` is under way: {by}"),
+            Self::Pipeline(pipeline) => format!("another run of `{pipeline}` is in progress: {by}"),
             Self::Job { job, scenario } => {
-                format!("another run sends `{scenario}` to the job `{job}`: {by}")
+                format!("another run is sending `{scenario}` to the job `{job}`: {by}")
             }
         };
         Error::new(ErrorKind::Transient, message)
@@ -92,21 +89,17 @@ impl Subject<'_> {
 }
 
 /// Locks `subject` for `run`.
-///
-/// # Errors
-/// It is held ([`ErrorKind::Transient`]), or the files cannot be made.
 pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Lock> {
     let folder = locks_of(ledger);
-    files::create_private_folder(&folder)
-        .map_err(|error| error::io(&folder, "make the folder of the ledger's locks", error))?;
-    let place = folder.join(subject.name());
-    let (path, holder) = (beside(&place, ".lock"), beside(&place, ".json"));
-    // Not emptied: on Windows that fails while another process holds it, and would hide who does.
-    let file = files::append_private(&path).map_err(|error| error::io(&path, "make the lock", error))?;
-    if !try_lock(&file, &path)? {
+    disk::create_private_folder(&folder)
+        .map_err(|error| error::io(&folder, "create the folder of the ledger's locks", error))?;
+    let (path, holder) = subject.paths(ledger);
+    let lock = LockFile::acquire(&path, TIMEOUT)
+        .map_err(|error| error::io(&path, "lock", error).with_hint(error::LOCAL_DISK))?;
+    let Some(lock) = lock else {
         return Err(subject.held(read(&holder).as_ref()));
-    }
-    let lock = Lock { _file: file, holder };
+    };
+    let lock = Lock { _lock: lock, holder };
     if let Some(dead) = read(&lock.holder) {
         tracing::warn!(
             run = dead.run,
@@ -118,27 +111,27 @@ pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<
         );
     }
     write(&lock.holder, subject, run)
-        .map_err(|error| error::io(&lock.holder, "write who holds the lock:", error))?;
+        .map_err(|error| error::io(&lock.holder, "write the holder of the lock to", error))?;
     Ok(lock)
 }
 
-/// Who holds `subject` at this moment; `None` if nobody does.
+/// Who holds `subject` now.
 pub(super) fn holder(ledger: &Path, subject: Subject<'_>) -> Option<Holder> {
-    let place = locks_of(ledger).join(subject.name());
-    // Without this file nobody holds it, and those who come are not disturbed by the look at the lock.
-    let holder = read(&beside(&place, ".json"))?;
-    is_locked(&beside(&place, ".lock")).then_some(holder)
+    let (path, holder) = subject.paths(ledger);
+    // Without this file nobody holds it: no need to touch the lock.
+    let holder = read(&holder)?;
+    LockFile::is_held(&path).then_some(holder)
 }
 
-/// Whether a run is under way: `pipeline` is held for it.
+/// Whether the run is in progress: it holds the lock on its pipeline.
 pub(super) fn is_running(ledger: &Path, pipeline: &str, run: &str) -> bool {
     holder(ledger, Subject::Pipeline(pipeline)).is_some_and(|holder| holder.run == run)
 }
 
-/// Whether anyone holds anything of the ledger at this moment.
+/// Whether any lock of the ledger is held now.
 pub(super) fn any_held(ledger: &Path) -> Result<bool> {
     let folder = locks_of(ledger);
-    let failed = |error| error::io(&folder, "look for the ledger's locks in", error);
+    let failed = |error| error::io(&folder, "list the ledger's locks in", error);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -146,29 +139,10 @@ pub(super) fn any_held(ledger: &Path) -> Result<bool> {
     };
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        // As for one: a lock that nobody holds is not looked at.
         if path.extension().is_some_and(|extension| extension == "json")
-            && is_locked(&path.with_extension("lock"))
+            && LockFile::is_held(&path.with_extension("lock"))
         {
             return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-fn try_lock(file: &File, path: &Path) -> Result<bool> {
-    for tried in 1.. {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::WouldBlock) if tried < TRIES => std::thread::sleep(BETWEEN),
-            Err(TryLockError::WouldBlock) => break,
-            Err(TryLockError::Error(error)) => {
-                return Err(error::io(path, "take the lock", error).with_hint(error::LOCAL_DISK));
-            }
         }
     }
     Ok(false)
@@ -178,7 +152,6 @@ fn read(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// Whole or not at all, since others may read it at any time.
 fn write(path: &Path, subject: Subject<'_>, run: &str) -> std::io::Result<()> {
     let holder = Holder {
         pid: std::process::id(),
@@ -192,9 +165,7 @@ fn write(path: &Path, subject: Subject<'_>, run: &str) -> std::io::Result<()> {
     };
     let mut text = serde_json::to_vec_pretty(&holder)?;
     text.push(b'\n');
-    let unfinished = beside(path, ".new");
-    files::create_private(&unfinished)?.write_all(&text)?;
-    std::fs::rename(&unfinished, path)
+    atomic_write::write(path, &text)
 }
 
 #[cfg(test)]
@@ -208,26 +179,28 @@ mod tests {
     };
 
     #[test]
-    fn a_second_run_is_told_who_is_first() {
+    fn names_the_holder_to_a_second_run() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
+        assert!(!any_held(&ledger).unwrap());
         assert_eq!(holder(&ledger, PIPELINE), None);
+        let refused = |subject: Subject<'_>| {
+            let error = acquire(&ledger, subject, "run-2").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Transient);
+            error.to_string()
+        };
         let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
-        let error = acquire(&ledger, PIPELINE, "run-2").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Transient);
-        let text = error.to_string();
-        let pid = format!("pid {}", std::process::id());
+        let (text, pid) = (refused(PIPELINE), format!("pid {}", std::process::id()));
         assert!(
-            text.starts_with("another run of `/etc/hr.yaml` is under way: ") && text.contains(&pid),
+            text.starts_with("another run of `/etc/hr.yaml` is in progress: "),
             "{text}"
         );
+        assert!(text.contains(&pid), "{text}");
         assert_eq!(holder(&ledger, PIPELINE).unwrap().run, "run-1");
         let job = acquire(&ledger, JOB, "run-1").unwrap();
-        let text = acquire(&ledger, JOB, "run-2").unwrap_err().to_string();
-        assert!(
-            text.starts_with("another run sends `employee_resignation` to the job `tenant job`: pid"),
-            "{text}"
-        );
+        let text = refused(JOB);
+        let start = "another run is sending `employee_resignation` to the job `tenant job`: pid";
+        assert!(text.starts_with(start), "{text}");
         let other = Subject::Job {
             job: "tenant job",
             scenario: "performance_review",
@@ -235,42 +208,26 @@ mod tests {
         acquire(&ledger, other, "run-2").unwrap();
         drop(first);
         assert_eq!(holder(&ledger, PIPELINE), None);
-        acquire(&ledger, PIPELINE, "run-2").unwrap();
+        assert!(any_held(&ledger).unwrap(), "the job");
         drop(job);
+        assert!(!any_held(&ledger).unwrap());
+        acquire(&ledger, PIPELINE, "run-2").unwrap();
     }
 
     #[test]
-    fn a_held_lock_file_is_not_written_to() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = folder.path().join("state.db");
-        assert!(!any_held(&ledger).unwrap());
-        let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
-        let file = beside(&locks_of(&ledger).join(PIPELINE.name()), ".lock");
-        std::fs::write(&file, "as it was").unwrap();
-        acquire(&ledger, PIPELINE, "run-2").unwrap_err();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "as it was");
-        assert!(any_held(&ledger).unwrap());
-        drop(first);
-        assert!(!any_held(&ledger).unwrap());
-        let _job = acquire(&ledger, JOB, "run-1").unwrap();
-        assert!(any_held(&ledger).unwrap());
-    }
-
-    #[test]
-    fn the_lock_of_a_dead_run_is_taken_over() {
+    fn takes_over_the_lock_of_a_dead_run() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         drop(acquire(&ledger, PIPELINE, "run-1").unwrap());
-        let left = beside(&locks_of(&ledger).join(PIPELINE.name()), ".json");
+        let (_, left) = PIPELINE.paths(&ledger);
         assert!(!left.exists());
-        // A process that is killed leaves its file, and the system ends its lock.
+        // A killed process leaves its file; the system ends its lock.
         write(&left, PIPELINE, "killed").unwrap();
         assert_eq!(holder(&ledger, PIPELINE), None);
         let lock = acquire(&ledger, PIPELINE, "run-2").unwrap();
         assert_eq!(read(&left).unwrap().run, "run-2");
         drop(lock);
         assert!(!left.exists());
-        // A file cut off by a power cut is no reason to stop.
         std::fs::write(&left, "{\"pid\": 1").unwrap();
         acquire(&ledger, PIPELINE, "run-3").unwrap();
     }

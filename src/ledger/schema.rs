@@ -1,7 +1,7 @@
-//! The tables, and how an older ledger becomes a newer one.
+//! The tables, and their migrations.
 //!
-//! `user_version` is the number of [`STEPS`] that were taken. A change of the tables is a further step, never a change
-//! of one that has been released. Times are milliseconds since 1970, UTC.
+//! `user_version` is the number of migrations done. A released migration never changes. Times are milliseconds since
+//! 1970, UTC.
 
 use rusqlite::Connection;
 
@@ -10,11 +10,11 @@ use super::error::LedgerError;
 /// Marks the file as a ledger of hrsink ("hrsk").
 pub(super) const APPLICATION_ID: i32 = 0x6872_736b;
 
-/// What is done to come from version n to n + 1.
+/// The migrations from version n to n + 1.
 pub(super) const STEPS: &[&str] = &[VERSION_1];
 
 const VERSION_1: &str = "
--- What belongs to the file as a whole.
+-- Values of the file.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value BLOB NOT NULL
@@ -25,11 +25,11 @@ CREATE TABLE run (
     id TEXT NOT NULL UNIQUE,
     pipeline TEXT NOT NULL,
     started INTEGER NOT NULL,
-    -- Guards let through by hand, a JSON list.
+    -- Guards that the user overrode, a JSON list.
     allowed TEXT NOT NULL,
-    -- Whether it read its sources only in part.
+    -- Whether it read only part of its input.
     partial INTEGER NOT NULL,
-    -- All below is null while it runs, and for ever if it died.
+    -- The rest is null while it runs, and remains so if it died.
     ended INTEGER,
     exit_code INTEGER,
     error TEXT,
@@ -55,7 +55,7 @@ CREATE TABLE run_sink (
 
 CREATE TABLE batch (
     id INTEGER PRIMARY KEY,
-    -- Null when the run has been pruned and only the remembered rows are left.
+    -- Null if the run was pruned and only accepted rows are left.
     run INTEGER REFERENCES run (seq) ON DELETE SET NULL,
     sink TEXT NOT NULL,
     job TEXT NOT NULL,
@@ -65,10 +65,10 @@ CREATE TABLE batch (
     rows INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     resent INTEGER NOT NULL,
-    -- The keyed hash of the header row, 16 bytes: which columns the payload has.
+    -- The keyed hash of the header row, 16 bytes.
     header BLOB NOT NULL,
     intended INTEGER NOT NULL,
-    -- Null until it is known what became of it: `accepted`, `refused`, `unknown`, `not_sent`, ...
+    -- Null until it is known: `accepted`, `refused`, `unknown`, `not_sent`, ...
     outcome TEXT,
     settled INTEGER,
     attempts INTEGER,
@@ -77,8 +77,8 @@ CREATE TABLE batch (
     -- A JSON list.
     request_ids TEXT,
     duration_ms INTEGER,
-    -- What was decided about an unknown one: `resent`, `accepted` or `not_accepted`; or of any: `forgotten`, its rows
-    -- count no more. When, and by which run; null: by hand.
+    -- Of an unknown batch: `resent`, `accepted` or `not_accepted`; of any: `forgotten`, its rows no longer count. Then
+    -- when, and by which run; null: by a person.
     decision TEXT,
     decided INTEGER,
     decided_by TEXT
@@ -86,8 +86,8 @@ CREATE TABLE batch (
 CREATE INDEX batch_of_run ON batch (run);
 CREATE INDEX batch_of_job ON batch (job, scenario, outcome);
 
--- The rows of a batch, apart from it so that settling it does not write them again. There only while they matter: for
--- a batch under way, accepted or unknown.
+-- The rows of a batch, separate from it so that recording the outcome does not rewrite them. Kept while they matter: for
+-- a batch in progress, accepted or unknown.
 CREATE TABLE batch_rows (
     batch INTEGER PRIMARY KEY REFERENCES batch (id) ON DELETE CASCADE,
     checksum BLOB NOT NULL,
@@ -104,7 +104,7 @@ CREATE TABLE position (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The tables of a ledger, each with the version that brought it.
+/// The tables, each with its first version.
 const TABLES: [(u32, &str); 6] = [
     (1, "meta"),
     (1, "run"),
@@ -114,7 +114,7 @@ const TABLES: [(u32, &str); 6] = [
     (1, "position"),
 ];
 
-/// The tables that a ledger of `version` has.
+/// The tables of `version`.
 pub(super) fn tables(version: u32) -> impl Iterator<Item = &'static str> {
     let there = TABLES.into_iter().filter(move |(since, _)| *since <= version);
     there.map(|(_, table)| table)
@@ -125,12 +125,12 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// The version that `steps` lead to.
+/// The version after all `steps`.
 pub(super) fn newest(steps: &[&str]) -> u32 {
     u32::try_from(steps.len()).unwrap_or(u32::MAX)
 }
 
-/// Takes the steps that have not been taken, all of them or none. The ledger is not newer than the last.
+/// Does the missing migrations, all of them or none.
 pub(super) fn migrate(connection: &Connection, steps: &[&str]) -> Result<(), LedgerError> {
     if version(connection)? >= newest(steps) {
         return Ok(());
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_version_is_reached_from_an_earlier_one_and_keeps_what_was_there() {
+    fn migrates_an_older_ledger_and_keeps_its_content() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection, STEPS).unwrap();
         connection
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_leaves_everything_as_it_was() {
+    fn rolls_back_a_failed_migration() {
         let connection = Connection::open_in_memory().unwrap();
         migrate(&connection, STEPS).unwrap();
         let steps = [STEPS, &["CREATE TABLE more (a); INSERT INTO nowhere VALUES (1);"]].concat();

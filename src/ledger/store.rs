@@ -53,9 +53,6 @@ impl Ledger {
     }
 
     /// Opens it read-only and without locks; `None` if there is no ledger.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open).
     pub async fn open_read_only(path: &Path) -> Result<Option<Self>> {
         let path = path.to_owned();
         blocking(move || {
@@ -88,27 +85,18 @@ impl Ledger {
     }
 
     /// Locks `pipeline` for `run`.
-    ///
-    /// # Errors
-    /// Another run holds it ([`Passing`](crate::error::ErrorKind::Transient)), or the lock file cannot be created.
     pub fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, Subject::Pipeline(pipeline), run)
     }
 
     /// Locks a scenario of a job for `run`. `job` identifies the job, its tenant included.
-    ///
-    /// # Errors
-    /// As for [`lock_pipeline`](Self::lock_pipeline).
     pub fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, Subject::Job { job, scenario }, run)
     }
 
     /// Records the start of a run.
-    ///
-    /// # Errors
-    /// The ledger cannot be written. The same holds for all that writes.
     pub async fn begin_run(&self, run: NewRun) -> Result<()> {
         let allowed = json(&run.allowed)?;
         let started = run.started.as_millisecond();
@@ -123,9 +111,6 @@ impl Ledger {
     }
 
     /// Records the end of a run; its batches without an outcome become unknown.
-    ///
-    /// # Errors
-    /// There is no such run.
     pub async fn end_run(&self, run: &str, end: RunEnd) -> Result<()> {
         let run = run.to_owned();
         self.write(move |db| {
@@ -265,9 +250,6 @@ impl Ledger {
     }
 
     /// Records the outcome of a batch, and forgets its rows if the service did not accept them.
-    ///
-    /// # Errors
-    /// There is no such batch, or it has an outcome already.
     pub async fn record_outcome(&self, batch: BatchId, upload: UploadOutcome) -> Result<()> {
         let request_ids = match &upload.request_ids[..] {
             [] => None,
@@ -303,9 +285,6 @@ impl Ledger {
     /// Closes unknown batches whose rows `run` has resent as far as the input still had them. Their rows are kept: one
     /// that returns in a later run is resent and reported then. The rows of the batches in `reported` are forgotten:
     /// there is nothing left to report about them.
-    ///
-    /// # Errors
-    /// One of `batches` is not an open unknown batch; then nothing is written.
     pub async fn close_unknown(
         &self,
         batches: Vec<BatchId>,
@@ -333,9 +312,6 @@ impl Ledger {
     }
 
     /// The last complete, not partial run of `sink` in `pipeline`.
-    ///
-    /// # Errors
-    /// The ledger cannot be read. The same holds for all that reads.
     pub async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
         let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
         self.read(move |db| {
@@ -359,9 +335,6 @@ impl Ledger {
     }
 
     /// The position that `source` in `pipeline` saved last.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
     pub async fn position(&self, pipeline: &str, source: &str) -> Result<Option<String>> {
         let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
         self.read(move |db| {
@@ -376,17 +349,11 @@ impl Ledger {
     }
 
     /// Saves a source's position.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
     pub async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
         self.restore_position(pipeline, source, Some(position)).await
     }
 
     /// Sets a source's position back to `position`; `None` removes it.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
     pub async fn restore_position(
         &self,
         pipeline: &str,

@@ -1,4 +1,4 @@
-//! The ledger as its users see it: what is on disk after what happened, and what is refused.
+//! The ledger as its users see it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::file::beside;
 use super::*;
+use crate::disk::with_suffix;
 use crate::error::{Error, ErrorKind, Result};
 
 mod damage;
@@ -16,7 +16,7 @@ mod history;
 const JOB: &str = "d5723623 b8be4a7d";
 const SCENARIO: &str = "employee_resignation";
 
-/// A folder with a ledger's path in it.
+/// A temporary folder for a ledger.
 struct Place(TempDir);
 
 impl Place {
@@ -32,11 +32,11 @@ impl Place {
         Ledger::open(&self.path()).await.unwrap()
     }
 
-    async fn look(&self) -> Ledger {
+    async fn open_read_only(&self) -> Ledger {
         Ledger::open_read_only(&self.path()).await.unwrap().unwrap()
     }
 
-    /// The same file, past the ledger.
+    /// A connection to the same file.
     fn sqlite(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path()).unwrap()
     }
@@ -96,13 +96,13 @@ async fn send(ledger: &Ledger, intent: Intent, outcome: BatchOutcome) {
         .unwrap();
 }
 
-/// The rows below 100 that are remembered, and those of open unknown batches.
+/// The accepted rows below 100, and the rows of open unknown batches.
 async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
-    let remembered = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
+    let state = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
     let accepted = (0..100)
-        .filter(|&row| remembered.accepted.contains(&RowHash(row)))
+        .filter(|&row| state.accepted.contains(&RowHash(row)))
         .collect();
-    let unknown = remembered
+    let unknown = state
         .unknown
         .iter()
         .map(|batch| batch.rows.iter().map(|row| row.0).collect())
@@ -111,7 +111,7 @@ async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
 }
 
 #[tokio::test]
-async fn what_a_job_accepted_is_remembered_by_job_and_scenario() {
+async fn keeps_accepted_rows_by_job_and_scenario() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -130,13 +130,16 @@ async fn what_a_job_accepted_is_remembered_by_job_and_scenario() {
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
     drop(ledger);
-    assert!(!beside(&place.path(), "-wal").exists(), "the file is closed");
+    assert!(!with_suffix(&place.path(), "-wal").exists(), "the file is closed");
     assert_eq!(known(&place.open().await, "b").await, (vec![0, 1, 2, 3], vec![]));
-    assert_eq!(known(&place.look().await, "b").await, (vec![0, 1, 2, 3], vec![]));
+    assert_eq!(
+        known(&place.open_read_only().await, "b").await,
+        (vec![0, 1, 2, 3], vec![])
+    );
 }
 
 #[tokio::test]
-async fn only_rows_that_may_have_been_taken_are_kept() {
+async fn keeps_only_rows_that_may_have_been_accepted() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -150,25 +153,22 @@ async fn only_rows_that_may_have_been_taken_are_kept() {
         "its own unknown batch is not an earlier run's"
     );
     assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
-    let kept: i64 = place
-        .sqlite()
-        .query_row("SELECT count(*) FROM batch_rows", (), |row| row.get(0))
-        .unwrap();
-    assert_eq!(kept, 2);
-    let counted: Vec<(String, i64)> = place
-        .sqlite()
-        .prepare("SELECT outcome, rows FROM batch ORDER BY id")
-        .unwrap()
-        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let db = place.sqlite();
+    let kept = db.query_row("SELECT count(*) FROM batch_rows", (), |row| row.get::<_, i64>(0));
+    assert_eq!(kept.unwrap(), 2);
+    let mut query = db.prepare("SELECT outcome, rows FROM batch ORDER BY id").unwrap();
+    let counted = query.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let expected = ["accepted", "refused", "not_sent", "unknown"].map(|name| (name.to_owned(), 1));
-    assert_eq!(counted, expected);
+    assert_eq!(
+        counted
+            .map(rusqlite::Result::unwrap)
+            .collect::<Vec<(String, i64)>>(),
+        expected
+    );
 }
 
 #[test]
-fn outcomes_have_the_names_of_reports() {
+fn names_outcomes_as_in_reports() {
     use BatchOutcome::{Accepted, NotSent, Refused, Rejected, Split, Unknown};
     for outcome in [Accepted, Refused, Unknown, NotSent, Split, Rejected] {
         assert_eq!(serde_json::to_value(outcome).unwrap(), store::name(outcome));
@@ -176,14 +176,17 @@ fn outcomes_have_the_names_of_reports() {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sent_again() {
+async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     ledger.intend(intent("a", 7, [1, 2])).await.unwrap();
     drop(ledger);
 
-    assert_eq!(known(&place.look().await, "b").await, (vec![], vec![vec![1, 2]]));
+    assert_eq!(
+        known(&place.open_read_only().await, "b").await,
+        (vec![], vec![vec![1, 2]])
+    );
     let ledger = place.open().await;
     ledger.begin_run(run("b")).await.unwrap();
     let own = ledger.intend(intent("b", 1, [9])).await.unwrap();
@@ -206,7 +209,7 @@ async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sen
         .record_outcome(own, upload_outcome(BatchOutcome::Accepted))
         .await
         .unwrap();
-    // Its rows may come back, and are then still of unknown outcome.
+    // If its rows return, they are still unknown.
     assert_eq!(known(&ledger, "c").await, (vec![9], vec![vec![1, 2]]));
     let open = ledger.job_state(JOB, SCENARIO, None, "c").await.unwrap().unknown;
     assert!(!open[0].open);
@@ -218,7 +221,7 @@ async fn a_batch_that_was_under_way_when_its_run_died_is_unknown_until_it_is_sen
 }
 
 #[tokio::test]
-async fn batches_left_over_at_the_end_of_a_run_are_unknown_and_cannot_be_settled() {
+async fn marks_batches_without_outcome_as_unknown_at_the_end_of_a_run() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -232,7 +235,7 @@ async fn batches_left_over_at_the_end_of_a_run_are_unknown_and_cannot_be_settled
 }
 
 #[tokio::test]
-async fn rows_accepted_before_the_cut_off_do_not_count() {
+async fn ignores_rows_accepted_before_the_limit() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -248,13 +251,13 @@ async fn rows_accepted_before_the_cut_off_do_not_count() {
     at(2, 2_000);
     for (since, rows) in [(1_000, 3), (1_001, 2), (2_000, 2), (2_001, 0)] {
         let since = Timestamp::from_millisecond(since).unwrap();
-        let remembered = ledger.job_state(JOB, SCENARIO, Some(since), "b").await.unwrap();
-        assert_eq!(remembered.accepted.len(), rows, "since {since}");
+        let state = ledger.job_state(JOB, SCENARIO, Some(since), "b").await.unwrap();
+        assert_eq!(state.accepted.len(), rows, "since {since}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_writers_are_all_answered_and_all_on_disk() {
+async fn serves_many_writers() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -270,24 +273,24 @@ async fn many_writers_are_all_answered_and_all_on_disk() {
                 .record_outcome(batch, upload_outcome(BatchOutcome::Accepted))
                 .await
                 .unwrap();
-            // Work that fails, in the same transactions, takes nothing of the others with it.
+            // A failed request in the same transaction does not disturb the others.
             ledger.intend(intent("nobody", n, [5])).await.unwrap_err();
         });
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    let remembered = place
-        .look()
+    let state = place
+        .open_read_only()
         .await
         .job_state(JOB, SCENARIO, None, "b")
         .await
         .unwrap();
-    assert_eq!((remembered.accepted.len(), remembered.unknown.len()), (100, 0));
+    assert_eq!((state.accepted.len(), state.unknown.len()), (100, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_share_a_ledger() {
+async fn shares_a_ledger_between_processes() {
     let place = Place::new();
     let path = place.path();
     let (one, two) = tokio::join!(Ledger::open(&path), Ledger::open(&path));
@@ -310,7 +313,7 @@ async fn two_processes_share_a_ledger() {
 }
 
 #[tokio::test]
-async fn the_last_complete_run_of_a_sink_is_the_measure() {
+async fn finds_the_last_complete_run_of_a_sink() {
     let place = Place::new();
     let ledger = place.open().await;
     let begin = async |id: &str, partial: bool, minute: i8, rows: u64, complete: bool| {
@@ -342,7 +345,7 @@ async fn the_last_complete_run_of_a_sink_is_the_measure() {
 }
 
 #[tokio::test]
-async fn positions_are_kept_by_pipeline_and_source() {
+async fn keeps_positions_by_pipeline_and_source() {
     let place = Place::new();
     let ledger = place.open().await;
     assert_eq!(ledger.position("p", "s").await.unwrap(), None);
@@ -355,22 +358,26 @@ async fn positions_are_kept_by_pipeline_and_source() {
     assert_eq!(ledger.position("q", "s").await.unwrap(), None);
 }
 
-/// As after a kill: the write-ahead log is still there, and all that was answered for is in it.
+/// As after a kill: the write-ahead log is still there.
 #[tokio::test]
-async fn what_was_answered_for_outlives_a_crash() {
+async fn keeps_what_was_written_after_a_crash() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
     ledger.intend(intent("a", 2, [2])).await.unwrap();
-    for looks in [true, false] {
+    for read_only in [true, false] {
         let crashed = Place::new();
         std::fs::create_dir(crashed.path().parent().unwrap()).unwrap();
         for suffix in ["", "-wal", ".key"] {
-            std::fs::copy(beside(&place.path(), suffix), beside(&crashed.path(), suffix)).unwrap();
+            std::fs::copy(
+                with_suffix(&place.path(), suffix),
+                with_suffix(&crashed.path(), suffix),
+            )
+            .unwrap();
         }
-        let found = if looks {
-            crashed.look().await
+        let found = if read_only {
+            crashed.open_read_only().await
         } else {
             crashed.open().await
         };
@@ -379,13 +386,13 @@ async fn what_was_answered_for_outlives_a_crash() {
 }
 
 #[tokio::test]
-async fn looking_writes_nothing() {
+async fn writes_nothing_when_read_only() {
     let place = Place::new();
     assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
     assert!(!place.path().parent().unwrap().exists());
     drop(place.open().await);
     let before = std::fs::read(place.path()).unwrap();
-    let ledger = place.look().await;
+    let ledger = place.open_read_only().await;
     assert_eq!(known(&ledger, "a").await, (vec![], vec![]));
     for error in [
         ledger.begin_run(run("a")).await.unwrap_err(),
@@ -399,9 +406,9 @@ async fn looking_writes_nothing() {
     drop(place.open().await);
 }
 
-/// A paused clock jumps to the next timer when all wait; writing to a disk must count as work.
+/// A paused clock jumps to the next timer when every task waits.
 #[tokio::test(start_paused = true)]
-async fn a_paused_clock_stands_still_while_the_ledger_writes() {
+async fn does_not_advance_a_paused_clock_while_it_writes() {
     let place = Place::new();
     let ledger = place.open().await;
     let late = tokio::time::timeout(Duration::from_millis(1), async {
@@ -414,7 +421,7 @@ async fn a_paused_clock_stands_still_while_the_ledger_writes() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn every_file_is_for_its_owner_only() {
+async fn creates_private_files_only() {
     use std::os::unix::fs::PermissionsExt;
 
     fn modes(folder: &Path, into: &mut Vec<(PathBuf, u32)>) {
@@ -443,31 +450,30 @@ async fn every_file_is_for_its_owner_only() {
     }
 }
 
-/// Sent again, accepted, and nobody left to say so.
 #[tokio::test]
-async fn what_a_run_sent_again_that_died_is_known_to_the_next() {
+async fn counts_rows_resent_by_a_run_that_died() {
     let place = Place::new();
     let ledger = place.open().await;
-    let unsaid = async |run: &str| {
-        let remembered = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
-        let unsaid: Vec<u64> = remembered
+    let unreported = async |run: &str| {
+        let state = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
+        let unreported: Vec<u64> = state
             .unknown
             .iter()
             .map(|batch| batch.resent_unreported)
             .collect();
-        unsaid
+        unreported
     };
     ledger.begin_run(run("a")).await.unwrap();
-    // Accepted before it was unknown: not sent again.
+    // Accepted before it was unknown: not resent.
     send(&ledger, intent("a", 1, [1, 9]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [1, 2, 3]), BatchOutcome::Unknown).await;
     ledger.end_run("a", end()).await.unwrap();
     ledger.begin_run(run("b")).await.unwrap();
     send(&ledger, intent("b", 1, [2]), BatchOutcome::Accepted).await;
-    assert_eq!(unsaid("b").await, [0], "it will say so itself");
+    assert_eq!(unreported("b").await, [0], "it will report it itself");
     ledger.begin_run(run("c")).await.unwrap();
     send(&ledger, intent("c", 1, [3, 4]), BatchOutcome::Accepted).await;
-    assert_eq!(unsaid("d").await, [2]);
+    assert_eq!(unreported("d").await, [2]);
     ledger.end_run("b", end()).await.unwrap();
-    assert_eq!(unsaid("d").await, [1], "one of them has told");
+    assert_eq!(unreported("d").await, [1], "one of them reported it");
 }

@@ -51,9 +51,6 @@ impl<'c> Taps<'c> {
     }
 
     /// Starts a recorder for each source.
-    ///
-    /// # Errors
-    /// A file cannot be created.
     pub(super) fn open(
         self,
         run: &RunInfo,

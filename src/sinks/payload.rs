@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
 use crate::component::{InputDescription, RowKind};
 use crate::config::{Problems, suggestion};
-use crate::delivery::Lane;
+use crate::delivery::{EncodedRows, Encoder, Partition};
+use crate::error::{Error, Result};
 use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
 
@@ -92,7 +94,7 @@ impl Naming {
 
     /// How the rows of an input become CSV: HR rows with these names, records unchanged. Fields that are not mapped have
     /// no column.
-    pub(super) fn lane(&self, input: &InputDescription) -> Lane {
+    pub(super) fn partition(&self, input: &InputDescription) -> Partition {
         let naming = self.clone();
         let scenario = scenario(input);
         let encoder = move |schema: &Schema| {
@@ -107,12 +109,27 @@ impl Naming {
             for field in schema.fields() {
                 encoder = encoder.column(naming.column(field.name()), field.name());
             }
-            encoder
+            Box::new(encoder) as Box<dyn Encoder>
         };
-        Lane {
+        Partition {
             label: scenario.map_or("records", Scenario::id),
             encoder: Arc::new(encoder),
         }
+    }
+}
+
+impl Encoder for CsvEncoder {
+    fn header(&self) -> Vec<u8> {
+        Self::header(self)
+    }
+
+    fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows> {
+        let encoded = Self::encode(self, rows)
+            .map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
+        Ok(EncodedRows {
+            bytes: encoded.bytes,
+            ends: encoded.ends,
+        })
     }
 }
 

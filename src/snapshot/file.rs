@@ -9,7 +9,7 @@ use super::config::SourceSnapshot;
 use super::encrypted::{ReadError, Reader, Writer};
 use super::key::{Key, Subject};
 use crate::component::RunInfo;
-use crate::disk::private_file as files;
+use crate::disk;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The folder beside the ledger.
@@ -29,9 +29,6 @@ pub(super) struct SnapshotFile {
 
 impl SnapshotFile {
     /// `ledger` is the ledger's path, `pipeline` the pipeline's name in the ledger.
-    ///
-    /// # Errors
-    /// A key cannot be read or is invalid.
     pub(super) fn new(
         snapshot: &SourceSnapshot,
         run: &RunInfo,
@@ -84,9 +81,9 @@ impl SnapshotFile {
         let path = beside(&self.path, ".new");
         let create = || {
             if let Some(folder) = self.path.parent() {
-                files::create_private_folder(folder)?;
+                disk::create_private_folder(folder)?;
             }
-            files::create_private(&path)
+            disk::create_private(&path)
         };
         let file = create().map_err(|error| self.io_error("create", error))?;
         let mut new = NewSnapshot {

@@ -49,9 +49,6 @@ impl fmt::Debug for Key {
 
 impl Key {
     /// Reads the key that `setting` of the source `source` refers to.
-    ///
-    /// # Errors
-    /// The secret cannot be read, or is not 32 bytes.
     pub(super) fn read(secret: &SecretRef, setting: &str, source: &str, run: &RunInfo) -> Result<Self> {
         let text = secret.read(&run.base, &run.secret_files)?;
         parse(&text).map(Self).ok_or_else(|| {

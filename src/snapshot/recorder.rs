@@ -40,9 +40,6 @@ struct RowCounts {
 
 impl Recorder {
     /// Starts a new file. A dry run, and one that reads only part of its input, checks the rows and writes nothing.
-    ///
-    /// # Errors
-    /// The key cannot be read, or the file cannot be created.
     pub(crate) fn start(
         snapshot: &SourceSnapshot,
         run: &RunInfo,
@@ -64,9 +61,6 @@ impl Recorder {
     }
 
     /// Adds rows of the source. Blocks.
-    ///
-    /// # Errors
-    /// A column is missing or has no text form; the file cannot be written.
     pub(crate) fn add(&mut self, chunk: &Chunk) -> Result<()> {
         // An empty JSON array has no columns that could be missing.
         if chunk.num_rows() == 0 && chunk.origins.part().columns.is_empty() {
@@ -82,9 +76,6 @@ impl Recorder {
     }
 
     /// Adds the stored rows whose key did not come in this run, and completes the file. Blocks.
-    ///
-    /// # Errors
-    /// The stored rows cannot be read; the file cannot be written.
     pub(crate) fn finish(mut self) -> Result<FinishedSnapshot> {
         if self.new.is_some()
             && let Some(mut old) = self.file.open()?
@@ -141,9 +132,6 @@ pub(crate) struct FinishedSnapshot {
 
 impl FinishedSnapshot {
     /// Replaces the current file; returns its path and a description for the report. Blocks.
-    ///
-    /// # Errors
-    /// The rename failed; the current file is unchanged then.
     pub(crate) fn replace(self, source: &str) -> Result<Option<(PathBuf, String)>> {
         let Some(new) = self.new else { return Ok(None) };
         new.replace()?;
@@ -191,9 +179,6 @@ pub(super) struct StoredSnapshot {
 
 impl StoredSnapshot {
     /// Passes the unexpired rows to `each` until it returns false. Blocks.
-    ///
-    /// # Errors
-    /// The file cannot be read or is damaged.
     pub(super) fn read(&self, mut each: impl FnMut(RecordBatch) -> bool) -> Result<()> {
         let Some(mut reader) = self.file.open()? else {
             return Ok(());

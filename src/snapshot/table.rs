@@ -80,9 +80,6 @@ impl Table {
     }
 
     /// Selects the valid rows of a chunk of the source.
-    ///
-    /// # Errors
-    /// A kept column is missing or has no text form.
     pub(super) fn sort_out(&self, chunk: &Chunk) -> Result<Sorted> {
         let rows = chunk.num_rows();
         let columns = self.columns(&chunk.batch, |name| Err(self.missing(name, chunk.origins.part())))?;

@@ -91,7 +91,7 @@ fn shows_verifies_and_exports_the_ledger() {
     let (code, stdout, _) = run(&folder, &["ledger", "verify", PIPELINE]);
     assert_eq!(code, 1);
     assert!(
-        stdout.contains("1 problem") && stdout.contains("is not a ledger's key"),
+        stdout.contains("1 problem") && stdout.contains("invalid ledger key"),
         "{stdout}"
     );
     // What cannot be looked at may be whole.

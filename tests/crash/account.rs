@@ -1,4 +1,4 @@
-//! The books of a campaign: what arrived, what the ledger says of it, and what the reports say.
+//! The results of a campaign: the rows that arrived, the ledger, and the reports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::program::{Import, Service, run};
 use crate::line::Line;
 
-/// What came of a campaign.
+/// The counts of a campaign.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Summary {
     kills: u64,
@@ -57,17 +57,17 @@ impl fmt::Display for Summary {
         write!(
             f,
             "{kills} kills, {runs} runs ({dead} dead in the ledger), {rows} rows in {uploads} uploads saved, {unknown} \
-             batches unknown, {twice} rows accepted twice or more ({more} times too often, all said), 0 lost"
+             batches unknown, {twice} rows accepted twice or more ({more} duplicates, all reported), 0 lost"
         )
     }
 }
 
-/// A batch as it is known by its file's name: the end of the run's id, the scenario, the number and the part.
+/// A batch as its file name identifies it: the end of the run's id, the scenario, the number and the part.
 type Name = (String, String, u64, u64);
 
 /// A batch in the ledger.
 struct Batch<'l> {
-    /// The place of its run among all, oldest first.
+    /// The index of its run, oldest first.
     run: usize,
     record: &'l Value,
 }
@@ -81,17 +81,17 @@ impl Batch<'_> {
         self.record["outcome"].as_str().unwrap_or_default()
     }
 
-    /// What was decided about an unknown one, by hand or by a run.
+    /// The decision about an unknown batch.
     fn decision(&self) -> Option<&str> {
         self.record["decision"]["decision"].as_str()
     }
 }
 
-/// Checks that `lines`, all of them at their end, with one ledger and one service, lost nothing and said everything.
+/// Checks that the completed `lines`, with one ledger and one service, lost nothing and reported everything.
 pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
     let first = &lines[0];
     let left = files(first.folder());
-    first.is_whole();
+    first.check_ledger();
     let imports = service.imports();
     let runs = ledger(first);
     let batches = batches(&runs);
@@ -128,25 +128,25 @@ pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
         let arrived: BTreeSet<&String> = rows.keys().collect();
         let expected: BTreeSet<&String> = line.export.expected().iter().collect();
         let lost: Vec<_> = expected.difference(&arrived).collect();
-        let strange: Vec<_> = arrived.difference(&expected).collect();
+        let unexpected: Vec<_> = arrived.difference(&expected).collect();
         assert!(
-            lost.is_empty() && strange.is_empty(),
-            "lost: {lost:?}; nobody sent: {strange:?}"
+            lost.is_empty() && unexpected.is_empty(),
+            "lost: {lost:?}; not expected: {unexpected:?}"
         );
         summary.rows += rows.len() as u64;
         for (row, imports) in rows {
-            is_accounted_for(row, imports, &batches);
+            check_row(row, imports, &batches);
             summary.twice += u64::from(imports.len() > 1);
             summary.more += imports.len() as u64 - 1;
         }
     }
-    every_upload_was_intended(&imports, &batches);
-    every_row_sent_again_is_counted(&first.state());
+    check_intents(&imports, &batches);
+    check_resent_counts(&first.state());
     let imported = imports.iter().map(name_of).collect();
     for line in lines {
-        reports_tell_the_same(line, &runs, &batches, &imported);
+        check_reports(line, &runs, &batches, &imported);
     }
-    nothing_else_is_left(&left, &runs);
+    check_files(&left, &runs);
     summary
 }
 
@@ -196,8 +196,8 @@ fn name_of(import: &Import) -> Name {
     )
 }
 
-/// Every import is of a batch that was written down before, and not oftener than its attempts allow.
-fn every_upload_was_intended(imports: &[Import], batches: &HashMap<Name, Batch<'_>>) {
+/// Every import belongs to a batch with a recorded intent, and there are no more than its attempts.
+fn check_intents(imports: &[Import], batches: &HashMap<Name, Batch<'_>>) {
     let mut times: HashMap<Name, u64> = HashMap::new();
     for import in imports {
         let name = name_of(import);
@@ -212,7 +212,7 @@ fn every_upload_was_intended(imports: &[Import], batches: &HashMap<Name, Batch<'
         let unanswered = batch.number("unknown_attempts");
         match batch.outcome() {
             "accepted" => assert!((1..=1 + unanswered).contains(&times), "{name:?}: {times}"),
-            // The attempts of a run that died are not known; the pipelines here make four at most.
+            // The attempts of a dead run are unknown; the pipelines here make at most four.
             "unknown" if batch.decision() == Some("not_accepted") => assert_eq!(times, 0, "{name:?}"),
             "unknown" if batch.record["attempts"].is_null() => assert!(times <= 4, "{name:?}: {times}"),
             "unknown" => assert!(times <= 1 + unanswered, "{name:?}: {times}"),
@@ -221,8 +221,8 @@ fn every_upload_was_intended(imports: &[Import], batches: &HashMap<Name, Batch<'
     }
 }
 
-/// One batch, the last that had it, is known to be accepted; others are unknown.
-fn is_accounted_for(row: &str, imports: &[&Import], batches: &HashMap<Name, Batch<'_>>) {
+/// The last batch with the row is accepted, and the others are unknown.
+fn check_row(row: &str, imports: &[&Import], batches: &HashMap<Name, Batch<'_>>) {
     let names: BTreeSet<Name> = imports.iter().map(|import| name_of(import)).collect();
     let tell = || -> Vec<String> {
         let tell = |name: &Name| format!("{name:?}: {}", batches[name].record);
@@ -245,8 +245,8 @@ fn is_accounted_for(row: &str, imports: &[&Import], batches: &HashMap<Name, Batc
     assert_eq!(with("unknown").count(), names.len() - 1, "{row}: {:#?}", tell());
 }
 
-/// A batch whose rows are kept says how many of them were in an unknown one before; and no row is accepted in two.
-fn every_row_sent_again_is_counted(ledger: &Path) {
+/// A batch counts its rows that were in an unknown batch before; and no row is accepted twice.
+fn check_resent_counts(ledger: &Path) {
     let db =
         rusqlite::Connection::open_with_flags(ledger, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut query = db
@@ -278,8 +278,7 @@ fn every_row_sent_again_is_counted(ledger: &Path) {
             .iter()
             .filter(|row| unknown.get(row).is_some_and(|sent| *sent != run))
             .count();
-        // Of unknown batches that were sent again as a whole the ledger has forgotten the rows: so many may be among
-        // these, and where there are none, the numbers are the same.
+        // The ledger has forgotten the rows of unknown batches that were resent completely: so many may be among these.
         let (before, forgotten): (i64, i64) = (before.try_into().unwrap(), batch.get(5).unwrap());
         assert!(
             (before..=before + forgotten).contains(&resent),
@@ -299,13 +298,8 @@ fn every_row_sent_again_is_counted(ledger: &Path) {
     }
 }
 
-/// Every report adds up, and says of its run and of earlier ones what the ledger does.
-fn reports_tell_the_same(
-    line: &Line,
-    runs: &[Value],
-    batches: &HashMap<Name, Batch<'_>>,
-    imported: &BTreeSet<Name>,
-) {
+/// Every report adds up, and agrees with the ledger on its run and on earlier ones.
+fn check_reports(line: &Line, runs: &[Value], batches: &HashMap<Name, Batch<'_>>, imported: &BTreeSet<Name>) {
     for (id, report) in &line.reports {
         let number = |value: &Value| value.as_u64().unwrap();
         let rows = &report["rows"];
@@ -326,20 +320,20 @@ fn reports_tell_the_same(
         assert_eq!(&runs[at]["rows"], rows, "{report:#}");
 
         let mut again = 0;
-        for told in report["batches"].as_array().unwrap() {
-            let scenario = told["scenario"].as_str().unwrap().to_owned();
+        for reported in report["batches"].as_array().unwrap() {
+            let scenario = reported["scenario"].as_str().unwrap().to_owned();
             let name = (
                 id[id.len() - 8..].to_owned(),
                 scenario,
-                number(&told["number"]),
-                number(&told["part"]),
+                number(&reported["number"]),
+                number(&reported["part"]),
             );
             match batches.get(&name) {
-                None => assert_eq!(told["outcome"], "not_sent", "{told:#}"),
-                Some(batch) => said_alike(told, batch, imported.contains(&name)),
+                None => assert_eq!(reported["outcome"], "not_sent", "{reported:#}"),
+                Some(batch) => check_batch_report(reported, batch, imported.contains(&name)),
             }
-            if told["outcome"] == "accepted" || told["outcome"] == "unknown" {
-                again += number(&told["resent_rows"]);
+            if reported["outcome"] == "accepted" || reported["outcome"] == "unknown" {
+                again += number(&reported["resent_rows"]);
             }
         }
         let none = Vec::new();
@@ -359,7 +353,7 @@ fn reports_tell_the_same(
             assert!(known.outcome() == "unknown" && known.run < at, "{batch:#}");
         }
         if report["exit_code"] == 0 {
-            all_open_ones_are_named(line, (at, id), earlier, batches);
+            check_unknown_batches_are_reported(line, (at, id), earlier, batches);
         }
     }
     for batch in batches.values().filter(|batch| batch.outcome() == "unknown") {
@@ -368,31 +362,31 @@ fn reports_tell_the_same(
     }
 }
 
-/// What a report says of a batch that is in the ledger.
-fn said_alike(told: &Value, batch: &Batch<'_>, imported: bool) {
-    let cut_off = told["error"]
+/// A report agrees with the ledger on a batch.
+fn check_batch_report(reported: &Value, batch: &Batch<'_>, imported: bool) {
+    let aborted = reported["error"]
         .as_str()
-        .is_some_and(|error| error.contains("was cut off"));
-    match (told["outcome"].as_str().unwrap(), batch.outcome()) {
-        // The rest of a batch that was cut in parts, which has no part of its own.
-        ("not_sent", "split") if told["attempts"] == 0 => {}
-        // Cut off while its intent was being written down: nothing left, and the ledger cannot know.
-        ("not_sent", "unknown") => assert!(batch.record["attempts"].is_null() && !imported, "{told:#}"),
-        // Cut off while its outcome was being written down: the ledger knows more than the report.
-        ("unknown", outcome) if cut_off && outcome != "unknown" => {
-            assert!(!batch.record["attempts"].is_null(), "{told:#} {outcome}");
+        .is_some_and(|error| error.contains("was aborted"));
+    match (reported["outcome"].as_str().unwrap(), batch.outcome()) {
+        // The unsent rest of a split batch has no part.
+        ("not_sent", "split") if reported["attempts"] == 0 => {}
+        // Aborted while its intent was being recorded: nothing was sent, which the ledger does not know.
+        ("not_sent", "unknown") => assert!(batch.record["attempts"].is_null() && !imported, "{reported:#}"),
+        // Aborted while its outcome was being recorded: the ledger knows more than the report.
+        ("unknown", outcome) if aborted && outcome != "unknown" => {
+            assert!(!batch.record["attempts"].is_null(), "{reported:#} {outcome}");
         }
-        // A row alone, judged by what became of the others.
-        ("rejected", "refused") => assert_eq!(told["rows"], 1, "{told:#}"),
+        // A single row, rejected because others were accepted.
+        ("rejected", "refused") => assert_eq!(reported["rows"], 1, "{reported:#}"),
         (said, outcome) => {
-            assert_eq!(said, outcome, "{told:#}");
-            assert_eq!(told["resent_rows"], batch.record["resent"], "{told:#}");
+            assert_eq!(said, outcome, "{reported:#}");
+            assert_eq!(reported["resent_rows"], batch.record["resent"], "{reported:#}");
         }
     }
 }
 
-/// A run that delivered everything names every unknown batch that was open, and settles it.
-fn all_open_ones_are_named(
+/// A run that delivered everything reports and closes every open unknown batch.
+fn check_unknown_batches_are_reported(
     line: &Line,
     (at, id): (usize, &str),
     earlier: &[Value],
@@ -405,8 +399,10 @@ fn all_open_ones_are_named(
             continue;
         }
         assert!(batch.run < at, "{:#}", batch.record);
-        let named = earlier.iter().any(|told| {
-            told["run"].as_str().unwrap().ends_with(run) && told["number"] == *number && told["part"] == *part
+        let named = earlier.iter().any(|reported| {
+            reported["run"].as_str().unwrap().ends_with(run)
+                && reported["number"] == *number
+                && reported["part"] == *part
         });
         assert!(
             named,
@@ -416,8 +412,7 @@ fn all_open_ones_are_named(
     }
 }
 
-/// The files that a run makes, by their paths in `folder`. Looking at the ledger leaves an empty log behind, so this
-/// comes before.
+/// The files in `folder`. Reading the ledger leaves an empty log behind, so this comes first.
 fn files(folder: &Path) -> Vec<String> {
     let places = [".hrsink", ".hrsink/state.db.locks", ".hrsink/rejects", "reports"];
     let names = |place: &str| {
@@ -428,8 +423,8 @@ fn files(folder: &Path) -> Vec<String> {
     places.iter().flat_map(|place| names(place)).collect()
 }
 
-/// Only what belongs there is left, and what killed runs were writing.
-fn nothing_else_is_left(files: &[String], runs: &[Value]) {
+/// Only expected files are left, and files that killed runs were writing.
+fn check_files(files: &[String], runs: &[Value]) {
     let is_run = |id: &str| runs.iter().any(|run| run["run"] == id);
     for file in files {
         let (place, name) = file.rsplit_once('/').unwrap();
@@ -438,7 +433,7 @@ fn nothing_else_is_left(files: &[String], runs: &[Value]) {
             ".hrsink/state.db.locks" => name.ends_with(".lock"),
             ".hrsink/rejects" => name.strip_suffix(".ndjson").is_some_and(is_run),
             _ => match name.strip_suffix(".part").and_then(|name| name.rsplit_once('.')) {
-                // A run that was killed while it wrote its report.
+                // Of a run that was killed while it wrote its report.
                 Some((report, id)) => is_run(id) && !files.contains(&format!("{place}/{report}")),
                 None => name.ends_with(".json"),
             },

@@ -1,4 +1,4 @@
-//! The file that a pipeline reads, and what of it must arrive.
+//! The file that a pipeline reads, and the rows that must arrive.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-/// What its rows are.
+/// The scenario of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Resignations,
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// The date among the values of a row that arrived.
+    /// The date of a row that arrived.
     fn date(self) -> &'static str {
         match self {
             Self::Resignations => "LastWorkingDate",
@@ -41,7 +41,7 @@ impl Kind {
         }
     }
 
-    /// What tells a row that arrived from others.
+    /// Identifies a row that arrived.
     pub(crate) fn key(self, values: &Value) -> String {
         let text = |name: &str| values[name].as_str().unwrap();
         format!("{} {}", text("EmailAddress"), &text(self.date())[..10])
@@ -57,13 +57,13 @@ pub(crate) struct Export {
     /// Characters of the level in each row.
     pub(crate) width: usize,
     lines: usize,
-    /// Bytes of the text that were dropped as files; `None` if there is one file, which grows.
+    /// Bytes of the text already written as files; `None` if there is one growing file.
     dropped: Option<usize>,
     drops: usize,
 }
 
 impl Export {
-    /// One of no rows yet; with a name that ends in `.gz`, compressed.
+    /// Without rows; compressed if the name ends in `.gz`.
     pub(crate) fn new(kind: Kind, path: PathBuf) -> Self {
         Self {
             kind,
@@ -77,7 +77,7 @@ impl Export {
         }
     }
 
-    /// One whose rows come in a new file in the folder `path` each time.
+    /// Writes each batch of rows to a new file in the folder `path`.
     pub(crate) fn dropping(kind: Kind, path: PathBuf) -> Self {
         std::fs::create_dir_all(&path).unwrap();
         Self {
@@ -86,18 +86,17 @@ impl Export {
         }
     }
 
-    /// Files dropped so far.
+    /// Files written so far.
     pub(crate) fn drops(&self) -> usize {
         self.drops
     }
 
-    /// What must be with the job in the end.
+    /// The rows that must have arrived in the end.
     pub(crate) fn expected(&self) -> &BTreeSet<String> {
         &self.expected
     }
 
-    /// Adds `rows` lines: of each 40, one is not valid and one is there twice; some persons come back with another
-    /// date.
+    /// Adds `rows` lines: of each 40, one is invalid and one a duplicate; some people return with another date.
     pub(crate) fn grow(&mut self, rows: usize) {
         for _ in 0..rows {
             self.lines += 1;
@@ -115,7 +114,7 @@ impl Export {
         self.write();
     }
 
-    /// Adds a row that a service with a limit on the body's size refuses.
+    /// Adds a row that exceeds the size limit of the service.
     pub(crate) fn add_too_large(&mut self) {
         self.line("large@contoso.com", 1, 50_000);
         self.write();
@@ -142,7 +141,7 @@ impl Export {
             let rows = &self.text[header.max(*dropped)..];
             let text = format!("{}{rows}", &self.text[..header]);
             *dropped = self.text.len();
-            // Named when it is whole, as a vendor should.
+            // Renamed when complete.
             let unfinished = self.path.join("drop.tmp");
             std::fs::write(&unfinished, text).unwrap();
             std::fs::rename(unfinished, self.path.join(format!("drop-{:04}.csv", self.drops))).unwrap();

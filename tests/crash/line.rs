@@ -1,4 +1,4 @@
-//! A pipeline that is started and killed, again and again.
+//! A pipeline that is started and killed repeatedly.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::common::program::{self, Service, hrsink};
 use crate::export::Export;
-use crate::moment::{Moment, Pace};
+use crate::moment::{Moment, Speed};
 
 const SIGKILL: i32 = 9;
 
@@ -22,7 +22,7 @@ const SIGKILL: i32 = 9;
 pub(crate) enum Way {
     /// At once, with SIGKILL.
     Kill,
-    /// Asked to stop, with a short grace; sometimes twice, sometimes killed after that.
+    /// With SIGTERM or SIGINT and a short grace period; sometimes twice, sometimes killed afterwards.
     Terminate,
 }
 
@@ -31,25 +31,25 @@ pub(crate) struct Line {
     folder: PathBuf,
     file: String,
     pub(crate) export: Export,
-    /// Rows that are added when all are delivered.
+    /// Rows added when all are delivered.
     pub(crate) growth: usize,
     /// Rows of a batch.
     pub(crate) batch: usize,
-    /// What may go wrong, drawn for each run.
+    /// Faults of the service, one drawn for each run.
     pub(crate) faults: &'static [&'static str],
-    /// Exit codes of runs that were not stopped and did not deliver everything.
+    /// Allowed exit codes of runs that were not killed and did not deliver everything.
     pub(crate) codes: &'static [i32],
-    /// Rows that the service refuses on their own. A run that has nothing else to send fails.
+    /// Rows that the service always refuses. A run with nothing else to send fails.
     pub(crate) refused: u64,
-    /// What is done before each run.
+    /// Called before each run.
     pub(crate) before_each: fn(&Self, &Service),
     /// Runs started.
     pub(crate) runs: u32,
     /// Runs ended with a signal.
     pub(crate) kills: u32,
-    /// Reports of the runs that lived to write one, by id of the run.
+    /// The reports, by id of the run.
     pub(crate) reports: BTreeMap<String, Value>,
-    pace: Pace,
+    speed: Speed,
 }
 
 impl Line {
@@ -67,14 +67,14 @@ impl Line {
             growth: 600,
             batch: usize::try_from(batch).unwrap(),
             faults: &[""],
-            // 5: a token that wears out with the last attempt is not renewed any more.
+            // 5: a token that expires at the last attempt is not renewed.
             codes: &[75, 5],
             refused: 0,
             before_each: |_, _| {},
             runs: 0,
             kills: 0,
             reports: BTreeMap::new(),
-            pace: Pace {
+            speed: Speed {
                 start: Duration::from_millis(60),
                 batch: Duration::from_millis(8),
             },
@@ -93,7 +93,7 @@ impl Line {
         self.folder.join(".hrsink/state.db")
     }
 
-    /// Starts it until it was killed `kills` times.
+    /// Runs it until it was killed `kills` times.
     pub(crate) fn kill(&mut self, service: &Service, kills: u32, way: Way, rng: &mut StdRng) {
         self.measure(service, rng);
         let mut looked = self.kills;
@@ -101,20 +101,20 @@ impl Line {
             let faults = self.faults[rng.random_range(0..self.faults.len())];
             service.faults(&faults.replace("SEED", &rng.random_range(1..1_000_000).to_string()));
             let batches = (self.export.expected().len() / self.batch) as u32;
-            let moment = Moment::draw(rng, self.pace, batches);
+            let moment = Moment::draw(rng, self.speed, batches);
             (self.before_each)(self, service);
             let code = self.run_until(service, &moment, way, rng);
-            if code.is_some_and(|code| self.is_through(code)) {
+            if code.is_some_and(|code| self.is_complete(code)) {
                 self.export.grow(self.growth);
             }
             if self.kills >= looked + 10 {
                 looked = self.kills;
-                self.is_whole();
+                self.check_ledger();
             }
         }
     }
 
-    /// Starts it until it is killed at `moment`, or has ended before: its exit code then.
+    /// Runs it until `moment` and kills it; its exit code if it ended before.
     pub(crate) fn run_until(
         &mut self,
         service: &Service,
@@ -143,34 +143,34 @@ impl Line {
         self.ended(status, way)
     }
 
-    /// Runs it until all is delivered, and then once more: there is nothing left to do.
+    /// Runs it until all is delivered, and once more: there is nothing left to do.
     pub(crate) fn finish(&mut self) {
         let mut code = -1;
         for _ in 0..3 {
-            code = self.run_to_the_end();
-            if self.is_through(code) {
+            code = self.run_undisturbed();
+            if self.is_complete(code) {
                 break;
             }
         }
-        assert!(self.is_through(code), "{}", self.log());
-        code = self.run_to_the_end();
-        assert!(self.is_through(code), "{}", self.log());
+        assert!(self.is_complete(code), "{}", self.log());
+        code = self.run_undisturbed();
+        assert!(self.is_complete(code), "{}", self.log());
         let report = self.reports.last_key_value().unwrap().1;
         let rows = &report["rows"];
         assert_eq!(rows["accepted"], 0, "{report:#}");
-        // The rows that the service refuses are put aside in each run.
+        // Rows that the service refuses are rejected in each run.
         assert_eq!(rows["refused"], 0, "{report:#}");
         assert_eq!(report["earlier_unknown"], Value::Null, "{report:#}");
     }
 
-    fn run_to_the_end(&mut self) -> i32 {
+    fn run_undisturbed(&mut self) -> i32 {
         let mut child = self.start("30s");
         let status = wait(&mut child);
-        self.ended(status, Way::Kill).expect("nobody killed it")
+        self.ended(status, Way::Kill).expect("not killed")
     }
 
-    /// Whether a run that ended with `code` delivered what can be.
-    fn is_through(&self, code: i32) -> bool {
+    /// Whether a run that ended with `code` delivered everything it could.
+    fn is_complete(&self, code: i32) -> bool {
         let last = self.reports.last_key_value().map(|(_, report)| &report["rows"]);
         let only_refused = || {
             last.is_some_and(|rows| {
@@ -180,8 +180,8 @@ impl Line {
         code == 0 || self.refused > 0 && code == 5 && only_refused()
     }
 
-    /// What every look at a ledger whose run is dead must find.
-    pub(crate) fn is_whole(&self) {
+    /// The ledger is valid, and its dead runs are listed.
+    pub(crate) fn check_ledger(&self) {
         if !self.state().exists() {
             return;
         }
@@ -201,7 +201,7 @@ impl Line {
         assert_eq!(said.matches(" died ").count(), dead, "{said}");
     }
 
-    /// How long it takes to begin and to go on.
+    /// Measures the speed of the pipeline.
     fn measure(&mut self, service: &Service, rng: &mut StdRng) {
         let first = service.imported();
         let begun = Instant::now();
@@ -219,7 +219,7 @@ impl Line {
         let _ = child.kill();
         let status = wait(&mut child);
         self.ended(status, Way::Kill);
-        self.pace = Pace {
+        self.speed = Speed {
             start,
             batch: (then - start) / u32::try_from(more).unwrap(),
         };
@@ -239,11 +239,11 @@ impl Line {
         format!("reports/{}-{}.json", self.file, self.runs)
     }
 
-    /// Notes how the last run ended: its exit code, if it was not killed.
+    /// Records the end of the last run; its exit code, if it was not killed.
     fn ended(&mut self, status: ExitStatus, way: Way) -> Option<i32> {
         let path = self.folder.join(self.report());
         if let Ok(report) = std::fs::read(&path) {
-            let report: Value = serde_json::from_slice(&report).expect("a report is whole");
+            let report: Value = serde_json::from_slice(&report).expect("a complete report");
             if let Some(code) = status.code() {
                 assert_eq!(report["exit_code"], code);
             }
@@ -261,7 +261,7 @@ impl Line {
             return None;
         };
         let stopped = way == Way::Terminate && [130, 143].contains(&code);
-        // A service that fails too often ends a run too.
+        // A run stops when the service fails too often.
         assert!(
             stopped || code == 0 || self.codes.contains(&code),
             "{status}: {}",
@@ -270,12 +270,12 @@ impl Line {
         if stopped {
             self.kills += 1;
         }
-        // Only a second signal goes without a report.
+        // Only a second signal prevents the report.
         assert!(stopped || path.exists(), "{status}: {}", self.log());
         Some(code)
     }
 
-    /// What the last run said.
+    /// The log of the last run.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join(format!("{}.log", self.file))).unwrap_or_default()
     }
@@ -297,6 +297,6 @@ fn wait(child: &mut Child) -> ExitStatus {
 
 fn send(child: &Child, signal: &str) {
     let mut command = Command::new("kill");
-    // It may have ended: the signal finds nobody then, since nobody has waited for it yet.
+    // The process may have ended; its id is not reused before it was waited for.
     let _ = command.args([signal, &child.id().to_string()]).status();
 }

@@ -1,12 +1,10 @@
-//! Runs that are killed at any moment, again and again: in the end every row has arrived, and every row that arrived
-//! more than once was told of.
+//! Kills runs at random moments: in the end every row has arrived, and every row that arrived more than once was reported.
 //!
-//! The program is a process and is killed as an operator or the system would kill it, while the emulator, another
-//! process, fails on purpose. Afterwards the emulator's rows, the ledger and the reports must tell one story, to the
-//! row: see [`account`].
+//! The program runs as a process, against the emulator as another one, which fails on purpose. Afterwards the emulator's
+//! rows, the ledger and the reports must agree on every row: see [`account`].
 //!
-//! `HRSINK_CRASH_KILLS` sets the scale (each campaign has its share of it), `HRSINK_CRASH_SEED` draws other moments. Real time has a
-//! part in where a kill falls, so a seed repeats the plan and not the outcome.
+//! `HRSINK_CRASH_KILLS` sets the number of kills, of which each campaign has a share, `HRSINK_CRASH_SEED` the random
+//! moments. A seed repeats the plan, not the outcome: where a kill falls also depends on real time.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
@@ -44,22 +42,21 @@ use export::{Export, Kind};
 use line::{Line, Way};
 use moment::{Moment, random};
 
-/// What the campaigns' shares are of, unless set. More than a hundred kills then fall on runs of 75 batches whose service
-/// fails at random.
+/// Kills by default; more than a hundred of them hit runs of 75 batches with a faulty service.
 const KILLS: u32 = 160;
-/// Most kills before the books are closed and a new folder is begun: the input grows with every run that is through.
-const ROUND: u32 = 40;
-/// Rows to begin with: 75 batches.
+/// Kills before the results are checked and a new folder is started: the input grows with every completed run.
+const KILLS_PER_ROUND: u32 = 40;
+/// Rows at the start: 75 batches.
 const ROWS: usize = 3_000;
 
-/// The service is sound.
-const SOUND: &[&str] = &["", "latency=4ms"];
-/// It is not.
+/// Settings of a healthy service.
+const HEALTHY: &[&str] = &["", "latency=4ms"];
+/// Settings of a faulty service.
 const FAULTY: &[&str] = &[
     "seed=SEED,500=0.05,503=0.05,429=0.03,drop_before=0.05,drop_after=0.07,latency=4ms",
     "seed=SEED,drop_after=0.2,token_drop=0.1,token_503=0.1",
     "seed=SEED,token_expires=uses:7,504=0.1,408=0.05",
-    // Longer than the pipelines wait.
+    // Longer than the time-out of the pipelines.
     "seed=SEED,latency=170ms,drop_before=0.05",
     "seed=SEED,503=0.3,latency=1ms",
     "latency=12ms",
@@ -70,7 +67,7 @@ fn number(name: &str) -> Option<u32> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Runs `round` with a share of the kills, in hundredths, as often as it takes, and says what came of it.
+/// Runs `round` with a percentage of the kills, and prints the results.
 fn campaign(name: &str, share: u32, round: impl Fn(u32, &mut StdRng) -> Summary) {
     let seed = number("HRSINK_CRASH_SEED").unwrap_or(1);
     let kills = number("HRSINK_CRASH_KILLS").unwrap_or(KILLS) * share / 100;
@@ -78,7 +75,7 @@ fn campaign(name: &str, share: u32, round: impl Fn(u32, &mut StdRng) -> Summary)
     let mut sum = Summary::default();
     let mut rounds = 0_u32;
     while left > 0 {
-        let now = left.min(ROUND);
+        let now = left.min(KILLS_PER_ROUND);
         println!("{name}: round {rounds}, {now} kills, HRSINK_CRASH_SEED={seed}");
         sum += round(now, &mut random(u64::from(seed) << 32 | u64::from(rounds)));
         left -= now;
@@ -87,7 +84,7 @@ fn campaign(name: &str, share: u32, round: impl Fn(u32, &mut StdRng) -> Summary)
     println!("{name}: {sum}");
 }
 
-/// A line for rows of `kind` out of a new export of that name, in `folder`.
+/// A pipeline for rows of `kind` from a new export of that name, in `folder`.
 fn line(folder: &Path, service: &Service, export: &str, kind: Kind, change: impl FnOnce(&mut Value)) -> Line {
     program::write_secret(folder);
     let mut pipeline = program::pipeline(service.url(), export, kind.scenario(), &kind.fields(), JOB);
@@ -96,12 +93,12 @@ fn line(folder: &Path, service: &Service, export: &str, kind: Kind, change: impl
     Line::new(folder, &file, Export::new(kind, folder.join(export)), &pipeline)
 }
 
-fn one_at_a_time(pipeline: &mut Value) {
+fn without_concurrency(pipeline: &mut Value) {
     pipeline["sinks"]["purview"]["max_concurrent"] = json!(1);
 }
 
-/// Lets `line` be killed, then come to its end, and checks the books.
-fn to_the_end(mut line: Line, service: &Service, kills: u32, way: Way, rng: &mut StdRng) -> Summary {
+/// Kills `line`, then lets it finish, and checks the results.
+fn finish_and_check(mut line: Line, service: &Service, kills: u32, way: Way, rng: &mut StdRng) -> Summary {
     line.kill(service, kills, way, rng);
     service.faults("");
     line.finish();
@@ -109,7 +106,7 @@ fn to_the_end(mut line: Line, service: &Service, kills: u32, way: Way, rng: &mut
 }
 
 #[test]
-fn a_run_that_is_killed_loses_nothing() {
+fn killed_runs() {
     campaign("killed", 16, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
@@ -118,40 +115,40 @@ fn a_run_that_is_killed_loses_nothing() {
             &service,
             "export.csv",
             Kind::Resignations,
-            one_at_a_time,
+            without_concurrency,
         );
         line.export.grow(ROWS);
-        line.faults = SOUND;
-        to_the_end(line, &service, kills, Way::Kill, rng)
+        line.faults = HEALTHY;
+        finish_and_check(line, &service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
-fn nor_one_whose_service_fails() {
+fn killed_runs_with_a_faulty_service() {
     campaign("killed, faulty service", 20, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
         let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, |_| {});
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        to_the_end(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, &service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
-fn nor_one_that_is_told_to_stop() {
+fn terminated_runs() {
     campaign("stopped", 14, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
         let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, |_| {});
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        to_the_end(line, &service, kills, Way::Terminate, rng)
+        finish_and_check(line, &service, kills, Way::Terminate, rng)
     });
 }
 
 #[test]
-fn nor_one_that_waits_for_its_guards() {
+fn guarded_runs() {
     campaign("guarded, compressed input", 12, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
@@ -167,28 +164,28 @@ fn nor_one_that_waits_for_its_guards() {
         );
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        to_the_end(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, &service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
-fn nor_one_whose_rows_wait_in_a_file() {
+fn guarded_runs_with_a_spool_file() {
     campaign("guarded, rows in a file", 4, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
         let guarded = |pipeline: &mut Value| pipeline["guards"] = json!({"max_rows": 1_000_000});
         let mut line = line(folder.path(), &service, "export.csv", Kind::LevelChanges, guarded);
-        // 36 MB: more than is kept in memory.
+        // 36 MB: more than the spool keeps in memory.
         line.export.width = 12_000;
         line.export.grow(ROWS);
         line.growth = 40;
-        line.faults = SOUND;
-        to_the_end(line, &service, kills, Way::Kill, rng)
+        line.faults = HEALTHY;
+        finish_and_check(line, &service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
-fn nor_one_whose_batches_are_refused_in_part() {
+fn runs_that_split_batches() {
     campaign("split", 12, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         // Refuses more than 12 rows with 400, and one row, for its size, with 413.
@@ -202,12 +199,12 @@ fn nor_one_whose_batches_are_refused_in_part() {
         line.refused = 1;
         line.export.grow(ROWS / 3);
         line.faults = FAULTY;
-        to_the_end(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, &service, kills, Way::Kill, rng)
     });
 }
 
-/// What a person does who is asked: looks into the log of the job, and says of each unknown batch whether it was taken.
-fn decide(line: &Line, service: &Service) {
+/// Resolves each unknown batch with the log of the job, as a person would.
+fn resolve(line: &Line, service: &Service) {
     let args = [
         "history",
         line.file(),
@@ -219,7 +216,7 @@ fn decide(line: &Line, service: &Service) {
     ];
     let (_, said, _) = program::run(line.folder(), &args);
     let history: Value = serde_json::from_str(&said).unwrap();
-    // What a killed run had sent may be on its way for a moment.
+    // Uploads of a killed run may still arrive.
     std::thread::sleep(std::time::Duration::from_millis(100));
     service.uploads();
     let files = service.files();
@@ -233,11 +230,11 @@ fn decide(line: &Line, service: &Service) {
                 batch["number"].as_u64().unwrap(),
                 batch["scenario"].as_str().unwrap(),
             );
-            let taken = files.contains(&format!(
+            let accepted = files.contains(&format!(
                 "hrsink-{scenario}-{}-{number:05}.csv",
                 &id[id.len() - 8..]
             ));
-            let outcome = if taken { "accepted" } else { "not-accepted" };
+            let outcome = if accepted { "accepted" } else { "not-accepted" };
             let number = number.to_string();
             let args = [
                 "ledger",
@@ -257,7 +254,7 @@ fn decide(line: &Line, service: &Service) {
 }
 
 #[test]
-fn where_a_person_decides_nothing_is_there_twice() {
+fn held_runs_have_no_duplicates() {
     campaign("held", 12, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
@@ -268,10 +265,10 @@ fn where_a_person_decides_nothing_is_there_twice() {
         line.export.grow(ROWS);
         line.faults = FAULTY;
         line.codes = &[75, 5, 4];
-        line.before_each = decide;
+        line.before_each = resolve;
         line.kill(&service, kills, Way::Kill, rng);
         service.faults("");
-        decide(&line, &service);
+        resolve(&line, &service);
         line.finish();
         let summary = account::check(&[line], &service);
         assert!(summary.is_once(), "{summary}");
@@ -280,7 +277,7 @@ fn where_a_person_decides_nothing_is_there_twice() {
 }
 
 #[test]
-fn nor_two_that_share_a_ledger() {
+fn runs_that_share_a_ledger() {
     campaign("two pipelines on one ledger", 14, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
@@ -291,7 +288,7 @@ fn nor_two_that_share_a_ledger() {
                 &service,
                 "levels.csv",
                 Kind::LevelChanges,
-                one_at_a_time,
+                without_concurrency,
             ),
         ];
         std::thread::scope(|scope| {
@@ -310,7 +307,7 @@ fn nor_two_that_share_a_ledger() {
     });
 }
 
-/// A line whose rows come in files that are moved once they are delivered; `path` is the folder of them for the source.
+/// A pipeline whose rows come in files that are moved when delivered; `path` is their folder as the source names it.
 fn dropping(folder: &Path, service: &Service, path: &str, change: impl FnOnce(&mut Value)) -> Line {
     program::write_secret(folder);
     let kind = Kind::Resignations;
@@ -333,8 +330,8 @@ fn dropping(folder: &Path, service: &Service, path: &str, change: impl FnOnce(&m
     line
 }
 
-/// What the folder of a line must look like in the end: every file in the archive, once, under its own name.
-fn all_are_moved(line: &Line) {
+/// Every file is in the archive, once, under its own name.
+fn check_moved_files(line: &Line) {
     let names = |folder: std::path::PathBuf| -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
@@ -351,7 +348,7 @@ fn all_are_moved(line: &Line) {
 }
 
 #[test]
-fn nor_one_whose_files_are_moved() {
+fn runs_that_move_files() {
     campaign("files moved", 12, |kills, rng| {
         let folder = tempfile::tempdir().unwrap();
         let service = Service::start(&json!({}));
@@ -359,14 +356,14 @@ fn nor_one_whose_files_are_moved() {
         line.kill(&service, kills, Way::Kill, rng);
         service.faults("");
         line.finish();
-        all_are_moved(&line);
+        check_moved_files(&line);
         account::check(&[line], &service)
     });
 }
 
 #[cfg(feature = "sftp")]
 #[test]
-fn nor_one_whose_files_are_moved_on_a_server() {
+fn runs_that_move_files_over_sftp() {
     if !outside::wanted("crashes with an SFTP source") {
         return;
     }
@@ -389,35 +386,35 @@ fn nor_one_whose_files_are_moved_on_a_server() {
         line.kill(&service, kills, Way::Kill, rng);
         service.faults("");
         line.finish();
-        all_are_moved(&line);
+        check_moved_files(&line);
         account::check(&[line], &service)
     });
 }
 
 #[test]
-fn nor_one_that_makes_its_ledger() {
-    campaign("killed at birth", 14, |kills, rng| {
+fn runs_that_create_the_ledger() {
+    campaign("killed while creating the ledger", 14, |kills, rng| {
         let mut sum = Summary::default();
-        let (mut left, mut unborn) = (kills, 0);
+        let (mut left, mut uncreated) = (kills, 0);
         while left > 0 {
             let folder = tempfile::tempdir().unwrap();
             let service = Service::start(&json!({}));
             let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, |_| {});
             line.export.grow(200);
-            // Until the ledger is there, and once or twice more.
+            // Until the ledger exists, and once or twice more.
             while line.kills < left.min(6) {
-                let moment = Moment::at_birth(rng);
+                let moment = Moment::at_creation(rng);
                 if line.run_until(&service, &moment, Way::Kill, rng).is_some() {
                     break;
                 }
-                unborn += u32::from(!line.state().exists());
-                line.is_whole();
+                uncreated += u32::from(!line.state().exists());
+                line.check_ledger();
             }
             line.finish();
             left -= line.kills.clamp(1, left);
             sum += account::check(&[line], &service);
         }
-        println!("killed at birth: {unborn} times there was no ledger yet");
+        println!("killed while creating the ledger: {uncreated} times before it existed");
         sum
     });
 }

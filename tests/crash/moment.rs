@@ -8,23 +8,23 @@ use rand::{RngExt, SeedableRng};
 
 use crate::common::program::Service;
 
-/// How often is looked.
-const LOOK: Duration = Duration::from_micros(150);
+/// How often conditions are checked.
+const POLL: Duration = Duration::from_micros(150);
 
-/// A moment in the life of a run.
+/// A moment of a run.
 #[derive(Debug, Clone)]
 pub(crate) enum Moment {
-    /// So long after its start.
+    /// So long after the start.
     After(Duration),
-    /// When so many more uploads were saved, and a little later.
+    /// So long after so many more uploads were saved.
     Saved(u32, Duration),
-    /// When a file with this in its name is there that was not, and a little later.
+    /// So long after a new file with this in its name exists.
     Made(&'static str, Duration),
 }
 
-/// How fast a pipeline is.
+/// The speed of a pipeline.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
+pub(crate) struct Speed {
     /// From the start of the process to the first upload.
     pub(crate) start: Duration,
     /// From one upload to the next.
@@ -32,36 +32,36 @@ pub(crate) struct Pace {
 }
 
 impl Moment {
-    /// One of a run that has about `batches` batches before it.
-    pub(crate) fn draw(rng: &mut StdRng, pace: Pace, batches: u32) -> Self {
-        let little = |rng: &mut StdRng| pace.batch.mul_f64(rng.random::<f64>() * rng.random::<f64>());
+    /// A random moment of a run with about `batches` batches left.
+    pub(crate) fn draw(rng: &mut StdRng, speed: Speed, batches: u32) -> Self {
+        let little = |rng: &mut StdRng| speed.batch.mul_f64(rng.random::<f64>() * rng.random::<f64>());
         match rng.random_range(0..100) {
             // Starting: settings, locks, the ledger, reading.
-            0..20 => Self::After(pace.start.mul_f64(rng.random())),
-            // Under way: most of them soon, so that much is left for later.
+            0..20 => Self::After(speed.start.mul_f64(rng.random())),
+            // Sending: mostly early, so that much is left for later runs.
             20..45 => {
                 let batches = -6.0 * (1.0 - rng.random::<f64>()).ln();
-                Self::After(pace.start + pace.batch.mul_f64(batches))
+                Self::After(speed.start + speed.batch.mul_f64(batches))
             }
-            // Taken, and most often not yet written down.
+            // Accepted, and most often not recorded yet.
             45..75 => Self::Saved(rng.random_range(1..8), little(rng)),
             // Anywhere, the end included.
             75..85 => {
-                let whole = pace.start + pace.batch * batches + Duration::from_millis(20);
+                let whole = speed.start + speed.batch * batches + Duration::from_millis(20);
                 Self::After(whole.mul_f64(rng.random::<f64>() * 1.2))
             }
-            // At files that come and go.
+            // When temporary files appear.
             85..92 => {
                 let names = ["-wal", "-shm", "pipeline-", "job-", ".ndjson"];
                 Self::Made(names[rng.random_range(0..names.len())], little(rng))
             }
-            // The report: the run's end is in the ledger, or is not.
+            // Around the report and the record of the run's end.
             _ => Self::Made(".part", Duration::from_micros(rng.random_range(0..400))),
         }
     }
 
-    /// One while the ledger is made for the first time.
-    pub(crate) fn at_birth(rng: &mut StdRng) -> Self {
+    /// A random moment while the ledger is created.
+    pub(crate) fn at_creation(rng: &mut StdRng) -> Self {
         let names = [
             ".hrsink",
             "new.lock",
@@ -80,7 +80,7 @@ impl Moment {
         Self::Made(names[rng.random_range(0..names.len())], later)
     }
 
-    /// Waits for it; false if `ended` said before that there is nothing to wait for.
+    /// Waits for it; false if the run `ended` before.
     pub(crate) fn wait(&self, folder: &Path, service: &Service, mut ended: impl FnMut() -> bool) -> bool {
         let begun = Instant::now();
         let mut size = service.log_size();
@@ -105,7 +105,7 @@ impl Moment {
                 Self::After(_) => None,
             };
             if let Some(later) = later {
-                // Shorter than what a sleep is good for.
+                // Too short for a sleep.
                 let until = Instant::now() + later;
                 while Instant::now() < until {
                     std::hint::spin_loop();
@@ -116,30 +116,30 @@ impl Moment {
                 begun.elapsed() < Duration::from_secs(120),
                 "a run hangs: {self:?}"
             );
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
     }
 }
 
-/// Files in the places where a run makes some.
+/// Files in the folders where a run creates some.
 fn names(folder: &Path) -> Vec<String> {
-    let places = [
+    let folders = [
         "",
         "reports",
         ".hrsink",
         ".hrsink/state.db.locks",
         ".hrsink/rejects",
     ];
-    let entries = places
+    let entries = folders
         .iter()
-        .filter_map(|place| std::fs::read_dir(folder.join(place)).ok());
+        .filter_map(|name| std::fs::read_dir(folder.join(name)).ok());
     entries
         .flat_map(|entries| entries.flatten())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
 }
 
-/// The numbers that a campaign draws.
+/// The random numbers of a campaign.
 pub(crate) fn random(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }

@@ -1,10 +1,10 @@
-//! Only what the job does not have is sent: rows that are new, changed, mended, or due again.
+//! Sends only new, changed, fixed and expired rows.
 
 use crate::common::{JOB, Pipeline, arrived, email, emails, emulator};
 use crate::{OTHER_ID, totals};
 use serde_json::json;
 
-/// As if the rows had been accepted so many hours earlier.
+/// Moves the acceptance of a batch back in time.
 fn age(pipeline: &Pipeline, batch: i64, hours: i64) {
     let changed = rusqlite::Connection::open(pipeline.path(".hrsink/state.db"))
         .unwrap()
@@ -23,7 +23,7 @@ fn change(pipeline: &Pipeline, from: &str, to: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_row_is_sent_and_the_others_are_not() {
+async fn sends_changed_rows_only() {
     let emulator = emulator("").await;
     let pipeline = Pipeline::new(&emulator.url(), 6);
     pipeline.run().await;
@@ -33,32 +33,26 @@ async fn a_changed_row_is_sent_and_the_others_are_not() {
         &format!("{},2026-03-02T10", email(4)),
     );
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.accepted, rows.skipped) = (1, 5))
-    );
+    assert_rows!(report, 6, accepted: 1, skipped: 5);
     assert_eq!(emulator.imports().last().unwrap().rows, 1);
-    // The same moment written in another way is the same row.
+    // Another notation of the same instant is the same row.
     change(&pipeline, "2026-03-02T09:00:00Z", "2026-03-02T09:00:00+00:00");
     let report = pipeline.run().await;
-    assert_eq!(report.rows, totals(6, |rows| rows.skipped = 6));
+    assert_rows!(report, 6, skipped: 6);
 }
 
 #[tokio::test]
-async fn a_row_that_is_twice_in_the_input_is_sent_once() {
+async fn sends_duplicates_in_the_input_once() {
     let emulator = emulator("").await;
     let pipeline = Pipeline::new(&emulator.url(), 3);
     change(&pipeline, &email(3), &email(1));
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(3, |rows| (rows.accepted, rows.skipped) = (2, 1))
-    );
+    assert_rows!(report, 3, accepted: 2, skipped: 1);
     assert_eq!(arrived(&emulator), emails(2));
 }
 
 #[tokio::test]
-async fn with_mode_all_every_row_is_sent_each_time() {
+async fn sends_every_row_with_mode_all() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.sink()["delivery"] = json!({"mode": "all"});
@@ -66,13 +60,13 @@ async fn with_mode_all_every_row_is_sent_each_time() {
         assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.accepted = 4));
     }
     assert_eq!(arrived(&emulator).len(), 8);
-    // What was sent counts when the mode is changed.
+    // Rows sent with `all` count for `changes`.
     pipeline.sink()["delivery"] = json!({"mode": "changes"});
     assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
 }
 
 #[tokio::test]
-async fn another_job_gets_everything() {
+async fn sends_everything_to_another_job() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     for job in [JOB, OTHER_ID] {
@@ -86,7 +80,7 @@ async fn another_job_gets_everything() {
 }
 
 #[tokio::test]
-async fn rows_are_sent_again_once_they_are_as_old_as_refresh_after_says() {
+async fn resends_rows_after_refresh_after() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.sink()["delivery"] = json!({"refresh_after": "5h"});
@@ -95,22 +89,15 @@ async fn rows_are_sent_again_once_they_are_as_old_as_refresh_after_says() {
     age(&pipeline, 1, 6);
     age(&pipeline, 2, 4);
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.accepted, rows.skipped) = (2, 2))
-    );
+    assert_rows!(report, 4, accepted: 2, skipped: 2);
     let twice = [email(1), email(1), email(2), email(2), email(3), email(4)];
     assert_eq!(arrived(&emulator), twice);
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| rows.skipped = 4),
-        "they are fresh now"
-    );
+    assert_rows!(report, 4, skipped: 4; "accepted just now");
 }
 
 #[tokio::test]
-async fn employee_profiles_are_due_after_20_days_and_other_rows_never() {
+async fn resends_employee_profiles_after_20_days_by_default() {
     for (scenario, fields, days, due) in [
         ("employee_profile", profile(), 19, 0),
         ("employee_profile", profile(), 21, 2),
@@ -146,32 +133,26 @@ fn profile() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_rejected_row_flows_in_the_run_after_it_is_mended() {
+async fn sends_a_rejected_row_once_it_is_fixed() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.file["rejects"] = json!({"max_ratio": 0.5});
     change(&pipeline, &email(2), "no address");
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.accepted, rows.rejected) = (3, 1))
-    );
+    assert_rows!(report, 4, accepted: 3, rejected: 1);
     assert_eq!(
         pipeline.run().await.rows,
         totals(4, |rows| (rows.skipped, rows.rejected) = (3, 1)),
-        "as long as it is not mended it is told each time"
+        "reported in each run until it is fixed"
     );
     change(&pipeline, "no address", &email(2));
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.accepted, rows.skipped) = (1, 3))
-    );
+    assert_rows!(report, 4, accepted: 1, skipped: 3);
     assert_eq!(arrived(&emulator), emails(4));
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_what_would_be_sent_and_changes_nothing() {
+async fn changes_nothing_in_a_dry_run() {
     let emulator = emulator("").await;
     let pipeline = Pipeline::new(&emulator.url(), 4);
     let dry = || hrsink::pipeline::RunOptions {
@@ -179,16 +160,13 @@ async fn a_dry_run_tells_what_would_be_sent_and_changes_nothing() {
         ..Default::default()
     };
     let report = pipeline.run_with(dry(), &Default::default()).await;
-    assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4));
+    assert_rows!(report, 4, not_sent: 4);
     assert!(!pipeline.path(".hrsink/state.db").exists());
     pipeline.run().await;
     change(&pipeline, &email(4), &email(5));
     for _ in 0..2 {
         let report = pipeline.run_with(dry(), &Default::default()).await;
-        assert_eq!(
-            report.rows,
-            totals(4, |rows| (rows.not_sent, rows.skipped) = (1, 3))
-        );
+        assert_rows!(report, 4, not_sent: 1, skipped: 3);
     }
     assert_eq!(emulator.imports().len(), 2);
 }

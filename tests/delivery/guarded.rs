@@ -1,11 +1,10 @@
-//! Guards: when a run's numbers are wrong, nothing is sent, until a person lets it through.
+//! Guards: nothing is sent when the counts of a run are implausible, until the user allows it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
-use crate::totals;
 use hrsink::config::Guard;
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{GuardOutcome, Observer, RunOptions, RunReport};
@@ -45,7 +44,7 @@ async fn allowing(pipeline: &Pipeline, guard: Guard) -> RunReport {
 }
 
 #[tokio::test]
-async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() {
+async fn sends_nothing_after_a_guard_until_it_is_allowed_for_one_run() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.file["guards"] = json!({"max_rows": 3, "min_rows": 1});
@@ -91,10 +90,10 @@ async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() 
     assert_eq!(
         (status.uploads, status.tokens_issued),
         (0, 0),
-        "not even a token was asked for"
+        "no token request either"
     );
-    let told = history(&pipeline).await;
-    let run = &told["runs"][0];
+    let recorded = history(&pipeline).await;
+    let run = &recorded["runs"][0];
     assert_eq!(
         (&run["exit_code"], &run["batch_count"], &run["allowed"]),
         (&json!(4), &json!(0), &json!([]))
@@ -110,8 +109,8 @@ async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() 
     assert_eq!(output.status.code(), Some(0), "{report}");
     assert_eq!(outcomes(&report), ["min_rows passed", "max_rows allowed"]);
     assert_eq!(arrived(&emulator), emails(4));
-    let told = history(&pipeline).await;
-    assert_eq!(told["runs"][0]["allowed"], json!(["max_rows"]));
+    let recorded = history(&pipeline).await;
+    assert_eq!(recorded["runs"][0]["allowed"], json!(["max_rows"]));
     let text = program(&pipeline, &["history", "{}", "--batches"]).await.stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(
@@ -120,12 +119,12 @@ async fn a_tripped_guard_sends_nothing_and_is_let_through_by_hand_for_one_run() 
         "{text}"
     );
 
-    // It was for that run alone.
+    // For that run only.
     failure(&pipeline.run().await, 4);
 }
 
 #[tokio::test]
-async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
+async fn stops_a_run_whose_export_shrank() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 10);
     pipeline.sink()["guards"] = json!({"max_shrink": 0.5});
@@ -139,7 +138,7 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
     let error = failure(&report, 4);
     assert_eq!(error.kind, ErrorKind::Guard);
     assert!(error.message.contains("4 rows after 10"), "{}", error.message);
-    assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4));
+    assert_rows!(report, 4, not_sent: 4);
     assert_eq!(
         report.guards.evaluated[0]
             .last
@@ -147,17 +146,14 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
             .map(|last| (&*last.run, last.rows)),
         Some((&*first.run_id, 10))
     );
-    // A run that was stopped is no measure for the next one: it is still compared with the first.
+    // The stopped run does not count: the next one is still compared with the first.
     failure(&pipeline.run().await, 4);
-    // What the job has had is among the rows that came, though it is not sent again.
+    // Rows that the job has count too, though they are not sent again.
     export(&pipeline, &[1, 2, 3, 4, 40]);
     let report = pipeline.run().await;
     assert_eq!(evaluated(&report), [(Guard::MaxShrink, GuardOutcome::Passed)]);
-    assert_eq!(
-        report.rows,
-        totals(5, |rows| (rows.accepted, rows.skipped) = (1, 4))
-    );
-    // And one that was let through is.
+    assert_rows!(report, 5, accepted: 1, skipped: 4);
+    // A run that was allowed counts.
     export(&pipeline, &[1]);
     let report = allowing(&pipeline, Guard::MaxShrink).await;
     assert_eq!(
@@ -171,7 +167,7 @@ async fn an_export_that_shrank_since_the_last_complete_run_is_held_back() {
 }
 
 #[tokio::test]
-async fn a_run_that_did_not_deliver_everything_is_no_measure() {
+async fn compares_with_complete_runs_only() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 10);
     pipeline.sink()["guards"] = json!({"max_growth": 0.0});
@@ -187,7 +183,7 @@ async fn a_run_that_did_not_deliver_everything_is_no_measure() {
 }
 
 #[tokio::test]
-async fn too_many_rejects_stop_a_run_before_the_good_rows_go() {
+async fn stops_before_sending_after_too_many_rejects() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.file["guards"] = json!({"max_reject_ratio": 0.25});
@@ -196,12 +192,13 @@ async fn too_many_rejects_stop_a_run_before_the_good_rows_go() {
     fields["EmailAddress"] = json!("CASE WHEN upn < 'user0003' THEN 'no address' ELSE upn END");
     let report = pipeline.run().await;
     failure(&report, 4);
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.rejected, rows.not_sent) = (2, 2))
-    );
+    assert_rows!(report, 4, rejected: 2, not_sent: 2);
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
-    assert_eq!(rejects.lines().count(), 2, "why is told all the same");
+    assert_eq!(
+        rejects.lines().count(),
+        2,
+        "the reasons are reported all the same"
+    );
     assert_eq!(emulator.status().uploads, 0);
 }
 
@@ -294,7 +291,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn rows_that_waited_on_disk_leave_no_file_behind() {
+async fn leaves_no_spool_file_behind() {
     let mut pipeline = Pipeline::new("http://127.0.0.1:1", 0);
     pipeline.file["sources"] = json!({"wide": {"type": "wide", "rows": 40}});
     pipeline.file.as_object_mut().unwrap().remove("transforms");
@@ -305,7 +302,7 @@ async fn rows_that_waited_on_disk_leave_no_file_behind() {
     let before = files(&root);
     let report = pipeline.run().await;
     failure(&report, 4);
-    assert_eq!(report.rows, totals(40, |rows| rows.not_sent = 40));
+    assert_rows!(report, 40, not_sent: 40);
     let new = || -> Vec<String> {
         let now = files(&root);
         now.difference(&before)

@@ -1,7 +1,18 @@
-//! Whole runs against a service that refuses, fails, drops connections and is slow: every row has an outcome that is
-//! true, and every failure says what to do.
+//! Whole runs against a service that refuses, fails, drops connections and is slow: every row has a true outcome, and
+//! every failure a hint.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+/// Asserts the row counts of a report.
+macro_rules! assert_rows {
+    ($report:expr, $read:expr $(, $count:ident: $rows:expr)* $(; $($message:tt)+)?) => {
+        assert_eq!(
+            $report.rows,
+            crate::totals($read, |_rows| { $(_rows.$count = $rows;)* })
+            $(, $($message)+)?
+        );
+    };
+}
 
 mod changes;
 #[path = "../common/mod.rs"]
@@ -48,7 +59,7 @@ fn outcomes(report: &RunReport) -> Vec<(u64, BatchOutcome, u32)> {
     found
 }
 
-/// Settings of an emulator that knows one app and one job.
+/// Settings of an emulator with one app and one job.
 fn strict() -> Value {
     json!({
         "apps": [{"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET}],
@@ -61,7 +72,7 @@ fn token() -> Step {
     Reply::new(200).json(&body).into()
 }
 
-/// A pipeline with a source that never ends: a chunk of ten rows is an upload.
+/// A pipeline with an infinite source: each chunk of ten rows is an upload.
 fn endless(url: &str) -> Pipeline {
     let mut pipeline = Pipeline::new(url, 0);
     pipeline.file["sources"]["export"] = json!({"type": "endless", "chunk_rows": 10});

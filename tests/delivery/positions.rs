@@ -1,5 +1,4 @@
-//! A source that keeps its position: it goes on where everything before it is final, and neither loses nor repeats a
-//! row, however the runs end.
+//! A source with a position resumes after the last rows that are final, and neither loses nor repeats a row.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,10 +15,10 @@ use hrsink::plugin::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-/// The pages that each system was asked for, by its name.
+/// The pages requested from each system.
 static ASKED: Mutex<BTreeMap<String, Vec<usize>>> = Mutex::new(BTreeMap::new());
 
-/// A system that gives its rows in pages, two rows a page.
+/// A system with two rows per page.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
 struct PagesConfig {
@@ -50,7 +49,7 @@ impl SourceConfig for PagesConfig {
 }
 
 struct Pages {
-    /// Pages that are done with.
+    /// Completed pages.
     from: usize,
     config: PagesConfig,
     cx: SourceContext,
@@ -110,29 +109,23 @@ fn pages(url: &str, system: &str, pages: usize) -> Pipeline {
     pipeline
 }
 
-/// The pages asked for since the last look.
+/// The pages requested since the last call.
 fn asked(system: &str) -> Vec<usize> {
     ASKED.lock().unwrap().remove(system).unwrap_or_default()
 }
 
 #[tokio::test]
-async fn a_source_goes_on_behind_the_last_page_before_which_all_is_delivered() {
+async fn resumes_after_the_last_page_that_was_delivered_completely() {
     let emulator = emulator("503=nth:2").await;
     let mut pipeline = pages(&emulator.url(), "fails", 4);
     // The second page fails, those after it are delivered.
     let report = pipeline.run().await;
     failure(&report, 75);
-    assert_eq!(
-        report.rows,
-        totals(8, |rows| (rows.accepted, rows.not_sent) = (6, 2))
-    );
+    assert_rows!(report, 8, accepted: 6, not_sent: 2);
     assert_eq!(asked("fails"), [1, 2, 3, 4]);
-    // Its rows are sent, and of the pages after it nothing again.
+    // Its rows are sent; those of later pages are not resent.
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.accepted, rows.skipped) = (2, 4))
-    );
+    assert_rows!(report, 6, accepted: 2, skipped: 4);
     assert_eq!(asked("fails"), [2, 3, 4]);
     assert_eq!(pipeline.run().await.rows, totals(0, |_| {}));
     pipeline.file["sources"]["export"]["pages"] = json!(5);
@@ -142,16 +135,13 @@ async fn a_source_goes_on_behind_the_last_page_before_which_all_is_delivered() {
 }
 
 #[tokio::test]
-async fn rows_of_unknown_outcome_hold_the_position_back() {
+async fn does_not_advance_past_rows_of_unknown_outcome() {
     let emulator = emulator("drop_after=nth:1").await;
     let pipeline = pages(&emulator.url(), "unknown", 2);
     failure(&pipeline.run().await, 75);
     asked("unknown");
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.accepted, rows.skipped) = (2, 2))
-    );
+    assert_rows!(report, 4, accepted: 2, skipped: 2);
     assert_eq!(
         (asked("unknown"), report.earlier_unknown[0].resent_rows),
         (vec![1, 2], 2)
@@ -161,23 +151,20 @@ async fn rows_of_unknown_outcome_hold_the_position_back() {
 }
 
 #[tokio::test]
-async fn rejected_rows_are_final_and_do_not_hold_the_position_back() {
+async fn advances_past_rejected_rows() {
     let emulator = emulator("").await;
     let mut pipeline = pages(&emulator.url(), "rejects", 2);
     let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
     fields["EmailAddress"] = json!("CASE WHEN upn = 'user0001@contoso.com' THEN 'no address' ELSE upn END");
     pipeline.file["rejects"] = json!({"max_ratio": 0.5});
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| (rows.accepted, rows.rejected) = (3, 1))
-    );
+    assert_rows!(report, 4, accepted: 3, rejected: 1);
     asked("rejects");
     assert_eq!(pipeline.run().await.rows, totals(0, |_| {}));
 }
 
 #[tokio::test]
-async fn an_interrupted_run_leaves_a_position_that_the_next_goes_on_from() {
+async fn resumes_after_an_interrupted_run() {
     let emulator = emulator("latency=50ms").await;
     let pipeline = pages(&emulator.url(), "interrupted", 8);
     let cancel = CancellationToken::new();
@@ -202,7 +189,7 @@ async fn an_interrupted_run_leaves_a_position_that_the_next_goes_on_from() {
     assert_eq!(
         asked("interrupted"),
         (delivered / 2 + 1..=8).collect::<Vec<_>>(),
-        "what was delivered is not even read"
+        "delivered pages are not read"
     );
     assert_eq!(
         (report.rows.accepted as usize, report.rows.skipped),
@@ -212,7 +199,7 @@ async fn an_interrupted_run_leaves_a_position_that_the_next_goes_on_from() {
 }
 
 #[tokio::test]
-async fn a_tripped_guard_and_a_dry_run_move_no_position() {
+async fn does_not_advance_after_a_guard_or_a_dry_run() {
     let emulator = emulator("").await;
     let mut pipeline = pages(&emulator.url(), "guarded", 2);
     pipeline.file["guards"] = json!({"min_rows": 5});

@@ -1,14 +1,14 @@
-//! What the service refuses: no retry, and advice that says what to change.
+//! Refusals: no retry, and a hint that says what to change.
 
 use crate::common::{CLIENT, JOB, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
-use crate::{OTHER_ID, outcomes, strict, totals};
+use crate::{OTHER_ID, outcomes, strict};
 use hrsink::component::BatchOutcome::{NotSent, Refused, Split};
 use hrsink::error::ErrorKind;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_wrong_secret_is_asked_about_once_and_nothing_is_sent() {
-    // The fault would show in the counts if there were a second request for a token.
+async fn does_not_retry_a_wrong_secret() {
+    // A second token request would trigger the fault.
     for concurrency in [1, 4] {
         let mut settings = strict();
         settings["faults"] = json!("token_503=nth:2");
@@ -28,7 +28,7 @@ async fn a_wrong_secret_is_asked_about_once_and_nothing_is_sent() {
             "{:?}",
             error.hints
         );
-        assert_eq!(report.rows, totals(6, |rows| rows.not_sent = 6));
+        assert_rows!(report, 6, not_sent: 6);
         let status = emulator.status();
         assert_eq!((status.uploads, status.tokens_issued), (0, 0));
         assert!(status.injected.is_empty(), "{:?}", status.injected);
@@ -36,7 +36,7 @@ async fn a_wrong_secret_is_asked_about_once_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_credentials_says_what_to_change() {
+async fn explains_every_refusal_of_credentials() {
     let expired =
         json!([{"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET, "secret_expired": true}]);
     let cases: [(&str, Value, &str, &str, &str); 4] = [
@@ -87,7 +87,7 @@ async fn every_refusal_of_credentials_says_what_to_change() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
+async fn does_not_retry_a_refusal_of_the_job() {
     let with = |key: &str, value: Value| {
         let mut settings = strict();
         settings[key] = value;
@@ -127,10 +127,7 @@ async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
         let error = failure(&report, 5);
         assert!(error.message.contains(text), "{}", error.message);
         assert!(error.hints[0].contains(advice), "{:?}", error.hints);
-        assert_eq!(
-            report.rows,
-            totals(6, |rows| (rows.refused, rows.not_sent) = (2, 4))
-        );
+        assert_rows!(report, 6, refused: 2, not_sent: 4);
         assert_eq!(outcomes(&report)[0], (1, Refused, 1));
         assert_eq!(
             report
@@ -147,7 +144,7 @@ async fn a_refusal_of_the_job_is_not_tried_again_and_the_rest_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_service_that_takes_no_row_of_any_size_is_not_asked_for_every_row() {
+async fn stops_when_a_single_row_is_too_large() {
     let mut settings = strict();
     settings["max_body"] = json!(64);
     let emulator = emulator_with(settings).await;
@@ -163,17 +160,14 @@ async fn a_service_that_takes_no_row_of_any_size_is_not_asked_for_every_row() {
         "{:?}",
         error.hints
     );
-    let told: Vec<_> = report
+    let parts: Vec<_> = report
         .batches
         .iter()
         .filter(|batch| batch.number == 1)
         .map(|batch| (batch.part, batch.rows, batch.outcome, batch.attempts))
         .collect();
-    assert_eq!(told, [(0, 2, Split, 1), (1, 1, Refused, 1), (0, 1, NotSent, 0)]);
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.refused, rows.not_sent) = (1, 5))
-    );
+    assert_eq!(parts, [(0, 2, Split, 1), (1, 1, Refused, 1), (0, 1, NotSent, 0)]);
+    assert_rows!(report, 6, refused: 1, not_sent: 5);
     assert_eq!(emulator.status().uploads, 2);
     assert!(arrived(&emulator).is_empty());
 }

@@ -1,14 +1,14 @@
-//! Rows of unknown outcome: sent again with a word about it, or held until a person has decided.
+//! Rows of unknown outcome: resent and reported, or held until they are resolved.
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
-use crate::{outcomes, totals};
+use crate::outcomes;
 use hrsink::component::BatchOutcome::{NotSent, Unknown};
 use hrsink::emulator::Faults;
 use hrsink::error::ErrorKind;
 use serde_json::json;
 
 #[tokio::test]
-async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_decided() {
+async fn holds_unknown_batches_until_they_are_resolved() {
     for (decision, copies, sent) in [("accepted", 1, 4), ("not-accepted", 2, 6)] {
         let emulator = emulator("drop_after=first:1").await;
         let mut pipeline = Pipeline::new(&emulator.url(), 6);
@@ -24,25 +24,25 @@ async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_dec
         assert_eq!(
             outcomes(&report),
             [(1, Unknown, 1), (2, NotSent, 0), (3, NotSent, 0)],
-            "not even tried again"
+            "not retried"
         );
-        assert_eq!(
-            report.rows,
-            totals(6, |rows| (rows.unknown, rows.not_sent) = (2, 4))
-        );
+        assert_rows!(report, 6, unknown: 2, not_sent: 4);
 
-        // Until somebody decides, a run sends nothing and says what it waits for.
+        // Until it is resolved, a run sends nothing and says what it waits for.
         let waiting = pipeline.run().await;
         let error = failure(&waiting, 4);
         for part in ["batch 1", &report.run_id, "(2 rows", "employee_resignation"] {
             assert!(error.message.contains(part), "{part}: {}", error.message);
         }
         let read = waiting.rows.read;
-        assert_eq!(waiting.rows, totals(read, |rows| rows.not_sent = read));
+        assert_rows!(waiting, read, not_sent: read);
         assert_eq!(emulator.status().uploads, 1);
-        let told = history(&pipeline).await;
+        let recorded = history(&pipeline).await;
         assert_eq!(
-            (&told["runs"][0]["exit_code"], &told["runs"][1]["open_unknown"]),
+            (
+                &recorded["runs"][0]["exit_code"],
+                &recorded["runs"][1]["open_unknown"]
+            ),
             (&json!(4), &json!(1))
         );
 
@@ -61,26 +61,23 @@ async fn with_hold_nothing_is_sent_twice_and_nothing_more_until_a_person_has_dec
         assert!(output.status.success(), "{output:?}");
         let report = pipeline.run().await;
         assert_eq!(report.exit_code, 0, "{report:#?}");
-        assert_eq!(
-            report.rows,
-            totals(6, |rows| (rows.accepted, rows.skipped) = (sent, 6 - sent))
-        );
+        assert_rows!(report, 6, accepted: sent, skipped: 6 - sent);
         assert!(
             report.earlier_unknown.is_empty(),
-            "decided: {:?}",
+            "resolved: {:?}",
             report.earlier_unknown
         );
         let of_the_first = arrived(&emulator).iter().filter(|row| **row == email(1)).count();
         assert_eq!(of_the_first, copies, "{decision}");
-        let told = history(&pipeline).await;
-        let decided = &told["runs"][2]["batches"][0]["decision"];
+        let recorded = history(&pipeline).await;
+        let decided = &recorded["runs"][2]["batches"][0]["decision"];
         assert_eq!(decided["decision"], decision.replace('-', "_"));
-        assert_eq!(decided["run"], json!(null), "by hand");
+        assert_eq!(decided["run"], json!(null), "by a person");
     }
 }
 
 #[tokio::test]
-async fn with_hold_a_failure_before_the_rows_can_have_left_is_tried_again_and_holds_nothing() {
+async fn does_not_hold_rows_that_were_not_sent() {
     let emulator = emulator("503=1").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.sink()["delivery"] = json!({"on_unknown": "hold"});
@@ -92,12 +89,12 @@ async fn with_hold_a_failure_before_the_rows_can_have_left_is_tried_again_and_ho
 }
 
 #[tokio::test]
-async fn an_unknown_batch_stays_open_until_a_run_delivers_everything() {
+async fn keeps_an_unknown_batch_open_until_a_complete_run() {
     let emulator = emulator("drop_after=first:3").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     let lost = pipeline.run().await;
     failure(&lost, 75);
-    // The next run meets an outage before the rows can leave again.
+    // An outage in the next run.
     emulator.set_faults("503=1".parse().unwrap());
     pipeline.sink()["retry"]["max_attempts"] = json!(1);
     let report = pipeline.run().await;
@@ -123,7 +120,7 @@ async fn an_unknown_batch_stays_open_until_a_run_delivers_everything() {
 }
 
 #[tokio::test]
-async fn unknown_rows_that_left_the_input_are_told_once_and_not_waited_for() {
+async fn reports_unknown_rows_that_left_the_input_once() {
     let emulator = emulator("drop_after=first:3").await;
     let pipeline = Pipeline::new(&emulator.url(), 4);
     failure(&pipeline.run().await, 75);
@@ -136,17 +133,17 @@ async fn unknown_rows_that_left_the_input_are_told_once_and_not_waited_for() {
     );
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, report.rows.skipped), (0, 1));
-    let told: Vec<_> = report
+    let unknown: Vec<_> = report
         .earlier_unknown
         .iter()
         .map(|batch| (batch.rows, batch.resent_rows))
         .collect();
-    assert_eq!(told, [(2, 0)]);
+    assert_eq!(unknown, [(2, 0)]);
     assert!(pipeline.run().await.earlier_unknown.is_empty());
 }
 
 #[tokio::test]
-async fn the_program_says_what_the_service_may_have_twice() {
+async fn prints_possible_duplicates() {
     let emulator = emulator("drop_after=first:3").await;
     let pipeline = Pipeline::new(&emulator.url(), 4);
     let output = program(&pipeline, &["run", "{}"]).await;

@@ -1,11 +1,11 @@
-//! Several ways: one source for many, one sink for many.
+//! Branching: one source for several sinks, one sink for several inputs.
 
 use crate::common::{JOB, Pipeline, arrived, emails, emulator, emulator_with, failure, sink};
-use crate::{OTHER_ID, endless, totals};
+use crate::{OTHER_ID, endless};
 use serde_json::json;
 
 #[tokio::test]
-async fn one_source_for_two_sinks_counts_copies() {
+async fn counts_copies_of_a_source_for_two_sinks() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 5);
     pipeline.file["transforms"]["levels"] = json!({
@@ -20,12 +20,8 @@ async fn one_source_for_two_sinks_counts_copies() {
         json!({"type": "file", "inputs": ["resignations", "levels"], "path": "out/{scenario}.csv"});
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0);
-    // The source has two takers, and the resignations two more.
-    assert_eq!(
-        report.rows,
-        totals(5, |rows| (rows.copied, rows.filtered, rows.accepted) =
-            (10, 1, 14))
-    );
+    // The source has two consumers, and the resignations two more.
+    assert_rows!(report, 5, copied: 10, filtered: 1, accepted: 14);
     assert_eq!(arrived(&emulator), emails(5));
     for (name, lines) in [("employee_resignation", 6), ("performance_review", 5)] {
         let text = std::fs::read_to_string(pipeline.path(&format!("out/{name}.csv"))).unwrap();
@@ -34,7 +30,7 @@ async fn one_source_for_two_sinks_counts_copies() {
 }
 
 #[tokio::test]
-async fn a_sink_that_fails_stops_its_neighbours_and_is_the_one_that_is_named() {
+async fn stops_other_sinks_and_names_the_one_that_failed() {
     let emulator = emulator_with(json!({
         "jobs": [{"job_id": JOB, "scenarios": ["employee_resignation"]}],
         "faults": "latency=50ms",
@@ -53,11 +49,11 @@ async fn a_sink_that_fails_stops_its_neighbours_and_is_the_one_that_is_named() {
     let rows = report.rows;
     assert_eq!((rows.copied, rows.refused, rows.unknown), (2 * rows.read, 2, 0));
     assert_eq!(rows.accepted, arrived(&emulator).len() as u64);
-    assert!(!pipeline.path("out.csv").exists(), "half a file is no file");
+    assert!(!pipeline.path("out.csv").exists(), "no partial file");
 }
 
 #[tokio::test]
-async fn scenarios_of_one_job_share_a_sink_and_never_an_upload() {
+async fn never_mixes_scenarios_in_an_upload() {
     let emulator = emulator_with(json!({
         "jobs": [{
             "job_id": JOB,

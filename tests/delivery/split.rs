@@ -1,13 +1,12 @@
-//! `on_refused: split`: rows that the service objects to are found and put aside, the others are delivered.
+//! `on_refused: split`: rejects the rows that the service rejects, and delivers the others.
 
 use crate::common::picky::Picky;
 use crate::common::{Pipeline, email, failure, history};
-use crate::totals;
 use hrsink::component::RejectCode;
 use serde_json::{Value, json};
 
-/// The rows of the uploads that were taken, in order, by their numbers.
-fn taken(picky: &Picky) -> Vec<usize> {
+/// The numbers of the accepted rows, in order.
+fn accepted_rows(picky: &Picky) -> Vec<usize> {
     let (bodies, _) = picky.seen();
     let mut rows: Vec<usize> = bodies
         .iter()
@@ -29,25 +28,22 @@ fn splitting(picky: &Picky, rows: usize) -> Pipeline {
     pipeline
 }
 
-fn mend(pipeline: &Pipeline, row: usize) {
+fn fix(pipeline: &Pipeline, row: usize) {
     let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
     pipeline.write(
         "export.csv",
-        &export.replace(&email(row), &format!("mended.{row}@contoso.com")),
+        &export.replace(&email(row), &format!("fixed.{row}@contoso.com")),
     );
 }
 
 #[tokio::test]
-async fn a_row_that_the_service_objects_to_is_put_aside_and_flows_once_it_is_mended() {
+async fn rejects_the_row_that_the_service_rejects() {
     let picky = Picky::start(&[&email(5)]).await;
     let pipeline = splitting(&picky, 12);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(
-        report.rows,
-        totals(12, |rows| (rows.accepted, rows.rejected) = (11, 1))
-    );
-    assert_eq!(taken(&picky), all_but(12, &[5]));
+    assert_rows!(report, 12, accepted: 11, rejected: 1);
+    assert_eq!(accepted_rows(&picky), all_but(12, &[5]));
     assert_eq!(
         (report.rejects.by_reason[0].code, report.rejects.by_reason[0].rows),
         (RejectCode::Refused, 1)
@@ -65,9 +61,9 @@ async fn a_row_that_the_service_objects_to_is_put_aside_and_flows_once_it_is_men
     );
     assert!(!rejects.contains(&email(5)), "no value: {rejects}");
 
-    // The ledger tells each step of the search.
-    let told = history(&pipeline).await;
-    let steps: Vec<_> = told["runs"][0]["batches"]
+    // The ledger has each step of the search.
+    let recorded = history(&pipeline).await;
+    let steps: Vec<_> = recorded["runs"][0]["batches"]
         .as_array()
         .unwrap()
         .iter()
@@ -92,35 +88,29 @@ async fn a_row_that_the_service_objects_to_is_put_aside_and_flows_once_it_is_men
         ]
     );
 
-    mend(&pipeline, 5);
+    fix(&pipeline, 5);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(
-        report.rows,
-        totals(12, |rows| (rows.accepted, rows.skipped) = (1, 11))
-    );
+    assert_rows!(report, 12, accepted: 1, skipped: 11);
     let (bodies, refused) = picky.seen();
     assert_eq!((bodies.len(), refused), (1, 0));
     assert!(
-        bodies[0].contains("mended.5@") && !bodies[0].contains("user"),
+        bodies[0].contains("fixed.5@") && !bodies[0].contains("user"),
         "{}",
         bodies[0]
     );
 }
 
 #[tokio::test]
-async fn several_rows_are_found_and_the_rest_of_their_batches_is_delivered() {
+async fn finds_several_rejected_rows() {
     let bad = [2, 3, 8, 16];
     let marks = bad.map(email);
     let picky = Picky::start(&marks.each_ref().map(String::as_str)).await;
     let pipeline = splitting(&picky, 20);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(
-        report.rows,
-        totals(20, |rows| (rows.accepted, rows.rejected) = (16, 4))
-    );
-    assert_eq!(taken(&picky), all_but(20, &bad));
+    assert_rows!(report, 20, accepted: 16, rejected: 4);
+    assert_eq!(accepted_rows(&picky), all_but(20, &bad));
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
     let mut found: Vec<u64> = rejects
         .lines()
@@ -135,11 +125,11 @@ async fn several_rows_are_found_and_the_rest_of_their_batches_is_delivered() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_not_mended_is_put_aside_again_beside_new_rows() {
+async fn rejects_a_row_again_until_it_is_fixed() {
     let picky = Picky::start(&[&email(5)]).await;
     let pipeline = splitting(&picky, 8);
     pipeline.run().await;
-    taken(&picky);
+    accepted_rows(&picky);
     let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
     pipeline.write(
         "export.csv",
@@ -147,15 +137,12 @@ async fn a_row_that_is_not_mended_is_put_aside_again_beside_new_rows() {
     );
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(
-        report.rows,
-        totals(9, |rows| (rows.accepted, rows.skipped, rows.rejected) = (1, 7, 1))
-    );
-    assert_eq!(taken(&picky), [9]);
+    assert_rows!(report, 9, accepted: 1, skipped: 7, rejected: 1);
+    assert_eq!(accepted_rows(&picky), [9]);
 }
 
 #[tokio::test]
-async fn an_objection_to_what_all_rows_have_is_a_refusal_and_no_row_is_blamed() {
+async fn rejects_no_row_if_the_service_rejects_all() {
     let picky = Picky::start(&["LastWorkingDate"]).await;
     let pipeline = splitting(&picky, 8);
     let report = pipeline.run().await;
@@ -168,24 +155,21 @@ async fn an_objection_to_what_all_rows_have_is_a_refusal_and_no_row_is_blamed() 
     assert_eq!((report.rows.accepted, report.rows.rejected), (0, 0));
     assert_eq!(picky.seen().0.len(), 0);
 
-    // Nothing was held against any row: with the job mended, all of them go.
+    // Once the job is fixed, all rows are sent.
     picky.objects_to(&[]);
     let report = pipeline.run().await;
-    assert_eq!(report.rows, totals(8, |rows| rows.accepted = 8));
-    assert_eq!(taken(&picky), all_but(8, &[]));
+    assert_rows!(report, 8, accepted: 8);
+    assert_eq!(accepted_rows(&picky), all_but(8, &[]));
 }
 
 #[tokio::test]
-async fn without_it_the_run_stops_and_nothing_is_cut() {
+async fn stops_without_splitting_by_default() {
     let picky = Picky::start(&[&email(5)]).await;
     let mut pipeline = splitting(&picky, 12);
     pipeline.sink()["delivery"] = json!({});
     let report = pipeline.run().await;
     let error = failure(&report, 5);
     assert!(error.message.contains("400 Bad Request"), "{}", error.message);
-    assert_eq!(
-        report.rows,
-        totals(12, |rows| (rows.refused, rows.not_sent) = (8, 4))
-    );
+    assert_rows!(report, 12, refused: 8, not_sent: 4);
     assert_eq!(picky.seen(), (vec![], 1));
 }

@@ -1,4 +1,4 @@
-//! Stopping: what is under way is finished, nothing new is begun, and nobody reads on.
+//! Stopping: uploads in progress are finished, nothing new is started, and sources stop.
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
 use crate::{endless, outcomes, totals};
@@ -30,7 +30,7 @@ async fn cancelled(
 }
 
 #[tokio::test]
-async fn a_cancelled_run_finishes_the_upload_under_way_and_sends_no_more() {
+async fn finishes_uploads_in_progress_when_cancelled() {
     let emulator = emulator("latency=200ms").await;
     let pipeline = Pipeline::new(&emulator.url(), 60);
     let taken = || emulator.status().imports >= 1;
@@ -42,7 +42,7 @@ async fn a_cancelled_run_finishes_the_upload_under_way_and_sends_no_more() {
     let expected = totals(60, |rows| {
         (rows.accepted, rows.not_sent) = (delivered as u64, 60 - delivered as u64);
     });
-    assert_eq!(report.rows, expected, "no answer was given up");
+    assert_eq!(report.rows, expected, "no answer was abandoned");
     assert!(
         outcomes(&report)
             .iter()
@@ -51,29 +51,22 @@ async fn a_cancelled_run_finishes_the_upload_under_way_and_sends_no_more() {
 }
 
 #[tokio::test]
-async fn an_upload_longer_than_the_grace_is_unknown() {
+async fn reports_uploads_longer_than_the_grace_period_as_unknown() {
     let emulator = emulator("latency=10m").await;
     let pipeline = Pipeline::new(&emulator.url(), 6);
     let taken = || emulator.status().imports == 1;
     let report = cancelled(&pipeline, Duration::from_millis(20), &Observer::default(), taken).await;
     failure(&report, 130);
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.unknown, rows.not_sent) = (2, 4))
-    );
+    assert_rows!(report, 6, unknown: 2, not_sent: 4);
     assert_eq!(
         outcomes(&report),
         [(1, Unknown, 1), (2, NotSent, 0), (3, NotSent, 0)]
     );
-    assert_eq!(
-        arrived(&emulator),
-        emails(2),
-        "they were taken, and nobody was told"
-    );
+    assert_eq!(arrived(&emulator), emails(2), "accepted, without an answer");
 }
 
 #[tokio::test]
-async fn a_cancelled_run_does_not_wait_for_the_next_attempt() {
+async fn does_not_wait_for_the_next_attempt_when_cancelled() {
     let emulator = emulator("429=1,retry_after=3600s").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 4);
     pipeline.sink()["retry"]["max_elapsed"] = json!("2h");
@@ -86,21 +79,17 @@ async fn a_cancelled_run_does_not_wait_for_the_next_attempt() {
     )
     .await;
     failure(&report, 130);
-    assert_eq!(
-        report.rows,
-        totals(4, |rows| rows.not_sent = 4),
-        "a 429 was not taken"
-    );
+    assert_rows!(report, 4, not_sent: 4; "a 429 was not taken");
 }
 
-/// More chunks than can be between an endless source and its sink.
-fn most_on_their_way() -> u64 {
+/// More rows than fit between an infinite source and its sink.
+fn max_rows_in_between() -> u64 {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (threads as u64 + 20) * 10
 }
 
 #[tokio::test]
-async fn a_refusal_stops_a_source_that_would_never_end() {
+async fn stops_an_infinite_source_after_a_refusal() {
     let emulator = emulator("403=1").await;
     let report = endless(&emulator.url()).run().await;
     failure(&report, 5);
@@ -116,25 +105,25 @@ async fn a_refusal_stops_a_source_that_would_never_end() {
 }
 
 #[tokio::test]
-async fn a_slow_service_slows_the_reading() {
+async fn slows_the_source_when_the_service_is_slow() {
     let emulator = emulator("latency=10m").await;
     let pipeline = endless(&emulator.url());
     let observer = Observer::default();
     let begun = std::time::Instant::now();
-    // Long enough to read many times as much as may be on its way, if nothing held the source back.
+    // Long enough to read many times as much without backpressure.
     let waited = || emulator.status().imports == 1 && begun.elapsed() > Duration::from_millis(300);
     let report = cancelled(&pipeline, Duration::ZERO, &observer, waited).await;
     failure(&report, 130);
     assert_eq!(report.rows.unknown, 10);
     assert!(
-        report.rows.read <= most_on_their_way(),
+        report.rows.read <= max_rows_in_between(),
         "{} rows were read",
         report.rows.read
     );
 }
 
 #[tokio::test]
-async fn a_run_that_fails_leaves_the_callers_token_alone() {
+async fn does_not_cancel_the_token_of_the_caller() {
     let emulator = emulator("403=1").await;
     let options = RunOptions::default();
     let cancel = options.cancel.clone();
@@ -146,9 +135,9 @@ async fn a_run_that_fails_leaves_the_callers_token_alone() {
 }
 
 #[tokio::test]
-async fn an_interrupted_run_says_so_even_when_no_component_failed() {
+async fn reports_an_interrupt_when_no_component_failed() {
     let mut pipeline = endless("http://127.0.0.1:1");
-    // Every row is put aside, and the console takes what comes: nobody but the caller has a reason to stop.
+    // Every row is rejected, and the console accepts everything: only the caller stops the run.
     pipeline.file["transforms"]["resignations"]["fields"]["EmailAddress"] = json!("'no address'");
     pipeline.file["sinks"] = json!({"table": {"type": "console", "inputs": ["resignations"]}});
     let observer = Observer::default();
@@ -157,12 +146,12 @@ async fn an_interrupted_run_says_so_even_when_no_component_failed() {
     assert_eq!(failure(&report, 130).kind, ErrorKind::Interrupted);
     assert_eq!(
         report.rejects.ratio, 1.0,
-        "and not exit code 3, which says that the rest was delivered"
+        "not exit code 3, which means that the rest was delivered"
     );
 }
 
 #[tokio::test]
-async fn too_many_rejects_are_exit_code_3_when_the_rest_was_delivered() {
+async fn exits_with_3_after_too_many_rejects() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 3);
     let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];

@@ -1,7 +1,7 @@
-//! What goes well: nothing more is sent and asked than is needed.
+//! Successful runs send no more than needed.
 
 use crate::common::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
-use crate::{outcomes, token, totals};
+use crate::{outcomes, token};
 use hrsink::component::BatchOutcome::{Accepted, NotSent};
 use hrsink::component::RejectCode;
 use hrsink::pipeline::{Observer, RunOptions};
@@ -9,12 +9,12 @@ use serde_json::json;
 use test_server::{Reply, Server, Step};
 
 #[tokio::test]
-async fn a_run_takes_one_token_and_one_request_a_batch() {
+async fn sends_one_token_request_and_one_request_per_batch() {
     let ok = || Reply::new(200).into();
     let server = Server::script([token(), ok(), ok(), ok()]);
     let report = Pipeline::new(&server.url(), 5).run().await;
     assert_eq!(report.exit_code, 0);
-    assert_eq!(report.rows, totals(5, |rows| rows.accepted = 5));
+    assert_rows!(report, 5, accepted: 5);
     assert_eq!(
         outcomes(&report),
         [(1, Accepted, 1), (2, Accepted, 1), (3, Accepted, 1)]
@@ -33,7 +33,7 @@ async fn a_run_takes_one_token_and_one_request_a_batch() {
 }
 
 #[tokio::test]
-async fn concurrent_uploads_share_one_token_and_every_row_arrives_once() {
+async fn shares_one_token_between_concurrent_uploads() {
     let emulator = emulator("latency=5ms").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 41);
     pipeline.sink()["max_concurrent"] = json!(8);
@@ -45,7 +45,7 @@ async fn concurrent_uploads_share_one_token_and_every_row_arrives_once() {
 }
 
 #[tokio::test]
-async fn a_dry_run_asks_nobody_for_anything() {
+async fn sends_no_request_in_a_dry_run() {
     let server = Server::script(Vec::<Step>::new());
     let options = RunOptions {
         dry_run: true,
@@ -55,13 +55,13 @@ async fn a_dry_run_asks_nobody_for_anything() {
         .run_with(options, &Observer::default())
         .await;
     assert_eq!((report.exit_code, report.dry_run), (0, true));
-    assert_eq!(report.rows, totals(3, |rows| rows.not_sent = 3));
+    assert_rows!(report, 3, not_sent: 3);
     assert_eq!(outcomes(&report), [(1, NotSent, 0), (2, NotSent, 0)]);
     assert!(server.finish().is_empty());
 }
 
 #[tokio::test]
-async fn a_limit_takes_the_first_rows_of_each_source() {
+async fn limits_each_source_to_its_first_rows() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 9);
     pipeline.write(
@@ -86,7 +86,7 @@ async fn a_limit_takes_the_first_rows_of_each_source() {
 }
 
 #[tokio::test]
-async fn a_row_larger_than_an_upload_is_put_aside_and_the_others_go() {
+async fn rejects_rows_larger_than_an_upload() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 0);
     let long = "ü".repeat(600);

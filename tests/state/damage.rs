@@ -1,4 +1,4 @@
-//! A ledger or a key that is not what it was.
+//! Damaged ledgers, lost keys, other versions and other files: refused before anything is sent, and left unchanged.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,179 +7,149 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use super::*;
 
-/// The files of a ledger at rest.
+/// The files of a closed ledger.
 const FILES: [&str; 2] = ["state.db", "state.db.key"];
 
-/// A stand that has delivered 40 rows, and has two more to deliver.
-fn used() -> Stand {
-    let mut stand = Stand::new(40);
-    stand.delivers(40);
-    stand.grow(2);
-    stand
+/// Has delivered 40 rows, and has two more to deliver.
+fn used() -> Fixture {
+    let mut fixture = Fixture::new(40);
+    fixture.delivers(40);
+    fixture.grow(2);
+    fixture
 }
 
-/// What the files hold, as a backup has it.
-fn back_up(stand: &Stand) -> [Vec<u8>; 2] {
-    FILES.map(|file| std::fs::read(stand.path().join(".hrsink").join(file)).unwrap())
+fn file(fixture: &Fixture, name: &str) -> PathBuf {
+    fixture.path().join(".hrsink").join(name)
 }
 
-fn restore(stand: &Stand, backup: &[Vec<u8>; 2]) {
+fn back_up(fixture: &Fixture) -> [Vec<u8>; 2] {
+    FILES.map(|name| std::fs::read(file(fixture, name)).unwrap())
+}
+
+fn restore(fixture: &Fixture, backup: &[Vec<u8>; 2]) {
     for log in ["state.db-wal", "state.db-shm"] {
-        let _ = std::fs::remove_file(stand.path().join(".hrsink").join(log));
+        let _ = std::fs::remove_file(file(fixture, log));
     }
-    for (file, content) in FILES.iter().zip(backup) {
-        let path = stand.path().join(".hrsink").join(file);
+    for (name, content) in FILES.iter().zip(backup) {
+        let path = file(fixture, name);
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     }
 }
 
+fn sqlite(fixture: &Fixture, sql: &str) {
+    let db = rusqlite::Connection::open(fixture.ledger()).unwrap();
+    db.execute_batch(sql).unwrap();
+    std::fs::set_permissions(fixture.ledger(), PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+type Damage = (fn(&Fixture), &'static [&'static str]);
+
 #[test]
-fn a_damaged_ledger_is_no_new_start() {
-    let stand = used();
-    let backup = back_up(&stand);
-    let whole = &backup[0];
-    let mut without_header = whole.clone();
-    without_header[..100].fill(0xa5);
-    let half = whole[..whole.len() / 2].to_vec();
-    for damaged in [without_header, half, Vec::new()] {
-        std::fs::write(stand.ledger(), &damaged).unwrap();
-        stand.refuses(
-            2,
+fn refuses_damaged_and_foreign_ledgers() {
+    let cases: [Damage; 10] = [
+        (
+            |fixture| {
+                let mut content = std::fs::read(fixture.ledger()).unwrap();
+                content[..100].fill(0xa5);
+                std::fs::write(fixture.ledger(), content).unwrap();
+            },
             &[
                 "the ledger `",
                 "` is damaged: ",
                 "together from a backup",
-                "begin a new ledger",
+                "start a new ledger",
             ],
-        );
-        assert_eq!(
-            std::fs::read(stand.ledger()).unwrap(),
-            damaged,
-            "it is left as it was"
-        );
-        let (code, said, _) = program::run(stand.path(), &["ledger", "verify", FILE]);
-        assert_eq!(code, 1, "{said}");
-        restore(&stand, &backup);
+        ),
+        (
+            |fixture| {
+                let content = std::fs::read(fixture.ledger()).unwrap();
+                std::fs::write(fixture.ledger(), &content[..content.len() / 2]).unwrap();
+            },
+            &["` is damaged: "],
+        ),
+        (
+            |fixture| std::fs::write(fixture.ledger(), "").unwrap(),
+            &["` is damaged: "],
+        ),
+        (
+            |fixture| std::fs::remove_file(file(fixture, FILES[1])).unwrap(),
+            &["the key of the ledger", "restore the key from a backup"],
+        ),
+        (
+            |fixture| std::fs::write(file(fixture, FILES[1]), "0123456789abcdef".repeat(4)).unwrap(),
+            &["is not the key of the ledger", "backup"],
+        ),
+        (
+            |fixture| std::fs::write(file(fixture, FILES[1]), "lost").unwrap(),
+            &["invalid ledger key", "backup"],
+        ),
+        (
+            |fixture| std::fs::remove_file(fixture.ledger()).unwrap(),
+            &[
+                "is missing, but `",
+                "state.db.key` still exists",
+                "restore the ledger from a backup",
+            ],
+        ),
+        (
+            |fixture| sqlite(fixture, "PRAGMA user_version = 999"),
+            &["has version 999", "update hrsink"],
+        ),
+        (
+            |fixture| {
+                std::fs::remove_file(fixture.ledger()).unwrap();
+                sqlite(fixture, "CREATE TABLE stock (item TEXT)");
+            },
+            &["is a SQLite database, but not a ledger of hrsink"],
+        ),
+        (
+            |fixture| std::fs::set_permissions(fixture.ledger(), PermissionsExt::from_mode(0o644)).unwrap(),
+            &["is readable by other users (mode 0644)", "run `chmod 600 "],
+        ),
+    ];
+    let fixture = used();
+    let backup = back_up(&fixture);
+    for (damage, words) in cases {
+        damage(&fixture);
+        let damaged = FILES.map(|name| std::fs::read(file(&fixture, name)).ok());
+        fixture.refuses(2, words);
+        let after = FILES.map(|name| std::fs::read(file(&fixture, name)).ok());
+        assert_eq!(after, damaged, "unchanged: {words:?}");
+        let (code, out, _) = program::run(fixture.path(), &["ledger", "verify", FILE]);
+        assert!(code == 1 || code == 2, "{words:?}: {out}");
+        restore(&fixture, &backup);
     }
-    stand.delivers(2);
-    stand.is_whole();
+    fixture.delivers(2);
+    fixture.check_ledger();
 }
 
 #[test]
-fn bytes_that_changed_are_found_or_do_not_matter() {
-    let mut stand = used();
+fn detects_changed_bytes() {
+    let mut fixture = used();
     let mut random = StdRng::seed_from_u64(7);
     let mut found = 0;
     for _ in 0..30 {
-        let backup = back_up(&stand);
+        let backup = back_up(&fixture);
         let mut damaged = backup[0].clone();
         let at = random.random_range(100..damaged.len() - 64);
         random.fill_bytes(&mut damaged[at..at + 64]);
-        std::fs::write(stand.ledger(), &damaged).unwrap();
-        let before = stand.service.uploads();
-        let (code, said, error) = stand.run();
+        std::fs::write(fixture.ledger(), &damaged).unwrap();
+        let before = fixture.service.uploads();
+        let (code, out, error) = fixture.run();
         if code == 0 {
-            // Bytes that nobody uses: what was known is known.
-            let report = stand.report();
-            assert_eq!(report["rows"]["accepted"], 2, "at byte {at}");
-            stand.grow(2);
+            // Unused bytes.
+            assert_eq!(fixture.report()["rows"]["accepted"], 2, "at byte {at}");
+            fixture.grow(2);
             continue;
         }
         found += 1;
-        assert_eq!(code, 2, "at byte {at}: {said}{error}");
+        assert_eq!(code, 2, "at byte {at}: {out}{error}");
         assert!(error.contains("is damaged: "), "at byte {at}: {error}");
-        assert_eq!(stand.service.uploads(), before, "at byte {at}");
-        restore(&stand, &backup);
+        assert_eq!(fixture.service.uploads(), before, "at byte {at}");
+        restore(&fixture, &backup);
     }
     println!("of 30 damaged ledgers, {found} were refused");
     assert!(found > 10, "{found}");
-    restore(&stand, &back_up(&stand));
-    stand.delivers(2);
-}
-
-#[test]
-fn a_ledger_without_its_key_is_no_new_start() {
-    let stand = used();
-    let backup = back_up(&stand);
-    let key = stand.path().join(".hrsink/state.db.key");
-    std::fs::remove_file(&key).unwrap();
-    stand.refuses(2, &["has lost its key", "restore the key from a backup"]);
-    assert!(!key.exists(), "no other key is made");
-    for (other, words) in [
-        ("0123456789abcdef".repeat(4), "is not the key of the ledger"),
-        ("lost".to_owned(), "is not a ledger's key"),
-        (String::new(), "is not a ledger's key"),
-    ] {
-        restore(&stand, &backup);
-        std::fs::write(&key, other).unwrap();
-        stand.refuses(2, &[words, "backup"]);
-    }
-    restore(&stand, &backup);
-    stand.delivers(2);
-}
-
-#[test]
-fn a_key_without_its_ledger_is_no_new_start() {
-    let stand = used();
-    let backup = back_up(&stand);
-    std::fs::remove_file(stand.ledger()).unwrap();
-    stand.refuses(
-        2,
-        &[
-            "is missing, but `",
-            "state.db.key` is still there",
-            "restore the ledger from a backup",
-        ],
-    );
-    assert!(!stand.ledger().exists());
-    restore(&stand, &backup);
-    stand.delivers(2);
-}
-
-#[test]
-fn a_ledger_of_a_newer_version_is_left_alone() {
-    let stand = used();
-    let backup = back_up(&stand);
-    let db = rusqlite::Connection::open(stand.ledger()).unwrap();
-    db.pragma_update(None, "user_version", 999).unwrap();
-    drop(db);
-    stand.refuses(2, &["is of version 999", "update hrsink"]);
-    restore(&stand, &backup);
-    stand.delivers(2);
-}
-
-#[test]
-fn another_programs_database_is_left_alone() {
-    let stand = used();
-    let backup = back_up(&stand);
-    std::fs::remove_file(stand.ledger()).unwrap();
-    let db = rusqlite::Connection::open(stand.ledger()).unwrap();
-    db.execute_batch("CREATE TABLE stock (item TEXT); INSERT INTO stock VALUES ('apples')")
-        .unwrap();
-    drop(db);
-    std::fs::set_permissions(stand.ledger(), PermissionsExt::from_mode(0o600)).unwrap();
-    let theirs = std::fs::read(stand.ledger()).unwrap();
-    stand.refuses(2, &["is a SQLite database, but not a ledger of hrsink"]);
-    assert_eq!(std::fs::read(stand.ledger()).unwrap(), theirs);
-    restore(&stand, &backup);
-    stand.delivers(2);
-}
-
-#[test]
-fn what_others_may_read_is_refused() {
-    let stand = used();
-    for file in FILES {
-        let path = stand.path().join(".hrsink").join(file);
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-        stand.refuses(
-            2,
-            &[
-                "is open to other users of this machine (mode 644)",
-                "run `chmod 600 ",
-            ],
-        );
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-    }
-    stand.delivers(2);
+    fixture.delivers(2);
 }

@@ -59,42 +59,42 @@ impl Drop for Disk {
     }
 }
 
-/// A stand whose ledger is on `disk`.
-fn on(disk: &Disk, rows: usize) -> Stand {
-    let mut stand = Stand::new(rows);
-    stand.keep_at(&disk.path().join("state/state.db"));
-    stand
+/// A fixture whose ledger is on `disk`.
+fn on(disk: &Disk, rows: usize) -> Fixture {
+    let mut fixture = Fixture::new(rows);
+    fixture.keep_at(&disk.path().join("state/state.db"));
+    fixture
 }
 
 #[test]
-fn a_full_disk_is_known_before_the_first_row_is_sent() {
+fn reports_a_full_disk_before_the_first_row() {
     let Some(disk) = Disk::new("size=4m,mode=700") else {
         return;
     };
-    let mut stand = on(&disk, 10);
+    let mut fixture = on(&disk, 10);
     for free in [0, 4 << 10, 16 << 10] {
         disk.fill(free);
-        stand.refuses(75, &["the ledger", "free some disk space"]);
+        fixture.refuses(75, &["the ledger", "free some disk space"]);
         disk.make_room();
     }
-    stand.delivers(10);
-    stand.grow(4);
+    fixture.delivers(10);
+    fixture.grow(4);
     disk.fill(0);
-    stand.refuses(75, &["the ledger", "free some disk space"]);
+    fixture.refuses(75, &["the ledger", "free some disk space"]);
     disk.make_room();
-    stand.delivers(4);
-    stand.is_whole();
+    fixture.delivers(4);
+    fixture.check_ledger();
 }
 
 #[test]
-fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
+fn loses_nothing_when_the_disk_fills_up() {
     let Some(disk) = Disk::new("size=4m,mode=700") else {
         return;
     };
-    let mut stand = on(&disk, 0);
-    stand.delivers(0);
-    stand.pipeline["sinks"]["purview"]["max_concurrent"] = json!(1);
-    stand.grow(190);
+    let mut fixture = on(&disk, 0);
+    fixture.delivers(0);
+    fixture.pipeline["sinks"]["purview"]["max_concurrent"] = json!(1);
+    fixture.grow(190);
     // By the end of the run's id, the number and the part: what each run said of its batches.
     let mut said: BTreeMap<(String, u64), String> = BTreeMap::new();
     let mut unknown = 0;
@@ -103,9 +103,9 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
         if free < u64::MAX {
             disk.fill(free);
         }
-        let (code, out, error) = stand.run();
+        let (code, out, error) = fixture.run();
         runs += 1;
-        let report = stand.report();
+        let report = fixture.report();
         assert_eq!(report["conserved"], true, "{report:#}");
         let run = report["run_id"].as_str().unwrap();
         for batch in report["batches"].as_array().unwrap() {
@@ -114,7 +114,7 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
             unknown += u64::from(outcome == "unknown");
             said.insert(name, outcome.to_owned());
         }
-        again_is_said(&report);
+        reports_resent_rows(&report);
         if free < u64::MAX {
             disk.make_room();
         }
@@ -126,17 +126,17 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
             error.contains("the ledger `") && error.contains("free some disk space"),
             "{error}"
         );
-        let (code, said, error) = program::run(stand.path(), &["ledger", "verify", FILE]);
+        let (code, said, error) = program::run(fixture.path(), &["ledger", "verify", FILE]);
         assert_eq!(code, 0, "{said}{error}");
     }
     assert!(unknown > 0, "no upload was taken that could not be written down");
     assert_eq!(
-        stand.arrived().into_keys().collect::<BTreeSet<_>>(),
-        stand.expected()
+        fixture.arrived().into_keys().collect::<BTreeSet<_>>(),
+        fixture.expected()
     );
     // Rows that came more than once were in batches that were said to be unknown, but for the last.
     let mut times: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for import in stand.service.imports() {
+    for import in fixture.service.imports() {
         let mut parts = import.file.trim_end_matches(".csv").rsplit('-');
         let number = parts.next().unwrap().parse().unwrap();
         let outcome = &said[&(parts.next().unwrap().to_owned(), number)];
@@ -155,19 +155,19 @@ fn a_disk_that_fills_up_on_the_way_loses_nothing_and_hides_nothing() {
         );
     }
     println!("{runs} runs on a full disk: {unknown} batches unknown, {twice} rows twice, all said");
-    stand.grow(2);
-    let (code, _, error) = stand.run();
+    fixture.grow(2);
+    let (code, _, error) = fixture.run();
     assert_eq!(
-        (code, &stand.report()["rows"]["accepted"]),
+        (code, &fixture.report()["rows"]["accepted"]),
         (0, &json!(2)),
         "{error}"
     );
-    stand.is_whole();
+    fixture.check_ledger();
 }
 
 /// The rows that the batches sent again are those that earlier runs are reported for.
 #[track_caller]
-fn again_is_said(report: &Value) {
+fn reports_resent_rows(report: &Value) {
     let sum = |list: &Value| -> u64 {
         let each = list.as_array().into_iter().flatten();
         each.filter(|batch| batch["outcome"] != "not_sent" && batch["outcome"] != "refused")
@@ -182,57 +182,57 @@ fn again_is_said(report: &Value) {
 }
 
 #[test]
-fn a_disk_too_small_for_the_rows_that_wait_for_their_guards_sends_none() {
+fn sends_nothing_when_the_spool_does_not_fit() {
     let Some(disk) = Disk::new("size=8m,mode=700") else {
         return;
     };
-    let mut stand = on(&disk, 0);
+    let mut fixture = on(&disk, 0);
     let level = "x".repeat(12_000);
     let mut csv = "upn,day,level\n".to_owned();
     for row in 1..=3_000 {
         csv.push_str(&format!("{},2026-04-01T00:00:00Z,{level}\n", email(row)));
     }
-    std::fs::write(stand.path().join("export.csv"), csv).unwrap();
-    let transform = &mut stand.pipeline["transforms"]["rows"];
+    std::fs::write(fixture.path().join("export.csv"), csv).unwrap();
+    let transform = &mut fixture.pipeline["transforms"]["rows"];
     transform["scenario"] = json!("job_level_change");
     transform["fields"] = json!({"EmailAddress": "upn", "EffectiveDate": "day", "OldLevel": "level"});
-    stand.pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(100);
-    stand.pipeline["guards"] = json!({"max_rows": 10_000});
-    stand.rows = 3_000;
-    stand.refuses(75, &["no room in `", "nothing was sent"]);
+    fixture.pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(100);
+    fixture.pipeline["guards"] = json!({"max_rows": 10_000});
+    fixture.rows = 3_000;
+    fixture.refuses(75, &["no room in `", "nothing was sent"]);
     disk.change("size=80m");
-    stand.delivers(3_000);
+    fixture.delivers(3_000);
     let left = std::fs::read_dir(disk.path().join("state")).unwrap().count();
     assert_eq!(left, 3, "ledger, key and locks");
 }
 
 #[test]
-fn a_disk_that_may_only_be_read_is_known_before_the_first_row_is_sent() {
+fn reports_a_read_only_disk_before_the_first_row() {
     let Some(disk) = Disk::new("size=4m,mode=700") else {
         return;
     };
-    let mut stand = on(&disk, 10);
+    let mut fixture = on(&disk, 10);
     disk.change("ro");
-    stand.refuses(2, &["cannot make the ledger's folder", "be allowed to write"]);
+    fixture.refuses(2, &["cannot make the ledger's folder", "be allowed to write"]);
     disk.change("rw");
-    stand.delivers(10);
-    stand.grow(2);
+    fixture.delivers(10);
+    fixture.grow(2);
     disk.change("ro");
-    stand.refuses(2, &["the ledger", "be allowed to write"]);
+    fixture.refuses(2, &["the ledger", "be allowed to write"]);
     disk.change("rw");
-    stand.delivers(2);
-    stand.is_whole();
+    fixture.delivers(2);
+    fixture.check_ledger();
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_known_before_the_first_row_is_sent() {
-    let mut stand = Stand::new(10);
-    let file = stand.path().join("file");
+fn reports_an_impossible_folder_before_the_first_row() {
+    let mut fixture = Fixture::new(10);
+    let file = fixture.path().join("file");
     std::fs::write(&file, "").unwrap();
-    stand.keep_at(&file.join("state.db"));
-    stand.refuses(2, &["cannot make the ledger's folder", "look at `state.path`"]);
+    fixture.keep_at(&file.join("state.db"));
+    fixture.refuses(2, &["cannot make the ledger's folder", "look at `state.path`"]);
     std::fs::remove_file(&file).unwrap();
-    stand.delivers(10);
-    stand.keep_at(&file);
-    stand.refuses(2, &["is not a file", "look at `state.path`"]);
+    fixture.delivers(10);
+    fixture.keep_at(&file);
+    fixture.refuses(2, &["is not a file", "look at `state.path`"]);
 }

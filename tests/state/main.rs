@@ -1,5 +1,5 @@
-//! What happens to the ledger itself: full and read-only disks, damage, a lost key, other versions, many processes at
-//! once. Whatever it is, nothing is sent that nobody would remember, and all is delivered once it is put right.
+//! Failures of the ledger: full and read-only disks, damage, lost keys, other versions, concurrent processes. Nothing is
+//! sent that the ledger cannot record, and everything is delivered once the cause is fixed.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
@@ -23,15 +23,15 @@ use serde_json::{Value, json};
 const FILE: &str = "hr.json";
 const REPORT: &str = "report.json";
 
-/// A pipeline of resignations in a folder of its own, with its service.
-struct Stand {
+/// A pipeline in a temporary folder, with its service.
+struct Fixture {
     folder: tempfile::TempDir,
     service: Service,
     pipeline: Value,
     rows: usize,
 }
 
-impl Stand {
+impl Fixture {
     /// With an export of `rows` rows, two to a batch.
     fn new(rows: usize) -> Self {
         let service = Service::start(&json!({}));
@@ -40,27 +40,27 @@ impl Stand {
             program::pipeline(service.url(), "export.csv", "employee_resignation", &fields, JOB);
         pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(2);
         pipeline["sinks"]["purview"]["timeout"] = json!("60s");
-        let mut stand = Self {
+        let mut fixture = Self {
             folder: tempfile::tempdir().unwrap(),
             service,
             pipeline,
             rows: 0,
         };
-        program::write_secret(stand.path());
-        stand.grow(rows);
-        stand
+        program::write_secret(fixture.path());
+        fixture.grow(rows);
+        fixture
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the ledger is, if it is at its usual place.
+    /// The default path of the ledger.
     fn ledger(&self) -> PathBuf {
         self.path().join(".hrsink/state.db")
     }
 
-    /// The ledger is to be at `path`.
+    /// Sets the path of the ledger.
     fn keep_at(&mut self, path: &Path) {
         self.pipeline["state"] = json!({"path": path});
     }
@@ -85,7 +85,7 @@ impl Stand {
         serde_json::from_slice(&text).unwrap()
     }
 
-    /// A run ends with this exit code and says all of `words`, and nothing is sent.
+    /// A run ends with this exit code and prints all of `words`; nothing is sent.
     #[track_caller]
     fn refuses(&self, code: i32, words: &[&str]) {
         let before = self.service.uploads();
@@ -101,7 +101,7 @@ impl Stand {
         assert_eq!(rows["unknown"], 0);
     }
 
-    /// A run delivers `rows` rows and leaves out the others; the job has every row once.
+    /// A run delivers `rows` rows and skips the others; the job has every row once.
     #[track_caller]
     fn delivers(&self, rows: usize) {
         let (code, said, error) = self.run();
@@ -132,7 +132,7 @@ impl Stand {
     }
 
     #[track_caller]
-    fn is_whole(&self) {
+    fn check_ledger(&self) {
         let (code, said, error) = program::run(self.path(), &["ledger", "verify", FILE]);
         assert_eq!(code, 0, "{said}{error}");
     }

@@ -30,12 +30,12 @@ fn device(path: &Path, minor: &str) -> Option<()> {
 }
 
 #[test]
-fn a_report_goes_through_a_pipe() {
-    let stand = Stand::new(4);
-    stand.delivers(4);
-    let path = stand.path().join("pipe");
+fn writes_the_report_to_a_pipe() {
+    let fixture = Fixture::new(4);
+    fixture.delivers(4);
+    let path = fixture.path().join("pipe");
     let reader = pipe(&path);
-    let (code, said, error) = program::run(stand.path(), &["run", FILE, "--report", "pipe"]);
+    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "pipe"]);
     assert_eq!(code, 0, "{said}{error}");
     assert!(
         std::fs::metadata(&path).unwrap().file_type().is_fifo(),
@@ -46,18 +46,18 @@ fn a_report_goes_through_a_pipe() {
 }
 
 #[test]
-fn a_report_goes_to_a_device_and_through_a_link() {
-    let stand = Stand::new(4);
-    stand.delivers(4);
-    let link = stand.path().join("link");
+fn writes_the_report_to_devices_and_links() {
+    let fixture = Fixture::new(4);
+    fixture.delivers(4);
+    let link = fixture.path().join("link");
     std::os::unix::fs::symlink("report.json", &link).unwrap();
-    let (code, said, error) = program::run(stand.path(), &["run", FILE, "--report", "link"]);
+    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "link"]);
     assert_eq!(code, 0, "{said}{error}");
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(stand.report()["rows"]["skipped"], 4);
-    let null = stand.path().join("null");
+    assert_eq!(fixture.report()["rows"]["skipped"], 4);
+    let null = fixture.path().join("null");
     if device(&null, "3").is_some() {
-        let (code, said, error) = program::run(stand.path(), &["run", FILE, "--report", "null"]);
+        let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "null"]);
         assert_eq!(code, 0, "{said}{error}");
         assert!(
             std::fs::symlink_metadata(&null)
@@ -69,14 +69,14 @@ fn a_report_goes_to_a_device_and_through_a_link() {
 }
 
 #[test]
-fn a_report_that_finds_no_room_fails_the_run_and_not_the_delivery() {
-    let stand = Stand::new(4);
-    let full = stand.path().join("full");
+fn fails_the_run_but_not_the_delivery_without_space_for_the_report() {
+    let fixture = Fixture::new(4);
+    let full = fixture.path().join("full");
     if device(&full, "7").is_none() {
         return;
     }
-    std::fs::write(stand.path().join(FILE), stand.pipeline.to_string()).unwrap();
-    let (code, said, error) = program::run(stand.path(), &["run", FILE, "--report", "full"]);
+    std::fs::write(fixture.path().join(FILE), fixture.pipeline.to_string()).unwrap();
+    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "full"]);
     assert_eq!(code, 1, "{said}{error}");
     assert!(
         error.contains("cannot write the run report `full`") && error.contains("No space left"),
@@ -89,10 +89,10 @@ fn a_report_that_finds_no_room_fails_the_run_and_not_the_delivery() {
             .file_type()
             .is_char_device()
     );
-    let left = std::fs::read_dir(stand.path()).unwrap().flatten();
+    let left = std::fs::read_dir(fixture.path()).unwrap().flatten();
     assert!(
         left.map(|entry| entry.file_name())
             .all(|name| !name.to_string_lossy().contains(".part"))
     );
-    stand.delivers(0);
+    fixture.delivers(0);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::common::program::{hrsink, told};
 
-/// Comes back when the four uploads that `child` makes at a time are under way.
+/// Waits until the four concurrent uploads of `child` are in progress.
 fn until_it_sends(service: &Service, child: &mut Child) {
     let begun = Instant::now();
     while service.uploads() < 4 {
@@ -17,30 +17,30 @@ fn until_it_sends(service: &Service, child: &mut Child) {
 }
 
 #[test]
-fn a_second_run_of_a_pipeline_stops_at_once_and_disturbs_nobody() {
-    let stand = Stand::new(8);
-    std::fs::write(stand.path().join(FILE), stand.pipeline.to_string()).unwrap();
-    stand.service.faults("latency=2s");
-    let mut first = hrsink(stand.path(), &["run", FILE, "--report", REPORT])
+fn stops_a_second_run_of_a_pipeline_at_once() {
+    let fixture = Fixture::new(8);
+    std::fs::write(fixture.path().join(FILE), fixture.pipeline.to_string()).unwrap();
+    fixture.service.faults("latency=2s");
+    let mut first = hrsink(fixture.path(), &["run", FILE, "--report", REPORT])
         .spawn()
         .unwrap();
-    until_it_sends(&stand.service, &mut first);
+    until_it_sends(&fixture.service, &mut first);
 
     // By another name, too.
-    let link = stand.path().join("link.json");
-    std::os::unix::fs::symlink(stand.path().join(FILE), &link).unwrap();
+    let link = fixture.path().join("link.json");
+    std::os::unix::fs::symlink(fixture.path().join(FILE), &link).unwrap();
     for file in [FILE, "./hr.json", link.to_str().unwrap()] {
-        let (code, said, error) = program::run(stand.path(), &["run", file, "--report", "second.json"]);
+        let (code, said, error) = program::run(fixture.path(), &["run", file, "--report", "second.json"]);
         assert_eq!(code, 75, "{said}{error}");
         assert!(error.contains("another run of `"), "{error}");
         let pid = format!("pid {} on host `", first.id());
         assert!(error.contains(&pid) && error.contains("`, started 2"), "{error}");
         let report: Value =
-            serde_json::from_slice(&std::fs::read(stand.path().join("second.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(fixture.path().join("second.json")).unwrap()).unwrap();
         assert_eq!(report["rows"]["read"], 0, "{report:#}");
     }
-    assert_eq!(stand.service.uploads(), 4);
-    let (_, history, _) = program::run(stand.path(), &["history", FILE, "--output", "json"]);
+    assert_eq!(fixture.service.uploads(), 4);
+    let (_, history, _) = program::run(fixture.path(), &["history", FILE, "--output", "json"]);
     let history: Value = serde_json::from_str(&history).unwrap();
     let states: Vec<_> = history["runs"]
         .as_array()
@@ -49,28 +49,28 @@ fn a_second_run_of_a_pipeline_stops_at_once_and_disturbs_nobody() {
         .map(|run| &run["state"])
         .collect();
     assert_eq!(states, ["running"], "those that stopped at once are no runs");
-    stand.is_whole();
+    fixture.check_ledger();
 
     let (code, said, error) = told(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "{said}{error}");
-    assert_eq!(stand.report()["rows"]["accepted"], 8);
-    stand.service.faults("");
-    stand.delivers(0);
+    assert_eq!(fixture.report()["rows"]["accepted"], 8);
+    fixture.service.faults("");
+    fixture.delivers(0);
 }
 
 #[test]
-fn two_pipelines_for_one_job_and_scenario_do_not_send_at_once() {
-    let stand = Stand::new(8);
+fn does_not_send_one_scenario_to_one_job_from_two_pipelines_at_once() {
+    let fixture = Fixture::new(8);
     for file in [FILE, "other.json"] {
-        std::fs::write(stand.path().join(file), stand.pipeline.to_string()).unwrap();
+        std::fs::write(fixture.path().join(file), fixture.pipeline.to_string()).unwrap();
     }
-    stand.service.faults("latency=1s");
-    let mut first = hrsink(stand.path(), &["run", FILE]).spawn().unwrap();
-    until_it_sends(&stand.service, &mut first);
-    let (code, said, error) = program::run(stand.path(), &["run", "other.json", "--report", REPORT]);
+    fixture.service.faults("latency=1s");
+    let mut first = hrsink(fixture.path(), &["run", FILE]).spawn().unwrap();
+    until_it_sends(&fixture.service, &mut first);
+    let (code, said, error) = program::run(fixture.path(), &["run", "other.json", "--report", REPORT]);
     assert_eq!(code, 75, "{said}{error}");
     let words = [
-        "another run sends `employee_resignation` to the job `",
+        "another run is sending `employee_resignation` to the job `",
         "wait until it has ended",
     ];
     assert!(words.iter().all(|word| error.contains(word)), "{error}");
@@ -78,24 +78,24 @@ fn two_pipelines_for_one_job_and_scenario_do_not_send_at_once() {
         error.contains(&format!("pid {} on host `", first.id())),
         "{error}"
     );
-    assert_eq!(stand.report()["rows"]["not_sent"], 8);
+    assert_eq!(fixture.report()["rows"]["not_sent"], 8);
     let (code, said, error) = told(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "{said}{error}");
-    stand.service.faults("");
+    fixture.service.faults("");
     // What one delivered, the other need not.
-    let (code, said, error) = program::run(stand.path(), &["run", "other.json", "--report", REPORT]);
+    let (code, said, error) = program::run(fixture.path(), &["run", "other.json", "--report", REPORT]);
     assert_eq!(code, 0, "{said}{error}");
-    assert_eq!(stand.report()["rows"]["skipped"], 8);
-    stand.delivers(0);
+    assert_eq!(fixture.report()["rows"]["skipped"], 8);
+    fixture.delivers(0);
 }
 
 #[test]
-fn the_same_pipeline_started_many_times_delivers_once() {
+fn delivers_once_when_started_many_times() {
     for _ in 0..3 {
-        let stand = Stand::new(30);
-        std::fs::write(stand.path().join(FILE), stand.pipeline.to_string()).unwrap();
+        let fixture = Fixture::new(30);
+        std::fs::write(fixture.path().join(FILE), fixture.pipeline.to_string()).unwrap();
         let started: Vec<Child> = (0..6)
-            .map(|_| hrsink(stand.path(), &["run", FILE]).spawn().unwrap())
+            .map(|_| hrsink(fixture.path(), &["run", FILE]).spawn().unwrap())
             .collect();
         let mut delivered = 0;
         for child in started {
@@ -105,13 +105,13 @@ fn the_same_pipeline_started_many_times_delivers_once() {
             delivered += u32::from(code == 0);
         }
         assert!(delivered > 0);
-        stand.delivers(0);
-        stand.is_whole();
+        fixture.delivers(0);
+        fixture.check_ledger();
     }
 }
 
 /// Eight pipelines: five scenarios of one job, and three more jobs.
-fn eight(stand: &Stand) -> Vec<String> {
+fn eight(fixture: &Fixture) -> Vec<String> {
     let scenarios = [
         (
             "employee_resignation",
@@ -137,7 +137,7 @@ fn eight(stand: &Stand) -> Vec<String> {
     ];
     (0..8)
         .map(|n: usize| {
-            let mut pipeline = stand.pipeline.clone();
+            let mut pipeline = fixture.pipeline.clone();
             let (scenario, fields) = &scenarios[n % 5];
             pipeline["transforms"]["rows"]["scenario"] = json!(scenario);
             pipeline["transforms"]["rows"]["fields"] = fields.clone();
@@ -147,27 +147,27 @@ fn eight(stand: &Stand) -> Vec<String> {
                 sink["job_id"] = json!(format!("00000000-0000-4000-8000-00000000000{n}"));
             }
             let file = format!("{n}.json");
-            std::fs::write(stand.path().join(&file), pipeline.to_string()).unwrap();
+            std::fs::write(fixture.path().join(&file), pipeline.to_string()).unwrap();
             file
         })
         .collect()
 }
 
 #[test]
-fn many_pipelines_share_a_ledger() {
+fn shares_a_ledger_between_many_pipelines() {
     for _ in 0..3 {
-        let stand = Stand::new(30);
-        let files = eight(&stand);
+        let fixture = Fixture::new(30);
+        let files = eight(&fixture);
         let started: Vec<Child> = files
             .iter()
-            .map(|file| hrsink(stand.path(), &["run", file]).spawn().unwrap())
+            .map(|file| hrsink(fixture.path(), &["run", file]).spawn().unwrap())
             .collect();
         for child in started {
             let (code, said, error) = told(&child.wait_with_output().unwrap());
             assert_eq!(code, 0, "{said}{error}");
         }
         let mut arrived: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-        for import in stand.service.imports() {
+        for import in fixture.service.imports() {
             for (scenario, values) in import.rows {
                 let rows = arrived.entry((import.job.clone(), scenario)).or_default();
                 rows.push(values["EmailAddress"].as_str().unwrap().to_owned());
@@ -178,9 +178,9 @@ fn many_pipelines_share_a_ledger() {
             rows.sort();
             assert_eq!(*rows, common::emails(30));
         }
-        let (code, said, error) = program::run(stand.path(), &["ledger", "verify", "0.json"]);
+        let (code, said, error) = program::run(fixture.path(), &["ledger", "verify", "0.json"]);
         assert_eq!(code, 0, "{said}{error}");
-        let (_, said, _) = program::run(stand.path(), &["ledger", "stats", "0.json", "--output", "json"]);
+        let (_, said, _) = program::run(fixture.path(), &["ledger", "stats", "0.json", "--output", "json"]);
         let stats: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(
             (&stats["runs"], stats["jobs"].as_array().unwrap().len()),

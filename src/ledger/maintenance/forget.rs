@@ -39,9 +39,6 @@ impl Ledger {
     /// Deletes the history of runs that ended before `before`; with `rows` also the rows accepted before, and the
     /// positions of the sources they may come from. Keeps runs with an open unknown batch, and the last complete run of
     /// each sink, which guards compare with. `dry_run` only counts.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
     pub async fn prune(&self, before: Timestamp, rows: bool, dry_run: bool) -> Result<Pruned> {
         let path = self.path().to_owned();
         let before = before.as_millisecond();
@@ -59,9 +56,6 @@ impl Ledger {
 
     /// Forgets the rows of `scenario` that `job` has accepted, so that they are sent again, and the positions of the
     /// sources they may come from. Open unknown batches stay. `dry_run` only counts.
-    ///
-    /// # Errors
-    /// A run is sending the scenario to the job, or the ledger cannot be written.
     pub async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Forgotten> {
         let _lock = self.lock_job(job, scenario, BY_HAND)?;
         let (job, scenario) = (job.to_owned(), scenario.to_owned());
@@ -77,9 +71,6 @@ impl Ledger {
 
     /// Deletes the positions of a pipeline's sources, or of one, so that they are read from the start again. Returns
     /// the names of the sources that had one; `dry_run` does only that.
-    ///
-    /// # Errors
-    /// A run of the pipeline is in progress, or the ledger cannot be written.
     pub async fn rewind(&self, pipeline: &str, source: Option<&str>, dry_run: bool) -> Result<Vec<String>> {
         let _lock = self.lock_pipeline(pipeline, BY_HAND)?;
         let (pipeline, source) = (pipeline.to_owned(), source.map(str::to_owned));

@@ -13,11 +13,12 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use super::error::LedgerError;
-use super::file::{self, beside};
+use super::file;
 use super::history::{optional_text, optional_time, text};
 use super::lock;
 use super::rows::{natural, time};
 use super::store::{Ledger, blocking};
+use crate::disk::with_suffix;
 use crate::error::Result;
 
 /// In the lock files of commands, in place of a run's id.
@@ -78,9 +79,6 @@ pub enum Compaction {
 
 impl Ledger {
     /// Counts what it contains.
-    ///
-    /// # Errors
-    /// It cannot be read, or the rows of a batch are damaged.
     pub async fn stats(&self) -> Result<Stats> {
         let reader = self.reader();
         let path = self.path().to_owned();
@@ -139,9 +137,6 @@ impl Ledger {
     }
 
     /// Everything that is wrong with it, a sentence each. The key was verified when it was opened.
-    ///
-    /// # Errors
-    /// It cannot be read at all.
     pub async fn verify(&self) -> Result<Vec<String>> {
         let reader = self.reader();
         self.read(move |db| {
@@ -188,9 +183,6 @@ impl Ledger {
     }
 
     /// Returns unused space of the file to the disk, if it is a good part of the file and no run is in progress.
-    ///
-    /// # Errors
-    /// The file cannot be rewritten; nothing is lost then.
     pub async fn compact(&self) -> Result<Compaction> {
         let path = self.path().to_owned();
         let worth_it = self
@@ -228,9 +220,6 @@ impl Ledger {
     }
 
     /// Every job and scenario in the ledger.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
     pub async fn jobs(&self) -> Result<Vec<(String, String)>> {
         self.read(|db| {
             let found = db
@@ -259,7 +248,7 @@ fn running(db: &Connection, path: &Path) -> rusqlite::Result<String> {
 
 /// Bytes of the file and its write-ahead log.
 fn size(path: &Path) -> u64 {
-    [path.to_owned(), beside(path, "-wal")]
+    [path.to_owned(), with_suffix(path, "-wal")]
         .iter()
         .filter_map(|path| std::fs::metadata(path).ok())
         .map(|metadata| metadata.len())

@@ -23,9 +23,6 @@ pub struct BatchSelector {
 
 impl Ledger {
     /// The batch that `selector` identifies.
-    ///
-    /// # Errors
-    /// There is none, or more than one.
     pub async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
         self.read(move |db| {
             let mut query = db.prepare(&format!(
@@ -65,9 +62,6 @@ impl Ledger {
 
     /// Resolves a batch of unknown outcome. If the service accepted it, its rows count as accepted; if not, as never
     /// sent.
-    ///
-    /// # Errors
-    /// Its outcome is known or resolved, a run is sending its scenario to its job, or the ledger cannot be written.
     pub async fn resolve(&self, batch: &BatchRecord, accepted: bool) -> Result<()> {
         let _lock = self.lock_job(&batch.job, &batch.scenario, BY_HAND)?;
         let id = batch.id;

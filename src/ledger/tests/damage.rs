@@ -1,4 +1,4 @@
-//! What is not whole is refused, says why, and is left as it is.
+//! Damaged and foreign files are refused, with a reason, and left unchanged.
 
 use std::fs;
 
@@ -13,12 +13,12 @@ async fn place() -> Place {
     place
 }
 
-/// Opening it fails in both ways, changes nothing, and says `what` and how to mend it.
+/// Opening it fails either way, changes nothing, and reports `what` with a hint.
 async fn refuses(place: &Place, what: &str) -> Error {
     let before = fs::read(place.path()).ok();
-    let looked = Ledger::open_read_only(&place.path()).await.unwrap_err();
+    let read_only = Ledger::open_read_only(&place.path()).await.unwrap_err();
     let error = Ledger::open(&place.path()).await.unwrap_err();
-    assert_eq!(looked.chain(), error.chain());
+    assert_eq!(read_only.chain(), error.chain());
     assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
     assert!(error.chain().contains(what), "{}", error.chain());
     assert!(error.hints().count() > 0);
@@ -27,11 +27,11 @@ async fn refuses(place: &Place, what: &str) -> Error {
 }
 
 fn key(place: &Place) -> PathBuf {
-    beside(&place.path(), ".key")
+    with_suffix(&place.path(), ".key")
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_ledger() {
+async fn refuses_damaged_files() {
     let place = place().await;
     let whole = fs::read(place.path()).unwrap();
     for (bytes, what) in [
@@ -53,7 +53,7 @@ async fn a_file_that_is_no_ledger() {
 }
 
 #[tokio::test]
-async fn another_programs_database() {
+async fn refuses_other_databases() {
     let place = place().await;
     fs::write(place.path(), "").unwrap();
     place.sqlite().execute_batch("CREATE TABLE t (a)").unwrap();
@@ -66,7 +66,7 @@ async fn another_programs_database() {
 }
 
 #[tokio::test]
-async fn a_database_without_our_tables() {
+async fn refuses_missing_tables() {
     let empty = place().await;
     fs::write(empty.path(), "").unwrap();
     empty
@@ -79,58 +79,58 @@ async fn a_database_without_our_tables() {
     refuses(&place, "the table `position` is missing").await;
     let place = self::place().await;
     place.sqlite().execute_batch("DELETE FROM meta").unwrap();
-    refuses(&place, "does not know its key").await;
+    refuses(&place, "has no record of its key").await;
 }
 
 #[tokio::test]
-async fn a_newer_version() {
+async fn refuses_a_newer_version() {
     let place = place().await;
     place.sqlite().execute_batch("PRAGMA user_version = 9").unwrap();
-    let error = refuses(&place, "of version 9; this hrsink").await;
+    let error = refuses(&place, "has version 9; hrsink").await;
     assert!(error.to_string().contains("up to 1"), "{error}");
     assert!(!error.is_damage());
     assert!(error.hints().next().unwrap().contains("update hrsink"));
 }
 
 #[tokio::test]
-async fn keys_that_do_not_fit() {
+async fn refuses_wrong_and_missing_keys() {
     let place = place().await;
     let other = self::place().await;
     fs::copy(key(&other), key(&place)).unwrap();
     assert!(refuses(&place, "is not the key of the ledger").await.is_damage());
-    for no_key in [&b"marker"[..], b"\xff\xfe"] {
-        fs::write(key(&place), no_key).unwrap();
-        assert!(refuses(&place, "is not a ledger's key").await.is_damage());
+    for invalid in [&b"marker"[..], b"\xff\xfe"] {
+        fs::write(key(&place), invalid).unwrap();
+        assert!(refuses(&place, "invalid ledger key").await.is_damage());
     }
     fs::remove_file(key(&place)).unwrap();
-    assert!(refuses(&place, "has lost its key").await.is_damage());
+    assert!(refuses(&place, "the key of the ledger").await.is_damage());
 }
 
 #[tokio::test]
-async fn a_ledger_that_was_lost_is_not_begun_anew() {
+async fn does_not_replace_a_lost_ledger() {
     let place = place().await;
     fs::remove_file(place.path()).unwrap();
     let error = refuses(&place, "is missing, but").await;
     assert!(error.hints().any(|hint| hint.contains("never sent")));
-    fs::rename(key(&place), beside(&place.path(), "-wal")).unwrap();
-    refuses(&place, "-wal` is still there").await;
-    fs::write(beside(&place.path(), "-wal"), "").unwrap();
+    fs::rename(key(&place), with_suffix(&place.path(), "-wal")).unwrap();
+    refuses(&place, "-wal` still exists").await;
+    fs::write(with_suffix(&place.path(), "-wal"), "").unwrap();
     assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn a_ledger_whose_making_was_cut_off_is_made_again() {
+async fn completes_an_unfinished_ledger() {
     let place = place().await;
-    let unfinished = beside(&place.path(), ".new");
+    let unfinished = with_suffix(&place.path(), ".new");
     fs::rename(place.path(), &unfinished).unwrap();
-    fs::write(beside(&unfinished, "-journal"), "left over").unwrap();
+    fs::write(with_suffix(&unfinished, "-journal"), "left over").unwrap();
     assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
     assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
-    assert!(!unfinished.exists() && !beside(&unfinished, "-journal").exists());
+    assert!(!unfinished.exists() && !with_suffix(&unfinished, "-journal").exists());
 }
 
 #[tokio::test]
-async fn rows_that_are_not_those_that_were_written() {
+async fn refuses_changed_rows() {
     for damage in [
         "UPDATE batch_rows SET hashes = zeroblob(48)",
         "UPDATE batch_rows SET hashes = substr(hashes, 1, 32)",
@@ -169,25 +169,28 @@ async fn rows_that_are_not_those_that_were_written() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn files_that_others_may_read() {
+async fn refuses_files_that_others_can_read() {
     use std::os::unix::fs::PermissionsExt;
     let place = place().await;
     for path in [key(&place), place.path()] {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = refuses(&place, "is open to other users of this machine (mode 640)").await;
+        let error = refuses(&place, "is readable by other users (mode 0640)").await;
         let hint = format!("run `chmod 600 {}`", path.display());
         assert_eq!(error.hints().next().unwrap(), hint);
     }
 }
 
 #[tokio::test]
-async fn places_where_no_ledger_can_be() {
+async fn refuses_paths_that_cannot_be_a_ledger() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     let error = Ledger::open(&file.join("state.db")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
-    assert!(error.to_string().contains("make the ledger's folder"), "{error}");
+    assert!(
+        error.to_string().contains("create the ledger's folder"),
+        "{error}"
+    );
     assert!(
         Ledger::open_read_only(&file.join("state.db"))
             .await
@@ -199,7 +202,7 @@ async fn places_where_no_ledger_can_be() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_stays_locked_is_a_passing_failure() {
+async fn reports_a_locked_ledger_as_transient() {
     let place = place().await;
     let ledger = place.open().await;
     ledger
@@ -211,7 +214,7 @@ async fn a_ledger_that_stays_locked_is_a_passing_failure() {
     let error = ledger.begin_run(run("b")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
     assert_eq!(
-        known(&place.look().await, "b").await.0,
+        known(&place.open_read_only().await, "b").await.0,
         [1, 2, 3],
         "reading does not wait"
     );
@@ -220,7 +223,7 @@ async fn a_ledger_that_stays_locked_is_a_passing_failure() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
+async fn reports_a_full_disk_as_transient_and_loses_nothing() {
     let place = place().await;
     let ledger = place.open().await;
     let pages: i64 = place
@@ -249,7 +252,7 @@ async fn a_full_disk_is_a_passing_failure_and_loses_nothing() {
         ledger.save_position("p", "t", "small".to_owned()),
     );
     assert_eq!(one.unwrap_err().kind(), ErrorKind::Transient);
-    // In the same transaction or not: what was said to be written is.
+    // In the same transaction or not: what was acknowledged is written.
     let written = ledger.position("p", "t").await.unwrap().is_some();
     assert_eq!(two.is_ok(), written);
 }

@@ -1,4 +1,4 @@
-//! What is told of past runs, and what looking after the ledger does to it.
+//! History and maintenance.
 
 use super::*;
 use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
@@ -8,7 +8,7 @@ fn at(day: i8) -> Timestamp {
     format!("2026-01-{day:02}T06:00:00Z").parse().unwrap()
 }
 
-/// A run on a day of January that began and ended, with a batch for each outcome.
+/// A run on a day of January, with a batch for each outcome.
 async fn past(ledger: &Ledger, id: &str, day: i8, outcomes: &[BatchOutcome]) {
     let new = NewRun {
         started: at(day),
@@ -50,7 +50,7 @@ fn ids(runs: &[RunRecord]) -> Vec<&str> {
     runs.iter().map(|run| &*run.run).collect()
 }
 
-/// Makes batches look as if they had been settled when their run ended.
+/// Dates batches to the start and end of their run.
 fn backdate(place: &Place) {
     place
         .sqlite()
@@ -61,24 +61,30 @@ fn backdate(place: &Place) {
         .unwrap();
 }
 
-async fn pick(ledger: &Ledger, run: &str, number: u64) -> Result<BatchRecord> {
-    let pick = BatchSelector {
+async fn find(ledger: &Ledger, run: &str, number: u64) -> Result<BatchRecord> {
+    let selector = BatchSelector {
         run: run.to_owned(),
         sink: None,
         number,
         part: 0,
     };
-    ledger.find_batch(pick).await
+    ledger.find_batch(selector).await
 }
 
-async fn whole(ledger: &Ledger) {
+/// Resolves batch `number` of a run.
+async fn resolve(ledger: &Ledger, run: &str, number: u64, accepted: bool) -> Result<()> {
+    let batch = find(ledger, run, number).await?;
+    ledger.resolve(&batch, accepted).await
+}
+
+async fn is_valid(ledger: &Ledger) {
     assert_eq!(ledger.verify().await.unwrap(), Vec::<String>::new());
 }
 
 use BatchOutcome::{Accepted, Refused, Unknown};
 
 #[tokio::test]
-async fn runs_come_newest_first_with_what_became_of_them() {
+async fn lists_runs_newest_first_with_their_outcomes() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Unknown]).await;
@@ -91,7 +97,7 @@ async fn runs_come_newest_first_with_what_became_of_them() {
     ledger.begin_run(other).await.unwrap();
     ledger.intend(intent("c", 1, [99])).await.unwrap();
 
-    let found = runs(&place.look().await).await;
+    let found = runs(&place.open_read_only().await).await;
     assert_eq!(ids(&found), ["c", "b", "a"]);
     let (dead, first) = (&found[0], &found[2]);
     assert_eq!(
@@ -138,7 +144,7 @@ async fn runs_come_newest_first_with_what_became_of_them() {
 }
 
 #[tokio::test]
-async fn a_run_as_json_is_for_other_tools() {
+async fn serializes_runs_as_json() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Refused]).await;
@@ -202,87 +208,54 @@ async fn a_run_as_json_is_for_other_tools() {
 }
 
 #[tokio::test]
-async fn a_person_decides_about_unknown_batches_once() {
+async fn resolves_unknown_batches_once() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "run-a", 1, &[Unknown, Unknown, Accepted]).await;
     ledger.begin_run(run("run-b")).await.unwrap();
     ledger.intend(intent("run-b", 1, [50])).await.unwrap();
-    assert_eq!(
-        known(&ledger, "x").await,
-        (vec![13], vec![vec![11], vec![12], vec![50]])
-    );
-
-    let taken = pick(&ledger, "run-a", 1).await.unwrap();
+    let unknown = vec![vec![11], vec![12], vec![50]];
+    assert_eq!(known(&ledger, "x").await, (vec![13], unknown));
     {
         let _run = ledger.lock_job(JOB, SCENARIO, "run-c").unwrap();
-        let error = ledger.resolve(&taken, true).await.unwrap_err();
+        let error = resolve(&ledger, "run-a", 1, true).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
     }
-    ledger.resolve(&taken, true).await.unwrap();
-    ledger
-        .resolve(&pick(&ledger, "run-a", 2).await.unwrap(), false)
-        .await
-        .unwrap();
-    ledger
-        .resolve(&pick(&ledger, "run-b", 1).await.unwrap(), true)
-        .await
-        .unwrap();
+    for (run, number, accepted) in [("run-a", 1, true), ("run-a", 2, false), ("run-b", 1, true)] {
+        resolve(&ledger, run, number, accepted).await.unwrap();
+    }
     assert_eq!(known(&ledger, "x").await, (vec![11, 13, 50], vec![]));
-    whole(&ledger).await;
-
-    let again = ledger.resolve(&taken, false).await.unwrap_err();
-    assert!(
-        again.to_string().contains("already resolved: accepted"),
-        "{again}"
-    );
-    let settled = pick(&ledger, "run-a", 3).await.unwrap();
-    let error = ledger.resolve(&settled, false).await.unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("outcome of the batch is known: accepted"),
-        "{error}"
-    );
-    let ambiguous = pick(&ledger, "run-", 1).await.unwrap_err();
-    assert!(
-        ambiguous
-            .hints()
-            .any(|hint| hint.contains("more of the run's id"))
-    );
-    assert!(
-        pick(&ledger, "run-a", 4)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("no such batch")
-    );
+    is_valid(&ledger).await;
+    for (run, number, message) in [
+        ("run-a", 1, "already resolved: accepted"),
+        ("run-a", 3, "outcome of the batch is known: accepted"),
+        ("run-a", 4, "no such batch"),
+        ("run-", 1, "more than one batch matches"),
+    ] {
+        let error = resolve(&ledger, run, number, false).await.unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert!(error.hints().count() > 0, "{error}");
+    }
     assert_eq!(known(&ledger, "x").await.0, [11, 13, 50]);
-    let decision = runs(&ledger).await[1].batches.as_ref().unwrap()[1]
-        .decision
-        .clone()
-        .unwrap();
-    assert_eq!((&*decision.decision, decision.run), ("not_accepted", None));
+    let second = find(&ledger, "run-a", 2).await.unwrap().decision.unwrap();
+    assert_eq!((&*second.decision, second.run), ("not_accepted", None));
 }
 
 #[tokio::test]
-async fn what_was_taken_by_a_persons_word_counts_from_when_it_was_sent() {
+async fn dates_resolved_rows_to_their_upload() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Unknown]).await;
     backdate(&place);
-    ledger
-        .resolve(&pick(&ledger, "a", 1).await.unwrap(), true)
-        .await
-        .unwrap();
+    resolve(&ledger, "a", 1, true).await.unwrap();
     for (since, rows) in [(at(1), 1), (at(2), 0)] {
-        let remembered = ledger.job_state(JOB, SCENARIO, Some(since), "x").await.unwrap();
-        assert_eq!(remembered.accepted.len(), rows);
+        let state = ledger.job_state(JOB, SCENARIO, Some(since), "x").await.unwrap();
+        assert_eq!(state.accepted.len(), rows);
     }
 }
 
 #[tokio::test]
-async fn statistics_count_each_row_once() {
+async fn counts_each_row_once() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Accepted, Unknown, Refused]).await;
@@ -300,7 +273,7 @@ async fn statistics_count_each_row_once() {
 }
 
 #[tokio::test]
-async fn what_a_dead_run_left_counts_as_unknown() {
+async fn counts_batches_of_a_dead_run_as_unknown() {
     let place = Place::new();
     let ledger = place.open().await;
     let open = async || {
@@ -310,38 +283,28 @@ async fn what_a_dead_run_left_counts_as_unknown() {
     ledger.begin_run(run("a")).await.unwrap();
     ledger.intend(intent("a", 1, [1, 2])).await.unwrap();
     let running = ledger.lock_pipeline(&run("a").pipeline, "a").unwrap();
-    assert_eq!(open().await, (0, 0), "under way");
+    assert_eq!(open().await, (0, 0), "in progress");
     drop(running);
     assert_eq!(open().await, (1, 2), "dead");
-    // Another run of the pipeline does not settle it.
+    // Another run of the pipeline changes nothing.
     ledger.begin_run(run("b")).await.unwrap();
     let _running = ledger.lock_pipeline(&run("b").pipeline, "b").unwrap();
     ledger.intend(intent("b", 1, [3])).await.unwrap();
     assert_eq!(open().await, (1, 2));
-    let batch = pick(&ledger, "a", 1).await.unwrap();
-    ledger.resolve(&batch, false).await.unwrap();
+    resolve(&ledger, "a", 1, false).await.unwrap();
     assert_eq!(open().await, (0, 0));
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
+async fn forgets_rows_and_keeps_their_history() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Unknown, Unknown]).await;
-    ledger
-        .resolve(&pick(&ledger, "a", 2).await.unwrap(), true)
-        .await
-        .unwrap();
-    let elsewhere = "elsewhere.yaml";
-    for (pipeline, source) in [
-        (&*run("a").pipeline, "export"),
-        (&*run("a").pipeline, "ids"),
-        (elsewhere, "export"),
-    ] {
-        ledger
-            .save_position(pipeline, source, "there".to_owned())
-            .await
-            .unwrap();
+    resolve(&ledger, "a", 2, true).await.unwrap();
+    let (here, elsewhere) = (run("a").pipeline, "elsewhere.yaml");
+    for (pipeline, source) in [(&*here, "export"), (&here, "ids"), (elsewhere, "export")] {
+        let saved = ledger.save_position(pipeline, source, "there".to_owned());
+        saved.await.unwrap();
     }
     let two = Forgotten {
         batches: 2,
@@ -352,33 +315,31 @@ async fn what_is_forgotten_is_sent_again_and_stays_in_the_history() {
     assert_eq!(known(&ledger, "x").await, (vec![11, 12], vec![vec![13]]));
     {
         let _run = ledger.lock_job(JOB, SCENARIO, "b").unwrap();
-        assert_eq!(
-            ledger.forget(JOB, SCENARIO, false).await.unwrap_err().kind(),
-            ErrorKind::Transient
-        );
+        let error = ledger.forget(JOB, SCENARIO, false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Transient);
     }
     assert_eq!(ledger.forget("other", SCENARIO, false).await.unwrap().batches, 0);
     assert_eq!(ledger.forget(JOB, SCENARIO, false).await.unwrap(), two);
     assert_eq!(known(&ledger, "x").await, (vec![], vec![vec![13]]));
-    // What the rows may have come from is read again, and nothing else.
-    assert_eq!(ledger.position(&run("a").pipeline, "export").await.unwrap(), None);
+    // Only the sources that the rows may come from are rewound.
+    assert_eq!(ledger.position(&here, "export").await.unwrap(), None);
     assert!(ledger.position(elsewhere, "export").await.unwrap().is_some());
     assert_eq!(runs(&ledger).await[0].batch_count, 3);
     assert_eq!(
         ledger.jobs().await.unwrap(),
         [(JOB.to_owned(), SCENARIO.to_owned())]
     );
-    whole(&ledger).await;
+    is_valid(&ledger).await;
 }
 
 #[tokio::test]
-async fn pruning_keeps_the_rows_the_undecided_and_the_measure() {
+async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Refused]).await;
     past(&ledger, "b", 2, &[Unknown]).await;
     past(&ledger, "c", 3, &[Accepted]).await;
-    // Died before it did anything.
+    // Died at once.
     let dead = NewRun {
         started: at(3),
         ..run("d")
@@ -387,8 +348,8 @@ async fn pruning_keeps_the_rows_the_undecided_and_the_measure() {
     past(&ledger, "e", 4, &[Accepted]).await;
     past(&ledger, "f", 5, &[]).await;
     backdate(&place);
-    let remembered = (vec![11, 31, 41], vec![vec![21]]);
-    assert_eq!(known(&ledger, "x").await, remembered);
+    let rows = (vec![11, 31, 41], vec![vec![21]]);
+    assert_eq!(known(&ledger, "x").await, rows);
 
     let pruned = Pruned {
         runs: 3,
@@ -400,48 +361,40 @@ async fn pruning_keeps_the_rows_the_undecided_and_the_measure() {
     assert_eq!(ids(&runs(&ledger).await), ["f", "e", "d", "c", "b", "a"]);
     assert_eq!(ledger.prune(at(4), false, false).await.unwrap(), pruned);
     assert_eq!(ids(&runs(&ledger).await), ["f", "e", "b"]);
-    assert_eq!(known(&ledger, "x").await, remembered);
-    whole(&ledger).await;
+    assert_eq!(known(&ledger, "x").await, rows);
+    is_valid(&ledger).await;
 
     let all = ledger.prune(at(9), false, false).await.unwrap();
     assert_eq!((all.runs, all.batches), (1, 1));
-    assert_eq!(
-        ids(&runs(&ledger).await),
-        ["f", "b"],
-        "the measure and the undecided stay"
-    );
-    assert_eq!(known(&ledger, "x").await, remembered);
+    // The last complete run and the open batch stay.
+    assert_eq!(ids(&runs(&ledger).await), ["f", "b"]);
+    assert_eq!(known(&ledger, "x").await, rows);
 
     ledger
         .save_position("elsewhere.yaml", "export", "there".to_owned())
         .await
         .unwrap();
-    let rows = ledger.prune(at(4), true, false).await.unwrap();
-    // Nobody knows any more which pipeline they came from.
-    assert_eq!((rows.runs, rows.rows, rows.sources), (0, 2, 1));
+    let pruned = ledger.prune(at(4), true, false).await.unwrap();
+    // Their pipeline is no longer known.
+    assert_eq!((pruned.runs, pruned.rows, pruned.sources), (0, 2, 1));
     assert_eq!(known(&ledger, "x").await, (vec![41], vec![vec![21]]));
-    whole(&ledger).await;
+    is_valid(&ledger).await;
 }
 
 #[tokio::test]
-async fn a_run_under_way_is_not_pruned() {
+async fn does_not_prune_a_run_in_progress() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
+    let prune = async || ledger.prune(Timestamp::now(), false, false).await.unwrap().runs;
     let lock = ledger.lock_pipeline(&run("a").pipeline, "a").unwrap();
-    assert_eq!(
-        ledger.prune(Timestamp::now(), false, false).await.unwrap().runs,
-        0
-    );
+    assert_eq!(prune().await, 0);
     drop(lock);
-    assert_eq!(
-        ledger.prune(Timestamp::now(), false, false).await.unwrap().runs,
-        1
-    );
+    assert_eq!(prune().await, 1);
 }
 
 #[tokio::test]
-async fn space_is_given_back() {
+async fn compacts_the_file() {
     let place = Place::new();
     let ledger = place.open().await;
     ledger.begin_run(run("a")).await.unwrap();
@@ -452,7 +405,7 @@ async fn space_is_given_back() {
         "nothing is free"
     );
     ledger.forget(JOB, SCENARIO, false).await.unwrap();
-    // A run under way could not write meanwhile.
+    // A run in progress could not write meanwhile.
     let run = ledger.lock_pipeline("/etc/hr.yaml", "b").unwrap();
     assert_eq!(ledger.compact().await.unwrap(), Compaction::Postponed);
     drop(run);
@@ -461,14 +414,14 @@ async fn space_is_given_back() {
         bytes_after: after,
     } = ledger.compact().await.unwrap()
     else {
-        panic!("it is worth it")
+        panic!("not compacted")
     };
     assert!(after < before && after < 100_000, "{before} {after}");
-    whole(&ledger).await;
+    is_valid(&ledger).await;
 }
 
 #[tokio::test]
-async fn verifying_names_everything_that_is_wrong() {
+async fn verifies_everything() {
     let place = Place::new();
     let ledger = place.open().await;
     past(&ledger, "a", 1, &[Accepted, Accepted, Accepted, Unknown]).await;

@@ -17,9 +17,9 @@ use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
 };
 use crate::config::Problems;
+use crate::delivery::{Encoder, EncoderFactory, Partition};
 use crate::disk::AtomicFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
 
 /// Writes CSV exactly as it would be uploaded.
@@ -99,11 +99,11 @@ impl SinkConfig for FileConfig {
             .inputs
             .iter()
             .map(|input| {
-                let lane = naming.lane(input);
-                let path = cx.run.base.join(self.path.replace(PLACEHOLDER, lane.label));
+                let Partition { label, encoder } = naming.partition(input);
+                let path = cx.run.base.join(self.path.replace(PLACEHOLDER, label));
                 Target {
                     path,
-                    encoder: lane.encoder,
+                    encoder,
                     open: None,
                 }
             })
@@ -125,13 +125,13 @@ struct FileSink {
 
 struct Target {
     path: PathBuf,
-    encoder: std::sync::Arc<dyn Fn(&arrow::datatypes::Schema) -> CsvEncoder + Send + Sync>,
+    encoder: EncoderFactory,
     open: Option<Open>,
 }
 
 struct Open {
     schema: SchemaRef,
-    encoder: CsvEncoder,
+    encoder: Box<dyn Encoder>,
     file: BufWriter<AtomicFile>,
     rows: usize,
 }
@@ -200,13 +200,11 @@ impl Target {
                 self.open.insert(open)
             }
         };
-        let encoded = open.encoder.encode(&chunk.batch);
-        let encoded =
-            encoded.map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
+        let encoded = open.encoder.encode(&chunk.batch)?;
         open.file
             .write_all(&encoded.bytes)
             .map_err(|error| failed(&self.path, error))?;
-        open.rows += encoded.len();
+        open.rows += encoded.ends.len();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! From the settings to a running sink: client, emulator if one is wanted, and the delivery driver.
+//! Builds the sink from its settings: client, embedded emulator, and the delivery dispatcher.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::client::{Client, ClientConfig, file_name};
 use super::cloud::{Cloud, Endpoints};
 use super::config::{Auth, M365HrConfig};
-use crate::component::{CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
-use crate::delivery::{Driver, Lane, Limits, OnUnknown, Outgoing, Uploaded, Uploader};
+use crate::component::{BatchOutcome, CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
+use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload, Verdict};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::settings::ProxySetting;
@@ -21,8 +21,8 @@ use crate::sinks::payload::scenario;
 /// The sink, built.
 struct M365Hr {
     cx: SinkContext,
-    driver: Driver,
-    lanes: Vec<Lane>,
+    dispatcher: Dispatcher,
+    partitions: Vec<Partition>,
     /// The embedded emulator, with `cloud: emulator`.
     emulator: Option<Emulator>,
 }
@@ -34,27 +34,27 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
     };
     let client = Arc::new(client(config, &cx, emulator.as_ref())?);
     let naming = config.naming();
-    let lanes = cx.inputs.iter().map(|input| naming.lane(input)).collect();
+    let partitions = cx.inputs.iter().map(|input| naming.partition(input)).collect();
     let limits = Limits {
         max_rows: config.batch.max_rows.as_usize(),
         max_bytes: config.batch.max_bytes.as_usize(),
     };
-    let uploader = Arc::new(JobUploader {
+    let service = Arc::new(ConnectorJob {
         client,
         run: cx.run.clone(),
     });
     let policy = config.delivery.policy(job_name(config, &cx));
-    let driver = Driver::new(
+    let dispatcher = Dispatcher::new(
         cx.clone(),
-        uploader,
+        service,
         policy,
         limits,
         config.max_concurrent.as_usize(),
     );
     Ok(Box::new(M365Hr {
         cx,
-        driver,
-        lanes,
+        dispatcher,
+        partitions,
         emulator,
     }))
 }
@@ -208,18 +208,18 @@ impl Sink for M365Hr {
     async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
         let Self {
             cx,
-            driver,
-            lanes,
+            dispatcher,
+            partitions,
             emulator,
         } = *self;
-        let result = driver.run(lanes, input).await;
+        let result = dispatcher.run(partitions, input).await;
         if let Some(emulator) = &emulator {
             warn_of_rows_not_saved(&cx, emulator);
         }
         if let Some(emulator) = emulator
             && let Err(error) = emulator.stop().await
         {
-            // The rows have their outcome; how the stand-in ended changes none.
+            // The rows have their outcome already.
             tracing::warn!(sink = %cx.name, "the emulator did not stop: {}", error.chain());
         }
         result
@@ -245,31 +245,45 @@ fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
 }
 
 /// Uploads batches through the client.
-struct JobUploader {
+struct ConnectorJob {
     client: Arc<Client>,
     run: RunInfo,
 }
 
 #[async_trait]
-impl Uploader for JobUploader {
-    async fn upload(&self, outgoing: Outgoing) -> Uploaded {
-        let Outgoing {
+impl SinkService for ConnectorJob {
+    async fn upload(&self, upload: Upload) -> Answer {
+        let Upload {
             number,
             part,
             label,
             payload,
-        } = outgoing;
+        } = upload;
         let name = file_name(label, &self.run.id, number, part);
         let upload = self.client.upload(payload, &name, &self.run.cancel).await;
-        Uploaded {
-            outcome: upload.outcome,
+        Answer {
+            verdict: match upload.outcome {
+                BatchOutcome::Accepted => Verdict::Accepted,
+                BatchOutcome::Unknown => Verdict::Unknown,
+                BatchOutcome::Refused => refusal(upload.status),
+                BatchOutcome::NotSent | BatchOutcome::Split | BatchOutcome::Rejected => Verdict::NotSent,
+            },
             attempts: upload.attempts,
             unknown_attempts: upload.unknown_attempts,
             status: upload.status,
             request_ids: upload.request_ids,
-            answer: upload.body,
+            body: upload.body,
             error: upload.error,
-            pause: upload.pause,
+            stop: upload.pause,
         }
+    }
+}
+
+/// Microsoft documents no statuses: these are what its gateways and API return for a payload.
+fn refusal(status: Option<u16>) -> Verdict {
+    match status {
+        Some(413) => Verdict::TooLarge,
+        Some(400 | 422) => Verdict::ContentRejected,
+        _ => Verdict::Refused,
     }
 }

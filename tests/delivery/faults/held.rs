@@ -1,5 +1,5 @@
-//! What the service holds in the end: whatever goes wrong in the first run, after the next one every row is there, and
-//! a row is there twice only where the reports say that it may be.
+//! Whatever fails in the first run, the service has every row after the next one, and duplicates only where the reports
+//! say so.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use hrsink::emulator::Faults;
 use serde_json::json;
 
 #[tokio::test]
-async fn no_row_is_lost_and_none_is_there_twice_without_being_said_so() {
+async fn loses_no_row_and_reports_every_duplicate() {
     for faults in [
         "drop_before=1",
         "drop_after=1",

@@ -1,8 +1,7 @@
-//! The fault matrix: each way in which the network, the token endpoint and the service fail, once and for all of a
-//! batch's attempts. Of each it is told how often was tried, what the report and the ledger say, and what the next run
-//! sends.
+//! The fault matrix: each failure of the network, the token endpoint and the service, once and for all attempts of a
+//! batch. Checks the attempts, the report, the ledger, and what the next run sends.
 //!
-//! Four rows go in two batches, one upload at a time. The first batch meets the fault.
+//! Four rows in two batches, one upload at a time; the first batch meets the fault.
 
 mod answers;
 mod held;
@@ -22,18 +21,18 @@ use hrsink::pipeline::RunReport;
 use serde_json::{Value, json};
 use test_server::{Reply, Request, Server, Step};
 
-/// A way to fail, and what is known afterwards.
+/// A failure, and what must be known afterwards.
 #[derive(Clone)]
 struct Fault {
     name: &'static str,
     play: Play,
-    /// What time does in it.
+    /// How time passes.
     time: Time,
-    /// Whether nobody can know if the service took the rows.
+    /// Whether the service may have accepted the rows.
     unknown: bool,
-    /// The last answer's.
+    /// Status of the last answer.
     status: Option<u16>,
-    /// In the error's text: what came back.
+    /// In the error's text.
     says: String,
 }
 
@@ -45,11 +44,11 @@ enum Play {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Time {
-    /// Nobody waits for anything.
+    /// Nothing waits.
     Stands,
-    /// So many seconds pass until the request is given up.
+    /// The request times out after so many seconds.
     Out(u64),
-    /// So many seconds pass before the next request, because the answer asked for it.
+    /// The answer asks to wait so many seconds before the next request.
     Asked(u64),
 }
 
@@ -65,7 +64,7 @@ impl Fault {
         }
     }
 
-    /// An answer that is tried again.
+    /// A retried status.
     fn status(name: &'static str, status: u16, reply: Reply) -> Self {
         Self {
             status: Some(status),
@@ -99,36 +98,36 @@ impl From<Break> for Play {
 
 /// Which request fails.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
+enum Endpoint {
     Token,
     Upload,
 }
 
 /// A service whose first requests of a kind fail, and a pipeline for it.
-struct Stand {
+struct Fixture {
     server: Server,
     gate: Gate,
     pipeline: Pipeline,
 }
 
-impl Stand {
-    /// The first `times` requests of `place` meet `fault`. `rest`: what is answered after that, and after the token.
-    async fn new(place: Place, fault: &Fault, times: usize, rest: Vec<Step>) -> Self {
+impl Fixture {
+    /// The first `times` requests of `endpoint` meet `fault`. `rest`: what is answered after that, and after the token.
+    async fn new(endpoint: Endpoint, fault: &Fault, times: usize, rest: Vec<Step>) -> Self {
         let (steps, breaks) = match &fault.play {
             Play::Step(step) => (vec![step.clone(); times], Vec::new()),
             Play::Break(how) => (Vec::new(), vec![*how; times]),
         };
-        let steps = match place {
-            Place::Token => [steps, vec![token()], rest].concat(),
-            Place::Upload => [vec![token()], steps, rest].concat(),
+        let steps = match endpoint {
+            Endpoint::Token => [steps, vec![token()], rest].concat(),
+            Endpoint::Upload => [vec![token()], steps, rest].concat(),
         };
         let server = Server::script(steps);
         let mut gate = Gate::shut();
         gate.open(&server.url(), breaks);
         let mut pipeline = Pipeline::new(&server.url(), 4);
-        let way = match place {
-            Place::Token => "authority",
-            Place::Upload => "ingestion",
+        let way = match endpoint {
+            Endpoint::Token => "authority",
+            Endpoint::Upload => "ingestion",
         };
         pipeline.sink()["cloud"][way] = json!(gate.url());
         if let Time::Out(seconds) = fault.time {
@@ -145,7 +144,7 @@ impl Stand {
         }
     }
 
-    /// Requests that came, to their end or not.
+    /// Requests received, complete or not.
     fn requests(&self) -> usize {
         self.server.requests().len() + self.gate.broken()
     }
@@ -162,11 +161,11 @@ impl Stand {
                 real_pause().await;
                 forward(seconds / 2).await;
                 real_pause().await;
-                assert_eq!(self.requests(), request, "the next came before its time");
+                assert_eq!(self.requests(), request, "the next request came too early");
                 if let Time::Out(_) = time {
                     forward(seconds / 2 + 1).await;
                 }
-                // When the wait began is not to be seen: time passes until it is over, and not for ever.
+                // The start of the wait is not observable: advance until it is over.
                 let mut left = 100;
                 while time == Time::Asked(seconds) && self.requests() == request && left > 0 {
                     forward(2).await;
@@ -180,7 +179,7 @@ impl Stand {
         report
     }
 
-    /// What each upload that came to the server held, and its file's name.
+    /// The rows of each upload that the server received, and its file name.
     fn uploads(&self) -> Vec<(Vec<usize>, String)> {
         self.server
             .requests()
@@ -191,7 +190,7 @@ impl Stand {
     }
 }
 
-/// The wait between two looks: real time, for sockets to do their part. Nothing depends on its length.
+/// Real time for sockets to make progress. Nothing depends on its length.
 async fn real_pause() {
     tokio::time::sleep(Duration::from_millis(15)).await;
 }
@@ -215,7 +214,7 @@ fn rows_of(request: &Request) -> Vec<usize> {
         .collect()
 }
 
-/// The name under which an upload's file goes; empty if the body was not read.
+/// The file name of an upload; empty if the body was not read.
 fn file_of(request: &Request) -> String {
     let text = request.text();
     let named = text
@@ -224,7 +223,7 @@ fn file_of(request: &Request) -> String {
     named.map(|(name, _)| name.to_owned()).unwrap_or_default()
 }
 
-/// Number, outcome, attempts, those of unknown outcome, and status of each batch of a run, as `hrsink history` has it.
+/// Number, outcome, attempts, unknown attempts and status of each batch of a run in `hrsink history`.
 fn batches(run: &Value) -> Value {
     let batch = |batch: &Value| {
         json!([
@@ -238,31 +237,31 @@ fn batches(run: &Value) -> Value {
     run["batches"].as_array().unwrap().iter().map(batch).collect()
 }
 
-/// The fault happens once: tried again, and all rows are delivered.
-async fn passes(place: Place, fault: &Fault) {
+/// The fault happens once: the batch is retried, and all rows are delivered.
+async fn passes(endpoint: Endpoint, fault: &Fault) {
     let name = fault.name;
-    let stand = Stand::new(place, fault, 1, vec![ok(), ok()]).await;
-    let first = if place == Place::Token { 1 } else { 2 };
-    let report = stand.run(fault.time, first, first).await;
+    let fixture = Fixture::new(endpoint, fault, 1, vec![ok(), ok()]).await;
+    let first = if endpoint == Endpoint::Token { 1 } else { 2 };
+    let report = fixture.run(fault.time, first, first).await;
     assert_eq!(report.exit_code, 0, "{name}: {report:#?}");
     assert_eq!(outcomes(&report), [(1, Accepted, 2), (2, Accepted, 1)], "{name}");
-    assert_eq!(report.rows, totals(4, |rows| rows.accepted = 4), "{name}");
+    assert_rows!(report, 4, accepted: 4; "{name}");
     let unknown = u32::from(fault.unknown);
     assert_eq!(report.batches[0].unknown_attempts, unknown, "{name}");
     if let Time::Out(seconds) | Time::Asked(seconds) = fault.time {
         let waited = report.batches[0].duration_ms;
         assert!(waited >= seconds * 500, "{name}: {waited} ms");
     }
-    let told = history(&stand.pipeline).await;
+    let recorded = history(&fixture.pipeline).await;
     assert_eq!(
-        batches(&told["runs"][0]),
+        batches(&recorded["runs"][0]),
         json!([[1, "accepted", 2, unknown, 200], [2, "accepted", 1, 0, 200]]),
         "{name}"
     );
-    is_delivered(&stand, name).await;
-    let mut uploads = stand.uploads();
-    if place == Place::Upload && matches!(fault.play, Play::Step(_)) {
-        // What is sent again is what was sent, under the same name. A body that was not read is not known.
+    is_delivered(&fixture, name).await;
+    let mut uploads = fixture.uploads();
+    if endpoint == Endpoint::Upload && matches!(fault.play, Play::Step(_)) {
+        // A retry has the same rows and name, as far as the first body was read.
         let first = uploads.remove(0);
         assert!(first.0.is_empty() || first == uploads[0], "{name}: {first:?}");
     }
@@ -271,28 +270,28 @@ async fn passes(place: Place, fault: &Fault) {
     };
     assert_eq!((&one[..], &two[..]), (&[1, 2][..], &[3, 4][..]), "{name}");
     assert_ne!(first, second, "{name}");
-    stand.server.finish();
+    fixture.server.finish();
 }
 
-/// The fault happens to all attempts of the first batch: the second goes, and the next run sends the first.
-async fn lasts(place: Place, fault: &Fault) {
+/// The fault happens to all attempts of the first batch: the second is delivered, and the next run sends the first.
+async fn lasts(endpoint: Endpoint, fault: &Fault) {
     let name = fault.name;
-    let stand = Stand::new(place, fault, 2, vec![ok(), token(), ok()]).await;
-    let first = if place == Place::Token { 1 } else { 2 };
-    // After the last attempt nobody waits as he was asked.
+    let fixture = Fixture::new(endpoint, fault, 2, vec![ok(), token(), ok()]).await;
+    let first = if endpoint == Endpoint::Token { 1 } else { 2 };
+    // Nothing waits after the last attempt.
     let last = first + usize::from(matches!(fault.time, Time::Out(_)));
-    let report = stand.run(fault.time, first, last).await;
+    let report = fixture.run(fault.time, first, last).await;
     let error = failure(&report, 75);
     assert_eq!(
         (error.component.as_deref(), error.kind),
         (Some("purview"), ErrorKind::Transient),
         "{name}"
     );
-    let place_says = match place {
-        Place::Token => "cannot get an access token",
-        Place::Upload => "cannot upload",
+    let action = match endpoint {
+        Endpoint::Token => "cannot get an access token",
+        Endpoint::Upload => "cannot upload",
     };
-    for part in [&*fault.says, place_says, "2 attempts"] {
+    for part in [&*fault.says, action, "2 attempts"] {
         assert!(error.message.contains(part), "{name}: {part}: {}", error.message);
     }
     assert!(!error.hints.is_empty(), "{name}");
@@ -307,9 +306,9 @@ async fn lasts(place: Place, fault: &Fault) {
     };
     assert_eq!(report.rows, totals(4, lost), "{name}");
 
-    let told = history(&stand.pipeline).await;
+    let recorded = history(&fixture.pipeline).await;
     let open = u64::from(fault.unknown);
-    let run = &told["runs"][0];
+    let run = &recorded["runs"][0];
     assert_eq!(
         batches(run),
         json!([
@@ -323,28 +322,25 @@ async fn lasts(place: Place, fault: &Fault) {
         (&json!(75), &json!(open)),
         "{name}"
     );
-    assert!(
-        run["error"].as_str().unwrap().contains(place_says),
-        "{name}: {run}"
-    );
+    assert!(run["error"].as_str().unwrap().contains(action), "{name}: {run}");
 
-    let before = stand.uploads().len();
-    is_resumed(&stand, fault, &report, 2).await;
-    let sent: Vec<_> = stand
+    let before = fixture.uploads().len();
+    is_resumed(&fixture, fault, &report, 2).await;
+    let sent: Vec<_> = fixture
         .uploads()
         .split_off(before)
         .into_iter()
         .map(|(rows, _)| rows)
         .collect();
-    assert_eq!(sent, [[1, 2]], "{name}: what is missing, and nothing else");
-    is_delivered(&stand, name).await;
-    stand.server.finish();
+    assert_eq!(sent, [[1, 2]], "{name}: only what is missing");
+    is_delivered(&fixture, name).await;
+    fixture.server.finish();
 }
 
-/// The next run sends `rows` rows, the first batch of the run `before` among them, and says what may be there twice.
-async fn is_resumed(stand: &Stand, fault: &Fault, before: &RunReport, rows: u64) {
+/// The next run sends `rows` rows, including the first batch of the run `before`, and reports possible duplicates.
+async fn is_resumed(fixture: &Fixture, fault: &Fault, before: &RunReport, rows: u64) {
     let name = fault.name;
-    let report = stand.pipeline.run().await;
+    let report = fixture.pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{name}: {report:#?}");
     assert_eq!(
         report.rows,
@@ -357,10 +353,10 @@ async fn is_resumed(stand: &Stand, fault: &Fault, before: &RunReport, rows: u64)
         .map(|batch| (batch.run.clone(), batch.number, batch.rows, batch.resent_rows))
         .collect();
     let resent: u64 = report.batches.iter().map(|batch| batch.resent_rows).sum();
-    let told = history(&stand.pipeline).await;
-    assert_eq!(told["runs"][0]["batches"][0]["resent"], resent, "{name}");
-    assert_eq!(told["runs"][1]["open_unknown"], 0, "{name}: closed");
-    let decision = &told["runs"][1]["batches"][0]["decision"];
+    let recorded = history(&fixture.pipeline).await;
+    assert_eq!(recorded["runs"][0]["batches"][0]["resent"], resent, "{name}");
+    assert_eq!(recorded["runs"][1]["open_unknown"], 0, "{name}: closed");
+    let decision = &recorded["runs"][1]["batches"][0]["decision"];
     if fault.unknown {
         assert_eq!(twice, [(before.run_id.clone(), 1, 2, 2)], "{name}");
         assert_eq!(resent, 2, "{name}");
@@ -375,17 +371,17 @@ async fn is_resumed(stand: &Stand, fault: &Fault, before: &RunReport, rows: u64)
     }
 }
 
-/// Nothing is left to send, and nobody is asked for anything.
-async fn is_delivered(stand: &Stand, name: &str) {
-    let before = stand.requests();
-    let report = stand.pipeline.run().await;
+/// Nothing is left to send, and no request is sent.
+async fn is_delivered(fixture: &Fixture, name: &str) {
+    let before = fixture.requests();
+    let report = fixture.pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{name}: {report:#?}");
-    assert_eq!(report.rows, totals(4, |rows| rows.skipped = 4), "{name}");
+    assert_rows!(report, 4, skipped: 4; "{name}");
     assert!(
         report.batches.is_empty() && report.earlier_unknown.is_empty(),
         "{name}: {report:#?}"
     );
-    assert_eq!(stand.requests(), before, "{name}");
+    assert_eq!(fixture.requests(), before, "{name}");
 }
 
 /// An outcome as the ledger and the report write it.

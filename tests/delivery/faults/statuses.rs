@@ -1,13 +1,13 @@
 //! The service answers with a status that is not a success.
 
-use super::{Fault, Place, batches, lasts, ok, passes, rows_of};
+use super::{Endpoint, Fault, batches, lasts, ok, passes, rows_of};
 use crate::common::{Pipeline, failure, history};
 use crate::{outcomes, token, totals};
 use hrsink::component::BatchOutcome::{Accepted, NotSent, Refused};
 use serde_json::{Value, json};
 use test_server::{Reply, Server, Step};
 
-/// The statuses that are tried again. Behind a gateway the service may have taken the rows.
+/// The retried statuses. Behind a gateway, the service may have accepted the rows.
 fn faults() -> [Fault; 7] {
     let of = |name, status| Fault::status(name, status, Reply::new(status).body("no"));
     [
@@ -31,21 +31,21 @@ fn asked(requests: &[test_server::Request]) -> Vec<Vec<usize>> {
 }
 
 #[tokio::test]
-async fn a_status_that_passes_is_tried_again() {
+async fn retries_transient_statuses() {
     for fault in faults() {
-        passes(Place::Upload, &fault).await;
+        passes(Endpoint::Upload, &fault).await;
     }
 }
 
 #[tokio::test]
-async fn rows_that_a_status_kept_back_are_sent_by_the_next_run() {
+async fn delivers_in_the_next_run_after_transient_statuses() {
     for fault in faults() {
-        lasts(Place::Upload, &fault).await;
+        lasts(Endpoint::Upload, &fault).await;
     }
 }
 
 #[tokio::test]
-async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
+async fn renews_the_token_once_after_a_401() {
     let renewed = json!({"access_token": "a-new-token", "token_type": "Bearer", "expires_in": "3599"});
     let renewed = Reply::new(200).json(&renewed).into();
     let server = Server::script([token(), ok(), status(401), renewed, ok()]);
@@ -53,9 +53,9 @@ async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0);
     assert_eq!(outcomes(&report), [(1, Accepted, 1), (2, Accepted, 2)]);
-    let told = history(&pipeline).await;
+    let recorded = history(&pipeline).await;
     assert_eq!(
-        batches(&told["runs"][0]),
+        batches(&recorded["runs"][0]),
         json!([[1, "accepted", 1, 0, 200], [2, "accepted", 2, 0, 200]])
     );
     assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
@@ -69,7 +69,7 @@ async fn a_401_in_the_middle_of_a_run_renews_the_token_once() {
 }
 
 #[tokio::test]
-async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
+async fn treats_a_second_401_as_a_refusal() {
     let steps = [
         token(),
         ok(),
@@ -89,22 +89,16 @@ async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
         outcomes(&report),
         [(1, Accepted, 1), (2, Refused, 2), (3, NotSent, 0)]
     );
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.accepted, rows.refused, rows.not_sent) = (2, 2, 2))
-    );
-    let told = history(&pipeline).await;
+    assert_rows!(report, 6, accepted: 2, refused: 2, not_sent: 2);
+    let recorded = history(&pipeline).await;
     // What was not begun is not in the ledger.
     assert_eq!(
-        batches(&told["runs"][0]),
+        batches(&recorded["runs"][0]),
         json!([[1, "accepted", 1, 0, 200], [2, "refused", 2, 0, 401]])
     );
 
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(6, |rows| (rows.accepted, rows.skipped) = (4, 2))
-    );
+    assert_rows!(report, 6, accepted: 4, skipped: 2);
     assert!(
         report.earlier_unknown.is_empty(),
         "a refusal leaves nothing unknown"
@@ -114,14 +108,14 @@ async fn a_second_401_is_a_refusal_and_its_rows_are_sent_when_it_is_mended() {
 }
 
 #[tokio::test]
-async fn a_413_cuts_the_batch_in_parts_and_all_rows_arrive() {
+async fn splits_a_batch_after_a_413() {
     let steps = [token(), status(413), ok(), status(413), ok(), ok()];
     let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 4);
     pipeline.sink()["batch"]["max_rows"] = json!(4);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(report.rows, totals(4, |rows| rows.accepted = 4));
+    assert_rows!(report, 4, accepted: 4);
     let parts = |run: &Value| -> Value {
         let part = |batch: &Value| {
             json!([
@@ -151,8 +145,8 @@ async fn a_413_cuts_the_batch_in_parts_and_all_rows_arrive() {
 }
 
 #[tokio::test]
-async fn a_part_that_was_delivered_is_not_sent_again_with_the_one_that_was_not() {
-    // The first half is taken, the second is lost to an outage.
+async fn does_not_resend_a_delivered_part() {
+    // The first half is accepted, the second fails.
     let down = || status(503);
     let steps = [token(), status(413), ok(), down(), down(), token(), ok()];
     let server = Server::script(steps);
@@ -160,20 +154,14 @@ async fn a_part_that_was_delivered_is_not_sent_again_with_the_one_that_was_not()
     pipeline.sink()["retry"]["max_attempts"] = json!(2);
     let report = pipeline.run().await;
     failure(&report, 75);
-    assert_eq!(
-        report.rows,
-        totals(2, |rows| (rows.accepted, rows.not_sent) = (1, 1))
-    );
+    assert_rows!(report, 2, accepted: 1, not_sent: 1);
     let report = pipeline.run().await;
-    assert_eq!(
-        report.rows,
-        totals(2, |rows| (rows.accepted, rows.skipped) = (1, 1))
-    );
+    assert_rows!(report, 2, accepted: 1, skipped: 1);
     assert_eq!(asked(&server.finish())[5..], [vec![], vec![2]]);
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() {
+async fn delivers_the_rest_after_a_refusal_is_fixed() {
     for refused in [400, 403, 404, 405, 409, 422] {
         let steps = [token(), ok(), status(refused), token(), ok(), ok()];
         let server = Server::script(steps);
@@ -185,9 +173,9 @@ async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() 
             "{}",
             error.message
         );
-        let told = history(&pipeline).await;
+        let recorded = history(&pipeline).await;
         assert_eq!(
-            batches(&told["runs"][0]),
+            batches(&recorded["runs"][0]),
             json!([[1, "accepted", 1, 0, 200], [2, "refused", 1, 0, refused]])
         );
         let report = pipeline.run().await;
@@ -201,7 +189,7 @@ async fn a_refusal_of_the_job_keeps_everything_for_the_run_after_it_is_mended() 
 }
 
 #[tokio::test]
-async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
+async fn stops_after_consecutive_failures_for_the_same_cause() {
     let down = || status(503);
     let steps = [
         token(),
@@ -223,7 +211,7 @@ async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
     let error = failure(&report, 75);
     let hints = error.hints.join("\n");
     assert!(
-        hints.contains("2 batches in a row") && hints.contains("`delivery.max_consecutive_failures`"),
+        hints.contains("2 consecutive batches") && hints.contains("`delivery.max_consecutive_failures`"),
         "{hints}"
     );
     assert_eq!(
@@ -241,7 +229,7 @@ async fn so_many_failures_in_a_row_for_one_cause_stop_the_run() {
 }
 
 #[tokio::test]
-async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
+async fn continues_after_failures_for_different_causes() {
     let steps = [
         token(),
         status(503),
@@ -259,13 +247,9 @@ async fn failures_that_differ_or_are_not_in_a_row_do_not_stop_the_run() {
     let error = failure(&report, 75);
     assert!(
         error.message.contains("503"),
-        "the first is the one that is told: {}",
+        "the first failure is reported: {}",
         error.message
     );
-    assert_eq!(
-        report.rows,
-        totals(12, |rows| (rows.accepted, rows.unknown, rows.not_sent) =
-            (4, 2, 6))
-    );
+    assert_rows!(report, 12, accepted: 4, unknown: 2, not_sent: 6);
     server.finish();
 }

@@ -1,9 +1,9 @@
-//! The token endpoint fails, in the ways in which the service does. Nothing is ever unknown of it.
+//! Failures of the token endpoint. Its outcome is never unknown.
 
-use super::{Fault, Place, Stand, batches, is_delivered, is_resumed, lasts, ok, passes};
+use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, lasts, ok, passes};
 use crate::common::gate::Break;
 use crate::common::{failure, history};
-use crate::{outcomes, totals};
+use crate::outcomes;
 use hrsink::component::BatchOutcome::NotSent;
 use hrsink::error::ErrorKind;
 use serde_json::json;
@@ -24,7 +24,7 @@ fn faults() -> Vec<Fault> {
         Fault::new("reset before the body", Break::ResetBeforeBody, ended),
         Fault::new("reset after the body", Break::ResetAfterBody, ended),
         Fault::new("closed without an answer", Step::CloseAfterBody, ended),
-        Fault::new("no HTTP", Step::Garbage(b"\x16\x03\x01\x00\x02".to_vec()), ended),
+        Fault::new("not HTTP", Step::Garbage(b"\x16\x03\x01\x00\x02".to_vec()), ended),
         Fault::new(
             "trickles",
             Step::Trickle(Reply::new(503).body("no"), Duration::from_millis(1)),
@@ -43,7 +43,7 @@ fn faults() -> Vec<Fault> {
             "503 temporarily_unavailable: AADSTS90033",
         ),
         Fault::new(
-            "an answer that breaks off",
+            "a truncated answer",
             Reply::new(200).body("{\"access_token\": \"a-to").truncate(12),
             "broke off",
         ),
@@ -51,22 +51,21 @@ fn faults() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn a_failure_at_the_token_endpoint_that_passes_is_tried_again() {
+async fn retries_transient_failures_of_the_token_endpoint() {
     for fault in faults() {
-        passes(Place::Token, &fault).await;
+        passes(Endpoint::Token, &fault).await;
     }
 }
 
 #[tokio::test]
-async fn rows_without_a_token_were_not_sent_and_are_by_the_next_run() {
+async fn delivers_in_the_next_run_without_a_token_in_the_first() {
     for fault in faults() {
-        lasts(Place::Token, &fault).await;
+        lasts(Endpoint::Token, &fault).await;
     }
 }
 
-/// What no retry helps against: the run stops at once, nothing was sent, and the next run sends everything.
 #[tokio::test]
-async fn a_token_endpoint_that_refuses_is_asked_once() {
+async fn does_not_retry_a_refused_token_request() {
     let invalid = json!({
         "error": "invalid_client",
         "error_description": "AADSTS7000215: Invalid client secret provided.",
@@ -102,8 +101,8 @@ async fn a_token_endpoint_that_refuses_is_asked_once() {
     for (name, reply, says) in refusals {
         let fault = Fault::new(name, Step::from(reply), says);
         let rest = vec![ok(), ok()];
-        let stand = Stand::new(Place::Token, &fault, 1, rest).await;
-        let report = stand.pipeline.run().await;
+        let fixture = Fixture::new(Endpoint::Token, &fault, 1, rest).await;
+        let report = fixture.pipeline.run().await;
         let error = failure(&report, 5);
         assert_eq!(
             (error.component.as_deref(), error.kind),
@@ -114,15 +113,15 @@ async fn a_token_endpoint_that_refuses_is_asked_once() {
         }
         assert!(!error.hints.is_empty(), "{name}");
         assert_eq!(outcomes(&report), [(1, NotSent, 1), (2, NotSent, 0)], "{name}");
-        assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4), "{name}");
-        let told = history(&stand.pipeline).await;
+        assert_rows!(report, 4, not_sent: 4; "{name}");
+        let recorded = history(&fixture.pipeline).await;
         assert_eq!(
-            batches(&told["runs"][0]),
+            batches(&recorded["runs"][0]),
             json!([[1, "not_sent", 1, 0, null]]),
             "{name}"
         );
-        is_resumed(&stand, &fault, &report, 4).await;
-        is_delivered(&stand, name).await;
-        stand.server.finish();
+        is_resumed(&fixture, &fault, &report, 4).await;
+        is_delivered(&fixture, name).await;
+        fixture.server.finish();
     }
 }

@@ -1,9 +1,9 @@
-//! The network fails: no connection, connections that break, answers that do not come.
+//! Network failures.
 
-use super::{Fault, Place, Time, batches, lasts, passes};
+use super::{Endpoint, Fault, Time, batches, lasts, passes};
 use crate::common::gate::{Break, Gate};
 use crate::common::{Pipeline, arrived, emails, emulator, failure, history};
-use crate::{outcomes, totals};
+use crate::outcomes;
 use hrsink::component::BatchOutcome::NotSent;
 use serde_json::json;
 use test_server::Step;
@@ -18,7 +18,7 @@ fn faults() -> [Fault; 7] {
         Fault::new("closed before the body", Step::CloseBeforeBody, ENDED).unknown(),
         Fault::new("closed after the body", Step::CloseAfterBody, ENDED).unknown(),
         Fault::new(
-            "no HTTP",
+            "not HTTP",
             Step::Garbage(b"\x16\x03\x01\x00\x02\x02\x28".to_vec()),
             ENDED,
         )
@@ -33,21 +33,21 @@ fn faults() -> [Fault; 7] {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_tried_again_and_said_to_be_unknown() {
+async fn retries_broken_connections_and_reports_them_as_unknown() {
     for fault in faults() {
-        passes(Place::Upload, &fault).await;
+        passes(Endpoint::Upload, &fault).await;
     }
 }
 
 #[tokio::test]
-async fn rows_on_connections_that_break_are_sent_again_by_the_next_run_which_says_so() {
+async fn resends_rows_of_broken_connections_in_the_next_run() {
     for fault in faults() {
-        lasts(Place::Upload, &fault).await;
+        lasts(Endpoint::Upload, &fault).await;
     }
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_tried_again_and_nothing_is_said_to_be_unknown() {
+async fn retries_refused_connections_without_unknown_rows() {
     for way in ["ingestion", "authority"] {
         let emulator = emulator("").await;
         let mut gate = Gate::shut();
@@ -59,14 +59,14 @@ async fn a_refused_connection_is_tried_again_and_nothing_is_said_to_be_unknown()
             assert!(error.message.contains(part), "{way}: {part}: {}", error.message);
         }
         assert_eq!(outcomes(&report), [(1, NotSent, 3), (2, NotSent, 3)], "{way}");
-        assert_eq!(report.rows, totals(4, |rows| rows.not_sent = 4), "{way}");
-        let told = history(&pipeline).await;
+        assert_rows!(report, 4, not_sent: 4; "{way}");
+        let recorded = history(&pipeline).await;
         assert_eq!(
-            batches(&told["runs"][0]),
+            batches(&recorded["runs"][0]),
             json!([[1, "not_sent", 3, 0, null], [2, "not_sent", 3, 0, null]]),
             "{way}"
         );
-        assert_eq!(told["runs"][0]["open_unknown"], 0, "{way}");
+        assert_eq!(recorded["runs"][0]["open_unknown"], 0, "{way}");
 
         gate.open(&emulator.url(), []);
         let report = pipeline.run().await;

@@ -1,55 +1,55 @@
-//! Cuts encoded rows into batches, and batches into parts.
+//! Cuts encoded rows into batches, and batches into parts: by rows and bytes, never by time, so that the same rows give
+//! the same batches.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::service::EncodedRows;
 use crate::component::{Origin, Origins};
-use crate::format::encode::EncodedRows;
 use crate::ledger::RowHash;
 
-/// How large a batch may be.
+/// The maximum size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Rows, without the header row; at least 1.
-    pub max_rows: usize,
+    pub(crate) max_rows: usize,
     /// Bytes of the payload, header row included.
-    pub max_bytes: usize,
+    pub(crate) max_bytes: usize,
 }
 
-/// The rows of one upload. Can be cut in parts, down to single rows, and knows where each row came from.
+/// The rows of one upload, with their origins.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(super) struct Batch {
     payload: Bytes,
     /// Bytes of the header row.
     header: usize,
-    /// For each row, the position in `payload` behind its line end.
+    /// For each row, its end in `payload`.
     ends: Vec<usize>,
-    /// Where the rows came from, in order.
+    /// In the order of the rows.
     origins: Vec<Origins>,
-    /// The rows' hashes; empty if nobody remembers rows.
+    /// Empty without a ledger.
     hashes: Arc<Vec<RowHash>>,
 }
 
 impl Batch {
-    /// What is sent: the header row and the rows.
-    pub fn payload(&self) -> &Bytes {
+    /// The header row and the rows.
+    pub(super) fn payload(&self) -> &Bytes {
         &self.payload
     }
 
-    /// Number of rows in it.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.ends.len()
     }
 
-    /// The rows' hashes; none if nobody remembers rows.
-    pub fn hashes(&self) -> &Arc<Vec<RowHash>> {
+    /// The rows' hashes; empty without a ledger.
+    pub(super) fn hashes(&self) -> &Arc<Vec<RowHash>> {
         &self.hashes
     }
 
-    /// Where the row at `index` came from; `None` beyond the last row.
-    pub fn origin(&self, index: usize) -> Option<Origin> {
+    /// `None` after the last row.
+    pub(super) fn origin(&self, index: usize) -> Option<Origin> {
         let mut left = index;
         for origins in &self.origins {
             if left < origins.len() {
@@ -60,22 +60,22 @@ impl Batch {
         None
     }
 
-    /// The rows of `range` as a batch of their own, with the header row.
+    /// The rows of `range` as a batch, with the header row.
     ///
     /// # Panics
-    /// If `range` is not within the batch, which is a bug in the caller.
+    /// If `range` is not within the batch.
     #[must_use]
-    pub fn part(&self, range: Range<usize>) -> Self {
-        let begin_of = |row: usize| match row {
+    pub(super) fn part(&self, range: Range<usize>) -> Self {
+        let start_of = |row: usize| match row {
             0 => self.header,
             row => self.ends[row - 1],
         };
-        let (begin, end) = (begin_of(range.start), begin_of(range.end));
-        let mut payload = Vec::with_capacity(self.header + end - begin);
+        let (start, end) = (start_of(range.start), start_of(range.end));
+        let mut payload = Vec::with_capacity(self.header + end - start);
         payload.extend_from_slice(&self.payload[..self.header]);
-        payload.extend_from_slice(&self.payload[begin..end]);
+        payload.extend_from_slice(&self.payload[start..end]);
         let ends = self.ends[range.clone()].iter();
-        let ends = ends.map(|end| end - begin + self.header).collect();
+        let ends = ends.map(|end| end - start + self.header).collect();
         let mut origins = Vec::new();
         let mut before = 0;
         for part in &self.origins {
@@ -96,14 +96,13 @@ impl Batch {
     }
 }
 
-/// Fills batches of one kind of rows, in order. Every row comes out in exactly one batch, or is handed back as too
-/// large.
+/// Fills batches in order. Every row ends up in exactly one batch, or is returned as too large.
 #[derive(Debug)]
-pub struct Batcher {
+pub(super) struct Batcher {
     header: Vec<u8>,
     limits: Limits,
-    /// What the other side was found to take; at most `limits.max_bytes`, and no reason to put a row aside.
-    taken_bytes: usize,
+    /// What the service accepted; at most `limits.max_bytes`. A single larger row is still sent.
+    accepted_bytes: usize,
     payload: Vec<u8>,
     ends: Vec<usize>,
     origins: Vec<Origins>,
@@ -111,13 +110,13 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// `header` begins every payload.
-    pub fn new(header: Vec<u8>, limits: Limits) -> Self {
+    /// Every payload starts with `header`.
+    pub(super) fn new(header: Vec<u8>, limits: Limits) -> Self {
         Self {
             payload: header.clone(),
             header,
             limits,
-            taken_bytes: limits.max_bytes,
+            accepted_bytes: limits.max_bytes,
             ends: Vec::new(),
             origins: Vec::new(),
             hashes: Vec::new(),
@@ -125,18 +124,18 @@ impl Batcher {
     }
 
     /// Rows that are in no batch yet.
-    pub fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.ends.len()
     }
 
-    /// From now on cuts payloads of at most `bytes`, where rows are small enough: the other side took no more.
-    pub fn shrink(&mut self, bytes: usize) {
-        self.taken_bytes = self.taken_bytes.min(bytes);
+    /// Limits further payloads to `bytes`, because the service refused a larger one.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        self.accepted_bytes = self.accepted_bytes.min(bytes);
     }
 
-    /// Adds rows with their hashes (none, or one for each row). Full batches go to `full`; rows that alone are larger
-    /// than a batch may be go, by their index in `encoded`, to `too_large`.
-    pub fn push(
+    /// Adds rows with their hashes (none, or one for each row). Passes full batches to `full`, and rows that exceed the
+    /// limit alone, by their index in `encoded`, to `too_large`.
+    pub(super) fn push(
         &mut self,
         encoded: &EncodedRows,
         origins: &Origins,
@@ -151,14 +150,14 @@ impl Batcher {
             let bytes = &encoded.bytes[start..end];
             start = end;
             if self.header.len() + bytes.len() > self.limits.max_bytes {
-                self.note_origins(origins, from..row);
+                self.add_origins(origins, from..row);
                 from = row + 1;
                 too_large(row);
                 continue;
             }
-            let over = !self.ends.is_empty() && self.payload.len() + bytes.len() > self.taken_bytes;
+            let over = !self.ends.is_empty() && self.payload.len() + bytes.len() > self.accepted_bytes;
             if self.ends.len() == self.limits.max_rows || over {
-                self.note_origins(origins, from..row);
+                self.add_origins(origins, from..row);
                 from = row;
                 full(self.cut());
             }
@@ -168,19 +167,19 @@ impl Batcher {
                 self.hashes.push(*hash);
             }
         }
-        self.note_origins(origins, from..encoded.ends.len());
-        // A full batch does not wait for the row that overflows it.
+        self.add_origins(origins, from..encoded.ends.len());
+        // Send a full batch now, not when the next row arrives.
         if self.ends.len() == self.limits.max_rows {
             full(self.cut());
         }
     }
 
     /// The last batch, if there are rows left.
-    pub fn finish(&mut self) -> Option<Batch> {
+    pub(super) fn finish(&mut self) -> Option<Batch> {
         (!self.ends.is_empty()).then(|| self.cut())
     }
 
-    fn note_origins(&mut self, origins: &Origins, range: Range<usize>) {
+    fn add_origins(&mut self, origins: &Origins, range: Range<usize>) {
         if !range.is_empty() {
             self.origins.push(origins.slice(range.start, range.len()));
         }
@@ -207,8 +206,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::super::component::Part;
     use super::*;
+    use crate::component::Part;
 
     /// Rows with their origins and hashes, both counted from `before`.
     fn encoded(before: usize, rows: &[String]) -> (EncodedRows, Origins, Vec<RowHash>) {
@@ -227,10 +226,9 @@ mod tests {
     }
 
     proptest! {
-        /// For any rows, cut into any chunks, under any limits: no row lost, doubled, reordered or over a limit, and
-        /// the batches do not depend on how the chunks were cut.
+        /// No row is lost, duplicated, reordered or over a limit, and batches do not depend on how the input was chunked.
         #[test]
-        fn rows_are_conserved_in_order_within_the_limits(
+        fn conserves_rows_in_order_within_the_limits(
             rows in prop::collection::vec("[a-z]{1,12}\n", 0..60),
             chunk in 1_usize..20,
             max_rows in 1_usize..9,
@@ -260,7 +258,7 @@ mod tests {
             for batch in &batches {
                 prop_assert!(batch.rows() >= 1 && batch.rows() <= max_rows && batch.payload.len() <= max_bytes);
                 prop_assert!(!halved || batch.rows() == 1 || batch.payload.len() <= max_bytes / 2);
-                // Cut in two, it is the same rows.
+                // Its halves have the same rows.
                 let half = batch.rows() / 2;
                 let parts = [batch.part(0..half), batch.part(half..batch.rows())];
                 for batch in parts {

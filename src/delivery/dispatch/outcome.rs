@@ -1,0 +1,246 @@
+//! Counts and reports what happened to batches, and decides whether the run continues.
+
+use std::sync::atomic::Ordering;
+
+use tokio::task::{Id, JoinError};
+use tokio::time::Instant;
+
+use super::{BatchInfo, Run, Streak};
+use crate::component::{BatchOutcome, BatchReport, RejectCode};
+use crate::delivery::policy::OnUnknown;
+use crate::delivery::service::{Answer, Verdict};
+use crate::delivery::upload::PartOutcome;
+use crate::error::{Error, ErrorKind};
+
+impl Run<'_> {
+    /// An upload has ended or was aborted.
+    pub(super) fn upload_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (id, aborted) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some((info, progress)) = self.in_flight.remove(&id) else {
+            return;
+        };
+        self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut parts = progress.take();
+        if let Some(error) = aborted {
+            let aborted = self.aborted(&info, parts.in_progress, &error);
+            parts.finished.push(aborted);
+        }
+        let mut left = info.rows;
+        let mut failed: Option<PartOutcome> = None;
+        for part in parts.finished {
+            if part.outcome != BatchOutcome::Split {
+                left -= part.rows;
+            }
+            // An interrupt says least.
+            if let Some(failure) = self.record_part(&info, part)
+                && failed.as_ref().is_none_or(is_interrupted)
+            {
+                failed = Some(failure);
+            }
+        }
+        if left > 0 {
+            // Parts that were not sent, because one before them failed.
+            self.not_sent(&info, left);
+            let interrupted = || PartOutcome::not_sent(0, left, 0, Some(Error::interrupted()));
+            failed.get_or_insert_with(interrupted);
+        }
+        match failed {
+            None => {
+                self.streak = None;
+                self.partitions[info.partition].batch_done(info.number);
+            }
+            Some(failed) => self.batch_failed(&info, failed),
+        }
+    }
+
+    /// Counts and reports a part. Returns it if it was not delivered.
+    fn record_part(&mut self, info: &BatchInfo, mut part: PartOutcome) -> Option<PartOutcome> {
+        let counts = &self.cx.counts;
+        match part.outcome {
+            BatchOutcome::Accepted => counts.accepted(part.rows),
+            BatchOutcome::Refused => counts.refused(part.rows),
+            BatchOutcome::Unknown => counts.unknown(part.rows),
+            BatchOutcome::NotSent => counts.not_sent(part.rows),
+            BatchOutcome::Split if part.answer.verdict == Verdict::TooLarge => {
+                self.partitions[info.partition].shrink(part.bytes / 2);
+            }
+            BatchOutcome::Split => {}
+            BatchOutcome::Rejected => {
+                if let Some(origin) = part.suspect.take() {
+                    self.reject(origin, RejectCode::Refused, reason(&part.answer));
+                }
+            }
+        }
+        if matches!(part.outcome, BatchOutcome::Accepted | BatchOutcome::Unknown) {
+            for (index, rows) in &part.resent {
+                *self.resent.entry((info.label, *index)).or_default() += rows;
+            }
+        }
+        self.report(info, &part);
+        let delivered = matches!(
+            part.outcome,
+            BatchOutcome::Accepted | BatchOutcome::Split | BatchOutcome::Rejected
+        );
+        // A failure of the ledger counts whatever the service answered.
+        (!delivered || !part.recorded).then_some(part)
+    }
+
+    /// A batch was not delivered: stops the run, unless the next one may succeed.
+    fn batch_failed(&mut self, info: &BatchInfo, failed: PartOutcome) {
+        let PartOutcome {
+            outcome,
+            answer,
+            recorded,
+            ..
+        } = failed;
+        let error = answer.error.unwrap_or_else(|| {
+            Error::new(
+                ErrorKind::Transient,
+                format!("batch {} was not accepted", info.number),
+            )
+        });
+        // Rows of this batch may have been skipped as duplicates in another partition of the scenario.
+        for state in &mut self.partitions {
+            state.incomplete |= state.partition.label == info.label;
+        }
+        if outcome == BatchOutcome::NotSent
+            && let Some(dedup) = &mut self.dedup
+        {
+            dedup.mark_unsent(info.label, &info.hashes);
+        }
+        let policy = &self.uploader.policy;
+        let held = outcome == BatchOutcome::Unknown && policy.on_unknown == OnUnknown::Hold;
+        let transient = error.kind() == ErrorKind::Transient;
+        if held && transient {
+            return self.stop(hold(error));
+        }
+        if held
+            || !transient
+            || outcome == BatchOutcome::Refused
+            || answer.stop
+            // Without a ledger nothing more may be sent.
+            || !recorded
+            || self.stopped.is_some()
+        {
+            return self.stop(error);
+        }
+        let cause = (answer.verdict, answer.status);
+        let batches = match &self.streak {
+            Some(streak) if streak.cause == cause => streak.batches + 1,
+            _ => 1,
+        };
+        self.streak = Some(Streak { cause, batches });
+        if batches >= policy.max_consecutive_failures.get() {
+            return self.stop(match batches {
+                1 => error,
+                _ => error.with_hint(format!(
+                    "{batches} consecutive batches failed for the same cause, so the run stopped (`delivery.max_consecutive_failures`)"
+                )),
+            });
+        }
+        tracing::warn!(sink = %self.cx.name, error = %error.chain(), "a batch failed; trying the next ones");
+        self.first_failure.get_or_insert(error);
+        self.drop_stale_checkpoints();
+    }
+
+    /// The outcome of the part that was in progress when its upload was aborted or panicked: the service may have
+    /// accepted it.
+    fn aborted(
+        &self,
+        info: &BatchInfo,
+        in_progress: Option<(PartOutcome, Instant)>,
+        error: &JoinError,
+    ) -> PartOutcome {
+        let error = if error.is_panic() {
+            // The panic's text may contain values of rows.
+            Error::unexpected(format!("the upload of batch {} panicked", info.number))
+                .with_hint("please report this: it should not happen")
+        } else {
+            Error::new(
+                ErrorKind::Interrupted,
+                format!(
+                    "the upload of batch {} was aborted: it had not ended {} after the run was stopped",
+                    info.number,
+                    humantime::format_duration(self.cx.run.grace)
+                ),
+            )
+            .with_hint(
+                "the service may have accepted its rows: the next run reports it when it sends them again",
+            )
+        };
+        match in_progress {
+            None => PartOutcome::not_sent(0, 0, 0, Some(error)),
+            Some((mut part, started)) => {
+                part.duration = started.elapsed();
+                part.outcome = BatchOutcome::Unknown;
+                part.answer = Answer {
+                    attempts: 1,
+                    ..Answer::without_request(Verdict::Unknown, Some(error))
+                };
+                part
+            }
+        }
+    }
+
+    /// Counts and reports `rows` of a batch as not sent.
+    pub(super) fn not_sent(&self, info: &BatchInfo, rows: usize) {
+        self.cx.counts.not_sent(rows);
+        let bytes = if rows == info.rows { info.bytes } else { 0 };
+        self.report(info, &PartOutcome::not_sent(0, rows, bytes, None));
+    }
+
+    fn report(&self, info: &BatchInfo, part: &PartOutcome) {
+        let (number, label, outcome, answer) = (info.number, info.label, part.outcome, &part.answer);
+        tracing::debug!(
+            sink = %self.cx.name, batch = number, part = part.part, label, rows = part.rows, bytes = part.bytes, ?outcome,
+            "batch finished"
+        );
+        // The receiver may be gone when a run is torn down; the counts are right all the same.
+        let _ = self.cx.batches.send(BatchReport {
+            sink: self.cx.name.to_string(),
+            number,
+            part: part.part,
+            scenario: label.to_owned(),
+            rows: part.rows as u64,
+            bytes: part.bytes as u64,
+            outcome,
+            attempts: answer.attempts,
+            unknown_attempts: answer.unknown_attempts,
+            resent_rows: part.resent.values().sum(),
+            status: answer.status,
+            answer: answer.body.clone(),
+            request_ids: answer.request_ids.clone(),
+            duration_ms: u64::try_from(part.duration.as_millis()).unwrap_or(u64::MAX),
+            error: answer.error.as_ref().map(Error::chain),
+        });
+    }
+}
+
+fn is_interrupted(part: &PartOutcome) -> bool {
+    let error = part.answer.error.as_ref();
+    error.is_some_and(|error| error.kind() == ErrorKind::Interrupted)
+}
+
+/// Why the service rejected a row.
+fn reason(answer: &Answer) -> String {
+    let mut text = "the service rejected this row on its own".to_owned();
+    if let Some(status) = answer.status {
+        text.push_str(&format!(": status {status}"));
+    }
+    if let Some(body) = answer.body.as_deref().filter(|body| !body.is_empty()) {
+        text.push_str(": ");
+        text.push_str(body);
+    }
+    text
+}
+
+/// The failure of a batch whose rows wait to be resolved.
+fn hold(error: Error) -> Error {
+    let message = "the service may have accepted a batch, and `delivery.on_unknown` is `hold`: nothing more is sent until the batch is resolved";
+    Error::new(ErrorKind::Guard, message)
+        .with_hint("`hrsink history FILE --batches` names the batch; find it in the connector's log in the Purview portal, then record what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+        .with_source(error)
+}
