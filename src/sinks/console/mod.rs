@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::consume;
 use crate::component::{
-    Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
+    Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
 };
 use crate::config::Problems;
 use crate::error::{Error, Result};
@@ -84,25 +85,13 @@ struct Shown {
 #[async_trait]
 impl Sink for ConsoleSink {
     async fn run(mut self: Box<Self>, input: &mut Input) -> Result<()> {
-        let mut checkpoints = Vec::new();
-        let mut result = Ok(());
-        while let Some((from, item)) = input.next().await {
-            match item {
-                Item::Chunk(chunk) if result.is_err() || self.cx.run.cancel.is_cancelled() => {
-                    self.cx.counts.not_sent(chunk.num_rows());
-                    result = result.and(Err(Error::interrupted()));
-                }
-                Item::Chunk(chunk) => match self.take(from, &chunk) {
-                    Ok(()) => self.cx.counts.accepted(chunk.num_rows()),
-                    Err(error) => {
-                        self.cx.counts.not_sent(chunk.num_rows());
-                        self.cx.run.cancel.cancel();
-                        result = Err(error);
-                    }
-                },
-                Item::Checkpoint(checkpoint) => checkpoints.push(checkpoint),
-            }
-        }
+        let cx = self.cx.clone();
+        let (result, checkpoints) = consume(&cx, input, |from, chunk| {
+            self.print(from, chunk)?;
+            cx.counts.accepted(chunk.num_rows());
+            Ok(())
+        })
+        .await;
         result?;
         if self.format == ConsoleFormat::Table {
             self.print_tables().map_err(cannot_print)?;
@@ -116,7 +105,7 @@ impl Sink for ConsoleSink {
 }
 
 impl ConsoleSink {
-    fn take(&mut self, from: usize, chunk: &Chunk) -> Result<()> {
+    fn print(&mut self, from: usize, chunk: &Chunk) -> Result<()> {
         match self.format {
             ConsoleFormat::Ndjson => {
                 let mut lines = Vec::new();

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::consume;
 use super::payload::{Naming, require_hr_rows, scenario};
 use crate::component::{
-    Checkpoint, Chunk, Description, Input, InputDescription, Item, Sink, SinkConfig, SinkContext,
+    Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
 };
 use crate::config::Problems;
 use crate::delivery::{Encoder, EncoderFactory, Partition};
@@ -108,11 +109,7 @@ impl SinkConfig for FileConfig {
                 }
             })
             .collect();
-        Ok(Box::new(FileSink {
-            cx,
-            files,
-            checkpoints: Vec::new(),
-        }))
+        Ok(Box::new(FileSink { cx, files }))
     }
 }
 
@@ -120,7 +117,6 @@ struct FileSink {
     cx: SinkContext,
     /// One for each input.
     files: Vec<Target>,
-    checkpoints: Vec<Checkpoint>,
 }
 
 struct Target {
@@ -138,47 +134,30 @@ struct Open {
 
 #[async_trait]
 impl Sink for FileSink {
-    async fn run(mut self: Box<Self>, input: &mut Input) -> Result<()> {
-        let mut result = Ok(());
-        while let Some((from, item)) = input.next().await {
-            match item {
-                Item::Chunk(chunk) if result.is_err() || self.cx.run.cancel.is_cancelled() => {
-                    self.cx.counts.not_sent(chunk.num_rows());
-                    result = result.and(Err(Error::interrupted()));
-                }
-                Item::Chunk(chunk) => {
-                    if let Err(error) = self.files[from].write(&chunk) {
-                        self.cx.counts.not_sent(chunk.num_rows());
-                        self.cx.run.cancel.cancel();
-                        result = Err(error);
-                    }
-                }
-                Item::Checkpoint(checkpoint) => self.checkpoints.push(checkpoint),
-            }
-        }
-        if self.cx.run.cancel.is_cancelled() {
+    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
+        let Self { cx, mut files } = *self;
+        let (mut result, checkpoints) = consume(&cx, input, |from, chunk| files[from].write(chunk)).await;
+        if cx.run.cancel.is_cancelled() {
             result = result.and(Err(Error::interrupted()));
         }
-        let dry_run = self.cx.run.dry_run;
-        for target in self.files {
+        let dry_run = cx.run.dry_run;
+        for target in files {
             let name = target.path.clone();
             let (rows, finished) = target.finish(result.is_ok() && !dry_run);
             match finished {
                 Ok(true) => {
-                    self.cx.counts.accepted(rows);
-                    self.cx
-                        .outputs
-                        .add(&self.cx.name, "CSV as it would be uploaded", name);
+                    cx.counts.accepted(rows);
+                    cx.outputs.add(&cx.name, "CSV as it would be uploaded", name);
                 }
-                Ok(false) => self.cx.counts.not_sent(rows),
+                Ok(false) => cx.counts.not_sent(rows),
                 Err(error) => {
-                    self.cx.counts.not_sent(rows);
+                    cx.counts.not_sent(rows);
                     result = result.and(Err(error));
                 }
             }
         }
         if result.is_ok() && !dry_run {
-            self.checkpoints.into_iter().for_each(Checkpoint::done);
+            checkpoints.into_iter().for_each(Checkpoint::done);
         }
         result
     }
