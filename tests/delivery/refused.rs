@@ -112,7 +112,7 @@ async fn does_not_retry_a_refusal_of_the_job() {
             403,
             others_job,
             "403 jobId and corresponding appId do not match",
-            "was made for the application",
+            "was created for the application",
         ),
         (
             400,

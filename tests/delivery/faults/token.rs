@@ -85,7 +85,7 @@ async fn does_not_retry_a_refused_token_request() {
         (
             "no token",
             Reply::new(200).body("\x00\x01\x02\u{fffd}"),
-            "no JSON object with a token",
+            "not a JSON object with a token",
         ),
         (
             "a web page",
@@ -95,7 +95,7 @@ async fn does_not_retry_a_refused_token_request() {
         (
             "an empty token",
             Reply::new(200).json(&json!({"access_token": ""})),
-            "holds no `access_token`",
+            "has no `access_token`",
         ),
     ];
     for (name, reply, says) in refusals {
