@@ -1,5 +1,4 @@
-//! Secrets and values of rows stay inside: marked words are planted in all of them, and everything that a person or a
-//! log collector gets to see is searched.
+//! No secret and no value of a row leaves the program: marked words are in all of them, and all output is searched.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -15,7 +14,7 @@ use test_server::{Reply, Server, Step};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// In every planted word, whatever its case. Nothing else here has it in it.
+/// Part of every marked word, case-insensitive, and of nothing else here.
 const MARK: &str = "planted";
 const SECRET: &str = "planted~Secret+1/=";
 const SECRET_IN_A_FORM: &str = "planted%7ESecret%2B1%2F%3D";
@@ -23,7 +22,7 @@ const TOKEN: &str = "planted-token-2";
 const EMAIL: &str = "planted.3@contoso.com";
 const REMARKS: &str = "Planted4 said 'Planted5', see PLANTED-6";
 
-/// All that was logged, at the finest level.
+/// The log at the most detailed level.
 static LOG: OnceLock<Log> = OnceLock::new();
 
 #[derive(Clone, Default)]
@@ -80,7 +79,7 @@ fn is_clean(what: &str, text: &str) {
     }
 }
 
-/// Runs the pipeline and searches all that it shows.
+/// Searches all output of a run.
 #[track_caller]
 fn search(pipeline: &Pipeline, report: &RunReport) {
     is_clean("the report", &serde_json::to_string_pretty(report).unwrap());
@@ -97,7 +96,7 @@ fn search(pipeline: &Pipeline, report: &RunReport) {
     is_clean("the log", &log);
 }
 
-/// Two reviews full of planted words.
+/// Two reviews with marked words.
 fn reviews(url: &str) -> Pipeline {
     collect_log();
     let mut pipeline = Pipeline::new(url, 0);
@@ -124,7 +123,7 @@ fn token() -> Step {
         .into()
 }
 
-/// What a careless service or a debugging proxy says: everything it was sent.
+/// Responses of a careless service or a debugging proxy: everything that was sent.
 fn echoes() -> [String; 4] {
     [
         format!("row 1 is wrong: '{EMAIL}' (rating=Planted7), {REMARKS}; sent with Bearer {TOKEN}"),
@@ -136,7 +135,7 @@ fn echoes() -> [String; 4] {
 }
 
 #[tokio::test]
-async fn nothing_shows_when_all_goes_well() {
+async fn hides_rows_and_secrets_of_a_successful_run() {
     let _turn = turn().await;
     let emulator = emulator("latency=1ms").await;
     let mut pipeline = reviews(&emulator.url());
@@ -148,7 +147,7 @@ async fn nothing_shows_when_all_goes_well() {
         logged().contains("batch settled"),
         "the finer levels are collected too"
     );
-    // The planted words were really there.
+    // The marked words arrived.
     assert_eq!(
         emulator.accepted_rows().unwrap()[0].get("EmailAddress"),
         Some(EMAIL)
@@ -161,7 +160,7 @@ async fn nothing_shows_when_all_goes_well() {
 }
 
 #[tokio::test]
-async fn a_success_with_an_answer_full_of_rows_shows_none() {
+async fn hides_rows_echoed_in_a_success() {
     let _turn = turn().await;
     for echo in echoes() {
         let page = echo.starts_with("<html>");
@@ -181,7 +180,7 @@ async fn a_success_with_an_answer_full_of_rows_shows_none() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
+async fn hides_rows_and_token_echoed_in_a_refusal() {
     let _turn = turn().await;
     for status in [400, 401, 403, 404, 407, 408, 409, 413, 429, 500, 502, 503] {
         for echo in echoes() {
@@ -221,7 +220,7 @@ async fn a_refusal_that_echoes_rows_and_token_shows_neither() {
 }
 
 #[tokio::test]
-async fn other_ends_of_an_upload_show_nothing() {
+async fn hides_rows_and_token_of_aborted_uploads() {
     let _turn = turn().await;
     let redirect = Reply::new(302).header("location", &format!("https://{MARK}.example/{TOKEN}?upn={EMAIL}"));
     let ends = [
@@ -244,7 +243,7 @@ async fn other_ends_of_an_upload_show_nothing() {
         search(&pipeline, &report);
         server.finish();
     }
-    // The host that a redirect leads to is told; what else is in its address is not.
+    // The host of a redirect is shown; the rest of its address is not.
     let server = Server::script([token(), redirect.into()]);
     let pipeline = reviews(&server.url());
     let report = serde_json::to_string(&pipeline.run().await).unwrap();
@@ -254,7 +253,7 @@ async fn other_ends_of_an_upload_show_nothing() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
+async fn hides_the_secret_echoed_by_the_token_endpoint() {
     let _turn = turn().await;
     let described = format!(
         "AADSTS7000215: Invalid client secret provided: {SECRET} (client_secret={SECRET_IN_A_FORM}&x). Trace ID: 1"
@@ -300,7 +299,7 @@ async fn a_tenant_that_echoes_the_secret_does_not_get_it_into_the_report() {
 }
 
 #[tokio::test]
-async fn rejects_say_where_and_why_and_never_what() {
+async fn rejects_show_place_and_reason_without_values() {
     let _turn = turn().await;
     let emulator = emulator("").await;
     let mut pipeline = reviews(&emulator.url());
@@ -335,7 +334,7 @@ async fn rejects_say_where_and_why_and_never_what() {
         assert!(lines.contains(code), "{code} is not in {lines}");
     }
 
-    // Asked for, they are in the rejects file, and nowhere else.
+    // If configured, they are in the rejects file, and nowhere else.
     pipeline.file["rejects"] = json!({"include_values": true});
     let mut report = pipeline.run().await;
     let values = std::fs::read_to_string(report.rejects.path.take().unwrap()).unwrap();
@@ -347,7 +346,7 @@ async fn rejects_say_where_and_why_and_never_what() {
 }
 
 #[tokio::test]
-async fn input_that_cannot_be_read_is_not_repeated() {
+async fn does_not_repeat_unreadable_input() {
     let _turn = turn().await;
     let emulator = emulator("").await;
     let inputs = [
@@ -384,7 +383,7 @@ async fn input_that_cannot_be_read_is_not_repeated() {
 }
 
 #[test]
-fn a_secret_in_the_pipeline_file_is_refused_and_not_repeated() {
+fn rejects_a_secret_in_the_pipeline_file_without_repeating_it() {
     collect_log();
     let cases: [(&str, Value); 5] = [
         ("/auth/client_secret", json!(SECRET)),

@@ -1,5 +1,4 @@
-//! What a security review asks of whole runs: who may read what, whom the program talks to, and what a hostile input or
-//! service can do to it.
+//! Security of runs: file permissions, TLS, redirects, hostile input and services.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -55,7 +54,7 @@ fn mode(path: &Path) -> u32 {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_file_that_others_can_read_stops_what_reads_it_unless_told_otherwise() {
+async fn rejects_secret_files_readable_by_others_unless_allowed() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
     // Two sinks with one secret are told of it once.
@@ -122,7 +121,7 @@ async fn a_secret_file_that_others_can_read_stops_what_reads_it_unless_told_othe
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_secret_mounted_as_a_link_is_judged_by_its_file() {
+async fn checks_the_file_behind_a_linked_secret() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
     std::fs::create_dir(pipeline.path("..data_1")).unwrap();
@@ -240,7 +239,7 @@ async fn follows_no_redirect_with_secret_token_or_rows() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_a_run_leaves_is_its_owners_alone() {
+async fn creates_private_files_only() {
     let mut pipeline = Pipeline::new("http://127.0.0.1:1", 3);
     pipeline.write(
         "export.csv",
@@ -276,7 +275,7 @@ async fn what_a_run_leaves_is_its_owners_alone() {
 }
 
 #[tokio::test]
-async fn old_rejects_files_are_removed_and_nothing_else() {
+async fn removes_old_rejects_files_only() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 1);
     pipeline.file["rejects"] = json!({"path": "rejects", "max_files": 2, "max_age": "30d", "max_ratio": 1.0});
@@ -333,7 +332,7 @@ async fn old_rejects_files_are_removed_and_nothing_else() {
 }
 
 #[test]
-fn settings_that_keep_nothing_are_refused() {
+fn rejects_retention_of_nothing() {
     let mut pipeline = Pipeline::new("http://127.0.0.1:1", 0);
     pipeline.file["rejects"] = json!({"max_files": 0, "max_age": "0s"});
     let error = hrsink::error::Error::from(pipeline.load().unwrap_err()).chain();
@@ -347,7 +346,7 @@ fn settings_that_keep_nothing_are_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_link_in_the_input_folder_brings_no_other_file_out() {
+async fn ignores_links_out_of_the_input_folder() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
     for folder in ["in", "private"] {
@@ -377,7 +376,7 @@ async fn a_link_in_the_input_folder_brings_no_other_file_out() {
 }
 
 #[tokio::test]
-async fn a_file_that_unpacks_without_measure_ends_the_run() {
+async fn stops_at_a_decompression_bomb() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 0);
     // Of 1 KiB each, 64 MiB in all.

@@ -186,10 +186,9 @@ pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
         }
     }
     if let Some(host) = answer.redirect_host() {
-        text.push_str(&format!(
-            "; it redirects to {}",
-            redactor.show(host.as_bytes(), 120)
-        ));
+        // A host is not a value of a row, though often in the domain of the users.
+        let host = Redactor::secrets(redactor.secrets).show(host.as_bytes(), 120);
+        text.push_str(&format!("; it redirects to {host}"));
     }
     let reasons = shown_headers(&answer.headers, &REASON_HEADERS, redactor);
     for header in reasons.into_iter().chain(request_ids(answer, redactor)) {

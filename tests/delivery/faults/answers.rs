@@ -79,7 +79,11 @@ async fn stops_at_a_web_page_and_reports_the_rows_as_unknown() {
         ErrorKind::Refused,
         "retries do not help against a login page"
     );
-    for part in ["is unknown: the response to POST", "web page", "Sign in to the guest network"] {
+    for part in [
+        "is unknown: the response to POST",
+        "web page",
+        "Sign in to the guest network",
+    ] {
         assert!(error.message.contains(part), "{part}: {}", error.message);
     }
     assert_eq!(outcomes(&report), [(1, Unknown, 1), (2, NotSent, 0)]);
