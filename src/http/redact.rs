@@ -83,7 +83,8 @@ impl<'a> Redactor<'a> {
             let encoded: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
             let in_url = encoded.replace('+', "%20");
             let json = serde_json::Value::from(plain).to_string();
-            for form in [plain, &encoded, &in_url, json.trim_matches('"')] {
+            let json = &json[1..json.len() - 1];
+            for form in [plain, &encoded, &in_url, json] {
                 if !form.is_empty() && text.contains(form) {
                     text = text.replace(form, "[hidden]");
                 }

@@ -18,6 +18,10 @@ async fn a_jwt_is_made_for_each_request() {
             "private_key": {"file": "key"}, "key_id": "k1", "claims": {"tenant": 7}, "scope": "hr", "client_id": "app",
         }))
         .unwrap();
+    assert_eq!(
+        authorization(&auth).await.unwrap_err().kind(),
+        crate::error::ErrorKind::Transient
+    );
     assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
     let requests = server.finish();
     let forms: Vec<Value> = requests.iter().map(form).collect();
@@ -108,7 +112,7 @@ fn a_wrong_key_is_named_by_its_setting() {
         .unwrap_err();
     let text = shown(&error);
     assert!(
-        text.contains("`private_key` holds no private key in PEM form"),
+        text.contains("`private_key` has no private key in PEM form"),
         "{text}"
     );
 }
