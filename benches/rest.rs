@@ -231,7 +231,7 @@ fn children(url: &str) -> String {
     type: rest
     base_url: {url}
     request: {{path: \"child/{{id}}\"}}
-    for_each: {{values: {{id: [{}]}}, max_parallel: 8}}
+    for_each: {{values: {{id: [{}]}}, max_concurrent: 8}}
     rate_limit: {{limits: [{RATE}/s]}}{REST}",
         ids.join(", ")
     )

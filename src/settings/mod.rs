@@ -5,10 +5,12 @@
 pub mod bounded;
 pub(crate) mod suggest;
 pub(crate) mod template;
+mod timezone;
 mod units;
 
 pub use bounded::{BoundedDuration, BoundedInt, BoundedSize};
 pub(crate) use suggest::nearest;
 pub use suggest::suggestion;
 pub(crate) use template::{Part, Placeholder, Template, TemplateError};
+pub use timezone::Timezone;
 pub use units::{ByteSize, HumanDuration};

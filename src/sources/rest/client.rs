@@ -1,21 +1,14 @@
 //! What a source asks with: client, credentials, pace.
 
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use reqwest::header::HeaderName;
-
 use super::config::RestConfig;
 use super::fetch::Fetcher;
-use super::rate_limit::ResetFormat;
 use super::request::RequestConfig;
-use super::response_actions::{ErrorMessageFinder, ReadWait};
+use super::response_actions::ErrorMessageFinder;
 use crate::component::SourceContext;
 use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::http::address::service_url;
 use crate::http::link::AllowedHosts;
-use crate::http::retry_after::{ResetForm, WaitRule, WaitSource};
 use crate::http::transport::{Proxy, TransportConfig};
 
 /// The longest time-out: a report may take half an hour, and a few of them at a time longer.
@@ -73,26 +66,6 @@ impl RestConfig {
         AllowedHosts::new(self.connection.allowed_hosts.iter().map(String::as_str))
     }
 
-    /// How long an answer asks to wait.
-    pub(super) fn read_wait(&self) -> ReadWait {
-        let headers = self.rate_limit.reset_headers.iter().filter_map(|header| {
-            Some(WaitSource::Header {
-                name: HeaderName::from_bytes(header.name.as_bytes()).ok()?,
-                form: match header.format {
-                    ResetFormat::EpochSeconds => ResetForm::EpochSeconds,
-                    ResetFormat::EpochMilliseconds => ResetForm::EpochMillis,
-                    ResetFormat::Seconds => ResetForm::Seconds,
-                    ResetFormat::Milliseconds => ResetForm::Millis,
-                },
-            })
-        });
-        let rule = WaitRule {
-            sources: std::iter::once(WaitSource::RetryAfter).chain(headers).collect(),
-            max_wait: self.rate_limit.max_wait.0,
-        };
-        Arc::new(move |headers| rule.read(headers, SystemTime::now()))
-    }
-
     /// Reads the secrets and makes the client; `config` has no problems.
     ///
     /// # Errors
@@ -118,9 +91,9 @@ impl RestConfig {
             auth: self.auth.build(&cx.run, &client, &way)?,
             client,
             limiters: cx.run.services.limiters.clone(),
-            pace: self.rate_limit.pace(),
+            pace: self.rate_limit.limit(),
             retry,
-            messages: ErrorMessageFinder::new(&self.message),
+            messages: ErrorMessageFinder::new(),
             allowed: self.allowed_hosts().map_err(Error::config)?,
             cancel: cx.run.cancel.clone(),
             pages: cx.pages.clone(),

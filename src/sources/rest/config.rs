@@ -15,7 +15,7 @@ use super::partitions::ForEachConfig;
 use super::plan::Plan;
 use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
-use super::response_actions::{ErrorMessageSettings, ResponseActionConfig};
+use super::response_actions::ResponseActionConfig;
 use crate::component::{Description, Source, SourceConfig, SourceContext};
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::error::Result;
@@ -50,7 +50,7 @@ pub struct RestConfig {
     pub columns: Option<BTreeMap<String, ColumnKind>>,
     /// Reads once for each of several values: fixed ones, or the keys of a parent's rows.
     #[serde(default)]
-    pub for_each: Option<Box<ForEachConfig<ParentConfig>>>,
+    pub for_each: Option<Box<ForEachConfig>>,
     /// Reads what has changed since the last run that was delivered. Default: everything, each time.
     #[serde(default)]
     pub incremental: Option<IncrementalConfig>,
@@ -60,26 +60,9 @@ pub struct RestConfig {
     /// How often and how long a request is tried again.
     #[serde(default)]
     pub retry: RetrySettings,
-    /// Where an answer says what is wrong, for the error's text.
-    #[serde(default)]
-    pub message: ErrorMessageSettings,
     /// Request rate, concurrency and waiting. Default: no limit.
     #[serde(default)]
     pub rate_limit: RateLimitConfig,
-}
-
-/// The request whose rows drive another's.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ParentConfig {
-    /// The request, below the same `base_url`.
-    pub request: RequestConfig,
-    /// How one page leads to the next. Default: there is one page.
-    #[serde(default)]
-    pub pagination: PaginationConfig,
-    /// Where the records are in an answer. Default: the whole body.
-    #[serde(default)]
-    pub records: RecordsConfig,
 }
 
 /// Time-outs, proxy, bounds.
@@ -145,7 +128,7 @@ impl SourceConfig for RestConfig {
         let time = match self.incremental.as_ref()?.full_refresh_every {
             None => Duration::MAX,
             // How often it runs is for others to know.
-            Some(every) => every.every?.0,
+            Some(every) => every.every?.get(),
         };
         Some((time, "give it `incremental.full_refresh_every: {every: 14d}`"))
     }

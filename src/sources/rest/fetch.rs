@@ -93,8 +93,6 @@ pub(super) struct Page {
     pub(super) headers: HeaderMap,
     pub(super) values: ExtractedValues,
     pub(super) records: u64,
-    /// Whether some of its records are not in `rest`, since they had gone on before its end.
-    pub(super) given_on: bool,
     pub(super) rows: u64,
     pub(super) without_list: u64,
     pub(super) digest: u64,
@@ -117,7 +115,6 @@ impl Page {
             status,
             headers,
             records: 0,
-            given_on: false,
             rows: 0,
             without_list: 0,
             digest: 0,
@@ -159,7 +156,7 @@ struct BadAnswer {
     status: u16,
     line: String,
     message: Option<String>,
-    judgement: Decision,
+    decision: Decision,
     credentials: Credentials,
 }
 
@@ -236,8 +233,8 @@ impl Fetcher {
             Err(GaveUp {
                 last: Some(Attempt::Answer(ref answer)),
                 ..
-            }) if answer.judgement.action == Action::RenewToken
-                && answer.judgement.rule.is_none()
+            }) if answer.decision.action == Action::RenewToken
+                && answer.decision.rule.is_none()
                 && (question.may_skip)(answer.status) =>
             {
                 Ok(FetchOutcome::Skipped(answer.status))
@@ -332,10 +329,10 @@ impl Fetcher {
             values: Some(&finished.values),
             text: &taking.head,
         };
-        let judgement = question.sequence.rules.judge(&facts);
+        let decision = question.sequence.rules.decide(&facts);
         let mut blocks = taking.blocks;
-        match judgement.action {
-            Action::Take => {}
+        match decision.action {
+            Action::Accept => {}
             Action::Empty if !taking.given_on => blocks.clear(),
             Action::Skip if question.rules_skip && !taking.given_on => {
                 return Err(Attempt::Skip(status.as_u16()));
@@ -350,7 +347,7 @@ impl Fetcher {
                     status: status.as_u16(),
                     line: format!("{status}"),
                     message: self.message(question, built, &credentials, &headers, &taking.head),
-                    judgement,
+                    decision,
                     credentials,
                 })));
             }
@@ -359,14 +356,13 @@ impl Fetcher {
             url: built.url.clone(),
             status: status.as_u16(),
             headers,
-            records: if judgement.action == Action::Empty {
+            records: if decision.action == Action::Empty {
                 0
             } else {
                 finished.records
             },
-            given_on: taking.given_on,
             rows: finished.rows,
-            without_list: if judgement.action == Action::Empty {
+            without_list: if decision.action == Action::Empty {
                 0
             } else {
                 finished.without_list
@@ -407,29 +403,29 @@ impl Fetcher {
             |_| question.sequence.paths.none(),
             |body| question.sequence.paths.find(&body),
         );
-        let judgement = question.sequence.rules.judge(&Facts {
+        let decision = question.sequence.rules.decide(&Facts {
             status: status.as_u16(),
             headers: &headers,
             values: Some(&values),
             text: &taking.head,
         });
         let message = || self.message(question, built, &credentials, &headers, &taking.head);
-        match judgement.action {
-            _ if judgement.rule.is_none() => {
+        match decision.action {
+            _ if decision.rule.is_none() => {
                 let message = match &error {
                     BodyError::Missing { .. } => message(),
                     _ => None,
                 };
                 Err(Attempt::NoRecords { error, message })
             }
-            Action::Take => Err(error.into()),
+            Action::Accept => Err(error.into()),
             Action::Empty => Ok(Page::empty(built, status.as_u16(), headers, values)),
             Action::Skip if question.rules_skip => Err(Attempt::Skip(status.as_u16())),
             _ => Err(Attempt::Answer(Box::new(BadAnswer {
                 status: status.as_u16(),
                 line: status.to_string(),
                 message: message(),
-                judgement,
+                decision,
                 credentials,
             }))),
         }
@@ -457,13 +453,11 @@ impl Fetcher {
             values: Some(&values),
             text: &body,
         };
-        let judgement = question.sequence.rules.judge(&facts);
-        let ends = question.sequence.ends.contains(&status.as_u16());
-        match judgement.action {
-            Action::Take | Action::Empty => {}
-            _ if ends => {}
+        let decision = question.sequence.rules.decide(&facts);
+        match decision.action {
+            Action::Accept | Action::Empty => {}
             Action::Skip if question.rules_skip => return Err(Attempt::Skip(status.as_u16())),
-            Action::Fail if judgement.rule.is_none() && (question.may_skip)(status.as_u16()) => {
+            Action::Fail if decision.rule.is_none() && (question.may_skip)(status.as_u16()) => {
                 return Err(Attempt::Skip(status.as_u16()));
             }
             _ => {
@@ -471,7 +465,7 @@ impl Fetcher {
                     status: status.as_u16(),
                     line: status.to_string(),
                     message: self.message(question, built, &credentials, &headers, &body),
-                    judgement,
+                    decision,
                     credentials,
                 })));
             }
@@ -528,7 +522,9 @@ impl Fetcher {
     fn judge(&self, failure: &Attempt, url: &Url, renewed: &mut bool) -> Verdict {
         match failure {
             Attempt::Token(error) => error.verdict(),
-            Attempt::Exchange(failure) if ResponseActions::judge_failure(failure).action == Action::Retry => {
+            Attempt::Exchange(failure)
+                if ResponseActions::decide_failure(failure).action == Action::Retry =>
+            {
                 Verdict::Retry { after: None }
             }
             Attempt::Body { error, given_on } if error.is_truncated() && !given_on => {
@@ -536,18 +532,18 @@ impl Fetcher {
             }
             Attempt::NoRecords { error, .. } if error.is_truncated() => Verdict::Retry { after: None },
             Attempt::BrokenOff { given_on: false, .. } => Verdict::Retry { after: None },
-            Attempt::Answer(answer) => match answer.judgement.action {
+            Attempt::Answer(answer) => match answer.decision.action {
                 Action::Retry => Verdict::Retry {
-                    after: answer.judgement.wait,
+                    after: answer.decision.wait,
                 },
                 Action::RateLimited => {
                     // The service counts the requests of all.
-                    if let Some(wait) = answer.judgement.wait {
+                    if let Some(wait) = answer.decision.wait {
                         let limiter = self.limiters.of(&address::host(url), &self.pace);
                         limiter.hold_until(Instant::now() + wait.min(Duration::from_secs(3600)));
                     }
                     Verdict::Retry {
-                        after: answer.judgement.wait,
+                        after: answer.decision.wait,
                     }
                 }
                 Action::RenewToken if !*renewed && self.auth.renew(&answer.credentials) => {
@@ -608,7 +604,7 @@ impl Fetcher {
                 message: answer.message.as_deref(),
                 attempts,
             }
-            .error(answer.status, &answer.judgement),
+            .error(answer.status, &answer.decision),
             Some(Attempt::Exchange(failure)) => {
                 let kind = if failure.is_transient() {
                     ErrorKind::Transient
@@ -620,7 +616,7 @@ impl Fetcher {
                 } else {
                     String::new()
                 };
-                let hint = ResponseActions::judge_failure(&failure).hint;
+                let hint = ResponseActions::decide_failure(&failure).hint;
                 let error = Error::new(kind, format!("{shown} failed{times}")).with_source(failure);
                 match hint {
                     Some(hint) => error.with_hint(hint),

@@ -22,6 +22,7 @@ mod client;
 mod config;
 pub mod extract;
 mod fetch;
+mod header_name;
 pub mod incremental;
 mod json_path;
 mod mapped_columns;
@@ -35,7 +36,9 @@ pub mod response_actions;
 mod rows;
 mod source;
 mod template;
+mod typed_keys;
 
-pub use config::{ColumnKind, ConnectionConfig, ParentConfig, RestConfig};
+pub use config::{ColumnKind, ConnectionConfig, RestConfig};
 pub use json_path::SinglePath;
 pub use page::InjectInto;
+pub use partitions::ParentConfig;

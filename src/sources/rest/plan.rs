@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::config::{ParentConfig, RestConfig};
+use super::config::RestConfig;
 use super::extract::{Extractor, Limits, RecordsConfig};
 use super::incremental::Incremental;
 use super::json_path::ValuePaths;
-use super::pagination::{CursorFrom, Pager, PaginationConfig};
-use super::partitions::Partitioning;
+use super::pagination::{Pager, PaginationConfig};
+use super::partitions::{ParentConfig, Partitioning};
 use super::request::{RequestConfig, RequestPlan};
-use super::response_actions::{ResponseActionConfig, ResponseActions, renews};
+use super::response_actions::{ResponseActionConfig, ResponseActions};
 use super::template::{Names, Uses};
 use crate::config::Problems;
-use crate::http::link;
 
 /// A request with what follows from its answers.
 #[derive(Debug, Clone)]
@@ -24,8 +23,6 @@ pub(super) struct Sequence {
     pub(super) paths: ValuePaths,
     /// Whether the token of the next page is in the last record.
     pub(super) needs_last: bool,
-    /// Statuses besides 2xx that end the pages.
-    pub(super) ends: Vec<u16>,
 }
 
 /// A source's settings without contradiction.
@@ -47,26 +44,12 @@ impl Plan {
         config.check_connection(&mut problems.at("connection"));
         config.rate_limit.validate(&mut problems.at("rate_limit"));
         config.retry.validate(&mut problems.at("retry"));
-        config.message.validate(&mut problems.at("message"));
-        ResponseActionConfig::validate_all(&config.response_actions, &mut problems.at("response_actions"));
-        if renews(&config.response_actions) && !config.auth.has_token() {
-            problems
-                .at("response_actions")
-                .add("`renew_token` needs an `auth` whose token can be asked for anew");
-        }
-        let may_skip = config
-            .for_each
-            .as_ref()
-            .is_some_and(|each| each.on_error == super::partitions::OnError::Skip);
-        if !may_skip {
-            for index in super::response_actions::skipping(&config.response_actions) {
-                let mut here = problems.at("response_actions");
-                here.at_index(index).at("action").add_with_hint(
-                    "`skip` leaves out one of several values, and goes with `for_each` and its `on_error: skip` only",
-                    "`empty` takes the answer as one without rows, `fail` ends the run",
-                );
-            }
-        }
+        ResponseActionConfig::validate_all(
+            &config.response_actions,
+            config.for_each.as_ref().is_some_and(|each| each.skip.is_some()),
+            config.auth.has_token(),
+            &mut problems.at("response_actions"),
+        );
         if config
             .columns
             .as_ref()
@@ -125,12 +108,6 @@ impl Plan {
                 each.check_used(&uses, &mut problems.at("for_each"));
             }
             if let Some(block) = &config.incremental {
-                if config.pagination.stops_at_bounds() {
-                    problems.at("pagination").at("bounds").at("on_limit").add_with_hint(
-                        "`stop` does not go with `incremental`: what lies beyond the bound would never be read",
-                        "leave `on_limit` out, so that the bound is an error, or cut the span with `incremental.window`",
-                    );
-                }
                 incremental = block.compile(&uses, &mut problems.at("incremental"));
             }
         }
@@ -159,10 +136,11 @@ impl RestConfig {
         let before = problems.len();
         let config = request;
         let request = RequestPlan::new(&self.base_url, config, names, problems);
-        pagination.validate(&mut problems.at("pagination"));
+        let mut paths = ValuePaths::default();
+        let pager = pagination.compile(&mut paths, &mut problems.at("pagination"));
         records.validate(&mut problems.at("records"));
         if let Some(request) = &request {
-            for place in pagination.places() {
+            for place in pagination.targets() {
                 request.check_place(&place, &mut problems.at("pagination"));
                 config.check_free(&place, &mut problems.at("request"));
             }
@@ -171,13 +149,8 @@ impl RestConfig {
         if problems.len() > before {
             return None;
         }
-        let mut paths = ValuePaths::default();
-        let pager = pagination.pager(&mut paths, link::target);
-        let rules = ResponseActions::new(&self.response_actions, &mut paths, self.read_wait());
-        let needs_last = matches!(
-            pagination,
-            PaginationConfig::Cursor(cursor) if matches!(cursor.from, CursorFrom::LastRecord(_))
-        );
+        let rules = ResponseActions::new(&self.response_actions, &mut paths, self.rate_limit.wait_rule());
+        let needs_last = pagination.needs_last_record();
         let limits = Limits {
             max_record: usize::try_from(self.connection.max_record.0).unwrap_or(usize::MAX),
             max_buffered: usize::try_from(self.connection.max_buffered_page.0).unwrap_or(usize::MAX),
@@ -187,11 +160,10 @@ impl RestConfig {
         Some(Sequence {
             request: request?,
             extractor: Extractor::new(records, &paths, limits),
-            pager,
+            pager: pager?,
             rules,
             paths,
             needs_last,
-            ends: pagination.end_statuses().to_vec(),
         })
     }
 }

@@ -1,34 +1,32 @@
-//! How fast a service may be asked: the settings of `http::pace`.
+//! The settings of `rate_limit`: how fast requests are sent, and how long they wait.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use reqwest::header::HeaderName;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::{Serialize, Serializer};
 
-use crate::config::{HumanDuration, Problems};
+use super::header_name::HeaderNameSetting;
+use crate::component::Problems;
 use crate::http::rate_limit::{RateLimit, Window};
-
-/// Longest value of `max_wait`.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+use crate::http::retry_after::{ResetForm, WaitRule, WaitSource};
+use crate::settings::bounded::{DAY, MINUTE};
+use crate::settings::{BoundedDuration, BoundedInt};
 
 /// Request rate, concurrency and waiting. All requests of a run to the same host share these limits.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimitConfig {
     /// Requests per interval, such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`; all limits apply. Requests of
     /// earlier runs are not counted, so a daily limit holds within one run. Default: no limit.
     pub limits: Vec<Rate>,
-    /// Concurrent requests: 1 to 64. Default: as many as the source sends.
-    #[schemars(range(min = 1, max = 64))]
-    pub max_concurrent: Option<NonZeroU32>,
-    /// Response headers that say when to retry, in order of precedence after `Retry-After`. Default: none.
+    /// Concurrent requests. Default: as many as the source sends.
+    pub max_concurrent: Option<BoundedInt<1, 64>>,
+    /// Response headers that say when to retry, in order of precedence after `Retry-After`.
     pub reset_headers: Vec<ResetHeader>,
-    /// Longest wait before a retry: up to 24h. A longer one that the service asks for is cut to this. Default 10m.
-    pub max_wait: HumanDuration,
+    /// Longest wait before a retry. A longer one that the service asks for is cut to this.
+    pub max_wait: BoundedDuration<1, DAY>,
 }
 
 impl Default for RateLimitConfig {
@@ -37,23 +35,23 @@ impl Default for RateLimitConfig {
             limits: Vec::new(),
             max_concurrent: None,
             reset_headers: Vec::new(),
-            max_wait: HumanDuration(Duration::from_secs(600)),
+            max_wait: BoundedDuration::new(10 * MINUTE),
         }
     }
 }
 
 /// A response header that says when to retry.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResetHeader {
     /// Header name, such as `X-RateLimit-Reset`.
-    pub name: String,
+    pub name: HeaderNameSetting,
     /// Meaning of the header's number.
     pub format: ResetFormat,
 }
 
 /// Meaning of the number in a reset header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ResetFormat {
     /// A point in time: seconds since 1970.
@@ -68,84 +66,90 @@ pub enum ResetFormat {
 
 impl RateLimitConfig {
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
-        if let Some(most) = self.max_concurrent.filter(|most| most.get() > 64) {
-            problems
-                .at("max_concurrent")
-                .add(format!("{most} is not between 1 and 64"));
-        }
-        if self.max_wait.0.is_zero() || self.max_wait.0 > MAX_WAIT {
-            problems.at("max_wait").add(format!(
-                "must be more than zero and at most 24h, found {}",
-                self.max_wait
-            ));
-        }
         let mut headers = problems.at("reset_headers");
         for (index, header) in self.reset_headers.iter().enumerate() {
             let mut here = headers.at_index(index);
-            let mut here = here.at("name");
-            let same = |other: &str| other.eq_ignore_ascii_case(&header.name);
-            if HeaderName::from_bytes(header.name.as_bytes()).is_err() {
-                here.add(format!("`{}` is not a valid header name", header.name));
-            } else if same("retry-after") {
-                here.add("`Retry-After` is always read first; remove it here");
+            if header.name.0 == reqwest::header::RETRY_AFTER {
+                here.at("name")
+                    .add("`Retry-After` is always read first; remove it here");
             } else if self.reset_headers[..index]
                 .iter()
-                .any(|earlier| same(&earlier.name))
+                .any(|earlier| earlier.name == header.name)
             {
-                here.add(format!("duplicate header `{}`", header.name));
+                here.at("name")
+                    .add(format!("duplicate header `{}`", header.name.0));
             }
         }
     }
 
-    /// For the limiter.
-    pub(crate) fn pace(&self) -> RateLimit {
+    /// For the rate limiter.
+    pub(crate) fn limit(&self) -> RateLimit {
         RateLimit {
-            windows: self.limits.iter().map(|rate| rate.0).collect(),
-            max_concurrent: self.max_concurrent.map(|most| most.get() as usize),
+            windows: self.limits.iter().map(|rate| rate.window).collect(),
+            max_concurrent: self.max_concurrent.map(BoundedInt::as_usize),
+        }
+    }
+
+    /// How long an answer asks to wait.
+    pub(crate) fn wait_rule(&self) -> WaitRule {
+        let headers = self.reset_headers.iter().map(|header| WaitSource::Header {
+            name: header.name.0.clone(),
+            form: match header.format {
+                ResetFormat::EpochSeconds => ResetForm::EpochSeconds,
+                ResetFormat::EpochMilliseconds => ResetForm::EpochMillis,
+                ResetFormat::Seconds => ResetForm::Seconds,
+                ResetFormat::Milliseconds => ResetForm::Millis,
+            },
+        });
+        WaitRule {
+            sources: std::iter::once(WaitSource::RetryAfter).chain(headers).collect(),
+            max_wait: self.max_wait.get(),
         }
     }
 }
 
-/// So many requests in a stretch of time: `10/s`, `100/min`, `2000/h`, `8/day`, `5/10s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate(pub(crate) Window);
+/// Requests per interval: `10/s`, `100/min`, `2000/h`, `8/day`, `5/10s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    text: String,
+    window: Window,
+}
 
 impl std::str::FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form =
+        let notation =
             || format!("`{text}` is not a rate such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`");
-        let (count, per) = text.split_once('/').ok_or_else(form)?;
-        let count: u32 = count.trim().parse().map_err(|_| form())?;
-        let per = per.trim();
-        let day = Duration::from_secs(24 * 3600);
-        let per = match per {
+        let (count, per) = text.split_once('/').ok_or_else(notation)?;
+        let count: u32 = count.trim().parse().map_err(|_| notation())?;
+        let per = match per.trim() {
             "s" | "sec" | "second" => Duration::from_secs(1),
             "m" | "min" | "minute" => Duration::from_secs(60),
             "h" | "hour" => Duration::from_secs(3600),
-            "d" | "day" => day,
-            other => humantime::parse_duration(other).map_err(|_| form())?,
+            "d" | "day" => Duration::from_secs(24 * 3600),
+            other => humantime::parse_duration(other).map_err(|_| notation())?,
         };
         Window::new(count, per)
-            .map(Self)
+            .map(|window| Self {
+                text: text.to_owned(),
+                window,
+            })
             .map_err(|error| format!("`{text}` {error}"))
     }
 }
 
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl de::Visitor<'_> for Text {
-            type Value = Rate;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a rate such as `10/s`, `100/min` or `8/day`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Rate, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Text)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 
@@ -156,7 +160,7 @@ impl JsonSchema for Rate {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "So many requests in any stretch of time.",
+            "description": "Requests per interval.",
             "examples": ["10/s", "100/min", "2000/h", "8/day", "5/10s"],
         })
     }
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_read_as_people_write_them() {
+    fn parses_rates() {
         for (text, count, seconds) in [
             ("10/s", 10, 1),
             ("100/min", 100, 60),
@@ -177,7 +181,7 @@ mod tests {
             ("3/1h 30m", 3, 5400),
         ] {
             let window = Window::new(count, Duration::from_secs(seconds)).unwrap();
-            assert_eq!(text.parse(), Ok(Rate(window)), "{text}");
+            assert_eq!(text.parse::<Rate>().unwrap().window, window, "{text}");
         }
         for bad in [
             "10",
@@ -195,22 +199,25 @@ mod tests {
     }
 
     #[test]
-    fn rejects_settings_out_of_range_by_key() {
-        let config: RateLimitConfig =
-            serde_json::from_str(r#"{"limits": ["10/s", "100/min"], "max_concurrent": 4}"#).unwrap();
-        assert_eq!(config.pace().windows.len(), 2);
-        assert_eq!(config.pace().max_concurrent, Some(4));
+    fn rejects_invalid_settings_by_key() {
+        let parse = |json| serde_json::from_str::<RateLimitConfig>(json);
+        let config = parse(r#"{"limits": ["10/s", "100/min"], "max_concurrent": 4}"#).unwrap();
+        assert_eq!(config.limit().windows.len(), 2);
+        assert_eq!(config.limit().max_concurrent, Some(4));
         for bad in [
             r#"{"max_concurrent": 0}"#,
+            r#"{"max_concurrent": 65}"#,
+            r#"{"max_wait": "2d"}"#,
             r#"{"limits": [10]}"#,
             r#"{"limit": []}"#,
+            r#"{"reset_headers": [{"name": "a b", "format": "seconds"}]}"#,
         ] {
-            assert!(serde_json::from_str::<RateLimitConfig>(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
-        let config: RateLimitConfig = serde_json::from_str(
-            r#"{"max_concurrent": 65, "max_wait": "2d", "reset_headers": [
+        let config = parse(
+            r#"{"reset_headers": [
                 {"name": "Retry-After", "format": "seconds"}, {"name": "x-reset", "format": "epoch_seconds"},
-                {"name": "X-Reset", "format": "epoch_milliseconds"}, {"name": "a b", "format": "seconds"}]}"#,
+                {"name": "X-Reset", "format": "epoch_milliseconds"}]}"#,
         )
         .unwrap();
         let mut found = Vec::new();
@@ -219,11 +226,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "max_concurrent: 65 is not between 1 and 64",
-                "max_wait: must be more than zero and at most 24h, found 2days",
                 "reset_headers[0].name: `Retry-After` is always read first; remove it here",
-                "reset_headers[2].name: duplicate header `X-Reset`",
-                "reset_headers[3].name: `a b` is not a valid header name",
+                "reset_headers[2].name: duplicate header `x-reset`",
             ]
         );
     }

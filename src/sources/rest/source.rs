@@ -274,15 +274,15 @@ impl Reader {
             let (reader, each, values) = (self.clone(), each.clone(), values.clone());
             owned(async move { reader.make_steps(&each, &values, &steps).await })
         };
-        let permits = Arc::new(Semaphore::new(each.max_parallel));
-        let mut skips = each.skips.begin();
+        let permits = Arc::new(Semaphore::new(each.max_concurrent));
+        let mut skips = each.skip.begin();
         let mut lists = Lists::default();
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
         let mut number = 0_u64;
         let mut before = None;
         let mut all = false;
         loop {
-            while !all && under_way.len() < each.max_parallel * AHEAD {
+            while !all && under_way.len() < each.max_concurrent * AHEAD {
                 // With something under way, no need to wait for the next step.
                 let step = if under_way.is_empty() {
                     coming.recv().await
@@ -370,7 +370,7 @@ impl Reader {
         steps: &mpsc::Sender<Partition>,
     ) -> Result<More> {
         let mut lists = Lists::default();
-        for outer in each.steps() {
+        for outer in each.partitions() {
             let mut outer = outer.clone();
             outer.values = values.with(&outer.values);
             let (Some(parent), Some(sequence)) = (each.parent(), &self.plan.parent) else {
@@ -449,7 +449,7 @@ impl Reader {
                 ask: &ask,
                 before: before.as_ref(),
                 suffix,
-                may_skip: &|status| first && each.is_some_and(|(each, _)| each.skips.may_skip(status)),
+                may_skip: &|status| first && each.is_some_and(|(each, _)| each.skip.may_skip(status)),
                 rules_skip: first && each.is_some(),
             };
             let page = match self.fetcher.page(&question, out).await? {
@@ -475,24 +475,15 @@ impl Reader {
                 tracing::warn!(source = %self.cx.name, "{}: {warning}", sequence.request.shown(&page.url));
             }
             let turn = turn?;
-            let repeated = matches!(turn, Turn::End(super::pagination::EndReason::DuplicatePage));
-            if repeated && page.given_on {
-                return Err(Error::input(format!(
-                    "{} gave the page before once more, and it is so large that some of it had gone on already",
-                    sequence.request.shown(&page.url)
-                )));
-            }
-            if !repeated {
-                for block in page.rest {
-                    if out.send(block).await.is_err() {
-                        return Ok(Ended::Stopped);
-                    }
+            for block in page.rest {
+                if out.send(block).await.is_err() {
+                    return Ok(Ended::Stopped);
                 }
             }
             match turn {
                 Turn::Next(next) => ask = next,
                 Turn::End(reason) => {
-                    tracing::debug!(source = %self.cx.name, pages = pager.pages(), records = pager.rows(), rows, "last page: {reason}");
+                    tracing::debug!(source = %self.cx.name, pages = pager.pages(), records = pager.rows(), rows, "last page: {reason:?}");
                     return Ok(Ended::Read(lists));
                 }
             }

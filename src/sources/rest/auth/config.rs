@@ -1,298 +1,278 @@
-//! The settings of each kind of authentication.
+//! The settings of `auth`, and what contradicts itself in them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::TextOrSecret;
-use crate::config::HumanDuration;
+use super::super::header_name::HeaderNameSetting;
+use super::super::typed_keys::{self, TypedKeys, given};
+use crate::component::Problems;
+use crate::http::address::service_url;
+use crate::http::auth::response::KeyPath;
+use crate::http::auth::settings::TextOrSecret;
 use crate::secret::SecretRef;
+use crate::settings::BoundedDuration;
+use crate::settings::bounded::{HOUR, MINUTE, SECOND};
+use crate::settings::template::has_unset_variable;
 
-/// How to prove who is asking.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum AuthConfig {
-    /// Nothing is proven, or the client certificate is proof enough.
-    None {},
-    /// A user name and a password with each request (HTTP Basic).
-    Basic(Basic),
-    /// A token that does not change, with each request.
-    Bearer(Bearer),
-    /// A key in a header or in the query.
-    ApiKey(ApiKey),
-    /// A token for the application, asked for with its id and secret.
-    #[serde(rename = "oauth2_client_credentials")]
-    ClientCredentials(ClientCredentials),
-    /// A token asked for with a refresh token that a person got by signing in once.
-    #[serde(rename = "oauth2_refresh_token")]
-    RefreshToken(RefreshToken),
-    /// A token asked for with a user's name and password.
-    #[serde(rename = "oauth2_password")]
-    Password(Password),
-    /// A token asked for with a JWT signed by a private key (RFC 7523).
-    JwtBearer(JwtBearer),
-    /// A token asked for with a SAML assertion signed by a private key (RFC 7522).
-    #[serde(rename = "saml2_bearer")]
-    SamlBearer(SamlBearer),
+/// How requests authenticate.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = describe)]
+pub struct AuthConfig {
+    /// The kind of authentication.
+    #[serde(rename = "type")]
+    pub kind: AuthType,
+    /// The user name (`basic`, without a colon; `oauth2_password`), as a text or, if it is a secret, by reference.
+    #[serde(default)]
+    pub username: Option<TextOrSecret>,
+    /// The password. `basic` with a secret user name sends `x` by default, for services whose key is the user name.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// The token (`bearer`).
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"env": "API_TOKEN"}))]
+    pub token: Option<SecretRef>,
+    /// The header of the key (`api_key`). Give this or `query`.
+    #[serde(default)]
+    #[schemars(example = &"X-Api-Key")]
+    pub header: Option<HeaderNameSetting>,
+    /// The query parameter of the key (`api_key`). Servers and proxies log URLs: prefer `header`.
+    #[serde(default)]
+    #[schemars(example = &"api_key")]
+    pub query: Option<String>,
+    /// The key (`api_key`).
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"env": "API_KEY"}))]
+    pub value: Option<SecretRef>,
+    /// Text before the key in the header, such as `Token ` with its space (`api_key`). Default: none.
+    #[serde(default)]
+    #[schemars(example = &"Token ")]
+    pub prefix: Option<String>,
+
+    /// The token endpoint.
+    #[serde(default)]
+    pub token_url: Option<String>,
+    /// The application's ID.
+    #[serde(default)]
+    pub client_id: Option<TextOrSecret>,
+    /// The application's secret.
+    #[serde(default)]
+    pub client_secret: Option<SecretRef>,
+    /// Where ID and secret go. Default `body`.
+    #[serde(default)]
+    pub credentials: Option<CredentialsIn>,
+    /// The scope, such as `https://graph.microsoft.com/.default`. Default: not sent.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// How the token request is encoded. Default `form`.
+    #[serde(default)]
+    pub body: Option<TokenBody>,
+    /// More parameters of the token request, which replace others of the same name: texts or secrets by reference; with
+    /// `body: json` any JSON, in which `{env: NAME}` and `{file: PATH}` stand for secrets.
+    #[serde(default)]
+    pub parameters: Option<Map<String, Value>>,
+    /// More headers of the token request: texts or secrets by reference.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"X-Partner-ID": "CONTOSO"}))]
+    pub headers: Option<BTreeMap<String, TextOrSecret>>,
+    /// The path of the token in the answer: keys joined by dots, such as `data.token`. `expires_in` and `refresh_token`
+    /// are read beside it; without `expires_in` a token is used for 10 minutes. Default `access_token`.
+    #[serde(default)]
+    pub token_path: Option<String>,
+
+    /// The refresh token that a user obtained.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"env": "REFRESH_TOKEN"}))]
+    pub refresh_token: Option<SecretRef>,
+    /// What happens to new refresh tokens of the service. Default: they are used until the run ends, with a warning.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"file": "refresh-token"}))]
+    pub rotation: Option<RotationConfig>,
+
+    /// The signer (`iss`), usually the application's ID. Default with `saml2_bearer`: `client_id`, which must be a text.
+    #[serde(default)]
+    #[schemars(example = &"hrsink")]
+    pub issuer: Option<TextOrSecret>,
+    /// The user who signs in (`sub`, or the SAML subject).
+    #[serde(default)]
+    pub subject: Option<TextOrSecret>,
+    /// The audience (`aud`). Required with `saml2_bearer`; default with `jwt_bearer`: `token_url`.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// The private key, PEM (PKCS #8, or PKCS #1 for RSA). Line breaks may be written as `\n`.
+    #[serde(default)]
+    pub private_key: Option<SecretRef>,
+    /// How long an assertion is valid. Default 5m.
+    #[serde(default)]
+    #[schemars(example = &"5m")]
+    pub lifetime: Option<BoundedDuration<SECOND, HOUR>>,
+    /// The signature algorithm of the JWT. Default `RS256`.
+    #[serde(default)]
+    #[schemars(example = &"ES256")]
+    pub algorithm: Option<JwtAlgorithm>,
+    /// The key ID of the JWT (`kid`). Default: not sent.
+    #[serde(default)]
+    #[schemars(example = &"2026-01")]
+    pub key_id: Option<String>,
+    /// More claims of the JWT, which replace others of the same name.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"tenant": "contoso"}))]
+    pub claims: Option<Map<String, Value>>,
+    /// The company, sent as `company_id` (`saml2_bearer`). Default: not sent.
+    #[serde(default)]
+    pub company_id: Option<String>,
+    /// The recipient of the SAML assertion. Default: `token_url`.
+    #[serde(default)]
+    #[schemars(example = &"https://api4.successfactors.com/oauth/token")]
+    pub recipient: Option<String>,
+    /// Attributes of the SAML assertion, by name. Default: none.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"api_key": {"env": "SF_API_KEY"}}))]
+    pub attributes: Option<BTreeMap<String, TextOrSecret>>,
+    /// The certificate of the private key, PEM, included in the signature of the SAML assertion. Default: left out.
+    #[serde(default)]
+    #[schemars(example = serde_json::json!({"file": "saml.crt"}))]
+    pub certificate: Option<SecretRef>,
 }
 
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self::None {}
+/// The kind of authentication.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthType {
+    /// None, or the client certificate of `tls` only.
+    #[default]
+    None,
+    /// HTTP Basic.
+    Basic,
+    /// A constant bearer token.
+    Bearer,
+    /// A key in a header or in the query.
+    ApiKey,
+    /// OAuth 2.0 client credentials: the application signs in.
+    #[serde(rename = "oauth2_client_credentials")]
+    ClientCredentials,
+    /// OAuth 2.0 refresh token that a user obtained once.
+    #[serde(rename = "oauth2_refresh_token")]
+    RefreshToken,
+    /// OAuth 2.0 password: a user signs in with name and password.
+    #[serde(rename = "oauth2_password")]
+    Password,
+    /// OAuth 2.0 with a JWT signed by a private key (RFC 7523).
+    JwtBearer,
+    /// OAuth 2.0 with a SAML assertion signed by a private key (RFC 7522).
+    #[serde(rename = "saml2_bearer")]
+    SamlBearer,
+}
+
+const fn typed(
+    name: &'static str,
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+) -> TypedKeys {
+    TypedKeys {
+        name,
+        required,
+        optional,
     }
 }
 
-/// HTTP Basic.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Basic {
-    /// The user name, as a text or, where it is a secret key, by reference. Without a colon.
-    pub username: TextOrSecret,
-    /// Where the password is kept. Give this or `placeholder_password`.
-    #[serde(default)]
-    pub password: Option<SecretRef>,
-    /// What to send as the password where the service takes any text, because the user name is the key. May be empty.
-    #[serde(default)]
-    pub placeholder_password: Option<String>,
+/// The keys of every token request.
+macro_rules! token_keys {
+    ($($own:literal),*) => {
+        &["scope", "body", "parameters", "headers", "token_path", $($own),*]
+    };
 }
 
-/// `Authorization: Bearer …`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Bearer {
-    /// Where the token is kept.
-    pub token: SecretRef,
+const TYPES: [TypedKeys; 9] = [
+    typed("none", &[], &[]),
+    typed("basic", &["username"], &["password"]),
+    typed("bearer", &["token"], &[]),
+    typed("api_key", &["value"], &["header", "query", "prefix"]),
+    typed(
+        "oauth2_client_credentials",
+        &["token_url", "client_id", "client_secret"],
+        token_keys!("credentials"),
+    ),
+    typed(
+        "oauth2_refresh_token",
+        &["token_url", "client_id", "refresh_token"],
+        token_keys!("credentials", "client_secret", "rotation"),
+    ),
+    typed(
+        "oauth2_password",
+        &["token_url", "username", "password"],
+        token_keys!("credentials", "client_id", "client_secret"),
+    ),
+    typed(
+        "jwt_bearer",
+        &["token_url", "issuer", "subject", "private_key"],
+        token_keys!(
+            "client_id",
+            "audience",
+            "lifetime",
+            "algorithm",
+            "key_id",
+            "claims"
+        ),
+    ),
+    typed(
+        "saml2_bearer",
+        &["token_url", "client_id", "subject", "audience", "private_key"],
+        token_keys!(
+            "issuer",
+            "lifetime",
+            "company_id",
+            "recipient",
+            "attributes",
+            "certificate"
+        ),
+    ),
+];
+
+fn describe(schema: &mut Schema) {
+    typed_keys::describe(&TYPES, schema);
 }
 
-/// A key in a header or in the query.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKey {
-    /// Name of the header. Give this or `query`.
-    #[serde(default)]
-    pub header: Option<String>,
-    /// Name of the query parameter. Servers and proxies write URLs into their logs: give `header` where there is the
-    /// choice.
-    #[serde(default)]
-    pub query: Option<String>,
-    /// Where the key is kept.
-    pub value: SecretRef,
-    /// Text right before the key, such as `Token ` with the space at its end. With `header` only. Default: none.
-    #[serde(default)]
-    pub prefix: Option<String>,
-}
-
-/// Where the client's id and secret go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// Where the application's ID and secret go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum CredentialsPlace {
+pub enum CredentialsIn {
     /// In the body, as `client_id` and `client_secret`.
     #[default]
     Body,
-    /// In the header `Authorization: Basic …`, each written as in a form first, as RFC 6749 asks.
+    /// In the header `Authorization: Basic …`, form-encoded as RFC 6749 requires.
     BasicHeader,
 }
 
-/// How a token request is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// How a token request is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum BodyKind {
-    /// As a form, which is OAuth 2.0's way.
+pub enum TokenBody {
+    /// As a form, the OAuth 2.0 standard.
     #[default]
     Form,
     /// As a JSON object.
     Json,
 }
 
-/// Where the token is in the answer.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TokenAnswer {
-    /// The token: keys with dots between them, such as `data.token`. Default `access_token`.
-    pub access_token: String,
-    /// The number of seconds that it holds. Default `expires_in`.
-    pub expires_in: String,
-    /// The next refresh token. Default `refresh_token`.
-    pub refresh_token: String,
-    /// How long it holds where the answer does not say. Default 10m. A token that the service takes no longer is
-    /// renewed whatever this says.
-    pub default_lifetime: HumanDuration,
-}
-
-impl Default for TokenAnswer {
-    fn default() -> Self {
-        Self {
-            access_token: "access_token".to_owned(),
-            expires_in: "expires_in".to_owned(),
-            refresh_token: "refresh_token".to_owned(),
-            default_lifetime: HumanDuration(Duration::from_secs(600)),
-        }
-    }
-}
-
-/// What every kind that asks for a token has.
-///
-/// Not flattened into the others: unknown keys could not be refused then.
-pub(super) struct TokenRequest<'a> {
-    pub(super) token_url: &'a str,
-    pub(super) form: &'a BTreeMap<String, TextOrSecret>,
-    pub(super) headers: &'a BTreeMap<String, TextOrSecret>,
-    pub(super) body: BodyKind,
-    pub(super) json: &'a Map<String, Value>,
-    pub(super) response: &'a TokenAnswer,
-}
-
-macro_rules! token_request {
-    ($($of:ty),*) => {$(
-        impl $of {
-            /// What it has in common with the others.
-            pub(super) fn request(&self) -> TokenRequest<'_> {
-                TokenRequest {
-                    token_url: &self.token_url,
-                    form: &self.form,
-                    headers: &self.headers,
-                    body: self.body,
-                    json: &self.json,
-                    response: &self.response,
-                }
-            }
-        }
-    )*};
-}
-
-token_request!(ClientCredentials, RefreshToken, Password, JwtBearer, SamlBearer);
-
-/// OAuth 2.0 client credentials.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ClientCredentials {
-    /// Where to ask for tokens.
-    pub token_url: String,
-    /// The application's id.
-    pub client_id: TextOrSecret,
-    /// Where the application's secret is kept.
-    pub client_secret: SecretRef,
-    /// What the token is for, such as `https://graph.microsoft.com/.default`. Default: not sent.
-    #[serde(default)]
-    pub scope: Option<String>,
-    /// Where id and secret go: `body` or `basic_header`. Default `body`.
-    #[serde(default)]
-    pub credentials: CredentialsPlace,
-    /// Further fields of the request, each a text or a secret by reference; they replace those of the same name.
-    #[serde(default)]
-    pub form: BTreeMap<String, TextOrSecret>,
-    /// Further headers of the request, each a text or a secret by reference.
-    #[serde(default)]
-    pub headers: BTreeMap<String, TextOrSecret>,
-    /// How the request is written: `form` or `json`. Default `form`.
-    #[serde(default)]
-    pub body: BodyKind,
-    /// Further members of the request's JSON object, of any form, with `body: json` only; they replace fields of the
-    /// same name. An object `{env: NAME}` or `{file: PATH}` in it stands for the secret kept there.
-    #[serde(default)]
-    pub json: Map<String, Value>,
-    /// Where the token is in the answer.
-    #[serde(default)]
-    pub response: TokenAnswer,
-}
-
-/// What becomes of the refresh tokens that the service gives in place of the one used.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+/// What happens to new refresh tokens of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RotationConfig {
-    /// They are not used: the configured one goes on to count.
+    /// They are ignored: the configured token stays valid.
     Ignore,
-    /// The newest is kept in this file, for its owner only, and used as long as it descends from the configured one.
-    /// Relative to the pipeline file.
+    /// The newest is kept in this file with mode 0600, and used as long as it descends from the configured one. Relative
+    /// to the pipeline file.
     File(PathBuf),
 }
 
-/// OAuth 2.0 refresh token.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RefreshToken {
-    /// Where to ask for tokens.
-    pub token_url: String,
-    /// The application's id.
-    pub client_id: TextOrSecret,
-    /// Where the application's secret is kept. Default: it has none.
-    #[serde(default)]
-    pub client_secret: Option<SecretRef>,
-    /// Where the refresh token is kept that a person got.
-    pub refresh_token: SecretRef,
-    /// `{file: PATH}` keeps the tokens that the service gives in its place; `ignore` goes on with the configured one.
-    /// Default: they are used until the run ends, with a warning.
-    #[serde(default)]
-    pub rotation: Option<RotationConfig>,
-    /// What the token is for. Default: not sent.
-    #[serde(default)]
-    pub scope: Option<String>,
-    /// Where id and secret go: `body` or `basic_header`. Default `body`.
-    #[serde(default)]
-    pub credentials: CredentialsPlace,
-    /// Further fields of the request, each a text or a secret by reference; they replace those of the same name.
-    #[serde(default)]
-    pub form: BTreeMap<String, TextOrSecret>,
-    /// Further headers of the request, each a text or a secret by reference.
-    #[serde(default)]
-    pub headers: BTreeMap<String, TextOrSecret>,
-    /// How the request is written: `form` or `json`. Default `form`.
-    #[serde(default)]
-    pub body: BodyKind,
-    /// Further members of the request's JSON object, with `body: json` only.
-    #[serde(default)]
-    pub json: Map<String, Value>,
-    /// Where the tokens are in the answer.
-    #[serde(default)]
-    pub response: TokenAnswer,
-}
-
-/// OAuth 2.0 resource owner password.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Password {
-    /// Where to ask for tokens.
-    pub token_url: String,
-    /// The user's name.
-    pub username: TextOrSecret,
-    /// Where the password is kept.
-    pub password: SecretRef,
-    /// The application's id. Default: not sent.
-    #[serde(default)]
-    pub client_id: Option<TextOrSecret>,
-    /// Where the application's secret is kept. Default: it has none.
-    #[serde(default)]
-    pub client_secret: Option<SecretRef>,
-    /// What the token is for. Default: not sent.
-    #[serde(default)]
-    pub scope: Option<String>,
-    /// Where the application's id and secret go: `body` or `basic_header`. Default `body`.
-    #[serde(default)]
-    pub credentials: CredentialsPlace,
-    /// Further fields of the request, such as `companyId`, each a text or a secret by reference; they replace those of
-    /// the same name.
-    #[serde(default)]
-    pub form: BTreeMap<String, TextOrSecret>,
-    /// Further headers of the request, each a text or a secret by reference.
-    #[serde(default)]
-    pub headers: BTreeMap<String, TextOrSecret>,
-    /// How the request is written: `form` or `json`. Default `form`.
-    #[serde(default)]
-    pub body: BodyKind,
-    /// Further members of the request's JSON object, with `body: json` only.
-    #[serde(default)]
-    pub json: Map<String, Value>,
-    /// Where the token is in the answer.
-    #[serde(default)]
-    pub response: TokenAnswer,
-}
-
-/// How a JWT is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// The signature algorithm of a JWT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 pub enum JwtAlgorithm {
     /// RSA with SHA-256.
     #[default]
@@ -303,125 +283,151 @@ pub enum JwtAlgorithm {
     Es256,
 }
 
-/// JWT bearer grant.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct JwtBearer {
-    /// Where to ask for tokens.
-    pub token_url: String,
-    /// Who signs: `iss`, mostly the application's id.
-    pub issuer: TextOrSecret,
-    /// Who is signed in: `sub`.
-    pub subject: TextOrSecret,
-    /// Who takes the JWT: `aud`, as the service says. Default: `token_url`.
-    #[serde(default)]
-    pub audience: Option<String>,
-    /// Where the private key is kept, in PEM form (PKCS #8, or PKCS #1 for RSA). Line breaks may be written as `\n`.
-    pub private_key: SecretRef,
-    /// How it is signed: `RS256` or `ES256`. Default `RS256`.
-    #[serde(default)]
-    pub algorithm: JwtAlgorithm,
-    /// Which key it is for the service: `kid`. Default: not sent.
-    #[serde(default)]
-    pub key_id: Option<String>,
-    /// How long the JWT holds: at most 1h. Default 5m.
-    #[serde(default = "five_minutes")]
-    pub lifetime: HumanDuration,
-    /// Further claims; they replace those of the same name.
-    #[serde(default)]
-    pub claims: Map<String, Value>,
-    /// The application's id as a field of the request. Default: not sent.
-    #[serde(default)]
-    pub client_id: Option<TextOrSecret>,
-    /// What the token is for. Default: not sent.
-    #[serde(default)]
-    pub scope: Option<String>,
-    /// Further fields of the request, each a text or a secret by reference; they replace those of the same name.
-    #[serde(default)]
-    pub form: BTreeMap<String, TextOrSecret>,
-    /// Further headers of the request, each a text or a secret by reference.
-    #[serde(default)]
-    pub headers: BTreeMap<String, TextOrSecret>,
-    /// How the request is written: `form` or `json`. Default `form`.
-    #[serde(default)]
-    pub body: BodyKind,
-    /// Further members of the request's JSON object, with `body: json` only.
-    #[serde(default)]
-    pub json: Map<String, Value>,
-    /// Where the token is in the answer.
-    #[serde(default)]
-    pub response: TokenAnswer,
+/// The secret that a JSON value refers to: an object with the one member `env` or `file`.
+pub(super) fn secret_reference(value: &Value) -> Option<SecretRef> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    match object.iter().next()? {
+        (name, Value::String(text)) if name == "env" => Some(SecretRef::Env(text.clone())),
+        (name, Value::String(text)) if name == "file" => Some(SecretRef::File(text.into())),
+        _ => None,
+    }
 }
 
-/// How an assertion is written into the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AssertionEncoding {
-    /// Base64 as in e-mails.
-    #[default]
-    Base64,
-    /// Base64 for URLs, as RFC 7522 asks.
-    Base64url,
-}
+impl AuthConfig {
+    /// Whether there is a token that can be renewed.
+    pub(crate) fn has_token(&self) -> bool {
+        !matches!(
+            self.kind,
+            AuthType::None | AuthType::Basic | AuthType::Bearer | AuthType::ApiKey
+        )
+    }
 
-/// SAML 2.0 bearer grant.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SamlBearer {
-    /// Where to ask for tokens.
-    pub token_url: String,
-    /// The application's id (SAP calls it the API key).
-    pub client_id: TextOrSecret,
-    /// The company, sent as `company_id`. Default: not sent.
-    #[serde(default)]
-    pub company_id: Option<String>,
-    /// Who signs the assertion. Default: `client_id`, which must be a text then.
-    #[serde(default)]
-    pub issuer: Option<String>,
-    /// The user who is signed in.
-    pub subject: TextOrSecret,
-    /// The form of the user's name. Default `urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified`.
-    #[serde(default)]
-    pub name_id_format: Option<String>,
-    /// Who takes the assertion, such as `www.successfactors.com`.
-    pub audience: String,
-    /// Where it is given. Default: `token_url`.
-    #[serde(default)]
-    pub recipient: Option<String>,
-    /// How the user signed in. Default `urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified`.
-    #[serde(default)]
-    pub authn_context: Option<String>,
-    /// Texts about the user, by name. Default: none.
-    #[serde(default)]
-    pub attributes: BTreeMap<String, TextOrSecret>,
-    /// Where the private key is kept: RSA in PEM form. Line breaks may be written as `\n`.
-    pub private_key: SecretRef,
-    /// Where its certificate is kept, in PEM form; put into the signature. Default: left out.
-    #[serde(default)]
-    pub certificate: Option<SecretRef>,
-    /// How long the assertion holds: at most 1h. Default 5m.
-    #[serde(default = "five_minutes")]
-    pub lifetime: HumanDuration,
-    /// How it is written: `base64` or `base64url`. Default `base64`.
-    #[serde(default)]
-    pub encoding: AssertionEncoding,
-    /// Further fields of the request, each a text or a secret by reference; they replace those of the same name.
-    #[serde(default)]
-    pub form: BTreeMap<String, TextOrSecret>,
-    /// Further headers of the request, each a text or a secret by reference.
-    #[serde(default)]
-    pub headers: BTreeMap<String, TextOrSecret>,
-    /// How the request is written: `form` or `json`. Default `form`.
-    #[serde(default)]
-    pub body: BodyKind,
-    /// Further members of the request's JSON object, with `body: json` only.
-    #[serde(default)]
-    pub json: Map<String, Value>,
-    /// Where the token is in the answer.
-    #[serde(default)]
-    pub response: TokenAnswer,
-}
+    /// Reports all problems that show without the network and without reading secrets.
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
+        let given = given!(self; username, password, token, header, query, value, prefix, token_url, client_id,
+            client_secret, credentials, scope, body, parameters, headers, token_path, refresh_token, rotation, issuer,
+            subject, audience, private_key, lifetime, algorithm, key_id, claims, company_id, recipient, attributes,
+            certificate);
+        typed_keys::check(&TYPES, TYPES[self.kind as usize].name, &given, problems);
+        for (key, value) in [
+            ("username", &self.username),
+            ("client_id", &self.client_id),
+            ("issuer", &self.issuer),
+            ("subject", &self.subject),
+        ] {
+            if let Some(TextOrSecret::Text(text)) = value
+                && text.trim().is_empty()
+            {
+                problems.at(key).add(format!("`{key}` is empty"));
+            }
+        }
+        match self.kind {
+            AuthType::Basic => self.validate_basic(problems),
+            AuthType::ApiKey => self.validate_api_key(problems),
+            AuthType::SamlBearer
+                if self.issuer.is_none() && matches!(self.client_id, Some(TextOrSecret::Secret(_))) =>
+            {
+                problems.at("issuer").add_with_hint(
+                    "`issuer` is required if `client_id` is a secret",
+                    "the issuer is readable in the assertion: give it as a text",
+                );
+            }
+            AuthType::Password if self.client_id.is_none() => {
+                for (key, given) in [
+                    ("client_secret", self.client_secret.is_some()),
+                    ("credentials", self.credentials.is_some()),
+                ] {
+                    if given {
+                        problems.at(key).add("requires `client_id`");
+                    }
+                }
+            }
+            _ => {}
+        }
+        if self.has_token() {
+            self.validate_token_request(problems);
+        }
+    }
 
-fn five_minutes() -> HumanDuration {
-    HumanDuration(Duration::from_secs(300))
+    fn validate_basic(&self, problems: &mut Problems<'_>) {
+        match &self.username {
+            Some(TextOrSecret::Text(name)) if name.contains(':') => {
+                problems
+                    .at("username")
+                    .add("the user name of HTTP Basic must not contain a colon");
+            }
+            Some(TextOrSecret::Text(_)) if self.password.is_none() => {
+                problems.at("password").add_with_hint(
+                    "`password` is required",
+                    "if the user name is the key, give it as a secret: `username: {env: NAME}`; the password is then `x`",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn validate_api_key(&self, problems: &mut Problems<'_>) {
+        match (&self.header, &self.query) {
+            (None, None) => problems.add_with_hint(
+                "give `header` or `query`",
+                "for example `header: X-Api-Key`, as the service's documentation says",
+            ),
+            (Some(_), Some(_)) => problems.at("query").add("give either `header` or `query`"),
+            (None, Some(name)) if name.is_empty() => problems.at("query").add("`query` is empty"),
+            (None, Some(_)) if self.prefix.is_some() => problems.at("prefix").add("requires `header`"),
+            _ => {}
+        }
+        if let Some(prefix) = &self.prefix
+            && HeaderValue::from_str(prefix).is_err()
+        {
+            problems
+                .at("prefix")
+                .add("contains a character that is invalid in a header");
+        }
+    }
+
+    fn validate_token_request(&self, problems: &mut Problems<'_>) {
+        if let Some(url) = &self.token_url
+            && !has_unset_variable(url)
+            && let Err(problem) = service_url(url)
+        {
+            problems.at("token_url").add(problem);
+        }
+        for (name, value) in self.headers.iter().flatten() {
+            let mut here = problems.at("headers");
+            let mut here = here.at(name);
+            match HeaderName::from_bytes(name.as_bytes()) {
+                Err(_) => here.add(format!("`{name}` is not a valid header name")),
+                Ok(name) if name == AUTHORIZATION && self.credentials == Some(CredentialsIn::BasicHeader) => {
+                    here.add("`credentials: basic_header` sets this header");
+                }
+                Ok(_) => {}
+            }
+            if let TextOrSecret::Text(text) = value
+                && HeaderValue::from_str(text).is_err()
+            {
+                here.add("contains a character that is invalid in a header");
+            }
+        }
+        if self.body != Some(TokenBody::Json) {
+            for (name, value) in self.parameters.iter().flatten() {
+                if !value.is_string() && secret_reference(value).is_none() {
+                    problems.at("parameters").at(name).add_with_hint(
+                        "expected a text or a secret by reference",
+                        "any other JSON requires `body: json`",
+                    );
+                }
+            }
+        }
+        if let Some(path) = &self.token_path
+            && let Err(problem) = KeyPath::parse(path)
+        {
+            problems.at("token_path").add(problem);
+        }
+    }
+
+    /// How long an assertion is valid.
+    pub(super) fn assertion_lifetime(&self) -> std::time::Duration {
+        self.lifetime.unwrap_or(BoundedDuration::new(5 * MINUTE)).get()
+    }
 }

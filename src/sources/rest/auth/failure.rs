@@ -44,9 +44,11 @@ fn hints(provider: &TokenProvider, cause: &TokenCause) -> Vec<String> {
         TokenCause::Refused(error) => oauth(provider, error),
         TokenCause::Transport(failure) => transport(provider, failure, &host),
         TokenCause::Unusable { html: true, .. } => page(&host),
-        TokenCause::Unusable { truncated: true, .. } => vec!["run again: the response was truncated".to_owned()],
+        TokenCause::Unusable { truncated: true, .. } => {
+            vec!["run again: the response was truncated".to_owned()]
+        }
         TokenCause::Unusable { .. } => vec![
-            "check `response.access_token`: the keys, separated by dots, that lead to the token in the response".to_owned(),
+            "check `token_path`: the keys, joined by dots, that lead to the token in the response".to_owned(),
             "check `token_url`: it must be the address of the token endpoint".to_owned(),
         ],
     }
@@ -65,7 +67,7 @@ fn oauth(provider: &TokenProvider, error: &OAuthError) -> Vec<String> {
             vec!["the service does not know this kind of sign-in: check `type` and `token_url`".to_owned()]
         }
         "invalid_request" => vec![
-            "check which fields the service wants, and whether as a form or as JSON (`body`, `form`, `json`)"
+            "check which fields the service wants, and whether as a form or as JSON (`body`, `parameters`)"
                 .to_owned(),
         ],
         _ if error.status == 401 => client(),
@@ -87,7 +89,7 @@ fn grant(grant: &Grant) -> Vec<String> {
         Grant::Refresh(tokens) => match tokens.rotation() {
             Rotation::File(..) => &[
                 "the refresh token was revoked, has run out, or was used elsewhere: get a new one from the service and \
-                 configure it; it then counts in place of the one in the file of `rotation`",
+                 configure it; it then replaces the one in the file of `rotation`",
             ],
             _ => &[
                 "the refresh token was revoked, has run out, or was used before: get a new one from the service",
@@ -149,7 +151,7 @@ fn answered(provider: &TokenProvider, answer: &Answer) -> Vec<String> {
     match code {
         300..=399 => vec!["redirects are not followed, so that secrets go where you said only: put the new address into `token_url`".to_owned()],
         400 => vec![
-            "check which fields the service wants, and whether as a form or as JSON (`body`, `form`, `json`)".to_owned(),
+            "check which fields the service wants, and whether as a form or as JSON (`body`, `parameters`)".to_owned(),
         ],
         401 | 403 => match provider.grant() {
             Grant::Fields => client(),

@@ -1,18 +1,28 @@
-//! What users write about reading only what is new.
+//! The settings of `incremental`, checked and compiled.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use serde_json::Value;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::super::json_path::SinglePath;
-use crate::config::HumanDuration;
+use super::super::template::Uses;
+use super::cursor::{Cursor, iso8601};
+use super::format::{DAY, Format};
+use super::{Incremental, shown};
+use crate::component::Problems;
+use crate::settings::bounded::{SECOND, UNBOUNDED};
+use crate::settings::{BoundedDuration, BoundedInt, Timezone};
 
-/// Asks only for what is new since the last run: the `incremental:` block of a source. `{start}`, and `{end}` where the
-/// service takes one, stand in the request where they belong. How far the runs came is kept in the ledger, and moves on
-/// only when all that was read before has a final state.
+/// 200 years.
+const MAX_SPAN: u64 = 200 * 366 * DAY.unsigned_abs();
+
+/// A span of time up to 200 years.
+pub type Span = BoundedDuration<0, MAX_SPAN>;
+
+/// Reads only what is new since the last run. `{start}`, and `{end}` where the service takes one, go into the request.
+/// The position is kept in the ledger and advances only when all rows before it have an outcome.
 ///
 /// ```yaml
 /// incremental: {initial: 2020-01-01, format: "%m-%d-%Y", lookback: 3d}
@@ -20,81 +30,64 @@ use crate::config::HumanDuration;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IncrementalConfig {
-    /// Where the next run begins: at this run's own begin (`run_time`), or at the greatest value found at this path of
-    /// the records, such as `$.lastModifiedDateTime`. Default: `run_time`.
+    /// Where the next run starts: at the start time of this run (`run_time`), or at the greatest value at this path of
+    /// the records, an ISO 8601 date or date-time or `/Date(milliseconds)/`.
     #[serde(default)]
     pub cursor: CursorConfig,
-    /// How the cursor is written in the records. Default: `iso8601`.
-    #[serde(default)]
-    pub cursor_format: CursorFormat,
     /// How `{start}` and `{end}` are written: `iso_z` (`2024-05-31T10:00:00Z`), `iso_offset`
-    /// (`2024-05-31T12:00:00+02:00`), `epoch_seconds`, `epoch_milliseconds`, or a pattern of `strftime` such as
-    /// `%Y-%m-%d`. Default: `iso_z`.
+    /// (`2024-05-31T12:00:00+02:00`), `epoch_seconds`, `epoch_milliseconds`, or a `strftime` pattern such as
+    /// `%Y-%m-%d`. Windows start and end at whole units of the format, such as days.
     #[serde(default = "iso_z")]
     pub format: String,
-    /// The time zone of formats and of cursors without an offset: an IANA name such as `America/New_York`, or a fixed
-    /// offset such as `+02:00`. Default: UTC.
-    pub timezone: Option<String>,
-    /// Where the first run begins, and every full one: a date, a date-time, or the number before the first with
-    /// `cursor_format: integer`. When it is changed, the next run begins there.
-    #[schemars(with = "Initial")]
-    pub initial: Value,
-    /// How much before the last position a run begins, to see what the service put in late. Rows that were delivered
-    /// before are not delivered again. Default: none.
-    pub lookback: Option<HumanDuration>,
-    /// How old what is asked for must be at least, for services that are behind themselves. Default: no delay.
-    pub delay: Option<HumanDuration>,
-    /// The longest span that is asked for at once; a longer one is cut into windows, asked one after another. Default:
-    /// one span.
-    pub window: Option<HumanDuration>,
-    /// The smallest difference that the service tells apart: windows begin and end at multiples of it. Default: that of
-    /// `format`, such as a day for `%Y-%m-%d`; a greater one can be given.
-    pub granularity: Option<HumanDuration>,
-    /// Whether the service leaves out what is exactly at `{start}`: then it is set one `granularity` earlier. Default:
-    /// false.
+    /// Time zone of `format` and of cursors without an offset.
     #[serde(default)]
-    pub start_exclusive: bool,
-    /// Whether the service gives what is exactly at `{end}` too: then it is set one `granularity` earlier, so that
-    /// windows neither overlap nor leave a gap. Default: false.
+    pub timezone: Timezone,
+    /// Where the first run and every full one start: a date or a date-time. After a change, the next run starts here.
+    pub initial: String,
+    /// How far before the last position a run starts, to find records that the service stored late. Also needed if the
+    /// service excludes records exactly at `{start}`. Delivered rows are not delivered again.
     #[serde(default)]
-    pub end_inclusive: bool,
-    /// Reads everything again, from `initial`, every so often: what changed without a sign is found then.
+    pub lookback: Option<Span>,
+    /// The minimum age of what is requested, for services whose data are delayed.
+    #[serde(default)]
+    pub delay: Option<Span>,
+    /// The longest span of one request; longer spans are split into windows. A service that includes records exactly at
+    /// `{end}` gives those of the boundaries twice, and hrsink delivers them once. Default: one span.
+    #[serde(default)]
+    pub window: Option<BoundedDuration<SECOND, MAX_SPAN>>,
+    /// How often a run reads everything again from `initial`, to find what changed without a trace. Default: never.
+    #[serde(default)]
     pub full_refresh_every: Option<FullRefresh>,
-    /// What becomes of a position that was kept for other settings than now (base URL, path, cursor, initial, …).
-    /// Default: `restart`.
-    #[serde(default)]
-    pub on_change: OnChange,
 }
 
 /// How often everything is read again: one of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FullRefresh {
-    /// One of so many runs is full; at least 2.
-    pub runs: Option<u32>,
-    /// A run is full when the last full one began so long ago.
-    pub every: Option<HumanDuration>,
+    /// Every so many runs.
+    #[schemars(example = 7)]
+    pub runs: Option<BoundedInt<2, 1_000_000>>,
+    /// When so much time has passed since the last full run started.
+    pub every: Option<BoundedDuration<1, UNBOUNDED>>,
 }
 
-/// What becomes of a position kept for other settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnChange {
-    /// It is not used: the run begins at `initial`, and says so.
-    #[default]
-    Restart,
-    /// The run fails.
-    Error,
-}
-
-/// Where the next run begins.
+/// Where the next run starts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum CursorConfig {
-    /// At this run's begin.
+    /// At the start time of this run.
     #[default]
     RunTime,
-    /// At the greatest value found here.
+    /// At the greatest value at this path.
     Path(SinglePath),
+}
+
+impl CursorConfig {
+    fn name(&self) -> String {
+        match self {
+            Self::RunTime => "run_time".to_owned(),
+            Self::Path(path) => path.to_string(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for CursorConfig {
@@ -106,6 +99,12 @@ impl<'de> Deserialize<'de> for CursorConfig {
         SinglePath::parse(&text)
             .map(Self::Path)
             .map_err(|message| de::Error::custom(format!("expected `run_time` or a path: {message}")))
+    }
+}
+
+impl Serialize for CursorConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.name())
     }
 }
 
@@ -122,62 +121,91 @@ impl JsonSchema for CursorConfig {
     }
 }
 
-/// How a cursor is written in the records.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum CursorFormat {
-    /// ISO 8601 dates and date-times, with offset or without, and `/Date(1462060800000+0000)/`.
-    #[default]
-    Iso8601,
-    /// Seconds since 1970 in UTC.
-    EpochSeconds,
-    /// Milliseconds since 1970 in UTC.
-    EpochMilliseconds,
-    /// Whole numbers that grow, such as ids: no times.
-    Integer,
-    /// A pattern of `strftime`.
-    Pattern(String),
-}
-
-impl CursorFormat {
-    const NAMES: [&str; 4] = ["iso8601", "epoch_seconds", "epoch_milliseconds", "integer"];
-}
-
-impl<'de> Deserialize<'de> for CursorFormat {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Ok(match text.as_str() {
-            "iso8601" => Self::Iso8601,
-            "epoch_seconds" => Self::EpochSeconds,
-            "epoch_milliseconds" => Self::EpochMilliseconds,
-            "integer" => Self::Integer,
-            pattern if pattern.contains('%') => Self::Pattern(text),
-            other => return Err(de::Error::unknown_variant(other, &Self::NAMES)),
-        })
-    }
-}
-
-impl JsonSchema for CursorFormat {
-    fn schema_name() -> Cow<'static, str> {
-        "CursorFormat".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "`iso8601`, `epoch_seconds`, `epoch_milliseconds`, `integer`, or a pattern of strftime.",
-            "examples": Self::NAMES,
-        })
-    }
-}
-
-/// For the schema.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes, is never made")]
-enum Initial {
-    Text(String),
-    Number(i64),
-}
-
 fn iso_z() -> String {
     "iso_z".to_owned()
+}
+
+/// Whole milliseconds; a span is far below the range of `i64`.
+fn millis<const MIN: u64, const MAX: u64>(span: BoundedDuration<MIN, MAX>) -> i64 {
+    i64::try_from(span.get().as_millis()).unwrap_or(i64::MAX)
+}
+
+impl IncrementalConfig {
+    /// Checks the block. `uses` are the placeholders of all requests of the source.
+    pub(in super::super) fn compile(&self, uses: &Uses, problems: &mut Problems<'_>) -> Option<Incremental> {
+        let before = problems.len();
+        let zone = self.timezone.zone();
+        let format = Format::new(&self.format, zone, &mut problems.at("format"));
+        let initial = iso8601(&self.initial, zone);
+        if initial.is_none() {
+            problems.at("initial").add_with_hint(
+                "expected an ISO 8601 date or date-time",
+                "such as `2020-01-01` or `2020-01-01T00:00:00Z`",
+            );
+        }
+        let window = self.window.map(millis);
+        if let (Some(window), Some(format)) = (window, &format)
+            && window % format.unit != 0
+        {
+            problems.at("window").add_with_hint(
+                format!(
+                    "expected a multiple of the smallest unit of `format` ({}), or windows would overlap",
+                    shown(format.unit)
+                ),
+                "give a multiple, or a finer `format`",
+            );
+        }
+        self.check_uses(uses, problems);
+        if let Some(every) = self.full_refresh_every
+            && every.runs.is_some() == every.every.is_some()
+        {
+            problems
+                .at("full_refresh_every")
+                .add("give either `runs` or `every`");
+        }
+        if problems.len() > before {
+            return None;
+        }
+        Some(Incremental {
+            meaning: [
+                ("cursor", self.cursor.name()),
+                ("timezone", self.timezone.name().to_owned()),
+                ("initial", self.initial.clone()),
+            ],
+            cursor: match &self.cursor {
+                CursorConfig::RunTime => None,
+                CursorConfig::Path(path) => Some(Cursor {
+                    path: path.clone(),
+                    zone: zone.clone(),
+                }),
+            },
+            format: format?,
+            initial: initial?,
+            lookback: self.lookback.map_or(0, millis),
+            delay: self.delay.map_or(0, millis),
+            window,
+            full_refresh: self.full_refresh_every,
+            uses_end: uses.contains("end"),
+        })
+    }
+
+    fn check_uses(&self, uses: &Uses, problems: &mut Problems<'_>) {
+        if !uses.contains("start") {
+            problems.add_with_hint(
+                "no request uses `{start}`, so every run would read everything",
+                "write `{start}` where the service takes it, such as `query: {since: \"{start}\"}`",
+            );
+        }
+        if uses.contains("end") {
+            return;
+        }
+        for (key, given) in [("window", self.window.is_some()), ("delay", self.delay.is_some())] {
+            if given {
+                problems.at(key).add_with_hint(
+                    "no request uses `{end}`, so every request would read to the end",
+                    "write `{end}` where the service takes it, such as `query: {until: \"{end}\"}`",
+                );
+            }
+        }
+    }
 }

@@ -6,95 +6,86 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
-use super::DAY;
-use crate::config::{Problems, suggestion};
+use crate::component::Problems;
 use crate::error::{Error, Result};
+use crate::settings::suggestion;
 
+/// Milliseconds of a day.
+pub(super) const DAY: i64 = 86_400_000;
 const NAMES: [&str; 4] = ["iso_z", "iso_offset", "epoch_seconds", "epoch_milliseconds"];
-/// How far back a start goes that stands in an hour which the clocks show twice: nobody knows which of the two the
-/// service takes it for.
-const OUT_OF_FOLD: i64 = 3 * 3_600_000;
+/// How far a start in an ambiguous hour goes back: the service may take it for either of two instants.
+const BEFORE_FOLD: i64 = 3 * 3_600_000;
 
 /// A format of times in requests.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Format {
-    form: Form,
+    notation: Notation,
     zone: TimeZone,
-    /// The smallest difference it shows, in milliseconds.
+    /// The smallest difference that it shows, in milliseconds.
     pub(super) unit: i64,
-    /// Whether what it writes is one instant: it has an offset, or is in UTC.
+    /// Whether a text names one instant: it has an offset or is in UTC.
     absolute: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Form {
+enum Notation {
     Seconds,
     Milliseconds,
     Pattern(String),
 }
 
 impl Format {
-    /// Checks a format; `problems` points at it.
+    /// Checks a format.
     pub(super) fn new(text: &str, zone: &TimeZone, problems: &mut Problems<'_>) -> Option<Self> {
-        let format = |form, zone: &TimeZone, unit| Self {
-            form,
-            zone: zone.clone(),
-            unit,
-            absolute: true,
+        let absolute = |notation, zone: &TimeZone, unit| {
+            Some(Self {
+                notation,
+                zone: zone.clone(),
+                unit,
+                absolute: true,
+            })
         };
+        let pattern = |pattern: &str| Notation::Pattern(pattern.to_owned());
         match text {
-            "iso_z" => Some(format(
-                Form::Pattern("%Y-%m-%dT%H:%M:%SZ".to_owned()),
-                &TimeZone::UTC,
-                1000,
-            )),
-            "iso_offset" => Some(format(
-                Form::Pattern("%Y-%m-%dT%H:%M:%S%:z".to_owned()),
-                zone,
-                1000,
-            )),
-            "epoch_seconds" => Some(format(Form::Seconds, &TimeZone::UTC, 1000)),
-            "epoch_milliseconds" => Some(format(Form::Milliseconds, &TimeZone::UTC, 1)),
-            pattern if pattern.contains('%') => Self::pattern(pattern, zone, problems),
+            "iso_z" => absolute(pattern("%Y-%m-%dT%H:%M:%SZ"), &TimeZone::UTC, 1000),
+            "iso_offset" => absolute(pattern("%Y-%m-%dT%H:%M:%S%:z"), zone, 1000),
+            "epoch_seconds" => absolute(Notation::Seconds, &TimeZone::UTC, 1000),
+            "epoch_milliseconds" => absolute(Notation::Milliseconds, &TimeZone::UTC, 1),
+            text if text.contains('%') => Self::pattern(text, zone)
+                .map_err(|(message, hint)| problems.add_with_hint(message, hint))
+                .ok(),
             other => {
-                let hint = suggestion(other, NAMES).unwrap_or_default();
+                let near = suggestion(other, NAMES).map_or(String::new(), |near| near + " ");
                 problems.add_with_hint(
-                    format!("`{other}` is no format"),
-                    format!("{hint} or write a pattern such as `%Y-%m-%d`"),
+                    format!("unknown format `{other}`"),
+                    format!("{near}write a name or a pattern such as `%Y-%m-%d`"),
                 );
                 None
             }
         }
     }
 
-    fn pattern(pattern: &str, zone: &TimeZone, problems: &mut Problems<'_>) -> Option<Self> {
-        let (unit, has_offset) = match finest(pattern) {
-            Ok(found) => found,
-            Err((message, hint)) => {
-                problems.add_with_hint(message, hint);
-                return None;
-            }
-        };
+    fn pattern(pattern: &str, zone: &TimeZone) -> Result<Self, (String, &'static str)> {
+        let (unit, has_offset) = resolution(pattern)?;
         let utc = *zone == TimeZone::UTC;
-        if pattern.ends_with('Z') && !pattern.ends_with("%Z") && !has_offset && !utc {
-            problems.add_with_hint(
-                "`Z` at the end says UTC, and `timezone` is another",
-                "write the offset with `%:z`, or leave `timezone` out",
-            );
-            return None;
+        if pattern.ends_with('Z') && !has_offset && !utc {
+            return Err((
+                "`Z` at the end means UTC, and `timezone` is different".to_owned(),
+                "write the offset with `%:z`, or remove `timezone`",
+            ));
         }
-        Some(Self {
-            form: Form::Pattern(pattern.to_owned()),
+        Ok(Self {
+            notation: Notation::Pattern(pattern.to_owned()),
             zone: zone.clone(),
             unit,
             absolute: has_offset || utc,
         })
     }
 
-    /// The line that windows are cut on: instants, or local times where a text names no instant or whole days count.
-    pub(super) fn axis(&self, granularity: i64) -> Axis {
+    /// The line that is split into windows: instants, or local times where a text names no instant or whole days count.
+    pub(super) fn axis(&self) -> Axis {
         Axis {
-            zone: if self.absolute && granularity < DAY {
+            zone: if self.absolute && self.unit < DAY {
                 TimeZone::UTC
             } else {
                 self.zone.clone()
@@ -102,34 +93,24 @@ impl Format {
         }
     }
 
-    /// A point of the axis as it stands in a request.
+    /// A point of the axis as it is written in a request.
     pub(super) fn write(&self, point: i64, axis: &Axis) -> Result<Value> {
-        let wrong = |error: jiff::Error| {
-            Error::config("a time cannot be written in the `format` of `incremental`").with_source(error)
+        let pattern = match &self.notation {
+            Notation::Pattern(pattern) => pattern,
+            Notation::Seconds => return Ok((axis.instant(point)?.as_millisecond().div_euclid(1000)).into()),
+            Notation::Milliseconds => return Ok(axis.instant(point)?.as_millisecond().into()),
         };
         let civil = civil(point)?;
-        let pattern = match &self.form {
-            Form::Pattern(pattern) => pattern,
-            Form::Seconds | Form::Milliseconds => {
-                let instant = axis.instant(point)?.as_millisecond();
-                return Ok(match self.form {
-                    Form::Seconds => instant.div_euclid(1000).into(),
-                    _ => instant.into(),
-                });
-            }
-        };
         let text = if self.absolute {
-            let zoned: Zoned = axis
-                .zone
-                .to_ambiguous_zoned(civil)
-                .compatible()
-                .map_err(wrong)?
-                .with_time_zone(self.zone.clone());
-            strtime::format(pattern, &zoned)
+            let zoned = axis.zone.to_ambiguous_zoned(civil).compatible();
+            zoned
+                .map(|zoned: Zoned| zoned.with_time_zone(self.zone.clone()))
+                .and_then(|zoned| strtime::format(pattern, &zoned))
         } else {
             strtime::format(pattern, civil)
         };
-        text.map(Value::String).map_err(wrong)
+        text.map(Value::String)
+            .map_err(|error| Error::config("`incremental.format` cannot write a time").with_source(error))
     }
 }
 
@@ -140,19 +121,20 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Where an instant is, or before it: a local time that is shown twice goes back before both.
+    /// The point of an instant; an ambiguous local time goes back before both of its instants.
     pub(super) fn point(&self, instant: i64) -> i64 {
         let Ok(at) = Timestamp::from_millisecond(instant) else {
             return instant;
         };
         let point = instant.saturating_add(i64::from(self.zone.to_offset(at).seconds()) * 1000);
-        let twice = civil(point).is_ok_and(|civil| {
-            matches!(
-                self.zone.to_ambiguous_timestamp(civil).offset(),
-                AmbiguousOffset::Fold { .. }
-            )
-        });
-        if twice { point - OUT_OF_FOLD } else { point }
+        let is_ambiguous = |civil| {
+            let offset = self.zone.to_ambiguous_timestamp(civil).offset();
+            matches!(offset, AmbiguousOffset::Fold { .. })
+        };
+        match civil(point) {
+            Ok(civil) if is_ambiguous(civil) => point - BEFORE_FOLD,
+            _ => point,
+        }
     }
 
     /// The first instant at a point.
@@ -174,89 +156,83 @@ fn out_of_range(error: jiff::Error) -> Error {
     Error::config("a time of `incremental` is out of range").with_source(error)
 }
 
-/// The smallest difference that a pattern shows, and whether it has an offset.
-fn finest(pattern: &str) -> std::result::Result<(i64, bool), (String, &'static str)> {
-    let (mut year, mut month, mut day, mut offset) = (false, false, false, false);
-    let (mut hour, mut half, mut twelve, mut minute, mut second) = (false, false, false, false, false);
-    let mut fraction = false;
-    let mut instant = false;
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            continue;
-        }
-        let mut directive = String::new();
-        let letter = loop {
-            match chars.next() {
-                Some(c @ ('-' | '_' | '0' | '^' | '#' | '.' | ':' | '1'..='9')) => directive.push(c),
-                Some(c) => break c,
-                None => {
-                    return Err((
-                        "the pattern ends within a directive".to_owned(),
-                        "a percent sign itself is written `%%`",
-                    ));
-                }
-            }
-        };
-        match letter {
-            'Y' => year = true,
-            'm' | 'b' | 'B' | 'h' => month = true,
-            'd' | 'e' => day = true,
-            'j' => (month, day) = (true, true),
-            'F' => (year, month, day) = (true, true, true),
-            'H' | 'k' => hour = true,
-            'I' | 'l' => twelve = true,
-            'p' | 'P' => half = true,
-            'M' => minute = true,
-            'S' => second = true,
-            'R' => (hour, minute) = (true, true),
-            'T' => (hour, minute, second) = (true, true, true),
-            'f' if directive.ends_with('3') => fraction = true,
+/// The smallest difference that a pattern shows in milliseconds, and whether it has an offset.
+fn resolution(pattern: &str) -> Result<(i64, bool), (String, &'static str)> {
+    // The parts of a time that the directives write, one letter each.
+    let mut parts = String::new();
+    let mut rest = pattern;
+    while let Some((_, after)) = rest.split_once('%') {
+        let flags = after
+            .find(|c: char| !matches!(c, '-' | '_' | '0' | '^' | '#' | '.' | ':' | '1'..='9'))
+            .ok_or_else(|| {
+                (
+                    "the pattern ends within a directive".to_owned(),
+                    "a percent sign itself is written `%%`",
+                )
+            })?;
+        let (flags, directive) = after.split_at(flags);
+        let letter = directive.chars().next().unwrap_or_default();
+        rest = &directive[letter.len_utf8()..];
+        parts.push_str(match letter {
+            'Y' => "Y",
+            'm' | 'b' | 'B' | 'h' => "m",
+            'd' | 'e' => "d",
+            'j' => "md",
+            'F' => "Ymd",
+            'H' | 'k' => "H",
+            'I' | 'l' => "I",
+            'p' | 'P' => "p",
+            'M' => "M",
+            'S' => "S",
+            'R' => "HM",
+            'T' => "HMS",
+            'f' if flags.ends_with('3') => "f",
             'f' => {
                 return Err((
-                    format!("`%{directive}f` writes fractions of any length"),
+                    format!("`%{flags}f` writes fractions of any length"),
                     "write milliseconds: `%.3f`, or `%3f` without the point",
                 ));
             }
-            's' => instant = true,
-            'z' => offset = true,
-            'a' | 'A' | '%' => {}
+            's' => "s",
+            'z' => "z",
+            'a' | 'A' | '%' => "",
             other => {
                 return Err((
-                    format!("the pattern has `%{directive}{other}`, which is not known here"),
-                    "known are %Y %m %b %B %d %e %j %F, %H %I %p %M %S %R %T %.3f %s, %z and %a",
+                    format!("unsupported directive `%{flags}{other}`"),
+                    "supported are %Y %m %b %B %d %e %j %F, %H %I %p %M %S %R %T %.3f %s, %z and %a",
                 ));
             }
-        }
+        });
     }
-    if instant {
+    let has = |part: char| parts.contains(part);
+    if has('s') {
         return Ok((1000, true));
     }
-    if !(year && month && day) {
+    if !(has('Y') && has('m') && has('d')) {
         return Err((
-            "the pattern does not name a day: year, month and day are needed".to_owned(),
+            "the pattern does not name a day: year, month and day are required".to_owned(),
             "such as `%Y-%m-%d` or `%m/%d/%Y %I:%M:%S %p`",
         ));
     }
-    if twelve != half {
+    if has('I') != has('p') {
         return Err((
-            "`%I` and `%p` belong together: one without the other is no time of day".to_owned(),
+            "`%I` and `%p` require each other".to_owned(),
             "such as `%I:%M:%S %p`, or `%H:%M:%S`",
         ));
     }
-    let hour = hour || twelve;
-    if minute && !hour || second && !minute || fraction && !second {
+    let hour = has('H') || has('I');
+    if has('M') && !hour || has('S') && !has('M') || has('f') && !has('S') {
         return Err((
-            "the pattern has a smaller part of the time without the greater one".to_owned(),
+            "the pattern has a smaller part of the time without the larger one".to_owned(),
             "such as `%H:%M:%S`",
         ));
     }
-    let unit = match (hour, minute, second, fraction) {
-        (_, _, _, true) => 1,
+    let unit = match (hour, has('M'), has('S'), has('f')) {
+        (.., true) => 1,
         (_, _, true, _) => 1000,
         (_, true, ..) => 60_000,
         (true, ..) => 3_600_000,
         _ => DAY,
     };
-    Ok((unit, offset))
+    Ok((unit, has('z')))
 }

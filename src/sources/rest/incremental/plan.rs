@@ -1,4 +1,4 @@
-//! One run: what it asks for, and how far it came.
+//! One run: what it requests, and how far it came.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,59 +8,53 @@ use serde_json::Value;
 
 use super::super::template::{Filling, Values};
 use super::cursor::Seen;
-use super::format::Axis;
-use super::state::{At, Settings, State, settings};
-use super::windows::{Windows, ceil, floor};
-use super::{DAY, FullRefresh, Incremental, OnChange};
+use super::format::{Axis, DAY};
+use super::state::{State, hashed};
+use super::{FullRefresh, Incremental};
 use crate::error::{Error, ErrorKind, Result};
 
-/// More windows than this in one run are a mistake.
-const MOST_WINDOWS: u64 = 100_000;
-/// A position so little after now is a clock that was set right; milliseconds.
-const TOLERANCE: i64 = 5 * 60_000;
+/// More windows in one run are a mistake.
+const MAX_WINDOWS: u64 = 100_000;
+/// Milliseconds that a position may lie in the future: a clock was adjusted.
+const CLOCK_TOLERANCE: i64 = 5 * 60_000;
 
-/// Why a run begins where it does.
+/// Why a run starts where it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum Why {
-    /// Nothing was kept: the first run.
-    First,
-    /// It goes on from the last position.
-    GoesOn,
-    /// A full run is due.
-    Due,
-    /// A full run was broken off, and goes on.
+pub(in super::super) enum StartReason {
+    FirstRun,
+    Continues,
+    FullRefreshDue,
+    /// Continues an interrupted full run.
     Resumed,
-    /// These settings are others than those of the position, which is not used.
-    Changed(Vec<String>),
+    /// These settings differ from those of the position.
+    SettingsChanged(Vec<String>),
 }
 
-impl Why {
-    /// Whether all there is will have been read at the end, here or in the runs that it goes on from.
+impl StartReason {
+    /// Whether everything will have been read at the end, in this run or in the ones that it continues.
     pub(in super::super) fn is_full(&self) -> bool {
-        *self != Self::GoesOn
+        *self != Self::Continues
     }
 }
 
 /// For the log.
-impl fmt::Display for Why {
+impl fmt::Display for StartReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::First => f.write_str("there is no position yet: everything is read, from `initial`"),
-            Self::GoesOn => f.write_str("what is new since the last position is read"),
-            Self::Due => f.write_str("a full run is due: everything is read, from `initial`"),
-            Self::Resumed => f.write_str("a full run that was broken off goes on"),
-            Self::Changed(names) => {
-                f.write_str("the position was kept for other settings (")?;
-                for (at, name) in names.iter().enumerate() {
-                    write!(f, "{}`{name}`", if at > 0 { ", " } else { "" })?;
-                }
-                f.write_str(") and is not used: everything is read, from `initial`")
-            }
+            Self::FirstRun => f.write_str("no position yet: reading everything from `initial`"),
+            Self::Continues => f.write_str("reading what is new since the last position"),
+            Self::FullRefreshDue => f.write_str("a full run is due: reading everything from `initial`"),
+            Self::Resumed => f.write_str("resuming an interrupted full run"),
+            Self::SettingsChanged(names) => write!(
+                f,
+                "the position belongs to other settings (`{}`): reading everything from `initial`",
+                names.join("`, `")
+            ),
         }
     }
 }
 
-/// One span to ask for.
+/// One span to request.
 #[derive(Debug, Clone, PartialEq)]
 pub(in super::super) struct Window {
     /// `{start}` and `{end}`.
@@ -69,54 +63,88 @@ pub(in super::super) struct Window {
     pub(in super::super) shown: String,
 }
 
-/// What one run asks for, and how far it came. See the [module](super).
+/// A span of an axis in windows of equal length, the last one shorter: each point is in exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    start: i64,
+    end: i64,
+    length: i64,
+}
+
+impl Windows {
+    /// Splits `start` (inclusive) to `end` (exclusive); no length means one window.
+    fn new(start: i64, end: i64, length: Option<i64>) -> Self {
+        let end = end.max(start);
+        let length = length.unwrap_or(end.saturating_sub(start)).max(1);
+        Self { start, end, length }
+    }
+
+    fn len(&self) -> u64 {
+        self.end.abs_diff(self.start).div_ceil(self.length.unsigned_abs())
+    }
+
+    fn get(&self, index: u64) -> Option<(i64, i64)> {
+        if index >= self.len() {
+            return None;
+        }
+        let offset = i64::try_from(index).ok()?.checked_mul(self.length)?;
+        let start = self.start.checked_add(offset)?;
+        Some((start, start.saturating_add(self.length).min(self.end)))
+    }
+}
+
+/// What one run requests, and how far it came. See the [module](super).
 #[derive(Debug, Clone)]
 pub(in super::super) struct Plan {
     incremental: Incremental,
-    why: Why,
+    why: StartReason,
     now: Timestamp,
     state: State,
     axis: Axis,
-    /// `None` for numbers.
-    windows: Option<Windows>,
+    windows: Windows,
     seen: Seen,
 }
 
 impl Incremental {
-    /// Begins a run at `now`, with the position that was saved last. `settings` are names and values that give the
-    /// position its meaning besides this block's own, such as base URL and path: a position of others is not used.
+    /// Starts a run at `now` from the saved position. `settings_of_source` are the source's settings that give a
+    /// position its meaning, such as base URL and path.
     ///
     /// # Errors
-    /// The position cannot be read, lies in the future, or belongs to other settings where that is an error; or there
-    /// would be too many windows.
+    /// The position is damaged or lies in the future, or there would be too many windows.
     pub(in super::super) fn begin(
         &self,
         saved: Option<&str>,
         settings_of_source: &[(&str, &str)],
         now: Timestamp,
     ) -> Result<Plan> {
-        let own = self.meaning.iter().map(|(name, value)| (*name, value.clone()));
-        let others = settings_of_source
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()));
-        let of = settings(own.chain(others));
-        if let At::Time(initial) = self.initial
-            && initial > now
-        {
-            return Err(Error::config(format!("`initial` ({initial}) is in the future"))
-                .with_hint("check the clock of this machine"));
+        if self.initial > now {
+            return Err(
+                Error::config(format!("`initial` ({}) is in the future", self.initial))
+                    .with_hint("check the clock of this machine"),
+            );
         }
-        let (why, state) = self.judge(saved, of, now)?;
-        let axis = self.format.axis(self.granularity);
+        let own = self.meaning.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings = hashed(own.chain(settings_of_source.iter().copied()));
+        let full = |of| State::full(self.initial, now, of);
+        let (why, state) = match saved.map(State::read).transpose()? {
+            None => (StartReason::FirstRun, full(settings)),
+            Some(state) => {
+                let changed = state.changed(&settings);
+                if changed.is_empty() {
+                    self.resume(state, now)?
+                } else {
+                    (StartReason::SettingsChanged(changed), full(settings))
+                }
+            }
+        };
+        let axis = self.format.axis();
         let windows = self.windows(state.at, &axis, now);
-        if let Some(windows) = &windows
-            && windows.len() > MOST_WINDOWS
-        {
+        if windows.len() > MAX_WINDOWS {
             return Err(Error::config(format!(
-                "the run would ask for {} windows, more than {MOST_WINDOWS}",
+                "the run would request {} windows, more than {MAX_WINDOWS}",
                 windows.len()
             ))
-            .with_hint("give a later `initial`, or a longer `window`"));
+            .with_hint("set a later `initial`, or a longer `window`"));
         }
         Ok(Plan {
             incremental: self.clone(),
@@ -129,154 +157,110 @@ impl Incremental {
         })
     }
 
-    /// Why this run begins where it does, and the state it begins with.
-    fn judge(&self, saved: Option<&str>, of: Settings, now: Timestamp) -> Result<(Why, State)> {
-        let anew = |of| {
-            let mut state = State::new(self.initial, of);
-            state.filling = Some(now);
-            state
-        };
-        let Some(saved) = saved else {
-            return Ok((Why::First, anew(of)));
-        };
-        let state = State::read(saved)?;
-        let changed = state.changed(&of);
-        if !changed.is_empty() {
-            if self.on_change == OnChange::Error {
-                return Err(Error::new(
-                    ErrorKind::Guard,
-                    format!(
-                        "the position in the ledger was kept for other settings ({}), and may mean something else now",
-                        changed.join(", ")
-                    ),
-                )
-                .with_hint("set them back; or `on_change: restart` for one run, which reads everything from `initial`"));
-            }
-            return Ok((Why::Changed(changed), anew(of)));
-        }
-        // A position of the wrong kind has other settings too: `cursor_format` is one of them.
-        if let At::Time(at) = state.at
-            && at.as_millisecond() > now.as_millisecond().saturating_add(TOLERANCE)
-        {
+    fn resume(&self, mut state: State, now: Timestamp) -> Result<(StartReason, State)> {
+        let at = state.at;
+        if at.as_millisecond() > now.as_millisecond().saturating_add(CLOCK_TOLERANCE) {
             return Err(Error::new(
                 ErrorKind::Guard,
-                format!("the last run came to {at}, and now is {now}: a clock was wrong, then or now"),
+                format!("the last run came to {at}, and now is {now}: the clock was wrong then or is wrong now"),
             )
-            .with_hint("set the clock of this machine right")
-            .with_hint("if it was wrong then, what changed meanwhile was not read: change `initial` to read from there"));
+            .with_hint("set the clock of this machine")
+            .with_hint(
+                "if it was wrong then, changes made in the meantime were not read: change `initial` to read from there",
+            ));
         }
         if state.filling.is_some() {
-            return Ok((Why::Resumed, state));
+            return Ok((StartReason::Resumed, state));
         }
-        if self.is_due(&state, now) {
-            let mut state = state;
+        if self.is_full_refresh_due(&state, now) {
             state.at = self.initial;
             state.filling = Some(now);
-            return Ok((Why::Due, state));
+            return Ok((StartReason::FullRefreshDue, state));
         }
-        Ok((Why::GoesOn, state))
+        Ok((StartReason::Continues, state))
     }
 
-    fn is_due(&self, state: &State, now: Timestamp) -> bool {
-        match self.full_refresh_every {
+    fn is_full_refresh_due(&self, state: &State, now: Timestamp) -> bool {
+        match self.full_refresh {
             None => false,
-            Some(FullRefresh { runs: Some(runs), .. }) => state.runs.saturating_add(1) >= runs,
+            Some(FullRefresh { runs: Some(runs), .. }) => {
+                u64::from(state.runs.saturating_add(1)) >= runs.get()
+            }
             Some(FullRefresh { every, .. }) => every.is_some_and(|every| match state.full {
                 Some(full) => {
                     let passed = now.as_millisecond().saturating_sub(full.as_millisecond());
-                    u128::try_from(passed).is_ok_and(|passed| passed >= every.0.as_millis())
+                    u128::try_from(passed).is_ok_and(|passed| passed >= every.get().as_millis())
                 }
                 None => true,
             }),
         }
     }
 
-    /// The end of what is asked for, in milliseconds.
+    /// The end of what is requested, in milliseconds.
     fn until(&self, now: Timestamp) -> i64 {
         now.as_millisecond().saturating_sub(self.delay)
     }
 
-    fn windows(&self, at: At, axis: &Axis, now: Timestamp) -> Option<Windows> {
-        let (At::Time(at), At::Time(initial)) = (at, self.initial) else {
-            return None;
-        };
+    fn windows(&self, at: Timestamp, axis: &Axis, now: Timestamp) -> Windows {
+        let unit = self.format.unit;
+        let floor = |point: i64| point - point.rem_euclid(unit);
         let start = at
             .as_millisecond()
             .saturating_sub(self.lookback)
-            .max(initial.as_millisecond());
-        let start = floor(axis.point(start), self.granularity);
+            .max(self.initial.as_millisecond());
+        let start = floor(axis.point(start));
         let until = axis.point(self.until(now));
-        // Of a day that is not over, what is there so far is wanted; unless nothing may be newer than the delay says.
-        let end = if self.granularity >= DAY && self.delay == 0 {
-            ceil(until, self.granularity)
+        // Today's records are wanted although the day is not over, unless `delay` excludes them.
+        let end = if unit >= DAY && self.delay == 0 && until != floor(until) {
+            floor(until) + unit
         } else {
-            floor(until, self.granularity)
+            floor(until)
         };
-        if self.asks_end {
-            return Some(Windows::new(start, end, self.window));
+        if self.uses_end {
+            return Windows::new(start, end, self.window);
         }
-        // Without an end there is always something to ask for.
-        Some(Windows::new(start, end.max(start.saturating_add(1)), None))
+        // Without an end there is always something to request.
+        Windows::new(start, end.max(start.saturating_add(1)), None)
     }
 }
 
 impl Plan {
-    /// Why the run begins where it does.
-    pub(in super::super) fn why(&self) -> &Why {
+    pub(in super::super) fn why(&self) -> &StartReason {
         &self.why
     }
 
-    /// How many windows there are, asked one after another; none if nothing can be new.
+    /// The number of windows; 0 if nothing can be new.
     pub(in super::super) fn len(&self) -> u64 {
-        self.windows.map_or(1, |windows| windows.len())
+        self.windows.len()
     }
 
     /// The window with this index.
     ///
     /// # Errors
-    /// A time that the format cannot write.
+    /// The format cannot write a time.
     pub(in super::super) fn window(&self, index: u64) -> Result<Window> {
-        let past = || Error::unexpected("there is no such window");
-        let (start, end) = match (self.windows, self.state.at) {
-            (Some(windows), _) => {
-                let (start, end) = windows.get(index).ok_or_else(past)?;
-                let step = self.incremental.granularity;
-                let start = if self.incremental.start_exclusive {
-                    start - step
-                } else {
-                    start
-                };
-                let end = if self.incremental.end_inclusive {
-                    end - step
-                } else {
-                    end
-                };
-                let format = &self.incremental.format;
-                (
-                    format.write(start, &self.axis)?,
-                    Some(format.write(end, &self.axis)?),
-                )
-            }
-            (None, At::Number(number)) => (number.into(), None),
-            (None, At::Time(_)) => return Err(past()),
-        };
+        let (start, end) = self
+            .windows
+            .get(index)
+            .ok_or_else(|| Error::unexpected("there is no such window"))?;
+        let format = &self.incremental.format;
+        let (start, end) = (format.write(start, &self.axis)?, format.write(end, &self.axis)?);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let shown = match &end {
-            Some(end) if self.incremental.asks_end => format!("{} to {}", text(&start), text(end)),
-            _ => format!("from {}", text(&start)),
+        let shown = if self.incremental.uses_end {
+            format!("{} to {}", text(&start), text(&end))
+        } else {
+            format!("from {}", text(&start))
         };
         let mut values = Values::default();
         values.set(Arc::from("start"), Filling::One(start));
-        if let Some(end) = end {
-            values.set(Arc::from("end"), Filling::One(end));
-        }
+        values.set(Arc::from("end"), Filling::One(end));
         Ok(Window { values, shown })
     }
 
-    /// Takes what is at [`Incremental::cursor`] in a record into `seen`; does nothing if the cursor is the run's time.
+    /// Adds the value at [`Incremental::cursor`] of a record to `seen`, if there is a cursor.
     ///
     /// # Errors
-    /// It is no cursor. The path is named, the value is not.
+    /// It is not a time. The error names the path, never the value.
     pub(in super::super) fn observe(&self, seen: &mut Seen, value: Option<&Value>) -> Result<()> {
         match &self.incremental.cursor {
             Some(cursor) => seen.observe(cursor, value, self.now),
@@ -284,18 +268,18 @@ impl Plan {
         }
     }
 
-    /// Takes over what was seen in a part that was read to its end.
+    /// Merges the cursors of records that were read completely.
     pub(in super::super) fn merge(&mut self, seen: &Seen) {
         self.seen.merge(seen);
     }
 
-    /// What was seen in all parts.
+    /// The cursors merged so far.
     pub(in super::super) fn seen(&self) -> &Seen {
         &self.seen
     }
 
-    /// The position once all rows of the windows up to this one have a final state: to be saved then. What was seen in
-    /// them must have been [merged](Self::merge), and nothing of a later window.
+    /// The position to save once all rows up to the end of this window have an outcome. Requires that the cursors of
+    /// these windows were [merged](Self::merge), and none of a later one.
     ///
     /// # Errors
     /// It cannot be written.
@@ -311,7 +295,7 @@ impl Plan {
         state.write()
     }
 
-    /// The position once all rows of the run have a final state: to be saved then.
+    /// The position to save once all rows of the run have an outcome.
     ///
     /// # Errors
     /// It cannot be written.
@@ -319,8 +303,8 @@ impl Plan {
         let mut state = self.state.clone();
         state.at = self.reached(None)?.max(self.state.at);
         match state.filling.take() {
-            Some(begun) => {
-                state.full = Some(begun);
+            Some(started) => {
+                state.full = Some(started);
                 state.runs = 0;
             }
             None => state.runs = state.runs.saturating_add(1),
@@ -329,33 +313,30 @@ impl Plan {
     }
 
     /// How far the run came after this window, or after all.
-    fn reached(&self, window: Option<u64>) -> Result<At> {
-        let Some(windows) = self.windows else {
-            return Ok(self.seen.greatest.unwrap_or(self.state.at));
-        };
-        let last = windows.len().checked_sub(1);
-        let Some((start, end)) = window.or(last).and_then(|index| windows.get(index)) else {
+    fn reached(&self, window: Option<u64>) -> Result<Timestamp> {
+        let last = self.len().checked_sub(1);
+        let Some((start, end)) = window.or(last).and_then(|index| self.windows.get(index)) else {
             return Ok(self.state.at);
         };
         let until = Timestamp::from_millisecond(self.incremental.until(self.now))
             .map_err(|error| Error::config("`delay` is out of range").with_source(error))?;
         let end = match window {
-            None if !self.incremental.asks_end => until,
+            None if !self.incremental.uses_end => until,
             _ => self.axis.instant(end)?.min(until),
         };
         if self.incremental.cursor.is_none() {
-            return Ok(At::Time(end));
+            return Ok(end);
         }
-        // The service's clock counts here: a window without any record may not be over there.
+        // The service's clock decides: a window without records may not be over there.
         let start = self.axis.instant(start)?.min(until);
-        let most = if window.is_none() || window == last {
+        let latest = if window.is_none() || window == last {
             self.now
         } else {
             end
         };
         Ok(match self.seen.greatest {
-            Some(At::Time(seen)) => At::Time(seen.min(most).max(start)),
-            _ => At::Time(start),
+            Some(seen) => seen.min(latest).max(start),
+            None => start,
         })
     }
 }

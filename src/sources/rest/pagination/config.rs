@@ -1,360 +1,450 @@
-//! The settings of `pagination`.
+//! The settings of `pagination`, checked and compiled.
 
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use reqwest::header::{AUTHORIZATION, HOST, HeaderName};
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::super::json_path::SinglePath;
+use super::super::json_path::{SinglePath, ValuePaths};
 use super::super::page::InjectInto;
+use super::super::typed_keys::{self, TypedKeys, given};
+use super::pager::{NextPage, Pager, Plan, Step, TokenSource};
+use super::values::Located;
+use crate::component::Problems;
 
-/// How a service gives its records page by page.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum PaginationConfig {
-    /// One answer holds everything.
-    None(NoPagination),
-    /// Pages are numbered.
-    Page(PagePagination),
-    /// Pages begin at a row.
-    Offset(OffsetPagination),
-    /// Each page gives a value that the request for the next one has to carry.
-    Cursor(CursorPagination),
-    /// Each page's body gives the URL of the next one.
-    NextLink(NextLinkPagination),
-    /// Each answer's `Link` header gives the URL of the next page.
-    LinkHeader(LinkHeaderPagination),
-    /// OData 2: the URL of the next page stands at `$.d.__next`.
-    #[serde(rename = "odata_v2")]
-    ODataV2(ODataPagination),
-    /// OData 4: the URL of the next page stands at `$['@odata.nextLink']`.
-    #[serde(rename = "odata_v4")]
-    ODataV4(ODataPagination),
+const ODATA_V2: &str = "$.d.__next";
+const ODATA_V4: &str = "$['@odata.nextLink']";
+
+/// Paths at which services usually name a next page, to detect a reading that ends too early.
+const COMMON_PATHS: [&str; 11] = [
+    ODATA_V4,
+    ODATA_V2,
+    "$._links.next",
+    "$.links.next",
+    "$._meta.links.next",
+    "$.Paging.Next",
+    "$.next",
+    "$.meta.page.nextCursor",
+    "$.response_metadata.next_cursor",
+    "$.hasMore",
+    "$.has_more",
+];
+
+const COMMON: &[&str] = &["size", "size_param", "stop"];
+
+/// How one page leads to the next.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(transform = describe)]
+pub struct PaginationConfig {
+    /// How the next page is requested.
+    #[serde(rename = "type")]
+    pub kind: PaginationType,
+    /// Where the page number (`page`) or the offset (`offset`) goes. Default: the query parameter `page` or `offset`.
+    #[serde(default)]
+    pub param: Option<InjectInto>,
+    /// The first page number (`page`, default 1) or offset (`offset`, default 0).
+    #[serde(default)]
+    pub start: Option<u32>,
+    /// How far an `offset` advances: `rows`, by the rows received, which loses none if the service gives fewer than
+    /// asked; `size`, by the page size, for services that omit rows you may not see. Default `rows`.
+    #[serde(default)]
+    pub step: Option<OffsetStep>,
+    /// Where the answer holds the cursor of the next page (`cursor`). A missing, null or empty cursor is the end.
+    #[serde(default)]
+    pub from: Option<CursorFrom>,
+    /// Where the cursor goes in the next request (`cursor`).
+    #[serde(default)]
+    pub into: Option<InjectInto>,
+    /// Where the body holds the URL of the next page (`next_link`), such as `$.Paging.Next`. A missing, null or empty
+    /// URL is the end. hrsink follows it unchanged and does not add the query of the first request.
+    #[serde(default)]
+    pub path: Option<SinglePath>,
+    /// Rows per page, sent with `size_param`. Default: the service decides.
+    #[serde(default)]
+    pub size: Option<NonZeroU32>,
+    /// Where `size` goes. With links, a query parameter is sent with the first request only. Default: the query
+    /// parameter `limit` with `offset`, else `size` is not sent.
+    #[serde(default)]
+    pub size_param: Option<InjectInto>,
+    /// What ends the reading besides an empty page (`page`, `offset`, `last_record`), a missing next page and
+    /// status 204.
+    #[serde(default)]
+    pub stop: Option<StopConfig>,
 }
 
-impl Default for PaginationConfig {
-    fn default() -> Self {
-        Self::None(NoPagination {})
+/// How the next page is requested.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaginationType {
+    /// There is one page.
+    #[default]
+    None,
+    /// By page number.
+    Page,
+    /// By row offset.
+    Offset,
+    /// By a value taken from the page before.
+    Cursor,
+    /// By a URL in the body.
+    NextLink,
+    /// By the `Link` header with `rel="next"`.
+    LinkHeader,
+    /// OData 2: by the URL at `$.d.__next`.
+    OdataV2,
+    /// OData 4: by the URL at `$['@odata.nextLink']`.
+    OdataV4,
+}
+
+const TYPES: [TypedKeys; 8] = [
+    typed("none", &[], &[]),
+    typed("page", &[], &["param", "start", "size", "size_param", "stop"]),
+    typed(
+        "offset",
+        &[],
+        &["param", "start", "step", "size", "size_param", "stop"],
+    ),
+    typed("cursor", &["from", "into"], COMMON),
+    typed("next_link", &["path"], COMMON),
+    typed("link_header", &[], COMMON),
+    typed("odata_v2", &[], COMMON),
+    typed("odata_v4", &[], COMMON),
+];
+
+const fn typed(
+    name: &'static str,
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+) -> TypedKeys {
+    TypedKeys {
+        name,
+        required,
+        optional,
     }
 }
 
-/// No paging has no settings. An answer that names a next page nevertheless is reported.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NoPagination {}
-
-/// Settings of `page`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PagePagination {
-    /// Where the page's number goes. Default: the query parameter `page`.
-    #[serde(default = "page_param")]
-    pub param: InjectInto,
-    /// The number of the first page. Default 1.
-    #[serde(default = "one")]
-    pub start: u64,
-    /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
-    /// decides.
-    #[serde(default)]
-    pub size: Option<NonZeroU64>,
-    /// Where the size goes. Left out, it is not sent.
-    #[serde(default)]
-    pub size_param: Option<InjectInto>,
-    /// What ends the reading. An empty page does, unless said otherwise.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
+fn describe(schema: &mut Schema) {
+    typed_keys::describe(&TYPES, schema);
 }
 
-/// Settings of `offset`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OffsetPagination {
-    /// Where the number of the page's first row goes. Default: the query parameter `offset`.
-    #[serde(default = "offset_param")]
-    pub param: InjectInto,
-    /// The first row. Default 0.
-    #[serde(default)]
-    pub start: u64,
-    /// Rows of a page: asked for with `limit_param`, and what a page with fewer is held against. Left out, the service
-    /// decides; `step: limit` needs it.
-    #[serde(default)]
-    pub limit: Option<NonZeroU64>,
-    /// Where the limit goes. Default: the query parameter `limit` if there is a limit.
-    #[serde(default)]
-    pub limit_param: Option<InjectInto>,
-    /// How far the next page is: `rows`, as many as came, which loses nothing if the service gives fewer than asked;
-    /// `limit`, as many as asked, for services that leave out rows of a page which may not be seen. Default `rows`.
-    #[serde(default)]
-    pub step: Step,
-    /// What ends the reading. An empty page does, unless said otherwise.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
-}
-
-/// How far the next page is from this one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+/// How far an offset advances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// By the rows that came.
-    #[default]
+pub enum OffsetStep {
+    /// By the rows received.
     Rows,
-    /// By the limit.
-    Limit,
+    /// By the page size.
+    Size,
 }
 
-/// Settings of `cursor`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CursorPagination {
-    /// Where an answer has the cursor of the next page. None there, or an empty text, is the end.
-    pub from: CursorFrom,
-    /// Where it goes in the next request.
-    pub into: InjectInto,
-    /// The cursor of the first request, for services that want one. Default: none.
-    #[serde(default)]
-    pub start: Option<String>,
-    /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
-    /// decides.
-    #[serde(default)]
-    pub size: Option<NonZeroU64>,
-    /// Where the size goes. Left out, it is not sent.
-    #[serde(default)]
-    pub size_param: Option<InjectInto>,
-    /// What ends the reading. A missing cursor does in any case.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
-}
-
-/// Where a cursor stands.
+/// Where the answer holds the cursor.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CursorFrom {
     /// At this path of the body, such as `$.meta.page.nextCursor`.
     Body(SinglePath),
-    /// In the header of this name.
+    /// In this header.
     Header(String),
-    /// At this path of the page's last record, such as `$.id`: for services that go on after a key. An empty page is
-    /// the end.
+    /// At this path of the page's last record, such as `$.id`, for services that continue after a key.
     LastRecord(SinglePath),
-    /// In the query of a URL that the body has.
+    /// In the query of a URL in the body.
     LinkQuery(LinkQuery),
 }
 
-/// A parameter of a URL in the body.
+/// A query parameter of a URL in the body.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkQuery {
-    /// Where the body has the URL, such as `$._meta.links.next.href`.
+    /// Where the body holds the URL, such as `$._meta.links.next.href`.
     pub path: SinglePath,
-    /// The name of the query parameter that is the cursor.
+    /// The query parameter that is the cursor.
+    #[schemars(length(min = 1))]
     pub param: String,
 }
 
-/// Settings of `next_link`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NextLinkPagination {
-    /// Where the body has the URL of the next page, such as `$.Paging.Next`. None there, or an empty text, is the end.
-    /// It is followed as it is: the request's own query is not added again.
-    pub path: SinglePath,
-    /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
-    /// decides.
-    #[serde(default)]
-    pub size: Option<NonZeroU64>,
-    /// Where the size goes: in the first request only if that is the query, since the links carry theirs. Left out, it
-    /// is not sent.
-    #[serde(default)]
-    pub size_param: Option<InjectInto>,
-    /// What ends the reading. A missing URL does in any case.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
-}
-
-/// Settings of `link_header`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LinkHeaderPagination {
-    /// The relation of the link. Default `next`.
-    #[serde(default = "next_relation")]
-    pub rel: String,
-    /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
-    /// decides.
-    #[serde(default)]
-    pub size: Option<NonZeroU64>,
-    /// Where the size goes: in the first request only if that is the query, since the links carry theirs. Left out, it
-    /// is not sent.
-    #[serde(default)]
-    pub size_param: Option<InjectInto>,
-    /// What ends the reading. A missing link does in any case.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
-}
-
-/// Settings of `odata_v2` and `odata_v4`.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ODataPagination {
-    /// Rows of a page: asked for with `size_param`, and what a page with fewer is held against. Left out, the service
-    /// decides.
-    #[serde(default)]
-    pub size: Option<NonZeroU64>,
-    /// Where the size goes, such as `{query: customPageSize}`: in the first request only if that is the query, since
-    /// the links carry theirs. Left out, it is not sent.
-    #[serde(default)]
-    pub size_param: Option<InjectInto>,
-    /// What ends the reading. A missing link does in any case.
-    #[serde(default)]
-    pub stop: Stops,
-    /// How much is read at most.
-    #[serde(default)]
-    pub bounds: Bounds,
-    /// What happens when answers contradict one another.
-    #[serde(default)]
-    pub checks: Checks,
-}
-
-/// What ends the reading. Any of these does; status 204 always.
+/// What ends the reading.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Stops {
-    /// A page without rows. Default: true for `page`, `offset` and cursors taken from the last record; false where the
-    /// answer names the next page, because a filter may leave a page in the middle empty.
-    pub empty_page: Option<bool>,
-    /// A page with fewer rows than the size asked for. It saves one request, and loses rows if the service gives fewer
-    /// than it is asked for: name a size that it is known to give. Default false.
+pub struct StopConfig {
+    /// A page with fewer rows than `size` is the last. Saves one request, and loses rows if the service gives fewer
+    /// than asked: use it with a `size` that the service is known to give. Default false.
     pub short_page: bool,
-    /// These statuses, besides 204: 404 for services that have no page after the last. Any of 400 to 499 but those
-    /// that speak of access, throttling and time-outs. Default: none.
-    pub status: Vec<u16>,
-    /// Where the body says whether there is more: true or false, also as text or as 1 or 0. False is the end. A page
-    /// that says true is not the end, however few rows it has. Default: not looked for.
+    /// Where the body says whether there is more: a boolean, also as text or as 1 or 0. False is the end; a page that
+    /// says true is not the last, however few rows it has. Default: not read.
     pub has_more: Option<SinglePath>,
-    /// Where the body says how many rows there are on all pages together; also as text. It is the end for `page`,
-    /// `offset` and cursors taken from the last record, and a check for all. Default: not looked for.
+    /// Where the body holds the number of rows of all pages. Ends `page`, `offset` and `last_record`; a different
+    /// number of rows is a warning with every type. Default: not read.
     pub total_rows: Option<SinglePath>,
-    /// Where the body says how many pages there are; also as text. It is the end for `page`, `offset` and cursors taken
-    /// from the last record, and a check for all. Default: not looked for.
+    /// Where the body holds the number of pages. Ends `page`, `offset` and `last_record`; a different number of pages
+    /// is a warning with every type. Default: not read.
     pub total_pages: Option<SinglePath>,
 }
 
-/// How much is read at most.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bounds {
-    /// Pages: 1 to 10,000,000. Default 100,000.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub max_pages: NonZeroU64,
-    /// Rows; pages are not cut. Default: no bound.
-    pub max_rows: Option<NonZeroU64>,
-    /// What happens at a bound when there is more: `error`, or `stop`, which leaves the rest unread with a warning.
-    /// Default `error`.
-    pub on_limit: OnLimit,
-}
+impl PaginationConfig {
+    /// Checks the settings and compiles them. `paths` collects the values to extract from each body.
+    pub(in super::super) fn compile(
+        &self,
+        paths: &mut ValuePaths,
+        problems: &mut Problems<'_>,
+    ) -> Option<Pager> {
+        let before = problems.len();
+        let given = given!(self; param, start, step, from, into, path, size, size_param, stop);
+        typed_keys::check(&TYPES, self.type_name(), &given, problems);
+        if problems.len() == before {
+            self.check_targets(problems);
+            self.check_step(problems);
+            self.check_stop(problems);
+        }
+        let next = self.next_page(paths, problems);
+        (problems.len() == before).then(|| Pager::new(self.plan(next, paths)))
+    }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            max_pages: const { NonZeroU64::new(100_000).expect("not zero") },
-            max_rows: None,
-            on_limit: OnLimit::Error,
+    /// Places in requests that pagination fills.
+    pub(in super::super) fn targets(&self) -> Vec<InjectInto> {
+        let position = self.position_target().map(|(_, target)| target);
+        position.into_iter().chain(self.size_target()).collect()
+    }
+
+    /// Whether the next request needs the last record of the page.
+    pub(in super::super) fn needs_last_record(&self) -> bool {
+        matches!(self.from, Some(CursorFrom::LastRecord(_)))
+    }
+
+    fn type_name(&self) -> &'static str {
+        TYPES[self.kind as usize].name
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.size.map(|size| u64::from(size.get()))
+    }
+
+    fn position_target(&self) -> Option<(&'static str, InjectInto)> {
+        let param = |name: &str| {
+            let query = || InjectInto::Query(name.to_owned());
+            Some(("param", self.param.clone().unwrap_or_else(query)))
+        };
+        match self.kind {
+            PaginationType::Page => param("page"),
+            PaginationType::Offset => param("offset"),
+            PaginationType::Cursor => self.into.clone().map(|into| ("into", into)),
+            _ => None,
+        }
+    }
+
+    fn size_target(&self) -> Option<InjectInto> {
+        let limit = || InjectInto::Query("limit".to_owned());
+        let default = (self.kind == PaginationType::Offset && self.size.is_some()).then(limit);
+        self.size_param.clone().or(default)
+    }
+
+    fn check_targets(&self, problems: &mut Problems<'_>) {
+        let position = self.position_target();
+        let size = self.size_target().map(|target| ("size_param", target));
+        for (key, target) in position.iter().chain(&size) {
+            check_target(target, &mut problems.at(key));
+        }
+        if let (Some((key, position)), Some((_, size))) = (&position, &size)
+            && overlap(position, size)
+        {
+            problems.at("size_param").add(format!(
+                "is the same place as `{key}`: one of the two values would be lost"
+            ));
+        }
+        if self.size_param.is_some() && self.size.is_none() {
+            problems.at("size_param").add("requires `size`");
+        }
+    }
+
+    fn check_step(&self, problems: &mut Problems<'_>) {
+        if self.step == Some(OffsetStep::Size) && self.size.is_none() {
+            problems.at("step").add_with_hint(
+                "`step: size` requires `size`",
+                "set `size`, or remove `step` to advance by the rows received",
+            );
+        }
+    }
+
+    fn check_stop(&self, problems: &mut Problems<'_>) {
+        let Some(stop) = &self.stop else { return };
+        let mut problems = problems.at("stop");
+        if stop.short_page && self.size.is_none() {
+            problems.at("short_page").add_with_hint(
+                "requires `size`: without it no page is short",
+                "set the `size` that the service is known to give, or remove `short_page`",
+            );
+        }
+        if stop.total_rows.is_some() && stop.total_rows == stop.total_pages {
+            problems
+                .at("total_pages")
+                .add("is the same path as `total_rows`: a number cannot count both");
+        }
+        // Rows before an offset can be counted, rows on the pages before a first page cannot.
+        let by_page = self.kind == PaginationType::Page;
+        if self.start.is_some_and(|start| start > u32::from(by_page)) {
+            for (key, given) in [
+                ("total_rows", by_page && stop.total_rows.is_some()),
+                ("total_pages", stop.total_pages.is_some()),
+            ] {
+                if given {
+                    problems.at(key).add_with_hint(
+                        "what lies before `start` is not read, so a total cannot be compared",
+                        format!("remove `start` or `stop.{key}`"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn next_page(&self, paths: &mut ValuePaths, problems: &mut Problems<'_>) -> NextPage {
+        let mut url_at =
+            |path: &SinglePath| NextPage::Url(TokenSource::Body(Located::new(paths, "path", path)));
+        let position = self.position_target().map(|(_, target)| target);
+        match (self.kind, position, &self.from, &self.path) {
+            (PaginationType::Page, Some(param), ..) => NextPage::Count {
+                param,
+                start: self.start.unwrap_or(1).into(),
+                step: Step::Page,
+            },
+            (PaginationType::Offset, Some(param), ..) => NextPage::Count {
+                param,
+                start: self.start.unwrap_or(0).into(),
+                step: match (self.step, self.size()) {
+                    (Some(OffsetStep::Size), Some(size)) => Step::Size(size),
+                    _ => Step::Rows,
+                },
+            },
+            (PaginationType::Cursor, Some(into), Some(from), _) => NextPage::Cursor {
+                from: from.compile(paths, &mut problems.at("from")),
+                into,
+            },
+            (PaginationType::NextLink, _, _, Some(path)) => url_at(path),
+            (PaginationType::OdataV2, ..) => url_at(&constant(ODATA_V2)),
+            (PaginationType::OdataV4, ..) => url_at(&constant(ODATA_V4)),
+            (PaginationType::LinkHeader, ..) => NextPage::Url(TokenSource::LinkHeader),
+            _ => NextPage::None,
+        }
+    }
+
+    fn plan(&self, next: NextPage, paths: &mut ValuePaths) -> Plan {
+        let size = self.size();
+        let first: Vec<_> = self
+            .size_target()
+            .zip(size)
+            .map(|(target, size)| (target, Value::from(size)))
+            .into_iter()
+            .collect();
+        // A link carries its own query, and nothing else.
+        let follows_urls = matches!(next, NextPage::Url(_));
+        let later = first
+            .iter()
+            .filter(|(target, _)| !(follows_urls && matches!(target, InjectInto::Query(_))))
+            .cloned()
+            .collect();
+        let stop = self.stop.clone().unwrap_or_default();
+        let mut located =
+            |key, path: &Option<SinglePath>| path.as_ref().map(|path| Located::new(paths, key, path));
+        let (has_more, total_rows, total_pages) = (
+            located("stop.has_more", &stop.has_more),
+            located("stop.total_rows", &stop.total_rows),
+            located("stop.total_pages", &stop.total_pages),
+        );
+        let common_paths = if next.is_counted() { &[][..] } else { &COMMON_PATHS };
+        Plan {
+            next,
+            size,
+            first,
+            later,
+            short_page_ends: stop.short_page,
+            has_more,
+            total_rows,
+            total_pages,
+            common_paths: common_paths
+                .iter()
+                .map(|text| (paths.add(&constant(text)), *text))
+                .collect(),
         }
     }
 }
 
-/// What happens at a bound.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnLimit {
-    /// The run fails.
-    #[default]
-    Error,
-    /// The reading ends, with a warning.
-    Stop,
+impl CursorFrom {
+    fn compile(&self, paths: &mut ValuePaths, problems: &mut Problems<'_>) -> TokenSource {
+        match self {
+            Self::Body(path) => TokenSource::Body(Located::new(paths, "from.body", path)),
+            Self::Header(name) => {
+                check_header_name(name, &mut problems.at("header"));
+                // An invalid name was reported, so the placeholder is never used.
+                let name = HeaderName::from_bytes(name.as_bytes());
+                TokenSource::Header(name.unwrap_or(HeaderName::from_static("invalid")))
+            }
+            Self::LastRecord(path) => {
+                if path.steps().is_empty() {
+                    problems.at("last_record").add_with_hint(
+                        "names the whole record, not a text or number in it",
+                        "name the field that the service continues after, such as `$.id`",
+                    );
+                }
+                TokenSource::LastRecord(path.clone())
+            }
+            Self::LinkQuery(query) => {
+                if query.param.is_empty() {
+                    problems
+                        .at("link_query.param")
+                        .add("is empty; give the name of the query parameter");
+                }
+                TokenSource::LinkQuery {
+                    url: Located::new(paths, "from.link_query", &query.path),
+                    param: query.param.clone(),
+                }
+            }
+        }
+    }
 }
 
-/// What happens when answers contradict one another.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Checks {
-    /// An answer names a next page that was read before, so that the paging would never end: `error` or `stop`. Default
-    /// `error`.
-    pub on_repeat: OnLimit,
-    /// A page has the very records of the page before it: `error`, `stop`, which leaves it out, or `ignore`. Default
-    /// `error`.
-    pub on_duplicate_page: OnDoubt,
-    /// The total changes from page to page, or is not what came in the end: `error`, `warn` or `ignore`. Rows may be
-    /// missing then, or there twice, because they changed while they were read. Default `warn`.
-    pub on_total_mismatch: OnMismatch,
+/// Whether two values would overwrite each other.
+fn overlap(a: &InjectInto, b: &InjectInto) -> bool {
+    match (a, b) {
+        (InjectInto::Header(a), InjectInto::Header(b)) => a.eq_ignore_ascii_case(b),
+        (InjectInto::Body(a), InjectInto::Body(b)) => {
+            let inside = |outer: &str, inner: &str| {
+                inner
+                    .strip_prefix(outer)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            inside(a, b) || inside(b, a)
+        }
+        (a, b) => a == b,
+    }
 }
 
-/// What happens to a page that came before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnDoubt {
-    /// The run fails.
-    #[default]
-    Error,
-    /// The reading ends, without that page.
-    Stop,
-    /// It is taken like any other.
-    Ignore,
+fn check_target(target: &InjectInto, problems: &mut Problems<'_>) {
+    match target {
+        InjectInto::Query(name) if name.is_empty() => {
+            problems.at("query").add("is empty; give the parameter's name");
+        }
+        InjectInto::Query(_) => {}
+        InjectInto::Header(name) => check_header_name(name, &mut problems.at("header")),
+        InjectInto::Body(path) => {
+            if path.split('.').any(str::is_empty) {
+                problems.at("body").add(format!(
+                    "`{path}` is not a place in the body: give names joined by dots, such as `page.cursor`"
+                ));
+            }
+        }
+    }
 }
 
-/// What happens when a total is not what came.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnMismatch {
-    /// The run fails.
-    Error,
-    /// It is said in the log and the report.
-    #[default]
-    Warn,
-    /// Nothing is said.
-    Ignore,
+fn check_header_name(name: &str, problems: &mut Problems<'_>) {
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => problems.add(format!("`{name}` is not a valid header name")),
+        Ok(name) if name == AUTHORIZATION || name == HOST => {
+            problems.add(format!("pagination cannot use the header `{name}`"));
+        }
+        Ok(_) => {}
+    }
 }
 
-fn page_param() -> InjectInto {
-    InjectInto::Query("page".to_owned())
-}
-
-fn offset_param() -> InjectInto {
-    InjectInto::Query("offset".to_owned())
-}
-
-fn next_relation() -> String {
-    "next".to_owned()
-}
-
-fn one() -> u64 {
-    1
+fn constant(text: &str) -> SinglePath {
+    SinglePath::parse(text).expect("a constant path is valid")
 }

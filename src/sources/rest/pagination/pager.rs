@@ -1,473 +1,534 @@
-//! The sequence of pages: what to ask, and when to stop.
+//! The sequence of pages: what to request next, and when to stop.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::mem::Discriminant;
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 
+use reqwest::header::HeaderName;
 use serde_json::Value;
 
-use super::super::page::{PageRequest, PageResponse};
-use super::config::{OnDoubt, OnLimit};
-use super::facts::{Facts, count, flag};
-use super::plan::{Goes, Kind, Looked, Plan, Stride};
-use super::token;
+use super::super::json_path::{SinglePath, ValueId};
+use super::super::page::{InjectInto, PageRequest, PageResponse};
+use super::values::Located;
 use super::warning::Warning;
 use crate::error::{Error, Result};
 
-/// So many pages without a row, one after the other, and the paging leads nowhere.
-const EMPTY_IN_A_ROW: u64 = 1_000;
+/// More pages than this are a loop.
+const MAX_PAGES: u64 = 100_000;
+/// More empty pages in a row than this are a loop.
+const MAX_EMPTY_PAGES: u64 = 1_000;
 
-/// What comes after a page.
+/// Compiled settings.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) next: NextPage,
+    pub(super) size: Option<u64>,
+    /// Values of the first request besides the position.
+    pub(super) first: Vec<(InjectInto, Value)>,
+    /// Values of all later requests besides the position.
+    pub(super) later: Vec<(InjectInto, Value)>,
+    pub(super) short_page_ends: bool,
+    pub(super) has_more: Option<Located>,
+    pub(super) total_rows: Option<Located>,
+    pub(super) total_pages: Option<Located>,
+    pub(super) common_paths: Vec<(ValueId, &'static str)>,
+}
+
+/// How the next page is found.
+#[derive(Debug)]
+pub(super) enum NextPage {
+    None,
+    Count {
+        param: InjectInto,
+        start: u64,
+        step: Step,
+    },
+    Cursor {
+        from: TokenSource,
+        into: InjectInto,
+    },
+    Url(TokenSource),
+}
+
+/// How far a counted position advances.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    Page,
+    Rows,
+    Size(u64),
+}
+
+/// Where the cursor or URL of the next page is.
+#[derive(Debug)]
+pub(super) enum TokenSource {
+    Body(Located),
+    Header(HeaderName),
+    LastRecord(SinglePath),
+    LinkQuery { url: Located, param: String },
+    LinkHeader,
+}
+
+impl NextPage {
+    /// Whether hrsink knows where the next page starts without the answer naming it: then an empty page and a reached
+    /// total are the end.
+    pub(super) fn is_counted(&self) -> bool {
+        let last_record = |from: &TokenSource| matches!(from, TokenSource::LastRecord(_));
+        matches!(self, Self::Count { .. }) || matches!(self, Self::Cursor { from, .. } if last_record(from))
+    }
+}
+
+/// What follows a page.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::sources::rest) enum Turn {
-    /// Another one.
+pub(in super::super) enum Turn {
     Next(PageRequest),
-    /// Nothing.
     End(EndReason),
 }
 
 /// Why a page was the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sources::rest) enum EndReason {
-    /// There is one answer only.
-    OnlyPage,
-    /// It has no rows.
+pub(in super::super) enum EndReason {
+    SinglePage,
     EmptyPage,
-    /// It has fewer rows than asked for.
     ShortPage,
-    /// Its status is that of the end.
-    Status(u16),
-    /// It names no next page.
-    NoToken,
-    /// It says that there is no more.
-    NoMore,
-    /// All rows of the total are there.
+    /// The status says that there is no body to read.
+    NoContent,
+    NoNextPage,
+    HasMoreIsFalse,
     TotalRows,
-    /// All pages of the total are there.
     TotalPages,
-    /// A bound was reached, and is set to stop.
-    Bound,
-    /// It names a page that was read, and that is set to stop.
-    Repeated,
-    /// It has the records of the page before it, and that is set to stop. Its own are to be left out.
-    DuplicatePage,
 }
 
-impl EndReason {
-    /// Whether rows may be left unread behind it, on purpose.
-    pub(in crate::sources::rest) fn cuts(self) -> bool {
-        matches!(self, Self::Bound | Self::Repeated | Self::DuplicatePage)
-    }
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::OnlyPage => "there is one page only",
-            Self::EmptyPage => "the page is empty",
-            Self::ShortPage => "the page is short",
-            Self::Status(status) => return write!(f, "the status is {status}"),
-            Self::NoToken => "no next page is named",
-            Self::NoMore => "the service says that there is no more",
-            Self::TotalRows => "all rows of the total are there",
-            Self::TotalPages => "all pages of the total are there",
-            Self::Bound => "a bound is reached",
-            Self::Repeated => "the next page was read before",
-            Self::DuplicatePage => "the page is the one before it again",
-        })
-    }
-}
-
-/// One sequence of pages. A clone of one that has not begun begins anew.
+/// One sequence of pages. A clone of a pager that has not started is a new sequence.
 #[derive(Debug, Clone)]
-pub(in crate::sources::rest) struct Pager {
-    pub(super) plan: Arc<Plan>,
-    /// Of a hasher with random keys: no service can make two tokens look the same.
-    keys: RandomState,
-    pub(super) state: State,
+pub(in super::super) struct Pager {
+    plan: Arc<Plan>,
+    max_pages: u64,
+    /// Random keys: no service can make two tokens collide.
+    hasher: RandomState,
+    state: State,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct State {
-    /// Requests given out.
-    pub(super) asked: u64,
-    /// Answers taken.
-    pub(super) answered: u64,
-    /// Answers with a body to look into.
-    pub(super) bodies: u64,
-    pub(super) rows: u64,
-    /// Page number or offset of the last request given out.
-    pub(super) position: u64,
-    /// Tokens and URLs asked for.
-    pub(super) seen: HashSet<u64>,
-    pub(super) last_digest: Option<u64>,
-    pub(super) empty_in_a_row: u64,
-    /// The last totals told.
-    pub(super) total_rows: Option<u64>,
-    pub(super) total_pages: Option<u64>,
-    pub(super) has_more_told: bool,
-    /// A short page that a step of the limit went over.
-    pub(super) short: Option<(u64, u64)>,
-    pub(super) ended: bool,
-    pub(super) said: HashSet<Discriminant<Warning>>,
-    pub(super) warnings: Vec<Warning>,
+struct State {
+    requested: u64,
+    answered: u64,
+    /// Answers with a body.
+    bodies: u64,
+    rows: u64,
+    /// Page number or offset of the last request.
+    position: u64,
+    /// Hashes of the cursors and URLs requested.
+    seen: HashSet<u64>,
+    last_digest: Option<u64>,
+    empty_in_a_row: u64,
+    total_rows: Option<u64>,
+    total_pages: Option<u64>,
+    has_more_found: bool,
+    /// Page and rows of a short page that a step by size passed over.
+    short_page: Option<(u64, u64)>,
+    ended: bool,
+    warned: HashSet<Discriminant<Warning>>,
+    warnings: Vec<Warning>,
 }
 
 impl Pager {
     pub(super) fn new(plan: Plan) -> Self {
         Self {
             plan: Arc::new(plan),
-            keys: RandomState::new(),
+            max_pages: MAX_PAGES,
+            hasher: RandomState::new(),
             state: State::default(),
         }
     }
 
-    /// What the first page is asked with. Begins the sequence, whatever was before.
-    pub(in crate::sources::rest) fn first(&mut self) -> PageRequest {
-        self.state = State {
-            asked: 1,
-            ..State::default()
-        };
-        let mut ask = PageRequest {
-            url: None,
-            set: Vec::new(),
-        };
-        match &self.plan.kind {
-            Kind::Count { param, start, .. } => {
-                self.state.position = *start;
-                ask.set.push((param.clone(), Value::from(*start)));
-            }
-            Kind::Token {
-                goes:
-                    Goes::Into {
-                        place,
-                        start: Some(start),
-                    },
-                ..
-            } => {
-                self.state.seen.insert(self.key(start));
-                ask.set.push((place.clone(), Value::from(start.as_str())));
-            }
-            Kind::Single | Kind::Token { .. } => {}
-        }
-        ask.set.extend(self.plan.first.iter().cloned());
-        ask
+    #[cfg(test)]
+    pub(super) fn with_max_pages(mut self, max_pages: u64) -> Self {
+        self.max_pages = max_pages;
+        self
     }
 
-    /// Takes an answer and says what comes after it. `digest` stands for the page's records; `last_record` is the last
+    /// The first request. Restarts the sequence.
+    pub(in super::super) fn first(&mut self) -> PageRequest {
+        self.state = State {
+            requested: 1,
+            ..State::default()
+        };
+        let mut set = Vec::new();
+        if let NextPage::Count { param, start, .. } = &self.plan.next {
+            self.state.position = *start;
+            set.push((param.clone(), Value::from(*start)));
+        }
+        set.extend(self.plan.first.iter().cloned());
+        PageRequest { url: None, set }
+    }
+
+    /// Takes an answer and returns what follows it. `digest` identifies the page's records; `last_record` is the last
     /// of them.
     ///
     /// # Errors
-    /// The paging would never end, or rows would be lost: a page or token comes again, more is announced and nothing
-    /// leads there, a bound is passed, a value is none. The page itself is counted.
-    pub(in crate::sources::rest) fn next(
+    /// The reading would never end or rows would be missing: a page or token repeats, the answer announces more and
+    /// names no next page, or a value has the wrong type.
+    pub(in super::super) fn next(
         &mut self,
-        told: &PageResponse<'_>,
+        page: &PageResponse<'_>,
         digest: u64,
         last_record: Option<&Value>,
     ) -> Result<Turn> {
-        if self.state.ended || self.state.answered >= self.state.asked {
-            return Err(
-                Error::unexpected("a page was given to a sequence that did not ask for it")
-                    .with_hint("please report this: it should not happen"),
-            );
+        if self.state.ended || self.state.answered >= self.state.requested {
+            return Err(Error::unexpected(
+                "a page was given to a sequence that did not request it",
+            ));
         }
         let plan = Arc::clone(&self.plan);
         self.state.answered += 1;
-        if told.status == 204 || plan.stops.status.contains(&told.status) {
-            return self.end(EndReason::Status(told.status), told);
+        if page.status == 204 || !(200..300).contains(&page.status) {
+            return self.end(EndReason::NoContent, page);
         }
         self.state.bodies += 1;
-        if self.is_duplicate(told, digest)? {
-            return self.end(EndReason::DuplicatePage, told);
+        self.reject_duplicate(page, digest)?;
+        self.state.rows = self.state.rows.saturating_add(page.records);
+        let number = self.state.answered;
+        let has_more = plan.has_more.as_ref().map(|at| at.flag(page, number));
+        let has_more = has_more.transpose()?.flatten();
+        self.state.has_more_found |= has_more.is_some();
+        self.check_size(page);
+        self.note_totals(&plan, page)?;
+        if has_more == Some(false) {
+            return self.end(EndReason::HasMoreIsFalse, page);
         }
-        self.state.rows = self.state.rows.saturating_add(told.records);
-        let facts = self.facts(&plan, told)?;
-        self.look_at_size(told);
-        self.look_at_totals(facts)?;
-        if let Some(most) = plan.bounds.max_rows
-            && plan.bounds.on_limit == OnLimit::Error
-            && self.state.rows > most.get()
-        {
-            return Err(self.bound_passed("max_rows", most.get()));
-        }
-        if facts.has_more == Some(false) {
-            return self.end(EndReason::NoMore, told);
-        }
-        match self.onward(&plan, told, facts, last_record)? {
-            Turn::End(reason) => self.end(reason, told),
-            Turn::Next(ask) => self.go_on(ask, told),
+        match self.advance(&plan, page, has_more == Some(true), last_record)? {
+            Turn::End(reason) => self.end(reason, page),
+            Turn::Next(request) => self.request(request, page),
         }
     }
 
-    /// What was noticed since the last call.
-    pub(in crate::sources::rest) fn take_warnings(&mut self) -> Vec<Warning> {
+    /// Warnings since the last call.
+    pub(in super::super) fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.state.warnings)
     }
 
-    /// Rows so far, before any of them was exploded or put aside.
-    pub(in crate::sources::rest) fn rows(&self) -> u64 {
+    /// Rows so far, before `explode` and rejects.
+    pub(in super::super) fn rows(&self) -> u64 {
         self.state.rows
     }
 
     /// Pages so far.
-    pub(in crate::sources::rest) fn pages(&self) -> u64 {
+    pub(in super::super) fn pages(&self) -> u64 {
         self.state.answered
     }
 
-    fn facts(&mut self, plan: &Plan, told: &PageResponse<'_>) -> Result<Facts> {
-        let page = self.state.answered;
-        let facts = Facts {
-            has_more: read(plan.has_more.as_ref(), told, page, "true or false", flag)?,
-            total_rows: read(plan.total_rows.as_ref(), told, page, "a count", count)?,
-            total_pages: read(plan.total_pages.as_ref(), told, page, "a count", count)?,
-        };
-        self.state.has_more_told |= facts.has_more.is_some();
-        Ok(facts)
+    fn reject_duplicate(&mut self, page: &PageResponse<'_>, digest: u64) -> Result<()> {
+        if page.records == 0
+            || matches!(self.plan.next, NextPage::None)
+            || self.state.last_digest.replace(digest) != Some(digest)
+        {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "page {} has the same records as the page before it: the pagination would never end",
+            self.state.answered
+        ))
+        .with_hint(
+            "the service may not know the parameter that `pagination` sends, and return the first page each time: \
+             compare its name with the service's documentation",
+        ))
     }
 
-    /// Whether the page is to end the sequence because it is the one before it again.
-    fn is_duplicate(&mut self, told: &PageResponse<'_>, digest: u64) -> Result<bool> {
-        if told.records == 0 || matches!(self.plan.kind, Kind::Single) {
-            return Ok(false);
-        }
-        let page = self.state.answered;
-        if self.state.last_digest.replace(digest) != Some(digest) {
-            return Ok(false);
-        }
-        match self.plan.checks.on_duplicate_page {
-            OnDoubt::Ignore => Ok(false),
-            OnDoubt::Stop => {
-                self.say(Warning::Duplicate { page });
-                Ok(true)
-            }
-            OnDoubt::Error => Err(Error::input(format!(
-                "page {page} has the very records of the page before it: the paging would never end"
-            ))
-            .with_hint("the service may not know the paging parameter as it is written, and give the first page each time: compare it with the service's documentation")
-            .with_hint("if the service gives its last page again after the end, give `checks: {on_duplicate_page: stop}`")),
-        }
-    }
-
-    /// What comes next, bounds set aside.
-    fn onward(
+    /// What follows the page, before the limits are checked.
+    fn advance(
         &mut self,
         plan: &Plan,
-        told: &PageResponse<'_>,
-        facts: Facts,
+        page: &PageResponse<'_>,
+        more: bool,
         last_record: Option<&Value>,
     ) -> Result<Turn> {
-        let page = self.state.answered;
-        let empty = told.records == 0;
-        let more = facts.has_more == Some(true);
-        let short = plan.size.filter(|size| told.records < *size);
-        if matches!(plan.kind, Kind::Single) {
-            return Ok(Turn::End(EndReason::OnlyPage));
+        let number = self.state.answered;
+        let empty = page.records == 0;
+        let short = plan.size.filter(|size| page.records < *size);
+        let counted = plan.next.is_counted();
+        if matches!(plan.next, NextPage::None) {
+            return Ok(Turn::End(EndReason::SinglePage));
         }
-        // A page that says that there is more is believed before it is counted.
-        if empty && plan.empty_page && !more {
+        // A page that says that there is more is believed before its rows are counted.
+        if empty && counted && !more {
             return Ok(Turn::End(EndReason::EmptyPage));
         }
-        if short.is_some() && plan.stops.short_page && !more {
+        if short.is_some() && plan.short_page_ends && !more {
             return Ok(Turn::End(EndReason::ShortPage));
         }
-        if plan.ends_by_total()
-            && let Some(reason) = self.total_reached(plan, more)?
-        {
+        if counted && let Some(reason) = self.total_reached(plan, more) {
             return Ok(Turn::End(reason));
         }
-        let (ask, announced) = match &plan.kind {
-            Kind::Single => return Ok(Turn::End(EndReason::OnlyPage)),
-            Kind::Count { step, .. } => {
+        let (request, announced) = match &plan.next {
+            NextPage::None => return Ok(Turn::End(EndReason::SinglePage)),
+            NextPage::Count { param, step, .. } => {
                 let step = match step {
-                    Stride::Page => 1,
-                    Stride::Limit(limit) => *limit,
-                    Stride::Rows => told.records,
+                    Step::Page => 1,
+                    Step::Size(size) => *size,
+                    Step::Rows => page.records,
                 };
                 if step == 0 {
-                    return Err(leads_nowhere(
-                        page,
-                        "has no rows, and the next offset would be the same again",
+                    return Err(no_next_page(
+                        number,
+                        "has no rows, so the next offset would be the same",
                     ));
                 }
-                let position = self.state.position.checked_add(step).ok_or_else(|| {
-                    Error::input(format!("page {page}: the next position is too large a number"))
-                })?;
-                self.state.position = position;
-                (self.counted(position), more || self.totals_say_more())
+                self.state.position = self.state.position.saturating_add(step);
+                let set = self.with_size(Some((param.clone(), Value::from(self.state.position))));
+                (PageRequest { url: None, set }, more || self.totals_say_more(plan))
             }
-            Kind::Token { from, goes } => {
-                if empty && plan.ends_by_total() {
-                    return Err(leads_nowhere(page, "has no last record to go on after"));
+            NextPage::Cursor { from, .. } | NextPage::Url(from) => {
+                if empty && counted {
+                    return Err(no_next_page(number, "has no last record to continue after"));
                 }
-                let whole_url = matches!(goes, Goes::Url);
-                let token = token::find(from, whole_url, told, last_record, page, plan.find_link)?;
-                let Some(token) = token else {
+                let is_url = matches!(plan.next, NextPage::Url(_));
+                let Some(token) = from.token(is_url, page, last_record, number)? else {
                     if more {
-                        return Err(leads_nowhere(page, "names no next page"));
+                        return Err(no_next_page(number, "names no next page"));
                     }
-                    return Ok(Turn::End(EndReason::NoToken));
+                    return Ok(Turn::End(EndReason::NoNextPage));
                 };
-                match self.with_token(goes, token, told)? {
-                    Some(ask) => (ask, more || !plan.ends_by_total()),
-                    None => return Ok(Turn::End(EndReason::Repeated)),
-                }
+                (self.with_token(plan, token, page)?, more || !counted)
             }
         };
         if announced && empty {
-            self.say(Warning::EmptyPageWithMore { page });
+            self.warn(Warning::EmptyPageWithMore { page: number });
         } else if let Some(size) = short.filter(|_| announced) {
-            let rows = told.records;
-            self.say(Warning::ShortPageWithMore { page, rows, size });
+            let rows = page.records;
+            self.warn(Warning::ShortPageWithMore {
+                page: number,
+                rows,
+                size,
+            });
         }
-        if let Kind::Count {
-            step: Stride::Limit(_),
-            ..
-        } = plan.kind
+        if let NextPage::Count {
+            step: Step::Size(_), ..
+        } = plan.next
         {
-            self.state.short = short.map(|_| (page, told.records));
+            self.state.short_page = short.map(|_| (number, page.records));
         }
-        Ok(Turn::Next(ask))
+        Ok(Turn::Next(request))
     }
 
-    /// The request with a token; `None` if it was made before and that is set to stop.
-    fn with_token(
-        &mut self,
-        goes: &Goes,
-        token: Value,
-        told: &PageResponse<'_>,
-    ) -> Result<Option<PageRequest>> {
-        let page = self.state.answered;
+    /// The request with a cursor or URL that was not requested before.
+    fn with_token(&mut self, plan: &Plan, token: Value, page: &PageResponse<'_>) -> Result<PageRequest> {
         let text = match &token {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        let key = match goes {
-            Goes::Into { .. } => self.key(&text),
-            Goes::Url => {
-                // The page that was just asked for is one that was read, however it came to its URL.
-                let here = self.key(told.url.as_str());
-                self.state.seen.insert(here);
-                // A link that leads nowhere is refused where it is followed.
-                let target = told.url.join(&text).map(String::from);
-                self.key(target.as_deref().unwrap_or(&text))
+        let (key, request) = match &plan.next {
+            NextPage::Cursor { into, .. } => {
+                let set = self.with_size(Some((into.clone(), token)));
+                (text, PageRequest { url: None, set })
+            }
+            _ => {
+                // The page just read counts as requested, however its URL came about.
+                self.state.seen.insert(self.hasher.hash_one(page.url.as_str()));
+                let target = page.url.join(&text).map(String::from);
+                let set = self.with_size(None);
+                let url = Some(text.clone());
+                (target.unwrap_or(text), PageRequest { url, set })
             }
         };
-        if !self.state.seen.insert(key) {
-            return match self.plan.checks.on_repeat {
-                OnLimit::Stop => {
-                    self.say(Warning::Repeated { page });
-                    Ok(None)
-                }
-                OnLimit::Error => Err(Error::input(format!(
-                    "page {page} names a next page that was read before: the paging would never end"
-                ))
-                .with_hint("compare `pagination` with the service's documentation: the cursor may have to go into another place of the request")
-                .with_hint("if the service names its last page again at the end, give `checks: {on_repeat: stop}`")),
-            };
+        if self.state.seen.insert(self.hasher.hash_one(key.as_str())) {
+            return Ok(request);
         }
-        let mut ask = PageRequest {
-            url: None,
-            set: self.plan.later.clone(),
-        };
-        match goes {
-            Goes::Url => ask.url = Some(text),
-            Goes::Into { place, .. } => ask.set.insert(0, (place.clone(), token)),
-        }
-        Ok(Some(ask))
+        Err(Error::input(format!(
+            "page {} names a next page that was read before: the pagination would never end",
+            self.state.answered
+        ))
+        .with_hint(
+            "compare `pagination` with the service's documentation: the cursor may belong in another place of the \
+             request",
+        ))
     }
 
-    /// The request for a position.
-    fn counted(&self, position: u64) -> PageRequest {
-        let mut set = self.plan.later.clone();
-        if let Kind::Count { param, .. } = &self.plan.kind {
-            set.insert(0, (param.clone(), Value::from(position)));
-        }
-        PageRequest { url: None, set }
+    fn with_size(&self, position: Option<(InjectInto, Value)>) -> Vec<(InjectInto, Value)> {
+        position
+            .into_iter()
+            .chain(self.plan.later.iter().cloned())
+            .collect()
     }
 
-    /// Gives out another request, if the bounds allow for one.
-    fn go_on(&mut self, ask: PageRequest, told: &PageResponse<'_>) -> Result<Turn> {
-        let bounds = &self.plan.bounds;
-        let max_pages = bounds.max_pages.get();
-        let bound = if self.state.asked >= max_pages {
-            Some(("max_pages", max_pages))
-        } else {
-            bounds
-                .max_rows
-                .filter(|most| bounds.on_limit == OnLimit::Stop && self.state.rows >= most.get())
-                .map(|most| ("max_rows", most.get()))
-        };
-        if let Some((bound, at)) = bound {
-            if bounds.on_limit == OnLimit::Error {
-                return Err(self.bound_passed(bound, at));
-            }
-            self.say(Warning::Bounded { bound, at });
-            return self.end(EndReason::Bound, told);
+    /// Allows one more request, unless the sequence is a loop.
+    fn request(&mut self, request: PageRequest, page: &PageResponse<'_>) -> Result<Turn> {
+        let (pages, rows) = (self.state.answered, self.state.rows);
+        if self.state.requested >= self.max_pages {
+            return Err(Error::input(format!(
+                "there are more than {} pages: the pagination may be a loop; {pages} pages with {rows} rows were read",
+                self.max_pages
+            ))
+            .with_hint("set a larger page `size`, or read less at a time with `incremental.window` or `for_each`"));
         }
-        self.state.empty_in_a_row = match told.records {
+        self.state.empty_in_a_row = match page.records {
             0 => self.state.empty_in_a_row + 1,
             _ => 0,
         };
-        if self.state.empty_in_a_row >= EMPTY_IN_A_ROW {
+        if self.state.empty_in_a_row >= MAX_EMPTY_PAGES {
             return Err(Error::input(format!(
-                "{EMPTY_IN_A_ROW} pages in a row are empty, and each says that there is more: the paging leads nowhere"
+                "{MAX_EMPTY_PAGES} pages in a row are empty, and each says that there is more"
             ))
-            .with_hint("check that `records` finds the rows, and `pagination` against the service's documentation"));
+            .with_hint(
+                "check that `records` finds the rows, and `pagination` against the service's documentation",
+            ));
         }
-        self.state.asked += 1;
-        Ok(Turn::Next(ask))
+        self.state.requested += 1;
+        Ok(Turn::Next(request))
     }
 
-    fn end(&mut self, reason: EndReason, told: &PageResponse<'_>) -> Result<Turn> {
+    fn end(&mut self, reason: EndReason, page: &PageResponse<'_>) -> Result<Turn> {
+        let plan = Arc::clone(&self.plan);
         self.state.ended = true;
-        if !reason.cuts() {
-            self.compare_totals()?;
-            self.look_for_what_was_never_told();
-        }
-        if matches!(reason, EndReason::NoToken | EndReason::OnlyPage) {
-            self.look_elsewhere(told);
+        self.compare_totals(&plan);
+        self.warn_of_unused_settings(&plan);
+        // A misspelled path finds nothing, and nothing is the end.
+        if matches!(reason, EndReason::NoNextPage | EndReason::SinglePage)
+            && let Some(place) = plan.next_page_elsewhere(page)
+        {
+            self.warn(Warning::NextPageElsewhere { place });
         }
         Ok(Turn::End(reason))
     }
 
-    fn bound_passed(&self, bound: &'static str, at: u64) -> Error {
-        let (pages, rows) = (self.state.answered, self.state.rows);
-        Error::input(format!(
-            "there is more than `bounds.{bound}` allows: {at}; read were {pages} pages with {rows} rows"
-        ))
-        .with_hint(format!(
-            "if so much is right, give a larger `bounds.{bound}`; if not, the paging may go round in circles"
-        ))
+    fn check_size(&mut self, page: &PageResponse<'_>) {
+        let number = self.state.answered;
+        let Some(size) = self.plan.size else { return };
+        if page.records > size {
+            self.warn(Warning::MoreThanRequested {
+                page: number,
+                rows: page.records,
+                size,
+            });
+        }
+        if let Some((page_before, rows)) = self.state.short_page.take()
+            && page.records > 0
+        {
+            self.warn(Warning::SteppedOverShortPage {
+                page: page_before,
+                rows,
+                size,
+            });
+        }
     }
 
-    fn key(&self, text: &str) -> u64 {
-        self.keys.hash_one(text)
+    fn note_totals(&mut self, plan: &Plan, page: &PageResponse<'_>) -> Result<()> {
+        let number = self.state.answered;
+        let count = |at: &Option<Located>| at.as_ref().map_or(Ok(None), |at| at.count(page, number));
+        let (rows, pages) = (count(&plan.total_rows)?, count(&plan.total_pages)?);
+        for (of, before, now) in [
+            ("rows", self.state.total_rows, rows),
+            ("pages", self.state.total_pages, pages),
+        ] {
+            if let (Some(from), Some(to)) = (before, now)
+                && from != to
+            {
+                self.warn(Warning::TotalChanged {
+                    of,
+                    from,
+                    to,
+                    page: number,
+                });
+            }
+        }
+        self.state.total_rows = rows.or(self.state.total_rows);
+        self.state.total_pages = pages.or(self.state.total_pages);
+        Ok(())
+    }
+
+    /// Rows read, those before the first offset included.
+    fn rows_with_skipped(&self, plan: &Plan) -> u64 {
+        let skipped = match plan.next {
+            NextPage::Count {
+                start,
+                step: Step::Rows | Step::Size(_),
+                ..
+            } => start,
+            _ => 0,
+        };
+        skipped.saturating_add(self.state.rows)
+    }
+
+    /// Whether everything that a total announced was read. A total that was exceeded is no total: reading goes on, so
+    /// that no row is lost.
+    fn total_reached(&mut self, plan: &Plan, more: bool) -> Option<EndReason> {
+        let mut reached = None;
+        let rows = self.rows_with_skipped(plan);
+        let pages = self.state.answered;
+        if let Some(total) = self.state.total_rows {
+            if rows == total && !more {
+                reached = Some(EndReason::TotalRows);
+                if let Some(size) = plan.size.filter(|size| pages == 1 && *size <= total) {
+                    self.warn(Warning::TotalIsOnePage { size });
+                }
+            } else if rows >= total {
+                self.mismatch("rows", total, rows);
+            }
+        }
+        if let Some(total) = self.state.total_pages {
+            if pages == total && !more {
+                reached = reached.or(Some(EndReason::TotalPages));
+            } else if pages >= total {
+                self.mismatch("pages", total, pages);
+            }
+        }
+        // If two totals disagree, the larger one counts.
+        reached.filter(|_| !self.totals_say_more(plan))
+    }
+
+    fn totals_say_more(&self, plan: &Plan) -> bool {
+        let rows = self.rows_with_skipped(plan);
+        self.state.total_rows.is_some_and(|total| rows < total)
+            || self
+                .state
+                .total_pages
+                .is_some_and(|total| self.state.answered < total)
+    }
+
+    fn compare_totals(&mut self, plan: &Plan) {
+        let rows = self.rows_with_skipped(plan);
+        if let Some(total) = self.state.total_rows.filter(|total| *total != rows) {
+            self.mismatch("rows", total, rows);
+        }
+        let pages = self.state.answered;
+        if let Some(total) = self.state.total_pages.filter(|total| *total > pages) {
+            self.mismatch("pages", total, pages);
+        }
+    }
+
+    fn mismatch(&mut self, of: &'static str, total: u64, read: u64) {
+        self.warn(Warning::TotalMismatch { of, total, read });
+    }
+
+    fn warn_of_unused_settings(&mut self, plan: &Plan) {
+        if self.state.bodies == 0 {
+            return;
+        }
+        for (located, found) in [
+            (&plan.has_more, self.state.has_more_found),
+            (&plan.total_rows, self.state.total_rows.is_some()),
+            (&plan.total_pages, self.state.total_pages.is_some()),
+        ] {
+            if let Some(located) = located
+                && !found
+            {
+                self.state.warnings.push(Warning::NeverFound {
+                    setting: located.setting,
+                    path: located.path.to_string(),
+                });
+            }
+        }
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        if self.state.warned.insert(discriminant(&warning)) {
+            self.state.warnings.push(warning);
+        }
     }
 }
 
-fn read<T>(
-    looked: Option<&Looked>,
-    told: &PageResponse<'_>,
-    page: u64,
-    wanted: &str,
-    read: fn(&Value) -> Result<Option<T>, &'static str>,
-) -> Result<Option<T>> {
-    let Some(looked) = looked else { return Ok(None) };
-    let Some(value) = told.values.get(looked.probe) else {
-        return Ok(None);
-    };
-    read(value).map_err(|found| {
-        Error::input(format!(
-            "page {page}: at `{}`, where `{}` looks, is {found} and not {wanted}",
-            looked.path, looked.setting
-        ))
-    })
-}
-
-fn leads_nowhere(page: u64, why: &str) -> Error {
-    Error::input(format!("page {page} says that there is more and {why}: rows would be missing"))
-        .with_hint("check `stop.has_more` and where `pagination` looks for the next page; take `stop.has_more` out if it cannot be relied on")
+fn no_next_page(page: u64, why: &str) -> Error {
+    Error::input(format!("page {page} says that there is more and {why}: rows would be missing")).with_hint(
+        "check `stop.has_more` and where `pagination` reads the next page; remove `stop.has_more` if it is unreliable",
+    )
 }

@@ -1,4 +1,4 @@
-//! A made-up service, asked page by page.
+//! A fixture service, read page by page.
 
 mod never_ends;
 mod settings;
@@ -8,32 +8,17 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::super::json_path::{SinglePath, ValuePaths};
+use super::super::json_path::ValuePaths;
 use super::super::page::{InjectInto, PageRequest, PageResponse};
+use super::pager::EndReason;
 use super::warning::Warning;
-use super::{EndReason, Pager, PaginationConfig, Turn};
+use super::{Pager, PaginationConfig, Turn};
+use crate::component::Problems;
 use crate::error::{Error, Result};
-
-/// Settings as a pipeline file has them.
-pub(super) fn settings(value: Value) -> PaginationConfig {
-    let config: PaginationConfig = serde_json::from_value(value).unwrap();
-    let mut found = Vec::new();
-    config.validate(&mut crate::config::Problems::new(&mut found));
-    assert!(found.is_empty(), "{found:?}");
-    config
-}
-
-/// Enough of a `Link` header reader for tests: `<target>; rel="relation"`.
-fn find_link(headers: &HeaderMap, relation: &str) -> Option<String> {
-    let text = headers.get("link")?.to_str().ok()?;
-    let (target, rest) = text.strip_prefix('<')?.split_once('>')?;
-    rest.contains(&format!("rel=\"{relation}\""))
-        .then(|| target.to_owned())
-}
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+struct Answer {
     status: u16,
     header: Option<(&'static str, String)>,
     body: Value,
@@ -42,8 +27,8 @@ pub(super) struct Answer {
     last: Option<Value>,
 }
 
-/// A good answer with so many rows, all different.
-pub(super) fn answer(body: Value, rows: u64) -> Answer {
+/// A page with so many distinct rows.
+fn answer(body: Value, rows: u64) -> Answer {
     Answer {
         status: 200,
         header: None,
@@ -76,39 +61,45 @@ impl Answer {
     }
 }
 
-/// A sequence under way.
-pub(super) struct Sequence {
+struct Sequence {
     pager: Pager,
-    probes: ValuePaths,
+    paths: ValuePaths,
     url: Url,
-    asked: Vec<String>,
-    pub(super) warnings: Vec<Warning>,
+    requests: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Sequence {
-    pub(super) fn new(config: &PaginationConfig) -> Self {
-        let mut probes = ValuePaths::default();
-        let pager = config.pager(&mut probes, find_link);
+    fn new(config: Value) -> Self {
+        Self::with_max_pages(config, 100_000)
+    }
+
+    fn with_max_pages(config: Value, max_pages: u64) -> Self {
+        let config: PaginationConfig = serde_json::from_value(config).unwrap();
+        let mut paths = ValuePaths::default();
+        let mut found = Vec::new();
+        let pager = config.compile(&mut paths, &mut Problems::new(&mut found));
+        assert!(found.is_empty(), "{found:?}");
         let mut sequence = Self {
-            pager,
-            probes,
+            pager: pager.unwrap().with_max_pages(max_pages),
+            paths,
             url: Url::parse("https://hr.contoso.com/rows?fields=a").unwrap(),
-            asked: Vec::new(),
+            requests: Vec::new(),
             warnings: Vec::new(),
         };
         let first = sequence.pager.first();
-        sequence.ask(&first);
+        sequence.request(&first);
         sequence
     }
 
-    fn ask(&mut self, ask: &PageRequest) {
-        if let Some(link) = &ask.url {
+    fn request(&mut self, request: &PageRequest) {
+        if let Some(link) = &request.url {
             self.url = self.url.join(link).unwrap();
         }
-        self.asked.push(shown(ask));
+        self.requests.push(display(request));
     }
 
-    pub(super) fn take(&mut self, answer: &Answer) -> Result<Turn> {
+    fn take(&mut self, answer: &Answer) -> Result<Turn> {
         let mut headers = HeaderMap::new();
         if let Some((name, value)) = &answer.header {
             headers.insert(
@@ -116,37 +107,37 @@ impl Sequence {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        let told = PageResponse {
+        let page = PageResponse {
             url: &self.url,
             status: answer.status,
             headers: &headers,
-            values: &self.probes.find(&answer.body),
+            values: &self.paths.find(&answer.body),
             records: answer.rows,
         };
-        let turn = self.pager.next(&told, answer.digest, answer.last.as_ref());
+        let turn = self.pager.next(&page, answer.digest, answer.last.as_ref());
         self.warnings.extend(self.pager.take_warnings());
-        if let Ok(Turn::Next(ask)) = &turn {
-            let ask = ask.clone();
-            self.ask(&ask);
+        if let Ok(Turn::Next(request)) = &turn {
+            self.request(&request.clone());
         }
         turn
     }
 }
 
-/// `query.page=2 query.size=100`, or the URL with what is set besides.
-pub(super) fn shown(ask: &PageRequest) -> String {
-    let set = ask.set.iter().map(|(place, value)| {
-        let place = match place {
+/// `query.page=2 query.size=100`, or the URL and what else is set.
+fn display(request: &PageRequest) -> String {
+    let set = request.set.iter().map(|(target, value)| {
+        let target = match target {
             InjectInto::Query(name) => format!("query.{name}"),
             InjectInto::Header(name) => format!("header.{name}"),
             InjectInto::Body(name) => format!("body.{name}"),
         };
         match value {
-            Value::String(text) => format!("{place}={text}"),
-            other => format!("{place}={other}"),
+            Value::String(text) => format!("{target}={text}"),
+            other => format!("{target}={other}"),
         }
     });
-    ask.url
+    request
+        .url
         .clone()
         .into_iter()
         .chain(set)
@@ -154,29 +145,26 @@ pub(super) fn shown(ask: &PageRequest) -> String {
         .join(" ")
 }
 
-/// Reads to the end: what was asked, why it ended, and what was noticed.
-pub(super) fn read(
-    config: Value,
-    answers: &[Answer],
-) -> (Vec<String>, Result<EndReason, Error>, Vec<Warning>) {
-    let mut sequence = Sequence::new(&settings(config));
+/// Reads to the end: the requests, why it ended, and the warnings.
+fn read(config: Value, answers: &[Answer]) -> (Vec<String>, Result<EndReason, Error>, Vec<Warning>) {
+    let mut sequence = Sequence::new(config);
     for (index, answer) in answers.iter().enumerate() {
         match sequence.take(answer) {
             Ok(Turn::Next(_)) => {}
             Ok(Turn::End(reason)) => {
-                assert_eq!(index + 1, answers.len(), "it ended early: {reason}");
-                return (sequence.asked, Ok(reason), sequence.warnings);
+                assert_eq!(index + 1, answers.len(), "it ended early: {reason:?}");
+                return (sequence.requests, Ok(reason), sequence.warnings);
             }
-            Err(error) => return (sequence.asked, Err(error), sequence.warnings),
+            Err(error) => return (sequence.requests, Err(error), sequence.warnings),
         }
     }
-    panic!("it did not end: {:?}", sequence.asked);
+    panic!("it did not end: {:?}", sequence.requests);
 }
 
 fn ends(config: Value, answers: &[Answer], reason: EndReason) -> (Vec<String>, Vec<Warning>) {
-    let (asked, end, warnings) = read(config, answers);
+    let (requests, end, warnings) = read(config, answers);
     assert_eq!(end.unwrap(), reason);
-    (asked, warnings)
+    (requests, warnings)
 }
 
 fn fails(config: Value, answers: &[Answer]) -> String {
@@ -184,335 +172,263 @@ fn fails(config: Value, answers: &[Answer]) -> String {
 }
 
 #[test]
-fn a_short_page_ends_only_where_it_is_set() {
+fn ends_at_a_short_page_only_if_configured() {
     let short = [answer(json!([]), 100), answer(json!([]), 30)];
-    let paging = |stop: bool| json!({"type": "page", "size": 100, "size_param": {"query": "n"}, "stop": {"short_page": stop}});
-    let (asked, warnings) = ends(paging(true), &short, EndReason::ShortPage);
-    assert_eq!(asked, ["query.page=1 query.n=100", "query.page=2 query.n=100"]);
+    let config = |stop: bool| json!({"type": "page", "size": 100, "size_param": {"query": "n"}, "stop": {"short_page": stop}});
+    let (requests, warnings) = ends(config(true), &short, EndReason::ShortPage);
+    assert_eq!(requests, ["query.page=1 query.n=100", "query.page=2 query.n=100"]);
     assert_eq!(warnings, []);
     let more = [short.as_slice(), &[answer(json!([]), 0)]].concat();
-    ends(paging(false), &more, EndReason::EmptyPage);
+    ends(config(false), &more, EndReason::EmptyPage);
 }
 
 #[test]
-fn offsets_step_by_the_rows_that_came_or_by_the_limit() {
+fn advances_offsets_by_rows_or_by_size() {
     let pages = [answer(json!([]), 50), answer(json!([]), 20), answer(json!([]), 0)];
-    let (asked, _) = ends(
-        json!({"type": "offset", "limit": 100}),
-        &pages,
-        EndReason::EmptyPage,
-    );
+    let by_rows = json!({"type": "offset", "size": 100});
+    let (requests, _) = ends(by_rows, &pages, EndReason::EmptyPage);
     assert_eq!(
-        asked,
+        requests,
         [
             "query.offset=0 query.limit=100",
             "query.offset=50 query.limit=100",
             "query.offset=70 query.limit=100"
         ],
-        "a service that gives fewer than asked loses no rows"
+        "a service that gives fewer than requested loses no rows"
     );
-    let (asked, warnings) = ends(
-        json!({"type": "offset", "start": 10, "limit": 100, "step": "limit"}),
-        &pages,
-        EndReason::EmptyPage,
-    );
-    assert_eq!(asked[2], "query.offset=210 query.limit=100");
-    assert_eq!(
-        warnings,
-        [Warning::SteppedOverShortPage {
-            page: 1,
-            rows: 50,
-            size: 100
-        }]
-    );
+    let by_size = json!({"type": "offset", "start": 10, "size": 100, "step": "size"});
+    let (requests, warnings) = ends(by_size, &pages, EndReason::EmptyPage);
+    assert_eq!(requests[2], "query.offset=210 query.limit=100");
+    let stepped = Warning::SteppedOverShortPage {
+        page: 1,
+        rows: 50,
+        size: 100,
+    };
+    assert_eq!(warnings, [stepped]);
 }
 
 #[test]
-fn a_flag_is_believed_before_rows_are_counted() {
-    let config = json!({"type": "offset", "limit": 2, "step": "limit", "stop": {"has_more": "$.more", "short_page": true}});
-    let (asked, warnings) = ends(
-        config,
-        &[
-            answer(json!({"more": "true"}), 1),
-            answer(json!({"more": 1}), 0),
-            answer(json!({"more": "0"}), 2),
-        ],
-        EndReason::NoMore,
-    );
-    assert_eq!(asked.len(), 3);
-    assert!(
-        warnings.contains(&Warning::EmptyPageWithMore { page: 2 }),
-        "{warnings:?}"
-    );
+fn believes_has_more_before_it_counts_rows() {
+    let config = json!({"type": "offset", "size": 2, "step": "size", "stop": {"has_more": "$.more", "short_page": true}});
+    let pages = [
+        answer(json!({"more": "true"}), 1),
+        answer(json!({"more": 1}), 0),
+        answer(json!({"more": "0"}), 2),
+    ];
+    let (requests, warnings) = ends(config, &pages, EndReason::HasMoreIsFalse);
+    assert_eq!(requests.len(), 3);
+    let empty = Warning::EmptyPageWithMore { page: 2 };
+    assert!(warnings.contains(&empty), "{warnings:?}");
 }
 
 #[test]
-fn more_that_cannot_be_asked_for_is_an_error_and_no_end() {
+fn rejects_sequences_that_would_lose_rows_or_never_end() {
     let more = answer(json!({"more": true}), 0);
     let stop = json!({"has_more": "$.more"});
-    for (config, wanted) in [
+    let cursor = json!({"type": "cursor", "from": {"body": "$.c"}, "into": {"query": "c"}});
+    let link = json!({"type": "next_link", "path": "$.c"});
+    let tokens =
+        |texts: &[&str]| -> Vec<Answer> { texts.iter().map(|text| answer(json!({"c": text}), 1)).collect() };
+    let same_page = vec![answer(json!([]), 3).digest(7), answer(json!([]), 3).digest(7)];
+    let after_id =
+        json!({"type": "cursor", "from": {"last_record": "$.id"}, "into": {"query": "after"}, "stop": stop});
+    let no_id = vec![answer(json!([]), 2).last(json!({"ID": 17}))];
+    for (config, answers, expected) in [
         (
             json!({"type": "offset", "stop": stop}),
+            vec![more.clone()],
             "the next offset would be the same",
         ),
         (
             json!({"type": "next_link", "path": "$.next", "stop": stop}),
+            vec![more.clone()],
             "names no next page",
         ),
+        (after_id.clone(), vec![more], "has no last record"),
+        (after_id, no_id, "no text or number at `$.id`"),
+        (cursor.clone(), tokens(&["a", "a"]), "would never end"),
+        (cursor, tokens(&["a", "b", "a"]), "would never end"),
+        (link.clone(), tokens(&["/rows?fields=a"]), "would never end"),
         (
-            json!({"type": "cursor", "from": {"last_record": "$.id"}, "into": {"query": "after"}, "stop": stop}),
-            "no last record",
+            link,
+            tokens(&["?p=2", "https://hr.contoso.com:443/rows?p=2"]),
+            "would never end",
+        ),
+        (
+            json!({"type": "page"}),
+            same_page,
+            "page 2 has the same records as the page before it",
+        ),
+        (
+            json!({"type": "page", "stop": {"total_rows": "$.n"}}),
+            vec![answer(json!({"n": "many"}), 1)],
+            "page 1: `$.n` (`stop.total_rows`) is another text, expected a count",
         ),
     ] {
-        let error = fails(config, std::slice::from_ref(&more));
-        assert!(error.contains(wanted), "{error}");
-    }
-}
-
-#[test]
-fn a_token_or_link_read_before_is_endless_paging() {
-    let cursor = json!({"type": "cursor", "from": {"body": "$.c"}, "into": {"query": "c"}});
-    let link = json!({"type": "next_link", "path": "$.c"});
-    let round =
-        |texts: &[&str]| -> Vec<Answer> { texts.iter().map(|text| answer(json!({"c": text}), 1)).collect() };
-    for (config, answers) in [
-        (cursor.clone(), round(&["a", "a"])),
-        (cursor.clone(), round(&["a", "b", "a"])),
-        (link.clone(), round(&["/rows?fields=a"])),
-        (link, round(&["?p=2", "https://hr.contoso.com:443/rows?p=2"])),
-    ] {
         let error = fails(config, &answers);
-        assert!(error.contains("the paging would never end"), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
-    let mut stopping = cursor;
-    stopping["checks"] = json!({"on_repeat": "stop"});
-    let (_, warnings) = ends(stopping, &round(&["a", "a"]), EndReason::Repeated);
-    assert_eq!(warnings, [Warning::Repeated { page: 2 }]);
 }
 
 #[test]
-fn the_same_records_twice_in_a_row_are_an_error_or_what_is_set() {
-    let twice = [answer(json!([]), 3).digest(7), answer(json!([]), 3).digest(7)];
-    assert!(fails(json!({"type": "page"}), &twice).contains("page 2 has the very records"));
-    let with = |check: &str| json!({"type": "page", "checks": {"on_duplicate_page": check}});
-    let (_, warnings) = ends(with("stop"), &twice, EndReason::DuplicatePage);
-    assert_eq!(warnings, [Warning::Duplicate { page: 2 }]);
-    let more = [twice.as_slice(), &[answer(json!([]), 0).digest(7)]].concat();
-    ends(with("ignore"), &more, EndReason::EmptyPage);
+fn compares_totals_with_the_rows_read() {
+    let page = |total: u64, rows| answer(json!({"n": total}), rows);
+    let changed = Warning::TotalChanged {
+        of: "rows",
+        from: 5,
+        to: 4,
+        page: 2,
+    };
+    let missed = |total, read| Warning::TotalMismatch {
+        of: "rows",
+        total,
+        read,
+    };
+    let by_page = json!({"type": "page", "stop": {"total_rows": "$.n"}});
+    let by_offset = json!({"type": "offset", "size": 25, "stop": {"total_rows": "$.n"}});
+    for (config, pages, reason, expected) in [
+        (
+            &by_page,
+            vec![page(5, 3), page(5, 2)],
+            EndReason::TotalRows,
+            vec![],
+        ),
+        (
+            &by_page,
+            vec![page(5, 3), page(4, 1)],
+            EndReason::TotalRows,
+            vec![changed],
+        ),
+        (
+            &by_page,
+            vec![page(5, 3), page(5, 0)],
+            EndReason::EmptyPage,
+            vec![missed(5, 3)],
+        ),
+        // A total that is exceeded does not end the reading.
+        (
+            &by_page,
+            vec![page(0, 3), page(0, 2), page(0, 0)],
+            EndReason::EmptyPage,
+            vec![missed(0, 3)],
+        ),
+        (
+            &by_offset,
+            vec![page(25, 25)],
+            EndReason::TotalRows,
+            vec![Warning::TotalIsOnePage { size: 25 }],
+        ),
+        (&by_offset, vec![page(24, 24)], EndReason::TotalRows, vec![]),
+    ] {
+        let (_, warnings) = ends(config.clone(), &pages, reason);
+        assert_eq!(warnings, expected, "{config}");
+    }
 }
 
 #[test]
-fn totals_end_and_are_held_against_what_came() {
-    let paging = |check: &str| json!({"type": "page", "stop": {"total_rows": "$.n"}, "checks": {"on_total_mismatch": check}});
-    let good = [answer(json!({"n": "5"}), 3), answer(json!({"n": 5}), 2)];
-    let (_, warnings) = ends(paging("error"), &good, EndReason::TotalRows);
-    assert_eq!(warnings, []);
-    let shrunk = [answer(json!({"n": 5}), 3), answer(json!({"n": 4}), 1)];
-    let (_, warnings) = ends(paging("warn"), &shrunk, EndReason::TotalRows);
-    assert_eq!(
-        warnings,
-        [Warning::TotalChanged {
-            of: "rows",
-            from: 5,
-            to: 4,
-            page: 2
-        }]
-    );
-    assert!(fails(paging("error"), &shrunk).contains("was 5 and is 4"));
-    let missing = [answer(json!({"n": 5}), 3), answer(json!({"n": 5}), 0)];
-    let (_, warnings) = ends(paging("warn"), &missing, EndReason::EmptyPage);
-    assert_eq!(
-        warnings,
-        [Warning::TotalMissed {
-            of: "rows",
-            total: 5,
-            read: 3
-        }]
-    );
-}
-
-#[test]
-fn a_total_that_may_be_the_pages_own_count_is_said() {
-    let config = json!({"type": "offset", "limit": 25, "stop": {"total_rows": "$.count"}});
-    let (_, warnings) = ends(
-        config.clone(),
-        &[answer(json!({"count": 25}), 25)],
-        EndReason::TotalRows,
-    );
-    assert_eq!(warnings, [Warning::TotalIsOnePage { size: 25 }]);
-    let (_, warnings) = ends(config, &[answer(json!({"count": 24}), 24)], EndReason::TotalRows);
-    assert_eq!(warnings, []);
-}
-
-#[test]
-fn a_total_that_is_passed_is_no_end() {
-    let pages = [
-        answer(json!({"n": 0}), 3),
-        answer(json!({"n": 0}), 2),
-        answer(json!({"n": 0}), 0),
-    ];
-    let (_, warnings) = ends(
-        json!({"type": "page", "stop": {"total_rows": "$.n"}}),
-        &pages,
-        EndReason::EmptyPage,
-    );
-    assert!(
-        matches!(warnings[..], [Warning::TotalMissed { total: 0, .. }]),
-        "{warnings:?}"
-    );
-}
-
-#[test]
-fn what_is_looked_for_and_never_told_is_said() {
+fn warns_of_settings_that_find_nothing() {
     let (_, warnings) = ends(
         json!({"type": "page", "stop": {"has_more": "$.hasmore"}}),
         &[answer(json!({"hasMore": true}), 1), answer(json!({}), 0)],
         EndReason::EmptyPage,
     );
-    assert_eq!(
-        warnings,
-        [Warning::NeverTold {
-            setting: "stop.has_more",
-            path: "$.hasmore".to_owned()
-        }]
-    );
+    let path = "$.hasmore".to_owned();
+    let setting = "stop.has_more";
+    assert_eq!(warnings, [Warning::NeverFound { setting, path }]);
 }
 
 #[test]
-fn a_next_page_named_elsewhere_is_said() {
+fn warns_of_a_next_page_named_elsewhere() {
     let link = json!({"@odata.nextLink": "https://hr.contoso.com/rows?$skiptoken=1"});
+    let place = "`$['@odata.nextLink']`".to_owned();
     for config in [
         json!({"type": "none"}),
         json!({"type": "next_link", "path": "$.nextLink"}),
     ] {
         let (_, end, warnings) = read(config, &[answer(link.clone(), 1)]);
         assert!(end.is_ok());
-        assert_eq!(
-            warnings,
-            [Warning::NextElsewhere {
-                place: "`$['@odata.nextLink']`".to_owned()
-            }]
-        );
+        assert_eq!(warnings, [Warning::NextPageElsewhere { place: place.clone() }]);
     }
-    let answered = answer(json!([]), 1).header("link", "</rows?p=2>; rel=\"next\"");
-    let (_, warnings) = ends(json!({"type": "none"}), &[answered], EndReason::OnlyPage);
-    assert_eq!(
-        warnings[0].to_string(),
-        "the last page read names a next page at the `Link` header, which `pagination` does not look at: more may be there"
-    );
+    let by_header = answer(json!([]), 1).header("link", "</rows?p=2>; rel=\"next\"");
+    let (_, warnings) = ends(json!({"type": "none"}), &[by_header], EndReason::SinglePage);
+    assert!(warnings[0].to_string().contains("at the `Link` header"));
     for quiet in [
         json!({"Paging": {"Next": ""}}),
         json!({"hasMore": false}),
         json!({"next": null}),
     ] {
-        let (_, warnings) = ends(json!({"type": "none"}), &[answer(quiet, 1)], EndReason::OnlyPage);
+        let (_, warnings) = ends(
+            json!({"type": "none"}),
+            &[answer(quiet, 1)],
+            EndReason::SinglePage,
+        );
         assert_eq!(warnings, []);
     }
 }
 
 #[test]
-fn bounds_end_or_fail() {
-    let rows =
-        |counts: &[u64]| -> Vec<Answer> { counts.iter().map(|rows| answer(json!([]), *rows)).collect() };
-    let bounds = |bounds: Value| json!({"type": "page", "bounds": bounds});
-    let error = fails(bounds(json!({"max_pages": 2})), &rows(&[5, 5]));
-    assert_eq!(
-        error,
-        "there is more than `bounds.max_pages` allows: 2; read were 2 pages with 10 rows"
-    );
-    assert!(fails(bounds(json!({"max_rows": 9})), &rows(&[5, 5])).contains("`bounds.max_rows` allows: 9"));
-    let stop = json!({"max_rows": 10, "on_limit": "stop"});
-    let (_, warnings) = ends(bounds(stop), &rows(&[5, 5]), EndReason::Bound);
-    assert_eq!(
-        warnings,
-        [Warning::Bounded {
-            bound: "max_rows",
-            at: 10
-        }]
-    );
-    ends(
-        bounds(json!({"max_rows": 10})),
-        &rows(&[5, 5, 0]),
-        EndReason::EmptyPage,
-    );
-}
-
-#[test]
-fn an_empty_page_in_the_middle_does_not_end_what_follows_tokens() {
-    let config = |stop: Value| json!({"type": "cursor", "from": {"header": "x-next"}, "into": {"header": "x-after"}, "stop": stop});
+fn continues_after_an_empty_page_that_names_a_next_one() {
+    let config = json!({"type": "cursor", "from": {"header": "x-next"}, "into": {"header": "x-after"}});
     let pages = [answer(json!([]), 0).header("x-next", "b"), answer(json!([]), 2)];
-    let (asked, _) = ends(config(json!({})), &pages, EndReason::NoToken);
-    assert_eq!(asked, ["", "header.x-after=b"]);
-    ends(
-        config(json!({"empty_page": true})),
-        &pages[..1],
-        EndReason::EmptyPage,
-    );
+    let (requests, _) = ends(config, &pages, EndReason::NoNextPage);
+    assert_eq!(requests, ["", "header.x-after=b"]);
 }
 
 #[test]
-fn a_token_that_is_none_is_an_error_that_says_where_to_look() {
+fn says_where_the_link_is_inside_an_object() {
     let config = json!({"type": "next_link", "path": "$._links.next"});
     let (_, end, _) = read(config, &[answer(json!({"_links": {"next": {"href": "/x"}}}), 1)]);
     let error = end.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "page 1: at `$._links.next` is an object where the next page is to be named"
+        "page 1: `$._links.next` is an object, expected the next page"
     );
     assert_eq!(
         error.hints().collect::<Vec<_>>(),
-        ["the link is within: name `$._links.next.href`"]
+        ["the link is inside: use `$._links.next.href`"]
     );
 }
 
 #[test]
-fn keys_go_on_after_the_last_record() {
+fn continues_after_the_last_record() {
     let config = json!({"type": "cursor", "from": {"last_record": "$.id"}, "into": {"body": "page.after"}, "size": 2, "size_param": {"body": "page.size"}});
-    let (asked, _) = ends(
-        config.clone(),
-        &[answer(json!([]), 2).last(json!({"id": 17})), answer(json!([]), 0)],
-        EndReason::EmptyPage,
-    );
-    assert_eq!(asked, ["body.page.size=2", "body.page.after=17 body.page.size=2"]);
-    let error = fails(config, &[answer(json!([]), 2).last(json!({"ID": 17}))]);
-    assert!(
-        error.contains("the last record has no text and no number at `$.id`"),
-        "{error}"
+    let pages = [answer(json!([]), 2).last(json!({"id": 17})), answer(json!([]), 0)];
+    let (requests, _) = ends(config, &pages, EndReason::EmptyPage);
+    assert_eq!(
+        requests,
+        ["body.page.size=2", "body.page.after=17 body.page.size=2"]
     );
 }
 
 #[test]
-fn after_the_end_nothing_is_taken_and_first_begins_anew() {
-    let mut sequence = Sequence::new(&settings(json!({"type": "page"})));
+fn takes_nothing_after_the_end_until_it_restarts() {
+    let mut sequence = Sequence::new(json!({"type": "page"}));
     let empty = answer(json!([]), 0);
     assert_eq!(sequence.take(&empty).unwrap(), Turn::End(EndReason::EmptyPage));
     assert!(sequence.take(&empty).is_err());
-    let first = sequence.pager.first();
-    assert_eq!(shown(&first), "query.page=1");
-    assert_eq!(
-        sequence.take(&answer(json!([]), 1)).unwrap(),
-        Turn::Next(PageRequest {
-            url: None,
-            set: vec![(InjectInto::Query("page".into()), json!(2))]
-        })
-    );
+    assert_eq!(display(&sequence.pager.first()), "query.page=1");
+    let next = PageRequest {
+        url: None,
+        set: vec![(InjectInto::Query("page".into()), json!(2))],
+    };
+    assert_eq!(sequence.take(&answer(json!([]), 1)).unwrap(), Turn::Next(next));
     assert_eq!((sequence.pager.pages(), sequence.pager.rows()), (1, 1));
 }
 
 #[test]
-fn a_thousand_empty_pages_lead_nowhere() {
-    let mut sequence = Sequence::new(&settings(json!({"type": "next_link", "path": "$.n"})));
+fn stops_loops_of_empty_pages_and_of_too_many_pages() {
+    let mut empty = Sequence::new(json!({"type": "next_link", "path": "$.n"}));
     let error = (0..2_000)
-        .find_map(|n| sequence.take(&answer(json!({"n": format!("/p{n}")}), 0)).err())
+        .find_map(|n| empty.take(&answer(json!({"n": format!("/p{n}")}), 0)).err())
         .unwrap();
     assert!(error.to_string().contains("1000 pages in a row are empty"));
-    assert_eq!(sequence.asked.len(), 1_000);
-}
+    assert_eq!(empty.requests.len(), 1_000);
 
-#[test]
-fn constants_are_paths() {
-    let mut probes = ValuePaths::default();
-    settings(json!({"type": "odata_v2"})).pager(&mut probes, find_link);
-    settings(json!({"type": "odata_v4"})).pager(&mut probes, find_link);
-    assert!(probes.paths().contains(&SinglePath::parse("$.d.__next").unwrap()));
+    let mut long = Sequence::with_max_pages(json!({"type": "page"}), 2);
+    long.take(&answer(json!([]), 5)).unwrap();
+    let error = long.take(&answer(json!([]), 5)).unwrap_err().to_string();
+    assert!(
+        error.contains("more than 2 pages") && error.contains("2 pages with 10 rows"),
+        "{error}"
+    );
 }

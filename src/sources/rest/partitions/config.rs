@@ -1,95 +1,265 @@
-//! What users write about reading once for each of several values.
+//! The settings of `for_each`, checked and compiled.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::super::extract::RecordsConfig;
 use super::super::json_path::SinglePath;
+use super::super::pagination::PaginationConfig;
+use super::super::request::RequestConfig;
+use super::super::template::{Filling, scalar_text};
+use super::{Parent, Partition, Partitioning, SkipPolicy};
+use crate::component::Problems;
+use crate::settings::BoundedInt;
+use crate::settings::template::is_name;
 
-/// Reads once for each of several values: the `for_each:` block of a source. `values` are written here, `key` takes them
-/// out of the rows of a `parent`; with both, the parent is read once for each combination of `values`.
+/// More combinations of `values` are a mistake.
+const MAX_COMBINATIONS: usize = 10_000;
+/// Placeholders of `incremental`.
+const RESERVED: [&str; 2] = ["start", "end"];
+
+/// Reads once for each of several values. `values` are written here, `key` takes them from the rows of a `parent`; with
+/// both, the parent is read once for each combination of `values`. The values become columns of the rows.
 ///
 /// ```yaml
 /// for_each:
 ///   parent: {request: {path: Employees}, records: {path: "$.Data"}}
 ///   key: {id: $.XRefCode}
 /// ```
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, bound(deserialize = "P: serde::de::DeserializeOwned"))]
-pub struct ForEachConfig<P> {
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForEachConfig {
     /// Placeholders and the values of each: texts, whole numbers or booleans. Several placeholders give every
     /// combination, the last one changing fastest.
     #[serde(default)]
+    #[schemars(example = serde_json::json!({"company": ["US01", "DE01"]}))]
     pub values: Map<String, Value>,
-    /// What is read first, and gives the keys.
+    /// The request that is read first and gives the keys.
     #[serde(default)]
-    pub parent: Option<P>,
-    /// Placeholders and where their values are in a row of the parent.
+    pub parent: Option<ParentConfig>,
+    /// Placeholders and the path of their value in a parent's row. A key that repeats is requested once.
     #[serde(default)]
     pub key: BTreeMap<String, SinglePath>,
-    /// Columns that every row gets out of its parent's row, and where they are in it; null where there is nothing. Not
-    /// with `group`.
+    /// Columns that every row gets from its parent's row, and their paths in it. Not with `batch_size`.
     #[serde(default)]
-    pub keep: BTreeMap<String, SinglePath>,
-    /// Asks for so many parents at a time, from 1 to 10,000: the placeholder stands for all their keys, joined by
-    /// `separator`; alone in a text of a JSON body it is a list, and alone in a list of `query` or `form` the parameter
-    /// is repeated. Default: one by one.
-    pub group: Option<usize>,
-    /// What joins the keys of a group. Default: a comma.
-    pub separator: Option<String>,
-    /// What becomes of a parent's row without its key: nothing there, null, or a blank text. Default: `error`.
+    #[schemars(example = serde_json::json!({"department": "$.Department"}))]
+    pub include_from_parent: BTreeMap<String, SinglePath>,
+    /// Keys per request: the placeholder stands for all of them, joined by commas. Alone in a text of a JSON body it is
+    /// a list; alone in a list of `query` or `form` the parameter repeats. Default: one key per request.
+    #[serde(default)]
+    #[schemars(example = 100)]
+    pub batch_size: Option<BoundedInt<1, 10_000>>,
+    /// What happens to a parent's row whose key is missing, null or blank.
     #[serde(default)]
     pub on_missing_key: OnMissingKey,
-    /// Whether a key that comes again is not asked for again. The keys are kept in memory for it. Default: true.
-    #[serde(default = "yes")]
-    pub distinct: bool,
-    /// Whether every row gets the values it was read for as columns, named as their placeholders. The keys of a group
-    /// are none. Default: true.
-    #[serde(default = "yes")]
-    pub columns: bool,
-    /// How many values are asked for at the same time, from 1 to 64. Rows keep the order of the values all the same.
-    /// Default: 4.
+    /// Partitions read at the same time. Rows keep the order of the values.
     #[serde(default = "four")]
-    pub max_parallel: usize,
-    /// What becomes of a value that the service answers with one of `skip_statuses`. Default: `fail`.
+    pub max_concurrent: BoundedInt<1, 64>,
+    /// Skips partitions that the service answers with an error, and counts them. Default: the run fails.
     #[serde(default)]
-    pub on_error: OnError,
-    /// The statuses that `on_error: skip` leaves out, from 400 to 499 but 408 and 429. Default: 403 and 404.
-    pub skip_statuses: Option<Vec<u16>>,
-    /// The share of values, between 0 and 1, that `on_error: skip` may leave out; more fail the run at its end. When
-    /// none of the first 20 is answered, the run fails at once. Default: 0.1.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max_skipped: Option<f64>,
+    pub skip: Option<SkipConfig>,
 }
 
-/// What becomes of a parent's row without its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// The request whose rows give the keys.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParentConfig {
+    /// The request, below the same `base_url`.
+    pub request: RequestConfig,
+    /// How one page leads to the next. Default: there is one page.
+    #[serde(default)]
+    pub pagination: PaginationConfig,
+    /// Where the records are in an answer. Default: the whole body.
+    #[serde(default)]
+    pub records: RecordsConfig,
+}
+
+/// What happens to a parent's row without a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMissingKey {
     /// The run fails.
     #[default]
     Error,
-    /// Nothing is asked for it; the run says how many there were.
+    /// The row is skipped and counted.
     Skip,
 }
 
-/// What becomes of a value that the service does not give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// The run fails.
-    #[default]
-    Fail,
-    /// It is left out; the run says how many there were.
-    Skip,
+/// Which partitions may be skipped, and how many.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SkipConfig {
+    /// Statuses of the first page that skip the partition: 400 to 499 except 408 and 429, which are retried.
+    pub status: Vec<BoundedInt<400, 499>>,
+    /// The largest share of skipped partitions, from 0 to 1; the run fails above it. It fails at once if none of the
+    /// first 20 partitions is answered.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_ratio: f64,
 }
 
-fn yes() -> bool {
-    true
+impl Default for SkipConfig {
+    fn default() -> Self {
+        Self {
+            status: vec![BoundedInt::new(403), BoundedInt::new(404)],
+            max_ratio: 0.1,
+        }
+    }
 }
 
-fn four() -> usize {
-    4
+fn four() -> BoundedInt<1, 64> {
+    BoundedInt::new(4)
+}
+
+impl ForEachConfig {
+    /// Checks the block. The source checks the parent's request, with the names of [`Partitioning::outer_names`].
+    pub(in super::super) fn compile(&self, problems: &mut Problems<'_>) -> Option<Partitioning> {
+        let before = problems.len();
+        if self.values.is_empty() && self.parent.is_none() {
+            problems.add_with_hint(
+                "there is nothing to read for",
+                "give `values: {name: [a, b]}`, or `parent` and `key`",
+            );
+        }
+        let lists = self.lists(&mut problems.at("values"));
+        let parent = self.parent(problems);
+        let skip = SkipPolicy::new(self.skip.as_ref(), &mut problems.at("skip"));
+        let combinations = lists
+            .iter()
+            .try_fold(1_usize, |all, (_, list)| all.checked_mul(list.len()));
+        if combinations.is_none_or(|all| all > MAX_COMBINATIONS) {
+            problems
+                .at("values")
+                .add(format!("more than {MAX_COMBINATIONS} combinations"));
+        }
+        (problems.len() == before).then(|| Partitioning {
+            partitions: combine(&lists),
+            fixed: lists.into_iter().map(|(name, _)| name).collect(),
+            parent,
+            max_concurrent: self.max_concurrent.as_usize(),
+            skip,
+        })
+    }
+
+    fn lists(&self, problems: &mut Problems<'_>) -> Vec<(Arc<str>, Vec<Value>)> {
+        let mut lists = Vec::new();
+        for (name, list) in &self.values {
+            let mut here = problems.at(name);
+            check_name(name, &mut here);
+            let Value::Array(list) = list else {
+                here.add_with_hint("expected a list of values", format!("such as `{name}: [a, b]`"));
+                continue;
+            };
+            if list.is_empty() {
+                here.add("an empty list: nothing would be read");
+            }
+            for (index, value) in list.iter().enumerate() {
+                let mut here = here.at_index(index);
+                let text = scalar_text(value);
+                let same = |other: &Value| scalar_text(other) == text;
+                match &text {
+                    None => here.add("expected a text, a whole number or a boolean; quote other numbers"),
+                    Some(text) if text.trim().is_empty() => here.add("the value is blank"),
+                    Some(_) if list[..index].iter().any(same) => {
+                        here.add("duplicate value: its rows would be read twice");
+                    }
+                    Some(_) => {}
+                }
+            }
+            lists.push((name.as_str().into(), list.clone()));
+        }
+        lists
+    }
+
+    fn parent(&self, problems: &mut Problems<'_>) -> Option<Parent> {
+        let of_parent = [
+            ("key", !self.key.is_empty()),
+            ("include_from_parent", !self.include_from_parent.is_empty()),
+            ("batch_size", self.batch_size.is_some()),
+        ];
+        if self.parent.is_none() {
+            for (key, _) in of_parent.into_iter().filter(|(_, given)| *given) {
+                problems.at(key).add("requires `parent`");
+            }
+            return None;
+        }
+        if self.key.is_empty() {
+            problems.add_with_hint(
+                "`parent` requires `key`: the values to take from its rows",
+                "such as `key: {id: $.id}`",
+            );
+        }
+        for name in self.key.keys() {
+            let mut here = problems.at("key");
+            let mut here = here.at(name);
+            check_name(name, &mut here);
+            if self.values.contains_key(name) {
+                here.add("the placeholder is in `values` too");
+            }
+        }
+        for name in self.include_from_parent.keys() {
+            if self.values.contains_key(name) || self.key.contains_key(name) {
+                problems.at("include_from_parent").at(name).add_with_hint(
+                    "a placeholder gives a column of this name too",
+                    "give it another name",
+                );
+            }
+        }
+        if self.batch_size.is_some() {
+            if self.key.len() > 1 {
+                problems
+                    .at("batch_size")
+                    .add("requires a single `key`: lists of several keys would not belong together");
+            }
+            if !self.include_from_parent.is_empty() {
+                problems.at("include_from_parent").add_with_hint(
+                    "does not work with `batch_size`: a row of a batch has no single parent",
+                    "remove one of the two; the transform `sql` joins two sources by their key",
+                );
+            }
+        }
+        let named = |paths: &BTreeMap<String, SinglePath>| {
+            paths
+                .iter()
+                .map(|(name, path)| (Arc::from(name.as_str()), path.clone()))
+                .collect()
+        };
+        Some(Parent {
+            keys: named(&self.key),
+            include: named(&self.include_from_parent),
+            batch_size: self.batch_size.map(BoundedInt::as_usize),
+            on_missing_key: self.on_missing_key,
+        })
+    }
+}
+
+fn check_name(name: &str, problems: &mut Problems<'_>) {
+    if !is_name(name) {
+        problems
+            .add("a placeholder's name consists of letters, digits and `_`, and does not start with a digit");
+    } else if RESERVED.contains(&name) {
+        problems.add("`start` and `end` are the placeholders of `incremental`");
+    }
+}
+
+/// Every combination, the last list changing fastest.
+fn combine(lists: &[(Arc<str>, Vec<Value>)]) -> Vec<Partition> {
+    let mut partitions = vec![Partition::default()];
+    for (name, list) in lists {
+        partitions = partitions
+            .iter()
+            .flat_map(|partition| {
+                list.iter().map(move |value| {
+                    let mut partition = partition.clone();
+                    partition.values.set(name.clone(), Filling::One(value.clone()));
+                    partition.columns.0.push((name.clone(), value.clone()));
+                    partition
+                })
+            })
+            .collect();
+    }
+    partitions
 }

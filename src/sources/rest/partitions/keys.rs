@@ -1,4 +1,4 @@
-//! A parent's rows into steps.
+//! A parent's rows into partitions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,59 +7,58 @@ use serde_json::Value;
 
 use super::super::json_path::SinglePath;
 use super::super::template::{Filling, scalar_text};
-use super::{OnMissingKey, Parent, Partition};
+use super::{OnMissingKey, Partition};
 use crate::error::{Error, Result};
 
-/// What was found in a parent's rows.
+/// Joins the keys of a batch.
+const SEPARATOR: &str = ",";
+
+/// How a parent's rows become partitions.
+#[derive(Debug, Clone, PartialEq)]
+pub(in super::super) struct Parent {
+    pub(super) keys: Vec<(Arc<str>, SinglePath)>,
+    pub(super) include: Vec<(Arc<str>, SinglePath)>,
+    pub(super) batch_size: Option<usize>,
+    pub(super) on_missing_key: OnMissingKey,
+}
+
+/// Counts of a parent's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in super::super) struct KeyCounts {
-    /// Rows seen.
     pub(in super::super) rows: u64,
-    /// Rows without a key, left out.
+    /// Rows without a key, skipped.
     pub(in super::super) missing: u64,
-    /// Rows whose key came before, not asked for again.
+    /// Rows whose key was requested before.
     pub(in super::super) repeated: u64,
 }
 
-/// Takes the keys out of a parent's rows, one parent read at a time.
-#[derive(Debug)]
+/// Takes the keys from the rows of one reading of the parent.
 pub(in super::super) struct Keys<'p> {
     parent: &'p Parent,
     outer: Partition,
-    seen: Seen,
-    group: Vec<Value>,
+    seen: HashSet<Vec<String>>,
+    batch: Vec<Value>,
     counts: KeyCounts,
 }
 
-/// Keys that came before. Shows none of them.
-#[derive(Default)]
-struct Seen(HashSet<Vec<String>>);
-
-impl std::fmt::Debug for Seen {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} keys", self.0.len())
-    }
-}
-
 impl Parent {
-    /// Begins with the rows of the parent that was read for `outer`; its values and columns go on to every step.
+    /// Starts with the rows of the parent that was read for `outer`, whose values and columns every partition inherits.
     pub(in super::super) fn keys(&self, outer: &Partition) -> Keys<'_> {
         Keys {
             parent: self,
             outer: outer.clone(),
-            seen: Seen::default(),
-            group: Vec::new(),
+            seen: HashSet::new(),
+            batch: Vec::new(),
             counts: KeyCounts::default(),
         }
     }
 }
 
 impl Keys<'_> {
-    /// Takes a row; gives a step if one is complete.
+    /// Takes a row; returns a partition if one is complete.
     ///
     /// # Errors
-    /// The row has no key, unless such rows are left out, or what is there is no key. The path is named, the value is
-    /// not.
+    /// The key is missing or not a scalar. The error names the path, never the value.
     pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Partition>> {
         self.counts.rows += 1;
         let mut found: Vec<(&Arc<str>, &Value)> = Vec::with_capacity(self.parent.keys.len());
@@ -72,92 +71,72 @@ impl Keys<'_> {
                 }
                 None => {
                     return Err(Error::input(format!(
-                        "row {} of the parent has no key: there is nothing at `{path}`, which `{name}` is taken from",
+                        "row {} of the parent has no value at `{path}` for the key `{name}`",
                         self.counts.rows
                     ))
                     .with_hint("check the path of `key` against an answer of the service")
-                    .with_hint("`on_missing_key: skip` leaves such rows out, and counts them"));
+                    .with_hint("set `on_missing_key: skip` to skip and count such rows"));
                 }
             }
         }
-        if self.parent.distinct {
-            // As texts: that is how the service sees them.
-            let texts = found
-                .iter()
-                .filter_map(|(_, value)| scalar_text(value).map(std::borrow::Cow::into_owned))
-                .collect();
-            if !self.seen.0.insert(texts) {
-                self.counts.repeated += 1;
-                return Ok(None);
-            }
+        // Compared as texts, which is how the service sees them.
+        let texts = found
+            .iter()
+            .filter_map(|(_, value)| scalar_text(value).map(std::borrow::Cow::into_owned));
+        if !self.seen.insert(texts.collect()) {
+            self.counts.repeated += 1;
+            return Ok(None);
         }
-        if let Some((size, _)) = &self.parent.group {
-            self.group
+        if let Some(size) = self.parent.batch_size {
+            self.batch
                 .extend(found.into_iter().map(|(_, value)| value.clone()));
-            return Ok(if self.group.len() >= *size {
-                self.grouped()
-            } else {
-                None
-            });
+            let full = self.batch.len() >= size;
+            return Ok(full.then(|| self.finish()).flatten());
         }
-        let mut step = self.outer.clone();
+        let mut partition = self.outer.clone();
         for (name, value) in found {
-            step.values.set(name.clone(), Filling::One(value.clone()));
-            if self.parent.columns {
-                step.columns.0.push((name.clone(), value.clone()));
-            }
+            partition.values.set(name.clone(), Filling::One(value.clone()));
+            partition.columns.0.push((name.clone(), value.clone()));
         }
-        for (name, path) in &self.parent.keep {
+        for (name, path) in &self.parent.include {
             let value = path.find(row).cloned().unwrap_or(Value::Null);
-            step.columns.0.push((name.clone(), value));
+            partition.columns.0.push((name.clone(), value));
         }
-        Ok(Some(step))
+        Ok(Some(partition))
     }
 
-    /// The last step, of a group that was not full, once the parent's rows are at their end.
+    /// The partition of the keys that are still in the batch.
     pub(in super::super) fn finish(&mut self) -> Option<Partition> {
-        self.grouped()
+        let (name, _) = self.parent.keys.first()?;
+        if self.batch.is_empty() {
+            return None;
+        }
+        let mut partition = self.outer.clone();
+        let keys = Filling::Many {
+            values: std::mem::take(&mut self.batch),
+            separator: SEPARATOR.into(),
+        };
+        partition.values.set(name.clone(), keys);
+        Some(partition)
     }
 
-    /// What was found so far.
     pub(in super::super) fn counts(&self) -> KeyCounts {
         self.counts
     }
-
-    fn grouped(&mut self) -> Option<Partition> {
-        let (_, separator) = self.parent.group.as_ref()?;
-        let (name, _) = self.parent.keys.first()?;
-        if self.group.is_empty() {
-            return None;
-        }
-        let mut step = self.outer.clone();
-        step.values.set(
-            name.clone(),
-            Filling::Many {
-                values: std::mem::take(&mut self.group),
-                separator: separator.clone(),
-            },
-        );
-        Some(step)
-    }
 }
 
-/// The key in a row; `None` for nothing, null and blank texts.
+/// The key in a row; `None` for nothing, null and blank text.
 fn key<'v>(name: &str, path: &SinglePath, row: &'v Value) -> Result<Option<&'v Value>> {
-    let wrong = |what: &str| {
-        Err(Error::input(format!(
-            "the key at `{path}`, which `{name}` is taken from, is {what}"
-        ))
-        .with_hint("a key is a text, a whole number or a boolean"))
+    let problem = match path.find(row) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::Object(_)) => "an object",
+        Some(Value::Array(_)) => "a list",
+        Some(value) if scalar_text(value).is_none() => "a fraction or too large to be exact",
+        Some(value) => return Ok(Some(value)),
     };
-    match path.find(row) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::Object(_)) => wrong("an object"),
-        Some(Value::Array(_)) => wrong("a list"),
-        Some(value) if scalar_text(value).is_none() => {
-            wrong("a number with a fraction, or too large to be kept exactly")
-        }
-        Some(value) => Ok(Some(value)),
-    }
+    Err(Error::input(format!(
+        "the key `{name}` at `{path}` of a parent's row is {problem}"
+    ))
+    .with_hint("a key is a text, a whole number or a boolean"))
 }

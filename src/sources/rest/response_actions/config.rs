@@ -1,99 +1,112 @@
-//! The settings `response_actions`, `wait`, `retry` and `error_message`.
+//! The settings of `response_actions`, and what contradicts itself in them.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, Error as _, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::super::header_name::HeaderNameSetting;
 use super::super::json_path::SinglePath;
-use crate::config::HumanDuration;
+use crate::component::Problems;
+use crate::settings::BoundedDuration;
+use crate::settings::bounded::DAY;
 
-/// A rule about answers: when it holds, and what happens then.
+/// What happens to matching answers. The first rule that matches decides.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResponseActionConfig {
-    /// What an answer must be like. All that is given must hold.
+    /// Which answers match: those that meet every condition.
     pub when: When,
-    /// What happens then.
-    pub action: ResponseAction,
-    /// How long to wait before trying again, at least; longer if the answer asks for longer. With `retry` and
-    /// `rate_limited` only. Default: what the answer asks for, else the back-off of `retry`.
+    /// What happens to them.
+    pub action: Action,
+    /// The shortest wait before the retry of `retry` or `rate_limited`; a longer one that the service asks for counts.
+    /// Default: what the service asks for, else the backoff of `retry`.
     #[serde(default)]
-    pub wait: Option<HumanDuration>,
-    /// A sentence to show to whoever reads the error: what is wrong and what to do about it.
+    pub wait: Option<BoundedDuration<1, DAY>>,
+    /// A hint in the error message: what is wrong and how to fix it.
     #[serde(default)]
     pub message: Option<String>,
 }
 
-/// What an answer must be like.
+/// Which answers match.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct When {
-    /// One of these statuses: numbers from 100 to 599, or all of a class, such as `5xx`. Left out, any; but rules with
-    /// `retry` or `rate_limited` then leave 401 and 403 alone.
+    /// One of these statuses: 100 to 599, or a class such as `5xx`. Default: any, but `retry` and `rate_limited` then
+    /// exclude 401 and 403.
     pub status: Vec<StatusSet>,
-    /// A header.
+    /// A header is present, equals a text or matches an expression.
+    #[schemars(example = serde_json::json!({"name": "X-Error", "matches": "maintenance"}))]
     pub header: Option<HeaderTest>,
-    /// A value in the JSON body. Without `status`, bodies of good answers are looked into as well.
+    /// A value of the JSON body is present, equals a scalar or matches an expression.
     pub body: Option<BodyTest>,
-    /// A regular expression that is found in the first 64 KiB of the body. Without `status`, bodies of good answers are
-    /// looked into as well.
-    pub text: Option<String>,
+    /// A regular expression found in the first 64 KiB of the body.
+    pub text: Option<RegexSetting>,
 }
 
 /// What happens to an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ResponseAction {
-    /// The request is made again, after a wait.
+pub enum Action {
+    /// The request is repeated after a wait.
     Retry,
     /// The run fails.
     Fail,
-    /// This request, be it for a parent's record, a value or a window, is left out and counted.
+    /// This partition of `for_each` is skipped and counted.
     Skip,
     /// The answer counts as one without rows.
     Empty,
     /// As `retry`, and all other requests to the host wait as well.
     RateLimited,
-    /// The token is renewed and the request made again at once; the second time the run fails.
+    /// The token is renewed and the request repeated at once; the second time the run fails.
     RenewToken,
+    /// The answer is used.
+    #[serde(skip)]
+    Accept,
+}
+
+impl Action {
+    /// Whether the request is repeated after a wait.
+    pub(in super::super) fn retries(self) -> bool {
+        matches!(self, Self::Retry | Self::RateLimited)
+    }
 }
 
 /// A status, or a class of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusSet {
-    /// This one.
+    /// One status.
     One(u16),
-    /// The class of this first digit: `4xx`.
+    /// All statuses with this first digit: `4xx`.
     Class(u8),
 }
 
 impl StatusSet {
-    /// Whether a status is in it.
-    pub(super) fn has(self, status: u16) -> bool {
+    pub(super) fn contains(self, status: u16) -> bool {
         match self {
             Self::One(one) => one == status,
             Self::Class(first) => status / 100 == u16::from(first),
         }
     }
 
-    /// Whether all of `other` is in it.
-    pub(super) fn has_all(self, other: Self) -> bool {
+    fn contains_all(self, other: Self) -> bool {
         match other {
-            Self::One(status) => self.has(status),
+            Self::One(status) => self.contains(status),
             Self::Class(_) => self == other,
         }
     }
-}
 
-impl fmt::Display for StatusSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::One(status) => status.fmt(f),
-            Self::Class(first) => write!(f, "{first}xx"),
+    fn parse(text: &str) -> Option<Self> {
+        match text.as_bytes() {
+            [first @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => Some(Self::Class(first - b'0')),
+            _ => match text.parse().ok()? {
+                status @ 100..=599 => Some(Self::One(status)),
+                _ => None,
+            },
         }
     }
 }
@@ -104,28 +117,21 @@ impl<'de> Deserialize<'de> for StatusSet {
         impl Visitor<'_> for Status {
             type Value = StatusSet;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status from 100 to 599, such as 429, or a class such as `5xx`")
+                f.write_str("a status from 100 to 599, or a class such as `5xx`")
             }
             fn visit_u64<E: de::Error>(self, status: u64) -> Result<StatusSet, E> {
-                match u16::try_from(status) {
-                    Ok(status @ 100..=599) => Ok(StatusSet::One(status)),
-                    _ => Err(E::custom(format!("{status} is not a status: 100 to 599"))),
-                }
+                self.visit_str(&status.to_string())
             }
             fn visit_i64<E: de::Error>(self, status: i64) -> Result<StatusSet, E> {
-                self.visit_u64(u64::try_from(status).unwrap_or_default())
+                self.visit_str(&status.to_string())
             }
+            // Text, because a `${NAME}` gives text.
             fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusSet, E> {
-                match text.as_bytes() {
-                    [first @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => Ok(StatusSet::Class(first - b'0')),
-                    // What stands in place of a `${NAME}` is text.
-                    _ => match text.parse::<u64>() {
-                        Ok(status) => self.visit_u64(status),
-                        Err(_) => Err(E::custom(format!(
-                            "`{text}` is neither a status such as 429 nor a class such as `5xx`"
-                        ))),
-                    },
-                }
+                StatusSet::parse(text).ok_or_else(|| {
+                    E::custom(format!(
+                        "`{text}` is not a status from 100 to 599 or a class such as `5xx`"
+                    ))
+                })
             }
         }
         deserializer.deserialize_any(Status)
@@ -142,63 +148,246 @@ impl JsonSchema for StatusSet {
             "minimum": 100,
             "maximum": 599,
             "pattern": "^([1-5][xX]{2}|[1-5][0-9]{2})$",
-            "description": "A status, or a class of them such as `5xx`.",
+            "description": "A status, or a class of them.",
             "examples": [429, "5xx"],
         })
     }
 }
 
-/// A test of a header. One of `equals`, `matches` and `exists`; none of them means `exists: true`.
+/// A test of a header: of its presence, if neither `equals` nor `matches` is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderTest {
-    /// The header's name.
-    pub name: String,
-    /// Its value is this.
-    #[serde(default)]
+    /// The header.
+    pub name: HeaderNameSetting,
+    /// Its exact value.
+    #[serde(default, deserialize_with = "scalar_text")]
+    #[schemars(with = "Scalar", example = &"blocked")]
     pub equals: Option<String>,
-    /// This regular expression is found in its value.
+    /// A regular expression found in its value.
     #[serde(default)]
-    pub matches: Option<String>,
-    /// Whether it is there.
-    #[serde(default)]
-    pub exists: Option<bool>,
-    /// Turns the test round. A header that is not there then passes `equals` and `matches`.
-    #[serde(default)]
-    pub not: bool,
+    pub matches: Option<RegexSetting>,
 }
 
-/// A test of a value in a JSON body. One of `equals`, `matches` and `exists`; none of them means `exists: true`.
+/// A test of a value in a JSON body: that it is present and not null, if neither `equals` nor `matches` is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BodyTest {
     /// Where the value is, such as `$.error.code`.
     pub path: SinglePath,
-    /// It is this text, number, true or false. A number or flag that the service writes as text is the same.
-    #[serde(default, deserialize_with = "null_too")]
-    pub equals: Option<Value>,
-    /// This regular expression is found in it: a text, a number, true or false.
+    /// Its exact value: a text, a number or a boolean. `5` equals `"5"`.
+    #[serde(default, deserialize_with = "scalar_text")]
+    #[schemars(with = "Scalar")]
+    pub equals: Option<String>,
+    /// A regular expression found in it.
     #[serde(default)]
-    pub matches: Option<String>,
-    /// Whether it is there, and is not null.
-    #[serde(default)]
-    pub exists: Option<bool>,
-    /// Turns the test round. A value that is not there then passes `equals` and `matches`.
-    #[serde(default)]
-    pub not: bool,
+    #[schemars(example = &"^NO_DATA")]
+    pub matches: Option<RegexSetting>,
 }
 
-/// A null that is written is one, and not a key left out.
-fn null_too<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+/// For the schema.
+#[derive(JsonSchema)]
+#[schemars(transform = scalar_types)]
+struct Scalar(#[expect(dead_code, reason = "describes, is never made")] String);
+
+fn scalar_types(schema: &mut Schema) {
+    schema.insert(
+        "type".to_owned(),
+        serde_json::json!(["string", "number", "boolean"]),
+    );
 }
 
-/// Where the service says what is wrong, besides the usual places of JSON bodies.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ErrorMessageSettings {
-    /// Where an error's body has its message. Looked at first. Default: the usual places.
-    pub path: Option<SinglePath>,
-    /// Headers that have it, looked at after `path`. Default: `x-bamboohr-error-message`.
-    pub headers: Option<Vec<String>>,
+/// The text of a scalar; numbers and booleans as JSON writes them.
+pub(super) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn scalar_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    scalar(&Value::deserialize(deserializer)?)
+        .map(Some)
+        .ok_or_else(|| D::Error::custom("expected a text, a number or a boolean"))
+}
+
+/// A regular expression that does not match the empty text.
+#[derive(Debug, Clone)]
+pub struct RegexSetting(pub(super) Regex);
+
+impl PartialEq for RegexSetting {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl<'de> Deserialize<'de> for RegexSetting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let regex = Regex::new(&text).map_err(|error| {
+            // The last line of its text is the reason.
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or_default();
+            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+            D::Error::custom(format!("`{text}` is not a regular expression: {reason}"))
+        })?;
+        if regex.is_match(b"") {
+            return Err(D::Error::custom(format!(
+                "`{text}` matches every text, even an empty one: remove optional parts such as `.*` at its ends"
+            )));
+        }
+        Ok(Self(regex))
+    }
+}
+
+impl Serialize for RegexSetting {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+impl JsonSchema for RegexSetting {
+    fn schema_name() -> Cow<'static, str> {
+        "Regex".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "regex"})
+    }
+}
+
+impl ResponseActionConfig {
+    /// Reports contradictions within the rules and between them. `skips` says whether partitions may be skipped,
+    /// `renews` whether there is a token to renew.
+    pub(in super::super) fn validate_all(
+        rules: &[Self],
+        skips: bool,
+        renews: bool,
+        problems: &mut Problems<'_>,
+    ) {
+        for (index, rule) in rules.iter().enumerate() {
+            let mut here = problems.at_index(index);
+            rule.validate(&mut here);
+            if rule.action == Action::Skip && !skips {
+                here.at("action").add_with_hint(
+                    "`skip` requires `for_each` with `skip`",
+                    "`empty` treats the answer as one without rows, `fail` ends the run",
+                );
+            }
+            if rule.action == Action::RenewToken && !renews {
+                here.at("action")
+                    .add("`renew_token` requires an `auth` type with a token");
+            }
+            if let Some(earlier) = rules[..index].iter().position(|earlier| earlier.covers(rule)) {
+                here.at("when").add_with_hint(
+                    format!("never applies: rule {earlier} (counted from 0) matches every answer that this one matches"),
+                    "the first match decides: put the narrower rule first",
+                );
+            }
+        }
+    }
+
+    fn validate(&self, problems: &mut Problems<'_>) {
+        let When {
+            status,
+            header,
+            body,
+            text,
+        } = &self.when;
+        if status.is_empty() && header.is_none() && body.is_none() && text.is_none() {
+            problems.at("when").add_with_hint(
+                "is empty and would match every answer",
+                "give `status`, `header`, `body` or `text`",
+            );
+        }
+        for (key, both) in [
+            (
+                "header",
+                header
+                    .as_ref()
+                    .is_some_and(|test| test.equals.is_some() && test.matches.is_some()),
+            ),
+            (
+                "body",
+                body.as_ref()
+                    .is_some_and(|test| test.equals.is_some() && test.matches.is_some()),
+            ),
+        ] {
+            if both {
+                problems
+                    .at("when")
+                    .at(key)
+                    .add("give either `equals` or `matches`");
+            }
+        }
+        self.check_action(&mut problems.at("action"));
+        if self.wait.is_some() && !self.action.retries() {
+            problems
+                .at("wait")
+                .add("applies to `retry` and `rate_limited` only");
+        }
+        if self
+            .message
+            .as_deref()
+            .is_some_and(|message| message.trim().is_empty())
+        {
+            problems.at("message").add("is empty");
+        }
+    }
+
+    /// Rejects actions that would lock accounts or lose rows.
+    fn check_action(&self, problems: &mut Problems<'_>) {
+        let named = |status: &&u16| self.when.status.iter().any(|set| set.contains(**status));
+        let first = |statuses: &[u16]| statuses.iter().find(named).copied();
+        let problem = match self.action {
+            Action::Retry | Action::RateLimited => first(&[401, 403]).map(|status| {
+                (
+                    format!("status {status} must not be retried: repeated attempts lock accounts and block addresses"),
+                    match status {
+                        401 => "`renew_token` tries once more, with a new token",
+                        _ => "`fail` ends the run, `skip` skips this partition",
+                    },
+                )
+            }),
+            Action::Empty => first(&[401, 403, 407, 429, 500, 502, 503, 504]).map(|status| {
+                (
+                    format!("status {status} does not mean that there are no rows"),
+                    "`skip` skips this partition and counts it",
+                )
+            }),
+            Action::Skip => first(&[407, 429]).map(|status| {
+                (
+                    format!("status {status} is transient or the same for every request, so rows would be lost"),
+                    "`rate_limited` waits and retries",
+                )
+            }),
+            Action::Fail | Action::RenewToken | Action::Accept => None,
+        };
+        if let Some((message, hint)) = problem {
+            problems.add_with_hint(message, hint);
+        }
+    }
+
+    /// Whether it obviously decides wherever `later` matches.
+    fn covers(&self, later: &Self) -> bool {
+        // Rules that retry exclude these, unless they name a status.
+        let excludes = self.action.retries()
+            && self.when.status.is_empty()
+            && [401, 403].into_iter().any(|status| {
+                later.when.status.is_empty() || later.when.status.iter().any(|set| set.contains(status))
+            });
+        !excludes && self.when.covers(&later.when)
+    }
+}
+
+impl When {
+    fn covers(&self, other: &Self) -> bool {
+        let contains = |set: &StatusSet| self.status.iter().any(|own| own.contains_all(*set));
+        let status =
+            self.status.is_empty() || (!other.status.is_empty() && other.status.iter().all(contains));
+        status
+            && (self.header.is_none() || self.header == other.header)
+            && (self.body.is_none() || self.body == other.body)
+            && (self.text.is_none() || self.text == other.text)
+    }
 }

@@ -1,23 +1,19 @@
-//! Which answers are good, which are tried again, and what is said about the others.
+//! What happens to answers: accepted, retried, skipped or failed, and the error of those that fail.
 //!
-//! `ResponseActions` judge an answer: the first of the user's rules that matches decides, then what HTTP says. A `Decision`
-//! is what to do, how long to wait and what to tell the user; `RequestFailure` makes the error of it, with the message that
-//! the service gave (`ErrorMessageFinder`). No request, no clock.
+//! `ResponseActions` decide about an answer: the first rule of the user that matches, else the HTTP status. A `Decision`
+//! holds the action, the wait and the hint for the user; `RequestFailure` turns it into an error with the service's own
+//! message (`ErrorMessageFinder`). No I/O.
 
 mod config;
-mod failed;
-mod judge;
+mod decide;
+mod failure;
 mod message;
-mod validate;
 
-pub use config::{
-    BodyTest, ErrorMessageSettings, HeaderTest, ResponseAction, ResponseActionConfig, StatusSet, When,
-};
+pub use config::{Action, BodyTest, HeaderTest, RegexSetting, ResponseActionConfig, StatusSet, When};
 pub(super) use {
-    failed::RequestFailure,
-    judge::{Action, Decision, Facts, ReadWait, ResponseActions},
+    decide::{Decision, Facts, ResponseActions},
+    failure::RequestFailure,
     message::ErrorMessageFinder,
-    validate::{renews, skipping},
 };
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tokens that are asked for with a signed assertion.
+//! Signed assertions.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -7,12 +7,12 @@ use super::*;
 use test_server::certificates::{rsa_certificate, rsa_pem};
 
 #[tokio::test]
-async fn a_jwt_is_made_for_each_request() {
-    let place = InjectInto::new();
-    place.secret("key", &rsa_pem().replace('\n', "\\n"));
+async fn signs_a_jwt_for_each_request() {
+    let fixture = Fixture::new();
+    fixture.secret("key", &rsa_pem().replace('\n', "\\n"));
     let server = server([Reply::new(500).into(), gives(TOKEN)]).await;
     let url = format!("{}/token", server.url());
-    let auth = place
+    let auth = fixture
         .build(json!({
             "type": "jwt_bearer", "token_url": url, "issuer": "app", "subject": "integration",
             "private_key": {"file": "key"}, "key_id": "k1", "claims": {"tenant": 7}, "scope": "hr", "client_id": "app",
@@ -44,12 +44,12 @@ async fn a_jwt_is_made_for_each_request() {
 }
 
 #[tokio::test]
-async fn a_saml_assertion_is_made_with_its_company_and_certificate() {
-    let place = InjectInto::new();
-    place.secret("key", &rsa_pem());
-    place.secret("certificate", &rsa_certificate());
+async fn signs_a_saml_assertion_with_company_and_certificate() {
+    let fixture = Fixture::new();
+    fixture.secret("key", &rsa_pem());
+    fixture.secret("certificate", &rsa_certificate());
     let server = server([gives(TOKEN)]).await;
-    let auth = place
+    let auth = fixture
         .build(json!({
             "type": "saml2_bearer", "token_url": format!("{}/oauth/token", server.url()), "client_id": "api-key",
             "company_id": "contosoT1", "subject": "integration", "audience": "www.successfactors.com",
@@ -81,12 +81,12 @@ async fn a_saml_assertion_is_made_with_its_company_and_certificate() {
 }
 
 #[tokio::test]
-async fn a_refused_assertion_is_not_shown_and_points_to_its_parts() {
-    let place = InjectInto::new();
-    place.secret("key", &rsa_pem());
+async fn explains_a_rejected_assertion_without_showing_it() {
+    let fixture = Fixture::new();
+    fixture.secret("key", &rsa_pem());
     for kind in ["jwt_bearer", "saml2_bearer"] {
         let server = server([Reply::new(400).json(&json!({"error": "invalid_grant"})).into()]).await;
-        let auth = place
+        let auth = fixture
             .build(json!({
                 "type": kind, "token_url": server.url(), "client_id": "app", "issuer": "app", "subject": "s",
                 "audience": "a", "private_key": {"file": "key"},
@@ -102,9 +102,9 @@ async fn a_refused_assertion_is_not_shown_and_points_to_its_parts() {
 }
 
 #[test]
-fn a_wrong_key_is_named_by_its_setting() {
-    let place = InjectInto::new();
-    let error = place
+fn names_the_setting_of_an_invalid_key() {
+    let fixture = Fixture::new();
+    let error = fixture
         .build(json!({
             "type": "jwt_bearer", "token_url": "https://contoso.com", "issuer": "a", "subject": "s",
             "private_key": {"file": "secret"},

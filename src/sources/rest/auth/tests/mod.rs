@@ -1,4 +1,4 @@
-//! Against a scripted service.
+//! Authentication against a scripted service.
 
 mod assertion;
 mod mtls;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::component::RunInfo;
-use crate::config::{Problem, Problems};
+use crate::component::{Problem, Problems};
 use crate::error::Error;
 use crate::http::auth::{Authenticator, Credentials};
 use crate::http::transport::{Proxy, TransportConfig};
@@ -26,12 +26,12 @@ const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";
 
 /// A folder with secrets, and the run in it.
-struct InjectInto {
+struct Fixture {
     folder: tempfile::TempDir,
     run: RunInfo,
 }
 
-impl InjectInto {
+impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run = RunInfo {
@@ -46,16 +46,16 @@ impl InjectInto {
             state: std::path::Path::new("").into(),
             record: None,
         };
-        let place = Self { folder, run };
-        place.secret("secret", SECRET);
-        place
+        let fixture = Self { folder, run };
+        fixture.secret("secret", SECRET);
+        fixture
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Keeps a secret in a file of this name.
+    /// Writes a secret to a file of this name.
     fn secret(&self, name: &str, text: &str) {
         use std::io::Write as _;
         crate::disk::create_private(&self.path().join(name))
@@ -71,7 +71,7 @@ impl InjectInto {
     fn build_with(&self, config: Value, client: &reqwest::Client) -> crate::error::Result<Authenticator> {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
         assert_eq!(problems(&config), Vec::new());
-        // Each by itself, but for tests of what is shared.
+        // Each has its own tokens.
         static BUILT: AtomicUsize = AtomicUsize::new(0);
         let way = BUILT.fetch_add(1, Ordering::Relaxed).to_string();
         config.build(&self.run, client, &way)
@@ -93,7 +93,7 @@ fn problems(config: &AuthConfig) -> Vec<Problem> {
     found
 }
 
-/// What is added to a request for `url`.
+/// A request for `url` with its credentials.
 async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request, Credentials), Error> {
     let mut request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
     let granted = auth.authorize(&mut request).await;
@@ -103,7 +103,7 @@ async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request
     Ok((request, granted))
 }
 
-/// The header that is added.
+/// The header `Authorization` of a request.
 async fn authorization(auth: &Authenticator) -> Result<String, Error> {
     let (request, _) = authorized(auth, "https://api.contoso.com/x").await?;
     Ok(request.headers()["authorization"].to_str().unwrap().to_owned())

@@ -1,17 +1,17 @@
-//! Tokens that are asked for.
+//! Token requests.
 
 use super::*;
 use crate::error::ErrorKind;
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_and_used_for_all() {
-    let place = InjectInto::new();
+async fn requests_one_token_for_concurrent_requests() {
+    let fixture = Fixture::new();
     let server = server([gives(TOKEN)]).await;
     let config = with(
         credentials(&server),
         &json!({"scope": "https://graph.microsoft.com/.default"}),
     );
-    let auth = place.build(config).unwrap();
+    let auth = fixture.build(config).unwrap();
     let all = futures::future::join_all((0..5).map(|_| authorization(&auth))).await;
     for header in all {
         assert_eq!(header.unwrap(), format!("Bearer {TOKEN}"));
@@ -32,22 +32,22 @@ async fn a_token_is_asked_for_once_and_used_for_all() {
 }
 
 #[tokio::test]
-async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
-    let place = InjectInto::new();
-    place.secret("extra", "extra-marker");
+async fn sends_credentials_in_a_header_and_more_parameters_and_headers() {
+    let fixture = Fixture::new();
+    fixture.secret("extra", "extra-marker");
     let server = server([gives(TOKEN)]).await;
     let config = with(
         credentials(&server),
         &json!({
             "credentials": "basic_header", "client_id": "a b",
-            "form": {"resource": "hr", "pin": {"file": "extra"}, "grant_type": "other"},
+            "parameters": {"resource": "hr", "pin": {"file": "extra"}, "grant_type": "other"},
             "headers": {"X-Partner": "p", "X-Key": {"file": "extra"}},
         }),
     );
-    let auth = place.build(config).unwrap();
+    let auth = fixture.build(config).unwrap();
     authorization(&auth).await.unwrap();
     let request = server.finish().remove(0);
-    // `a+b:` and the secret written as in a form.
+    // `a+b:` and the secret, form-encoded.
     assert_eq!(
         request.header("authorization"),
         Some("Basic YStiOnMzY3JldC1tYXJrZXIlMkIlMkYlM0QlMjJ4JTIy")
@@ -63,20 +63,20 @@ async fn credentials_may_go_into_a_header_and_fields_and_headers_are_added() {
 }
 
 #[tokio::test]
-async fn a_request_may_be_json_with_members_of_any_form() {
-    let place = InjectInto::new();
-    place.secret("user", "user-marker");
+async fn sends_json_with_secrets_at_any_depth() {
+    let fixture = Fixture::new();
+    fixture.secret("user", "user-marker");
     let step = Reply::new(200).json(&json!({"success": true, "data": {"token": TOKEN}}));
     let server = server([step.into()]).await;
     let config = with(
         credentials(&server),
         &json!({
             "body": "json",
-            "json": {"scope": {"userId": {"file": "user"}, "list": [{"file": "user"}, 1], "file": {"a": 1}}},
-            "response": {"access_token": "data.token"},
+            "parameters": {"scope": {"userId": {"file": "user"}, "list": [{"file": "user"}, 1], "file": {"a": 1}}},
+            "token_path": "data.token",
         }),
     );
-    let auth = place.build(config).unwrap();
+    let auth = fixture.build(config).unwrap();
     assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
     authorization(&auth).await.unwrap();
     assert!(
@@ -96,13 +96,13 @@ async fn a_request_may_be_json_with_members_of_any_form() {
 }
 
 #[tokio::test]
-async fn a_password_is_sent_with_what_the_service_wants_besides() {
-    let place = InjectInto::new();
+async fn sends_a_password_with_more_parameters() {
+    let fixture = Fixture::new();
     let server = server([gives(TOKEN)]).await;
-    let auth = place
+    let auth = fixture
         .build(json!({
             "type": "oauth2_password", "token_url": server.url(), "client_id": "c", "username": "integration",
-            "password": {"file": "secret"}, "form": {"companyId": "contoso"},
+            "password": {"file": "secret"}, "parameters": {"companyId": "contoso"},
         }))
         .unwrap();
     authorization(&auth).await.unwrap();
@@ -116,25 +116,25 @@ async fn a_password_is_sent_with_what_the_service_wants_besides() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_renewed_once_in_a_while() {
-    let place = InjectInto::new();
+async fn renews_a_rejected_token_once_in_five_minutes() {
+    let fixture = Fixture::new();
     let server = server([gives("one"), gives("two"), gives("three")]).await;
-    let auth = place.build(credentials(&server)).unwrap();
+    let auth = fixture.build(credentials(&server)).unwrap();
     let url = "https://api.contoso.com/x";
     let (_, first) = authorized(&auth, url).await.unwrap();
     let (_, second) = authorized(&auth, url).await.unwrap();
     assert!(auth.renew(&first));
-    assert!(auth.renew(&second), "it has been renewed for another");
+    assert!(auth.renew(&second), "another request renewed it");
     let (_, renewed) = authorized(&auth, url).await.unwrap();
     assert_eq!(renewed.secret().unwrap().expose(), "two");
     for _ in 0..100 {
-        let (_, granted) = authorized(&auth, url).await.unwrap();
+        let (_, credentials) = authorized(&auth, url).await.unwrap();
         assert!(
-            !auth.renew(&granted),
-            "a new token that is refused, too, is not the cause"
+            !auth.renew(&credentials),
+            "a new token that is rejected too is not the cause"
         );
     }
-    // Paused for this alone: a clock that runs by itself would let connections time out.
+    // Paused only here, so that connections do not time out.
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(300)).await;
     tokio::time::resume();
@@ -144,13 +144,13 @@ async fn a_refused_token_is_renewed_once_in_a_while() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_final_and_says_what_to_do() {
-    let place = InjectInto::new();
+async fn explains_a_final_rejection() {
+    let fixture = Fixture::new();
     let reply = Reply::new(401).json(&json!({
         "error": "invalid_client", "error_description": format!("unknown \u{1b}[2J client_secret={SECRET}"),
     }));
     let server = server([reply.into()]).await;
-    let auth = place.build(credentials(&server)).unwrap();
+    let auth = fixture.build(credentials(&server)).unwrap();
     for _ in 0..3 {
         let error = authorization(&auth).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -167,8 +167,8 @@ async fn a_refusal_is_final_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_came_back_instead_of_a_token_is_said() {
-    let place = InjectInto::new();
+async fn explains_answers_without_a_token() {
+    let fixture = Fixture::new();
     let page = "<html><title>Sign in</title>";
     for (reply, expected) in [
         (
@@ -194,7 +194,7 @@ async fn what_came_back_instead_of_a_token_is_said() {
         (Reply::new(415).body("no"), &["check `body`"]),
         (
             Reply::new(200).json(&json!({"success": false, "error": {"code": 1, "message": "wrong client"}})),
-            &["has no `access_token`: wrong client", "response.access_token"],
+            &["has no `access_token`: wrong client", "check `token_path`"],
         ),
         (
             Reply::new(200).json(&json!({"error": "invalid_scope"})),
@@ -206,7 +206,7 @@ async fn what_came_back_instead_of_a_token_is_said() {
         ),
     ] {
         let server = server([reply.into()]).await;
-        let auth = place.build(credentials(&server)).unwrap();
+        let auth = fixture.build(credentials(&server)).unwrap();
         let text = shown(&authorization(&auth).await.unwrap_err());
         for part in expected {
             assert!(text.contains(part), "{text} / {part}");
@@ -216,12 +216,12 @@ async fn what_came_back_instead_of_a_token_is_said() {
 }
 
 #[tokio::test]
-async fn sources_that_sign_in_in_the_same_way_share_a_token() {
+async fn shares_tokens_between_equal_settings() {
     let server = server([gives("one"), gives("two"), gives("three")]).await;
-    let place = InjectInto::new();
+    let fixture = Fixture::new();
     let build = |config: Value, way: &str| {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
-        config.build(&place.run, &client(), way).unwrap()
+        config.build(&fixture.run, &client(), way).unwrap()
     };
     let same = credentials(&server);
     let (a, b) = (build(same.clone(), "tls"), build(same.clone(), "tls"));
@@ -231,7 +231,7 @@ async fn sources_that_sign_in_in_the_same_way_share_a_token() {
     assert_eq!(authorization(&other).await.unwrap(), "Bearer two");
     let bound = build(same, "another certificate");
     assert_eq!(authorization(&bound).await.unwrap(), "Bearer three");
-    let shown = format!("{:?}", place.run.services);
+    let shown = format!("{:?}", fixture.run.services);
     assert!(shown.contains("SharedTokens(3)"), "{shown}");
     assert!(!shown.contains("marker") && !shown.contains("secret"), "{shown}");
 }
