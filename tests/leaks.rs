@@ -315,7 +315,7 @@ async fn rejects_show_place_and_reason_without_values() {
     );
     let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
     fields["Rating"] = json!("CAST(CAST(rating AS INT) + 1 AS TEXT)");
-    fields["Remarks"] = json!({"expr": "repeat(comment, 20)", "on_too_long": "reject"});
+    fields["Remarks"] = json!({"expr": "repeat(comment, 20)", "text": {"on_too_long": "reject"}});
     let report = pipeline.run().await;
     assert_eq!(
         (report.exit_code, report.rows.accepted, report.rows.rejected),

@@ -8,6 +8,8 @@
 
 mod added_columns;
 mod collector;
+#[cfg(test)]
+mod contract;
 mod csv;
 pub mod encode;
 pub(crate) mod json;

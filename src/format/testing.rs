@@ -61,6 +61,7 @@ pub(crate) struct Reading<'a> {
     columns: Option<&'a [&'a str]>,
     can_reopen: bool,
     ranges: Option<RandomAccess>,
+    cancelled: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -78,6 +79,7 @@ impl<'a> Reading<'a> {
             can_reopen: true,
             ranges: Some(RandomAccess::Remote(Arc::new(MemoryFile::new(bytes.clone())))),
             bytes,
+            cancelled: false,
         }
     }
 
@@ -94,6 +96,12 @@ impl<'a> Reading<'a> {
         self
     }
 
+    /// The run has been cancelled.
+    pub(crate) fn cancelled(mut self) -> Self {
+        self.cancelled = true;
+        self
+    }
+
     pub(crate) fn ranges(mut self, ranges: RandomAccess) -> Self {
         self.ranges = Some(ranges);
         self
@@ -106,6 +114,9 @@ impl<'a> Reading<'a> {
     /// Reads with `reader` instead of the format, for sizes that are not settings.
     pub(crate) async fn run_with(self, reader: Option<Box<dyn Format>>) -> Outcome {
         let cx = context(self.columns);
+        if self.cancelled {
+            cx.run.cancel.cancel();
+        }
         let (sender, mut input) = channel(2, Counts::default());
         let output = Output::source(vec![(sender, 0)], cx.counts.clone(), cx.run.cancel.clone(), None);
         let collector = Collector {
@@ -148,7 +159,7 @@ impl<'a> Reading<'a> {
         let (read, chunks) = tokio::join!(read, collect);
         let result = read.unwrap().map_err(|error| match error {
             ReadError::Failed(error) => error,
-            ReadError::Stopped => panic!("the run was not stopped"),
+            ReadError::Stopped => Error::interrupted(),
         });
         Outcome {
             chunks,

@@ -1,19 +1,20 @@
-//! What a check gives back.
+//! The result of a check.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use arrow::array::{Array, StringArray, StringBuilder};
 
+use super::space::trim;
 use crate::component::RejectCode;
 
 /// A column after its check.
 pub struct Checked {
     /// The values to send, one for each row of the input; null where there is none or where it has a fault.
     pub values: StringArray,
-    /// What is wrong, in the order of the rows; at most one for each row.
+    /// The faults, in the order of the rows; at most one for each row.
     pub faults: Vec<RowFault>,
-    /// How many values were cut to the length their field allows. Only [`text::check`](super::text::check) cuts.
+    /// How many values were truncated to the length limit of their field.
     pub truncated: usize,
 }
 
@@ -39,8 +40,6 @@ pub struct RowFault {
     pub message: Cow<'static, str>,
 }
 
-pub(super) const MISSING: &str = "a value is required, but there is none";
-
 impl RowFault {
     pub(super) fn new(row: usize, code: RejectCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -51,66 +50,70 @@ impl RowFault {
     }
 
     pub(super) fn missing(row: usize) -> Self {
-        Self::new(row, RejectCode::Missing, MISSING)
+        Self::new(row, RejectCode::Missing, "a required value is missing")
     }
 }
 
-/// Rewrites a text column of which most values stay as they are: as long as all do, nothing is copied, and the
-/// column that comes out shares the buffers of the one that went in.
+/// What a check does with a value.
+pub(super) enum Verdict<'t> {
+    Keep,
+    Replace(&'t str),
+    Fault(RejectCode, Cow<'static, str>),
+}
+
+/// Checks every value that is not blank: `check` gets it as it is and trimmed. A blank value is none, and a fault if
+/// `required`.
 ///
-/// Call one of `keep`, `replace` and `null` for each row, in order.
-pub(super) struct Rewriter<'a> {
+/// Most values stay as they are: as long as all do, nothing is copied, and the result shares the buffers of the input.
+pub(super) fn check_each<'t>(
+    values: &'t StringArray,
+    required: bool,
+    mut check: impl FnMut(&'t str, &'t str) -> Verdict<'t>,
+) -> Checked {
+    let mut column = Rewriter {
+        input: values,
+        output: None,
+    };
+    let mut faults = Vec::new();
+    for row in 0..values.len() {
+        let Some(whole) = value(values, row).filter(|text| !trim(text).is_empty()) else {
+            if required {
+                faults.push(RowFault::missing(row));
+            }
+            match values.is_null(row) {
+                true => column.keep(row),
+                false => column.output(row).append_null(),
+            }
+            continue;
+        };
+        match check(whole, trim(whole)) {
+            Verdict::Keep => column.keep(row),
+            Verdict::Replace(text) => column.output(row).append_value(text),
+            Verdict::Fault(code, message) => {
+                faults.push(RowFault::new(row, code, message));
+                column.output(row).append_null();
+            }
+        }
+    }
+    Checked {
+        values: column
+            .output
+            .map_or_else(|| values.clone(), |mut output| output.finish()),
+        faults,
+        truncated: 0,
+    }
+}
+
+/// Copies the input at the first row that changes.
+struct Rewriter<'a> {
     input: &'a StringArray,
     output: Option<StringBuilder>,
-    faults: Vec<RowFault>,
-    pub(super) truncated: usize,
 }
 
-impl<'a> Rewriter<'a> {
-    pub(super) fn new(input: &'a StringArray) -> Self {
-        Self {
-            input,
-            output: None,
-            faults: Vec::new(),
-            truncated: 0,
-        }
-    }
-
-    pub(super) fn keep(&mut self, row: usize) {
+impl Rewriter<'_> {
+    fn keep(&mut self, row: usize) {
         if let Some(output) = &mut self.output {
             output.append_option(value(self.input, row));
-        }
-    }
-
-    pub(super) fn replace(&mut self, row: usize, text: &str) {
-        self.output(row).append_value(text);
-    }
-
-    /// A row without a value; a fault if it must have one.
-    pub(super) fn null(&mut self, row: usize, required: bool) {
-        if required {
-            self.faults.push(RowFault::missing(row));
-        }
-        if self.input.is_null(row) {
-            self.keep(row);
-        } else {
-            self.output(row).append_null();
-        }
-    }
-
-    pub(super) fn fault(&mut self, row: usize, code: RejectCode, message: impl Into<Cow<'static, str>>) {
-        self.faults.push(RowFault::new(row, code, message));
-        self.output(row).append_null();
-    }
-
-    pub(super) fn finish(self) -> Checked {
-        Checked {
-            values: match self.output {
-                Some(mut output) => output.finish(),
-                None => self.input.clone(),
-            },
-            faults: self.faults,
-            truncated: self.truncated,
         }
     }
 

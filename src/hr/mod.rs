@@ -1,4 +1,4 @@
-//! The HR domain: scenarios, fields, and what happens to a value of each kind. Knows nothing of input and output.
+//! The HR domain: scenarios, fields, and the check of each kind of value. Does no I/O.
 //!
 //! ```text
 //! Scenario ─▶ Field ─▶ FieldKind::Upn       ─▶ upn::check        ─┐
@@ -6,9 +6,8 @@
 //!                      FieldKind::Text      ─▶ text::check       ─┘
 //! ```
 //!
-//! Every check takes a whole column and gives a whole column of the same length: text in the form the HR connector
-//! takes, null where there is no value, and a [`RowFault`] for each row that cannot be sent. A row with a fault is
-//! null in the column too, so that a forgotten fault never sends a bad value. No message holds a row's value.
+//! A check takes a column and returns one of the same length: text as the HR connector requires it, null where there is no
+//! value or a [`RowFault`], so that a forgotten fault never sends a bad value. No message holds a row's value.
 
 mod checked;
 pub mod dates;

@@ -246,7 +246,7 @@ impl Scenario {
         self.fields().iter().find(|field| field.name == name)
     }
 
-    /// The field that a wrong `name` most likely means: its name or one of its aliases, letter case set aside.
+    /// The field that a wrong `name` most likely means: its name or one of its aliases, compared case-insensitively.
     pub fn field_meant_by(self, name: &str) -> Option<&'static Field> {
         self.fields().iter().find(|field| {
             std::iter::once(&field.name)
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_what_serde_reads_and_writes() {
+    fn ids_match_serde() {
         for scenario in Scenario::ALL {
             assert_eq!(serde_json::to_value(scenario).unwrap(), scenario.id());
             assert_eq!(
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scenario_starts_with_who_and_names_no_column_twice() {
+    fn starts_with_the_upn_and_has_unique_names() {
         for scenario in Scenario::ALL {
             assert_eq!(scenario.fields()[0].kind, FieldKind::Upn);
             let names: Vec<_> = scenario
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn required_fields_are_the_documented_ones() {
+    fn requires_the_documented_fields() {
         let required = |scenario: Scenario| {
             let fields = scenario.fields().iter().filter(|field| field.required);
             fields.map(|field| field.name).collect::<Vec<_>>()
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_a_suggestion_and_never_the_name() {
+    fn aliases_are_suggestions_only() {
         let scenario = Scenario::EmployeeResignation;
         assert_eq!(scenario.field("TerminationDate"), None);
         assert_eq!(

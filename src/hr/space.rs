@@ -1,10 +1,9 @@
-//! White space as HR exports have it: no-break spaces out of web pages, byte order marks in the middle of files.
+//! White space of HR exports: no-break spaces from web pages, byte order marks in the middle of files.
 
 /// `text` without white space at both ends: everything Unicode calls `White_Space` (no-break spaces, tabs and line
 /// ends included), and the invisible zero width space, word joiner and byte order mark.
 pub fn trim(text: &str) -> &str {
     match text.as_bytes() {
-        // The common case in two comparisons: nothing to remove.
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
         _ => text.trim_matches(is_space),
     }
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_space_goes_from_both_ends_only() {
+    fn trims_every_kind_of_space() {
         for space in [
             " ", "\t", "\r\n", "\u{A0}", "\u{202F}", "\u{3000}", "\u{200B}", "\u{FEFF}", "\u{2060}",
         ] {

@@ -1,34 +1,32 @@
 //! Checks a column of free text.
 //!
-//! Length is counted in characters as Unicode scalar values, which is what the documentation's "characters" most
-//! likely means and never more than UTF-16 code units unless the text has characters outside the basic plane, such
-//! as emoji.
+//! Length is counted in characters as Unicode scalar values, which is what the documentation's "characters" most likely
+//! means and never more than UTF-16 code units, except for characters outside the basic plane, such as emoji.
 
-use arrow::array::{Array, StringArray};
-use serde::Deserialize;
+use arrow::array::StringArray;
+use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::checked::{Checked, Rewriter};
+use super::checked::{Checked, Verdict, check_each};
 use super::space::trim as trimmed;
 use crate::component::RejectCode;
 
-/// What happens to a text longer than its field allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, schemars::JsonSchema)]
+/// What to do with a text longer than its field allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnTooLong {
-    /// It is cut to the limit, and the report says how often.
+    /// Truncate it to the limit; the report counts how often.
     #[default]
     Truncate,
-    /// Its row is rejected.
+    /// Reject its row.
     Reject,
 }
 
 /// Checks `values` against a limit of `max_chars` characters, if there is one.
 ///
-/// With `trim`, white space at both ends is removed first, as [`space::trim`](super::space::trim) does it. A text
-/// that is empty then (white space alone too, without `trim`) counts as no value: null, or a fault when `required`.
-/// A text over the limit is cut or its row rejected. The cut never splits what a reader sees as one character (a
-/// letter with its accents, an emoji with its parts), so what is left may be a little shorter than the limit.
+/// With `trim`, white space at both ends is removed first. A blank text is no value: null, or a fault when `required`. A
+/// text over the limit is truncated, or its row rejected. Truncation never splits what a reader sees as one character (a
+/// letter with its accents, an emoji with its parts), so the result may be a little shorter than the limit.
 pub fn check(
     values: &StringArray,
     max_chars: Option<usize>,
@@ -36,48 +34,33 @@ pub fn check(
     on_too_long: OnTooLong,
     required: bool,
 ) -> Checked {
-    let mut column = Rewriter::new(values);
-    for row in 0..values.len() {
-        if values.is_null(row) {
-            column.null(row, required);
-            continue;
-        }
-        let whole = values.value(row);
-        let bare = trimmed(whole);
-        if bare.is_empty() {
-            column.null(row, required);
-            continue;
-        }
+    let mut truncated = 0;
+    let checked = check_each(values, required, |whole, bare| {
         let text = if trim { bare } else { whole };
-        match max_chars.and_then(|most| cut(text, most)) {
-            Some(_) if on_too_long == OnTooLong::Reject => {
-                let most = max_chars.unwrap_or_default();
-                column.fault(
-                    row,
-                    RejectCode::TooLong,
-                    format!(
-                        "has {} characters, and at most {most} are allowed",
-                        text.chars().count()
-                    ),
-                );
-            }
-            Some(short) => {
-                column.truncated += 1;
-                column.replace(row, if trim { trimmed(short) } else { short });
-            }
-            None if text.len() == whole.len() => column.keep(row),
-            None => column.replace(row, text),
+        let Some((max, short)) = max_chars.and_then(|max| Some((max, truncate(text, max)?))) else {
+            return if text.len() == whole.len() {
+                Verdict::Keep
+            } else {
+                Verdict::Replace(text)
+            };
+        };
+        if on_too_long == OnTooLong::Reject {
+            let found = text.chars().count();
+            let message = format!("has {found} characters; the limit is {max}");
+            return Verdict::Fault(RejectCode::TooLong, message.into());
         }
-    }
-    column.finish()
+        truncated += 1;
+        Verdict::Replace(if trim { trimmed(short) } else { short })
+    });
+    Checked { truncated, ..checked }
 }
 
-/// The part of `text` that fits into `most` characters, if not all of it does.
-fn cut(text: &str, most: usize) -> Option<&str> {
-    if text.len() <= most {
+/// The part of `text` that fits into `max` characters, if not all of it does.
+fn truncate(text: &str, max: usize) -> Option<&str> {
+    if text.len() <= max {
         return None;
     }
-    let (limit, _) = text.char_indices().nth(most)?;
+    let (limit, _) = text.char_indices().nth(max)?;
     let mut end = 0;
     for (start, cluster) in text.grapheme_indices(true) {
         if start + cluster.len() > limit {
@@ -85,7 +68,7 @@ fn cut(text: &str, most: usize) -> Option<&str> {
         }
         end = start + cluster.len();
     }
-    // One cluster longer than the whole limit: cut it rather than send nothing.
+    // One cluster longer than the limit: split it rather than send nothing.
     Some(&text[..if end == 0 { limit } else { end }])
 }
 
@@ -95,76 +78,60 @@ mod tests {
 
     use super::*;
 
-    fn one(text: &str, most: usize, on_too_long: OnTooLong) -> Checked {
-        check(
-            &StringArray::from(vec![text]),
-            Some(most),
-            true,
-            on_too_long,
-            false,
-        )
-    }
-
     #[test]
-    fn the_limit_counts_characters_not_bytes() {
-        let checked = one("übergrößen", 10, OnTooLong::Reject);
-        assert_eq!((checked.values.value(0), checked.faults.len()), ("übergrößen", 0));
-        let checked = one("übergrößenx", 10, OnTooLong::Truncate);
-        assert_eq!((checked.values.value(0), checked.truncated), ("übergrößen", 1));
-    }
-
-    #[test]
-    fn a_text_too_long_is_rejected_without_being_shown() {
-        let checked = one("secret remark", 5, OnTooLong::Reject);
-        assert!(checked.values.is_null(0));
-        assert_eq!(checked.faults[0].code, RejectCode::TooLong);
-        assert_eq!(
-            checked.faults[0].message,
-            "has 13 characters, and at most 5 are allowed"
-        );
-        assert_eq!(checked.truncated, 0);
-    }
-
-    #[test]
-    fn the_cut_spares_what_a_reader_sees_as_one_character() {
-        let checked = one("cafe\u{301}s", 4, OnTooLong::Truncate);
-        assert_eq!(checked.values.value(0), "caf");
-        let checked = one("ab cd", 3, OnTooLong::Truncate);
-        assert_eq!(checked.values.value(0), "ab");
+    fn limits_characters_not_bytes() {
+        use OnTooLong::{Reject, Truncate};
         let zalgo = format!("e{}", "\u{301}".repeat(9));
-        assert_eq!(
-            one(&zalgo, 3, OnTooLong::Truncate).values.value(0),
-            "e\u{301}\u{301}"
-        );
+        for (text, max, on_too_long, expected, truncated) in [
+            ("übergrößen", 10, Reject, Some("übergrößen"), 0),
+            ("übergrößenx", 10, Truncate, Some("übergrößen"), 1),
+            // Never splits what a reader sees as one character.
+            ("cafe\u{301}s", 4, Truncate, Some("caf"), 1),
+            ("ab cd", 3, Truncate, Some("ab"), 1),
+            (&zalgo, 3, Truncate, Some("e\u{301}\u{301}"), 1),
+            ("secret remark", 5, Reject, None, 0),
+        ] {
+            let checked = check(
+                &StringArray::from(vec![text]),
+                Some(max),
+                true,
+                on_too_long,
+                false,
+            );
+            assert_eq!(
+                (checked.values.iter().next().unwrap(), checked.truncated),
+                (expected, truncated),
+                "{text}"
+            );
+            for fault in &checked.faults {
+                assert_eq!(fault.code, RejectCode::TooLong);
+                assert_eq!(fault.message, "has 13 characters; the limit is 5");
+            }
+            assert_eq!(checked.faults.len(), usize::from(expected.is_none()));
+        }
     }
 
     #[test]
-    fn blank_is_no_value() {
+    fn treats_blank_as_missing() {
         let values = StringArray::from(vec![Some(" \u{A0}"), None, Some(""), Some(" x ")]);
-        let checked = check(&values, None, true, OnTooLong::Truncate, true);
-        assert_eq!(
-            checked.faults.iter().map(|f| (f.row, f.code)).collect::<Vec<_>>(),
-            [
-                (0, RejectCode::Missing),
-                (1, RejectCode::Missing),
-                (2, RejectCode::Missing)
-            ]
-        );
-        assert_eq!(
-            checked.values,
-            StringArray::from(vec![None, None, None, Some("x")])
-        );
-
-        let kept = check(&values, None, false, OnTooLong::Truncate, false);
-        assert!(kept.faults.is_empty());
-        assert_eq!(
-            kept.values,
-            StringArray::from(vec![None, None, None, Some(" x ")])
-        );
+        for (trim, required, expected) in [(true, true, "x"), (false, false, " x ")] {
+            let checked = check(&values, None, trim, OnTooLong::Truncate, required);
+            let faults: Vec<_> = checked
+                .faults
+                .iter()
+                .map(|fault| (fault.row, fault.code))
+                .collect();
+            let missing = [0, 1, 2].map(|row| (row, RejectCode::Missing));
+            assert_eq!(faults, if required { missing.to_vec() } else { Vec::new() });
+            assert_eq!(
+                checked.values,
+                StringArray::from(vec![None, None, None, Some(expected)])
+            );
+        }
     }
 
     #[test]
-    fn a_clean_column_is_not_copied() {
+    fn does_not_copy_a_clean_column() {
         let values = StringArray::from(vec![Some("a"), None, Some("b")]);
         let checked = check(&values, Some(10), true, OnTooLong::Truncate, false);
         assert_eq!(checked.values.value_data().as_ptr(), values.value_data().as_ptr());
@@ -172,12 +139,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_is_a_prefix_within_the_limit(text in "\\PC{0,40}", most in 1usize..20) {
-            if let Some(short) = cut(&text, most) {
-                prop_assert!(text.starts_with(short) && text.chars().count() > most);
-                prop_assert!((1..=most).contains(&short.chars().count()));
+        fn truncates_to_a_prefix_within_the_limit(text in "\\PC{0,40}", max in 1usize..20) {
+            if let Some(short) = truncate(&text, max) {
+                prop_assert!(text.starts_with(short) && text.chars().count() > max);
+                prop_assert!((1..=max).contains(&short.chars().count()));
             } else {
-                prop_assert!(text.chars().count() <= most);
+                prop_assert!(text.chars().count() <= max);
             }
         }
     }

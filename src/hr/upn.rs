@@ -1,63 +1,42 @@
 //! Checks a column of user principal names (UPN) or e-mail addresses.
 //!
-//! The connector matches these against Microsoft Entra ID, so nothing is repaired here: white space around the value
-//! is removed, and whatever else is plainly no UPN is rejected with a text that says what kind of thing was found.
-//!
-//! Accepted is what Entra or a mail server may hold: all ASCII characters of an unquoted local part (plus signs,
-//! apostrophes, `#EXT#` of guests), subdomains, and letters of every script on both sides. Rejected are
-//!
-//! - none or more than one `@`, nothing before or after it, dots at the start, at the end or in pairs;
-//! - a domain without a dot: every domain of Entra has one (`contoso.onmicrosoft.com`), so `user@contoso` is a
-//!   Windows domain's short name or cut off;
-//! - white space, control and invisible characters inside, typographic quotes, and U+FFFD, the trace of a file read
-//!   in the wrong encoding;
-//! - quotes, brackets, commas, semicolons, colons and backslashes: display names (`Name <user@contoso.com>`),
-//!   `mailto:` links, lists of addresses, `DOMAIN\user`;
-//! - more than 113 characters, which is the limit that Microsoft documents for a UPN. Its parts (64 before and 48
-//!   after the `@`) are not checked one by one: names of guests hold a whole address before the `@`.
+//! The connector matches these against Microsoft Entra ID, so nothing is fixed here: surrounding white space is removed,
+//! and whatever cannot be a UPN is rejected with a message that says what was found. Accepted is what Entra or a mail
+//! server may hold: all ASCII characters of an unquoted local part (plus signs, apostrophes, `#EXT#` of guests),
+//! subdomains, and letters of every script. A domain without a dot is a Windows domain's short name or truncated. The limit
+//! of 113 characters is Microsoft's for a UPN; its parts (64 before and 48 after the `@`) are not checked, since names of
+//! guests hold a whole address before the `@`.
 
-use arrow::array::{Array, StringArray};
+use arrow::array::StringArray;
 
-use super::checked::{Checked, Rewriter};
-use super::space::trim;
+use super::checked::{Checked, Verdict, check_each};
 use crate::component::RejectCode;
 
 /// Most characters in a UPN.
 pub const MAX_CHARS: usize = 113;
 
-/// Checks `values`: trims each, and finds those that are no UPN. Empty is no value: null, or a fault when
+/// Checks `values`: trims each and rejects those that cannot be a UPN. Blank is no value: null, or a fault when
 /// `required`.
 pub fn check(values: &StringArray, required: bool) -> Checked {
-    let mut column = Rewriter::new(values);
-    for row in 0..values.len() {
-        if values.is_null(row) {
-            column.null(row, required);
-            continue;
-        }
-        let whole = values.value(row);
-        let text = trim(whole);
-        if text.is_empty() {
-            column.null(row, required);
-            continue;
-        }
+    check_each(values, required, |whole, text| {
         if !is_plain(text.as_bytes())
             && let Err(found) = examine(text)
         {
-            column.fault(row, RejectCode::InvalidUpn, found);
-        } else if text.len() == whole.len() {
-            column.keep(row);
-        } else {
-            column.replace(row, text);
+            return Verdict::Fault(RejectCode::InvalidUpn, found.into());
         }
-    }
-    column.finish()
+        if text.len() == whole.len() {
+            Verdict::Keep
+        } else {
+            Verdict::Replace(text)
+        }
+    })
 }
 
 const LOCAL: u8 = 1;
 const DOMAIN: u8 = 2;
 const DOT: u8 = 4;
 
-/// What each byte may be; 0 for those that need a closer look.
+/// What each byte may be; 0 for those that [`examine`] decides.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
@@ -74,8 +53,7 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// One pass over the bytes, without branches on their values but for the `@`: whether all is ASCII and in order.
-/// What is not may still be right, and [`examine`] finds out.
+/// One branch-free pass: whether all is ASCII and valid. [`examine`] decides about the rest.
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(at) = bytes.iter().position(|byte| *byte == b'@') else {
         return false;
@@ -102,9 +80,9 @@ fn is_plain_part<const ALLOWED: u8>(part: &[u8]) -> bool {
     every & ALLOWED != 0 && (doubled | before) & DOT == 0
 }
 
-/// Looks closely: at letters beyond ASCII, and for words about what is wrong.
+/// Checks letters beyond ASCII, and finds what is wrong.
 fn examine(text: &str) -> Result<(), &'static str> {
-    // Whole shapes first: their parts would be called by misleading names.
+    // Common mistakes first: the messages about their parts would mislead.
     let scheme = text
         .get(..7)
         .is_some_and(|start| start.eq_ignore_ascii_case("mailto:"));
@@ -141,37 +119,27 @@ fn examine(text: &str) -> Result<(), &'static str> {
     let Some((local, domain)) = text.split_once('@') else {
         return Err("has no `@`");
     };
-    if domain.contains('@') {
-        return Err("has more than one `@`");
-    }
-    if local.is_empty() {
-        return Err("has nothing before the `@`");
-    }
-    if domain.is_empty() {
-        return Err("has nothing after the `@`");
-    }
-    for part in [local, domain] {
-        if part.starts_with('.') || part.ends_with('.') || part.contains("..") {
-            return Err("has a dot at the start or end of a part, or two dots in a row");
+    let bad_dots = |part: &str| part.starts_with('.') || part.ends_with('.') || part.contains("..");
+    let not_of_domains = |byte: u8| byte.is_ascii() && CLASSES[usize::from(byte)] & DOMAIN == 0;
+    Err(match () {
+        () if domain.contains('@') => "has more than one `@`",
+        () if local.is_empty() => "has nothing before the `@`",
+        () if domain.is_empty() => "has nothing after the `@`",
+        () if bad_dots(local) || bad_dots(domain) => {
+            "has a dot at the start or end of a part, or two dots in a row"
         }
-    }
-    if !domain.contains('.') {
-        return Err("has a domain without a dot");
-    }
-    if domain
-        .bytes()
-        .any(|byte| byte.is_ascii() && CLASSES[usize::from(byte)] & DOMAIN == 0)
-    {
-        return Err("has a character in its domain that domains do not have");
-    }
-    if text.chars().count() > MAX_CHARS {
-        return Err("has more than 113 characters, the most that a user principal name may have");
-    }
-    Ok(())
+        () if !domain.contains('.') => "has a domain without a dot",
+        () if domain.bytes().any(not_of_domains) => "has a character in its domain that domains do not have",
+        () if text.chars().count() > MAX_CHARS => {
+            "has more than 113 characters, the limit for a user principal name"
+        }
+        () => return Ok(()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::Array as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -195,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_entra_holds_is_accepted() {
+    fn accepts_what_entra_holds() {
         for text in [
             "user@contoso.com",
             "first.last+hr@mail.emea.contoso.com",
@@ -212,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_upn_is_told_by_its_kind() {
+    fn explains_what_is_not_a_upn() {
         for (text, part) in [
             ("user.contoso.com", "no `@`"),
             ("user@contoso.com@fabrikam.example", "more than one `@`"),
@@ -248,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_113_characters() {
+    fn limits_length() {
         let long = |n: usize| format!("{}@contoso.com", "u".repeat(n - 12));
         assert!(one(&long(113)).is_ok());
         assert!(one(&long(114)).unwrap_err().contains("113"));
@@ -256,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_goes_and_empty_is_missing() {
+    fn trims_and_treats_blank_as_missing() {
         let values = StringArray::from(vec![
             Some("\u{FEFF} a@contoso.com\u{A0}\t"),
             Some(" \u{200B}"),
@@ -283,14 +251,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_quick_pass_accepts_nothing_that_a_close_look_rejects(text in "[a-b.@+ -é]{0,12}") {
+        fn fast_path_accepts_nothing_that_is_rejected(text in "[a-b.@+ -é]{0,12}") {
             if is_plain(text.as_bytes()) {
                 prop_assert_eq!(examine(&text), Ok(()));
             }
         }
 
         #[test]
-        fn ascii_addresses_take_the_quick_pass(text in "[a-z0-9'+#_-]{1,20}(\\.[a-z0-9]{1,9}){0,2}@([a-z0-9-]{1,9}\\.){1,3}[a-z]{2,6}") {
+        fn ascii_addresses_take_the_fast_path(text in "[a-z0-9'+#_-]{1,20}(\\.[a-z0-9]{1,9}){0,2}@([a-z0-9-]{1,9}\\.){1,3}[a-z]{2,6}") {
             prop_assert!(is_plain(text.as_bytes()));
         }
     }

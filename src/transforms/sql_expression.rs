@@ -1,8 +1,7 @@
-//! SQL expressions: parsed and checked without input, planned once the columns are known, evaluated column-wise.
+//! SQL expressions in DataFusion's dialect. Identifiers keep their case.
 //!
-//! The language is DataFusion's. Identifiers keep their case, so `work_email` and `"Work Email"` mean just those
-//! columns. [`Engine::parse`] is pure and finds what can be found without input (syntax, unknown functions,
-//! aggregates, subqueries); [`Engine::plan`] finds the rest (unknown columns, types).
+//! [`Engine::parse`] is pure and finds what needs no input (syntax, unknown functions, aggregates, subqueries);
+//! [`Engine::plan`] finds the rest (unknown columns, types).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,11 +22,11 @@ use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
 
 use crate::config::suggestion;
 
-/// Plans and evaluates SQL expressions. One for a run: `now()` is the same in all of it.
+/// Plans SQL expressions. One per run, in which `now()` is constant.
 #[derive(Clone)]
 pub struct Engine(Arc<SessionState>);
 
-/// An expression that could be parsed.
+/// A parsed expression.
 #[derive(Debug, Clone)]
 pub struct ParsedExpression {
     sql: String,
@@ -51,7 +50,7 @@ impl SqlError {
     }
 
     fn from_engine(error: &DataFusionError) -> Self {
-        // The kind ("Error during planning") says nothing to the person who wrote the expression.
+        // The kind ("Error during planning") does not help the author of the expression.
         Self::new(
             error
                 .strip_backtrace()
@@ -60,7 +59,7 @@ impl SqlError {
         )
     }
 
-    /// What to do, where there is something to say.
+    /// How to fix it, if known.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
@@ -79,7 +78,7 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// An engine whose `now()` is this moment.
+    /// An engine whose `now()` is the current time.
     pub fn new() -> Self {
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.enable_ident_normalization = false;
@@ -94,10 +93,10 @@ impl Engine {
     /// Parses an expression and checks what needs no input.
     ///
     /// # Errors
-    /// It is not valid SQL, names a function that does not exist, or is of a kind that does not work on one row.
+    /// It is not valid SQL, calls an unknown function, or does not work on a single row.
     pub fn parse(&self, sql: &str) -> Result<ParsedExpression, SqlError> {
         if sql.trim().is_empty() {
-            return Err(SqlError::new("an expression is needed, and this is empty"));
+            return Err(SqlError::new("the expression is empty"));
         }
         let with_alias = self
             .0
@@ -112,9 +111,7 @@ impl Engine {
                 SqlError::new(format!("not a valid SQL expression: {text}"))
             })?;
         if with_alias.alias.is_some() {
-            return Err(SqlError::new(
-                "an expression has no name of its own; take the `AS …` out",
-            ));
+            return Err(SqlError::new("an expression has no name: remove `AS …`"));
         }
         let mut columns = BTreeSet::new();
         let found = visit_expressions(&with_alias.expr, |expr| {
@@ -127,7 +124,7 @@ impl Engine {
                 }
                 Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                     return ControlFlow::Break(SqlError::new(
-                        "a subquery cannot be used here: an expression works on one row",
+                        "a subquery cannot be used here: an expression works on a single row",
                     ));
                 }
                 Expr::Function(function) => {
@@ -157,7 +154,7 @@ impl Engine {
         }
         if self.0.udafs().contains(&lower) || self.0.udwfs().contains(&lower) {
             return Err(SqlError::new(format!(
-                "`{name}` works on many rows, and an expression on one"
+                "`{name}` works on many rows, an expression on a single one"
             )));
         }
         let known: Vec<&str> = self.0.scalar_functions().keys().map(String::as_str).collect();
@@ -170,7 +167,7 @@ impl Engine {
     /// Plans an expression for rows of `schema`. `all_columns`: every column of the input, for suggestions.
     ///
     /// # Errors
-    /// It names a column that is not there, or types do not fit.
+    /// A column is unknown, or types do not match.
     pub fn plan(
         &self,
         expression: &ParsedExpression,
@@ -206,8 +203,7 @@ impl Engine {
     }
 }
 
-/// Whether an expression that was planned failed because of a value (a text that is no number, a division by zero),
-/// not because it cannot be computed at all.
+/// Whether a planned expression failed because of a value (text that is not a number, a division by zero).
 pub(super) fn is_about_a_value(error: &DataFusionError) -> bool {
     matches!(
         error.find_root(),
@@ -239,25 +235,21 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_input_is_found_without_it() {
-        assert!(
-            wrong("lower(trim(x)").starts_with("not a valid SQL expression"),
-            "{}",
-            wrong("lower(trim(x)")
-        );
-        assert!(
-            wrong("lowr(x)").starts_with("there is no function `lowr` (did you mean `lower`"),
-            "{}",
-            wrong("lowr(x)")
-        );
-        assert!(wrong("max(x)").contains("works on many rows"));
-        assert!(wrong("(select 1)").contains("subquery"));
-        assert!(wrong("x as y").contains("AS"));
-        assert!(wrong(" ").contains("empty"));
+    fn rejects_invalid_expressions_without_input() {
+        for (sql, expected) in [
+            ("lower(trim(x)", "not a valid SQL expression"),
+            ("lowr(x)", "there is no function `lowr` (did you mean `lower`"),
+            ("max(x)", "works on many rows"),
+            ("(select 1)", "subquery"),
+            ("x as y", "AS"),
+            (" ", "empty"),
+        ] {
+            assert!(wrong(sql).contains(expected), "{}", wrong(sql));
+        }
     }
 
     #[test]
-    fn identifiers_keep_their_case_and_function_names_do_not_matter() {
+    fn identifiers_are_case_sensitive_and_functions_are_not() {
         let engine = Engine::new();
         let parsed = engine
             .parse(r#"LOWER("Work Email") || Abc || addr['city'] || name.first"#)
@@ -278,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_do_not_fit_are_found_before_the_first_row() {
+    fn reports_type_mismatches_when_planning() {
         let engine = Engine::new();
         let schema = Schema::new(vec![Field::new("d", DataType::Date32, true)]);
         let error = engine

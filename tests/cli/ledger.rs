@@ -181,7 +181,7 @@ fn leaves_out(folder: &Folder, date: &str) {
         "sources": {"export": {"type": "file", "path": "leavers.csv", "select": {"incremental": true}}},
         "transforms": {"leavers": {
             "type": "hr_schema", "inputs": ["export"], "scenario": "employee_resignation",
-            "dates": {"formats": [date], "iso8601": false, "timezone": "UTC"},
+            "dates": {"formats": [date], "timezone": "UTC"},
             "fields": {"EmailAddress": "mail", "ResignationDate": "day", "LastWorkingDate": "day"},
         }},
         "sinks": {"purview": {"type": "m365_hr", "inputs": ["leavers"], "cloud": "emulator"}},

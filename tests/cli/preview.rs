@@ -22,8 +22,8 @@ fn preview_masks_personal_data() {
     ┌─────────────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
     │ origin              ┆ field           ┆ reason       ┆ in words                                         │
     ╞═════════════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
-    │ terminations.csv:7  ┆ EmailAddress    ┆ missing      ┆ a value is required, but there is none           │
-    │ terminations.csv:15 ┆ LastWorkingDate ┆ invalid_date ┆ is no date as ISO 8601 or `%m/%d/%Y`             │
+    │ terminations.csv:7  ┆ EmailAddress    ┆ missing      ┆ a required value is missing                      │
+    │ terminations.csv:15 ┆ LastWorkingDate ┆ invalid_date ┆ invalid date: expected ISO 8601 or `%m/%d/%Y`    │
     │ terminations.csv:26 ┆ EmailAddress    ┆ invalid_upn  ┆ has white space or an invisible character inside │
     └─────────────────────┴─────────────────┴──────────────┴──────────────────────────────────────────────────┘
     --- stderr
@@ -49,8 +49,8 @@ fn preview_shows_personal_data_on_request() {
     --- stdout
     {"component":"resignations","origin":{"file":"data/terminations.csv","row":1,"line":2},"row":{"EmailAddress":"emp.1001@contoso.com","ResignationDate":"2026-03-28T00:00:00-04:00","LastWorkingDate":"2026-04-11T00:00:00-04:00"}}
     {"component":"resignations","origin":{"file":"data/terminations.csv","row":2,"line":3},"row":{"EmailAddress":"emp.1002@contoso.com","ResignationDate":"2026-01-23T00:00:00-05:00","LastWorkingDate":"2026-01-23T00:00:00-05:00"}}
-    {"rejected":{"file":"data/terminations.csv","row":5,"line":7,"component":"resignations","faults":[{"field":"EmailAddress","code":"missing","message":"a value is required, but there is none"}]}}
-    {"rejected":{"file":"data/terminations.csv","row":12,"line":15,"component":"resignations","faults":[{"field":"LastWorkingDate","code":"invalid_date","message":"is no date as ISO 8601 or `%m/%d/%Y`","value":"02/30/2026"}]}}
+    {"rejected":{"file":"data/terminations.csv","row":5,"line":7,"component":"resignations","faults":[{"field":"EmailAddress","code":"missing","message":"a required value is missing"}]}}
+    {"rejected":{"file":"data/terminations.csv","row":12,"line":15,"component":"resignations","faults":[{"field":"LastWorkingDate","code":"invalid_date","message":"invalid date: expected ISO 8601 or `%m/%d/%Y`","value":"02/30/2026"}]}}
     --- stderr
     Read 40 rows; nothing was sent
     "#);

@@ -67,12 +67,12 @@ fn validate_lists_all_problems_at_once() {
       transforms.one.inputs: the inputs go in a circle: `one` takes from `two` takes from `one`
       transforms.one.fields.EmailAdress: the scenario employee_resignation has no field `EmailAdress`
         hint: did you mean `EmailAddress`?
-      transforms.one.fields.EmailAddress: `EmailAddress` is required by the scenario employee_resignation and not there
-        hint: give an SQL expression for it: user principal name (UPN) of the person in Microsoft Entra ID
-      transforms.one.fields.ResignationDate: `ResignationDate` is required by the scenario employee_resignation and not there
-        hint: give an SQL expression for it: when notice was given
-      transforms.one.fields.LastWorkingDate: `LastWorkingDate` is required by the scenario employee_resignation and not there
-        hint: give an SQL expression for it: the last day of work
+      transforms.one.fields.EmailAddress: `EmailAddress` is missing: the scenario employee_resignation requires it
+        hint: add an SQL expression for it: user principal name (UPN) of the person in Microsoft Entra ID
+      transforms.one.fields.ResignationDate: `ResignationDate` is missing: the scenario employee_resignation requires it
+        hint: add an SQL expression for it: when notice was given
+      transforms.one.fields.LastWorkingDate: `LastWorkingDate` is missing: the scenario employee_resignation requires it
+        hint: add an SQL expression for it: the last day of work
     "#);
     assert!(!printed(&output).contains("hunter2"), "a secret was repeated");
 }

@@ -5,8 +5,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::component::Chunk;
+use crate::format::contract::Sample;
 use crate::format::testing::{Outcome, Reading, read};
+
+inventory::submit! {
+    Sample {
+        format: "csv",
+        write: |notes| {
+            let rows = notes.iter().zip(1..).map(|(note, id)| format!("{id},\"{note}\"\n"));
+            format!("id,note\n{}", rows.collect::<String>()).into()
+        },
+        invalid_second: Some(b"id,note\n1,a\n2\n3,c\n"),
+    }
+}
 
 /// Rows written as `a|b / c|d`.
 fn table(text: &str) -> Vec<Vec<String>> {
@@ -307,14 +318,6 @@ async fn rejects_invalid_utf8_in_used_columns_only() {
     assert_eq!(found.rejected()[0].0, 1);
     assert!(found.rejected()[0].3.contains("`name`") && found.rejected()[0].3.contains("`encoding`"));
     assert_eq!(found.columns(), ["id", "name", "note"]);
-}
-
-#[tokio::test]
-async fn limits_chunks_by_bytes() {
-    let content = (0..10).fold("a\n".to_owned(), |text, _| text + &"y".repeat(1 << 20) + "\n");
-    let found = read("a.csv", content, json!(null)).await;
-    let counted: Vec<usize> = found.chunks.iter().map(Chunk::num_rows).collect();
-    assert_eq!(counted, [4, 4, 2]);
 }
 
 /// Reads `buffer` bytes at a time.

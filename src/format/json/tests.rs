@@ -6,7 +6,30 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::format::contract::Sample;
 use crate::format::testing::{Outcome, Reading, read};
+
+fn lines(notes: &[String]) -> Vec<String> {
+    let rows = notes.iter().zip(1..);
+    rows.map(|(note, id)| json!({"id": id, "note": note}).to_string())
+        .collect()
+}
+
+inventory::submit! {
+    Sample {
+        format: "ndjson",
+        write: |notes| lines(notes).into_iter().map(|line| line + "\n").collect::<String>().into(),
+        invalid_second: Some(b"{\"id\":1}\n{\"id\":\n{\"id\":3}\n"),
+    }
+}
+
+inventory::submit! {
+    Sample {
+        format: "json",
+        write: |notes| format!("[{}]", lines(notes).join(",\n")).into(),
+        invalid_second: Some(b"[{\"id\":1},\n5,\n{\"id\":3}]"),
+    }
+}
 
 #[tokio::test]
 async fn builds_nested_columns() {

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::format::contract::Sample;
 use crate::format::testing::{MemoryFile, Outcome, Reading};
 
 fn write(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
@@ -21,6 +22,19 @@ fn write(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
     writer.write(batch).unwrap();
     writer.close().unwrap();
     bytes
+}
+
+inventory::submit! {
+    Sample {
+        format: "parquet",
+        write: |notes| {
+            let ids = Int64Array::from_iter_values((1..).take(notes.len()));
+            let notes = StringArray::from_iter_values(notes);
+            let columns = [("id", Arc::new(ids) as ArrayRef), ("note", Arc::new(notes) as ArrayRef)];
+            write(&RecordBatch::try_from_iter(columns).unwrap(), WriterProperties::default())
+        },
+        invalid_second: None,
+    }
 }
 
 /// Columns of many types.

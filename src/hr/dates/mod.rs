@@ -1,14 +1,10 @@
-//! Reads dates as HR systems write them, and writes them as the HR connector takes them.
+//! Reads dates as HR systems write them, and writes them as the HR connector requires.
 //!
 //! ```text
-//! text ─ trim ─ ISO 8601? ─ formats in order ─┐
-//! date and timestamp columns ─────────────────┼─▶ moment ─▶ calendar of the time zone ─▶ 2024-01-15T00:00:00-05:00
-//! numbers ─ excel_serial, epoch_… ────────────┘
+//! text ─ trim ─ null value? ─ ISO 8601 ─ formats in order ─┐
+//! date and timestamp columns ──────────────────────────────┼─▶ moment ─▶ time zone ─▶ 2024-01-15T00:00:00-05:00
+//! numbers ─ excel_serial, epoch_… ─────────────────────────┘
 //! ```
-//!
-//! What comes out is always `yyyy-mm-ddThh:mm:ss±hh:mm`, with a fraction of at most seven digits (no zeros at its
-//! end) only where the value has one. The offset is the value's own if it has one, else that of the
-//! [time zone](DateSettings::timezone) at that local time.
 //!
 //! | value | is read as |
 //! |---|---|
@@ -16,24 +12,22 @@
 //! | a date-time without offset, a `Timestamp` without zone | that local time, in the time zone |
 //! | a date-time with offset | that time with that offset |
 //! | seconds or milliseconds since 1970, a `Timestamp` with zone | that instant, shown in the time zone |
-//! | a serial of Excel, `Date64`, `/Date(ms)/` | that local time; midnight counts as a date without time, since these have no other form for one |
+//! | an Excel serial, `Date64`, `/Date(ms)/` | that local time; midnight is a date without time, for which these have no form |
 //!
-//! Nothing is guessed: day and month are told apart by the formats alone, a year must have four digits unless the
-//! format is `%y` and `century_pivot` says where the centuries divide, and a date outside the plausible range is
-//! rejected. A [`DateReader`] is used by any number of threads at once.
+//! Nothing is guessed: formats alone decide between day and month, a year must have four digits unless the format has
+//! `%y` and `century_pivot` is set, and a date outside the plausible range is rejected.
 
-mod calendar;
-mod compile;
 mod iso;
+mod memo;
 mod moment;
 mod named;
 mod pattern;
-mod read;
-mod scan;
+mod reader;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod write;
+mod zone;
 
-pub use read::{DateReader, WrongType};
+pub use reader::{DateReader, WrongType};
 pub use settings::{DateSettings, OnGap, OnOverlap};
+use zone::Reason;

@@ -1,7 +1,9 @@
-//! Formats with a name instead of a pattern: numbers, and OData's way of writing dates in JSON.
+//! Formats with a name instead of a pattern: numbers, and OData's notation for dates in JSON.
+
+use jiff::tz::Offset;
 
 use super::iso;
-use super::moment::{Clock, DAY_SECONDS, Day, Moment};
+use super::moment::{DAY_SECONDS, Moment};
 
 /// A format with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Named {
         self != Self::OData
     }
 
-    /// Whether eight digits may be meant by it.
+    /// Whether eight digits may be a count.
     pub(super) fn is_epoch(self) -> bool {
         matches!(self, Self::EpochSeconds | Self::EpochMilliseconds)
     }
@@ -61,20 +63,19 @@ impl Named {
                 self.read_number(Number::Float(text.parse().ok().filter(|_| digits)?))
             }
             Self::EpochSeconds | Self::EpochMilliseconds => {
-                let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-                if !whole
-                    .trim_start_matches('-')
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit())
-                {
+                let (sign, digits) = match text.strip_prefix('-') {
+                    Some(digits) => (-1, digits),
+                    None => (1, text),
+                };
+                let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+                let is_digits =
+                    |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                if !is_digits(whole) || !is_digits(fraction) {
                     return None;
                 }
-                let negative = whole.starts_with('-');
-                let (part, rest) = iso::fraction(fraction.as_bytes())?;
-                if !rest.is_empty() {
-                    return None;
-                }
-                self.epoch(whole.parse().ok()?, negative, part)
+                let whole = i128::from(whole.parse::<i64>().ok()?);
+                let billionths: i128 = format!("{fraction:0<9.9}").parse().ok()?;
+                self.epoch(sign * (whole * 1_000_000_000 + billionths))
             }
         }
     }
@@ -86,42 +87,35 @@ impl Named {
                 excel(self, i32::try_from(serial).ok()?.into())
             }
             (Self::ExcelSerial | Self::ExcelSerial1904, Number::Float(serial)) => excel(self, serial),
-            (_, Number::Int(count)) => self.epoch(count, false, 0),
+            (_, Number::Int(count)) => self.epoch(i128::from(count) * 1_000_000_000),
             (_, Number::Float(count)) => {
-                // Whole numbers beyond are not exact any more, and far outside any year with four digits.
+                // Larger counts are not exact, and far outside the years that have four digits.
                 if !count.is_finite() || count.abs() >= 1e15 {
                     return None;
                 }
-                // A double has about microseconds to give at today's seconds.
-                let micros = ((count - count.floor()) * 1e6).round() as u32;
-                self.epoch(
-                    count.floor() as i64 + i64::from(micros / 1_000_000),
-                    false,
-                    micros % 1_000_000 * 1000,
-                )
+                // A double resolves about microseconds at today's seconds.
+                let millionths = ((count - count.floor()) * 1e6).round() as i128;
+                self.epoch(count.floor() as i128 * 1_000_000_000 + millionths * 1000)
             }
         }
     }
 
-    /// `fraction`: billionths of the unit, to be taken off when `negative`.
-    fn epoch(self, count: i64, negative: bool, fraction: u32) -> Option<Moment> {
-        let (count, fraction) = match (negative, fraction) {
-            (true, 1..) => (count.checked_sub(1)?, 1_000_000_000 - fraction),
-            _ => (count, fraction),
+    /// `billionths` of seconds or milliseconds.
+    fn epoch(self, billionths: i128) -> Option<Moment> {
+        let nanos = match self {
+            Self::EpochMilliseconds => billionths.div_euclid(1000),
+            _ => billionths,
         };
-        let (seconds, nanos) = match self {
-            Self::EpochMilliseconds => {
-                let millis = count.rem_euclid(1000) as u32;
-                (count.div_euclid(1000), millis * 1_000_000 + fraction / 1000)
-            }
-            _ => (count, fraction),
-        };
-        Some(Moment::Instant { seconds, nanos })
+        let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
+        Some(Moment::from_epoch(
+            seconds,
+            nanos.rem_euclid(1_000_000_000) as i32,
+        ))
     }
 }
 
-/// Days since Excel's epoch, the time of day behind the point, to the millisecond. The 1900 system counts a day that
-/// never was, 1900-02-29: serial 60 is refused, and those below are one day off against those above.
+/// Days since Excel's epoch, with the time of day as fraction, to the millisecond. The 1900 system counts a day that never
+/// was, 1900-02-29: serial 60 is refused, and those below are one day off from those above.
 fn excel(system: Named, serial: f64) -> Option<Moment> {
     const DAY_MILLIS: i64 = DAY_SECONDS * 1000;
     // The last one is 9999-12-31 in the 1900 system.
@@ -129,162 +123,135 @@ fn excel(system: Named, serial: f64) -> Option<Moment> {
         return None;
     }
     let millis = (serial * DAY_MILLIS as f64).round() as i64;
-    let epoch_day = match (system, millis / DAY_MILLIS) {
+    let days = match (system, millis / DAY_MILLIS) {
         (Named::ExcelSerial1904, days) => days - 24_107,
         (_, 0 | 60) => return None,
         (_, days @ 1..60) => days - 25_568,
         (_, days) => days - 25_569,
     };
     let of_day = millis % DAY_MILLIS;
-    let seconds = epoch_day * DAY_SECONDS + of_day / 1000;
-    Moment::from_local(seconds, (of_day % 1000) as u32 * 1_000_000, true)
+    let nanos = (of_day % 1000) as i32 * 1_000_000;
+    Some(Moment::from_local(
+        days * DAY_SECONDS + of_day / 1000,
+        nanos,
+        true,
+    ))
 }
 
-/// `/Date(ms)/` is a civil date-time without zone, counted as if it were UTC (`Edm.DateTime`, which has no form for
-/// days: midnight is a day). `/Date(ms+0100)/` is an instant with the offset to show it in (`Edm.DateTimeOffset`);
-/// offsets are met as hours and minutes, and as minutes alone (`+0090`), which is taken where the last two digits
-/// cannot be minutes. The instant is the same either way.
+/// `/Date(ms)/` is a civil date and time without zone, counted as if it were UTC (`Edm.DateTime`, which has no form for
+/// days: midnight is a day). `/Date(ms+0100)/` is an instant with the offset to show it in (`Edm.DateTimeOffset`); some
+/// services write the offset in minutes (`+0090`), which is accepted where the last two digits cannot be minutes.
 fn odata(text: &str) -> Option<Moment> {
     let inner = text.strip_prefix("/Date(")?.strip_suffix(")/")?;
-    let (millis, offset) = match inner.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')) {
-        Some((at, _)) => (&inner[..at], Some(&inner[at..])),
-        None => (inner, None),
+    let sign = inner.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-'));
+    let (millis, offset) = inner.split_at(sign.map_or(inner.len(), |(at, _)| at));
+    let utc = match Named::EpochMilliseconds.read(millis)? {
+        Moment::Instant(utc) => utc,
+        out_of_range => return Some(out_of_range),
     };
-    let Moment::Instant { seconds, nanos } = Named::EpochMilliseconds.read(millis)? else {
-        return None;
+    if offset.is_empty() {
+        let is_day = utc.time() == jiff::civil::Time::midnight();
+        return Some(if is_day {
+            Moment::Day(utc.date())
+        } else {
+            Moment::Local(utc)
+        });
+    }
+    let offset = match iso::offset(offset) {
+        Some(offset) => offset,
+        None if offset.len() == 5 => {
+            let minutes: i32 = offset.parse().ok()?;
+            iso::in_use(Offset::from_seconds(minutes * 60).ok()?)?
+        }
+        None => return None,
     };
-    let Some(offset) = offset else {
-        return Moment::from_local(seconds, nanos, true);
-    };
-    let minutes = match iso::offset(offset.as_bytes()) {
-        Some(minutes) => minutes,
-        None => offset
-            .parse()
-            .ok()
-            .filter(|minutes: &i16| offset.len() == 5 && minutes.abs() <= iso::MAX_OFFSET)?,
-    };
-    let local = seconds.checked_add(i64::from(minutes) * 60)?;
-    let day = Day::from_epoch(local.div_euclid(DAY_SECONDS))?;
-    Some(Moment::Offset(
-        day,
-        Some(Clock::from_seconds(local, nanos)),
-        minutes,
-    ))
+    let local = offset.to_datetime(Offset::UTC.to_timestamp(utc).ok()?);
+    Some(Moment::Offset(local.date(), Some(local.time()), offset))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn day(year: i16, month: u8, of_month: u8) -> Day {
-        Day::new(year, month, of_month).unwrap()
-    }
-
-    fn at(hour: u8, minute: u8, second: u8, nanos: u32) -> Clock {
-        Clock::new(hour, minute, second, nanos).unwrap()
-    }
-
-    #[test]
-    fn excel_1900() {
-        let read = |text| Named::ExcelSerial.read(text);
-        assert_eq!(read("45306"), Some(Moment::Day(day(2024, 1, 15))));
-        assert_eq!(read("45306.0"), Some(Moment::Day(day(2024, 1, 15))));
-        assert_eq!(
-            read("45306.604166666664"),
-            Some(Moment::Local(day(2024, 1, 15), at(14, 30, 0, 0)))
-        );
-        assert_eq!(read("45306.9999999999"), Some(Moment::Day(day(2024, 1, 16))));
-        assert_eq!(read("1"), Some(Moment::Day(day(1900, 1, 1))));
-        assert_eq!(read("59"), Some(Moment::Day(day(1900, 2, 28))));
-        assert_eq!(read("60"), None, "1900-02-29 never was");
-        assert_eq!(read("60.5"), None);
-        assert_eq!(read("61"), Some(Moment::Day(day(1900, 3, 1))));
-        assert_eq!(read("2958465"), Some(Moment::Day(day(9999, 12, 31))));
-        for text in [
-            "0", "0.5", "-1", "2958466", "4.5e4", "inf", "NaN", "", ".", "45,306", "1.2.3",
-        ] {
-            assert_eq!(read(text), None, "{text}");
+    fn shown(moment: Option<Moment>) -> String {
+        match moment {
+            Some(Moment::Day(day)) => day.to_string(),
+            Some(Moment::Local(local)) => format!("local {local}"),
+            Some(Moment::Instant(utc)) => format!("{utc}Z"),
+            Some(Moment::Offset(day, time, offset)) => {
+                format!("{}{offset}", day.to_datetime(time.unwrap_or_default()))
+            }
+            Some(Moment::OutOfRange(reason)) => format!("{reason:?}"),
+            None => "none".to_owned(),
         }
     }
 
     #[test]
-    fn excel_1904_is_1462_days_off() {
-        assert_eq!(
-            Named::ExcelSerial1904.read("0"),
-            Some(Moment::Day(day(1904, 1, 1)))
-        );
-        assert_eq!(
-            Named::ExcelSerial1904.read_number(Number::Int(45_306 - 1462)),
-            Named::ExcelSerial.read_number(Number::Int(45_306))
-        );
-    }
-
-    #[test]
-    fn epochs() {
-        let instant = |seconds, nanos| Some(Moment::Instant { seconds, nanos });
-        assert_eq!(Named::EpochSeconds.read("1705312800"), instant(1_705_312_800, 0));
-        assert_eq!(
-            Named::EpochSeconds.read("1705312800.25"),
-            instant(1_705_312_800, 250_000_000)
-        );
-        assert_eq!(Named::EpochSeconds.read("-1"), instant(-1, 0));
-        assert_eq!(Named::EpochSeconds.read("-1.5"), instant(-2, 500_000_000));
-        assert_eq!(Named::EpochSeconds.read("-0.5"), instant(-1, 500_000_000));
-        assert_eq!(Named::EpochMilliseconds.read("-1"), instant(-1, 999_000_000));
-        assert_eq!(
-            Named::EpochMilliseconds.read("1705312800123.0"),
-            instant(1_705_312_800, 123_000_000)
-        );
-        assert_eq!(
-            Named::EpochSeconds.read_number(Number::Float(1.25)),
-            instant(1, 250_000_000)
-        );
-        assert_eq!(
-            Named::EpochSeconds.read_number(Number::Float(-1.5)),
-            instant(-2, 500_000_000)
-        );
-        assert_eq!(Named::EpochSeconds.read_number(Number::Float(f64::NAN)), None);
-        for text in ["", "-", "--1", "1e9", "1.", "99999999999999999999", "1.5x", "+1"] {
-            assert_eq!(Named::EpochSeconds.read(text), None, "{text}");
+    fn reads_texts() {
+        for case in "excel_serial 45306 => 2024-01-15
+            excel_serial 45306.0 => 2024-01-15
+            excel_serial 45306.604166666664 => local 2024-01-15T14:30:00
+            excel_serial 45306.9999999999 => 2024-01-16
+            excel_serial 1 => 1900-01-01
+            excel_serial 59 => 1900-02-28
+            excel_serial 61 => 1900-03-01
+            excel_serial 2958465 => 9999-12-31
+            excel_serial_1904 0 => 1904-01-01
+            excel_serial_1904 43844 => 2024-01-15
+            epoch_seconds 1705312800 => 2024-01-15T10:00:00Z
+            epoch_seconds 1705312800.25 => 2024-01-15T10:00:00.25Z
+            epoch_seconds -1 => 1969-12-31T23:59:59Z
+            epoch_seconds -1.5 => 1969-12-31T23:59:58.5Z
+            epoch_seconds -0.5 => 1969-12-31T23:59:59.5Z
+            epoch_seconds 999999999999999 => TooLate
+            epoch_milliseconds -1 => 1969-12-31T23:59:59.999Z
+            epoch_milliseconds 1705312800123.0 => 2024-01-15T10:00:00.123Z
+            odata /Date(1462060800000)/ => 2016-05-01
+            odata /Date(1462060800001)/ => local 2016-05-01T00:00:00.001
+            odata /Date(1462060800000+0000)/ => 2016-05-01T00:00:00+00
+            odata /Date(1462060800000-0430)/ => 2016-04-30T19:30:00-04:30
+            odata /Date(1462060800000+0090)/ => 2016-05-01T01:30:00+01:30
+            odata /Date(-86400000)/ => 1969-12-31
+            odata /Date(-86400000-0100)/ => 1969-12-30T23:00:00-01"
+            .lines()
+        {
+            let (input, expected) = case.trim().split_once(" => ").unwrap();
+            let (name, text) = input.split_once(' ').unwrap();
+            assert_eq!(
+                shown(Named::from_name(name).unwrap().read(text)),
+                expected,
+                "{input}"
+            );
+        }
+        for (named, texts) in [
+            (
+                Named::ExcelSerial,
+                "60 60.5 0 0.5 -1 2958466 4.5e4 inf NaN . 45,306 1.2.3",
+            ),
+            (Named::EpochSeconds, "- --1 1e9 1. 99999999999999999999 1.5x +1"),
+            (
+                Named::OData,
+                "/Date()/ /Date(x)/ /Date(1) /Date(1+)/ /Date(1+99)/ /Date(1+9999)/ /Date(é+0000)/",
+            ),
+        ] {
+            for text in texts.split(' ').chain([""]) {
+                assert_eq!(named.read(text), None, "{text}");
+            }
         }
     }
 
     #[test]
-    fn odata_with_and_without_offset() {
-        let may = day(2016, 5, 1);
-        assert_eq!(odata("/Date(1462060800000)/"), Some(Moment::Day(may)));
-        assert_eq!(
-            odata("/Date(1462060800001)/"),
-            Some(Moment::Local(may, at(0, 0, 0, 1_000_000)))
-        );
-        assert_eq!(
-            odata("/Date(1462060800000+0000)/"),
-            Some(Moment::Offset(may, Some(at(0, 0, 0, 0)), 0))
-        );
-        let april = day(2016, 4, 30);
-        assert_eq!(
-            odata("/Date(1462060800000-0430)/"),
-            Some(Moment::Offset(april, Some(at(19, 30, 0, 0)), -270))
-        );
-        assert_eq!(
-            odata("/Date(1462060800000+0090)/"),
-            Some(Moment::Offset(may, Some(at(1, 30, 0, 0)), 90))
-        );
-        assert_eq!(odata("/Date(-86400000)/"), Some(Moment::Day(day(1969, 12, 31))));
-        assert_eq!(
-            odata("/Date(-86400000-0100)/"),
-            Some(Moment::Offset(day(1969, 12, 30), Some(at(23, 0, 0, 0)), -60))
-        );
-        for text in [
-            "/Date()/",
-            "/Date(x)/",
-            "/Date(1)",
-            "/Date(1+)/",
-            "/Date(1+99)/",
-            "/Date(1+9999)/",
-            "/Date(é+0000)/",
+    fn reads_numbers() {
+        use Named::{EpochMilliseconds, EpochSeconds, ExcelSerial};
+        for (named, number, expected) in [
+            (ExcelSerial, Number::Int(45_306), "2024-01-15"),
+            (EpochSeconds, Number::Float(1.25), "1970-01-01T00:00:01.25Z"),
+            (EpochSeconds, Number::Float(-1.5), "1969-12-31T23:59:58.5Z"),
+            (EpochSeconds, Number::Float(f64::NAN), "none"),
+            (EpochMilliseconds, Number::Int(1), "1970-01-01T00:00:00.001Z"),
+            (EpochSeconds, Number::Int(i64::MIN), "TooEarly"),
         ] {
-            assert_eq!(odata(text), None, "{text}");
+            assert_eq!(shown(named.read_number(number)), expected, "{number:?}");
         }
     }
 }

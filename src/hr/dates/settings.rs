@@ -1,10 +1,19 @@
-//! What users write about dates.
+//! The `dates:` block, and its check.
 
+use jiff::civil::{Date, Time, date};
+use jiff::tz::{self, TimeZone};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How dates are read: the `dates:` block of a transform, and of a single field, whose keys win over the
-/// transform's.
+use super::iso;
+use super::moment::has_four_digits;
+use super::named::Named;
+use super::pattern::Pattern;
+use super::reader::{DateReader, Format};
+use super::zone::Rules;
+use crate::config::{Problems, suggestion};
+
+/// How dates are read: the `dates` block of a transform, and of a single field, whose keys override the transform's.
 ///
 /// ```yaml
 /// dates:
@@ -15,43 +24,46 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DateSettings {
-    /// Formats to try, in order, after ISO 8601. Each is a pattern of `strftime` (`%m/%d/%Y`, `%d.%m.%Y %H:%M`,
-    /// `%d-%b-%Y`) or one of the names `excel_serial`, `excel_serial_1904` (days since Excel's epoch),
-    /// `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The first
-    /// pattern that fits decides; a number's name decides only if its date is plausible. Day and month are never
-    /// guessed.
+    /// Formats to try, in order, after ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
+    /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial`, `excel_serial_1904` (days since
+    /// Excel's epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
+    /// first pattern that fits decides; a numeric format decides only if its date is plausible.
+    #[schemars(example = ["%m/%d/%Y", "excel_serial"])]
     pub formats: Option<Vec<String>>,
-    /// Whether ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`) is understood, before the formats.
-    /// Default: true.
-    pub iso8601: Option<bool>,
-    /// The time zone of dates that do not say theirs: an IANA name such as `America/New_York`, or a fixed offset such
-    /// as `+02:00`. There is no default: a wrong guess moves people's last day.
+    /// The time zone of dates without an offset: an IANA name such as `America/New_York`, or a fixed offset such as
+    /// `+02:00`. No default: a wrong guess moves people's last day.
+    #[schemars(example = "America/New_York")]
     pub timezone: Option<String>,
-    /// Values that mean "no date", compared without white space around and without regard to letter case. One that
-    /// is itself a date means that day, however it is written, in date and timestamp columns too; a number means
-    /// that number in number columns too. Values that are empty never need to be listed.
+    /// Values that mean "no date", compared case-insensitively and without surrounding white space. A value that is itself
+    /// a date means that day in every notation, in date and timestamp columns too; a number means that number. Empty
+    /// values need not be listed.
+    #[schemars(example = ["0000-00-00", "9999-12-31", "n/a"])]
     pub null_values: Option<Vec<String>>,
     /// The time of day given to dates without one, as `hh:mm` or `hh:mm:ss`. Default: `00:00`.
+    #[schemars(example = "17:00")]
     pub default_time: Option<String>,
-    /// What becomes of a local time that the clocks skip when daylight saving begins. Default: `later`.
+    /// What to do with a local time that does not exist because clocks go forward. Default: `later`.
+    #[schemars(example = OnGap::Reject)]
     pub on_gap: Option<OnGap>,
-    /// What becomes of a local time that the clocks show twice when daylight saving ends. Default: `earlier`.
+    /// What to do with a local time that occurs twice because clocks go back. Default: `earlier`.
+    #[schemars(example = OnOverlap::Reject)]
     pub on_overlap: Option<OnOverlap>,
-    /// The first plausible day, as `yyyy-mm-dd`; a date before it is rejected. Default: `1980-01-01`. No event that
-    /// the connector has a use for is earlier, while these are: the usual placeholders (1900-01-01, 1899-12-30,
-    /// 0001-01-01), the zero of 1970, and numbers read in the wrong unit, such as seconds as milliseconds.
+    /// The first plausible day, as `yyyy-mm-dd`; an earlier date is rejected. Default: `1980-01-01`, which excludes the
+    /// usual placeholders (1900-01-01, 0001-01-01), the zero of 1970, and numbers read in the wrong unit.
+    #[schemars(example = "1990-01-01")]
     pub earliest: Option<String>,
-    /// The last plausible day, as `yyyy-mm-dd`; a date after it is rejected. Default: `2100-01-01`, which no plan
-    /// reaches, while the usual placeholders (2999-12-31, 9999-12-31) are later.
+    /// The last plausible day, as `yyyy-mm-dd`; a later date is rejected. Default: `2100-01-01`, which excludes the usual
+    /// placeholders (2999-12-31, 9999-12-31).
+    #[schemars(example = "2050-01-01")]
     pub latest: Option<String>,
-    /// Where years of two digits (`%y`) divide: those below it are 20yy, the others 19yy. From 0 to 100. There is
-    /// no default: `%y` needs it.
+    /// Where years of two digits (`%y`) divide: those below it are 20yy, the others 19yy. No default: `%y` requires it.
+    #[schemars(range(min = 0, max = 100), example = 70)]
     pub century_pivot: Option<u8>,
 }
 
-/// What becomes of a local time that the clocks skip. A plain date, whose time of day is only the default one, is
-/// never rejected for it and goes later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// What to do with a local time that the clocks skip. A plain date, whose time of day is the default one, is never
+/// rejected for it and goes later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnGap {
     /// 02:30 becomes 03:30.
@@ -63,9 +75,9 @@ pub enum OnGap {
     Reject,
 }
 
-/// What becomes of a local time that the clocks show twice. A plain date, whose time of day is only the default one,
-/// is never rejected for it and is the first of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+/// What to do with a local time that occurs twice. A plain date, whose time of day is the default one, is never rejected
+/// for it and is the first of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnOverlap {
     /// The first of the two, still in daylight saving time.
@@ -78,40 +90,152 @@ pub enum OnOverlap {
 }
 
 impl DateSettings {
-    /// These settings, with `base`'s for the keys that are not given here. Lists are replaced, not joined.
+    /// These settings, with those of `base` for the keys not set here. Lists are replaced, not joined.
     #[must_use]
     pub fn merged_over(&self, base: &Self) -> Self {
+        let (own, base) = (self.clone(), base.clone());
         Self {
-            formats: self.formats.as_ref().or(base.formats.as_ref()).cloned(),
-            iso8601: self.iso8601.or(base.iso8601),
-            timezone: self.timezone.as_ref().or(base.timezone.as_ref()).cloned(),
-            null_values: self.null_values.as_ref().or(base.null_values.as_ref()).cloned(),
-            default_time: self.default_time.as_ref().or(base.default_time.as_ref()).cloned(),
-            on_gap: self.on_gap.or(base.on_gap),
-            on_overlap: self.on_overlap.or(base.on_overlap),
-            earliest: self.earliest.as_ref().or(base.earliest.as_ref()).cloned(),
-            latest: self.latest.as_ref().or(base.latest.as_ref()).cloned(),
-            century_pivot: self.century_pivot.or(base.century_pivot),
+            formats: own.formats.or(base.formats),
+            timezone: own.timezone.or(base.timezone),
+            null_values: own.null_values.or(base.null_values),
+            default_time: own.default_time.or(base.default_time),
+            on_gap: own.on_gap.or(base.on_gap),
+            on_overlap: own.on_overlap.or(base.on_overlap),
+            earliest: own.earliest.or(base.earliest),
+            latest: own.latest.or(base.latest),
+            century_pivot: own.century_pivot.or(base.century_pivot),
+        }
+    }
+
+    /// Adds a problem for each invalid key. For the two halves of a [`merged_over`](Self::merged_over), so that a problem
+    /// appears where it was written; if neither has any, [`reader`](Self::reader) finds the rest.
+    pub fn validate(&self, problems: &mut Problems<'_>) {
+        self.compile_formats(self.century_pivot.or(Some(0)), problems);
+        self.rules(problems);
+    }
+
+    /// The reader for these settings; `None` if there are problems, all of which are added.
+    pub fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
+        let before = problems.len();
+        let formats = self.compile_formats(self.century_pivot, problems);
+        let rules = self.rules(problems);
+        if self.timezone.is_none() {
+            problems.at("timezone").add_with_hint(
+                "is missing: dates without an offset need a time zone",
+                "set the zone in which the HR system means its dates, such as `timezone: America/New_York`, or a fixed \
+                 offset such as `timezone: \"+02:00\"`",
+            );
+        }
+        let null_values = self.null_values.as_deref().unwrap_or_default();
+        (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.century_pivot))
+    }
+
+    fn compile_formats(&self, pivot: Option<u8>, problems: &mut Problems<'_>) -> Vec<Format> {
+        let mut compiled = Vec::new();
+        let given = self.formats.as_deref().unwrap_or_default();
+        let mut problems = problems.at("formats");
+        for (index, source) in given.iter().enumerate() {
+            let mut here = problems.at_index(index);
+            if given[..index].contains(source) {
+                here.add(format!("`{source}` occurs twice"));
+            } else if let Some(named) = Named::from_name(source) {
+                compiled.push(Format::Named(named));
+            } else {
+                match Pattern::compile(source, pivot) {
+                    Ok(pattern) => compiled.push(Format::Pattern(pattern)),
+                    Err(error) => here.add_with_hint(error.message, error.hint),
+                }
+            }
+        }
+        compiled
+    }
+
+    fn rules(&self, problems: &mut Problems<'_>) -> Rules {
+        let default_time = self.default_time.as_deref().map(|text| {
+            let time = Time::strptime("%H:%M", text).or_else(|_| Time::strptime("%H:%M:%S", text));
+            time.unwrap_or_else(|_| {
+                problems.at("default_time").add_with_hint(
+                    format!("`{text}` is not a time of day"),
+                    "write `hh:mm` or `hh:mm:ss`, such as `17:00`",
+                );
+                Time::midnight()
+            })
+        });
+        let mut day = |key: &str, text: Option<&String>, default: Date| {
+            let Some(text) = text else { return default };
+            let day = Date::strptime("%Y-%m-%d", text).ok().filter(has_four_digits);
+            day.unwrap_or_else(|| {
+                problems.at(key).add_with_hint(
+                    format!("`{text}` is not a date"),
+                    "write `yyyy-mm-dd`, such as `1990-01-01`",
+                );
+                default
+            })
+        };
+        let earliest = day("earliest", self.earliest.as_ref(), date(1980, 1, 1));
+        let latest = day("latest", self.latest.as_ref(), date(2100, 1, 1));
+        if earliest > latest {
+            problems.at("latest").add_with_hint(
+                format!("{latest} is before {earliest}, the earliest plausible day"),
+                "the defaults are 1980-01-01 for `earliest` and 2100-01-01 for `latest`",
+            );
+        }
+        if let Some(pivot) = self.century_pivot.filter(|pivot| *pivot > 100) {
+            problems
+                .at("century_pivot")
+                .add(format!("must be 0 to 100, not {pivot}"));
+        }
+        let zone = self.timezone.as_deref();
+        Rules {
+            zone: zone.map_or(TimeZone::UTC, |name| {
+                time_zone(name, &mut problems.at("timezone"))
+            }),
+            default_time: default_time.unwrap_or_default(),
+            on_gap: self.on_gap.unwrap_or_default(),
+            on_overlap: self.on_overlap.unwrap_or_default(),
+            earliest,
+            latest,
+            null_days: Vec::new(),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fields_own_keys_win_one_by_one() {
-        let base: DateSettings =
-            serde_json::from_str(r#"{"timezone": "UTC", "formats": ["%Y"], "on_gap": "reject"}"#).unwrap();
-        let own: DateSettings = serde_json::from_str(r#"{"formats": ["%d"], "iso8601": false}"#).unwrap();
-        let merged = own.merged_over(&base);
-        assert_eq!(merged.timezone.as_deref(), Some("UTC"));
-        assert_eq!(merged.formats.as_deref(), Some(["%d".to_owned()].as_slice()));
-        assert_eq!(
-            (merged.iso8601, merged.on_gap),
-            (Some(false), Some(OnGap::Reject))
+/// The zone of this name; UTC if there is a problem.
+fn time_zone(name: &str, problems: &mut Problems<'_>) -> TimeZone {
+    const FORMS: &str = "use an IANA name such as `America/New_York`, or a fixed offset such as `+02:00`";
+    if name.starts_with(['+', '-']) {
+        return iso::offset(name).map(TimeZone::fixed).unwrap_or_else(|| {
+            let message = format!("`{name}` is not an offset");
+            problems.add_with_hint(message, "write `+hh:mm` or `-hh:mm`, at most 14 hours");
+            TimeZone::UTC
+        });
+    }
+    // These exist and rarely mean what is intended.
+    let fixed = match name.to_ascii_uppercase().as_str() {
+        "EST" => Some(("-05:00", "America/New_York")),
+        "MST" => Some(("-07:00", "America/Denver")),
+        _ => None,
+    };
+    if let Some((offset, zone)) = fixed {
+        problems.add_with_hint(
+            format!("`{name}` is UTC{offset} all year, without daylight saving"),
+            format!("use `{zone}` for the zone that people live in, or `{offset}` for the fixed offset"),
         );
-        assert!(serde_json::from_str::<DateSettings>(r#"{"time_zone": "UTC"}"#).is_err());
+        return TimeZone::UTC;
+    }
+    match TimeZone::get(name) {
+        Ok(zone) if !zone.is_unknown() => zone,
+        _ => {
+            let names: Vec<String> = tz::db()
+                .available()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            let near = suggestion(name, names.iter().map(String::as_str));
+            problems.add_with_hint(
+                format!("`{name}` is not a time zone"),
+                near.map_or_else(|| FORMS.to_owned(), |near| format!("{near} {FORMS}")),
+            );
+            TimeZone::UTC
+        }
     }
 }

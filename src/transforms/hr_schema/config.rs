@@ -24,16 +24,15 @@ use crate::transforms::{Engine, ParsedExpression, SqlError};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HrSchemaConfig {
-    /// The HR scenario that the rows belong to.
+    /// The HR scenario of the rows.
     pub scenario: Scenario,
-    /// An SQL condition over the input's columns: rows for which it is not true are left out, and counted as
-    /// filtered. Without it every row is meant.
+    /// An SQL condition over the input's columns: rows for which it is not true are left out, and counted as filtered.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
-    /// How dates are read, for all date fields that do not say otherwise.
+    /// How dates are read, for all date fields; a field's own `dates` override it key by key.
     #[serde(default)]
     pub dates: DateSettings,
-    /// How texts are treated, for all text fields that do not say otherwise.
+    /// How texts are treated, for all text fields; a field's own `text` overrides it key by key.
     #[serde(default)]
     pub text: TextSettings,
     /// For each field of the scenario, an SQL expression over the input's columns, or a map with `expr` and settings
@@ -45,49 +44,35 @@ pub struct HrSchemaConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSettings {
-    /// Whether white space at both ends is removed. Default `true`.
+    /// Whether white space at both ends is removed. Default: true.
+    #[schemars(example = false)]
     pub trim: Option<bool>,
-    /// What happens to a text that is longer than its field allows. Default `truncate`.
+    /// What to do with a text longer than its field allows. Default: `truncate`.
+    #[schemars(example = OnTooLong::Reject)]
     pub on_too_long: Option<OnTooLong>,
 }
 
-/// The fields in the file's order.
+/// The fields in the order of the pipeline file.
 #[derive(Debug, Clone, Default)]
 pub struct FieldMap(pub Vec<(String, FieldConfig)>);
 
-/// Where a field's values come from, and what is special about it.
+/// The source of a field's values, and settings for this field alone.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldSettings {
     /// The SQL expression over the input's columns.
+    #[schemars(example = "lower(work_email)")]
     pub expr: String,
-    /// Whether a row without a value is rejected. Fields that the HR schema requires always are; default `false` for
+    /// Whether a row without a value is rejected. Always true for fields that the HR schema requires; default: false for
     /// the others.
+    #[schemars(example = true)]
     pub required: Option<bool>,
-    /// Text fields: whether white space at both ends is removed.
-    pub trim: Option<bool>,
-    /// Text fields: what happens to a text that is longer than the field allows.
-    pub on_too_long: Option<OnTooLong>,
-    /// Date fields: see `dates`.
-    pub formats: Option<Vec<String>>,
-    /// Date fields: see `dates`.
-    pub iso8601: Option<bool>,
-    /// Date fields: see `dates`.
-    pub timezone: Option<String>,
-    /// Date fields: see `dates`.
-    pub null_values: Option<Vec<String>>,
-    /// Date fields: see `dates`.
-    pub default_time: Option<String>,
-    /// Date fields: see `dates`.
-    pub on_gap: Option<crate::hr::dates::OnGap>,
-    /// Date fields: see `dates`.
-    pub on_overlap: Option<crate::hr::dates::OnOverlap>,
-    /// Date fields: see `dates`.
-    pub earliest: Option<String>,
-    /// Date fields: see `dates`.
-    pub latest: Option<String>,
-    /// Date fields: see `dates`.
-    pub century_pivot: Option<u8>,
+    /// Date fields: overrides `dates` of the transform.
+    #[schemars(example = serde_json::json!({"formats": ["excel_serial"]}))]
+    pub dates: Option<DateSettings>,
+    /// Text fields: overrides `text` of the transform.
+    #[schemars(example = serde_json::json!({"on_too_long": "reject"}))]
+    pub text: Option<TextSettings>,
 }
 
 /// A field: a plain expression, or one with settings.
@@ -173,55 +158,7 @@ impl FieldConfig {
     }
 }
 
-impl FieldSettings {
-    fn dates(&self) -> DateSettings {
-        DateSettings {
-            formats: self.formats.clone(),
-            iso8601: self.iso8601,
-            timezone: self.timezone.clone(),
-            null_values: self.null_values.clone(),
-            default_time: self.default_time.clone(),
-            on_gap: self.on_gap,
-            on_overlap: self.on_overlap,
-            earliest: self.earliest.clone(),
-            latest: self.latest.clone(),
-            century_pivot: self.century_pivot,
-        }
-    }
-
-    /// The keys given that are about fields of another kind.
-    fn strangers(&self, kind: FieldKind) -> Vec<&'static str> {
-        let text = [
-            ("trim", self.trim.is_some()),
-            ("on_too_long", self.on_too_long.is_some()),
-        ];
-        let dates = [
-            ("formats", self.formats.is_some()),
-            ("iso8601", self.iso8601.is_some()),
-            ("timezone", self.timezone.is_some()),
-            ("null_values", self.null_values.is_some()),
-            ("default_time", self.default_time.is_some()),
-            ("on_gap", self.on_gap.is_some()),
-            ("on_overlap", self.on_overlap.is_some()),
-            ("earliest", self.earliest.is_some()),
-            ("latest", self.latest.is_some()),
-            ("century_pivot", self.century_pivot.is_some()),
-        ];
-        let given = |keys: &[(&'static str, bool)]| -> Vec<&'static str> {
-            keys.iter()
-                .filter(|(_, given)| *given)
-                .map(|(key, _)| *key)
-                .collect()
-        };
-        match kind {
-            FieldKind::Upn => [given(&text), given(&dates)].concat(),
-            FieldKind::DateTime => given(&text),
-            FieldKind::Text { .. } => given(&dates),
-        }
-    }
-}
-
-/// A field, checked: what the plan is made from.
+/// A checked field.
 #[derive(Debug)]
 pub(super) struct FieldPlan {
     pub(super) field: &'static Field,
@@ -230,7 +167,7 @@ pub(super) struct FieldPlan {
     pub(super) required: bool,
 }
 
-/// What happens to a field's values.
+/// The check of a field's values.
 #[derive(Debug)]
 pub(super) enum Check {
     Upn,
@@ -242,7 +179,7 @@ pub(super) enum Check {
     },
 }
 
-/// The settings, checked.
+/// The checked settings.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) scenario: Scenario,
@@ -252,8 +189,8 @@ pub(super) struct Checked {
 }
 
 impl HrSchemaConfig {
-    /// Checks everything that needs no input, noting every problem. Some fields may be missing from the result if
-    /// there was one.
+    /// Checks everything that needs no input and adds every problem. If there are any, fields may be missing from the
+    /// result.
     pub(super) fn check(&self, engine: &Engine, problems: &mut Problems<'_>) -> Checked {
         let filter = self
             .filter
@@ -274,11 +211,11 @@ impl HrSchemaConfig {
             if !self.fields.0.iter().any(|(name, _)| name == field.name) {
                 here.at(field.name).add_with_hint(
                     format!(
-                        "`{}` is required by the scenario {} and not there",
+                        "`{}` is missing: the scenario {} requires it",
                         field.name,
                         self.scenario.id()
                     ),
-                    format!("give an SQL expression for it: {}", field.summary),
+                    format!("add an SQL expression for it: {}", field.summary),
                 );
             }
         }
@@ -295,7 +232,7 @@ impl HrSchemaConfig {
         let message = format!("the scenario {} has no field `{name}`", self.scenario.id());
         let hint = match self.scenario.field_meant_by(name) {
             Some(field) => Some(format!(
-                "here it is called `{}`; the name mapped in the portal goes under the sink's `columns`",
+                "the field is called `{}` here; the name mapped in the portal goes under the sink's `columns`",
                 field.name
             )),
             None => suggestion(name, self.scenario.fields().iter().map(|field| field.name)),
@@ -313,20 +250,22 @@ impl HrSchemaConfig {
         settings: &FieldSettings,
         here: &mut Problems<'_>,
     ) -> Option<FieldPlan> {
-        for key in settings.strangers(field.kind) {
-            let kind = match field.kind {
-                FieldKind::Upn => "a user principal name",
-                FieldKind::DateTime => "a date",
-                FieldKind::Text { .. } => "a text",
-            };
+        let (kind, dates, text) = match field.kind {
+            FieldKind::Upn => ("a user principal name", false, false),
+            FieldKind::DateTime => ("a date", true, false),
+            FieldKind::Text { .. } => ("a text", false, true),
+        };
+        let blocks = [
+            ("dates", settings.dates.is_some() && !dates),
+            ("text", settings.text.is_some() && !text),
+        ];
+        for (key, _) in blocks.into_iter().filter(|(_, misplaced)| *misplaced) {
             here.at(key)
-                .add(format!("`{key}` means nothing here: {} is {kind}", field.name));
+                .add(format!("does not apply: {} is {kind}", field.name));
         }
         if field.required && settings.required == Some(false) {
-            here.at("required").add(format!(
-                "the HR schema requires {}; it cannot be optional",
-                field.name
-            ));
+            here.at("required")
+                .add(format!("must be true: the HR schema requires {}", field.name));
         }
         let expression = match &self.fields.0.iter().find(|(name, _)| name == field.name)?.1 {
             FieldConfig::Expression(sql) => parse(engine, sql, here),
@@ -337,11 +276,14 @@ impl HrSchemaConfig {
             FieldKind::DateTime => self
                 .date_reader(settings, here)
                 .map(|reader| Check::Date(Box::new(reader))),
-            FieldKind::Text { max_chars } => Some(Check::Text {
-                max_chars,
-                trim: settings.trim.or(self.text.trim).unwrap_or(true),
-                on_too_long: settings.on_too_long.or(self.text.on_too_long).unwrap_or_default(),
-            }),
+            FieldKind::Text { max_chars } => {
+                let own = settings.text.clone().unwrap_or_default();
+                Some(Check::Text {
+                    max_chars,
+                    trim: own.trim.or(self.text.trim).unwrap_or(true),
+                    on_too_long: own.on_too_long.or(self.text.on_too_long).unwrap_or_default(),
+                })
+            }
         };
         Some(FieldPlan {
             field,
@@ -351,22 +293,29 @@ impl HrSchemaConfig {
         })
     }
 
-    /// The reader of one date field. What is wrong in the shared `dates` block is noted there, once; here only what is
-    /// wrong in the field's own settings, or in the two together.
+    /// The reader of one date field. Problems in the shared `dates` are reported there, once; here only those in the field's
+    /// own settings, or in the two together.
     fn date_reader(&self, settings: &FieldSettings, here: &mut Problems<'_>) -> Option<DateReader> {
-        let own = settings.dates();
-        let mut wrong = Vec::new();
-        self.dates.validate(&mut Problems::new(&mut wrong));
-        if own == DateSettings::default() || !wrong.is_empty() {
-            own.validate(here);
-            return DateReader::new(&self.dates, &mut Problems::new(&mut wrong));
-        }
+        let mut shared = Vec::new();
+        self.dates.validate(&mut Problems::new(&mut shared));
+        let Some(own) = &settings.dates else {
+            return self.dates.reader(&mut Problems::new(&mut shared));
+        };
+        let mut here = here.at("dates");
         let before = here.len();
-        own.validate(here);
-        if here.len() > before {
+        own.validate(&mut here);
+        if here.len() > before || !shared.is_empty() {
             return None;
         }
-        DateReader::new(&own.merged_over(&self.dates), here)
+        own.merged_over(&self.dates).reader(&mut here)
+    }
+
+    /// Whether a date field has only the shared `dates`.
+    fn uses_shared_dates(&self) -> bool {
+        self.fields.0.iter().any(|(name, config)| {
+            let field = self.scenario.field(name);
+            field.is_some_and(|field| field.kind == FieldKind::DateTime) && config.settings().dates.is_none()
+        })
     }
 }
 
@@ -395,27 +344,19 @@ impl TransformConfig for HrSchemaConfig {
             if let RowKind::Hr(scenario) = input.kind {
                 problems.at("inputs").add_with_hint(
                     format!(
-                        "`{}` already gives rows of the scenario {}",
+                        "`{}` already produces rows of the scenario {}",
                         input.name,
                         scenario.id()
                     ),
-                    "name a source, or a transform that gives records",
+                    "use a source, or a transform that produces records",
                 );
             }
         }
-        let uses_shared_dates = self.fields.0.iter().any(|(name, config)| {
-            self.scenario
-                .field(name)
-                .is_some_and(|field| field.kind == FieldKind::DateTime)
-                && config.settings().dates() == DateSettings::default()
-        });
-        if uses_shared_dates || self.dates != DateSettings::default() {
-            let mut here = problems.at("dates");
-            let before = here.len();
-            self.dates.validate(&mut here);
-            if uses_shared_dates && here.len() == before {
-                DateReader::new(&self.dates, &mut here);
-            }
+        let mut here = problems.at("dates");
+        let before = here.len();
+        self.dates.validate(&mut here);
+        if here.len() == before && self.uses_shared_dates() {
+            self.dates.reader(&mut here);
         }
         self.check(&Engine::new(), problems);
     }
@@ -444,7 +385,7 @@ impl TransformConfig for HrSchemaConfig {
         let checked = self.check(&engine, &mut Problems::new(&mut found));
         if let Some(problem) = found.first() {
             return Err(Error::config(format!(
-                "the transform `{}` is wrong: {problem}",
+                "the transform `{}` is invalid: {problem}",
                 cx.name
             )));
         }

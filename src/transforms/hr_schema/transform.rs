@@ -1,4 +1,4 @@
-//! The work on a chunk.
+//! Maps chunks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::hr::{self, RowFault};
 use crate::transforms::{Engine, is_about_a_value};
 
-/// What is wrong, by the row's place in the chunk.
+/// Faults, by the index of the row in the chunk.
 type Faults = BTreeMap<usize, Vec<Fault>>;
 
 /// The worker of `hr_schema`.
@@ -36,7 +36,7 @@ struct Mapper {
     cx: TransformContext,
     checked: Checked,
     planner: Planner,
-    /// The form of the rows that come out.
+    /// The schema of the mapped rows.
     schema: SchemaRef,
     truncated: AtomicUsize,
 }
@@ -72,14 +72,14 @@ impl Transform for HrSchema {
         .await;
         let truncated = self.mapper.truncated.load(Ordering::Relaxed);
         if truncated > 0 {
-            tracing::warn!(transform = %self.mapper.cx.name, texts = truncated, "texts were cut to the length their field allows");
+            tracing::warn!(transform = %self.mapper.cx.name, texts = truncated, "texts were truncated to the limit of their field");
         }
         result
     }
 }
 
 impl Mapper {
-    /// Maps one chunk; counts and reports the rows that do not come out.
+    /// Maps one chunk; counts filtered rows and reports rejected ones.
     fn map(&self, chunk: Chunk) -> Result<Chunk> {
         let plan = self.planner.plan(
             &self.cx.name,
@@ -90,7 +90,7 @@ impl Mapper {
         let before = chunk.num_rows();
         let mut faults = Faults::new();
         let chunk = match &plan.filter {
-            Some(filter) => self.meant(filter, &chunk, &mut faults)?,
+            Some(filter) => self.filter(filter, &chunk, &mut faults)?,
             None => chunk,
         };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(plan.fields.len());
@@ -108,7 +108,7 @@ impl Mapper {
         };
         let good: BooleanArray = (0..rows).map(|row| Some(!faults.contains_key(&row))).collect();
         let out = kept(&mapped, &good)?;
-        // Only now, when nothing can fail any more: the rows of a chunk that fails are counted as not sent.
+        // Only now, when nothing can fail any more: if a chunk fails, its rows are counted as not sent.
         self.cx.counts.filtered(before - rows);
         for (row, faults) in faults {
             self.cx.reject(Reject {
@@ -120,9 +120,8 @@ impl Mapper {
         Ok(out)
     }
 
-    /// The rows for which the condition is true. One for which it cannot be computed is neither meant nor left out: it
-    /// stays, with a fault.
-    fn meant(&self, filter: &Arc<dyn PhysicalExpr>, chunk: &Chunk, faults: &mut Faults) -> Result<Chunk> {
+    /// The rows for which the condition is true. A row for which it cannot be computed stays, with a fault.
+    fn filter(&self, filter: &Arc<dyn PhysicalExpr>, chunk: &Chunk, faults: &mut Faults) -> Result<Chunk> {
         let (values, failed) = self.evaluate(filter, &chunk.batch)?;
         let mut keep = mask(&values)?;
         if !failed.is_empty() {
@@ -149,7 +148,7 @@ impl Mapper {
         let checked = self.check(field, &values)?;
         self.truncated.fetch_add(checked.truncated, Ordering::Relaxed);
         for RowFault { row, code, message } in checked.faults {
-            // A value that could not be computed is not also missing.
+            // A failed expression does not also count as a missing value.
             if failed.contains_key(&row) {
                 continue;
             }
@@ -169,8 +168,8 @@ impl Mapper {
         Ok(Arc::new(checked.values))
     }
 
-    /// Evaluates an expression over all rows. When that fails, row by row in halves: the rows for which it fails come
-    /// back with the reason and a null in their place.
+    /// Evaluates an expression over all rows. If that fails, it bisects: the rows for which it fails are returned with the
+    /// reason and are null.
     fn evaluate(
         &self,
         expression: &Arc<dyn PhysicalExpr>,
@@ -197,7 +196,7 @@ impl Mapper {
             )),
             Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
                 Error::input(format!(
-                    "the field {} of the transform `{}` cannot take what `{}` gives",
+                    "the field {} of the transform `{}` cannot be read from `{}`",
                     plan.field.name,
                     self.cx.name,
                     plan.expression.sql()
@@ -207,7 +206,7 @@ impl Mapper {
         }
     }
 
-    /// The fault of a row for which an expression fails. The engine's text often repeats the value.
+    /// The fault of a row for which an expression fails. DataFusion's message often repeats the value.
     fn failed(&self, field: &'static str, detail: &str) -> Fault {
         Fault {
             field: Some(field.into()),
@@ -217,7 +216,7 @@ impl Mapper {
         }
     }
 
-    /// A row's value for the rejects file, if values are wanted there.
+    /// A row's value for the rejects file, if it includes values.
     fn shown(&self, values: &ArrayRef, row: usize) -> Option<String> {
         if !self.cx.rejects.include_values() || values.is_null(row) {
             return None;
@@ -258,14 +257,14 @@ fn evaluate_part(
     }
 }
 
-/// A condition as a mask: what is not known to be true is not meant.
+/// A condition as a mask: null is false.
 fn mask(values: &ArrayRef) -> Result<BooleanArray> {
     if values.data_type() == &DataType::Null {
         return Ok(BooleanArray::from(vec![false; values.len()]));
     }
     let values = values
         .as_boolean_opt()
-        .ok_or_else(|| Error::unexpected("a condition did not give true or false"))?;
+        .ok_or_else(|| Error::unexpected("a condition is not true or false"))?;
     Ok(if values.null_count() > 0 {
         prep_null_mask_filter(values)
     } else {
@@ -284,13 +283,13 @@ fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
     })
 }
 
-/// Values of a field that the plan made text.
+/// The values of a text field.
 fn text(values: &ArrayRef) -> Result<&StringArray> {
     values
         .as_string_opt()
-        .ok_or_else(|| Error::unexpected("a text field's expression did not give text"))
+        .ok_or_else(|| Error::unexpected("the expression of a text field is not text"))
 }
 
 fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::unexpected("the columns of a chunk could not be worked on").with_source(error)
+    Error::unexpected("cannot process the columns of a chunk").with_source(error)
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 
 use super::super::columns::Column;
 use crate::component::Problems;
-use crate::hr::dates::{DateReader, DateSettings};
+use crate::hr::dates::DateSettings;
 
 /// What the dates of a column look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ fn reads(format: Option<&str>, values: &[&str]) -> bool {
     let Ok(settings) = serde_json::from_value::<DateSettings>(settings) else {
         return false;
     };
-    let Some(reader) = DateReader::new(&settings, &mut Problems::new(&mut Vec::new())) else {
+    let Some(reader) = settings.reader(&mut Problems::new(&mut Vec::new())) else {
         return false;
     };
     let values: ArrayRef = Arc::new(StringArray::from(values.to_vec()));
