@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::added_columns::AddedColumns;
-use crate::component::{Chunk, Fault, Origin, Output, Reject, RejectCode, SourceContext, Stopped};
+use crate::component::{Chunk, Fault, Origin, Output, Part, Reject, RejectCode, SourceContext, Stopped};
 use crate::error::Error;
 
 /// Rows in a chunk: DataFusion's own batch size.
@@ -57,6 +57,24 @@ impl Collector {
         self.cx.columns.as_ref().is_none_or(|used| used.contains(column))
     }
 
+    /// The part of the file with these columns and the added ones.
+    ///
+    /// # Errors
+    /// The file already has an added column.
+    pub(crate) fn part(&self, mut columns: Vec<String>) -> Result<Arc<Part>, Error> {
+        for name in self.added.names() {
+            if columns.contains(name) {
+                let file = &self.name;
+                let message =
+                    format!("`{file}` already has a column `{name}`, which `add_columns` would add");
+                return Err(Error::input(message).with_hint("give the added column another name"));
+            }
+            columns.push(name.clone());
+        }
+        let name = self.name.clone();
+        Ok(Arc::new(Part { name, columns }))
+    }
+
     /// Sends rows, waiting while the receivers are busy.
     pub(crate) fn send(&self, chunk: Chunk) -> ReadResult {
         let chunk = self.added.add_to(chunk, |column| self.uses(column))?;
@@ -72,19 +90,8 @@ impl Collector {
         }
     }
 
-    /// Rejects a record.
+    /// Rejects a record of the file or page `name`.
     pub(crate) fn reject(
-        &self,
-        row: u64,
-        line: Option<u64>,
-        code: RejectCode,
-        message: impl Into<Cow<'static, str>>,
-    ) {
-        self.reject_of(&self.name, row, line, code, message);
-    }
-
-    /// Rejects a record of the page `name`.
-    pub(crate) fn reject_of(
         &self,
         name: &Arc<str>,
         row: u64,

@@ -5,9 +5,8 @@
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
-use csv_core::{Terminator, WriteResult, Writer, WriterBuilder};
 
-/// Where a CSV column's values come from.
+/// The source of a CSV column's values.
 #[derive(Debug, Clone)]
 enum Values {
     /// The Arrow column of this name.
@@ -22,12 +21,12 @@ pub struct CsvEncoder {
     columns: Vec<(String, Values)>,
 }
 
-/// Rows as CSV: one buffer, and where each row ends in it.
+/// Rows as CSV: one buffer, and the end of each row in it.
 #[derive(Debug, Clone, Default)]
 pub struct EncodedRows {
-    /// The rows, line ends included, without a header row.
+    /// The rows with their line breaks, without a header row.
     pub bytes: Vec<u8>,
-    /// For each row, the position in `bytes` behind its line end.
+    /// For each row, the position in `bytes` after its line break.
     pub ends: Vec<usize>,
 }
 
@@ -43,14 +42,14 @@ impl EncodedRows {
     }
 }
 
-/// The batch is not what the encoder was made for.
+/// The batch does not fit the encoder.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EncodeError {
-    /// A column is not there.
+    /// A column is missing.
     #[error("the rows have no column `{0}`")]
     NoColumn(String),
     /// A column is not text.
-    #[error("the column `{name}` is of type {found}, and a payload takes text only")]
+    #[error("the column `{name}` is of type {found}, and a payload requires text")]
     NotText {
         /// The column.
         name: String,
@@ -79,32 +78,24 @@ impl CsvEncoder {
         self
     }
 
-    /// The header row with its line end.
+    /// The header row with its line break.
     pub fn header(&self) -> Vec<u8> {
-        let mut out = Buffer::with_capacity(256);
+        let mut out = Vec::with_capacity(256);
         for (index, (header, _)) in self.columns.iter().enumerate() {
-            if index > 0 {
-                out.delimiter();
-            }
-            out.field(header.as_bytes());
+            start_cell(&mut out, index);
+            self.cell(&mut out, header);
         }
-        out.end_row();
-        out.finish()
+        out.extend_from_slice(b"\r\n");
+        out
     }
 
-    /// Encodes the rows of `batch`; an absent value is an empty cell.
+    /// Encodes the rows of `batch`; null is an empty cell.
     ///
     /// # Errors
     /// A column is missing or not text.
     pub fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, EncodeError> {
-        enum Cells<'a> {
-            /// None of the values needs quotes.
-            Plain(&'a StringArray),
-            Column(&'a StringArray),
-            Constant(&'a str),
-        }
+        let mut size = 2 * batch.num_rows();
         let mut cells = Vec::with_capacity(self.columns.len());
-        let mut size = 0;
         for (_, values) in &self.columns {
             cells.push(match values {
                 Values::Constant(text) => {
@@ -112,20 +103,12 @@ impl CsvEncoder {
                     Cells::Constant(text)
                 }
                 Values::Column(name) => {
-                    let column = batch
-                        .column_by_name(name)
-                        .ok_or_else(|| EncodeError::NoColumn(name.clone()))?;
-                    let column = column
-                        .as_string_opt::<i32>()
-                        .ok_or_else(|| EncodeError::NotText {
-                            name: name.clone(),
-                            found: column.data_type().clone(),
-                        })?;
+                    let column = text_column(batch, name)?;
+                    let offset = |at: i32| usize::try_from(at).unwrap_or_default();
                     let offsets = column.value_offsets();
-                    let place = |offset: i32| usize::try_from(offset).unwrap_or_default();
-                    let bytes = &column.value_data()[place(offsets[0])..place(offsets[offsets.len() - 1])];
+                    let bytes = &column.value_data()[offset(offsets[0])..offset(offsets[offsets.len() - 1])];
                     size += bytes.len() + batch.num_rows();
-                    // The writer must know of a row's only cell, since it puts an empty one in quotes.
+                    // A row's only cell is quoted if it is empty.
                     if self.columns.len() > 1 && !needs_quotes(bytes) {
                         Cells::Plain(column)
                     } else {
@@ -134,93 +117,65 @@ impl CsvEncoder {
                 }
             });
         }
-        let mut out = Buffer::with_capacity(size + batch.num_rows() + 64);
+        let mut bytes = Vec::with_capacity(size);
         let mut ends = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             for (index, cells) in cells.iter().enumerate() {
-                if index > 0 {
-                    out.delimiter();
-                }
+                start_cell(&mut bytes, index);
                 match cells {
-                    Cells::Constant(text) => out.field(text.as_bytes()),
+                    Cells::Constant(text) => self.cell(&mut bytes, text),
                     Cells::Plain(column) if column.is_null(row) => {}
-                    Cells::Plain(column) => out.plain_field(column.value(row).as_bytes()),
-                    Cells::Column(column) if column.is_null(row) => out.field(b""),
-                    Cells::Column(column) => out.field(column.value(row).as_bytes()),
+                    Cells::Plain(column) => bytes.extend_from_slice(column.value(row).as_bytes()),
+                    Cells::Column(column) if column.is_null(row) => self.cell(&mut bytes, ""),
+                    Cells::Column(column) => self.cell(&mut bytes, column.value(row)),
                 }
             }
-            out.end_row();
-            ends.push(out.len);
+            bytes.extend_from_slice(b"\r\n");
+            ends.push(bytes.len());
         }
-        Ok(EncodedRows {
-            bytes: out.finish(),
-            ends,
-        })
+        Ok(EncodedRows { bytes, ends })
+    }
+
+    /// Appends a cell, in quotes if it needs them.
+    fn cell(&self, out: &mut Vec<u8>, value: &str) {
+        if needs_quotes(value.as_bytes()) || value.is_empty() && self.columns.len() == 1 {
+            out.push(b'"');
+            out.extend_from_slice(value.replace('"', "\"\"").as_bytes());
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(value.as_bytes());
+        }
     }
 }
 
-/// Whether a cell with these bytes in it is put in quotes. Looks at all of them, which takes no branch for each.
+/// The values of a column in one batch.
+enum Cells<'a> {
+    /// None of the values needs quotes.
+    Plain(&'a StringArray),
+    Column(&'a StringArray),
+    Constant(&'a str),
+}
+
+fn text_column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b StringArray, EncodeError> {
+    let column = batch.column_by_name(name);
+    let column = column.ok_or_else(|| EncodeError::NoColumn(name.to_owned()))?;
+    column.as_string_opt::<i32>().ok_or_else(|| EncodeError::NotText {
+        name: name.to_owned(),
+        found: column.data_type().clone(),
+    })
+}
+
+fn start_cell(out: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        out.push(b',');
+    }
+}
+
+/// Whether a cell with these bytes is quoted. Branch-free over all of them.
 fn needs_quotes(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, byte| {
         found | matches!(byte, b'"' | b',' | b'\r' | b'\n')
     })
-}
-
-/// A growing buffer behind `csv_core`'s writer, which wants a slice to write to.
-struct Buffer {
-    writer: Writer,
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl Buffer {
-    fn with_capacity(capacity: usize) -> Self {
-        let writer = WriterBuilder::new().terminator(Terminator::CRLF).build();
-        Self {
-            writer,
-            bytes: vec![0; capacity],
-            len: 0,
-        }
-    }
-
-    fn reserve(&mut self, more: usize) {
-        if self.bytes.len() - self.len < more {
-            self.bytes.resize((self.bytes.len() * 2).max(self.len + more), 0);
-        }
-    }
-
-    fn field(&mut self, value: &[u8]) {
-        // Every byte a quote, and a quote on either side.
-        self.reserve(value.len() * 2 + 2);
-        let (result, read, written) = self.writer.field(value, &mut self.bytes[self.len..]);
-        debug_assert!(result == WriteResult::InputEmpty && read == value.len());
-        self.len += written;
-    }
-
-    /// One of several of a row, which needs no quotes.
-    #[inline]
-    fn plain_field(&mut self, value: &[u8]) {
-        self.reserve(value.len());
-        self.bytes[self.len..self.len + value.len()].copy_from_slice(value);
-        self.len += value.len();
-    }
-
-    fn delimiter(&mut self) {
-        self.reserve(4);
-        let (_, written) = self.writer.delimiter(&mut self.bytes[self.len..]);
-        self.len += written;
-    }
-
-    fn end_row(&mut self) {
-        self.reserve(8);
-        let (_, written) = self.writer.terminator(&mut self.bytes[self.len..]);
-        self.len += written;
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.truncate(self.len);
-        self.bytes
-    }
 }
 
 #[cfg(test)]
@@ -240,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn header_quoting_constants_and_absent_values() {
+    fn encodes_header_quotes_constants_and_nulls() {
         let rows = batch(&[
             ("a", vec![Some("x,\"y\"\r\nz".into()), None]),
             ("b", vec![Some(" p ".into()), Some(String::new())]),
@@ -259,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_missing_or_not_text_is_named() {
+    fn names_columns_that_are_missing_or_not_text() {
         let numbers =
             RecordBatch::try_from_iter([("n", Arc::new(arrow::array::Int32Array::from(vec![1])) as _)])
                 .unwrap();
@@ -269,9 +224,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in the cells, a CSV reader gets the same cells back, and every end is the end of a record.
+        /// A CSV reader returns the same cells, and every end is the end of a record.
         #[test]
-        fn what_is_written_reads_back(rows in prop::collection::vec(("\\PC{0,6}|[\",\r\n;' a]{0,6}", "[\",\r\n;' b]{0,6}"), 0..20)) {
+        fn reads_back_what_it_writes(rows in prop::collection::vec(("\\PC{0,6}|[\",\r\n;' a]{0,6}", "[\",\r\n;' b]{0,6}"), 0..20)) {
             let columns = [
                 ("a", rows.iter().map(|row| Some(row.0.clone())).collect()),
                 ("b", rows.iter().map(|row| Some(row.1.clone())).collect()),

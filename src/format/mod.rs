@@ -25,23 +25,21 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use added_columns::{Added, AddedColumns};
 use async_trait::async_trait;
 use bytes::Bytes;
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-pub(crate) use added_columns::{Added, AddedColumns};
 pub(crate) use collector::{CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
 pub use registry::FormatConfig;
 pub(crate) use registry::{Registration, extensions, formats, names};
 
-use crate::config::{ByteSize, Problems};
+use crate::config::Problems;
 use crate::error::{Error, Result};
+use crate::settings::BoundedSize;
 
 /// The settings of a file format, and how it reads a file.
 pub(crate) trait Format: Debug + Send + Sync {
-    /// Adds a problem for each invalid setting.
-    fn validate(&self, problems: &mut Problems<'_>);
+    /// Adds a problem for each invalid setting that decoding did not find.
+    fn validate(&self, _problems: &mut Problems<'_>) {}
 
     /// Reads one file and sends its rows and rejects to `rows`. Called on a thread that may block.
     ///
@@ -93,31 +91,12 @@ pub(crate) trait ReadRanges: Debug + Send + Sync {
     async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
 }
 
-/// The limit for the length of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct MaxRecordBytes(ByteSize);
+/// The limit for the length of a record. Offsets within a chunk are 32-bit numbers, and a chunk ends with the record that
+/// fills it.
+type MaxRecordBytes = BoundedSize<1, { 1 << 30 }>;
 
-impl Default for MaxRecordBytes {
-    fn default() -> Self {
-        Self(ByteSize(16 << 20))
-    }
-}
-
-impl MaxRecordBytes {
-    fn get(self) -> usize {
-        usize::try_from(self.0.0).unwrap_or(usize::MAX)
-    }
-
-    fn validate(self, problems: &mut Problems<'_>) {
-        // Offsets within a chunk are 32-bit numbers, and a chunk ends with the record that fills it.
-        const MAX: usize = 1 << 30;
-        if self.get() == 0 || self.get() > MAX {
-            problems
-                .at("max_record_bytes")
-                .add(format!("must be 1 to {MAX} (1 GiB), not {}", self.get()));
-        }
-    }
+fn default_max_record() -> MaxRecordBytes {
+    BoundedSize::new(16 << 20)
 }
 
 /// An error with the kind, hints and text of `inner`.

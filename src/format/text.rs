@@ -23,9 +23,8 @@ struct Transcoder {
     encoding: &'static Encoding,
     decoder: Decoder,
     raw: Box<[u8]>,
-    text: Vec<u8>,
+    text: String,
     at: usize,
-    end: usize,
     ended: bool,
     replaced: u64,
 }
@@ -93,50 +92,44 @@ impl Transcoder {
             encoding,
             decoder: encoding.new_decoder_without_bom_handling(),
             raw: vec![0; READ_BYTES / 4].into(),
-            // One unit of UTF-16 or one byte of a single-byte encoding needs three bytes at most.
-            text: vec![0; READ_BYTES],
+            text: String::new(),
             at: 0,
-            end: 0,
             ended: false,
             replaced: 0,
         }
     }
 
     fn read(&mut self, raw: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.end && !self.ended {
+        while self.at == self.text.len() && !self.ended {
             let length = raw.read(&mut self.raw)?;
             self.ended = length == 0;
             self.decode(length);
         }
-        let length = (self.end - self.at).min(buffer.len());
-        buffer[..length].copy_from_slice(&self.text[self.at..self.at + length]);
+        let text = &self.text.as_bytes()[self.at..];
+        let length = text.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&text[..length]);
         self.at += length;
         Ok(length)
     }
 
     /// Decodes the first `length` raw bytes, or what is left in the decoder at the end of the input.
     fn decode(&mut self, length: usize) {
-        const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
-        (self.at, self.end) = (0, 0);
-        let mut from = 0;
+        self.text.clear();
+        self.at = 0;
+        let mut raw = &self.raw[..length];
         loop {
-            let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
-                &self.raw[from..length],
-                &mut self.text[self.end..],
-                self.ended,
-            );
-            from += read;
-            self.end += written;
+            let needed = self.decoder.max_utf8_buffer_length_without_replacement(raw.len());
+            self.text.reserve(needed.unwrap_or(READ_BYTES));
+            let (result, read) =
+                self.decoder
+                    .decode_to_string_without_replacement(raw, &mut self.text, self.ended);
+            raw = &raw[read..];
             match result {
                 DecoderResult::InputEmpty => return,
-                DecoderResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                DecoderResult::OutputFull => {}
                 DecoderResult::Malformed(..) => {
                     self.replaced += 1;
-                    if self.text.len() < self.end + REPLACEMENT.len() {
-                        self.text.resize(self.text.len() * 2, 0);
-                    }
-                    self.text[self.end..self.end + REPLACEMENT.len()].copy_from_slice(REPLACEMENT);
-                    self.end += REPLACEMENT.len();
+                    self.text.push('\u{fffd}');
                 }
             }
         }
@@ -189,31 +182,12 @@ pub(super) fn encoding(label: &str) -> Option<&'static Encoding> {
 }
 
 /// Labels worth suggesting.
-pub(super) const LABELS: &[&str] = &[
-    "utf-8",
-    "utf-16le",
-    "utf-16be",
-    "windows-1250",
-    "windows-1251",
-    "windows-1252",
-    "windows-1253",
-    "windows-1254",
-    "windows-1255",
-    "windows-1256",
-    "windows-1257",
-    "windows-1258",
-    "iso-8859-1",
-    "iso-8859-2",
-    "iso-8859-15",
-    "macintosh",
-    "koi8-r",
-    "shift_jis",
-    "euc-jp",
-    "euc-kr",
-    "gb18030",
-    "gbk",
-    "big5",
-];
+pub(super) fn labels() -> impl Iterator<Item = &'static str> + Clone {
+    const LABELS: &str = "utf-8 utf-16le utf-16be windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 \
+                          windows-1255 windows-1256 windows-1257 windows-1258 iso-8859-1 iso-8859-2 iso-8859-15 \
+                          macintosh koi8-r shift_jis euc-jp euc-kr gb18030 gbk big5";
+    LABELS.split(' ')
+}
 
 /// The hint for text that is not valid UTF-8.
 pub(super) const NOT_UTF8_HINT: &str = "set `encoding` in `format`: files saved by Excel in Western Europe and the Americas are often `windows-1252`, \

@@ -20,6 +20,8 @@ use crate::format::{CHUNK_BYTES, CHUNK_ROWS, Collector, ReadResult};
 /// The rows of the next chunk.
 pub(super) struct Columns {
     part: Arc<Part>,
+    /// Number of columns in the file.
+    in_file: usize,
     schema: SchemaRef,
     /// Positions, in the file, of the used columns.
     used: Vec<usize>,
@@ -105,29 +107,30 @@ impl Finished {
 }
 
 impl Columns {
-    pub(super) fn new(part: Arc<Part>, out: &Collector) -> Self {
-        let used: Vec<usize> = (0..part.columns.len())
-            .filter(|&index| out.uses(&part.columns[index]))
+    pub(super) fn new(names: Vec<String>, out: &Collector) -> Result<Self, Error> {
+        let used: Vec<usize> = (0..names.len())
+            .filter(|&index| out.uses(&names[index]))
             .collect();
-        let fields: Vec<Field> = used
+        let fields = used
             .iter()
-            .map(|&index| Field::new(&part.columns[index], DataType::Utf8, true))
-            .collect();
-        Self {
+            .map(|&index| Field::new(&names[index], DataType::Utf8, true));
+        let fields: Vec<Field> = fields.collect();
+        Ok(Self {
+            in_file: names.len(),
+            part: out.part(names)?,
             schema: Arc::new(Schema::new(fields)),
             texts: used.iter().map(|_| Text::new(0)).collect(),
             used,
-            part,
             rows: Vec::with_capacity(CHUNK_ROWS),
             lines: Vec::with_capacity(CHUNK_ROWS),
             bytes: 0,
             sent: false,
-        }
+        })
     }
 
     /// Columns of the file.
     pub(super) fn in_file(&self) -> usize {
-        self.part.columns.len()
+        self.in_file
     }
 
     /// Adds a record with a value for every column of the file.
@@ -202,7 +205,7 @@ impl Columns {
                 let message = format!(
                     "the value of column `{column}` is not valid UTF-8; check `encoding` in `format`"
                 );
-                out.reject(row, Some(line), RejectCode::InvalidEncoding, message);
+                out.reject(&out.name, row, Some(line), RejectCode::InvalidEncoding, message);
             }
         }
         let keep = BooleanArray::from(keep);

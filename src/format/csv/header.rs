@@ -29,70 +29,63 @@ impl Header {
         out: &Collector,
     ) -> ReadResult<Self> {
         let name = &out.name;
-        let next = |records: &mut Records<R>| {
-            records
-                .next()
-                .map_err(|error| record_error(error, dialect, out, records.line()))
-        };
+        let failed = |error, line| record_error(error, dialect, out, line);
         for skipped in 0..dialect.skip_first {
             let found = records.skip_line();
-            if !found.map_err(|error| record_error(error, dialect, out, records.line()))? {
-                return Err(Error::input(format!(
-                    "`{name}` ends after {skipped} lines; `skip_first` skips {} before the header",
-                    dialect.skip_first
-                ))
-                .into());
+            if !found.map_err(|error| failed(error, records.line()))? {
+                let configured = dialect.skip_first;
+                let message = format!(
+                    "`{name}` ends after {skipped} lines; `skip_first` skips {configured} before the header"
+                );
+                return Err(Error::input(message).into());
             }
             if skipped % 8192 == 8191 {
                 out.check_stopped()?;
             }
         }
         let mut delimiter = dialect.delimiter;
-        let mut found = next(records)?;
+        let mut found = records.next().map_err(|error| failed(error, records.line()))?;
         if found && let Some(named) = separator_line(records.cells(), delimiter) {
             if dialect.delimiter_is_set && named != delimiter {
                 tracing::warn!(
                     file = %name, set = %shown(delimiter), used = %shown(named),
-                    "the file's `sep=` line names another delimiter than the settings; the file's is used"
+                    "the `sep=` line of the file overrides the configured delimiter"
                 );
             }
             delimiter = named;
             records.set_delimiter(delimiter);
-            found = next(records)?;
+            found = records.next().map_err(|error| failed(error, records.line()))?;
         }
-        if !found {
-            return match &dialect.names {
-                // No rows today: a file with configured names is complete without a line in it.
-                Names::Configured {
-                    names,
-                    skip_header: false,
-                } => Ok(Self {
-                    names: names.clone(),
-                    first_is_record: false,
-                }),
-                _ => Err(Error::input(format!("`{name}` is empty: there is not even a header"))
-                    .with_hint("check the export that writes it: it may have failed, or not have finished")
-                    .with_hint(
-                        "if the file has no header by design, name its columns with `columns` in `format`",
-                    )
-                    .into()),
-            };
-        }
-        let cells = records.cells();
         let (names, first_is_record) = match &dialect.names {
-            Names::Header => (from_header(cells, delimiter, out)?, false),
-            Names::Numbered => (numbered(cells.len()), true),
-            Names::Configured { names, skip_header } => {
-                if *skip_header && cells.len() != names.len() {
-                    return Err(Error::input(format!(
-                        "the header of `{name}` has {} columns, `columns` names {}",
-                        cells.len(),
-                        names.len()
-                    ))
-                    .with_hint("make `columns` match the file, or leave it out to use the names in the file")
+            // A file with configured names is complete without a line in it.
+            Names::Configured {
+                names,
+                skip_header: false,
+            } => (names.clone(), found),
+            _ if !found => {
+                return Err(Error::input(format!("`{name}` is empty: there is not even a header"))
+                    .with_hint("check the export that writes it: it may have failed, or not have finished")
+                    .with_hint("if the file has no header by design, name its columns with `columns` in `format`")
                     .into());
+            }
+            Names::Header => (from_header(records.cells(), delimiter, out)?, false),
+            Names::Numbered => {
+                let count = records.cells().len();
+                (
+                    (1..=count).map(|number| format!("column_{number}")).collect(),
+                    true,
+                )
+            }
+            Names::Configured { names, .. } => {
+                let (found, expected) = (records.cells().len(), names.len());
+                if found != expected {
+                    let message =
+                        format!("the header of `{name}` has {found} columns, `columns` names {expected}");
+                    return Err(Error::input(message)
+                        .with_hint("make `columns` match the file, or remove it to use the names in the file")
+                        .into());
                 }
-                (names.clone(), !skip_header)
+                (names.clone(), false)
             }
         };
         Ok(Self {
@@ -100,10 +93,6 @@ impl Header {
             first_is_record,
         })
     }
-}
-
-fn numbered(count: usize) -> Vec<String> {
-    (1..=count).map(|number| format!("column_{number}")).collect()
 }
 
 /// The delimiter that Excel's line `sep=;` names; the line was read with `current`.

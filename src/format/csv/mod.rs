@@ -12,17 +12,15 @@ mod dialect;
 mod header;
 mod records;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use columns::Columns;
 use dialect::{CsvOptions, Dialect};
 use header::Header;
 use records::{RecordError, Records};
+use std::collections::VecDeque;
 
 use super::text::TextReader;
 use super::{Collector, Format, Input, READ_BYTES, ReadResult, Registration};
-use crate::component::{Part, RejectCode};
+use crate::component::RejectCode;
 use crate::config::Problems;
 use crate::error::{Error, read_error};
 
@@ -53,12 +51,8 @@ impl Format for CsvOptions {
 fn read_with(text: TextReader, dialect: &Dialect, out: &Collector, buffer: usize) -> ReadResult {
     let mut records = Records::new(text, dialect, buffer);
     let header = Header::read(&mut records, dialect, out)?;
-    let part = Arc::new(Part {
-        name: out.name.clone(),
-        columns: header.names,
-    });
     let mut rows = Rows {
-        columns: Columns::new(part, out),
+        columns: Columns::new(header.names, out)?,
         out,
         row: 0,
     };
@@ -79,7 +73,13 @@ fn read_with(text: TextReader, dialect: &Dialect, out: &Collector, buffer: usize
             Err(RecordError::Unclosed { line, lines: 0 }) => {
                 rows.row += 1;
                 let message = "the quote opened in this record is never closed";
-                out.reject(rows.row, Some(line), RejectCode::InvalidRecord, message);
+                out.reject(
+                    &out.name,
+                    rows.row,
+                    Some(line),
+                    RejectCode::InvalidRecord,
+                    message,
+                );
                 break;
             }
             Err(error) => return Err(record_error(error, dialect, out, records.line()).into()),
@@ -142,8 +142,9 @@ impl Rows<'_> {
         let found = cells.len();
         let plural = if found == 1 { "" } else { "s" };
         let message = format!("the record has {found} value{plural} where the file has {expected} columns");
+        let (name, line) = (&self.out.name, Some(line));
         self.out
-            .reject(self.row, Some(line), RejectCode::RaggedRow, message);
+            .reject(name, self.row, line, RejectCode::RaggedRow, message);
         if self.row.is_multiple_of(STOP_CHECK) {
             self.out.check_stopped()?;
         }

@@ -26,13 +26,23 @@ fn table(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "called with `json!`")]
-fn csv(settings: Value) -> Value {
+fn csv(settings: &Value) -> Value {
     let mut csv = json!({"type": "csv"});
     csv.as_object_mut()
         .unwrap()
         .extend(settings.as_object().unwrap().clone());
     csv
+}
+
+/// Lines of JSON arrays.
+fn cases<const N: usize>(text: &str) -> impl Iterator<Item = [Value; N]> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| {
+        serde_json::from_str::<Vec<Value>>(line)
+            .unwrap()
+            .try_into()
+            .unwrap()
+    })
 }
 
 fn utf16(text: &str) -> Vec<u8> {
@@ -41,205 +51,110 @@ fn utf16(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn reads_the_forms_of_csv() {
+    // Settings, content, columns, rows.
+    const CASES: &str = r##"
+        [{}, "id,mail,end\n007,,\n\"\", a ,x\n", "id|mail|end", "007|-|- / -| a |x"]
+        [{}, "\ufeff\"id\" , b \n1,2\n", "id|b", "1|2"]
+        [{}, "a,b\n\"x \"\"y\"\"\",\"1,2\"\n", "a|b", "x \"y\"|1,2"]
+        [{"escape": "\\", "comment": "#"}, "# no\na,b\n\"x \\\"y\\\"\",z\n#x,y\n", "a|b", "x \"y\"|z"]
+        [{"quote": "'"}, "a,b\n'1,2',\"\n", "a|b", "1,2|\""]
+        [{"quote": null}, "a,b\n\"1,2\n\"x,y\n", "a|b", "\"1|2 / \"x|y"]
+        [{"quote": ""}, "a,b\n\"1,2\n", "a|b", "\"1|2"]
+        [{"columns": ["x", "y"]}, "1,2\n3,4\n", "x|y", "1|2 / 3|4"]
+        [{"columns": ["x", "y"], "header": true}, "a,b\n3,4\n", "x|y", "3|4"]
+        [{"header": false}, "1,2\n", "column_1|column_2", "1|2"]
+        [{}, "id, id ,,x\n1,2,3,4\n", "id|id_2|column_3|x", "1|2|3|4"]
+        [{"columns": ["a"]}, "", "a", ""]
+        [{}, "a,b\r\n\r\n", "a|b", ""]
+        [{}, "sep=;\r\na;b\r\n1;2\r\n", "a|b", "1|2"]
+        [{}, "\ufeffSEP=;\na;b\n1;2\n", "a|b", "1|2"]
+        [{"delimiter": "|"}, "\"sep=;\"\na;b\n1;2\n", "a|b", "1|2"]
+        [{}, "sep=\t\na\tb\n1\t2\n", "a|b", "1|2"]
+        [{}, "sep=,\na,b\n1,2\n", "a|b", "1|2"]
+        [{"skip_first": 2, "skip_last": 2}, "x\ny\nid,b\nTRL\n", "id|b", ""]
+        [{"skip_last": 1}, "id\nA\nB\n\"Total\n", "id", "A / B"]
+        [{"skip_last": 2}, "id\nA\nB\n\"Total\n", "id", "A"]
+        [{"skip_last": 5}, "id\nA\nB\n\"Total\n", "id", ""]
+        [{}, "a,b\n1,\"2\"", "a|b", "1|2"]
+    "##;
+    for [settings, content, columns, rows] in cases(CASES) {
+        let found = read("a.csv", content.as_str().unwrap(), csv(&settings)).await;
+        assert_eq!(
+            found.rows(),
+            table(rows.as_str().unwrap()),
+            "{content} {settings}"
+        );
+        assert_eq!(
+            found.columns(),
+            table(columns.as_str().unwrap())[0],
+            "{content} {settings}"
+        );
+        assert_eq!((found.rejected(), found.chunks.len()), (vec![], 1), "{content}");
+    }
+}
+
+#[tokio::test]
+async fn reads_other_encodings() {
     let unicode_text = [b"\xff\xfe".to_vec(), utf16("name\tcity\r\nJürgen\t東京 🗼\r\n")].concat();
-    let null = || json!(null);
-    let cases: Vec<(&str, Vec<u8>, Value, &str, &str)> = vec![
-        // Cells are text, empty ones null.
-        (
-            "a.csv",
-            b"id,mail,end\n007,,\n\"\", a ,x\n".into(),
-            null(),
-            "id|mail|end",
-            "007|-|- / -| a |x",
-        ),
-        (
-            "a.csv",
-            "\u{feff}\"id\" , b \n1,2\n".into(),
-            null(),
-            "id|b",
-            "1|2",
-        ),
-        (
-            "a.tsv",
-            unicode_text.clone(),
-            null(),
-            "name|city",
-            "Jürgen|東京 🗼",
-        ),
+    let latin = b"name;city\r\nJ\xfcrgen;1,5 \x80\r\n".to_vec();
+    for (name, content, settings, row) in [
+        ("a.tsv", &unicode_text[..], json!({}), "Jürgen|東京 🗼"),
         (
             "a.txt",
-            unicode_text.clone(),
-            csv(json!({"delimiter": "tab"})),
-            "name|city",
+            &unicode_text,
+            json!({"delimiter": "tab"}),
             "Jürgen|東京 🗼",
         ),
         (
             "a.tsv",
-            unicode_text[2..].into(),
-            csv(json!({"encoding": "utf-16le"})),
-            "name|city",
+            &unicode_text[2..],
+            json!({"encoding": "utf-16le"}),
             "Jürgen|東京 🗼",
         ),
         (
             "a.csv",
-            b"Name;Gr\xf6\xdfe\r\nJ\xfcrgen;1,5 \x80\r\n".into(),
-            csv(json!({"delimiter": ";", "encoding": "latin1"})),
-            "Name|Größe",
+            &latin,
+            json!({"delimiter": ";", "encoding": "latin1"}),
             "Jürgen|1,5 €",
         ),
-        // Quotes, escapes, comments.
-        (
-            "a.csv",
-            b"a,b\n\"x \"\"y\"\"\",\"1,2\"\n".into(),
-            null(),
-            "a|b",
-            "x \"y\"|1,2",
-        ),
-        (
-            "a.csv",
-            b"# no header\na,b\n\"x \\\"y\\\"\",z\n#x,y\n".into(),
-            csv(json!({"escape": "\\", "comment": "#"})),
-            "a|b",
-            "x \"y\"|z",
-        ),
-        (
-            "a.csv",
-            b"a,b\n'1,2',\"\n".into(),
-            csv(json!({"quote": "'"})),
-            "a|b",
-            "1,2|\"",
-        ),
-        (
-            "a.csv",
-            b"a,b\n\"1,2\n\"x,y\n".into(),
-            csv(json!({"quote": null})),
-            "a|b",
-            "\"1|2 / \"x|y",
-        ),
-        (
-            "a.csv",
-            b"a,b\n\"1,2\n".into(),
-            csv(json!({"quote": ""})),
-            "a|b",
-            "\"1|2",
-        ),
-        // Column names.
-        (
-            "a.csv",
-            b"1,2\n3,4\n".into(),
-            csv(json!({"columns": ["x", "y"]})),
-            "x|y",
-            "1|2 / 3|4",
-        ),
-        (
-            "a.csv",
-            b"a,b\n3,4\n".into(),
-            csv(json!({"columns": ["x", "y"], "header": true})),
-            "x|y",
-            "3|4",
-        ),
-        (
-            "a.csv",
-            b"1,2\n".into(),
-            csv(json!({"header": false})),
-            "column_1|column_2",
-            "1|2",
-        ),
-        (
-            "a.csv",
-            b"id, id ,,x\n1,2,3,4\n".into(),
-            null(),
-            "id|id_2|column_3|x",
-            "1|2|3|4",
-        ),
-        ("a.csv", b"".into(), csv(json!({"columns": ["a"]})), "a", ""),
-        ("a.csv", b"a,b\r\n\r\n".into(), null(), "a|b", ""),
-        // Excel's separator line.
-        ("a.csv", b"sep=;\r\na;b\r\n1;2\r\n".into(), null(), "a|b", "1|2"),
-        ("a.csv", "\u{feff}SEP=;\na;b\n1;2\n".into(), null(), "a|b", "1|2"),
-        (
-            "a.csv",
-            b"\"sep=;\"\na;b\n1;2\n".into(),
-            csv(json!({"delimiter": "|"})),
-            "a|b",
-            "1|2",
-        ),
-        ("a.csv", b"sep=\t\na\tb\n1\t2\n".into(), null(), "a|b", "1|2"),
-        ("a.csv", b"sep=,\na,b\n1,2\n".into(), null(), "a|b", "1|2"),
-        // Trailers, also with an open quote.
-        (
-            "a.csv",
-            b"x\ny\nid,b\nTRL\n".into(),
-            csv(json!({"skip_first": 2, "skip_last": 2})),
-            "id|b",
-            "",
-        ),
-        (
-            "a.csv",
-            b"id\nA\nB\n\"Total\n".into(),
-            csv(json!({"skip_last": 1})),
-            "id",
-            "A / B",
-        ),
-        (
-            "a.csv",
-            b"id\nA\nB\n\"Total\n".into(),
-            csv(json!({"skip_last": 2})),
-            "id",
-            "A",
-        ),
-        (
-            "a.csv",
-            b"id\nA\nB\n\"Total\n".into(),
-            csv(json!({"skip_last": 5})),
-            "id",
-            "",
-        ),
-        // Closed at the very end, without a line break.
-        ("a.csv", b"a,b\n1,\"2\"".into(), null(), "a|b", "1|2"),
-    ];
-    for (name, content, settings, columns, rows) in cases {
-        let found = read(name, &content, settings.clone()).await;
-        let case = String::from_utf8_lossy(&content);
-        assert_eq!(found.rows(), table(rows), "{case} {settings}");
-        assert_eq!(found.columns(), table(columns)[0], "{case} {settings}");
-        assert_eq!((found.rejected(), found.chunks.len()), (vec![], 1), "{case}");
+    ] {
+        let found = read(name, content, csv(&settings)).await;
+        assert_eq!(
+            (found.rows(), found.columns()),
+            (table(row), &table("name|city")[0][..]),
+            "{settings}"
+        );
     }
 }
 
 #[tokio::test]
 async fn reports_files_that_cannot_be_read() {
-    let null = || json!(null);
-    for (content, settings, expected) in [
-        (&b""[..], null(), "not even a header"),
-        (b"\xef\xbb\xbf", null(), "not even a header"),
-        (b"\r\n\n", null(), "not even a header"),
-        (b"x\n", csv(json!({"skip_first": 2})), "ends after 1 lines"),
-        (
-            b"a,b,c\n3,4,5\n",
-            csv(json!({"columns": ["x", "y"], "header": true})),
-            "has 3 columns, `columns` names 2",
-        ),
-        (b"id,Gr\xf6\xdfe\n1,2\n", null(), "windows-1252"),
-        (&utf16("name\r\n"), null(), "utf-16le"),
-        (b"\x1f\x8b\x08\0", null(), "compression: gzip"),
-        (
-            b"a,b\n1,2\n3,\"x\n5,6\n7,8\n",
-            null(),
-            "line 3 of `a.csv` is never closed",
-        ),
-        (b"a,b\n1,2\n3,\"x\n5,6\n7,8\n", null(), "(2 more lines)"),
-        // Lines inside an open quote may be people.
-        (b"id\nA\n\"B\nC\n", csv(json!({"skip_last": 1})), "never closed"),
-        (
-            b"a,b\n1,2\n3,\"x\n5,6\n7,8\n9,\"\n",
-            csv(json!({"max_record_bytes": 10})),
-            "line 3 of `a.csv` is longer",
-        ),
-    ] {
-        let found = read("a.csv", content, settings).await;
+    // Settings, content, part of the error or its hints.
+    const CASES: &str = r#"
+        [{}, "", "not even a header"]
+        [{}, "\ufeff", "not even a header"]
+        [{}, "\r\n\n", "not even a header"]
+        [{"skip_first": 2}, "x\n", "ends after 1 lines"]
+        [{"columns": ["x", "y"], "header": true}, "a,b,c\n3,4,5\n", "has 3 columns, `columns` names 2"]
+        [{}, "n\u0000a\u0000", "utf-16le"]
+        [{}, "a,b\n1,2\n3,\"x\n5,6\n7,8\n", "line 3 of `a.csv` is never closed"]
+        [{}, "a,b\n1,2\n3,\"x\n5,6\n7,8\n", "(2 more lines)"]
+        [{"skip_last": 1}, "id\nA\n\"B\nC\n", "never closed"]
+        [{"max_record_bytes": 10}, "a,b\n1,2\n3,\"x\n5,6\n7,8\n9,\"\n", "line 3 of `a.csv` is longer"]
+    "#;
+    let text = |found: &Outcome| {
         let error = found.error();
-        let text = format!("{error} {}", error.hints().collect::<Vec<_>>().join(" "));
+        format!("{error} {}", error.hints().collect::<Vec<_>>().join(" "))
+    };
+    for [settings, content, expected] in cases(CASES) {
+        let text = text(&read("a.csv", content.as_str().unwrap(), csv(&settings)).await);
+        assert!(text.contains(expected.as_str().unwrap()), "{text}");
+    }
+    for (content, expected) in [
+        (&b"id,Gr\xf6\xdfe\n1,2\n"[..], "windows-1252"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+    ] {
+        let text = text(&read("a.csv", content, json!(null)).await);
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -247,7 +162,7 @@ async fn reports_files_that_cannot_be_read() {
 #[tokio::test]
 async fn counts_lines_with_every_line_break() {
     let content = "title\n\nid,note\n1,\"a\nb\r\nc\"\n\n# left out, \"\n\n2,x\n3,\"\n\"\n4,y";
-    let settings = csv(json!({"skip_first": 2, "comment": "#"}));
+    let settings = csv(&json!({"skip_first": 2, "comment": "#"}));
     let expected = [(1, Some(4)), (2, Some(10)), (3, Some(11)), (4, Some(13))];
     let unix = content.replace("\r\n", "\n");
     for content in [
@@ -260,7 +175,7 @@ async fn counts_lines_with_every_line_break() {
         assert_eq!(found.rows()[3], ["4", "y"]);
     }
     let content = "Leavers, \"as of\r\n\r\nid,b\r\n1,2\r\n3,4\r\n5,6\r\nTRL,3,x\r\nEND\r\n";
-    let found = read("a.csv", content, csv(json!({"skip_first": 2, "skip_last": 2}))).await;
+    let found = read("a.csv", content, csv(&json!({"skip_first": 2, "skip_last": 2}))).await;
     assert_eq!(found.origins(), [(1, Some(4)), (2, Some(5)), (3, Some(6))]);
 }
 
@@ -325,8 +240,6 @@ async fn rejects_invalid_utf8_in_used_columns_only() {
 struct Buffered(CsvOptions, usize);
 
 impl Format for Buffered {
-    fn validate(&self, _: &mut Problems<'_>) {}
-
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         let dialect = self.0.dialect("", &mut Problems::new(&mut Vec::new())).unwrap();
         let text = TextReader::new(out.name.clone(), (input.open)()?, UTF_8)?;

@@ -35,17 +35,19 @@ impl<'a> RecordDecoder<'a> {
         let (columns, arrow_schema) = match (schema.records(), &out.cx.columns) {
             // Without records no key can be missing: there are just no rows today.
             (0, Some(used)) if !schema.is_declared() => {
-                let columns: Vec<String> = used.iter().cloned().collect();
+                let added: Vec<&String> = out.added.names().collect();
+                let columns: Vec<String> = used
+                    .iter()
+                    .filter(|name| !added.contains(name))
+                    .cloned()
+                    .collect();
                 let fields = columns.iter().map(|name| Field::new(name, DataType::Utf8, true));
                 let fields: Vec<Field> = fields.collect();
                 (columns, Schema::new(fields))
             }
             _ => (schema.names(), schema.arrow_schema()),
         };
-        let part = Arc::new(Part {
-            name: out.name.clone(),
-            columns,
-        });
+        let part = out.part(columns)?;
         let arrow_schema = Arc::new(arrow_schema);
         let decoder = ReaderBuilder::new(arrow_schema.clone())
             .with_batch_size(CHUNK_ROWS)
@@ -101,7 +103,7 @@ impl<'a> RecordDecoder<'a> {
             self.out.check_stopped()?;
         }
         let reject = |code, message: String| {
-            self.out.reject_of(&self.part.name, self.row, line, code, message);
+            self.out.reject(&self.part.name, self.row, line, code, message);
         };
         let Ok(text) = std::str::from_utf8(text) else {
             let message = "the record is not valid UTF-8".to_owned();

@@ -25,27 +25,28 @@ pub(crate) use shape::SchemaOrigin;
 
 use super::text::TextReader;
 use super::{CHUNK_ROWS, Collector, Format, Input, MaxRecordBytes, READ_BYTES, ReadResult, Registration};
-use crate::config::Problems;
 use crate::error::{Error, read_error};
 
 /// Bytes of an input that cannot be read twice from which its columns are inferred.
 const SAMPLE_BYTES: usize = 8 << 20;
 
 /// Settings of NDJSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Ndjson {
-    /// Longest record, in bytes: a number, or a text such as `4MiB`. 16 MiB if left out, 1 GiB at most. A longer one
-    /// ends the run.
+    /// Longest record. A longer one ends the run.
+    #[serde(default = "default_max_record")]
+    #[schemars(example = "64MiB")]
     max_record_bytes: MaxRecordBytes,
 }
 
 /// Settings of JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct Json {
-    /// Longest record, in bytes: a number, or a text such as `4MiB`. 16 MiB if left out, 1 GiB at most. A longer one
-    /// ends the run.
+    /// Longest record. A longer one ends the run.
+    #[serde(default = "default_max_record")]
+    #[schemars(example = "64MiB")]
     max_record_bytes: MaxRecordBytes,
 }
 
@@ -58,20 +59,12 @@ inventory::submit! {
 }
 
 impl Format for Ndjson {
-    fn validate(&self, problems: &mut Problems<'_>) {
-        self.max_record_bytes.validate(problems);
-    }
-
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         read(input, Layout::Lines, self.max_record_bytes, out)
     }
 }
 
 impl Format for Json {
-    fn validate(&self, problems: &mut Problems<'_>) {
-        self.max_record_bytes.validate(problems);
-    }
-
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         read(input, Layout::Array, self.max_record_bytes, out)
     }
@@ -80,7 +73,7 @@ impl Format for Json {
 fn read(input: &Input<'_>, layout: Layout, max_record: MaxRecordBytes, out: &Collector) -> ReadResult {
     let reader = Reader {
         layout,
-        max_record: max_record.get(),
+        max_record: max_record.as_usize(),
         buffer: READ_BYTES,
         sample: SAMPLE_BYTES,
     };

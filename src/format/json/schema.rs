@@ -3,8 +3,8 @@
 use arrow::datatypes::Schema;
 use serde::de::{DeserializeSeed, IgnoredAny};
 
-use super::shape::{Mode, Object, SchemaOrigin, Shape};
-use super::visit::RootSeed;
+use super::shape::{Mode, Object, ObjectField, SchemaOrigin, Shape, arrow_fields};
+use super::visit::ValueSeed;
 
 /// Why a record cannot become a row; holds no value of it.
 #[derive(Debug)]
@@ -24,11 +24,22 @@ pub(crate) enum ColumnType {
 }
 
 /// The columns of records and their types.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RecordSchema {
-    root: Object,
+    root: Shape,
     records: u64,
     declared: bool,
+}
+
+impl Default for RecordSchema {
+    /// No columns yet.
+    fn default() -> Self {
+        Self {
+            root: Shape::Object(Box::default()),
+            records: 0,
+            declared: false,
+        }
+    }
 }
 
 impl RecordSchema {
@@ -50,7 +61,7 @@ impl RecordSchema {
             root.push(name.into(), shape);
         }
         Self {
-            root,
+            root: Shape::Object(Box::new(root)),
             records: 0,
             declared: true,
         }
@@ -79,9 +90,10 @@ impl RecordSchema {
 
     fn visit(&mut self, record: &str, used: &dyn Fn(&str) -> bool, mode: Mode) -> Result<(), SchemaMismatch> {
         let mut deserializer = serde_json::Deserializer::from_str(record);
-        let root = RootSeed {
-            object: &mut self.root,
-            used,
+        let root = ValueSeed {
+            shape: &mut self.root,
+            key: "",
+            root: Some(used),
             mode,
         };
         root.deserialize(&mut deserializer)
@@ -98,30 +110,38 @@ impl RecordSchema {
         self.records
     }
 
+    fn columns(&self) -> &[ObjectField] {
+        match &self.root {
+            Shape::Object(object) => &object.fields,
+            _ => &[],
+        }
+    }
+
     /// Whether there is a column of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.root.by_name.contains_key(name)
+        self.columns().iter().any(|field| &*field.name == name)
     }
 
     /// Those of `names` that no record has had, if there were records.
     pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
         let seen = |name: &str| {
-            let field = self.root.by_name.get(name);
-            field.is_some_and(|field| self.root.fields[*field].last_object > 0)
+            self.columns()
+                .iter()
+                .any(|field| field.last_object > 0 && &*field.name == name)
         };
-        let any = self.root.objects > 0;
+        let any = matches!(&self.root, Shape::Object(object) if object.objects > 0);
         names.into_iter().filter(|name| any && !seen(name)).collect()
     }
 
     /// Every top-level key, unused ones included.
     pub(crate) fn names(&self) -> Vec<String> {
-        let fields = self.root.fields.iter();
+        let fields = self.columns().iter();
         fields.map(|field| field.name.to_string()).collect()
     }
 
     /// The used columns.
     pub(crate) fn arrow_schema(&self) -> Schema {
-        Schema::new(self.root.arrow_fields())
+        Schema::new(arrow_fields(self.columns()))
     }
 }
 

@@ -94,7 +94,7 @@ impl Shape {
             Self::Int | Self::BigInt => DataType::Int64,
             Self::Float => DataType::Float64,
             Self::List(items) => DataType::List(Arc::new(Field::new_list_field(items.data_type(), true))),
-            Self::Object(object) => DataType::Struct(object.arrow_fields()),
+            Self::Object(object) => DataType::Struct(arrow_fields(&object.fields)),
         }
     }
 
@@ -200,12 +200,13 @@ impl Object {
     pub(super) fn mark(&mut self, field: usize) -> bool {
         std::mem::replace(&mut self.fields[field].last_object, self.objects) != self.objects
     }
+}
 
-    pub(super) fn arrow_fields(&self) -> Fields {
-        self.fields
-            .iter()
-            .filter(|field| !matches!(field.shape, Shape::Unused))
-            .map(|field| Field::new(&*field.name, field.shape.data_type(), true))
-            .collect()
-    }
+/// The used fields.
+pub(super) fn arrow_fields(fields: &[ObjectField]) -> Fields {
+    let used = fields
+        .iter()
+        .filter(|field| !matches!(field.shape, Shape::Unused));
+    used.map(|field| Field::new(&*field.name, field.shape.data_type(), true))
+        .collect()
 }

@@ -164,8 +164,6 @@ async fn has_the_used_columns_without_records() {
 struct Sized(Layout, usize, usize);
 
 impl Format for Sized {
-    fn validate(&self, _: &mut Problems<'_>) {}
-
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         let reader = Reader {
             layout: self.0,

@@ -3,55 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::shape::{Mode, Object, SchemaOrigin, Shape};
 
-/// A record, which must be an object.
-pub(super) struct RootSeed<'s> {
-    pub(super) object: &'s mut Object,
-    pub(super) used: &'s dyn Fn(&str) -> bool,
-    pub(super) mode: Mode,
-}
-
-impl<'de> DeserializeSeed<'de> for RootSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// serde's own message would show the value.
-macro_rules! not_an_object {
-    ($($visit:ident: $type:ty),*) => {
-        $(fn $visit<E: Error>(self, _: $type) -> Result<(), E> {
-            Err(E::custom("the record is not an object"))
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for RootSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    not_an_object!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        self.visit_bool(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        self.visit_bool(false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        visit_object(self.object, map, Some(self.used), self.mode)
-    }
-}
+/// Borrowed from the record unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'r>(#[serde(borrow)] Cow<'r, str>);
 
 fn visit_object<'de, A: MapAccess<'de>>(
     object: &mut Object,
@@ -60,77 +19,43 @@ fn visit_object<'de, A: MapAccess<'de>>(
     mode: Mode,
 ) -> Result<(), A::Error> {
     object.objects += 1;
+    // Most records have their keys in the same order.
     let mut expected = 0;
-    loop {
-        let key = KeySeed {
-            object,
-            expected,
-            used,
-            mode,
+    while let Some(Key(key)) = map.next_key()? {
+        let found = object.find(&key, expected, used, mode);
+        let Some(index) = found.map_err(A::Error::custom)? else {
+            map.next_value_seed(ValueSeed::new(&mut Shape::Unused, "", mode))?;
+            continue;
         };
-        match map.next_key_seed(key)? {
-            None => return Ok(()),
-            Some(None) => map.next_value_seed(ValueSeed {
-                shape: &mut Shape::Unused,
-                key: "",
-                mode,
-            })?,
-            Some(Some(index)) => {
-                let field = &mut object.fields[index];
-                map.next_value_seed(ValueSeed {
-                    shape: &mut field.shape,
-                    key: &field.name,
-                    mode,
-                })?;
-                expected = index + 1;
-            }
+        if !object.mark(index) {
+            return Err(A::Error::custom(format!("the key `{key}` occurs twice")));
+        }
+        let field = &mut object.fields[index];
+        map.next_value_seed(ValueSeed::new(&mut field.shape, &field.name, mode))?;
+        expected = index + 1;
+    }
+    Ok(())
+}
+
+/// A value and its shape.
+pub(super) struct ValueSeed<'s> {
+    pub(super) shape: &'s mut Shape,
+    pub(super) key: &'s str,
+    /// Of a whole record: which of its keys are used columns.
+    pub(super) root: Option<&'s dyn Fn(&str) -> bool>,
+    pub(super) mode: Mode,
+}
+
+impl<'s> ValueSeed<'s> {
+    fn new(shape: &'s mut Shape, key: &'s str, mode: Mode) -> Self {
+        Self {
+            shape,
+            key,
+            root: None,
+            mode,
         }
     }
-}
 
-/// Finds the field of a key; most records have theirs in the same order.
-struct KeySeed<'s> {
-    object: &'s mut Object,
-    expected: usize,
-    /// At the top level: which keys are used columns.
-    used: Option<&'s dyn Fn(&str) -> bool>,
-    mode: Mode,
-}
-
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for KeySeed<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        let found = self.object.find(key, self.expected, self.used, self.mode);
-        match found.map_err(E::custom)? {
-            Some(index) if !self.object.mark(index) => Err(E::custom(format!(
-                "the key `{}` occurs twice",
-                self.object.fields[index].name
-            ))),
-            field => Ok(field),
-        }
-    }
-}
-
-struct ValueSeed<'s> {
-    shape: &'s mut Shape,
-    key: &'s str,
-    mode: Mode,
-}
-
-impl ValueSeed<'_> {
     fn scalar<E: Error>(self, found: Shape) -> Result<(), E> {
         let name = found.describe();
         if self.shape.accept_scalar(found, self.mode) {
@@ -140,7 +65,11 @@ impl ValueSeed<'_> {
         }
     }
 
+    /// Does not show the value, as serde's own messages would.
     fn mismatch<E: Error>(&self, found: &str) -> E {
+        if self.root.is_some() {
+            return E::custom("the record is not an object");
+        }
         let (key, expected) = (self.key, self.shape.describe());
         if self.mode == Mode::Check(SchemaOrigin::Declared) {
             let single = match found {
@@ -173,7 +102,10 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
+        match self.root {
+            Some(_) => Err(self.mismatch("nothing")),
+            None => Ok(()),
+        }
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
@@ -207,11 +139,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             _ => return Err(self.mismatch("a list")),
         };
         while list
-            .next_element_seed(ValueSeed {
-                shape: items,
-                key: self.key,
-                mode: self.mode,
-            })?
+            .next_element_seed(ValueSeed::new(items, self.key, self.mode))?
             .is_some()
         {}
         Ok(())
@@ -222,15 +150,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             *self.shape = Shape::Object(Box::default());
         }
         match self.shape {
-            Shape::Object(object) => visit_object(object, map, None, self.mode),
+            Shape::Object(object) => visit_object(object, map, self.root, self.mode),
             Shape::Unused => {
                 // Keys are read as text, so that whatever arrow-json would fail on is detected here.
-                while map.next_key::<Cow<'de, str>>()?.is_some() {
-                    map.next_value_seed(ValueSeed {
-                        shape: &mut Shape::Unused,
-                        key: "",
-                        mode: self.mode,
-                    })?;
+                while map.next_key::<Key<'de>>()?.is_some() {
+                    map.next_value_seed(ValueSeed::new(&mut Shape::Unused, "", self.mode))?;
                 }
                 Ok(())
             }

@@ -18,7 +18,6 @@ use serde::Deserialize;
 
 use super::{CHUNK_ROWS, Collector, Format, Input, RandomAccess, ReadResult, Registration, wrap};
 use crate::component::{Chunk, Origins, Part};
-use crate::config::Problems;
 use crate::error::{Error, read_error};
 
 /// Parquet has no settings.
@@ -33,15 +32,13 @@ inventory::submit! {
 }
 
 impl Format for Parquet {
-    fn validate(&self, _: &mut Problems<'_>) {}
-
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         match &input.ranges {
             Some(RandomAccess::Local(path)) => {
                 let file = File::open(path).map_err(|error| read_error(&out.name, error, None))?;
                 let invalid = |error| not_parquet(out, error);
                 let metadata = ArrowReaderMetadata::load(&file, Default::default()).map_err(invalid)?;
-                let mut rows = Rows::new(out, &metadata);
+                let mut rows = Rows::new(out, &metadata)?;
                 let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                     .with_projection(rows.mask.clone())
                     .with_batch_size(CHUNK_ROWS)
@@ -86,18 +83,17 @@ struct Rows<'f> {
 }
 
 impl<'f> Rows<'f> {
-    fn new(out: &'f Collector, metadata: &ArrowReaderMetadata) -> Self {
+    fn new(out: &'f Collector, metadata: &ArrowReaderMetadata) -> Result<Self, Error> {
         let fields = metadata.schema().fields().iter();
         let columns: Vec<String> = fields.map(|field| field.name().clone()).collect();
         let used = (0..columns.len()).filter(|&index| out.uses(&columns[index]));
         let mask = ProjectionMask::roots(metadata.parquet_schema(), used);
-        let name = out.name.clone();
-        Self {
+        Ok(Self {
             out,
-            part: Arc::new(Part { name, columns }),
+            part: out.part(columns)?,
             mask,
             row: 1,
-        }
+        })
     }
 
     fn send_all(&mut self, reader: ParquetRecordBatchReader) -> ReadResult {

@@ -40,7 +40,7 @@ pub(super) fn read(file: &Arc<dyn ReadRanges>, out: &Collector) -> ReadResult {
     };
     let metadata = ArrowReaderMetadata::load_async(&mut remote, ArrowReaderOptions::default());
     let metadata = wait(out, metadata)?.map_err(|error| not_parquet(out, error))?;
-    let mut rows = Rows::new(out, &metadata);
+    let mut rows = Rows::new(out, &metadata)?;
     let small = small_row_groups(&rows, metadata.metadata());
     let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(remote, metadata)
         .with_projection(rows.mask.clone())

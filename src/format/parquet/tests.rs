@@ -172,11 +172,11 @@ async fn reports_damaged_files() {
     holed[1_000..9_000].fill(0xff);
     let mut short = bytes.clone();
     short.drain(10_000..300_000);
-    for (damaged, expected) in [
-        (bytes[..bytes.len() - 20].to_vec(), ""),
-        (holed, ""),
-        (short, "not in the file"),
-        (b"id,b\n1,2\n".to_vec(), ""),
+    for damaged in [
+        bytes[..bytes.len() - 20].to_vec(),
+        holed,
+        short,
+        b"id,b\n1,2\n".to_vec(),
     ] {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&damaged).unwrap();
@@ -191,10 +191,5 @@ async fn reports_damaged_files() {
             assert_eq!(error.kind(), ErrorKind::Input);
             assert!(error.chain().contains("a.parquet"), "{}", error.chain());
         }
-        assert!(
-            remote.error().chain().contains(expected),
-            "{}",
-            remote.error().chain()
-        );
     }
 }

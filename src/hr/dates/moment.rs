@@ -63,7 +63,9 @@ fn day(days: i64) -> Result<Date, Reason> {
     } else {
         Reason::TooLate
     };
-    let in_range = i32::try_from(days).ok().filter(|days| days.abs() < 4_000_000);
+    let in_range = i32::try_from(days)
+        .ok()
+        .filter(|days| (-4_000_000..4_000_000).contains(days));
     let day = in_range.and_then(|days| date(1970, 1, 1).checked_add(days.days()).ok());
     day.filter(has_four_digits).ok_or(reason)
 }

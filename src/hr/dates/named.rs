@@ -1,5 +1,6 @@
 //! Formats with a name instead of a pattern: numbers, and OData's notation for dates in JSON.
 
+use jiff::SignedDuration;
 use jiff::tz::Offset;
 
 use super::iso;
@@ -165,7 +166,9 @@ fn odata(text: &str) -> Option<Moment> {
         }
         None => return None,
     };
-    let local = offset.to_datetime(Offset::UTC.to_timestamp(utc).ok()?);
+    let local = utc
+        .checked_add(SignedDuration::from_secs(offset.seconds().into()))
+        .ok()?;
     Some(Moment::Offset(local.date(), Some(local.time()), offset))
 }
 

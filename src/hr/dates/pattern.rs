@@ -6,14 +6,14 @@ use jiff::{civil, tz};
 use super::iso;
 use super::moment::{Moment, has_four_digits};
 use super::named::Named;
-use crate::config::suggestion;
+use crate::settings::suggestion;
 
 /// A checked pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     source: String,
     two_digit_year: bool,
-    pivot: u8,
+    pivot: u16,
 }
 
 /// Why a pattern cannot be used.
@@ -32,7 +32,7 @@ fn error<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Pa
 
 impl Pattern {
     /// Checks `source`. `pivot`: where years of two digits divide.
-    pub(super) fn compile(source: &str, pivot: Option<u8>) -> Result<Self, PatternError> {
+    pub(super) fn compile(source: &str, pivot: Option<u16>) -> Result<Self, PatternError> {
         let letters = directives(source)?;
         let has = |any: &str| letters.iter().any(|letter| any.as_bytes().contains(letter));
         if has("yD") && pivot.is_none() {
@@ -85,7 +85,11 @@ impl Pattern {
         let mut found = BrokenDownTime::parse(&self.source, text).ok()?;
         if self.two_digit_year {
             let year = found.year()?.rem_euclid(100);
-            let century = if year < i16::from(self.pivot) { 2000 } else { 1900 };
+            let century = if year.unsigned_abs() < self.pivot {
+                2000
+            } else {
+                1900
+            };
             found.set_year(Some(century + year)).ok()?;
         }
         let day = found.to_date().ok().filter(has_four_digits)?;

@@ -31,7 +31,7 @@ pub struct DateReader {
     /// Patterns that are not among the formats, with a remark for a value that fits one.
     variants: Vec<(Pattern, String)>,
     texts: Memo<String, Outcome>,
-    counts: Memo<Count, Outcome>,
+    counts: Memo<(Unit, i64), Outcome>,
 }
 
 /// Values are personal data.
@@ -81,29 +81,29 @@ pub struct WrongType {
 /// The result for one value: a text, no value, or a fault.
 type Outcome = Result<Option<String>, (RejectCode, Cow<'static, str>)>;
 
-/// A value of a column that is not text.
+/// What the integers of a column without text count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Count {
-    Days(i64),
-    Local {
-        seconds: i64,
-        nanos: i32,
-        midnight_is_day: bool,
-    },
-    Instant {
-        seconds: i64,
-        nanos: i32,
-    },
-    Int(i64),
+enum Unit {
+    Days,
+    /// Milliseconds, where midnight is a day without time.
+    Date64,
+    Local(TimeUnit),
+    Instant(TimeUnit),
+    Number,
     /// The bits of a floating-point number.
-    Float(u64),
+    Float,
 }
 
 const NULL_VALUE: &str =
     "a value is required, and this is one of the `null_values`, which mean that there is none";
 
 impl DateReader {
-    pub(super) fn new(formats: Vec<Format>, rules: Rules, null_values: &[String], pivot: Option<u8>) -> Self {
+    pub(super) fn new(
+        formats: Vec<Format>,
+        rules: Rules,
+        null_values: &[String],
+        pivot: Option<u16>,
+    ) -> Self {
         let names: Vec<String> = formats
             .iter()
             .map(|format| format!("`{}`", format.name()))
@@ -148,7 +148,6 @@ impl DateReader {
     pub fn read(&self, values: &ArrayRef, required: bool) -> Result<Checked, WrongType> {
         use DataType as T;
         let column_type = values.data_type();
-        let wrong = || wrong_type(column_type);
         let is_number = column_type.is_integer() || column_type.is_floating();
         if is_number && !self.formats.iter().any(Format::is_numeric) {
             return Err(WrongType {
@@ -158,48 +157,45 @@ impl DateReader {
                        text in the field's expression: cast(… as varchar)",
             });
         }
-        let counts = |to: T, count: &dyn Fn(i64) -> Count| {
-            let values = cast(values, &to).map_err(|_| wrong())?;
-            let values = values.as_primitive::<Int64Type>();
-            Ok(self.read_counts(values, |row| count(values.value(row)), required))
+        let unit = match column_type {
+            T::Utf8 => return Ok(self.read_texts(values.as_string(), required)),
+            T::LargeUtf8 | T::Utf8View => return self.read_cast(values, &T::Utf8, required),
+            T::Null => return self.read(&new_null_array(&T::Utf8, values.len()), required),
+            T::Dictionary(_, inner) => return self.read_cast(values, inner, required),
+            T::RunEndEncoded(_, inner) => return self.read_cast(values, inner.data_type(), required),
+            T::Date32 => Unit::Days,
+            T::Date64 => Unit::Date64,
+            T::Timestamp(unit, None) => Unit::Local(*unit),
+            T::Timestamp(unit, Some(_)) => Unit::Instant(*unit),
+            _ if column_type.is_integer() => Unit::Number,
+            _ if column_type.is_floating() => Unit::Float,
+            _ => return Err(wrong_type(column_type)),
         };
-        match column_type {
-            T::Utf8 => Ok(self.read_texts(values.as_string(), required)),
-            T::LargeUtf8 | T::Utf8View => self.read_cast(values, &T::Utf8, required),
-            T::Null => self.read(&new_null_array(&T::Utf8, values.len()), required),
-            T::Dictionary(_, inner) => self.read_cast(values, inner, required),
-            T::RunEndEncoded(_, inner) => self.read_cast(values, inner.data_type(), required),
-            T::Date32 => counts(T::Int64, &Count::Days),
-            T::Date64 => counts(T::Int64, &|value| local(value, 1000, true)),
-            T::Timestamp(unit, zone) => {
-                let per_second = match unit {
-                    TimeUnit::Second => 1,
-                    TimeUnit::Millisecond => 1000,
-                    TimeUnit::Microsecond => 1_000_000,
-                    TimeUnit::Nanosecond => 1_000_000_000,
-                };
-                match zone {
-                    None => counts(T::Int64, &|value| local(value, per_second, false)),
-                    Some(_) => counts(T::Int64, &|value| {
-                        let (seconds, nanos) = split(value, per_second);
-                        Count::Instant { seconds, nanos }
-                    }),
-                }
-            }
+        let cast_to = |to| cast(values, to).map_err(|_| wrong_type(column_type));
+        let counts: Int64Array = match column_type {
             // Beyond an i64 no count is a date.
             T::UInt64 => {
-                let values: &UInt64Array = values.as_primitive::<UInt64Type>();
-                let values: Int64Array = values.unary(|value| i64::try_from(value).unwrap_or(i64::MAX));
-                Ok(self.read_counts(&values, |row| Count::Int(values.value(row)), required))
+                let values = values.as_primitive::<UInt64Type>();
+                values.unary(|value| i64::try_from(value).unwrap_or(i64::MAX))
             }
-            _ if column_type.is_integer() => counts(T::Int64, &Count::Int),
-            _ if column_type.is_floating() => {
-                let values = cast(values, &T::Float64).map_err(|_| wrong())?;
-                let values = values.as_primitive::<Float64Type>();
-                Ok(self.read_counts(values, |row| Count::Float(values.value(row).to_bits()), required))
+            _ if unit == Unit::Float => {
+                let values = cast_to(&T::Float64)?;
+                values
+                    .as_primitive::<Float64Type>()
+                    .unary(|value| value.to_bits().cast_signed())
             }
-            _ => Err(wrong()),
+            _ => cast_to(&T::Int64)?.as_primitive::<Int64Type>().clone(),
+        };
+        let mut memo = self.counts.column();
+        let mut column = Builder::new(counts.len(), required);
+        for (row, count) in counts.iter().enumerate() {
+            match count {
+                None => column.push(row, &Ok(None)),
+                Some(count) => column.push(row, memo.get(&(unit, count), || self.count(unit, count))),
+            }
         }
+        memo.finish();
+        Ok(column.finish())
     }
 
     fn read_cast(&self, values: &ArrayRef, to: &DataType, required: bool) -> Result<Checked, WrongType> {
@@ -210,27 +206,10 @@ impl DateReader {
     fn read_texts(&self, values: &StringArray, required: bool) -> Checked {
         let mut memo = self.texts.column();
         let mut column = Builder::new(values.len(), required);
-        for row in 0..values.len() {
-            if values.is_null(row) {
-                column.push(row, &Ok(None));
-            } else {
-                let text = trim(values.value(row));
-                column.push(row, memo.get(text, || self.text(text)));
-            }
-        }
-        memo.finish();
-        column.finish()
-    }
-
-    fn read_counts(&self, values: &dyn Array, count: impl Fn(usize) -> Count, required: bool) -> Checked {
-        let mut memo = self.counts.column();
-        let mut column = Builder::new(values.len(), required);
-        for row in 0..values.len() {
-            if values.is_null(row) {
-                column.push(row, &Ok(None));
-            } else {
-                let count = count(row);
-                column.push(row, memo.get(&count, || self.count(count)));
+        for (row, text) in values.iter().enumerate() {
+            match text.map(trim) {
+                None => column.push(row, &Ok(None)),
+                Some(text) => column.push(row, memo.get(text, || self.text(text))),
             }
         }
         memo.finish();
@@ -276,18 +255,27 @@ impl DateReader {
         }
     }
 
-    fn count(&self, count: Count) -> Outcome {
-        match count {
-            Count::Days(days) => self.outcome(Moment::from_days(days)),
-            Count::Local {
-                seconds,
-                nanos,
-                midnight_is_day,
-            } => self.outcome(Moment::from_local(seconds, nanos, midnight_is_day)),
-            Count::Instant { seconds, nanos } => self.outcome(Moment::from_epoch(seconds, nanos)),
+    fn count(&self, unit: Unit, count: i64) -> Outcome {
+        match unit {
+            Unit::Days => self.outcome(Moment::from_days(count)),
+            Unit::Date64 => {
+                let (seconds, nanos) = split(count, TimeUnit::Millisecond);
+                self.outcome(Moment::from_local(seconds, nanos, true))
+            }
+            Unit::Local(unit) => {
+                let (seconds, nanos) = split(count, unit);
+                self.outcome(Moment::from_local(seconds, nanos, false))
+            }
+            Unit::Instant(unit) => {
+                let (seconds, nanos) = split(count, unit);
+                self.outcome(Moment::from_epoch(seconds, nanos))
+            }
             #[expect(clippy::cast_precision_loss, reason = "null values are small numbers")]
-            Count::Int(value) => self.number(Number::Int(value), value as f64),
-            Count::Float(bits) => self.number(Number::Float(f64::from_bits(bits)), f64::from_bits(bits)),
+            Unit::Number => self.number(Number::Int(count), count as f64),
+            Unit::Float => {
+                let value = f64::from_bits(count.cast_unsigned());
+                self.number(Number::Float(value), value)
+            }
         }
     }
 
@@ -401,7 +389,7 @@ impl Builder {
 }
 
 /// Patterns that are not among the formats, with a remark for a value that fits one.
-fn find_variants(formats: &[Format], pivot: Option<u8>) -> Vec<(Pattern, String)> {
+fn find_variants(formats: &[Format], pivot: Option<u16>) -> Vec<(Pattern, String)> {
     let given: Vec<&str> = formats.iter().map(Format::name).collect();
     let mut found: Vec<(Pattern, String)> = Vec::new();
     for variant in given.iter().copied().chain(["%Y-%m-%d"]).flat_map(variants) {
@@ -431,17 +419,14 @@ fn one_of(names: impl Iterator<Item = String>) -> String {
     }
 }
 
-fn local(value: i64, per_second: i64, midnight_is_day: bool) -> Count {
-    let (seconds, nanos) = split(value, per_second);
-    Count::Local {
-        seconds,
-        nanos,
-        midnight_is_day,
-    }
-}
-
 /// Seconds, and nanoseconds on top.
-fn split(count: i64, per_second: i64) -> (i64, i32) {
+fn split(count: i64, unit: TimeUnit) -> (i64, i32) {
+    let per_second = match unit {
+        TimeUnit::Second => 1,
+        TimeUnit::Millisecond => 1000,
+        TimeUnit::Microsecond => 1_000_000,
+        TimeUnit::Nanosecond => 1_000_000_000,
+    };
     let nanos = count.rem_euclid(per_second) * (1_000_000_000 / per_second);
     (count.div_euclid(per_second), nanos as i32)
 }

@@ -11,7 +11,8 @@ use super::named::Named;
 use super::pattern::Pattern;
 use super::reader::{DateReader, Format};
 use super::zone::Rules;
-use crate::config::{Problems, suggestion};
+use crate::config::Problems;
+use crate::settings::{BoundedInt, suggestion};
 
 /// How dates are read: the `dates` block of a transform, and of a single field, whose keys override the transform's.
 ///
@@ -57,8 +58,8 @@ pub struct DateSettings {
     #[schemars(example = "2050-01-01")]
     pub latest: Option<String>,
     /// Where years of two digits (`%y`) divide: those below it are 20yy, the others 19yy. No default: `%y` requires it.
-    #[schemars(range(min = 0, max = 100), example = 70)]
-    pub century_pivot: Option<u8>,
+    #[schemars(example = 70)]
+    pub century_pivot: Option<BoundedInt<0, 100>>,
 }
 
 /// What to do with a local time that the clocks skip. A plain date, whose time of day is the default one, is never
@@ -110,14 +111,14 @@ impl DateSettings {
     /// Adds a problem for each invalid key. For the two halves of a [`merged_over`](Self::merged_over), so that a problem
     /// appears where it was written; if neither has any, [`reader`](Self::reader) finds the rest.
     pub fn validate(&self, problems: &mut Problems<'_>) {
-        self.compile_formats(self.century_pivot.or(Some(0)), problems);
+        self.compile_formats(self.pivot().or(Some(0)), problems);
         self.rules(problems);
     }
 
     /// The reader for these settings; `None` if there are problems, all of which are added.
     pub fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
         let before = problems.len();
-        let formats = self.compile_formats(self.century_pivot, problems);
+        let formats = self.compile_formats(self.pivot(), problems);
         let rules = self.rules(problems);
         if self.timezone.is_none() {
             problems.at("timezone").add_with_hint(
@@ -127,10 +128,15 @@ impl DateSettings {
             );
         }
         let null_values = self.null_values.as_deref().unwrap_or_default();
-        (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.century_pivot))
+        (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.pivot()))
     }
 
-    fn compile_formats(&self, pivot: Option<u8>, problems: &mut Problems<'_>) -> Vec<Format> {
+    fn pivot(&self) -> Option<u16> {
+        self.century_pivot
+            .and_then(|pivot| u16::try_from(pivot.get()).ok())
+    }
+
+    fn compile_formats(&self, pivot: Option<u16>, problems: &mut Problems<'_>) -> Vec<Format> {
         let mut compiled = Vec::new();
         let given = self.formats.as_deref().unwrap_or_default();
         let mut problems = problems.at("formats");
@@ -179,11 +185,6 @@ impl DateSettings {
                 format!("{latest} is before {earliest}, the earliest plausible day"),
                 "the defaults are 1980-01-01 for `earliest` and 2100-01-01 for `latest`",
             );
-        }
-        if let Some(pivot) = self.century_pivot.filter(|pivot| *pivot > 100) {
-            problems
-                .at("century_pivot")
-                .add(format!("must be 0 to 100, not {pivot}"));
         }
         let zone = self.timezone.as_deref();
         Rules {

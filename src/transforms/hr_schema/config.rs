@@ -6,8 +6,7 @@ use std::fmt;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, de};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use super::transform::HrSchema;
 use crate::component::{
@@ -21,7 +20,7 @@ use crate::hr::{Field, FieldKind, Scenario};
 use crate::transforms::{Engine, ParsedExpression, SqlError};
 
 /// Maps records to the rows of an HR scenario.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HrSchemaConfig {
     /// The HR scenario of the rows.
@@ -41,7 +40,7 @@ pub struct HrSchemaConfig {
 }
 
 /// How texts are treated.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSettings {
     /// Whether white space at both ends is removed. Default: true.
@@ -54,10 +53,10 @@ pub struct TextSettings {
 
 /// The fields in the order of the pipeline file.
 #[derive(Debug, Clone, Default)]
-pub struct FieldMap(pub Vec<(String, FieldConfig)>);
+pub struct FieldMap(pub Vec<(String, FieldSettings)>);
 
 /// The source of a field's values, and settings for this field alone.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FieldSettings {
     /// The SQL expression over the input's columns.
@@ -73,55 +72,60 @@ pub struct FieldSettings {
     /// Text fields: overrides `text` of the transform.
     #[schemars(example = serde_json::json!({"on_too_long": "reject"}))]
     pub text: Option<TextSettings>,
+    /// Whether it was written as a plain expression.
+    #[serde(skip)]
+    is_plain: bool,
 }
 
-/// A field: a plain expression, or one with settings.
-#[derive(Debug, Clone, JsonSchema)]
-#[serde(untagged)]
-pub enum FieldConfig {
-    /// The SQL expression over the input's columns.
-    Expression(String),
-    /// An expression with settings for this field alone.
-    WithSettings(Box<FieldSettings>),
+/// An SQL expression, or a map with `expr`. Not an untagged enum, whose errors say only that nothing fits.
+struct FieldSeed;
+
+impl<'de> DeserializeSeed<'de> for FieldSeed {
+    type Value = FieldSettings;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldSettings, D::Error> {
+        deserializer.deserialize_any(self)
+    }
 }
 
-impl<'de> Deserialize<'de> for FieldConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = FieldConfig;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an SQL expression as text, or a map with `expr`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<FieldConfig, E> {
-                Ok(FieldConfig::Expression(text.to_owned()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldConfig, A::Error> {
-                FieldSettings::deserialize(MapAccessDeserializer::new(map))
-                    .map(|settings| FieldConfig::WithSettings(Box::new(settings)))
-            }
-        }
-        deserializer.deserialize_any(Either)
+impl<'de> Visitor<'de> for FieldSeed {
+    type Value = FieldSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an SQL expression as text, or a map with `expr`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<FieldSettings, E> {
+        Ok(FieldSettings {
+            expr: text.to_owned(),
+            is_plain: true,
+            ..FieldSettings::default()
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSettings, A::Error> {
+        FieldSettings::deserialize(MapAccessDeserializer::new(map))
     }
 }
 
 impl<'de> Deserialize<'de> for FieldMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Map;
-        impl<'de> Visitor<'de> for Map {
-            type Value = FieldMap;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of HR fields to SQL expressions")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldMap, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(FieldMap(fields))
-            }
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for FieldMap {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of HR fields to SQL expressions")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(name) = map.next_key()? {
+            self.0.push((name, map.next_value_seed(FieldSeed)?));
         }
-        deserializer.deserialize_map(Map)
+        Ok(self)
     }
 }
 
@@ -131,30 +135,15 @@ impl JsonSchema for FieldMap {
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         // The names of all scenarios' fields, for completion; which belong to the scenario, `validate` says.
-        let field = generator.subschema_for::<FieldConfig>();
+        let settings = generator.subschema_for::<FieldSettings>();
+        let field = serde_json::json!({"anyOf": [{"type": "string"}, settings]});
         let mut properties = serde_json::Map::new();
         for known in Scenario::ALL.iter().flat_map(|scenario| scenario.fields()) {
-            let mut schema = field.clone().to_value();
-            if let serde_json::Value::Object(schema) = &mut schema {
-                let reference = std::mem::take(schema);
-                schema.insert("description".to_owned(), known.summary.into());
-                schema.insert("allOf".to_owned(), serde_json::json!([reference]));
-            }
+            let mut schema = field.clone();
+            schema["description"] = known.summary.into();
             properties.insert(known.name.to_owned(), schema);
         }
         schemars::json_schema!({"type": "object", "properties": properties, "additionalProperties": false})
-    }
-}
-
-impl FieldConfig {
-    pub(super) fn settings(&self) -> FieldSettings {
-        match self {
-            Self::Expression(expr) => FieldSettings {
-                expr: expr.clone(),
-                ..FieldSettings::default()
-            },
-            Self::WithSettings(settings) => (**settings).clone(),
-        }
     }
 }
 
@@ -198,12 +187,12 @@ impl HrSchemaConfig {
             .and_then(|sql| parse(engine, sql, &mut problems.at("where")));
         let mut fields = Vec::new();
         let mut here = problems.at("fields");
-        for (name, config) in &self.fields.0 {
+        for (name, settings) in &self.fields.0 {
             let Some(field) = self.scenario.field(name) else {
                 self.unknown_field(name, &mut here.at(name));
                 continue;
             };
-            if let Some(field) = self.check_field(engine, field, &config.settings(), &mut here.at(name)) {
+            if let Some(field) = self.check_field(engine, field, settings, &mut here.at(name)) {
                 fields.push(field);
             }
         }
@@ -267,9 +256,10 @@ impl HrSchemaConfig {
             here.at("required")
                 .add(format!("must be true: the HR schema requires {}", field.name));
         }
-        let expression = match &self.fields.0.iter().find(|(name, _)| name == field.name)?.1 {
-            FieldConfig::Expression(sql) => parse(engine, sql, here),
-            FieldConfig::WithSettings(settings) => parse(engine, &settings.expr, &mut here.at("expr")),
+        let expression = if settings.is_plain {
+            parse(engine, &settings.expr, here)
+        } else {
+            parse(engine, &settings.expr, &mut here.at("expr"))
         };
         let check = match field.kind {
             FieldKind::Upn => Some(Check::Upn),
@@ -312,9 +302,9 @@ impl HrSchemaConfig {
 
     /// Whether a date field has only the shared `dates`.
     fn uses_shared_dates(&self) -> bool {
-        self.fields.0.iter().any(|(name, config)| {
+        self.fields.0.iter().any(|(name, settings)| {
             let field = self.scenario.field(name);
-            field.is_some_and(|field| field.kind == FieldKind::DateTime) && config.settings().dates.is_none()
+            field.is_some_and(|field| field.kind == FieldKind::DateTime) && settings.dates.is_none()
         })
     }
 }

@@ -8,4 +8,4 @@ mod config;
 mod plan;
 mod transform;
 
-pub use config::{FieldConfig, HrSchemaConfig};
+pub use config::HrSchemaConfig;

@@ -122,7 +122,7 @@ impl Mapper {
 
     /// The rows for which the condition is true. A row for which it cannot be computed stays, with a fault.
     fn filter(&self, filter: &Arc<dyn PhysicalExpr>, chunk: &Chunk, faults: &mut Faults) -> Result<Chunk> {
-        let (values, failed) = self.evaluate(filter, &chunk.batch)?;
+        let (values, failed) = evaluate(filter, &chunk.batch)?;
         let mut keep = mask(&values)?;
         if !failed.is_empty() {
             keep = (0..keep.len())
@@ -144,7 +144,7 @@ impl Mapper {
         batch: &RecordBatch,
         faults: &mut Faults,
     ) -> Result<ArrayRef> {
-        let (values, failed) = self.evaluate(expression, batch)?;
+        let (values, failed) = evaluate(expression, batch)?;
         let checked = self.check(field, &values)?;
         self.truncated.fetch_add(checked.truncated, Ordering::Relaxed);
         for RowFault { row, code, message } in checked.faults {
@@ -166,18 +166,6 @@ impl Mapper {
                 .push(self.failed(field.field.name, detail));
         }
         Ok(Arc::new(checked.values))
-    }
-
-    /// Evaluates an expression over all rows. If that fails, it bisects: the rows for which it fails are returned with the
-    /// reason and are null.
-    fn evaluate(
-        &self,
-        expression: &Arc<dyn PhysicalExpr>,
-        batch: &RecordBatch,
-    ) -> Result<(ArrayRef, BTreeMap<usize, String>)> {
-        let mut failed = BTreeMap::new();
-        let values = evaluate_part(expression, batch, 0, &mut failed)?;
-        Ok((values, failed))
     }
 
     fn check(&self, plan: &FieldPlan, values: &ArrayRef) -> Result<hr::Checked> {
@@ -228,6 +216,17 @@ impl Mapper {
     }
 }
 
+/// The values of an expression. Where it fails they are null, with the reason by row.
+fn evaluate(
+    expression: &Arc<dyn PhysicalExpr>,
+    batch: &RecordBatch,
+) -> Result<(ArrayRef, BTreeMap<usize, String>)> {
+    let mut failed = BTreeMap::new();
+    let values = evaluate_part(expression, batch, 0, &mut failed)?;
+    Ok((values, failed))
+}
+
+/// Bisects if the expression fails.
 fn evaluate_part(
     expression: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
