@@ -110,11 +110,6 @@ impl Origins {
         }
     }
 
-    /// The same rows of a part that says otherwise what its columns are.
-    pub(crate) fn with_part(self, part: Arc<Part>) -> Self {
-        Self { part, ..self }
-    }
-
     /// The parts of the rows, if they are not all from [`part`](Self::part).
     pub(crate) fn mixed(&self) -> Option<&Mixed> {
         self.mixed.as_ref()

@@ -24,7 +24,10 @@ pub(crate) use schema::{ColumnType, RecordSchema};
 pub(crate) use shape::SchemaOrigin;
 
 use super::text::TextReader;
-use super::{CHUNK_ROWS, Collector, Format, Input, MaxRecordBytes, READ_BYTES, ReadResult, Registration};
+use super::{
+    CHUNK_ROWS, Collector, Format, Input, MaxRecordBytes, READ_BYTES, ReadResult, Registration,
+    default_max_record,
+};
 use crate::error::{Error, read_error};
 
 /// Bytes of an input that cannot be read twice from which its columns are inferred.

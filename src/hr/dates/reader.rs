@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, UInt64Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, UInt64Type};
 
