@@ -1,18 +1,17 @@
 //! The `dates:` block, and its check.
 
 use jiff::civil::{Date, Time, date};
-use jiff::tz::{self, TimeZone};
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::iso;
 use super::moment::has_four_digits;
 use super::named::Named;
 use super::pattern::Pattern;
 use super::reader::{DateReader, Format};
 use super::zone::Rules;
 use crate::config::Problems;
-use crate::settings::{BoundedInt, suggestion};
+use crate::settings::{BoundedInt, Timezone};
 
 /// How dates are read: the `dates` block of a transform, and of a single field, whose keys override the transform's.
 ///
@@ -22,7 +21,7 @@ use crate::settings::{BoundedInt, suggestion};
 ///   formats: ["%m/%d/%Y", excel_serial]
 ///   null_values: ["0000-00-00", "9999-12-31", "n/a"]
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DateSettings {
     /// Formats to try, in order, after ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
@@ -34,7 +33,7 @@ pub struct DateSettings {
     /// The time zone of dates without an offset: an IANA name such as `America/New_York`, or a fixed offset such as
     /// `+02:00`. No default: a wrong guess moves people's last day.
     #[schemars(example = "America/New_York")]
-    pub timezone: Option<String>,
+    pub timezone: Option<Timezone>,
     /// Values that mean "no date", compared case-insensitively and without surrounding white space. A value that is itself
     /// a date means that day in every notation, in date and timestamp columns too; a number means that number. Empty
     /// values need not be listed.
@@ -186,57 +185,17 @@ impl DateSettings {
                 "the defaults are 1980-01-01 for `earliest` and 2100-01-01 for `latest`",
             );
         }
-        let zone = self.timezone.as_deref();
         Rules {
-            zone: zone.map_or(TimeZone::UTC, |name| {
-                time_zone(name, &mut problems.at("timezone"))
-            }),
+            zone: self
+                .timezone
+                .as_ref()
+                .map_or(TimeZone::UTC, |zone| zone.zone().clone()),
             default_time: default_time.unwrap_or_default(),
             on_gap: self.on_gap.unwrap_or_default(),
             on_overlap: self.on_overlap.unwrap_or_default(),
             earliest,
             latest,
             null_days: Vec::new(),
-        }
-    }
-}
-
-/// The zone of this name; UTC if there is a problem.
-fn time_zone(name: &str, problems: &mut Problems<'_>) -> TimeZone {
-    const FORMS: &str = "use an IANA name such as `America/New_York`, or a fixed offset such as `+02:00`";
-    if name.starts_with(['+', '-']) {
-        return iso::offset(name).map(TimeZone::fixed).unwrap_or_else(|| {
-            let message = format!("`{name}` is not an offset");
-            problems.add_with_hint(message, "write `+hh:mm` or `-hh:mm`, at most 14 hours");
-            TimeZone::UTC
-        });
-    }
-    // These exist and rarely mean what is intended.
-    let fixed = match name.to_ascii_uppercase().as_str() {
-        "EST" => Some(("-05:00", "America/New_York")),
-        "MST" => Some(("-07:00", "America/Denver")),
-        _ => None,
-    };
-    if let Some((offset, zone)) = fixed {
-        problems.add_with_hint(
-            format!("`{name}` is UTC{offset} all year, without daylight saving"),
-            format!("use `{zone}` for the zone that people live in, or `{offset}` for the fixed offset"),
-        );
-        return TimeZone::UTC;
-    }
-    match TimeZone::get(name) {
-        Ok(zone) if !zone.is_unknown() => zone,
-        _ => {
-            let names: Vec<String> = tz::db()
-                .available()
-                .map(|name| name.as_str().to_owned())
-                .collect();
-            let near = suggestion(name, names.iter().map(String::as_str));
-            problems.add_with_hint(
-                format!("`{name}` is not a time zone"),
-                near.map_or_else(|| FORMS.to_owned(), |near| format!("{near} {FORMS}")),
-            );
-            TimeZone::UTC
         }
     }
 }
