@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation_is_valid() {
-        let page = include_str!("../../docs/emulator.md");
+        let page = include_str!("../../docs/src/reference/emulator.md");
         let (_, rest) = page.split_once("```yaml title=emulator.yaml\n").unwrap();
         let (yaml, _) = rest.split_once("```").unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -443,8 +443,8 @@ mod tests {
 
     #[test]
     fn the_rehearsals_of_the_documentation_can_be_set() {
-        let page = include_str!("../../docs/emulator.md");
-        let (_, rest) = page.split_once("### Rehearsals").unwrap();
+        let page = include_str!("../../docs/src/how-to/emulator.md");
+        let (_, rest) = page.split_once("## Rehearse failures").unwrap();
         let rows: Vec<&str> = rest
             .lines()
             .filter(|line| line.starts_with("| "))

@@ -11,7 +11,7 @@
 //!
 //! What it keeps of an upload is what it answered 200 for, and the fault [`FaultKind::DropAfter`] alone keeps rows
 //! without an answer. What the real service does where nothing documents it, the emulator guesses on the strict side;
-//! `docs/emulator.md` says which is which. Plain HTTP: it is for this machine, not for a network.
+//! `docs/src/reference/emulator.md` says which is which. Plain HTTP: it is for this machine, not for a network.
 
 mod config;
 mod faults;

@@ -58,7 +58,9 @@ pub(crate) fn flow(value: &Value) -> String {
         Value::String(text) => scalar(text),
         Value::Array(list) => format!("[{}]", list.iter().map(flow).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));
+            let entries = map
+                .iter()
+                .map(|(key, value)| format!("{}: {}", scalar(key), flow(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
         other => other.to_string(),

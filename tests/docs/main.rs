@@ -51,7 +51,10 @@ fn settings_reference_is_current() {
             writeln!(stale, "{name} describes a component that does not exist").unwrap();
         }
     }
-    assert!(stale.is_empty(), "{stale}run `make reference` and commit the result");
+    assert!(
+        stale.is_empty(),
+        "{stale}run `make reference` and commit the result"
+    );
 }
 
 #[test]
@@ -78,9 +81,15 @@ fn links_lead_to_files() {
             } else {
                 page.parent().unwrap().join(path)
             };
-            let leads = target.exists() && (anchor.is_empty() || anchors(&target).contains(&anchor.to_owned()));
+            let leads =
+                target.exists() && (anchor.is_empty() || anchors(&target).contains(&anchor.to_owned()));
             if !leads {
-                writeln!(broken, "{}: {link}", page.strip_prefix(repository()).unwrap().display()).unwrap();
+                writeln!(
+                    broken,
+                    "{}: {link}",
+                    page.strip_prefix(repository()).unwrap().display()
+                )
+                .unwrap();
             }
         }
     }

@@ -41,21 +41,32 @@ struct Page<'r> {
 /// The pages by file name.
 pub(crate) fn pages() -> Vec<(String, String)> {
     let reference = Reference::load();
-    let mut pages = vec![("pipeline.md".to_owned(), reference.top_level().render("Pipeline file", INTRODUCTION))];
+    let mut pages = vec![(
+        "pipeline.md".to_owned(),
+        reference.top_level().render("Pipeline file", INTRODUCTION),
+    )];
     for (role, title) in ROLES {
         for component in reference.components(role) {
             let page = reference.component(role, &component);
             let about = text(&component["then"], "description");
             let name = component_name(&component);
             let heading = format!("{title} `{name}`");
-            pages.push((format!("{}-{name}.md", title.to_lowercase()), page.render(&heading, &about)));
+            pages.push((
+                format!("{}-{name}.md", title.to_lowercase()),
+                page.render(&heading, &about),
+            ));
         }
     }
     pages
 }
 
-const ROLES: [(&str, &str); 3] = [("sources", "Source"), ("transforms", "Transform"), ("sinks", "Sink")];
-const INTRODUCTION: &str = "The keys beside `sources`, `transforms` and `sinks`. Each component has a page of its own.";
+const ROLES: [(&str, &str); 3] = [
+    ("sources", "Source"),
+    ("transforms", "Transform"),
+    ("sinks", "Sink"),
+];
+const INTRODUCTION: &str =
+    "The keys beside `sources`, `transforms` and `sinks`. Each component has a page of its own.";
 
 /// The settings that neither an example nor the schema shows a value of.
 pub(crate) fn keys_without_example() -> Vec<String> {
@@ -75,7 +86,10 @@ pub(crate) fn keys_without_example() -> Vec<String> {
 }
 
 fn component_name(component: &Value) -> String {
-    component["if"]["properties"]["type"]["const"].as_str().unwrap().to_owned()
+    component["if"]["properties"]["type"]["const"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 impl Reference {
@@ -102,8 +116,16 @@ impl Reference {
     }
 
     fn component(&self, role: &str, component: &Value) -> Page<'_> {
-        let steps = [Step::Key(role.to_owned()), Step::Entry, Step::Variant(component_name(component))];
-        let values = self.pipelines.iter().flat_map(|pipeline| find(pipeline, &steps)).collect();
+        let steps = [
+            Step::Key(role.to_owned()),
+            Step::Entry,
+            Step::Variant(component_name(component)),
+        ];
+        let values = self
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| find(pipeline, &steps))
+            .collect();
         let mut page = Page::new(self, values);
         page.add_object(&[], &component["then"]);
         page
@@ -123,7 +145,9 @@ impl<'r> Page<'r> {
     /// The schema that `schema` refers to, and the name of the definition.
     fn resolve(&self, schema: &Value) -> (Value, Option<String>) {
         let one = schema["allOf"].as_array().filter(|all| all.len() == 1);
-        let reference = schema["$ref"].as_str().or_else(|| one.and_then(|all| all[0]["$ref"].as_str()));
+        let reference = schema["$ref"]
+            .as_str()
+            .or_else(|| one.and_then(|all| all[0]["$ref"].as_str()));
         if let Some(reference) = reference {
             let name = reference.rsplit('/').next().unwrap().to_owned();
             let definition = &self.reference.schema["definitions"][&name];
@@ -136,8 +160,13 @@ impl<'r> Page<'r> {
             return (resolved, inner.or(Some(name)));
         }
         for word in ["anyOf", "oneOf"] {
-            let Some(list) = schema[word].as_array() else { continue };
-            let others: Vec<&Value> = list.iter().filter(|one| one["type"] != "null" && !is_variable(one)).collect();
+            let Some(list) = schema[word].as_array() else {
+                continue;
+            };
+            let others: Vec<&Value> = list
+                .iter()
+                .filter(|one| one["type"] != "null" && !is_variable(one))
+                .collect();
             if let [only] = others[..] {
                 let mut only = only.clone();
                 for key in ["description", "default", "examples"] {
@@ -186,7 +215,12 @@ impl<'r> Page<'r> {
     }
 
     fn add_object(&mut self, path: &[Step], object: &Value) {
-        let required: BTreeSet<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: BTreeSet<&str> = object["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let properties = object["properties"].as_object().cloned().unwrap_or_default();
         for (key, property) in &properties {
             if key == "type" && property.get("const").is_some() {
@@ -202,9 +236,15 @@ impl<'r> Page<'r> {
         let mut found = Vec::new();
         if schema.get("properties").is_some() {
             let variant = schema["properties"]["type"]["const"].as_str();
-            let steps = variant.map(|name| Step::Variant(name.to_owned())).into_iter().collect();
+            let steps = variant
+                .map(|name| Step::Variant(name.to_owned()))
+                .into_iter()
+                .collect();
             found.push((steps, schema.clone()));
-        } else if let Some(entries) = schema.get("additionalProperties").filter(|entries| entries.is_object()) {
+        } else if let Some(entries) = schema
+            .get("additionalProperties")
+            .filter(|entries| entries.is_object())
+        {
             found.extend(self.below(Step::Entry, entries));
         }
         if let Some(items) = schema.get("items").filter(|items| items.is_object()) {
@@ -220,7 +260,9 @@ impl<'r> Page<'r> {
 
     fn below(&self, step: Step, schema: &Value) -> Vec<(Vec<Step>, Value)> {
         let nested = self.nested(&self.resolve(schema).0).into_iter();
-        nested.map(|(steps, object)| ([vec![step.clone()], steps].concat(), object)).collect()
+        nested
+            .map(|(steps, object)| ([vec![step.clone()], steps].concat(), object))
+            .collect()
     }
 
     /// What kind of value it is, and its range.
@@ -242,19 +284,31 @@ impl<'r> Page<'r> {
         }
         let types: Vec<&str> = match &schema["type"] {
             Value::String(one) => vec![one],
-            Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect(),
+            Value::Array(several) => several
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|one| *one != "null")
+                .collect(),
             _ => Vec::new(),
         };
         let title = schema["title"].as_str().map(str::to_lowercase);
         let mut kind = title.unwrap_or_else(|| match types[..] {
             ["array"] => format!("list of {}", self.kind(&self.resolve(&schema["items"]).0)),
-            ["object"] => match schema.get("additionalProperties").filter(|entries| entries.is_object()) {
+            ["object"] => match schema
+                .get("additionalProperties")
+                .filter(|entries| entries.is_object())
+            {
                 Some(entries) => format!("map of names to {}", self.kind(&self.resolve(entries).0)),
                 None => "object".to_owned(),
             },
             _ => types.join(" or "),
         });
-        let bound = |key: &str| schema.get(key).filter(|value| !value.is_null()).map(ToString::to_string);
+        let bound = |key: &str| {
+            schema
+                .get(key)
+                .filter(|value| !value.is_null())
+                .map(ToString::to_string)
+        };
         match (bound("minimum"), bound("maximum")) {
             (Some(least), Some(most)) => write!(kind, ", {least} to {most}").unwrap(),
             (Some(least), None) if least != "0" => write!(kind, ", {least} or more").unwrap(),
@@ -269,18 +323,31 @@ impl<'r> Page<'r> {
 
     fn choices(&self, schema: &Value) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        for one in schema["enum"].as_array().into_iter().flatten().filter(|one| !one.is_null()) {
+        for one in schema["enum"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|one| !one.is_null())
+        {
             found.push((flow(one), String::new()));
         }
         if let Some(value) = schema.get("const") {
             found.push((flow(value), text(schema, "description")));
         }
         for word in ["anyOf", "oneOf"] {
-            for one in schema[word].as_array().into_iter().flatten().filter(|one| !is_variable(one)) {
+            for one in schema[word]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|one| !is_variable(one))
+            {
                 let (one, _) = self.resolve(one);
                 if let Some(variant) = one["properties"]["type"]["const"].as_str() {
                     found.push((format!("{{type: {variant}}}"), text(&one, "description")));
-                } else if one.get("const").is_some() || one.get("enum").is_some() || one.get("oneOf").is_some() {
+                } else if one.get("const").is_some()
+                    || one.get("enum").is_some()
+                    || one.get("oneOf").is_some()
+                {
                     found.extend(self.choices(&one));
                 }
             }
@@ -295,16 +362,25 @@ impl<'r> Page<'r> {
         if let Some(example) = short.or_else(|| used.iter().min_by_key(|example| example.len())) {
             return Some(example.clone());
         }
-        let declared = schema["examples"].as_array().and_then(|list| list.first()).map(flow);
+        let declared = schema["examples"]
+            .as_array()
+            .and_then(|list| list.first())
+            .map(flow);
         let choice = || self.choices(schema).first().map(|(value, _)| value.clone());
         let simple = || (schema["type"] == "boolean").then(|| "true".to_owned());
         let default = || schema.get("default").filter(|value| !value.is_null()).map(flow);
         let nested = || (!self.nested(schema).is_empty()).then(String::new);
-        declared.or_else(simple).or_else(choice).or_else(default).or_else(nested)
+        declared
+            .or_else(simple)
+            .or_else(choice)
+            .or_else(default)
+            .or_else(nested)
     }
 
     fn render(&self, title: &str, about: &str) -> String {
-        let mut page = format!("# {title}\n\n<!-- Generated from the JSON Schema: run `make reference`. -->\n\n{about}\n");
+        let mut page = format!(
+            "# {title}\n\n<!-- Generated from the JSON Schema: run `make reference`. -->\n\n{about}\n"
+        );
         for key in &self.keys {
             write!(page, "\n## `{}`\n\n", key.name).unwrap();
             let necessity = match (&key.default, key.required) {
@@ -313,7 +389,11 @@ impl<'r> Page<'r> {
                 (None, false) => " · optional".to_owned(),
             };
             writeln!(page, "*{}{necessity}*\n\n{}", key.kind, key.description).unwrap();
-            let choices: Vec<_> = key.choices.iter().map(|(value, meaning)| choice(value, meaning)).collect();
+            let choices: Vec<_> = key
+                .choices
+                .iter()
+                .map(|(value, meaning)| choice(value, meaning))
+                .collect();
             if !choices.is_empty() {
                 write!(page, "\n{}", choices.concat()).unwrap();
             }
@@ -340,8 +420,12 @@ fn choice(value: &str, meaning: &str) -> String {
 
 /// The form `${NAME}`, which every value has.
 fn is_variable(schema: &Value) -> bool {
-    schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("\\$\\{"))
-        || schema["$ref"].as_str().is_some_and(|name| name.ends_with("/Variable"))
+    schema["pattern"]
+        .as_str()
+        .is_some_and(|pattern| pattern.contains("\\$\\{"))
+        || schema["$ref"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("/Variable"))
 }
 
 fn text(schema: &Value, key: &str) -> String {
@@ -365,5 +449,8 @@ fn shown(path: &[Step]) -> String {
 
 fn anchor(name: &str) -> String {
     let lower = name.to_lowercase();
-    lower.chars().filter(|c| c.is_alphanumeric() || *c == '_' || *c == '-').collect()
+    lower
+        .chars()
+        .filter(|c| c.is_alphanumeric() || *c == '_' || *c == '-')
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! Mistakes in a pipeline file, and the one that `docs/rest.md` begins with.
+//! Mistakes in a pipeline file, and the one that `docs/src/how-to/rest-api.md` begins with.
 
 use std::path::Path;
 
@@ -72,7 +72,7 @@ async fn a_bound_that_stops_does_not_go_with_a_position() {
 
 #[test]
 fn the_pipelines_of_the_documentation_are_valid() {
-    let text = include_str!("../../docs/rest.md");
+    let text = include_str!("../../docs/src/how-to/rest-api.md");
     let first = text
         .split("```yaml\n")
         .nth(1)
@@ -90,7 +90,7 @@ fn the_pipelines_of_the_documentation_are_valid() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_blocks_of_the_documentation_are_valid() {
     let stand = Stand::by(|_| async { ok(json!([])) }).await;
-    let text = include_str!("../../docs/rest.md");
+    let text = include_str!("../../docs/src/how-to/rest-api.md");
     for block in text.split("```yaml\n").skip(2) {
         let block = block.split("```").next().unwrap();
         let settings = hrsink::config::document::parse(block, Notation::Yaml, Path::new("rest.md")).unwrap();

@@ -173,7 +173,7 @@ impl FileConfig {
                 (Scheme::Sftp, Some(sftp)) => sftp.validate(remote, &mut problems.at("sftp")),
                 (Scheme::Sftp, None) => problems.at("sftp").add_with_hint(
                     "required: how to log in, and the host key of the server",
-                    "see docs/sftp.md for an example",
+                    "see docs/src/how-to/sftp.md for an example",
                 ),
                 _ => self.storage_settings().stores.validate(remote, problems),
             }

@@ -123,25 +123,25 @@ async fn names_keep_their_case_and_may_have_dots() {
     assert_eq!(rows(&given, sql).await, ["a"]);
 }
 
-/// The query in docs/snapshots.md under a heading.
+/// The query in docs/src/how-to/snapshots.md under a heading.
 fn documented(heading: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/snapshots.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/how-to/snapshots.md");
     let text = std::fs::read_to_string(path).unwrap();
-    let (_, text) = text.split_once(&format!("### {heading}\n")).unwrap();
-    let (_, block) = text.split_once("```yaml\n").unwrap();
+    let (_, text) = text.split_once(&format!("## {heading}\n")).unwrap();
+    let (_, block) = text.split_once("```").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     block[block.find("SELECT").unwrap()..].to_owned()
 }
 
 #[tokio::test]
-async fn what_is_documented_of_remembered_tables_works() {
+async fn documented_snapshot_queries_work() {
     let columns = "employee_id,upn,level,last_seen";
     let now = "employee_id,upn,level\n1,a@contoso.com,L2\n2, ,L4\n5,e@contoso.com,L1";
     let before = format!(
         "{columns}\n1,a@contoso.com,L1,2026-01-01\n2,b@contoso.com,L4,2026-01-01\n3,c@contoso.com,L2,2025-12-01"
     );
     let leavers = "employee_id,last_day\n1,2026-03-01\n2,2026-03-02\n3,2026-03-03\n4,2026-03-04";
-    let gone = documented("Find those whose address is gone");
+    let gone = documented("Resolve departed people");
     let given = [
         ("leavers", leavers),
         ("directory", now),
@@ -156,7 +156,7 @@ async fn what_is_documented_of_remembered_tables_works() {
             "4|2026-03-04|-"
         ]
     );
-    let changes = documented("Find level changes");
+    let changes = documented("Detect level changes");
     assert_eq!(
         rows(&given[1..], &changes).await,
         ["a@contoso.com|L2|L1|2026-01-01"]
@@ -244,9 +244,9 @@ async fn one_of_a_list_is_chosen_by_its_type() {
         columns: ["id", "lastDay", "emails"].map(str::to_owned).to_vec(),
     });
     let chunk = Chunk::records(batch, Origins::consecutive(part, 1, 3));
-    // As in `docs/sql.md`.
-    let docs = include_str!("../../../../docs/sql.md");
-    let (_, rest) = docs.split_once("**One of a list, by its type.**").unwrap();
+    // As in `docs/src/how-to/sql.md`.
+    let docs = include_str!("../../../../docs/src/how-to/sql.md");
+    let (_, rest) = docs.split_once("## Select from a list by type").unwrap();
     let (_, rest) = rest.split_once("```sql").unwrap();
     let (sql, _) = rest.split_once("```").unwrap();
     let outcome = Run::new(&["people"], sql)

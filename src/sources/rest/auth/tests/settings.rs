@@ -175,7 +175,7 @@ fn accepts_the_examples_of_the_docs() {
         #[serde(default)]
         tls: crate::http::settings::TlsSettings,
     }
-    let page = include_str!("../../../../../docs/rest-auth.md");
+    let page = include_str!("../../../../../docs/src/how-to/rest-auth.md");
     let mut kinds = std::collections::HashSet::new();
     for example in page.split("```yaml\n").skip(1) {
         let text = example.split("```").next().unwrap();
