@@ -238,26 +238,25 @@ mod tests {
 
     #[test]
     fn follows_links_on_the_same_host_verbatim() {
+        for link in [
+            "https://api.contoso.com/v2/people?cursor=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&empty=&c",
+            "https://api.contoso.com/odata/v2/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
+            "https://api.contoso.com/v2/pe%6Fple;v=1/~x?at=%e4%FC",
+        ] {
+            assert_eq!(to(BASE, link, &[]).unwrap(), link);
+        }
         for (link, expected) in [
             (
-                "https://api.contoso.com/v2/people?cursor=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&empty=&c",
-                None,
-            ),
-            (
-                "https://api.contoso.com/odata/v2/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
-                None,
-            ),
-            ("https://api.contoso.com/v2/pe%6Fple;v=1/~x?at=%e4%FC", None),
-            (
                 "https://API.contoso.com:443/a/../b?f='x y'|é#frag",
-                Some("https://api.contoso.com/b?f=%27x%20y%27|%C3%A9"),
+                "b?f=%27x%20y%27|%C3%A9",
             ),
-            ("?page=2", Some("https://api.contoso.com/v2/people?page=2")),
-            ("people?page=2", Some("https://api.contoso.com/v2/people?page=2")),
-            ("/v3/x", Some("https://api.contoso.com/v3/x")),
-            ("//api.contoso.com/y", Some("https://api.contoso.com/y")),
+            ("?page=2", "v2/people?page=2"),
+            ("people?page=2", "v2/people?page=2"),
+            ("/v3/x", "v3/x"),
+            ("//api.contoso.com/y", "y"),
         ] {
-            assert_eq!(to(BASE, link, &[]).unwrap(), expected.unwrap_or(link));
+            let expected = format!("https://api.contoso.com/{expected}");
+            assert_eq!(to(BASE, link, &[]).unwrap(), expected);
         }
         assert!(to("https://api.contoso.com:443/", "https://api.contoso.com/x", &[]).is_ok());
         assert!(to(LOCAL, "http://127.0.0.1:8080/b", &[]).is_ok());
@@ -270,35 +269,27 @@ mod tests {
             "//evil.example/marker",
             r"\\evil.example\marker",
             "https://api.contoso.com.evil.example/",
+            "https://api.contoso.com:8443/x",
         ] {
             let error = to(BASE, link, &[]).unwrap_err();
+            assert!(matches!(error, LinkError::OtherHost { .. }), "{error}");
             let text = format!("{error} {error:?} {}", error.hint().unwrap());
-            assert!(
-                text.contains("evil.example") && !text.contains("marker"),
-                "{text}"
-            );
+            assert!(!text.contains("marker"), "{text}");
         }
-        let plain = |host: &str| LinkError::Plain {
-            host: host.to_owned(),
-        };
         for (base, link, expected) in [
-            (BASE, "http://api.contoso.com/x", plain("api.contoso.com")),
-            (BASE, "http://127.0.0.1/b", plain("127.0.0.1")),
-            (
-                "http://contoso.com/",
-                "http://contoso.com/b",
-                plain("contoso.com"),
-            ),
-            (BASE, "https://u:marker@api.contoso.com/x", LinkError::Credentials),
-            (BASE, "ftp://api.contoso.com/x", LinkError::Scheme),
-            (BASE, " ", LinkError::NotAUrl),
-            (BASE, "a\nb", LinkError::NotAUrl),
-            (BASE, "https://", LinkError::NotAUrl),
+            (BASE, "http://api.contoso.com/x", "without encryption"),
+            (BASE, "http://127.0.0.1/b", "without encryption"),
+            ("http://contoso.com/", "http://contoso.com/b", "without encr"),
+            (LOCAL, "http://localhost:8080/b", "another host"),
+            (BASE, "https://u:marker@api.contoso.com/x", "a password"),
+            (BASE, "ftp://api.contoso.com/x", "neither `https` nor"),
+            (BASE, " ", "not a URL"),
+            (BASE, "a\nb", "not a URL"),
+            (BASE, "https://", "not a URL"),
         ] {
-            assert_eq!(to(base, link, &[]).unwrap_err(), expected, "{link:?}");
+            let error = to(base, link, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("marker"), "{error}");
         }
-        assert!(to(BASE, "https://api.contoso.com:8443/x", &[]).is_err());
-        assert!(to(LOCAL, "http://localhost:8080/b", &[]).is_err());
     }
 
     #[test]
@@ -325,45 +316,42 @@ mod tests {
 
     #[test]
     fn finds_the_next_link_in_headers() {
-        const TARGET: &str = "https://contoso.com/p?a=1,2&b=;c";
-        for (values, expected) in [
-            (
-                &[r#"<https://contoso.com/p?a=1,2&b=;c>; rel="next""#][..],
-                Some(TARGET),
-            ),
-            (&[r"<https://contoso.com/p?a=1,2&b=;c>;rel=next"], Some(TARGET)),
-            (
-                &[
-                    r#"<https://contoso.com/p?a=1,2&b=;c> ; title="x, \"y\"; rel=\"prev\"" ; REL = "last  NEXT""#,
-                ],
-                Some(TARGET),
-            ),
-            (
-                &[r#"</1>; rel="prev", <https://contoso.com/p?a=1,2&b=;c>; rel=next; rel=prev"#],
-                Some(TARGET),
-            ),
-            (
-                &[r#"<>; rel=first,,, <https://contoso.com/p?a=1,2&b=;c>; hreflang=de; rel="next";"#],
-                Some(TARGET),
-            ),
-            (
-                &[r#"rubbish, <https://contoso.com/p?a=1,2&b=;c>; rel="next""#],
-                Some(TARGET),
-            ),
-            (&[r#"</1>; rel="prev""#, r#"</3>; rel="next""#], Some("/3")),
-            (&[""], None),
-            (&["<https://contoso.com/1>"], None),
-            (&[r#"</1>; rel="nextish""#], None),
-            (&[r#"</1>; rel=prev; rel=next"#], None),
-            (&[r#"</1>; title="; rel=next""#], None),
-            (&[r#"</1; rel="next""#], None),
-            (&[r##"</1>; rel=next; anchor="#x""##], None),
-        ] {
+        let next = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(LINK, value.parse().unwrap());
             }
-            assert_eq!(target(&headers, "next").as_deref(), expected, "{values:?}");
+            target(&headers, "next")
+        };
+        for value in [
+            r#"<https://contoso.com/p?a=1,2&b=;c>; rel="next""#,
+            r"<https://contoso.com/p?a=1,2&b=;c>;rel=next",
+            r#"<https://contoso.com/p?a=1,2&b=;c> ; title="x, \"y\"; rel=\"prev\"" ; REL = "last  NEXT""#,
+            r#"</1>; rel="prev", <https://contoso.com/p?a=1,2&b=;c>; rel=next; rel=prev"#,
+            r#"<>; rel=first,,, <https://contoso.com/p?a=1,2&b=;c>; hreflang=de; rel="next";"#,
+            r#"rubbish, <https://contoso.com/p?a=1,2&b=;c>; rel="next""#,
+        ] {
+            let found = next(&[value]);
+            assert_eq!(
+                found.as_deref(),
+                Some("https://contoso.com/p?a=1,2&b=;c"),
+                "{value}"
+            );
+        }
+        assert_eq!(
+            next(&[r#"</1>; rel="prev""#, r#"</3>; rel="next""#]).as_deref(),
+            Some("/3")
+        );
+        for value in [
+            "",
+            "<https://contoso.com/1>",
+            r#"</1>; rel="nextish""#,
+            r"</1>; rel=prev; rel=next",
+            r#"</1>; title="; rel=next""#,
+            r#"</1; rel="next""#,
+            r##"</1>; rel=next; anchor="#x""##,
+        ] {
+            assert_eq!(next(&[value]), None, "{value}");
         }
     }
 

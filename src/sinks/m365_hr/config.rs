@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::IntoDeserializer as _;
 use uuid::Uuid;
 
 use super::cloud::Cloud;
@@ -19,8 +20,8 @@ use crate::error::Result;
 use crate::hr::Scenario;
 use crate::http::settings::{ProxySetting, RetrySettings, Timeout, TlsSettings};
 use crate::secret::SecretRef;
-use crate::settings::bounded::{KIB, MIB, SECOND};
-use crate::settings::{BoundedInt, BoundedSize};
+use crate::settings::bounded::{HOUR, KIB, MIB, SECOND, UNBOUNDED};
+use crate::settings::{BoundedDuration, BoundedInt, BoundedSize};
 use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 
 /// Uploads rows to a Microsoft 365 HR connector job.
@@ -61,7 +62,7 @@ pub struct M365HrConfig {
     pub tls: TlsSettings,
     /// When to stop retrying an upload.
     pub retry: RetrySettings,
-    /// Which rows are sent, and what happens when the service says no or nothing.
+    /// Which rows are sent, and what happens after failures.
     pub delivery: DeliverySettings,
     /// Settings of the embedded emulator, with `cloud: emulator` only.
     pub emulator: Option<EmulatorSettings>,
@@ -94,31 +95,30 @@ pub struct BatchSettings {
     pub max_bytes: BoundedSize<KIB, { 64 * MIB }>,
 }
 
-/// Which rows are sent, and what happens when the service says no or nothing.
+/// Which rows are sent, and what happens after failures.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeliverySettings {
-    /// `changes`: rows that the job has not accepted unchanged, as far as the ledger knows. `all`: every row, each
-    /// time. A value that changes and changes back makes a row that was accepted before: give `refresh_after` or `all`
-    /// where that happens. Default `changes`.
+    /// `changes` sends the rows that the job has not accepted yet, according to the ledger; `all` sends every row. A value
+    /// that changes and changes back makes a row that was accepted before: set `refresh_after` or `all` if that happens.
     pub mode: Mode,
-    /// After what time rows are sent again though they have not changed, such as `20d`, or `never`. Default: 20d for
-    /// employee profiles, because Microsoft deletes a profile that was not refreshed for 30 days; never for the other
-    /// scenarios.
+    /// When unchanged rows are sent again: at least `1h`, or `never`. Default: 20d for employee profiles, because Microsoft
+    /// deletes a profile that was not refreshed for 30 days; never for the other scenarios.
+    #[schemars(example = &"20d")]
     pub refresh_after: Option<Refresh>,
-    /// What happens to rows whose upload has no known outcome: `resend` sends them again and says so in the report,
-    /// `hold` sends nothing more until a person has decided with `hrsink ledger resolve`. Default `resend`.
+    /// Rows whose upload has an unknown outcome: `resend` sends them again and reports it; `hold` stops until a person has
+    /// decided with `hrsink ledger resolve`.
     pub on_unknown: OnUnknown,
-    /// What happens when the service refuses a batch for what is in it: `stop` ends the run with the diagnosis, `split`
-    /// halves the batch until the rows it is about stand alone, and puts these aside as rejects. Default `stop`.
+    /// Batches whose content the service rejects: `stop` ends the run with the diagnosis; `split` halves the batch until
+    /// the rows that cause it are found, and rejects these.
     pub on_refused: OnRefused,
-    /// After so many batches in a row that failed for the same passing cause (each after all its retries), no more are
-    /// tried: 1 to 1,000. Default 3.
-    #[schemars(range(min = 1, max = 1_000))]
-    pub max_consecutive_failures: NonZeroU32,
+    /// The run stops after this many consecutive batches that failed for the same transient cause, each after all its
+    /// retries.
+    #[schemars(example = &10)]
+    pub max_consecutive_failures: BoundedInt<1, 1_000>,
 }
 
-/// When rows are sent again though they have not changed.
+/// When unchanged rows are sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
     /// Never: `never`.
@@ -133,13 +133,8 @@ impl<'de> Deserialize<'de> for Refresh {
         if text == "never" {
             return Ok(Self::Never);
         }
-        humantime::parse_duration(&text)
-            .map(Self::After)
-            .map_err(|error| {
-                serde::de::Error::custom(format!(
-                    "`{text}` is neither `never` nor a length of time such as `20d`: {error}"
-                ))
-            })
+        BoundedDuration::<HOUR, UNBOUNDED>::deserialize(text.into_deserializer())
+            .map(|time| Self::After(time.get()))
     }
 }
 
@@ -157,9 +152,7 @@ impl JsonSchema for Refresh {
     }
 }
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// Microsoft deletes a profile that was not refreshed for 30 days, and asks for one every 15 to 20.
+/// Microsoft deletes a profile that was not refreshed for 30 days, and recommends to refresh it every 15 to 20.
 const PROFILES_AFTER: Duration = Duration::from_secs(20 * 24 * 3600);
 const PROFILES_LIVE: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -214,7 +207,7 @@ impl Default for DeliverySettings {
             refresh_after: None,
             on_unknown: OnUnknown::default(),
             on_refused: OnRefused::default(),
-            max_consecutive_failures: Policy::MAX_CONSECUTIVE_FAILURES,
+            max_consecutive_failures: BoundedInt::new(3),
         }
     }
 }
@@ -235,7 +228,8 @@ impl DeliverySettings {
             refresh_after,
             on_unknown: self.on_unknown,
             on_refused: self.on_refused,
-            max_consecutive_failures: self.max_consecutive_failures,
+            max_consecutive_failures: NonZeroU32::new(self.max_consecutive_failures.as_u32())
+                .unwrap_or(Policy::MAX_CONSECUTIVE_FAILURES),
             ..Policy::new(job)
         }
     }
@@ -249,22 +243,14 @@ impl DeliverySettings {
             if self.mode == Mode::All {
                 here.add_with_hint(
                     "with `mode: all` every row is sent each time",
-                    "take `refresh_after` out, or give `mode: changes`",
+                    "remove `refresh_after`, or set `mode: changes`",
                 );
-            } else if time < HOUR {
-                here.add("less than an hour is too short");
             } else if profiles && time >= PROFILES_LIVE {
                 here.add_with_hint(
                     "Microsoft deletes an employee profile that was not refreshed for 30 days",
-                    "give 15 to 20 days",
+                    "set 15d to 20d",
                 );
             }
-        }
-        if self.max_consecutive_failures.get() > 1_000 {
-            problems.at("max_consecutive_failures").add(format!(
-                "{} is not between 1 and 1000",
-                self.max_consecutive_failures
-            ));
         }
     }
 }
