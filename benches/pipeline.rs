@@ -18,14 +18,14 @@ use axum::extract::Request;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
-use hrsink::component::{
-    Chunk, Counts, Item, Origins, Output, Part, Position, Rejects, RunInfo, SourceConfig, SourceContext,
-    TransformConfig, TransformContext, channel,
-};
 use hrsink::config::PipelineConfig;
 use hrsink::config::document::Notation;
 use hrsink::format::encode::CsvEncoder;
 use hrsink::pipeline::{Observer, RunOptions, run};
+use hrsink::plugin::{
+    Chunk, Counts, Item, Origins, Output, Part, Position, Rejects, RunInfo, SourceConfig, SourceContext,
+    TransformConfig, TransformContext, channel,
+};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -56,21 +56,6 @@ fn csv_text(rows: usize) -> String {
     let mut text = String::from(HEADER);
     (0..rows).for_each(|i| row(&mut text, i));
     text
-}
-
-fn run_info() -> RunInfo {
-    RunInfo {
-        id: "bench".into(),
-        base: Arc::new(PathBuf::from(".")),
-        dry_run: false,
-        secret_files: Default::default(),
-        partial: false,
-        record: None,
-        grace: std::time::Duration::from_secs(30),
-        cancel: CancellationToken::new(),
-        services: Default::default(),
-        state: std::path::Path::new("").into(),
-    }
 }
 
 /// Reading a CSV file into columns, beside the `csv` crate walking over the same records.
@@ -107,16 +92,9 @@ fn decode(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 runtime.block_on(async {
-                    let cx = SourceContext {
-                        name: "bench".into(),
-                        run: run_info(),
-                        columns: columns
-                            .map(|names| Arc::new(names.iter().map(ToString::to_string).collect())),
-                        counts: Counts::default(),
-                        rejects: Rejects::in_memory(0, false),
-                        position: Position::nowhere(),
-                        pages: Default::default(),
-                    };
+                    let mut cx = SourceContext::new("bench", RunInfo::new("."));
+                    cx.columns =
+                        columns.map(|names| Arc::new(names.iter().map(ToString::to_string).collect()));
                     let source = config.build(cx).await.expect("the source");
                     let (sender, mut input) = channel(2, Counts::default());
                     let output = Output::source(
@@ -227,13 +205,7 @@ fn map(c: &mut Criterion) {
     group.bench_function("hr_schema", |b| {
         b.iter(|| {
             runtime.block_on(async {
-                let cx = TransformContext {
-                    name: "bench".into(),
-                    run: run_info(),
-                    inputs: Vec::new(),
-                    counts: Counts::default(),
-                    rejects: Rejects::in_memory(0, false),
-                };
+                let cx = TransformContext::new("bench", RunInfo::new("."), Vec::new());
                 let transform = config.build(cx).await.expect("the transform");
                 let (to_transform, mut input) = channel(2, Counts::default());
                 let (to_end, mut end) = channel(2, Counts::default());

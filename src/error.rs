@@ -109,6 +109,19 @@ impl Error {
         self
     }
 
+    /// The same error again, its causes as text.
+    pub(crate) fn copy(&self) -> Self {
+        let causes: Vec<String> = self.links().skip(1).collect();
+        let copy = Self::new(self.kind(), self.0.message.clone());
+        let mut copy = match causes.is_empty() {
+            true => copy,
+            false => copy.with_source(causes.join(": ")),
+        };
+        copy.0.hints.clone_from(&self.0.hints);
+        copy.0.damage = self.0.damage;
+        copy
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -1,15 +1,14 @@
-//! For crates that bring components of their own: everything a plug-in needs, in the versions this crate uses.
+//! The plug-in contract for other crates: everything that a component needs, in the versions this crate uses.
 //!
-//! A component is a settings type and the worker it builds (see [`component`](crate::component)). It needs no entry
-//! in any list: it registers itself in the program it is linked into, under the name that users write as `type:`, and
-//! is then in pipeline files, in [`descriptions`] and in the JSON Schema of pipeline
-//! files like the components of this crate.
+//! A component is a settings type and the worker it builds. It registers itself in the program it is linked into, with
+//! the name that users write as `type`, and then works like the built-in ones: in pipeline files, in [`descriptions`] and
+//! in the JSON Schema.
 //!
 //! ```
 //! use hrsink::plugin::{Chunk, Description, Origins, Output, Part, Problems, Result};
 //! use hrsink::plugin::{Source, SourceConfig, SourceContext, async_trait};
 //! use hrsink::plugin::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
-//! use hrsink::plugin::{inventory, schemars, serde, typetag};
+//! use hrsink::plugin::{inventory, schemars, serde};
 //! use std::sync::Arc;
 //!
 //! /// Counts from 1.
@@ -21,7 +20,6 @@
 //!     to: u64,
 //! }
 //!
-//! #[typetag::deserialize(name = "counting")]
 //! #[async_trait]
 //! impl SourceConfig for CountingConfig {
 //!     fn validate(&self, problems: &mut Problems<'_>) {
@@ -46,8 +44,8 @@
 //!         for number in 1..=self.to {
 //!             let column: ArrayRef = Arc::new(UInt64Array::from(vec![number]));
 //!             let rows = RecordBatch::try_from_iter([("number", column)])
-//!                 .map_err(|error| hrsink::plugin::Error::unexpected("cannot make a chunk").with_source(error))?;
-//!             // `Err`: nobody wants more, and whoever stopped the run has the reason.
+//!                 .map_err(|error| hrsink::plugin::Error::unexpected("cannot create a chunk").with_source(error))?;
+//!             // `Err`: no more rows are needed.
 //!             if out.send(Chunk::records(rows, Origins::consecutive(part.clone(), number, 1))).await.is_err() {
 //!                 return Ok(());
 //!             }
@@ -63,23 +61,21 @@
 //!     }
 //! }
 //!
-//! # let found = hrsink::component::descriptions();
+//! # let found = hrsink::plugin::descriptions();
 //! # assert!(found.iter().any(|description| description.name == "counting"));
 //! ```
 //!
-//! The derives and attributes write paths of the crates they come from. `typetag` must be in scope under its own name
-//! (as above, or as a dependency); serde and schemars are told with `crate = "…"`, unless they are dependencies.
+//! The derives write paths of serde and schemars: name them with `crate = "…"` as above, unless they are dependencies.
 
 pub use arrow;
 pub use async_trait::async_trait;
 pub use inventory;
 pub use schemars;
 pub use serde;
-pub use typetag;
 
 pub use crate::component::*;
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::secret::{Secret, SecretFiles, SecretRef};
 pub use crate::settings::{
-    BoundedDuration, BoundedInt, BoundedSize, ByteSize, HumanDuration, bounded, suggestion,
+    BoundedDuration, BoundedInt, BoundedSize, ByteSize, HumanDuration, Ratio, bounded, suggestion,
 };

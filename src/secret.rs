@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
+use crate::component::RunInfo;
 use crate::error::{Error, Result};
 
 /// A secret in memory. Wiped when dropped.
@@ -57,6 +58,11 @@ impl SecretFiles {
         Self {
             any: Some(Arc::default()),
         }
+    }
+
+    /// Those of a run: a service of it, or the default.
+    pub fn of(run: &RunInfo) -> Self {
+        run.services.get_or_default()
     }
 
     #[cfg(unix)]

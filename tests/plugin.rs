@@ -8,10 +8,10 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::{JOB, Pipeline, arrived, email, emails, emulator, failure, sink};
-use hrsink::component::{Role, descriptions};
 use hrsink::config::{LoadError, Problem};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, run};
+use hrsink::plugin::{Role, descriptions};
 use serde_json::{Value, json};
 
 /// The plug-in. Nothing of `hrsink` but `hrsink::plugin` is used in here.
@@ -25,7 +25,6 @@ mod roster {
         Chunk, Description, Error, Fault, Input, InputDescription, Item, Origins, Output, Part, Problems,
         Reject, RejectCode, Result, RowKind, Sink, SinkConfig, SinkContext, Source, SourceConfig,
         SourceContext, Transform, TransformConfig, TransformContext, async_trait, inventory, schemars, serde,
-        typetag,
     };
 
     /// What sources were told, by their `note_as`.
@@ -53,7 +52,6 @@ mod roster {
         broken: bool,
     }
 
-    #[typetag::deserialize(name = "roster")]
     #[async_trait]
     impl SourceConfig for RosterConfig {
         fn validate(&self, problems: &mut Problems<'_>) {
@@ -137,7 +135,6 @@ mod roster {
         panics: bool,
     }
 
-    #[typetag::deserialize(name = "domain")]
     #[async_trait]
     impl TransformConfig for DomainConfig {
         fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
@@ -230,7 +227,6 @@ mod roster {
         capacity: Option<usize>,
     }
 
-    #[typetag::deserialize(name = "tally")]
     #[async_trait]
     impl SinkConfig for TallyConfig {
         fn validate(&self, _: &[InputDescription], problems: &mut Problems<'_>) {

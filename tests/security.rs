@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::{Pipeline, emulator, failure};
-use hrsink::component::Rejects;
 use hrsink::error::ErrorKind;
-use hrsink::pipeline::{Observer, RunOptions, RunReport};
+use hrsink::pipeline::{Observer, RejectsTarget, RunOptions, RunReport};
 use serde_json::json;
 use test_server::certificates::Authority;
 use test_server::{Reply, Server, Step, Tls};
@@ -306,7 +305,7 @@ async fn removes_old_rejects_files_only() {
 
     // A file of one's own choice is nothing to clean up around.
     let options = RunOptions {
-        rejects: Some(Rejects::to_file(pipeline.path("rejects/mine.ndjson"), false)),
+        rejects: RejectsTarget::File(pipeline.path("rejects/mine.ndjson")),
         ..RunOptions::default()
     };
     pipeline.run_with(options, &Observer::default()).await;

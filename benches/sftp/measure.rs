@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hrsink::component::{Counts, Position, Rejects, RunInfo, SourceContext};
+use hrsink::plugin::{Counts, Position, Rejects, RunInfo, SourceContext};
 use hrsink::secret::SecretFiles;
 use hrsink::sources::file::{SftpConfig, throw_away};
 use serde_json::json;
@@ -198,26 +198,7 @@ fn program(folder: &Path) -> (Duration, u64) {
 }
 
 fn context() -> SourceContext {
-    SourceContext {
-        name: "export".into(),
-        run: RunInfo {
-            id: "bench".into(),
-            base: Arc::new(".".into()),
-            dry_run: false,
-            secret_files: SecretFiles::default(),
-            partial: false,
-            record: None,
-            grace: Duration::ZERO,
-            cancel: CancellationToken::new(),
-            services: Default::default(),
-            state: std::path::Path::new("").into(),
-        },
-        columns: None,
-        counts: Counts::default(),
-        rejects: Rejects::in_memory(0, false),
-        position: Position::nowhere(),
-        pages: Default::default(),
-    }
+    SourceContext::new("export", RunInfo::new("."))
 }
 
 /// A port from which connections go on to `port`, every byte 25 ms later.

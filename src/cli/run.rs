@@ -10,11 +10,10 @@ use super::output::{self, Format, OutputArg, WARN};
 use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
-use crate::component::Rejects;
 use crate::config::{Guard, PipelineConfig};
 use crate::disk::create_private_folder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::{self, ExitCode, Observer, RunOptions, RunReport};
+use crate::pipeline::{self, ExitCode, Observer, RejectsTarget, RunOptions, RunReport};
 use crate::secret::SecretFiles;
 
 /// Run a pipeline once
@@ -130,7 +129,7 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
         rejects: how
             .rejects
             .clone()
-            .map(|path| Rejects::to_file(path, config.rejects.include_values)),
+            .map_or(RejectsTarget::Folder, RejectsTarget::File),
         grace: how.grace,
         ..options
     };

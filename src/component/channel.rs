@@ -9,18 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoint, Chunk, Counts, Delivered};
 
-/// What travels from component to component.
+/// An item between two components.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every item is a chunk")]
 pub enum Item {
     /// Rows.
     Chunk(Chunk),
-    /// A source's position; everything the source sent before it came before it.
+    /// A source's position, in its order among the rows.
     Checkpoint(Checkpoint),
 }
 
-/// Nobody wants more rows: the run is stopping, or the row limit is reached. A component that gets this returns
-/// `Ok(())`; whoever stopped the run has the reason.
+/// No more rows are needed: the run is stopping, or the row limit is reached. A component that gets this returns `Ok(())`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
@@ -33,7 +32,7 @@ struct OutputInner {
     targets: Vec<Target>,
     counts: Counts,
     source: Option<SourceSide>,
-    /// Who is told when this output is gone.
+    /// Notified when this output and its clones are dropped.
     ends: Vec<(Ends, usize)>,
 }
 
@@ -45,8 +44,7 @@ impl Drop for OutputInner {
     }
 }
 
-/// Which inputs of one component have ended: nothing more is sent into the channel by them, though what they sent may
-/// still wait there. Cheap to clone.
+/// Which inputs of a component have ended; their last items may still wait in the channel. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Ends(Arc<EndsInner>);
 
@@ -66,7 +64,7 @@ impl Ends {
         self.0.added.notify_one();
     }
 
-    /// The numbers of the inputs that have ended. An input that does not [tell](Output::telling) is not among them.
+    /// The numbers of the inputs that have ended, if their outputs [notify](Output::notifying).
     pub fn ended(&self) -> BTreeSet<usize> {
         self.0
             .ended
@@ -88,17 +86,17 @@ struct Target {
     input: usize,
 }
 
-/// What only a source's output does: it counts rows as read and knows when to stop.
+/// The part of an output that only a source has: it counts rows as read and knows when to stop.
 #[derive(Debug)]
 struct SourceSide {
     cancel: CancellationToken,
     left: Option<AtomicU64>,
     ended: AtomicBool,
-    /// How many rows are enough for whoever looks at a part, if that is known.
+    /// Rows that are enough for a preview.
     enough: OnceLock<u64>,
     /// Rows sent, up to the limit.
     sent: AtomicU64,
-    /// Gets every chunk too, before the receivers do; its rows count once.
+    /// Receives a copy of every chunk before the receivers.
     tap: Option<mpsc::Sender<Chunk>>,
 }
 
@@ -110,8 +108,8 @@ pub struct Input {
     ends: Ends,
 }
 
-/// A channel into one component: `capacity` items may wait in it. The sender is for
-/// [`Output::source`] and [`Output::transform`].
+/// A channel into a component, in which `capacity` items may wait. The sender is for [`Output::source`] and
+/// [`Output::transform`].
 pub fn channel(capacity: usize, counts: Counts) -> (mpsc::Sender<(usize, Item)>, Input) {
     let (sender, receiver) = mpsc::channel(capacity);
     let ends = Ends::default();
@@ -124,8 +122,8 @@ pub fn channel(capacity: usize, counts: Counts) -> (mpsc::Sender<(usize, Item)>,
 }
 
 impl Output {
-    /// The output of a source: stops when `cancel` is cancelled, or after `limit` rows.
-    /// `targets` pairs each receiver with the number of its input that this source is.
+    /// The output of a source, which stops when `cancel` is cancelled or after `limit` rows. `targets` pairs each receiver
+    /// with the number of its input.
     pub fn source(
         targets: Vec<(mpsc::Sender<(usize, Item)>, usize)>,
         counts: Counts,
@@ -135,8 +133,7 @@ impl Output {
         Self::tapped_source(targets, counts, cancel, limit, None)
     }
 
-    /// The output of a source, of whose rows `tap` gets a copy that is not counted. When nobody listens at the tap any
-    /// more, the source is told to stop.
+    /// As [`source`](Self::source); `tap` receives a copy that is not counted. A closed tap stops the source.
     pub(crate) fn tapped_source(
         targets: Vec<(mpsc::Sender<(usize, Item)>, usize)>,
         counts: Counts,
@@ -177,21 +174,21 @@ impl Output {
         }))
     }
 
-    /// Tells each of `ends` that the input of this number has ended, once this output and its clones are gone.
+    /// Notifies each of `ends` that the input of this number has ended, once this output and its clones are dropped.
     #[must_use]
-    pub fn telling(mut self, ends: Vec<(Ends, usize)>) -> Self {
+    pub fn notifying(mut self, ends: Vec<(Ends, usize)>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.ends = ends;
         }
         self
     }
 
-    /// Whether there is no other clone of it.
+    /// Whether there is no other clone.
     pub(crate) fn is_last(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// Whether a source should stop reading. A source that reads for long without sending looks here.
+    /// Whether a source should stop reading; for one that reads for long without sending.
     pub fn is_stopped(&self) -> bool {
         self.0
             .source
@@ -199,15 +196,14 @@ impl Output {
             .is_some_and(|side| side.cancel.is_cancelled() || side.ended.load(Ordering::Relaxed))
     }
 
-    /// Tells the source that `rows` are enough. A hint: it may send more. The first one counts.
+    /// Hints that `rows` are enough; the source may send more. The first call counts.
     pub(crate) fn hint_enough(&self, rows: u64) {
         if let Some(side) = &self.0.source {
             let _ = side.enough.set(rows);
         }
     }
 
-    /// How many more rows a source need send: up to the row limit, or to what is [enough](Self::hint_enough); `None` if
-    /// all are wanted.
+    /// How many more rows are needed for the row limit or the [hint](Self::hint_enough); `None`: all.
     pub(crate) fn wanted(&self) -> Option<u64> {
         let side = self.0.source.as_ref()?;
         let left = side.left.as_ref().map(|left| left.load(Ordering::Acquire));
@@ -216,10 +212,10 @@ impl Output {
         left.into_iter().chain(enough).min()
     }
 
-    /// Passes rows on, waiting while the receivers are busy.
+    /// Sends rows; waits while the receivers are busy.
     ///
     /// # Errors
-    /// [`Stopped`]: send no more. Rows that reach nobody are counted as not sent.
+    /// [`Stopped`]: send no more. Rows without a receiver count as not sent.
     pub async fn send(&self, chunk: Chunk) -> Result<(), Stopped> {
         let (chunk, last) = self.count(chunk)?;
         let rows = chunk.num_rows();
@@ -233,7 +229,12 @@ impl Output {
             .counts
             .copied(rows * self.0.targets.len().saturating_sub(1));
         let mut result = if last { Err(Stopped) } else { Ok(()) };
-        for (target, chunk) in self.0.targets.iter().zip(copies(chunk, self.0.targets.len())) {
+        for (target, chunk) in self
+            .0
+            .targets
+            .iter()
+            .zip(std::iter::repeat_n(chunk, self.0.targets.len()))
+        {
             if target
                 .sender
                 .send((target.input, Item::Chunk(chunk)))
@@ -247,7 +248,7 @@ impl Output {
         result
     }
 
-    /// [`send`](Self::send) for a thread that may block.
+    /// [`send`](Self::send) for threads that may block.
     ///
     /// # Errors
     /// [`Stopped`], as for `send`.
@@ -258,20 +259,20 @@ impl Output {
         futures::executor::block_on(self.send(chunk))
     }
 
-    /// Marks a position: everything sent so far is before it. The future tells when those rows are final.
+    /// Sends a checkpoint behind the rows sent so far. The future resolves when those rows are final.
     ///
     /// # Errors
-    /// [`Stopped`]: a receiver has gone.
+    /// [`Stopped`]: a receiver is closed.
     pub async fn checkpoint(&self, position: impl Into<String>) -> Result<Delivered, Stopped> {
         let (checkpoint, delivered) = Checkpoint::new(position);
         self.pass_checkpoint(checkpoint).await?;
         Ok(delivered)
     }
 
-    /// Passes a checkpoint of an input on.
+    /// Sends a checkpoint of an input on.
     ///
     /// # Errors
-    /// [`Stopped`]: a receiver has gone.
+    /// [`Stopped`]: a receiver is closed.
     pub async fn pass_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Stopped> {
         for (target, checkpoint) in self.0.targets.iter().zip(checkpoint.split(self.0.targets.len())) {
             target
@@ -283,7 +284,7 @@ impl Output {
         Ok(())
     }
 
-    /// Counts a source's rows as read, and cuts off what is over the limit; `true` with the last rows allowed.
+    /// Counts a source's rows as read and drops those over the limit; `true` with the last rows allowed.
     fn count(&self, chunk: Chunk) -> Result<(Chunk, bool), Stopped> {
         let Some(source) = &self.0.source else {
             return Ok((chunk, false));
@@ -312,19 +313,13 @@ impl Output {
     }
 }
 
-/// The chunk as often as it is wanted; columns are shared, not copied.
-fn copies(chunk: Chunk, wanted: usize) -> impl Iterator<Item = Chunk> {
-    std::iter::repeat_n(chunk, wanted)
-}
-
 impl Input {
-    /// The next item and the number of the input it is from (the place in the `inputs` list); `None` when every
-    /// input has ended.
+    /// The next item and the number of its input in `inputs`; `None` when all inputs have ended.
     pub async fn next(&mut self) -> Option<(usize, Item)> {
         self.receiver.recv().await
     }
 
-    /// Takes what waits at this moment, without waiting for more.
+    /// The items that wait now.
     pub fn waiting(&mut self) -> Vec<(usize, Item)> {
         let waiting = self.receiver.len();
         std::iter::from_fn(|| self.receiver.try_recv().ok())
@@ -332,13 +327,12 @@ impl Input {
             .collect()
     }
 
-    /// Which of the inputs have ended, as far as they [tell](Output::telling).
+    /// Which inputs have ended.
     pub fn ends(&self) -> Ends {
         self.ends.clone()
     }
 
-    /// Takes what is left and counts its rows as not sent. The engine calls this after a component has returned, so
-    /// that rows of a run that failed are counted too.
+    /// Receives the rest and counts its rows as not sent. The engine calls this after a component returned.
     pub async fn drain(&mut self) {
         self.receiver.close();
         while let Some((_, item)) = self.receiver.recv().await {
@@ -367,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_over_the_limit_are_not_read() {
+    async fn reads_no_rows_over_the_limit() {
         let counts = Counts::default();
         let (sender, mut input) = channel(8, Counts::default());
         let output = Output::source(
@@ -389,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wanted_is_the_limit_or_a_hint_less_what_was_sent() {
+    async fn needs_rows_up_to_the_limit_or_hint() {
         let output = |limit| {
             let (sender, input) = channel(8, Counts::default());
             let targets = vec![(sender, 0)];
@@ -410,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_that_reach_nobody_and_rows_left_behind_are_counted() {
+    async fn counts_rows_without_receiver_and_rows_left_in_the_channel() {
         let counts = Counts::default();
         let (to_a, mut a) = channel(8, counts.clone());
         let (to_b, b) = channel(8, counts.clone());
@@ -432,7 +426,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tap_gets_what_the_receivers_get_and_stops_the_source_when_it_is_gone() {
+    async fn copies_rows_to_the_tap_and_stops_when_it_is_closed() {
         let counts = Counts::default();
         let (sender, mut input) = channel(8, Counts::default());
         let (tap, mut tapped) = mpsc::channel(8);
@@ -455,7 +449,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_source_stops() {
+    async fn stops_a_cancelled_source() {
         let cancel = CancellationToken::new();
         let (sender, _input) = channel(8, Counts::default());
         let output = Output::source(vec![(sender, 0)], Counts::default(), cancel.clone(), None);

@@ -1,4 +1,4 @@
-//! Positions that travel with the rows and come back once the rows before them are final.
+//! Positions that travel with the rows and return once the rows before them are final.
 
 use std::fmt;
 use std::future::Future;
@@ -9,55 +9,59 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-/// A source's position ("this file is finished", "this page cursor"), in its place between the chunks.
+/// A source's position ("this file is finished", "this page cursor"), in its order between the chunks.
 ///
-/// Whoever finishes the rows calls [`done`](Self::done). Dropping it instead says "not delivered": the default of a
-/// forgotten path is the safe one.
+/// The sink that finishes the rows calls [`done`](Self::done). A dropped checkpoint means "not delivered", so that a
+/// forgotten code path is safe.
 pub struct Checkpoint(Arc<Shared>);
 
 struct Shared {
     position: String,
     remaining: AtomicUsize,
-    tell: Mutex<Option<oneshot::Sender<()>>>,
+    notify: Mutex<Option<oneshot::Sender<()>>>,
 }
 
-/// The source's half: a future that is `true` once every row before the checkpoint is final, `false` when that will
-/// not happen in this run.
+/// The source's half: resolves to `true` once every row before the checkpoint is final, to `false` if that does not
+/// happen in this run.
 ///
-/// Waiting for it before more rows are sent can last for ever: a sink fills its last batch first, and with guards takes
-/// in everything before it begins. A source drops its output before it waits.
+/// A source drops its output before it waits: a sink fills its last batch first, and with guards waits for all rows.
 #[derive(Debug)]
 pub struct Delivered(oneshot::Receiver<()>);
 
 impl Checkpoint {
-    /// A checkpoint and the half its source keeps. `position` is the source's own text; others only pass it on.
+    /// A checkpoint and its source's half. `position` is opaque to others.
     pub fn new(position: impl Into<String>) -> (Self, Delivered) {
-        let (tell, told) = oneshot::channel();
+        let (notify, notified) = oneshot::channel();
         let shared = Shared {
             position: position.into(),
             remaining: AtomicUsize::new(1),
-            tell: Mutex::new(Some(tell)),
+            notify: Mutex::new(Some(notify)),
         };
-        (Self(Arc::new(shared)), Delivered(told))
+        (Self(Arc::new(shared)), Delivered(notified))
     }
 
-    /// The source's own text.
+    /// The source's text.
     pub fn position(&self) -> &str {
         &self.0.position
     }
 
-    /// Every row before this point is final. With several branches, the last one to say so counts.
+    /// Every row before this point is final. With several branches, the last one counts.
     pub fn done(self) {
         if self.0.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(tell) = tell {
-                // The source may have stopped waiting; that is its right.
-                let _ = tell.send(());
+            let notify = self
+                .0
+                .notify
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(notify) = notify {
+                // The source may no longer wait.
+                let _ = notify.send(());
             }
         }
     }
 
-    /// One for each of `branches` that the rows go to; all of them must be done.
+    /// One checkpoint for each branch; all of them must be done.
     pub(super) fn split(self, branches: usize) -> Vec<Self> {
         self.0
             .remaining
@@ -76,7 +80,7 @@ impl Future for Delivered {
     type Output = bool;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        Pin::new(&mut self.0).poll(cx).map(|told| told.is_ok())
+        Pin::new(&mut self.0).poll(cx).map(|result| result.is_ok())
     }
 }
 
@@ -85,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_branches_must_be_done() {
+    async fn is_delivered_when_all_branches_are_done() {
         let (checkpoint, delivered) = Checkpoint::new("file a");
         let [one, two]: [_; 2] = checkpoint.split(2).try_into().unwrap();
         one.done();
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_checkpoint_is_not_delivered() {
+    async fn is_not_delivered_when_dropped() {
         let (checkpoint, delivered) = Checkpoint::new("file a");
         let [one, two]: [_; 2] = checkpoint.split(2).try_into().unwrap();
         one.done();

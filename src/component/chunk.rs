@@ -1,4 +1,4 @@
-//! Rows on their way, and where each came from.
+//! Batches of rows with the origin of each.
 
 use std::sync::Arc;
 
@@ -9,25 +9,22 @@ use arrow::compute::filter;
 use arrow::error::ArrowError;
 use serde::Serialize;
 
-use crate::hr::Scenario;
-
-/// What a source reads as one: a file, a page, a message.
+/// A unit that a source reads: a file, a page, a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Part {
-    /// What the user knows it as: a path, a URL without secrets, `standard input`.
+    /// Its name for users: a path, a URL without secrets, `standard input`.
     pub name: Arc<str>,
-    /// Every column it has, those that nobody asked for included, so that a misspelt name finds its neighbours.
+    /// All its columns, also unused ones, so that a misspelled name finds the nearest.
     pub columns: Vec<String>,
 }
 
 impl Part {
-    /// The names of the columns as far as they may be shown; see [`shown_names`](Self::shown_names).
+    /// The columns, if they may be shown; see [`shown_names`](Self::shown_names).
     pub fn shown_columns(&self) -> &[String] {
         Self::shown_names(&self.columns)
     }
 
-    /// `names` as far as they may be shown: none, when one looks like a value. A file without a header that is read as
-    /// if it had one has personal data for names.
+    /// `names`, or none if one looks like a value: a file without a header row has personal data as names.
     pub fn shown_names(names: &[String]) -> &[String] {
         let like_a_value = |name: &String| name.contains('@') || !name.chars().any(char::is_alphabetic);
         if names.iter().any(like_a_value) {
@@ -38,27 +35,27 @@ impl Part {
     }
 }
 
-/// Where one row came from.
+/// The origin of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
     /// The [`Part`]'s name.
     pub file: Arc<str>,
-    /// Number of the record in its part; the first one after the header is 1.
+    /// Number of the record in its part; the first after the header is 1.
     pub row: u64,
-    /// Line of the file on which the record begins, counting from 1, where the format has lines.
+    /// Line on which the record starts, from 1, if the format has lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
 }
 
 /// The origins of a chunk's rows, as columns.
 ///
-/// Nearly always all rows of a chunk are from the [part](Self::part) whose columns it has. A query can bring rows of
-/// several parts together: its chunks have the columns of the query, and [each row](Self::at) is from elsewhere.
+/// Most often all rows are from the [part](Self::part) whose columns the chunk has. A query can combine rows of several
+/// parts: its chunks have the columns of the query, and [each row](Self::at) its own part.
 #[derive(Debug, Clone)]
 pub struct Origins {
     part: Arc<Part>,
     rows: UInt64Array,
-    /// Without a value for a row whose part has no lines.
+    /// Null for a row whose part has no lines.
     lines: Option<UInt64Array>,
     mixed: Option<Mixed>,
 }
@@ -79,7 +76,7 @@ impl Origins {
         Self::of_columns(part, rows, None)
     }
 
-    /// Rows with their numbers and the lines on which they begin.
+    /// Rows with their numbers and lines.
     ///
     /// # Panics
     /// If `rows` and `lines` differ in length, which is a bug in the caller.
@@ -88,7 +85,7 @@ impl Origins {
         Self::of_columns(part, rows.into(), Some(lines.into()))
     }
 
-    /// Origins out of their columns; see [`columns`](Self::columns).
+    /// Origins from their [columns](Self::columns).
     pub(crate) fn of_columns(part: Arc<Part>, rows: UInt64Array, lines: Option<UInt64Array>) -> Self {
         Self {
             part,
@@ -98,7 +95,7 @@ impl Origins {
         }
     }
 
-    /// The same rows with the part of each; `part` goes on saying what the columns are.
+    /// The same rows with the part of each; `part` still describes the columns.
     ///
     /// # Panics
     /// If there is not a part for every row, which is a bug in the caller.
@@ -115,12 +112,12 @@ impl Origins {
         self.mixed.as_ref()
     }
 
-    /// The numbers of the records, and the lines on which they begin.
+    /// The numbers and lines of the records.
     pub(crate) fn columns(&self) -> (&UInt64Array, Option<&UInt64Array>) {
         (&self.rows, self.lines.as_ref())
     }
 
-    /// The part that has these columns. Where a row is from says [`at`](Self::at).
+    /// The part that describes the columns. For the origin of a row, use [`at`](Self::at).
     pub fn part(&self) -> &Arc<Part> {
         &self.part
     }
@@ -193,13 +190,15 @@ impl Origins {
     }
 }
 
-/// What a chunk's columns are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The kind of a chunk's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RowKind {
-    /// Records as the source has them: any columns, any types.
+    /// Records as the source has them: any columns and types.
+    #[default]
     Records,
-    /// Checked rows of the HR schema: the scenario's columns in its order, all text, dates in ISO 8601.
-    Hr(Scenario),
+    /// Rows checked against a schema with this identifier, such as `employee_resignation`: its columns in its order,
+    /// all text, dates in ISO 8601.
+    Schema(&'static str),
 }
 
 /// A column-wise batch of rows with the origin of each.
@@ -207,9 +206,9 @@ pub enum RowKind {
 pub struct Chunk {
     /// The rows.
     pub batch: RecordBatch,
-    /// Where they came from; as many as `batch` has rows.
+    /// One origin for each row.
     pub origins: Origins,
-    /// What the columns are.
+    /// The kind of the rows.
     pub kind: RowKind,
 }
 
@@ -260,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_of_several_parts_keep_theirs_when_some_are_taken_out() {
+    fn keeps_the_part_of_each_row_when_sliced_and_filtered() {
         let part = Arc::new(Part {
             name: "query".into(),
             columns: vec!["a".into()],

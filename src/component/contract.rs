@@ -5,37 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{
-    Chunk, Counts, Item, Output, Position, Reject, Rejects, RunInfo, SourceConfig, SourceContext, Totals,
-    channel,
-};
+use super::{Chunk, Counts, Item, Output, Reject, RunInfo, SourceConfig, SourceContext, Totals, channel};
 use crate::error::Result;
-use crate::secret::SecretFiles;
 
 /// A run in `base` that uses these columns, or all.
 pub(crate) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
-    SourceContext {
-        name: "export".into(),
-        run: RunInfo {
-            id: "test".into(),
-            base: Arc::new(base.to_owned()),
-            dry_run: false,
-            secret_files: SecretFiles::default(),
-            partial: false,
-            record: None,
-            grace: Duration::ZERO,
-            cancel: CancellationToken::new(),
-            services: Default::default(),
-            state: Path::new("").into(),
-        },
-        columns: columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect())),
-        counts: Counts::default(),
-        rejects: Rejects::in_memory(usize::MAX, false),
-        position: Position::nowhere(),
-        pages: Default::default(),
-    }
+    let mut cx = SourceContext::new("export", RunInfo::new(base));
+    cx.columns = columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect()));
+    cx
 }
 
 /// A chunk, or the position of a checkpoint.

@@ -1,11 +1,11 @@
-//! Row counters: every row that goes in comes out somewhere.
+//! Row counters: every row that enters a pipeline leaves it exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde::Serialize;
 
-/// The counters of one component, shared by all who work for it.
+/// The counters of one component. Clones count together.
 #[derive(Debug, Clone, Default)]
 pub struct Counts(Arc<Counters>);
 
@@ -25,42 +25,51 @@ struct Counters {
     nothing_new: AtomicBool,
 }
 
-/// What [`Counts`] held at one moment.
+/// The values of [`Counts`] at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Totals {
     /// Rows that sources read.
     pub read: u64,
-    /// Rows that went to more than one component, counted once for each further one.
+    /// Rows sent to more than one component, counted once for each further one.
     pub copied: u64,
-    /// Rows that a query made of others; absent when there are none, and in the history.
+    /// Rows that a query created from others; absent when there are none, and in the history.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(default)]
     pub derived: u64,
-    /// Rows that went into a query that makes new ones of them; absent when there are none, and in the history.
+    /// Rows that a query consumed to create others; absent when there are none, and in the history.
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(default)]
     pub combined: u64,
-    /// Rows that a `where` or a query left out.
+    /// Rows excluded by a `where` or a query.
     pub filtered: u64,
-    /// Rows put aside with a reason.
+    /// Rows rejected with a reason.
     pub rejected: u64,
-    /// Rows that the job had accepted before, or that were in the input a second time, and that were not sent again.
+    /// Rows not sent because the job had already accepted them, or because they were duplicates in the input.
     pub skipped: u64,
-    /// Rows that a sink's other side took.
+    /// Rows that the target of a sink accepted.
     pub accepted: u64,
-    /// Rows that the service said no to.
+    /// Rows that the service refused.
     pub refused: u64,
-    /// Rows of which nobody can say whether the service took them: the answer to the upload never came.
+    /// Rows that the service may or may not have accepted: no response to the upload arrived.
     pub unknown: u64,
-    /// Rows that were read but not sent, because the run stopped before.
+    /// Rows that were read but not sent, because the run stopped.
     pub not_sent: u64,
 }
 
 impl Counts {
-    /// A source says that there was nothing to read because everything there is was read by earlier runs. No rows of all
-    /// sources mean no shrinking then: guards are not judged, and the run is none that later ones are compared with.
+    /// A source reports that earlier runs have already read everything. If all sources do, guards are not evaluated and
+    /// later runs are not compared with this one.
     pub fn nothing_new(&self) {
         self.0.nothing_new.store(true, Ordering::Relaxed);
+    }
+
+    /// Sums of several components.
+    pub fn sum<'c>(all: impl IntoIterator<Item = &'c Self>) -> Totals {
+        let mut sum = Totals::default();
+        for counts in all {
+            sum += counts.totals();
+        }
+        sum
     }
 
     /// Whether there was nothing new to read.
@@ -93,35 +102,35 @@ macro_rules! counters {
 counters! {
     /// Counts rows that a source read.
     read,
-    /// Counts rows that go to a further component.
+    /// Counts rows sent to a further component.
     copied,
-    /// Counts rows that a query made of others.
+    /// Counts rows that a query created from others.
     derived,
-    /// Counts rows that went into a query which makes new ones of them.
+    /// Counts rows that a query consumed to create others.
     combined,
-    /// Counts rows that a `where` or a query left out.
+    /// Counts rows excluded by a `where` or a query.
     filtered,
-    /// Counts rows put aside with a reason.
+    /// Counts rows rejected with a reason.
     rejected,
-    /// Counts rows that were accepted before.
+    /// Counts rows that were already accepted.
     skipped,
-    /// Counts rows that the other side took.
+    /// Counts rows that the target accepted.
     accepted,
-    /// Counts rows that the service said no to.
+    /// Counts rows that the service refused.
     refused,
-    /// Counts rows whose upload has no answer.
+    /// Counts rows whose upload has no response.
     unknown,
     /// Counts rows that were read and not sent.
     not_sent
 }
 
 impl Totals {
-    /// Whether every row that went in came out: `read + copied + derived` equals the sum of the rest.
+    /// Whether every row that entered left: `read + copied + derived` equals the sum of the rest.
     pub fn conserved(&self) -> bool {
         self.read + self.copied + self.derived == self.combined + self.finished()
     }
 
-    /// Rows that have a final state. Those that went into a query live on in what it made of them.
+    /// Rows in a final state. Rows that a query consumed continue as those it created.
     pub fn finished(&self) -> u64 {
         self.filtered
             + self.rejected

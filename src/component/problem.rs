@@ -1,16 +1,16 @@
-//! Problems of a pipeline file: collected, all at once, each with the path of its key.
+//! Problems of a pipeline file: all at once, each with the path of its key.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// One thing that is wrong in a pipeline file.
+/// Something wrong in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The key's path, such as `sinks.purview.batch.max_rows`; empty for the document as a whole.
+    /// The path of the key, such as `sinks.purview.batch.max_rows`; empty for the whole document.
     pub path: String,
-    /// What is wrong: what was expected and what was found. Lower case, no full stop, never a secret.
+    /// What was expected and what was found: lower case, no full stop, never a secret.
     pub message: String,
-    /// What to do, where there is something to say: the nearest valid name, an example.
+    /// What to do, if known: the nearest valid name, or an example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects [`Problem`]s. A component is handed one whose path already points at it.
+/// Collects [`Problem`]s below a path. A component receives one that points at its settings.
 #[derive(Debug)]
 pub struct Problems<'a> {
     found: &'a mut Vec<Problem>,
@@ -32,7 +32,7 @@ pub struct Problems<'a> {
 }
 
 impl<'a> Problems<'a> {
-    /// Starts at the document's root.
+    /// Starts at the root of the document.
     pub fn new(found: &'a mut Vec<Problem>) -> Self {
         Self {
             found,
@@ -40,12 +40,13 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// The collector for a key below this one.
+    /// The collector for a key below this one. An empty key is this one.
     pub fn at(&mut self, key: impl fmt::Display) -> Problems<'_> {
-        let path = if self.path.is_empty() {
-            key.to_string()
-        } else {
-            format!("{}.{key}", self.path)
+        let key = key.to_string();
+        let path = match (self.path.is_empty(), key.is_empty()) {
+            (true, _) => key,
+            (false, true) => self.path.clone(),
+            (false, false) => format!("{}.{key}", self.path),
         };
         Problems {
             found: self.found,
@@ -61,35 +62,40 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// How many problems were noted so far, anywhere in the file.
+    /// Problems so far, anywhere in the file.
     pub fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// Whether none was noted so far.
+    /// Whether there is no problem so far, anywhere in the file.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// Notes a problem here.
+    /// Reports a problem here.
     pub fn add(&mut self, message: impl Into<Cow<'static, str>>) {
-        self.push(message.into().into_owned(), None);
+        self.add_with(message, None::<String>);
     }
 
-    /// Notes a problem here, with advice.
+    /// Reports a problem here, with a hint.
     pub fn add_with_hint(
         &mut self,
         message: impl Into<Cow<'static, str>>,
         hint: impl Into<Cow<'static, str>>,
     ) {
-        self.push(message.into().into_owned(), Some(hint.into().into_owned()));
+        self.add_with(message, Some(hint));
     }
 
-    fn push(&mut self, message: String, hint: Option<String>) {
+    /// Reports a problem here, with a hint if there is one.
+    pub fn add_with(
+        &mut self,
+        message: impl Into<Cow<'static, str>>,
+        hint: Option<impl Into<Cow<'static, str>>>,
+    ) {
         self.found.push(Problem {
             path: self.path.clone(),
-            message,
-            hint,
+            message: message.into().into_owned(),
+            hint: hint.map(|hint| hint.into().into_owned()),
         });
     }
 }
@@ -99,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_nest() {
+    fn nests_paths() {
         let mut found = Vec::new();
         let mut root = Problems::new(&mut found);
         root.at("sinks").at("purview").at("retry").add("no");

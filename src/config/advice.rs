@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{PipelineConfig, wiring};
+use crate::component::SkipsUnchanged;
 
 /// What whoever wrote the file should know, each in a sentence with what to do.
 pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
@@ -21,7 +22,11 @@ pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
             };
             let above = above(input, &inputs);
             for source in &config.sources {
-                let Some((time, remedy)) = source.config.leaves_out_for() else {
+                let Some(SkipsUnchanged {
+                    max_duration: time,
+                    remedy,
+                }) = source.config.traits().skips_unchanged
+                else {
                     continue;
                 };
                 if above.contains(source.name.as_str()) && time > after {

@@ -1,21 +1,15 @@
-//! The pipeline file: read, interpolate, decode, check.
+//! The pipeline file: parse ([`document`]), interpolate `${NAME}` ([`interpolate`]), decode, check.
 //!
-//! ```text
-//! text ──parse──▶ tree ──interpolate──▶ tree ──decode──▶ PipelineConfig ──wiring, validate──▶ problems
-//! ```
-//!
-//! YAML, TOML and JSON become the same tree first ([`document`]); `${NAME}` is replaced inside string values of that
-//! tree ([`interpolate`]), so a value can never change the document's structure; then each component is decoded by
-//! itself ([`decode`]), so that one that does not decode leaves the others to be checked. Nothing here touches a
-//! network or a secret, and nothing stops at the first problem: whoever fixes a file gets the whole list.
+//! Interpolation works on string values of the parsed tree, so a value cannot change the document's structure. Each
+//! component is decoded by itself, and every problem is reported, not only the first. Uses no network and no secret.
 
 pub(crate) mod advice;
-pub mod decode;
 pub mod document;
-pub mod guards;
+mod guards;
 pub mod interpolate;
-pub mod pipeline;
+mod pipeline;
 pub mod schema;
+mod sections;
 pub(crate) mod wiring;
 
 pub use crate::component::{Problem, Problems};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{PipelineConfig, Problems, suggestion};
-use crate::component::{InputDescription, Role, RowKind, descriptions};
+use crate::component::{InputDescription, RowKind};
 use crate::snapshot::{snapshot_input, source_of_input};
 
 /// A component as the graph sees it. `inputs` is `None` when they could not be read; that was noted already.
@@ -204,7 +204,10 @@ fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
 /// Lets every component check its own settings, with what comes in.
 pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     let kinds = kinds(config);
-    let mut readers = config.sources.iter().filter(|source| source.config.uses_stdin());
+    let mut readers = config
+        .sources
+        .iter()
+        .filter(|source| source.config.traits().uses_stdin);
     if let Some(first) = readers.next() {
         for other in readers {
             problems.at("sources").at(&other.name).add(format!(
@@ -227,7 +230,7 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
         let mut here = problems.at("sources");
         let mut here = here.at(&source.name);
         let mut here = here.at("snapshot");
-        if source.config.keeps_position() {
+        if source.config.traits().keeps_position {
             here.add_with_hint(
                 "an incremental source returns only new rows, so the rows of a failed run would be missing from the snapshot",
                 "make the source return all rows in every run, or remove `snapshot`",
@@ -264,7 +267,7 @@ pub(crate) fn kinds(config: &PipelineConfig) -> HashMap<&str, RowKind> {
     let sources = config
         .sources
         .iter()
-        .map(|source| (source.name.as_str(), source.config.kind()));
+        .map(|source| (source.name.as_str(), source.config.traits().kind));
     let transforms = config
         .transforms
         .iter()
@@ -284,19 +287,4 @@ pub(crate) fn describe(inputs: &[String], kinds: &HashMap<&str, RowKind>) -> Vec
             })
         })
         .collect()
-}
-
-/// The component types of a section, for a hint.
-pub(super) fn known_types(section: &str) -> String {
-    let role = match section {
-        "sources" => Role::Source,
-        "transforms" => Role::Transform,
-        _ => Role::Sink,
-    };
-    let names: Vec<String> = descriptions()
-        .into_iter()
-        .filter(|description| description.role == role)
-        .map(|description| format!("`{}`", description.name))
-        .collect();
-    names.join(", ")
 }

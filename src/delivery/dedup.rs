@@ -52,7 +52,7 @@ impl DedupIndex {
         policy: &Policy,
         labels: BTreeSet<&'static str>,
     ) -> Result<Option<Self>> {
-        let Some(ledger) = cx.ledger.clone() else {
+        let Some(ledger) = cx.run.services.get::<Ledger>() else {
             return Ok(None);
         };
         let mut scenarios = BTreeMap::new();

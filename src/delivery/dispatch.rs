@@ -43,7 +43,7 @@ impl Dispatcher {
     ) -> Self {
         let uploader = Uploader {
             service,
-            ledger: cx.ledger.clone(),
+            ledger: cx.run.services.get(),
             sink: cx.name.clone(),
             run: cx.run.clone(),
             policy,

@@ -10,11 +10,12 @@ use serde::de::Deserializer;
 use uuid::Uuid;
 
 use super::faults::Faults;
+use crate::component::{Problem, Problems, decode};
 use crate::config::document::{self, Notation};
-use crate::config::{ByteSize, HumanDuration, Problem, Problems, decode, suggestion};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 use crate::secret::Secret;
+use crate::settings::{ByteSize, HumanDuration, suggestion};
 
 /// The resource that the current sample scripts ask a token for; the emulator's default.
 pub const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1";
@@ -114,7 +115,7 @@ impl EmulatorConfig {
             .map_err(|e| Error::config(format!("cannot read `{}`", path.display())).with_source(e))?;
         let tree = document::parse(&text, Notation::of(path)?, path)?;
         let mut found = Vec::new();
-        let Some(mut config) = decode::decode::<Self>(tree, &mut Problems::new(&mut found)) else {
+        let Some(mut config) = decode::<Self>(tree, &mut Problems::new(&mut found)) else {
             let list = found
                 .iter()
                 .map(ToString::to_string)

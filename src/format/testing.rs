@@ -2,24 +2,18 @@
 
 use std::io::Cursor;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     AddedColumns, Bytestream, Collector, Format, FormatConfig, Input, RandomAccess, ReadError, ReadRanges,
 };
-use crate::component::{
-    Chunk, Counts, Item, Output, Position, Reject, Rejects, RunInfo, SourceContext, Totals, channel,
-};
+use crate::component::{Chunk, Counts, Item, Output, Reject, RunInfo, SourceContext, Totals, channel};
 use crate::error::{Error, ErrorKind, Result};
-use crate::secret::SecretFiles;
 
 /// What came out of a file.
 #[derive(Debug)]
@@ -31,26 +25,9 @@ pub(crate) struct Outcome {
 }
 
 fn context(columns: Option<&[&str]>) -> SourceContext {
-    SourceContext {
-        name: "export".into(),
-        run: RunInfo {
-            id: "test".into(),
-            base: Arc::new(Path::new(".").to_owned()),
-            dry_run: false,
-            secret_files: SecretFiles::default(),
-            partial: false,
-            record: None,
-            grace: Duration::ZERO,
-            cancel: CancellationToken::new(),
-            services: Default::default(),
-            state: Path::new("").into(),
-        },
-        columns: columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect())),
-        counts: Counts::default(),
-        rejects: Rejects::in_memory(usize::MAX, false),
-        position: Position::nowhere(),
-        pages: Default::default(),
-    }
+    let mut cx = SourceContext::new("export", RunInfo::new("."));
+    cx.columns = columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect()));
+    cx
 }
 
 /// A file to read.

@@ -181,6 +181,11 @@ impl Scenario {
         }
     }
 
+    /// The scenario with this [`id`](Self::id).
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.id() == id)
+    }
+
     /// The name for a person, such as `employee resignation`.
     pub fn title(self) -> &'static str {
         match self {

@@ -18,6 +18,8 @@ use crate::component::Totals;
 use crate::config::{Guard, GuardsConfig};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::LastRun;
+use crate::settings::bounded::UNBOUNDED;
+use crate::settings::{BoundedInt, Ratio};
 
 /// The results of a run's guards.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
@@ -161,8 +163,16 @@ impl Evaluator {
             return u64::MAX;
         };
         let binds = |guard: Guard| !self.allowed.contains(&guard);
-        let most = guarded.guards.max_rows.filter(|_| binds(Guard::MaxRows));
-        let grown = guarded.guards.max_growth.filter(|_| binds(Guard::MaxGrowth));
+        let most = guarded
+            .guards
+            .max_rows
+            .map(BoundedInt::get)
+            .filter(|_| binds(Guard::MaxRows));
+        let grown = guarded
+            .guards
+            .max_growth
+            .map(Ratio::get)
+            .filter(|_| binds(Guard::MaxGrowth));
         let grown = grown
             .zip(guarded.last.as_ref())
             .map(|(limit, last)| last.rows.saturating_add(within(limit, last.rows)));
@@ -224,7 +234,7 @@ impl Evaluator {
                 }
             }
             Guard::MaxRows => {
-                let limit = guards.max_rows.unwrap_or(u64::MAX);
+                let limit = guards.max_rows.map_or(u64::MAX, BoundedInt::get);
                 Finding {
                     figure: Some(Figure::Rows(received)),
                     over: received > limit,
@@ -234,19 +244,19 @@ impl Evaluator {
             Guard::MaxShrink => {
                 let last = last()?;
                 let fewer = last.rows.saturating_sub(received);
-                let limit = guards.max_shrink.unwrap_or(1.0);
+                let limit = guards.max_shrink.map_or(1.0, Ratio::get);
                 changed(received, last, fewer, limit, "fewer")
             }
             Guard::MaxGrowth => {
                 let last = last()?;
                 let more = received.saturating_sub(last.rows);
-                let limit = guards.max_growth.unwrap_or(f64::INFINITY);
+                let limit = guards.max_growth.map_or(f64::INFINITY, Ratio::get);
                 changed(received, last, more, limit, "more")
             }
             Guard::MaxRejectRatio => {
                 let received = totals.read + totals.copied + totals.derived;
                 let to_send = received.saturating_sub(totals.filtered + totals.combined);
-                let limit = guards.max_reject_ratio.unwrap_or(1.0);
+                let limit = guards.max_reject_ratio.map_or(1.0, Ratio::get);
                 Finding {
                     figure: ratio(totals.rejected, to_send),
                     over: is_over(totals.rejected, to_send, limit),
@@ -259,7 +269,7 @@ impl Evaluator {
                 }
             }
             Guard::MaxRowsPerPerson => {
-                let limit = guards.max_rows_per_person.unwrap_or(u64::MAX);
+                let limit = guards.max_rows_per_person.map_or(u64::MAX, BoundedInt::get);
                 let mut why = format!(
                     "up to {} of one person, at most {limit} allowed",
                     rows(figures.max_per_person)
@@ -281,16 +291,18 @@ impl Evaluator {
 
 /// The guards that are set, with their limits.
 fn limits(guards: &GuardsConfig) -> impl Iterator<Item = (Guard, Figure)> {
+    let rows = |limit: Option<BoundedInt<1, UNBOUNDED>>| limit.map(|limit| Figure::Rows(limit.get()));
+    let ratio = |limit: Option<Ratio>| limit.map(|limit| Figure::Ratio(limit.get()));
     [
         (Guard::MinRows, guards.min_rows.map(Figure::Rows)),
-        (Guard::MaxRows, guards.max_rows.map(Figure::Rows)),
-        (Guard::MaxShrink, guards.max_shrink.map(Figure::Ratio)),
-        (Guard::MaxGrowth, guards.max_growth.map(Figure::Ratio)),
-        (Guard::MaxRejectRatio, guards.max_reject_ratio.map(Figure::Ratio)),
+        (Guard::MaxRows, rows(guards.max_rows)),
+        (Guard::MaxShrink, ratio(guards.max_shrink)),
         (
-            Guard::MaxRowsPerPerson,
-            guards.max_rows_per_person.map(Figure::Rows),
+            Guard::MaxGrowth,
+            guards.max_growth.map(|limit| Figure::Ratio(limit.get())),
         ),
+        (Guard::MaxRejectRatio, ratio(guards.max_reject_ratio)),
+        (Guard::MaxRowsPerPerson, rows(guards.max_rows_per_person)),
     ]
     .into_iter()
     .filter_map(|(guard, limit)| Some((guard, limit?)))

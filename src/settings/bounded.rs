@@ -177,6 +177,79 @@ impl<const MIN: u64, const MAX: u64> Serialize for BoundedSize<MIN, MAX> {
     }
 }
 
+/// A ratio from 0 to `MAX`: 0.2 is a fifth.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Ratio<const MAX: u64 = 1>(f64);
+
+impl<const MAX: u64> Ratio<MAX> {
+    /// A ratio within the range; for defaults.
+    ///
+    /// # Panics
+    /// `value` is out of range.
+    #[must_use]
+    pub const fn new(value: f64) -> Self {
+        assert!(0.0 <= value && value <= Self::max(), "a default out of its range");
+        Self(value)
+    }
+
+    /// The ratio.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    const fn max() -> f64 {
+        if MAX == UNBOUNDED { f64::MAX } else { MAX as f64 }
+    }
+
+    fn range() -> String {
+        if MAX == UNBOUNDED {
+            "at least 0".to_owned()
+        } else {
+            format!("0 to {MAX}")
+        }
+    }
+}
+
+impl<'de, const MAX: u64> Deserialize<'de> for Ratio<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        // Not a number is out of range, too.
+        if (0.0..=Self::max()).contains(&value) {
+            return Ok(Self(value));
+        }
+        let range = Self::range();
+        Err(D::Error::custom(format!(
+            "ratio out of range: expected {range}, found {value}; 20 % is written 0.2"
+        )))
+    }
+}
+
+impl<const MAX: u64> Serialize for Ratio<MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<const MAX: u64> JsonSchema for Ratio<MAX> {
+    fn schema_name() -> Cow<'static, str> {
+        "Ratio".into()
+    }
+    fn schema_id() -> Cow<'static, str> {
+        format!("Ratio<{MAX}>").into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = json_schema!({"type": "number", "minimum": 0, "x-range": Self::range()});
+        if MAX != UNBOUNDED {
+            schema.insert("maximum".to_owned(), MAX.into());
+        }
+        schema
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
@@ -211,6 +284,9 @@ mod tests {
             error::<Memory>(json!("1MB")),
             "size out of range: expected at least 8MiB, found 976.6 KiB"
         );
+        assert_eq!(serde_json::from_value::<Ratio>(json!(0.2)).unwrap().get(), 0.2);
+        assert!(error::<Ratio>(json!(20)).starts_with("ratio out of range: expected 0 to 1, found 20"));
+        assert!(error::<Ratio<UNBOUNDED>>(json!(-1)).contains("expected at least 0"));
         let schema = |schema: Schema| serde_json::to_value(schema).unwrap();
         assert_eq!(schema(schemars::schema_for!(Rows))["maximum"], json!(50_000));
         assert_eq!(

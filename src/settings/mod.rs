@@ -8,7 +8,7 @@ pub(crate) mod template;
 mod timezone;
 mod units;
 
-pub use bounded::{BoundedDuration, BoundedInt, BoundedSize};
+pub use bounded::{BoundedDuration, BoundedInt, BoundedSize, Ratio};
 pub(crate) use suggest::nearest;
 pub use suggest::suggestion;
 pub(crate) use template::{Part, Placeholder, Template, TemplateError};

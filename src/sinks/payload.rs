@@ -136,7 +136,7 @@ impl Encoder for CsvEncoder {
 /// The scenario of an input's rows.
 pub(super) fn scenario(input: &InputDescription) -> Option<Scenario> {
     match input.kind {
-        RowKind::Hr(scenario) => Some(scenario),
+        RowKind::Schema(id) => Scenario::from_id(id),
         RowKind::Records => None,
     }
 }

@@ -131,7 +131,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::decode::decode;
+    use crate::component::decode;
 
     fn problems(value: Value) -> Vec<String> {
         let mut found = Vec::new();
@@ -183,7 +183,7 @@ mod tests {
         let found = problems(json!({"key": ["id"], "columns": ["id"]}));
         assert_eq!(
             found,
-            ["encryption_key: `encryption_key` is required and not there (-)"]
+            ["encryption_key: missing required key `encryption_key` (-)"]
         );
         let found = problems(json!({"key": [], "columns": [], "encryption_key": "c2VjcmV0LW1hcmtlcg=="}));
         assert!(

@@ -13,7 +13,7 @@ use rand::rngs::SysRng;
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
 use crate::ledger::RowHasher;
-use crate::secret::{Secret, SecretRef};
+use crate::secret::{Secret, SecretFiles, SecretRef};
 
 /// Bytes of a file's salt.
 pub(super) const SALT: usize = 32;
@@ -50,7 +50,7 @@ impl fmt::Debug for Key {
 impl Key {
     /// Reads the key that `setting` of the source `source` refers to.
     pub(super) fn read(secret: &SecretRef, setting: &str, source: &str, run: &RunInfo) -> Result<Self> {
-        let text = secret.read(&run.base, &run.secret_files)?;
+        let text = secret.read(&run.base, &SecretFiles::of(run))?;
         parse(&text).map(Self).ok_or_else(|| {
             Error::config(format!(
                 "invalid `snapshot.{setting}` of `{source}`: expected 32 bytes, as base64 or as 64 hexadecimal digits"

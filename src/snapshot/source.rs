@@ -31,15 +31,12 @@ impl SnapshotSource {
 
 #[async_trait]
 impl SourceConfig for SnapshotSource {
-    /// Created in code only: has no registered name.
-    fn typetag_deserialize(&self) {}
-
     fn validate(&self, _: &mut Problems<'_>) {}
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
         let ledger = cx.run.base.join(&self.ledger);
         let stored = StoredSnapshot {
-            file: SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.position.pipeline)?,
+            file: SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.run.pipeline)?,
             table: Table::new(&self.snapshot, Timestamp::now()),
         };
         // Reads and verifies the whole file before the run sends its first row.

@@ -40,14 +40,14 @@ fn validate_lists_all_problems_at_once() {
     exit code 2
     --- stdout
     mistakes.yaml: 19 problems
-      rejects.max_ratio: a share of rows is between 0 and 1, not 5
+      rejects.max_ratio: ratio out of range: expected 0 to 1, found 5; 20 % is written 0.2
       sources.hr_export.delimiter: unknown key `delimiter`
       sources.purview.type: unknown type `fiel`
         hint: did you mean `file`?
       transforms.two.scenario: unknown value `resignation`
         hint: did you mean `employee_resignation`?
-      transforms.three: `inputs` is required and not there
-        hint: give the names of the components whose rows it takes
+      transforms.three: missing required key `inputs`
+        hint: name the components whose rows it receives
       sinks.purview.batch.max_row: unknown key `max_row`
         hint: did you mean `max_rows`?
       sinks.purview.auth: a secret is given by reference: `{env: NAME}` or `{file: PATH}`, never as text in the file (the text found here is not repeated)

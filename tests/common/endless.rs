@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use hrsink::plugin::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use hrsink::plugin::{
-    Chunk, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext, async_trait, serde,
-    typetag,
+    Chunk, Description, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext,
+    async_trait, inventory, schemars, serde,
 };
 
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+#[schemars(crate = "hrsink::plugin::schemars")]
 struct EndlessConfig {
     chunk_rows: usize,
 }
 
-#[typetag::deserialize(name = "endless")]
 #[async_trait]
 impl SourceConfig for EndlessConfig {
     fn validate(&self, _: &mut Problems<'_>) {}
@@ -25,6 +25,8 @@ impl SourceConfig for EndlessConfig {
         }))
     }
 }
+
+inventory::submit! { Description::source::<EndlessConfig>("endless", "sends rows until it is stopped") }
 
 struct Endless {
     chunk_rows: usize,

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use hrsink::component::{BatchOutcome, Role, Totals};
 use hrsink::config::{LoadError, PipelineConfig};
 use hrsink::emulator::{Emulator, EmulatorConfig, RESOURCE};
 use hrsink::pipeline::{ErrorReport, Observer, RunOptions, RunReport, run};
+use hrsink::plugin::{BatchOutcome, Role, Totals};
 use serde_json::{Value, json};
 
 pub(crate) const TENANT: &str = "d5723623-11cf-4e2e-b5a5-01d1506273f9";

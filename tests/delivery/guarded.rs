@@ -10,8 +10,8 @@ use hrsink::error::ErrorKind;
 use hrsink::pipeline::{GuardOutcome, Observer, RunOptions, RunReport};
 use hrsink::plugin::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use hrsink::plugin::{
-    Chunk, Input, InputDescription, Item, Origins, Output, Part, Problems, Result, Sink, SinkConfig,
-    SinkContext, Source, SourceConfig, SourceContext, async_trait, serde, typetag,
+    Chunk, Description, Input, InputDescription, Item, Origins, Output, Part, Problems, Result, Sink,
+    SinkConfig, SinkContext, Source, SourceConfig, SourceContext, async_trait, inventory, schemars, serde,
 };
 use serde_json::{Value, json};
 
@@ -203,13 +203,13 @@ async fn stops_before_sending_after_too_many_rejects() {
 }
 
 /// Rows of 1 MiB each: more than a spool keeps in memory with few rows.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+#[schemars(crate = "hrsink::plugin::schemars")]
 struct WideConfig {
     rows: usize,
 }
 
-#[typetag::deserialize(name = "wide")]
 #[async_trait]
 impl SourceConfig for WideConfig {
     fn validate(&self, _: &mut Problems<'_>) {}
@@ -218,6 +218,8 @@ impl SourceConfig for WideConfig {
         Ok(Box::new(Wide { rows: self.rows }))
     }
 }
+
+inventory::submit! { Description::source::<WideConfig>("wide", "sends rows of 1 MiB") }
 
 struct Wide {
     rows: usize,
@@ -243,11 +245,11 @@ impl Source for Wide {
 }
 
 /// Takes rows, if they are as wide as they were.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+#[schemars(crate = "hrsink::plugin::schemars")]
 struct SwallowConfig {}
 
-#[typetag::deserialize(name = "swallow")]
 #[async_trait]
 impl SinkConfig for SwallowConfig {
     fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
@@ -256,6 +258,8 @@ impl SinkConfig for SwallowConfig {
         Ok(Box::new(Swallow(cx)))
     }
 }
+
+inventory::submit! { Description::sink::<SwallowConfig>("swallow", "accepts rows of 1 MiB") }
 
 struct Swallow(SinkContext);
 

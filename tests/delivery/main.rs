@@ -33,8 +33,8 @@ mod unknown;
 mod well;
 
 use common::{CLIENT, JOB, Pipeline, SECRET, TENANT};
-use hrsink::component::{BatchOutcome, Totals};
 use hrsink::pipeline::RunReport;
+use hrsink::plugin::{BatchOutcome, Totals};
 use serde_json::{Value, json};
 use test_server::{Reply, Step};
 

@@ -9,8 +9,8 @@ use hrsink::emulator::Faults;
 use hrsink::pipeline::{Observer, RunOptions};
 use hrsink::plugin::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use hrsink::plugin::{
-    Chunk, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext, async_trait, serde,
-    typetag,
+    Chunk, Description, Origins, Output, Part, Problems, Result, Source, SourceConfig, SourceContext,
+    SourceTraits, async_trait, inventory, schemars, serde,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -19,20 +19,23 @@ use tokio_util::sync::CancellationToken;
 static ASKED: Mutex<BTreeMap<String, Vec<usize>>> = Mutex::new(BTreeMap::new());
 
 /// A system with two rows per page.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
+#[schemars(crate = "hrsink::plugin::schemars")]
 struct PagesConfig {
     pages: usize,
     system: String,
 }
 
-#[typetag::deserialize(name = "pages")]
 #[async_trait]
 impl SourceConfig for PagesConfig {
     fn validate(&self, _: &mut Problems<'_>) {}
 
-    fn keeps_position(&self) -> bool {
-        true
+    fn traits(&self) -> SourceTraits {
+        SourceTraits {
+            keeps_position: true,
+            ..SourceTraits::default()
+        }
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
@@ -47,6 +50,8 @@ impl SourceConfig for PagesConfig {
         }))
     }
 }
+
+inventory::submit! { Description::source::<PagesConfig>("pages", "sends pages of two rows") }
 
 struct Pages {
     /// Completed pages.

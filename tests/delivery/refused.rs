@@ -2,8 +2,8 @@
 
 use crate::common::{CLIENT, JOB, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
 use crate::{OTHER_ID, outcomes, strict};
-use hrsink::component::BatchOutcome::{NotSent, Refused, Split};
 use hrsink::error::ErrorKind;
+use hrsink::plugin::BatchOutcome::{NotSent, Refused, Split};
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
 use crate::outcomes;
-use hrsink::component::BatchOutcome::{NotSent, Unknown};
 use hrsink::emulator::Faults;
 use hrsink::error::ErrorKind;
+use hrsink::plugin::BatchOutcome::{NotSent, Unknown};
 use serde_json::json;
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::common::picky::Picky;
 use crate::common::{Pipeline, email, failure, history};
-use hrsink::component::RejectCode;
+use hrsink::plugin::RejectCode;
 use serde_json::{Value, json};
 
 /// The numbers of the accepted rows, in order.

@@ -2,9 +2,9 @@
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
 use crate::{endless, outcomes, totals};
-use hrsink::component::BatchOutcome::{Accepted, NotSent, Unknown};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, RunReport};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Unknown};
 use serde_json::json;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

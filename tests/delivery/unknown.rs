@@ -2,7 +2,7 @@
 
 use crate::common::{JOB, Pipeline, arrived, email, emails, emulator, failure};
 use crate::{outcomes, token};
-use hrsink::component::BatchOutcome::{Accepted, Unknown};
+use hrsink::plugin::BatchOutcome::{Accepted, Unknown};
 use serde_json::json;
 use test_server::{Reply, Server, Step};
 

@@ -2,9 +2,9 @@
 
 use crate::common::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
 use crate::{outcomes, token};
-use hrsink::component::BatchOutcome::{Accepted, NotSent};
-use hrsink::component::RejectCode;
 use hrsink::pipeline::{Observer, RunOptions};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
+use hrsink::plugin::RejectCode;
 use serde_json::json;
 use test_server::{Reply, Server, Step};
 

@@ -8,7 +8,7 @@ use hrsink::plugin::arrow::compute::cast;
 use hrsink::plugin::arrow::datatypes::DataType;
 use hrsink::plugin::{
     Description, Input, InputDescription, Item, Problems, Result, Sink, SinkConfig, SinkContext, async_trait,
-    inventory, schemars, serde, typetag,
+    inventory, schemars, serde,
 };
 
 /// What came, by `note_as`.
@@ -28,7 +28,6 @@ struct DigestConfig {
     note_as: String,
 }
 
-#[typetag::deserialize(name = "digest")]
 #[async_trait]
 impl SinkConfig for DigestConfig {
     fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}

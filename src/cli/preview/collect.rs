@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::component::{
-    Chunk, Input, InputDescription, Item, Output, RowKind, Sink, SinkConfig, SinkContext, Source,
-    SourceConfig, SourceContext,
+    Chunk, Input, InputDescription, Item, Output, Sink, SinkConfig, SinkContext, Source, SourceConfig,
+    SourceContext, SourceTraits,
 };
 use crate::config::Problems;
 use crate::error::Result;
@@ -91,23 +91,14 @@ impl Source for Limited {
 
 #[async_trait]
 impl SourceConfig for LimitedSource {
-    /// Made in code only: there is no name to register.
-    fn typetag_deserialize(&self) {}
-
     fn validate(&self, problems: &mut Problems<'_>) {
         self.config.validate(problems);
     }
 
-    fn kind(&self) -> RowKind {
-        self.config.kind()
-    }
-
-    fn uses_stdin(&self) -> bool {
-        self.config.uses_stdin()
-    }
-
-    fn keeps_position(&self) -> bool {
-        !self.from_start && self.config.keeps_position()
+    fn traits(&self) -> SourceTraits {
+        let mut traits = self.config.traits();
+        traits.keeps_position &= !self.from_start;
+        traits
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
@@ -132,9 +123,6 @@ impl Collect {
 
 #[async_trait]
 impl SinkConfig for Collect {
-    /// Made in code only: there is no name to register.
-    fn typetag_deserialize(&self) {}
-
     fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {

@@ -20,7 +20,7 @@ use super::{Ended, block_on};
 use crate::component::Rejects;
 use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::error::{Error, ErrorKind};
-use crate::pipeline::{self, Observer, RunOptions};
+use crate::pipeline::{self, Observer, RejectsTarget, RunOptions};
 use crate::secret::SecretFiles;
 use collect::{Collect, Collected, LimitedSource};
 
@@ -87,7 +87,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let options = RunOptions {
         dry_run: true,
         partial: true,
-        rejects: Some(rejects.clone()),
+        rejects: RejectsTarget::Collector(rejects.clone()),
         secret_files,
         ..RunOptions::default()
     };

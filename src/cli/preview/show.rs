@@ -154,7 +154,7 @@ fn removed(report: &RunReport, component: &str) -> Vec<String> {
 /// ` (employee resignation; 5 filtered)`
 fn about(chunk: Option<&Chunk>, removed: Vec<String>) -> String {
     let kind = chunk.map(|chunk| match chunk.kind {
-        RowKind::Hr(scenario) => scenario.title().to_owned(),
+        RowKind::Schema(id) => Scenario::from_id(id).map_or(id, Scenario::title).to_owned(),
         RowKind::Records => "records".to_owned(),
     });
     let parts: Vec<String> = kind.into_iter().chain(removed).collect();
@@ -201,7 +201,7 @@ fn rows(chunk: &Chunk, open: bool) -> Result<Vec<Vec<Option<String>>>> {
 /// Dates of the HR schema are shown. Columns of records are all masked: any of them could be a birthday.
 fn mask_for(kind: RowKind, column: &str) -> fn(&str) -> String {
     let field = match kind {
-        RowKind::Hr(scenario) => Scenario::field(scenario, column),
+        RowKind::Schema(id) => Scenario::from_id(id).and_then(|scenario| scenario.field(column)),
         RowKind::Records => None,
     };
     match field.map(|field| field.kind) {

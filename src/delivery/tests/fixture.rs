@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::{
-    BatchOutcome, BatchReport, Checkpoint, Chunk, Counts, Delivered, EarlierUnknown, Item, Origins, Outputs,
-    Part, Rejects, RunInfo, SinkContext, Totals, channel,
+    BatchOutcome, BatchReport, Checkpoint, Chunk, Delivered, EarlierUnknown, Item, Origins, Part, RunInfo,
+    SinkContext, Totals, channel,
 };
 use crate::delivery::{
     Answer, Dispatcher, EncodedRows, Encoder, Limits, OnRefused, Partition, Policy, SinkService, Upload,
@@ -254,28 +254,16 @@ impl Fixture {
         let started = Instant::now();
         let cancel = CancellationToken::new();
         let (batches, mut reports) = mpsc::unbounded_channel();
-        let cx = SinkContext {
-            name: "sink".into(),
-            run: RunInfo {
-                id: self.run.into(),
-                base: Arc::default(),
-                dry_run: self.dry_run,
-                secret_files: Default::default(),
-                partial: false,
-                record: None,
-                grace: self.grace,
-                cancel: cancel.clone(),
-                services: Default::default(),
-                state: std::path::Path::new("").into(),
-            },
-            inputs: Vec::new(),
-            counts: Counts::default(),
-            rejects: Rejects::in_memory(10_000, false),
-            batches,
-            in_flight: Arc::default(),
-            outputs: Outputs::default(),
-            ledger: self.ledger.clone(),
-        };
+        let mut run = RunInfo::new("");
+        run.id = self.run.into();
+        run.dry_run = self.dry_run;
+        run.grace = self.grace;
+        run.cancel = cancel.clone();
+        if let Some(ledger) = self.ledger.clone() {
+            run.services.insert(ledger);
+        }
+        let mut cx = SinkContext::new("sink", run, Vec::new());
+        cx.batches = batches;
         let service = Arc::new(ScriptedService {
             script: self.script,
             bad_rows: self.bad_rows,

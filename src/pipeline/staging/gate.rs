@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::guards::{self, Evaluated, Evaluator, Figures, GuardOutcome, GuardsReport};
 use crate::error::Error;
+use crate::settings::BoundedInt;
 
 /// Opens when the figures of all sinks are in and no guard tripped; for all sinks or for none.
 #[derive(Clone)]
@@ -141,6 +142,7 @@ impl Participant {
             .get(self.index)?
             .guards
             .max_rows_per_person
+            .map(BoundedInt::get)
     }
 
     /// The most rows with which this sink's guards can pass.

@@ -7,7 +7,7 @@ use arrow::array::AsArray;
 
 use crate::component::{Chunk, RowKind};
 use crate::error::{Error, Result};
-use crate::hr::FieldKind;
+use crate::hr::{FieldKind, Scenario};
 
 /// Rows by person and scenario. A person is a 64-bit hash with a key that is random for each run and never stored.
 pub(super) struct People {
@@ -35,8 +35,9 @@ impl People {
             Error::unexpected("cannot count rows by person: no text column holds the person")
                 .with_hint("please report this: it should not happen")
         };
-        let RowKind::Hr(scenario) = chunk.kind else {
-            return Err(unknown());
+        let scenario = match chunk.kind {
+            RowKind::Schema(id) => Scenario::from_id(id).ok_or_else(unknown)?,
+            RowKind::Records => return Err(unknown()),
         };
         let addresses = scenario
             .fields()
@@ -77,7 +78,6 @@ mod tests {
 
     use super::*;
     use crate::component::{Origins, Part};
-    use crate::hr::Scenario;
 
     fn count(people: &mut People, kind: RowKind, addresses: &[Option<&str>]) -> Result<()> {
         let column = StringArray::from(addresses.to_vec());
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn counts_by_person_and_scenario_case_insensitively() {
-        let kind = RowKind::Hr(Scenario::EmployeeResignation);
+        let kind = RowKind::Schema(Scenario::EmployeeResignation.id());
         let mut people = People::new(1);
         assert_eq!(people.figures(), (0, 0));
-        let profile = RowKind::Hr(Scenario::EmployeeProfile);
+        let profile = RowKind::Schema(Scenario::EmployeeProfile.id());
         for (kind, addresses, figures) in [
             (
                 kind,

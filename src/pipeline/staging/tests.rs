@@ -9,6 +9,7 @@ use super::*;
 use crate::component::{Checkpoint, Chunk, Delivered, Origins, Output, Part, RowKind, Totals};
 use crate::config::{Guard, GuardsConfig};
 use crate::hr::Scenario;
+use crate::settings::{BoundedInt, Ratio};
 
 /// What the inner sink does with its first chunk.
 #[derive(Clone, Copy, PartialEq)]
@@ -92,7 +93,7 @@ impl Ended {
 
 fn max_rows(limit: u64) -> GuardsConfig {
     GuardsConfig {
-        max_rows: Some(limit),
+        max_rows: Some(BoundedInt::new(limit)),
         ..GuardsConfig::default()
     }
 }
@@ -203,7 +204,7 @@ fn chunk(rows: usize, same: usize) -> Chunk {
     Chunk {
         batch: RecordBatch::try_from_iter([("EmailAddress", Arc::new(column) as _)]).unwrap(),
         origins: Origins::consecutive(part, 1, rows),
-        kind: RowKind::Hr(Scenario::EmployeeResignation),
+        kind: RowKind::Schema(Scenario::EmployeeResignation.id()),
     }
 }
 
@@ -298,7 +299,7 @@ async fn lists_an_allowed_guard() {
 #[tokio::test]
 async fn detects_a_join_that_multiplied_one_person() {
     let guards = GuardsConfig {
-        max_rows_per_person: Some(5),
+        max_rows_per_person: Some(BoundedInt::new(5)),
         ..GuardsConfig::default()
     };
     let (ended, ()) = Fixture::new([guards])
@@ -319,7 +320,7 @@ async fn detects_a_join_that_multiplied_one_person() {
 #[tokio::test]
 async fn includes_the_rejects_of_all_components() {
     let guards = GuardsConfig {
-        max_reject_ratio: Some(0.5),
+        max_reject_ratio: Some(Ratio::new(0.5)),
         ..GuardsConfig::default()
     };
     for (rejected, outcome) in [(8, GuardOutcome::Passed), (9, GuardOutcome::Tripped)] {

@@ -41,7 +41,6 @@ pub enum ConsoleFormat {
     Ndjson,
 }
 
-#[typetag::deserialize(name = "console")]
 #[async_trait]
 impl SinkConfig for ConsoleConfig {
     fn validate(&self, _: &[InputDescription], problems: &mut Problems<'_>) {

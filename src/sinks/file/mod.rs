@@ -59,7 +59,6 @@ impl FileConfig {
     }
 }
 
-#[typetag::deserialize(name = "file")]
 #[async_trait]
 impl SinkConfig for FileConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {

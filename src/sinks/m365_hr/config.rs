@@ -340,7 +340,6 @@ fn is_domain(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
 }
 
-#[typetag::deserialize(name = "m365_hr")]
 #[async_trait]
 impl SinkConfig for M365HrConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {

@@ -15,7 +15,7 @@ use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::settings::ProxySetting;
 use crate::http::transport::TransportConfig;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretFiles};
 use crate::sinks::payload::scenario;
 
 /// The sink, built.
@@ -162,7 +162,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         Some(Auth::ClientSecret {
             client_id,
             client_secret,
-        }) => match client_secret.read(&cx.run.base, &cx.run.secret_files) {
+        }) => match client_secret.read(&cx.run.base, &SecretFiles::of(&cx.run)) {
             Ok(secret) => (*client_id, secret),
             // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
             Err(_) if embedded => (*client_id, Secret::new("emulator")),
@@ -190,7 +190,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
     };
     config
         .tls
-        .apply(&cx.run.base, &cx.run.secret_files, &mut transport)?;
+        .apply(&cx.run.base, &SecretFiles::of(&cx.run), &mut transport)?;
     Client::new(ClientConfig {
         endpoints,
         tenant_id,

@@ -17,9 +17,12 @@ use super::select::{OrderBy, QuietPeriod, Selection};
 use super::source::FileSource;
 use super::state::ProcessedFiles;
 use crate::codec::{Codec, Compression, Decoder};
-use crate::component::{CheckStep, Description, Problems, Source, SourceConfig, SourceContext};
+use crate::component::{
+    CheckStep, Description, Problems, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits,
+};
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Added};
+use crate::secret::SecretFiles;
 use crate::storage::object::StoreSettings;
 use crate::storage::{FileInfo, FilePattern, Location, STANDARD_INPUT, Scheme, Settings, Storage};
 
@@ -29,31 +32,29 @@ const SFTP_QUIET_PERIOD: Duration = Duration::from_secs(30);
 /// How far the clock of a server may be off, and how coarse its times may be: servers without NTP drift by minutes.
 const CLOCK_MARGIN: Duration = Duration::from_mins(10);
 
-#[typetag::deserialize(name = "file")]
 #[async_trait]
 impl SourceConfig for FileConfig {
-    fn uses_stdin(&self) -> bool {
-        self.path == STANDARD_INPUT
-    }
-
-    fn keeps_position(&self) -> bool {
-        !self.uses_stdin()
-            && (self.is_incremental() || self.on_success != OnSuccess::Keep || self.select.newest)
+    fn traits(&self) -> SourceTraits {
+        let skips = !self.uses_stdin() && self.is_incremental();
+        SourceTraits {
+            uses_stdin: self.uses_stdin(),
+            keeps_position: self.keeps_position(),
+            skips_unchanged: skips.then_some(SkipsUnchanged {
+                max_duration: Duration::MAX,
+                remedy: "set its `select.incremental: false`",
+            }),
+            ..SourceTraits::default()
+        }
     }
 
     /// Files are read again, but an older snapshot must not be sent after a newer one that was delivered.
-    fn rewound(&self, before: Option<String>, after: Option<&str>) -> Result<Option<String>> {
+    fn rewind(&self, before: Option<String>, after: Option<&str>) -> Result<Option<String>> {
         if !self.select.newest {
             return Ok(before);
         }
         let mut state = ProcessedFiles::load(before.as_deref())?;
         state.keep_newest_of(ProcessedFiles::load(after)?);
         Ok(Some(state.to_text()))
-    }
-
-    fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
-        let skips = !self.uses_stdin() && self.is_incremental();
-        skips.then_some((Duration::MAX, "set its `select.incremental: false`"))
     }
 
     fn validate(&self, problems: &mut Problems<'_>) {
@@ -93,6 +94,15 @@ pub(super) struct Plan {
 }
 
 impl FileConfig {
+    fn uses_stdin(&self) -> bool {
+        self.path == STANDARD_INPUT
+    }
+
+    fn keeps_position(&self) -> bool {
+        !self.uses_stdin()
+            && (self.is_incremental() || self.on_success != OnSuccess::Keep || self.select.newest)
+    }
+
     /// # Errors
     /// A setting is invalid; `validate` reports that before a run.
     pub(super) fn parse(&self, now: Timestamp) -> Result<Plan> {
@@ -361,7 +371,7 @@ impl FileConfig {
         Decoder::new(
             &self.codec_settings(),
             &run.base,
-            &run.secret_files,
+            &SecretFiles::of(run),
             run.scratch_folder(),
         )
     }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::http::address::service_url;
 use crate::http::link::AllowedHosts;
 use crate::http::transport::{Proxy, TransportConfig};
+use crate::secret::SecretFiles;
 
 /// The longest time-out: a report may take half an hour, and a few of them at a time longer.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
@@ -82,7 +83,7 @@ impl RestConfig {
             transport.proxy = proxy.map_err(Error::config)?;
         }
         self.tls
-            .apply(&cx.run.base, &cx.run.secret_files, &mut transport)?;
+            .apply(&cx.run.base, &SecretFiles::of(&cx.run), &mut transport)?;
         let client = transport.client()?;
         let retry = self.retry.policy();
         // A token may be bound to the certificate that it was asked for with.
@@ -90,7 +91,7 @@ impl RestConfig {
         Ok(Fetcher {
             auth: self.auth.build(&cx.run, &client, &way)?,
             client,
-            limiters: cx.run.services.limiters.clone(),
+            limiters: cx.run.services.get_or_default(),
             pace: self.rate_limit.limit(),
             retry,
             messages: ErrorMessageFinder::new(),

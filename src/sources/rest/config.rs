@@ -16,7 +16,7 @@ use super::plan::Plan;
 use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
 use super::response_actions::ResponseActionConfig;
-use crate::component::{Description, Source, SourceConfig, SourceContext};
+use crate::component::{Description, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits};
 use crate::config::{ByteSize, HumanDuration, Problems};
 use crate::error::Result;
 use crate::http::settings::{RetrySettings, TlsSettings};
@@ -113,28 +113,36 @@ pub enum ColumnKind {
     Boolean,
 }
 
-#[typetag::deserialize(name = "rest")]
 #[async_trait]
 impl SourceConfig for RestConfig {
     fn validate(&self, problems: &mut Problems<'_>) {
         Plan::new(self, problems);
     }
 
-    fn keeps_position(&self) -> bool {
-        self.incremental.is_some()
-    }
-
-    fn leaves_out_for(&self) -> Option<(Duration, &'static str)> {
-        let time = match self.incremental.as_ref()?.full_refresh_every {
-            None => Duration::MAX,
-            // How often it runs is for others to know.
-            Some(every) => every.every?.get(),
-        };
-        Some((time, "give it `incremental.full_refresh_every: {every: 14d}`"))
+    fn traits(&self) -> SourceTraits {
+        SourceTraits {
+            keeps_position: self.incremental.is_some(),
+            skips_unchanged: self.skips_unchanged(),
+            ..SourceTraits::default()
+        }
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
         Ok(Box::new(super::source::RestSource::new(self, cx)?))
+    }
+}
+
+impl RestConfig {
+    fn skips_unchanged(&self) -> Option<SkipsUnchanged> {
+        let max_duration = match self.incremental.as_ref()?.full_refresh_every {
+            None => Duration::MAX,
+            // A number of runs says nothing about the time.
+            Some(every) => every.every?.get(),
+        };
+        Some(SkipsUnchanged {
+            max_duration,
+            remedy: "set its `incremental.full_refresh_every: {every: 14d}`",
+        })
     }
 }
 

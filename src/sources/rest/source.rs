@@ -26,6 +26,7 @@ use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::format::json::ColumnType;
 use crate::format::{Collector, ReadError};
+use crate::secret::SecretFiles;
 
 /// Blocks of records that wait to be decoded, and blocks that a sequence may have ready before its turn.
 const WAITING: usize = 4;
@@ -52,9 +53,11 @@ impl RestSource {
             return Err(Error::config(found.join("; ")));
         };
         let base: &Path = &cx.run.base;
-        plan.sequence.request.read_secrets(base, &cx.run.secret_files)?;
+        plan.sequence
+            .request
+            .read_secrets(base, &SecretFiles::of(&cx.run))?;
         if let Some(parent) = &mut plan.parent {
-            parent.request.read_secrets(base, &cx.run.secret_files)?;
+            parent.request.read_secrets(base, &SecretFiles::of(&cx.run))?;
         }
         let fetcher = Arc::new(config.fetcher(&cx)?);
         let known = match &config.columns {

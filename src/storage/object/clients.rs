@@ -13,7 +13,7 @@ use super::failure::{Kind, Said, setup_text};
 use super::fetch::Ahead;
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
-use crate::secret::{Secret, SecretRef};
+use crate::secret::{Secret, SecretFiles, SecretRef};
 use crate::storage::Storage;
 use crate::storage::location::RemoteLocation;
 
@@ -37,7 +37,7 @@ impl Tuning<'_> {
 }
 
 fn read(secret: &SecretRef, run: &RunInfo) -> Result<Secret> {
-    secret.read(&run.base, &run.secret_files)
+    secret.read(&run.base, &SecretFiles::of(run))
 }
 
 /// An address from the environment is held to what holds for one in the settings.

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::retry::Backoff;
 use crate::http::retry_after::parse_retry_after;
 use crate::http::transport::{Failure, read_limited};
-use crate::secret::{Secret, SecretRef};
+use crate::secret::{Secret, SecretFiles, SecretRef};
 use crate::storage::blocks::{Block, changed, failed};
 use crate::storage::location::RemoteLocation;
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
@@ -74,7 +74,7 @@ pub(super) fn connect(
     let default = HttpsConfig::default();
     let config = config.unwrap_or(&default);
     let tuning = config.tuning();
-    let read = |secret: &SecretRef| secret.read(&run.base, &run.secret_files);
+    let read = |secret: &SecretRef| secret.read(&run.base, &SecretFiles::of(run));
     let origin = Url::parse(&remote.origin())
         .map_err(|error| Error::config(format!("`{}` is no address", remote.origin())).with_source(error))?;
     let mut headers = HeaderMap::new();

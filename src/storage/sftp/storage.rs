@@ -25,6 +25,7 @@ use super::transport::Dial;
 use crate::component::SourceContext;
 use crate::config::Problems;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret::SecretFiles;
 use crate::storage::location::{Location, RemoteLocation};
 use crate::storage::walk::{self, Entry, Folders, Kind, Match};
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
@@ -72,7 +73,7 @@ pub(crate) async fn connect(
     let port = remote.port.unwrap_or(22);
     let (base, files, auth) = (
         cx.run.base.clone(),
-        cx.run.secret_files.clone(),
+        SecretFiles::of(&cx.run),
         settings.auth.clone(),
     );
     let known_hosts = settings.known_hosts.clone();

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-use super::transform::HrSchema;
+use super::transform::Mapper;
 use crate::component::{
-    Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext,
+    Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext, mapped,
 };
 use crate::config::{Problem, Problems, suggestion};
 use crate::error::{Error, Result};
@@ -326,17 +326,15 @@ fn note(error: &SqlError, here: &mut Problems<'_>) {
     }
 }
 
-#[typetag::deserialize(name = "hr_schema")]
 #[async_trait]
 impl TransformConfig for HrSchemaConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {
         for input in inputs {
-            if let RowKind::Hr(scenario) = input.kind {
+            if let RowKind::Schema(scenario) = input.kind {
                 problems.at("inputs").add_with_hint(
                     format!(
                         "`{}` already produces rows of the scenario {}",
-                        input.name,
-                        scenario.id()
+                        input.name, scenario
                     ),
                     "use a source, or a transform that produces records",
                 );
@@ -352,7 +350,7 @@ impl TransformConfig for HrSchemaConfig {
     }
 
     fn kind(&self) -> RowKind {
-        RowKind::Hr(self.scenario)
+        RowKind::Schema(self.scenario.id())
     }
 
     fn columns(&self) -> Columns {
@@ -379,7 +377,8 @@ impl TransformConfig for HrSchemaConfig {
                 cx.name
             )));
         }
-        Ok(Box::new(HrSchema::new(cx, engine, checked)))
+        let counts = cx.counts.clone();
+        Ok(mapped(Mapper::new(cx, engine, checked), counts))
     }
 }
 

@@ -10,14 +10,11 @@ use arrow::array::{
 use arrow::compute::{concat, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use async_trait::async_trait;
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::config::{Check, Checked, FieldPlan};
 use super::plan::Planner;
-use crate::component::{
-    Chunk, Fault, Input, Output, Reject, RejectCode, RowKind, Transform, TransformContext, map_in_order,
-};
+use crate::component::{Chunk, Fault, MapTransform, Reject, RejectCode, RowKind, TransformContext};
 use crate::error::{Error, Result};
 use crate::hr::{self, RowFault};
 use crate::transforms::{Engine, is_about_a_value};
@@ -27,12 +24,7 @@ type Faults = BTreeMap<usize, Vec<Fault>>;
 
 /// The worker of `hr_schema`.
 #[derive(Debug)]
-pub(super) struct HrSchema {
-    mapper: Arc<Mapper>,
-}
-
-#[derive(Debug)]
-struct Mapper {
+pub(super) struct Mapper {
     cx: TransformContext,
     checked: Checked,
     planner: Planner,
@@ -41,7 +33,7 @@ struct Mapper {
     truncated: AtomicUsize,
 }
 
-impl HrSchema {
+impl Mapper {
     pub(super) fn new(cx: TransformContext, engine: Engine, checked: Checked) -> Self {
         let columns: Vec<_> = checked
             .fields
@@ -49,38 +41,32 @@ impl HrSchema {
             .map(|field| ArrowField::new(field.field.name, DataType::Utf8, true))
             .collect();
         let schema = Arc::new(Schema::new(columns));
-        let mapper = Mapper {
+        Self {
             cx,
             checked,
             planner: Planner::new(engine),
             schema,
             truncated: AtomicUsize::new(0),
-        };
-        Self {
-            mapper: Arc::new(mapper),
         }
     }
 }
 
-#[async_trait]
-impl Transform for HrSchema {
-    async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
-        let mapper = self.mapper.clone();
-        let result = map_in_order(input, &out, &self.mapper.cx.counts, move |_, chunk| {
-            mapper.map(chunk)
-        })
-        .await;
-        let truncated = self.mapper.truncated.load(Ordering::Relaxed);
+impl MapTransform for Mapper {
+    fn map(&self, _input: usize, chunk: Chunk) -> Result<Chunk> {
+        self.map_chunk(chunk)
+    }
+
+    fn finish(&self) {
+        let truncated = self.truncated.load(Ordering::Relaxed);
         if truncated > 0 {
-            tracing::warn!(transform = %self.mapper.cx.name, texts = truncated, "texts were truncated to the limit of their field");
+            tracing::warn!(transform = %self.cx.name, texts = truncated, "texts were truncated to the limit of their field");
         }
-        result
     }
 }
 
 impl Mapper {
     /// Maps one chunk; counts filtered rows and reports rejected ones.
-    fn map(&self, chunk: Chunk) -> Result<Chunk> {
+    fn map_chunk(&self, chunk: Chunk) -> Result<Chunk> {
         let plan = self.planner.plan(
             &self.cx.name,
             &self.checked,
@@ -104,7 +90,7 @@ impl Mapper {
         let mapped = Chunk {
             batch,
             origins: chunk.origins,
-            kind: RowKind::Hr(self.checked.scenario),
+            kind: RowKind::Schema(self.checked.scenario.id()),
         };
         let good: BooleanArray = (0..rows).map(|row| Some(!faults.contains_key(&row))).collect();
         let out = kept(&mapped, &good)?;

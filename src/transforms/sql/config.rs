@@ -68,7 +68,6 @@ fn note(wrong: Wrong, here: &mut Problems<'_>) {
     }
 }
 
-#[typetag::deserialize(name = "sql")]
 #[async_trait]
 impl TransformConfig for SqlConfig {
     fn validate(&self, inputs: &[InputDescription], problems: &mut Problems<'_>) {

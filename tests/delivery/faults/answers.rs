@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Endpoint, Fault, Fixture, Time, batches, is_delivered, is_resumed, lasts, ok, passes};
 use crate::common::{failure, history};
 use crate::{outcomes, token};
-use hrsink::component::BatchOutcome::{Accepted, NotSent, Unknown};
 use hrsink::error::ErrorKind;
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Unknown};
 use serde_json::json;
 use test_server::{Reply, Step};
 

@@ -15,9 +15,9 @@ use std::time::Duration;
 use crate::common::gate::{Break, Gate};
 use crate::common::{Pipeline, failure, history, until};
 use crate::{outcomes, token, totals};
-use hrsink::component::BatchOutcome::{self, Accepted, NotSent, Unknown};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::RunReport;
+use hrsink::plugin::BatchOutcome::{self, Accepted, NotSent, Unknown};
 use serde_json::{Value, json};
 use test_server::{Reply, Request, Server, Step};
 
@@ -297,7 +297,7 @@ async fn lasts(endpoint: Endpoint, fault: &Fault) {
     assert!(!error.hints.is_empty(), "{name}");
     let outcome = if fault.unknown { Unknown } else { NotSent };
     assert_eq!(outcomes(&report), [(1, outcome, 2), (2, Accepted, 1)], "{name}");
-    let lost = |rows: &mut hrsink::component::Totals| {
+    let lost = |rows: &mut hrsink::plugin::Totals| {
         rows.accepted = 2;
         match outcome {
             Unknown => rows.unknown = 2,

@@ -3,7 +3,7 @@
 use super::{Endpoint, Fault, batches, lasts, ok, passes, rows_of};
 use crate::common::{Pipeline, failure, history};
 use crate::{outcomes, token, totals};
-use hrsink::component::BatchOutcome::{Accepted, NotSent, Refused};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Refused};
 use serde_json::{Value, json};
 use test_server::{Reply, Server, Step};
 

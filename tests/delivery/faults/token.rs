@@ -4,8 +4,8 @@ use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, lasts, 
 use crate::common::gate::Break;
 use crate::common::{failure, history};
 use crate::outcomes;
-use hrsink::component::BatchOutcome::NotSent;
 use hrsink::error::ErrorKind;
+use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;
 use std::time::Duration;
 use test_server::{Reply, Step};

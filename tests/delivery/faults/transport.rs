@@ -4,7 +4,7 @@ use super::{Endpoint, Fault, Time, batches, lasts, passes};
 use crate::common::gate::{Break, Gate};
 use crate::common::{Pipeline, arrived, emails, emulator, failure, history};
 use crate::outcomes;
-use hrsink::component::BatchOutcome::NotSent;
+use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;
 use test_server::Step;
 

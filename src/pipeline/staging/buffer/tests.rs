@@ -110,7 +110,7 @@ fn chunk(made: &Made) -> Option<Chunk> {
         batch: RecordBatch::try_new_with_options(Arc::new(schema), columns, &options).unwrap(),
         origins,
         kind: if shape == 1 {
-            RowKind::Hr(Scenario::JobLevelChange)
+            RowKind::Schema(Scenario::JobLevelChange.id())
         } else {
             RowKind::Records
         },

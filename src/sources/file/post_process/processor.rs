@@ -124,7 +124,9 @@ impl PostProcessor {
         let why = match rejected {
             0 => None,
             _ if rejected >= rows => Some("every row of the file was rejected"),
-            _ if self.rejects.too_many() => Some("more rows were rejected than `rejects.max_ratio` allows"),
+            _ if self.rejects.exceed_limit() => {
+                Some("more rows were rejected than `rejects.max_ratio` allows")
+            }
             _ => None,
         };
         if let Some(why) = why {

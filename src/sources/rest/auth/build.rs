@@ -19,8 +19,8 @@ use crate::http::auth::rotation::{RefreshTokens, Rotation};
 use crate::http::auth::saml::{self, Encoding, SamlGrant};
 use crate::http::auth::settings::TextOrSecret;
 use crate::http::auth::signing::{Algorithm, SigningKey};
-use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, basic, jwt, pem, secret_header};
-use crate::secret::{Secret, SecretRef};
+use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, SharedTokens, basic, jwt, pem, secret_header};
+use crate::secret::{Secret, SecretFiles, SecretRef};
 
 /// How long a token is used if the answer does not say.
 const DEFAULT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(600);
@@ -53,7 +53,10 @@ impl AuthConfig {
                 let endpoint = self.endpoint(url, client, request)?;
                 let secrets = endpoint.secrets.clone();
                 let key = format!("{way}\n{self:?}");
-                let tokens = run.services.tokens.get(key, TokenProvider::new(endpoint, grant));
+                let tokens = run
+                    .services
+                    .get_or_default::<SharedTokens>()
+                    .get(key, TokenProvider::new(endpoint, grant));
                 Ok(Authenticator::new(Scheme::Token(tokens), secrets))
             }
         }
@@ -61,7 +64,7 @@ impl AuthConfig {
 
     fn basic(&self, run: &RunInfo) -> Result<Authenticator> {
         let reference = need(&self.username, "username")?;
-        let username = reference.read(&run.base, &run.secret_files)?;
+        let username = reference.read(&run.base, &SecretFiles::of(run))?;
         if username.expose().contains(':') {
             return Err(Error::config(
                 "the user name of HTTP Basic must not contain a colon",
@@ -161,7 +164,7 @@ impl AuthConfig {
             CredentialsIn::BasicHeader => {
                 let form =
                     |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-                let id_text = id.read(&run.base, &run.secret_files)?;
+                let id_text = id.read(&run.base, &SecretFiles::of(run))?;
                 let password = secret.as_ref().map_or("", Secret::expose);
                 let encoded = basic(&form(id_text.expose()), &form(password));
                 let value = secret_header(&format!("Basic {}", encoded.expose()))
@@ -179,11 +182,11 @@ impl AuthConfig {
 
     fn refresh_tokens(&self, url: &Url, run: &RunInfo) -> Result<Grant> {
         let token = read(need(&self.refresh_token, "refresh_token")?, run)?;
-        let client_id = need(&self.client_id, "client_id")?.read(&run.base, &run.secret_files)?;
+        let client_id = need(&self.client_id, "client_id")?.read(&run.base, &SecretFiles::of(run))?;
         let rotation = match &self.rotation {
             None => Rotation::InMemory,
             Some(RotationConfig::Ignore) => Rotation::Ignored,
-            Some(RotationConfig::File(path)) => Rotation::File(run.base.join(path), run.secret_files.clone()),
+            Some(RotationConfig::File(path)) => Rotation::File(run.base.join(path), SecretFiles::of(run)),
         };
         let context = format!("{}\0{}", shown(url), client_id.expose());
         Ok(Grant::Refresh(Arc::new(RefreshTokens::new(
@@ -252,7 +255,7 @@ impl AuthConfig {
     ) -> Result<TokenEndpoint> {
         let run = request.run;
         for (name, value) in self.headers.iter().flatten() {
-            let secret = value.read(&run.base, &run.secret_files)?;
+            let secret = value.read(&run.base, &SecretFiles::of(run))?;
             let header = match value {
                 TextOrSecret::Text(text) => HeaderValue::from_str(text).map_err(|_| ()),
                 TextOrSecret::Secret(_) => secret_header(secret.expose()),
@@ -347,7 +350,7 @@ impl<'r> TokenRequest<'r> {
     }
 
     fn either(&mut self, name: &str, value: &TextOrSecret) -> Result<()> {
-        let read = value.read(&self.run.base, &self.run.secret_files)?;
+        let read = value.read(&self.run.base, &SecretFiles::of(self.run))?;
         match value {
             TextOrSecret::Text(_) => self.fields.push((name.to_owned(), read)),
             TextOrSecret::Secret(_) => self.secret(name, read),
@@ -364,11 +367,11 @@ fn need<'v, T>(value: &'v Option<T>, key: &str) -> Result<&'v T> {
 }
 
 fn read(reference: &SecretRef, run: &RunInfo) -> Result<Secret> {
-    reference.read(&run.base, &run.secret_files)
+    reference.read(&run.base, &SecretFiles::of(run))
 }
 
 fn text(value: &TextOrSecret, run: &RunInfo) -> Result<String> {
-    Ok(value.read(&run.base, &run.secret_files)?.expose().to_owned())
+    Ok(value.read(&run.base, &SecretFiles::of(run))?.expose().to_owned())
 }
 
 /// The value with each `{env: NAME}` and `{file: PATH}` replaced by the secret, which is added to `secrets`.

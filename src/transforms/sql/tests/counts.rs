@@ -141,24 +141,9 @@ async fn a_plan_over_one_table_does_not_read_ahead() {
     let (to_sink, sink) = channel(2, counts.clone());
     let run = Run::new(&["w"], "SELECT id, row_number() OVER () AS n FROM w");
     let cancel = CancellationToken::new();
-    let cx = TransformContext {
-        name: "q".into(),
-        run: RunInfo {
-            id: "test".into(),
-            base: Arc::new(".".into()),
-            dry_run: false,
-            secret_files: SecretFiles::default(),
-            partial: false,
-            grace: Duration::ZERO,
-            cancel: cancel.clone(),
-            services: Default::default(),
-            state: std::path::Path::new("").into(),
-            record: None,
-        },
-        inputs: run.descriptions(),
-        counts: counts.clone(),
-        rejects: Rejects::in_memory(0, false),
-    };
+    let mut cx = TransformContext::new("q", RunInfo::new("."), run.descriptions());
+    cx.run.cancel = cancel.clone();
+    cx.counts = counts.clone();
     let transform = run.config().build(cx).await.unwrap();
     let rows: String = (0..8_192).map(|row| format!("\n{row}")).collect();
     let chunk = chunk("a.csv", 1, &format!("id{rows}"));

@@ -17,12 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::SqlConfig;
 use crate::component::{
-    Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, Rejects, RowKind, RunInfo,
-    Totals, TransformConfig, TransformContext, channel,
+    Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, RowKind, RunInfo, Totals,
+    TransformConfig, TransformContext, channel,
 };
 use crate::config::{ByteSize, Problem, Problems};
 use crate::error::Result;
-use crate::secret::SecretFiles;
 
 /// Far longer than any test takes: one that would hang fails instead.
 const HANGS: Duration = Duration::from_secs(120);
@@ -163,24 +162,9 @@ impl<'a> Run<'a> {
     async fn with(&self, script: impl IntoIterator<Item = (usize, Step)>) -> Outcome {
         let counts = Counts::default();
         let cancel = CancellationToken::new();
-        let cx = TransformContext {
-            name: "q".into(),
-            run: RunInfo {
-                id: "test".into(),
-                base: Arc::new(".".into()),
-                dry_run: false,
-                secret_files: SecretFiles::default(),
-                partial: false,
-                grace: Duration::ZERO,
-                cancel: cancel.clone(),
-                record: None,
-                services: Default::default(),
-                state: std::path::Path::new("").into(),
-            },
-            inputs: self.descriptions(),
-            counts: counts.clone(),
-            rejects: Rejects::in_memory(0, false),
-        };
+        let mut cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
+        cx.run.cancel = cancel.clone();
+        cx.counts = counts.clone();
         let transform = self.config().build(cx).await.unwrap();
         let (sender, mut input) = channel(2, counts.clone());
         let mut outs: BTreeMap<usize, Output> = (0..self.inputs.len())
@@ -192,7 +176,7 @@ impl<'a> Run<'a> {
                 } else {
                     vec![]
                 };
-                (number, out.telling(ends))
+                (number, out.notifying(ends))
             })
             .collect();
         drop(sender);

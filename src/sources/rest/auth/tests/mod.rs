@@ -7,7 +7,6 @@ mod settings;
 mod token;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -19,7 +18,6 @@ use crate::component::{Problem, Problems};
 use crate::error::Error;
 use crate::http::auth::{Authenticator, Credentials};
 use crate::http::transport::{Proxy, TransportConfig};
-use crate::secret::SecretFiles;
 use test_server::{Reply, Request, Server, Step};
 
 const SECRET: &str = "s3cret-marker+/=\"x\"";
@@ -34,18 +32,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunInfo {
-            id: "run".into(),
-            base: Arc::new(folder.path().to_owned()),
-            dry_run: false,
-            secret_files: SecretFiles::default(),
-            partial: false,
-            grace: Duration::from_secs(1),
-            cancel: tokio_util::sync::CancellationToken::new(),
-            services: Default::default(),
-            state: std::path::Path::new("").into(),
-            record: None,
-        };
+        let run = RunInfo::new(folder.path());
         let fixture = Self { folder, run };
         fixture.secret("secret", SECRET);
         fixture

@@ -3,6 +3,7 @@
 use super::*;
 use crate::http::redact::Redactor;
 use crate::http::transport::{Failure, exchange};
+use crate::secret::SecretFiles;
 use test_server::Tls;
 use test_server::certificates::Authority;
 
@@ -32,7 +33,7 @@ fn client_of(fixture: &Fixture, authority: &Authority, tls: Value) -> reqwest::C
         proxy: Proxy::Direct,
         ..TransportConfig::default()
     };
-    tls.apply(&fixture.run.base, &fixture.run.secret_files, &mut transport)
+    tls.apply(&fixture.run.base, &SecretFiles::of(&fixture.run), &mut transport)
         .unwrap();
     transport.client().unwrap()
 }

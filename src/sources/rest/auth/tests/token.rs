@@ -231,7 +231,10 @@ async fn shares_tokens_between_equal_settings() {
     assert_eq!(authorization(&other).await.unwrap(), "Bearer two");
     let bound = build(same, "another certificate");
     assert_eq!(authorization(&bound).await.unwrap(), "Bearer three");
-    let shown = format!("{:?}", fixture.run.services);
+    let shown = format!(
+        "{:?}",
+        fixture.run.services.get::<crate::http::auth::SharedTokens>()
+    );
     assert!(shown.contains("SharedTokens(3)"), "{shown}");
     assert!(!shown.contains("marker") && !shown.contains("secret"), "{shown}");
 }

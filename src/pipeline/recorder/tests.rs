@@ -164,7 +164,7 @@ fn a_page_that_is_nested_without_end_breaks_nothing() {
 #[test]
 fn pages_are_stored_for_their_owner_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::new(folder.path().join("support/run"));
+    let recorder = PageRecorder::new(folder.path().join("support/run"));
     let url = Url::parse("https://hr.contoso.com/v1/employees").unwrap();
     for source in ["hr/one", "hr/one", "two"] {
         let exchange = Exchange {

@@ -20,8 +20,8 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use url::Url;
 
-use super::Outputs;
-use crate::disk::private_file::{create_private, create_private_folder};
+use crate::component::{Exchange, ExchangeRecorder, Outputs};
+use crate::disk::{create_private, create_private_folder};
 use crate::error::{Error, Result};
 use crate::mask;
 
@@ -37,7 +37,7 @@ const MOST_OF_OTHER: usize = 200;
 /// Stores what services answered, for a support case, with personal data masked. Off unless asked for. Cheap to
 /// clone; the clones count together.
 #[derive(Clone)]
-pub struct Recorder(Arc<Inner>);
+pub(super) struct PageRecorder(Arc<Inner>);
 
 struct Inner {
     folder: PathBuf,
@@ -58,48 +58,17 @@ struct Pages {
     left_out: u64,
 }
 
-/// A request and what was answered.
-#[derive(Clone, Copy)]
-pub struct Exchange<'a> {
-    /// Name of the source.
-    pub source: &'a str,
-    /// Method of the request.
-    pub method: &'a str,
-    /// Where the request went. Written without credentials and fragment, and with most values masked.
-    pub url: &'a Url,
-    /// Status of the answer.
-    pub status: u16,
-    /// Headers of the answer.
-    pub headers: &'a HeaderMap,
-    /// Body of the answer, decompressed, or its first bytes.
-    pub body: &'a [u8],
-    /// Whether `body` is the whole.
-    pub complete: bool,
-}
-
-/// Without URL, headers and body.
-impl fmt::Debug for Exchange<'_> {
+impl fmt::Debug for PageRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange")
-            .field("source", &self.source)
-            .field("method", &self.method)
-            .field("status", &self.status)
-            .field("bytes", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder")
+        f.debug_struct("PageRecorder")
             .field("folder", &self.0.folder)
             .finish_non_exhaustive()
     }
 }
 
-impl Recorder {
+impl PageRecorder {
     /// One that stores pages in `folder`, which is made with the first of them.
-    pub fn new(folder: PathBuf) -> Self {
+    pub(super) fn new(folder: PathBuf) -> Self {
         Self(Arc::new(Inner {
             folder,
             state: Mutex::default(),
@@ -107,16 +76,32 @@ impl Recorder {
     }
 
     /// Where the pages are.
-    pub fn folder(&self) -> &Path {
+    fn folder(&self) -> &Path {
         &self.0.folder
     }
 
-    /// Stores an exchange, masked. Of the body at most 1 MiB is looked at; after 1,000 pages or 256 MiB in a run pages
-    /// are only counted. Works on the calling thread, some milliseconds for a large page.
-    ///
-    /// # Errors
-    /// The folder or the file cannot be written.
-    pub fn page(&self, exchange: &Exchange<'_>) -> Result<()> {
+    /// Tells where the pages are.
+    pub(super) fn report(&self, outputs: &Outputs) {
+        for (source, pages) in &self.state().sources {
+            let mut what = match pages.stored {
+                1 => "1 recorded page, masked".to_owned(),
+                many => format!("{many} recorded pages, masked"),
+            };
+            if pages.left_out > 0 {
+                what.push_str(&format!("; {} more were not stored", pages.left_out));
+            }
+            tracing::info!(source, folder = %self.folder().display(), "{what}");
+            outputs.add(source, what, self.folder());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ExchangeRecorder for PageRecorder {
+    fn page(&self, exchange: &Exchange<'_>) -> Result<()> {
         let number = {
             let mut state = self.state();
             let full = state.pages >= MOST_PAGES || state.bytes >= MOST_BYTES;
@@ -143,25 +128,6 @@ impl Recorder {
             Error::unexpected(format!("cannot store a recorded page in `{}`", path.display()))
                 .with_source(error)
         })
-    }
-
-    /// Tells where the pages are.
-    pub(crate) fn report(&self, outputs: &Outputs) {
-        for (source, pages) in &self.state().sources {
-            let mut what = match pages.stored {
-                1 => "1 recorded page, masked".to_owned(),
-                many => format!("{many} recorded pages, masked"),
-            };
-            if pages.left_out > 0 {
-                what.push_str(&format!("; {} more were not stored", pages.left_out));
-            }
-            tracing::info!(source, folder = %self.folder().display(), "{what}");
-            outputs.add(source, what, self.folder());
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

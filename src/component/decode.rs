@@ -1,24 +1,24 @@
-//! A tree into a type, with every problem on the way instead of the first.
+//! Decodes settings and reports every problem instead of the first.
 //!
-//! serde stops at the first error. Here the part of the tree that caused it is taken out and decoding starts again,
-//! until it succeeds or what is missing cannot be made up for. The path comes from `serde_path_to_error`; what kind
-//! of error it is, from the fixed beginnings of serde's own texts.
+//! serde stops at the first error. Here the part of the tree that caused it is removed and decoding starts again. The
+//! kind of an error is recognized by the fixed beginnings of serde's texts, which a test pins.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
-use super::{Problems, suggestion};
+use super::Problems;
+use crate::settings::suggestion;
 
-/// More problems than this in one component help nobody.
-const MOST: usize = 50;
+/// Problems reported for one component.
+const MAX_PROBLEMS: usize = 50;
 
-/// Decodes `value`, noting every problem below the path of `problems`. `None` if there was one.
+/// Decodes `value`, reporting every problem below the path of `problems`. `None` if there was one.
 pub fn decode<T: DeserializeOwned>(mut value: Value, problems: &mut Problems<'_>) -> Option<T> {
-    let mut taken_out: Vec<String> = Vec::new();
-    for _ in 0..MOST {
+    let mut removed: Vec<String> = Vec::new();
+    for _ in 0..MAX_PROBLEMS {
         let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
-            Ok(decoded) => return taken_out.is_empty().then_some(decoded),
+            Ok(decoded) => return removed.is_empty().then_some(decoded),
             Err(error) => error,
         };
         let message = error.inner().to_string();
@@ -26,13 +26,8 @@ pub fn decode<T: DeserializeOwned>(mut value: Value, problems: &mut Problems<'_>
         if let Some(name) = between(&message, "missing field `", "`") {
             steps.push(Step::Key(name.to_owned()));
             let path = join(&steps);
-            if !taken_out.contains(&path) {
-                note(
-                    problems,
-                    &steps,
-                    format!("`{name}` is required and not there"),
-                    None,
-                );
+            if !removed.contains(&path) {
+                problems.at(path).add(format!("missing required key `{name}`"));
             }
             return None;
         }
@@ -45,27 +40,24 @@ pub fn decode<T: DeserializeOwned>(mut value: Value, problems: &mut Problems<'_>
                 suggestion(name, expected_names(&message)),
             )
         } else if let Some(name) = between(&message, "unknown variant `", "`") {
-            let what = if matches!(steps.last(), Some(Step::Key(key)) if key == "type") || steps.is_empty() {
-                "unknown type"
-            } else {
-                "unknown value"
-            };
+            let is_type = matches!(steps.last(), Some(Step::Key(key)) if key == "type");
+            let what = if is_type { "type" } else { "value" };
             (
-                format!("{what} `{name}`"),
+                format!("unknown {what} `{name}`"),
                 suggestion(name, expected_names(&message)),
             )
         } else {
-            (without_values(&message, &steps), None)
+            (without_secrets(&message, &steps), None)
         };
-        note(problems, &steps, text, hint);
-        // A list goes as a whole: without one entry the places of the others would be wrong.
+        problems.at(join(&steps)).add_with(text, hint);
+        // A list is removed completely: without one entry the indices of the others would be wrong.
         if let Some(list) = steps.iter().position(|step| matches!(step, Step::Index(_))) {
             steps.truncate(list);
         }
-        if !take_out(&mut value, &steps) {
+        if !remove(&mut value, &steps) {
             return None;
         }
-        taken_out.push(join(&steps));
+        removed.push(join(&steps));
     }
     None
 }
@@ -91,38 +83,24 @@ fn join(steps: &[Step]) -> String {
     for step in steps {
         match step {
             Step::Key(key) if path.is_empty() => path.push_str(key),
-            Step::Key(key) => {
-                path.push('.');
-                path.push_str(key);
-            }
+            Step::Key(key) => path.push_str(&format!(".{key}")),
             Step::Index(index) => path.push_str(&format!("[{index}]")),
         }
     }
     path
 }
 
-fn note(problems: &mut Problems<'_>, steps: &[Step], text: String, hint: Option<String>) {
-    let mut here = problems.at(join(steps));
-    match hint {
-        Some(hint) => here.add_with_hint(text, hint),
-        None => here.add(text),
-    }
-}
-
-/// Takes the part at `steps`, which are keys only, out of the tree; false if it is not there.
-fn take_out(value: &mut Value, steps: &[Step]) -> bool {
+/// Removes the part at `steps`, which are keys only; false if it does not exist.
+fn remove(value: &mut Value, steps: &[Step]) -> bool {
     let Some((Step::Key(last), parents)) = steps.split_last() else {
         return false;
     };
-    let mut at = value;
-    for step in parents {
-        let Step::Key(key) = step else { return false };
-        let Some(next) = at.get_mut(key.as_str()) else {
-            return false;
-        };
-        at = next;
-    }
-    at.as_object_mut()
+    let parent = parents.iter().try_fold(value, |at, step| match step {
+        Step::Key(key) => at.get_mut(key.as_str()),
+        Step::Index(_) => None,
+    });
+    parent
+        .and_then(Value::as_object_mut)
         .is_some_and(|map| map.shift_remove(last.as_str()).is_some())
 }
 
@@ -139,12 +117,13 @@ fn expected_names(message: &str) -> Vec<&str> {
     rest.split('`').skip(1).step_by(2).collect()
 }
 
-/// serde repeats the text it did not expect. Below keys that hold secrets nobody should see it.
-fn without_values(message: &str, steps: &[Step]) -> String {
+/// serde repeats the text it did not expect; below keys of secrets it must not be shown.
+fn without_secrets(message: &str, steps: &[Step]) -> String {
+    const SECRET_WORDS: [&str; 6] = ["auth", "secret", "password", "token", "key", "passphrase"];
     let secret = steps.iter().any(|step| {
         matches!(step, Step::Key(key) if {
             let key = key.to_ascii_lowercase();
-            ["auth", "secret", "password", "token", "key", "passphrase"].iter().any(|word| key.contains(word))
+            SECRET_WORDS.iter().any(|word| key.contains(word))
         })
     });
     if secret
@@ -152,15 +131,16 @@ fn without_values(message: &str, steps: &[Step]) -> String {
         && kind.starts_with("invalid ")
         && let Some(expected) = rest.rfind(", expected")
     {
-        return format!("{kind}: a value that is not repeated here{}", &rest[expected..]);
+        return format!("{kind}: [value not shown]{}", &rest[expected..]);
     }
     message.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -169,6 +149,7 @@ mod tests {
         name: String,
         batch: Option<Batch>,
         formats: Option<Vec<u8>>,
+        mode: Option<Mode>,
         auth: Option<u8>,
     }
 
@@ -178,6 +159,12 @@ mod tests {
     struct Batch {
         max_rows: Option<u32>,
         max_bytes: Option<u32>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Mode {
+        Changed,
     }
 
     fn problems(value: Value) -> Vec<String> {
@@ -191,40 +178,39 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_found_with_its_path_and_neighbours() {
-        let found = problems(json!({
-            "nmae": "x",
-            "batch": {"max_row": 1, "max_bytes": "many"},
-            "formats": [1, "two", 3],
-        }));
+    fn reports_every_problem_with_its_path_and_the_nearest_name() {
         assert_eq!(
-            found,
+            problems(json!({
+                "nmae": "x",
+                "batch": {"max_row": 1, "max_bytes": "many"},
+                "formats": [1, "two", 3],
+                "mode": "change",
+            })),
             [
                 "x.nmae: unknown key `nmae` (did you mean `name`?)",
                 "x.batch.max_row: unknown key `max_row` (did you mean `max_rows`?)",
                 "x.batch.max_bytes: invalid type: string \"many\", expected u32 (-)",
                 "x.formats[1]: invalid type: string \"two\", expected u8 (-)",
-                "x.name: `name` is required and not there (-)",
+                "x.mode: unknown value `change` (did you mean `changed`?)",
+                "x.name: missing required key `name` (-)",
             ]
         );
+        assert_eq!(
+            problems(json!({"name": 7})).len(),
+            1,
+            "a removed key is not reported as missing"
+        );
     }
 
     #[test]
-    fn what_was_taken_out_is_not_reported_as_missing() {
-        assert_eq!(problems(json!({"name": 7})).len(), 1);
-    }
-
-    #[test]
-    fn a_text_where_a_secret_lives_is_not_repeated() {
-        let found = problems(json!({"name": "n", "auth": "hunter2-marker"}));
-        assert_eq!(
-            found,
-            ["x.auth: invalid type: a value that is not repeated here, expected u8 (-)"]
-        );
-        let found = problems(json!({"name": "n", "auth": -271_828}));
-        assert_eq!(
-            found,
-            ["x.auth: invalid value: a value that is not repeated here, expected u8 (-)"]
-        );
+    fn does_not_repeat_values_of_secret_keys() {
+        for (value, kind) in [(json!("hunter2-marker"), "type"), (json!(-271_828), "value")] {
+            assert_eq!(
+                problems(json!({"name": "n", "auth": value})),
+                [format!(
+                    "x.auth: invalid {kind}: [value not shown], expected u8 (-)"
+                )]
+            );
+        }
     }
 }

@@ -1,0 +1,395 @@
+//! The rejects file of a run, and the removal of old ones: they may hold personal data, so they must not pile up.
+//!
+//! A file is an old one only if its whole name is a time-ordered UUID as hrsink writes it, with `.ndjson`. Its age is the
+//! time in the UUID, which copying does not change. Files that a run still writes to stay.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::component::{Reject, RejectWriter, Rejects};
+use crate::disk::lock_file::{create_in_use, remove_unless_in_use};
+use crate::disk::{create_private_folder, folder_of};
+use crate::error::{Error, Result};
+
+const EXTENSION: &str = ".ndjson";
+
+/// An NDJSON file, readable by its owner only. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RejectsFile {
+    path: Arc<Path>,
+    retention: Option<Retention>,
+    file: Arc<Mutex<Option<BufWriter<File>>>>,
+}
+
+/// Which files of earlier runs to keep.
+#[derive(Debug, Clone, Copy)]
+struct Retention {
+    max_files: usize,
+    /// Since the start of their runs.
+    max_age: Duration,
+}
+
+impl RejectsFile {
+    /// A file at `path`; an existing one is truncated.
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path: path.into(),
+            retention: None,
+            file: Arc::default(),
+        }
+    }
+
+    /// A new file for a run in `folder`. [`create`](Self::create) then removes files of earlier runs there: those older
+    /// than `max_age`, and all but the newest `max_files`.
+    pub(crate) fn in_folder(folder: &Path, run_id: &str, max_files: usize, max_age: Duration) -> Self {
+        Self {
+            retention: Some(Retention { max_files, max_age }),
+            ..Self::at(folder.join(format!("{run_id}{EXTENSION}")))
+        }
+    }
+
+    /// The collector that writes to this file.
+    pub fn rejects(&self, include_values: bool) -> Rejects {
+        Rejects::to_writer(Box::new(self.clone()), include_values)
+    }
+
+    /// Creates the file, so that a folder without write access is noticed before a row is sent, and removes old files.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub(super) fn create(&self) -> Result<()> {
+        let create = || {
+            create_private_folder(folder_of(&self.path))?;
+            create_in_use(&self.path)
+        };
+        let file = create().map_err(|error| {
+            Error::config(format!("cannot create the rejects file `{}`", self.path.display()))
+                .with_source(error)
+                .with_hint("rejected rows would be lost without it: set `rejects.path`, or `--rejects`, to a folder with write access")
+        })?;
+        *self.open() = Some(BufWriter::new(file));
+        if let Some(retention) = &self.retention {
+            retention.remove_old(&self.path);
+        }
+        Ok(())
+    }
+
+    /// Closes the file; returns its path. An empty one is removed.
+    ///
+    /// # Errors
+    /// It cannot be written or removed.
+    pub(super) fn finish(&self, is_empty: bool) -> Result<Option<PathBuf>> {
+        let Some(mut file) = self.open().take() else {
+            return Ok(None);
+        };
+        if !is_empty {
+            file.flush().map_err(|error| self.failed(error))?;
+            return Ok(Some(self.path.to_path_buf()));
+        }
+        // Devices and pipes stay.
+        let is_file = file.get_ref().metadata().is_ok_and(|metadata| metadata.is_file());
+        drop(file);
+        if is_file {
+            std::fs::remove_file(&self.path).map_err(|error| self.failed(error))?;
+        }
+        Ok(None)
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Option<BufWriter<File>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::unexpected(format!("cannot write the rejects file `{}`", self.path.display()))
+            .with_source(error)
+    }
+}
+
+impl RejectWriter for RejectsFile {
+    fn write(&mut self, reject: &Reject) -> Result<()> {
+        if self.open().is_none() {
+            self.create()?;
+        }
+        let mut open = self.open();
+        let Some(file) = open.as_mut() else { return Ok(()) };
+        let written = serde_json::to_writer(&mut *file, reject).map_err(io::Error::from);
+        written
+            .and_then(|()| file.write_all(b"\n"))
+            .map_err(|error| self.failed(error))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut open = self.open();
+        let Some(file) = open.as_mut() else { return Ok(()) };
+        let flushed = file
+            .flush()
+            .and_then(|()| match file.get_ref().metadata()?.is_file() {
+                true => file.get_ref().sync_data(),
+                false => Ok(()),
+            });
+        flushed.map_err(|error| self.failed(error))
+    }
+}
+
+impl Retention {
+    /// Removes old files from the folder of the run's own file. A failure is only logged: the rows of this run matter
+    /// more.
+    fn remove_old(&self, own: &Path) {
+        let folder = folder_of(own);
+        let old = match self.old(folder, own, SystemTime::now()) {
+            Ok(old) => old,
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "cannot look for old rejects files");
+                return;
+            }
+        };
+        let mut removed = 0_u64;
+        let mut failed: Vec<(PathBuf, io::Error)> = Vec::new();
+        for path in old {
+            match remove_unless_in_use(&path) {
+                Ok(true) => removed += 1,
+                Ok(false) => {}
+                Err(error) => failed.push((path, error)),
+            }
+        }
+        if removed > 0 {
+            tracing::info!(folder = %folder.display(), files = removed, "removed old rejects files");
+        }
+        if let Some((first, error)) = failed.first() {
+            let (files, first) = (failed.len(), first.display());
+            tracing::warn!(files, %first, %error, "cannot remove old rejects files, which may hold personal data");
+        }
+    }
+
+    /// The files to remove.
+    fn old(&self, folder: &Path, own: &Path, now: SystemTime) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if let Some(id) = name.to_str().and_then(run_id)
+                && Some(&*name) != own.file_name()
+                && entry.file_type()?.is_file()
+            {
+                files.push((id, entry.path()));
+            }
+        }
+        // These UUIDs sort by time: the newest first.
+        files.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        let is_old = |index: usize, id: Uuid| index >= self.max_files || age(id, now) > self.max_age;
+        let old = files
+            .into_iter()
+            .enumerate()
+            .filter(|(index, (id, _))| is_old(*index, *id));
+        Ok(old.map(|(_, (_, path))| path).collect())
+    }
+}
+
+/// The run id in the name of a rejects file.
+fn run_id(name: &str) -> Option<Uuid> {
+    let text = name.strip_suffix(EXTENSION)?;
+    let id = Uuid::try_parse(text).ok()?;
+    // A UUID has other notations too.
+    let ours = id.get_version() == Some(uuid::Version::SortRand) && id.hyphenated().to_string() == text;
+    ours.then_some(id)
+}
+
+/// The time since the start of the run; zero if the clock was set back since.
+fn age(id: Uuid, now: SystemTime) -> Duration {
+    let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
+    let started = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
+    now.duration_since(started).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use uuid::{NoContext, Timestamp};
+
+    use super::*;
+    use crate::component::{Fault, Origin, RejectCode};
+
+    const DAY: u64 = 86_400;
+
+    /// The name of the file of a run that started so many days ago.
+    fn named(days: u64) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let started = now.as_secs() - days * DAY;
+        format!(
+            "{}.ndjson",
+            Uuid::new_v7(Timestamp::from_unix(NoContext, started, 0))
+        )
+    }
+
+    fn names(folder: &Path) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    fn start(folder: &Path, max_files: usize, max_age_days: u64) -> RejectsFile {
+        let max_age = Duration::from_secs(max_age_days * DAY);
+        let file = RejectsFile::in_folder(folder, &Uuid::now_v7().to_string(), max_files, max_age);
+        file.create().unwrap();
+        file
+    }
+
+    /// Rejects a row and closes the file.
+    fn reject_one(file: &RejectsFile) -> PathBuf {
+        file.rejects(false).add(Reject {
+            origin: Origin {
+                file: "a.csv".into(),
+                row: 1,
+                line: None,
+            },
+            component: "export".into(),
+            faults: vec![Fault {
+                field: None,
+                code: RejectCode::Refused,
+                message: "the service refused it".into(),
+                value: None,
+            }],
+        });
+        file.finish(false).unwrap().unwrap()
+    }
+
+    #[test]
+    fn keeps_the_newest_files_within_the_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<String> = [1, 2, 3, 40, 91, 200].into_iter().map(named).collect();
+        for (max_files, max_age, kept) in [
+            (100, 90, 4),
+            (3, 90, 3),
+            (100, 2, 1),
+            (1, 1000, 1),
+            (100, 1000, 6),
+        ] {
+            for name in &files {
+                std::fs::write(folder.path().join(name), "{}").unwrap();
+            }
+            let run = start(folder.path(), max_files, max_age);
+            assert_eq!(
+                names(folder.path()).len(),
+                kept + 1,
+                "{max_files} files, {max_age} days, and its own"
+            );
+            run.finish(true).unwrap();
+            assert_eq!(names(folder.path()), files[..kept].iter().cloned().collect());
+        }
+    }
+
+    #[test]
+    fn keeps_the_last_rejects_when_runs_without_rejects_follow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = reject_one(&start(folder.path(), 1, 90));
+        for _ in 0..3 {
+            start(folder.path(), 1, 90).finish(true).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn keeps_files_that_other_runs_write_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs: Vec<RejectsFile> = (0..4).map(|_| start(folder.path(), 1, 90)).collect();
+        for run in &runs {
+            assert!(reject_one(run).exists());
+        }
+        start(folder.path(), 1, 90).finish(true).unwrap();
+        assert_eq!(names(folder.path()).len(), 1);
+    }
+
+    #[test]
+    fn removes_nothing_for_a_file_with_a_given_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = named(1000);
+        std::fs::write(folder.path().join(&old), "").unwrap();
+        let file = RejectsFile::at(folder.path().join(named(0)));
+        file.create().unwrap();
+        file.finish(true).unwrap();
+        assert_eq!(names(folder.path()), BTreeSet::from([old]));
+        let device = RejectsFile::at("/dev/null".into());
+        if cfg!(unix) {
+            device.create().unwrap();
+            assert_eq!(device.finish(true).unwrap(), None);
+            assert!(Path::new("/dev/null").exists());
+        }
+    }
+
+    #[test]
+    fn keeps_folders_and_links_with_the_name_of_a_rejects_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let named_folder = named(500);
+        std::fs::create_dir(folder.path().join(&named_folder)).unwrap();
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        let mut expected = BTreeSet::from([named_folder]);
+        #[cfg(unix)]
+        {
+            let link = named(600);
+            std::os::unix::fs::symlink(elsewhere.path(), folder.path().join(&link)).unwrap();
+            expected.insert(link);
+        }
+        start(folder.path(), 1, 1).finish(true).unwrap();
+        assert_eq!(names(folder.path()), std::mem::take(&mut expected));
+        assert!(elsewhere.path().exists());
+    }
+
+    /// Any time-ordered UUID.
+    fn ours() -> impl Strategy<Value = Uuid> {
+        any::<u128>()
+            .prop_map(|bits| Uuid::from_u128(bits & !(0xf << 76) & !(0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+    }
+
+    /// Names that only look like those of rejects files, and any others.
+    fn foreign() -> impl Strategy<Value = String> {
+        prop_oneof![
+            ours().prop_map(|id| id.hyphenated().to_string()),
+            ours().prop_map(|id| format!("{id}.ndjson.part")),
+            ours().prop_map(|id| format!("{id}.json")),
+            ours().prop_map(|id| format!("{id}.NDJSON")),
+            ours().prop_map(|id| format!("x{id}.ndjson")),
+            ours().prop_map(|id| format!("{}.ndjson", id.simple())),
+            ours().prop_map(|id| format!("{}.ndjson", id.braced())),
+            ours().prop_map(|id| format!("{}X.ndjson", id.hyphenated())),
+            any::<[u8; 16]>().prop_map(|bytes| {
+                let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+                format!("{id}.ndjson")
+            }),
+            "_[a-zA-Z0-9_.-]{0,40}x",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn removes_only_files_named_by_a_run(
+            foreign in prop::collection::btree_set(foreign(), 0..8),
+            days in prop::collection::vec(0_u64..400, 0..8),
+            max_files in 1_usize..6,
+            max_age in 1_u64..400,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let ours: BTreeSet<String> = days.iter().map(|days| named(*days)).collect();
+            for name in foreign.iter().chain(&ours) {
+                std::fs::write(folder.path().join(name), "x").unwrap();
+            }
+            start(folder.path(), max_files, max_age).finish(true).unwrap();
+            let left = names(folder.path());
+            prop_assert!(left.is_superset(&foreign), "{foreign:?} {left:?}");
+            let kept: Vec<&String> = ours.intersection(&left).collect();
+            let young = days.iter().filter(|days| **days < max_age).count();
+            prop_assert_eq!(kept.len(), young.min(max_files));
+            // The newest are kept.
+            prop_assert!(kept.into_iter().eq(ours.iter().rev().take(young.min(max_files)).rev()));
+        }
+    }
+}
