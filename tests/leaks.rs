@@ -144,8 +144,8 @@ async fn hides_rows_and_secrets_of_a_successful_run() {
     assert_eq!((report.exit_code, report.rows.accepted), (0, 4));
     search(&pipeline, &report);
     assert!(
-        logged().contains("batch settled"),
-        "the finer levels are collected too"
+        logged().contains("batch finished"),
+        "debug messages are collected too"
     );
     // The marked words arrived.
     assert_eq!(

@@ -56,7 +56,7 @@ fn mode(path: &Path) -> u32 {
 async fn rejects_secret_files_readable_by_others_unless_allowed() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
-    // Two sinks with one secret are told of it once.
+    // Two sinks with one secret cause one warning.
     let mut second = common::sink(&emulator.url(), common::JOB, "resignations");
     second["job_id"] = json!("0f8fad5b-d9cb-469f-a165-70867728950e");
     pipeline.file["sinks"]["second"] = second;
