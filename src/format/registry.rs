@@ -92,7 +92,7 @@ pub(crate) fn extensions() -> String {
 #[derive(Debug, Clone)]
 pub struct FormatConfig {
     registration: &'static Registration,
-    format: Arc<dyn Format>,
+    pub(super) format: Arc<dyn Format>,
 }
 
 impl FormatConfig {

@@ -34,30 +34,40 @@ fn context(columns: Option<&[&str]>) -> SourceContext {
 pub(crate) struct Reading<'a> {
     name: &'a str,
     bytes: Bytes,
-    format: FormatConfig,
+    format: Arc<dyn Format>,
     columns: Option<&'a [&'a str]>,
     can_reopen: bool,
     ranges: Option<RandomAccess>,
     cancelled: bool,
 }
 
+fn extension(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, extension)| extension)
+}
+
 impl<'a> Reading<'a> {
-    /// The format of `name`'s extension, or as `format` says if it is not null.
+    /// Uses `format`, or the format of `name`'s extension if it is null.
     pub(crate) fn new(name: &'a str, bytes: impl AsRef<[u8]>, format: Value) -> Self {
-        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         let bytes = Bytes::copy_from_slice(bytes.as_ref());
+        let format: FormatConfig = match format {
+            Value::Null => FormatConfig::of_extension(extension(name)).unwrap(),
+            format => serde_json::from_value(format).unwrap(),
+        };
         Self {
             name,
-            format: match format {
-                Value::Null => FormatConfig::of_extension(extension).unwrap(),
-                format => serde_json::from_value(format).unwrap(),
-            },
+            format: format.format,
             columns: None,
             can_reopen: true,
             ranges: Some(RandomAccess::Remote(Arc::new(MemoryFile::new(bytes.clone())))),
             bytes,
             cancelled: false,
         }
+    }
+
+    /// Uses `reader` instead of the format, for sizes that are not settings.
+    pub(crate) fn reader(mut self, reader: impl Format + 'static) -> Self {
+        self.format = Arc::new(reader);
+        self
     }
 
     /// Only these columns are used.
@@ -73,23 +83,18 @@ impl<'a> Reading<'a> {
         self
     }
 
+    pub(crate) fn ranges(mut self, ranges: RandomAccess) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+
     /// The run has been cancelled.
     pub(crate) fn cancelled(mut self) -> Self {
         self.cancelled = true;
         self
     }
 
-    pub(crate) fn ranges(mut self, ranges: RandomAccess) -> Self {
-        self.ranges = Some(ranges);
-        self
-    }
-
     pub(crate) async fn run(self) -> Outcome {
-        self.run_with(None).await
-    }
-
-    /// Reads with `reader` instead of the format, for sizes that are not settings.
-    pub(crate) async fn run_with(self, reader: Option<Box<dyn Format>>) -> Outcome {
         let cx = context(self.columns);
         if self.cancelled {
             cx.run.cancel.cancel();
@@ -102,39 +107,26 @@ impl<'a> Reading<'a> {
             output,
             added: AddedColumns::default(),
         };
-        let extension = self
-            .name
-            .rsplit_once('.')
-            .map_or("", |(_, extension)| extension)
-            .to_owned();
-        let (bytes, format) = (self.bytes, self.format);
+        let (name, bytes, format) = (self.name.to_owned(), self.bytes, self.format);
         let (can_reopen, ranges) = (self.can_reopen, self.ranges);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let read = tokio::task::spawn_blocking(move || {
             let _log = tracing::dispatcher::set_default(&dispatch);
-            let open = || Ok(Box::new(Cursor::new(bytes.clone())) as Bytestream);
             let input = Input {
-                extension: &extension,
-                open: &open,
+                extension: extension(&name),
+                open: &|| Ok(Box::new(Cursor::new(bytes.clone())) as Bytestream),
                 can_reopen,
                 ranges,
             };
-            match &reader {
-                Some(reader) => reader.read(&input, &collector),
-                None => format.read(&input, &collector),
-            }
+            format.read(&input, &collector)
         });
-        let collect = async {
-            let mut chunks = Vec::new();
-            while let Some((_, item)) = input.next().await {
-                if let Item::Chunk(chunk) = item {
-                    chunks.push(chunk);
-                }
+        let mut chunks = Vec::new();
+        while let Some((_, item)) = input.next().await {
+            if let Item::Chunk(chunk) = item {
+                chunks.push(chunk);
             }
-            chunks
-        };
-        let (read, chunks) = tokio::join!(read, collect);
-        let result = read.unwrap().map_err(|error| match error {
+        }
+        let result = read.await.unwrap().map_err(|error| match error {
             ReadError::Failed(error) => error,
             ReadError::Stopped => Error::interrupted(),
         });

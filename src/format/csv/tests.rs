@@ -251,7 +251,7 @@ fn decode(content: &[u8], settings: Value, buffer: usize) -> Outcome {
     let reader = Buffered(serde_json::from_value(settings).unwrap(), buffer);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let reading = Reading::new("a.csv", content, json!(null));
-    runtime.block_on(reading.run_with(Some(Box::new(reader))))
+    runtime.block_on(reading.reader(reader).run())
 }
 
 proptest! {

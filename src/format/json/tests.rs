@@ -180,7 +180,7 @@ fn decode(content: &str, layout: Layout, buffer: usize, sample: Option<usize>) -
     let reading = Reading::new("a.json", content, json!(null));
     let reading = if sample.is_some() { reading.once() } else { reading };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(reading.run_with(Some(Box::new(reader))))
+    runtime.block_on(reading.reader(reader).run())
 }
 
 #[test]

@@ -92,8 +92,7 @@ enum Unit {
     Float,
 }
 
-const NULL_VALUE: &str =
-    "a value is required, and this is one of the `null_values`, which mean that there is none";
+const NULL_VALUE: &str = "a required value is missing: this is one of the `null_values`";
 
 impl DateReader {
     pub(super) fn new(
