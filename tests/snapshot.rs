@@ -207,24 +207,24 @@ async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
     keeps_it(&pipeline, options(|options| options.limit = Some(1)), 0).await;
     keeps_it(&pipeline, options(|options| options.cancel.cancel()), 130).await;
 
-    let whole = pipeline.file.clone();
+    let complete = pipeline.file.clone();
     // Another source fails.
     pipeline.file["sources"]["broken"] = json!({"type": "file", "path": "broken.csv"});
     pipeline.file["transforms"]["now"]["inputs"] = json!(["directory", "broken"]);
     pipeline.write("broken.csv", "");
     keeps_it(&pipeline, RunOptions::default(), 2).await;
     // A guard stops the run.
-    pipeline.file = whole.clone();
+    pipeline.file = complete.clone();
     pipeline.file["guards"] = json!({"max_rows": 1});
     keeps_it(&pipeline, RunOptions::default(), 4).await;
     // Too many rejects.
-    pipeline.file = whole.clone();
+    pipeline.file = complete.clone();
     pipeline.file["transforms"]["now"]["fields"]["EmailAddress"] =
         json!("case when id = '2' then 'x' else 'x@contoso.com' end");
     keeps_it(&pipeline, RunOptions::default(), 3).await;
 
     // The next successful run still sees the difference, once.
-    pipeline.file = whole;
+    pipeline.file = complete;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L3", "2 b@contoso.com L3"]);
 }
@@ -393,14 +393,14 @@ async fn rejects_a_damaged_file_before_the_first_row() {
     let pipeline = directory(&users);
     run(&pipeline).await;
     let file = the_file(&pipeline);
-    let whole = std::fs::read(&file).unwrap();
+    let complete = std::fs::read(&file).unwrap();
     for (what, at) in [
         ("magic", 3),
         ("header", 30),
         ("rows", 200),
-        ("late rows", whole.len() - 40),
+        ("late rows", complete.len() - 40),
     ] {
-        let mut damaged = whole.clone();
+        let mut damaged = complete.clone();
         damaged[at] ^= 1;
         std::fs::write(&file, &damaged).unwrap();
         std::fs::remove_file(pipeline.path("out/previous.csv")).ok();
@@ -410,13 +410,13 @@ async fn rejects_a_damaged_file_before_the_first_row() {
         assert!(error.hints.concat().contains("backup"), "{what}: {error:?}");
         assert!(!pipeline.path("out/previous.csv").exists(), "{what}");
     }
-    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    std::fs::write(&file, &complete[..complete.len() - 1]).unwrap();
     let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
     assert!(
         failure(&report, 2).message.contains("it is truncated"),
         "{report:#?}"
     );
-    std::fs::write(&file, whole).unwrap();
+    std::fs::write(&file, complete).unwrap();
     assert_eq!(run(&pipeline).await.len(), 20_000);
 }
 
@@ -472,69 +472,53 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
     }
 }
 
+type Change = fn(&mut Value);
+
 #[test]
 fn validates_that_snapshots_and_their_inputs_match() {
-    let whole = directory("");
-    assert_eq!(problems(&whole), [""; 0]);
-
-    let mut unused = directory("");
-    unused.file["transforms"]["before"]["inputs"] = json!(["directory"]);
-    assert_eq!(
-        problems(&unused),
-        [
-            "sources.directory.snapshot: the snapshot is not used: no component has `directory.previous` in its `inputs` \
-          (add `directory.previous` to the `inputs` of a component, or remove `snapshot`)"
-        ]
-    );
-
-    let mut nothing = directory("");
-    nothing.file["sources"]["directory"]
-        .as_object_mut()
-        .unwrap()
-        .remove("snapshot");
-    let found = problems(&nothing);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(
-        found[0].starts_with("transforms.before.inputs[0]: the source `directory` keeps no snapshot (add a `snapshot` block to `directory`"),
-        "{found:?}"
-    );
-
-    let mut transform = directory("");
-    transform.file["sinks"]["before_out"]["inputs"] = json!(["before", "now.previous"]);
-    let found = problems(&transform);
-    assert!(
-        found
-            .iter()
-            .any(|problem| problem.contains("`now` is a transform, and only sources have snapshots")),
-        "{found:?}"
-    );
-
-    let mut taken = directory("");
-    taken.file["sources"]["directory.previous"] = json!({"type": "file", "path": "x.csv"});
-    let found = problems(&taken);
-    assert_eq!(
-        found,
-        [
-            "sources.directory.previous: `directory.previous` is reserved for the snapshot of the source `directory` \
-          (give this component another name)"
-        ]
-    );
-
-    // An invalid block causes no second problem.
-    let mut misspelled = directory("");
-    snapshot(&mut misspelled)["tll"] = json!("1d");
-    assert_eq!(
-        problems(&misspelled),
-        ["sources.directory.snapshot.tll: unknown key `tll` (did you mean `ttl`?)"]
-    );
-
-    let mut elsewhere = directory("");
-    elsewhere.file["transforms"]["now"]["snapshot"] = json!({});
-    let found = problems(&elsewhere);
-    assert!(
-        found[0].starts_with("transforms.now.snapshot: unknown key `snapshot`"),
-        "{found:?}"
-    );
+    assert_eq!(problems(&directory("")), [""; 0]);
+    let cases: [(Change, &str); 6] = [
+        (
+            |file| file["transforms"]["before"]["inputs"] = json!(["directory"]),
+            "sources.directory.snapshot: the snapshot is not used: no component has `directory.previous` in its `inputs` (add \
+             `directory.previous` to the `inputs` of a component, or remove `snapshot`)",
+        ),
+        (
+            |file| {
+                _ = file["sources"]["directory"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("snapshot")
+            },
+            "transforms.before.inputs[0]: the source `directory` keeps no snapshot (add a `snapshot` block to `directory`",
+        ),
+        (
+            |file| file["sinks"]["before_out"]["inputs"] = json!(["before", "now.previous"]),
+            "sinks.before_out.inputs[1]: `now` is a transform, and only sources have snapshots",
+        ),
+        (
+            |file| file["sources"]["directory.previous"] = json!({"type": "file", "path": "x.csv"}),
+            "sources.directory.previous: `directory.previous` is reserved for the snapshot of the source `directory` (give \
+             this component another name)",
+        ),
+        (
+            |file| file["sources"]["directory"]["snapshot"]["tll"] = json!("1d"),
+            "sources.directory.snapshot.tll: unknown key `tll` (did you mean `ttl`?)",
+        ),
+        (
+            |file| file["transforms"]["now"]["snapshot"] = json!({}),
+            "transforms.now.snapshot: unknown key `snapshot`",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut pipeline = directory("");
+        change(&mut pipeline.file);
+        let found = problems(&pipeline);
+        assert!(
+            found.iter().any(|problem| problem.starts_with(expected)),
+            "{found:#?}"
+        );
+    }
 }
 
 #[test]

@@ -224,9 +224,9 @@ fn check_intents(imports: &[Import], batches: &HashMap<Name, Batch<'_>>) {
 /// The last batch with the row is accepted, and the others are unknown.
 fn check_row(row: &str, imports: &[&Import], batches: &HashMap<Name, Batch<'_>>) {
     let names: BTreeSet<Name> = imports.iter().map(|import| name_of(import)).collect();
-    let tell = || -> Vec<String> {
-        let tell = |name: &Name| format!("{name:?}: {}", batches[name].record);
-        names.iter().map(tell).collect()
+    let show = || -> Vec<String> {
+        let show = |name: &Name| format!("{name:?}: {}", batches[name].record);
+        names.iter().map(show).collect()
     };
     let with = |outcome: &'static str| {
         names.iter().filter(move |name| match batches[*name].decision() {
@@ -235,14 +235,14 @@ fn check_row(row: &str, imports: &[&Import], batches: &HashMap<Name, Batch<'_>>)
         })
     };
     let last = names.iter().map(|name| batches[name].run).max();
-    assert_eq!(with("accepted").count(), 1, "{row}: {:#?}", tell());
+    assert_eq!(with("accepted").count(), 1, "{row}: {:#?}", show());
     assert_eq!(
         with("accepted").map(|name| batches[name].run).max(),
         last,
         "{row}: {:#?}",
-        tell()
+        show()
     );
-    assert_eq!(with("unknown").count(), names.len() - 1, "{row}: {:#?}", tell());
+    assert_eq!(with("unknown").count(), names.len() - 1, "{row}: {:#?}", show());
 }
 
 /// A batch counts its rows that were in an unknown batch before; and no row is accepted twice.

@@ -47,8 +47,8 @@ impl Moment {
             45..75 => Self::Saved(rng.random_range(1..8), little(rng)),
             // Anywhere, the end included.
             75..85 => {
-                let whole = speed.start + speed.batch * batches + Duration::from_millis(20);
-                Self::After(whole.mul_f64(rng.random::<f64>() * 1.2))
+                let total = speed.start + speed.batch * batches + Duration::from_millis(20);
+                Self::After(total.mul_f64(rng.random::<f64>() * 1.2))
             }
             // When temporary files appear.
             85..92 => {

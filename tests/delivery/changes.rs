@@ -1,7 +1,7 @@
 //! Sends only new, changed, fixed and expired rows.
 
-use crate::common::{JOB, Pipeline, arrived, email, emails, emulator};
-use crate::{OTHER_ID, totals};
+use crate::common::{Pipeline, arrived, email, emails, emulator};
+use crate::totals;
 use serde_json::json;
 
 /// Moves the acceptance of a batch back in time.
@@ -49,34 +49,6 @@ async fn sends_duplicates_in_the_input_once() {
     let report = pipeline.run().await;
     assert_rows!(report, 3, accepted: 2, skipped: 1);
     assert_eq!(arrived(&emulator), emails(2));
-}
-
-#[tokio::test]
-async fn sends_every_row_with_mode_all() {
-    let emulator = emulator("").await;
-    let mut pipeline = Pipeline::new(&emulator.url(), 4);
-    pipeline.sink()["delivery"] = json!({"mode": "all"});
-    for _ in 0..2 {
-        assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.accepted = 4));
-    }
-    assert_eq!(arrived(&emulator).len(), 8);
-    // Rows sent with `all` count for `changes`.
-    pipeline.sink()["delivery"] = json!({"mode": "changes"});
-    assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
-}
-
-#[tokio::test]
-async fn sends_everything_to_another_job() {
-    let emulator = emulator("").await;
-    let mut pipeline = Pipeline::new(&emulator.url(), 4);
-    for job in [JOB, OTHER_ID] {
-        pipeline.sink()["job_id"] = json!(job);
-        assert_eq!(
-            pipeline.run().await.rows,
-            totals(4, |rows| rows.accepted = 4),
-            "{job}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -2,17 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
 use hrsink::config::Guard;
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{GuardOutcome, Observer, RunOptions, RunReport};
-use hrsink::plugin::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use hrsink::plugin::{
-    Chunk, Description, Input, InputDescription, Item, Origins, Output, Part, Problems, Result, Sink,
-    SinkConfig, SinkContext, Source, SourceConfig, SourceContext, async_trait, inventory, schemars, serde,
-};
 use serde_json::{Value, json};
 
 fn export(pipeline: &Pipeline, rows: &[usize]) {
@@ -202,80 +196,6 @@ async fn stops_before_sending_after_too_many_rejects() {
     assert_eq!(emulator.status().uploads, 0);
 }
 
-/// Rows of 1 MiB each: more than a spool keeps in memory with few rows.
-#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
-#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
-#[schemars(crate = "hrsink::plugin::schemars")]
-struct WideConfig {
-    rows: usize,
-}
-
-#[async_trait]
-impl SourceConfig for WideConfig {
-    fn validate(&self, _: &mut Problems<'_>) {}
-
-    async fn build(&self, _: SourceContext) -> Result<Box<dyn Source>> {
-        Ok(Box::new(Wide { rows: self.rows }))
-    }
-}
-
-inventory::submit! { Description::source::<WideConfig>("wide", "sends rows of 1 MiB") }
-
-struct Wide {
-    rows: usize,
-}
-
-#[async_trait]
-impl Source for Wide {
-    async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        let part = Arc::new(Part {
-            name: "wide".into(),
-            columns: vec!["text".to_owned()],
-        });
-        for row in 1..=self.rows as u64 {
-            let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20)]));
-            let rows = RecordBatch::try_from_iter([("text", text)]).unwrap();
-            let origins = Origins::consecutive(part.clone(), row, 1);
-            if out.send(Chunk::records(rows, origins)).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Takes rows, if they are as wide as they were.
-#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
-#[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
-#[schemars(crate = "hrsink::plugin::schemars")]
-struct SwallowConfig {}
-
-#[async_trait]
-impl SinkConfig for SwallowConfig {
-    fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
-
-    async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(Swallow(cx)))
-    }
-}
-
-inventory::submit! { Description::sink::<SwallowConfig>("swallow", "accepts rows of 1 MiB") }
-
-struct Swallow(SinkContext);
-
-#[async_trait]
-impl Sink for Swallow {
-    async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
-        while let Some((_, item)) = input.next().await {
-            if let Item::Chunk(chunk) = item {
-                assert_eq!(chunk.batch.column(0).as_string::<i32>().value(0).len(), 1 << 20);
-                self.0.counts.accepted(chunk.num_rows());
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Every file under `folder`, by its path from there.
 fn files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
@@ -297,16 +217,19 @@ fn files(folder: &Path) -> BTreeSet<String> {
 #[tokio::test]
 async fn leaves_no_spool_file_behind() {
     let mut pipeline = Pipeline::new("http://127.0.0.1:1", 0);
-    pipeline.file["sources"] = json!({"wide": {"type": "wide", "rows": 40}});
+    // 40 MiB: more than the spool keeps in memory.
+    let row = format!("{}\n", "x".repeat(1 << 19));
+    pipeline.write("wide.csv", &format!("text\n{}", row.repeat(80)));
+    pipeline.file["sources"] = json!({"wide": {"type": "file", "path": "wide.csv"}});
     pipeline.file.as_object_mut().unwrap().remove("transforms");
-    pipeline.file["sinks"] = json!({"out": {"type": "swallow", "inputs": ["wide"]}});
-    pipeline.file["guards"] = json!({"min_rows": 41});
+    pipeline.file["sinks"] = json!({"out": {"type": "console", "inputs": ["wide"]}});
+    pipeline.file["guards"] = json!({"min_rows": 81});
     let root = pipeline.path("");
     pipeline.load().unwrap();
     let before = files(&root);
     let report = pipeline.run().await;
     failure(&report, 4);
-    assert_rows!(report, 40, not_sent: 40);
+    assert_rows!(report, 80, not_sent: 80);
     let new = || -> Vec<String> {
         let now = files(&root);
         now.difference(&before)
@@ -317,6 +240,6 @@ async fn leaves_no_spool_file_behind() {
     assert_eq!(new(), Vec::<String>::new());
 
     let report = allowing(&pipeline, Guard::MinRows).await;
-    assert_eq!((report.exit_code, report.rows.accepted), (0, 40), "{report:#?}");
+    assert_eq!((report.exit_code, report.rows.accepted), (0, 80), "{report:#?}");
     assert_eq!(new(), Vec::<String>::new());
 }

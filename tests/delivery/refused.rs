@@ -1,7 +1,7 @@
 //! Refusals: no retry, and a hint that says what to change.
 
-use crate::common::{CLIENT, JOB, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
-use crate::{OTHER_ID, outcomes, strict};
+use crate::common::{CLIENT, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
+use crate::{OTHER_ID, strict};
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::{NotSent, Refused, Split};
 use serde_json::{Value, json};
@@ -83,63 +83,6 @@ async fn explains_every_refusal_of_credentials() {
         let hints = error.hints.join("\n");
         assert!(hints.contains(advice) && hints.contains(named), "{hints}");
         assert_eq!((report.rows.not_sent, emulator.status().uploads), (2, 0));
-    }
-}
-
-#[tokio::test]
-async fn does_not_retry_a_refusal_of_the_job() {
-    let with = |key: &str, value: Value| {
-        let mut settings = strict();
-        settings[key] = value;
-        settings
-    };
-    let foreign = json!([{"job_id": JOB, "client_id": OTHER_ID, "scenarios": ["employee_resignation"]}]);
-    let two_apps = json!([
-        {"tenant_id": TENANT, "client_id": CLIENT, "client_secret": SECRET},
-        {"tenant_id": TENANT, "client_id": OTHER_ID, "client_secret": "x"},
-    ]);
-    let mut others_job = with("jobs", foreign);
-    others_job["apps"] = two_apps;
-    let unknown_job = json!([{"job_id": OTHER_ID, "scenarios": ["employee_resignation"]}]);
-    let cases = [
-        (
-            404,
-            with("jobs", unknown_job),
-            "404 Not Found",
-            "`job_id` is the ID that the portal shows",
-        ),
-        (
-            403,
-            others_job,
-            "403 jobId and corresponding appId do not match",
-            "was created for the application",
-        ),
-        (
-            400,
-            with("max_rows", json!(1)),
-            "400 Bad Request",
-            "compare the column names",
-        ),
-    ];
-    for (status, settings, text, advice) in cases {
-        let emulator = emulator_with(settings).await;
-        let report = Pipeline::new(&emulator.url(), 6).run().await;
-        let error = failure(&report, 5);
-        assert!(error.message.contains(text), "{}", error.message);
-        assert!(error.hints[0].contains(advice), "{:?}", error.hints);
-        assert_rows!(report, 6, refused: 2, not_sent: 4);
-        assert_eq!(outcomes(&report)[0], (1, Refused, 1));
-        assert_eq!(
-            report
-                .batches
-                .iter()
-                .find(|batch| batch.number == 1)
-                .unwrap()
-                .status,
-            Some(status)
-        );
-        assert_eq!(emulator.status().uploads, 1, "no retry, and no other batch");
-        assert!(arrived(&emulator).is_empty());
     }
 }
 

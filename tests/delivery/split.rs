@@ -125,23 +125,6 @@ async fn finds_several_rejected_rows() {
 }
 
 #[tokio::test]
-async fn rejects_a_row_again_until_it_is_fixed() {
-    let picky = Picky::start(&[&email(5)]).await;
-    let pipeline = splitting(&picky, 8);
-    pipeline.run().await;
-    accepted_rows(&picky);
-    let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
-    pipeline.write(
-        "export.csv",
-        &format!("{export}{},2026-03-02T09:00:00Z,2026-04-01T00:00:00Z\n", email(9)),
-    );
-    let report = pipeline.run().await;
-    assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_rows!(report, 9, accepted: 1, skipped: 7, rejected: 1);
-    assert_eq!(accepted_rows(&picky), [9]);
-}
-
-#[tokio::test]
 async fn rejects_no_row_if_the_service_rejects_all() {
     let picky = Picky::start(&["LastWorkingDate"]).await;
     let pipeline = splitting(&picky, 8);
@@ -160,16 +143,4 @@ async fn rejects_no_row_if_the_service_rejects_all() {
     let report = pipeline.run().await;
     assert_rows!(report, 8, accepted: 8);
     assert_eq!(accepted_rows(&picky), all_but(8, &[]));
-}
-
-#[tokio::test]
-async fn stops_without_splitting_by_default() {
-    let picky = Picky::start(&[&email(5)]).await;
-    let mut pipeline = splitting(&picky, 12);
-    pipeline.sink()["delivery"] = json!({});
-    let report = pipeline.run().await;
-    let error = failure(&report, 5);
-    assert!(error.message.contains("400 Bad Request"), "{}", error.message);
-    assert_rows!(report, 12, refused: 8, not_sent: 4);
-    assert_eq!(picky.seen(), (vec![], 1));
 }

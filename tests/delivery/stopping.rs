@@ -1,10 +1,10 @@
 //! Stopping: uploads in progress are finished, nothing new is started, and sources stop.
 
-use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
+use crate::common::{Pipeline, arrived, email, emulator, failure, until};
 use crate::{endless, outcomes, totals};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, RunReport};
-use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Unknown};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
 use serde_json::json;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -48,21 +48,6 @@ async fn finishes_uploads_in_progress_when_cancelled() {
             .iter()
             .all(|(_, outcome, _)| matches!(outcome, Accepted | NotSent))
     );
-}
-
-#[tokio::test]
-async fn reports_uploads_longer_than_the_grace_period_as_unknown() {
-    let emulator = emulator("latency=10m").await;
-    let pipeline = Pipeline::new(&emulator.url(), 6);
-    let taken = || emulator.status().imports == 1;
-    let report = cancelled(&pipeline, Duration::from_millis(20), &Observer::default(), taken).await;
-    failure(&report, 130);
-    assert_rows!(report, 6, unknown: 2, not_sent: 4);
-    assert_eq!(
-        outcomes(&report),
-        [(1, Unknown, 1), (2, NotSent, 0), (3, NotSent, 0)]
-    );
-    assert_eq!(arrived(&emulator), emails(2), "accepted, without an answer");
 }
 
 #[tokio::test]

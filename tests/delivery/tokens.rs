@@ -1,8 +1,7 @@
 //! Expiring tokens.
 
-use crate::common::{Pipeline, arrived, emails, emulator, failure};
-use crate::outcomes;
-use hrsink::plugin::BatchOutcome::{Accepted, Refused};
+use crate::common::{Pipeline, arrived, emails, emulator};
+
 use serde_json::json;
 
 #[tokio::test]

@@ -1,9 +1,8 @@
 //! Connections that end without an answer.
 
-use crate::common::{JOB, Pipeline, arrived, email, emails, emulator, failure};
+use crate::common::{JOB, Pipeline, arrived, email, emulator, failure};
 use crate::{outcomes, token};
-use hrsink::plugin::BatchOutcome::{Accepted, Unknown};
-use serde_json::json;
+use hrsink::plugin::BatchOutcome::Unknown;
 use test_server::{Reply, Server, Step};
 
 #[tokio::test]

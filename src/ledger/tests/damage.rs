@@ -33,7 +33,7 @@ fn key(place: &Place) -> PathBuf {
 #[tokio::test]
 async fn refuses_damaged_files() {
     let place = place().await;
-    let whole = fs::read(place.path()).unwrap();
+    let complete = fs::read(place.path()).unwrap();
     for (bytes, what) in [
         (&b""[..], "is damaged: it is empty"),
         (
@@ -42,8 +42,8 @@ async fn refuses_damaged_files() {
                 .as_slice(),
             "is damaged",
         ),
-        (&whole[..whole.len() / 2], "is damaged"),
-        (&whole[..5_000], "is damaged"),
+        (&complete[..complete.len() / 2], "is damaged"),
+        (&complete[..5_000], "is damaged"),
     ] {
         fs::write(place.path(), bytes).unwrap();
         let error = refuses(&place, what).await;

@@ -4,9 +4,9 @@
 //! Four rows in two batches, one upload at a time; the first batch meets the fault.
 
 mod answers;
-mod held;
 mod statuses;
 mod token;
+mod totals;
 mod transport;
 mod waits;
 

@@ -45,7 +45,7 @@ fn faults() -> Vec<Fault> {
         Fault::new(
             "a truncated answer",
             Reply::new(200).body("{\"access_token\": \"a-to").truncate(12),
-            "broke off",
+            "is truncated",
         ),
     ]
 }

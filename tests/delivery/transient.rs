@@ -2,7 +2,7 @@
 
 use crate::common::{Pipeline, arrived, emails, emulator, failure};
 use crate::outcomes;
-use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
+use hrsink::plugin::BatchOutcome::Accepted;
 use serde_json::json;
 
 #[tokio::test]
