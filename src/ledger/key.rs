@@ -142,11 +142,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
         let good = "0123456789abcdef".repeat(4);
-        let read = |text: &str| {
+        let read = |text: &[u8]| {
             let mut file = create_private(&path_of(&ledger)).unwrap();
-            file.write_all(text.as_bytes()).unwrap();
+            file.write_all(text).unwrap();
             Key::read(&ledger)
         };
+        assert!(read(b"\xff\xfe").is_err());
         for text in [
             "",
             "marker",
@@ -154,10 +155,10 @@ mod tests {
             &format!("{good}0"),
             &good.replace('a', "ä"),
         ] {
-            let error = read(text).unwrap_err();
+            let error = read(text.as_bytes()).unwrap_err();
             assert!(error.chain().contains("invalid ledger key"), "{error}");
             assert!(!error.chain().contains("marker"));
         }
-        assert!(read(&good).is_ok(), "an editor may drop the line break");
+        assert!(read(good.as_bytes()).is_ok(), "an editor may drop the line break");
     }
 }

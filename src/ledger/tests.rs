@@ -17,9 +17,9 @@ const JOB: &str = "d5723623 b8be4a7d";
 const SCENARIO: &str = "employee_resignation";
 
 /// A temporary folder for a ledger.
-struct Place(TempDir);
+struct Fixture(TempDir);
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -112,8 +112,8 @@ async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
 
 #[tokio::test]
 async fn keeps_accepted_rows_by_job_and_scenario() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1, 2, 0]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
@@ -130,18 +130,18 @@ async fn keeps_accepted_rows_by_job_and_scenario() {
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
     drop(ledger);
-    assert!(!with_suffix(&place.path(), "-wal").exists(), "the file is closed");
-    assert_eq!(known(&place.open().await, "b").await, (vec![0, 1, 2, 3], vec![]));
+    assert!(!with_suffix(&fixture.path(), "-wal").exists(), "the file is closed");
+    assert_eq!(known(&fixture.open().await, "b").await, (vec![0, 1, 2, 3], vec![]));
     assert_eq!(
-        known(&place.open_read_only().await, "b").await,
+        known(&fixture.open_read_only().await, "b").await,
         (vec![0, 1, 2, 3], vec![])
     );
 }
 
 #[tokio::test]
 async fn keeps_only_rows_that_may_have_been_accepted() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2]), BatchOutcome::Refused).await;
@@ -153,7 +153,7 @@ async fn keeps_only_rows_that_may_have_been_accepted() {
         "its own unknown batch is not an earlier run's"
     );
     assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
-    let db = place.sqlite();
+    let db = fixture.sqlite();
     let kept = db.query_row("SELECT count(*) FROM batch_rows", (), |row| row.get::<_, i64>(0));
     assert_eq!(kept.unwrap(), 2);
     let mut query = db.prepare("SELECT outcome, rows FROM batch ORDER BY id").unwrap();
@@ -177,17 +177,17 @@ fn names_outcomes_as_in_reports() {
 
 #[tokio::test]
 async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     ledger.intend(intent("a", 7, [1, 2])).await.unwrap();
     drop(ledger);
 
     assert_eq!(
-        known(&place.open_read_only().await, "b").await,
+        known(&fixture.open_read_only().await, "b").await,
         (vec![], vec![vec![1, 2]])
     );
-    let ledger = place.open().await;
+    let ledger = fixture.open().await;
     ledger.begin_run(run("b")).await.unwrap();
     let own = ledger.intend(intent("b", 1, [9])).await.unwrap();
     let unknown = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap().unknown;
@@ -222,8 +222,8 @@ async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
 
 #[tokio::test]
 async fn marks_batches_without_outcome_as_unknown_at_the_end_of_a_run() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     let batch = ledger.intend(intent("a", 1, [1])).await.unwrap();
     ledger.end_run("a", end()).await.unwrap();
@@ -236,13 +236,13 @@ async fn marks_batches_without_outcome_as_unknown_at_the_end_of_a_run() {
 
 #[tokio::test]
 async fn ignores_rows_accepted_before_the_limit() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1, 2]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
     let at = |id: i64, ms: i64| {
-        place
+        fixture
             .sqlite()
             .execute("UPDATE batch SET settled = ?2 WHERE id = ?1", (id, ms))
             .unwrap();
@@ -258,8 +258,8 @@ async fn ignores_rows_accepted_before_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_many_writers() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 1..=100u64 {
@@ -280,7 +280,7 @@ async fn serves_many_writers() {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    let state = place
+    let state = fixture
         .open_read_only()
         .await
         .job_state(JOB, SCENARIO, None, "b")
@@ -291,8 +291,8 @@ async fn serves_many_writers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shares_a_ledger_between_processes() {
-    let place = Place::new();
-    let path = place.path();
+    let fixture = Fixture::new();
+    let path = fixture.path();
     let (one, two) = tokio::join!(Ledger::open(&path), Ledger::open(&path));
     let (one, two) = (one.unwrap(), two.unwrap());
     one.begin_run(run("a")).await.unwrap();
@@ -314,8 +314,8 @@ async fn shares_a_ledger_between_processes() {
 
 #[tokio::test]
 async fn finds_the_last_complete_run_of_a_sink() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     let begin = async |id: &str, partial: bool, minute: i8, rows: u64, complete: bool| {
         let new = NewRun { partial, ..run(id) };
         ledger.begin_run(new).await.unwrap();
@@ -346,14 +346,14 @@ async fn finds_the_last_complete_run_of_a_sink() {
 
 #[tokio::test]
 async fn keeps_positions_by_pipeline_and_source() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     assert_eq!(ledger.position("p", "s").await.unwrap(), None);
     ledger.save_position("p", "s", "1".to_owned()).await.unwrap();
     ledger.save_position("p", "s", "2".to_owned()).await.unwrap();
     ledger.save_position("p", "t", "3".to_owned()).await.unwrap();
     drop(ledger);
-    let ledger = place.open().await;
+    let ledger = fixture.open().await;
     assert_eq!(ledger.position("p", "s").await.unwrap().as_deref(), Some("2"));
     assert_eq!(ledger.position("q", "s").await.unwrap(), None);
 }
@@ -361,17 +361,17 @@ async fn keeps_positions_by_pipeline_and_source() {
 /// As after a kill: the write-ahead log is still there.
 #[tokio::test]
 async fn keeps_what_was_written_after_a_crash() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
     ledger.intend(intent("a", 2, [2])).await.unwrap();
     for read_only in [true, false] {
-        let crashed = Place::new();
+        let crashed = Fixture::new();
         std::fs::create_dir(crashed.path().parent().unwrap()).unwrap();
         for suffix in ["", "-wal", ".key"] {
             std::fs::copy(
-                with_suffix(&place.path(), suffix),
+                with_suffix(&fixture.path(), suffix),
                 with_suffix(&crashed.path(), suffix),
             )
             .unwrap();
@@ -387,12 +387,12 @@ async fn keeps_what_was_written_after_a_crash() {
 
 #[tokio::test]
 async fn writes_nothing_when_read_only() {
-    let place = Place::new();
-    assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
-    assert!(!place.path().parent().unwrap().exists());
-    drop(place.open().await);
-    let before = std::fs::read(place.path()).unwrap();
-    let ledger = place.open_read_only().await;
+    let fixture = Fixture::new();
+    assert!(Ledger::open_read_only(&fixture.path()).await.unwrap().is_none());
+    assert!(!fixture.path().parent().unwrap().exists());
+    drop(fixture.open().await);
+    let before = std::fs::read(fixture.path()).unwrap();
+    let ledger = fixture.open_read_only().await;
     assert_eq!(known(&ledger, "a").await, (vec![], vec![]));
     for error in [
         ledger.begin_run(run("a")).await.unwrap_err(),
@@ -402,15 +402,15 @@ async fn writes_nothing_when_read_only() {
         assert!(error.to_string().contains("read-only"), "{error}");
     }
     drop(ledger);
-    assert_eq!(std::fs::read(place.path()).unwrap(), before);
-    drop(place.open().await);
+    assert_eq!(std::fs::read(fixture.path()).unwrap(), before);
+    drop(fixture.open().await);
 }
 
 /// A paused clock jumps to the next timer when every task waits.
 #[tokio::test(start_paused = true)]
 async fn does_not_advance_a_paused_clock_while_it_writes() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     let late = tokio::time::timeout(Duration::from_millis(1), async {
         for n in 0..20 {
             ledger.save_position("p", "s", n.to_string()).await.unwrap();
@@ -435,13 +435,13 @@ async fn creates_private_files_only() {
         }
     }
 
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     let _pipeline = ledger.lock_pipeline("p", "a").unwrap();
     let _job = ledger.lock_job(JOB, SCENARIO, "a").unwrap();
     let mut found = Vec::new();
-    modes(place.0.path(), &mut found);
+    modes(fixture.0.path(), &mut found);
     let files = found.iter().filter(|(path, _)| path.is_file()).count();
     assert!(files >= 9, "{found:?}");
     for (path, mode) in found {
@@ -452,8 +452,8 @@ async fn creates_private_files_only() {
 
 #[tokio::test]
 async fn counts_rows_resent_by_a_run_that_died() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     let unreported = async |run: &str| {
         let state = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
         let unreported: Vec<u64> = state

@@ -5,127 +5,68 @@ use std::fs;
 use super::*;
 
 /// A ledger with one accepted batch of three rows, closed.
-async fn place() -> Place {
-    let place = Place::new();
-    let ledger = place.open().await;
+async fn fixture() -> Fixture {
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, [1, 2, 3]), BatchOutcome::Accepted).await;
-    place
+    fixture
 }
 
 /// Opening it fails either way, changes nothing, and reports `what` with a hint.
-async fn refuses(place: &Place, what: &str) -> Error {
-    let before = fs::read(place.path()).ok();
-    let read_only = Ledger::open_read_only(&place.path()).await.unwrap_err();
-    let error = Ledger::open(&place.path()).await.unwrap_err();
+async fn refuses(fixture: &Fixture, what: &str) -> Error {
+    let before = fs::read(fixture.path()).ok();
+    let read_only = Ledger::open_read_only(&fixture.path()).await.unwrap_err();
+    let error = Ledger::open(&fixture.path()).await.unwrap_err();
     assert_eq!(read_only.chain(), error.chain());
     assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
     assert!(error.chain().contains(what), "{}", error.chain());
     assert!(error.hints().count() > 0);
-    assert_eq!(fs::read(place.path()).ok(), before);
+    assert_eq!(fs::read(fixture.path()).ok(), before);
     error
 }
 
-fn key(place: &Place) -> PathBuf {
-    with_suffix(&place.path(), ".key")
-}
-
-#[tokio::test]
-async fn refuses_damaged_files() {
-    let place = place().await;
-    let complete = fs::read(place.path()).unwrap();
-    for (bytes, what) in [
-        (&b""[..], "is damaged: it is empty"),
-        (
-            b"not a database, but long enough to be looked at as one"
-                .repeat(20)
-                .as_slice(),
-            "is damaged",
-        ),
-        (&complete[..complete.len() / 2], "is damaged"),
-        (&complete[..5_000], "is damaged"),
-    ] {
-        fs::write(place.path(), bytes).unwrap();
-        let error = refuses(&place, what).await;
-        assert!(error.hints().any(|hint| hint.contains("never sent")));
-        assert!(error.is_damage());
-    }
-}
-
-#[tokio::test]
-async fn refuses_other_databases() {
-    let place = place().await;
-    fs::write(place.path(), "").unwrap();
-    place.sqlite().execute_batch("CREATE TABLE t (a)").unwrap();
-    refuses(&place, "not a ledger of hrsink").await;
-    place
-        .sqlite()
-        .execute_batch("PRAGMA application_id = 7; PRAGMA user_version = 1")
-        .unwrap();
-    refuses(&place, "not a ledger of hrsink").await;
+fn key(fixture: &Fixture) -> PathBuf {
+    with_suffix(&fixture.path(), ".key")
 }
 
 #[tokio::test]
 async fn refuses_missing_tables() {
-    let empty = place().await;
+    let empty = fixture().await;
     fs::write(empty.path(), "").unwrap();
     empty
         .sqlite()
         .execute_batch("CREATE TABLE t (a); DROP TABLE t")
         .unwrap();
     refuses(&empty, "it has no tables").await;
-    let place = place().await;
-    place.sqlite().execute_batch("DROP TABLE position").unwrap();
-    refuses(&place, "the table `position` is missing").await;
-    let place = self::place().await;
-    place.sqlite().execute_batch("DELETE FROM meta").unwrap();
-    refuses(&place, "has no record of its key").await;
-}
-
-#[tokio::test]
-async fn refuses_a_newer_version() {
-    let place = place().await;
-    place.sqlite().execute_batch("PRAGMA user_version = 9").unwrap();
-    let error = refuses(&place, "has version 9; hrsink").await;
-    assert!(error.to_string().contains("up to 1"), "{error}");
-    assert!(!error.is_damage());
-    assert!(error.hints().next().unwrap().contains("update hrsink"));
-}
-
-#[tokio::test]
-async fn refuses_wrong_and_missing_keys() {
-    let place = place().await;
-    let other = self::place().await;
-    fs::copy(key(&other), key(&place)).unwrap();
-    assert!(refuses(&place, "is not the key of the ledger").await.is_damage());
-    for invalid in [&b"marker"[..], b"\xff\xfe"] {
-        fs::write(key(&place), invalid).unwrap();
-        assert!(refuses(&place, "invalid ledger key").await.is_damage());
-    }
-    fs::remove_file(key(&place)).unwrap();
-    assert!(refuses(&place, "the key of the ledger").await.is_damage());
+    let fixture = fixture().await;
+    fixture.sqlite().execute_batch("DROP TABLE position").unwrap();
+    refuses(&fixture, "the table `position` is missing").await;
+    let fixture = self::fixture().await;
+    fixture.sqlite().execute_batch("DELETE FROM meta").unwrap();
+    refuses(&fixture, "has no record of its key").await;
 }
 
 #[tokio::test]
 async fn does_not_replace_a_lost_ledger() {
-    let place = place().await;
-    fs::remove_file(place.path()).unwrap();
-    let error = refuses(&place, "is missing, but").await;
+    let fixture = fixture().await;
+    fs::remove_file(fixture.path()).unwrap();
+    let error = refuses(&fixture, "is missing, but").await;
     assert!(error.hints().any(|hint| hint.contains("never sent")));
-    fs::rename(key(&place), with_suffix(&place.path(), "-wal")).unwrap();
-    refuses(&place, "-wal` still exists").await;
-    fs::write(with_suffix(&place.path(), "-wal"), "").unwrap();
-    assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
+    fs::rename(key(&fixture), with_suffix(&fixture.path(), "-wal")).unwrap();
+    refuses(&fixture, "-wal` still exists").await;
+    fs::write(with_suffix(&fixture.path(), "-wal"), "").unwrap();
+    assert_eq!(known(&fixture.open().await, "b").await, (vec![], vec![]));
 }
 
 #[tokio::test]
 async fn completes_an_unfinished_ledger() {
-    let place = place().await;
-    let unfinished = with_suffix(&place.path(), ".new");
-    fs::rename(place.path(), &unfinished).unwrap();
+    let fixture = fixture().await;
+    let unfinished = with_suffix(&fixture.path(), ".new");
+    fs::rename(fixture.path(), &unfinished).unwrap();
     fs::write(with_suffix(&unfinished, "-journal"), "left over").unwrap();
-    assert!(Ledger::open_read_only(&place.path()).await.unwrap().is_none());
-    assert_eq!(known(&place.open().await, "b").await, (vec![], vec![]));
+    assert!(Ledger::open_read_only(&fixture.path()).await.unwrap().is_none());
+    assert_eq!(known(&fixture.open().await, "b").await, (vec![], vec![]));
     assert!(!unfinished.exists() && !with_suffix(&unfinished, "-journal").exists());
 }
 
@@ -139,9 +80,9 @@ async fn refuses_changed_rows() {
         "UPDATE batch SET rows = -1",
         "DELETE FROM batch_rows",
     ] {
-        let place = place().await;
-        place.sqlite().execute_batch(damage).unwrap();
-        let ledger = place.open().await;
+        let fixture = fixture().await;
+        fixture.sqlite().execute_batch(damage).unwrap();
+        let ledger = fixture.open().await;
         let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
         if !damage.contains("-1") {
             assert_eq!(error.kind(), ErrorKind::Config, "{damage}: {}", error.chain());
@@ -151,10 +92,10 @@ async fn refuses_changed_rows() {
             );
         }
     }
-    let place = place().await;
-    let ledger = place.open().await;
+    let fixture = fixture().await;
+    let ledger = fixture.open().await;
     send(&ledger, intent("a", 2, [7, 8, 9]), BatchOutcome::Accepted).await;
-    place
+    fixture
         .sqlite()
         .execute_batch(
             "PRAGMA foreign_keys = OFF; UPDATE batch_rows SET batch = -batch; UPDATE batch_rows SET batch = 3 + batch",
@@ -165,19 +106,6 @@ async fn refuses_changed_rows() {
         error.to_string().contains("is damaged: the rows of batch"),
         "{error}"
     );
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn refuses_files_that_others_can_read() {
-    use std::os::unix::fs::PermissionsExt;
-    let place = place().await;
-    for path in [key(&place), place.path()] {
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = refuses(&place, "is readable by other users (mode 0640)").await;
-        let hint = format!("run `chmod 600 {}`", path.display());
-        assert_eq!(error.hints().next().unwrap(), hint);
-    }
 }
 
 #[tokio::test]
@@ -203,18 +131,18 @@ async fn refuses_paths_that_cannot_be_a_ledger() {
 
 #[tokio::test]
 async fn reports_a_locked_ledger_as_transient() {
-    let place = place().await;
-    let ledger = place.open().await;
+    let fixture = fixture().await;
+    let ledger = fixture.open().await;
     ledger
         .write(|db| Ok(db.busy_timeout(Duration::from_millis(1))?))
         .await
         .unwrap();
-    let other = place.sqlite();
+    let other = fixture.sqlite();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = ledger.begin_run(run("b")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
     assert_eq!(
-        known(&place.open_read_only().await, "b").await.0,
+        known(&fixture.open_read_only().await, "b").await.0,
         [1, 2, 3],
         "reading does not wait"
     );
@@ -224,9 +152,9 @@ async fn reports_a_locked_ledger_as_transient() {
 
 #[tokio::test]
 async fn reports_a_full_disk_as_transient_and_loses_nothing() {
-    let place = place().await;
-    let ledger = place.open().await;
-    let pages: i64 = place
+    let fixture = fixture().await;
+    let ledger = fixture.open().await;
+    let pages: i64 = fixture
         .sqlite()
         .query_row("PRAGMA page_count", (), |row| row.get(0))
         .unwrap();

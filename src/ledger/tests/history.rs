@@ -51,8 +51,8 @@ fn ids(runs: &[RunRecord]) -> Vec<&str> {
 }
 
 /// Dates batches to the start and end of their run.
-fn backdate(place: &Place) {
-    place
+fn backdate(fixture: &Fixture) {
+    fixture
         .sqlite()
         .execute_batch(
             "UPDATE batch SET settled = (SELECT ended FROM run WHERE seq = batch.run),
@@ -85,8 +85,8 @@ use BatchOutcome::{Accepted, Refused, Unknown};
 
 #[tokio::test]
 async fn lists_runs_newest_first_with_their_outcomes() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Accepted, Unknown]).await;
     past(&ledger, "b", 2, &[]).await;
     let other = NewRun {
@@ -97,7 +97,7 @@ async fn lists_runs_newest_first_with_their_outcomes() {
     ledger.begin_run(other).await.unwrap();
     ledger.intend(intent("c", 1, [99])).await.unwrap();
 
-    let found = runs(&place.open_read_only().await).await;
+    let found = runs(&fixture.open_read_only().await).await;
     assert_eq!(ids(&found), ["c", "b", "a"]);
     let (dead, first) = (&found[0], &found[2]);
     assert_eq!(
@@ -145,10 +145,10 @@ async fn lists_runs_newest_first_with_their_outcomes() {
 
 #[tokio::test]
 async fn serializes_runs_as_json() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Refused]).await;
-    backdate(&place);
+    backdate(&fixture);
     let json = serde_json::to_string_pretty(&runs(&ledger).await[0]).unwrap();
     insta::assert_snapshot!(json, @r#"
     {
@@ -209,8 +209,8 @@ async fn serializes_runs_as_json() {
 
 #[tokio::test]
 async fn resolves_unknown_batches_once() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "run-a", 1, &[Unknown, Unknown, Accepted]).await;
     ledger.begin_run(run("run-b")).await.unwrap();
     ledger.intend(intent("run-b", 1, [50])).await.unwrap();
@@ -243,10 +243,10 @@ async fn resolves_unknown_batches_once() {
 
 #[tokio::test]
 async fn dates_resolved_rows_to_their_upload() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Unknown]).await;
-    backdate(&place);
+    backdate(&fixture);
     resolve(&ledger, "a", 1, true).await.unwrap();
     for (since, rows) in [(at(1), 1), (at(2), 0)] {
         let state = ledger.job_state(JOB, SCENARIO, Some(since), "x").await.unwrap();
@@ -256,8 +256,8 @@ async fn dates_resolved_rows_to_their_upload() {
 
 #[tokio::test]
 async fn counts_each_row_once() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Accepted, Accepted, Unknown, Refused]).await;
     send(&ledger, intent("a", 9, [11, 12, 77]), Accepted).await;
     let stats = ledger.stats().await.unwrap();
@@ -274,8 +274,8 @@ async fn counts_each_row_once() {
 
 #[tokio::test]
 async fn counts_batches_of_a_dead_run_as_unknown() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     let open = async || {
         let stats = ledger.stats().await.unwrap();
         (stats.jobs[0].open_unknown, stats.jobs[0].unknown_rows)
@@ -297,8 +297,8 @@ async fn counts_batches_of_a_dead_run_as_unknown() {
 
 #[tokio::test]
 async fn forgets_rows_and_keeps_their_history() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Accepted, Unknown, Unknown]).await;
     resolve(&ledger, "a", 2, true).await.unwrap();
     let (here, elsewhere) = (run("a").pipeline, "elsewhere.yaml");
@@ -334,8 +334,8 @@ async fn forgets_rows_and_keeps_their_history() {
 
 #[tokio::test]
 async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Accepted, Refused]).await;
     past(&ledger, "b", 2, &[Unknown]).await;
     past(&ledger, "c", 3, &[Accepted]).await;
@@ -347,7 +347,7 @@ async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
     ledger.begin_run(dead).await.unwrap();
     past(&ledger, "e", 4, &[Accepted]).await;
     past(&ledger, "f", 5, &[]).await;
-    backdate(&place);
+    backdate(&fixture);
     let rows = (vec![11, 31, 41], vec![vec![21]]);
     assert_eq!(known(&ledger, "x").await, rows);
 
@@ -383,8 +383,8 @@ async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
 
 #[tokio::test]
 async fn does_not_prune_a_run_in_progress() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     let prune = async || ledger.prune(Timestamp::now(), false, false).await.unwrap().runs;
     let lock = ledger.lock_pipeline(&run("a").pipeline, "a").unwrap();
@@ -395,8 +395,8 @@ async fn does_not_prune_a_run_in_progress() {
 
 #[tokio::test]
 async fn compacts_the_file() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     ledger.begin_run(run("a")).await.unwrap();
     send(&ledger, intent("a", 1, 0..10_000), Accepted).await;
     assert_eq!(
@@ -422,10 +422,10 @@ async fn compacts_the_file() {
 
 #[tokio::test]
 async fn verifies_everything() {
-    let place = Place::new();
-    let ledger = place.open().await;
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
     past(&ledger, "a", 1, &[Accepted, Accepted, Accepted, Unknown]).await;
-    place
+    fixture
         .sqlite()
         .execute_batch(
             "PRAGMA foreign_keys = OFF;
