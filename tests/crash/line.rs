@@ -198,7 +198,7 @@ impl Line {
             dead += usize::from(died);
         }
         let (_, said, _) = program::run(&self.folder, &["history", &self.file, "--runs", "3"]);
-        assert_eq!(said.matches(" died ").count(), dead, "{said}");
+        assert_eq!(said.matches(" crashed ").count(), dead, "{said}");
     }
 
     /// Measures the speed of the pipeline.
