@@ -146,7 +146,8 @@ impl Line {
     /// Runs it until all is delivered, and once more: there is nothing left to do.
     pub(crate) fn finish(&mut self) {
         let mut code = -1;
-        for _ in 0..3 {
+        // On a busy machine, responses may exceed the short timeouts of these pipelines.
+        for _ in 0..10 {
             code = self.run_undisturbed();
             if self.is_complete(code) {
                 break;
