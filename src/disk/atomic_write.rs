@@ -57,6 +57,14 @@ impl AtomicFile {
         self.rewind()
     }
 
+    /// Makes the content durable before [`commit`](Self::commit), so that a full disk is noticed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.as_ref().ok_or_else(closed)?.sync_all()
+    }
+
     /// Ends the file at the current position, makes it durable, and gives it its name.
     ///
     /// # Errors

@@ -115,8 +115,12 @@ pub(super) fn damaged(path: &Path, how: impl std::fmt::Display) -> Error {
 
 /// A file of the ledger cannot be read, created or written. `what`: `create the folder of the ledger`.
 pub(super) fn io(path: &Path, what: &str, error: io::Error) -> Error {
+    file_error(format!("cannot {what} `{}`", path.display()), error)
+}
+
+/// The error of a file in the folder of the ledger, with hints.
+pub(crate) fn file_error(message: String, error: io::Error) -> Error {
     use io::ErrorKind as Io;
-    let message = format!("cannot {what} `{}`", path.display());
     match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => {
             Error::new(ErrorKind::Transient, message).with_hint(FREE_SPACE)

@@ -23,6 +23,7 @@ mod store;
 mod tests;
 mod writer;
 
+pub(crate) use error::file_error;
 pub use hash::{RowHash, RowHasher, RowSet};
 pub(crate) use key::parse_hex_key;
 pub use lock::Lock;

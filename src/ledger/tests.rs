@@ -130,8 +130,14 @@ async fn keeps_accepted_rows_by_job_and_scenario() {
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
     drop(ledger);
-    assert!(!with_suffix(&fixture.path(), "-wal").exists(), "the file is closed");
-    assert_eq!(known(&fixture.open().await, "b").await, (vec![0, 1, 2, 3], vec![]));
+    assert!(
+        !with_suffix(&fixture.path(), "-wal").exists(),
+        "the file is closed"
+    );
+    assert_eq!(
+        known(&fixture.open().await, "b").await,
+        (vec![0, 1, 2, 3], vec![])
+    );
     assert_eq!(
         known(&fixture.open_read_only().await, "b").await,
         (vec![0, 1, 2, 3], vec![])

@@ -1,6 +1,5 @@
 //! The file of a snapshot: its name, how it is opened, and how a new one replaces it.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -9,8 +8,9 @@ use super::config::SourceSnapshot;
 use super::encrypted::{ReadError, Reader, Writer};
 use super::key::{Key, Subject};
 use crate::component::RunInfo;
-use crate::disk;
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::{AtomicFile, folder_of};
+use crate::error::{Error, Result};
+use crate::ledger::file_error;
 
 /// The folder beside the ledger.
 const FOLDER: &str = "snapshots";
@@ -76,25 +76,16 @@ impl SnapshotFile {
         }
     }
 
-    /// Starts a new file beside the current one, replacing what a crashed run left there.
+    /// Starts a new file beside the current one.
     pub(super) fn create(&self) -> Result<NewSnapshot> {
-        let path = beside(&self.path, ".new");
-        let create = || {
-            if let Some(folder) = self.path.parent() {
-                disk::create_private_folder(folder)?;
-            }
-            disk::create_private(&path)
-        };
-        let file = create().map_err(|error| self.io_error("create", error))?;
-        let mut new = NewSnapshot {
-            target: self.clone(),
-            path: Some(path),
-            writer: None,
-        };
+        let file = AtomicFile::create(&self.path).map_err(|error| self.io_error("create", error))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         let writer = Writer::start(file, &self.key, self.subject());
-        new.writer = Some(writer.map_err(|error| self.io_error("write", error))?);
-        Ok(new)
+        Ok(NewSnapshot {
+            target: self.clone(),
+            writer: Some(writer.map_err(|error| self.io_error("write", error))?),
+            finished: None,
+        })
     }
 
     pub(super) fn read_error(&self, error: ReadError) -> Error {
@@ -141,32 +132,19 @@ impl SnapshotFile {
     }
 
     fn io_error(&self, what: &str, error: io::Error) -> Error {
-        use io::ErrorKind as Io;
-        let message = format!(
-            "cannot {what} the snapshot of `{}` in `{}`",
-            self.source,
-            self.path.display()
-        );
-        match error.kind() {
-            Io::StorageFull | Io::QuotaExceeded => {
-                Error::new(ErrorKind::Transient, message).with_hint("free disk space, then run again")
-            }
-            Io::PermissionDenied | Io::ReadOnlyFilesystem => {
-                Error::config(message).with_hint("this user must own the folder and have write permission")
-            }
-            Io::NotFound | Io::NotADirectory | Io::IsADirectory | Io::AlreadyExists => Error::config(message)
-                .with_hint("check `state.path`: snapshots are stored in a folder beside the ledger"),
-            _ => Error::unexpected(message),
-        }
-        .with_source(error)
+        let (source, path) = (&self.source, self.path.display());
+        file_error(
+            format!("cannot {what} the snapshot of `{source}` in `{path}`"),
+            error,
+        )
     }
 }
 
 /// A file being written: encrypted from the first byte, and removed when dropped before [`replace`](Self::replace).
 pub(super) struct NewSnapshot {
     target: SnapshotFile,
-    path: Option<PathBuf>,
-    writer: Option<Writer<BufWriter<File>>>,
+    writer: Option<Writer<BufWriter<AtomicFile>>>,
+    finished: Option<AtomicFile>,
 }
 
 impl NewSnapshot {
@@ -186,34 +164,21 @@ impl NewSnapshot {
         };
         let finish = || {
             let file = writer.finish(frame)?;
-            file.into_inner()
-                .map_err(io::IntoInnerError::into_error)?
-                .sync_all()
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync()?;
+            Ok(file)
         };
-        finish().map_err(|error| self.target.io_error("write", error))
+        self.finished = Some(finish().map_err(|error| self.target.io_error("write", error))?);
+        Ok(())
     }
 
     /// Replaces the current file atomically, even in a power cut.
-    pub(super) fn replace(mut self) -> Result<()> {
-        let Some(path) = self.path.take() else {
-            return Ok(());
-        };
-        let renamed = std::fs::rename(&path, &self.target.path);
-        if renamed.is_err() {
-            self.path = Some(path);
-        }
-        renamed
-            .and_then(|()| sync_folder(&self.target.path))
-            .map_err(|error| self.target.io_error("replace", error))
-    }
-}
-
-impl Drop for NewSnapshot {
-    fn drop(&mut self) {
-        self.writer = None;
-        if let Some(path) = &self.path {
-            // If this fails, the next run overwrites it.
-            let _ = std::fs::remove_file(path);
+    pub(super) fn replace(self) -> Result<()> {
+        match self.finished {
+            Some(file) => file
+                .commit()
+                .map_err(|error| self.target.io_error("replace", error)),
+            None => Ok(()),
         }
     }
 }
@@ -225,11 +190,7 @@ fn path(ledger: &Path, pipeline: &str, source: &str) -> PathBuf {
     let stem = Path::new(pipeline).file_stem().unwrap_or_default();
     let stem = file_name_part(&stem.to_string_lossy());
     let name = format!("{stem}-{}-{hash}{ENDING}", file_name_part(source));
-    let folder = match ledger.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    folder.join(FOLDER).join(name)
+    folder_of(ledger).join(FOLDER).join(name)
 }
 
 /// `name` as part of a file name that every system accepts.
@@ -241,23 +202,6 @@ fn file_name_part(name: &str) -> String {
             _ => '_',
         })
         .collect()
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
-/// Makes a rename durable.
-fn sync_folder(file: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    if let Some(folder) = file.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    #[cfg(not(unix))]
-    let _ = file;
-    Ok(())
 }
 
 #[cfg(test)]
