@@ -42,6 +42,14 @@ impl Fixture {
     }
 }
 
+/// A ledger in which the run `a` has started.
+async fn started() -> (Fixture, Ledger) {
+    let fixture = Fixture::new();
+    let ledger = fixture.open().await;
+    ledger.begin_run(run("a")).await.unwrap();
+    (fixture, ledger)
+}
+
 fn run(id: &str) -> NewRun {
     NewRun {
         id: id.to_owned(),
@@ -112,9 +120,7 @@ async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
 
 #[tokio::test]
 async fn keeps_accepted_rows_by_job_and_scenario() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     send(&ledger, intent("a", 1, [1, 2, 0]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
     let other = Intent {
@@ -130,34 +136,22 @@ async fn keeps_accepted_rows_by_job_and_scenario() {
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
     drop(ledger);
-    assert!(
-        !with_suffix(&fixture.path(), "-wal").exists(),
-        "the file is closed"
-    );
-    assert_eq!(
-        known(&fixture.open().await, "b").await,
-        (vec![0, 1, 2, 3], vec![])
-    );
-    assert_eq!(
-        known(&fixture.open_read_only().await, "b").await,
-        (vec![0, 1, 2, 3], vec![])
-    );
+    let log = with_suffix(&fixture.path(), "-wal");
+    assert!(!log.exists(), "the file is closed");
+    for ledger in [fixture.open().await, fixture.open_read_only().await] {
+        assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
+    }
 }
 
 #[tokio::test]
 async fn keeps_only_rows_that_may_have_been_accepted() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2]), BatchOutcome::Refused).await;
     send(&ledger, intent("a", 3, [3]), BatchOutcome::NotSent).await;
     send(&ledger, intent("a", 4, [4]), BatchOutcome::Unknown).await;
-    assert_eq!(
-        known(&ledger, "a").await,
-        (vec![1], vec![]),
-        "its own unknown batch is not an earlier run's"
-    );
+    // Its own unknown batch is not an earlier run's.
+    assert_eq!(known(&ledger, "a").await, (vec![1], vec![]));
     assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
     let db = fixture.sqlite();
     let kept = db.query_row("SELECT count(*) FROM batch_rows", (), |row| row.get::<_, i64>(0));
@@ -183,9 +177,7 @@ fn names_outcomes_as_in_reports() {
 
 #[tokio::test]
 async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     ledger.intend(intent("a", 7, [1, 2])).await.unwrap();
     drop(ledger);
 
@@ -228,9 +220,7 @@ async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
 
 #[tokio::test]
 async fn marks_batches_without_outcome_as_unknown_at_the_end_of_a_run() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (_fixture, ledger) = started().await;
     let batch = ledger.intend(intent("a", 1, [1])).await.unwrap();
     ledger.end_run("a", end()).await.unwrap();
     assert_eq!(known(&ledger, "b").await, (vec![], vec![vec![1]]));
@@ -242,9 +232,7 @@ async fn marks_batches_without_outcome_as_unknown_at_the_end_of_a_run() {
 
 #[tokio::test]
 async fn ignores_rows_accepted_before_the_limit() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     send(&ledger, intent("a", 1, [1, 2]), BatchOutcome::Accepted).await;
     send(&ledger, intent("a", 2, [2, 3]), BatchOutcome::Accepted).await;
     let at = |id: i64, ms: i64| {
@@ -264,9 +252,7 @@ async fn ignores_rows_accepted_before_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_many_writers() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     let mut tasks = tokio::task::JoinSet::new();
     for n in 1..=100u64 {
         let ledger = ledger.clone();
@@ -293,29 +279,6 @@ async fn serves_many_writers() {
         .await
         .unwrap();
     assert_eq!((state.accepted.len(), state.unknown.len()), (100, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shares_a_ledger_between_processes() {
-    let fixture = Fixture::new();
-    let path = fixture.path();
-    let (one, two) = tokio::join!(Ledger::open(&path), Ledger::open(&path));
-    let (one, two) = (one.unwrap(), two.unwrap());
-    one.begin_run(run("a")).await.unwrap();
-    two.begin_run(run("b")).await.unwrap();
-    let fill = async |ledger: &Ledger, run: &str, first: u64| {
-        for n in first..first + 20 {
-            send(ledger, intent(run, n, [u128::from(n)]), BatchOutcome::Accepted).await;
-        }
-    };
-    tokio::join!(fill(&one, "a", 0), fill(&two, "b", 20));
-    assert_eq!(known(&one, "c").await.0.len(), 40);
-    assert_eq!(known(&two, "c").await.0.len(), 40);
-    let held = one.lock_job(JOB, SCENARIO, "a").unwrap();
-    let refused = two.lock_job(JOB, SCENARIO, "b").unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Transient);
-    drop(held);
-    drop(two.lock_job(JOB, SCENARIO, "b").unwrap());
 }
 
 #[tokio::test]
@@ -367,9 +330,7 @@ async fn keeps_positions_by_pipeline_and_source() {
 /// As after a kill: the write-ahead log is still there.
 #[tokio::test]
 async fn keeps_what_was_written_after_a_crash() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
     ledger.intend(intent("a", 2, [2])).await.unwrap();
     for read_only in [true, false] {
@@ -441,9 +402,7 @@ async fn creates_private_files_only() {
         }
     }
 
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (fixture, ledger) = started().await;
     let _pipeline = ledger.lock_pipeline("p", "a").unwrap();
     let _job = ledger.lock_job(JOB, SCENARIO, "a").unwrap();
     let mut found = Vec::new();

@@ -383,9 +383,7 @@ async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
 
 #[tokio::test]
 async fn does_not_prune_a_run_in_progress() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (_fixture, ledger) = started().await;
     let prune = async || ledger.prune(Timestamp::now(), false, false).await.unwrap().runs;
     let lock = ledger.lock_pipeline(&run("a").pipeline, "a").unwrap();
     assert_eq!(prune().await, 0);
@@ -395,9 +393,7 @@ async fn does_not_prune_a_run_in_progress() {
 
 #[tokio::test]
 async fn compacts_the_file() {
-    let fixture = Fixture::new();
-    let ledger = fixture.open().await;
-    ledger.begin_run(run("a")).await.unwrap();
+    let (_fixture, ledger) = started().await;
     send(&ledger, intent("a", 1, 0..10_000), Accepted).await;
     assert_eq!(
         ledger.compact().await.unwrap(),
