@@ -1,20 +1,17 @@
-//! The source `rest` against a server on loopback that fails on anything unexpected: each setting, through a whole
-//! pipeline.
+//! The source `rest` against a test server: each setting, through a whole pipeline.
 
-#![allow(clippy::disallowed_methods, reason = "a server of a test ends with it")]
 #![allow(
     clippy::needless_pass_by_value,
-    reason = "values are written where they are given"
+    reason = "values are written where they are used"
 )]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod answers;
-mod first;
+mod fixture;
 mod incremental;
 mod pagination;
+mod partial;
 mod partitions;
-mod parts;
 mod records;
 mod request;
+mod responses;
 mod settings;
-mod stand;

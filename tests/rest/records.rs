@@ -1,89 +1,92 @@
-//! How rows come out of answers, and what columns they have.
+//! How responses become rows, and what columns they have.
 
 use serde_json::{Value, json};
+use test_server::{Reply, Server};
 
-use crate::stand::{Answer, Reading, Stand, ok, text};
+use crate::fixture::{PEOPLE, Pipeline, people};
 
-/// One answer, read with `settings`, and `show` of each row.
-async fn rows(settings: Value, answer: Answer, show: &str) -> Vec<String> {
-    let stand = Stand::script([("GET /v1/people", answer)]).await;
-    let ran = Reading::new(&stand, settings).show(show).run().await;
-    stand.done();
+/// The rows of one response, and `show` of each.
+async fn rows(settings: Value, reply: Reply, show: &str) -> Vec<String> {
+    let server = Server::expect([(PEOPLE, reply)]);
+    let ran = Pipeline::new(&server, settings).show(show).run().await;
+    server.finish();
     ran.good();
     ran.rows
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_are_found_where_the_path_leads() {
-    let body = || ok(json!({"x": [{"id": 1, "y": 1}, {"id": 2, "y": 2}, {"id": 3, "y": 1}]}));
-    for (records, answer, show, wanted) in [
-        (json!({}), ok(json!([{"id": 1}, {"id": 2}])), "id", vec!["1", "2"]),
-        (json!({}), ok(json!({"id": 7})), "id", vec!["7"]),
-        (json!({"path": "$.x[?@.y==1]"}), body(), "id", vec!["1", "3"]),
-        (json!({"path": "$.x"}), ok(json!({"x": null})), "1", vec![]),
+async fn finds_records_and_builds_rows() {
+    let cases: Vec<(Value, Value, &str, &[&str])> = vec![
+        (json!({}), json!([{"id": 1}, {"id": 2}]), "id", &["1", "2"]),
+        (json!({}), json!({"id": 7}), "id", &["7"]),
+        (json!({}), json!([]), "id", &[]),
         (
-            json!({"path": "$.x", "missing": "empty"}),
-            ok(json!({})),
-            "1",
-            vec![],
+            json!({"path": "$.x[?@.y==1]"}),
+            json!({"x": [{"id": 1, "y": 1}, {"id": 2, "y": 2}, {"id": 3, "y": 1}]}),
+            "id",
+            &["1", "3"],
         ),
+        (json!({"path": "$.x"}), json!({"x": null}), "1", &[]),
+        (json!({"path": "$.x", "missing": "empty"}), json!({}), "1", &[]),
         (
             json!({"path": "$.people.*", "key_as": "who"}),
-            ok(json!({"people": {"a": {"id": 1}, "b": {"id": 2}}})),
+            json!({"people": {"a": {"id": 1}, "b": {"id": 2}}}),
             "concat(who, id)",
-            vec!["a1", "b2"],
-        ),
-        (
-            json!({"path": "$.people", "key_as": "who"}),
-            ok(json!({"people": {"a": {"id": 1}, "b": {"id": 2}}})),
-            "concat(who, id)",
-            vec!["a1", "b2"],
+            &["a1", "b2"],
         ),
         (
             json!({"explode": {"path": "$.jobs[*]"}}),
-            ok(json!([{"id": 1, "jobs": [{"j": "x"}, {"j": "y"}]}, {"id": 2, "jobs": []}])),
+            json!([{"id": 1, "jobs": [{"j": "x"}, {"j": "y"}]}, {"id": 2, "jobs": []}]),
             "concat(id, j)",
-            vec!["1x", "1y"],
+            &["1x", "1y"],
         ),
         (
             json!({"explode": {"path": "$.jobs", "keep": ["id"], "prefix": "p_", "empty": "keep"}}),
-            ok(json!([{"id": 1, "jobs": [{"id": "x"}]}, {"id": 2}])),
+            json!([{"id": 1, "jobs": [{"id": "x"}]}, {"id": 2}]),
             "concat(p_id, coalesce(id, 'none'))",
-            vec!["1x", "2none"],
+            &["1x", "2none"],
+        ),
+        (
+            json!({"missing": "empty", "explode": {"path": "$.jobs"}}),
+            json!([{"id": 1}]),
+            "1",
+            &[],
         ),
         (
             json!({}),
-            ok(json!([{"id": 1, "address": {"city": "Oslo"}}, {"id": 2, "address": {"city": "Bergen"}}])),
+            json!([{"address": {"city": "Oslo"}}]),
             "address['city']",
-            vec!["Oslo", "Bergen"],
+            &["Oslo"],
         ),
         (
             json!({"nested": "json"}),
-            ok(json!([{"id": 1, "tags": ["a", "b"]}])),
+            json!([{"tags": ["a", "b"]}]),
             "translate(tags, '[]\",', '')",
-            vec!["ab"],
+            &["ab"],
         ),
-        (
-            json!({"format": "ndjson"}),
-            text("{\"id\":1}\n{\"id\":2}\n"),
-            "id",
-            vec!["1", "2"],
-        ),
-    ] {
-        let got = rows(json!({"records": records}), answer, show).await;
-        assert_eq!(got, wanted, "{records}");
+    ];
+    for (records, body, show, expected) in cases {
+        let found = rows(json!({"records": records}), Reply::ok(body), show).await;
+        assert_eq!(found, expected, "{records}");
     }
+    let lines = Reply::text("{\"id\":1}\n{\"id\":2}\n");
+    let found = rows(json!({"records": {"format": "ndjson"}}), lines, "id").await;
+    assert_eq!(found, ["1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_leads_nowhere_is_an_error_that_says_what_is_there() {
-    for (records, body, told) in [
+async fn reports_where_records_or_columns_do_not_fit() {
+    for (records, body, expected) in [
         (
             json!({"path": "$.dta"}),
             json!({"data": []}),
             vec!["has no member `dta`", "data", "missing: empty"],
         ),
-        (json!({"path": "$.data"}), json!({"data": "text"}), vec!["a text"]),
+        (
+            json!({"path": "$.data"}),
+            json!({"data": "text"}),
+            vec!["is a string"],
+        ),
         (
             json!({"explode": {"path": "$.job"}}),
             json!([{"id": 1, "jobs": [{"j": 1}]}, {"id": 2, "jobs": []}]),
@@ -92,72 +95,61 @@ async fn a_path_that_leads_nowhere_is_an_error_that_says_what_is_there() {
         (
             json!({"path": "$.p", "key_as": "id"}),
             json!({"p": {"a": {"id": "b"}}}),
-            vec!["`id` would come from"],
+            vec!["the column `id` comes from"],
         ),
         (
             json!({"explode": {"path": "$.jobs"}}),
             json!([{"id": 1, "jobs": [{"id": 2}]}]),
-            vec!["`id` would come from", "prefix"],
+            vec!["the column `id` comes from", "prefix"],
         ),
     ] {
-        let stand = Stand::script([("GET /v1/people", ok(body))]).await;
-        let ran = Reading::new(&stand, json!({"records": records})).run().await;
-        ran.failed(2, &told);
+        let server = Server::expect([(PEOPLE, Reply::ok(body))]);
+        let ran = Pipeline::new(&server, json!({"records": records})).run().await;
+        ran.failed(2, &expected);
         assert!(ran.rows.is_empty());
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_that_may_be_left_out_are_no_error() {
-    let settings = json!({"records": {"missing": "empty", "explode": {"path": "$.jobs"}}});
-    let got = rows(settings, ok(json!([{"id": 1}, {"id": 2}])), "1").await;
-    assert!(got.is_empty());
-}
-
-/// Three pages, the last of which is empty.
-fn pages(first: Value, second: Value) -> Vec<(&'static str, Answer)> {
-    vec![
-        ("GET /v1/people?page=1", ok(first)),
-        ("GET /v1/people?page=2", ok(second)),
-        ("GET /v1/people?page=3", ok(json!([]))),
-    ]
+/// Two pages and an empty one.
+fn pages(first: Value, second: Value) -> Server {
+    Server::expect([
+        ("GET /v1/people?page=1", Reply::ok(first)),
+        ("GET /v1/people?page=2", Reply::ok(second)),
+        ("GET /v1/people?page=3", Reply::ok(json!([]))),
+    ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_are_learnt_from_all_pages() {
-    for (first, second, show, wanted) in [
+async fn infers_columns_from_all_pages() {
+    for (second, show, expected) in [
         (
-            json!([{"id": 1}]),
             json!([{"id": 2, "late": "x"}]),
             "concat(id, coalesce(late, 'none'))",
             ["1none", "2x"],
         ),
-        (json!([{"id": 1}]), json!([{"id": "E2"}]), "id", ["1", "E2"]),
-        (json!([{"id": 1}]), json!([{"id": 2.5}]), "id", ["1.0", "2.5"]),
+        (json!([{"id": "E2"}]), "id", ["1", "E2"]),
+        (json!([{"id": 2.5}]), "id", ["1.0", "2.5"]),
     ] {
-        let stand = Stand::script(pages(first, second)).await;
-        let ran = Reading::new(&stand, json!({"pagination": {"type": "page"}}))
-            .show(show)
-            .run()
-            .await;
-        stand.done();
-        assert_eq!(ran.good(), wanted);
+        let server = pages(json!([{"id": 1}]), second);
+        let pipeline = Pipeline::new(&server, json!({"pagination": {"type": "page"}}));
+        let ran = pipeline.show(show).run().await;
+        server.finish();
+        assert_eq!(ran.good(), expected);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn declared_columns_are_the_same_whatever_comes() {
+async fn declared_columns_do_not_depend_on_the_records() {
     let columns = json!({"id": "integer", "name": "text", "part": "number", "here": "boolean"});
     let settings = json!({"columns": columns, "pagination": {"type": "page"}});
     let first = json!([{"id": 1, "name": 5, "part": 1, "here": true, "unknown": {"deep": 1}}]);
-    let second = json!([{"id": 2}, {"id": "not a number"}]);
-    let stand = Stand::script(pages(first, second)).await;
+    let server = pages(first, json!([{"id": 2}, {"id": "not a number"}]));
     let show = "concat(id + 1, coalesce(name, 'none'), coalesce(here, false), coalesce(part, 0.5))";
-    let reading = Reading::new(&stand, settings.clone()).show(show);
-    let ran = reading.run().await;
+    let pipeline = Pipeline::new(&server, settings.clone()).show(show);
+    let ran = pipeline.run().await;
     assert_eq!(ran.good(), ["25true1.0", "3nonefalse0.5"]);
     let report = ran.report.unwrap();
-    assert_eq!((report.rows.read, report.rows.rejected), (3, 1), "{}", ran.told);
+    assert_eq!((report.rows.read, report.rows.rejected), (3, 1), "{}", ran.text);
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
     let reject: Value = serde_json::from_str(rejects.lines().next().unwrap()).unwrap();
     assert!(
@@ -167,38 +159,14 @@ async fn declared_columns_are_the_same_whatever_comes() {
     assert_eq!(reject["row"], json!(2), "{reject}");
     assert!(!rejects.contains("not a number"), "{rejects}");
 
-    let stand = Stand::script([("GET /v1/people?page=1", ok(json!([])))]).await;
-    let ran = Reading::new(&stand, settings).show(show).run().await;
-    assert!(ran.good().is_empty(), "columns are there without a row");
+    let server = Server::expect([("GET /v1/people?page=1", Reply::ok(people([])))]);
+    let ran = Pipeline::new(&server, settings).show(show).run().await;
+    assert!(ran.good().is_empty());
+    assert_eq!(ran.report.unwrap().rows.read, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_rows_are_no_error() {
-    for settings in [json!({}), json!({"columns": {"id": "text"}})] {
-        let stand = Stand::script([("GET /v1/people", ok(json!([])))]).await;
-        let ran = Reading::new(&stand, settings).run().await;
-        assert!(ran.good().is_empty());
-        assert_eq!(ran.report.unwrap().rows.read, 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_limit_stops_after_the_first_pages() {
-    let stand = Stand::by(|asked| async move {
-        let page: u64 = asked.line.rsplit('=').next().unwrap().parse().unwrap();
-        ok(json!([{"id": page * 2}, {"id": page * 2 + 1}]))
-    })
-    .await;
-    let mut reading = Reading::new(&stand, json!({"pagination": {"type": "page"}}));
-    reading.options.limit = Some(3);
-    let ran = reading.run().await;
-    assert_eq!(ran.good(), ["2", "3", "4"]);
-    let asked = stand.lines().len();
-    assert!((2..40).contains(&asked), "{asked} pages");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_added_to_rows_is_a_column_beside_those_declared() {
+async fn added_columns_need_no_declaration() {
     let settings = json!({
         "records": {
             "path": "$.people", "key_as": "who", "columns": {"mail": "$.contact.mail"},
@@ -206,9 +174,8 @@ async fn what_is_added_to_rows_is_a_column_beside_those_declared() {
         },
         "columns": {"j": "text", "p_id": "integer"},
     });
-    let answer = ok(
-        json!({"people": {"a": {"id": 1, "contact": {"mail": "x"}, "jobs": [{"j": "y", "contact": {"mail": "z"}}]}}}),
-    );
-    let got = rows(settings, answer, "concat(who, p_id, mail, j)").await;
-    assert_eq!(got, ["a1zy"]);
+    let job = json!({"j": "y", "contact": {"mail": "z"}});
+    let body = json!({"people": {"a": {"id": 1, "contact": {"mail": "x"}, "jobs": [job]}}});
+    let found = rows(settings, Reply::ok(body), "concat(who, p_id, mail, j)").await;
+    assert_eq!(found, ["a1zy"]);
 }

@@ -1,6 +1,7 @@
-//! The settings of the source `rest`, and what can be wrong with them.
+//! The settings of the source `rest`.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,105 +10,100 @@ use serde::Deserialize;
 
 use super::auth::AuthConfig;
 use super::extract::RecordsConfig;
+use super::fetch::Fetcher;
 use super::incremental::IncrementalConfig;
 use super::pagination::PaginationConfig;
 use super::partitions::ForEachConfig;
 use super::plan::Plan;
 use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
-use super::response_actions::ResponseActionConfig;
-use crate::component::{Description, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits};
-use crate::config::{ByteSize, HumanDuration, Problems};
-use crate::error::Result;
-use crate::http::settings::{RetrySettings, TlsSettings};
+use super::response_actions::{ErrorMessageFinder, ResponseActionConfig};
+use super::source::RestSource;
+use crate::component::{
+    Description, Problems, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits,
+};
+use crate::error::{Error, Result};
+use crate::http::address::service_url;
+use crate::http::client::Client;
+use crate::http::link::AllowedHosts;
+use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings};
+use crate::http::transport::TransportConfig;
+use crate::secret::SecretFiles;
+use crate::settings::BoundedDuration;
+use crate::settings::bounded::{HOUR, MINUTE, SECOND};
 
 /// Reads records from a REST API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestConfig {
-    /// The URL that every `path` is below, such as `https://api.example.com/v1`. `https`, except on this machine.
+    /// The URL that all paths are appended to, such as `https://api.example.com/v1`. `https`, except on this machine.
     pub base_url: String,
-    /// How requests prove who asks. Default: not at all.
+    /// Authentication. Default: none.
     #[serde(default)]
     pub auth: AuthConfig,
-    /// Client certificate, and further certificates to trust.
+    /// Certificate authorities to trust, and a client certificate.
     #[serde(default)]
     pub tls: TlsSettings,
-    /// Time-outs, proxy, bounds.
+    /// The time for a request, from its start to the end of the response body. Increase it for reports that the service
+    /// creates on request.
+    #[serde(default = "timeout")]
+    pub timeout: BoundedDuration<1, { 2 * HOUR }>,
+    /// The time to connect.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: BoundedDuration<1, { 2 * HOUR }>,
+    /// The proxy's URL, or `none`. Default: that of the environment (`HTTPS_PROXY`, `NO_PROXY`).
+    pub proxy: Option<ProxySetting>,
+    /// Hosts that links to the next page may lead to besides that of the base URL, such as `*.example.com`. They receive
+    /// the credentials.
     #[serde(default)]
-    pub connection: ConnectionConfig,
+    #[schemars(example = ["api2.example.com"])]
+    pub allowed_hosts: Vec<String>,
     /// The request.
     pub request: RequestConfig,
-    /// How one page leads to the next. Default: there is one page.
+    /// How to find the next page. Default: there is one page.
     #[serde(default)]
     pub pagination: PaginationConfig,
-    /// Where the records are in an answer. Default: the whole body.
+    /// Where the records are in a response. Default: the whole body.
     #[serde(default)]
     pub records: RecordsConfig,
-    /// The columns and their types, the same in every run. Left out, they are learnt from all records, which wait in a
-    /// temporary file until the last page is there; declared, the rows of a page go on at once.
-    #[serde(default)]
+    /// The columns and their types. Without it they are inferred from all records, which wait in a temporary file until
+    /// the last page is read; with it, the rows of a page are passed on at once.
     pub columns: Option<BTreeMap<String, ColumnKind>>,
-    /// Reads once for each of several values: fixed ones, or the keys of a parent's rows.
-    #[serde(default)]
+    /// Reads once for each of several values: fixed ones, or keys of the rows of a parent request.
     pub for_each: Option<Box<ForEachConfig>>,
-    /// Reads what has changed since the last run that was delivered. Default: everything, each time.
-    #[serde(default)]
+    /// Reads what has changed since the last delivered run. Default: everything, in every run.
     pub incremental: Option<IncrementalConfig>,
-    /// What to do about answers, first match first; what no rule matches is judged by its status.
+    /// What to do with responses; the first match decides, then the status.
     #[serde(default)]
     pub response_actions: Vec<ResponseActionConfig>,
-    /// How often and how long a request is tried again.
+    /// When to stop retrying a request.
     #[serde(default)]
     pub retry: RetrySettings,
     /// Request rate, concurrency and waiting. Default: no limit.
     #[serde(default)]
     pub rate_limit: RateLimitConfig,
+    /// What validation made of these settings.
+    #[serde(skip)]
+    pub(super) plan: OnceLock<Plan>,
 }
 
-/// Time-outs, proxy, bounds.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConnectionConfig {
-    /// Longest time for a request, from its begin to the end of the answer's body; at most 2 h. Default `5m`. A report
-    /// that is made while it is asked for may take half an hour.
-    pub timeout: HumanDuration,
-    /// Longest time to connect. Default `30s`.
-    pub connect_timeout: HumanDuration,
-    /// The proxy's URL, or `none`. Default: what the environment says (`HTTPS_PROXY`, `NO_PROXY`).
-    pub proxy: Option<String>,
-    /// Hosts besides the base URL's that a link to the next page may lead to, such as `api2.example.com` or
-    /// `*.example.com`. They get the credentials too.
-    pub allowed_hosts: Vec<String>,
-    /// Longest record. Default `16MiB`.
-    pub max_record: ByteSize,
-    /// Longest page whose `records.path` has a filter, a slice or `..`, since such a page is kept in memory whole.
-    /// Default `64MiB`.
-    pub max_buffered_page: ByteSize,
+fn timeout() -> BoundedDuration<1, { 2 * HOUR }> {
+    BoundedDuration::new(5 * MINUTE)
 }
 
-impl Default for ConnectionConfig {
-    fn default() -> Self {
-        Self {
-            timeout: HumanDuration(Duration::from_secs(300)),
-            connect_timeout: HumanDuration(Duration::from_secs(30)),
-            proxy: None,
-            allowed_hosts: Vec::new(),
-            max_record: ByteSize(16 << 20),
-            max_buffered_page: ByteSize(64 << 20),
-        }
-    }
+fn connect_timeout() -> BoundedDuration<1, { 2 * HOUR }> {
+    BoundedDuration::new(30 * SECOND)
 }
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnKind {
-    /// Text. Numbers and truth values are taken as they are written.
+    /// Text. Numbers and booleans are kept as written.
     Text,
-    /// A whole number of 64 bits.
+    /// A 64-bit integer.
     Integer,
-    /// A floating point number of 64 bits.
+    /// A 64-bit floating point number.
     Number,
     /// True or false.
     Boolean,
@@ -116,7 +112,10 @@ pub enum ColumnKind {
 #[async_trait]
 impl SourceConfig for RestConfig {
     fn validate(&self, problems: &mut Problems<'_>) {
-        Plan::new(self, problems);
+        if let Some(plan) = Plan::new(self, problems) {
+            // Validated twice, it is the same.
+            let _ = self.plan.set(plan);
+        }
     }
 
     fn traits(&self) -> SourceTraits {
@@ -128,8 +127,17 @@ impl SourceConfig for RestConfig {
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        Ok(Box::new(super::source::RestSource::new(self, cx)?))
+        let plan = match self.plan.get() {
+            Some(plan) => plan.clone(),
+            None => Plan::new(self, &mut Problems::new(&mut Vec::new()))
+                .ok_or_else(|| Error::config("the settings of the source are invalid"))?,
+        };
+        Ok(Box::new(RestSource::new(self, plan, cx)?))
     }
+}
+
+inventory::submit! {
+    Description::source::<RestConfig>("rest", "reads a REST API: pages, parent and child requests, incrementally")
 }
 
 impl RestConfig {
@@ -144,8 +152,68 @@ impl RestConfig {
             remedy: "set its `incremental.full_refresh_every: {every: 14d}`",
         })
     }
-}
 
-inventory::submit! {
-    Description::source::<RestConfig>("rest", "reads a REST API: pages, parents and children, only what has changed")
+    /// Hosts that links may lead to.
+    ///
+    /// # Errors
+    /// The first entry that is not a host.
+    pub(super) fn hosts(&self) -> std::result::Result<AllowedHosts, String> {
+        AllowedHosts::new(self.allowed_hosts.iter().map(String::as_str))
+    }
+
+    /// Reads secrets and makes the client.
+    ///
+    /// # Errors
+    /// A secret or certificate cannot be read, or is invalid.
+    pub(super) fn fetcher(&self, cx: &SourceContext) -> Result<Fetcher> {
+        let base = service_url(&self.base_url).map_err(Error::config)?;
+        let mut transport = TransportConfig {
+            connect_timeout: self.connect_timeout.get(),
+            timeout: self.timeout.get(),
+            tls: base.scheme() == "https" || self.auth.has_token(),
+            proxy: ProxySetting::proxy(self.proxy.as_ref()),
+            ..TransportConfig::default()
+        };
+        self.tls
+            .apply(&cx.run.base, &SecretFiles::of(&cx.run), &mut transport)?;
+        let http = transport.client()?;
+        // A token may be bound to the certificate that it was requested with.
+        let way = format!("{:?} {:?}", self.tls, self.proxy);
+        let client = Client {
+            auth: self.auth.build(&cx.run, &http, &way)?,
+            http,
+            retry: self.retry.policy(),
+            rate_limit: Some((cx.run.services.get_or_default(), self.rate_limit.limit())),
+            abort_on_cancel: true,
+        };
+        Ok(Fetcher {
+            client,
+            messages: ErrorMessageFinder::new(),
+            allowed: self.hosts().map_err(Error::config)?,
+            cancel: cx.run.cancel.clone(),
+            pages: cx.pages.clone(),
+            source: cx.name.clone(),
+            recorder: cx.run.record.clone(),
+            scratch: cx.run.scratch_folder(),
+        })
+    }
+
+    /// What gives a position its meaning.
+    pub(super) fn identity(&self) -> Vec<(&'static str, String)> {
+        // Templates, not their values: the same in every run.
+        let of = |request: &RequestConfig| {
+            let parts = (&request.path, &request.query, &request.json, &request.form);
+            serde_json::to_string(&parts).unwrap_or_default()
+        };
+        let for_each = self.for_each.as_ref().map(|for_each| {
+            let values = serde_json::to_string(&for_each.values).unwrap_or_default();
+            let parent = for_each.parent.as_ref().map(|parent| of(&parent.request));
+            values + &parent.unwrap_or_default()
+        });
+        vec![
+            ("base_url", self.base_url.clone()),
+            ("request", of(&self.request)),
+            ("for_each", for_each.unwrap_or_default()),
+        ]
+    }
 }

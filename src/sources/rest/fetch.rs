@@ -1,672 +1,504 @@
-//! Asks for one page: signs in, keeps the pace, sends, takes the records out of the answer while it comes, judges it,
-//! and tries again where that helps.
+//! Fetches one page: sends the request, extracts the rows while the response arrives, and applies the response actions.
 //!
-//! A page's records are held back until the page is whole, up to 8 MiB: so a page that breaks off is asked for
-//! again, and nothing of it comes twice. A larger page goes on as it comes; if that breaks off, the run ends.
+//! The rows wait in a spool until the page is complete. Until then the page can be requested again, so that no row is
+//! lost or duplicated.
 
-mod response_reader;
-
+use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::response_reader::ResponseReader;
 use super::auth::token_error;
-use super::extract::BodyError;
-use super::json_path::ExtractedValues;
-use super::page::PageRequest;
+use super::extract::{BodyError, Extracted, Head, RowOutput};
+use super::incremental::{self, Seen};
+use super::page::{PageRequest, PageRows};
 use super::plan::Sequence;
+use super::request::Built;
 use super::response_actions::{Action, Decision, ErrorMessageFinder, Facts, RequestFailure, ResponseActions};
-use super::rows::Message;
 use super::template::Values;
-use crate::component::{Exchange, Pages, Recorder};
+use crate::component::{self, Pages, Recorder};
 use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::address;
-use crate::http::auth::{Authenticator, Credentials, TokenError};
-use crate::http::link::{AllowedHosts, follow};
-use crate::http::rate_limit::{RateLimit, RateLimiters};
+use crate::http::auth::Credentials;
+use crate::http::client::{self, Client, Exchange, SendError};
+use crate::http::link::{AllowedHosts, LinkError, follow};
 use crate::http::redact::Redactor;
-use crate::http::retry::Spent;
-use crate::http::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Verdict};
-use crate::http::transport::{Failure, MAX_BODY};
+use crate::http::retry::{AttemptError, GaveUp, Reason, Spent};
+use crate::http::transport::{Failure, MAX_BODY, read_limited};
 use crate::secret::Secret;
 
-/// Bytes of a body that are kept for a recording.
-const RECORDED: usize = 1 << 20;
+/// Bytes of a body that are recorded.
+const RECORDED_BYTES: usize = 1 << 20;
 
-/// Bytes of a body in which a message about an error is looked for.
-const MESSAGE: usize = 4 << 10;
+/// Bytes of a body in which an error message is searched.
+const MESSAGE_BYTES: usize = 4 << 10;
 
-/// What every page of a source shares.
+/// Pieces of a body that may wait for the extraction.
+const PREFETCH: usize = 4;
+
+/// What all pages of a source share.
 pub(super) struct Fetcher {
-    pub(super) client: reqwest::Client,
-    pub(super) auth: Authenticator,
-    pub(super) limiters: RateLimiters,
-    pub(super) pace: RateLimit,
-    pub(super) retry: RetryPolicy,
+    pub(super) client: Client,
     pub(super) messages: ErrorMessageFinder,
     pub(super) allowed: AllowedHosts,
     pub(super) cancel: CancellationToken,
     pub(super) pages: Pages,
     pub(super) source: Arc<str>,
     pub(super) recorder: Option<Recorder>,
+    pub(super) scratch: Arc<Path>,
 }
 
-/// What to ask for.
+/// A page to fetch.
 pub(super) struct PageContext<'a> {
     pub(super) sequence: &'a Sequence,
     pub(super) values: &'a Values,
-    /// Columns that every row gets.
+    /// Columns of all rows.
     pub(super) extra: &'a [(Arc<str>, Value)],
-    pub(super) ask: &'a PageRequest,
-    /// The URL that a link to the next page is held against: that of the page before.
+    pub(super) request: &'a PageRequest,
+    /// The URL of the page before, which a link to this page is relative to.
     pub(super) before: Option<&'a Url>,
-    /// What the user knows the page as, behind method and URL.
+    /// Distinguishes the page, behind method and URL.
     pub(super) suffix: String,
-    /// Statuses that leave the whole sequence out.
+    /// Reads the cursor of each row.
+    pub(super) run: Option<&'a Arc<incremental::Plan>>,
+    /// Statuses that skip the whole sequence.
     pub(super) may_skip: &'a (dyn Fn(u16) -> bool + Sync),
-    /// Whether a rule may leave the sequence out: nothing of it is read yet, and it is one of several.
-    pub(super) rules_skip: bool,
+    /// Whether a response action may skip the sequence: nothing of it was read, and it is one of several.
+    pub(super) actions_skip: bool,
 }
 
-/// What came of it.
-pub(super) enum FetchOutcome {
-    /// A page; `rest` are its records that were not given on yet.
+/// The outcome of a page.
+pub(super) enum Fetched {
     Page(Box<Page>),
-    /// The service has nothing for this sequence, and that is all right.
+    /// The service has nothing for this sequence, and that is allowed.
     Skipped(u16),
-    /// Nobody wants more rows.
+    /// The run is ending.
     Stopped,
 }
 
-/// An answer that was taken.
+/// A complete page.
 pub(super) struct Page {
     pub(super) url: Url,
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    pub(super) values: ExtractedValues,
-    pub(super) records: u64,
-    pub(super) rows: u64,
-    pub(super) without_list: u64,
-    pub(super) digest: u64,
-    /// Bits of the columns to pick for which there was anything in a row.
-    pub(super) picked: u64,
-    pub(super) last: Option<Value>,
-    pub(super) rest: Vec<Message>,
-}
-
-impl Page {
-    /// One without rows.
-    fn empty(
-        built: &super::request::Built,
-        status: u16,
-        headers: HeaderMap,
-        values: ExtractedValues,
-    ) -> Self {
-        Self {
-            url: built.url.clone(),
-            status,
-            headers,
-            records: 0,
-            rows: 0,
-            without_list: 0,
-            digest: 0,
-            picked: 0,
-            last: None,
-            values,
-            rest: Vec::new(),
-        }
-    }
+    pub(super) extracted: Extracted,
+    pub(super) rows: PageRows,
+    pub(super) seen: Seen,
 }
 
 /// Why an attempt failed.
-enum Attempt {
-    /// There is no access token.
-    Token(Arc<TokenError>),
-    /// The exchange failed.
-    Exchange(Failure),
-    /// The answer is not what it must be.
-    Answer(Box<BadAnswer>),
-    /// The body is not what it must be.
-    Body { error: BodyError, given_on: bool },
-    /// The body has no records where they are looked for, and may say why.
-    NoRecords {
+enum PageError {
+    Transport(Failure),
+    Response(Box<BadResponse>),
+    /// The body has no records where they are expected, and may say why.
+    Body {
         error: BodyError,
         message: Option<String>,
     },
-    /// The connection ended before the body did.
-    BrokenOff { cause: String, given_on: bool },
-    /// Trying again does not help.
+    /// The connection was closed before the end of the body.
+    Aborted(Failure),
+    /// A retry does not help.
     Final(Error),
-    /// Nobody wants more rows.
-    Stopped,
-    /// The sequence is to be left out.
+    /// The sequence is skipped.
     Skip(u16),
 }
 
-/// An answer that is not what it must be.
-struct BadAnswer {
-    status: u16,
-    line: String,
+/// A response that is not a page.
+struct BadResponse {
+    status: StatusCode,
     message: Option<String>,
     decision: Decision,
-    credentials: Credentials,
 }
 
-impl From<BodyError> for Attempt {
-    fn from(error: BodyError) -> Self {
-        Self::Body {
-            error,
-            given_on: false,
-        }
+impl From<Failure> for PageError {
+    fn from(failure: Failure) -> Self {
+        Self::Transport(failure)
     }
 }
 
-impl std::fmt::Display for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Token(error) => error.fmt(f),
-            Self::Exchange(failure) => failure.fmt(f),
-            Self::Answer(answer) => write!(f, "the response was {}", answer.line),
-            Self::Body { error, .. } | Self::NoRecords { error, .. } => error.fmt(f),
-            Self::BrokenOff { cause, .. } => write!(f, "the answer broke off: {cause}"),
-            Self::Final(error) => error.fmt(f),
-            Self::Stopped | Self::Skip(_) => f.write_str("nothing is wanted"),
-        }
-    }
-}
-
-impl AttemptError for Attempt {
-    /// Never: asking for a page twice does nothing twice.
+impl AttemptError for PageError {
+    /// Reading a page twice changes nothing.
     fn is_unknown(&self) -> bool {
         false
     }
 }
 
+impl std::fmt::Display for PageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Transport(failure) => failure.fmt(f),
+            Self::Response(response) => write!(f, "the response was {}", response.status),
+            Self::Body { error, .. } => error.fmt(f),
+            Self::Aborted(cause) => write!(f, "the connection was closed during the response: {cause}"),
+            Self::Final(error) => error.fmt(f),
+            Self::Skip(_) => f.write_str("the partition is skipped"),
+        }
+    }
+}
+
+/// Collects the rows of a page and reads their cursors.
+struct Collector {
+    rows: PageRows,
+    run: Option<Arc<incremental::Plan>>,
+    seen: Seen,
+}
+
+impl RowOutput for Collector {
+    fn row(&mut self, text: &str) -> Result<()> {
+        self.rows.push(text)
+    }
+
+    fn cursor(&mut self, value: Option<&Value>) -> Result<()> {
+        match &self.run {
+            Some(run) => run.observe(&mut self.seen, value),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Fetcher {
-    /// Asks for a page. Blocks of a large one go to `out` as they come; the rest come back with the page, for the
-    /// caller to give on.
+    /// Fetches a page.
     ///
     /// # Errors
-    /// No good answer came, with the service's own message, or what came is no page.
-    pub(super) async fn page(
-        &self,
-        question: &PageContext<'_>,
-        out: &mpsc::Sender<Message>,
-    ) -> Result<FetchOutcome> {
-        let mut ask = std::borrow::Cow::Borrowed(question.ask);
-        if let (Some(link), Some(before)) = (&question.ask.url, question.before) {
-            // A relative link counts from the page that has it.
+    /// The service did not return a page; with its own message.
+    pub(super) async fn page(&self, cx: &PageContext<'_>) -> Result<Fetched> {
+        let mut request = Cow::Borrowed(cx.request);
+        if let (Some(link), Some(before)) = (&cx.request.url, cx.before) {
             let next = follow(before, link, &self.allowed)
-                .map_err(|error| refused_link(&error, &self.shown(question, before)))?;
-            ask.to_mut().url = Some(next.into());
+                .map_err(|error| refused_link(&error, &cx.sequence.request.shown(before)))?;
+            request.to_mut().url = Some(next.into());
         }
-        let built = question.sequence.request.build(question.values, &ask)?;
-        let shown = self.shown(question, &built.url);
-        let mut renewed = false;
-        let outcome = self
-            .retry
-            .about(Some(&self.source), &shown)
-            .run(
+        let built = cx.sequence.request.build(cx.values, &request)?;
+        let shown = cx.sequence.request.shown(&built.url);
+        let sent = self
+            .client
+            .send(
                 &self.cancel,
-                |_| self.attempt(question, &built, &shown, out),
-                |failure| self.judge(failure, &built.url, &mut renewed),
+                (Some(&self.source), &shown),
+                || Ok(built.clone().into()),
+                |exchange| self.read(cx, &built, &shown, exchange),
+                decide,
             )
             .await;
-        match outcome {
+        match sent {
             Ok((page, _)) => {
                 self.pages.add_one();
-                Ok(FetchOutcome::Page(Box::new(page)))
+                Ok(Fetched::Page(Box::new(page)))
             }
-            Err(GaveUp {
-                last: Some(Attempt::Skip(status)),
-                ..
-            }) => Ok(FetchOutcome::Skipped(status)),
-            // No new token helped, or there is none to be had: it is about this one value.
-            Err(GaveUp {
-                last: Some(Attempt::Answer(ref answer)),
-                ..
-            }) if answer.decision.action == Action::RenewToken
-                && answer.decision.rule.is_none()
-                && (question.may_skip)(answer.status) =>
-            {
-                Ok(FetchOutcome::Skipped(answer.status))
-            }
-            Err(GaveUp {
-                last: Some(Attempt::Stopped),
-                ..
-            }) => Ok(FetchOutcome::Stopped),
-            Err(GaveUp {
-                reason: Reason::Cancelled,
-                ..
-            }) => Ok(FetchOutcome::Stopped),
-            Err(gave_up) => Err(self.failure(gave_up, &built.method, &shown)),
-        }
-    }
-
-    /// Method and URL of a page, for messages.
-    fn shown(&self, question: &PageContext<'_>, url: &Url) -> String {
-        question.sequence.request.shown(url)
-    }
-
-    async fn attempt(
-        &self,
-        question: &PageContext<'_>,
-        built: &super::request::Built,
-        shown: &str,
-        out: &mpsc::Sender<Message>,
-    ) -> Result<Page, Attempt> {
-        let limiter = self.limiters.of(&address::host(&built.url), &self.pace);
-        let stopped = || Attempt::Stopped;
-        let permit = self
-            .cancel
-            .run_until_cancelled(limiter.acquire())
-            .await
-            .ok_or_else(stopped)?;
-        let mut request = reqwest::Request::from(built.clone());
-        let credentials = self
-            .cancel
-            .run_until_cancelled(self.auth.authorize(&mut request))
-            .await
-            .ok_or_else(stopped)?
-            .map_err(Attempt::Token)?;
-        let response = self
-            .cancel
-            .run_until_cancelled(self.client.execute(request))
-            .await
-            .ok_or_else(stopped)?
-            .map_err(|error| Attempt::Exchange(Failure::of(error)))?;
-        let status = response.status();
-        let headers = response.headers().clone();
-        if !status.is_success() || status.as_u16() == 204 {
-            return self
-                .without_rows(question, built, response, headers, credentials)
-                .await;
-        }
-        let page = format!("{shown}{}", question.suffix).into();
-        let needs = question.sequence.rules.needs_body_of_success();
-        let taking = ResponseReader {
-            page,
-            extraction: Some(question.sequence.extractor.start(question.extra)),
-            text: Vec::new(),
-            ends: Vec::new(),
-            blocks: Vec::new(),
-            held: 0,
-            head: Vec::new(),
-            most_head: match &self.recorder {
-                Some(_) => RECORDED,
-                None if needs.text || needs.values => MAX_BODY,
-                None => MESSAGE,
+            Err(gave_up) => match gave_up.last {
+                Some(SendError::Failed {
+                    error: PageError::Skip(status),
+                    ..
+                }) => Ok(Fetched::Skipped(status)),
+                _ if matches!(gave_up.reason, Reason::Cancelled) => Ok(Fetched::Stopped),
+                // A new token did not help, or there is none: it is about this one partition.
+                Some(SendError::Failed {
+                    error: PageError::Response(ref bad),
+                    ..
+                }) if bad.decision.action == Action::RenewToken
+                    && bad.decision.rule.is_none()
+                    && (cx.may_skip)(bad.status.as_u16()) =>
+                {
+                    Ok(Fetched::Skipped(bad.status.as_u16()))
+                }
+                _ => Err(self.error(gave_up, &built, &shown)),
             },
-            length: 0,
-            given_on: false,
-            permit: Some(permit),
-            out,
+        }
+    }
+
+    /// Waits for the end of a token exchange that must not be aborted. For the end of a run.
+    pub(super) async fn settle(&self) {
+        self.client.auth.finish().await;
+    }
+
+    /// Reads a response and decides what it is.
+    async fn read(
+        &self,
+        cx: &PageContext<'_>,
+        built: &Built,
+        shown: &str,
+        exchange: Exchange,
+    ) -> Result<Page, PageError> {
+        // The permit counts the request as running until the body is read.
+        let Exchange {
+            response,
+            credentials,
+            permit: _permit,
+        } = exchange;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let name = format!("{shown}{}", cx.suffix).into();
+        let (extracted, head) = if status.is_success() && status != StatusCode::NO_CONTENT {
+            let (extracted, head) = self.extract(cx, name, response).await?;
+            (Some(extracted), head)
+        } else {
+            let (bytes, complete) = read_limited(response, MAX_BODY).await;
+            let received = bytes.len() + usize::from(!complete);
+            let bytes = bytes.to_vec();
+            (None, Head { bytes, received })
         };
-        let (finished, taking) = self
-            .cancel
-            .run_until_cancelled(taking.read(response))
-            .await
-            .ok_or_else(stopped)?;
-        let complete = finished.is_ok() && taking.length == taking.head.len();
-        self.record(built, status.as_u16(), &headers, &taking.head, complete)?;
-        let finished = match finished {
-            Ok(finished) => finished,
-            Err(failed) => {
-                return self.unreadable(question, built, failed, status, headers, &taking, credentials);
-            }
+        self.record(built, status, &headers, &head)
+            .map_err(PageError::Final)?;
+
+        let actions = &cx.sequence.actions;
+        let paths = &cx.sequence.paths;
+        let found = match &extracted {
+            Some(Ok((extracted, _))) => extracted.values.clone(),
+            _ => serde_json::from_slice::<Value>(&head.bytes)
+                .map_or_else(|_| paths.none(), |body| paths.find(&body)),
         };
-        let facts = Facts {
+        let decision = actions.decide(&Facts {
             status: status.as_u16(),
             headers: &headers,
-            values: Some(&finished.values),
-            text: &taking.head,
-        };
-        let decision = question.sequence.rules.decide(&facts);
-        let mut blocks = taking.blocks;
-        match decision.action {
-            Action::Accept => {}
-            Action::Empty if !taking.given_on => blocks.clear(),
-            Action::Skip if question.rules_skip && !taking.given_on => {
-                return Err(Attempt::Skip(status.as_u16()));
-            }
-            _ => {
-                if taking.given_on {
-                    return Err(Attempt::Final(Error::input(format!(
-                        "{shown} was answered with {status} and rows, and a rule of `response_actions` finds an error behind them"
-                    ))));
-                }
-                return Err(Attempt::Answer(Box::new(BadAnswer {
-                    status: status.as_u16(),
-                    line: format!("{status}"),
-                    message: self.message(question, built, &credentials, &headers, &taking.head),
-                    decision,
-                    credentials,
-                })));
-            }
-        }
-        Ok(Page {
+            values: Some(&found),
+            text: &head.bytes,
+        });
+        let page = |extracted, rows, seen| Page {
             url: built.url.clone(),
             status: status.as_u16(),
-            headers,
-            records: if decision.action == Action::Empty {
-                0
-            } else {
-                finished.records
-            },
-            rows: finished.rows,
-            without_list: if decision.action == Action::Empty {
-                0
-            } else {
-                finished.without_list
-            },
-            digest: finished.digest,
-            picked: finished.picked,
-            last: if question.sequence.needs_last {
-                finished.last_record()?
-            } else {
-                None
-            },
-            values: finished.values,
-            rest: blocks,
-        })
-    }
-
-    /// A good status with a body that gives no records: services say so what is wrong, and rules may know it.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of an answer")]
-    #[expect(clippy::result_large_err, reason = "once for a page")]
-    fn unreadable(
-        &self,
-        question: &PageContext<'_>,
-        built: &super::request::Built,
-        failed: Attempt,
-        status: reqwest::StatusCode,
-        headers: HeaderMap,
-        taking: &ResponseReader<'_>,
-        credentials: Credentials,
-    ) -> Result<Page, Attempt> {
-        let Attempt::Body {
-            error,
-            given_on: false,
-        } = failed
-        else {
-            return Err(failed);
+            headers: headers.clone(),
+            extracted,
+            rows,
+            seen,
         };
-        let values = serde_json::from_slice::<Value>(&taking.head).map_or_else(
-            |_| question.sequence.paths.none(),
-            |body| question.sequence.paths.find(&body),
-        );
-        let decision = question.sequence.rules.decide(&Facts {
-            status: status.as_u16(),
-            headers: &headers,
-            values: Some(&values),
-            text: &taking.head,
-        });
-        let message = || self.message(question, built, &credentials, &headers, &taking.head);
-        match decision.action {
-            _ if decision.rule.is_none() => {
-                let message = match &error {
-                    BodyError::Missing { .. } => message(),
-                    _ => None,
-                };
-                Err(Attempt::NoRecords { error, message })
+        let message = || self.message(cx, built, &credentials, &headers, &head.bytes);
+        let by_default = decision.rule.is_none();
+        let skips = match decision.action {
+            Action::Skip => cx.actions_skip,
+            Action::Fail => by_default && extracted.is_none() && (cx.may_skip)(status.as_u16()),
+            _ => false,
+        };
+        match extracted {
+            Some(Ok((extracted, collected))) if decision.action == Action::Accept => {
+                Ok(page(extracted, collected.rows, collected.seen))
             }
-            Action::Accept => Err(error.into()),
-            Action::Empty => Ok(Page::empty(built, status.as_u16(), headers, values)),
-            Action::Skip if question.rules_skip => Err(Attempt::Skip(status.as_u16())),
-            _ => Err(Attempt::Answer(Box::new(BadAnswer {
-                status: status.as_u16(),
-                line: status.to_string(),
+            Some(Err(error)) if by_default => {
+                let message = matches!(error, BodyError::Missing { .. }).then(message).flatten();
+                Err(PageError::Body { error, message })
+            }
+            _ if decision.action == Action::Empty => {
+                let rows = PageRows::new(shown.into(), &self.scratch);
+                Ok(page(Extracted::without_records(found), rows, Seen::default()))
+            }
+            _ if skips => Err(PageError::Skip(status.as_u16())),
+            _ => Err(PageError::Response(Box::new(BadResponse {
+                status,
                 message: message(),
                 decision,
-                credentials,
             }))),
         }
     }
 
-    /// An answer without a page in it: the empty end, or a failure.
-    async fn without_rows(
+    /// Extracts the rows of a body on a blocking thread, while it arrives.
+    async fn extract(
         &self,
-        question: &PageContext<'_>,
-        built: &super::request::Built,
-        response: reqwest::Response,
-        headers: HeaderMap,
-        credentials: Credentials,
-    ) -> Result<Page, Attempt> {
-        let status = response.status();
-        let (body, complete) = crate::http::transport::read_limited(response, MAX_BODY).await;
-        self.record(built, status.as_u16(), &headers, &body, complete)?;
-        let values = serde_json::from_slice::<Value>(&body).map_or_else(
-            |_| question.sequence.paths.none(),
-            |body| question.sequence.paths.find(&body),
-        );
-        let facts = Facts {
-            status: status.as_u16(),
-            headers: &headers,
-            values: Some(&values),
-            text: &body,
+        cx: &PageContext<'_>,
+        name: Arc<str>,
+        mut response: reqwest::Response,
+    ) -> Result<(Result<(Extracted, Collector), BodyError>, Head), PageError> {
+        let (pieces, mut body) = mpsc::channel::<Bytes>(PREFETCH);
+        let extractor = cx.sequence.extractor.clone();
+        let needs = cx.sequence.actions.needs_body_of_success();
+        let max_head = match &self.recorder {
+            Some(_) => RECORDED_BYTES,
+            None if needs.text || needs.values => MAX_BODY,
+            None => MESSAGE_BYTES,
         };
-        let decision = question.sequence.rules.decide(&facts);
-        match decision.action {
-            Action::Accept | Action::Empty => {}
-            Action::Skip if question.rules_skip => return Err(Attempt::Skip(status.as_u16())),
-            Action::Fail if decision.rule.is_none() && (question.may_skip)(status.as_u16()) => {
-                return Err(Attempt::Skip(status.as_u16()));
+        let extra = cx.extra.to_vec();
+        let mut collector = Collector {
+            rows: PageRows::new(name, &self.scratch),
+            run: cx.run.cloned(),
+            seen: Seen::default(),
+        };
+        let extraction = tokio::task::spawn_blocking(move || {
+            let body = std::iter::from_fn(|| body.blocking_recv());
+            let (extracted, head) = extractor.run(body, max_head, &extra, &mut collector);
+            let flushed = collector.rows.flush();
+            let extracted = extracted.and_then(|extracted| {
+                flushed?;
+                Ok((extracted, collector))
+            });
+            (extracted, head)
+        });
+        let aborted = loop {
+            match response.chunk().await {
+                Ok(Some(piece)) => {
+                    // The receiver is gone when the body has an error.
+                    if pieces.send(piece).await.is_err() {
+                        break None;
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(Failure::of(error)),
             }
-            _ => {
-                return Err(Attempt::Answer(Box::new(BadAnswer {
-                    status: status.as_u16(),
-                    line: status.to_string(),
-                    message: self.message(question, built, &credentials, &headers, &body),
-                    decision,
-                    credentials,
-                })));
-            }
+        };
+        drop(pieces);
+        let (extracted, head) = extraction
+            .await
+            .map_err(|error| PageError::Final(Error::task_failed("extracting records", &error)))?;
+        match (extracted, aborted) {
+            (Err(BodyError::Other(error)), _) => Err(PageError::Final(error)),
+            (_, Some(cause)) => Err(PageError::Aborted(cause)),
+            (extracted, None) => Ok((extracted, head)),
         }
-        Ok(Page::empty(built, status.as_u16(), headers, values))
     }
 
-    /// Stores an answer, if answers are to be stored.
-    #[expect(clippy::result_large_err, reason = "once for a page")]
-    fn record(
-        &self,
-        built: &super::request::Built,
-        status: u16,
-        headers: &HeaderMap,
-        body: &[u8],
-        complete: bool,
-    ) -> Result<(), Attempt> {
+    /// Stores a response, if responses are to be recorded.
+    fn record(&self, built: &Built, status: StatusCode, headers: &HeaderMap, head: &Head) -> Result<()> {
         let Some(recorder) = &self.recorder else {
             return Ok(());
         };
-        let exchange = Exchange {
+        let exchange = component::Exchange {
             source: &self.source,
             method: built.method.as_str(),
             url: &built.url,
-            status,
+            status: status.as_u16(),
             headers,
-            body,
-            complete,
+            body: &head.bytes,
+            complete: head.bytes.len() == head.received,
         };
-        recorder.page(&exchange).map_err(Attempt::Final)
+        recorder.page(&exchange)
     }
 
-    /// What the service says about an error, without what it was sent and must not be shown: secrets, and the keys of
-    /// a parent's rows.
+    /// The service's error message, without secrets and the keys of a parent's rows.
     fn message(
         &self,
-        question: &PageContext<'_>,
-        built: &super::request::Built,
+        cx: &PageContext<'_>,
+        built: &Built,
         credentials: &Credentials,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Option<String> {
-        let mut secrets = self.auth.secrets();
+        let mut secrets = self.client.auth.secrets();
         secrets.extend(credentials.secret().cloned());
         let in_headers = built.headers.values().filter(|value| value.is_sensitive());
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
         let secrets: Vec<_> = secrets.iter().collect();
-        let keys = question.values.of_rows().join(" ");
-        let hidden = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
-        self.messages.find(headers, body, hidden)
+        let keys = cx.values.of_rows().join(" ");
+        let redactor = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
+        self.messages.find(headers, body, redactor)
     }
 
-    /// Whether another attempt is worth it, and when.
-    fn judge(&self, failure: &Attempt, url: &Url, renewed: &mut bool) -> Verdict {
-        match failure {
-            Attempt::Token(error) => error.verdict(),
-            Attempt::Exchange(failure)
-                if ResponseActions::decide_failure(failure).action == Action::Retry =>
-            {
-                Verdict::Retry { after: None }
+    /// The error of a page that could not be fetched.
+    fn error(&self, gave_up: GaveUp<SendError<PageError>>, built: &Built, shown: &str) -> Error {
+        let limit = self.limit_reached(gave_up.reason);
+        let (reason, tally) = (gave_up.reason, gave_up.tally);
+        let error = match gave_up.last {
+            None => return Error::interrupted(),
+            Some(SendError::Failed { error, .. }) => error,
+            Some(SendError::Token(error)) => {
+                return match self.client.auth.provider() {
+                    Some(provider) => token_error(provider, &error, Some(Spent { tally, reason })),
+                    None => Error::unexpected(error.to_string()),
+                };
             }
-            Attempt::Body { error, given_on } if error.is_truncated() && !given_on => {
-                Verdict::Retry { after: None }
+        };
+        let error = match error {
+            PageError::Final(error) => error,
+            PageError::Response(bad) => RequestFailure {
+                method: built.method.as_str(),
+                url: shown
+                    .strip_prefix(built.method.as_str())
+                    .unwrap_or(shown)
+                    .trim_start(),
+                status_line: &bad.status.to_string(),
+                message: bad.message.as_deref(),
+                attempts: tally.attempts,
             }
-            Attempt::NoRecords { error, .. } if error.is_truncated() => Verdict::Retry { after: None },
-            Attempt::BrokenOff { given_on: false, .. } => Verdict::Retry { after: None },
-            Attempt::Answer(answer) => match answer.decision.action {
-                Action::Retry => Verdict::Retry {
-                    after: answer.decision.wait,
-                },
-                Action::RateLimited => {
-                    // The service counts the requests of all.
-                    if let Some(wait) = answer.decision.wait {
-                        let limiter = self.limiters.of(&address::host(url), &self.pace);
-                        limiter.hold_until(Instant::now() + wait.min(Duration::from_secs(3600)));
-                    }
-                    Verdict::Retry {
-                        after: answer.decision.wait,
-                    }
-                }
-                Action::RenewToken if !*renewed && self.auth.renew(&answer.credentials) => {
-                    *renewed = true;
-                    Verdict::RetryAtOnce
-                }
-                _ => Verdict::Stop,
-            },
-            _ => Verdict::Stop,
-        }
+            .error(bad.status.as_u16(), &bad.decision),
+            PageError::Transport(failure) => {
+                let kind = match failure.is_transient() {
+                    true => ErrorKind::Transient,
+                    false => ErrorKind::Config,
+                };
+                let times = match tally.attempts {
+                    0 | 1 => String::new(),
+                    attempts => format!(", {attempts} times"),
+                };
+                let hint = ResponseActions::decide_failure(&failure).hint;
+                hint_if(
+                    Error::new(kind, format!("{shown} failed{times}")).with_source(failure),
+                    hint,
+                )
+            }
+            PageError::Body { error, message } => body_error(shown, error, message),
+            PageError::Aborted(cause) => Error::new(
+                ErrorKind::Transient,
+                format!("the connection was closed during the response to {shown}"),
+            )
+            .with_source(cause),
+            PageError::Skip(_) => Error::interrupted(),
+        };
+        hint_if(error, limit)
     }
 
-    /// The error of a page that did not come.
-    fn failure(&self, gave_up: GaveUp<Attempt>, method: &reqwest::Method, shown: &str) -> Error {
-        let bound = self.spent(gave_up.reason);
-        let error = self.failed(gave_up, method, shown);
-        match bound {
-            Some(bound) => error.with_hint(bound),
-            None => error,
-        }
-    }
-
-    /// Which setting kept a request from being made again, where it is about time.
-    fn spent(&self, reason: Reason) -> Option<String> {
-        let whole = HumanDuration(self.retry.max_elapsed());
+    /// The setting that prevented another attempt, where it is about time.
+    fn limit_reached(&self, reason: Reason) -> Option<String> {
+        let max = HumanDuration(self.client.retry.max_elapsed());
         match reason {
             Reason::AskedToWait { asked, left } => {
                 let seconds = |wait: Duration| HumanDuration(Duration::from_secs(wait.as_secs()));
                 Some(format!(
-                    "the service asked to wait {}, and {} are left of `retry.max_elapsed` ({whole}): raise it, or run \
-                     again later",
+                    "the service requested a wait of {}, and {} of `retry.max_elapsed` ({max}) are left: increase it, or \
+                     run again later",
                     seconds(asked),
                     seconds(left)
                 ))
             }
-            Reason::TimeSpent => Some(format!("no time is left of `retry.max_elapsed` ({whole})")),
+            Reason::TimeSpent => Some(format!("`retry.max_elapsed` ({max}) has elapsed")),
             _ => None,
         }
     }
+}
 
-    fn failed(&self, gave_up: GaveUp<Attempt>, method: &reqwest::Method, shown: &str) -> Error {
-        let attempts = gave_up.tally.attempts;
-        let url = shown.strip_prefix(method.as_str()).unwrap_or(shown).trim_start();
-        let spent = Spent {
-            tally: gave_up.tally,
-            reason: gave_up.reason,
-        };
-        match gave_up.last {
-            Some(Attempt::Final(error)) => error,
-            Some(Attempt::Token(error)) => match self.auth.provider() {
-                Some(provider) => token_error(provider, &error, Some(spent)),
-                None => Error::unexpected(error.to_string()),
-            },
-            Some(Attempt::Answer(answer)) => RequestFailure {
-                method: method.as_str(),
-                url,
-                status_line: &answer.line,
-                message: answer.message.as_deref(),
-                attempts,
+/// Whether another attempt may help.
+fn decide(error: &PageError) -> client::Decision {
+    let retry = client::Decision::Retry { after: None };
+    match error {
+        PageError::Transport(failure) if failure.is_transient() => retry,
+        PageError::Body { error, .. } if error.is_truncated() => retry,
+        PageError::Aborted(_) => retry,
+        PageError::Response(bad) => {
+            let after = bad.decision.wait;
+            match bad.decision.action {
+                Action::Retry => client::Decision::Retry { after },
+                Action::RateLimited => client::Decision::RateLimited { after },
+                Action::RenewToken => client::Decision::RenewToken,
+                _ => client::Decision::Stop,
             }
-            .error(answer.status, &answer.decision),
-            Some(Attempt::Exchange(failure)) => {
-                let kind = if failure.is_transient() {
-                    ErrorKind::Transient
-                } else {
-                    ErrorKind::Config
-                };
-                let times = if attempts > 1 {
-                    format!(", {attempts} times")
-                } else {
-                    String::new()
-                };
-                let hint = ResponseActions::decide_failure(&failure).hint;
-                let error = Error::new(kind, format!("{shown} failed{times}")).with_source(failure);
-                match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                }
-            }
-            Some(Attempt::Body { error, given_on }) => body_error(shown, error, given_on, None),
-            Some(Attempt::NoRecords { error, message }) => body_error(shown, error, false, message),
-            Some(Attempt::BrokenOff { cause, given_on }) => {
-                let error = Error::new(
-                    ErrorKind::Transient,
-                    format!("the answer to {shown} broke off: {cause}"),
-                );
-                if given_on {
-                    error.with_hint("its rows had gone on already, so it was not asked for again; run again")
-                } else {
-                    error
-                }
-            }
-            _ => Error::interrupted(),
         }
+        _ => client::Decision::Stop,
     }
 }
 
-fn body_error(shown: &str, error: BodyError, given_on: bool, message: Option<String>) -> Error {
-    let kind = if error.is_truncated() {
-        ErrorKind::Transient
-    } else {
-        ErrorKind::Input
+fn hint_if(error: Error, hint: Option<String>) -> Error {
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+fn body_error(shown: &str, error: BodyError, message: Option<String>) -> Error {
+    let kind = match error.is_truncated() {
+        true => ErrorKind::Transient,
+        false => ErrorKind::Input,
     };
     let hint = error.hint();
-    let mut shown = Error::new(kind, format!("the answer to {shown} cannot be read")).with_source(error);
-    if let Some(message) = message {
-        shown = shown.with_hint(format!("the answer says: {message}"));
-    }
-    if let Some(hint) = hint {
-        shown = shown.with_hint(hint);
-    }
-    if given_on && kind == ErrorKind::Transient {
-        shown = shown.with_hint("its rows had gone on already, so it was not asked for again; run again");
-    }
-    shown
+    let shown = Error::new(kind, format!("cannot read the response to {shown}")).with_source(error);
+    let message = message.map(|message| format!("the response says: {message}"));
+    hint_if(hint_if(shown, message), hint)
 }
 
-fn refused_link(error: &crate::http::link::LinkError, shown: &str) -> Error {
+fn refused_link(error: &LinkError, shown: &str) -> Error {
     let refused = Error::input(format!(
-        "the link to the page after {shown} is not followed: {error}"
+        "cannot follow the link to the page after {shown}: {error}"
     ));
-    match error.hint() {
-        Some(hint) => refused.with_hint(hint),
-        None => refused,
-    }
+    hint_if(refused, error.hint())
 }

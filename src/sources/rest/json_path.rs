@@ -1,13 +1,12 @@
-//! JSONPath, as far as a value is looked for in one place.
+//! JSONPath (RFC 9535) as far as it can be followed while a document is read.
 //!
-//! The syntax is RFC 9535's. A [`SinglePath`] names at most one value of a document (names and indexes only), so that
-//! it can be found while the document streams by; [`ExtractedValues`] are what was found at several of them.
+//! A [`SinglePath`] selects at most one value: names and indexes only. [`ExtractedValues`] are the values found at the
+//! paths of a [`ValuePaths`].
 
-use std::borrow::Cow;
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// A step into a document.
@@ -19,8 +18,24 @@ pub(super) enum Step {
     Index(usize),
 }
 
+impl Step {
+    /// The value that it selects.
+    pub(super) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Name(name) => value.get(name),
+            Self::Index(index) => value.get(index),
+        }
+    }
+}
+
 /// A JSONPath to one value, such as `$.meta.page.nextCursor` or `$['@odata.nextLink']`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(
+    with = "String",
+    example = "$.meta.page.nextCursor",
+    example = "$['@odata.nextLink']"
+)]
 pub struct SinglePath {
     text: String,
     steps: Vec<Step>,
@@ -30,7 +45,7 @@ impl SinglePath {
     /// Reads a path.
     ///
     /// # Errors
-    /// It is no JSONPath, or may name several values; in words for the person who wrote it.
+    /// It is not a JSONPath, or may select several values.
     pub fn parse(text: &str) -> Result<Self, String> {
         check(text)?;
         match steps(text) {
@@ -39,7 +54,7 @@ impl SinglePath {
                 steps,
             }),
             None => Err(format!(
-                "`{text}` may name several values, and one is wanted: names and indexes only, such as `$.meta.next` or `$['@odata.nextLink']`"
+                "`{text}` may select several values, expected one: names and indexes only, such as `$.meta.next` or `$['@odata.nextLink']`"
             )),
         }
     }
@@ -49,12 +64,9 @@ impl SinglePath {
         &self.steps
     }
 
-    /// The value in a whole document.
+    /// The value in a document.
     pub(super) fn find<'v>(&self, document: &'v Value) -> Option<&'v Value> {
-        self.steps.iter().try_fold(document, |at, step| match step {
-            Step::Name(name) => at.get(name),
-            Step::Index(index) => at.get(index),
-        })
+        self.steps.iter().try_fold(document, |at, step| step.of(at))
     }
 }
 
@@ -64,66 +76,86 @@ impl fmt::Display for SinglePath {
     }
 }
 
-impl<'de> Deserialize<'de> for SinglePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(de::Error::custom)
+impl TryFrom<String> for SinglePath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
     }
 }
 
-impl JsonSchema for SinglePath {
-    fn schema_name() -> Cow<'static, str> {
-        "SinglePath".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A JSONPath (RFC 9535) of names and indexes, which names one value.",
-            "examples": ["$.meta.page.nextCursor", "$['@odata.nextLink']"],
-        })
-    }
-}
-
-/// Whether `text` is a JSONPath at all; in words if not.
+/// Parses any JSONPath.
 pub(super) fn check(text: &str) -> Result<serde_json_path::JsonPath, String> {
     if !text.starts_with('$') {
         return Err(format!(
-            "a JSONPath begins with `$`, such as `$.{text}`; found `{text}`"
+            "a JSONPath starts with `$`, such as `$.{text}`; found `{text}`"
         ));
     }
     serde_json_path::JsonPath::parse(text).map_err(|error| format!("`{text}` is not a JSONPath: {error}"))
 }
 
-/// The steps of a valid path, if it has only names and indexes from the front.
-pub(super) fn steps(text: &str) -> Option<Vec<Step>> {
-    let mut rest = text.strip_prefix('$')?.trim_start();
-    let mut steps = Vec::new();
+/// A segment of a path that can be followed while a document is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Segment {
+    /// A name or an index.
+    One(Step),
+    /// `.*`: every member or element.
+    Members,
+    /// `[*]`: every element or member.
+    Elements,
+}
+
+/// The segments of a valid path, each with the offset it starts at, and whether these are all: a filter, a slice, a
+/// union or `..` ends them.
+pub(super) fn segments(text: &str) -> (Vec<(usize, Segment)>, bool) {
+    let mut segments = Vec::new();
+    let mut rest = text.strip_prefix('$').unwrap_or(text).trim_start();
     while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('.') {
-            let end = after.find(['.', '[']).unwrap_or(after.len());
-            let name = after[..end].trim_end();
-            if name.is_empty() || name == "*" {
-                return None;
-            }
-            steps.push(Step::Name(name.to_owned()));
-            rest = &after[end..];
-        } else {
-            let after = rest.strip_prefix('[')?.trim_start();
-            let (step, left) = match after.chars().next()? {
-                quote @ ('\'' | '"') => {
-                    let (name, left) = quoted(&after[1..], quote)?;
-                    (Step::Name(name), left)
-                }
-                _ => {
-                    let end = after.find(']')?;
-                    (Step::Index(after[..end].trim().parse().ok()?), &after[end..])
-                }
-            };
-            steps.push(step);
-            rest = left.trim_start().strip_prefix(']')?.trim_start();
-        }
+        let Some((segment, after)) = segment(rest) else {
+            return (segments, false);
+        };
+        segments.push((text.len() - rest.len(), segment));
+        rest = after.trim_start();
     }
-    Some(steps)
+    (segments, true)
+}
+
+fn segment(text: &str) -> Option<(Segment, &str)> {
+    if let Some(after) = text.strip_prefix('.') {
+        let end = after.find(['.', '[']).unwrap_or(after.len());
+        let segment = match after[..end].trim_end() {
+            "" => return None,
+            "*" => Segment::Members,
+            name => Segment::One(Step::Name(name.to_owned())),
+        };
+        return Some((segment, &after[end..]));
+    }
+    let after = text.strip_prefix('[')?.trim_start();
+    let (segment, left) = match after.chars().next()? {
+        quote @ ('\'' | '"') => {
+            let (name, left) = quoted(&after[1..], quote)?;
+            (Segment::One(Step::Name(name)), left)
+        }
+        '*' => (Segment::Elements, &after[1..]),
+        _ => {
+            let end = after.find(']')?;
+            let index = after[..end].trim().parse().ok()?;
+            (Segment::One(Step::Index(index)), &after[end..])
+        }
+    };
+    Some((segment, left.trim_start().strip_prefix(']')?))
+}
+
+/// The steps of a valid path, if it has only names and indexes.
+fn steps(text: &str) -> Option<Vec<Step>> {
+    let (segments, true) = segments(text) else {
+        return None;
+    };
+    let step = |(_, segment)| match segment {
+        Segment::One(step) => Some(step),
+        Segment::Members | Segment::Elements => None,
+    };
+    segments.into_iter().map(step).collect()
 }
 
 /// A quoted name and what follows its closing quote.
@@ -145,7 +177,7 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     Some((serde_json::from_str(&json).ok()?, &text[end + 1..]))
 }
 
-/// Paths at which values are looked for in every answer.
+/// The paths of values to extract from every response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ValuePaths {
     paths: Vec<SinglePath>,
@@ -156,7 +188,7 @@ pub(super) struct ValuePaths {
 pub(super) struct ValueId(usize);
 
 impl ValuePaths {
-    /// Adds a path; the same one twice is one.
+    /// Adds a path. Equal paths share an id.
     pub(super) fn add(&mut self, path: &SinglePath) -> ValueId {
         let known = self.paths.iter().position(|known| known.steps == path.steps);
         ValueId(known.unwrap_or_else(|| {
@@ -165,12 +197,12 @@ impl ValuePaths {
         }))
     }
 
-    /// All paths, in the order of their probes.
+    /// All paths, in the order of their ids.
     pub(super) fn paths(&self) -> &[SinglePath] {
         &self.paths
     }
 
-    /// Looks into a whole document.
+    /// The values of a document.
     pub(super) fn find(&self, document: &Value) -> ExtractedValues {
         ExtractedValues {
             values: self
@@ -181,7 +213,7 @@ impl ValuePaths {
         }
     }
 
-    /// Nothing was found: the answer had no body.
+    /// The values of a response without a JSON body: none.
     pub(super) fn none(&self) -> ExtractedValues {
         ExtractedValues {
             values: vec![None; self.paths.len()],
@@ -189,21 +221,21 @@ impl ValuePaths {
     }
 }
 
-/// What was found, for each of a [`ValuePaths`].
+/// The value at each path of a [`ValuePaths`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct ExtractedValues {
     values: Vec<Option<Value>>,
 }
 
 impl ExtractedValues {
-    /// Values in the order of the set's probes; `None` where there is nothing.
+    /// From values in the order of their ids; `None` where the path does not exist.
     pub(super) fn new(values: Vec<Option<Value>>) -> Self {
         Self { values }
     }
 
-    /// What is there; `Some(Value::Null)` for a null, `None` if the path leads nowhere.
-    pub(super) fn get(&self, probe: ValueId) -> Option<&Value> {
-        self.values.get(probe.0)?.as_ref()
+    /// The value; `Some(Value::Null)` for a null, `None` if the path does not exist.
+    pub(super) fn get(&self, id: ValueId) -> Option<&Value> {
+        self.values.get(id.0)?.as_ref()
     }
 }
 
@@ -214,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_path_is_names_and_indexes() {
+    fn single_paths_are_names_and_indexes() {
         let document = json!({"a": {"b.c": [1, {"d'\"e": 2}]}, "@odata.nextLink": "x"});
         let find = |path: &str| SinglePath::parse(path).unwrap().find(&document).cloned();
         assert_eq!(find("$.a['b.c'][0]"), Some(json!(1)));
@@ -241,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_tell_null_from_nothing() {
+    fn distinguishes_null_from_missing() {
         let mut set = ValuePaths::default();
         let next = set.add(&SinglePath::parse("$.next").unwrap());
         let more = set.add(&SinglePath::parse("$.more").unwrap());

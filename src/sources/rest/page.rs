@@ -1,4 +1,7 @@
-//! What a page is asked with, and what its answer told.
+//! What a page is requested with, what the pagination learns from its response, and its rows.
+
+use std::path::Path;
+use std::sync::Arc;
 
 use reqwest::header::HeaderMap;
 use schemars::JsonSchema;
@@ -7,8 +10,16 @@ use serde_json::Value;
 use url::Url;
 
 use super::json_path::ExtractedValues;
+use crate::disk::spool::{Spool, Stored};
+use crate::error::Result;
 
-/// Where a value goes in a request.
+/// Bytes of a page's rows in memory; more wait in a file.
+const MAX_MEMORY: usize = 1 << 20;
+
+/// Bytes of rows that are stored at once.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Where a value is injected into a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InjectInto {
@@ -16,30 +27,91 @@ pub enum InjectInto {
     Query(String),
     /// The header of this name.
     Header(String),
-    /// The place in the JSON or form body: names joined by dots, such as `page.cursor`.
+    /// The location in the JSON or form body: names joined by dots, such as `page.cursor`.
     Body(String),
 }
 
-/// What one page's request has besides what all requests have.
+/// What the request for one page has besides what all requests have.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct PageRequest {
-    /// The whole URL, as the service gave it: taken as it is in place of the request's own URL and query.
+    /// The URL that the service gave for the page; replaces the request's URL and query.
     pub(super) url: Option<String>,
-    /// Values and their places; they take the place of what the request has there.
+    /// Values to inject; they replace what the request has there.
     pub(super) set: Vec<(InjectInto, Value)>,
 }
 
-/// What the answer to a page told.
+/// What the pagination knows of the response to a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageResponse<'a> {
-    /// The URL asked.
+    /// The URL requested.
     pub(super) url: &'a Url,
-    /// The status: any 2xx, or one that a rule calls the empty end.
+    /// The status: any 2xx, or one that ends the pages.
     pub(super) status: u16,
-    /// The headers.
     pub(super) headers: &'a HeaderMap,
-    /// Values found in the body.
+    /// Values of the body.
     pub(super) values: &'a ExtractedValues,
-    /// Records on the page, before any of them was exploded or put aside.
+    /// Records on the page, before any of them is exploded or rejected.
     pub(super) records: u64,
+}
+
+/// Stored rows.
+pub(super) type Block = Stored<Vec<u8>>;
+
+/// The rows of a complete page.
+pub(super) struct PageRows {
+    /// How the user knows the page.
+    pub(super) name: Arc<str>,
+    pub(super) spool: Spool,
+    pub(super) blocks: Vec<Block>,
+    block: Vec<u8>,
+}
+
+impl PageRows {
+    pub(super) fn new(name: Arc<str>, folder: &Arc<Path>) -> Self {
+        Self {
+            name,
+            spool: Spool::new(folder.clone(), MAX_MEMORY, "rows of a page"),
+            blocks: Vec::new(),
+            block: Vec::new(),
+        }
+    }
+
+    /// Adds a row. Blocks.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written.
+    pub(super) fn push(&mut self, row: &str) -> Result<()> {
+        // A record is at most 16 MiB long.
+        let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
+        self.block.extend_from_slice(&length.to_le_bytes());
+        self.block.extend_from_slice(row.as_bytes());
+        match self.block.len() < BLOCK_BYTES {
+            true => Ok(()),
+            false => self.flush(),
+        }
+    }
+
+    /// Stores what [`push`](Self::push) has collected. Blocks.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = std::mem::take(&mut self.block);
+        let bytes = block.len();
+        self.blocks.push(self.spool.store_blocking(block, bytes)?);
+        Ok(())
+    }
+}
+
+/// The rows of a block.
+pub(super) fn rows(mut block: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, after) = block.split_first_chunk()?;
+        let (row, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        block = after;
+        Some(row)
+    })
 }

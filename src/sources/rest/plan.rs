@@ -1,114 +1,103 @@
-//! The settings of a source, checked as a whole: what of them belongs together.
+//! The settings of a source, checked as a whole and compiled.
 
 use std::sync::Arc;
 
 use super::config::RestConfig;
-use super::extract::{Extractor, Limits, RecordsConfig};
-use super::incremental::Incremental;
-use super::json_path::ValuePaths;
+use super::extract::{Extractor, RecordsConfig};
+use super::incremental::{CursorConfig, Incremental};
+use super::json_path::{SinglePath, ValuePaths};
 use super::pagination::{Pager, PaginationConfig};
-use super::partitions::{ParentConfig, Partitioning};
+use super::partitions::Partitioning;
 use super::request::{RequestConfig, RequestPlan};
 use super::response_actions::{ResponseActionConfig, ResponseActions};
-use super::template::{Names, Uses};
-use crate::config::Problems;
+use super::template::Names;
+use crate::component::Problems;
 
-/// A request with what follows from its answers.
+/// A request with what follows from its responses.
 #[derive(Debug, Clone)]
 pub(super) struct Sequence {
     pub(super) request: RequestPlan,
     pub(super) pager: Pager,
     pub(super) extractor: Extractor,
-    pub(super) rules: ResponseActions,
+    pub(super) actions: ResponseActions,
+    /// The paths of values that pagination and response actions read.
     pub(super) paths: ValuePaths,
-    /// Whether the token of the next page is in the last record.
-    pub(super) needs_last: bool,
 }
 
-/// A source's settings without contradiction.
+/// Valid settings.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) sequence: Sequence,
-    pub(super) each: Option<Arc<Partitioning>>,
+    pub(super) partitioning: Option<Arc<Partitioning>>,
     pub(super) parent: Option<Sequence>,
     pub(super) incremental: Option<Incremental>,
 }
 
+/// The settings of a sequence.
+struct Block<'a> {
+    request: &'a RequestConfig,
+    pagination: &'a PaginationConfig,
+    records: &'a RecordsConfig,
+    /// Where each row has its cursor.
+    cursor: Option<SinglePath>,
+}
+
 impl Plan {
-    /// Checks everything that can be checked without network and secrets; `problems` points at the source. `None` if
-    /// there was a problem.
+    /// Checks all that requires neither network nor secrets; `problems` is at the source.
     pub(super) fn new(config: &RestConfig, problems: &mut Problems<'_>) -> Option<Self> {
         let before = problems.len();
-        config.auth.validate(&mut problems.at("auth"));
-        config.tls.validate(&mut problems.at("tls"));
-        config.check_connection(&mut problems.at("connection"));
-        config.rate_limit.validate(&mut problems.at("rate_limit"));
-        config.retry.validate(&mut problems.at("retry"));
-        ResponseActionConfig::validate_all(
-            &config.response_actions,
-            config.for_each.as_ref().is_some_and(|each| each.skip.is_some()),
-            config.auth.has_token(),
-            &mut problems.at("response_actions"),
-        );
-        if config
-            .columns
-            .as_ref()
-            .is_some_and(std::collections::BTreeMap::is_empty)
-        {
-            problems
-                .at("columns")
-                .add("names no column; leave it out to have the columns learnt");
-        }
-
-        if let Some(columns) = &config.columns {
-            let declared = |name: &str| columns.contains_key(name);
-            config.records.check_kept(&declared, &mut problems.at("records"));
-        }
-
+        config.check_blocks(problems);
         let mut names = Names::default();
-        let mut uses = Uses::default();
         if config.incremental.is_some() {
             Incremental::names(&mut names);
         }
-        let each = config
+        let partitioning = config
             .for_each
             .as_ref()
-            .map(|each| each.compile(&mut problems.at("for_each")));
+            .map(|for_each| for_each.compile(&mut problems.at("for_each")));
         let mut parent = None;
-        if let (Some(block), Some(Some(each))) = (&config.for_each, &each)
-            && let Some(ParentConfig {
-                request,
-                pagination,
-                records,
-            }) = &block.parent
+        if let (Some(for_each), Some(Some(partitioning))) = (&config.for_each, &partitioning)
+            && let Some(block) = &for_each.parent
         {
             let mut names = names.clone();
-            each.outer_names(&mut names);
+            partitioning.outer_names(&mut names);
+            let block = Block {
+                request: &block.request,
+                pagination: &block.pagination,
+                records: &block.records,
+                cursor: None,
+            };
             let mut problems = problems.at("for_each");
-            let mut here = problems.at("parent");
-            parent = config.sequence(request, pagination, records, &names, &mut uses, &mut here);
+            parent = config.sequence(&block, &names, &mut problems.at("parent"));
         }
-        if let Some(Some(each)) = &each {
-            each.names(&mut names);
+        if let Some(Some(partitioning)) = &partitioning {
+            partitioning.names(&mut names);
         }
-        let sequence = config.sequence(
-            &config.request,
-            &config.pagination,
-            &config.records,
-            &names,
-            &mut uses,
-            problems,
-        );
-        // What a request with a problem uses is not known.
+        let block = Block {
+            request: &config.request,
+            pagination: &config.pagination,
+            records: &config.records,
+            cursor: config
+                .incremental
+                .as_ref()
+                .and_then(|incremental| match &incremental.cursor {
+                    CursorConfig::Path(path) => Some(path.clone()),
+                    CursorConfig::RunTime => None,
+                }),
+        };
+        let sequence = config.sequence(&block, &names, problems);
+        // What an invalid request uses is unknown.
+        let has_parent = config
+            .for_each
+            .as_ref()
+            .is_some_and(|for_each| for_each.parent.is_some());
         let mut incremental = None;
-        if sequence.is_some()
-            && (parent.is_some() || config.for_each.as_ref().is_none_or(|each| each.parent.is_none()))
-        {
-            if let Some(Some(each)) = &each {
-                each.check_used(&uses, &mut problems.at("for_each"));
+        if sequence.is_some() && (parent.is_some() || !has_parent) {
+            if let Some(Some(partitioning)) = &partitioning {
+                partitioning.check_used(&names.uses(), &mut problems.at("for_each"));
             }
             if let Some(block) = &config.incremental {
-                incremental = block.compile(&uses, &mut problems.at("incremental"));
+                incremental = block.compile(&names.uses(), &mut problems.at("incremental"));
             }
         }
         if problems.len() > before {
@@ -116,7 +105,7 @@ impl Plan {
         }
         Some(Self {
             sequence: sequence?,
-            each: each.flatten().map(Arc::new),
+            partitioning: partitioning.flatten().map(Arc::new),
             parent,
             incremental,
         })
@@ -124,46 +113,57 @@ impl Plan {
 }
 
 impl RestConfig {
-    fn sequence(
-        &self,
-        request: &RequestConfig,
-        pagination: &PaginationConfig,
-        records: &RecordsConfig,
-        names: &Names,
-        uses: &mut Uses,
-        problems: &mut Problems<'_>,
-    ) -> Option<Sequence> {
+    fn check_blocks(&self, problems: &mut Problems<'_>) {
+        self.auth.validate(&mut problems.at("auth"));
+        self.tls.validate(&mut problems.at("tls"));
+        self.rate_limit.validate(&mut problems.at("rate_limit"));
+        self.retry.validate(&mut problems.at("retry"));
+        ResponseActionConfig::validate_all(
+            &self.response_actions,
+            self.for_each
+                .as_ref()
+                .is_some_and(|for_each| for_each.skip.is_some()),
+            self.auth.has_token(),
+            &mut problems.at("response_actions"),
+        );
+        if let Err(message) = self.hosts() {
+            problems.at("allowed_hosts").add(message);
+        }
+        let Some(columns) = &self.columns else { return };
+        if columns.is_empty() {
+            problems
+                .at("columns")
+                .add("expected at least one column; without `columns` they are inferred");
+        }
+        let declared = |name: &str| columns.contains_key(name);
+        self.records.check_kept(&declared, &mut problems.at("records"));
+    }
+
+    fn sequence(&self, block: &Block<'_>, names: &Names, problems: &mut Problems<'_>) -> Option<Sequence> {
         let before = problems.len();
-        let config = request;
-        let request = RequestPlan::new(&self.base_url, config, names, problems);
         let mut paths = ValuePaths::default();
-        let pager = pagination.compile(&mut paths, &mut problems.at("pagination"));
-        records.validate(&mut problems.at("records"));
+        let request = RequestPlan::new(&self.base_url, block.request, names, problems);
+        let pager = block
+            .pagination
+            .compile(&mut paths, &mut problems.at("pagination"));
+        block.records.validate(&mut problems.at("records"));
         if let Some(request) = &request {
-            for place in pagination.targets() {
-                request.check_place(&place, &mut problems.at("pagination"));
-                config.check_free(&place, &mut problems.at("request"));
+            for target in block.pagination.targets() {
+                request.check_place(&target, &mut problems.at("pagination"));
+                block.request.check_free(&target, &mut problems.at("request"));
             }
-            uses.extend(request.uses());
         }
         if problems.len() > before {
             return None;
         }
-        let rules = ResponseActions::new(&self.response_actions, &mut paths, self.rate_limit.wait_rule());
-        let needs_last = pagination.needs_last_record();
-        let limits = Limits {
-            max_record: usize::try_from(self.connection.max_record.0).unwrap_or(usize::MAX),
-            max_buffered: usize::try_from(self.connection.max_buffered_page.0).unwrap_or(usize::MAX),
-            keep_last: needs_last,
-            ..Limits::default()
-        };
+        let actions = ResponseActions::new(&self.response_actions, &mut paths, self.rate_limit.wait_rule());
+        let keep_last = block.pagination.needs_last_record();
         Some(Sequence {
             request: request?,
-            extractor: Extractor::new(records, &paths, limits),
             pager: pager?,
-            rules,
+            extractor: Extractor::new(block.records, &paths, block.cursor.clone(), keep_last),
+            actions,
             paths,
-            needs_last,
         })
     }
 }

@@ -1,182 +1,144 @@
 //! The settings `records`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::super::json_path::{self, SinglePath, Step};
 use super::plan::Route;
-use crate::config::Problems;
+use crate::component::Problems;
 
-/// Where the records are in an answer, and how rows are made of them.
-#[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
+/// Where the records are in a response, and how they become rows.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordsConfig {
-    /// The JSONPath (RFC 9535) to the records. Default: `$`, the whole body.
+    /// The JSONPath (RFC 9535) of the records. Default: `$`, the whole body.
     ///
-    /// An array at the path is a list of records; `$.data` and `$.data[*]` mean the same. An object there is one
-    /// record, null is no record, and a text or number is an error. An element that is not an object becomes a record
-    /// with the one column `value`. Paths of names, indexes, `.*` and `[*]` are followed while the body streams by;
-    /// filters, slices and `..` need the whole body in memory.
+    /// An array is a list of records (`$.data` and `$.data[*]` mean the same), an object is one record, null is none,
+    /// and a string or number is an error. An element that is not an object becomes a row with the one column `value`.
+    /// A record is at most 16 MiB long. Filters, slices and `..` buffer the whole body, of at most 64 MiB.
     pub path: RecordsPath,
-    /// What it means when the path leads nowhere. Default `error`: a misspelt path must not look like a day on which
-    /// nothing happened.
-    pub missing: Missing,
-    /// The path names an object whose members are the records; this column gets the member's name. In a path with
-    /// `.*` it is the name that the last `.*` stands for.
+    /// What to do if the path does not exist in a response. Default `error`, so that a misspelled path does not look
+    /// like a day without changes.
+    pub missing: OnMissing,
+    /// The path selects an object whose members are the records; this column gets the member's name. In a path with
+    /// `.*` it is the name that the last `.*` matches.
     pub key_as: Option<String>,
-    /// Further columns, and where their values are within a row, such as `email: $.attributes.email.value`; null where
-    /// there is nothing. With `explode`, a row is an element and what it keeps of its record.
+    /// Additional columns, each with the path of its value within a row: `email: $.attributes.email.value`. Null where
+    /// the path does not exist. With `explode`, a row is an element and what it keeps of its record.
     pub columns: BTreeMap<String, SinglePath>,
-    /// Each record has a list inside, whose elements become the rows.
+    /// Turns each element of an array inside the record into a row.
     pub explode: Option<Explode>,
-    /// What becomes of objects and lists in a row. Default `keep`.
+    /// What to do with objects and arrays in a row. Default `keep`.
     pub nested: Nested,
-    /// How the body is written. Default `json`.
+    /// The format of the body. Default `json`.
     pub format: BodyFormat,
 }
 
-/// How a body is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+/// The format of a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyFormat {
     /// One JSON value.
     #[default]
     Json,
-    /// A JSON value on each line; the path holds for each of them. A body without any line has no record.
+    /// One JSON value per line; the path applies to each. An empty body has no records.
     Ndjson,
 }
 
-/// What a path that leads nowhere means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+/// What to do if a path does not exist.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// The answer is not what was expected.
+pub enum OnMissing {
+    /// Fail the run.
     #[default]
     Error,
-    /// There are no records.
+    /// Treat the response as one without records.
     Empty,
 }
 
-/// What becomes of objects and lists in a row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+/// What to do with objects and arrays in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Nested {
-    /// They stay, and SQL reaches into them: `address['city']`.
+    /// Keep them; SQL expressions reach into them: `address['city']`.
     #[default]
     Keep,
-    /// They become their JSON text.
+    /// Replace them with their JSON text.
     Json,
 }
 
-/// A list in each record whose elements become rows.
-#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
+/// An array in each record whose elements become rows.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Explode {
-    /// The list within the record, such as `$.rows` or `$.rows[*]`. An object there is a list of one.
+    /// The path of the array within the record, such as `$.rows`. An object counts as an array of one element.
     pub path: ListPath,
-    /// Which of the record's other members every row keeps: `all`, `none`, or a list of names. Default `all`. The
-    /// member that the list is in is never kept.
-    ///
-    /// A member that has the name of one of the element's is an error unless both hold the same: set `prefix`.
+    /// Which other members of the record each row keeps: `all`, `none` or a list of names. Default `all`, without the
+    /// member that contains the array. Names that the element has with another value are an error: set `prefix`.
     #[serde(default)]
     pub keep: Keep,
-    /// Put before the names of kept members. Default: nothing.
+    /// A prefix for the names of kept members.
     #[serde(default)]
     pub prefix: String,
-    /// What becomes of a record whose list is empty, null or not there. Default `drop`.
+    /// What to do with a record whose array is empty, null or missing. Default `drop`.
     #[serde(default)]
-    pub empty: Empty,
+    pub empty: EmptyArray,
 }
 
-/// What becomes of a record without elements.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+/// What to do with a record without elements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Empty {
-    /// It gives no row.
+pub enum EmptyArray {
+    /// Yield no row.
     #[default]
     Drop,
-    /// It gives one row of what is kept.
+    /// Yield one row of the kept members.
     Keep,
 }
 
 /// Which members of a record its rows keep.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `all`, `none` or a list of names")]
 pub enum Keep {
-    /// All but the one with the list.
-    #[default]
-    All,
-    /// None.
-    None,
-    /// These.
+    /// `all` or `none`.
+    Word(KeepWord),
+    /// These members.
     These(Vec<String>),
 }
 
-impl<'de> Deserialize<'de> for Keep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = Keep;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`all`, `none` or a list of names")
-            }
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Keep, E> {
-                match word {
-                    "all" => Ok(Keep::All),
-                    "none" => Ok(Keep::None),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
-                }
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Keep, A::Error> {
-                let mut these = Vec::new();
-                while let Some(name) = names.next_element()? {
-                    these.push(name);
-                }
-                Ok(Keep::These(these))
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
+/// All members of a record, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepWord {
+    /// All except the one that contains the array.
+    All,
+    /// None.
+    None,
 }
 
-impl JsonSchema for Keep {
-    fn schema_name() -> Cow<'static, str> {
-        "Keep".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "`all`, `none`, or the names of the members that rows keep.",
-            "anyOf": [
-                {"enum": ["all", "none"]},
-                {"type": "array", "items": {"type": "string"}},
-            ],
-        })
+impl Default for Keep {
+    fn default() -> Self {
+        Self::Word(KeepWord::All)
     }
 }
 
 /// A JSONPath to records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String", example = "$.data[*]", example = "$.employees.*.rows")]
 pub struct RecordsPath {
     pub(super) text: String,
     pub(super) query: serde_json_path::JsonPath,
 }
 
-impl RecordsPath {
-    /// Reads a path.
-    ///
-    /// # Errors
-    /// It is no JSONPath; in words for the person who wrote it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        Ok(Self {
-            query: json_path::check(text)?,
-            text: text.to_owned(),
-        })
+impl TryFrom<String> for RecordsPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let query = json_path::check(&text)?;
+        Ok(Self { text, query })
     }
 }
 
@@ -189,93 +151,59 @@ impl Default for RecordsPath {
     }
 }
 
-impl<'de> Deserialize<'de> for RecordsPath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for RecordsPath {
-    fn schema_name() -> Cow<'static, str> {
-        "RecordsPath".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A JSONPath (RFC 9535).",
-            "examples": ["$.data[*]", "$.employees.*.rows", "$['value']"],
-        })
-    }
-}
-
-/// A path to one list in a record, with or without a final `[*]`.
-#[derive(Debug, Clone)]
+/// A JSONPath to an array in a record, with or without a final `[*]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String", example = "$.rows", example = "$.workAssignments[*]")]
 pub struct ListPath(pub(super) SinglePath);
 
-impl<'de> Deserialize<'de> for ListPath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let list = text.trim_end().strip_suffix("[*]").unwrap_or(&text);
-        SinglePath::parse(list).map(Self).map_err(de::Error::custom)
-    }
-}
+impl TryFrom<String> for ListPath {
+    type Error = String;
 
-impl JsonSchema for ListPath {
-    fn schema_name() -> Cow<'static, str> {
-        "ListPath".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A JSONPath (RFC 9535) of names and indexes to a list, with or without a final `[*]`.",
-            "examples": ["$.rows", "$.workAssignments[*]"],
-        })
+    fn try_from(text: String) -> Result<Self, String> {
+        SinglePath::parse(text.trim_end().strip_suffix("[*]").unwrap_or(&text)).map(Self)
     }
 }
 
 impl RecordsConfig {
-    /// Names of the columns that rows get besides what is in a record as it stands. What `explode` keeps is not among
-    /// them: it may be an object that is kept for `columns` only.
+    /// Names of the columns that rows get besides those of the record. Members that `explode` keeps are not included:
+    /// they may be objects that are kept for `columns` only.
     pub(in super::super) fn column_names(&self) -> impl Iterator<Item = String> {
         self.key_as.iter().cloned().chain(self.columns.keys().cloned())
     }
 
-    /// Notes what is kept of records and then lost, since it is not among the declared columns and nothing is picked out
-    /// of it.
+    /// Reports members that are kept and then lost: they are not declared and no column is taken from them.
     pub(in super::super) fn check_kept(&self, declared: &dyn Fn(&str) -> bool, problems: &mut Problems<'_>) {
         let Some(explode) = &self.explode else { return };
         let Keep::These(names) = &explode.keep else { return };
         for (index, name) in names.iter().enumerate() {
             let column = format!("{}{name}", explode.prefix);
-            let is_picked_from = self
+            let is_used = self
                 .columns
                 .values()
                 .any(|path| matches!(path.steps().first(), Some(Step::Name(first)) if *first == column));
-            if !declared(&column) && !is_picked_from {
+            if !declared(&column) && !is_used {
                 let mut explode = problems.at("explode");
-                let mut keep = explode.at("keep");
-                keep.at_index(index).add_with_hint(
-                    format!("`columns` does not name `{column}`, so what is kept here would be left out"),
-                    format!("declare `{column}` in `columns`, or take `{name}` out of `keep`"),
+                explode.at("keep").at_index(index).add_with_hint(
+                    format!("`columns` does not declare `{column}`, so it would be dropped"),
+                    format!("declare `{column}` in `columns`, or remove `{name}` from `keep`"),
                 );
             }
         }
     }
 
-    /// Notes what is wrong with the settings.
     pub(in super::super) fn validate(&self, problems: &mut Problems<'_>) {
         if let Some(key) = &self.key_as {
             if key.is_empty() {
-                problems.at("key_as").add("a column needs a name; it is empty");
+                problems.at("key_as").add("a column name must not be empty");
             }
-            if let Route::Query { .. } = Route::of(&self.path.text, true) {
+            if Route::new(&self.path.text, true).is_partial {
                 problems.at("key_as").add_with_hint(
                     format!(
-                        "`{}` has filters, slices or `..`, and a member's name can be taken only from a path of names, indexes, `.*` and `[*]`",
+                        "`key_as` requires a path of names, indexes, `.*` and `[*]`, found `{}`",
                         self.path.text
                     ),
-                    "write the path to the object, such as `$.employees`",
+                    "write the path of the object, such as `$.employees`",
                 );
             }
         }
@@ -283,12 +211,12 @@ impl RecordsConfig {
             let mut here = problems.at("columns");
             let mut here = here.at(column);
             if column.is_empty() {
-                here.add("a column needs a name; it is empty");
+                here.add("a column name must not be empty");
             }
             if !matches!(path.steps().first(), Some(Step::Name(_))) {
                 here.add_with_hint(
-                    format!("`{path}` is not within a row, which is an object"),
-                    "write where the value is in each row, such as `$.attributes.email.value`",
+                    format!("`{path}` must start with the name of a member of the row"),
+                    "write the path of the value in each row, such as `$.attributes.email.value`",
                 );
             }
         }
@@ -300,39 +228,32 @@ impl RecordsConfig {
 
 impl Explode {
     fn validate(&self, problems: &mut Problems<'_>) {
-        let list = match self.path.0.steps().first() {
+        let member = match self.path.0.steps().first() {
             Some(Step::Name(name)) => Some(name),
-            Some(Step::Index(_)) => {
-                problems.at("path").add(format!(
-                    "`{}` begins with an index, and a record is an object",
-                    self.path.0
-                ));
-                None
-            }
-            None => {
+            _ => {
                 problems.at("path").add_with_hint(
-                    "`$` is the record itself, and a list within it is wanted",
-                    "write where the list is in each record, such as `$.rows`",
+                    format!(
+                        "`{}` must start with the name of a member of the record",
+                        self.path.0
+                    ),
+                    "write the path of the array in each record, such as `$.rows`",
                 );
                 None
             }
         };
-        match &self.keep {
-            Keep::All => {}
-            Keep::None if self.prefix.is_empty() => {}
-            Keep::None => problems
+        if self.keep == Keep::Word(KeepWord::None) && !self.prefix.is_empty() {
+            problems
                 .at("prefix")
-                .add("there is nothing to put it before: `keep` is `none`"),
-            Keep::These(names) => {
-                for (index, name) in names.iter().enumerate() {
-                    let mut problems = problems.at("keep");
-                    let mut here = problems.at_index(index);
-                    if Some(name) == list {
-                        here.add(format!("`{name}` holds the list, and is not kept"));
-                    } else if names[..index].contains(name) {
-                        here.add(format!("`{name}` is in the list twice"));
-                    }
-                }
+                .add("has no effect: `keep` is `none`, so there are no names to prefix");
+        }
+        let Keep::These(names) = &self.keep else { return };
+        for (index, name) in names.iter().enumerate() {
+            let mut problems = problems.at("keep");
+            let mut here = problems.at_index(index);
+            if Some(name) == member {
+                here.add(format!("`{name}` contains the array and cannot be kept"));
+            } else if names[..index].contains(name) {
+                here.add(format!("`{name}` is listed twice"));
             }
         }
     }

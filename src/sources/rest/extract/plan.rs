@@ -1,261 +1,180 @@
-//! Where to look: the path to the records and the paths of probes, compiled.
+//! The path to the records and the paths of single values, compiled.
 
-use std::borrow::Cow;
-
-use super::super::json_path::{self, Step, ValuePaths};
-use super::config::{Missing, RecordsConfig};
+use super::super::json_path::{Segment, SinglePath, Step, ValuePaths, segments};
+use super::config::{OnMissing, RecordsConfig};
+use super::error::WHOLE;
 
 /// A step to the records.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RecordStep {
-    /// A member of an object.
+pub(super) enum RouteStep {
     Name(String),
-    /// An element of an array.
     Index(usize),
     /// Every member or element.
     Every {
-        /// Whether the member's name is taken.
+        /// Whether the member's name becomes a column.
         keyed: bool,
     },
 }
 
-/// How the records are reached.
-#[derive(Debug)]
-pub(super) enum Route {
-    /// While the body streams by. A final `[*]` is left out.
-    Stream(Steps),
-    /// In the whole body; what stands before the first thing that needs it.
-    Query { prefix: Steps },
-}
-
-/// Steps, with the text of the path up to each.
+/// The path to the records, as far as it can be followed while the body is read. A final `[*]` is left out.
 #[derive(Debug, Default)]
-pub(super) struct Steps {
-    pub(super) steps: Vec<RecordStep>,
+pub(super) struct Route {
+    pub(super) steps: Vec<RouteStep>,
     /// `texts[i]`: the path before step `i`.
     texts: Vec<String>,
-    /// Whether the last step is `.*`, and not a `[*]` in front of the one that is left out.
-    members: bool,
+    /// Whether it ends with `.*`: then the records are members of any type.
+    pub(super) ends_with_members: bool,
+    /// Whether it is only the start of the path, whose rest needs the whole body.
+    pub(super) is_partial: bool,
 }
 
-impl Steps {
-    fn push(&mut self, step: RecordStep, before: &str) {
-        self.texts.push(before.trim_end().to_owned());
-        self.steps.push(step);
+impl Route {
+    /// The route of a valid path; `keyed` if the name of a member becomes a column.
+    pub(super) fn new(text: &str, keyed: bool) -> Self {
+        let (segments, complete) = segments(text);
+        let mut route = Self {
+            is_partial: !complete,
+            ..Self::default()
+        };
+        let mut named = None;
+        let ends_with_elements = matches!(segments.last(), Some((_, Segment::Elements)));
+        for (at, segment) in segments {
+            route.texts.push(text[..at].trim_end().to_owned());
+            route.steps.push(match segment {
+                Segment::One(Step::Name(name)) => RouteStep::Name(name),
+                Segment::One(Step::Index(index)) => RouteStep::Index(index),
+                Segment::Elements => RouteStep::Every { keyed: false },
+                Segment::Members => {
+                    named = Some(route.steps.len());
+                    RouteStep::Every { keyed: false }
+                }
+            });
+        }
+        if !complete {
+            return route;
+        }
+        if ends_with_elements {
+            route.steps.pop();
+            route.texts.pop();
+        }
+        if keyed {
+            match named {
+                Some(at) => route.steps[at] = RouteStep::Every { keyed: true },
+                None => {
+                    named = Some(route.steps.len());
+                    route.steps.push(RouteStep::Every { keyed: true });
+                    route.texts.push(text.to_owned());
+                }
+            }
+        }
+        route.ends_with_members = named.is_some_and(|at| at + 1 == route.steps.len());
+        route
     }
 
     /// The path before a step.
     pub(super) fn before(&self, step: usize) -> &str {
         self.texts.get(step).map_or("$", String::as_str)
     }
-
-    /// Whether the path ends with `.*`: then it leads to members, whatever they are.
-    pub(super) fn ends_with_every(&self) -> bool {
-        self.members
-    }
 }
 
-impl Route {
-    /// The route of a valid path; `keyed` if a member's name is wanted.
-    pub(super) fn of(text: &str, keyed: bool) -> Self {
-        let mut steps = Steps::default();
-        // The last `.*`, whose member names the record.
-        let mut named = None;
-        let mut list = false;
-        let mut rest = text.strip_prefix('$').unwrap_or(text).trim_start();
-        while !rest.is_empty() {
-            let before = &text[..text.len() - rest.len()];
-            let Some((segment, after)) = segment(rest) else {
-                return Self::Query { prefix: steps };
-            };
-            list = false;
-            let step = if segment.starts_with('.') && segment[1..].trim() == "*" {
-                named = Some(steps.steps.len());
-                RecordStep::Every { keyed: false }
-            } else if is_every_element(segment) {
-                list = true;
-                RecordStep::Every { keyed: false }
-            } else {
-                match json_path::steps(&format!("${segment}")).as_deref() {
-                    Some([Step::Name(name)]) => RecordStep::Name(name.clone()),
-                    Some([Step::Index(index)]) => RecordStep::Index(*index),
-                    _ => return Self::Query { prefix: steps },
-                }
-            };
-            steps.push(step, before);
-            rest = after.trim_start();
-        }
-        if list {
-            steps.steps.pop();
-            steps.texts.pop();
-        }
-        steps.members = named.is_some_and(|at| at + 1 == steps.steps.len());
-        if keyed {
-            match named {
-                Some(at) => steps.steps[at] = RecordStep::Every { keyed: true },
-                None => {
-                    steps.push(RecordStep::Every { keyed: true }, text);
-                    steps.members = true;
-                }
-            }
-        }
-        Self::Stream(steps)
-    }
+/// The single values whose paths lead to a position of the document, or through it.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    depth: usize,
+    /// Their indexes in [`ValuePaths`].
+    pub(super) values: Vec<usize>,
 }
 
-fn is_every_element(segment: &str) -> bool {
-    let inside = segment.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_some_and(|inside| inside.trim() == "*")
-}
-
-/// The first segment of a valid path and what follows; nothing for `..`.
-fn segment(text: &str) -> Option<(&str, &str)> {
-    let mut chars = text.char_indices();
-    let (_, first) = chars.next()?;
-    let mut quote = None;
-    let mut escaped = false;
-    let mut depth = 0_usize;
-    for (at, c) in chars {
-        match (first, quote) {
-            ('.', _) if at == 1 && c == '.' => return None,
-            ('.', _) if c == '.' || c == '[' => return Some(text.split_at(at)),
-            ('.', _) => {}
-            (_, Some(open)) => {
-                if c == open && !escaped {
-                    quote = None;
-                }
-                escaped = c == '\\' && !escaped;
-            }
-            (_, None) => match c {
-                '\'' | '"' => quote = Some(c),
-                '[' => depth += 1,
-                ']' if depth == 0 => return Some(text.split_at(at + 1)),
-                ']' => depth -= 1,
-                _ => {}
-            },
+impl Node {
+    pub(super) fn root(paths: &ValuePaths) -> Self {
+        Self {
+            depth: 0,
+            values: (0..paths.paths().len()).collect(),
         }
     }
-    (first == '.').then_some((text, ""))
-}
 
-/// Paths of probes, as a tree.
-#[derive(Debug)]
-pub(super) struct ValueTree(Vec<Node>);
-
-#[derive(Debug, Default)]
-struct Node {
-    probe: Option<usize>,
-    children: Vec<(Step, usize)>,
-}
-
-impl ValueTree {
-    fn new(set: &ValuePaths) -> Self {
-        let mut nodes = vec![Node::default()];
-        for (probe, path) in set.paths().iter().enumerate() {
-            let mut at = 0;
-            for step in path.steps() {
-                let known = nodes[at].children.iter().find(|(known, _)| known == step);
-                at = match known {
-                    Some((_, child)) => *child,
-                    None => {
-                        nodes.push(Node::default());
-                        let child = nodes.len() - 1;
-                        nodes[at].children.push((step.clone(), child));
-                        child
-                    }
-                };
-            }
-            nodes[at].probe = Some(probe);
+    /// The node of a member or element.
+    pub(super) fn child(&self, paths: &ValuePaths, is: impl Fn(&Step) -> bool) -> Self {
+        let leads_on = |value: &usize| paths.paths()[*value].steps().get(self.depth).is_some_and(&is);
+        Self {
+            depth: self.depth + 1,
+            values: self.values.iter().copied().filter(leads_on).collect(),
         }
-        Self(nodes)
     }
 
-    /// The probe that a node is.
-    pub(super) fn probe(&self, node: usize) -> Option<usize> {
-        self.0[node].probe
+    /// The value that is here.
+    pub(super) fn value(&self, paths: &ValuePaths) -> Option<usize> {
+        let mut values = self.values.iter().copied();
+        values.find(|value| paths.paths()[*value].steps().len() == self.depth)
     }
 
-    /// Whether a probe is somewhere below.
-    pub(super) fn goes_on(&self, node: usize) -> bool {
-        !self.0[node].children.is_empty()
-    }
-
-    /// The node of a member, and which of the children that is.
-    pub(super) fn member(&self, node: usize, name: &[u8]) -> Option<(usize, usize)> {
-        let children = self.0[node].children.iter().enumerate();
-        let mut named = children.filter_map(|(at, (step, child))| match step {
-            Step::Name(known) if known.as_bytes() == name => Some((at, *child)),
-            _ => None,
-        });
-        named.next()
-    }
-
-    /// The node of an element.
-    pub(super) fn element(&self, node: usize, index: usize) -> Option<usize> {
-        let mut children = self.0[node].children.iter();
-        children.find_map(|(step, child)| (*step == Step::Index(index)).then_some(*child))
+    /// The values here and below in `document`.
+    pub(super) fn find<'n>(
+        &'n self,
+        paths: &'n ValuePaths,
+        document: &'n serde_json::Value,
+    ) -> impl Iterator<Item = (usize, &'n serde_json::Value)> {
+        self.values.iter().filter_map(move |value| {
+            let steps = &paths.paths()[*value].steps()[self.depth..];
+            let found = steps.iter().try_fold(document, |at, step| step.of(at))?;
+            Some((*value, found))
+        })
     }
 }
 
-/// Bounds of what is kept of a body.
+/// Size limits.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Limits {
-    /// Most bytes of one record.
-    pub(in super::super) max_record: usize,
-    /// Most bytes of a body that is kept whole, for a path that needs it.
-    pub(in super::super) max_buffered: usize,
-    /// Whether a body of nothing is one without records.
-    pub(in super::super) allow_empty: bool,
-    /// Whether the last record is kept, to look into it.
-    pub(in super::super) keep_last: bool,
+    /// Bytes of one record.
+    pub(in super::super) record: usize,
+    /// Bytes of a body that is buffered, for a path that needs it.
+    pub(in super::super) buffered_body: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_record: 64 << 20,
-            max_buffered: 64 << 20,
-            allow_empty: false,
-            keep_last: false,
+            record: 16 << 20,
+            buffered_body: 64 << 20,
         }
     }
 }
 
-/// All that following a body needs.
+/// All that extraction needs to know.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) config: RecordsConfig,
-    pub(super) route: Steps,
-    /// Whether the records are taken from the whole body, and `route` is only the path to where that begins.
-    pub(super) whole: bool,
-    pub(super) probes: ValueTree,
-    pub(super) set: ValuePaths,
+    pub(super) route: Route,
+    pub(super) paths: ValuePaths,
+    /// Where each row has its cursor.
+    pub(super) cursor: Option<SinglePath>,
+    /// Whether the last record is kept.
+    pub(super) keep_last: bool,
     pub(super) limits: Limits,
 }
 
 impl Plan {
-    pub(super) fn new(config: &RecordsConfig, set: &ValuePaths, limits: Limits) -> Self {
-        let (route, whole) = match Route::of(&config.path.text, config.key_as.is_some()) {
-            Route::Stream(steps) => (steps, false),
-            Route::Query { prefix } => (prefix, true),
-        };
+    pub(super) fn new(config: &RecordsConfig, paths: &ValuePaths) -> Self {
         Self {
+            route: Route::new(&config.path.text, config.key_as.is_some()),
             config: config.clone(),
-            route,
-            whole,
-            probes: ValueTree::new(set),
-            set: set.clone(),
-            limits,
+            paths: paths.clone(),
+            cursor: None,
+            keep_last: false,
+            limits: Limits::default(),
         }
     }
 
-    /// Whether a path that leads nowhere is an error.
-    pub(super) fn must_be_there(&self) -> bool {
-        self.config.missing == Missing::Error
+    /// What is buffered for a path with filters, slices or `..`.
+    pub(super) fn buffered(&self) -> String {
+        format!(
+            "{WHOLE}, which `{}` requires to be buffered,",
+            self.config.path.text
+        )
     }
 
-    /// The path to the records, as written.
-    pub(super) fn path(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.config.path.text)
+    /// Whether a path that does not exist is an error.
+    pub(super) fn must_exist(&self) -> bool {
+        self.config.missing == OnMissing::Error
     }
 }

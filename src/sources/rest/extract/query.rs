@@ -1,4 +1,4 @@
-//! Takes records out of a whole document, for paths that no single pass can follow.
+//! Selects records in a buffered document, for paths with filters, slices or `..`.
 
 use std::collections::HashMap;
 
@@ -8,70 +8,77 @@ use serde_json_path::{JsonPath, PathElement};
 
 use super::super::json_path::Step;
 use super::error::BodyError;
-use super::row::raw_members;
+use super::rows::members;
 
-/// The texts of what a path names in a document that begins at byte `base` of the body, in the path's order.
+/// Passes the raw text of each record that a path selects to `take`, in the path's order; the elements of an array are
+/// records each.
 ///
 /// # Errors
-/// It is not valid JSON.
-pub(super) fn texts<'t>(document: &'t [u8], base: u64, path: &JsonPath) -> Result<Vec<&'t str>, BodyError> {
-    let structure = |at: usize, what: &'static str| BodyError::Structure {
-        at: base + at as u64,
-        what: what.into(),
-    };
-    let text = std::str::from_utf8(document)
-        .map_err(|error| structure(error.valid_up_to(), "it is not valid UTF-8"))?;
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| structure(offset(text, &error), "it does not go on as JSON does"))?;
-    let places: Vec<Vec<Step>> = path
+/// A number that is out of range, or those of `take`.
+pub(super) fn records(
+    document: &str,
+    path: &JsonPath,
+    take: &mut dyn FnMut(&str) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let value: Value = serde_json::from_str(document).map_err(|error| BodyError::syntax(&error, 0))?;
+    let locations: Vec<Vec<Step>> = path
         .query_located(&value)
         .locations()
-        .map(|place| {
+        .map(|location| {
             let step = |element: &PathElement<'_>| match element {
                 PathElement::Name(name) => Step::Name((*name).to_owned()),
                 PathElement::Index(index) => Step::Index(*index),
             };
-            place.iter().map(step).collect()
+            location.iter().map(step).collect()
         })
         .collect();
     drop(value);
-    let mut found = vec![None; places.len()];
-    let wanted: Vec<(usize, &[Step])> = places.iter().map(Vec::as_slice).enumerate().collect();
-    cut(text.trim(), &wanted, &mut found);
-    // Every place was found in this text.
-    Ok(found.into_iter().flatten().collect())
+    let mut texts = vec![None; locations.len()];
+    let wanted: Vec<(usize, &[Step])> = locations.iter().map(Vec::as_slice).enumerate().collect();
+    find_all(document.trim(), &wanted, &mut texts);
+    for text in texts.into_iter().flatten() {
+        match text.as_bytes().first() {
+            Some(b'[') => {
+                for element in elements(text) {
+                    take(element.get())?;
+                }
+            }
+            Some(b'n') | None => {}
+            Some(_) => take(text)?,
+        }
+    }
+    Ok(())
 }
 
-/// Bytes before an error.
-fn offset(text: &str, error: &serde_json::Error) -> usize {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1)
-}
-
-/// Finds the texts of places; each level is read once.
-fn cut<'t>(text: &'t str, wanted: &[(usize, &[Step])], found: &mut [Option<&'t str>]) {
+/// Finds the raw texts at several locations; each level is parsed once.
+fn find_all<'t>(text: &'t str, wanted: &[(usize, &[Step])], found: &mut [Option<&'t str>]) {
     let mut below: HashMap<&Step, Vec<(usize, &[Step])>> = HashMap::new();
-    for (which, steps) in wanted {
+    for (index, steps) in wanted {
         match steps.split_first() {
-            None => found[*which] = Some(text),
-            Some((step, rest)) => below.entry(step).or_default().push((*which, rest)),
+            None => found[*index] = Some(text),
+            Some((step, rest)) => below.entry(step).or_default().push((*index, rest)),
         }
     }
     if below.is_empty() {
         return;
     }
+    let mut descend = |step: Step, text| {
+        if let Some(wanted) = below.get(&step) {
+            find_all(text, wanted, found);
+        }
+    };
     if text.starts_with('{') {
-        for (name, _, value) in raw_members(text).unwrap_or_default() {
-            if let Some(wanted) = below.get(&Step::Name(name.into_owned())) {
-                cut(value, wanted, found);
-            }
+        for (name, value) in members(text).unwrap_or_default() {
+            descend(Step::Name(name.into_owned()), value);
         }
     } else {
-        let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-        for (index, element) in elements.into_iter().enumerate() {
-            if let Some(wanted) = below.get(&Step::Index(index)) {
-                cut(element.get(), wanted, found);
-            }
+        for (index, element) in elements(text).into_iter().enumerate() {
+            descend(Step::Index(index), element.get());
         }
     }
+}
+
+/// The elements of a valid array.
+pub(super) fn elements(text: &str) -> Vec<&RawValue> {
+    serde_json::from_str(text).unwrap_or_default()
 }

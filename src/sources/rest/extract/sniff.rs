@@ -1,11 +1,8 @@
-//! What a body that is not JSON looks like, told without its content.
+//! Describes a body that is not JSON without repeating its content.
 
 use crate::http::redact::{clean, clean_bytes, html_title, is_html};
 
-/// Bytes of a body that are looked at.
-pub(super) const LOOKED_AT: usize = 16 << 10;
-
-/// What the begin of a body looks like.
+/// What the start of a body looks like.
 pub(super) fn looks_like(head: &[u8]) -> String {
     if is_html(head) {
         return match html_title(head) {
@@ -63,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_told_by_its_look_and_not_by_its_content() {
+    fn describes_bodies_without_their_content() {
         let cases: [(&[u8], &str); 8] = [
             (
                 b"<!doctype html><title>Sign\nin</title>",

@@ -1,721 +1,127 @@
-//! Follows a body as its bytes come, as deep as a path leads; all else is passed over.
+//! A serde seed that walks down the record path, hands out each record as raw text, and collects single values on the
+//! way. Everything else is skipped.
 
-use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::error::{BodyError, MORE, shown};
-use super::plan::{Plan, RecordStep};
-use super::scan::{Fault, MAX_DEPTH, Scan};
-use super::sniff::{LOOKED_AT, looks_like};
+use super::super::json_path::ExtractedValues;
+use super::super::json_path::Step;
+use super::Extracted;
+use super::error::{BodyError, displayable};
+use super::plan::{Node, Plan, RouteStep};
+use super::reader::Progress;
+use super::rows::{RecordSink, quoted};
 
-/// Most bytes of a probe's value, and of a key or number outside the records.
-pub(super) const MAX_VALUE: usize = 64 << 10;
+/// Bytes of a key or an extracted value.
+const MAX_VALUE: usize = 64 << 10;
 
-/// Most keys of an object that are kept to be shown when the path does not go on there.
-const KEYS_SHOWN: usize = 40;
+/// Keys of an object that are kept for the hint when the path does not exist.
+const MAX_KEYS: usize = 40;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// What is expected next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// A value, or nothing at all: so many bytes of a mark of UTF-8 were there.
-    Start {
-        bom: usize,
-    },
-    /// The body is not JSON; its begin is collected.
-    Foreign,
-    Value,
-    /// After `[`.
-    FirstElement,
-    /// After `{`.
-    FirstKey,
-    Key,
-    InKey,
-    Colon,
-    /// In an object, list or text that no path leads into.
-    Scan,
-    /// In a number or a word.
-    Word,
-    AfterValue,
-    End,
+/// The state of a walk through one JSON value.
+pub(super) struct Walk<'w> {
+    plan: &'w Plan,
+    progress: &'w Progress,
+    pub(super) sink: RecordSink<'w>,
+    values: Vec<Option<Value>>,
+    /// The name of the member that the records are in.
+    key: String,
+    /// Whether the path exists, or leads to an empty container.
+    reached: bool,
+    miss: Option<Miss>,
 }
 
-/// What the value that comes is to the path to the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// The path does not lead there.
-    None,
-    /// On the path, before this step.
-    On(usize),
-    /// At the end of the path.
-    At,
-    /// A record.
-    Record,
-}
-
-/// An object or list that is walked through.
-#[derive(Debug)]
-struct Frame {
-    list: bool,
-    /// The number of the next element.
-    index: usize,
-    children: Children,
-    /// The step that the path found its member for.
-    found: bool,
-    probe: Option<usize>,
-    /// Which members that probes lead through were there.
-    seen: u64,
-    keys: Vec<String>,
-}
-
-/// What the path to the records says about members and elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Children {
-    Any,
-    Records,
-    Step(usize),
-}
-
-/// A probe's value on its way.
-#[derive(Debug)]
-struct Open {
-    probe: usize,
-    start: u64,
-    depth: usize,
-}
-
-/// Where the path did not go on.
-#[derive(Debug)]
+/// Where the path ends too early.
 struct Miss {
     step: usize,
     found: &'static str,
     keys: Vec<String>,
 }
 
-/// Bytes of a body: the current piece, and what is kept of those before.
-#[derive(Debug, Default)]
-struct Text {
-    /// The position of the current piece.
-    base: u64,
-    kept: Vec<u8>,
-    /// The position of what is kept.
-    kept_from: u64,
+/// What a value is to the record path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Not on the path.
+    Other,
+    /// On the path, before this step.
+    On(usize),
+    /// At the end of the path.
+    End,
+    Record,
 }
 
-impl Text {
-    /// The bytes between two positions that were not let go.
-    fn get<'a>(&'a mut self, piece: &'a [u8], start: u64, end: u64) -> &'a [u8] {
-        if start >= self.base {
-            return &piece[offset(start, self.base)..offset(end, self.base)];
-        }
-        self.keep_to(piece, end);
-        &self.kept[offset(start, self.kept_from)..offset(end, self.kept_from)]
-    }
-
-    fn keep_to(&mut self, piece: &[u8], end: u64) {
-        let kept_to = self.kept_from + self.kept.len() as u64;
-        if kept_to < end {
-            let more = &piece[offset(kept_to, self.base)..offset(end, self.base)];
-            self.kept.extend_from_slice(more);
-        }
-    }
-
-    /// Goes to the next piece; what begins at `start` is still needed.
-    fn next(&mut self, piece: &[u8], start: Option<u64>) {
-        let end = self.base + piece.len() as u64;
-        match start {
-            Some(start) if start < self.base && !self.kept.is_empty() => self.keep_to(piece, end),
-            Some(start) => {
-                self.kept.clear();
-                self.kept_from = start;
-                self.kept
-                    .extend_from_slice(&piece[offset(start, self.base).min(piece.len())..]);
-            }
-            None => self.kept.clear(),
-        }
-        self.base = end;
-    }
-}
-
-/// Differences of positions in memory fit.
-fn offset(position: u64, from: u64) -> usize {
-    usize::try_from(position.saturating_sub(from)).unwrap_or(usize::MAX)
-}
-
-/// Where a walk is.
-#[derive(Debug)]
-pub(super) struct Walk {
-    state: State,
-    stack: Vec<Frame>,
-    scan: Scan,
-    text: Text,
-    /// Of the value that comes or is passed over.
-    role: Role,
-    probe: Option<usize>,
-    /// Begin of a key or word.
-    token: u64,
-    /// Begin of the record, and the frames around it.
-    record: Option<(u64, usize)>,
-    open: Vec<Open>,
-    values: Vec<Option<Value>>,
-    /// Name of the member that the records are in, as a JSON text.
-    key: Vec<u8>,
-    /// Whether the path led to its end, or to something without members or elements.
-    reached: bool,
-    miss: Option<Miss>,
-    /// The begin of a body that is not JSON.
-    head: Vec<u8>,
-}
-
-impl Walk {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let values = vec![None; plan.set.paths().len()];
-        let role = Self::first_role(plan);
+impl<'w> Walk<'w> {
+    pub(super) fn new(plan: &'w Plan, progress: &'w Progress, sink: RecordSink<'w>) -> Self {
         Self {
-            state: State::Start { bom: 0 },
-            stack: Vec::new(),
-            scan: Scan::default(),
-            text: Text::default(),
-            role,
-            probe: Some(0),
-            token: 0,
-            record: None,
-            open: Vec::new(),
-            values,
-            key: Vec::new(),
+            values: vec![None; plan.paths.paths().len()],
+            plan,
+            progress,
+            sink,
+            key: String::new(),
             reached: false,
             miss: None,
-            head: Vec::new(),
         }
     }
 
-    fn first_role(plan: &Plan) -> Role {
-        if plan.route.steps.is_empty() {
-            Role::At
-        } else {
-            Role::On(0)
+    /// Walks through the next value of `deserializer`.
+    pub(super) fn run<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
+        (self.reached, self.miss) = (false, None);
+        let role = match self.plan.route.steps.is_empty() {
+            true => Role::End,
+            false => Role::On(0),
+        };
+        let node = Node::root(&self.plan.paths);
+        Here {
+            walk: self,
+            role,
+            node,
         }
+        .deserialize(deserializer)
     }
 
-    /// Goes on in `piece` from `at` to the end of the next record, whose bounds are given, or to the piece's end.
-    pub(super) fn advance(
-        &mut self,
-        plan: &Plan,
-        piece: &[u8],
-        at: &mut usize,
-    ) -> Result<Option<(u64, u64)>, BodyError> {
-        loop {
-            let ended = match self.state {
-                State::Scan => match self.run(piece, at)? {
-                    false => return Ok(None),
-                    true => true,
-                },
-                State::InKey => {
-                    if !self.run(piece, at)? {
-                        return Ok(None);
-                    }
-                    self.end_key(plan, piece, *at)?;
-                    false
-                }
-                State::Word => {
-                    let rest = &piece[*at..];
-                    match rest.iter().position(|&byte| ends_word(byte)) {
-                        None => {
-                            *at = piece.len();
-                            return Ok(None);
-                        }
-                        Some(length) => *at += length,
-                    }
-                    let end = self.position(*at);
-                    if !self.end_word(plan, piece, end)? {
-                        continue;
-                    }
-                    true
-                }
-                State::Foreign => {
-                    self.head.extend_from_slice(&piece[*at..]);
-                    *at = piece.len();
-                    if self.head.len() >= LOOKED_AT {
-                        return Err(self.foreign());
-                    }
-                    return Ok(None);
-                }
-                _ => {
-                    let rest = &piece[*at..];
-                    let Some(space) = rest.iter().position(|byte| !is_space(*byte)) else {
-                        *at = piece.len();
-                        return Ok(None);
-                    };
-                    *at += space;
-                    self.punctuation(plan, piece[*at], at)?
-                }
-            };
-            if ended {
-                self.state = if self.stack.is_empty() {
-                    State::End
-                } else {
-                    State::AfterValue
-                };
-                let end = self.position(*at);
-                if let Some(record) = self.end_value(plan, piece, end)? {
-                    return Ok(Some(record));
-                }
-            }
-        }
-    }
-
-    /// The record that [`advance`](Self::advance) gave the bounds of, and the name of the member that it is in, as a
-    /// JSON text.
-    pub(super) fn record<'a>(
-        &'a mut self,
-        piece: &'a [u8],
-        (start, end): (u64, u64),
-    ) -> (&'a [u8], &'a [u8]) {
-        (self.text.get(piece, start, end), &self.key)
-    }
-
-    /// How many bytes came before `piece`.
-    pub(super) fn base(&self) -> u64 {
-        self.text.base
-    }
-
-    /// Lets a piece go of which all was taken.
-    pub(super) fn end_piece(&mut self, plan: &Plan, piece: &[u8]) -> Result<(), BodyError> {
-        let end = self.position(piece.len());
-        let token = matches!(self.state, State::InKey | State::Word).then_some(self.token);
-        if let Some(start) = token {
-            within(start, end, MAX_VALUE, || "a key or number".into())?;
-        }
-        if let Some((start, _)) = self.record {
-            within(start, end, plan.limits.max_record, || "the record".into())?;
-        }
-        for open in &self.open {
-            within(open.start, end, MAX_VALUE, || probe_name(plan, open.probe))?;
-        }
-        let needed = [
-            token,
-            self.record.map(|record| record.0),
-            self.open.first().map(|open| open.start),
-        ];
-        self.text.next(piece, needed.into_iter().flatten().min());
-        Ok(())
-    }
-
-    /// A line of an NDJSON body ends, and was taken with its line break.
-    pub(super) fn end_line(&mut self, plan: &Plan) -> Result<(), BodyError> {
-        let at = self.text.base;
-        match self.end_root(plan)? {
-            State::Start { .. } => {}
-            State::End => {
-                self.check_reached(plan)?;
-                self.reached = false;
-                self.miss = None;
-                self.state = State::Start { bom: BOM.len() };
-                self.role = Self::first_role(plan);
-                self.probe = Some(0);
-            }
-            _ => return Err(structure(at, "a line ends before its value does")),
-        }
-        Ok(())
-    }
-
-    /// The body ends: whether anything was in it, and what probes found.
-    pub(super) fn finish(&mut self, plan: &Plan, lines: bool) -> Result<Vec<Option<Value>>, BodyError> {
-        match self.end_root(plan)? {
-            State::Start { .. } if lines => return Ok(std::mem::take(&mut self.values)),
-            State::Start { .. } if plan.limits.allow_empty => return Ok(std::mem::take(&mut self.values)),
-            State::Start { .. } => return Err(BodyError::Empty),
-            State::End => {}
-            _ => return Err(BodyError::Truncated { at: self.text.base }),
-        }
-        self.check_reached(plan)?;
-        Ok(std::mem::take(&mut self.values))
-    }
-
-    /// Whether the path led somewhere, if it must.
-    pub(super) fn check_reached(&mut self, plan: &Plan) -> Result<(), BodyError> {
-        if self.reached || !plan.must_be_there() {
-            return Ok(());
-        }
-        let Some(miss) = self.miss.take() else {
+    /// Checks that the path exists, if it must.
+    pub(super) fn check_reached(&mut self) -> Result<(), BodyError> {
+        let Some(miss) = self
+            .miss
+            .take()
+            .filter(|_| !self.reached && self.plan.must_exist())
+        else {
             return Ok(());
         };
-        let wanted = match plan.route.steps.get(miss.step) {
-            Some(RecordStep::Name(name)) => Some(name.clone()),
+        let wanted = match self.plan.route.steps.get(miss.step) {
+            Some(RouteStep::Name(name)) => Some(name.clone()),
             _ => None,
         };
         Err(BodyError::Missing {
-            path: plan.path().into_owned(),
-            reached: plan.route.before(miss.step).to_owned(),
+            path: self.plan.config.path.text.clone(),
+            reached: self.plan.route.before(miss.step).to_owned(),
             wanted,
             found: miss.found,
-            keys: shown(&miss.keys),
+            keys: displayable(&miss.keys),
         })
     }
 
-    /// The state after the end of what is a word, which only what follows ends otherwise.
-    fn end_root(&mut self, plan: &Plan) -> Result<State, BodyError> {
-        match self.state {
-            State::Foreign => return Err(self.foreign()),
-            State::Start { bom } if bom > 0 && bom < BOM.len() => return Err(self.foreign()),
-            State::Word if self.stack.is_empty() => {
-                let end = self.text.base;
-                if self.end_word(plan, &[], end)? {
-                    self.state = State::End;
-                    self.end_value(plan, &[], end)?;
-                }
-                if self.state == State::Foreign {
-                    return Err(self.foreign());
-                }
-            }
-            _ => {}
-        }
-        Ok(self.state)
-    }
-
-    fn foreign(&mut self) -> BodyError {
-        BodyError::NotJson {
-            what: looks_like(&self.head),
+    /// What was extracted.
+    pub(super) fn finish(self) -> Extracted {
+        let last = self.sink.last.as_deref();
+        Extracted {
+            records: self.sink.records,
+            rows: self.sink.rows,
+            without_list: self.sink.without_list,
+            digest: self.sink.digest(),
+            found_columns: self.sink.found_columns,
+            last_record: last.and_then(|last| serde_json::from_str(last).ok()),
+            values: ExtractedValues::new(self.values),
         }
     }
 
-    fn position(&self, at: usize) -> u64 {
-        self.text.base + at as u64
-    }
-
-    /// Passes over bytes; whether that came to its end.
-    fn run(&mut self, piece: &[u8], at: &mut usize) -> Result<bool, BodyError> {
-        match self.scan.run(&piece[*at..]) {
-            Ok(Some(length)) => {
-                *at += length;
-                Ok(true)
-            }
-            Ok(None) => {
-                *at = piece.len();
-                Ok(false)
-            }
-            Err((offset, fault)) => {
-                let at = self.position(*at + offset);
-                Err(match fault {
-                    Fault::Mismatch => structure(at, "a bracket closes what it did not open"),
-                    Fault::TooDeep => BodyError::TooDeep { at, most: MAX_DEPTH },
-                })
-            }
-        }
-    }
-
-    /// Takes a byte between values; whether a value ends with it.
-    fn punctuation(&mut self, plan: &Plan, byte: u8, at: &mut usize) -> Result<bool, BodyError> {
-        let position = self.position(*at);
-        match (self.state, byte) {
-            (State::Start { bom }, _) if BOM.get(bom) == Some(&byte) && position == bom as u64 => {
-                self.state = State::Start { bom: bom + 1 };
-                *at += 1;
-            }
-            (State::Start { bom }, _) => {
-                if (bom > 0 && bom < BOM.len()) || !begins_value(byte) {
-                    self.head.extend_from_slice(&BOM[..bom.min(BOM.len())]);
-                    self.state = State::Foreign;
-                } else {
-                    self.begin_value(plan, byte, at)?;
-                }
-            }
-            (State::FirstElement, b']') | (State::FirstKey, b'}') => return self.close(plan, byte, at),
-            (State::AfterValue, b']' | b'}') => return self.close(plan, byte, at),
-            (State::AfterValue, b',') => {
-                *at += 1;
-                self.state = match self.stack.last() {
-                    Some(frame) if frame.list => State::Value,
-                    _ => State::Key,
-                };
-                if self.state == State::Value {
-                    self.next_element(plan);
-                }
-            }
-            (State::FirstElement, _) if begins_value(byte) => {
-                if let Some(path) = self.nameless(plan) {
-                    return Err(BodyError::WrongType {
-                        path: path.to_owned(),
-                        found: "a list",
-                        wanted: "an object, whose members have names for `key_as`,",
-                    });
-                }
-                self.next_element(plan);
-                self.begin_value(plan, byte, at)?;
-            }
-            (State::Value, _) if begins_value(byte) => self.begin_value(plan, byte, at)?,
-            (State::FirstKey | State::Key, b'"') => {
-                self.token = position;
-                self.scan = Scan::in_string();
-                self.state = State::InKey;
-                *at += 1;
-            }
-            (State::Colon, b':') => {
-                self.state = State::Value;
-                *at += 1;
-            }
-            (state, _) => {
-                return Err(match state {
-                    State::End => BodyError::Structure {
-                        at: position,
-                        what: format!("there is {MORE} of its value").into(),
-                    },
-                    State::AfterValue => structure(position, "a comma is missing between two values"),
-                    State::FirstKey | State::Key => structure(position, "a key in double quotes is missing"),
-                    State::Colon => structure(position, "a colon is missing after a key"),
-                    _ => structure(position, "a value is missing"),
-                });
-            }
-        }
-        Ok(false)
-    }
-
-    /// The path to the innermost list, if its elements cannot have the names that are wanted of them.
-    fn nameless<'p>(&self, plan: &'p Plan) -> Option<&'p str> {
-        let Children::Step(step) = self.stack.last()?.children else {
-            return None;
-        };
-        let keyed = plan.route.steps.get(step) == Some(&RecordStep::Every { keyed: true });
-        keyed.then(|| plan.route.before(step))
-    }
-
-    /// Says what the next element of the innermost list is.
-    fn next_element(&mut self, plan: &Plan) {
-        let Some(frame) = self.stack.last_mut() else {
-            return;
-        };
-        self.role = match frame.children {
-            Children::Any => Role::None,
-            Children::Records => Role::Record,
-            Children::Step(step) => match plan.route.steps.get(step) {
-                Some(RecordStep::Index(index)) if *index == frame.index => next_role(plan, step),
-                Some(RecordStep::Every { .. }) => next_role(plan, step),
-                _ => Role::None,
-            },
-        };
-        frame.found |= self.role != Role::None;
-        self.probe = frame
-            .probe
-            .and_then(|node| plan.probes.element(node, frame.index));
-        frame.index += 1;
-    }
-
-    fn end_key(&mut self, plan: &Plan, piece: &[u8], at: usize) -> Result<(), BodyError> {
-        let end = self.position(at);
-        let raw = self.text.get(piece, self.token, end);
-        let Some(name) = decoded(raw) else {
-            return Err(structure(self.token, "a key is not a valid JSON text"));
-        };
-        self.state = State::Colon;
-        self.role = Role::None;
-        self.probe = None;
-        let Some(frame) = self.stack.last_mut() else {
-            return Ok(());
-        };
-        let twice = || BodyError::Structure {
-            at: self.token,
-            what: format!("the key `{}` is there twice", String::from_utf8_lossy(&name)).into(),
-        };
-        if let Children::Step(step) = frame.children {
-            match &plan.route.steps[step] {
-                RecordStep::Name(wanted) if wanted.as_bytes() == &*name => {
-                    if std::mem::replace(&mut frame.found, true) {
-                        return Err(twice());
-                    }
-                    self.role = next_role(plan, step);
-                }
-                RecordStep::Name(_) if !self.reached && frame.keys.len() < KEYS_SHOWN => {
-                    frame.keys.push(String::from_utf8_lossy(&name).into_owned());
-                }
-                RecordStep::Every { keyed } => {
-                    frame.found = true;
-                    self.role = next_role(plan, step);
-                    if *keyed {
-                        self.key.clear();
-                        self.key.extend_from_slice(raw);
-                    }
-                }
-                RecordStep::Name(_) | RecordStep::Index(_) => {}
-            }
-        }
-        if let Some((which, node)) = frame.probe.and_then(|node| plan.probes.member(node, &name)) {
-            let bit = u32::try_from(which)
-                .ok()
-                .and_then(|which| 1_u64.checked_shl(which));
-            let bit = bit.unwrap_or(0);
-            if frame.seen & bit != 0 {
-                return Err(twice());
-            }
-            frame.seen |= bit;
-            self.probe = Some(node);
-        }
-        Ok(())
-    }
-
-    /// A value begins with `byte`, which is not taken unless an object or list is walked into.
-    fn begin_value(&mut self, plan: &Plan, byte: u8, at: &mut usize) -> Result<(), BodyError> {
-        let start = self.position(*at);
-        let depth = self.stack.len();
-        if let Some(probe) = self.probe.and_then(|node| plan.probes.probe(node)) {
-            self.open.push(Open { probe, start, depth });
-        }
-        let is_word = !matches!(byte, b'{' | b'[' | b'"');
-        let mut children = Children::Any;
-        match self.role {
-            Role::None => {}
-            Role::Record => self.record = Some((start, depth)),
-            Role::At => {
-                self.reached = true;
-                match byte {
-                    _ if plan.whole => {}
-                    b'[' => children = Children::Records,
-                    b'{' => self.record = Some((start, depth)),
-                    b'"' if plan.route.ends_with_every() => self.record = Some((start, depth)),
-                    b'"' => return Err(self.wrong_type(plan, "a text")),
-                    // A number is a record or an error, null is neither: known at its end.
-                    _ => {}
-                }
-            }
-            Role::On(step) => {
-                let fits = match plan.route.steps[step] {
-                    RecordStep::Name(_) => byte == b'{',
-                    RecordStep::Index(_) => byte == b'[',
-                    RecordStep::Every { .. } => matches!(byte, b'{' | b'['),
-                };
-                if fits {
-                    children = Children::Step(step);
-                } else if !is_word {
-                    self.miss(step, what_begins(byte), Vec::new());
-                }
-            }
-        }
-        let probe = self.probe.filter(|node| plan.probes.goes_on(*node));
-        if is_word {
-            self.token = start;
-            self.state = State::Word;
-        } else if byte == b'"' || (children == Children::Any && probe.is_none()) {
-            self.scan = Scan::new(depth);
-            if byte == b'"' {
-                self.scan = Scan::in_string();
-                *at += 1;
-            }
-            self.state = State::Scan;
-        } else {
-            if depth >= MAX_DEPTH as usize {
-                return Err(BodyError::TooDeep {
-                    at: start,
-                    most: MAX_DEPTH,
-                });
-            }
-            self.stack.push(Frame {
-                list: byte == b'[',
-                index: 0,
-                children,
-                found: false,
-                probe,
-                seen: 0,
-                keys: Vec::new(),
-            });
-            self.state = if byte == b'[' {
-                State::FirstElement
-            } else {
-                State::FirstKey
-            };
-            *at += 1;
-        }
-        Ok(())
-    }
-
-    /// A bracket closes the innermost frame.
-    fn close(&mut self, plan: &Plan, byte: u8, at: &mut usize) -> Result<bool, BodyError> {
-        if self.stack.last().is_none_or(|frame| frame.list != (byte == b']')) {
-            return Err(structure(
-                self.position(*at),
-                "a bracket closes what it did not open",
-            ));
-        }
-        let Some(frame) = self.stack.pop() else {
-            return Ok(false);
-        };
-        if let (Children::Step(step), false) = (frame.children, frame.found) {
-            if matches!(plan.route.steps[step], RecordStep::Every { .. }) {
-                // Nothing is wrong with a list of nothing.
-                self.reached = true;
-            } else {
-                self.miss(step, if frame.list { "a list" } else { "an object" }, frame.keys);
-            }
-        }
-        *at += 1;
-        // What the value was is in `record` and `open`.
-        self.role = Role::None;
-        Ok(true)
-    }
-
-    /// A number or a word ends: whether it is one. A body that is none is foreign.
-    fn end_word(&mut self, plan: &Plan, piece: &[u8], end: u64) -> Result<bool, BodyError> {
-        let token = self.token;
-        let depth = self.stack.len();
-        within(token, end, MAX_VALUE, || "a number".into())?;
-        if self.role == Role::Record {
-            // A later stage says what is wrong with it.
-            return Ok(true);
-        }
-        let word = self.text.get(piece, token, end);
-        let valid: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(word);
-        if valid.is_err() {
-            if depth == 0 {
-                self.head.extend_from_slice(word);
-                self.state = State::Foreign;
-                return Ok(false);
-            }
-            return Err(structure(
-                token,
-                "a value is no number, `true`, `false` or `null`",
-            ));
-        }
-        let kind = match word.first() {
-            Some(b'n') => "null",
-            Some(b't' | b'f') => "true or false",
-            _ => "a number",
-        };
-        match self.role {
-            Role::On(step)
-                if kind == "null" && matches!(plan.route.steps[step], RecordStep::Every { .. }) =>
-            {
-                self.reached = true;
-            }
-            Role::On(step) => self.miss(step, kind, Vec::new()),
-            Role::At if kind == "null" || plan.whole => {}
-            Role::At if plan.route.ends_with_every() => self.record = Some((token, depth)),
-            Role::At => return Err(self.wrong_type(plan, kind)),
-            Role::None | Role::Record => {}
-        }
-        Ok(true)
-    }
-
-    /// A value ended: its probes are read, and it may be a record.
-    fn end_value(&mut self, plan: &Plan, piece: &[u8], end: u64) -> Result<Option<(u64, u64)>, BodyError> {
-        let depth = self.stack.len();
-        while let Some(open) = self.open.pop_if(|open| open.depth == depth) {
-            within(open.start, end, MAX_VALUE, || probe_name(plan, open.probe))?;
-            let value = serde_json::from_slice(self.text.get(piece, open.start, end));
-            let Ok(value) = value else {
-                return Err(BodyError::Structure {
-                    at: open.start,
-                    what: format!("{} is not valid", probe_name(plan, open.probe)).into(),
-                });
-            };
-            self.values[open.probe] = Some(value);
-        }
-        match self.record {
-            Some((start, around)) if around == depth => {
-                self.record = None;
-                within(start, end, plan.limits.max_record, || "the record".into())?;
-                Ok(Some((start, end)))
-            }
-            _ => Ok(None),
+    fn after(&self, step: usize) -> Role {
+        match step + 1 == self.plan.route.steps.len() {
+            true => Role::End,
+            false => Role::On(step + 1),
         }
     }
 
@@ -725,78 +131,293 @@ impl Walk {
         }
     }
 
-    fn wrong_type(&self, plan: &Plan, found: &'static str) -> BodyError {
-        BodyError::WrongType {
-            path: plan.path().into_owned(),
-            found,
-            wanted: "a list or an object",
+    fn duplicate(&self, key: &str) -> BodyError {
+        BodyError::DuplicateKey {
+            key: key.to_owned(),
+            at: self.progress.at(),
+        }
+    }
+
+    /// Extracts the values at and below a node from its text.
+    fn extract(&mut self, text: &str, node: &Node) {
+        if !node.values.is_empty()
+            && let Ok(document) = serde_json::from_str(text)
+        {
+            self.keep_all(node, &document);
+        }
+    }
+
+    fn keep_all(&mut self, node: &Node, document: &Value) {
+        for (value, found) in node.find(&self.plan.paths, document) {
+            self.values[value] = Some(found.clone());
+        }
+    }
+
+    pub(super) fn record(&mut self, text: &str) -> Result<(), BodyError> {
+        self.sink.record(self.plan, text, &self.key, self.progress.at())
+    }
+
+    /// Takes the member of a path that ends with `.*`: an array of records, or one record of any type.
+    fn member(&mut self, text: &str) -> Result<(), BodyError> {
+        match text.as_bytes().first() {
+            Some(b'n') => Ok(()),
+            Some(b'[') => {
+                let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+                elements
+                    .into_iter()
+                    .try_for_each(|element| self.record(element.get()))
+            }
+            _ => self.record(text),
+        }
+    }
+
+    fn limit_record(&self) {
+        self.progress.limit(self.plan.limits.record, "the record");
+    }
+}
+
+/// A value, and what it is.
+struct Here<'a, 'w> {
+    walk: &'a mut Walk<'w>,
+    role: Role,
+    node: Node,
+}
+
+impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        use serde::Deserialize;
+
+        let value = self.node.value(&self.walk.plan.paths);
+        let is_member = self.role == Role::End && self.walk.plan.route.ends_with_members;
+        match self.role {
+            _ if is_member || self.role == Role::Record => {
+                self.walk.reached = true;
+                self.walk.limit_record();
+                let text = Box::<RawValue>::deserialize(deserializer)?;
+                self.walk.progress.unlimited();
+                self.walk.extract(text.get(), &self.node);
+                let taken = match is_member {
+                    true => self.walk.member(text.get()),
+                    false => self.walk.record(text.get()),
+                };
+                self.done(taken)
+            }
+            Role::Other if let Some(value) = value => {
+                let path = &self.walk.plan.paths.paths()[value];
+                self.walk
+                    .progress
+                    .limit(MAX_VALUE, &format!("the value at `{path}`"));
+                let document = Value::deserialize(deserializer)?;
+                self.walk.progress.unlimited();
+                self.walk.keep_all(&self.node, &document);
+                Ok(())
+            }
+            Role::Other if self.node.values.is_empty() => IgnoredAny::deserialize(deserializer).map(|_| ()),
+            _ => deserializer.deserialize_any(self),
         }
     }
 }
 
-fn next_role(plan: &Plan, step: usize) -> Role {
-    if step + 1 == plan.route.steps.len() {
-        Role::At
-    } else {
-        Role::On(step + 1)
+impl Here<'_, '_> {
+    /// Hands an error to the reader of the body; serde's own errors may repeat a value.
+    fn done<E: serde::de::Error>(self, result: Result<(), BodyError>) -> Result<(), E> {
+        result.map_err(|error| {
+            self.walk.progress.fail(error);
+            E::custom("see the failure")
+        })
+    }
+
+    /// Notes the value, if it is one to extract. What is around the records is kept without its content.
+    fn keep(&mut self, value: Value) {
+        if let Some(at) = self.node.value(&self.walk.plan.paths) {
+            self.walk.values[at] = Some(value);
+        }
+    }
+
+    fn scalar<E: serde::de::Error>(mut self, value: Value, found: &'static str) -> Result<(), E> {
+        let is_null = value.is_null();
+        self.keep(value);
+        let result = match self.role {
+            Role::On(step) => {
+                match self.walk.plan.route.steps[step] {
+                    RouteStep::Every { .. } if is_null => self.walk.reached = true,
+                    _ => self.walk.miss(step, found, Vec::new()),
+                }
+                Ok(())
+            }
+            Role::End => {
+                self.walk.reached = true;
+                match is_null || self.walk.plan.route.is_partial {
+                    true => Ok(()),
+                    false => Err(BodyError::WrongType {
+                        path: self.walk.plan.config.path.text.clone(),
+                        found,
+                        expected: "an array or an object",
+                    }),
+                }
+            }
+            Role::Other | Role::Record => Ok(()),
+        };
+        self.done(result)
+    }
+
+    /// Takes an object at the end of the path, which is one record, as the text of its members.
+    fn single<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.walk.limit_record();
+        let mut text = String::from("{");
+        while let Some((key, value)) = map.next_entry::<Box<RawValue>, Box<RawValue>>()? {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.extend([key.get(), ":", value.get()]);
+        }
+        text.push('}');
+        self.walk.progress.unlimited();
+        self.walk.extract(&text, &self.node);
+        let taken = self.walk.record(&text);
+        self.done(taken)
+    }
+
+    /// What the member `name` is to the path.
+    fn role_of(&mut self, name: &str, found: &mut bool, keys: &mut Vec<String>) -> Result<Role, BodyError> {
+        let Role::On(step) = self.role else {
+            return Ok(Role::Other);
+        };
+        match &self.walk.plan.route.steps[step] {
+            RouteStep::Name(wanted) if wanted == name => {
+                if std::mem::replace(found, true) {
+                    return Err(self.walk.duplicate(name));
+                }
+                Ok(self.walk.after(step))
+            }
+            RouteStep::Every { keyed } => {
+                *found = true;
+                if *keyed {
+                    self.walk.key = quoted(name);
+                }
+                Ok(self.walk.after(step))
+            }
+            RouteStep::Name(_) | RouteStep::Index(_) => {
+                if keys.len() < MAX_KEYS && !self.walk.reached {
+                    keys.push(name.to_owned());
+                }
+                Ok(Role::Other)
+            }
+        }
     }
 }
 
-#[cold]
-fn structure(at: u64, what: &'static str) -> BodyError {
-    BodyError::Structure {
-        at,
-        what: what.into(),
+macro_rules! scalars {
+    ($($visit:ident($type:ty): $found:literal),* $(,)?) => {
+        $(fn $visit<E: serde::de::Error>(self, value: $type) -> Result<(), E> {
+            self.scalar(value.into(), $found)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for Here<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
     }
-}
 
-fn probe_name(plan: &Plan, probe: usize) -> Cow<'static, str> {
-    let path = plan.set.paths().get(probe);
-    path.map_or_else(String::new, |path| format!("the value at `{path}`"))
-        .into()
-}
-
-fn within(
-    start: u64,
-    end: u64,
-    most: usize,
-    what: impl FnOnce() -> Cow<'static, str>,
-) -> Result<(), BodyError> {
-    if end - start <= most as u64 {
-        return Ok(());
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.scalar(Value::Null, "null")
     }
-    Err(BodyError::TooLarge {
-        what: what(),
-        at: start,
-        most: most as u64,
-    })
-}
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-fn ends_word(byte: u8) -> bool {
-    is_space(byte) || matches!(byte, b',' | b']' | b'}' | b'{' | b'[' | b':' | b'"')
-}
-
-fn begins_value(byte: u8) -> bool {
-    matches!(byte, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
-}
-
-fn what_begins(byte: u8) -> &'static str {
-    match byte {
-        b'{' => "an object",
-        b'[' => "a list",
-        _ => "a text",
+    scalars! {
+        visit_bool(bool): "a boolean", visit_i64(i64): "a number", visit_u64(u64): "a number",
+        visit_f64(f64): "a number", visit_str(&str): "a string",
     }
-}
 
-/// What a JSON text in its quotes says.
-fn decoded(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return raw.get(1..raw.len() - 1).map(Cow::Borrowed);
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        self.keep(Value::Object(serde_json::Map::new()));
+        if self.role == Role::End {
+            self.walk.reached = true;
+            if !self.walk.plan.route.is_partial {
+                return self.single(map);
+            }
+        }
+        let (mut found, mut keys, mut seen) = (false, Vec::new(), Vec::new());
+        loop {
+            self.walk.progress.limit(MAX_VALUE, "a key");
+            let Some(name) = map.next_key::<String>()? else {
+                break;
+            };
+            self.walk.progress.unlimited();
+            let mut role = self.role_of(&name, &mut found, &mut keys);
+            let is_name = |step: &Step| matches!(step, Step::Name(known) if *known == name);
+            let node = self.node.child(&self.walk.plan.paths, is_name);
+            if node.values.iter().any(|value| seen.contains(value)) {
+                role = Err(self.walk.duplicate(&name));
+            }
+            seen.extend(&node.values);
+            let role = match role {
+                Ok(role) => role,
+                Err(error) => return self.done(Err(error)),
+            };
+            map.next_value_seed(Here {
+                walk: &mut *self.walk,
+                role,
+                node,
+            })?;
+        }
+        self.walk.progress.unlimited();
+        if let (Role::On(step), false) = (self.role, found) {
+            match self.walk.plan.route.steps[step] {
+                RouteStep::Every { .. } => self.walk.reached = true,
+                _ => self.walk.miss(step, "an object", keys),
+            }
+        }
+        Ok(())
     }
-    let text: String = serde_json::from_slice(raw).ok()?;
-    Some(Cow::Owned(text.into_bytes()))
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        self.keep(Value::Array(Vec::new()));
+        let mut found = false;
+        for index in 0_usize.. {
+            let role = match self.role {
+                Role::End if !self.walk.plan.route.is_partial => Role::Record,
+                Role::On(step) => match self.walk.plan.route.steps[step] {
+                    RouteStep::Every { keyed: false } => self.walk.after(step),
+                    RouteStep::Index(wanted) if wanted == index => self.walk.after(step),
+                    _ => Role::Other,
+                },
+                _ => Role::Other,
+            };
+            let is_index = |step: &Step| *step == Step::Index(index);
+            let node = self.node.child(&self.walk.plan.paths, is_index);
+            let here = Here {
+                walk: &mut *self.walk,
+                role,
+                node,
+            };
+            if seq.next_element_seed(here)?.is_none() {
+                break;
+            }
+            found |= role != Role::Other;
+            if let Role::On(step) = self.role
+                && self.walk.plan.route.steps[step] == (RouteStep::Every { keyed: true })
+            {
+                let path = self.walk.plan.route.before(step).to_owned();
+                return self.done(Err(BodyError::WrongType {
+                    path,
+                    found: "an array",
+                    expected: "an object, whose member names go into `key_as`",
+                }));
+            }
+        }
+        match self.role {
+            Role::End => self.walk.reached = true,
+            Role::On(step) if !found => match self.walk.plan.route.steps[step] {
+                RouteStep::Every { .. } => self.walk.reached = true,
+                _ => self.walk.miss(step, "an array", Vec::new()),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
 }

@@ -47,7 +47,7 @@ impl Seen {
         Ok(())
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(in super::super) fn merge(&mut self, other: &Self) {
         self.greatest = self.greatest.max(other.greatest);
         self.with += other.with;
         self.without += other.without;

@@ -1,13 +1,13 @@
-//! Base URL and path: where a request goes, whatever the values are.
+//! Base URL and path.
 //!
-//! Both are cut into segments when the pipeline file is checked. A value becomes a part of one segment or of one label
-//! of the host, encoded or refused, so that no value can lead to another path or another host.
+//! Both are split into segments when the pipeline file is checked. A value becomes part of one segment or of one label
+//! of the host, encoded or rejected, so that no value can lead to another path or host.
 
 use url::{Host, Url};
 
-use super::super::template::{Kind, Names, Part, Template, Values};
+use super::super::template::{Kind, Names, Part, Template, Values, check, fill_with, names};
 use super::encode;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::error::{Error, Result};
 
 /// The URL of a request without its query.
@@ -16,7 +16,7 @@ pub(super) struct Address {
     scheme: &'static str,
     authority: Template,
     segments: Vec<Template>,
-    /// Of each segment: whether values of rows go into it.
+    /// For each segment, whether it contains values of rows.
     personal: Vec<bool>,
 }
 
@@ -25,28 +25,24 @@ impl Address {
     pub(super) fn new(
         base_url: &str,
         path: &str,
-        names: &Names,
+        known: &Names,
         problems: &mut Problems<'_>,
     ) -> Option<Self> {
-        let base = Self::base(base_url, names, &mut problems.at("base_url"));
+        let base = Self::base(base_url, known, &mut problems.at("base_url"));
         let path = {
             let mut request = problems.at("request");
-            Self::path(path, names, &mut request.at("path"))
+            Self::path(path, known, &mut request.at("path"))
         };
         let (scheme, authority, mut segments) = base?;
         let more = path?;
-        // An empty last segment is a `/` at the end: of the base URL it counts only if nothing follows.
-        if !more.is_empty() && segments.last().is_some_and(|last| last.plain() == Some("")) {
+        // The base URL's final `/` counts only if no path follows.
+        if !more.is_empty() && segments.last().is_some_and(|last| last.literal() == Some("")) {
             segments.pop();
         }
         segments.extend(more);
         let personal = segments
             .iter()
-            .map(|segment| {
-                segment
-                    .names()
-                    .any(|name| names.kind(name).is_some_and(Kind::is_from_rows))
-            })
+            .map(|segment| names(segment).any(|name| known.kind(name).is_some_and(Kind::is_from_rows)))
             .collect();
         Some(Self {
             scheme,
@@ -61,7 +57,7 @@ impl Address {
         names: &Names,
         problems: &mut Problems<'_>,
     ) -> Option<(&'static str, Template, Vec<Template>)> {
-        let template = Template::check(text.trim(), names, problems)?;
+        let template = check(text.trim(), names, problems)?;
         let first = match template.parts().first() {
             Some(Part::Text(text)) => text.to_ascii_lowercase(),
             _ => String::new(),
@@ -71,9 +67,9 @@ impl Address {
         } else if first.starts_with("http://") {
             ("http", "http://".len())
         } else {
-            // The text is not repeated: it may hold credentials.
+            // The text may contain credentials and is not repeated.
             problems.add_with_hint(
-                "the base URL does not begin with `https://`",
+                "the base URL must start with `https://`",
                 "such as `https://api.contoso.com/v1`",
             );
             return None;
@@ -93,8 +89,8 @@ impl Address {
         let text = text.trim();
         if text.contains("://") || text.starts_with("//") {
             problems.add_with_hint(
-                "the path is a whole URL",
-                "scheme and host belong into `base_url`; every request of a source goes to its base URL",
+                "expected a path, found a URL",
+                "put scheme and host into `base_url`; all requests of a source go to its base URL",
             );
             return None;
         }
@@ -102,7 +98,7 @@ impl Address {
         if text.is_empty() {
             return Some(Vec::new());
         }
-        let template = Template::check(text, names, problems)?;
+        let template = check(text, names, problems)?;
         let segments = split(&template, 0);
         let before = problems.len();
         for segment in &segments {
@@ -111,24 +107,17 @@ impl Address {
         (problems.len() == before).then_some(segments)
     }
 
-    /// Names of the placeholders in it.
-    pub(super) fn names(&self) -> impl Iterator<Item = &std::sync::Arc<str>> {
-        self.authority
-            .names()
-            .chain(self.segments.iter().flat_map(Template::names))
-    }
-
     /// The URL for these values.
     ///
     /// # Errors
-    /// A value that cannot stand where it should: it is empty, a step up, or no part of a host's name.
+    /// A value that is empty, `.` or `..`, or not part of a host name where one is required.
     pub(super) fn url(&self, values: &Values) -> Result<Url> {
-        let authority = self.authority.fill_with(values, |name, value, out| {
+        let authority = fill_with(&self.authority, values, |name, value, out| {
             let label = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
             if !label {
                 return Err(Error::config(format!(
-                    "a value of `{{{name}}}` stands in the host of the base URL and has other characters than letters, \
-                     digits and `-`"
+                    "a value of `{{{name}}}` is part of the host name in `base_url` and may contain letters, digits and \
+                     `-` only"
                 )));
             }
             out.push_str(value);
@@ -138,7 +127,7 @@ impl Address {
         for segment in &self.segments {
             text.push('/');
             let at = text.len();
-            text.push_str(&segment.fill_with(values, |name, value, out| {
+            text.push_str(&fill_with(segment, values, |name, value, out| {
                 if value.is_empty() {
                     return Err(Error::input(format!(
                         "a value of `{{{name}}}` in the path is empty"
@@ -148,18 +137,18 @@ impl Address {
                 Ok(())
             })?);
             if is_dots(&text[at..])
-                && let Some(name) = segment.names().next()
+                && let Some(name) = names(segment).next()
             {
                 return Err(Error::input(format!(
-                    "a value of `{{{name}}}` would make `.` or `..` of a segment of the path: another path"
+                    "a value of `{{{name}}}` would turn a segment of the path into `.` or `..`, which is another path"
                 )));
             }
         }
         Url::parse(&text)
-            .map_err(|error| Error::config("the base URL and the path make no URL").with_source(error))
+            .map_err(|error| Error::config("base URL and path do not form a valid URL").with_source(error))
     }
 
-    /// The path as the user wrote it, that of the base URL included.
+    /// The path as it is written, with that of the base URL.
     pub(super) fn named(&self) -> String {
         self.segments
             .iter()
@@ -167,7 +156,7 @@ impl Address {
             .collect()
     }
 
-    /// `url` without user, query and fragment, and with placeholders where values of rows stand.
+    /// `url` without user, query and fragment, and with placeholders in place of values of rows.
     pub(super) fn shown(&self, url: &Url) -> String {
         let host = &url[..url::Position::BeforePath];
         let host = match host.split_once('@') {
@@ -191,13 +180,13 @@ impl Address {
     }
 }
 
-/// Cuts a template at each `/` after the first `skip` bytes of it, which are text.
+/// Splits a template at each `/` after the first `skip` bytes, which are text.
 fn split(template: &Template, skip: usize) -> Vec<Template> {
     let mut all = Vec::new();
     let mut now = Vec::new();
     for (at, part) in template.parts().iter().enumerate() {
         match part {
-            Part::Name(_) => now.push(part.clone()),
+            Part::Placeholder(_) => now.push(part.clone()),
             Part::Text(text) => {
                 let text = if at == 0 { &text[skip..] } else { text };
                 for (at, piece) in text.split('/').enumerate() {
@@ -219,8 +208,8 @@ fn check_authority(scheme: &str, authority: &Template, names: &Names, problems: 
     let text = authority.to_string();
     if text.contains('@') {
         problems.add_with_hint(
-            "the base URL has a user name or a password in it",
-            "credentials belong into `auth`",
+            "the base URL contains a user name or a password",
+            "put credentials into `auth`",
         );
         return;
     }
@@ -229,44 +218,44 @@ fn check_authority(scheme: &str, authority: &Template, names: &Names, problems: 
         .iter()
         .map(|part| match part {
             Part::Text(text) => text,
-            Part::Name(_) => "x",
+            Part::Placeholder(_) => "x",
         })
         .collect();
     let url = match Url::parse(&format!("{scheme}://{sample}")) {
-        // What ends a host otherwise than a `/` would make another URL of the rest.
+        // Other characters that end a host would change what follows.
         Ok(url) if !text.contains(['?', '#', '\\']) => url,
         Ok(_) => {
             problems.add_with_hint(
-                "the base URL has a `?`, a `#` or a `\\` in it",
-                "parameters belong into `query`",
+                "the base URL contains `?`, `#` or `\\`",
+                "put parameters into `query`",
             );
             return;
         }
         Err(error) => {
-            problems.add(format!("the base URL is not valid: {error}"));
+            problems.add(format!("invalid base URL: {error}"));
             return;
         }
     };
     if scheme == "http" && !is_loopback(&url) {
         problems.add_with_hint(
-            "the base URL must begin with `https://`: credentials and HR data would be readable on the way",
-            "`http://` is for a server on this machine",
+            "the base URL must start with `https://`, so that credentials and HR data are encrypted",
+            "`http://` is allowed for servers on this machine only",
         );
     }
-    for name in authority.names() {
+    for name in self::names(authority) {
         if names.kind(name) != Some(Kind::Fixed) {
             problems.add_with_hint(
-                format!("`{{{name}}}` cannot stand in the host: its values are not written in this file"),
-                "a host's name takes placeholders of `each.values` only",
+                format!("`{{{name}}}` cannot be part of the host: its values are not in this file"),
+                "a host name may contain placeholders of `for_each.values` only",
             );
         }
     }
-    // `https://{tenant}.example.com`, not `https://{host}`: a value chooses within a domain that is written down.
-    if authority.names().next().is_some() {
+    // `https://{tenant}.example.com`, not `https://{host}`: values select within a domain that the file names.
+    if self::names(authority).next().is_some() {
         let labels: Vec<_> = text.rsplit('.').take(2).collect();
         if labels.len() < 2 || labels.iter().any(|label| label.contains('{')) {
             problems.add_with_hint(
-                "the last two labels of the host must be written out",
+                "the last two labels of the host must not contain placeholders",
                 "such as `https://{tenant}.contoso.com`",
             );
         }
@@ -277,22 +266,19 @@ fn check_segment(segment: &Template, problems: &mut Problems<'_>) {
     for part in segment.parts() {
         if let Part::Text(text) = part {
             if text.contains(['?', '#']) {
-                problems.add_with_hint(
-                    "the path has a `?` or a `#` in it",
-                    "parameters belong into `query`",
-                );
+                problems.add_with_hint("the path contains `?` or `#`", "put parameters into `query`");
             }
             if text.contains('\\') || text.contains(char::is_control) {
-                problems.add("the path has a `\\` or a control character in it");
+                problems.add("the path contains `\\` or a control character");
             }
         }
     }
-    if segment.plain().is_some_and(is_dots) {
-        problems.add("the path has a `.` or `..` as a segment");
+    if segment.literal().is_some_and(is_dots) {
+        problems.add("the path contains `.` or `..` as a segment");
     }
 }
 
-/// Whether a segment is one that the URL standard takes for a step, encoded or not.
+/// Whether a segment is `.` or `..` for the URL standard, encoded or not.
 fn is_dots(segment: &str) -> bool {
     let plain = segment.to_ascii_lowercase().replace("%2e", ".");
     plain == "." || plain == ".."

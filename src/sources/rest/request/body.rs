@@ -1,15 +1,15 @@
-//! Bodies: JSON and forms.
+//! Request bodies: JSON and forms.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::super::template::{Names, Template, Uses, Values};
+use super::super::template::{Names, Template, Values, check, fill_json};
 use super::pairs::Pairs;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::error::{Error, Result};
 
-/// A body that was filled.
+/// A body to send.
 #[derive(Clone, PartialEq)]
 pub(in super::super) struct Body {
     /// Its bytes.
@@ -18,7 +18,7 @@ pub(in super::super) struct Body {
     pub(in super::super) content_type: &'static str,
 }
 
-/// Shows no content: ids may be in it.
+/// Shows no content: it may contain ids.
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} of {} bytes", self.content_type, self.bytes.len())
@@ -33,7 +33,7 @@ pub(super) enum BodyPlan {
     Form(Pairs),
 }
 
-/// JSON with placeholders in its texts.
+/// JSON with placeholders in its strings.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
     Fixed(Value),
@@ -45,8 +45,8 @@ pub(super) enum Node {
 impl Node {
     pub(super) fn new(value: &Value, names: &Names, problems: &mut Problems<'_>) -> Self {
         match value {
-            Value::String(text) => match Template::check(text, names, problems) {
-                Some(template) => match template.plain() {
+            Value::String(text) => match check(text, names, problems) {
+                Some(template) => match template.literal() {
                     Some(text) => Self::Fixed(text.into()),
                     None => Self::Text(template),
                 },
@@ -71,7 +71,7 @@ impl Node {
     fn fill(&self, values: &Values) -> Result<Value> {
         Ok(match self {
             Self::Fixed(value) => value.clone(),
-            Self::Text(template) => template.fill_json(values)?,
+            Self::Text(template) => fill_json(template, values)?,
             Self::List(nodes) => Value::Array(
                 nodes
                     .iter()
@@ -86,28 +86,10 @@ impl Node {
             ),
         })
     }
-
-    fn uses(&self, uses: &mut Uses) {
-        match self {
-            Self::Fixed(_) => {}
-            Self::Text(template) => uses.extend(template.names().cloned()),
-            Self::List(nodes) => nodes.iter().for_each(|node| node.uses(uses)),
-            Self::Object(nodes) => nodes.iter().for_each(|(_, node)| node.uses(uses)),
-        }
-    }
 }
 
 impl BodyPlan {
-    /// Adds the placeholders in it.
-    pub(super) fn uses(&self, uses: &mut Uses) {
-        match self {
-            Self::None => {}
-            Self::Json(node) => node.uses(uses),
-            Self::Form(pairs) => pairs.uses(uses),
-        }
-    }
-
-    /// The bytes, with `set` (places and values) in it. Where there is no body and something is set, one is begun.
+    /// The body, with values injected. Injecting into no body creates a JSON object.
     pub(super) fn fill(&self, values: &Values, set: &[(&str, &Value)]) -> Result<Option<Body>> {
         let mut json = match self {
             Self::None if set.is_empty() => return Ok(None),
@@ -141,12 +123,12 @@ fn form(pairs: &Pairs, values: &Values, set: &[(&str, &Value)]) -> Result<Body> 
     })
 }
 
-/// Puts `value` at `place`, names joined by dots; objects that are missing on the way are made. A name that is a number
-/// is an index where there is a list.
+/// Puts `value` at `place`, names joined by dots; missing objects are created. A number is an index where there is an
+/// array.
 fn put(document: &mut Value, place: &str, value: &Value) -> Result<()> {
     let wrong = || {
         Error::config(format!(
-            "cannot set `{place}` in the JSON body: there is something else than an object on the way to it"
+            "cannot inject `{place}` into the JSON body: a value on the way is not an object"
         ))
     };
     let mut at = document;

@@ -1,20 +1,17 @@
-//! What users write about a request.
+//! The settings `request`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Map, Value};
 
 use super::super::page::InjectInto;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::secret::SecretRef;
 
-/// What is asked for: the `request:` block of a source. Texts may have placeholders, `{name}`, whose values come from
-/// `each:` and `incremental:`; a brace itself is written twice.
+/// The request. Strings may contain placeholders, `{name}`, whose values come from `for_each` and `incremental`; write a
+/// literal brace twice.
 ///
 /// ```yaml
 /// request:
@@ -25,25 +22,24 @@ use crate::secret::SecretRef;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestConfig {
-    /// Default: POST when there is a body, else GET.
+    /// The method. Default: `POST` with a body, else `GET`.
     pub method: Option<RequestMethod>,
-    /// Appended to the base URL, with one `/` between them whether or not it begins with one. A value in it is one
-    /// segment, whatever it has in it. Default: the base URL itself.
+    /// The path, appended to the base URL. The value of a placeholder is always one segment. Default: the base URL
+    /// itself.
     pub path: String,
-    /// Query parameters, in order. A value is a text, a number, a boolean, or a list of them: then the parameter is
-    /// repeated.
+    /// The query parameters, in order: strings, integers, booleans, or lists of them, which repeat the parameter.
     pub query: Map<String, Value>,
-    /// Headers: a text, or a secret by reference, `{env: NAME}` or `{file: PATH}`.
+    /// The headers: text, or a secret, `{env: NAME}` or `{file: PATH}`.
     pub headers: BTreeMap<String, HeaderConfig>,
-    /// A JSON body. Texts in it may have placeholders; a text that is one placeholder and nothing else becomes the
-    /// value in its own type, a group of keys a list.
+    /// A JSON body. A string that is only a placeholder becomes its value, in its own type; a group of keys becomes an
+    /// array.
     pub json: Option<Value>,
-    /// A form body: names and values as in `query`.
+    /// A form body, as `query`.
     pub form: Option<Map<String, Value>>,
 }
 
 impl RequestConfig {
-    /// Notes that it sets what `pagination` sets for each page in its place; `problems` points at it.
+    /// Reports a value where `pagination` injects its own; `problems` is at this block.
     pub(in super::super) fn check_free(&self, place: &InjectInto, problems: &mut Problems<'_>) {
         let (block, name) = match place {
             InjectInto::Query(name) if self.query.contains_key(name) => ("query", name.clone()),
@@ -67,7 +63,7 @@ impl RequestConfig {
                     .split('.')
                     .try_fold(json, |value, key| Some(inside(&value?, key)));
                 match found.flatten() {
-                    // Null keeps the place free, and says where it is.
+                    // Null reserves the position.
                     None | Some(Value::Null) => return,
                     Some(_) => ("json", name.clone()),
                 }
@@ -75,25 +71,27 @@ impl RequestConfig {
             InjectInto::Query(_) => return,
         };
         problems.at(block).at(&name).add_with_hint(
-            "`pagination` puts its own value here, and this one would never be sent as it stands",
-            "leave it out; `pagination` has `start` for the first page and `size` or `limit` for the rows of each",
+            "`pagination` injects its own value here, so this one would never be sent",
+            "remove it; `pagination` has `start` for the first page and `size` or `limit` for the rows of each",
         );
     }
 }
 
-/// A method of HTTP that reads.
+/// An HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum RequestMethod {
     /// GET.
-    #[serde(rename = "GET", alias = "get")]
+    #[serde(rename = "GET")]
     Get,
-    /// POST: searches and reports that take a body.
-    #[serde(rename = "POST", alias = "post")]
+    /// POST, for searches and reports with a body.
+    #[serde(rename = "POST")]
     Post,
 }
 
-/// A header's value.
-#[derive(Debug, Clone, PartialEq)]
+/// The value of a header: text, or a secret, `{env: NAME}` or `{file: PATH}`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "Value")]
+#[schemars(with = "HeaderSchema")]
 pub enum HeaderConfig {
     /// Text, with placeholders.
     Text(String),
@@ -101,43 +99,28 @@ pub enum HeaderConfig {
     Secret(SecretRef),
 }
 
-impl<'de> Deserialize<'de> for HeaderConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = HeaderConfig;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or a secret by reference: `{env: NAME}` or `{file: PATH}`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderConfig, E> {
-                Ok(HeaderConfig::Text(text.to_owned()))
-            }
-            fn visit_bool<E: de::Error>(self, is: bool) -> Result<HeaderConfig, E> {
-                Ok(HeaderConfig::Text(is.to_string()))
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<HeaderConfig, E> {
-                Ok(HeaderConfig::Text(number.to_string()))
-            }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<HeaderConfig, E> {
-                Ok(HeaderConfig::Text(number.to_string()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HeaderConfig, A::Error> {
-                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(HeaderConfig::Secret)
-            }
-        }
-        deserializer.deserialize_any(HeaderVisitor)
-    }
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "describes what is accepted")]
+enum HeaderSchema {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    Secret(SecretRef),
 }
 
-impl JsonSchema for HeaderConfig {
-    fn schema_name() -> Cow<'static, str> {
-        "Header".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let secret = generator.subschema_for::<SecretRef>();
-        json_schema!({
-            "description": "A text, or a secret by reference.",
-            "anyOf": [{"type": ["string", "integer", "boolean"]}, secret],
-        })
+impl TryFrom<Value> for HeaderConfig {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(Self::Text(text)),
+            Value::Bool(_) | Value::Number(_) => Ok(Self::Text(value.to_string())),
+            Value::Object(_) => {
+                let secret = SecretRef::deserialize(value).map_err(|error| error.to_string())?;
+                Ok(Self::Secret(secret))
+            }
+            _ => Err("expected text, or a secret: `{env: NAME}` or `{file: PATH}`".to_owned()),
+        }
     }
 }

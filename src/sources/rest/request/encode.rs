@@ -1,18 +1,16 @@
-//! Percent-encoding of what goes into a URL.
+//! Percent-encoding for URLs.
 
 use std::fmt::Write as _;
 
-/// Encodes `text` as one segment of a path: no value can begin another segment, a query or a fragment.
-///
-/// A comma stays as it is: it is how lists of ids are written, and means nothing in a path.
+/// Encodes `text` as one segment of a path. A comma stays, since it separates lists of ids.
 pub(super) fn segment(text: &str, out: &mut String) {
     encode(text, b",", out);
 }
 
 /// Encodes `text` as a name or a value in a query.
 ///
-/// A space becomes `%20` and a plus `%2B`, which every server reads alike. What a query may hold and no server splits
-/// it at stays readable, so that `$filter` and times look as in the vendors' documentation.
+/// A space becomes `%20` and a plus `%2B`, which all servers read alike. Characters that are allowed in a query and
+/// separate nothing stay, so that `$filter` and times look as in the vendors' documentation.
 pub(super) fn query(text: &str, out: &mut String) {
     encode(text, b"!$()*,/:@", out);
 }

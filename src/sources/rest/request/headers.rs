@@ -1,39 +1,21 @@
-//! Headers: texts and secrets.
+//! Request headers: texts and secrets.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::super::template::{Names, Template, Uses, Values};
+use super::super::template::{Names, Template, Values, check, fill_with};
 use super::config::HeaderConfig;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
-/// Headers that a request is not given: the client writes them.
-const THE_CLIENTS: [&str; 8] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "upgrade",
-    "te",
-    "trailer",
-    "expect",
-];
+/// Headers that only the HTTP client sets.
+const RESERVED: &str = "host content-length transfer-encoding connection upgrade te trailer expect";
 
-/// Headers whose values are credentials.
-const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
-/// What names of such headers have in them.
-const CREDENTIALS_IN: [&str; 6] = [
-    "api-key",
-    "apikey",
-    "secret",
-    "password",
-    "access-token",
-    "auth-token",
-];
+/// Parts of names of headers whose values are credentials.
+const CREDENTIALS: &str = "authorization cookie api-key apikey secret password access-token auth-token";
 
 /// Headers with placeholders.
 #[derive(Debug, Clone)]
@@ -46,27 +28,21 @@ enum Content {
     Secret(Secret),
 }
 
-/// Notes what is wrong with the name of a header.
-pub(super) fn check_name(name: &str, problems: &mut Problems<'_>) {
-    parse_name(name, problems);
-}
-
-fn parse_name(name: &str, problems: &mut Problems<'_>) -> Option<HeaderName> {
+/// Reports an invalid name of a header.
+pub(super) fn parse_name(name: &str, problems: &mut Problems<'_>) -> Option<HeaderName> {
     let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
-        problems.add(format!("`{name}` cannot be the name of a header"));
+        problems.add(format!("invalid header name `{name}`"));
         return None;
     };
-    if THE_CLIENTS.contains(&parsed.as_str()) {
-        problems.add(format!(
-            "the header `{name}` follows from the request and cannot be set"
-        ));
+    if RESERVED.split(' ').any(|known| known == parsed.as_str()) {
+        problems.add(format!("the header `{name}` is set by the HTTP client"));
         return None;
     }
     Some(parsed)
 }
 
 impl Headers {
-    /// Checks what users wrote; `problems` points at it.
+    /// Checks the setting; `problems` is at it.
     pub(super) fn new(
         config: &BTreeMap<String, HeaderConfig>,
         names: &Names,
@@ -79,24 +55,23 @@ impl Headers {
                 continue;
             };
             if headers.iter().any(|(known, _)| *known == name) {
-                here.add("the header is there twice: letter case makes no difference");
+                here.add("duplicate header: names are case-insensitive");
             }
             let content = match content {
                 HeaderConfig::Secret(place) => Content::Unread(place.clone()),
                 HeaderConfig::Text(_) if is_credential(&name) => {
                     here.add_with_hint(
-                        "the header's value is a credential, and is given by reference, never as text in the file (the \
-                         text found here is not repeated)",
-                        "`{env: NAME}` or `{file: PATH}`; credentials of the usual kinds belong into `auth`",
+                        "the value of this header is a credential and must be a reference, not text",
+                        "use `{env: NAME}` or `{file: PATH}`, or `auth` for the usual kinds of credentials",
                     );
                     continue;
                 }
                 HeaderConfig::Text(text) => {
-                    let Some(template) = Template::check(text, names, &mut here) else {
+                    let Some(template) = check(text, names, &mut here) else {
                         continue;
                     };
                     if !text.chars().all(fits) {
-                        here.add("a header's value is of printable ASCII characters only");
+                        here.add("a header value may contain printable ASCII characters only");
                     }
                     Content::Text(template)
                 }
@@ -106,21 +81,11 @@ impl Headers {
         Self(headers)
     }
 
-    /// Adds the placeholders in it.
-    pub(super) fn uses(&self, uses: &mut Uses) {
-        for (_, content) in &self.0 {
-            if let Content::Text(template) = content {
-                uses.extend(template.names().cloned());
-            }
-        }
-    }
-
     /// Reads the secrets.
     pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
         for (name, content) in &mut self.0 {
             if let Content::Unread(place) = content {
                 let secret = place.read(base, files)?;
-                // Tried now, so that it is not found out in the middle of a run.
                 secret_value(name, &secret)?;
                 *content = Content::Secret(secret);
             }
@@ -134,11 +99,11 @@ impl Headers {
         for (name, content) in &self.0 {
             let value = match content {
                 Content::Text(template) => {
-                    let text = template.fill_with(values, |placeholder, value, out| {
+                    let text = fill_with(template, values, |placeholder, value, out| {
                         if !value.chars().all(fits) {
                             return Err(Error::input(format!(
-                                "a value of `{{{placeholder}}}` has characters that the header `{name}` cannot have: \
-                                 control characters, or others than ASCII"
+                                "a value of `{{{placeholder}}}` contains characters that are not allowed in the header \
+                                 `{name}`: only printable ASCII is"
                             )));
                         }
                         out.push_str(value);
@@ -162,7 +127,7 @@ impl Headers {
 /// Sets a header for a page.
 pub(super) fn put(headers: &mut HeaderMap, name: &str, text: &str) -> Result<()> {
     let parsed = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| Error::config(format!("`{name}` cannot be the name of a header")))?;
+        .map_err(|_| Error::config(format!("invalid header name `{name}`")))?;
     let value = header_value(&parsed, text)?;
     headers.insert(parsed, value);
     Ok(())
@@ -171,12 +136,12 @@ pub(super) fn put(headers: &mut HeaderMap, name: &str, text: &str) -> Result<()>
 fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue> {
     if !text.chars().all(fits) {
         return Err(Error::input(format!(
-            "the value for the header `{name}` has characters that a header cannot have"
+            "the value for the header `{name}` contains characters that are not allowed in a header"
         )));
     }
     HeaderValue::from_str(text).map_err(|_| {
         Error::input(format!(
-            "the value for the header `{name}` cannot stand in a header"
+            "the value for the header `{name}` is not allowed in a header"
         ))
     })
 }
@@ -184,7 +149,7 @@ fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue> {
 fn secret_value(name: &HeaderName, secret: &Secret) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
         Error::config(format!(
-            "the secret for the header `{name}` has characters that a header cannot have, such as a line end"
+            "the secret for the header `{name}` contains characters that are not allowed in a header, such as a line break"
         ))
     })?;
     value.set_sensitive(true);
@@ -192,7 +157,7 @@ fn secret_value(name: &HeaderName, secret: &Secret) -> Result<HeaderValue> {
 }
 
 fn is_credential(name: &HeaderName) -> bool {
-    CREDENTIALS.contains(&name.as_str()) || CREDENTIALS_IN.iter().any(|part| name.as_str().contains(part))
+    CREDENTIALS.split(' ').any(|part| name.as_str().contains(part))
 }
 
 /// Printable ASCII.

@@ -1,11 +1,11 @@
-//! Requests: what a pipeline file says of them, checked, and one request for each set of values and page.
+//! Builds requests from settings and values.
 //!
 //! ```text
-//! RequestConfig ─check─▶ RequestPlan ─secrets─▶ build(values, ask) ─▶ Built: method, URL, headers, body
+//! RequestConfig ─check─▶ RequestPlan ─secrets─▶ build(values, page) ─▶ Built: method, URL, headers, body
 //! ```
 //!
-//! Values can change neither the host, nor the shape of the path, nor which parameters there are: each is encoded for
-//! the place it stands in, or refused. Nothing here talks to a network, and no error repeats a value.
+//! A value is encoded for its position or rejected, so that it can change neither the host, nor the shape of the path,
+//! nor the set of parameters. Knows no network; errors do not repeat values.
 
 mod address;
 mod body;
@@ -30,12 +30,12 @@ pub use self::config::{HeaderConfig, RequestConfig, RequestMethod};
 use self::headers::Headers;
 use self::pairs::{Pairs, text_to_set};
 use super::page::{InjectInto, PageRequest};
-use super::template::{Names, Uses, Values};
-use crate::config::Problems;
+use super::template::{Names, Values};
+use crate::component::Problems;
 use crate::error::{Error, Result};
 use crate::secret::SecretFiles;
 
-/// A request that was checked, with placeholders. See the [module](self).
+/// A checked request with placeholders.
 #[derive(Debug, Clone)]
 pub(super) struct RequestPlan {
     method: Method,
@@ -48,13 +48,10 @@ pub(super) struct RequestPlan {
 /// A request to send.
 #[derive(Debug, Clone)]
 pub(super) struct Built {
-    /// GET or POST.
     pub(super) method: Method,
-    /// The whole URL, with its query.
     pub(super) url: Url,
-    /// The headers, the body's content type among them; secrets are marked so that `Debug` does not show them.
+    /// Includes the body's content type; secrets are marked as sensitive.
     pub(super) headers: HeaderMap,
-    /// The body, if any.
     pub(super) body: Option<Body>,
 }
 
@@ -68,8 +65,7 @@ impl From<Built> for reqwest::Request {
 }
 
 impl RequestPlan {
-    /// Checks a request. `problems` points at the block that has the keys `base_url` and `request`; `names` are the
-    /// placeholders known there. `None` if there was a problem.
+    /// Checks a request with the placeholders `names`. `problems` is at the block with the keys `base_url` and `request`.
     pub(super) fn new(
         base_url: &str,
         config: &RequestConfig,
@@ -86,16 +82,17 @@ impl RequestPlan {
             (Some(json), None) => BodyPlan::Json(Node::new(json, names, &mut problems.at("json"))),
             (None, Some(form)) => BodyPlan::Form(Pairs::new(form, names, &mut problems.at("form"))),
             (Some(_), Some(_)) => {
-                problems.add("a request has one body: `json` or `form`, not both");
+                problems.add("`json` and `form` are mutually exclusive");
                 BodyPlan::None
             }
         };
         let has_body = body != BodyPlan::None;
         let method = match config.method {
             Some(RequestMethod::Get) if has_body => {
-                problems
-                    .at("method")
-                    .add_with_hint("a GET request has no body", "leave `method` out, or give POST");
+                problems.at("method").add_with_hint(
+                    "a GET request has no body",
+                    "remove `method`, or set it to `POST`",
+                );
                 Method::GET
             }
             Some(RequestMethod::Get) => Method::GET,
@@ -112,30 +109,23 @@ impl RequestPlan {
         })
     }
 
-    /// The placeholders it uses.
-    pub(super) fn uses(&self) -> Uses {
-        let mut uses: Uses = self.address.names().cloned().collect();
-        self.query.uses(&mut uses);
-        self.headers.uses(&mut uses);
-        self.body.uses(&mut uses);
-        uses
-    }
-
-    /// Notes what is wrong with a place that pages are asked with; `problems` points at it.
+    /// Reports a position that the pagination cannot inject values into; `problems` is at it.
     pub(super) fn check_place(&self, place: &InjectInto, problems: &mut Problems<'_>) {
         match place {
-            InjectInto::Query(name) if name.is_empty() => problems.add("a parameter has no name"),
+            InjectInto::Query(name) if name.is_empty() => problems.add("a parameter name must not be empty"),
             InjectInto::Query(_) => {}
-            InjectInto::Header(name) => headers::check_name(name, problems),
+            InjectInto::Header(name) => {
+                headers::parse_name(name, problems);
+            }
             InjectInto::Body(name) => {
                 if self.method == Method::GET {
                     problems.add_with_hint(
-                        "a GET request has no body that the value could go into",
-                        "give a place in `query` or `header`, or `method: POST`",
+                        "a GET request has no body to inject the value into",
+                        "use `query` or `header`, or set `method: POST`",
                     );
                 }
                 if name.split('.').any(str::is_empty) {
-                    problems.add("a place in the body is names joined by dots, such as `page.cursor`");
+                    problems.add("expected names joined by dots, such as `page.cursor`");
                 }
             }
         }
@@ -144,7 +134,7 @@ impl RequestPlan {
     /// Reads the secrets of the headers; paths are relative to `base`.
     ///
     /// # Errors
-    /// One cannot be read, or cannot stand in a header.
+    /// A secret cannot be read, or is not allowed in a header.
     pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
         self.headers.read_secrets(base, files)
     }
@@ -152,8 +142,7 @@ impl RequestPlan {
     /// The request for these values and this page.
     ///
     /// # Errors
-    /// A value that cannot stand where it should, or a link to the next page that cannot be followed. Placeholders are
-    /// named, values are not.
+    /// A value that is not allowed in its position, or a link to the next page that cannot be followed.
     pub(super) fn build(&self, values: &Values, ask: &PageRequest) -> Result<Built> {
         let mut url = match &ask.url {
             Some(link) => self.next(link, values)?,
@@ -183,9 +172,7 @@ impl RequestPlan {
             }
         }
         if !in_body.is_empty() && self.method == Method::GET {
-            return Err(Error::config(
-                "a GET request has no body that a value could go into",
-            ));
+            return Err(Error::config("a GET request has no body to inject a value into"));
         }
         let body = self.body.fill(values, &in_body)?;
         if let Some(body) = &body
@@ -201,22 +188,21 @@ impl RequestPlan {
         })
     }
 
-    /// Method and URL for messages: without user and query, and with placeholders where values of rows stand.
+    /// Method and URL for messages: without user and query, and with placeholders in place of values of rows.
     pub(super) fn shown(&self, url: &Url) -> String {
         format!("{} {}", self.method, self.address.shown(url))
     }
 
-    /// Method and path as the user wrote it, for messages about all pages together.
+    /// Method and path as they are written, for messages about all pages.
     pub(super) fn named(&self) -> String {
         format!("{} {}", self.method, self.address.named())
     }
 
-    /// The URL of a link to the next page; a relative one counts from the request's own URL. Whose host it may be is
-    /// not decided here.
+    /// The URL of a link to the next page, relative to the request's URL. Allowed hosts are checked elsewhere.
     fn next(&self, link: &str, values: &Values) -> Result<Url> {
         let wrong = |why: &str| {
-            Error::input(format!("the service gave a link to the next page that {why}"))
-                .with_hint("check the path of `pagination` that the link is read from")
+            Error::input(format!("the link to the next page {why}"))
+                .with_hint("check the path in `pagination` that the link is read from")
         };
         let url = match Url::parse(link) {
             Ok(url) => url,
@@ -224,14 +210,14 @@ impl RequestPlan {
                 .address
                 .url(values)?
                 .join(link)
-                .map_err(|error| wrong("is no URL").with_source(error))?,
-            Err(error) => return Err(wrong("is no URL").with_source(error)),
+                .map_err(|error| wrong("is not a valid URL").with_source(error))?,
+            Err(error) => return Err(wrong("is not a valid URL").with_source(error)),
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && address::is_loopback(&url)) {
-            return Err(wrong("does not begin with `https://`"));
+            return Err(wrong("does not start with `https://`"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("has a user name or a password in it"));
+            return Err(wrong("contains a user name or a password"));
         }
         Ok(url)
     }

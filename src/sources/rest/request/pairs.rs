@@ -1,11 +1,11 @@
-//! Names and values in order: queries and forms.
+//! Names and values of queries and forms, in order.
 
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::super::template::{Filling, Names, Template, Uses, Values, scalar_text};
+use super::super::template::{Filling, Names, Template, Values, check, fill, scalar_text};
 use super::encode;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::error::{Error, Result};
 
 /// Names and values with placeholders, in order; a name may be there more than once.
@@ -16,22 +16,22 @@ pub(super) struct Pairs(Vec<Pair>);
 struct Pair {
     name: String,
     value: Template,
-    /// It stood in a list: a group of values becomes so many pairs.
+    /// It is an element of a list: a group of values becomes one pair each.
     repeats: bool,
 }
 
 impl Pairs {
-    /// Checks what users wrote; `problems` points at it.
+    /// Checks the setting; `problems` is at it.
     pub(super) fn new(map: &Map<String, Value>, names: &Names, problems: &mut Problems<'_>) -> Self {
         let mut pairs = Vec::new();
         for (name, value) in map {
             let mut here = problems.at(name);
             if name.is_empty() {
-                here.add("a parameter has no name");
+                here.add("a parameter name must not be empty");
             }
             let mut add = |value: &Value, repeats: bool, here: &mut Problems<'_>| match scalar_text(value) {
                 Some(text) => {
-                    if let Some(value) = Template::check(&text, names, here) {
+                    if let Some(value) = check(&text, names, here) {
                         pairs.push(Pair {
                             name: name.clone(),
                             value,
@@ -41,20 +41,20 @@ impl Pairs {
                 }
                 None => here.add_with_hint(
                     format!(
-                        "expected a text, a whole number or a boolean, found {}",
+                        "expected a string, an integer or a boolean, found {}",
                         what(value)
                     ),
                     match value {
-                        Value::Number(_) => "write a number with a fraction in quotes, as it is to be sent",
+                        Value::Number(_) => "put a number with a fraction in quotes",
                         Value::Null => "write `\"\"` for an empty value",
-                        _ => "a list of texts repeats the parameter",
+                        _ => "a list repeats the parameter",
                     },
                 ),
             };
             match value {
                 Value::Array(values) => {
                     if values.is_empty() {
-                        here.add("an empty list: the parameter would not be sent; leave it out");
+                        here.add("empty list: the parameter would not be sent; remove it");
                     }
                     for (index, value) in values.iter().enumerate() {
                         add(value, true, &mut here.at_index(index));
@@ -66,20 +66,15 @@ impl Pairs {
         Self(pairs)
     }
 
-    /// Adds the placeholders in it.
-    pub(super) fn uses(&self, uses: &mut Uses) {
-        uses.extend(self.0.iter().flat_map(|pair| pair.value.names().cloned()));
-    }
-
     /// Names and values, not encoded.
     pub(super) fn fill(&self, values: &Values) -> Result<Vec<(String, String)>> {
         let mut all = Vec::with_capacity(self.0.len());
         for pair in &self.0 {
             let group = pair
                 .value
-                .alone()
+                .only_placeholder()
                 .filter(|_| pair.repeats)
-                .and_then(|name| values.get(name));
+                .and_then(|placeholder| values.get(&placeholder.name));
             if let Some(Filling::Many { values, .. }) = group {
                 all.extend(
                     values
@@ -88,28 +83,21 @@ impl Pairs {
                         .map(|text| (pair.name.clone(), text.into_owned())),
                 );
             } else {
-                all.push((pair.name.clone(), pair.value.fill(values)?));
+                all.push((pair.name.clone(), fill(&pair.value, values)?));
             }
         }
         Ok(all)
     }
 }
 
-/// Sets `name` where it is first, and takes away where it is again; at the end if it is not there.
+/// Sets `name` at its first position and removes the others; adds it at the end if it does not exist.
 pub(super) fn put(pairs: &mut Vec<(String, String)>, name: &str, value: String) {
-    let at = pairs.iter().position(|(known, _)| known == name);
-    pairs.retain({
-        let mut index = 0;
-        move |(known, _)| {
-            let keep = known != name || Some(index) == at;
-            index += 1;
-            keep
-        }
-    });
-    match at.and_then(|at| pairs.get_mut(at)) {
-        Some(pair) => pair.1 = value,
-        None => pairs.push((name.to_owned(), value)),
-    }
+    let at = pairs
+        .iter()
+        .position(|(known, _)| known == name)
+        .unwrap_or(pairs.len());
+    pairs.retain(|(known, _)| known != name);
+    pairs.insert(at, (name.to_owned(), value));
 }
 
 /// The pairs as a query; `None` if there are none.
@@ -124,7 +112,7 @@ pub(super) fn query(pairs: &[(String, String)]) -> Option<String> {
     (!pairs.is_empty()).then_some(out)
 }
 
-/// Sets a parameter in a query that the service wrote; all others stay as they are, letter by letter.
+/// Sets a parameter in a query that the service wrote; all others stay as they are, byte for byte.
 pub(super) fn put_raw(query: Option<&str>, name: &str, value: &str) -> String {
     let mut out = String::new();
     let mut done = false;
@@ -166,16 +154,16 @@ fn pair(name: &str, value: &str, out: &mut String) {
 
 fn what(value: &Value) -> &'static str {
     match value {
-        Value::Null => "nothing",
+        Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number with a fraction",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     }
 }
 
-/// The text of a value that goes into a parameter or a header.
+/// The text of a value for a parameter or a header.
 pub(super) fn text_to_set(place: &str, value: &Value) -> Result<String> {
     match value {
         Value::Number(number) => Ok(number.to_string()),
@@ -183,7 +171,7 @@ pub(super) fn text_to_set(place: &str, value: &Value) -> Result<String> {
             .map(std::borrow::Cow::into_owned)
             .ok_or_else(|| {
                 Error::input(format!(
-                    "the value for `{place}` is {}, and a text or a number is wanted",
+                    "the value for `{place}` is {}, expected a string or a number",
                     what(other)
                 ))
             }),

@@ -1,0 +1,216 @@
+//! The response body as a blocking reader that enforces size and nesting limits.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
+use super::error::BodyError;
+
+/// Nesting levels; `serde_json` has the same limit for values that it builds.
+pub(super) const MAX_DEPTH: usize = 128;
+
+/// Bytes of one string or number outside the records, so that skipped text cannot fill the memory.
+const MAX_TOKEN: usize = 16 << 20;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// What the parser reads at the moment, and how long that may be.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes handed to the parser.
+    at: Cell<u64>,
+    limit: Cell<Option<(u64, u64)>>,
+    what: RefCell<String>,
+    ended: Cell<bool>,
+    failed: RefCell<Option<BodyError>>,
+}
+
+impl Progress {
+    /// From here, `what` may be at most `bytes` long.
+    pub(super) fn limit(&self, bytes: usize, what: &str) {
+        self.limit.set(Some((self.at.get(), bytes as u64)));
+        let mut text = self.what.borrow_mut();
+        text.clear();
+        text.push_str(what);
+    }
+
+    /// No limit from here.
+    pub(super) fn unlimited(&self) {
+        self.limit.set(None);
+    }
+
+    /// Bytes handed to the parser.
+    pub(super) fn at(&self) -> u64 {
+        self.at.get()
+    }
+
+    /// Whether the parser has met the end of the body.
+    pub(super) fn ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    /// The first failure kept.
+    pub(super) fn take_failure(&self) -> Option<BodyError> {
+        self.failed.take()
+    }
+
+    /// Keeps the first failure; the parser gets a placeholder for it.
+    pub(super) fn fail(&self, error: BodyError) {
+        self.failed.borrow_mut().get_or_insert(error);
+    }
+}
+
+/// Pieces of a body, read byte by byte.
+pub(super) struct BodyReader<'p, I> {
+    pieces: I,
+    piece: Bytes,
+    next: usize,
+    progress: &'p Progress,
+    nesting: Nesting,
+    started: bool,
+    /// The first bytes, for response actions, messages and recordings.
+    pub(super) head: Vec<u8>,
+    max_head: usize,
+    /// Bytes received.
+    pub(super) received: usize,
+}
+
+impl<'p, I: Iterator<Item = Bytes>> BodyReader<'p, I> {
+    pub(super) fn new(pieces: I, max_head: usize, progress: &'p Progress) -> Self {
+        Self {
+            pieces,
+            piece: Bytes::new(),
+            next: 0,
+            progress,
+            nesting: Nesting::default(),
+            started: false,
+            head: Vec::new(),
+            max_head,
+            received: 0,
+        }
+    }
+
+    /// Reads on until the head is complete.
+    pub(super) fn fill_head(&mut self) {
+        while self.head.len() < self.max_head && self.receive().is_some() {}
+    }
+
+    fn receive(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.next()?;
+        let room = self.max_head.saturating_sub(self.head.len()).min(piece.len());
+        self.head.extend_from_slice(&piece[..room]);
+        self.received += piece.len();
+        Some(piece)
+    }
+
+    /// The next piece; the first one without a byte order mark.
+    fn advance(&mut self) -> io::Result<bool> {
+        (self.piece, self.next) = (Bytes::new(), 0);
+        self.piece = loop {
+            let Some(mut piece) = self.receive() else {
+                self.progress.ended.set(true);
+                return Ok(false);
+            };
+            if !self.started {
+                let mut first = piece.to_vec();
+                while first.len() < BOM.len() {
+                    match self.receive() {
+                        Some(more) => first.extend_from_slice(&more),
+                        None => break,
+                    }
+                }
+                piece = Bytes::from(first);
+                if piece.starts_with(BOM) {
+                    piece = piece.slice(BOM.len()..);
+                }
+                self.started = true;
+            }
+            if !piece.is_empty() {
+                break piece;
+            }
+        };
+        self.nesting
+            .check(&self.piece, self.progress.at())
+            .map_err(|error| {
+                self.progress.fail(error);
+                io::Error::other("nesting or token limit")
+            })?;
+        Ok(true)
+    }
+}
+
+impl<I: Iterator<Item = Bytes>> Read for BodyReader<'_, I> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.next == self.piece.len() && !self.advance()? {
+            return Ok(0);
+        }
+        let length = out.len().min(self.piece.len() - self.next);
+        out[..length].copy_from_slice(&self.piece[self.next..self.next + length]);
+        self.next += length;
+        let at = self.progress.at.get() + length as u64;
+        self.progress.at.set(at);
+        if let Some((start, limit)) = self.progress.limit.get()
+            && at - start > limit
+        {
+            self.progress.fail(BodyError::TooLarge {
+                what: self.progress.what.borrow().clone(),
+                at: start,
+                limit,
+            });
+            return Err(io::Error::other("size limit"));
+        }
+        Ok(length)
+    }
+}
+
+/// Brackets and strings seen so far: `serde_json` limits neither the depth nor the length of what it skips.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    token: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn check(&mut self, piece: &[u8], base: u64) -> Result<(), BodyError> {
+        for (index, byte) in piece.iter().enumerate() {
+            self.token += 1;
+            if self.escaped {
+                self.escaped = false;
+                continue;
+            }
+            match byte {
+                b'"' => {
+                    self.in_string = !self.in_string;
+                    self.token = 0;
+                }
+                b'\\' => self.escaped = self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => {
+                    self.depth += 1;
+                    self.token = 0;
+                }
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.token = 0;
+                }
+                b',' | b':' => self.token = 0,
+                _ => {}
+            }
+            if self.depth > MAX_DEPTH {
+                let at = base + index as u64;
+                return Err(BodyError::TooDeep { at, limit: MAX_DEPTH });
+            }
+        }
+        if self.token > MAX_TOKEN {
+            return Err(BodyError::TooLarge {
+                what: "a string or number".to_owned(),
+                at: (base + piece.len() as u64).saturating_sub(self.token as u64),
+                limit: MAX_TOKEN as u64,
+            });
+        }
+        Ok(())
+    }
+}
