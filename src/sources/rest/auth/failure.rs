@@ -1,4 +1,4 @@
-//! From why there is no token to an error that a person can act on.
+//! Why there is no token, as an error that a person can act on.
 
 use crate::error::{Error, ErrorKind};
 use crate::http::address::{host, shown};
@@ -10,10 +10,10 @@ use crate::http::redact::is_html;
 use crate::http::retry::{Reason, Spent};
 use crate::http::transport::{Answer, Failure, Stage};
 
-/// What came back, as the cause of an error.
+/// The answer, as the cause of an error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct CameBack(String);
+struct TokenAnswer(String);
 
 /// The error for a missing token. `spent` is what retrying took.
 pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Option<Spent>) -> Error {
@@ -31,7 +31,7 @@ pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Optio
         .filter(|spent| spent.tally.attempts > 1 || spent.reason != Reason::Permanent)
         .map(|spent| format!(" ({spent})"))
         .unwrap_or_default();
-    let error = Error::new(kind, tried + &spent).with_source(CameBack(failure.detail.clone()));
+    let error = Error::new(kind, tried + &spent).with_source(TokenAnswer(failure.detail.clone()));
     hints(provider, &failure.cause)
         .into_iter()
         .fold(error, Error::with_hint)
@@ -58,16 +58,16 @@ fn oauth(provider: &TokenProvider, error: &OAuthError) -> Vec<String> {
     let mut hints = match error.error.as_str() {
         "invalid_client" => client(),
         "invalid_grant" => grant(provider.grant()),
-        "invalid_scope" => vec!["check `scope`: it must be one that the application was given".to_owned()],
+        "invalid_scope" => vec!["check `scope`: the application must have been granted it".to_owned()],
         "unauthorized_client" => vec![
-            "the application must be allowed this kind of sign-in (its grant type) where it is registered"
+            "allow this grant type for the application where it is registered"
                 .to_owned(),
         ],
         "unsupported_grant_type" => {
-            vec!["the service does not know this kind of sign-in: check `type` and `token_url`".to_owned()]
+            vec!["the service does not support this grant type: check `type` and `token_url`".to_owned()]
         }
         "invalid_request" => vec![
-            "check which fields the service wants, and whether as a form or as JSON (`body`, `parameters`)"
+            "check which parameters the service requires, and whether as a form or as JSON (`body`, `parameters`)"
                 .to_owned(),
         ],
         _ if error.status == 401 => client(),
@@ -79,8 +79,8 @@ fn oauth(provider: &TokenProvider, error: &OAuthError) -> Vec<String> {
 
 fn client() -> Vec<String> {
     vec![
-        "check `client_id` and the secret that goes with it: it may have run out, or be another application's".to_owned(),
-        "check `credentials`: some services want them in the body, others in a header".to_owned(),
+        "check `client_id` and the secret that belongs to it: it may have expired, or belong to another application".to_owned(),
+        "check `credentials`: some services require them in the body, others in a header".to_owned(),
     ]
 }
 
@@ -88,20 +88,20 @@ fn grant(grant: &Grant) -> Vec<String> {
     let texts: &[&str] = match grant {
         Grant::Refresh(tokens) => match tokens.rotation() {
             Rotation::File(..) => &[
-                "the refresh token was revoked, has run out, or was used elsewhere: get a new one from the service and \
+                "the refresh token was revoked, has expired, or was used elsewhere: get a new one from the service and \
                  configure it; it then replaces the one in the file of `rotation`",
             ],
             _ => &[
-                "the refresh token was revoked, has run out, or was used before: get a new one from the service",
-                "if the service gives a new one with each use, set `rotation: {file: …}`, which keeps it for the next run",
+                "the refresh token was revoked, has expired, or was used before: get a new one from the service",
+                "if the service issues a new one with each use, set `rotation: {file: …}`, which keeps it for the next run",
             ],
         },
         Grant::Jwt(_) | Grant::Saml(_) => &[
-            "check `issuer`, `subject` and `audience` against what the service says",
-            "the service must know the public key or certificate that belongs to `private_key`",
-            "check this machine's clock: an assertion holds for some minutes only",
+            "check `issuer`, `subject` and `audience` against the service's documentation",
+            "register the public key or certificate of `private_key` with the service",
+            "check this machine's clock: an assertion is valid for a few minutes only",
         ],
-        Grant::Fields => &["check user name and password; after more tries the account may be locked"],
+        Grant::Fields => &["check user name and password; more attempts may lock the account"],
     };
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
@@ -112,33 +112,31 @@ fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Vec<Str
         Failure::Answer(answer) if is_html(&answer.body) => page(host),
         Failure::Answer(answer) => answered(provider, answer),
         failure if failure.is_client_certificate() => one(
-            "set `tls.certificate_file` and `tls.key_file` to the certificate that the service knows, and look \
-             whether it has run out",
+            "set `tls.certificate_file` and `tls.key_file` to the certificate that the service knows, and check \
+             whether it has expired",
         ),
         Failure::Certificate(_) => one(
-            "where the network inspects TLS, name its certificate authority with `tls.ca_file`; else do not go on: \
-             the server is not the one it says it is",
+            "if the network inspects TLS, set `tls.ca_file` to its certificate authority; otherwise stop: \
+             the server is not the one it claims to be",
         ),
         Failure::NotSent {
             stage: Stage::Dns, ..
-        } => one("check the host in `token_url`, and the network's name server"),
+        } => one("check the host in `token_url`, and DNS"),
         Failure::NotSent {
             stage: Stage::Tls, ..
         } => one(
-            "the server may want a client certificate (`tls.certificate_file`), or speak no version of TLS that is \
+            "the server may require a client certificate (`tls.certificate_file`), or support no TLS version that is \
              allowed here (`tls.min_version`)",
         ),
         Failure::NotSent { .. } => vec![format!(
-            "let this machine reach {host} through firewall and proxy"
+            "allow this machine to reach {host} through firewall and proxy"
         )],
         Failure::Unknown { timeout: true, .. } => vec![format!(
-            "look whether {host} is up, and whether a firewall or proxy in between lets requests through"
+            "check whether {host} is up, and whether a firewall or proxy blocks requests"
         )],
         Failure::Unknown { .. } => vec![
-            format!(
-                "look whether {host} is up, and whether a firewall or proxy in between lets requests through"
-            ),
-            "some servers end the connection without a word when they want a client certificate \
+            format!("check whether {host} is up, and whether a firewall or proxy blocks requests"),
+            "some servers close the connection if a client certificate is missing \
              (`tls.certificate_file`)"
                 .to_owned(),
         ],
@@ -149,31 +147,33 @@ fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Vec<Str
 fn answered(provider: &TokenProvider, answer: &Answer) -> Vec<String> {
     let code = answer.status.as_u16();
     match code {
-        300..=399 => vec!["redirects are not followed, so that secrets go where you said only: put the new address into `token_url`".to_owned()],
+        300..=399 => vec!["redirects are not followed, so that secrets only go to the configured host: set `token_url` to the new address".to_owned()],
         400 => vec![
-            "check which fields the service wants, and whether as a form or as JSON (`body`, `parameters`)".to_owned(),
+            "check which parameters the service requires, and whether as a form or as JSON (`body`, `parameters`)".to_owned(),
         ],
         401 | 403 => match provider.grant() {
             Grant::Fields => client(),
             other => client().into_iter().chain(grant(other)).collect(),
         },
-        404 | 405 | 410 => vec!["check `token_url`: there is nothing at this address that gives tokens".to_owned()],
-        415 => vec!["the service wants the request in another form: check `body`".to_owned()],
+        404 | 405 | 410 => vec!["check `token_url`: there is no token endpoint at this address".to_owned()],
+        415 => vec!["the service requires another encoding of the request: check `body`".to_owned()],
         code => status(code).into_iter().collect(),
     }
 }
 
 fn status(code: u16) -> Option<String> {
     match code {
-        429 => Some("the service counts requests for tokens, too: run again later, and look whether others use the same application".to_owned()),
-        500..=599 => Some("the service has trouble of its own: run again later, and look at its status page".to_owned()),
+        429 => Some("the service limits token requests: run again later, and check whether others use the same application".to_owned()),
+        500..=599 => Some("the service has a problem: run again later, and check its status page".to_owned()),
         _ => None,
     }
 }
 
 fn page(host: &str) -> Vec<String> {
     vec![
-        "check `token_url`: this is the address of a page for people, not of one that gives tokens to programs".to_owned(),
-        format!("or a proxy answered in place of {host}: let this machine reach it without a login page"),
+        "check `token_url`: this is the address of a web page, not of a token endpoint".to_owned(),
+        format!(
+            "or a proxy answered in place of {host}: allow this machine to reach it without a login page"
+        ),
     ]
 }
