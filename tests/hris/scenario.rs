@@ -32,7 +32,7 @@ pub(crate) struct Scenario {
 }
 
 /// One run of a case, in the same folder as those before it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Run {
     pub(crate) env: BTreeMap<String, String>,
@@ -48,15 +48,6 @@ pub(crate) struct Run {
     pub(crate) rejects: Option<Vec<(String, String, u64)>>,
     /// Texts in the standard error.
     pub(crate) stderr: Vec<String>,
-}
-
-impl Default for Run {
-    fn default() -> Self {
-        serde_json::from_value(json!({
-            "env": {}, "routes": {}, "without": [], "code": 0, "rows": [], "rejects": null, "stderr": [],
-        }))
-        .unwrap()
-    }
 }
 
 /// The answers to one request line.
