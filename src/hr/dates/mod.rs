@@ -1,7 +1,7 @@
 //! Reads dates as HR systems write them, and writes them as the HR connector requires.
 //!
 //! ```text
-//! text ─ trim ─ null value? ─ ISO 8601 ─ formats in order ─┐
+//! text ─ trim ─ null value? ─ formats in order ─ ISO 8601 ─┐
 //! date and timestamp columns ──────────────────────────────┼─▶ moment ─▶ time zone ─▶ 2024-01-15T00:00:00-05:00
 //! numbers ─ excel_serial, epoch_… ─────────────────────────┘
 //! ```

@@ -213,11 +213,8 @@ impl DateReader {
         column.finish()
     }
 
-    /// What `text` says in the first notation that fits.
+    /// `text` in the first format that matches, else in ISO 8601: a declared format such as `%Y-%d-%m` wins over ISO.
     fn moment(&self, text: &str) -> Option<Moment> {
-        if let Some(moment) = iso::read(text, self.iso_digits) {
-            return Some(moment);
-        }
         let mut implausible = None;
         for format in &self.formats {
             match format {
@@ -236,7 +233,7 @@ impl DateReader {
                 }
             }
         }
-        implausible
+        iso::read(text, self.iso_digits).or(implausible)
     }
 
     fn text(&self, text: &str) -> Outcome {

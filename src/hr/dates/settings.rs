@@ -24,7 +24,7 @@ use crate::settings::{BoundedInt, Timezone};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DateSettings {
-    /// Formats to try, in order, after ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
+    /// Formats to try, in order, before ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
     /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial`, `excel_serial_1904` (days since
     /// Excel's epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
     /// first pattern that fits decides; a numeric format decides only if its date is plausible.

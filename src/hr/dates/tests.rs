@@ -113,6 +113,15 @@ fn validates_halves_of_a_merge_separately() {
 }
 
 #[test]
+fn prefers_declared_formats_to_iso_8601() {
+    check(
+        &json!({"timezone": "UTC", "formats": ["%Y-%d-%m"]}),
+        "2024-03-04 => 2024-04-03T00:00:00+00:00
+        2024-03-04T10:00:00Z => 2024-03-04T10:00:00+00:00",
+    );
+}
+
+#[test]
 fn writes_iso_8601_with_offset() {
     let new_york = |formats: &[&str]| json!({"timezone": "America/New_York", "formats": formats});
     check(
