@@ -24,7 +24,6 @@ use self::cursor::Cursor;
 pub(super) use self::cursor::Seen;
 use self::format::Format;
 pub(super) use self::plan::Plan;
-use super::json_path::SinglePath;
 use super::template::{Kind, Names};
 use crate::settings::HumanDuration;
 
@@ -48,11 +47,6 @@ impl Incremental {
     pub(super) fn names(names: &mut Names) {
         names.add("start", Kind::Window);
         names.add("end", Kind::Window);
-    }
-
-    /// Where the cursor is in a record, if there is one: the value for [`Plan::observe`].
-    pub(super) fn cursor(&self) -> Option<&SinglePath> {
-        self.cursor.as_ref().map(|cursor| &cursor.path)
     }
 }
 
