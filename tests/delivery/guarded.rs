@@ -108,8 +108,7 @@ async fn sends_nothing_after_a_guard_until_it_is_allowed_for_one_run() {
     let text = program(&pipeline, &["history", "{}", "--batches"]).await.stdout;
     let text = String::from_utf8(text).unwrap();
     assert!(
-        text.contains("let through by hand: max_rows")
-            && text.contains("stopped by a guard or a held batch (4)"),
+        text.contains("allowed guards: max_rows") && text.contains("stopped by a guard or a held batch (4)"),
         "{text}"
     );
 

@@ -154,8 +154,8 @@ async fn prints_possible_duplicates() {
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
     for part in [
-        "1 batch of earlier runs with 2 rows had no known outcome",
-        "which the service may now have twice",
+        "1 batch of earlier runs with 2 rows had an unknown outcome",
+        "2 rows were sent again and may be duplicated",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
