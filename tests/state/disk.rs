@@ -187,9 +187,10 @@ fn sends_nothing_when_the_spool_does_not_fit() {
         return;
     };
     let mut fixture = on(&disk, 0);
+    // 46 MB: the spool keeps 32 MiB in memory.
     let level = "x".repeat(12_000);
     let mut csv = "upn,day,level\n".to_owned();
-    for row in 1..=3_000 {
+    for row in 1..=4_000 {
         csv.push_str(&format!("{},2026-04-01T00:00:00Z,{level}\n", email(row)));
     }
     std::fs::write(fixture.path().join("export.csv"), csv).unwrap();
@@ -198,10 +199,10 @@ fn sends_nothing_when_the_spool_does_not_fit() {
     transform["fields"] = json!({"EmailAddress": "upn", "EffectiveDate": "day", "OldLevel": "level"});
     fixture.pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(100);
     fixture.pipeline["guards"] = json!({"max_rows": 10_000});
-    fixture.rows = 3_000;
+    fixture.rows = 4_000;
     fixture.refuses(75, &["no room in `", "nothing was sent"]);
     disk.change("size=80m");
-    fixture.delivers(3_000);
+    fixture.delivers(4_000);
     let left = std::fs::read_dir(disk.path().join("state")).unwrap().count();
     assert_eq!(left, 3, "ledger, key and locks");
 }
@@ -213,7 +214,7 @@ fn reports_a_read_only_disk_before_the_first_row() {
     };
     let mut fixture = on(&disk, 10);
     disk.change("ro");
-    fixture.refuses(2, &["cannot make the ledger's folder", "be allowed to write"]);
+    fixture.refuses(2, &["cannot create the ledger's folder", "be allowed to write"]);
     disk.change("rw");
     fixture.delivers(10);
     fixture.grow(2);
@@ -230,7 +231,7 @@ fn reports_an_impossible_folder_before_the_first_row() {
     let file = fixture.path().join("file");
     std::fs::write(&file, "").unwrap();
     fixture.keep_at(&file.join("state.db"));
-    fixture.refuses(2, &["cannot make the ledger's folder", "look at `state.path`"]);
+    fixture.refuses(2, &["cannot create the ledger's folder", "look at `state.path`"]);
     std::fs::remove_file(&file).unwrap();
     fixture.delivers(10);
     fixture.keep_at(&file);
