@@ -74,7 +74,7 @@ impl Decoder {
             return Err(Error::config(settings::NO_PGP.0).with_hint(settings::NO_PGP.1));
         }
         Ok(Self(Arc::new(Config {
-            max_ratio: MaxRatio(settings.max_compression_ratio.get().into()),
+            max_ratio: MaxRatio(settings.max_compression_ratio),
             zip: zip::MemberFilter { pattern, password },
             #[cfg(feature = "pgp")]
             pgp: settings

@@ -1,13 +1,13 @@
 //! The settings of compression and encryption, and the codecs that a file name implies.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Problems, suggestion};
+use crate::component::Problems;
 use crate::secret::SecretRef;
+use crate::settings::suggestion;
 
 /// One step of encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -193,7 +193,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) compression: Option<&'a Compression>,
     pub(crate) zip: Option<&'a ZipSettings>,
     pub(crate) pgp: Option<&'a PgpSettings>,
-    pub(crate) max_compression_ratio: NonZeroU32,
+    pub(crate) max_compression_ratio: u64,
 }
 
 /// A message and a hint.

@@ -84,7 +84,7 @@ async fn a_run_without_new_files_passes_guards_and_is_not_compared_with() {
     assert_eq!(pipeline.run().await.exit_code, 0);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    let mut reasons = report.guards.judged.iter().map(|guard| &guard.why);
+    let mut reasons = report.guards.evaluated.iter().map(|guard| &guard.why);
     assert!(
         reasons.all(|why| why.contains("nothing new") || why.contains("anything new")),
         "{report:#?}"

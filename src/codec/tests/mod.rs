@@ -12,7 +12,6 @@ mod streams;
 mod zips;
 
 use std::io::{Read as _, Write as _};
-use std::num::NonZeroU32;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -30,7 +29,7 @@ struct Given {
     compression: Option<Compression>,
     zip: Option<ZipSettings>,
     pgp: Option<PgpSettings>,
-    max_compression_ratio: Option<NonZeroU32>,
+    max_compression_ratio: Option<u64>,
 }
 
 impl Given {
@@ -43,7 +42,7 @@ impl Given {
             compression: self.compression.as_ref(),
             zip: self.zip.as_ref(),
             pgp: self.pgp.as_ref(),
-            max_compression_ratio: self.max_compression_ratio.unwrap_or(200.try_into().unwrap()),
+            max_compression_ratio: self.max_compression_ratio.unwrap_or(200),
         }
     }
 }

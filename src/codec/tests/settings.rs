@@ -1,7 +1,7 @@
 //! The settings of codecs in a pipeline file.
 
 use super::*;
-use crate::config::Problems;
+use crate::component::Problems;
 
 #[test]
 fn compression_is_a_name_or_a_list_of_names() {

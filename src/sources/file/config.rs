@@ -1,7 +1,6 @@
 //! The settings of the source `file`.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,7 +41,7 @@ pub(crate) struct FileConfig {
     /// higher one, which indicates a decompression bomb, ends the run. Exports reach 5 to 50.
     #[serde(default = "default_max_compression_ratio")]
     #[schemars(example = 1000)]
-    pub(crate) max_compression_ratio: NonZeroU32,
+    pub(crate) max_compression_ratio: MaxCompressionRatio,
 
     /// Members of zip archives to read, and their password.
     #[serde(default)]
@@ -140,6 +139,7 @@ pub(crate) struct SelectSettings {
 }
 
 type MaxFiles = BoundedInt<1, 1_000_000>;
+type MaxCompressionRatio = BoundedInt<1, 1_000_000>;
 
 impl Default for SelectSettings {
     fn default() -> Self {
@@ -200,13 +200,13 @@ impl FileConfig {
             compression: self.compression.as_ref(),
             zip: self.zip.as_ref(),
             pgp: self.pgp.as_ref(),
-            max_compression_ratio: self.max_compression_ratio,
+            max_compression_ratio: self.max_compression_ratio.get(),
         }
     }
 }
 
-const DEFAULT_MAX_COMPRESSION_RATIO: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+const DEFAULT_MAX_COMPRESSION_RATIO: MaxCompressionRatio = MaxCompressionRatio::new(200);
 
-fn default_max_compression_ratio() -> NonZeroU32 {
+fn default_max_compression_ratio() -> MaxCompressionRatio {
     DEFAULT_MAX_COMPRESSION_RATIO
 }
