@@ -9,7 +9,7 @@ use super::post_process::{OnFailure, OnSuccess};
 use super::select::{IfNone, OrderBy};
 use crate::codec::{self, Compression, PgpSettings, ZipSettings};
 use crate::format::FormatConfig;
-use crate::settings::{BoundedInt, ByteSize, HumanDuration};
+use crate::settings::{BoundedInt, ByteSize, HumanDuration, Timezone};
 use crate::storage::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
 use crate::storage::sftp::SftpConfig;
 
@@ -118,7 +118,7 @@ pub(crate) struct SelectSettings {
     pub(crate) marker: Option<String>,
 
     /// Time zone of the day in `{date:…}`. Default UTC.
-    pub(crate) timezone: Option<String>,
+    pub(crate) timezone: Option<Timezone>,
 
     /// Time to subtract from the day in `{date:…}`: `1d` for the file of yesterday.
     pub(crate) date_offset: Option<HumanDuration>,

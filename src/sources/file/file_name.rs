@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn rejects_invalid_templates() {
         for (template, expected) in [
-            ("archive/{nam}", "{name}"),
+            ("archive/{nam}", "did you mean `name`"),
             ("archive/{name", "without `}`"),
             ("archive/old.csv", "same name"),
             ("archive/{date}{name}", "with the format"),

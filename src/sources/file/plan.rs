@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::config::{AddedColumn, FileConfig};
@@ -120,10 +119,9 @@ impl FileConfig {
     pub(super) fn parse_into(&self, now: Timestamp, problems: &mut Problems<'_>) -> Option<Plan> {
         let location = self.parse_location(problems);
         self.check_format(location.as_ref(), problems);
-        let timezone = self.parse_timezone(&mut problems.at("select").at("timezone"));
         let pattern = location
             .as_ref()
-            .and_then(|location| self.parse_pattern(location, now, &timezone, &mut problems.at("path")));
+            .and_then(|location| self.parse_pattern(location, now, &mut problems.at("path")));
         // The other settings are checked without a valid `path` too.
         let local = Location::Local(String::new());
         let known_location = location.as_ref().unwrap_or(&local);
@@ -191,23 +189,10 @@ impl FileConfig {
         Some(location)
     }
 
-    fn parse_timezone(&self, problems: &mut Problems<'_>) -> TimeZone {
-        let Some(name) = &self.select.timezone else {
-            return TimeZone::UTC;
-        };
-        TimeZone::get(name).unwrap_or_else(|_| {
-            problems.add(format!(
-                "unknown time zone `{name}`: expected one such as `Europe/Berlin`"
-            ));
-            TimeZone::UTC
-        })
-    }
-
     fn parse_pattern(
         &self,
         location: &Location,
         now: Timestamp,
-        timezone: &TimeZone,
         problems: &mut Problems<'_>,
     ) -> Option<FilePattern> {
         let path = match location {
@@ -215,9 +200,10 @@ impl FileConfig {
             Location::Local(path) => path,
             Location::Remote(remote) => &remote.path,
         };
+        let timezone = self.select.timezone.clone().unwrap_or_default();
         let offset = self.select.date_offset.map_or(Duration::ZERO, |offset| offset.0);
         let offset = SignedDuration::try_from(offset).unwrap_or(SignedDuration::MAX);
-        let pattern = match FilePattern::new(path, now, timezone, offset) {
+        let pattern = match FilePattern::new(path, now, timezone.zone(), offset) {
             Ok(pattern) => pattern,
             Err(message) => {
                 problems.add(message);

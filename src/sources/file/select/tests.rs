@@ -120,7 +120,7 @@ async fn orders_files_and_selects_the_newest_in_that_order() {
         ),
         (
             OrderBy::Modified,
-            ["a-01022026.csv", "a-12312025.csv", "a-02012025.csv"],
+            ["a-12312025.csv", "a-01022026.csv", "a-02012025.csv"],
         ),
     ] {
         for newest in [false, true] {
