@@ -88,9 +88,6 @@ impl Decoder {
     /// Decodes all of `input` and discards the bytes: every member, checksum and signature is checked. `codecs` are
     /// outermost first; those after a zip apply to its members, whose extensions decide if there are none. Blocks.
     /// `name` is for messages.
-    ///
-    /// # Errors
-    /// The file cannot be decoded, or the run was cancelled.
     pub(crate) fn check(
         &self,
         name: &str,
@@ -136,9 +133,6 @@ impl Decoded {
     }
 
     /// A reader of a member's bytes from the start, each time. Its errors are for [`read_error`].
-    ///
-    /// # Errors
-    /// The file cannot be read any more, or was changed.
     pub(crate) fn open(&self, member: usize) -> io::Result<Reader> {
         self.chains[member].open(None)
     }

@@ -44,9 +44,6 @@ pub(super) struct Entry {
 
 impl Archive {
     /// Reads the list; returns the selected members in the order of their names.
-    ///
-    /// # Errors
-    /// The archive is damaged, no member is selected, or a selected one is not supported.
     pub(super) fn open(
         input: &SpooledBytes,
         filter: &MemberFilter,
@@ -98,9 +95,6 @@ impl Archive {
     }
 
     /// A reader of the member's bytes.
-    ///
-    /// # Errors
-    /// The password is wrong, or the member is not at its listed position.
     pub(super) fn read(&self, entry: &Entry) -> io::Result<Reader> {
         let archive = self_cell::MutBorrow::new(self.archive.clone());
         let password = self

@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -12,7 +13,8 @@ use serde_json::Value;
 use super::{
     AddedColumns, Bytestream, Collector, Format, FormatConfig, Input, RandomAccess, ReadError, ReadRanges,
 };
-use crate::component::{Chunk, Counts, Item, Output, Reject, RunInfo, SourceContext, Totals, channel};
+use crate::component::contract::context;
+use crate::component::{Chunk, Counts, Item, Output, Reject, Totals, channel};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What came out of a file.
@@ -22,12 +24,6 @@ pub(crate) struct Outcome {
     pub(crate) rejects: Vec<Reject>,
     pub(crate) totals: Totals,
     pub(crate) result: Result<()>,
-}
-
-fn context(columns: Option<&[&str]>) -> SourceContext {
-    let mut cx = SourceContext::new("export", RunInfo::new("."));
-    cx.columns = columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect()));
-    cx
 }
 
 /// A file to read.
@@ -95,7 +91,7 @@ impl<'a> Reading<'a> {
     }
 
     pub(crate) async fn run(self) -> Outcome {
-        let cx = context(self.columns);
+        let cx = context(Path::new("."), self.columns);
         if self.cancelled {
             cx.run.cancel.cancel();
         }

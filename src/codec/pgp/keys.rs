@@ -67,9 +67,6 @@ impl Keys {
     }
 
     /// The session keys of a message with these recipients.
-    ///
-    /// # Errors
-    /// No key or password matches; the error names the recipients.
     pub(super) fn session_keys(&self, recipients: &[Esk]) -> io::Result<SessionKeys> {
         let with_password = recipients
             .iter()

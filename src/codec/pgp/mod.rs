@@ -37,9 +37,6 @@ pub(super) struct Pgp {
 
 impl Pgp {
     /// Reads all keys; relative paths are relative to `base`.
-    ///
-    /// # Errors
-    /// A key cannot be read or unlocked, or no key in `signed_by` is valid.
     pub(super) fn new(settings: &PgpSettings, base: &Path, secret_files: &SecretFiles) -> Result<Self> {
         Ok(Self {
             keys: Keys::read(settings, base, secret_files)?,

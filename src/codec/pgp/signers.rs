@@ -73,9 +73,6 @@ impl Signer {
 
 impl Signers {
     /// Reads the keys in `files`; relative paths are relative to `base`.
-    ///
-    /// # Errors
-    /// A file contains no public key, or none of the keys can be used.
     pub(super) fn read(files: &[PathBuf], base: &Path) -> Result<Self> {
         let mut keys = Vec::new();
         for file in files {

@@ -5,88 +5,75 @@ use crate::component::Problems;
 
 #[test]
 fn compression_is_a_name_or_a_list_of_names() {
-    let parse =
-        |value: Value| serde_json::from_value::<Compression>(value).map_err(|error| error.to_string());
-    assert!(parse(json!("none")).unwrap().codecs().is_empty());
-    assert_eq!(parse(json!("zip")), parse(json!(["zip"])));
-    assert_eq!(
-        parse(json!(["pgp", "gzip"])).unwrap().codecs(),
-        [Codec::Pgp, Codec::Gzip]
-    );
-    for (value, expected) in [
-        (json!("gzp"), "did you mean `gzip`"),
-        (json!(["none", "gzip"]), "cannot be in a list"),
-        (json!([]), "empty"),
-        (json!({"gzip": 1}), "outermost first"),
+    let parse = |yaml: &str| serde_saphyr::from_str::<Compression>(yaml).map_err(|error| error.to_string());
+    assert!(parse("none").unwrap().codecs().is_empty());
+    assert_eq!(parse("zip"), parse("[zip]"));
+    assert_eq!(parse("[pgp, gzip]").unwrap().codecs(), [Codec::Pgp, Codec::Gzip]);
+    for (yaml, expected) in [
+        ("gzp", "did you mean `gzip`"),
+        ("[none, gzip]", "cannot be in a list"),
+        ("[]", "empty"),
+        ("{gzip: 1}", "outermost first"),
     ] {
-        assert_shows(&parse(value).unwrap_err(), &[expected]);
+        assert_shows(&parse(yaml).unwrap_err(), &[expected]);
     }
     let schema = serde_json::to_value(schemars::schema_for!(Compression)).unwrap();
     let valid = |value: Value| jsonschema::is_valid(&schema, &value);
     assert!(valid(json!("none")) && valid(json!(["pgp", "zip"])) && !valid(json!("rar")));
 }
 
-fn problem_paths(settings: Value) -> Vec<String> {
+fn problem_paths(yaml: &str) -> Vec<String> {
     let mut found = Vec::new();
-    Given::new(settings)
-        .settings()
-        .validate(&mut Problems::new(&mut found));
+    let given: Given = serde_saphyr::from_str(yaml).unwrap();
+    given.settings().validate(&mut Problems::new(&mut found));
     found.into_iter().map(|problem| problem.path).collect()
 }
 
 #[cfg(feature = "pgp")]
 #[test]
 fn reports_contradictions_at_their_key() {
-    let key = json!([{"key": {"env": "KEY"}}]);
-    let nothing = [""; 0];
-    for (settings, paths) in [
-        (json!({"compression": "pgp"}), &["compression"][..]),
-        (json!({"compression": ["zip", "gzip", "zip"]}), &["compression"]),
+    for (yaml, path) in [
+        ("compression: pgp", "compression"),
+        ("compression: [zip, gzip, zip]", "compression"),
+        ("compression: [gzip, gzip, gzip, gzip, gzip]", "compression"),
+        ("{compression: gzip, zip: {}}", "zip"),
+        ("{compression: gzip, pgp: {passwords: [{env: X}]}}", "pgp"),
+        ("zip: {members: '[a'}", "zip.members"),
+        ("pgp: {}", "pgp.keys"),
         (
-            json!({"compression": ["gzip", "gzip", "gzip", "gzip", "gzip"]}),
-            &["compression"],
-        ),
-        (json!({"compression": "gzip", "zip": {}}), &["zip"]),
-        (json!({"compression": "gzip", "pgp": {"keys": key}}), &["pgp"]),
-        (json!({"zip": {"members": "[a"}}), &["zip.members"]),
-        (json!({"pgp": {}}), &["pgp.keys"]),
-        (
-            json!({"pgp": {"keys": key, "signature": "required"}}),
-            &["pgp.signature"],
+            "pgp: {passwords: [{env: X}], signature: required}",
+            "pgp.signature",
         ),
         (
-            json!({"pgp": {"keys": key, "signature": "optional"}}),
-            &["pgp.signature"],
+            "pgp: {passwords: [{env: X}], signature: optional}",
+            "pgp.signature",
         ),
         (
-            json!({"pgp": {"keys": key, "signature": "ignored", "signed_by": ["a"]}}),
-            &["pgp.signature"],
+            "pgp: {passwords: [{env: X}], signature: ignored, signed_by: [a]}",
+            "pgp.signature",
         ),
         (
-            json!({"pgp": {"keys": key, "signed_by": ["a.asc", ""]}}),
-            &["pgp.signed_by[1]"],
+            "pgp: {keys: [{key: {env: X}}], signed_by: [a.asc, '']}",
+            "pgp.signed_by[1]",
         ),
-        (json!({}), &nothing),
-        (json!({"compression": "none"}), &nothing),
+        ("{}", ""),
+        ("compression: none", ""),
         (
-            json!({"compression": ["pgp", "zip"], "zip": {"members": "*.csv"}, "pgp": {"keys": key}}),
-            &nothing,
+            "{compression: [pgp, zip], zip: {members: '*.csv'}, pgp: {passwords: [{env: X}]}}",
+            "",
         ),
-        (json!({"pgp": {"passwords": [{"file": "password"}]}}), &nothing),
-        (
-            json!({"pgp": {"encrypted": "optional", "signed_by": ["a.asc"]}}),
-            &nothing,
-        ),
+        ("pgp: {encrypted: optional, signed_by: [a.asc]}", ""),
     ] {
-        assert_eq!(problem_paths(settings.clone()), paths, "{settings}");
+        let expected: Vec<&str> = path.split_whitespace().collect();
+        assert_eq!(problem_paths(yaml), expected, "{yaml}");
     }
 }
 
 #[cfg(not(feature = "pgp"))]
 #[test]
 fn a_build_without_openpgp_names_the_feature() {
-    let settings = json!({"compression": "pgp", "pgp": {"passwords": [{"env": "X"}]}});
-    assert_eq!(problem_paths(settings), ["compression", "pgp"]);
+    let paths = problem_paths("{compression: pgp, pgp: {passwords: [{env: X}]}}");
+    assert_eq!(paths, ["compression", "pgp"]);
     let with_keys = json!({"pgp": {"passwords": [{"env": "X"}]}});
     assert_shows(&refused("x.pgp", b"", with_keys), &["feature `pgp`"]);
     assert_shows(&refused("x.pgp", b"\x85", json!({})), &["feature `pgp`"]);

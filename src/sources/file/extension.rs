@@ -34,9 +34,6 @@ impl Extension {
     }
 
     /// The format of the file `name`: the configured one, else that of the extension. `encoded`: inside a compressed or encrypted file.
-    ///
-    /// # Errors
-    /// The format is unknown, or cannot be read from a compressed or encrypted file.
     pub(super) fn format_of(
         &self,
         name: &str,

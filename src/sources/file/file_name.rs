@@ -19,9 +19,6 @@ pub(super) struct RunNames {
 
 impl NameTemplate {
     /// A template with `{name}` and `{stem}`, the name without its last extension.
-    ///
-    /// # Errors
-    /// It does not parse, or would give several files the same name.
     pub(super) fn marker(text: &str) -> Result<Self, TemplateError> {
         let template = Self(Template::parse_known(text, &["name", "stem"])?);
         match template.is_distinct() && !text.contains('/') && text != "{name}" {
@@ -34,9 +31,6 @@ impl NameTemplate {
     }
 
     /// A template with `{name}`, `{stem}`, `{run}` and `{date:%Y%m%d}`. A name that ends with `/` is a folder.
-    ///
-    /// # Errors
-    /// As above.
     pub(super) fn target(text: &str) -> Result<Self, TemplateError> {
         let template = Self(Template::parse_known(text, &["name", "stem", "run", "date"])?);
         let epoch = RunNames {

@@ -102,8 +102,6 @@ impl FileConfig {
             && (self.is_incremental() || self.on_success != OnSuccess::Keep || self.select.newest)
     }
 
-    /// # Errors
-    /// A setting is invalid; `validate` reports that before a run.
     pub(super) fn parse(&self, now: Timestamp) -> Result<Plan> {
         let mut found = Vec::new();
         match self.parse_into(now, &mut Problems::new(&mut found)) {

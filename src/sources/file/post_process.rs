@@ -166,9 +166,6 @@ impl FileActions {
     }
 
     /// Checks that the next run does not find a moved file again.
-    ///
-    /// # Errors
-    /// The pattern matches the new name of one of `files`.
     pub(super) fn check_targets(&self, pattern: &FilePattern, files: &[FileInfo]) -> Result<()> {
         for (key, action) in [("on_success", &self.on_success), ("on_failure", &self.on_failure)] {
             let Action::Move(template) = action else { continue };

@@ -107,9 +107,6 @@ const MAX_LOOKUPS: usize = 16;
 const UNFINISHED: [&str; 6] = [".tmp", ".temp", ".part", ".partial", ".filepart", ".crdownload"];
 
 /// The files that match, without those whose names mark them as unfinished.
-///
-/// # Errors
-/// The storage cannot list them.
 pub(super) async fn list(storage: &dyn Storage, pattern: &FilePattern) -> Result<Vec<FileInfo>> {
     let mut files = storage.list(pattern).await?;
     if pattern.is_pattern() {
@@ -127,9 +124,6 @@ pub(super) async fn list(storage: &dyn Storage, pattern: &FilePattern) -> Result
 
 impl Selection {
     /// Selects files, given what earlier runs have read.
-    ///
-    /// # Errors
-    /// The storage fails; no file matches, if that is an error; the limits are exceeded.
     pub(super) async fn select(
         &self,
         storage: &dyn Storage,
@@ -238,9 +232,6 @@ impl Selection {
     }
 
     /// Those whose marker exists.
-    ///
-    /// # Errors
-    /// The storage fails.
     pub(super) async fn with_marker(
         &self,
         storage: &dyn Storage,

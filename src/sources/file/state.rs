@@ -86,8 +86,6 @@ impl Default for ProcessedFiles {
 }
 
 impl ProcessedFiles {
-    /// # Errors
-    /// Another version of the program, or another kind of source, saved it.
     pub(super) fn load(saved: Option<&str>) -> Result<Self> {
         let Some(saved) = saved else {
             return Ok(Self::default());

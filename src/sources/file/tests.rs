@@ -7,17 +7,11 @@ use serde_json::{Value, json};
 
 use super::FileConfig;
 use crate::component::contract::{self, Expected, Outcome, context};
-use crate::component::{CheckState, CheckStep, Problem, Problems, SourceConfig};
+use crate::component::{CheckState, CheckStep, Problems, SourceConfig};
 use crate::error::Error;
 
 fn config(settings: &Value) -> FileConfig {
     serde_json::from_value(settings.clone()).unwrap()
-}
-
-fn problems(settings: &Value) -> Vec<Problem> {
-    let mut found = Vec::new();
-    config(settings).validate(&mut Problems::new(&mut found));
-    found
 }
 
 fn write(folder: &Path, files: &[(&str, &str)]) {
@@ -45,70 +39,40 @@ fn first_column(outcome: &Outcome) -> Vec<String> {
     rows.collect()
 }
 
+/// Settings | the keys with a problem.
+const INVALID: &str = "
+path: 'in/{date}.csv', compression: [zip, zip], format: {type: csv, quote: ä}, s3: {} | compression format.quote path s3
+path: a.csv, select: {order_by: date_in_name, marker: done}                | select.marker select.order_by
+path: a.csv, on_success: {move: old.csv}, on_failure: {move: '{nam}'}      | on_failure.move on_success.move
+path: a.csv, add_columns: {day: date}                                      | add_columns.day
+path: a.csv, select: {timezone: Europe/Berlin, date_offset: 1d}            | select.date_offset select.timezone
+path: '-', format: csv, on_success: delete, on_failure: {move: failed/}    | on_failure on_success
+path: '-', format: csv, select: {incremental: true, quiet_period: 1s}      | select.incremental select.quiet_period
+path: https://host/a.csv, on_success: delete                               | on_success
+path: ''                                                                   | path
+path: 'in/[a.csv'                                                          | path
+path: sftp://host/a.csv                                                    | sftp
+path: '-'                                                                  | format
+path: in/leavers.txt                                                       | format
+path: http://127.0.0.1:22980/out                                           | format
+path: '-', format: parquet                                                 | format
+path: a.parquet.gz                                                         | compression
+path: a.parquet, compression: zstd                                         | compression
+path: in/*                                                                 |
+path: in/*.CSV.GZ                                                          |
+path: in/*.zip                                                             |
+";
+
 #[test]
 fn reports_every_invalid_setting_at_its_key() {
-    let all_at_once = json!({
-        "path": "in/{date}.csv", "compression": ["zip", "zip"], "format": {"type": "csv", "quote": "ä"}, "s3": {},
-        "select": {"order_by": "date_in_name", "marker": "done"},
-        "on_success": {"move": "archive/old.csv"}, "on_failure": {"move": "{nam}"}, "add_columns": {"day": "date"},
-    });
-    let stdin = json!({
-        "path": "-", "format": "csv", "on_success": "delete", "on_failure": {"move": "failed/"},
-        "select": {"incremental": true, "quiet_period": "1s", "marker": "{name}.done"},
-    });
-    let web = json!({"path": "https://host/a.csv", "on_success": "delete"});
-    let unused_dates = json!({"path": "a.csv", "select": {"timezone": "Europe/Berlin", "date_offset": "1d"}});
-    for (settings, paths) in [
-        (
-            all_at_once,
-            &[
-                "path",
-                "s3",
-                "compression",
-                "format.quote",
-                "select.order_by",
-                "select.marker",
-                "on_success.move",
-                "on_failure.move",
-                "add_columns.day",
-            ][..],
-        ),
-        (
-            stdin,
-            &[
-                "on_success",
-                "on_failure",
-                "select.incremental",
-                "select.quiet_period",
-                "select.marker",
-            ],
-        ),
-        (web, &["on_success"]),
-        (unused_dates, &["select.timezone", "select.date_offset"]),
-        (json!({"path": ""}), &["path"]),
-        (json!({"path": "in/[a.csv"}), &["path"]),
-        (json!({"path": "sftp://host/a.csv"}), &["sftp"]),
-        (json!({"path": "-"}), &["format"]),
-        (json!({"path": "in/leavers.txt"}), &["format"]),
-        (json!({"path": "http://127.0.0.1:22980/out"}), &["format"]),
-        (json!({"path": "-", "format": "parquet"}), &["format"]),
-        (json!({"path": "a.parquet.gz"}), &["compression"]),
-        (
-            json!({"path": "a.parquet", "compression": "zstd"}),
-            &["compression"],
-        ),
-        (json!({"path": "in/*"}), &[]),
-        (json!({"path": "in/*.CSV.GZ"}), &[]),
-        (json!({"path": "in/*.zip"}), &[]),
-    ] {
-        let mut found: Vec<String> = problems(&settings)
-            .into_iter()
-            .map(|problem| problem.path)
-            .collect();
-        let mut expected: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected, "{settings}");
+    for case in INVALID.lines().skip(1) {
+        let (settings, expected) = case.split_once('|').unwrap();
+        let config: FileConfig = serde_saphyr::from_str(&format!("{{{settings}}}")).unwrap();
+        let mut found = Vec::new();
+        config.validate(&mut Problems::new(&mut found));
+        let mut paths: Vec<String> = found.into_iter().map(|problem| problem.path).collect();
+        paths.sort();
+        assert_eq!(paths.join(" "), expected.trim(), "{case}");
     }
 }
 

@@ -43,8 +43,6 @@ pub(in crate::sources::file) struct PostProcessor {
 }
 
 impl PostProcessor {
-    /// # Errors
-    /// The ledger cannot be written.
     pub(in crate::sources::file) async fn run(
         mut self,
         mut sent: mpsc::UnboundedReceiver<SentFile>,
@@ -95,9 +93,6 @@ impl PostProcessor {
     }
 
     /// Processes the files of earlier runs, in a run that reads nothing.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
     pub(in crate::sources::file) async fn only_pending(mut self) -> Result<()> {
         if self.active && self.process_pending().await {
             self.save().await?;

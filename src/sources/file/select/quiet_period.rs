@@ -21,9 +21,6 @@ pub(in crate::sources::file) struct QuietPeriod {
 
 impl QuietPeriod {
     /// Keeps the files that are unchanged for long enough by their time, or during a wait.
-    ///
-    /// # Errors
-    /// The storage fails.
     pub(super) async fn filter(
         self,
         storage: &dyn Storage,
