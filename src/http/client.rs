@@ -45,11 +45,9 @@ pub(crate) struct Exchange {
 /// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum SendError<E> {
-    /// There are no credentials.
     Token(Arc<TokenError>),
     /// The exchange failed, or the caller rejects the response.
     Failed {
-        /// The caller's error.
         error: E,
         /// What the request carried: must not be shown.
         credentials: Credentials,
@@ -74,16 +72,13 @@ impl<E: AttemptError> AttemptError for SendError<E> {
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Give up.
     Stop,
     /// Try again after the back-off, and not before `after`.
     Retry {
-        /// What the service asked for.
         after: Option<Duration>,
     },
     /// As [`Retry`](Self::Retry); until then the host gets no other request either.
     RateLimited {
-        /// What the service asked for.
         after: Option<Duration>,
     },
     /// Try again at once with a new token: once for each request, and only if the token may be the cause.
@@ -93,9 +88,6 @@ pub(crate) enum Decision {
 impl Client {
     /// Sends `request` until `read` accepts a response, `decide` or a bound of the retry policy ends it, or `cancel` is
     /// cancelled. The log names the component and the request (without a query) as `about` says.
-    ///
-    /// # Errors
-    /// The last error, and why there was no further attempt.
     pub(crate) async fn send<T, E, F>(
         &self,
         cancel: &CancellationToken,

@@ -22,9 +22,6 @@ struct HostPattern {
 impl AllowedHosts {
     /// Reads `api.contoso.com`, `api.contoso.com:8443` or `*.contoso.com`, which matches hosts below `contoso.com`, not
     /// `contoso.com` itself.
-    ///
-    /// # Errors
-    /// The first invalid entry.
     pub(crate) fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let patterns = entries.into_iter().map(|entry| {
             HostPattern::parse(entry).ok_or_else(|| {
@@ -92,7 +89,6 @@ pub(crate) enum LinkError {
 }
 
 impl LinkError {
-    /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::OtherHost { host, .. } => Some(format!(
@@ -107,9 +103,6 @@ impl LinkError {
 ///
 /// A link without scheme and host stays on those of `base`; with them they must be the same, or `allowed` (then with
 /// `https` only).
-///
-/// # Errors
-/// See [`LinkError`].
 pub(crate) fn follow(base: &Url, link: &str, allowed: &AllowedHosts) -> Result<Url, LinkError> {
     let link = link.trim();
     // `Url` would silently drop line breaks and tabs.
@@ -206,7 +199,6 @@ fn parameters(mut rest: &str) -> (Vec<(&str, String)>, &str) {
     }
 }
 
-/// A quoted string or a token.
 fn parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',']).unwrap_or(text.len());

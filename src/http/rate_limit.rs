@@ -15,7 +15,6 @@ use tokio::time::Instant;
 /// The most starts of a window: each is stored.
 pub(crate) const MAX_COUNT: u32 = 100_000;
 
-/// The longest window.
 pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// At most `count` starts in any stretch of `per`.
@@ -27,9 +26,6 @@ pub(crate) struct Window {
 
 impl Window {
     /// A window of this many starts.
-    ///
-    /// # Errors
-    /// `count` is not between 1 and 100,000, or `per` is zero or longer than a week.
     pub(crate) fn new(count: u32, per: Duration) -> Result<Self, String> {
         if !(1..=MAX_COUNT).contains(&count) {
             return Err(format!(
@@ -86,7 +82,6 @@ enum Next {
 }
 
 impl RateLimiter {
-    /// A limiter without requests.
     pub(crate) fn new(limit: RateLimit) -> Arc<Self> {
         Arc::new(Self {
             turn: tokio::sync::Mutex::new(()),

@@ -81,6 +81,7 @@ impl RetryPolicy {
 
     /// Takes the jitter from `random` (in `0.0..1.0`).
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn with_random(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         self.random = Arc::new(random);
         self
@@ -103,9 +104,6 @@ impl RetryPolicy {
     /// Calls `attempt` with its number, from 1, until it succeeds, `judge` or a bound ends the loop, or `cancel` is
     /// cancelled. Cancelling ends a wait and prevents further attempts; a running attempt ends by itself (drop the
     /// future to abort it).
-    ///
-    /// # Errors
-    /// Why the loop ended, and the last failure.
     pub(crate) async fn run<T, E, Attempt, Answer>(
         &self,
         cancel: &CancellationToken,
@@ -235,7 +233,6 @@ pub(crate) trait AttemptError: fmt::Display {
 /// What to do about the failure of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Give up.
     Stop,
     /// Try again after the back-off, and not before `after`.
     Retry {
@@ -243,6 +240,7 @@ pub(crate) enum Verdict {
         after: Option<Duration>,
     },
     /// Try again after the first back-off; attempts and time count anew, because a part of the work is done.
+    #[allow(dead_code, reason = "for transfers that storage resumes")]
     Resume,
     /// Try again at once: the cause is fixed, such as by a new token. The first time, the failed attempt does not
     /// count.
@@ -252,11 +250,9 @@ pub(crate) enum Verdict {
 /// What a loop did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Attempts started.
     pub(crate) attempts: u32,
     /// How many of them ended with an unknown outcome.
     pub(crate) unknown: u32,
-    /// Whether the last one did.
     pub(crate) last_unknown: bool,
     /// From the start of the first attempt to the end of the last.
     pub(crate) elapsed: Duration,
@@ -265,20 +261,14 @@ pub(crate) struct Tally {
 /// Why a loop ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// A retry would not help.
     Permanent,
-    /// No attempt is left.
     AttemptsSpent,
-    /// No time is left for another attempt.
     TimeSpent,
     /// The service asked for a longer wait than the time that is left.
     AskedToWait {
-        /// What it asked for.
         asked: Duration,
-        /// What was left.
         left: Duration,
     },
-    /// The run was cancelled.
     Cancelled,
 }
 
@@ -302,9 +292,7 @@ impl fmt::Display for Reason {
 /// What retrying took, and why it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
-    /// What was done.
     pub(crate) tally: Tally,
-    /// Why it ended.
     pub(crate) reason: Reason,
 }
 
@@ -332,11 +320,9 @@ impl fmt::Display for Spent {
 /// A loop that ended without success.
 #[derive(Debug)]
 pub(crate) struct GaveUp<E> {
-    /// Why.
     pub(crate) reason: Reason,
     /// The last failure; none if the run was cancelled before the first attempt ended.
     pub(crate) last: Option<E>,
-    /// What was done.
     pub(crate) tally: Tally,
 }
 

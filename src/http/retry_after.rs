@@ -11,24 +11,16 @@ pub(crate) enum WaitSource {
     /// The header `Retry-After`: seconds or an HTTP date. Fractions of a second are accepted.
     RetryAfter,
     /// Another header.
-    Header {
-        /// Its name.
-        name: HeaderName,
-        /// What its number means.
-        form: ResetForm,
-    },
+    Header { name: HeaderName, form: ResetForm },
 }
 
 /// What the number in a header means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResetForm {
-    /// A point in time: seconds since 1970.
     EpochSeconds,
     /// A point in time: milliseconds since 1970.
     EpochMillis,
-    /// Seconds from now.
     Seconds,
-    /// Milliseconds from now.
     Millis,
 }
 

@@ -1,14 +1,13 @@
 //! Settings of every component that speaks HTTP: one name and one shape for each.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer};
 use url::Url;
 
+use super::auth::settings::TextOrSecret;
 use super::retry::{Backoff, RetryPolicy};
 use super::tls::Identity;
 use super::transport::{Proxy, TlsVersion, TransportConfig};
@@ -102,9 +101,6 @@ impl TlsSettings {
     }
 
     /// Reads certificate and key, and puts all settings into `transport`. Paths are relative to `base`.
-    ///
-    /// # Errors
-    /// The certificate or the key cannot be read, or is invalid.
     pub(crate) fn apply(
         &self,
         base: &Path,
@@ -127,26 +123,14 @@ pub struct PemSource(SecretRef);
 
 impl<'de> Deserialize<'de> for PemSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = PemSource;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of a PEM file, or `{env: NAME}`")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PemSource, E> {
-                if text.contains("-----") || text.contains('\n') {
-                    // The text is a key: it is not repeated.
-                    return Err(E::custom(
-                        "expected the path of a PEM file, not the PEM text itself",
-                    ));
-                }
-                Ok(PemSource(SecretRef::File(text.into())))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PemSource, A::Error> {
-                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(PemSource)
-            }
+        match TextOrSecret::deserialize(deserializer)? {
+            TextOrSecret::Secret(reference) => Ok(Self(reference)),
+            // The text is a key: it is not repeated.
+            TextOrSecret::Text(text) if text.contains("-----") || text.contains('\n') => Err(
+                de::Error::custom("expected the path of a PEM file, not the PEM text itself"),
+            ),
+            TextOrSecret::Text(path) => Ok(Self(SecretRef::File(path.into()))),
         }
-        deserializer.deserialize_any(Either)
     }
 }
 

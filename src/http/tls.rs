@@ -55,7 +55,6 @@ impl Identity {
         Ok(Self(Arc::new(Inner { chain, key, pem })))
     }
 
-    /// For the client.
     pub(super) fn for_client(&self) -> reqwest::Result<reqwest::Identity> {
         reqwest::Identity::from_pem(self.0.pem.expose().as_bytes())
     }

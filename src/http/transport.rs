@@ -42,7 +42,6 @@ pub(crate) struct TransportConfig {
     pub(crate) identity: Option<Identity>,
     /// The oldest TLS version. Default: 1.2.
     pub(crate) min_tls: TlsVersion,
-    /// The proxy.
     pub(crate) proxy: Proxy,
     /// Idle connections kept open per host. Default: 8.
     pub(crate) pool_max_idle_per_host: usize,
@@ -69,9 +68,7 @@ pub enum TlsVersion {
 pub(crate) enum Proxy {
     /// That of the system: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
     System,
-    /// None.
     Direct,
-    /// This one, for everything.
     Url(url::Url),
 }
 
@@ -104,9 +101,6 @@ impl Default for TransportConfig {
 
 impl TransportConfig {
     /// Makes the client. Sets ring as the process's cryptography provider, unless the program has set one.
-    ///
-    /// # Errors
-    /// A time-out is zero, the CA file is unusable, or the platform has no certificate store.
     pub(crate) fn client(&self) -> Result<reqwest::Client> {
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
@@ -201,13 +195,10 @@ fn install_crypto_provider() {
 /// A response with a bounded body.
 #[derive(Clone)]
 pub(crate) struct Answer {
-    /// The status.
     pub(crate) status: StatusCode,
     /// The reason phrase if it is not the usual one, redacted.
     pub(crate) reason: Option<String>,
-    /// The headers.
     pub(crate) headers: HeaderMap,
-    /// The body.
     pub(crate) body: Bytes,
     /// Whether the body is complete: neither truncated nor cut at the bound.
     pub(crate) complete: bool,
@@ -222,7 +213,6 @@ impl Answer {
         }
     }
 
-    /// The wait of `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         parse_retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
     }
@@ -255,9 +245,6 @@ impl fmt::Debug for Answer {
 }
 
 /// Sends a request and reads the response as [`read_answer`] does.
-///
-/// # Errors
-/// Everything but a 2xx.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
@@ -270,9 +257,6 @@ pub(crate) async fn exchange(
 
 /// Reads a response with at most `max_body` bytes of its body. A truncated body does not change the status. The reason
 /// phrase is redacted; headers and body are verbatim.
-///
-/// # Errors
-/// Everything but a 2xx.
 pub(crate) async fn read_answer(
     response: reqwest::Response,
     max_body: usize,

@@ -133,7 +133,6 @@ impl Encoder for CsvEncoder {
     }
 }
 
-/// The scenario of an input's rows.
 pub(super) fn scenario(input: &InputDescription) -> Option<Scenario> {
     match input.kind {
         RowKind::Schema(id) => Scenario::from_id(id),

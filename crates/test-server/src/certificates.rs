@@ -29,7 +29,6 @@ NPp3rR+PZ/Ce69poG31HzKNaQWf1CnLhlZ2ilwKBgQCf441lBvikS7icrZ7Q5wuqBNIjSg6WjHJiu8a+
 myfAc+IlLAZuoQKBgE/vSvMYYm2dpL3GNZ56xmTCakjnc5oGqCHNQa1FLBenEPjieDFl33Gg3neZASh6qUT4+VjGp2hg/tCcH51H\
 V1IPLzg9cWg+kkkVg9txW7EQWLBQxS3lz157f2SSMsYmQxmeTkZ5pv7Xt3Gv/6Dp5znxf8xKBapLD8Jo1hUniISx";
 
-/// A block of PEM.
 pub fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len())
@@ -42,12 +41,10 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     )
 }
 
-/// The RSA key as PKCS #1.
 pub fn rsa_pkcs1() -> Vec<u8> {
     STANDARD.decode(RSA).expect("a valid key or certificate")
 }
 
-/// The RSA key as PKCS #8.
 pub fn rsa_pkcs8() -> Vec<u8> {
     let inner = rsa_pkcs1();
     let length = |length: usize| {
@@ -68,7 +65,6 @@ pub fn rsa_pkcs8() -> Vec<u8> {
     der
 }
 
-/// The RSA key in PEM form.
 pub fn rsa_pem() -> String {
     pem("PRIVATE KEY", &rsa_pkcs8())
 }
@@ -107,7 +103,6 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one of this name.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("a valid key or certificate");
         params.distinguished_name.push(DnType::CommonName, name);
@@ -119,7 +114,6 @@ impl Authority {
         }
     }
 
-    /// Its own certificate: PEM.
     pub fn pem(&self) -> String {
         pem(
             "CERTIFICATE",

@@ -7,7 +7,6 @@ use serde_json::Value;
 /// What the server does with one request.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Sends the reply.
     Reply(Reply),
     /// Closes the connection without reading the request's body.
     CloseBeforeBody,
@@ -19,9 +18,7 @@ pub enum Step {
     Trickle(Reply, Duration),
     /// Announces `length` bytes of body, sends those of the reply, and closes.
     Truncated {
-        /// The reply.
         reply: Reply,
-        /// The length announced.
         length: usize,
     },
     /// Sends these bytes instead of a reply, and closes.
@@ -68,7 +65,6 @@ impl Reply {
         }
     }
 
-    /// 200 with a JSON body.
     pub fn ok(body: impl Into<Value>) -> Self {
         Self::new(200).json(&body.into())
     }
@@ -80,7 +76,6 @@ impl Reply {
             .body(body)
     }
 
-    /// Sets the reason phrase.
     #[must_use]
     pub fn reason(mut self, reason: &str) -> Self {
         reason.clone_into(&mut self.reason);
@@ -102,21 +97,18 @@ impl Reply {
         self
     }
 
-    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Sets a JSON body.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.header("content-type", "application/json")
             .body(body.to_string())
     }
 
-    /// Waits before replying.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -180,14 +172,10 @@ impl Reply {
     }
 }
 
-/// A request as it was received.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The method.
     pub method: String,
-    /// Path and query, byte for byte.
     pub path: String,
-    /// Names in lower case, in order.
     pub headers: Vec<(String, String)>,
     /// The body; empty when the step did not read it.
     pub body: Vec<u8>,
@@ -202,7 +190,6 @@ impl Request {
             .map(|(_, value)| &**value)
     }
 
-    /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

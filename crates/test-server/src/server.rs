@@ -25,13 +25,10 @@ use crate::{Reply, Request, Step};
 /// How the server speaks TLS; texts are PEM.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
-    /// The server's certificate.
     pub certificate: String,
-    /// Its private key.
     pub key: String,
     /// The authority that signs the client certificates to require.
     pub client_ca: Option<String>,
-    /// Speaks TLS 1.2 only.
     pub only_tls12: bool,
 }
 
@@ -68,7 +65,6 @@ impl Tls {
 type Answer = Pin<Box<dyn Future<Output = Step> + Send>>;
 type Handler = dyn Fn(Request) -> Answer + Send + Sync;
 
-/// Where the steps come from.
 enum Script {
     Queue,
     Handler(Box<Handler>),
@@ -94,7 +90,6 @@ impl Shared {
     }
 }
 
-/// Settings of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Builder {
     tls: Option<Tls>,
@@ -108,7 +103,6 @@ impl Builder {
         self
     }
 
-    /// See [`Server::script`].
     pub fn script<S: Into<Step>>(self, steps: impl IntoIterator<Item = S>) -> Server {
         self.start(
             Script::Queue,
@@ -116,7 +110,6 @@ impl Builder {
         )
     }
 
-    /// See [`Server::expect`].
     pub fn expect<L: Into<String>, S: Into<Step>>(self, steps: impl IntoIterator<Item = (L, S)>) -> Server {
         let steps = steps
             .into_iter()
@@ -124,7 +117,6 @@ impl Builder {
         self.start(Script::Queue, steps.collect())
     }
 
-    /// See [`Server::handler`].
     pub fn handler<S, F>(self, handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Server
     where
         S: Into<Step>,
@@ -137,7 +129,6 @@ impl Builder {
         self.start(Script::Handler(Box::new(handler)), VecDeque::new())
     }
 
-    /// See [`Server::router`].
     pub fn router(self, router: axum::Router) -> Server {
         const UNEXPECTED: &str = "x-test-server-unexpected";
         let unexpected = async || (http::StatusCode::NOT_FOUND, [(UNEXPECTED, "1")]);
@@ -214,7 +205,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Settings before the start.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -253,12 +243,10 @@ impl Server {
         format!("http://localhost:{}", self.address.port())
     }
 
-    /// The port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().requests.clone()
     }

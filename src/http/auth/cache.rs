@@ -41,7 +41,6 @@ impl Token {
         }
     }
 
-    /// The token itself.
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }
@@ -59,7 +58,6 @@ pub(crate) trait FetchToken: Send + Sync {
     /// Why there is no token.
     type Error: Send + Sync;
 
-    /// Requests a new token.
     async fn fetch(&self) -> Result<Token, Self::Error>;
 
     /// Whether another request cannot help, such as with a wrong secret. Then none is made: an account may be locked.
@@ -88,7 +86,6 @@ struct State<E> {
 }
 
 impl<P: FetchToken> TokenCache<P> {
-    /// An empty cache.
     pub(crate) fn new(provider: P) -> Self {
         let state = State {
             token: None,
@@ -104,7 +101,6 @@ impl<P: FetchToken> TokenCache<P> {
         }
     }
 
-    /// The provider.
     pub(crate) fn provider(&self) -> &P {
         &self.provider
     }
@@ -112,9 +108,6 @@ impl<P: FetchToken> TokenCache<P> {
     /// A valid token, requested if necessary. Concurrent callers share one request and its result; a
     /// [final](FetchToken::is_final) error is returned to later callers as well. While the old token is valid, a failed
     /// renewal is not an error.
-    ///
-    /// # Errors
-    /// The provider's.
     pub(crate) async fn get(&self) -> Result<Arc<Token>, Arc<P::Error>> {
         let seen = self.requests.load(Ordering::Acquire);
         if let Some(token) = self.fresh() {
@@ -175,7 +168,6 @@ impl<P: FetchToken> TokenCache<P> {
         true
     }
 
-    /// The token cached now, valid or not.
     pub(crate) fn cached(&self) -> Option<Arc<Token>> {
         self.lock().token.clone()
     }

@@ -12,7 +12,6 @@ use super::signing::SigningKey;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// The grant type of the request.
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Makes one assertion for each request: `iat` is now, and `jti` a new random number.
@@ -23,21 +22,16 @@ pub(crate) struct JwtGrant {
     pub(crate) subject: String,
     /// The recipient: `aud`, often the token endpoint.
     pub(crate) audience: String,
-    /// How long it is valid.
     pub(crate) lifetime: Duration,
     /// More claims; they replace the others.
     pub(crate) claims: Map<String, Value>,
     /// Which of the client's keys: `kid` of the header.
     pub(crate) key_id: Option<String>,
-    /// The key.
     pub(crate) key: SigningKey,
 }
 
 impl JwtGrant {
     /// A new assertion.
-    ///
-    /// # Errors
-    /// It cannot be signed.
     pub(crate) fn assertion(&self) -> Result<Secret> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.assertion_at(now.map_err(|_| Error::unexpected("this machine's clock is before 1970"))?)

@@ -32,13 +32,9 @@ pub(crate) const MIN_SECRET: usize = 4;
 
 /// How a request carries credentials.
 pub(crate) enum Scheme {
-    /// Not at all.
     None,
-    /// In a header.
     Header { name: HeaderName, value: HeaderValue },
-    /// As a parameter of the query.
     Query { name: String, value: Secret },
-    /// As a bearer token.
     Token(Arc<TokenCache<TokenProvider>>),
 }
 
@@ -67,9 +63,6 @@ impl Authenticator {
 
     /// Adds credentials to a request that is about to be sent; requests a token if none is valid. Call it for every
     /// attempt.
-    ///
-    /// # Errors
-    /// There is no token.
     pub(crate) async fn authorize(
         &self,
         request: &mut reqwest::Request,

@@ -13,7 +13,6 @@ pub(crate) enum PemError {
     #[error("has no {wanted} in PEM form{}", found_instead(.found))]
     Missing {
         wanted: &'static str,
-        /// Labels of the other blocks.
         found: Vec<String>,
     },
     /// The key needs a password.
@@ -35,7 +34,6 @@ fn found_instead(found: &[String]) -> String {
 }
 
 impl PemError {
-    /// What to do about it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Missing { .. } => {

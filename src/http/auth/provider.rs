@@ -29,9 +29,7 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How the fields of a token request are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyForm {
-    /// `application/x-www-form-urlencoded`.
     Form,
-    /// A JSON object.
     Json,
 }
 
@@ -40,7 +38,6 @@ pub(crate) enum BodyForm {
 pub(crate) struct TokenEndpoint {
     /// The client; its certificate applies here, too.
     pub(crate) client: reqwest::Client,
-    /// The endpoint.
     pub(crate) url: Url,
     /// Headers besides `Accept` and `Content-Type`.
     pub(crate) headers: HeaderMap,
@@ -48,9 +45,7 @@ pub(crate) struct TokenEndpoint {
     pub(crate) fields: Vec<(String, Secret)>,
     /// With [`BodyForm::Json`]: members of the body, which replace fields.
     pub(crate) json: Map<String, Value>,
-    /// How the fields are written.
     pub(crate) form: BodyForm,
-    /// Where the token is.
     pub(crate) paths: TokenPaths,
     /// What must not be shown, besides the fields of a request.
     pub(crate) secrets: Vec<Secret>,
@@ -97,9 +92,6 @@ impl TokenEndpoint {
     }
 
     /// One request with `fields` besides those of every request, which replace them.
-    ///
-    /// # Errors
-    /// All texts are fit to be shown.
     pub(crate) async fn request(&self, fields: &[(&str, &Secret)]) -> Result<TokenResponse, TokenError> {
         let sent = fields.iter().map(|(_, secret)| *secret);
         let secrets: Vec<&Secret> = self.secrets.iter().chain(sent).collect();
@@ -161,7 +153,6 @@ impl TokenEndpoint {
 pub(crate) enum Grant {
     /// Nothing: all of it is in the endpoint's fields.
     Fields,
-    /// A JWT, signed for each request.
     Jwt(JwtGrant),
     /// A SAML assertion, signed for each request.
     Saml(SamlGrant),
@@ -178,7 +169,6 @@ pub(crate) struct TokenProvider {
 }
 
 impl TokenProvider {
-    /// A provider; sends nothing yet.
     pub(crate) fn new(endpoint: TokenEndpoint, grant: Grant) -> Self {
         Self {
             endpoint: Arc::new(endpoint),
@@ -187,12 +177,10 @@ impl TokenProvider {
         }
     }
 
-    /// The endpoint.
     pub(crate) fn endpoint(&self) -> &TokenEndpoint {
         &self.endpoint
     }
 
-    /// How the client proves who it is.
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
     }
@@ -205,9 +193,6 @@ impl TokenProvider {
     }
 
     /// One request, whose result also has the time by the service's clock.
-    ///
-    /// # Errors
-    /// There is no token.
     pub(crate) async fn request(&self) -> Result<TokenResponse, TokenError> {
         match &self.grant {
             Grant::Fields => self.endpoint.request(&[]).await,

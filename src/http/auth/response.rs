@@ -18,9 +18,6 @@ pub(crate) struct KeyPath(Vec<String>);
 
 impl KeyPath {
     /// Reads keys separated by dots.
-    ///
-    /// # Errors
-    /// A key is empty.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let keys: Vec<String> = text.split('.').map(str::to_owned).collect();
         if keys.iter().any(String::is_empty) {
@@ -45,7 +42,6 @@ impl fmt::Display for KeyPath {
 /// Where a token response holds what.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenPaths {
-    /// The token.
     pub(crate) access_token: KeyPath,
     /// Its lifetime in seconds.
     pub(crate) expires_in: KeyPath,
@@ -70,18 +66,14 @@ impl Default for TokenPaths {
 
 /// What a token endpoint returned. Has no `Debug`.
 pub(crate) struct TokenResponse {
-    /// The access token.
     pub(crate) access_token: Secret,
-    /// Its lifetime.
     pub(crate) lifetime: Duration,
     /// The refresh token to use from now on.
     pub(crate) refresh_token: Option<Secret>,
-    /// The time by the service's clock.
     pub(crate) date: Option<SystemTime>,
 }
 
 impl TokenResponse {
-    /// The token, received now.
     pub(crate) fn into_token(self) -> Token {
         Token::new(self.access_token, self.lifetime)
     }
@@ -188,11 +180,9 @@ fn whole_number(value: &Value) -> Option<u64> {
 /// Why there is no token.
 #[derive(Debug)]
 pub(crate) struct TokenError {
-    /// What kind of failure it is.
     pub(crate) cause: TokenCause,
     /// What the endpoint responded, fit to be shown.
     pub(crate) detail: String,
-    /// The time by the service's clock.
     pub(crate) date: Option<SystemTime>,
 }
 
@@ -203,13 +193,11 @@ pub(crate) enum TokenCause {
     Refused(Box<OAuthError>),
     /// The exchange failed, or the response is not an OAuth error.
     Transport(Failure),
-    /// A 2xx without a usable token.
     Unusable {
         /// What is wrong; holds nothing of the token.
         what: String,
         /// Whether the body is truncated, so that another attempt may succeed.
         truncated: bool,
-        /// Whether it is a web page.
         html: bool,
     },
     /// Something on this machine failed: a file, a signature.
@@ -229,7 +217,6 @@ impl TokenError {
         Self { cause, detail, date }
     }
 
-    /// Something on this machine failed.
     pub(crate) fn local(error: Error) -> Self {
         Self::new(TokenCause::Local(error), None, Redactor::secrets(&[]))
     }
@@ -244,7 +231,6 @@ impl TokenError {
         }
     }
 
-    /// Whether to try again.
     pub(crate) fn verdict(&self) -> Verdict {
         if !self.is_transient() {
             return Verdict::Stop;
@@ -276,7 +262,6 @@ impl AttemptError for TokenError {
 /// The body of an OAuth error, with texts fit to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OAuthError {
-    /// The status of the response.
     pub(crate) status: u16,
     /// OAuth's code, such as `invalid_client`.
     pub(crate) error: String,
@@ -284,11 +269,8 @@ pub(crate) struct OAuthError {
     pub(crate) description: Option<String>,
     /// Entra ID's codes. They change over time: good for hints, never to decide anything.
     pub(crate) codes: Vec<u64>,
-    /// For a support case.
     pub(crate) trace_id: Option<String>,
-    /// For a support case.
     pub(crate) correlation_id: Option<String>,
-    /// What `Retry-After` asked for.
     pub(crate) retry_after: Option<Duration>,
 }
 

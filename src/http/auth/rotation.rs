@@ -29,7 +29,6 @@ use crate::secret::{Secret, SecretFiles, SecretRef};
 /// How long to wait for another process that exchanges the same token.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
-/// Room for any token.
 const RESERVED_BYTES: usize = 16 * 1024;
 
 /// What happens to the tokens that a service returns to replace the one used.
@@ -57,7 +56,6 @@ pub(crate) struct RefreshTokens {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    /// For a person who opens it.
     about: String,
     version: u32,
     /// Random; Base64.
@@ -65,7 +63,6 @@ struct Stored {
     /// Hash of the configured token, the context and the salt; hexadecimal.
     descends_from: String,
     refresh_token: String,
-    /// RFC 3339.
     renewed: String,
 }
 
@@ -83,7 +80,6 @@ impl RefreshTokens {
         }
     }
 
-    /// What happens to new tokens.
     pub(crate) fn rotation(&self) -> &Rotation {
         &self.rotation
     }
@@ -96,9 +92,6 @@ impl RefreshTokens {
     }
 
     /// Requests an access token with the newest refresh token, and stores the next one. Must run to its end.
-    ///
-    /// # Errors
-    /// The endpoint's; or the file cannot be read or written.
     pub(crate) async fn exchange(&self, endpoint: &TokenEndpoint) -> Result<TokenResponse, TokenError> {
         let Rotation::File(path, files) = &self.rotation else {
             let used = self.newest().unwrap_or_else(|| self.configured.clone());

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use uuid::Uuid;
@@ -16,13 +16,11 @@ use crate::error::{Error, Result};
 use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
-/// The grant type of the request.
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 
 /// The default format of a subject's name.
 pub(crate) const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 
-/// The default kind of sign-in.
 pub(crate) const AUTHN_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified";
 
 /// An assertion is valid from this long before it was made, since clocks differ.
@@ -36,36 +34,17 @@ const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
 const DIGEST_SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// The encoding of the assertion in the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    /// Base64 with `+`, `/` and `=`.
-    Base64,
-    /// Base64 for URLs without `=`, as the RFC asks.
-    Base64Url,
-}
-
 /// Makes one assertion for each request.
 pub(crate) struct SamlGrant {
-    /// The signer.
     pub(crate) issuer: String,
-    /// The account that signs in.
     pub(crate) subject: String,
     /// The format of the subject's name, such as [`UNSPECIFIED`].
     pub(crate) name_id_format: String,
-    /// The service that accepts it.
     pub(crate) audience: String,
-    /// The endpoint that receives it.
     pub(crate) recipient: String,
-    /// The kind of sign-in.
     pub(crate) authn_context: String,
-    /// Attributes of the subject, in order.
     pub(crate) attributes: Vec<(String, String)>,
-    /// How long it is valid.
     pub(crate) lifetime: Duration,
-    /// Its encoding.
-    pub(crate) encoding: Encoding,
-    /// An RSA key.
     pub(crate) key: SigningKey,
     /// The certificate of the key (DER), put into the signature.
     pub(crate) certificate: Option<Vec<u8>>,
@@ -73,17 +52,11 @@ pub(crate) struct SamlGrant {
 
 impl SamlGrant {
     /// A new assertion.
-    ///
-    /// # Errors
-    /// A value has a character not allowed in XML, or the assertion cannot be signed.
     pub(crate) fn assertion(&self) -> Result<Secret> {
         // Begins with a letter, as an XML id must.
         let id = format!("_{}", Uuid::new_v4().simple());
         let xml = self.signed(&id, SystemTime::now())?;
-        Ok(Secret::new(match self.encoding {
-            Encoding::Base64 => STANDARD.encode(xml),
-            Encoding::Base64Url => URL_SAFE_NO_PAD.encode(xml),
-        }))
+        Ok(Secret::new(STANDARD.encode(xml)))
     }
 
     fn signed(&self, id: &str, now: SystemTime) -> Result<String> {

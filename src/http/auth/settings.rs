@@ -22,9 +22,6 @@ pub enum TextOrSecret {
 
 impl TextOrSecret {
     /// The value. Files are relative to `base`.
-    ///
-    /// # Errors
-    /// The secret cannot be read.
     pub(crate) fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
         match self {
             Self::Text(text) => Ok(Secret::new(text.as_str())),

@@ -20,7 +20,6 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name in JSON Web Algorithms.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rs256 => "RS256",
@@ -49,7 +48,6 @@ pub(crate) enum KeyError {
     /// Another kind of key, or a damaged one.
     #[error("has a key that cannot sign with {algorithm}: {why}")]
     Rejected {
-        /// The algorithm.
         algorithm: &'static str,
         /// The reason, such as `WrongAlgorithm` or `TooSmall`.
         why: String,
@@ -57,7 +55,6 @@ pub(crate) enum KeyError {
 }
 
 impl KeyError {
-    /// What to do about it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Pem(error) => error.hint(),
@@ -76,9 +73,6 @@ impl KeyError {
 
 impl SigningKey {
     /// Reads a key in PEM form: PKCS #8 (`PRIVATE KEY`), or PKCS #1 (`RSA PRIVATE KEY`) for RSA.
-    ///
-    /// # Errors
-    /// It is not a key, is encrypted, or cannot sign with `algorithm`.
     pub(crate) fn from_pem(text: &Secret, algorithm: Algorithm) -> Result<Self, KeyError> {
         let rejected = |why: ring::error::KeyRejected| KeyError::Rejected {
             algorithm: algorithm.name(),
@@ -109,7 +103,6 @@ impl SigningKey {
         Ok(Self(pair))
     }
 
-    /// The algorithm.
     pub(crate) fn algorithm(&self) -> Algorithm {
         match self.0 {
             Pair::Rsa(_) => Algorithm::Rs256,
@@ -118,9 +111,6 @@ impl SigningKey {
     }
 
     /// Signs.
-    ///
-    /// # Errors
-    /// The system returns no random numbers, or the key is damaged.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let random = SystemRandom::new();
         let failed = |_| Error::unexpected("cannot sign with the private key");

@@ -15,9 +15,7 @@ use crate::http::retry::AttemptError;
 pub(crate) enum Failure {
     /// The request was not sent: it had no effect.
     NotSent {
-        /// What failed.
         stage: Stage,
-        /// Why.
         cause: Cause,
     },
     /// The server's certificate is not trusted, or the server requires another client certificate
@@ -29,21 +27,16 @@ pub(crate) enum Failure {
     Unknown {
         /// Whether the time-out expired; otherwise the connection ended.
         timeout: bool,
-        /// Why.
         cause: Cause,
     },
-    /// A response that is not a 2xx.
     Answer(Box<Answer>),
 }
 
 /// What failed before a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Resolving the host name.
     Dns,
-    /// Connecting.
     Connect,
-    /// The connection through the proxy.
     Proxy,
     /// The TLS handshake, for another reason than the certificate.
     Tls,
@@ -110,7 +103,6 @@ impl Failure {
         matches!(self, Self::Certificate(cause) if cause.client_certificate)
     }
 
-    /// The response, if there is one.
     pub(crate) fn answer(&self) -> Option<&Answer> {
         match self {
             Self::Answer(answer) => Some(answer),
@@ -118,7 +110,6 @@ impl Failure {
         }
     }
 
-    /// Classifies an error of the client.
     pub(crate) fn of(error: reqwest::Error) -> Self {
         let timeout = error.is_timeout();
         let traits = Traits::of(&error);

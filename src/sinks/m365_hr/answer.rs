@@ -60,7 +60,6 @@ pub(crate) fn token_error(facts: &Facts, error: &TokenError, spent: Spent) -> Er
     build(kind, message, error.detail.clone(), token_hints(facts, error))
 }
 
-/// The upload of `file_name` failed.
 pub(crate) fn upload_error(
     facts: &Facts,
     file_name: &str,
@@ -195,7 +194,6 @@ fn oauth_hints(facts: &Facts, error: &OAuthError) -> Vec<String> {
     hints
 }
 
-/// Hints on a code of Microsoft Entra ID.
 fn aadsts_hints(facts: &Facts, code: u64) -> Option<Vec<String>> {
     let Facts {
         tenant_id, client_id, ..
@@ -442,7 +440,6 @@ fn consent(facts: &Facts) -> String {
     }
 }
 
-/// The tenant is in another cloud.
 fn wrong_authority(facts: &Facts) -> String {
     format!(
         "check that `cloud` is the tenant's: tokens are requested from `{}`; tenants of GCC High and DoD sign in at \
@@ -451,7 +448,6 @@ fn wrong_authority(facts: &Facts) -> String {
     )
 }
 
-/// The job is in another cloud.
 fn wrong_cloud(facts: &Facts) -> String {
     let host = facts.ingestion();
     match facts.endpoints.cloud_of_ingestion() {

@@ -7,7 +7,6 @@
 mod check;
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
@@ -38,15 +37,11 @@ pub(crate) struct ClientConfig {
     pub(crate) endpoints: Endpoints,
     /// The tenant's id, or one of its domain names.
     pub(crate) tenant_id: String,
-    /// The application (client) id.
     pub(crate) client_id: String,
-    /// The client secret.
     pub(crate) client_secret: Secret,
-    /// The connector job.
     pub(crate) job_id: Uuid,
     /// How to connect. Endpoints on this machine are called without the system's proxy.
     pub(crate) transport: TransportConfig,
-    /// When to stop retrying.
     pub(crate) retry: RetryPolicy,
     /// Whether to retry after an attempt with an unknown outcome.
     pub(crate) retry_unknown: bool,
@@ -62,7 +57,6 @@ pub(crate) struct Client {
 /// The result of an upload.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// The outcome of the rows.
     pub(crate) outcome: BatchOutcome,
     /// Attempts: uploads, and token requests that failed before one.
     pub(crate) attempts: u32,
@@ -72,9 +66,6 @@ pub(crate) struct Upload {
     pub(crate) status: Option<u16>,
     /// Request and correlation ids of that response, as `name: value`.
     pub(crate) request_ids: Vec<String>,
-    /// From the start of the first attempt to the end of the last.
-    pub(crate) elapsed: Duration,
-    /// Why the payload was not accepted.
     pub(crate) error: Option<Error>,
     /// Whether the service asked for a longer wait than there is time for.
     pub(crate) pause: bool,
@@ -84,9 +75,6 @@ pub(crate) struct Upload {
 
 impl Client {
     /// A client; sends nothing yet.
-    ///
-    /// # Errors
-    /// The settings of the transport are unusable, or `tenant_id` or `client_id` is empty.
     pub(crate) fn new(config: ClientConfig) -> Result<Self> {
         let ClientConfig {
             endpoints,
@@ -277,7 +265,6 @@ impl Upload {
             unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
             status: None,
             request_ids: Vec::new(),
-            elapsed: tally.elapsed,
             error: None,
             pause: false,
             body: None,

@@ -16,7 +16,7 @@ use crate::http::auth::jwt::JwtGrant;
 use crate::http::auth::provider::{BodyForm, Grant, TokenEndpoint, TokenProvider};
 use crate::http::auth::response::{KeyPath, TokenPaths};
 use crate::http::auth::rotation::{RefreshTokens, Rotation};
-use crate::http::auth::saml::{self, Encoding, SamlGrant};
+use crate::http::auth::saml::{self, SamlGrant};
 use crate::http::auth::settings::TextOrSecret;
 use crate::http::auth::signing::{Algorithm, SigningKey};
 use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, SharedTokens, basic, jwt, pem, secret_header};
@@ -234,7 +234,6 @@ impl AuthConfig {
                 .map(|(name, value)| Ok((name.clone(), text(value, run)?)))
                 .collect::<Result<_>>()?,
             lifetime: self.assertion_lifetime(),
-            encoding: Encoding::Base64,
             key: self.signing_key(Algorithm::Rs256, run)?,
             certificate: certificate.transpose()?,
         }))
