@@ -147,7 +147,7 @@ async fn read_all(
     Ok(())
 }
 
-/// Announces the columns in use where there is no file.
+/// Announces the columns in use if no file was read.
 async fn send_empty_chunk(cx: &SourceContext, out: &Output) -> Result<()> {
     let columns: Vec<String> = cx.columns.iter().flat_map(|used| used.iter().cloned()).collect();
     if columns.is_empty() {
