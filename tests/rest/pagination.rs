@@ -312,7 +312,7 @@ async fn sends_credentials_to_no_other_host() {
         ("https://fabrikam.example/v1/people", "another host"),
         ("//fabrikam.example/v1", "fabrikam.example"),
         ("https://user:pw@127.0.0.1/v1", "password"),
-        ("ftp://127.0.0.1/", "ftp"),
+        ("ftp://127.0.0.1/", "neither"),
     ] {
         let server = Server::expect([(PEOPLE, page(&[1], json!({"next": link})))]);
         let settings = json!({

@@ -11,7 +11,7 @@ use crate::fixture::{Pipeline, people};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_encoded_values_headers_and_bodies() {
-    let basic = json!({"type": "basic", "username": "u", "placeholder_password": "x"});
+    let basic = json!({"type": "basic", "username": "u", "password": {"file": "password"}});
     let parts = json!({"values": {"q": ["1&2"], "part": ["a/../?b"]}});
     for (settings, line, header, expected) in [
         (
@@ -46,8 +46,9 @@ async fn sends_encoded_values_headers_and_bodies() {
         ),
     ] {
         let server = Server::expect([(line, Reply::ok(people([1])))]);
-        let ran = Pipeline::new(&server, settings).run().await;
-        assert_eq!(ran.good(), ["1"]);
+        let pipeline = Pipeline::new(&server, settings);
+        pipeline.write_secret("password", "x");
+        assert_eq!(pipeline.run().await.good(), ["1"]);
         assert_eq!(server.finish()[0].header(header), Some(expected));
     }
 }

@@ -64,7 +64,7 @@ fn reports_all_problems_at_once_each_with_its_position() {
         "columns",
         "response_actions[0].action",
         "response_actions[1].when",
-        "response_actions",
+        "response_actions[1].action",
         "for_each.values.unused",
     ] {
         assert!(
