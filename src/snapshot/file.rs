@@ -56,7 +56,7 @@ impl SnapshotFile {
         &self.key
     }
 
-    /// Opens the file with the current key, or else the old one; `None` if there is no file.
+    /// Opens the file with the current key, or else the old one; `None` without a file.
     pub(super) fn open(&self) -> Result<Option<Reader<BufReader<File>>>> {
         match (self.open_with(&self.key), &self.old_key) {
             (Err(ReadError::WrongKey), Some(old)) => self.open_with(old),

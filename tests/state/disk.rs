@@ -200,7 +200,7 @@ fn sends_nothing_when_the_spool_does_not_fit() {
     fixture.pipeline["sinks"]["purview"]["batch"]["max_rows"] = json!(100);
     fixture.pipeline["guards"] = json!({"max_rows": 10_000});
     fixture.rows = 4_000;
-    fixture.refuses(75, &["no room in `", "nothing was sent"]);
+    fixture.refuses(75, &["no space left in `", "nothing was sent"]);
     disk.change("size=80m");
     fixture.delivers(4_000);
     let left = std::fs::read_dir(disk.path().join("state")).unwrap().count();
@@ -214,12 +214,12 @@ fn reports_a_read_only_disk_before_the_first_row() {
     };
     let mut fixture = on(&disk, 10);
     disk.change("ro");
-    fixture.refuses(2, &["cannot create the ledger's folder", "be allowed to write"]);
+    fixture.refuses(2, &["cannot create the ledger's folder", "have write permission"]);
     disk.change("rw");
     fixture.delivers(10);
     fixture.grow(2);
     disk.change("ro");
-    fixture.refuses(2, &["the ledger", "be allowed to write"]);
+    fixture.refuses(2, &["the ledger", "have write permission"]);
     disk.change("rw");
     fixture.delivers(2);
     fixture.check_ledger();
@@ -231,9 +231,9 @@ fn reports_an_impossible_folder_before_the_first_row() {
     let file = fixture.path().join("file");
     std::fs::write(&file, "").unwrap();
     fixture.keep_at(&file.join("state.db"));
-    fixture.refuses(2, &["cannot create the ledger's folder", "look at `state.path`"]);
+    fixture.refuses(2, &["cannot create the ledger's folder", "check `state.path`"]);
     std::fs::remove_file(&file).unwrap();
     fixture.delivers(10);
     fixture.keep_at(&file);
-    fixture.refuses(2, &["is not a file", "look at `state.path`"]);
+    fixture.refuses(2, &["is not a file", "check `state.path`"]);
 }
