@@ -116,34 +116,6 @@ async fn sends_a_password_with_more_parameters() {
 }
 
 #[tokio::test]
-async fn renews_a_rejected_token_once_in_five_minutes() {
-    let fixture = Fixture::new();
-    let server = server([gives("one"), gives("two"), gives("three")]).await;
-    let auth = fixture.build(credentials(&server)).unwrap();
-    let url = "https://api.contoso.com/x";
-    let (_, first) = authorized(&auth, url).await.unwrap();
-    let (_, second) = authorized(&auth, url).await.unwrap();
-    assert!(auth.renew(&first));
-    assert!(auth.renew(&second), "another request renewed it");
-    let (_, renewed) = authorized(&auth, url).await.unwrap();
-    assert_eq!(renewed.secret().unwrap().expose(), "two");
-    for _ in 0..100 {
-        let (_, credentials) = authorized(&auth, url).await.unwrap();
-        assert!(
-            !auth.renew(&credentials),
-            "a new token that is rejected too is not the cause"
-        );
-    }
-    // Paused only here, so that connections do not time out.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(300)).await;
-    tokio::time::resume();
-    assert!(auth.renew(&renewed));
-    assert_eq!(authorization(&auth).await.unwrap(), "Bearer three");
-    server.finish();
-}
-
-#[tokio::test]
 async fn explains_a_final_rejection() {
     let fixture = Fixture::new();
     let reply = Reply::new(401).json(&json!({
