@@ -20,11 +20,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use hrsink::config::PipelineConfig;
 use hrsink::config::document::Notation;
-use hrsink::format::encode::CsvEncoder;
 use hrsink::pipeline::{Observer, RunOptions, run};
 use hrsink::plugin::{
-    Chunk, Counts, Item, Origins, Output, Part, Position, Rejects, RunInfo, SourceConfig, SourceContext,
-    TransformConfig, TransformContext, channel,
+    Chunk, ComponentConfig, Counts, Item, Origins, Output, Part, Problems, RunInfo, SourceConfig,
+    SourceContext, TransformConfig, TransformContext, channel, decode_component,
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +57,15 @@ fn csv_text(rows: usize) -> String {
     text
 }
 
+fn component<C: ComponentConfig + ?Sized>(settings: serde_json::Value) -> Box<C> {
+    let serde_json::Value::Object(settings) = settings else {
+        panic!("settings are a map");
+    };
+    let mut found = Vec::new();
+    let config = decode_component(settings, &mut Problems::new(&mut found));
+    config.unwrap_or_else(|| panic!("{found:?}"))
+}
+
 /// Reading a CSV file into columns, beside the `csv` crate walking over the same records.
 fn decode(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -87,8 +95,7 @@ fn decode(c: &mut Criterion) {
             Some(["work_email", "status", "resign_date", "last_day"]),
         ),
     ] {
-        let config: Box<dyn SourceConfig> =
-            serde_json::from_value(serde_json::json!({"type": "file", "path": path})).expect("a source");
+        let config: Box<dyn SourceConfig> = component(serde_json::json!({"type": "file", "path": path}));
         group.bench_function(name, |b| {
             b.iter(|| {
                 runtime.block_on(async {
@@ -194,14 +201,13 @@ fn map(c: &mut Criterion) {
         });
     });
     let runtime = Runtime::new().expect("a runtime");
-    let config: Box<dyn TransformConfig> = serde_json::from_value(serde_json::json!({
+    let config: Box<dyn TransformConfig> = component(serde_json::json!({
         "type": "hr_schema",
         "scenario": "employee_resignation",
         "where": "status = 'Terminated'",
         "dates": {"formats": ["%m/%d/%Y"], "timezone": "America/New_York"},
         "fields": {"EmailAddress": "lower(work_email)", "ResignationDate": "resign_date", "LastWorkingDate": "last_day"},
-    }))
-    .expect("a transform");
+    }));
     group.bench_function("hr_schema", |b| {
         b.iter(|| {
             runtime.block_on(async {
@@ -232,51 +238,6 @@ fn map(c: &mut Criterion) {
                 result.expect("the rows can be mapped");
                 assert_eq!(mapped, rows * 9 / 10);
             });
-        });
-    });
-    group.finish();
-}
-
-/// Encoding payloads, beside the `csv` crate's writer.
-fn encode(c: &mut Criterion) {
-    let chunks = chunks(200_000);
-    let mut group = c.benchmark_group("encode");
-    group.throughput(Throughput::Elements(200_000)).sample_size(20);
-    let columns = |chunk: &Chunk| -> Vec<StringArray> {
-        (0..3)
-            .map(|index| {
-                chunk
-                    .batch
-                    .column(index)
-                    .as_any()
-                    .downcast_ref::<StringArray>()
-                    .expect("text")
-                    .clone()
-            })
-            .collect()
-    };
-    group.bench_function("csv_crate_writer", |b| {
-        b.iter(|| {
-            for chunk in &chunks {
-                let columns = columns(chunk);
-                let mut writer = csv::Writer::from_writer(Vec::new());
-                for row in 0..chunk.num_rows() {
-                    writer
-                        .write_record(columns.iter().map(|column| column.value(row)))
-                        .expect("in memory");
-                }
-                black_box(writer.into_inner().expect("in memory").len());
-            }
-        });
-    });
-    let encoder = ["work_email", "status", "resign_date"]
-        .iter()
-        .fold(CsvEncoder::new(), |e, name| e.column(*name, *name));
-    group.bench_function("csv_encoder", |b| {
-        b.iter(|| {
-            for chunk in &chunks {
-                black_box(encoder.encode(&chunk.batch).expect("text").bytes.len());
-            }
         });
     });
     group.finish();
@@ -378,5 +339,5 @@ fn write_rows(path: &Path, rows: usize) {
     }
 }
 
-criterion_group!(benches, decode, map, encode, end_to_end);
+criterion_group!(benches, decode, map, end_to_end);
 criterion_main!(benches);

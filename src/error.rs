@@ -1,36 +1,35 @@
-//! The one public error: what failed, why, and what to do about it.
+//! The public error: what failed, why, and what to do.
 //!
-//! Small enums live beside the code that fails; at a component's edge they become an [`Error`] whose
-//! [`ErrorKind`] says what a caller (or a scheduler reading the exit code) can do. A message names what was
-//! tried and on what; each cause stands once, in [`std::error::Error::source`]; advice stands apart, in
-//! [`Error::hints`], so that one printer can put it last.
+//! Modules have error enums of their own; at the boundary of a component they become an [`Error`], whose [`ErrorKind`]
+//! decides the exit code. The message names the action and its object, each cause is a [source](std::error::Error::source),
+//! and advice is in [`Error::hints`].
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What kind of failure it is: decides the program's exit code and whether running again can help.
+/// The kind of a failure: decides the exit code and whether a retry can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The command line or the pipeline file is wrong. Exit code 2.
     Config,
-    /// The input cannot be read or does not fit the pipeline (missing file, missing column). Exit code 2.
+    /// The input cannot be read or does not match the pipeline (missing file, missing column). Exit code 2.
     Input,
-    /// A guard stopped the run, or a batch of unknown outcome is held: a person must decide. Exit code 4.
+    /// A guard stopped the run, or a batch with an unknown outcome is held: a person must decide. Exit code 4.
     Guard,
-    /// The service refused: credentials, consent, job. No retry will help. Exit code 5.
+    /// The service refused: credentials, consent, job. A retry does not help. Exit code 5.
     Refused,
-    /// A transient cause (network, throttling, outage): running again later can help. Exit code 75.
+    /// A transient cause (network, throttling, outage): a later run can help. Exit code 75.
     Transient,
     /// The run was interrupted by the user or the system. Exit code 130 or 143.
     Interrupted,
-    /// Something that should not happen: a full disk, a bug. Exit code 1.
+    /// An unexpected failure, such as a bug. Exit code 1.
     Unexpected,
 }
 
-/// A failure with its cause chain and advice. See the [module](self) for the rules of its texts.
+/// A failure with its causes and advice.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -43,7 +42,7 @@ struct Inner {
     damage: bool,
 }
 
-/// The result of everything in this crate that can fail for a reason outside it.
+/// The result of operations that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -65,20 +64,19 @@ impl Error {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// The input cannot be read, or does not fit the pipeline.
+    /// The input cannot be read, or does not match the pipeline.
     #[cold]
     pub fn input(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Input, message)
     }
 
-    /// Something that should not happen.
+    /// An unexpected failure.
     #[cold]
     pub fn unexpected(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Unexpected, message)
     }
 
-    /// A task that did not come to its end. The text of a panic may hold anything, values of rows included, and is
-    /// left out.
+    /// A task that did not finish. Without the text of a panic, which may hold values of rows.
     #[cold]
     pub(crate) fn task_failed(what: &str, error: &tokio::task::JoinError) -> Self {
         let how = if error.is_panic() {
@@ -95,14 +93,14 @@ impl Error {
         Self::new(ErrorKind::Interrupted, "the run was interrupted")
     }
 
-    /// Adds the cause. Its text must not stand in the message too.
+    /// Adds the cause. The message must not repeat its text.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Adds a piece of advice: what to look at or to do, one sentence each, most likely first.
+    /// Adds advice: one sentence, most likely first.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hints.push(hint.into());
@@ -122,19 +120,18 @@ impl Error {
         copy
     }
 
-    /// What a caller can do about it.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Something the program keeps is not what it wrote.
+    /// Marks a stored file of the program as damaged.
     pub(crate) fn into_damage(mut self) -> Self {
         self.0.damage = true;
         self
     }
 
-    /// Whether something the program keeps is not what it wrote, and has to be restored; other than what only could not
-    /// be looked at.
+    /// Whether a stored file of the program is damaged and must be restored.
     pub(crate) fn is_damage(&self) -> bool {
         self.0.damage
     }
@@ -144,13 +141,13 @@ impl Error {
         self.0.hints.iter().map(|hint| &**hint)
     }
 
-    /// The message and every cause below it, each once.
+    /// The message and its causes, one by one.
     pub(crate) fn links(&self) -> impl Iterator<Item = String> {
         let first: &(dyn StdError + 'static) = self;
         std::iter::successors(Some(first), |error| (*error).source()).map(ToString::to_string)
     }
 
-    /// The message and every cause below it, each once, joined by `: `. For logs and reports.
+    /// The message and its causes, joined by `: `. For logs and reports.
     pub fn chain(&self) -> String {
         self.links().collect::<Vec<_>>().join(": ")
     }
@@ -191,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_names_each_cause_once() {
+    fn names_each_cause_once() {
         let disk = std::io::Error::other("disk full");
         let error = Error::unexpected("cannot write `report.json`")
             .with_source(disk)

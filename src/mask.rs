@@ -1,25 +1,25 @@
-//! Personal data made unreadable while its form stays visible: enough to see whether a mapping is right.
+//! Masks personal data and keeps its form, so that a mapping can still be checked.
 
-/// Characters of a value's form to show; the length of a long text says more about it than its form.
-const MOST: usize = 24;
+/// Characters of a value's form to show.
+const MAX_CHARS: usize = 24;
 
-/// The form of a value: letters become `x` and `X`, digits `9`, the rest stays. `2024-05-31` is `9999-99-99`.
+/// The form of a value: letters become `x` and `X`, digits `9`. `2024-05-31` is `9999-99-99`.
 pub(crate) fn form(value: &str) -> String {
-    cut(value, MOST, masked)
+    truncated(value, MAX_CHARS, masked)
 }
 
-/// The form of a value that leaves this machine: of what is not ASCII only white space stays, since marks that belong
-/// to letters and the signs of some scripts are no letters. At most `most` characters.
-pub(crate) fn strict_form(value: &str, most: usize) -> String {
-    cut(value, most, |c| match masked(c) {
+/// The form of a value that leaves this machine: no character beyond ASCII is kept, since marks and the signs of some
+/// scripts do not count as letters. At most `max` characters.
+pub(crate) fn strict_form(value: &str, max: usize) -> String {
+    truncated(value, max, |c| match masked(c) {
         mask if mask.is_ascii() || mask.is_whitespace() => mask,
         _ => 'x',
     })
 }
 
-fn cut(value: &str, most: usize, mask: impl Fn(char) -> char) -> String {
-    let mut form: String = value.chars().take(most).map(mask).collect();
-    if value.chars().nth(most).is_some() {
+fn truncated(value: &str, max: usize, mask: impl Fn(char) -> char) -> String {
+    let mut form: String = value.chars().take(max).map(mask).collect();
+    if value.chars().nth(max).is_some() {
         form.push('…');
     }
     form
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_shows_no_value() {
+    fn masks_letters_and_digits() {
         assert_eq!(form("O'Brien-Smith 3rd"), "X'Xxxxx-Xxxxx 9xx");
         assert_eq!(form("2024-05-31T00:00:00Z"), "9999-99-99X99:99:99X");
         assert_eq!(form("Łucja 日本"), "Xxxxx xx");
@@ -78,13 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn a_strict_form_keeps_no_sign_of_another_script() {
+    fn masks_other_scripts_strictly() {
         assert_eq!(strict_form("m\u{0301}a-\u{05b0}1 …", 64), "xxx-x9 x");
         assert_eq!(strict_form("sara.d@contoso.com", 64), "xxxx.x@xxxxxxx.xxx");
     }
 
     #[test]
-    fn names_and_values_are_told_apart() {
+    fn distinguishes_names_from_values() {
         for name in [
             "workEmail",
             "address1",
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_upn_keeps_its_domain() {
+    fn keeps_the_domain_of_a_upn() {
         assert_eq!(upn("sarad@contoso.com"), "s…@contoso.com");
         assert_eq!(upn("not an address"), "xxx xx xxxxxxx");
         assert_eq!(upn("a@b@c"), "x@x@x");

@@ -1,11 +1,8 @@
-//! A secret is a type: given by reference, read late, never printed, never serialised.
+//! Secrets: specified by reference, read late, never printed, never serialized.
 //!
-//! A pipeline file holds a [`SecretRef`] (`{env: NAME}` or `{file: PATH}`), never the secret itself; a text where a
-//! reference belongs is refused without being repeated. [`SecretRef::read`] gives a [`Secret`], which has no
-//! `Serialize` and no `Display`, and whose `Debug` shows nothing.
-//!
-//! A file that others than its owner may read or write holds no secret, and is refused; [`SecretFiles`] is the way
-//! round for platforms that give the files other modes. On Windows no rights are looked at.
+//! A pipeline file holds a [`SecretRef`] (`{env: NAME}` or `{file: PATH}`); a literal text is refused without repeating
+//! it. A [`Secret`] has no `Serialize` and no `Display`. A secret file that other users can access is refused, unless
+//! [`SecretFiles`] allows it; on Windows permissions are not checked.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,12 +23,12 @@ use crate::error::{Error, Result};
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// Takes over a text that must not be shown.
+    /// Wraps a text that must not be shown.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
     }
 
-    /// The text itself. Every call is a place to look at in a review.
+    /// The text. Review every call.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -43,17 +40,17 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Which secret files are taken; by default those only that nobody but their owner has rights to. Cheap to clone.
+/// Which secret files are accepted; by default those that only their owner can access. Cheap to clone.
 ///
-/// The files' own modes count, behind any links. Only Unix has them: on Windows every file is taken.
+/// The mode of the file counts, behind any links. On Windows every file is accepted.
 #[derive(Debug, Clone, Default)]
 pub struct SecretFiles {
-    /// `None`: those of the owner alone. Else the open files that were told of, so that each is told of once.
+    /// `None`: private files only. Otherwise the other files that a warning was logged for.
     any: Option<Arc<Mutex<BTreeSet<PathBuf>>>>,
 }
 
 impl SecretFiles {
-    /// Takes every file, and warns in the log, once for each, of those that others have rights to.
+    /// Accepts every file; logs a warning once for each that other users can access.
     pub fn any() -> Self {
         Self {
             any: Some(Arc::default()),
@@ -73,29 +70,29 @@ impl SecretFiles {
             return Ok(());
         }
         let chmod = crate::disk::private_file::chmod("600", path);
-        if let Some(told) = &self.any {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.insert(path.to_owned()) {
+        if let Some(warned) = &self.any {
+            let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.insert(path.to_owned()) {
                 tracing::warn!(
                     file = %path.display(),
                     mode = %format_args!("{mode:04o}"),
-                    "others than its owner have rights to this secret file; `{chmod}` takes them away"
+                    "other users can access this secret file; run `{chmod}`"
                 );
             }
             return Ok(());
         }
         Err(Error::config(format!(
-            "others than its owner have rights to the secret file `{}` (mode {mode:04o})",
+            "other users can access the secret file `{}` (mode {mode:04o})",
             path.display()
         ))
-        .with_hint(format!("close it: `{chmod}`"))
+        .with_hint(format!("run `{chmod}`"))
         .with_hint(
-            "where a platform mounts it, the mode is set there (`defaultMode: 0400` of a Kubernetes secret volume, \
-             `mode: 0400` of a Docker secret)",
+            "if a platform mounts it, set the mode there (`defaultMode: 0400` of a Kubernetes secret volume, `mode: 0400` \
+             of a Docker secret)",
         )
         .with_hint(
-            "where that cannot be: `--insecure-secret-files`, or HRSINK_INSECURE_SECRET_FILES=1 in the environment, \
-             takes such files with a warning",
+            "if that is not possible, accept such files with `--insecure-secret-files` or \
+             HRSINK_INSECURE_SECRET_FILES=1",
         ))
     }
 
@@ -110,17 +107,16 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::config(format!("cannot read the secret file `{}`", path.display())).with_source(error)
 }
 
-/// Where a secret is kept.
+/// Where a secret is stored.
 #[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretRef {
     /// The name of an environment variable.
     Env(String),
-    /// The path of a file whose content, without line ends at its end, is the secret. Relative paths are relative
-    /// to the pipeline file. On Unix the file must be its owner's alone (mode 0600 or 0400), unless the program is
-    /// started with `--insecure-secret-files`.
+    /// The path of a file with the secret; trailing line ends are removed. Relative to the pipeline file. On Unix only
+    /// its owner may access it (mode 0600 or 0400), unless hrsink is started with `--insecure-secret-files`.
     File(PathBuf),
-    /// The first line of standard input. For the command line only; a pipeline file cannot ask for it.
+    /// The first line of standard input; for the command line only.
     #[schemars(skip)]
     StandardInput,
 }
@@ -129,24 +125,24 @@ impl SecretRef {
     /// Reads the secret. `base` is the folder that relative paths are relative to.
     ///
     /// # Errors
-    /// The variable is not set or empty, or the file cannot be read, is empty, or is none of the `files` taken. The
-    /// text names the place, never the content.
+    /// The variable is not set or empty, or the file cannot be read, is empty, or is not accepted by `files`. The error
+    /// never contains the content.
     pub fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
         match self {
             Self::Env(name) => match std::env::var(name) {
                 Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
-                Ok(_) => Err(Error::config(format!("the environment variable `{name}`, which should hold a secret, is empty"))),
+                Ok(_) => Err(Error::config(format!("the environment variable `{name}` for a secret is empty"))),
                 Err(std::env::VarError::NotPresent) => {
-                    Err(Error::config(format!("the environment variable `{name}`, which should hold a secret, is not set"))
+                    Err(Error::config(format!("the environment variable `{name}` for a secret is not set"))
                         .with_hint(format!("set it in the environment of this process, or use `{{file: …}}` instead of `{{env: {name}}}`")))
                 }
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    Err(Error::config(format!("the environment variable `{name}`, which should hold a secret, is not valid UTF-8")))
+                    Err(Error::config(format!("the environment variable `{name}` for a secret is not valid UTF-8")))
                 }
             },
             Self::File(path) => {
                 let path = base.join(path);
-                // What is checked is what is read, whatever takes the path's place in between.
+                // The checked file is the one that is read, also if the path changes in between.
                 let mut file = File::open(&path).map_err(|error| unreadable(&path, error))?;
                 files.check(&path, &file)?;
                 let mut text = String::new();
@@ -164,7 +160,7 @@ impl SecretRef {
                     .read_line(&mut line)
                     .map_err(|e| Error::config("cannot read the secret from standard input").with_source(e))?;
                 match line.trim_end_matches(['\r', '\n']) {
-                    "" => Err(Error::config("standard input, whose first line should be a secret, is empty")),
+                    "" => Err(Error::config("standard input is empty: its first line must be the secret")),
                     text => Ok(Secret::new(text)),
                 }
             }
@@ -175,7 +171,7 @@ impl SecretRef {
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct RefVisitor;
-        const FORM: &str = "a secret is given by reference: `{env: NAME}` or `{file: PATH}`";
+        const FORM: &str = "a secret must be a reference: `{env: NAME}` or `{file: PATH}`";
 
         impl<'de> Visitor<'de> for RefVisitor {
             type Value = SecretRef;
@@ -186,7 +182,7 @@ impl<'de> Deserialize<'de> for SecretRef {
 
             fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretRef, E> {
                 Err(E::custom(format!(
-                    "{FORM}, never as text in the file (the text found here is not repeated)"
+                    "{FORM}, not text in the file (it is not repeated here)"
                 )))
             }
 
@@ -214,9 +210,7 @@ impl<'de> Deserialize<'de> for SecretRef {
                     None => return Err(de::Error::custom(FORM)),
                 };
                 if map.next_key::<String>()?.is_some() {
-                    return Err(de::Error::custom(
-                        "a secret has one place: give `env` or `file`, not both",
-                    ));
+                    return Err(de::Error::custom("set `env` or `file`, not both"));
                 }
                 Ok(found)
             }
@@ -231,12 +225,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_nothing() {
+    fn hides_the_text_in_debug() {
         assert!(!format!("{:?}", Secret::new("hunter2-marker")).contains("hunter2"));
     }
 
     #[test]
-    fn a_value_is_refused_and_not_repeated() {
+    fn refuses_literal_values_without_repeating_them() {
         for value in [r#""hunter2-marker""#, "271828", "-271828", "271828.5", "true"] {
             let error = serde_json::from_str::<SecretRef>(value).unwrap_err().to_string();
             assert!(error.contains("{env: NAME}"), "{error}");
@@ -250,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_loses_its_line_end_only() {
+    fn removes_only_the_line_end_of_a_file() {
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("s"), " pass word \r\n", 0o600);
         let secret = SecretRef::File("s".into())
@@ -260,7 +254,6 @@ mod tests {
     }
 
     fn write(path: &Path, text: &str, mode: u32) {
-        // One that its owner may not write is written anew.
         let _ = std::fs::remove_file(path);
         std::fs::write(path, text).unwrap();
         #[cfg(unix)]
@@ -271,7 +264,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_have_rights_to_is_refused_with_the_command_that_closes_it() {
+    fn refuses_files_that_other_users_can_access() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let link = folder.path().join("link");
@@ -286,7 +279,7 @@ mod tests {
                 let (shown, hints) = (error.chain(), error.hints().collect::<Vec<_>>());
                 assert!(shown.contains(&format!("`{}`", named.display())), "{shown}");
                 assert!(shown.contains(&format!("{mode:04o}")), "{shown}");
-                assert_eq!(hints[0], format!("close it: `chmod 600 {}`", named.display()));
+                assert_eq!(hints[0], format!("run `chmod 600 {}`", named.display()));
                 assert!(hints[2].contains("--insecure-secret-files"), "{hints:?}");
                 assert!(!format!("{error:?}").contains("hunter2"));
 
@@ -305,7 +298,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn an_open_file_that_is_taken_is_told_of_once() {
+    fn warns_once_of_an_accepted_file() {
         let folder = tempfile::tempdir().unwrap();
         let files = SecretFiles::any();
         for name in ["a", "b", "c"] {
@@ -318,15 +311,15 @@ mod tests {
         for name in ["a", "a", "b", "c"] {
             SecretRef::File(name.into()).read(folder.path(), &files).unwrap();
         }
-        let told = files.any.as_ref().unwrap().lock().unwrap();
+        let warned = files.any.as_ref().unwrap().lock().unwrap();
         assert_eq!(
-            told.iter().cloned().collect::<Vec<_>>(),
+            warned.iter().cloned().collect::<Vec<_>>(),
             ["a", "b"].map(|name| folder.path().join(name))
         );
     }
 
     #[test]
-    fn a_missing_variable_is_named() {
+    fn names_a_missing_variable() {
         let error = SecretRef::Env("HRSINK_NO_SUCH_VARIABLE".into())
             .read(Path::new(""), &SecretFiles::default())
             .unwrap_err();

@@ -1,7 +1,4 @@
-//! Tables for a person: aligned, fitted to the terminal, safe to print.
-//!
-//! Cells may hold text from outside. Control characters in them are shown, never sent to the terminal, where they
-//! could move the cursor or change what stands above.
+//! Tables for the terminal: aligned, and with control characters made visible, because cells hold text from outside.
 
 use std::borrow::Cow;
 
@@ -18,7 +15,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// With lines between header and rows and around them: for data.
+    /// With a header and lines: for data.
     pub(crate) fn framed<T: AsRef<str>>(header: impl IntoIterator<Item = T>) -> Self {
         let mut table = Comfy::new();
         table.load_preset(presets::UTF8_FULL_CONDENSED);
@@ -29,7 +26,7 @@ impl Table {
         }
     }
 
-    /// The rows of `batches`, which have the same columns, under their names.
+    /// The rows of `batches`, which have the same columns.
     ///
     /// # Errors
     /// A column has a type that has no text form.
@@ -49,7 +46,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Columns only, indented and without a header: for lists.
+    /// Indented, without header and lines: for lists.
     pub(crate) fn plain() -> Self {
         let mut table = Comfy::new();
         table.load_preset(presets::NOTHING);
@@ -65,8 +62,7 @@ impl Table {
         self.inner.add_row(cells);
     }
 
-    /// The table's text, each line with its end; nothing if there are no rows. Cells wrap when the table is wider
-    /// than `width`; `None`: they never do.
+    /// The text of the table; empty if there are no rows. Cells wrap at `width`; `None`: never.
     pub(crate) fn render(mut self, width: Option<u16>) -> String {
         if self.inner.is_empty() {
             return String::new();
@@ -87,7 +83,7 @@ impl Table {
     }
 }
 
-/// The width of the terminal that standard output is; `None` if it is none.
+/// The width of the terminal, if standard output is one.
 pub(crate) fn width() -> Option<u16> {
     terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0)
 }
@@ -120,7 +116,7 @@ pub(crate) fn cells(batch: &RecordBatch) -> Result<Vec<Vec<Option<String>>>, Arr
         .collect()
 }
 
-/// `text` with its control characters and the invisible ones that turn the direction of writing made visible.
+/// `text` with control characters, and those that change the direction of text, made visible.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let hidden = |c: char| {
         c.is_control()
@@ -149,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_cannot_speak_to_the_terminal() {
+    fn escapes_control_characters() {
         let mut table = Table::framed(["na\u{1b}[2Jme"]);
         table.push(["a\nb\u{1b}]0;x\u{7}\u{202e}"]);
         let text = table.render(None);
@@ -162,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_the_width() {
+    fn wraps_at_the_width() {
         let mut table = Table::framed(["one", "two"]);
         table.push([
             "a long text of many words that does not fit",
@@ -173,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_tables_align_their_columns() {
+    fn aligns_plain_columns() {
         let mut table = Table::plain();
         table.push(["a", "first"]);
         table.push(["longer", "second"]);
@@ -181,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_tell_no_value_from_an_empty_one() {
+    fn distinguishes_null_from_empty() {
         let text: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None]));
         let number: ArrayRef = Arc::new(Int32Array::from(vec![None, Some(7)]));
         let batch = RecordBatch::try_from_iter([("t", text), ("n", number)]).unwrap();

@@ -602,6 +602,6 @@ sinks: {s: {type: console, inputs: [a, b]}}
     };
     assert_eq!(
         problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["sources.b: `a` reads standard input already; nothing would be left for this one"]
+        ["sources.b: `a` reads standard input already, and only one source can"]
     );
 }

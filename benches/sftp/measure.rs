@@ -10,9 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hrsink::plugin::{Counts, Position, Rejects, RunInfo, SourceContext};
-use hrsink::secret::SecretFiles;
-use hrsink::sources::file::{SftpConfig, throw_away};
+use hrsink::bench_support::{SftpConfig, throw_away};
+use hrsink::plugin::{RunInfo, SourceContext};
 use serde_json::json;
 use sshd::{Sshd, me};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -36,7 +36,7 @@ pub use decode::decode;
 pub use exchange::{Exchange, ExchangeRecorder, Recorder};
 pub use map::{MapTransform, mapped};
 pub use problem::{Problem, Problems};
-pub use registry::{ComponentConfig, Description, Role, descriptions, descriptions_of};
+pub use registry::{ComponentConfig, Description, Role, decode_component, descriptions, descriptions_of};
 pub use reject::{Fault, Reject, RejectCode, RejectWriter, Rejects};
 pub use report::{BatchOutcome, BatchReport, EarlierUnknown, OutputReport, Outputs};
 pub use traits::{

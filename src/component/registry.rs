@@ -2,10 +2,11 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::decode::decode;
 use super::{Problems, SinkConfig, SourceConfig, TransformConfig};
+use crate::settings::suggestion;
 
 /// The role of a component in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -114,4 +115,34 @@ pub fn descriptions_of(role: Role) -> Vec<&'static Description> {
     let mut all = descriptions();
     all.retain(|description| description.role == role);
     all
+}
+
+/// Decodes the settings of a component by its `type`.
+pub fn decode_component<C: ComponentConfig + ?Sized>(
+    mut settings: Map<String, Value>,
+    here: &mut Problems<'_>,
+) -> Option<Box<C>> {
+    let known = descriptions_of(C::ROLE);
+    let names = known.iter().map(|description| description.name);
+    let kind = match settings.shift_remove("type") {
+        Some(Value::String(kind)) => kind,
+        Some(_) => {
+            here.at("type").add("`type` must be the name of a component type");
+            return None;
+        }
+        None => {
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            let hint = format!("known here: {}", names.join(", "));
+            here.add_with_hint("missing required key `type`", hint);
+            return None;
+        }
+    };
+    match known.iter().find(|description| description.name == kind) {
+        Some(description) => C::decode(description, Value::Object(settings), here),
+        None => {
+            here.at("type")
+                .add_with(format!("unknown type `{kind}`"), suggestion(&kind, names));
+            None
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! What is allowed in a pipeline file, and most likely not meant.
+//! Warnings about settings that are valid but most likely not intended.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::{PipelineConfig, wiring};
 use crate::component::SkipsUnchanged;
 
-/// What whoever wrote the file should know, each in a sentence with what to do.
+/// The warnings, each a sentence with what to do.
 pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
     let kinds = wiring::kinds(config);
     let inputs: HashMap<&str, &[String]> = config
@@ -20,7 +20,7 @@ pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
             let Some(after) = sink.config.refreshes_after(&wiring::describe(input, &kinds)) else {
                 continue;
             };
-            let above = above(input, &inputs);
+            let upstream = upstream(input, &inputs);
             for source in &config.sources {
                 let Some(SkipsUnchanged {
                     max_duration: time,
@@ -29,10 +29,10 @@ pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
                 else {
                     continue;
                 };
-                if above.contains(source.name.as_str()) && time > after {
+                if upstream.contains(source.name.as_str()) && time > after {
                     advice.push(format!(
-                        "the sink `{}` must get the rows of `{}` again after {}, changed or not, but the source `{}` \
-                         leaves out what has not changed: {remedy}, unless it gets all of them anew in that time anyway",
+                        "the sink `{}` must receive unchanged rows of `{}` again after {}, but the source `{}` skips unchanged \
+                         records: {remedy}, unless the records change within that time anyway",
                         sink.name,
                         input[0],
                         humantime::format_duration(after),
@@ -45,12 +45,12 @@ pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
     advice
 }
 
-/// Everything that rows come from before they come to `names`.
-fn above<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BTreeSet<&'c str> {
-    let mut above = BTreeSet::new();
+/// `names` and everything upstream of them.
+fn upstream<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BTreeSet<&'c str> {
+    let mut upstream = BTreeSet::new();
     let mut left: Vec<&str> = names.iter().map(String::as_str).collect();
     while let Some(name) = left.pop() {
-        if above.insert(name) {
+        if upstream.insert(name) {
             left.extend(
                 inputs
                     .get(name)
@@ -61,7 +61,7 @@ fn above<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BTree
             );
         }
     }
-    above
+    upstream
 }
 
 #[cfg(test)]
@@ -114,9 +114,9 @@ mod tests {
     }
 
     #[test]
-    fn profiles_that_are_not_read_again_would_be_deleted() {
-        let told = of(&file(true), "employee_profile", &json!({}));
-        assert_eq!(told.len(), 1, "{told:?}");
+    fn warns_of_profiles_that_are_not_read_again() {
+        let advice = of(&file(true), "employee_profile", &json!({}));
+        assert_eq!(advice.len(), 1, "{advice:?}");
         for part in [
             "`purview`",
             "`hr`",
@@ -124,13 +124,13 @@ mod tests {
             "`people`",
             "`select.incremental: false`",
         ] {
-            assert!(told[0].contains(part), "{told:?}");
+            assert!(advice[0].contains(part), "{advice:?}");
         }
         let rest = |full_every| {
             json!({
                 "type": "rest", "base_url": "https://api.contoso.com", "request": {"path": "people", "query": {"since": "{start}"}},
                 "records": {"path": "$[*]"},
-                "incremental": {"initial": "2024-01-01", "full_every": full_every},
+                "incremental": {"initial": "2024-01-01", "full_refresh_every": full_every},
             })
         };
         assert_eq!(
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn other_inputs_of_the_sink_may_leave_out_what_they_like() {
+    fn ignores_inputs_that_need_no_refresh() {
         let mut pipeline = parse(&json!({
             "sources": {"all": file(false), "new": file(true)},
             "transforms": {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_again_or_need_not_be_is_not_told_of() {
+    fn does_not_warn_without_need() {
         assert!(of(&file(false), "employee_profile", &json!({})).is_empty());
         assert!(of(&file(true), "employee_resignation", &json!({})).is_empty());
         assert!(

@@ -1,4 +1,4 @@
-//! A pipeline file's text as a tree: YAML, TOML and JSON say the same thing.
+//! Parses a pipeline file: YAML, TOML and JSON become the same tree.
 
 use std::fmt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
-/// The notations a pipeline file may be written in.
+/// The notation of a pipeline file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
     /// `.yaml`, `.yml`
@@ -20,10 +20,10 @@ pub enum Notation {
 }
 
 impl Notation {
-    /// By the file's extension.
+    /// By the extension of the file.
     ///
     /// # Errors
-    /// The extension is none of those known.
+    /// The extension is unknown.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path
             .extension()
@@ -35,7 +35,7 @@ impl Notation {
             "toml" => Ok(Self::Toml),
             "json" => Ok(Self::Json),
             _ => Err(Error::config(format!(
-                "cannot tell the notation of `{}` from its name",
+                "unknown extension of the pipeline file `{}`",
                 path.display()
             ))
             .with_hint("name it `.yaml`, `.yml`, `.toml` or `.json`")),
@@ -43,15 +43,13 @@ impl Notation {
     }
 }
 
-/// Reads the tree out of `text`, the content of the file at `path`. Keys keep their order; a key that stands twice is an
-/// error.
+/// Parses `text`, the content of the file at `path`. Keys keep their order; a duplicate key is an error.
 ///
 /// # Errors
-/// The text is not valid in its notation; the error names the file and the line.
+/// The text is invalid in its notation; the error names the file and the line.
 pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
     let cannot = |what: &str, error: String| {
-        Error::config(format!("`{}` is not valid {what}", path.display()))
-            .with_source(std::io::Error::other(error))
+        Error::config(format!("`{}` is not valid {what}", path.display())).with_source(error)
     };
     match notation {
         Notation::Yaml => {
@@ -59,11 +57,11 @@ pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
                 strict_booleans: true,
                 leading_zero_numbers_as_strings: true,
                 underscored_numbers_as_strings: true,
-                // The snippet would repeat lines of the file, which may hold what somebody should not have put there.
+                // A snippet would repeat lines of the file, which may hold a secret.
                 with_snippet: false,
             };
             serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-                // The advice in the middle is for programmers.
+                // This advice is for programmers.
                 cannot(
                     "YAML",
                     e.to_string()
@@ -86,7 +84,7 @@ pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
     }
 }
 
-/// A JSON value whose maps have each key once; `serde_json` alone takes the last.
+/// A JSON value without duplicate keys, of which `serde_json` would take the last.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -126,7 +124,7 @@ impl<'de> Deserialize<'de> for Strict {
                 let mut out = Map::new();
                 while let Some(key) = map.next_key::<String>()? {
                     if out.contains_key(&key) {
-                        return Err(de::Error::custom(format!("the key `{key}` stands twice")));
+                        return Err(de::Error::custom(format!("duplicate key `{key}`")));
                     }
                     let Strict(value) = map.next_value()?;
                     out.insert(key, value);
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn all_notations_give_one_tree() {
+    fn parses_all_notations_to_the_same_tree() {
         let yaml = parse(
             "sources:\n  a:\n    type: file\n    path: x.csv\n    n: [1, 'x']\n",
             Notation::Yaml,
@@ -168,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn yaml_keeps_texts_that_look_like_something_else() {
+    fn keeps_yaml_texts_that_look_like_other_types() {
         let tree = parse("a: 007\nb: no\nc: 1_000\nd: yes\n", Notation::Yaml).unwrap();
         assert_eq!(
             tree,
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_an_error() {
+    fn rejects_duplicate_keys() {
         for (text, notation) in [
             ("a: 1\na: 2\n", Notation::Yaml),
             ("a = 1\na = 2\n", Notation::Toml),

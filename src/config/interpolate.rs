@@ -1,22 +1,20 @@
 //! `${NAME}` and `${NAME:-default}` inside string values.
 //!
-//! Replaced after parsing, so a value can change neither the document's structure nor its own type. Keys are left
-//! alone. `$${` stands for a literal `${`.
+//! Replaced after parsing, so a value can change neither the structure of the document nor its own type. `$${` is a
+//! literal `${`.
 
 use serde_json::Value;
 
-use super::Problems;
+use crate::component::Problems;
+use crate::settings::template::is_name;
 
-/// Replaces every reference in the strings of `value`; `lookup` gives a variable's value. References that cannot be
-/// replaced are noted and left as they are.
+/// Replaces every reference in the strings of `value`; `lookup` returns the value of a variable. Invalid references are
+/// reported and stay.
 pub fn interpolate(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &mut Problems<'_>) {
     match value {
         Value::String(text) if text.contains("${") => match replace(text, lookup) {
             Ok(replaced) => *text = replaced,
-            Err(Wrong { message, hint }) => match hint {
-                Some(hint) => problems.add_with_hint(message, hint),
-                None => problems.add(message),
-            },
+            Err((message, hint)) => problems.add_with_hint(message, hint),
         },
         Value::Array(values) => {
             for (index, value) in values.iter_mut().enumerate() {
@@ -32,12 +30,7 @@ pub fn interpolate(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, p
     }
 }
 
-struct Wrong {
-    message: String,
-    hint: Option<String>,
-}
-
-fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, Wrong> {
+fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, (String, String)> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -49,32 +42,24 @@ fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String
         }
         out.push_str(&rest[..start]);
         let Some(end) = rest[start..].find('}').map(|end| start + end) else {
-            return Err(Wrong {
-                message: "a `${` without its `}`".to_owned(),
-                hint: Some("write `$${` for a literal `${`".to_owned()),
-            });
+            return wrong("`${` without `}`", "write `$${` for a literal `${`");
         };
         let inside = &rest[start + 2..end];
         if inside.contains("${") {
-            return Err(Wrong {
-                message: "a reference inside the default of another".to_owned(),
-                hint: Some("give a plain text as the default".to_owned()),
-            });
+            return wrong(
+                "a reference in the default of another",
+                "use plain text as the default",
+            );
         }
         let (name, default) = match inside.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (inside, None),
         };
-        let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !valid {
-            return Err(Wrong {
-                message: format!("`${{{inside}}}` does not name an environment variable"),
-                hint: Some(
-                    "the forms are `${NAME}` and `${NAME:-default}`; write `$${` for a literal `${`"
-                        .to_owned(),
-                ),
-            });
+        if !is_name(name) {
+            return wrong(
+                &format!("`${{{inside}}}` does not name an environment variable"),
+                "write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`",
+            );
         }
         match (
             lookup(name).filter(|value| !value.is_empty() || default.is_none()),
@@ -83,16 +68,20 @@ fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String
             (Some(value), _) => out.push_str(&value),
             (None, Some(default)) => out.push_str(default),
             (None, None) => {
-                return Err(Wrong {
-                    message: format!("the environment variable `{name}` is not set"),
-                    hint: Some(format!("set it, or give a default: `${{{name}:-value}}`")),
-                });
+                return wrong(
+                    &format!("the environment variable `{name}` is not set"),
+                    &format!("set it, or add a default: `${{{name}:-value}}`"),
+                );
             }
         }
         rest = &rest[end + 1..];
     }
     out.push_str(rest);
     Ok(out)
+}
+
+fn wrong(message: &str, hint: &str) -> Result<String, (String, String)> {
+    Err((message.to_owned(), hint.to_owned()))
 }
 
 #[cfg(test)]
@@ -112,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_replaced_and_never_parsed_again() {
+    fn replaces_values_without_parsing_them_again() {
         let (value, problems) =
             run(json!({"a": "x-${HOST}-y", "b": ["${NONE:-d:-e}", "${EMPTY:-full}", "$${HOST}"]}));
         assert_eq!(
@@ -123,15 +112,15 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_reference_is_named_with_its_place() {
+    fn reports_every_invalid_reference() {
         let (_, problems) = run(json!({"a": "${NONE}", "b": ["ok", "${1x}", "${HOST", "${NONE:-${HOST}}"]}));
         assert_eq!(
             problems,
             [
                 "a: the environment variable `NONE` is not set",
                 "b[1]: `${1x}` does not name an environment variable",
-                "b[2]: a `${` without its `}`",
-                "b[3]: a reference inside the default of another",
+                "b[2]: `${` without `}`",
+                "b[3]: a reference in the default of another",
             ]
         );
     }

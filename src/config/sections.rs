@@ -4,8 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{GuardsConfig, Wired, wiring};
-use crate::component::{ComponentConfig, Problems, Role, decode, descriptions_of};
-use crate::settings::suggestion;
+use crate::component::{ComponentConfig, Problems, Role, decode, decode_component};
 use crate::snapshot::{SnapshotConfig, SourceSnapshot};
 
 /// Decodes the block `key` of `map`; the default if it is missing or has problems.
@@ -98,7 +97,7 @@ impl<C: ComponentConfig + ?Sized> Section<C> {
             inputs: inputs.clone(),
             has_snapshot: snapshot.is_some(),
         });
-        let config = component::<C>(settings, here);
+        let config = decode_component::<C>(settings, here);
         if let Some(snapshot) = snapshot {
             let mut here = here.at("snapshot");
             if let Some(settings) = decode::<SnapshotConfig>(snapshot, &mut here) {
@@ -137,36 +136,6 @@ fn inputs(role: Role, settings: &mut Map<String, Value>, here: &mut Problems<'_>
                 "missing required key `inputs`",
                 "name the components whose rows it receives",
             );
-            None
-        }
-    }
-}
-
-/// Decodes a component's own settings by its `type`.
-fn component<C: ComponentConfig + ?Sized>(
-    mut settings: Map<String, Value>,
-    here: &mut Problems<'_>,
-) -> Option<Box<C>> {
-    let known = descriptions_of(C::ROLE);
-    let names = known.iter().map(|description| description.name);
-    let kind = match settings.shift_remove("type") {
-        Some(Value::String(kind)) => kind,
-        Some(_) => {
-            here.at("type").add("`type` must be the name of a component type");
-            return None;
-        }
-        None => {
-            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            let hint = format!("known here: {}", names.join(", "));
-            here.add_with_hint("missing required key `type`", hint);
-            return None;
-        }
-    };
-    match known.iter().find(|description| description.name == kind) {
-        Some(description) => C::decode(description, Value::Object(settings), here),
-        None => {
-            here.at("type")
-                .add_with(format!("unknown type `{kind}`"), suggestion(&kind, names));
             None
         }
     }

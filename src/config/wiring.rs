@@ -1,4 +1,4 @@
-//! How the components hang together, and each component's own check.
+//! Checks the graph of components, and the settings of each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::{PipelineConfig, Problems, suggestion};
 use crate::component::{InputDescription, RowKind};
 use crate::snapshot::{snapshot_input, source_of_input};
 
-/// A component as the graph sees it. `inputs` is `None` when they could not be read; that was noted already.
+/// A component in the graph. `inputs` is `None` if they are invalid, which is reported elsewhere.
 pub(super) struct Node {
     pub(super) name: String,
     pub(super) inputs: Option<Vec<String>>,
@@ -15,15 +15,14 @@ pub(super) struct Node {
     pub(super) has_snapshot: bool,
 }
 
-/// Every component of the file, those that could not be decoded included, so that nothing that hangs on one of them
-/// is called unknown.
+/// All components of the file, also invalid ones, so that references to them are not reported as unknown.
 pub(super) struct Graph {
     pub(super) sources: Vec<Node>,
     pub(super) transforms: Vec<Node>,
     pub(super) sinks: Vec<Node>,
 }
 
-/// Notes what is wrong with the wires; gives the transforms' names, each after its inputs.
+/// Reports what is wrong with the graph; returns the names of the transforms, each after its inputs.
 pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
     if graph.sources.is_empty() {
         problems.at("sources").add("a pipeline needs at least one source");
@@ -31,7 +30,7 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
     if graph.sinks.is_empty() {
         problems.at("sinks").add_with_hint(
             "a pipeline needs at least one sink",
-            "to look at rows without sending them, use `{type: console, inputs: […]}`",
+            "to print rows instead of sending them, add `{type: console, inputs: […]}`",
         );
     }
     let mut sections: BTreeMap<&str, &str> = BTreeMap::new();
@@ -43,7 +42,7 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
         for node in nodes {
             if let Some(other) = sections.insert(&node.name, section) {
                 problems.at(section).at(&node.name).add(format!(
-                    "two components are named `{}`; the other one is in `{other}`",
+                    "duplicate name `{}`: another component in `{other}` has it",
                     node.name
                 ));
             }
@@ -78,23 +77,23 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             let mut here = here.at(&node.name);
             let mut here = here.at("inputs");
             if inputs.is_empty() {
-                here.add("at least one input is needed");
+                here.add("at least one input is required");
             }
             for (index, input) in inputs.iter().enumerate() {
                 let mut here = here.at_index(index);
                 if inputs[..index].contains(input) {
                     here.add(format!(
-                        "`{input}` stands here twice; its rows would be taken twice"
+                        "duplicate input `{input}`: its rows would be received twice"
                     ));
                 } else if graph.sinks.iter().any(|sink| sink.name == *input) {
-                    here.add(format!("`{input}` is a sink, and nothing comes out of a sink"));
+                    here.add(format!("`{input}` is a sink, and a sink sends no rows"));
                 } else if senders.contains(&input.as_str()) {
                     used.insert(input.as_str());
                 } else if let Some((message, hint)) = missing_snapshot(graph, input) {
                     here.add_with_hint(message, hint);
                 } else {
                     let others = senders.iter().copied().filter(|name| *name != node.name);
-                    let message = format!("no component is named `{input}`");
+                    let message = format!("unknown component `{input}`");
                     match suggestion(input, others) {
                         Some(hint) => here.add_with_hint(message, hint),
                         None => here.add(message),
@@ -107,11 +106,8 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
         for node in nodes {
             if !used.contains(node.name.as_str()) {
                 problems.at(section).at(&node.name).add_with_hint(
-                    "nothing takes its rows",
-                    format!(
-                        "name it among the `inputs` of a component, or take `{}` out",
-                        node.name
-                    ),
+                    "no component receives its rows",
+                    format!("add it to the `inputs` of a component, or remove `{}`", node.name),
                 );
             }
         }
@@ -148,7 +144,7 @@ fn missing_snapshot(graph: &Graph, input: &str) -> Option<(String, String)> {
     }
 }
 
-/// The transforms in an order in which each comes after its inputs; a cycle is noted once, with its members.
+/// The transforms, each after its inputs; a cycle is reported once, with its members.
 fn order(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
     let mut left: Vec<&Node> = graph.transforms.iter().collect();
     let mut done: Vec<String> = Vec::new();
@@ -168,10 +164,11 @@ fn order(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
                     .chain([&cycle[0]])
                     .map(|name| format!("`{name}`"))
                     .collect::<Vec<_>>();
-                problems.at("transforms").at(first).at("inputs").add(format!(
-                    "the inputs go in a circle: {}",
-                    ring.join(" takes from ")
-                ));
+                problems
+                    .at("transforms")
+                    .at(first)
+                    .at("inputs")
+                    .add(format!("the inputs form a cycle: {}", ring.join(" ← ")));
             }
             return done;
         }
@@ -183,7 +180,7 @@ fn order(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
     }
 }
 
-/// Follows inputs among `nodes`, each of which has one among them, until a name comes again.
+/// Follows inputs among `nodes`, each of which has one there, until a name repeats.
 fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
     let by_name: HashMap<&str, &'n Node> = nodes.iter().map(|node| (node.name.as_str(), *node)).collect();
     let mut seen: Vec<&str> = Vec::new();
@@ -201,7 +198,7 @@ fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
     }
 }
 
-/// Lets every component check its own settings, with what comes in.
+/// Validates the settings of every component, given its inputs.
 pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     let kinds = kinds(config);
     let mut readers = config
@@ -211,7 +208,7 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     if let Some(first) = readers.next() {
         for other in readers {
             problems.at("sources").at(&other.name).add(format!(
-                "`{}` reads standard input already; nothing would be left for this one",
+                "`{}` reads standard input already, and only one source can",
                 first.name
             ));
         }
@@ -250,7 +247,7 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
             if let Some(other) = targets.insert(target.clone(), &sink.name) {
                 problems.at("sinks").at(&sink.name).add_with_hint(
                     format!("`{other}` delivers to {target} already"),
-                    "name the inputs of both in one sink",
+                    "use one sink with the inputs of both",
                 );
             }
         }
@@ -262,7 +259,7 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     }
 }
 
-/// What each source and transform sends.
+/// The kind of rows of each source and transform.
 pub(crate) fn kinds(config: &PipelineConfig) -> HashMap<&str, RowKind> {
     let sources = config
         .sources
@@ -275,7 +272,7 @@ pub(crate) fn kinds(config: &PipelineConfig) -> HashMap<&str, RowKind> {
     sources.chain(transforms).collect()
 }
 
-/// The inputs of one component; those that could not be decoded are left out, and were noted.
+/// The inputs of a component, without invalid ones.
 pub(crate) fn describe(inputs: &[String], kinds: &HashMap<&str, RowKind>) -> Vec<InputDescription> {
     inputs
         .iter()

@@ -23,5 +23,5 @@ pub(crate) use batch::Limits;
 pub(crate) use dispatch::Dispatcher;
 pub(crate) use partition::Partition;
 pub(crate) use policy::Policy;
-pub use policy::{Mode, OnRefused, OnUnknown};
+pub(crate) use policy::{Mode, OnRefused, OnUnknown};
 pub(crate) use service::{Answer, EncodedRows, Encoder, EncoderFactory, SinkService, Upload, Verdict};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Which rows are sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Rows that the job has not accepted yet. A row whose values change and change back was accepted before.
     #[default]
     Changes,
@@ -22,7 +22,7 @@ pub enum Mode {
 /// before it could record the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnUnknown {
+pub(crate) enum OnUnknown {
     /// Send them again and report it: no row is lost, some may arrive twice.
     #[default]
     Resend,
@@ -33,7 +33,7 @@ pub enum OnUnknown {
 /// What happens when the service rejects the content of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnRefused {
+pub(crate) enum OnRefused {
     /// Stop the run.
     #[default]
     Stop,

@@ -88,7 +88,10 @@ struct Inner {
 #[derive(Debug, Clone)]
 pub(crate) enum Stored<T: Spill> {
     /// In memory.
-    Memory(T, Arc<Reservation>),
+    Memory(
+        T,
+        #[expect(dead_code, reason = "releases the memory when dropped")] Arc<Reservation>,
+    ),
     /// In the file.
     File(Slot, T::Stub),
 }

@@ -17,13 +17,13 @@ enum Values {
 
 /// Encodes record batches of text columns as CSV.
 #[derive(Debug, Clone, Default)]
-pub struct CsvEncoder {
+pub(crate) struct CsvEncoder {
     columns: Vec<(String, Values)>,
 }
 
 /// Rows as CSV: one buffer, and the end of each row in it.
 #[derive(Debug, Clone, Default)]
-pub struct EncodedRows {
+pub(crate) struct EncodedRows {
     /// The rows with their line breaks, without a header row.
     pub bytes: Vec<u8>,
     /// For each row, the position in `bytes` after its line break.
@@ -32,19 +32,14 @@ pub struct EncodedRows {
 
 impl EncodedRows {
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
     }
 }
 
 /// The batch does not fit the encoder.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum EncodeError {
+pub(crate) enum EncodeError {
     /// A column is missing.
     #[error("the rows have no column `{0}`")]
     NoColumn(String),
@@ -60,26 +55,26 @@ pub enum EncodeError {
 
 impl CsvEncoder {
     /// An encoder without columns.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds a column headed `header`, with the values of the Arrow column `column`.
     #[must_use]
-    pub fn column(mut self, header: impl Into<String>, column: impl Into<String>) -> Self {
+    pub(crate) fn column(mut self, header: impl Into<String>, column: impl Into<String>) -> Self {
         self.columns.push((header.into(), Values::Column(column.into())));
         self
     }
 
     /// Adds a column headed `header` with `value` in every row.
     #[must_use]
-    pub fn constant(mut self, header: impl Into<String>, value: impl Into<String>) -> Self {
+    pub(crate) fn constant(mut self, header: impl Into<String>, value: impl Into<String>) -> Self {
         self.columns.push((header.into(), Values::Constant(value.into())));
         self
     }
 
     /// The header row with its line break.
-    pub fn header(&self) -> Vec<u8> {
+    pub(crate) fn header(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
         for (index, (header, _)) in self.columns.iter().enumerate() {
             start_cell(&mut out, index);
@@ -93,7 +88,7 @@ impl CsvEncoder {
     ///
     /// # Errors
     /// A column is missing or not text.
-    pub fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, EncodeError> {
+    pub(crate) fn encode(&self, batch: &RecordBatch) -> Result<EncodedRows, EncodeError> {
         let mut size = 2 * batch.num_rows();
         let mut cells = Vec::with_capacity(self.columns.len());
         for (_, values) in &self.columns {

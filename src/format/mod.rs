@@ -11,7 +11,7 @@ mod collector;
 #[cfg(test)]
 mod contract;
 mod csv;
-pub mod encode;
+pub(crate) mod encode;
 pub(crate) mod json;
 mod parquet;
 mod registry;
@@ -29,7 +29,7 @@ pub(crate) use added_columns::{Added, AddedColumns};
 use async_trait::async_trait;
 use bytes::Bytes;
 pub(crate) use collector::{CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
-pub use registry::FormatConfig;
+pub(crate) use registry::FormatConfig;
 pub(crate) use registry::{Registration, extensions, formats, names};
 
 use crate::config::Problems;

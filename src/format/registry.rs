@@ -90,7 +90,7 @@ pub(crate) fn extensions() -> String {
 
 /// A format with its settings: `csv`, or `{type: csv, delimiter: ";"}`.
 #[derive(Debug, Clone)]
-pub struct FormatConfig {
+pub(crate) struct FormatConfig {
     registration: &'static Registration,
     pub(super) format: Arc<dyn Format>,
 }

@@ -9,7 +9,7 @@ use super::space::trim;
 use crate::component::RejectCode;
 
 /// A column after its check.
-pub struct Checked {
+pub(crate) struct Checked {
     /// The values to send, one for each row of the input; null where there is none or where it has a fault.
     pub values: StringArray,
     /// The faults, in the order of the rows; at most one for each row.
@@ -31,7 +31,7 @@ impl fmt::Debug for Checked {
 
 /// Why one row's value cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowFault {
+pub(crate) struct RowFault {
     /// Index of the row in the column, from 0.
     pub row: usize,
     /// The reason.

@@ -10,11 +10,11 @@
 //! value or a [`RowFault`], so that a forgotten fault never sends a bad value. No message holds a row's value.
 
 mod checked;
-pub mod dates;
+pub(crate) mod dates;
 mod scenario;
-pub mod space;
-pub mod text;
-pub mod upn;
+pub(crate) mod space;
+pub(crate) mod text;
+pub(crate) mod upn;
 
-pub use checked::{Checked, RowFault};
-pub use scenario::{Field, FieldKind, Scenario};
+pub(crate) use checked::{Checked, RowFault};
+pub(crate) use scenario::{Field, FieldKind, Scenario};

@@ -2,7 +2,7 @@
 
 /// `text` without white space at both ends: everything Unicode calls `White_Space` (no-break spaces, tabs and line
 /// ends included), and the invisible zero width space, word joiner and byte order mark.
-pub fn trim(text: &str) -> &str {
+pub(crate) fn trim(text: &str) -> &str {
     match text.as_bytes() {
         [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
         _ => text.trim_matches(is_space),
@@ -10,7 +10,7 @@ pub fn trim(text: &str) -> &str {
 }
 
 /// Whether [`trim`] removes it.
-pub fn is_space(c: char) -> bool {
+pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
 }
 

@@ -14,7 +14,7 @@ use crate::component::RejectCode;
 /// What to do with a text longer than its field allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnTooLong {
+pub(crate) enum OnTooLong {
     /// Truncate it to the limit; the report counts how often.
     #[default]
     Truncate,
@@ -27,7 +27,7 @@ pub enum OnTooLong {
 /// With `trim`, white space at both ends is removed first. A blank text is no value: null, or a fault when `required`. A
 /// text over the limit is truncated, or its row rejected. Truncation never splits what a reader sees as one character (a
 /// letter with its accents, an emoji with its parts), so the result may be a little shorter than the limit.
-pub fn check(
+pub(crate) fn check(
     values: &StringArray,
     max_chars: Option<usize>,
     trim: bool,

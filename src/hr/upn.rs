@@ -13,11 +13,11 @@ use super::checked::{Checked, Verdict, check_each};
 use crate::component::RejectCode;
 
 /// Most characters in a UPN.
-pub const MAX_CHARS: usize = 113;
+pub(crate) const MAX_CHARS: usize = 113;
 
 /// Checks `values`: trims each and rejects those that cannot be a UPN. Blank is no value: null, or a fault when
 /// `required`.
-pub fn check(values: &StringArray, required: bool) -> Checked {
+pub(crate) fn check(values: &StringArray, required: bool) -> Checked {
     check_each(values, required, |whole, text| {
         if !is_plain(text.as_bytes())
             && let Err(found) = examine(text)

@@ -23,7 +23,7 @@ pub(crate) type Timeout = BoundedDuration<1, { 2 * HOUR }>;
 /// When to stop retrying a request.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RetrySettings {
+pub(crate) struct RetrySettings {
     /// Attempts for each request, the first included.
     pub max_attempts: BoundedInt<1, 100>,
     /// The time after the first attempt in which further ones start.
@@ -70,7 +70,7 @@ impl RetrySettings {
 /// TLS: authorities to trust, a client certificate, the oldest version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct TlsSettings {
+pub(crate) struct TlsSettings {
     /// A PEM file of certificate authorities to trust besides the system's, for networks that inspect TLS. Relative to
     /// the pipeline file.
     #[schemars(example = &"proxy-ca.pem")]
@@ -119,7 +119,7 @@ impl TlsSettings {
 
 /// Where a certificate or key is kept: the path of a PEM file, or `{env: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PemSource(SecretRef);
+pub(crate) struct PemSource(SecretRef);
 
 impl<'de> Deserialize<'de> for PemSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -149,7 +149,7 @@ impl JsonSchema for PemSource {
 
 /// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Without it the system decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxySetting(Proxy);
+pub(crate) struct ProxySetting(Proxy);
 
 impl ProxySetting {
     /// The proxy to use; that of the system where none is set.

@@ -53,7 +53,7 @@ pub(crate) struct TransportConfig {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
 )]
-pub enum TlsVersion {
+pub(crate) enum TlsVersion {
     /// TLS 1.2.
     #[default]
     #[serde(rename = "1.2")]

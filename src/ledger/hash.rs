@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// A row's keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RowHash(pub u128);
+pub(crate) struct RowHash(pub u128);
 
 impl RowHash {
     /// Bytes of a hash in the ledger.
@@ -24,11 +24,11 @@ impl RowHash {
 }
 
 /// A set of row hashes. They are uniform already, so none is hashed again.
-pub type RowSet = HashSet<RowHash, BuildHasherDefault<IdentityHasher>>;
+pub(crate) type RowSet = HashSet<RowHash, BuildHasherDefault<IdentityHasher>>;
 
 /// The low half of a [`RowHash`].
 #[derive(Debug, Default, Clone, Copy)]
-pub struct IdentityHasher(u64);
+pub(crate) struct IdentityHasher(u64);
 
 impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
@@ -49,7 +49,7 @@ impl Hasher for IdentityHasher {
 
 /// Hashes rows with a ledger's key.
 #[derive(Clone)]
-pub struct RowHasher {
+pub(crate) struct RowHasher {
     hasher: SipHasher24,
 }
 
@@ -73,7 +73,7 @@ impl RowHasher {
     }
 
     /// Appends the hash of each row of `batch` to `into`.
-    pub fn hash(&self, batch: &RecordBatch, into: &mut Vec<RowHash>) -> Result<()> {
+    pub(crate) fn hash(&self, batch: &RecordBatch, into: &mut Vec<RowHash>) -> Result<()> {
         let columns = self.columns(batch)?;
         into.reserve(batch.num_rows());
         let mut row = Vec::with_capacity(256);
@@ -97,7 +97,7 @@ impl RowHasher {
     }
 
     /// The hash of a payload's header row.
-    pub fn header(&self, header: &[u8]) -> RowHash {
+    pub(crate) fn header(&self, header: &[u8]) -> RowHash {
         RowHash(self.keyed(header))
     }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 /// A run. Fields that are known at its end are missing while it runs, and if it died.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunRecord {
+pub(crate) struct RunRecord {
     pub run: String,
     /// The name of its pipeline.
     pub pipeline: String,
@@ -47,7 +47,7 @@ pub struct RunRecord {
 /// Whether a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunState {
+pub(crate) enum RunState {
     Ended,
     /// Its process holds the pipeline's lock.
     Running,
@@ -57,7 +57,7 @@ pub enum RunState {
 
 /// A sink's part of a run.
 #[derive(Debug, Clone, Serialize)]
-pub struct SinkRecord {
+pub(crate) struct SinkRecord {
     pub sink: String,
     /// Rows it received.
     pub rows: u64,
@@ -67,7 +67,7 @@ pub struct SinkRecord {
 
 /// A batch. Fields that are known with its outcome are missing before.
 #[derive(Debug, Clone, Serialize)]
-pub struct BatchRecord {
+pub(crate) struct BatchRecord {
     #[serde(skip)]
     pub(crate) id: super::BatchId,
     #[serde(skip)]
@@ -112,7 +112,7 @@ pub struct BatchRecord {
 
 impl BatchRecord {
     /// Its number, with its part if it has one: `3`, `3.2`.
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         match self.part {
             0 => self.number.to_string(),
             part => format!("{}.{part}", self.number),
@@ -120,14 +120,14 @@ impl BatchRecord {
     }
 
     /// Whether its outcome is unknown and nobody has resolved it.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.outcome.as_deref() == Some("unknown") && self.decision.is_none()
     }
 }
 
 /// A decision about a batch after its outcome was recorded.
 #[derive(Debug, Clone, Serialize)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// `resent`, `accepted` or `not_accepted` for an unknown batch; `forgotten`: its rows no longer count.
     pub decision: String,
     #[serde(serialize_with = "text")]
@@ -139,7 +139,7 @@ pub struct Decision {
 
 /// Selects runs.
 #[derive(Debug, Clone, Default)]
-pub struct RunFilter {
+pub(crate) struct RunFilter {
     pub pipeline: Option<String>,
     /// Start of the run's id.
     pub run: Option<String>,
@@ -151,7 +151,7 @@ pub struct RunFilter {
 
 impl Ledger {
     /// Past runs, newest first.
-    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
+    pub(crate) async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {
             let mut query = db.prepare(

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Held until dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     // Dropped, and so unlocked, after the holder's file was removed.
     _lock: LockFile,
     holder: PathBuf,

@@ -12,10 +12,10 @@
 mod error;
 mod file;
 mod hash;
-pub mod history;
+pub(crate) mod history;
 mod key;
 mod lock;
-pub mod maintenance;
+pub(crate) mod maintenance;
 mod rows;
 mod schema;
 mod store;
@@ -24,10 +24,10 @@ mod tests;
 mod writer;
 
 pub(crate) use error::file_error;
-pub use hash::{RowHash, RowHasher, RowSet};
+pub(crate) use hash::{RowHash, RowHasher, RowSet};
 pub(crate) use key::parse_hex_key;
-pub use lock::Lock;
-pub use store::Ledger;
+pub(crate) use lock::Lock;
+pub(crate) use store::Ledger;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use crate::component::{BatchOutcome, Totals};
 
 /// A run that starts.
 #[derive(Debug, Clone)]
-pub struct NewRun {
+pub(crate) struct NewRun {
     pub id: String,
     /// The [name](pipeline_name) of its pipeline.
     pub pipeline: String,
@@ -51,7 +51,7 @@ pub struct NewRun {
 
 /// How a run ended.
 #[derive(Debug, Clone)]
-pub struct RunEnd {
+pub(crate) struct RunEnd {
     pub ended: Timestamp,
     pub exit_code: u8,
     /// Sums over all components.
@@ -63,7 +63,7 @@ pub struct RunEnd {
 
 /// A sink's part of a run.
 #[derive(Debug, Clone)]
-pub struct SinkEnd {
+pub(crate) struct SinkEnd {
     /// Name in the pipeline file.
     pub sink: String,
     /// Rows it received.
@@ -74,7 +74,7 @@ pub struct SinkEnd {
 
 /// A batch about to be uploaded.
 #[derive(Debug, Clone)]
-pub struct Intent {
+pub(crate) struct Intent {
     pub run: String,
     pub sink: String,
     /// As in [`Ledger::lock_job`].
@@ -95,7 +95,7 @@ pub struct Intent {
 
 /// The outcome of an upload.
 #[derive(Debug, Clone)]
-pub struct UploadOutcome {
+pub(crate) struct UploadOutcome {
     pub outcome: BatchOutcome,
     /// Requests sent.
     pub attempts: u32,
@@ -110,11 +110,11 @@ pub struct UploadOutcome {
 
 /// A batch in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BatchId(pub(crate) i64);
+pub(crate) struct BatchId(pub(crate) i64);
 
 /// What is known of a job's rows of one scenario.
 #[derive(Debug, Default)]
-pub struct JobState {
+pub(crate) struct JobState {
     pub accepted: RowSet,
     /// Header rows of accepted payloads.
     pub headers: HashSet<RowHash>,
@@ -124,7 +124,7 @@ pub struct JobState {
 
 /// A batch of an earlier run that the service may or may not have accepted.
 #[derive(Debug, Clone)]
-pub struct UnknownBatch {
+pub(crate) struct UnknownBatch {
     pub id: BatchId,
     pub run: String,
     pub sink: String,
@@ -150,7 +150,7 @@ pub struct LastRun {
 }
 
 /// The name of a pipeline in the ledger: the absolute path of its file, symbolic links resolved where possible.
-pub fn pipeline_name(path: &std::path::Path) -> String {
+pub(crate) fn pipeline_name(path: &std::path::Path) -> String {
     let absolute = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.canonicalize()
         .unwrap_or_else(|_| absolute())

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// An open ledger. Cheap to clone. Dropping the last clone waits until the file is closed.
 #[derive(Clone)]
-pub struct Ledger(Arc<Inner>);
+pub(crate) struct Ledger(Arc<Inner>);
 
 struct Inner {
     path: Arc<Path>,
@@ -43,7 +43,7 @@ impl Ledger {
     /// # Errors
     /// It cannot be created or opened, is readable by other users, damaged, of a newer version, or without its key; or
     /// there is a key and no ledger.
-    pub async fn open(path: &Path) -> Result<Self> {
+    pub(crate) async fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         blocking(move || {
             let path: Arc<Path> = file::resolve(&path)?.into();
@@ -53,7 +53,7 @@ impl Ledger {
     }
 
     /// Opens it read-only and without locks; `None` if there is no ledger.
-    pub async fn open_read_only(path: &Path) -> Result<Option<Self>> {
+    pub(crate) async fn open_read_only(path: &Path) -> Result<Option<Self>> {
         let path = path.to_owned();
         blocking(move || {
             let path: Arc<Path> = file::resolve(&path)?.into();
@@ -75,29 +75,29 @@ impl Ledger {
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0.path
     }
 
     /// Hashes rows with the ledger's key.
-    pub fn hasher(&self) -> RowHasher {
+    pub(crate) fn hasher(&self) -> RowHasher {
         self.0.hasher.clone()
     }
 
     /// Locks `pipeline` for `run`.
-    pub fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
+    pub(crate) fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, Subject::Pipeline(pipeline), run)
     }
 
     /// Locks a scenario of a job for `run`. `job` identifies the job, its tenant included.
-    pub fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
+    pub(crate) fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, Subject::Job { job, scenario }, run)
     }
 
     /// Records the start of a run.
-    pub async fn begin_run(&self, run: NewRun) -> Result<()> {
+    pub(crate) async fn begin_run(&self, run: NewRun) -> Result<()> {
         let allowed = json(&run.allowed)?;
         let started = run.started.as_millisecond();
         self.write(move |db| {
@@ -111,7 +111,7 @@ impl Ledger {
     }
 
     /// Records the end of a run; its batches without an outcome become unknown.
-    pub async fn end_run(&self, run: &str, end: RunEnd) -> Result<()> {
+    pub(crate) async fn end_run(&self, run: &str, end: RunEnd) -> Result<()> {
         let run = run.to_owned();
         self.write(move |db| {
             let seq = run_seq(db, &run)?;
@@ -181,7 +181,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be read, or the rows of a batch are damaged.
-    pub async fn job_state(
+    pub(crate) async fn job_state(
         &self,
         job: &str,
         scenario: &str,
@@ -214,7 +214,7 @@ impl Ledger {
     ///
     /// # Errors
     /// There is no such run, or the ledger cannot be written: then the batch must not be sent.
-    pub async fn intend(&self, intent: Intent) -> Result<BatchId> {
+    pub(crate) async fn intend(&self, intent: Intent) -> Result<BatchId> {
         let checksums = self.0.checksums;
         self.write(move |db| {
             let seq = run_seq(db, &intent.run)?;
@@ -250,7 +250,7 @@ impl Ledger {
     }
 
     /// Records the outcome of a batch, and forgets its rows if the service did not accept them.
-    pub async fn record_outcome(&self, batch: BatchId, upload: UploadOutcome) -> Result<()> {
+    pub(crate) async fn record_outcome(&self, batch: BatchId, upload: UploadOutcome) -> Result<()> {
         let request_ids = match &upload.request_ids[..] {
             [] => None,
             ids => Some(json(ids)?),
@@ -285,7 +285,7 @@ impl Ledger {
     /// Closes unknown batches whose rows `run` has resent as far as the input still had them. Their rows are kept: one
     /// that returns in a later run is resent and reported then. The rows of the batches in `reported` are forgotten:
     /// there is nothing left to report about them.
-    pub async fn close_unknown(
+    pub(crate) async fn close_unknown(
         &self,
         batches: Vec<BatchId>,
         reported: Vec<BatchId>,
@@ -312,7 +312,7 @@ impl Ledger {
     }
 
     /// The last complete, not partial run of `sink` in `pipeline`.
-    pub async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
+    pub(crate) async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
         let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
         self.read(move |db| {
             let found = db.query_row(
@@ -335,7 +335,7 @@ impl Ledger {
     }
 
     /// The position that `source` in `pipeline` saved last.
-    pub async fn position(&self, pipeline: &str, source: &str) -> Result<Option<String>> {
+    pub(crate) async fn position(&self, pipeline: &str, source: &str) -> Result<Option<String>> {
         let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
         self.read(move |db| {
             let found = db.query_row(
@@ -349,12 +349,12 @@ impl Ledger {
     }
 
     /// Saves a source's position.
-    pub async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
+    pub(crate) async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
         self.restore_position(pipeline, source, Some(position)).await
     }
 
     /// Sets a source's position back to `position`; `None` removes it.
-    pub async fn restore_position(
+    pub(crate) async fn restore_position(
         &self,
         pipeline: &str,
         source: &str,

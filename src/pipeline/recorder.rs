@@ -1,8 +1,7 @@
-//! Stores what services answered, for a support case, with personal data masked.
+//! Stores exchanges with services for a support case, with personal data masked (`--record`).
 //!
-//! One file a page, in a folder of the run's own, for its owner only. What a page is like stays: the names of keys,
-//! the order and nesting of values, and the form of each (`9999-99-99`, `xxxx@xxxxxxx.xxx`). No text, number, token or
-//! id of an answer is written; `true`, `false` and `null` are.
+//! One file for each page, in a folder of the run, for its owner only. Keys, order and nesting are kept, and the form of
+//! each value (`9999-99-99`, `xxxx@xxxxxxx.xxx`); no text, number, token or id of a response is written.
 
 mod json;
 mod request;
@@ -10,7 +9,7 @@ mod request;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -25,17 +24,16 @@ use crate::disk::{create_private, create_private_folder};
 use crate::error::{Error, Result};
 use crate::mask;
 
-/// Pages to store in a run; more are only counted.
-const MOST_PAGES: u64 = 1000;
+/// Pages to store in a run; further ones are only counted.
+const MAX_PAGES: u64 = 1000;
 /// Bytes to store in a run.
-const MOST_BYTES: u64 = 256 << 20;
-/// Bytes of a page that are looked at.
-const MOST_OF_A_PAGE: usize = 1 << 20;
-/// Characters of a body that is no JSON.
-const MOST_OF_OTHER: usize = 200;
+const MAX_BYTES: u64 = 256 << 20;
+/// Bytes of a page to store.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+/// Characters to store of a body that is not JSON.
+const MAX_OTHER_CHARS: usize = 200;
 
-/// Stores what services answered, for a support case, with personal data masked. Off unless asked for. Cheap to
-/// clone; the clones count together.
+/// Cheap to clone; clones count together.
 #[derive(Clone)]
 pub(super) struct PageRecorder(Arc<Inner>);
 
@@ -51,7 +49,7 @@ struct State {
     sources: BTreeMap<String, Pages>,
 }
 
-/// How many pages of a source.
+/// Numbers of pages of a source.
 #[derive(Default, Clone, Copy)]
 struct Pages {
     stored: u64,
@@ -67,7 +65,7 @@ impl fmt::Debug for PageRecorder {
 }
 
 impl PageRecorder {
-    /// One that stores pages in `folder`, which is made with the first of them.
+    /// Stores pages in `folder`, which is created with the first page.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self(Arc::new(Inner {
             folder,
@@ -75,12 +73,7 @@ impl PageRecorder {
         }))
     }
 
-    /// Where the pages are.
-    fn folder(&self) -> &Path {
-        &self.0.folder
-    }
-
-    /// Tells where the pages are.
+    /// Reports the folder and the numbers of pages.
     pub(super) fn report(&self, outputs: &Outputs) {
         for (source, pages) in &self.state().sources {
             let mut what = match pages.stored {
@@ -90,8 +83,8 @@ impl PageRecorder {
             if pages.left_out > 0 {
                 what.push_str(&format!("; {} more were not stored", pages.left_out));
             }
-            tracing::info!(source, folder = %self.folder().display(), "{what}");
-            outputs.add(source, what, self.folder());
+            tracing::info!(source, folder = %self.0.folder.display(), "{what}");
+            outputs.add(source, what, &self.0.folder);
         }
     }
 
@@ -104,7 +97,7 @@ impl ExchangeRecorder for PageRecorder {
     fn page(&self, exchange: &Exchange<'_>) -> Result<()> {
         let number = {
             let mut state = self.state();
-            let full = state.pages >= MOST_PAGES || state.bytes >= MOST_BYTES;
+            let full = state.pages >= MAX_PAGES || state.bytes >= MAX_BYTES;
             let pages = state.sources.entry(exchange.source.to_owned()).or_default();
             if full {
                 pages.left_out += 1;
@@ -118,10 +111,11 @@ impl ExchangeRecorder for PageRecorder {
             .map_err(|error| Error::unexpected("cannot write a recorded page as JSON").with_source(error))?;
         self.state().bytes += text.len() as u64;
         let path = self
-            .folder()
+            .0
+            .folder
             .join(format!("{}-{number:06}.json", file_name(exchange.source)));
         let write = || {
-            create_private_folder(self.folder())?;
+            create_private_folder(&self.0.folder)?;
             create_private(&path)?.write_all(text.as_bytes())
         };
         write().map_err(|error| {
@@ -131,7 +125,7 @@ impl ExchangeRecorder for PageRecorder {
     }
 }
 
-/// A source's name as the beginning of a file's name.
+/// The name of a source as the start of a file name.
 fn file_name(source: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' {
@@ -143,7 +137,7 @@ fn file_name(source: &str) -> String {
     source.chars().take(60).map(plain).collect()
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Serialize)]
 struct Page<'a> {
     hrsink_version: &'static str,
@@ -155,16 +149,15 @@ struct Page<'a> {
     body_bytes: usize,
     body_complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    body_cut_at: Option<usize>,
+    body_truncated_at: Option<usize>,
     body_is_json: bool,
-    /// As it came, if it is JSON: numbers of any length keep it.
+    /// Raw, so that numbers keep their length.
     body: Box<RawValue>,
 }
 
-/// The file's text.
 fn page(exchange: &Exchange<'_>) -> serde_json::Result<String> {
-    let looked_at = &exchange.body[..exchange.body.len().min(MOST_OF_A_PAGE)];
-    let text = String::from_utf8_lossy(looked_at);
+    let stored = &exchange.body[..exchange.body.len().min(MAX_PAGE_BYTES)];
+    let text = String::from_utf8_lossy(stored);
     let text = text.trim_start_matches('\u{feff}').trim();
     let declared = exchange
         .headers
@@ -173,13 +166,13 @@ fn page(exchange: &Exchange<'_>) -> serde_json::Result<String> {
     let is_json = declared || text.starts_with(['{', '[']);
     let body = if is_json {
         let masked = json::mask(text);
-        // Of a page that was cut, or is no JSON after all, the form of its text.
+        // Truncated or invalid JSON is stored as text.
         match serde_json::from_str::<IgnoredAny>(&masked) {
             Ok(_) => RawValue::from_string(masked)?,
             Err(_) => to_raw_value(&masked)?,
         }
     } else {
-        to_raw_value(&mask::strict_form(text, MOST_OF_OTHER))?
+        to_raw_value(&mask::strict_form(text, MAX_OTHER_CHARS))?
     };
     let mut page = serde_json::to_string_pretty(&Page {
         hrsink_version: env!("CARGO_PKG_VERSION"),
@@ -190,7 +183,7 @@ fn page(exchange: &Exchange<'_>) -> serde_json::Result<String> {
         headers: request::headers(exchange.headers),
         body_bytes: exchange.body.len(),
         body_complete: exchange.complete,
-        body_cut_at: (looked_at.len() < exchange.body.len()).then_some(looked_at.len()),
+        body_truncated_at: (stored.len() < exchange.body.len()).then_some(stored.len()),
         body_is_json: is_json,
         body,
     })?;

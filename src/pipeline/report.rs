@@ -1,4 +1,4 @@
-//! What a run did: the same facts for the terminal, for `--report` and for the exit code.
+//! The report of a run: for the terminal, for `--report` and for the exit code.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,11 @@ use crate::error::{Error, ErrorKind};
 /// The report of a run, as `hrsink run --report` writes it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunReport {
-    /// Version of this report's form. Fields may be added within a version.
+    /// Version of the report's format. Fields may be added within a version.
     pub report_version: u32,
     /// Version of hrsink.
     pub hrsink_version: String,
-    /// Id of the run, in every log line and file name of it.
+    /// Id of the run, also in its log lines and file names.
     pub run_id: String,
     /// The pipeline file.
     pub pipeline: PathBuf,
@@ -38,24 +38,24 @@ pub struct RunReport {
     pub components: Vec<ComponentReport>,
     /// Every upload, in the order in which they ended.
     pub batches: Vec<BatchReport>,
-    /// Batches of earlier runs whose outcome is unknown, and how many of their rows this run sent again.
+    /// Batches of earlier runs with an unknown outcome, and how many of their rows this run sent again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier_unknown: Vec<EarlierUnknown>,
-    /// What was judged before anything was sent.
+    /// The guards, evaluated before anything was sent.
     pub guards: GuardsReport,
-    /// The rows put aside.
+    /// The rejected rows.
     pub rejects: RejectsReport,
-    /// What the sinks left on this machine.
+    /// Files that the run left behind.
     pub outputs: Vec<OutputReport>,
-    /// Why the run did not succeed.
+    /// Why the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
-    /// What else failed, where several components did.
+    /// Further failures of other components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_errors: Vec<ErrorReport>,
 }
 
-/// A component's share.
+/// The counters of a component.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ComponentReport {
     /// Its name in the pipeline file.
@@ -67,24 +67,24 @@ pub struct ComponentReport {
     pub rows: Totals,
 }
 
-/// The rows put aside.
+/// The rejected rows.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RejectsReport {
-    /// The NDJSON file with all of them; absent when there are none.
+    /// The NDJSON file; absent when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// Their share of the rows that were to be sent, and the share allowed.
+    /// Their ratio to the rows that were to be sent.
     pub ratio: f64,
-    /// The share allowed.
+    /// The allowed ratio.
     pub max_ratio: f64,
     /// By field and reason, most frequent first. A row with several faults is counted under its first.
     pub by_reason: Vec<ReasonCount>,
 }
 
-/// How often rows were put aside for a reason.
+/// How many rows were rejected for a reason.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ReasonCount {
-    /// The HR field; empty when the reason is not about one.
+    /// The HR field; empty if the reason is not about one.
     pub field: String,
     /// The reason.
     pub code: RejectCode,
@@ -95,10 +95,10 @@ pub struct ReasonCount {
 /// A failure, for the report.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ErrorReport {
-    /// The component that failed, where it was one.
+    /// The component that failed, if it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
-    /// What a caller can do about it.
+    /// The kind of the failure.
     #[schemars(with = "String")]
     pub kind: ErrorKind,
     /// The message with its causes.
@@ -127,7 +127,7 @@ impl ErrorReport {
     }
 }
 
-/// The program's exit codes: a scheduler can tell "again later" from "a person must act".
+/// The program's exit codes: a scheduler can distinguish "retry later" from "a person must act".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
@@ -141,7 +141,7 @@ pub enum ExitCode {
     TooManyRejects = 3,
     /// A guard stopped the run before anything was sent, or a batch of unknown outcome is held.
     Guarded = 4,
-    /// Refused by the service; no retry will help.
+    /// Refused by the service; a retry does not help.
     Refused = 5,
     /// Not everything delivered; the cause is transient.
     Transient = 75,

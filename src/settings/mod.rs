@@ -11,6 +11,5 @@ mod units;
 pub use bounded::{BoundedDuration, BoundedInt, BoundedSize, Ratio};
 pub(crate) use suggest::nearest;
 pub use suggest::suggestion;
-pub(crate) use template::{Part, Placeholder, Template, TemplateError};
-pub use timezone::Timezone;
+pub(crate) use timezone::Timezone;
 pub use units::{ByteSize, HumanDuration};

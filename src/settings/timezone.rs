@@ -14,19 +14,19 @@ const NOTATION: &str = "expected an IANA name such as `America/New_York`, or an 
 
 /// A time zone: an IANA name such as `America/New_York`, or a fixed offset such as `+02:00`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Timezone {
+pub(crate) struct Timezone {
     name: String,
     zone: TimeZone,
 }
 
 impl Timezone {
     /// The zone.
-    pub fn zone(&self) -> &TimeZone {
+    pub(crate) fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
     /// The name as it is written.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -34,7 +34,7 @@ impl Timezone {
     ///
     /// # Errors
     /// It is neither; in words for the person who wrote it.
-    pub fn parse(name: &str) -> Result<Self, String> {
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let zone = if name.starts_with(['+', '-']) {
             offset(name).ok_or_else(|| format!("`{name}` is not an offset: write `+hh:mm` or `-hh:mm`"))?
         } else {

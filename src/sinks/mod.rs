@@ -1,8 +1,8 @@
 //! The sinks.
 
-pub mod console;
-pub mod file;
-pub mod m365_hr;
+pub(crate) mod console;
+pub(crate) mod file;
+pub(crate) mod m365_hr;
 
 mod payload;
 

@@ -187,7 +187,7 @@ mod tests {
         );
         let found = problems(json!({"key": [], "columns": [], "encryption_key": "c2VjcmV0LW1hcmtlcg=="}));
         assert!(
-            found[0].starts_with("encryption_key: a secret is given by reference"),
+            found[0].starts_with("encryption_key: a secret must be a reference"),
             "{found:?}"
         );
         assert!(!found.concat().contains("c2Vj"), "{found:?}");

@@ -1,4 +1,4 @@
 //! The sources.
 
-pub mod file;
-pub mod rest;
+pub(crate) mod file;
+pub(crate) mod rest;

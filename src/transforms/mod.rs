@@ -1,8 +1,8 @@
 //! The transforms, and the SQL engine they share.
 
-pub mod hr_schema;
-pub mod sql;
+pub(crate) mod hr_schema;
+pub(crate) mod sql;
 mod sql_expression;
 
 use sql_expression::is_about_a_value;
-pub use sql_expression::{Engine, ParsedExpression, SqlError};
+pub(crate) use sql_expression::{Engine, ParsedExpression, SqlError};

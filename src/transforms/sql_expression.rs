@@ -24,11 +24,11 @@ use crate::config::suggestion;
 
 /// Plans SQL expressions. One per run, in which `now()` is constant.
 #[derive(Clone)]
-pub struct Engine(Arc<SessionState>);
+pub(crate) struct Engine(Arc<SessionState>);
 
 /// A parsed expression.
 #[derive(Debug, Clone)]
-pub struct ParsedExpression {
+pub(crate) struct ParsedExpression {
     sql: String,
     columns: BTreeSet<String>,
 }
@@ -36,7 +36,7 @@ pub struct ParsedExpression {
 /// What is wrong with an expression.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct SqlError {
+pub(crate) struct SqlError {
     message: String,
     hint: Option<String>,
 }
@@ -60,7 +60,7 @@ impl SqlError {
     }
 
     /// How to fix it, if known.
-    pub fn hint(&self) -> Option<&str> {
+    pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }
@@ -79,7 +79,7 @@ impl Default for Engine {
 
 impl Engine {
     /// An engine whose `now()` is the current time.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.enable_ident_normalization = false;
         let mut state = SessionStateBuilder::new()
@@ -94,7 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// It is not valid SQL, calls an unknown function, or does not work on a single row.
-    pub fn parse(&self, sql: &str) -> Result<ParsedExpression, SqlError> {
+    pub(crate) fn parse(&self, sql: &str) -> Result<ParsedExpression, SqlError> {
         if sql.trim().is_empty() {
             return Err(SqlError::new("the expression is empty"));
         }
@@ -168,7 +168,7 @@ impl Engine {
     ///
     /// # Errors
     /// A column is unknown, or types do not match.
-    pub fn plan(
+    pub(crate) fn plan(
         &self,
         expression: &ParsedExpression,
         schema: &Schema,
@@ -213,12 +213,12 @@ pub(super) fn is_about_a_value(error: &DataFusionError) -> bool {
 
 impl ParsedExpression {
     /// The expression as written.
-    pub fn sql(&self) -> &str {
+    pub(crate) fn sql(&self) -> &str {
         &self.sql
     }
 
     /// The columns it names.
-    pub fn columns(&self) -> &BTreeSet<String> {
+    pub(crate) fn columns(&self) -> &BTreeSet<String> {
         &self.columns
     }
 }

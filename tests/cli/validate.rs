@@ -50,21 +50,21 @@ fn validate_lists_all_problems_at_once() {
         hint: name the components whose rows it receives
       sinks.purview.batch.max_row: unknown key `max_row`
         hint: did you mean `max_rows`?
-      sinks.purview.auth: a secret is given by reference: `{env: NAME}` or `{file: PATH}`, never as text in the file (the text found here is not repeated)
+      sinks.purview.auth: a secret must be a reference: `{env: NAME}` or `{file: PATH}`, not text in the file (it is not repeated here)
       sorces: unknown key `sorces`
         hint: did you mean `sources`?
-      sinks.purview: two components are named `purview`; the other one is in `sources`
-      transforms.one.inputs[0]: no component is named `hr_exprot`
+      sinks.purview: duplicate name `purview`: another component in `sources` has it
+      transforms.one.inputs[0]: unknown component `hr_exprot`
         hint: did you mean `hr_export`?
-      sources.hr_export: nothing takes its rows
-        hint: name it among the `inputs` of a component, or take `hr_export` out
-      sources.spare: nothing takes its rows
-        hint: name it among the `inputs` of a component, or take `spare` out
-      sources.purview: nothing takes its rows
-        hint: name it among the `inputs` of a component, or take `purview` out
-      transforms.three: nothing takes its rows
-        hint: name it among the `inputs` of a component, or take `three` out
-      transforms.one.inputs: the inputs go in a circle: `one` takes from `two` takes from `one`
+      sources.hr_export: no component receives its rows
+        hint: add it to the `inputs` of a component, or remove `hr_export`
+      sources.spare: no component receives its rows
+        hint: add it to the `inputs` of a component, or remove `spare`
+      sources.purview: no component receives its rows
+        hint: add it to the `inputs` of a component, or remove `purview`
+      transforms.three: no component receives its rows
+        hint: add it to the `inputs` of a component, or remove `three`
+      transforms.one.inputs: the inputs form a cycle: `one` ← `two` ← `one`
       transforms.one.fields.EmailAdress: the scenario employee_resignation has no field `EmailAdress`
         hint: did you mean `EmailAddress`?
       transforms.one.fields.EmailAddress: `EmailAddress` is missing: the scenario employee_resignation requires it
@@ -87,8 +87,8 @@ fn run_prints_the_same_problems_before_reading() {
     error: the pipeline file `mistakes.yaml` has 2 problems
       sinks: a pipeline needs at least one sink
         hint: to look at rows without sending them, use `{type: console, inputs: […]}`
-      sources.a: nothing takes its rows
-        hint: name it among the `inputs` of a component, or take `a` out
+      sources.a: no component receives its rows
+        hint: add it to the `inputs` of a component, or remove `a`
     "#);
 }
 
@@ -133,13 +133,13 @@ fn validate_prints_json() {
         "problems": [
           {
             "path": "sinks.b.inputs[0]",
-            "message": "no component is named `c`",
+            "message": "unknown component `c`",
             "hint": "known here: `a`"
           },
           {
             "path": "sources.a",
-            "message": "nothing takes its rows",
-            "hint": "name it among the `inputs` of a component, or take `a` out"
+            "message": "no component receives its rows",
+            "hint": "add it to the `inputs` of a component, or remove `a`"
           }
         ]
       },
@@ -159,7 +159,7 @@ fn validate_prints_json() {
         "problems": [
           {
             "path": "",
-            "message": "cannot tell the notation of `x.txt` from its name",
+            "message": "unknown extension of the pipeline file `x.txt`",
             "hint": "name it `.yaml`, `.yml`, `.toml` or `.json`"
           }
         ]

@@ -28,6 +28,6 @@ mod settings;
 mod tests;
 mod zone;
 
-pub use reader::{DateReader, WrongType};
-pub use settings::{DateSettings, OnGap, OnOverlap};
+pub(crate) use reader::DateReader;
+pub(crate) use settings::DateSettings;
 use zone::Reason;

@@ -18,7 +18,7 @@ use crate::hr::checked::{Checked, RowFault};
 use crate::hr::space::trim;
 
 /// Reads columns of dates by [`DateSettings`](super::DateSettings). Any number of threads may use it at once.
-pub struct DateReader {
+pub(crate) struct DateReader {
     rules: Rules,
     formats: Vec<Format>,
     /// Whether eight bare digits are an ISO date.
@@ -69,7 +69,7 @@ struct NullValue {
 /// A column whose type cannot hold dates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a column of type {column_type} cannot be read as dates")]
-pub struct WrongType {
+pub(crate) struct WrongType {
     /// The column's type.
     pub column_type: DataType,
     /// How to fix it.
@@ -142,7 +142,7 @@ impl DateReader {
     ///
     /// # Errors
     /// The column's type holds no dates, or holds numbers and no format says what they mean.
-    pub fn read(&self, values: &ArrayRef, required: bool) -> Result<Checked, WrongType> {
+    pub(crate) fn read(&self, values: &ArrayRef, required: bool) -> Result<Checked, WrongType> {
         use DataType as T;
         let column_type = values.data_type();
         let is_number = column_type.is_integer() || column_type.is_floating();

@@ -23,7 +23,7 @@ use crate::settings::{BoundedInt, Timezone};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DateSettings {
+pub(crate) struct DateSettings {
     /// Formats to try, in order, before ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
     /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial`, `excel_serial_1904` (days since
     /// Excel's epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
@@ -65,7 +65,7 @@ pub struct DateSettings {
 /// rejected for it and goes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnGap {
+pub(crate) enum OnGap {
     /// 02:30 becomes 03:30.
     #[default]
     Later,
@@ -79,7 +79,7 @@ pub enum OnGap {
 /// for it and is the first of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnOverlap {
+pub(crate) enum OnOverlap {
     /// The first of the two, still in daylight saving time.
     #[default]
     Earlier,
@@ -92,7 +92,7 @@ pub enum OnOverlap {
 impl DateSettings {
     /// These settings, with those of `base` for the keys not set here. Lists are replaced, not joined.
     #[must_use]
-    pub fn merged_over(&self, base: &Self) -> Self {
+    pub(crate) fn merged_over(&self, base: &Self) -> Self {
         let (own, base) = (self.clone(), base.clone());
         Self {
             formats: own.formats.or(base.formats),
@@ -109,13 +109,13 @@ impl DateSettings {
 
     /// Adds a problem for each invalid key. For the two halves of a [`merged_over`](Self::merged_over), so that a problem
     /// appears where it was written; if neither has any, [`reader`](Self::reader) finds the rest.
-    pub fn validate(&self, problems: &mut Problems<'_>) {
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
         self.compile_formats(self.pivot().or(Some(0)), problems);
         self.rules(problems);
     }
 
     /// The reader for these settings; `None` if there are problems, all of which are added.
-    pub fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
+    pub(crate) fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
         let before = problems.len();
         let formats = self.compile_formats(self.pivot(), problems);
         let rules = self.rules(problems);

@@ -13,7 +13,7 @@ use crate::secret::{Secret, SecretFiles, SecretRef};
 
 /// A text, or a reference to a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TextOrSecret {
+pub(crate) enum TextOrSecret {
     /// The value itself.
     Text(String),
     /// Where the value is kept.

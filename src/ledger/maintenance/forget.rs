@@ -15,7 +15,7 @@ use crate::ledger::rows::{natural, now};
 
 /// What [`Ledger::prune`] deleted, or would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Pruned {
+pub(crate) struct Pruned {
     pub runs: u64,
     /// Batches that were deleted or have lost their history.
     pub batches: u64,
@@ -27,7 +27,7 @@ pub struct Pruned {
 
 /// What [`Ledger::forget`] deleted, or would.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Forgotten {
+pub(crate) struct Forgotten {
     pub batches: u64,
     /// Rows in the batches; one that was accepted twice counts twice.
     pub rows: u64,
@@ -39,7 +39,7 @@ impl Ledger {
     /// Deletes the history of runs that ended before `before`; with `rows` also the rows accepted before, and the
     /// positions of the sources they may come from. Keeps runs with an open unknown batch, and the last complete run of
     /// each sink, which guards compare with. `dry_run` only counts.
-    pub async fn prune(&self, before: Timestamp, rows: bool, dry_run: bool) -> Result<Pruned> {
+    pub(crate) async fn prune(&self, before: Timestamp, rows: bool, dry_run: bool) -> Result<Pruned> {
         let path = self.path().to_owned();
         let before = before.as_millisecond();
         self.write(move |db| {
@@ -56,7 +56,7 @@ impl Ledger {
 
     /// Forgets the rows of `scenario` that `job` has accepted, so that they are sent again, and the positions of the
     /// sources they may come from. Open unknown batches stay. `dry_run` only counts.
-    pub async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Forgotten> {
+    pub(crate) async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Forgotten> {
         let _lock = self.lock_job(job, scenario, BY_HAND)?;
         let (job, scenario) = (job.to_owned(), scenario.to_owned());
         self.write(move |db| {
@@ -71,7 +71,12 @@ impl Ledger {
 
     /// Deletes the positions of a pipeline's sources, or of one, so that they are read from the start again. Returns
     /// the names of the sources that had one; `dry_run` does only that.
-    pub async fn rewind(&self, pipeline: &str, source: Option<&str>, dry_run: bool) -> Result<Vec<String>> {
+    pub(crate) async fn rewind(
+        &self,
+        pipeline: &str,
+        source: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Vec<String>> {
         let _lock = self.lock_pipeline(pipeline, BY_HAND)?;
         let (pipeline, source) = (pipeline.to_owned(), source.map(str::to_owned));
         self.write(move |db| {

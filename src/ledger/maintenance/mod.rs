@@ -3,8 +3,8 @@
 mod forget;
 mod resolve;
 
-pub use forget::{Forgotten, Pruned};
-pub use resolve::BatchSelector;
+pub(crate) use forget::{Forgotten, Pruned};
+pub(crate) use resolve::BatchSelector;
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const BY_HAND: &str = "none: hrsink ledger";
 
 /// What a ledger contains.
 #[derive(Debug, Clone, Serialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Bytes on disk.
     pub bytes: u64,
     pub runs: u64,
@@ -41,7 +41,7 @@ pub struct Stats {
 
 /// A source with a saved position.
 #[derive(Debug, Clone, Serialize)]
-pub struct SourceStats {
+pub(crate) struct SourceStats {
     pub pipeline: String,
     pub source: String,
     #[serde(serialize_with = "text")]
@@ -50,7 +50,7 @@ pub struct SourceStats {
 
 /// The rows of one scenario in one job.
 #[derive(Debug, Clone, Serialize)]
-pub struct JobStats {
+pub(crate) struct JobStats {
     pub job: String,
     pub scenario: String,
     /// Distinct rows it has accepted.
@@ -66,7 +66,7 @@ pub struct JobStats {
 
 /// The result of [`Ledger::compact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compaction {
+pub(crate) enum Compaction {
     /// Too little of the file is unused.
     NotNeeded,
     /// A run is in progress, which could not write meanwhile.
@@ -79,7 +79,7 @@ pub enum Compaction {
 
 impl Ledger {
     /// Counts what it contains.
-    pub async fn stats(&self) -> Result<Stats> {
+    pub(crate) async fn stats(&self) -> Result<Stats> {
         let reader = self.reader();
         let path = self.path().to_owned();
         self.read(move |db| {
@@ -137,7 +137,7 @@ impl Ledger {
     }
 
     /// Everything that is wrong with it, a sentence each. The key was verified when it was opened.
-    pub async fn verify(&self) -> Result<Vec<String>> {
+    pub(crate) async fn verify(&self) -> Result<Vec<String>> {
         let reader = self.reader();
         self.read(move |db| {
             let mut problems = Vec::new();
@@ -183,7 +183,7 @@ impl Ledger {
     }
 
     /// Returns unused space of the file to the disk, if it is a good part of the file and no run is in progress.
-    pub async fn compact(&self) -> Result<Compaction> {
+    pub(crate) async fn compact(&self) -> Result<Compaction> {
         let path = self.path().to_owned();
         let worth_it = self
             .write(|db| {
@@ -220,7 +220,7 @@ impl Ledger {
     }
 
     /// Every job and scenario in the ledger.
-    pub async fn jobs(&self) -> Result<Vec<(String, String)>> {
+    pub(crate) async fn jobs(&self) -> Result<Vec<(String, String)>> {
         self.read(|db| {
             let found = db
                 .prepare("SELECT DISTINCT job, scenario FROM batch ORDER BY job, scenario")?

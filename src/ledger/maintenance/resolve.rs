@@ -11,7 +11,7 @@ use crate::ledger::{BatchId, Ledger};
 
 /// Identifies a batch.
 #[derive(Debug, Clone)]
-pub struct BatchSelector {
+pub(crate) struct BatchSelector {
     /// Start of the run's id.
     pub run: String,
     /// Required if the run has several sinks.
@@ -23,7 +23,7 @@ pub struct BatchSelector {
 
 impl Ledger {
     /// The batch that `selector` identifies.
-    pub async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
+    pub(crate) async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
         self.read(move |db| {
             let mut query = db.prepare(&format!(
                 "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run
@@ -62,7 +62,7 @@ impl Ledger {
 
     /// Resolves a batch of unknown outcome. If the service accepted it, its rows count as accepted; if not, as never
     /// sent.
-    pub async fn resolve(&self, batch: &BatchRecord, accepted: bool) -> Result<()> {
+    pub(crate) async fn resolve(&self, batch: &BatchRecord, accepted: bool) -> Result<()> {
         let _lock = self.lock_job(&batch.job, &batch.scenario, BY_HAND)?;
         let id = batch.id;
         self.write(move |db| {

@@ -1,157 +1,74 @@
-//! JSON text with its values masked.
+//! Masks the values of JSON text.
 //!
-//! Works on the text, from left to right, so that a page that was cut is masked like a whole one, numbers keep their
-//! length, and no depth is too deep. What is not JSON is masked by its form.
+//! Works on the text from left to right, so that a truncated page is masked like a complete one, numbers keep their
+//! length, and no nesting is too deep.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 
 use crate::mask;
 
 /// Characters of a text's form to keep.
-const MOST: usize = 64;
-/// An object with more keys is a map of ids to things, and its keys are values.
-const MOST_KEYS: usize = 200;
+const MAX_FORM_CHARS: usize = 64;
+/// With more keys than this that occur once, a page is a map of ids, and those keys are values.
+const MAX_UNIQUE_KEYS: usize = 200;
+
+/// A string, which the end of the text may truncate, with the colon after a key; or any other word.
+static TOKEN: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)"?(\s*:)?|[^\s"{}\[\],:]+"#).ok());
 
 /// `text`, masked. Valid JSON if `text` is.
 pub(super) fn mask(text: &str) -> String {
-    let keys = keys_of_objects(text);
-    let mut out = String::with_capacity(text.len());
-    // The number of each open object; `None` for an array.
-    let mut open: Vec<Option<usize>> = Vec::new();
-    let mut objects = 0;
-    for token in Tokens(text) {
-        match token {
-            Token::Mark(mark) => {
-                match mark {
-                    '{' => {
-                        open.push(Some(objects));
-                        objects += 1;
-                    }
-                    '[' => open.push(None),
-                    '}' | ']' => drop(open.pop()),
-                    _ => {}
-                }
-                out.push(mark);
-            }
-            Token::Text(raw, is_key) => {
-                let value = unescaped(raw);
-                let many = || {
-                    let object = open.last().copied().flatten();
-                    object.is_some_and(|object| keys.get(object).is_some_and(|keys| *keys > MOST_KEYS))
-                };
-                let kept = is_key && !mask::is_like_a_value(&value) && !many();
-                let shown = if kept {
-                    value
-                } else {
-                    mask::strict_form(&value, MOST).into()
-                };
-                // A text always has a JSON form.
-                out.push_str(&serde_json::Value::from(shown.as_ref()).to_string());
-            }
-            Token::Number(number) => push_number(&mut out, number),
-            Token::Other(other) => match other {
-                "true" | "false" | "null" => out.push_str(other),
-                _ => out.push_str(&mask::strict_form(other, MOST)),
-            },
+    let Some(token) = &*TOKEN else {
+        return mask::strict_form(text, MAX_FORM_CHARS);
+    };
+    let mut keys: HashMap<&str, usize> = HashMap::new();
+    for found in token.captures_iter(text) {
+        if let (Some(key), Some(_)) = (found.get(1), found.get(2)) {
+            *keys.entry(key.as_str()).or_default() += 1;
         }
     }
-    out
+    let unique = keys.values().filter(|count| **count == 1).count();
+    let masks_unique = unique > MAX_UNIQUE_KEYS;
+    let masked = token.replace_all(text, |found: &Captures<'_>| {
+        let Some(raw) = found.get(1) else {
+            return word(&found[0]);
+        };
+        let value = unescaped(raw.as_str());
+        let colon = found.get(2).map_or("", |colon| colon.as_str());
+        let is_id = mask::is_like_a_value(&value) || (masks_unique && keys.get(raw.as_str()) == Some(&1));
+        let shown = match colon.is_empty() || is_id {
+            true => mask::strict_form(&value, MAX_FORM_CHARS).into(),
+            false => value,
+        };
+        format!("{}{colon}", serde_json::Value::from(shown.as_ref()))
+    });
+    masked.into_owned()
 }
 
-/// How many keys each object has, by the order in which they begin.
-fn keys_of_objects(text: &str) -> Vec<usize> {
-    let mut keys = Vec::new();
-    let mut open: Vec<Option<usize>> = Vec::new();
-    for token in Tokens(text) {
-        match token {
-            Token::Mark('{') => {
-                open.push(Some(keys.len()));
-                keys.push(0);
-            }
-            Token::Mark('[') => open.push(None),
-            Token::Mark('}' | ']') => drop(open.pop()),
-            Token::Text(_, true) => {
-                if let Some(Some(object)) = open.last() {
-                    keys[*object] += 1;
-                }
-            }
-            _ => {}
-        }
+/// A number, `true`, `false`, `null`, or text that is not JSON.
+fn word(word: &str) -> String {
+    if matches!(word, "true" | "false" | "null") {
+        return word.to_owned();
     }
-    keys
-}
-
-/// Digits become 9; those of an exponent 1, which no number is too large for. A leading zero stays one digit.
-fn push_number(out: &mut String, number: &str) {
-    let mut digit = '9';
-    for c in number.chars() {
-        match c {
-            '0'..='9' => out.push(digit),
-            'e' | 'E' => {
-                digit = '1';
-                out.push(c);
-            }
-            _ => out.push(c),
-        }
+    if !word
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+    {
+        return mask::strict_form(word, MAX_FORM_CHARS);
     }
+    // Digits become 9; those of an exponent 1, so that the number is not too large.
+    let exponent = word.find(['e', 'E']).unwrap_or(word.len());
+    let digits = |part: &str, digit| part.replace(|c: char| c.is_ascii_digit(), digit);
+    digits(&word[..exponent], "9") + &digits(&word[exponent..], "1")
 }
 
 fn unescaped(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return raw.into();
     }
-    match serde_json::from_str::<String>(&format!("\"{raw}\"")) {
-        Ok(text) => text.into(),
-        Err(_) => raw.into(),
-    }
-}
-
-enum Token<'t> {
-    /// White space and punctuation.
-    Mark(char),
-    /// What stands between quotes, and whether a colon follows.
-    Text(&'t str, bool),
-    Number(&'t str),
-    Other(&'t str),
-}
-
-struct Tokens<'t>(&'t str);
-
-impl<'t> Iterator for Tokens<'t> {
-    type Item = Token<'t>;
-
-    fn next(&mut self) -> Option<Token<'t>> {
-        let text = self.0;
-        let first = text.chars().next()?;
-        if is_mark(first) {
-            self.0 = &text[1..];
-            return Some(Token::Mark(first));
-        }
-        if first == '"' {
-            let rest = &text[1..];
-            let mut escaped = false;
-            let end = rest.bytes().position(|byte| {
-                let is_end = byte == b'"' && !escaped;
-                escaped = byte == b'\\' && !escaped;
-                is_end
-            });
-            // A text that was cut ends with the page.
-            let (raw, after) = end.map_or((rest, ""), |end| (&rest[..end], &rest[end + 1..]));
-            self.0 = after;
-            return Some(Token::Text(raw, after.trim_start().starts_with(':')));
-        }
-        let end = text.find(|c| is_mark(c) || c == '"').unwrap_or(text.len());
-        let (word, after) = text.split_at(end);
-        self.0 = after;
-        let of_a_number = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
-        Some(if word.bytes().all(of_a_number) {
-            Token::Number(word)
-        } else {
-            Token::Other(word)
-        })
-    }
-}
-
-fn is_mark(c: char) -> bool {
-    matches!(c, '{' | '}' | '[' | ']' | ',' | ':' | ' ' | '\t' | '\r' | '\n')
+    serde_json::from_str::<String>(&format!("\"{raw}\"")).map_or(raw.into(), Cow::Owned)
 }

@@ -1,4 +1,4 @@
-//! URLs and headers with their values masked.
+//! Masks the values of URLs and headers.
 
 use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
@@ -7,15 +7,15 @@ use url::Url;
 use crate::mask;
 
 /// Characters of a value's form to keep.
-const MOST: usize = 64;
+const MAX_FORM_CHARS: usize = 64;
 
-/// Words in the names of parameters that say which page is wanted.
-const OF_PAGES: [&str; 9] = [
+/// Words in the names of pagination parameters.
+const PAGINATION_WORDS: [&str; 9] = [
     "page", "limit", "size", "offset", "skip", "top", "count", "per", "start",
 ];
 
-/// Headers whose values tell of the answer and of no person.
-const HARMLESS: [&str; 15] = [
+/// Headers without personal data.
+const SAFE_HEADERS: [&str; 15] = [
     "content-type",
     "content-length",
     "content-encoding",
@@ -33,8 +33,8 @@ const HARMLESS: [&str; 15] = [
     "cf-ray",
 ];
 
-/// The URL without credentials and fragment. Of its path, what looks like an id is masked; of its query, every value
-/// that is not a number in a parameter of paging.
+/// The URL without credentials and fragment. Ids in the path and values in the query are masked, except numbers in
+/// pagination parameters.
 pub(super) fn url(url: &Url) -> String {
     let mut shown = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
     if let Some(port) = url.port() {
@@ -48,39 +48,41 @@ pub(super) fn url(url: &Url) -> String {
     for (name, value) in url.query_pairs() {
         shown.push(separator);
         separator = '&';
-        let harmless = value.len() <= 7
+        let is_safe = value.len() <= 7
             && value.bytes().all(|byte| byte.is_ascii_digit())
-            && OF_PAGES.iter().any(|word| name.to_lowercase().contains(word));
+            && PAGINATION_WORDS
+                .iter()
+                .any(|word| name.to_lowercase().contains(word));
         shown.push_str(&name_of(&name));
         shown.push('=');
-        if harmless {
+        if is_safe {
             shown.push_str(&value);
         } else {
-            shown.push_str(&mask::strict_form(&value, MOST));
+            shown.push_str(&mask::strict_form(&value, MAX_FORM_CHARS));
         }
     }
     shown
 }
 
 fn decoded(segment: &str) -> String {
-    // A query's decoding, with the plus that means itself in a path.
+    // Decoded like a query, but a plus in a path is literal.
     let form = format!("a={}", segment.replace('+', "%2B").replace('&', "%26"));
     url::form_urlencoded::parse(form.as_bytes())
         .next()
         .map_or_else(String::new, |(_, value)| value.into_owned())
 }
 
-/// `employees('4711')` is one person.
+/// Also `employees('4711')`, which is one person.
 fn segment_of(segment: &str) -> String {
     match segment.split_once('(') {
-        Some((name, key)) => format!("{}({}", name_of(name), mask::strict_form(key, MOST)),
+        Some((name, key)) => format!("{}({}", name_of(name), mask::strict_form(key, MAX_FORM_CHARS)),
         None => name_of(segment),
     }
 }
 
 fn name_of(name: &str) -> String {
     if !name.is_empty() && mask::is_like_a_value(name) && !is_version(name) {
-        mask::strict_form(name, MOST)
+        mask::strict_form(name, MAX_FORM_CHARS)
     } else {
         name.to_owned()
     }
@@ -95,7 +97,7 @@ fn is_version(name: &str) -> bool {
     short && (name.starts_with('v') || digits.contains('.'))
 }
 
-/// The headers, most of their values masked.
+/// The headers, with the values of all but safe ones masked.
 pub(super) fn headers(headers: &HeaderMap) -> Value {
     let mut shown = Map::new();
     for name in headers.keys() {
@@ -103,8 +105,8 @@ pub(super) fn headers(headers: &HeaderMap) -> Value {
             let value = String::from_utf8_lossy(value.as_bytes());
             match name.as_str() {
                 "link" => link(&value),
-                name if HARMLESS.contains(&name) || is_rate_limit(name) => value.into_owned(),
-                _ => mask::strict_form(&value, MOST),
+                name if SAFE_HEADERS.contains(&name) || is_rate_limit(name) => value.into_owned(),
+                _ => mask::strict_form(&value, MAX_FORM_CHARS),
             }
         });
         shown.insert(name.as_str().to_owned(), values.collect());
@@ -119,7 +121,7 @@ fn is_rate_limit(name: &str) -> bool {
         .starts_with("ratelimit")
 }
 
-/// `<https://…>; rel="next"` with its URLs masked; what stands outside them says which is which.
+/// `<https://…>; rel="next"` with its URLs masked.
 fn link(value: &str) -> String {
     let mut shown = String::new();
     let mut rest = value;
@@ -130,7 +132,7 @@ fn link(value: &str) -> String {
         shown.push_str(&relation(before));
         let target = match Url::parse(target) {
             Ok(target) => url(&target),
-            Err(_) => mask::strict_form(target, MOST),
+            Err(_) => mask::strict_form(target, MAX_FORM_CHARS),
         };
         shown.push_str(&format!("<{target}>"));
         rest = after;
@@ -138,7 +140,7 @@ fn link(value: &str) -> String {
     shown + &relation(rest)
 }
 
-/// `; rel="next", `, or its form if there is more in it.
+/// The text between the URLs, masked if it is more than a relation.
 fn relation(text: &str) -> String {
     let words = text
         .split(|c: char| !c.is_alphanumeric())
@@ -147,6 +149,6 @@ fn relation(text: &str) -> String {
     if words.into_iter().all(|word| known.contains(&word)) {
         text.to_owned()
     } else {
-        mask::strict_form(text, MOST)
+        mask::strict_form(text, MAX_FORM_CHARS)
     }
 }

@@ -22,7 +22,7 @@ use crate::table::{self, Table};
 /// Prints rows to standard output.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ConsoleConfig {
+pub(crate) struct ConsoleConfig {
     /// `table` prints the first rows when the run ends; `ndjson` prints every row as one JSON object per line.
     pub format: ConsoleFormat,
     /// The rows of each input in a table. Default 20.
@@ -33,7 +33,7 @@ pub struct ConsoleConfig {
 /// The output format.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ConsoleFormat {
+pub(crate) enum ConsoleFormat {
     /// The first rows, as a table.
     #[default]
     Table,

@@ -26,7 +26,7 @@ use crate::hr::Scenario;
 /// Writes CSV exactly as it would be uploaded.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FileConfig {
+pub(crate) struct FileConfig {
     /// The file, relative to the pipeline file; replaced if it exists. `{scenario}` is replaced by the scenario of the
     /// rows and is required with several inputs.
     pub path: String,

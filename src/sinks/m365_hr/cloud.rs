@@ -11,12 +11,12 @@ use crate::config::suggestion;
 use crate::http::address::{has_credentials, is_loopback};
 
 /// The default address of the local emulator.
-pub const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
+pub(crate) const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 
 /// The Microsoft endpoints. In a pipeline file a name (`cloud: worldwide`) or an object
 /// (`cloud: {authority: …, resource: …, ingestion: …}`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Cloud {
+pub(crate) enum Cloud {
     /// The commercial cloud.
     ///
     /// Resource of older scripts: `https://microsoft.onmicrosoft.com/4e476d41-2395-42be-89ff-34cb9186a1ac`.
@@ -42,7 +42,7 @@ pub enum Cloud {
 
 /// The three endpoints of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     /// Issues tokens.
     pub authority: Url,
     /// The resource of a token.
@@ -103,12 +103,12 @@ const TABLE: &[Row] = &[
 
 impl Cloud {
     /// The names of the clouds.
-    pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
         TABLE.iter().map(|row| row.name)
     }
 
     /// The cloud of a name.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         TABLE
             .iter()
             .find(|row| row.name == name)
@@ -116,7 +116,7 @@ impl Cloud {
     }
 
     /// The name; `custom` for custom endpoints.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         TABLE
             .iter()
             .find(|row| row.cloud == *self)
@@ -124,7 +124,7 @@ impl Cloud {
     }
 
     /// The endpoints.
-    pub fn endpoints(&self) -> Endpoints {
+    pub(crate) fn endpoints(&self) -> Endpoints {
         if let Self::Custom(endpoints) = self {
             return endpoints.clone();
         }
@@ -142,7 +142,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// Which of the three is wrong, and why.
-    pub fn new(authority: &str, resource: &str, ingestion: &str) -> Result<Self, String> {
+    pub(crate) fn new(authority: &str, resource: &str, ingestion: &str) -> Result<Self, String> {
         let resource = resource.trim().trim_end_matches('/');
         if resource.is_empty() || Url::parse(resource).is_err() {
             return Err(format!(
@@ -157,7 +157,7 @@ impl Endpoints {
     }
 
     /// Whether all endpoints are on this machine (an emulator): no proxy and no certificate store is needed.
-    pub fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         [&self.authority, &self.ingestion]
             .into_iter()
             .all(|url| url.scheme() == "http" && is_loopback(url))

@@ -27,7 +27,7 @@ use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 /// Uploads rows to a Microsoft 365 HR connector job.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct M365HrConfig {
+pub(crate) struct M365HrConfig {
     /// The Microsoft cloud: `worldwide`, `gcc`, `gcc_high`, `dod`, `emulator` (started inside this process), or a map of
     /// `authority`, `resource` and `ingestion`.
     pub cloud: Cloud,
@@ -74,7 +74,7 @@ pub struct M365HrConfig {
 /// How to sign in.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// As an application registered in Microsoft Entra ID, with a client secret.
     ClientSecret {
         /// The application (client) id.
@@ -87,7 +87,7 @@ pub enum Auth {
 /// The size of an upload.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct BatchSettings {
+pub(crate) struct BatchSettings {
     /// Rows of an upload, without the header row. Microsoft's script sends 5,000 at most.
     pub max_rows: BoundedInt<1, 50_000>,
     /// Bytes of an upload's CSV, with the header row. The limit of the service is not documented.
@@ -98,7 +98,7 @@ pub struct BatchSettings {
 /// Which rows are sent, and what happens after failures.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct DeliverySettings {
+pub(crate) struct DeliverySettings {
     /// `changes` sends the rows that the job has not accepted yet, according to the ledger; `all` sends every row. A value
     /// that changes and changes back makes a row that was accepted before: set `refresh_after` or `all` if that happens.
     pub mode: Mode,
@@ -120,7 +120,7 @@ pub struct DeliverySettings {
 
 /// When unchanged rows are sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refresh {
+pub(crate) enum Refresh {
     /// Never: `never`.
     Never,
     /// After this time.
@@ -159,7 +159,7 @@ const PROFILES_LIVE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Settings of the embedded emulator.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct EmulatorSettings {
+pub(crate) struct EmulatorSettings {
     /// The folder for accepted rows and the import log, relative to the pipeline file.
     pub data: PathBuf,
     /// Faults to inject, such as `429=0.1,latency=50ms`; see the emulator's page.

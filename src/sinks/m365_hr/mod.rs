@@ -6,8 +6,8 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
-pub mod cloud;
+pub(crate) mod cloud;
 mod config;
 mod sink;
 
-pub use config::{Auth, BatchSettings, DeliverySettings, EmulatorSettings, M365HrConfig, Refresh};
+pub(crate) use config::{Auth, BatchSettings, DeliverySettings, M365HrConfig};

@@ -25,5 +25,4 @@ mod tests;
 
 #[cfg(feature = "sftp")]
 #[doc(hidden)]
-pub use crate::storage::sftp::{SftpConfig, throw_away};
 pub(crate) use config::FileConfig;

@@ -35,7 +35,7 @@ use crate::settings::bounded::{HOUR, MINUTE, SECOND};
 /// Reads records from a REST API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RestConfig {
+pub(crate) struct RestConfig {
     /// The URL that all paths are appended to, such as `https://api.example.com/v1`. `https`, except on this machine.
     pub base_url: String,
     /// Authentication. Default: none.
@@ -98,7 +98,7 @@ fn connect_timeout() -> BoundedDuration<1, { 2 * HOUR }> {
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ColumnKind {
+pub(crate) enum ColumnKind {
     /// Text. Numbers and booleans are kept as written.
     Text,
     /// A 64-bit integer.

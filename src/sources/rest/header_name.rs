@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 /// The name of a header; case-insensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderNameSetting(pub(super) HeaderName);
+pub(crate) struct HeaderNameSetting(pub(super) HeaderName);
 
 impl<'de> Deserialize<'de> for HeaderNameSetting {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

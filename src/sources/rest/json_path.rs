@@ -36,7 +36,7 @@ impl Step {
     example = "$.meta.page.nextCursor",
     example = "$['@odata.nextLink']"
 )]
-pub struct SinglePath {
+pub(crate) struct SinglePath {
     text: String,
     steps: Vec<Step>,
 }
@@ -46,7 +46,7 @@ impl SinglePath {
     ///
     /// # Errors
     /// It is not a JSONPath, or may select several values.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         check(text)?;
         match steps(text) {
             Some(steps) => Ok(Self {

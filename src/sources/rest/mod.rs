@@ -10,27 +10,22 @@
 //! partitions, windows and pages; a page is passed on when it is complete, so a retry neither loses nor repeats a row; a
 //! position is saved once all rows before it are delivered.
 
-pub mod auth;
+pub(crate) mod auth;
 mod config;
 mod decode;
-pub mod extract;
+pub(crate) mod extract;
 mod fetch;
 mod header_name;
-pub mod incremental;
+pub(crate) mod incremental;
 mod json_path;
 mod page;
-pub mod pagination;
-pub mod partitions;
+pub(crate) mod pagination;
+pub(crate) mod partitions;
 mod plan;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 mod reader;
-pub mod request;
-pub mod response_actions;
+pub(crate) mod request;
+pub(crate) mod response_actions;
 mod source;
 mod template;
 mod typed_keys;
-
-pub use config::{ColumnKind, RestConfig};
-pub use json_path::SinglePath;
-pub use page::InjectInto;
-pub use partitions::ParentConfig;

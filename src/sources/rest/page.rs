@@ -22,7 +22,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// Where a value is injected into a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum InjectInto {
+pub(crate) enum InjectInto {
     /// The query parameter of this name.
     Query(String),
     /// The header of this name.

@@ -17,7 +17,7 @@ use crate::settings::{BoundedDuration, BoundedInt};
 /// Request rate, concurrency and waiting. All requests of a run to the same host share these limits.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RateLimitConfig {
+pub(crate) struct RateLimitConfig {
     /// Requests per interval, such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`; all limits apply. Requests of
     /// earlier runs are not counted, so a daily limit holds within one run. Default: no limit.
     pub limits: Vec<Rate>,
@@ -43,7 +43,7 @@ impl Default for RateLimitConfig {
 /// A response header that says when to retry.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResetHeader {
+pub(crate) struct ResetHeader {
     /// Header name, such as `X-RateLimit-Reset`.
     pub name: HeaderNameSetting,
     /// Meaning of the header's number.
@@ -53,7 +53,7 @@ pub struct ResetHeader {
 /// Meaning of the number in a reset header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ResetFormat {
+pub(crate) enum ResetFormat {
     /// A point in time: seconds since 1970.
     EpochSeconds,
     /// A point in time: milliseconds since 1970.
@@ -110,7 +110,7 @@ impl RateLimitConfig {
 
 /// Requests per interval: `10/s`, `100/min`, `2000/h`, `8/day`, `5/10s`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     text: String,
     window: Window,
 }

@@ -27,7 +27,7 @@ const MOST_RETRIES: u32 = 50;
 /// How Amazon S3, or a store that speaks like it, is reached.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct S3Config {
+pub(crate) struct S3Config {
     /// The region of the bucket, such as `eu-central-1`. Default: that of the environment (`AWS_REGION`,
     /// `AWS_DEFAULT_REGION`), else `us-east-1`.
     pub region: Option<String>,
@@ -66,7 +66,7 @@ pub struct S3Config {
 /// How Azure Blob Storage, or a data lake on it, is reached.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct AzureConfig {
+pub(crate) struct AzureConfig {
     /// The name of the storage account. Default: that in an `abfss://` address, else that of the environment
     /// (`AZURE_STORAGE_ACCOUNT_NAME`).
     pub account: Option<String>,
@@ -110,7 +110,7 @@ pub struct AzureConfig {
 /// How Google Cloud Storage is reached.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct GcsConfig {
+pub(crate) struct GcsConfig {
     /// Where the key of a service account is kept: the JSON that Google gives out. Default: none of its own; the
     /// environment and the machine's identity are asked.
     pub service_account: Option<SecretRef>,
@@ -137,7 +137,7 @@ pub struct GcsConfig {
 /// How files on a web server are reached.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct HttpsConfig {
+pub(crate) struct HttpsConfig {
     /// Where a bearer token is kept.
     pub bearer: Option<SecretRef>,
     /// A user and a password (HTTP Basic).
@@ -165,7 +165,7 @@ pub struct HttpsConfig {
 /// A user and where the password is kept.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BasicLogin {
+pub(crate) struct BasicLogin {
     /// The user.
     pub user: String,
     /// Where the password is kept.

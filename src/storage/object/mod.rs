@@ -35,7 +35,7 @@ mod web;
 use std::sync::Arc;
 
 pub(crate) use config::StoreSettings;
-pub use config::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
+pub(crate) use config::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
 
 use super::Storage;
 use super::location::{self, RemoteLocation};

@@ -22,7 +22,7 @@ use crate::transforms::{Engine, ParsedExpression, SqlError};
 /// Maps records to the rows of an HR scenario.
 #[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct HrSchemaConfig {
+pub(crate) struct HrSchemaConfig {
     /// The HR scenario of the rows.
     pub scenario: Scenario,
     /// An SQL condition over the input's columns: rows for which it is not true are left out, and counted as filtered.
@@ -42,7 +42,7 @@ pub struct HrSchemaConfig {
 /// How texts are treated.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TextSettings {
+pub(crate) struct TextSettings {
     /// Whether white space at both ends is removed. Default: true.
     #[schemars(example = false)]
     pub trim: Option<bool>,
@@ -53,12 +53,12 @@ pub struct TextSettings {
 
 /// The fields in the order of the pipeline file.
 #[derive(Debug, Clone, Default)]
-pub struct FieldMap(pub Vec<(String, FieldSettings)>);
+pub(crate) struct FieldMap(pub Vec<(String, FieldSettings)>);
 
 /// The source of a field's values, and settings for this field alone.
 #[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FieldSettings {
+pub(crate) struct FieldSettings {
     /// The SQL expression over the input's columns.
     #[schemars(example = "lower(work_email)")]
     pub expr: String,

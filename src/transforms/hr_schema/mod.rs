@@ -7,5 +7,3 @@
 mod config;
 mod plan;
 mod transform;
-
-pub use config::HrSchemaConfig;

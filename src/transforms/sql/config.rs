@@ -24,7 +24,7 @@ const LEAST_MEMORY: ByteSize = ByteSize(8 << 20);
 /// One SQL query over the inputs as tables.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SqlConfig {
+pub(crate) struct SqlConfig {
     /// The query: one SELECT, which may begin with WITH. Its tables are the inputs, by their names; identifiers keep
     /// their letter case. What comes out are records with the columns of the query.
     #[schemars(length(min = 1))]

@@ -34,7 +34,7 @@ mod session;
 mod table;
 mod transform;
 
-pub use config::SqlConfig;
+pub(crate) use config::SqlConfig;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ use crate::settings::template::has_unset_variable;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = describe)]
-pub struct AuthConfig {
+pub(crate) struct AuthConfig {
     /// The kind of authentication.
     #[serde(rename = "type")]
     pub kind: AuthType,
@@ -143,7 +143,7 @@ pub struct AuthConfig {
 /// The kind of authentication.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum AuthType {
+pub(crate) enum AuthType {
     /// None, or the client certificate of `tls` only.
     #[default]
     None,
@@ -241,7 +241,7 @@ fn describe(schema: &mut Schema) {
 /// Where the application's ID and secret go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum CredentialsIn {
+pub(crate) enum CredentialsIn {
     /// In the body, as `client_id` and `client_secret`.
     #[default]
     Body,
@@ -252,7 +252,7 @@ pub enum CredentialsIn {
 /// How a token request is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum TokenBody {
+pub(crate) enum TokenBody {
     /// As a form, the OAuth 2.0 standard.
     #[default]
     Form,
@@ -263,7 +263,7 @@ pub enum TokenBody {
 /// What happens to new refresh tokens of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RotationConfig {
+pub(crate) enum RotationConfig {
     /// They are ignored: the configured token stays valid.
     Ignore,
     /// The newest is kept in this file with mode 0600, and used as long as it descends from the configured one. Relative
@@ -273,7 +273,7 @@ pub enum RotationConfig {
 
 /// The signature algorithm of a JWT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-pub enum JwtAlgorithm {
+pub(crate) enum JwtAlgorithm {
     /// RSA with SHA-256.
     #[default]
     #[serde(rename = "RS256")]

@@ -9,7 +9,7 @@ mod build;
 mod config;
 mod failure;
 
-pub use config::{AuthConfig, AuthType, CredentialsIn, JwtAlgorithm, RotationConfig, TokenBody};
+pub(crate) use config::AuthConfig;
 pub(crate) use failure::error as token_error;
 
 #[cfg(test)]

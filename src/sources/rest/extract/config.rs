@@ -12,7 +12,7 @@ use crate::component::Problems;
 /// Where the records are in a response, and how they become rows.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RecordsConfig {
+pub(crate) struct RecordsConfig {
     /// The JSONPath (RFC 9535) of the records. Default: `$`, the whole body.
     ///
     /// An array is a list of records (`$.data` and `$.data[*]` mean the same), an object is one record, null is none,
@@ -39,7 +39,7 @@ pub struct RecordsConfig {
 /// The format of a body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum BodyFormat {
+pub(crate) enum BodyFormat {
     /// One JSON value.
     #[default]
     Json,
@@ -50,7 +50,7 @@ pub enum BodyFormat {
 /// What to do if a path does not exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum OnMissing {
+pub(crate) enum OnMissing {
     /// Fail the run.
     #[default]
     Error,
@@ -61,7 +61,7 @@ pub enum OnMissing {
 /// What to do with objects and arrays in a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Nested {
+pub(crate) enum Nested {
     /// Keep them; SQL expressions reach into them: `address['city']`.
     #[default]
     Keep,
@@ -72,7 +72,7 @@ pub enum Nested {
 /// An array in each record whose elements become rows.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Explode {
+pub(crate) struct Explode {
     /// The path of the array within the record, such as `$.rows`. An object counts as an array of one element.
     pub path: ListPath,
     /// Which other members of the record each row keeps: `all`, `none` or a list of names. Default `all`, without the
@@ -90,7 +90,7 @@ pub struct Explode {
 /// What to do with a record without elements.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum EmptyArray {
+pub(crate) enum EmptyArray {
     /// Yield no row.
     #[default]
     Drop,
@@ -101,7 +101,7 @@ pub enum EmptyArray {
 /// Which members of a record its rows keep.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected `all`, `none` or a list of names")]
-pub enum Keep {
+pub(crate) enum Keep {
     /// `all` or `none`.
     Word(KeepWord),
     /// These members.
@@ -111,7 +111,7 @@ pub enum Keep {
 /// All members of a record, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum KeepWord {
+pub(crate) enum KeepWord {
     /// All except the one that contains the array.
     All,
     /// None.
@@ -128,7 +128,7 @@ impl Default for Keep {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String", example = "$.data[*]", example = "$.employees.*.rows")]
-pub struct RecordsPath {
+pub(crate) struct RecordsPath {
     pub(super) text: String,
     pub(super) query: serde_json_path::JsonPath,
 }
@@ -155,7 +155,7 @@ impl Default for RecordsPath {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String", example = "$.rows", example = "$.workAssignments[*]")]
-pub struct ListPath(pub(super) SinglePath);
+pub(crate) struct ListPath(pub(super) SinglePath);
 
 impl TryFrom<String> for ListPath {
     type Error = String;

@@ -28,7 +28,7 @@ use serde_json::value::RawValue;
 
 use self::config::BodyFormat;
 pub(super) use self::config::OnMissing;
-pub use self::config::RecordsConfig;
+pub(crate) use self::config::RecordsConfig;
 pub(super) use self::error::BodyError;
 use self::plan::Plan;
 use self::reader::{BodyReader, Progress};

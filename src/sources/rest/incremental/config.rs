@@ -19,7 +19,7 @@ use crate::settings::{BoundedDuration, BoundedInt, Timezone};
 const MAX_SPAN: u64 = 200 * 366 * DAY.unsigned_abs();
 
 /// A span of time up to 200 years.
-pub type Span = BoundedDuration<0, MAX_SPAN>;
+pub(crate) type Span = BoundedDuration<0, MAX_SPAN>;
 
 /// Reads only what is new since the last run. `{start}`, and `{end}` where the service takes one, go into the request.
 /// The position is kept in the ledger and advances only when all rows before it have an outcome.
@@ -29,7 +29,7 @@ pub type Span = BoundedDuration<0, MAX_SPAN>;
 /// ```
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct IncrementalConfig {
+pub(crate) struct IncrementalConfig {
     /// Where the next run starts: at the start time of this run (`run_time`), or at the greatest value at this path of
     /// the records, an ISO 8601 date or date-time or `/Date(milliseconds)/`.
     #[serde(default)]
@@ -63,7 +63,7 @@ pub struct IncrementalConfig {
 /// How often everything is read again: one of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FullRefresh {
+pub(crate) struct FullRefresh {
     /// Every so many runs.
     #[schemars(example = 7)]
     pub runs: Option<BoundedInt<2, 1_000_000>>,
@@ -73,7 +73,7 @@ pub struct FullRefresh {
 
 /// Where the next run starts.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub enum CursorConfig {
+pub(crate) enum CursorConfig {
     /// At the start time of this run.
     #[default]
     RunTime,

@@ -19,7 +19,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub use self::config::{CursorConfig, FullRefresh, IncrementalConfig, Span};
+pub(crate) use self::config::{CursorConfig, FullRefresh, IncrementalConfig};
 use self::cursor::Cursor;
 pub(super) use self::cursor::Seen;
 use self::format::Format;

@@ -38,7 +38,7 @@ const COMMON: &[&str] = &["size", "size_param", "stop"];
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = describe)]
-pub struct PaginationConfig {
+pub(crate) struct PaginationConfig {
     /// How the next page is requested.
     #[serde(rename = "type")]
     pub kind: PaginationType,
@@ -78,7 +78,7 @@ pub struct PaginationConfig {
 /// How the next page is requested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum PaginationType {
+pub(crate) enum PaginationType {
     /// There is one page.
     #[default]
     None,
@@ -132,7 +132,7 @@ fn describe(schema: &mut Schema) {
 /// How far an offset advances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OffsetStep {
+pub(crate) enum OffsetStep {
     /// By the rows received.
     Rows,
     /// By the page size.
@@ -142,7 +142,7 @@ pub enum OffsetStep {
 /// Where the answer holds the cursor.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum CursorFrom {
+pub(crate) enum CursorFrom {
     /// At this path of the body, such as `$.meta.page.nextCursor`.
     Body(SinglePath),
     /// In this header.
@@ -156,7 +156,7 @@ pub enum CursorFrom {
 /// A query parameter of a URL in the body.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LinkQuery {
+pub(crate) struct LinkQuery {
     /// Where the body holds the URL, such as `$._meta.links.next.href`.
     pub path: SinglePath,
     /// The query parameter that is the cursor.
@@ -167,7 +167,7 @@ pub struct LinkQuery {
 /// What ends the reading.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct StopConfig {
+pub(crate) struct StopConfig {
     /// A page with fewer rows than `size` is the last. Saves one request, and loses rows if the service gives fewer
     /// than asked: use it with a `size` that the service is known to give. Default false.
     pub short_page: bool,

@@ -12,7 +12,7 @@ mod pager;
 mod values;
 mod warning;
 
-pub use config::{CursorFrom, LinkQuery, OffsetStep, PaginationConfig, PaginationType, StopConfig};
+pub(crate) use config::PaginationConfig;
 pub(super) use pager::{Pager, Turn};
 
 #[cfg(test)]

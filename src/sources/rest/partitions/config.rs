@@ -32,7 +32,7 @@ const RESERVED: [&str; 2] = ["start", "end"];
 /// ```
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ForEachConfig {
+pub(crate) struct ForEachConfig {
     /// Placeholders and the values of each: texts, whole numbers or booleans. Several placeholders give every
     /// combination, the last one changing fastest.
     #[serde(default)]
@@ -67,7 +67,7 @@ pub struct ForEachConfig {
 /// The request whose rows give the keys.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ParentConfig {
+pub(crate) struct ParentConfig {
     /// The request, below the same `base_url`.
     pub request: RequestConfig,
     /// How one page leads to the next. Default: there is one page.
@@ -81,7 +81,7 @@ pub struct ParentConfig {
 /// What happens to a parent's row without a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnMissingKey {
+pub(crate) enum OnMissingKey {
     /// The run fails.
     #[default]
     Error,
@@ -92,7 +92,7 @@ pub enum OnMissingKey {
 /// Which partitions may be skipped, and how many.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct SkipConfig {
+pub(crate) struct SkipConfig {
     /// Statuses of the first page that skip the partition: 400 to 499 except 408 and 429, which are retried.
     pub status: Vec<BoundedInt<400, 499>>,
     /// The largest share of skipped partitions, from 0 to 1; the run fails above it. It fails at once if none of the

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use self::config::{ForEachConfig, OnMissingKey, ParentConfig, SkipConfig};
+pub(crate) use self::config::{ForEachConfig, OnMissingKey, SkipConfig};
 pub(super) use self::keys::Parent;
 pub(super) use self::skip::SkipPolicy;
 use super::template::{Kind, Names, Uses, Values};

@@ -21,7 +21,7 @@ use crate::secret::SecretRef;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct RequestConfig {
+pub(crate) struct RequestConfig {
     /// The method. Default: `POST` with a body, else `GET`.
     pub method: Option<RequestMethod>,
     /// The path, appended to the base URL. The value of a placeholder is always one segment. Default: the base URL
@@ -79,7 +79,7 @@ impl RequestConfig {
 
 /// An HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum RequestMethod {
+pub(crate) enum RequestMethod {
     /// GET.
     #[serde(rename = "GET")]
     Get,
@@ -92,7 +92,7 @@ pub enum RequestMethod {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(try_from = "Value")]
 #[schemars(with = "HeaderSchema")]
-pub enum HeaderConfig {
+pub(crate) enum HeaderConfig {
     /// Text, with placeholders.
     Text(String),
     /// A secret.

@@ -26,7 +26,7 @@ use url::Url;
 use self::address::Address;
 pub(super) use self::body::Body;
 use self::body::{BodyPlan, Node};
-pub use self::config::{HeaderConfig, RequestConfig, RequestMethod};
+pub(crate) use self::config::{RequestConfig, RequestMethod};
 use self::headers::Headers;
 use self::pairs::{Pairs, text_to_set};
 use super::page::{InjectInto, PageRequest};

@@ -18,7 +18,7 @@ use crate::settings::bounded::DAY;
 /// What happens to matching answers. The first rule that matches decides.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResponseActionConfig {
+pub(crate) struct ResponseActionConfig {
     /// Which answers match: those that meet every condition.
     pub when: When,
     /// What happens to them.
@@ -35,7 +35,7 @@ pub struct ResponseActionConfig {
 /// Which answers match.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct When {
+pub(crate) struct When {
     /// One of these statuses: 100 to 599, or a class such as `5xx`. Default: any, but `retry` and `rate_limited` then
     /// exclude 401 and 403.
     pub status: Vec<StatusSet>,
@@ -51,7 +51,7 @@ pub struct When {
 /// What happens to an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub(crate) enum Action {
     /// The request is repeated after a wait.
     Retry,
     /// The run fails.
@@ -78,7 +78,7 @@ impl Action {
 
 /// A status, or a class of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StatusSet {
+pub(crate) enum StatusSet {
     /// One status.
     One(u16),
     /// All statuses with this first digit: `4xx`.
@@ -157,7 +157,7 @@ impl JsonSchema for StatusSet {
 /// A test of a header: of its presence, if neither `equals` nor `matches` is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct HeaderTest {
+pub(crate) struct HeaderTest {
     /// The header.
     pub name: HeaderNameSetting,
     /// Its exact value.
@@ -172,7 +172,7 @@ pub struct HeaderTest {
 /// A test of a value in a JSON body: that it is present and not null, if neither `equals` nor `matches` is given.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BodyTest {
+pub(crate) struct BodyTest {
     /// Where the value is, such as `$.error.code`.
     pub path: SinglePath,
     /// Its exact value: a text, a number or a boolean. `5` equals `"5"`.
@@ -214,7 +214,7 @@ fn scalar_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 
 /// A regular expression that does not match the empty text.
 #[derive(Debug, Clone)]
-pub struct RegexSetting(pub(super) Regex);
+pub(crate) struct RegexSetting(pub(super) Regex);
 
 impl PartialEq for RegexSetting {
     fn eq(&self, other: &Self) -> bool {

@@ -9,7 +9,7 @@ mod decide;
 mod failure;
 mod message;
 
-pub use config::{Action, BodyTest, HeaderTest, RegexSetting, ResponseActionConfig, StatusSet, When};
+pub(crate) use config::{Action, ResponseActionConfig};
 pub(super) use {
     decide::{Decision, Facts, ResponseActions},
     failure::RequestFailure,
