@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
+mod support;
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use common::{Pipeline, emulator};
 use hrsink::pipeline::RunReport;
 use serde_json::{Value, json};
+use support::{Pipeline, emulator};
 use test_server::{Reply, Server, Step};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;

@@ -41,9 +41,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Examples whose files are at places of others: `tests/sftp` and `tests/stores` run them against real servers, but for
-/// Google's, which has none to be run here.
-const AFAR: [&str; 5] = [
+/// Examples with remote files: `tests/sftp` and `tests/stores` run them against real servers, except Google's.
+const REMOTE: [&str; 5] = [
     "sftp-csv.yaml",
     "sftp-pgp.yaml",
     "s3-parquet.yaml",
@@ -57,7 +56,7 @@ fn example_files(folder: &Path) -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| Notation::of(path).is_ok())
-        .filter(|path| !AFAR.iter().any(|name| path.ends_with(name)))
+        .filter(|path| !REMOTE.iter().any(|name| path.ends_with(name)))
         .collect();
     files.sort();
     assert!(files.len() >= 6, "{files:?}");
@@ -94,7 +93,7 @@ fn accepted(folder: &Path) -> Vec<BTreeMap<String, String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_quickstart_delivers_and_puts_bad_rows_aside() {
+async fn quickstart_delivers_and_rejects_bad_rows() {
     let folder = examples();
     let report = run_file(&folder.path().join("quickstart.yaml")).await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
@@ -154,7 +153,7 @@ async fn the_quickstart_delivers_and_puts_bad_rows_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_is_valid_and_delivers_to_the_emulator() {
+async fn delivers_every_example_to_the_emulator() {
     for path in example_files(examples().path()) {
         // Each in a folder of its own: several bring the same rows, and a job is sent them once.
         let folder = examples();
@@ -178,7 +177,7 @@ async fn every_example_is_valid_and_delivers_to_the_emulator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_scenarios_share_a_job() {
+async fn delivers_several_scenarios_to_one_job() {
     let folder = examples();
     let report = run_file(&folder.path().join("multi-scenario.yaml")).await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
@@ -219,7 +218,7 @@ async fn several_scenarios_share_a_job() {
 
 /// One export as text, as an older spreadsheet saves it, and as a lake holds it.
 #[tokio::test(flavor = "multi_thread")]
-async fn parquet_and_utf16_give_the_same_upload_as_plain_csv() {
+async fn uploads_the_same_from_parquet_utf16_and_csv() {
     let people: Vec<(String, &str, &str, &str)> = (0..50)
         .map(|i| {
             let zip = ["00501", "02134", "99950"][i % 3];
@@ -359,7 +358,7 @@ fn write_parquet(path: &Path, people: &[(String, &str, &str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_misspelt_column_fails_before_the_first_row_and_names_its_neighbour() {
+async fn rejects_a_misspelled_column_before_the_first_row() {
     let folder = examples();
     let path = folder.path().join("quickstart.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -382,7 +381,7 @@ async fn a_misspelt_column_fails_before_the_first_row_and_names_its_neighbour() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_whose_expression_fails_is_put_aside_alone() {
+async fn rejects_only_the_row_whose_expression_fails() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("e.csv"), "mail,day,n\na@contoso.com,2026-01-01,1\nb@contoso.com,2026-01-02,x7-marker\nc@contoso.com,2026-01-03,3\n").unwrap();
     let path = folder.path().join("p.yaml");
@@ -424,7 +423,7 @@ rejects: {max_ratio: 0.5}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_rejects_is_an_exit_code_of_its_own() {
+async fn ends_with_exit_code_3_after_too_many_rejects() {
     let folder = examples();
     let path = folder.path().join("quickstart.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -461,7 +460,7 @@ sinks: {{s: {{type: m365_hr, inputs: [t], cloud: emulator}}}}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_a_chunk_that_fails_are_counted_once() {
+async fn counts_rows_of_a_failed_chunk_once() {
     let rows = "{\"mail\":\"a@contoso.com\",\"day\":true,\"on\":1}\n{\"mail\":\"b@contoso.com\",\"day\":true,\"on\":0}\n";
     let report = run_reviews("e.ndjson", rows, "on = 1").await;
     assert_eq!(
@@ -473,7 +472,7 @@ async fn rows_of_a_chunk_that_fails_are_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_without_a_header_does_not_show_its_first_row() {
+async fn does_not_show_the_first_row_of_a_file_without_header() {
     let rows = "marker.1@contoso.com,2026-01-01,Marker\nmarker.2@contoso.com,2026-01-02,Other\n";
     let report = run_reviews("e.csv", rows, "mail is not null").await;
     assert_eq!(report.exit_code, 2);
@@ -486,7 +485,7 @@ async fn a_file_without_a_header_does_not_show_its_first_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_place_for_rejects_that_cannot_be_written_to_is_known_before_any_row_is_sent() {
+async fn checks_the_rejects_folder_before_sending_rows() {
     let folder = examples();
     std::fs::write(folder.path().join("a-file"), "").unwrap();
     let path = folder.path().join("quickstart.yaml");
@@ -506,7 +505,7 @@ async fn a_place_for_rejects_that_cannot_be_written_to_is_known_before_any_row_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_rows_today_replace_the_file_of_yesterday() {
+async fn replaces_the_output_file_when_there_are_no_rows() {
     let folder = tempfile::tempdir().unwrap();
     let pipeline = "
 sources: {e: {type: file, path: e.csv}}
@@ -544,7 +543,7 @@ sinks: {s: {type: file, inputs: [t], path: out.csv}}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_has_no_text_fails_alone_and_is_not_shown() {
+async fn rejects_only_a_value_without_text_form() {
     let folder = tempfile::tempdir().unwrap();
     let mail: StringArray = ["a@contoso.com", "b@contoso.com"].into_iter().map(Some).collect();
     let day: Date32Array = [Some(20_000), Some(20_001)].into_iter().collect();
@@ -589,7 +588,7 @@ rejects: {max_ratio: 0.5}
 }
 
 #[test]
-fn two_sources_cannot_share_standard_input() {
+fn rejects_two_sources_on_standard_input() {
     let pipeline = "
 sources:
   a: {type: file, path: '-', format: csv}

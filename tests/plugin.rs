@@ -3,16 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
+mod support;
 
 use std::collections::BTreeSet;
 
-use common::{JOB, Pipeline, arrived, email, emails, emulator, failure, sink};
 use hrsink::config::{LoadError, Problem};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, run};
 use hrsink::plugin::{Role, descriptions};
 use serde_json::{Value, json};
+use support::{JOB, Pipeline, arrived, email, emails, emulator, failure, sink};
 
 /// The plug-in. Nothing of `hrsink` but `hrsink::plugin` is used in here.
 mod roster {
@@ -27,7 +27,7 @@ mod roster {
         SourceContext, Transform, TransformConfig, TransformContext, async_trait, inventory, schemars, serde,
     };
 
-    /// What sources were told, by their `note_as`.
+    /// What was reported to sources, by their `note_as`.
     pub(super) static NOTES: Mutex<BTreeMap<String, Note>> = Mutex::new(BTreeMap::new());
 
     #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ mod roster {
     struct RosterConfig {
         /// The addresses, one list a page.
         pages: Vec<Vec<String>>,
-        /// Where to note what became of the pages.
+        /// Name of the note about the pages.
         note_as: String,
         /// Fails when it is built.
         #[serde(default)]
@@ -315,7 +315,7 @@ fn problems(pipeline: &Pipeline) -> Vec<Problem> {
 }
 
 #[tokio::test]
-async fn plug_ins_run_together_with_the_components_of_this_crate() {
+async fn runs_plugins_together_with_built_in_components() {
     let emulator = emulator("").await;
     let mut pipeline = pipeline(&emulator.url(), "together");
     pipeline.file["sources"]["people"]["pages"][1][1] = json!("");
@@ -352,7 +352,7 @@ async fn plug_ins_run_together_with_the_components_of_this_crate() {
 }
 
 #[test]
-fn plug_ins_are_listed_and_in_the_schema() {
+fn lists_plugins_and_includes_them_in_the_schema() {
     for (role, name, summary) in [
         (Role::Source, "roster", "brings addresses"),
         (Role::Transform, "domain", "adds a domain"),
@@ -373,7 +373,7 @@ fn plug_ins_are_listed_and_in_the_schema() {
 }
 
 #[test]
-fn mistakes_in_a_plug_ins_settings_are_found_like_any_other() {
+fn reports_problems_in_the_settings_of_plugins() {
     let mut pipeline = pipeline("http://127.0.0.1:1", "mistakes");
     pipeline.file["sources"]["people"]["pages"][1] = json!([]);
     pipeline.file["transforms"]["people_at"]["domian"] = json!("x");
@@ -402,7 +402,7 @@ fn mistakes_in_a_plug_ins_settings_are_found_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_source_is_told_what_was_delivered_and_what_was_not() {
+async fn reports_to_a_source_what_was_delivered() {
     // The first page goes, the second is refused: a checkpoint is no better than the worst of its branches.
     let refusing = emulator("403=nth:2").await;
     let report = pipeline(&refusing.url(), "second refused").run().await;
@@ -440,7 +440,7 @@ async fn a_source_is_told_what_was_delivered_and_what_was_not() {
 }
 
 #[tokio::test]
-async fn a_source_is_told_which_columns_anybody_needs() {
+async fn passes_the_used_columns_to_a_source() {
     let emulator = emulator("").await;
     let mut needed = pipeline(&emulator.url(), "needed");
     needed.file["transforms"]["resignations"]["inputs"] = json!(["people"]);
@@ -463,7 +463,7 @@ async fn a_source_is_told_which_columns_anybody_needs() {
 }
 
 #[tokio::test]
-async fn nothing_moves_when_a_component_cannot_be_built() {
+async fn reads_nothing_if_a_component_cannot_be_built() {
     let emulator = emulator("").await;
     let mut pipeline = pipeline(&emulator.url(), "broken");
     pipeline.file["sources"]["people"]["broken"] = json!(true);
@@ -477,7 +477,7 @@ async fn nothing_moves_when_a_component_cannot_be_built() {
 }
 
 #[tokio::test]
-async fn a_plug_in_that_panics_is_named_and_its_text_stays_inside() {
+async fn names_a_panicked_plugin_without_its_text() {
     let emulator = emulator("").await;
     let mut pipeline = pipeline(&emulator.url(), "panic");
     pipeline.file["transforms"]["people_at"]["panics"] = json!(true);

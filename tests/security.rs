@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod common;
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{Pipeline, emulator, failure};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RejectsTarget, RunOptions, RunReport};
 use serde_json::json;
+use support::{Pipeline, emulator, failure};
 use test_server::certificates::Authority;
 use test_server::{Reply, Server, Step, Tls};
 
@@ -57,7 +57,7 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
     let emulator = emulator("").await;
     let mut pipeline = Pipeline::new(&emulator.url(), 2);
     // Two sinks with one secret cause one warning.
-    let mut second = common::sink(&emulator.url(), common::JOB, "resignations");
+    let mut second = support::sink(&emulator.url(), support::JOB, "resignations");
     second["job_id"] = json!("0f8fad5b-d9cb-469f-a165-70867728950e");
     pipeline.file["sinks"]["second"] = second;
     pipeline.load().unwrap();
@@ -73,18 +73,18 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
         errors.contains(&close) && errors.contains("(mode 0644)"),
         "{errors}"
     );
-    assert!(!errors.contains(common::SECRET), "{errors}");
+    assert!(!errors.contains(support::SECRET), "{errors}");
     let checked = program(&["check", file], &[]);
     let shown = String::from_utf8(checked.stdout).unwrap();
     assert!(shown.contains(&close), "{shown}");
     assert_eq!(checked.status.code(), Some(2), "{shown}");
     let ids = [
         "--tenant-id",
-        common::TENANT,
+        support::TENANT,
         "--app-id",
-        common::CLIENT,
+        support::CLIENT,
         "--job-id",
-        common::JOB,
+        support::JOB,
     ];
     let input = pipeline.path("export.csv");
     let mut upload = vec!["upload", "--client-secret-file", secret.to_str().unwrap()];
@@ -336,7 +336,8 @@ fn rejects_retention_of_nothing() {
     pipeline.file["rejects"] = json!({"max_files": 0, "max_age": "0s"});
     let error = hrsink::error::Error::from(pipeline.load().unwrap_err()).chain();
     assert!(
-        error.contains("rejects.max_files: at least 1") && error.contains("rejects.max_age: must be more"),
+        error.contains("rejects.max_files: number out of range")
+            && error.contains("rejects.max_age: duration out of range"),
         "{error}"
     );
 }

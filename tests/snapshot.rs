@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
+mod support;
 
 use std::path::{Path, PathBuf};
 
-use common::{Pipeline, failure};
 use hrsink::config::LoadError;
 use hrsink::pipeline::{Observer, RunOptions, RunReport};
 use serde_json::{Value, json};
+use support::{Pipeline, failure};
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -231,13 +231,13 @@ async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_snapshot_after_upload_failures() {
-    let emulator = common::emulator("503=1").await;
+    let emulator = support::emulator("503=1").await;
     let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
     run(&pipeline).await;
     pipeline.write("users.csv", "id,upn,level\n1,a@contoso.com,L3\n");
     let to_file = pipeline.file["sinks"]["now_out"].clone();
-    pipeline.file["sinks"]["now_out"] = common::sink(&emulator.url(), common::JOB, "now");
-    pipeline.write("secret", common::SECRET);
+    pipeline.file["sinks"]["now_out"] = support::sink(&emulator.url(), support::JOB, "now");
+    pipeline.write("secret", support::SECRET);
     keeps_it(&pipeline, RunOptions::default(), 75).await;
     pipeline.file["sinks"]["now_out"] = to_file;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);

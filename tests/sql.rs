@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
+mod support;
 
 use std::path::PathBuf;
 
-use common::{Pipeline, arrived, email, emulator, failure};
 use hrsink::config::{LoadError, PipelineConfig};
 use hrsink::pipeline::{Observer, RunOptions};
 use serde_json::{Value, json};
+use support::{Pipeline, arrived, email, emulator, failure};
 
 /// Leavers by number, and a directory that knows the addresses of all but the last.
 fn by_number(url: &str, rows: usize, query: &str) -> Pipeline {
@@ -43,7 +43,7 @@ async fn addresses_come_from_the_directory_and_a_reject_names_the_line_of_the_le
     let pipeline = by_number(&emulator.url(), 6, JOIN);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
-    assert_eq!(arrived(&emulator), common::emails(5));
+    assert_eq!(arrived(&emulator), support::emails(5));
     let rows = report.rows;
     assert_eq!(
         (

@@ -157,3 +157,75 @@ fn with_common(mut schema: Value, name: &str, role: Role, common: Option<(&str, 
     }
     schema
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::config::document::{self, Notation};
+
+    fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path, found);
+            } else if Notation::of(&path).is_ok() {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn accepts_every_example_with_its_variables() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let mut examples = Vec::new();
+        files(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples"),
+            &mut examples,
+        );
+        let mut checked = 0;
+        for path in examples {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let tree = document::parse(&text, Notation::of(&path).unwrap(), &path).unwrap();
+            // Data beside the pipeline files may have the same extensions.
+            if tree.get("sources").is_none() {
+                continue;
+            }
+            let problems: Vec<String> = validator
+                .iter_errors(&tree)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
+            checked += 1;
+        }
+        assert!(checked > 10);
+    }
+
+    #[test]
+    fn accepts_variables_only_where_the_program_does() {
+        let validator = jsonschema::validator_for(&schema()).unwrap();
+        let file = |cloud: Value, max_rows: Value| {
+            json!({
+                "sources": {"a": {"type": "file", "path": "${EXPORT}"}},
+                "sinks": {"b": {
+                    "type": "m365_hr", "inputs": ["a"], "cloud": cloud, "batch": {"max_rows": max_rows},
+                    "tenant_id": "${TENANT:-d5723623-11cf-4e2e-b5a5-01d1506273f9}",
+                    "job_id": "${JOB}",
+                }},
+            })
+        };
+        for (cloud, max_rows, valid) in [
+            (json!("worldwide"), json!(10), true),
+            (json!("${CLOUD:-worldwide}"), json!(10), true),
+            (json!("$CLOUD"), json!(10), false),
+            (json!("worldwide"), json!("${ROWS}"), false),
+        ] {
+            assert_eq!(
+                validator.is_valid(&file(cloud.clone(), max_rows.clone())),
+                valid,
+                "{cloud} {max_rows}"
+            );
+        }
+    }
+}

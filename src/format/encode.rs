@@ -32,6 +32,7 @@ pub(crate) struct EncodedRows {
 
 impl EncodedRows {
     /// Number of rows.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::program::{Import, Service, run};
 use crate::line::Line;
+use crate::support::program::{Import, Service, run};
 
 /// The counts of a campaign.
 #[derive(Debug, Default, Clone, Copy)]

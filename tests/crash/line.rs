@@ -11,9 +11,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use crate::common::program::{self, Service, hrsink};
 use crate::export::Export;
 use crate::moment::{Moment, Speed};
+use crate::support::program::{self, Service, hrsink};
 
 const SIGKILL: i32 = 9;
 

@@ -10,10 +10,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![expect(clippy::print_stdout, reason = "says what was done")]
 
-#[path = "../common/mod.rs"]
-mod common;
 #[cfg(feature = "sftp")]
-#[path = "../common/outside.rs"]
+#[path = "../support/outside.rs"]
 mod outside;
 #[cfg(feature = "sftp")]
 #[path = "../sftp/sshd.rs"]
@@ -24,6 +22,8 @@ mod outside;
     reason = "shared with the tests of SFTP"
 )]
 mod sshd;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod account;
 mod export;
@@ -36,11 +36,11 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use account::Summary;
-use common::JOB;
-use common::program::{self, Service};
 use export::{Export, Kind};
 use line::{Line, Way};
 use moment::{Moment, random};
+use support::JOB;
+use support::program::{self, Service};
 
 /// Kills by default; more than a hundred of them hit runs of 75 batches with a faulty service.
 const KILLS: u32 = 160;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::common::program::Service;
+use crate::support::program::Service;
 
 /// How often conditions are checked.
 const POLL: Duration = Duration::from_micros(150);

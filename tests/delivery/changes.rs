@@ -1,6 +1,6 @@
 //! Sends only new, changed, fixed and expired rows.
 
-use crate::common::{Pipeline, arrived, email, emails, emulator};
+use crate::support::{Pipeline, arrived, email, emails, emulator};
 use crate::totals;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
+use crate::support::{Pipeline, arrived, email, emails, emulator, failure, history, program};
 use hrsink::config::Guard;
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{GuardOutcome, Observer, RunOptions, RunReport};

@@ -15,9 +15,7 @@ macro_rules! assert_rows {
 }
 
 mod changes;
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../common/endless.rs"]
+#[path = "../support/endless.rs"]
 mod endless_source;
 mod faults;
 mod guarded;
@@ -28,14 +26,16 @@ mod several;
 mod split;
 mod stopping;
 mod success;
+#[path = "../support/mod.rs"]
+mod support;
 mod tokens;
 mod transient;
 mod unknown;
 
-use common::{CLIENT, JOB, Pipeline, SECRET, TENANT};
 use hrsink::pipeline::RunReport;
 use hrsink::plugin::{BatchOutcome, Totals};
 use serde_json::{Value, json};
+use support::{CLIENT, JOB, Pipeline, SECRET, TENANT};
 use test_server::{Reply, Step};
 
 const OTHER_ID: &str = "11111111-2222-4333-8444-555555555555";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::common::{Pipeline, arrived, email, emails, emulator, failure, until};
+use crate::support::{Pipeline, arrived, email, emails, emulator, failure, until};
 use crate::totals;
 use hrsink::emulator::Faults;
 use hrsink::pipeline::{Observer, RunOptions};

@@ -1,6 +1,6 @@
 //! Refusals: no retry, and a hint that says what to change.
 
-use crate::common::{CLIENT, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
+use crate::support::{CLIENT, Pipeline, SECRET, TENANT, arrived, emulator_with, failure};
 use crate::{OTHER_ID, strict};
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::{NotSent, Refused, Split};

@@ -1,7 +1,7 @@
 //! Rows of unknown outcome: resent and reported, or held until they are resolved.
 
-use crate::common::{Pipeline, arrived, email, emails, emulator, failure, history, program};
 use crate::outcomes;
+use crate::support::{Pipeline, arrived, email, emails, emulator, failure, history, program};
 use hrsink::emulator::Faults;
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::{NotSent, Unknown};

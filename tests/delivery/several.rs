@@ -1,6 +1,6 @@
 //! Branching: one source for several sinks, one sink for several inputs.
 
-use crate::common::{JOB, Pipeline, arrived, emails, emulator, emulator_with, failure, sink};
+use crate::support::{JOB, Pipeline, arrived, emails, emulator, emulator_with, failure, sink};
 use crate::{OTHER_ID, endless};
 use serde_json::json;
 

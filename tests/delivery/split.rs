@@ -1,7 +1,7 @@
 //! `on_refused: split`: rejects the rows that the service rejects, and delivers the others.
 
-use crate::common::picky::Picky;
-use crate::common::{Pipeline, email, failure, history};
+use crate::support::picky::Picky;
+use crate::support::{Pipeline, email, failure, history};
 use hrsink::plugin::RejectCode;
 use serde_json::{Value, json};
 

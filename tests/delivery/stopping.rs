@@ -1,6 +1,6 @@
 //! Stopping: uploads in progress are finished, nothing new is started, and sources stop.
 
-use crate::common::{Pipeline, arrived, email, emulator, failure, until};
+use crate::support::{Pipeline, arrived, email, emulator, failure, until};
 use crate::{endless, outcomes, totals};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, RunReport};

@@ -1,6 +1,6 @@
 //! Successful runs send no more than needed.
 
-use crate::common::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
+use crate::support::{JOB, Pipeline, TENANT, arrived, email, emails, emulator};
 use crate::{outcomes, token};
 use hrsink::pipeline::{Observer, RunOptions};
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent};

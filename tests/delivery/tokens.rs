@@ -1,6 +1,6 @@
 //! Expiring tokens.
 
-use crate::common::{Pipeline, arrived, emails, emulator};
+use crate::support::{Pipeline, arrived, emails, emulator};
 
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Transient failures: waits as requested, and gives up in time.
 
-use crate::common::{Pipeline, arrived, emails, emulator, failure};
 use crate::outcomes;
+use crate::support::{Pipeline, arrived, emails, emulator, failure};
 use hrsink::plugin::BatchOutcome::Accepted;
 use serde_json::json;
 

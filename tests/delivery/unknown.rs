@@ -1,6 +1,6 @@
 //! Connections that end without an answer.
 
-use crate::common::{JOB, Pipeline, arrived, email, emulator, failure};
+use crate::support::{JOB, Pipeline, arrived, email, emulator, failure};
 use crate::{outcomes, token};
 use hrsink::plugin::BatchOutcome::Unknown;
 use test_server::{Reply, Server, Step};

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::common::{Pipeline, arrived, email, emails, emulator, failure};
 use crate::csv;
+use crate::support::{Pipeline, arrived, email, emails, emulator, failure};
 use hrsink::emulator::Emulator;
 use hrsink::error::ErrorKind;
 

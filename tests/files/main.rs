@@ -3,17 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(clippy::needless_pass_by_value, reason = "settings stand where they are used")]
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod archives;
 mod post_process;
 mod select;
 mod state;
 
-use common::{Pipeline, email};
 use hrsink::emulator::Emulator;
 use serde_json::{Value, json};
+use support::{Pipeline, email};
 
 /// A pipeline that reads the files in `in` with these settings more, `incremental` unless they say otherwise.
 fn pipeline(emulator: &Emulator, more: Value) -> Pipeline {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{arrived, emails, emulator, failure, sink};
+use crate::support::{arrived, emails, emulator, failure, sink};
 use crate::{files, pipeline, put, put_text};
 use hrsink::pipeline::{Observer, RunOptions};
 

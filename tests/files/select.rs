@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::{arrived, email, emails, emulator, failure};
+use crate::support::{arrived, email, emails, emulator, failure};
 use crate::{csv, files, pipeline, put, put_text};
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::{arrived, emails, emulator, failure, sink};
+use crate::support::{arrived, emails, emulator, failure, sink};
 use crate::{pipeline, put, set_age};
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn reads_a_file_again_whose_rows_were_not_accepted() {
     let mut pipeline = pipeline(&down, json!({}));
     put(&pipeline, "a.csv", &[1, 2]);
     failure(&pipeline.run().await, 75);
-    *pipeline.sink() = sink(&up.url(), crate::common::JOB, "resignations");
+    *pipeline.sink() = sink(&up.url(), crate::support::JOB, "resignations");
     assert_eq!(pipeline.run().await.rows.read, 2);
     assert_eq!(arrived(&up), emails(2));
 }

@@ -12,7 +12,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-#[path = "../common/outside.rs"]
+#[path = "../support/outside.rs"]
 mod outside;
 
 mod digest;

@@ -5,8 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 #![expect(clippy::print_stdout, reason = "says what could not be tried")]
 
-#[path = "../common/mod.rs"]
-mod common;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod damage;
 mod disk;
@@ -16,9 +16,9 @@ mod together;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use common::program::{self, Service};
-use common::{JOB, email};
 use serde_json::{Value, json};
+use support::program::{self, Service};
+use support::{JOB, email};
 
 const FILE: &str = "hr.json";
 const REPORT: &str = "report.json";

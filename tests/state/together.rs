@@ -4,7 +4,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::common::program::{hrsink, told};
+use crate::support::program::{hrsink, told};
 
 /// Waits until the four concurrent uploads of `child` are in progress.
 fn until_it_sends(service: &Service, child: &mut Child) {
@@ -176,7 +176,7 @@ fn shares_a_ledger_between_many_pipelines() {
         assert_eq!(arrived.len(), 8, "{:?}", arrived.keys());
         for rows in arrived.values_mut() {
             rows.sort();
-            assert_eq!(*rows, common::emails(30));
+            assert_eq!(*rows, support::emails(30));
         }
         let (code, said, error) = program::run(fixture.path(), &["ledger", "verify", "0.json"]);
         assert_eq!(code, 0, "{said}{error}");

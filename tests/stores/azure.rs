@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::common::Pipeline;
 use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
 use crate::outside::wanted;
 use crate::proxy::Proxy;
 use crate::servers::{ACCOUNT, KEY, Server, account_sas, azurite, keys, put};
+use crate::support::Pipeline;
 
 /// `way` is how to log in; the secret is in the file `login`.
 fn source(endpoint: &str, path: &str, way: &str) -> Value {

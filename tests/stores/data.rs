@@ -9,7 +9,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
-use crate::common::{Pipeline, email};
+use crate::support::{Pipeline, email};
 
 /// A CSV file with the resignations of these rows.
 pub(crate) fn csv(rows: impl IntoIterator<Item = usize>) -> String {

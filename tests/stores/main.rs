@@ -7,13 +7,13 @@
 #![allow(clippy::print_stderr, reason = "what is left out is said")]
 
 mod azure;
-#[path = "../common/mod.rs"]
-mod common;
 mod data;
 mod examples;
-#[path = "../common/outside.rs"]
+#[path = "../support/outside.rs"]
 mod outside;
 mod proxy;
 mod s3;
 mod servers;
+#[path = "../support/mod.rs"]
+mod support;
 mod web;

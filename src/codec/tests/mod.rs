@@ -3,7 +3,7 @@
 #[cfg(all(unix, feature = "pgp"))]
 mod gnupg;
 #[cfg(unix)]
-#[path = "../../../tests/common/outside.rs"]
+#[path = "../../../tests/support/outside.rs"]
 mod outside;
 #[cfg(feature = "pgp")]
 mod pgp;

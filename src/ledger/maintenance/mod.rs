@@ -3,7 +3,9 @@
 mod forget;
 mod resolve;
 
-pub(crate) use forget::{Forgotten, Pruned};
+pub(crate) use forget::Forgotten;
+#[cfg(test)]
+pub(crate) use forget::Pruned;
 pub(crate) use resolve::BatchSelector;
 
 use std::path::Path;

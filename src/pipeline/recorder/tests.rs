@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use super::*;
 

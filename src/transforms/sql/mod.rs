@@ -34,7 +34,8 @@ mod session;
 mod table;
 mod transform;
 
-pub(crate) use config::SqlConfig;
+#[cfg(test)]
+use config::SqlConfig;
 
 #[cfg(test)]
 mod tests;

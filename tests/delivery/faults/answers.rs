@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Endpoint, Fault, Fixture, Time, batches, is_delivered, is_resumed, lasts, ok, passes};
-use crate::common::{failure, history};
+use crate::support::{failure, history};
 use crate::{outcomes, token};
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Unknown};

@@ -12,8 +12,8 @@ mod waits;
 
 use std::time::Duration;
 
-use crate::common::gate::{Break, Gate};
-use crate::common::{Pipeline, failure, history, until};
+use crate::support::gate::{Break, Gate};
+use crate::support::{Pipeline, failure, history, until};
 use crate::{outcomes, token, totals};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::RunReport;
@@ -210,7 +210,7 @@ fn ok() -> Step {
 fn rows_of(request: &Request) -> Vec<usize> {
     let text = request.text();
     (1..=60)
-        .filter(|row| text.contains(&crate::common::email(*row)))
+        .filter(|row| text.contains(&crate::support::email(*row)))
         .collect()
 }
 

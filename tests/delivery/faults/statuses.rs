@@ -1,7 +1,7 @@
 //! The service answers with a status that is not a success.
 
 use super::{Endpoint, Fault, batches, lasts, ok, passes, rows_of};
-use crate::common::{Pipeline, failure, history};
+use crate::support::{Pipeline, failure, history};
 use crate::{outcomes, token, totals};
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Refused};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Failures of the token endpoint. Its outcome is never unknown.
 
 use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, lasts, ok, passes};
-use crate::common::gate::Break;
-use crate::common::{failure, history};
 use crate::outcomes;
+use crate::support::gate::Break;
+use crate::support::{failure, history};
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{Pipeline, arrived, email, emails, emulator};
+use crate::support::{Pipeline, arrived, email, emails, emulator};
 use hrsink::emulator::Faults;
 use serde_json::json;
 

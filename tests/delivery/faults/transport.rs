@@ -1,9 +1,9 @@
 //! Network failures.
 
 use super::{Endpoint, Fault, Time, batches, lasts, passes};
-use crate::common::gate::{Break, Gate};
-use crate::common::{Pipeline, arrived, emails, emulator, failure, history};
 use crate::outcomes;
+use crate::support::gate::{Break, Gate};
+use crate::support::{Pipeline, arrived, emails, emulator, failure, history};
 use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;
 use test_server::Step;

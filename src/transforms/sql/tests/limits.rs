@@ -79,7 +79,7 @@ async fn what_cannot_be_spilled_says_what_to_do() {
     let outcome = run.with(large(0)).await;
     let error = outcome.error();
     assert!(
-        error.starts_with("the query of the transform `q` needs more memory than its `memory_limit` of 8.0 MiB allows\nraise `memory_limit`"),
+        error.starts_with("the query of the transform `q` needs more memory than its `memory_limit` of 8MiB allows\nraise `memory_limit`"),
         "{error}"
     );
 }

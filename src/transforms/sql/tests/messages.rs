@@ -97,7 +97,7 @@ fn a_memory_limit_that_is_too_small_is_refused() {
         .validate(&run.descriptions(), &mut Problems::new(&mut found));
     assert_eq!(
         found[0].to_string(),
-        "memory_limit: 1.0 MiB is not enough; at least 8.0 MiB are needed"
+        "memory_limit: 1MiB is not enough; at least 8MiB are needed"
     );
 }
 

@@ -123,14 +123,17 @@ fn reports_all_problems_by_key() {
 fn rejects_other_values_without_showing_secrets() {
     for (config, expected) in [
         (json!({"type": "none", "tokn": 1}), "unknown field"),
-        (json!({"type": "bearer", "token": "marker"}), "by reference"),
+        (
+            json!({"type": "bearer", "token": "marker"}),
+            "must be a reference",
+        ),
         (
             json!({"type": "basic", "username": 5}),
             "a text, or a secret by reference",
         ),
         (
             json!({"type": "basic", "username": "a", "password": "marker"}),
-            "by reference",
+            "must be a reference",
         ),
         (
             json!({"type": "api_key", "header": "a b"}),

@@ -96,7 +96,7 @@ fn rejects_unknown_keys_and_values_out_of_range() {
         ),
         (
             json!({"type": "next_link", "path": "$..next"}),
-            "may name several values",
+            "may select several values",
         ),
         (json!({"type": "page", "size": 0}), "nonzero"),
         (json!({"size": 1}), "missing field `type`"),

@@ -1,4 +1,4 @@
-//! What the tests of whole runs share: a pipeline on disk, and what must hold of every report.
+//! Shared by the tests of complete runs: a pipeline on disk, and the invariants of every report.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -24,8 +24,8 @@ pub(crate) const CLIENT: &str = "29ee526e-f9a7-4e98-a682-67f41bfd643e";
 pub(crate) const JOB: &str = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
 pub(crate) const SECRET: &str = "the-right-secret";
 
-/// Far longer than any run here takes, with the clock moved or not: a test that would hang fails instead.
-const HANGS: Duration = Duration::from_secs(300);
+/// Far longer than any run takes; a test that hangs fails.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A pipeline file with its input in a folder of its own.
 pub(crate) struct Pipeline {
@@ -35,8 +35,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// `rows` resignations to the job [`JOB`] of the service at `url`: two rows a batch, one upload at a time, three
-    /// attempts with hardly a wait.
+    /// `rows` resignations to the job [`JOB`] of the service at `url`: batches of two rows, one upload at a time, three
+    /// attempts with short waits.
     pub(crate) fn new(url: &str, rows: usize) -> Self {
         let pipeline = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -69,7 +69,7 @@ impl Pipeline {
         &mut self.file["sinks"]["purview"]
     }
 
-    /// Writes a file beside the pipeline file, its owner's alone.
+    /// Writes a private file beside the pipeline file.
     pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.path(name), content).unwrap();
         #[cfg(unix)]
@@ -94,23 +94,23 @@ impl Pipeline {
         self.run_with(RunOptions::default(), &Observer::default()).await
     }
 
-    /// Runs it, and asserts what must hold of every run.
+    /// Runs it and asserts the invariants of every run.
     pub(crate) async fn run_with(&self, options: RunOptions, observer: &Observer) -> RunReport {
         let config = match self.load() {
             Ok(config) => config,
             Err(error) => panic!("{error:#?}"),
         };
-        let report = tokio::time::timeout(HANGS, run(&config, options, observer))
+        let report = tokio::time::timeout(TIMEOUT, run(&config, options, observer))
             .await
-            .expect("the run comes to an end");
-        is_sound(&report);
+            .expect("the run ends");
+        assert_sound(&report);
         assert_eq!(observer.totals(), report.rows);
         assert_eq!(observer.in_flight(), 0);
         report
     }
 }
 
-/// Runs the program with a pipeline, whose file stands where `{}` does.
+/// Runs the program with a pipeline; `{}` stands for its file.
 pub(crate) async fn program(pipeline: &Pipeline, args: &[&str]) -> Output {
     pipeline.load().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
@@ -128,7 +128,7 @@ pub(crate) async fn program(pipeline: &Pipeline, args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What `hrsink history` says, newest run first, with the batches.
+/// The output of `hrsink history`, newest run first, with the batches.
 pub(crate) async fn history(pipeline: &Pipeline) -> Value {
     let output = program(pipeline, &["history", "{}", "--batches", "--output", "json"]).await;
     assert!(
@@ -154,8 +154,8 @@ pub(crate) fn sink(url: &str, job: &str, input: &str) -> Value {
     })
 }
 
-/// Rows are conserved, and the sums, the components and the batches tell the same.
-fn is_sound(report: &RunReport) {
+/// Rows are conserved, and sums, components and batches agree.
+fn assert_sound(report: &RunReport) {
     let shown = serde_json::to_string_pretty(report).unwrap();
     assert!(report.conserved && report.rows.conserved(), "{shown}");
     let mut sum = Totals::default();
@@ -177,7 +177,7 @@ fn is_sound(report: &RunReport) {
         if component.role != Role::Sink || batches.is_empty() {
             continue;
         }
-        // A batch that was cut is told by its parts, and what of it was not begun once more.
+        // A split batch is reported by its parts, and once more for rows that were not sent.
         let numbers: BTreeSet<u64> = batches.iter().map(|batch| batch.number).collect();
         assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "{shown}");
         let parts: BTreeSet<(u64, u32)> = batches
@@ -200,7 +200,7 @@ fn is_sound(report: &RunReport) {
         assert!(rows(BatchOutcome::Rejected) <= component.rows.rejected, "{shown}");
         assert!(rows(BatchOutcome::NotSent) <= component.rows.not_sent, "{shown}");
         for batch in batches {
-            // A batch that was begun says why it did not go; one that was not has the run's reason.
+            // A batch with attempts has its own error; one without has that of the run.
             let begun = batch.attempts > 0;
             let accepted = batch.outcome == BatchOutcome::Accepted;
             assert!(batch.error.is_some() || accepted || !begun, "{shown}");
@@ -219,7 +219,7 @@ pub(crate) fn emails(rows: usize) -> Vec<String> {
     (1..=rows).map(email).collect()
 }
 
-/// An emulator that takes any app and job, with these faults.
+/// An emulator that accepts any app and job, with these faults.
 pub(crate) async fn emulator(faults: &str) -> Emulator {
     let faults = faults.parse().unwrap();
     Emulator::start(EmulatorConfig {
@@ -230,7 +230,7 @@ pub(crate) async fn emulator(faults: &str) -> Emulator {
     .unwrap()
 }
 
-/// An emulator with settings as its file has them.
+/// An emulator with these settings.
 pub(crate) async fn emulator_with(settings: Value) -> Emulator {
     Emulator::start(serde_json::from_value(settings).unwrap())
         .await
@@ -248,7 +248,7 @@ pub(crate) fn arrived(emulator: &Emulator) -> Vec<String> {
     emails
 }
 
-/// The failure in a report, with the exit code that goes with it.
+/// The failure in a report with this exit code.
 #[track_caller]
 pub(crate) fn failure(report: &RunReport, exit_code: u8) -> &ErrorReport {
     let shown = serde_json::to_string_pretty(report).unwrap();
@@ -256,14 +256,14 @@ pub(crate) fn failure(report: &RunReport, exit_code: u8) -> &ErrorReport {
     report.error.as_ref().unwrap()
 }
 
-/// Comes back when `check` holds.
+/// Waits until `check` holds.
 pub(crate) async fn until(check: impl Fn() -> bool) {
     let waiting = async {
         while !check() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(HANGS, waiting)
+    tokio::time::timeout(TIMEOUT, waiting)
         .await
-        .expect("what is waited for happens");
+        .expect("the condition becomes true");
 }
