@@ -126,7 +126,7 @@ pub(crate) fn create_in_use(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes a file unless a process has it open through [`create_in_use`]. `false` if it does, or if there is no file.
+/// Removes a file unless a process has it open through [`create_in_use`]. `false` if it does, or if it does not exist.
 ///
 /// # Errors
 /// It cannot be opened or removed.
