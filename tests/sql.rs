@@ -1,18 +1,18 @@
-//! Pipelines with a query: from files, through the transform `sql`, to the rows that the emulator accepts.
+//! Pipelines with a `sql` transform, from files to the emulator.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hrsink::config::{LoadError, PipelineConfig};
 use hrsink::pipeline::{Observer, RunOptions};
 use serde_json::{Value, json};
 use support::{Pipeline, arrived, email, emulator, failure};
 
-/// Leavers by number, and a directory that knows the addresses of all but the last.
-fn by_number(url: &str, rows: usize, query: &str) -> Pipeline {
+/// Leavers by number, and a directory with the addresses of all but the last.
+fn leavers(url: &str, rows: usize, query: &str) -> Pipeline {
     let mut pipeline = Pipeline::new(url, 0);
     pipeline.file["sources"] = json!({
         "leavers": {"type": "file", "path": "leavers-*.csv"},
@@ -38,116 +38,97 @@ fn by_number(url: &str, rows: usize, query: &str) -> Pipeline {
 const JOIN: &str = "SELECT l.*, d.upn FROM leavers l LEFT JOIN directory d ON d.number = l.id";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn addresses_come_from_the_directory_and_a_reject_names_the_line_of_the_leaver() {
+async fn joins_a_directory_and_tracks_lines_guards_and_deliveries() {
     let emulator = emulator("").await;
-    let pipeline = by_number(&emulator.url(), 6, JOIN);
+    let mut pipeline = leavers(&emulator.url(), 6, JOIN);
+    pipeline.file["guards"] = json!({"min_rows": 5, "max_rows": 5, "max_reject_ratio": 0.17});
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_eq!(arrived(&emulator), support::emails(5));
     let rows = report.rows;
     assert_eq!(
-        (
+        [
             rows.read,
             rows.combined,
             rows.derived,
             rows.accepted,
             rows.rejected
-        ),
-        (11, 11, 6, 5, 1)
+        ],
+        [11, 11, 6, 5, 1]
     );
-    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
-    let reject: Value = serde_json::from_str(rejects.lines().next().unwrap()).unwrap();
+    let reject = first_reject(&report.rejects.path.unwrap());
     assert!(
         reject["file"].as_str().unwrap().ends_with("leavers-1.csv"),
         "{reject}"
     );
     assert_eq!((&reject["row"], &reject["line"]), (&json!(6), &json!(7)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn guards_and_a_second_run_see_the_rows_of_the_query() {
-    let emulator = emulator("").await;
-    let mut pipeline = by_number(&emulator.url(), 6, JOIN);
-    pipeline.file["guards"] = json!({"min_rows": 5, "max_rows": 5, "max_reject_ratio": 0.17});
-    let report = pipeline.run().await;
-    assert_eq!((report.exit_code, report.rows.accepted), (0, 5), "{report:#?}");
     let again = pipeline.run().await;
     assert_eq!((again.rows.accepted, again.rows.skipped), (0, 5), "{again:#?}");
 }
 
+fn first_reject(path: &Path) -> Value {
+    let rejects = std::fs::read_to_string(path).unwrap();
+    serde_json::from_str(rejects.lines().next().unwrap()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_differ_are_told_apart() {
+async fn rejects_files_with_other_columns_that_the_query_uses() {
     let emulator = emulator("").await;
-    let pipeline = by_number(&emulator.url(), 3, JOIN);
+    let pipeline = leavers(&emulator.url(), 3, JOIN);
     pipeline.write("leavers-2.csv", "id,left\nE1,2026-01-01\n");
     let report = pipeline.run().await;
     let error = failure(&report, 2);
-    assert!(
-        error
-            .message
-            .contains("leavers-2.csv` of the input `leavers` differs from"),
-        "{error:#?}"
-    );
+    let expected = "leavers-2.csv` of the input `leavers` differs from";
+    assert!(error.message.contains(expected), "{error:#?}");
     assert!(arrived(&emulator).is_empty());
-    // Columns that the query does not name do not matter; what it does not read is not even looked at.
+    // Columns that the query does not use do not matter.
     let query = "SELECT l.id, d.upn, '2026-03-02' AS resigned, '2026-04-01' AS last_day
                  FROM leavers l JOIN directory d ON d.number = l.id";
-    let pipeline = by_number(&emulator.url(), 3, query);
+    let pipeline = leavers(&emulator.url(), 3, query);
     pipeline.write("leavers-2.csv", "left,id\n2026-01-01,E2\n");
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, report.rows.derived), (0, 3), "{report:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_column_names_its_place_and_the_nearest() {
+async fn reports_unknown_columns_and_failed_casts_without_values() {
     let query = "SELECT l.id, l.resigned, l.last_day, d.unp AS upn\nFROM leavers l JOIN directory d\n  ON d.numbr = l.id";
-    let pipeline = by_number("http://127.0.0.1:9", 3, query);
-    let report = pipeline.run().await;
+    let report = leavers("http://127.0.0.1:9", 3, query).run().await;
     let error = failure(&report, 2);
-    assert!(
-        error
-            .message
-            .ends_with("line 3, column 8: there is no column `numbr` in `d`"),
-        "{error:#?}"
-    );
+    let expected = "line 3, column 8: unknown column `numbr` in `d`";
+    assert!(error.message.ends_with(expected), "{error:#?}");
     assert!(error.hints[0].contains("`number`"), "{error:#?}");
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_cannot_be_cast_is_in_no_message() {
     let query = "SELECT l.id, d.upn, resigned, last_day, CAST(l.id AS INT) AS n
                  FROM leavers l JOIN directory d ON d.number = l.id";
-    let pipeline = by_number("http://127.0.0.1:9", 3, query);
-    let report = pipeline.run().await;
+    let report = leavers("http://127.0.0.1:9", 3, query).run().await;
     let error = failure(&report, 2);
-    assert!(
-        error.message.ends_with("a value cannot be read as Int32"),
-        "{error:#?}"
-    );
+    let expected = "a value cannot be converted to Int32";
+    assert!(error.message.ends_with(expected), "{error:#?}");
     let all = serde_json::to_string(&report).unwrap();
     assert!(!all.contains("E1") && !all.contains("E2"), "{all}");
     assert_eq!(report.rows.not_sent, 5);
 }
 
 #[test]
-fn a_wrong_query_is_found_without_reading_anything() {
-    let pipeline = by_number("http://127.0.0.1:9", 1, "SELECT *\nFROM leavrs");
+fn reports_invalid_queries_without_reading_input() {
+    let pipeline = leavers("http://127.0.0.1:9", 1, "SELECT *\nFROM leavrs");
     let Err(LoadError::Problems { problems, .. }) = pipeline.load() else {
-        panic!("it is wrong")
+        panic!("the query is valid")
     };
-    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        found,
         [
-            "transforms.joined.query: line 2, column 6: there is no table `leavrs` among the inputs",
-            "transforms.joined.query: the query never names the input `leavers`",
-            "transforms.joined.query: the query never names the input `directory`",
+            "transforms.joined.query: line 2, column 6: the inputs have no table `leavrs`",
+            "transforms.joined.query: the query does not use the input `leavers`",
+            "transforms.joined.query: the query does not use the input `directory`",
         ]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_delivers_one_row_a_person() {
+async fn delivers_one_row_per_person_of_the_example() {
     let folder = tempfile::tempdir().unwrap();
     let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config-examples");
     std::fs::create_dir(folder.path().join("data")).unwrap();
@@ -162,7 +143,5 @@ async fn the_example_delivers_one_row_a_person() {
         (rows.read, rows.derived, rows.rejected, rows.accepted),
         (13, 6, 1, 5)
     );
-    let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
-    let reject: Value = serde_json::from_str(rejects.lines().next().unwrap()).unwrap();
-    assert_eq!(reject["line"], 8, "{reject}");
+    assert_eq!(first_reject(&report.rejects.path.unwrap())["line"], 8);
 }

@@ -1,13 +1,12 @@
-//! Carries the origin of rows through a query.
+//! Tracks the origin of rows through a query.
 //!
-//! Each table has a further column at its end that the query cannot name: the row's place in the table, the number of its
-//! part, its number there, and its line. The planned query is rewritten so that the column comes out again wherever a row of the output
-//! stands for one row of an input: through projections, filters, sorts, limits, windows and subqueries, through a union
-//! of all rows, and from the side of a join whose rows are preserved; of an inner join, from the first. Aggregates and
-//! DISTINCT merge rows, so what they give has no such column, and the query itself is its origin.
+//! Each table gets a last column that the query cannot name: the row's place in the table, the number of its part, its
+//! number there, and its line. The plan is rewritten so that the column is in the output wherever an output row stands
+//! for one input row: through projections, filters, sorts, limits, windows, subqueries and unions, and from the preserved
+//! side of a join (the first of an inner join). Aggregates and DISTINCT merge rows; their origin is the query.
 //!
-//! The place only ever grows, so a table is sorted by its column. The engine is told: a join puts rows that found nothing
-//! after those that did, unless it knows of an order that it must keep.
+//! The place only grows, and the engine knows that a table is sorted by it. Otherwise a join would put rows without a
+//! match after the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, StructArray, UInt32Array, UInt64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, UInt32Type, UInt64Type};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, JoinType, Result, ScalarValue};
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::provider_as_source;
@@ -24,10 +23,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Projection, SortExpr};
 
 use crate::component::{Mixed, Origins, Part};
 
-/// The name of the column. No parser lets it through unquoted, and no table has it.
+/// The name of the column: not valid in SQL, and in no table.
 const COLUMN: &str = "\u{1}origin";
 
-/// The column's type: place, part, row, line.
+/// The column.
 pub(super) fn field() -> Field {
     Field::new(COLUMN, DataType::Struct(fields()), true)
 }
@@ -42,68 +41,58 @@ fn fields() -> Fields {
     ])
 }
 
-/// What a table with the column is sorted by.
+/// The sort order of a table with the column.
 pub(super) fn order() -> SortExpr {
     Expr::Column(Column::new_unqualified(COLUMN)).sort(true, true)
 }
 
-/// The parts that rows came from, numbered.
+/// Numbers the parts that rows came from.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Mutex<Known>);
+pub(super) struct Parts(Mutex<PartNumbers>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct PartNumbers {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
-    /// The names as they were last handed out.
+    /// The names, as last used in origins.
     shared: Arc<[Arc<str>]>,
 }
 
-impl Known {
+impl PartNumbers {
     fn number(&mut self, name: &Arc<str>) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        self.names.push(name.clone());
-        self.numbers.insert(name.clone(), number);
-        number
+        let names = &mut self.names;
+        *self.numbers.entry(name.clone()).or_insert_with(|| {
+            names.push(name.clone());
+            u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 }
 
 impl Parts {
-    /// The origins of an input's rows as the column of their table, in which they stand from `first` on.
+    /// The column for the rows of a chunk; its first row is row `first` of the table.
     pub(super) fn column(&self, origins: &Origins, first: u64) -> ArrayRef {
-        let mut known = self.known();
+        let mut parts = self.numbers();
         let (rows, lines) = origins.columns();
-        let parts: UInt32Array = match origins.mixed() {
-            None => vec![known.number(&origins.part().name); rows.len()].into(),
+        let numbers: UInt32Array = match origins.mixed() {
+            None => vec![parts.number(&origins.part().name); rows.len()].into(),
             Some(mixed) => {
-                let numbers: Vec<u32> = mixed.names.iter().map(|name| known.number(name)).collect();
-                mixed
-                    .index
-                    .values()
-                    .iter()
-                    .map(|index| numbers[*index as usize])
-                    .collect()
+                let numbers: Vec<u32> = mixed.names.iter().map(|name| parts.number(name)).collect();
+                let index = mixed.index.values().iter();
+                index.map(|index| numbers[*index as usize]).collect()
             }
         };
-        let lines = match lines {
-            Some(lines) => lines.clone(),
-            None => UInt64Array::new_null(rows.len()),
-        };
+        let lines = lines.map_or_else(|| UInt64Array::new_null(rows.len()), Clone::clone);
         let places: UInt64Array = (first..first + rows.len() as u64).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(places),
-            Arc::new(parts),
+            Arc::new(numbers),
             Arc::new(rows.clone()),
             Arc::new(lines),
         ];
         Arc::new(StructArray::new(fields(), columns, None))
     }
 
-    /// The origins of output rows out of the column, as far as there is one: of the others, the row is the `first`,
-    /// `first + 1`, … that `query` made.
+    /// The origins of output rows. Rows without a value in the column are rows `first`, `first + 1`, … of `query`.
     pub(super) fn origins(
         &self,
         column: Option<&ArrayRef>,
@@ -123,12 +112,12 @@ impl Parts {
         let (Some(parts), Some(numbers), Some(lines)) = children else {
             return own;
         };
-        let mut known = self.known();
+        let mut names = self.numbers();
         let (parts, numbers, lines) = match column.nulls() {
             Some(nulls) if nulls.null_count() > 0 => {
-                let here = known.number(&query.name);
-                let parts = pick(nulls, |row| parts.value(row), |_| here);
-                let numbers = pick(nulls, |row| numbers.value(row), |row| first + row as u64);
+                let here = names.number(&query.name);
+                let parts = select(nulls, |row| parts.value(row), |_| here);
+                let numbers = select(nulls, |row| numbers.value(row), |row| first + row as u64);
                 let lines = UInt64Array::new(
                     lines.values().clone(),
                     NullBuffer::union(lines.nulls(), Some(nulls)),
@@ -137,59 +126,54 @@ impl Parts {
             }
             _ => (parts.clone(), numbers.clone(), lines.clone()),
         };
-        if known.shared.len() < known.names.len() {
-            known.shared = known.names.as_slice().into();
+        if names.shared.len() < names.names.len() {
+            names.shared = names.names.as_slice().into();
         }
         let lines = (lines.null_count() < lines.len()).then_some(lines);
         Origins::of_columns(query.clone(), numbers, lines).mixed_with(Mixed {
-            names: known.shared.clone(),
+            names: names.shared.clone(),
             index: parts,
         })
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn numbers(&self) -> std::sync::MutexGuard<'_, PartNumbers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn pick<T>(nulls: &NullBuffer, value: impl Fn(usize) -> T, other: impl Fn(usize) -> T) -> Vec<T> {
-    (0..nulls.len())
-        .map(|row| {
-            if nulls.is_valid(row) {
-                value(row)
-            } else {
-                other(row)
-            }
-        })
+fn select<T>(nulls: &NullBuffer, value: impl Fn(usize) -> T, other: impl Fn(usize) -> T) -> Vec<T> {
+    let rows = nulls.iter().enumerate();
+    rows.map(|(row, valid)| if valid { value(row) } else { other(row) })
         .collect()
 }
 
-/// The plan with the column at its end; `None` if its rows are not rows of an input. `carrying` gives, for a table of
-/// the query, the one with the column.
-pub(super) fn carry(
-    plan: &LogicalPlan,
-    carrying: &dyn Fn(&LogicalPlan) -> Option<Arc<dyn TableProvider>>,
-) -> Result<Option<LogicalPlan>> {
-    match carried(plan, carrying)? {
-        Some(found) => at_its_end(plan, found).map(Some),
-        None => Ok(None),
-    }
+/// For a table of the query, the same table with the column.
+type TableOf<'a> = &'a dyn Fn(&LogicalPlan) -> Option<Arc<dyn TableProvider>>;
+
+/// The plan with the column at its end; `None` if its rows are not rows of an input.
+pub(super) fn track(plan: &LogicalPlan, table_of: TableOf<'_>) -> Result<Option<LogicalPlan>> {
+    with_column(plan, table_of)?
+        .map(|tracked| at_end(plan, tracked))
+        .transpose()
 }
 
-/// The plan with the column somewhere.
-fn carried(
-    plan: &LogicalPlan,
-    carrying: &dyn Fn(&LogicalPlan) -> Option<Arc<dyn TableProvider>>,
-) -> Result<Option<LogicalPlan>> {
-    let with_input = |input: &LogicalPlan| -> Result<Option<LogicalPlan>> {
-        let Some(input) = carried(input, carrying)? else {
+/// The plan with the column in any place.
+fn with_column(plan: &LogicalPlan, table_of: TableOf<'_>) -> Result<Option<LogicalPlan>> {
+    if let Some(input) = row_preserving_input(plan) {
+        let Some(input) = with_column(input, table_of)? else {
             return Ok(None);
         };
-        plan.with_new_exprs(plan.expressions(), vec![input]).map(Some)
-    };
+        if let LogicalPlan::Projection(projection) = plan {
+            let mut exprs = projection.expr.clone();
+            exprs.extend(column_of(&input).map(Expr::Column));
+            let projection = Projection::try_new(exprs, Arc::new(input))?;
+            return Ok(Some(LogicalPlan::Projection(projection)));
+        }
+        return plan.with_new_exprs(plan.expressions(), vec![input]).map(Some);
+    }
     match plan {
         LogicalPlan::TableScan(scan) => {
-            let Some(table) = carrying(plan) else {
+            let Some(table) = table_of(plan) else {
                 return Ok(None);
             };
             let scan = TableScanBuilder::new(scan.table_name.clone(), provider_as_source(table))
@@ -198,20 +182,6 @@ fn carried(
                 .build()?;
             Ok(Some(LogicalPlan::TableScan(scan)))
         }
-        LogicalPlan::Projection(projection) => {
-            let Some(input) = carried(&projection.input, carrying)? else {
-                return Ok(None);
-            };
-            let mut exprs = projection.expr.clone();
-            exprs.extend(column_of(&input).map(Expr::Column));
-            Projection::try_new(exprs, Arc::new(input))
-                .map(|projection| Some(LogicalPlan::Projection(projection)))
-        }
-        LogicalPlan::Filter(node) => with_input(&node.input),
-        LogicalPlan::Sort(node) => with_input(&node.input),
-        LogicalPlan::Limit(node) => with_input(&node.input),
-        LogicalPlan::Window(node) => with_input(&node.input),
-        LogicalPlan::SubqueryAlias(node) => with_input(&node.input),
         LogicalPlan::Join(join) => {
             let sides: &[usize] = match join.join_type {
                 JoinType::Inner => &[0, 1],
@@ -221,76 +191,82 @@ fn carried(
             };
             let inputs = [&join.left, &join.right];
             for side in sides {
-                if let Some(found) = carried(inputs[*side], carrying)? {
+                if let Some(tracked) = with_column(inputs[*side], table_of)? {
                     let mut inputs = inputs.map(|input| input.as_ref().clone());
-                    inputs[*side] = found;
+                    inputs[*side] = tracked;
                     return plan.with_new_exprs(plan.expressions(), inputs.into()).map(Some);
                 }
             }
             Ok(None)
         }
         LogicalPlan::Union(union) => {
-            let mut any = false;
-            let mut inputs = Vec::new();
-            for input in &union.inputs {
-                inputs.push(Arc::new(match carry(input, carrying)? {
-                    Some(found) => {
-                        any = true;
-                        found
-                    }
-                    None => without(input)?,
-                }));
-            }
-            if !any {
+            let tracked: Vec<_> = union
+                .inputs
+                .iter()
+                .map(|input| track(input, table_of))
+                .collect::<Result<_>>()?;
+            if tracked.iter().all(Option::is_none) {
                 return Ok(None);
             }
+            let inputs = tracked.into_iter().zip(&union.inputs);
+            let inputs = inputs
+                .map(|(tracked, input)| tracked.map_or_else(|| with_null(input), Ok).map(Arc::new))
+                .collect::<Result<_>>()?;
             Ok(Some(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
         }
         _ => Ok(None),
     }
 }
 
-/// The columns of `plan`, and then the one that `found` has more.
-fn at_its_end(plan: &LogicalPlan, found: LogicalPlan) -> Result<LogicalPlan> {
-    let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    exprs.extend(column_of(&found).map(Expr::Column));
-    Projection::try_new(exprs, Arc::new(found)).map(LogicalPlan::Projection)
+/// The only input of a node that drops and reorders rows at most.
+fn row_preserving_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    Some(match plan {
+        LogicalPlan::Projection(node) => &node.input,
+        LogicalPlan::Filter(node) => &node.input,
+        LogicalPlan::Sort(node) => &node.input,
+        LogicalPlan::Limit(node) => &node.input,
+        LogicalPlan::Window(node) => &node.input,
+        LogicalPlan::SubqueryAlias(node) => &node.input,
+        _ => return None,
+    })
 }
 
-/// The plan with a column that says nothing.
-fn without(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let mut exprs: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+/// The columns of `plan`, then the origin column of `tracked`.
+fn at_end(plan: &LogicalPlan, tracked: LogicalPlan) -> Result<LogicalPlan> {
+    let origin = column_of(&tracked).map(Expr::Column);
+    let columns = plan.schema().columns().into_iter().map(Expr::Column);
+    Projection::try_new(columns.chain(origin).collect(), Arc::new(tracked)).map(LogicalPlan::Projection)
+}
+
+/// The plan with an origin column of nulls.
+fn with_null(plan: &LogicalPlan) -> Result<LogicalPlan> {
     let null = ScalarValue::try_from(field().data_type())?;
-    exprs.push(Expr::Literal(null, None).alias(COLUMN));
-    Projection::try_new(exprs, Arc::new(plan.clone())).map(LogicalPlan::Projection)
+    let origin = Expr::Literal(null, None).alias(COLUMN);
+    let columns = plan.schema().columns().into_iter().map(Expr::Column);
+    Projection::try_new(columns.chain([origin]).collect(), Arc::new(plan.clone()))
+        .map(LogicalPlan::Projection)
 }
 
 fn column_of(plan: &LogicalPlan) -> Option<Column> {
-    plan.schema()
-        .columns()
-        .into_iter()
-        .find(|column| column.name == COLUMN)
+    let mut columns = plan.schema().columns().into_iter();
+    columns.find(|column| column.name == COLUMN)
 }
 
-/// The tables whose rows go through the plan one to one or not at all, by their number; `None` if there is none, or it
-/// makes other rows of them. `number` gives the number of the table that is scanned.
-pub(super) fn passing(
+/// The inputs whose rows the plan only filters: each output row is one input row. `None` if it makes other rows, or reads
+/// an input twice. `input_of` gives the input that is scanned.
+pub(super) fn filtered(
     plan: &LogicalPlan,
-    number: &dyn Fn(&LogicalPlan) -> Option<usize>,
+    input_of: &dyn Fn(&LogicalPlan) -> Option<usize>,
 ) -> Option<Vec<usize>> {
+    if let Some(input) = row_preserving_input(plan) {
+        return filtered(input, input_of);
+    }
     match plan {
-        LogicalPlan::TableScan(_) => Some(vec![number(plan)?]),
-        LogicalPlan::Projection(node) => passing(&node.input, number),
-        LogicalPlan::Filter(node) => passing(&node.input, number),
-        LogicalPlan::Sort(node) => passing(&node.input, number),
-        LogicalPlan::Limit(node) => passing(&node.input, number),
-        LogicalPlan::Window(node) => passing(&node.input, number),
-        LogicalPlan::SubqueryAlias(node) => passing(&node.input, number),
+        LogicalPlan::TableScan(_) => Some(vec![input_of(plan)?]),
         LogicalPlan::Union(union) => {
             let mut all = Vec::new();
             for input in &union.inputs {
-                for table in passing(input, number)? {
-                    // Whose rows come twice.
+                for table in filtered(input, input_of)? {
                     if all.contains(&table) {
                         return None;
                     }
@@ -303,33 +279,27 @@ pub(super) fn passing(
     }
 }
 
-/// Whether each row can be worked on alone: one table, picked, computed and filtered.
+/// Whether the plan only filters and computes rows of one table, so that each row can be processed alone.
 pub(super) fn row_by_row(plan: &LogicalPlan) -> bool {
-    let alone = |exprs: Vec<Expr>| {
-        exprs.iter().all(|expr| {
-            let mut alone = true;
-            let visited = expr.apply(|expr| {
-                if matches!(
-                    expr,
-                    Expr::ScalarSubquery(_)
-                        | Expr::Exists(_)
-                        | Expr::InSubquery(_)
-                        | Expr::SetComparison(_)
-                        | Expr::WindowFunction(_)
-                        | Expr::Unnest(_)
-                ) {
-                    alone = false;
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
-            });
-            visited.is_ok() && alone
-        })
+    let needs_other_rows = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::WindowFunction(_)
+                | Expr::Unnest(_)
+        )
+    };
+    let is_alone = |expr: &Expr| {
+        expr.exists(|expr| Ok(needs_other_rows(expr)))
+            .is_ok_and(|found| !found)
     };
     match plan {
         LogicalPlan::TableScan(_) => true,
-        LogicalPlan::Projection(node) => alone(node.expr.clone()) && row_by_row(&node.input),
-        LogicalPlan::Filter(node) => alone(vec![node.predicate.clone()]) && row_by_row(&node.input),
+        LogicalPlan::Projection(node) => node.expr.iter().all(is_alone) && row_by_row(&node.input),
+        LogicalPlan::Filter(node) => is_alone(&node.predicate) && row_by_row(&node.input),
         LogicalPlan::SubqueryAlias(node) => row_by_row(&node.input),
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! A query planned for tables whose columns are known.
+//! A query, planned for tables whose columns are known.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,96 +15,85 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
-use super::failure::shown;
-use super::hub::Hub;
+use super::buffer::Buffers;
+use super::error::{self, Position, QueryError};
 use super::origin;
-use super::place::Place;
-use super::query::{Query, Wrong};
+use super::query::Query;
 use super::session::{self, Limits};
 use super::table::Table;
 use crate::config::suggestion;
 use crate::error::{Error, Result};
 
-/// A query that can be run.
+/// A query that can run.
 #[derive(Debug)]
 pub(super) struct Plan {
     state: SessionState,
     physical: Arc<dyn ExecutionPlan>,
-    /// What comes out, without the column of origins.
+    /// The output, without the origin column.
     pub(super) schema: SchemaRef,
-    /// Whether that column comes out too, as the last.
+    /// Whether the output ends with the origin column.
     pub(super) origins: bool,
-    /// Whether each row is worked on alone.
+    /// Whether each row can be processed alone.
     pub(super) row_by_row: bool,
-    /// The inputs whose rows go through or are left out. Of the others, rows are combined; with none, rows are derived.
-    pub(super) passing: BTreeSet<usize>,
+    /// The inputs whose rows are only filtered. Rows of the others are combined. If empty, the output is derived.
+    pub(super) filtered: BTreeSet<usize>,
     /// How often each input is read.
     pub(super) readers: Vec<usize>,
     /// Whether inputs may be read more often than that.
     pub(super) recursive: bool,
-    /// Whether something is held in memory for a join that could be sorted instead.
+    /// Whether it holds rows in memory for a join that could be sorted instead.
     pub(super) hash_joins: bool,
     limits: Limits,
     sorts: usize,
 }
 
 impl Plan {
-    /// Plans `query` over `tables`. `sorted_joins`: see [`session::state`].
-    ///
-    /// # Errors
-    /// It does not fit the tables' columns.
-    pub(super) async fn make(
+    /// Plans `query` over `tables`. `sort_joins`: see [`session::state`].
+    pub(super) async fn new(
         name: &str,
         query: &Query,
         tables: &[&Table],
         limits: &Limits,
-        sorted_joins: bool,
+        sort_joins: bool,
     ) -> Result<Self> {
-        let state = session::state(Some(limits), sorted_joins).map_err(|error| unexpected(&error))?;
-        let fits = |error: DataFusionError| misfit(name, query, tables, &error);
+        let engine = |error: DataFusionError| error::engine(&error);
+        let mismatch = |error: DataFusionError| schema_mismatch(name, query, tables, &error);
+        let state = session::state(Some(limits), sort_joins).map_err(engine)?;
         let mut plain: Vec<(Arc<str>, Arc<dyn TableProvider>)> = Vec::new();
-        let mut carrying: Vec<Arc<dyn TableProvider>> = Vec::new();
+        let mut with_origin: Vec<Arc<dyn TableProvider>> = Vec::new();
         let mut streams = Vec::new();
         for (input, table) in tables.iter().enumerate() {
-            let make = |schema: &SchemaRef, order| {
-                session::table(input, schema.clone(), order).map_err(|error| unexpected(&error))
-            };
-            let (provider, stream) = make(&table.schema, vec![])?;
+            let (provider, stream) = session::table(input, table.schema.clone(), vec![]).map_err(engine)?;
             plain.push((table.name.clone(), provider));
             streams.push((stream, input));
-            let (provider, stream) = make(&table.with_origin, vec![origin::order()])?;
-            carrying.push(provider);
+            let (provider, stream) =
+                session::table(input, table.with_origin.clone(), vec![origin::order()]).map_err(engine)?;
+            with_origin.push(provider);
             streams.push((stream, input));
         }
-        session::register(&state, &plain).map_err(|error| unexpected(&error))?;
-        let number = |plan: &LogicalPlan| -> Option<usize> {
+        session::register(&state, &plain).map_err(engine)?;
+        let input_of = |plan: &LogicalPlan| -> Option<usize> {
             let LogicalPlan::TableScan(scan) = plan else {
                 return None;
             };
             let provider = source_as_provider(&scan.source).ok()?;
             plain.iter().position(|(_, table)| Arc::ptr_eq(table, &provider))
         };
-        let logical = state
-            .statement_to_plan(query.statement.clone())
-            .await
-            .map_err(fits)?;
-        let schema = plain_schema(name, &logical)?;
-        let with = |plan: &LogicalPlan| number(plan).map(|input| carrying[input].clone());
-        let carried = origin::carry(&logical, &with).map_err(|error| unexpected(&error))?;
-        let origins = carried.is_some();
+        let statement = query.statement.clone();
+        let logical = state.statement_to_plan(statement).await.map_err(mismatch)?;
+        let schema = output_schema(name, &logical)?;
+        let table_of = |plan: &LogicalPlan| input_of(plan).map(|input| with_origin[input].clone());
+        let tracked = origin::track(&logical, &table_of).map_err(engine)?;
         let physical = state
-            .create_physical_plan(carried.as_ref().unwrap_or(&logical))
+            .create_physical_plan(tracked.as_ref().unwrap_or(&logical))
             .await
-            .map_err(fits)?;
-        let passing: BTreeSet<usize> = origin::passing(&logical, &number)
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
+            .map_err(mismatch)?;
+        let filtered = origin::filtered(&logical, &input_of).unwrap_or_default();
         let mut plan = Self {
             schema,
-            origins,
-            row_by_row: !passing.is_empty() && origin::row_by_row(&logical),
-            passing,
+            origins: tracked.is_some(),
+            row_by_row: !filtered.is_empty() && origin::row_by_row(&logical),
+            filtered: filtered.into_iter().collect(),
             readers: vec![0; tables.len()],
             recursive: false,
             hash_joins: false,
@@ -113,11 +102,11 @@ impl Plan {
             physical: physical.clone(),
             state,
         };
-        plan.look_at(&physical, &streams);
+        plan.inspect(&physical, &streams);
         Ok(plan)
     }
 
-    fn look_at(&mut self, node: &Arc<dyn ExecutionPlan>, streams: &[(Arc<dyn PartitionStream>, usize)]) {
+    fn inspect(&mut self, node: &Arc<dyn ExecutionPlan>, streams: &[(Arc<dyn PartitionStream>, usize)]) {
         if let Some(scan) = node.downcast_ref::<StreamingTableExec>() {
             for partition in scan.partitions() {
                 for (stream, input) in streams {
@@ -128,52 +117,57 @@ impl Plan {
             }
         }
         self.recursive |= node.is::<RecursiveQueryExec>();
-        self.hash_joins |= node
-            .downcast_ref::<HashJoinExec>()
-            .is_some_and(|join| !join.null_aware);
+        let join = node.downcast_ref::<HashJoinExec>();
+        self.hash_joins |= join.is_some_and(|join| !join.null_aware);
         self.sorts += usize::from(node.is::<SortExec>());
         for child in node.children() {
-            self.look_at(child, streams);
+            self.inspect(child, streams);
         }
     }
 
-    /// Begins to run it over the rows of `hub`.
-    pub(super) fn start(&self, hub: Arc<Hub>) -> Result<SendableRecordBatchStream, DataFusionError> {
-        // Some nodes remember what they did.
+    /// Starts the plan over the rows in `buffers`.
+    pub(super) fn start(&self, buffers: Arc<Buffers>) -> Result<SendableRecordBatchStream, DataFusionError> {
+        // Some nodes keep state of an earlier run.
         let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(self.physical.clone())?;
-        execute_stream(fresh, session::task(&self.state, &self.limits, self.sorts, hub))
+        let task = session::task(&self.state, &self.limits, self.sorts, buffers);
+        execute_stream(fresh, task)
     }
 }
 
-/// What comes out, in types that the rest of the pipeline knows.
-fn plain_schema(name: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
+/// The output, in types that the rest of the pipeline supports.
+fn output_schema(name: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
     let fields: Vec<Field> = plan
         .schema()
         .fields()
         .iter()
-        .map(|field| Field::new(field.name(), plain(field.data_type()), true))
+        .map(|field| Field::new(field.name(), without_views(field.data_type()), true))
         .collect();
     let mut seen = BTreeSet::new();
-    let twice: BTreeSet<&str> = fields
-        .iter()
-        .map(|field| field.name().as_str())
+    let names = fields.iter().map(|field| field.name());
+    let duplicates: BTreeSet<String> = names
         .filter(|name| !seen.insert(*name))
+        .map(|name| format!("`{name}`"))
         .collect();
-    if !twice.is_empty() {
-        let names: Vec<String> = twice.iter().map(|name| format!("`{name}`")).collect();
-        return Err(Error::input(format!(
-            "the query of the transform `{name}` gives more than one column of a name: {}",
-            names.join(", ")
-        ))
-        .with_hint("name what is meant instead of `*`, and give columns of one name others with AS"));
+    if duplicates.is_empty() {
+        return Ok(Arc::new(Schema::new(fields)));
     }
-    Ok(Arc::new(Schema::new(fields)))
+    let duplicates: Vec<String> = duplicates.into_iter().collect();
+    Err(Error::input(format!(
+        "the query of the transform `{name}` returns several columns with the same name: {}",
+        duplicates.join(", ")
+    ))
+    .with_hint("name the columns instead of `*`, and rename duplicates with AS"))
 }
 
-/// Without the views that the engine prefers inside.
-fn plain(kind: &DataType) -> DataType {
+/// Replaces the view types that the engine prefers.
+fn without_views(kind: &DataType) -> DataType {
     let field = |field: &FieldRef| -> FieldRef {
-        Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())))
+        Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(without_views(field.data_type())),
+        )
     };
     match kind {
         DataType::Utf8View => DataType::Utf8,
@@ -187,31 +181,25 @@ fn plain(kind: &DataType) -> DataType {
     }
 }
 
-fn unexpected(error: &DataFusionError) -> Error {
-    Error::unexpected("the SQL engine could not be set up")
-        .with_source(std::io::Error::other(error.strip_backtrace()))
-}
-
-/// The query does not fit the columns. No row was looked at, so the engine's text holds no value.
-fn misfit(name: &str, query: &Query, tables: &[&Table], error: &DataFusionError) -> Error {
-    let wrong = explain(query, tables, error);
+/// The query does not match the columns. No row was read, so the engine's message contains no value.
+fn schema_mismatch(name: &str, query: &Query, tables: &[&Table], error: &DataFusionError) -> Error {
+    let reason = explain(query, tables, error);
     let error = Error::input(format!(
-        "the query of the transform `{name}` does not fit the columns of its inputs"
+        "the query of the transform `{name}` does not match the columns of its inputs"
     ))
-    .with_source(std::io::Error::other(wrong.message));
-    match wrong.hint {
+    .with_source(std::io::Error::other(reason.message));
+    match reason.hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
 
-fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> Wrong {
-    let mut place = None;
+fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> QueryError {
+    let mut position = None;
     let mut link = Some(error);
     while let Some(DataFusionError::Diagnostic(diagnostic, inner)) = link {
-        place = diagnostic
-            .span
-            .map(|span| Place::new(span.start.line, span.start.column));
+        let start = diagnostic.span.map(|span| span.start);
+        position = start.map(|start| Position::new(start.line, start.column));
         link = Some(inner);
     }
     match error.find_root() {
@@ -222,34 +210,36 @@ fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> Wrong {
                 let of = of
                     .map(|table| format!(" in `{}`", table.table()))
                     .unwrap_or_default();
-                Wrong::new(
-                    query.place_of(&field.name).or(place),
-                    format!("there is no column `{}`{of}", field.name),
+                QueryError::new(
+                    query.position_of(&field.name).or(position),
+                    format!("unknown column `{}`{of}", field.name),
                 )
                 .hint(suggestion(
                     &field.name,
                     known.iter().map(String::as_str).collect::<Vec<_>>(),
                 ))
             }
-            SchemaError::AmbiguousReference { field } => Wrong::new(
-                query.place_of(&field.name).or(place),
-                format!("the column `{}` is in more than one table", field.name),
+            SchemaError::AmbiguousReference { field } => QueryError::new(
+                query.position_of(&field.name).or(position),
+                format!("the column `{}` is in several tables", field.name),
             )
-            .hint(format!(
-                "put the table's name before it, such as `t.{}`",
-                field.name
-            )),
-            _ => other(query, tables, error, place),
+            .hint(format!("write the table before it, such as `t.{}`", field.name)),
+            _ => explain_text(query, tables, error, position),
         },
-        _ => other(query, tables, error, place),
+        _ => explain_text(query, tables, error, position),
     }
 }
 
-/// Of what the engine tells as a text only.
-fn other(query: &Query, tables: &[&Table], error: &DataFusionError, place: Option<Place>) -> Wrong {
+/// Errors that the engine reports only as text.
+fn explain_text(
+    query: &Query,
+    tables: &[&Table],
+    error: &DataFusionError,
+    position: Option<Position>,
+) -> QueryError {
     let root = error.find_root();
-    let whole = root.strip_backtrace();
-    if let Some(field) = whole
+    let message = root.strip_backtrace();
+    if let Some(field) = message
         .split_once("Field ")
         .and_then(|(_, rest)| rest.split_once(" not found in struct"))
         .map(|(field, _)| field)
@@ -259,38 +249,36 @@ fn other(query: &Query, tables: &[&Table], error: &DataFusionError, place: Optio
             .flat_map(|table| table.schema.fields())
             .flat_map(|column| fields_in(column.data_type()))
             .collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Wrong::new(
-            query.place_of_field(field).or(place),
-            format!("there is no field `{field}` in this column"),
-        )
-        .hint(suggestion(field, known));
+        let position = query.position_of_field(field).or(position);
+        return QueryError::new(position, format!("unknown field `{field}` of this column")).hint(
+            suggestion(field, known.iter().map(String::as_str).collect::<Vec<_>>()),
+        );
     }
-    if let Some((_, expression)) = whole.split_once("Physical plan does not support logical expression ") {
-        let place = query.place_of_function_in(expression).or(place);
-        // What follows shows how the engine is made inside.
+    if let Some((_, expression)) = message.split_once("Physical plan does not support logical expression ") {
+        let position = query.position_of_function_in(expression).or(position);
+        // The rest of the message describes internals of the engine.
         return if expression.starts_with("WindowFunction") {
-            Wrong::new(
-                place,
-                "a window function (one with OVER) cannot stand in WHERE, HAVING or GROUP BY",
+            QueryError::new(
+                position,
+                "a window function (with OVER) is not allowed in WHERE, HAVING or GROUP BY",
             )
-            .hint("compute it in a subquery, and put the condition around that".to_owned())
+            .hint("compute it in a subquery and filter its result".to_owned())
         } else {
-            Wrong::new(place, "an expression of this kind cannot stand here")
+            QueryError::new(position, "an expression of this kind is not allowed here")
         };
     }
-    let (own, text) = text(error);
-    let place = place.or(own).or_else(|| query.place_of_function_in(&text));
-    if let (None, DataFusionError::ArrowError(..)) = (place, root) {
-        // A value written in the query itself that cannot be cast.
+    let (own, text) = clean_message(&message);
+    let position = position.or(own).or_else(|| query.position_of_function_in(&text));
+    if let (None, DataFusionError::ArrowError(..)) = (position, root) {
+        // A literal in the query that cannot be cast.
         return match query.casts.as_slice() {
-            [only] => Wrong::new(Some(*only), text),
-            several => Wrong::new(None, text).hint(
-                shown(several).map(|places| format!("the query turns values into another type at {places}")),
+            [only] => QueryError::new(Some(*only), text),
+            several => QueryError::new(None, text).hint(
+                error::list(several).map(|positions| format!("the query converts values at {positions}")),
             ),
         };
     }
-    Wrong::new(place, text)
+    QueryError::new(position, text)
 }
 
 /// The names of fields in a type, at any depth.
@@ -305,62 +293,55 @@ fn fields_in(kind: &DataType) -> Vec<String> {
     }
 }
 
-/// What the engine says, and where.
-fn text(error: &DataFusionError) -> (Option<Place>, String) {
-    let root = error.find_root().strip_backtrace();
-    if let Some(text) = no_such_call(&root) {
+/// A message of the engine without its prefixes, and its position.
+fn clean_message(message: &str) -> (Option<Position>, String) {
+    if let Some(text) = unknown_signature(message) {
         return (None, text);
     }
-    let text = [
+    let prefixes = [
         "Error during planning: ",
         "Schema error: ",
         "This feature is not implemented: ",
         "Execution error: ",
         "Arrow error: ",
         "Cast error: ",
-    ]
-    .iter()
-    .fold(root.as_str(), |text, start| {
-        text.strip_prefix(start).unwrap_or(text)
-    });
-    let (text, place) = Place::split_off(text);
-    (place, lower_start(text.trim_end_matches('.')))
-}
-
-/// What is wrong with a function's arguments. The engine puts its attempts before it, and takes some of them for bugs of
-/// its own.
-fn no_such_call(text: &str) -> Option<String> {
-    let (_, text) = text.split_once("No function matches the given name and argument types '")?;
-    let (call, rest) = text.split_once('\'')?;
-    let known: Vec<&str> = match rest.split_once("Candidate functions:") {
-        Some((_, known)) => known
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect(),
-        None => Vec::new(),
-    };
-    let mut text = format!("there is no function `{call}`");
-    if !known.is_empty() {
-        text.push_str(", but ");
-        text.push_str(&known.join(", "));
-    }
-    Some(text)
-}
-
-/// As our own messages begin; `UNION` and the like stay.
-fn lower_start(text: &str) -> String {
+    ];
+    let text = prefixes
+        .iter()
+        .fold(message, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let (text, position) = Position::split_off(text);
+    let text = text.trim_end_matches('.');
+    // As our own messages start; `UNION` and the like stay.
     let mut chars = text.chars();
-    match (chars.next(), chars.next()) {
+    let text = match (chars.next(), chars.next()) {
         (Some(first), Some(second)) if second.is_lowercase() => {
             first.to_lowercase().chain(text.chars().skip(1)).collect()
         }
         _ => text.to_owned(),
-    }
+    };
+    (position, text)
 }
 
-/// The columns that can be named there: those the engine knows, and those of the parts, which sources need not have
-/// read.
+/// What is wrong with the arguments of a function. The engine puts its attempts before it.
+fn unknown_signature(text: &str) -> Option<String> {
+    let (_, text) = text.split_once("No function matches the given name and argument types '")?;
+    let (call, rest) = text.split_once('\'')?;
+    let candidates = rest.split_once("Candidate functions:").unwrap_or_default().1;
+    let candidates: Vec<&str> = candidates
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    if candidates.is_empty() {
+        return Some(format!("unknown function `{call}`"));
+    }
+    Some(format!(
+        "unknown function `{call}`; available: {}",
+        candidates.join(", ")
+    ))
+}
+
+/// The columns that are valid there: those the engine knows, and those of the parts, which sources may not have read.
 fn known_columns(
     of: Option<&TableReference>,
     valid: &[datafusion::common::Column],
@@ -373,24 +354,17 @@ fn known_columns(
         .collect();
     let nothing_known = known.is_empty();
     for table in tables {
-        // Behind an alias nobody says which table it is.
-        let is_this = match of {
-            None => true,
-            Some(of) => {
-                of.table() == &*table.name
-                    || table
-                        .schema
-                        .fields()
-                        .iter()
-                        .any(|field| known.contains(field.name()))
-                    || nothing_known
-            }
-        };
-        if is_this {
-            known.extend(table.part.shown_columns().iter().cloned());
+        let mut fields = table.schema.fields().iter();
+        // The engine does not say which table an alias stands for.
+        let may_be_meant = nothing_known
+            || of.is_none_or(|of| of.table() == &*table.name)
+            || fields.any(|field| known.contains(field.name()));
+        let shown = table.part.shown_columns();
+        if may_be_meant {
+            known.extend(shown.iter().cloned());
         }
-        if table.part.shown_columns().len() < table.part.columns.len() {
-            // Its names look like values.
+        if shown.len() < table.part.columns.len() {
+            // Its column names look like values.
             for field in table.schema.fields() {
                 known.remove(field.name());
             }

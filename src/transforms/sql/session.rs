@@ -1,10 +1,14 @@
-//! The engine for queries: what is switched on and off, and how tables are found by name.
+//! The DataFusion session: options, tables by name, joins, and files that operators spill to.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
@@ -16,6 +20,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::spill_file::{SpillFile, SpillWriter, TempFileFactory};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::SortExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -25,42 +30,45 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode, SortMergeJoinExec};
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::SessionConfig;
+use futures::Stream;
 
-use super::hub::Hub;
-use super::scratch::Scratch;
+use super::buffer::Buffers;
+use crate::disk::SharedFile;
 
-/// The catalog and the schema of tables whose name has no dot. Nobody writes a blank as a name by accident.
+/// The catalog, and the schema of tables whose name has no dot. Nobody uses a blank as a name by accident.
 const CATALOG: &str = "hrsink";
 const SCHEMA: &str = " ";
 
-/// Most rows in a batch of the engine, and fewest where there is little memory: what is merged from disk needs room for
-/// a batch of each file.
-const BATCH_ROWS: usize = 8_192;
-const LEAST_BATCH_ROWS: usize = 128;
+/// Rows in a batch of the engine; fewer with little memory, because merging spilled files needs room for a batch of each.
+const MAX_BATCH_ROWS: usize = 8_192;
+const MIN_BATCH_ROWS: usize = 128;
 
-/// Bytes of memory for each row of a batch: a few hundred for the row itself, and room for dozens of batches.
+/// Bytes of memory for each row of a batch: room for dozens of batches with rows of a few hundred bytes.
 const BYTES_PER_BATCH_ROW: usize = 16 << 10;
 
-/// The part of the memory that the sorts of a plan set aside together for merging. A sort takes twice the size of its rows
-/// and, before it spills, needs their keys once more: as much again, if all of a row is key.
+/// The fraction of the memory that the sorts of a plan together reserve for merging. A sort takes twice the size of its
+/// rows and, before it spills, memory for their keys: as much again if the entire row is the key.
 const MERGE_SHARE: usize = 3;
+
+/// Bytes read from, and written to, a spill file at once.
+const SPILL_BUFFER_BYTES: usize = 256 << 10;
 
 /// What a query may use.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// Bytes of the engine's operators.
-    pub(super) operators: usize,
-    /// Where they spill.
-    pub(super) scratch: Scratch,
+    /// Bytes of memory for operators.
+    pub(super) operator_bytes: usize,
+    /// The folder that they spill to.
+    pub(super) folder: Arc<Path>,
 }
 
-/// An engine without tables. `limits`: none when nothing is run with it.
-pub(super) fn state(limits: Option<&Limits>, sorted_joins: bool) -> Result<SessionState> {
-    let batch_rows = limits.map_or(BATCH_ROWS, |limits| {
-        (limits.operators / BYTES_PER_BATCH_ROW).clamp(LEAST_BATCH_ROWS, BATCH_ROWS)
+/// An engine without tables; without `limits` only for checks. `sort_joins`: see [`JoinRule`].
+pub(super) fn state(limits: Option<&Limits>, sort_joins: bool) -> Result<SessionState> {
+    let batch_rows = limits.map_or(MAX_BATCH_ROWS, |limits| {
+        (limits.operator_bytes / BYTES_PER_BATCH_ROW).clamp(MIN_BATCH_ROWS, MAX_BATCH_ROWS)
     });
     let mut config = SessionConfig::new()
-        // One: order is kept, memory is not divided, and components run beside one another anyway.
+        // One keeps the order and does not divide the memory. Components run in parallel anyway.
         .with_target_partitions(1)
         .with_batch_size(batch_rows)
         .with_information_schema(false)
@@ -72,10 +80,7 @@ pub(super) fn state(limits: Option<&Limits>, sorted_joins: bool) -> Result<Sessi
     options.sql_parser.collect_spans = true;
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "join_selection");
-    rules.insert(
-        after.map_or(0, |at| at + 1),
-        Arc::new(Joins { sorted: sorted_joins }),
-    );
+    rules.insert(after.map_or(0, |at| at + 1), Arc::new(JoinRule { sort_joins }));
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime(limits)?)
@@ -92,14 +97,15 @@ fn runtime(limits: Option<&Limits>) -> Result<Arc<RuntimeEnv>> {
     };
     RuntimeEnvBuilder::new()
         // Several operators of one plan may spill; each gets its share.
-        .with_memory_pool(Arc::new(FairSpillPool::new(limits.operators)))
+        .with_memory_pool(Arc::new(FairSpillPool::new(limits.operator_bytes)))
         .with_disk_manager_builder(
-            DiskManagerBuilder::default().with_temp_file_factory(Arc::new(limits.scratch.clone())),
+            DiskManagerBuilder::default()
+                .with_temp_file_factory(Arc::new(SpillFolder(limits.folder.clone()))),
         )
         .build_arc()
 }
 
-/// Makes `tables` known to the engine, each as `"name"` and, when its name has one dot, as `schema.table`.
+/// Registers `tables`, each as `"name"` and, if its name has one dot, also as `schema.table`.
 pub(super) fn register(state: &SessionState, tables: &[(Arc<str>, Arc<dyn TableProvider>)]) -> Result<()> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
     let schema = |name: &str| -> Result<Arc<dyn SchemaProvider>> {
@@ -124,7 +130,7 @@ pub(super) fn register(state: &SessionState, tables: &[(Arc<str>, Arc<dyn TableP
     Ok(())
 }
 
-/// One input as a table that is read as its rows come, sorted by `order`: for the planner, and as it stands in the plan.
+/// An input, sorted by `order`: as a table for the planner, and as the stream that the plan contains.
 pub(super) fn table(
     input: usize,
     schema: SchemaRef,
@@ -138,7 +144,7 @@ pub(super) fn table(
     Ok((Arc::new(table), stream))
 }
 
-/// The rows of one input out of the [`Hub`] of the task.
+/// The rows of one input, from the [`Buffers`] of the task.
 struct TableStream {
     input: usize,
     schema: SchemaRef,
@@ -156,26 +162,25 @@ impl PartitionStream for TableStream {
     }
 
     fn execute(&self, cx: Arc<TaskContext>) -> SendableRecordBatchStream {
-        match cx.session_config().get_extension::<Hub>() {
-            Some(hub) => hub.read(self.input, self.schema.clone()),
+        match cx.session_config().get_extension::<Buffers>() {
+            Some(buffers) => buffers.read(self.input, self.schema.clone()),
             None => Box::pin(EmptyRecordBatchStream::new(self.schema.clone())),
         }
     }
 }
 
-/// Decides how equal keys are joined, before anything is sorted for it.
+/// Decides how equal keys are joined, before sorts are added.
 ///
-/// A hash join holds its left side in memory and streams the right one. Without statistics nobody knows which is smaller,
-/// so the query decides: what it names first streams, in its order, and what it joins to it is held. That is how joins
-/// are written (the rows, then what to look up), and it keeps the order of the rows. A hash join cannot spill; where the
-/// held side does not fit, the query is run again with `sorted` joins, which can.
+/// A hash join holds its left side in memory and streams the right one. Without statistics, the query decides: its first
+/// table streams, in its order, and what is joined to it is held. Joins are usually written that way (rows, then lookups).
+/// A hash join cannot spill; if the held side does not fit, the query runs again with `sort_joins`, which can.
 #[derive(Debug)]
-struct Joins {
-    sorted: bool,
+struct JoinRule {
+    sort_joins: bool,
 }
 
-impl Joins {
-    fn sorted(join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
+impl JoinRule {
+    fn sort_merge(join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(SortMergeJoinExec::try_new(
             join.left().clone(),
             join.right().clone(),
@@ -188,7 +193,7 @@ impl Joins {
     }
 }
 
-impl PhysicalOptimizerRule for Joins {
+impl PhysicalOptimizerRule for JoinRule {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -198,12 +203,12 @@ impl PhysicalOptimizerRule for Joins {
             let Some(join) = plan.downcast_ref::<HashJoinExec>() else {
                 return Ok(Transformed::no(plan));
             };
-            // `NOT IN` over nulls is known to the hash join alone.
+            // Only the hash join handles `NOT IN` over nulls.
             if join.null_aware || join.contains_projection() {
                 return Ok(Transformed::no(plan));
             }
-            if self.sorted {
-                return Self::sorted(join).map(Transformed::yes);
+            if self.sort_joins {
+                return Self::sort_merge(join).map(Transformed::yes);
             }
             let first_is_held = matches!(
                 join.join_type(),
@@ -230,16 +235,101 @@ impl PhysicalOptimizerRule for Joins {
     }
 }
 
-/// The context in which a plan with so many `sorts` reads from `hub`.
-pub(super) fn task(state: &SessionState, limits: &Limits, sorts: usize, hub: Arc<Hub>) -> Arc<TaskContext> {
+/// The context of a plan with so many `sorts` that reads from `buffers`.
+pub(super) fn task(
+    state: &SessionState,
+    limits: &Limits,
+    sorts: usize,
+    buffers: Arc<Buffers>,
+) -> Arc<TaskContext> {
     let cx = TaskContext::from(state);
-    let mut config = cx.session_config().clone().with_extension(hub);
-    let reserved = limits.operators / MERGE_SHARE / sorts.max(1);
+    let mut config = cx.session_config().clone().with_extension(buffers);
+    let reserved = limits.operator_bytes / MERGE_SHARE / sorts.max(1);
     config.options_mut().execution.sort_spill_reservation_bytes = reserved;
     Arc::new(cx.with_session_config(config))
 }
 
-/// An error of ours on its way through the engine, which finds the real one in the [`Hub`].
-pub(super) fn passed() -> DataFusionError {
-    DataFusionError::Execution("rows could not be had".to_owned())
+/// Creates unnamed files for operators that spill.
+#[derive(Debug)]
+struct SpillFolder(Arc<Path>);
+
+impl TempFileFactory for SpillFolder {
+    fn create_temp_file(&self, _description: &str) -> Result<Arc<dyn SpillFile>> {
+        Ok(Arc::new(Spilled(SharedFile::unnamed(&self.0)?)))
+    }
+}
+
+#[derive(Debug)]
+struct Spilled(SharedFile);
+
+impl SpillFile for Spilled {
+    fn size(&self) -> Option<u64> {
+        Some(self.0.len())
+    }
+
+    fn read_stream(&self) -> Result<Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>> {
+        let file = self.0.clone();
+        Ok(Box::pin(futures::stream::try_unfold(0, move |at| {
+            let file = file.clone();
+            async move {
+                let read = tokio::task::spawn_blocking(move || file.read_vec(at, SPILL_BUFFER_BYTES)).await;
+                let bytes = read.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
+                let next = at + bytes.len() as u64;
+                Ok((!bytes.is_empty()).then(|| (Bytes::from(bytes), next)))
+            }
+        })))
+    }
+
+    fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
+        let file = self.0.clone();
+        Ok(Box::new(SpillBuffer(io::BufWriter::with_capacity(
+            SPILL_BUFFER_BYTES,
+            file,
+        ))))
+    }
+}
+
+/// Flushes when dropped, as `BufWriter` does.
+struct SpillBuffer(io::BufWriter<SharedFile>);
+
+impl Write for SpillBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl SpillWriter for SpillBuffer {
+    fn finish(&mut self) -> Result<()> {
+        Ok(self.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn reads_back_what_was_spilled_to_an_unnamed_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let spills = SpillFolder(folder.path().into());
+        let file = spills.create_temp_file("sort").unwrap();
+        let mut writer = file.open_writer().unwrap();
+        let bytes: Vec<u8> = (0..SPILL_BUFFER_BYTES * 3 + 7).map(|n| (n % 251) as u8).collect();
+        for part in bytes.chunks(10_000) {
+            writer.write_all(part).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(file.size(), Some(bytes.len() as u64));
+        let read: Vec<Bytes> = file.read_stream().unwrap().try_collect().await.unwrap();
+        assert_eq!(read.concat(), bytes);
+        assert!(file.path().is_none());
+        #[cfg(unix)]
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

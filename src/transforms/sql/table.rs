@@ -1,8 +1,8 @@
-//! The form of a table: what the first rows of an input have is what all have.
+//! The schema of a table: the first rows of an input define it.
 //!
-//! Files of one pattern may have their columns in another order, and types that were guessed from other values. Columns
-//! are found by name; values of another type are turned into the table's if every one of them can be turned back.
-//! Whatever else differs, and the query can see, is an error: no value becomes null on the way.
+//! Later parts may have their columns in another order, and types that were inferred from other values. Columns are
+//! matched by name; values are converted if the conversion is lossless. Every other difference that the query can see is
+//! an error: no value silently becomes null.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,15 +16,14 @@ use super::query::Query;
 use crate::component::{Chunk, Columns, Part};
 use crate::error::{Error, Result};
 
-/// One input as a table.
+/// An input as a table.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: Arc<str>,
-    /// Its columns.
     pub(super) schema: SchemaRef,
-    /// The same with the column of origins at its end.
+    /// The schema with the origin column at its end.
     pub(super) with_origin: SchemaRef,
-    /// Where its form is from.
+    /// The part that defined the schema.
     pub(super) part: Arc<Part>,
     warned: AtomicBool,
     /// Rows so far.
@@ -32,8 +31,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table that has the form of `chunk`.
-    pub(super) fn of(name: Arc<str>, chunk: &Chunk) -> Self {
+    /// A table with the schema of `chunk`.
+    pub(super) fn new(name: Arc<str>, chunk: &Chunk) -> Self {
         let mut fields: Vec<Field> = chunk
             .batch
             .schema_ref()
@@ -41,7 +40,7 @@ impl Table {
             .iter()
             .map(|field| {
                 let kind = match field.data_type() {
-                    // Nothing but nulls so far: text can hold whatever comes.
+                    // Only nulls so far: text can hold any value.
                     DataType::Null => DataType::Utf8,
                     other => other.clone(),
                 };
@@ -60,10 +59,7 @@ impl Table {
         }
     }
 
-    /// The next rows, in the form of the table, with their origins.
-    ///
-    /// # Errors
-    /// They do not have it, and it matters to the query.
+    /// The next rows, in the schema of the table, with their origins.
     pub(super) fn fit(&self, chunk: &Chunk, query: &Query, parts: &Parts) -> Result<RecordBatch> {
         let found = chunk.batch.schema_ref();
         let rows = chunk.num_rows();
@@ -76,7 +72,7 @@ impl Table {
         let mut columns: Vec<ArrayRef> = if same {
             chunk.batch.columns().to_vec()
         } else {
-            self.check_further(chunk, query)?;
+            self.check_new_columns(chunk, query)?;
             let fields = self.schema.fields().iter();
             fields
                 .map(|field| self.column(field, chunk, query))
@@ -85,9 +81,8 @@ impl Table {
         let first = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         columns.push(parts.column(&chunk.origins, first));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(self.with_origin.clone(), columns, &options).map_err(|error| {
-            Error::unexpected("the columns of a table could not be put together").with_source(error)
-        })
+        RecordBatch::try_new_with_options(self.with_origin.clone(), columns, &options)
+            .map_err(|error| Error::unexpected("cannot build the rows of a table").with_source(error))
     }
 
     fn column(&self, field: &Field, chunk: &Chunk, query: &Query) -> Result<ArrayRef> {
@@ -99,10 +94,10 @@ impl Table {
                 return Ok(new_null_array(field.data_type(), rows));
             }
             return Err(self
-                .differs(chunk, format!("it has no column {}", shown(name)))
+                .differs(chunk, format!("it lacks the column {}", shown(name)))
                 .with_hint(format!(
-                    "the other rows of `{}` have it; give its parts the same columns, or make a source of its own for \
-                     those that differ and put them together with UNION ALL",
+                    "the other rows of `{}` have it; use the same columns in all parts, or read parts that differ with a \
+                     separate source and combine them with UNION ALL",
                     self.name
                 )));
         };
@@ -116,25 +111,22 @@ impl Table {
             return Ok(new_null_array(field.data_type(), rows));
         }
         let what = format!(
-            "its column {} is {}, and before it was {}, which cannot hold all its values as they are",
+            "its column {} is {}, but was {} before, which cannot represent all of its values",
             shown(name),
             column.data_type(),
             field.data_type()
         );
         Err(self.differs(chunk, what).with_hint(
-            "the first rows decide what a table's columns are: give the column one type in all parts, or make a source \
-             of its own for those that differ and put them together with UNION ALL and `cast`",
+            "the first rows define the columns of a table: use one type in all parts, or read parts that differ with a \
+             separate source and combine them with UNION ALL and `cast`",
         ))
     }
 
-    fn check_further(&self, chunk: &Chunk, query: &Query) -> Result<()> {
-        let new: Vec<String> = chunk
-            .batch
-            .schema_ref()
-            .fields()
-            .iter()
-            .filter(|field| self.schema.column_with_name(field.name()).is_none())
-            .map(|field| field.name().clone())
+    fn check_new_columns(&self, chunk: &Chunk, query: &Query) -> Result<()> {
+        let names = chunk.batch.schema_ref().fields().iter().map(|field| field.name());
+        let new: Vec<String> = names
+            .filter(|name| self.schema.column_with_name(name).is_none())
+            .cloned()
             .collect();
         if new.is_empty() {
             return Ok(());
@@ -145,12 +137,12 @@ impl Table {
             .collect();
         if query.columns == Columns::All {
             let what = match shown_new.as_slice() {
-                [] => "it has columns that were not there before".to_owned(),
-                names => format!("it has columns that were not there before: {}", names.join(", ")),
+                [] => "it has new columns".to_owned(),
+                names => format!("it has new columns: {}", names.join(", ")),
             };
             return Err(self.differs(chunk, what).with_hint(format!(
-                "the query takes all columns with `*`, and the first rows of `{}` decide which these are: name the \
-                 columns in the query, or give all parts the same",
+                "the query selects all columns with `*`, and the first rows of `{}` define them: name the columns in the \
+                 query, or use the same columns in all parts",
                 self.name
             )));
         }
@@ -159,7 +151,7 @@ impl Table {
                 input = %self.name,
                 part = %chunk.origins.part().name,
                 columns = shown_new.join(", "),
-                "columns that the first rows did not have are not used"
+                "ignoring columns that the first rows do not have"
             );
         }
         Ok(())
@@ -168,7 +160,7 @@ impl Table {
     fn differs(&self, chunk: &Chunk, what: String) -> Error {
         let part = &chunk.origins.part().name;
         Error::input(format!(
-            "`{part}` of the input `{}` differs from `{}`, which came before",
+            "`{part}` of the input `{}` differs from the earlier `{}`",
             self.name, self.part.name
         ))
         .with_source(std::io::Error::other(what))
@@ -183,7 +175,7 @@ fn shown(name: &str) -> String {
     }
 }
 
-/// The values as another type, if all of them can be turned back into what they were.
+/// The values as another type, if the conversion can be reversed.
 fn lossless(column: &ArrayRef, to: &DataType) -> Option<ArrayRef> {
     let from = column.data_type();
     if *from == DataType::Null {
@@ -229,54 +221,62 @@ mod tests {
         Arc::new(Int64Array::from(values.to_vec()))
     }
 
-    fn fits(first: Vec<(&str, ArrayRef)>, then: Vec<(&str, ArrayRef)>, sql: &str) -> Result<RecordBatch> {
+    fn fit(first: Vec<(&str, ArrayRef)>, then: Vec<(&str, ArrayRef)>, sql: &str) -> Result<RecordBatch> {
         let query = Query::parse(sql).unwrap();
-        let table = Table::of("w".into(), &chunk("a.csv", first));
+        let table = Table::new("w".into(), &chunk("a.csv", first));
         table.fit(&chunk("b.csv", then), &query, &Parts::default())
     }
 
     #[test]
-    fn columns_in_another_order_and_types_that_say_the_same_fit() {
-        let fit = fits(
+    fn reorders_columns_and_converts_types_without_loss() {
+        let batch = fit(
             vec![("id", texts(&["A1"])), ("n", numbers(&[1]))],
             vec![("n", texts(&["7"])), ("id", numbers(&[12]))],
             "SELECT * FROM w",
         )
         .unwrap();
-        assert_eq!(fit.column(0), &texts(&["12"]));
-        assert_eq!(fit.column(1), &numbers(&[7]));
-    }
-
-    #[test]
-    fn no_value_is_bent_to_fit() {
-        // A leading zero, a fraction, a letter: each would be another value.
+        assert_eq!(batch.columns()[..2], [texts(&["12"]), numbers(&[7])]);
+        // A leading zero, a fraction, a letter: each would become another value.
         let fraction: ArrayRef = Arc::new(Float64Array::from(vec![1.5]));
         for then in [texts(&["007"]), fraction, texts(&["A1"])] {
-            let error = fits(
+            let error = fit(
                 vec![("id", numbers(&[1]))],
                 vec![("id", then)],
                 "SELECT id FROM w",
             )
             .unwrap_err();
             let text = format!("{} {:?}", error.chain(), error.hints().collect::<Vec<_>>());
-            assert!(
-                text.contains("`b.csv` of the input `w` differs from `a.csv`"),
-                "{text}"
-            );
-            assert!(text.contains("its column `id` is"), "{text}");
+            for expected in [
+                "`b.csv` of the input `w` differs from the earlier `a.csv`",
+                "its column `id` is",
+            ] {
+                assert!(text.contains(expected), "{text}");
+            }
             assert!(!text.contains("007") && !text.contains("A1"), "{text}");
         }
     }
 
     #[test]
-    fn a_column_that_comes_or_goes_matters_if_the_query_sees_it() {
+    fn reports_new_and_missing_columns_that_the_query_uses() {
         let two = || vec![("id", texts(&["1"])), ("x", texts(&["2"]))];
         let one = || vec![("id", texts(&["1"]))];
-        assert!(fits(two(), one(), "SELECT id FROM w").is_ok());
-        assert!(fits(one(), two(), "SELECT id FROM w").is_ok());
-        let gone = fits(two(), one(), "SELECT id, x FROM w").unwrap_err();
-        assert!(gone.chain().ends_with("it has no column `x`"), "{}", gone.chain());
-        let new = fits(one(), two(), "SELECT * FROM w").unwrap_err();
-        assert!(new.chain().ends_with("not there before: `x`"), "{}", new.chain());
+        for (first, then, sql, expected) in [
+            (two(), one(), "SELECT id FROM w", None),
+            (one(), two(), "SELECT id FROM w", None),
+            (
+                two(),
+                one(),
+                "SELECT id, x FROM w",
+                Some("it lacks the column `x`"),
+            ),
+            (one(), two(), "SELECT * FROM w", Some("it has new columns: `x`")),
+        ] {
+            let error = fit(first, then, sql).err().map(|error| error.chain().to_string());
+            match (error, expected) {
+                (None, None) => {}
+                (Some(error), Some(expected)) => assert!(error.ends_with(expected), "{error}"),
+                other => panic!("{sql}: {other:?}"),
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! The work.
+//! Runs the query and sends its rows.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -8,98 +9,76 @@ use async_trait::async_trait;
 use datafusion::common::DataFusionError;
 use futures::{StreamExt, TryStreamExt};
 
-use super::failure;
-use super::hub::{Hub, Keep};
-use super::intake::{Event, Intake};
+use super::buffer::{Buffers, Retention};
+use super::config::MemoryLimit;
+use super::error;
+use super::inputs::{Abort, Event, Inputs};
 use super::plan::Plan;
 use super::query::Query;
-use super::scratch::Scratch;
 use super::session::Limits;
-use crate::component::{Chunk, Input, Item, Output, Part, Stopped, Transform, TransformContext};
-use crate::config::ByteSize;
+use crate::component::{Chunk, Input, Item, Origins, Output, Part, Transform, TransformContext};
 use crate::error::{Error, Result};
 
 /// Rows in a chunk that is sent.
 const CHUNK_ROWS: usize = 8_192;
 
-/// The worker of `sql`.
+/// The running transform.
 #[derive(Debug)]
 pub(super) struct Sql {
     cx: TransformContext,
     query: Arc<Query>,
-    memory_limit: ByteSize,
+    memory_limit: MemoryLimit,
     limits: Limits,
-    /// Bytes of rows that may wait for the plan in memory.
-    waiting: usize,
+    /// Bytes of memory for rows that wait for the plan.
+    buffer_bytes: usize,
 }
 
-/// How the work ended, when it did not fail.
-enum Ended {
-    Well,
-    /// Nobody wants more; whoever stopped has the reason.
-    Stopped,
-}
-
-impl From<Stopped> for Ended {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
-
-/// What was sent.
+/// The output, and what was sent to it.
 struct Sent<'a> {
     out: &'a Output,
     part: Arc<Part>,
-    /// Whether rows are made, not passed on.
+    /// Whether the query makes new rows instead of passing rows on.
     derived: bool,
     rows: usize,
     chunks: usize,
 }
 
 impl Sql {
-    pub(super) fn new(cx: TransformContext, query: Query, memory_limit: ByteSize) -> Self {
-        let bytes = usize::try_from(memory_limit.0).unwrap_or(usize::MAX);
-        let waiting = bytes / 4;
+    pub(super) fn new(cx: TransformContext, query: Query, memory_limit: MemoryLimit) -> Self {
+        let bytes = memory_limit.as_usize();
+        let buffer_bytes = bytes / 4;
         Self {
-            cx,
             query: Arc::new(query),
             memory_limit,
             limits: Limits {
-                operators: bytes - waiting,
-                scratch: Scratch::new(&std::env::temp_dir()),
+                operator_bytes: bytes - buffer_bytes,
+                folder: cx.run.scratch_folder(),
             },
-            waiting,
+            buffer_bytes,
+            cx,
         }
     }
 
-    async fn plan(&self, intake: &Intake<'_>, sorted_joins: bool) -> Result<Plan> {
-        let tables: Vec<_> = intake.tables().collect();
-        Plan::make(&self.cx.name, &self.query, &tables, &self.limits, sorted_joins).await
+    async fn plan(&self, inputs: &Inputs<'_>, sort_joins: bool) -> Result<Plan> {
+        let tables: Vec<_> = inputs.tables().collect();
+        Plan::new(&self.cx.name, &self.query, &tables, &self.limits, sort_joins).await
     }
 
-    fn failed(&self, hub: &Hub, error: &DataFusionError) -> Error {
-        hub.failure().unwrap_or_else(|| {
-            let folder = self.limits.scratch.folder();
-            failure::of(&self.cx.name, &self.query, self.memory_limit, folder, error)
-        })
+    fn failed(&self, buffers: &Buffers, error: &DataFusionError) -> Error {
+        let folder: &Path = &self.limits.folder;
+        buffers
+            .take_error()
+            .unwrap_or_else(|| error::failed(&self.cx.name, &self.query, self.memory_limit, folder, error))
     }
 
-    async fn work(&self, intake: &mut Intake<'_>, out: &Output) -> Result<Ended> {
-        while !intake.is_open() {
-            let event = intake.event().await;
-            if !intake.take(event).await? {
-                return Ok(Ended::Stopped);
-            }
-            if intake.is_nothing()? {
-                for checkpoint in intake.checkpoints.drain(..) {
-                    if out.pass_checkpoint(checkpoint).await.is_err() {
-                        return Ok(Ended::Stopped);
-                    }
-                }
-                return Ok(Ended::Well);
+    async fn work(&self, inputs: &mut Inputs<'_>, out: &Output) -> Result<(), Abort> {
+        while !inputs.are_known() {
+            inputs.receive().await?;
+            if inputs.are_empty()? {
+                return pass_checkpoints(inputs, out).await;
             }
         }
-        let plan = self.plan(intake, false).await?;
+        let plan = self.plan(inputs, false).await?;
         let columns = plan.schema.fields().iter().map(|field| field.name().clone());
         let mut sent = Sent {
             out,
@@ -107,217 +86,194 @@ impl Sql {
                 name: format!("sql transform {}", self.cx.name).into(),
                 columns: columns.collect(),
             }),
-            derived: plan.passing.is_empty(),
+            derived: plan.filtered.is_empty(),
             rows: 0,
             chunks: 0,
         };
         if plan.row_by_row {
-            self.row_by_row(intake, &mut sent, &plan).await
+            self.run_row_by_row(inputs, &mut sent, &plan).await
         } else {
-            self.whole(intake, &mut sent, plan).await
+            self.run_all(inputs, &mut sent, plan).await
         }
     }
 
-    /// Runs the query for each chunk; checkpoints stay in their place.
-    async fn row_by_row(&self, intake: &mut Intake<'_>, sent: &mut Sent<'_>, plan: &Plan) -> Result<Ended> {
-        // Those of parts without rows.
-        for checkpoint in std::mem::take(&mut intake.checkpoints) {
-            if sent.out.pass_checkpoint(checkpoint).await.is_err() {
-                return Ok(Ended::Stopped);
-            }
-        }
-        for batch in intake.hub.take(0).await? {
-            if self.one(intake, sent, plan, batch).await?.is_err() {
-                return Ok(Ended::Stopped);
-            }
-        }
-        while !intake.over {
-            let result = match intake.event().await {
-                Event::Cancelled => Err(Stopped),
-                Event::Item(_, Item::Checkpoint(checkpoint)) => sent.out.pass_checkpoint(checkpoint).await,
-                // The end of the only input comes as the end of all.
-                Event::Ended => Ok(()),
-                event => match intake.take_chunk(event).await? {
-                    Some(batch) => self.one(intake, sent, plan, batch).await?,
-                    None => Ok(()),
-                },
-            };
-            if result.is_err() {
-                return Ok(Ended::Stopped);
-            }
-        }
-        self.at_least_one(sent, plan).await
-    }
-
-    /// Runs the query for one batch.
-    async fn one(
+    /// Runs the query for each chunk, so that checkpoints keep their place.
+    async fn run_row_by_row(
         &self,
-        intake: &mut Intake<'_>,
+        inputs: &mut Inputs<'_>,
+        sent: &mut Sent<'_>,
+        plan: &Plan,
+    ) -> Result<(), Abort> {
+        // Of parts without rows.
+        pass_checkpoints(inputs, sent.out).await?;
+        for batch in inputs.buffers.take(0).await? {
+            self.run_batch(inputs, sent, plan, batch).await?;
+        }
+        while !inputs.all_ended {
+            match inputs.next().await {
+                Event::Item(_, Item::Checkpoint(checkpoint)) => sent.out.pass_checkpoint(checkpoint).await?,
+                // The end of the only input also arrives as the end of all.
+                Event::Ended => {}
+                event => {
+                    if let Some(batch) = inputs.handle_chunk(event).await? {
+                        self.run_batch(inputs, sent, plan, batch).await?;
+                    }
+                }
+            }
+        }
+        sent.send_schema(plan).await
+    }
+
+    async fn run_batch(
+        &self,
+        inputs: &mut Inputs<'_>,
         sent: &mut Sent<'_>,
         plan: &Plan,
         batch: RecordBatch,
-    ) -> Result<Result<(), Stopped>> {
+    ) -> Result<(), Abort> {
         let rows = batch.num_rows();
-        let hub = Arc::new(Hub::of_one(batch, self.limits.scratch.clone()));
-        let stream = plan
-            .start(hub.clone())
-            .map_err(|error| self.failed(&hub, &error))?;
-        let found: Vec<RecordBatch> = stream
-            .try_collect()
-            .await
-            .map_err(|error| self.failed(&hub, &error))?;
-        let out: usize = found.iter().map(RecordBatch::num_rows).sum();
-        self.cx.counts.filtered(rows - out);
-        intake.settle(0, rows - out);
-        for batch in found {
-            if let Err(stopped) = sent.send(intake, &self.cx, plan, &batch).await? {
-                return Ok(Err(stopped));
-            }
+        let buffers = Arc::new(Buffers::single(batch, self.limits.folder.clone())?);
+        let failed = |error: DataFusionError| self.failed(&buffers, &error);
+        let stream = plan.start(buffers.clone()).map_err(failed)?;
+        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(failed)?;
+        let selected: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        self.cx.counts.filtered(rows - selected);
+        inputs.counted(0, rows - selected);
+        for batch in batches {
+            sent.send(inputs, &self.cx, plan, &batch).await?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Runs the query over everything; checkpoints wait for the end.
-    async fn whole(&self, intake: &mut Intake<'_>, sent: &mut Sent<'_>, mut plan: Plan) -> Result<Ended> {
-        let hub = intake.hub.clone();
-        let cancel = self.cx.run.cancel.clone();
-        let mut sorted = false;
-        'query: loop {
-            hub.expect(
-                &plan.readers,
-                match (plan.recursive, plan.hash_joins && !sorted) {
-                    (true, _) => Keep::Always,
-                    (false, true) => Keep::UntilAllRead,
-                    (false, false) => Keep::WhatIsToBeRead,
-                },
-            );
-            let mut stream = plan
-                .start(hub.clone())
-                .map_err(|error| self.failed(&hub, &error))?;
-            loop {
-                let batch = tokio::select! {
-                    biased;
-                    () = cancel.cancelled() => return Ok(Ended::Stopped),
-                    batch = stream.next() => batch,
-                    event = intake.event(), if hub.is_hungry() && !intake.over => {
-                        if !intake.take(event).await? {
-                            return Ok(Ended::Stopped);
-                        }
-                        continue;
+    /// Runs the query over all rows; checkpoints wait for the end.
+    async fn run_all(
+        &self,
+        inputs: &mut Inputs<'_>,
+        sent: &mut Sent<'_>,
+        mut plan: Plan,
+    ) -> Result<(), Abort> {
+        let mut sort_joins = false;
+        while let Err(error) = self.run_plan(inputs, sent, &plan, sort_joins).await? {
+            let can_retry =
+                plan.hash_joins && !sort_joins && sent.chunks == 0 && inputs.buffers.is_complete();
+            if !(can_retry && error::is_out_of_memory(&error)) {
+                return Err(self.failed(&inputs.buffers, &error).into());
+            }
+            tracing::debug!(transform = %self.cx.name, "a join does not fit into memory and is sorted instead");
+            sort_joins = true;
+            plan = self.plan(inputs, true).await?;
+        }
+        // Rows that the query does not need are received all the same: checkpoints follow them.
+        inputs.discard = true;
+        inputs
+            .buffers
+            .expect(&vec![0; plan.readers.len()], Retention::None);
+        while !inputs.all_ended {
+            inputs.receive().await?;
+        }
+        sent.send_schema(&plan).await?;
+        self.count(inputs, &plan);
+        pass_checkpoints(inputs, sent.out).await
+    }
+
+    /// Runs the plan once; the inner error is one of the engine.
+    async fn run_plan(
+        &self,
+        inputs: &mut Inputs<'_>,
+        sent: &mut Sent<'_>,
+        plan: &Plan,
+        sort_joins: bool,
+    ) -> Result<Result<(), DataFusionError>, Abort> {
+        let buffers = inputs.buffers.clone();
+        let retention = match (plan.recursive, plan.hash_joins && !sort_joins) {
+            (true, _) => Retention::All,
+            (false, true) => Retention::UntilStarted,
+            (false, false) => Retention::None,
+        };
+        buffers.expect(&plan.readers, retention);
+        let mut stream = match plan.start(buffers.clone()) {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.failed(&buffers, &error).into()),
+        };
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.cx.run.cancel.cancelled() => return Err(Abort::Stopped),
+                batch = stream.next() => batch,
+                event = inputs.next(), if buffers.is_waiting() && !inputs.all_ended => {
+                    inputs.handle(event).await?;
+                    continue;
+                }
+                () = buffers.demand() => continue,
+            };
+            match batch {
+                None => return Ok(Ok(())),
+                Some(Err(error)) => return Ok(Err(error)),
+                Some(Ok(batch)) => {
+                    if !plan.recursive {
+                        buffers.stop_retaining();
                     }
-                    () = hub.demand() => continue,
-                };
-                match batch {
-                    None => break 'query,
-                    Some(Ok(batch)) => {
-                        if !plan.recursive {
-                            hub.let_pass();
-                        }
-                        if sent.send(intake, &self.cx, &plan, &batch).await?.is_err() {
-                            return Ok(Ended::Stopped);
-                        }
-                    }
-                    Some(Err(error)) => {
-                        let again = plan.hash_joins && !sorted && sent.chunks == 0 && hub.has_all();
-                        if !(again && failure::is_out_of_memory(&error)) {
-                            return Err(self.failed(&hub, &error));
-                        }
-                        tracing::debug!(transform = %self.cx.name, "a join does not fit into memory; it is sorted instead");
-                        sorted = true;
-                        break;
-                    }
+                    sent.send(inputs, &self.cx, plan, &batch).await?;
                 }
             }
-            drop(stream);
-            plan = self.plan(intake, sorted).await?;
         }
-        // What the query did not want to see is taken all the same: its checkpoints wait behind it.
-        intake.wanted = false;
-        hub.expect(&vec![0; plan.readers.len()], Keep::WhatIsToBeRead);
-        while !intake.over {
-            let event = intake.event().await;
-            if !intake.take(event).await? {
-                return Ok(Ended::Stopped);
-            }
-        }
-        if let Ended::Stopped = self.at_least_one(sent, &plan).await? {
-            return Ok(Ended::Stopped);
-        }
-        self.count(intake, &plan);
-        for checkpoint in std::mem::take(&mut intake.checkpoints) {
-            if sent.out.pass_checkpoint(checkpoint).await.is_err() {
-                return Ok(Ended::Stopped);
-            }
-        }
-        Ok(Ended::Well)
     }
 
-    /// Counts what became of the rows taken in, when all went well.
-    fn count(&self, intake: &mut Intake<'_>, plan: &Plan) {
-        let mut left_out = 0;
-        let taken: Vec<usize> = intake.taken().collect();
-        for (input, rows) in taken.into_iter().enumerate() {
-            if plan.passing.contains(&input) {
-                left_out += rows;
+    /// Adds the received rows to the counters after a successful run.
+    fn count(&self, inputs: &mut Inputs<'_>, plan: &Plan) {
+        let mut candidates = 0;
+        let received: Vec<usize> = inputs.rows().collect();
+        for (input, rows) in received.into_iter().enumerate() {
+            if plan.filtered.contains(&input) {
+                candidates += rows;
             } else {
                 self.cx.counts.combined(rows);
             }
-            intake.settle(input, rows);
+            inputs.counted(input, rows);
         }
-        self.cx.counts.filtered(left_out - intake.passed);
-        intake.passed = 0;
-    }
-
-    /// An empty chunk, if nothing was sent: what comes after looks at the columns.
-    async fn at_least_one(&self, sent: &mut Sent<'_>, plan: &Plan) -> Result<Ended> {
-        if sent.chunks == 0 {
-            let batch = RecordBatch::new_empty(plan.schema.clone());
-            let origins = crate::component::Origins::consecutive(sent.part.clone(), 1, 0);
-            sent.chunks += 1;
-            if let Err(stopped) = sent.out.send(Chunk::records(batch, origins)).await {
-                return Ok(stopped.into());
-            }
-        }
-        Ok(Ended::Well)
+        self.cx.counts.filtered(candidates - inputs.sent);
+        inputs.sent = 0;
     }
 }
 
+async fn pass_checkpoints(inputs: &mut Inputs<'_>, out: &Output) -> Result<(), Abort> {
+    for checkpoint in std::mem::take(&mut inputs.checkpoints) {
+        out.pass_checkpoint(checkpoint).await?;
+    }
+    Ok(())
+}
+
 impl Sent<'_> {
-    /// Sends rows that came out of the plan.
+    /// Sends an empty chunk if none was sent: the next component needs the columns.
+    async fn send_schema(&mut self, plan: &Plan) -> Result<(), Abort> {
+        if self.chunks == 0 {
+            let batch = RecordBatch::new_empty(plan.schema.clone());
+            let origins = Origins::consecutive(self.part.clone(), 1, 0);
+            self.chunks += 1;
+            self.out.send(Chunk::records(batch, origins)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends rows of the plan.
     async fn send(
         &mut self,
-        intake: &mut Intake<'_>,
+        inputs: &mut Inputs<'_>,
         cx: &TransformContext,
         plan: &Plan,
         batch: &RecordBatch,
-    ) -> Result<Result<(), Stopped>> {
+    ) -> Result<(), Abort> {
         let rows = batch.num_rows();
         if rows == 0 {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let width = plan.schema.fields().len();
-        let columns: Vec<ArrayRef> = batch
-            .columns()
-            .iter()
-            .zip(plan.schema.fields())
-            .map(|(column, field)| {
-                if column.data_type() == field.data_type() {
-                    Ok(column.clone())
-                } else {
-                    cast(column, field.data_type())
-                }
-            })
-            .collect::<Result<_, _>>()
-            .map_err(|_| {
-                Error::unexpected("the columns of a query have types that the plan did not promise")
-            })?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let records = RecordBatch::try_new_with_options(plan.schema.clone(), columns, &options)
-            .map_err(|_| Error::unexpected("the columns of a query are not what the plan promised"))?;
-        let origin = batch.columns().get(width).filter(|_| plan.origins);
-        let origins = intake
+        let records = to_schema(plan, batch)
+            .map_err(|_| Error::unexpected("the columns of a query differ from the schema of its plan"))?;
+        let origin = batch.columns().get(plan.schema.fields().len());
+        let first = self.rows as u64 + 1;
+        let origins = inputs
             .parts
-            .origins(origin, &self.part, self.rows as u64 + 1, rows);
+            .origins(origin.filter(|_| plan.origins), &self.part, first, rows);
         let chunk = Chunk::records(records, origins);
         for first in (0..rows).step_by(CHUNK_ROWS) {
             let chunk = chunk.slice(first, CHUNK_ROWS.min(rows - first));
@@ -325,33 +281,51 @@ impl Sent<'_> {
             if self.derived {
                 cx.counts.derived(rows);
             } else {
-                intake.passed += rows;
+                inputs.sent += rows;
             }
             self.rows += rows;
             self.chunks += 1;
-            if let Err(stopped) = self.out.send(chunk).await {
-                return Ok(Err(stopped));
-            }
+            self.out.send(chunk).await?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
+}
+
+/// The columns of the query, in the types that the plan declares.
+fn to_schema(plan: &Plan, batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let fields = plan.schema.fields().iter();
+    let columns: Vec<ArrayRef> = fields
+        .zip(batch.columns())
+        .map(|(field, column)| {
+            if column.data_type() == field.data_type() {
+                Ok(column.clone())
+            } else {
+                cast(column, field.data_type())
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(plan.schema.clone(), columns, &options)
 }
 
 #[async_trait]
 impl Transform for Sql {
     async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
         let names = self.cx.inputs.iter().map(|input| input.name.clone());
-        let hub = Arc::new(Hub::new(
+        let buffers = Buffers::new(
             self.cx.inputs.len(),
-            self.waiting,
-            self.limits.scratch.clone(),
-        ));
+            self.limits.folder.clone(),
+            self.buffer_bytes,
+        );
         let cancel = self.cx.run.cancel.clone();
-        let mut intake = Intake::new(input, names, cancel, self.query.clone(), hub);
-        let ended = self.work(&mut intake, &out).await;
-        // After a failure or a stop: what came in and is in nothing that was passed on.
-        let left: usize = intake.taken().sum();
-        self.cx.counts.not_sent(left - intake.passed);
-        ended.map(|_| ())
+        let mut inputs = Inputs::new(input, names, cancel, self.query.clone(), Arc::new(buffers));
+        let result = self.work(&mut inputs, &out).await;
+        // After an error or a stop: received rows that are in no sent row.
+        let rows: usize = inputs.rows().sum();
+        self.cx.counts.not_sent(rows - inputs.sent);
+        match result {
+            Err(Abort::Failed(error)) => Err(error),
+            Ok(()) | Err(Abort::Stopped) => Ok(()),
+        }
     }
 }

@@ -1,151 +1,153 @@
-//! The transform as the engine runs it, its inputs coming in the order of a script.
+//! Runs the transform with inputs that arrive in the order of a script.
 
-mod counts;
-mod limits;
 mod messages;
-mod origins;
 mod queries;
+mod runs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::SqlConfig;
+use super::config::MemoryLimit;
 use crate::component::{
     Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, RowKind, RunInfo, Totals,
     TransformConfig, TransformContext, channel,
 };
-use crate::config::{ByteSize, Problem, Problems};
-use crate::error::Result;
+use crate::config::{Problem, Problems};
+use crate::error::Error;
 
-/// Far longer than any test takes: one that would hang fails instead.
-const HANGS: Duration = Duration::from_secs(120);
+/// Longer than any test takes: a test that hangs fails.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What one input sends next.
+/// What an input sends next.
+#[derive(Clone)]
 #[expect(clippy::large_enum_variant, reason = "nearly every step is a chunk")]
 enum Step {
     Chunk(Chunk),
     Checkpoint(&'static str),
     End,
-    /// The run is cancelled.
+    /// Cancels the run.
     Cancel,
 }
 
-/// What came out.
-#[derive(Debug)]
+type Script = Vec<(usize, Step)>;
+
+/// Names and rows of the inputs.
+type Tables<'a> = [(&'static str, &'a str)];
+
+#[derive(Debug, Default)]
 struct Outcome {
     /// `value|value`
     rows: Vec<String>,
     /// `file:row:line`
     origins: Vec<String>,
+    /// `name type`
     columns: Vec<String>,
+    /// Rows of each chunk.
     chunks: Vec<usize>,
     /// Rows before each checkpoint.
     checkpoints: Vec<(usize, String)>,
     totals: Totals,
-    result: Result<()>,
+    error: Option<Error>,
 }
 
 impl Outcome {
     fn sorted(mut self) -> Vec<String> {
-        self.result.unwrap();
+        assert!(self.error.is_none(), "{self:?}");
         self.rows.sort();
         self.rows
     }
 
-    fn error(self) -> String {
-        let error = self.result.unwrap_err();
-        format!(
-            "{}\n{}",
-            error.chain(),
-            error.hints().collect::<Vec<_>>().join("\n")
-        )
+    /// The error with its hints in parentheses.
+    fn error(&self) -> String {
+        let Some(error) = &self.error else {
+            return "no error".to_owned();
+        };
+        let hints = error.hints().map(|hint| format!(" ({hint})"));
+        format!("{}{}", error.chain(), hints.collect::<String>())
     }
 }
 
-/// A chunk out of text: a line of names, `name:int` for numbers, then rows; `-` is null. The first row of the chunk is the
-/// row `first` of `file`.
+/// A chunk from text: a line of names, `name:int` for numbers, then rows; `-` is null. Its first row is row `first` of
+/// `file`.
 fn chunk(file: &str, first: u64, text: &str) -> Chunk {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
     let rows: Vec<Vec<Option<&str>>> = lines
         .map(|line| {
-            line.split(',')
-                .map(|value| (value != "-").then_some(value))
-                .collect()
+            let values = line.split(',');
+            values.map(|value| (value != "-").then_some(value)).collect()
         })
         .collect();
-    let column = |at: usize| rows.iter().map(move |row| row[at]);
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = names
-        .iter()
-        .enumerate()
-        .map(|(at, name)| match name.strip_suffix(":int") {
-            Some(name) => (
-                Field::new(name, DataType::Int64, true),
-                Arc::new(
-                    column(at)
-                        .map(|value| value.map(|value| value.parse().unwrap()))
-                        .collect::<Int64Array>(),
-                ) as ArrayRef,
-            ),
-            None => (
-                Field::new(*name, DataType::Utf8, true),
-                Arc::new(column(at).collect::<StringArray>()) as ArrayRef,
-            ),
-        })
-        .unzip();
-    let part = Arc::new(Part {
-        name: file.into(),
-        columns: fields.iter().map(|field| field.name().clone()).collect(),
+    let columns = names.iter().enumerate().map(|(at, name)| {
+        let values = rows.iter().map(|row| row[at]);
+        let (name, column): (&str, ArrayRef) = match name.strip_suffix(":int") {
+            Some(name) => {
+                let numbers = values.map(|value| value.map(|value| value.parse().unwrap()));
+                (name, Arc::new(numbers.collect::<Int64Array>()))
+            }
+            None => (name, Arc::new(values.collect::<StringArray>())),
+        };
+        (Field::new(name, column.data_type().clone(), true), column)
     });
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
     let numbers: Vec<u64> = (first..first + rows.len() as u64).collect();
     let lines = numbers.iter().map(|number| number + 1).collect();
+    let part = part(file, fields.iter().map(|field| field.name().as_str()));
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).unwrap();
     Chunk::records(batch, Origins::with_lines(part, numbers, lines))
 }
 
-/// All inputs at once, each one chunk and a checkpoint, one input after the other.
-fn tables(given: &[(&'static str, &str)]) -> Vec<(usize, Step)> {
-    let mut script = Vec::new();
-    for (input, (name, text)) in given.iter().enumerate() {
-        script.push((input, Step::Chunk(chunk(&format!("{name}.csv"), 1, text))));
-        script.push((input, Step::Checkpoint(name)));
-        script.push((input, Step::End));
-    }
-    script
+fn part<'a>(name: &str, columns: impl IntoIterator<Item = &'a str>) -> Arc<Part> {
+    Arc::new(Part {
+        name: name.into(),
+        columns: columns.into_iter().map(str::to_owned).collect(),
+    })
+}
+
+/// One input after the other, each a chunk, a checkpoint and its end.
+fn tables(given: &Tables<'_>) -> Script {
+    let inputs = given.iter().enumerate();
+    inputs
+        .flat_map(|(input, (name, text))| {
+            let chunk = chunk(&format!("{name}.csv"), 1, text);
+            [Step::Chunk(chunk), Step::Checkpoint(name), Step::End].map(|step| (input, step))
+        })
+        .collect()
 }
 
 struct Run<'a> {
-    inputs: &'a [&'static str],
+    inputs: Vec<&'static str>,
     sql: &'a str,
     memory: u64,
-    /// How many chunks the receiver takes before it goes away.
-    takes: usize,
-    /// Whether ends are told of one by one.
-    tells: bool,
+    /// Chunks after which the receiver closes.
+    max_chunks: usize,
+    /// Whether the end of each input is reported.
+    reports_ends: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(inputs: &'a [&'static str], sql: &'a str) -> Self {
+    fn new(inputs: &[&'static str], sql: &'a str) -> Self {
         Self {
-            inputs,
+            inputs: inputs.to_vec(),
             sql,
             memory: 64 << 20,
-            takes: usize::MAX,
-            tells: true,
+            max_chunks: usize::MAX,
+            reports_ends: true,
         }
     }
 
     fn config(&self) -> SqlConfig {
         SqlConfig {
             query: self.sql.to_owned(),
-            memory_limit: ByteSize(self.memory),
+            memory_limit: MemoryLimit::new(self.memory),
         }
     }
 
@@ -159,7 +161,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    async fn with(&self, script: impl IntoIterator<Item = (usize, Step)>) -> Outcome {
+    async fn with(&self, script: Script) -> Outcome {
         let counts = Counts::default();
         let cancel = CancellationToken::new();
         let mut cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
@@ -171,7 +173,7 @@ impl<'a> Run<'a> {
             .map(|number| {
                 let targets = vec![(sender.clone(), number)];
                 let out = Output::source(targets, counts.clone(), cancel.clone(), None);
-                let ends = if self.tells {
+                let ends = if self.reports_ends {
                     vec![(input.ends(), number)]
                 } else {
                     vec![]
@@ -180,14 +182,13 @@ impl<'a> Run<'a> {
             })
             .collect();
         drop(sender);
-        let script: Vec<_> = script.into_iter().collect();
         let feed = async {
             let mut delivered = Vec::new();
             for (number, step) in script {
                 match (step, outs.get(&number)) {
                     (Step::Cancel, _) => cancel.cancel(),
                     (Step::Chunk(chunk), Some(out)) => {
-                        // As a source does: it ends when nobody wants more.
+                        // As a source: it ends when its rows are not received anymore.
                         if out.send(chunk).await.is_err() {
                             outs.remove(&number);
                         }
@@ -209,29 +210,19 @@ impl<'a> Run<'a> {
             input.drain().await;
             result
         };
-        let take = collect(&mut sink, &counts, self.takes);
-        let ran = async { tokio::join!(feed, run, take) };
-        let (_, result, mut outcome) = tokio::time::timeout(HANGS, ran)
-            .await
-            .expect("it comes to its end");
-        outcome.result = result;
+        let receive = collect(&mut sink, &counts, self.max_chunks);
+        let ran = async { tokio::join!(feed, run, receive) };
+        let (_, result, mut outcome) = tokio::time::timeout(TIMEOUT, ran).await.expect("the run ends");
+        outcome.error = result.err();
         outcome.totals = counts.totals();
         assert!(outcome.totals.conserved(), "{outcome:#?}");
         outcome
     }
 }
 
-async fn collect(sink: &mut Input, counts: &Counts, takes: usize) -> Outcome {
-    let mut outcome = Outcome {
-        rows: Vec::new(),
-        origins: Vec::new(),
-        columns: Vec::new(),
-        chunks: Vec::new(),
-        checkpoints: Vec::new(),
-        totals: Totals::default(),
-        result: Ok(()),
-    };
-    while outcome.chunks.len() < takes
+async fn collect(sink: &mut Input, counts: &Counts, max_chunks: usize) -> Outcome {
+    let mut outcome = Outcome::default();
+    while outcome.chunks.len() < max_chunks
         && let Some((_, item)) = sink.next().await
     {
         match item {
@@ -272,42 +263,34 @@ async fn collect(sink: &mut Input, counts: &Counts, takes: usize) -> Outcome {
     outcome
 }
 
-/// Runs a query over tables that come one after the other, and over the same the other way round: the same must come out.
-async fn rows(given: &[(&'static str, &str)], sql: &str) -> Vec<String> {
+/// Runs a query over tables that arrive one after the other.
+async fn run(given: &Tables<'_>, sql: &str) -> Outcome {
     let names: Vec<&'static str> = given.iter().map(|(name, _)| *name).collect();
-    let run = Run::new(&names, sql);
+    Run::new(&names, sql).with(tables(given)).await
+}
+
+/// The sorted rows of a query; the same for any order of arrival.
+async fn rows(given: &Tables<'_>, sql: &str) -> Vec<String> {
+    let rows = run(given, sql).await.sorted();
+    let names: Vec<&'static str> = given.iter().map(|(name, _)| *name).collect();
     let mut script = tables(given);
-    let rows = run.with(script.drain(..)).await.sorted();
-    let mut inputs: Vec<Vec<(usize, Step)>> = Vec::new();
-    for (number, step) in tables(given) {
-        inputs.resize_with(inputs.len().max(number + 1), Vec::new);
-        inputs[number].push((number, step));
-    }
-    let backwards = inputs.into_iter().rev().flatten();
-    assert_eq!(
-        run.with(backwards).await.sorted(),
-        rows,
-        "the order of arrival matters"
-    );
+    script.sort_by_key(|(input, _)| std::cmp::Reverse(*input));
+    let reversed = Run::new(&names, sql).with(script).await.sorted();
+    assert_eq!(reversed, rows, "depends on the order of arrival: {sql}");
     rows
 }
 
-/// What `validate` says.
-fn problems(inputs: &[&'static str], sql: &str) -> String {
-    let run = Run::new(inputs, sql);
-    let mut found: Vec<Problem> = Vec::new();
-    run.config()
-        .validate(&run.descriptions(), &mut Problems::new(&mut found));
-    found
-        .iter()
-        .map(|problem| match &problem.hint {
-            Some(hint) => format!("{problem} ({hint})"),
-            None => problem.to_string(),
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-fn columns(sql: &str) -> Columns {
-    Run::new(&[], sql).config().columns()
+/// Checks a table of two lines for each case: a query, in which `⏎` is a line break, and its result.
+async fn check(table: &str, result: impl AsyncFn(&str) -> String) {
+    let lines: Vec<&str> = table
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let mut actual = Vec::new();
+    for case in lines.chunks(2) {
+        actual.push(case[0].to_owned());
+        actual.push(result(&case[0].replace('⏎', "\n")).await);
+    }
+    assert!(actual == lines, "{}", actual.join("\n"));
 }

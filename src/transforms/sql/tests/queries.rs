@@ -1,49 +1,73 @@
-//! What a query gives.
+//! Rows, columns and origins of queries.
 
 use super::*;
+use crate::transforms::sql::origin::Parts;
 
-const WORKERS: &str = "id,name\n1,Ann\n2,Bob\n3,Cid";
 const DIRECTORY: &str = "employeeId,upn\n1,ann@contoso.com\n3,cid@contoso.com\n4,dan@contoso.com";
 
 #[tokio::test]
-async fn a_left_join_keeps_rows_without_a_match() {
-    let sql = "SELECT w.*, d.upn FROM workers w LEFT JOIN directory d ON d.employeeId = w.id";
-    let found = rows(&[("workers", WORKERS), ("directory", DIRECTORY)], sql).await;
-    assert_eq!(
-        found,
-        ["1|Ann|ann@contoso.com", "2|Bob|-", "3|Cid|cid@contoso.com"]
-    );
+async fn joins_groups_and_combines_tables() {
+    let table = "
+        SELECT w.*, d.upn FROM w LEFT JOIN directory d ON d.employeeId = w.id
+        1|Ann|ann@contoso.com, 2|Bob|-, 3|Cid|cid@contoso.com
+        SELECT name, upn FROM w JOIN directory ON id = employeeId
+        Ann|ann@contoso.com, Cid|cid@contoso.com
+        SELECT count(*) AS n FROM w FULL JOIN directory ON id = employeeId
+        4
+        SELECT name FROM w WHERE id NOT IN (SELECT employeeId FROM directory)
+        Bob
+    ";
+    let given = [("w", "id,name\n1,Ann\n2,Bob\n3,Cid"), ("directory", DIRECTORY)];
+    check(table, async |sql| rows(&given, sql).await.join(", ")).await;
+
+    let table = "
+        SELECT id FROM a UNION ALL SELECT id FROM b
+        1, 2, 2, 3
+        SELECT id FROM a UNION SELECT id FROM b
+        1, 2, 3
+        WITH both AS (SELECT id FROM a UNION SELECT id FROM b) SELECT x.id, y.id AS other FROM both x JOIN both y ON x.id < y.id
+        1|2, 1|3, 2|3
+    ";
+    let given = [("a", "id\n1\n2"), ("b", "id\n2\n3")];
+    check(table, async |sql| rows(&given, sql).await.join(", ")).await;
+
+    let table = "
+        SELECT id, n FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY n DESC) AS place FROM w) WHERE place = 1
+        1|3, 2|5
+    ";
+    let given = [("w", "id,n:int\n1,1\n2,5\n1,3\n1,2")];
+    check(table, async |sql| rows(&given, sql).await.join(", ")).await;
+
+    let table = "
+        WITH dated AS (SELECT DISTINCT id, since, level FROM w) SELECT * FROM (SELECT id, since, lag(level) OVER (PARTITION BY id ORDER BY since) AS old, level AS new FROM dated) WHERE old IS NOT NULL
+        1|2025-01-01|L1|L2, 1|2026-01-01|L2|L3
+    ";
+    let levels =
+        "id,since,level\n1,2024-01-01,L1\n1,2025-01-01,L2\n2,2024-05-01,L4\n1,2025-01-01,L2\n1,2026-01-01,L3";
+    check(table, async |sql| rows(&[("w", levels)], sql).await.join(", ")).await;
+
+    let table = "
+        WITH RECURSIVE above AS (SELECT id, boss, 1 AS steps FROM w WHERE boss IS NOT NULL UNION ALL SELECT a.id, w.boss, a.steps + 1 FROM above a JOIN w ON w.id = a.boss WHERE w.boss IS NOT NULL) SELECT id, max(steps) AS steps FROM above GROUP BY id
+        2|1, 3|2, 4|3
+    ";
+    let given = [("w", "id,boss\n1,-\n2,1\n3,2\n4,3")];
+    check(table, async |sql| rows(&given, sql).await.join(", ")).await;
 }
 
 #[tokio::test]
-async fn an_inner_join_and_a_full_one() {
-    let given = [("workers", WORKERS), ("directory", DIRECTORY)];
-    let sql = "SELECT name, upn FROM workers JOIN directory ON id = employeeId";
-    assert_eq!(
-        rows(&given, sql).await,
-        ["Ann|ann@contoso.com", "Cid|cid@contoso.com"]
-    );
-    let sql = "SELECT count(*) AS n FROM workers FULL JOIN directory ON id = employeeId";
-    assert_eq!(rows(&given, sql).await, ["4"]);
-    let sql = "SELECT name FROM workers WHERE id NOT IN (SELECT employeeId FROM directory)";
-    assert_eq!(rows(&given, sql).await, ["Bob"]);
-}
-
-#[tokio::test]
-async fn a_join_keeps_the_order_of_its_first_table() {
-    let sql = "SELECT w.id FROM workers w LEFT JOIN directory d ON d.employeeId = w.id";
+async fn keeps_the_order_of_the_first_table_of_a_join() {
     let workers = "id\n3\n1\n2\n9\n4";
-    let script = tables(&[("workers", workers), ("directory", DIRECTORY)]);
-    let outcome = Run::new(&["workers", "directory"], sql).with(script).await;
-    assert_eq!(outcome.rows, ["3", "1", "2", "9", "4"]);
-    // Also of several parts, through a filter and a second join, with rows that find more than one.
-    let sql = "SELECT w.id, m.upn FROM workers w LEFT JOIN directory d ON d.employeeId = w.id
-               LEFT JOIN more m ON m.employeeId = w.id WHERE w.id <> '1'";
-    let mut script = tables(&[
+    let given = [
         ("workers", workers),
         ("directory", DIRECTORY),
         ("more", "employeeId,upn\n8,x\n9,y\n8,x"),
-    ]);
+    ];
+    let sql = "SELECT w.id FROM workers w LEFT JOIN directory d ON d.employeeId = w.id";
+    assert_eq!(run(&given[..2], sql).await.rows, ["3", "1", "2", "9", "4"]);
+    // Several parts, a filter, a second join, several matches.
+    let sql = "SELECT w.id, m.upn FROM workers w LEFT JOIN directory d ON d.employeeId = w.id
+               LEFT JOIN more m ON m.employeeId = w.id WHERE w.id <> '1'";
+    let mut script = tables(&given);
     script.insert(1, (0, Step::Chunk(chunk("b.csv", 1, "id\n8\n0\n3"))));
     let outcome = Run::new(&["workers", "directory", "more"], sql)
         .with(script)
@@ -55,151 +79,98 @@ async fn a_join_keeps_the_order_of_its_first_table() {
 }
 
 #[tokio::test]
-async fn the_previous_level_out_of_dated_rows() {
-    let levels =
-        "id,since,level\n1,2024-01-01,L1\n1,2025-01-01,L2\n2,2024-05-01,L4\n1,2025-01-01,L2\n1,2026-01-01,L3";
-    let sql = "
-        WITH dated AS (SELECT DISTINCT id, since, level FROM levels)
-        SELECT * FROM (
-            SELECT id, since, lag(level) OVER (PARTITION BY id ORDER BY since) AS old, level AS new FROM dated
-        ) WHERE old IS NOT NULL";
-    let found = rows(&[("levels", levels)], sql).await;
-    assert_eq!(found, ["1|2025-01-01|L1|L2", "1|2026-01-01|L2|L3"]);
-}
-
-#[tokio::test]
-async fn the_last_row_of_each() {
-    let given = [("w", "id,n:int\n1,1\n2,5\n1,3\n1,2")];
-    let sql =
-        "SELECT id, n FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY n DESC) AS place FROM w)
-               WHERE place = 1";
-    assert_eq!(rows(&given, sql).await, ["1|3", "2|5"]);
-}
-
-#[tokio::test]
-async fn unions_and_tables_read_twice() {
-    let given = [("a", "id\n1\n2"), ("b", "id\n2\n3")];
-    let all = "SELECT id FROM a UNION ALL SELECT id FROM b";
-    assert_eq!(rows(&given, all).await, ["1", "2", "2", "3"]);
-    assert_eq!(
-        rows(&given, "SELECT id FROM a UNION SELECT id FROM b").await,
-        ["1", "2", "3"]
-    );
-    let pairs = "WITH both AS (SELECT id FROM a UNION SELECT id FROM b)
-                 SELECT x.id, y.id AS other FROM both x JOIN both y ON x.id < y.id";
-    assert_eq!(rows(&given, pairs).await, ["1|2", "1|3", "2|3"]);
-}
-
-#[tokio::test]
-async fn a_chain_of_managers() {
-    let given = [("w", "id,boss\n1,-\n2,1\n3,2\n4,3")];
-    let sql = "
-        WITH RECURSIVE above AS (
-            SELECT id, boss, 1 AS steps FROM w WHERE boss IS NOT NULL
-            UNION ALL
-            SELECT a.id, w.boss, a.steps + 1 FROM above a JOIN w ON w.id = a.boss WHERE w.boss IS NOT NULL
-        )
-        SELECT id, max(steps) AS steps FROM above GROUP BY id";
-    assert_eq!(rows(&given, sql).await, ["2|1", "3|2", "4|3"]);
-}
-
-#[tokio::test]
-async fn names_keep_their_case_and_may_have_dots() {
+async fn finds_case_sensitive_names_with_dots() {
     let given = [
         ("directory", "Id,upn\n1,a\n2,b"),
         ("directory.previous", "Id,upn\n1,a\n3,c"),
     ];
-    for previous in ["directory.previous", "\"directory.previous\""] {
-        let sql = format!("SELECT p.\"Id\" FROM {previous} p LEFT ANTI JOIN directory d ON p.Id = d.Id");
-        assert_eq!(rows(&given, &sql).await, ["3"]);
-    }
-    for previous in ["directory.previous", "\"directory.previous\""] {
-        let sql = format!("SELECT upn FROM {previous}");
-        let script = tables(&given[1..]);
-        let outcome = Run::new(&["directory.previous"], &sql).with(script).await;
-        assert_eq!(outcome.rows, ["a", "c"]);
-    }
-    let sql = "SELECT previous.upn FROM directory.previous JOIN directory ON directory.Id = previous.Id";
-    assert_eq!(rows(&given, sql).await, ["a"]);
+    let table = r#"
+        SELECT p."Id" FROM directory.previous p LEFT ANTI JOIN directory d ON p.Id = d.Id
+        3
+        SELECT p."Id" FROM "directory.previous" p LEFT ANTI JOIN directory d ON p.Id = d.Id
+        3
+        SELECT previous.upn FROM directory.previous JOIN directory ON directory.Id = previous.Id
+        a
+    "#;
+    check(table, async |sql| rows(&given, sql).await.join(", ")).await;
+    let table = r#"
+        SELECT upn FROM directory.previous
+        a, c
+        SELECT upn FROM "directory.previous"
+        a, c
+    "#;
+    check(table, async |sql| rows(&given[1..], sql).await.join(", ")).await;
 }
 
-/// The query in docs/src/how-to/snapshots.md under a heading.
-fn documented(heading: &str) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/src/how-to/snapshots.md");
+/// The query under a heading of a how-to guide.
+fn documented(guide: &str, heading: &str) -> String {
+    let path = format!("{}/docs/src/how-to/{guide}.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let (_, text) = text.split_once(&format!("## {heading}\n")).unwrap();
-    let (_, block) = text.split_once("```").unwrap();
-    let (block, _) = block.split_once("```").unwrap();
+    let block = text.split("```").nth(1).unwrap();
     block[block.find("SELECT").unwrap()..].to_owned()
 }
 
 #[tokio::test]
-async fn documented_snapshot_queries_work() {
+async fn runs_documented_snapshot_queries() {
     let columns = "employee_id,upn,level,last_seen";
-    let now = "employee_id,upn,level\n1,a@contoso.com,L2\n2, ,L4\n5,e@contoso.com,L1";
-    let before = format!(
+    let previous = format!(
         "{columns}\n1,a@contoso.com,L1,2026-01-01\n2,b@contoso.com,L4,2026-01-01\n3,c@contoso.com,L2,2025-12-01"
     );
-    let leavers = "employee_id,last_day\n1,2026-03-01\n2,2026-03-02\n3,2026-03-03\n4,2026-03-04";
-    let gone = documented("Resolve departed people");
-    let given = [
-        ("leavers", leavers),
-        ("directory", now),
-        ("directory.previous", &*before),
-    ];
-    assert_eq!(
-        rows(&given, &gone).await,
-        [
-            "1|2026-03-01|a@contoso.com",
-            "2|2026-03-02|b@contoso.com",
-            "3|2026-03-03|c@contoso.com",
-            "4|2026-03-04|-"
-        ]
-    );
-    let changes = documented("Detect level changes");
-    assert_eq!(
-        rows(&given[1..], &changes).await,
-        ["a@contoso.com|L2|L1|2026-01-01"]
-    );
-    // The first run.
-    let given = [given[0], given[1], ("directory.previous", columns)];
-    assert_eq!(
-        rows(&given, &gone).await,
-        [
-            "1|2026-03-01|a@contoso.com",
-            "2|2026-03-02|-",
-            "3|2026-03-03|-",
-            "4|2026-03-04|-"
-        ]
-    );
-    assert!(rows(&given[1..], &changes).await.is_empty());
-}
-
-#[tokio::test]
-async fn inputs_without_rows_give_columns() {
-    let given = [("w", "id,name"), ("d", "id,upn")];
-    let names = ["w", "d"];
-    for sql in [
-        "SELECT w.name, d.upn FROM w LEFT JOIN d ON w.id = d.id",
-        "SELECT upper(name) AS name, id AS upn FROM w UNION ALL SELECT id, upn FROM d",
+    let departed = documented("snapshots", "Resolve departed people");
+    let changes = documented("snapshots", "Detect level changes");
+    for (previous, upns, changed) in [
+        (
+            previous.as_str(),
+            ["a@contoso.com", "b@contoso.com", "c@contoso.com", "-"],
+            "a@contoso.com|L2|L1|2026-01-01",
+        ),
+        // The first run.
+        (columns, ["a@contoso.com", "-", "-", "-"], ""),
     ] {
-        let outcome = Run::new(&names, sql).with(tables(&given)).await;
-        assert_eq!(outcome.columns, ["name Utf8", "upn Utf8"], "{outcome:?}");
-        assert_eq!((outcome.chunks, outcome.checkpoints.len()), (vec![0], 2));
+        let given = [
+            (
+                "leavers",
+                "employee_id,last_day\n1,03-01\n2,03-02\n3,03-03\n4,03-04",
+            ),
+            (
+                "directory",
+                "employee_id,upn,level\n1,a@contoso.com,L2\n2, ,L4\n5,e@contoso.com,L1",
+            ),
+            ("directory.previous", previous),
+        ];
+        let resolved = (1..).zip(upns).map(|(n, upn)| format!("{n}|03-0{n}|{upn}"));
+        assert_eq!(rows(&given, &departed).await, resolved.collect::<Vec<_>>());
+        assert_eq!(rows(&given[1..], &changes).await.join(", "), changed);
     }
-    let outcome = Run::new(&["w"], "SELECT name FROM w WHERE id = '1'")
-        .with(tables(&given[..1]))
-        .await;
-    assert_eq!(
-        (outcome.columns, outcome.chunks),
-        (vec!["name Utf8".to_owned()], vec![0])
-    );
 }
 
 #[tokio::test]
-async fn what_comes_out_is_of_plain_types() {
+async fn sends_columns_without_rows() {
+    let given = [("w", "id,name"), ("d", "id,upn")];
+    for (inputs, sql, columns) in [
+        (
+            2,
+            "SELECT w.name, d.upn FROM w LEFT JOIN d ON w.id = d.id",
+            "name Utf8, upn Utf8",
+        ),
+        (
+            2,
+            "SELECT upper(name) AS name, id AS upn FROM w UNION ALL SELECT id, upn FROM d",
+            "name Utf8, upn Utf8",
+        ),
+        (1, "SELECT name FROM w WHERE id = '1'", "name Utf8"),
+    ] {
+        let outcome = run(&given[..inputs], sql).await;
+        assert_eq!(outcome.columns.join(", "), columns, "{outcome:?}");
+        assert_eq!((outcome.chunks, outcome.checkpoints.len()), (vec![0], inputs));
+    }
+}
+
+#[tokio::test]
+async fn returns_plain_types() {
     let sql = "SELECT substr(id, 2) AS a, CAST(id AS VARCHAR) AS b, upper(id) AS c, NULL AS d, now() = now() AS e FROM w";
-    let outcome = Run::new(&["w"], sql).with(tables(&[("w", "id\nx1")])).await;
+    let outcome = run(&[("w", "id\nx1")], sql).await;
     assert_eq!(outcome.rows, ["1|x1|X1|-|true"]);
     assert_eq!(
         outcome.columns,
@@ -208,49 +179,97 @@ async fn what_comes_out_is_of_plain_types() {
 }
 
 #[tokio::test]
-async fn parts_in_another_form_are_read_as_the_first() {
-    let script = vec![
-        (0, Step::Chunk(chunk("empty.csv", 1, "id,name"))),
-        (0, Step::Chunk(chunk("a.csv", 1, "id,name\nA1,Ann"))),
-        (0, Step::Chunk(chunk("b.csv", 1, "name,id:int\nBob,2"))),
-    ];
-    let outcome = Run::new(&["w"], "SELECT * FROM w").with(script).await;
+async fn reads_parts_with_the_schema_of_the_first_rows() {
+    let texts = ["id,name", "id,name\nA1,Ann", "name,id:int\nBob,2"];
+    let script = texts.map(|text| (0, Step::Chunk(chunk("a.csv", 1, text))));
+    let outcome = Run::new(&["w"], "SELECT * FROM w").with(script.into()).await;
     assert_eq!(outcome.rows, ["A1|Ann", "2|Bob"]);
 }
 
 #[tokio::test]
-async fn one_of_a_list_is_chosen_by_its_type() {
-    let email = DataType::Struct(
-        vec![
-            Field::new("type", DataType::Utf8, true),
-            Field::new("value", DataType::Utf8, true),
-        ]
-        .into(),
-    );
-    let schema = Arc::new(Schema::new(vec![
+async fn selects_from_a_list_by_type() {
+    let fields = ["type", "value"].map(|name| Field::new(name, DataType::Utf8, true));
+    let emails = DataType::new_list(DataType::Struct(fields.to_vec().into()), true);
+    let schema = Schema::new(vec![
         Field::new("id", DataType::Int64, true),
         Field::new("lastDay", DataType::Utf8, true),
-        Field::new("emails", DataType::new_list(email, true), true),
-    ]));
-    let mut decoder = arrow::json::ReaderBuilder::new(schema).build_decoder().unwrap();
+        Field::new("emails", emails, true),
+    ]);
+    let mut decoder = arrow::json::ReaderBuilder::new(Arc::new(schema))
+        .build_decoder()
+        .unwrap();
     let text = br#"
         {"id":1,"lastDay":"a","emails":[{"type":"HOME","value":"h1"},{"type":"WORK","value":"w1"}]}
         {"id":2,"lastDay":"b","emails":[{"type":"HOME","value":"h2"}]}
         {"id":3,"lastDay":"c"}"#;
     decoder.decode(text).unwrap();
     let batch = decoder.flush().unwrap().unwrap();
-    let part = Arc::new(Part {
-        name: "people.json".into(),
-        columns: ["id", "lastDay", "emails"].map(str::to_owned).to_vec(),
-    });
-    let chunk = Chunk::records(batch, Origins::consecutive(part, 1, 3));
-    // As in `docs/src/how-to/sql.md`.
-    let docs = include_str!("../../../../docs/src/how-to/sql.md");
-    let (_, rest) = docs.split_once("## Select from a list by type").unwrap();
-    let (_, rest) = rest.split_once("```sql").unwrap();
-    let (sql, _) = rest.split_once("```").unwrap();
-    let outcome = Run::new(&["people"], sql)
-        .with(vec![(0, Step::Chunk(chunk)), (0, Step::End)])
-        .await;
+    let origins = Origins::consecutive(part("people.json", ["id", "lastDay", "emails"]), 1, 3);
+    let script = vec![(0, Step::Chunk(Chunk::records(batch, origins))), (0, Step::End)];
+    let sql = documented("sql", "Select from a list by type");
+    let outcome = Run::new(&["people"], &sql).with(script).await;
     assert_eq!(outcome.sorted(), ["1|a|w1", "2|b|-", "3|c|-"]);
+}
+
+#[tokio::test]
+async fn tracks_the_origin_of_rows() {
+    let origins = async |given: &Tables<'_>, sql: &str| {
+        let outcome = run(given, sql).await;
+        let rows = outcome.rows.iter().zip(&outcome.origins);
+        let mut rows: Vec<String> = rows.map(|(row, origin)| format!("{row} {origin}")).collect();
+        rows.sort();
+        rows.join(", ")
+    };
+    let given = [("w", "id,n:int\n1,7\n2,8\n3,9"), ("d", "id,upn\n3,c\n1,a\n1,b")];
+    for sql in [
+        "SELECT id FROM w, (SELECT 1) WHERE n > 7",
+        "SELECT id FROM w WHERE n > 7",
+        "SELECT x.id FROM (SELECT id FROM w WHERE n > 7 ORDER BY n DESC LIMIT 5) x",
+        "WITH x AS (SELECT *, row_number() OVER (ORDER BY n) AS place FROM w) SELECT id FROM x WHERE place > 1",
+        "SELECT id FROM w WHERE n > (SELECT min(n) FROM w)",
+    ] {
+        assert_eq!(
+            origins(&given[..1], sql).await,
+            "2 w.csv:2:3, 3 w.csv:3:4",
+            "{sql}"
+        );
+    }
+    let table = "
+        SELECT w.id, upn FROM w LEFT JOIN d ON w.id = d.id
+        1|a w.csv:1:2, 1|b w.csv:1:2, 2|- w.csv:2:3, 3|c w.csv:3:4
+        SELECT w.id, upn FROM w RIGHT JOIN d ON w.id = d.id
+        1|a d.csv:2:3, 1|b d.csv:3:4, 3|c d.csv:1:2
+        SELECT x.id, upn FROM (SELECT id FROM w GROUP BY id) x JOIN d ON x.id = d.id
+        1|a d.csv:2:3, 1|b d.csv:3:4, 3|c d.csv:1:2
+        SELECT id FROM w WHERE EXISTS (SELECT 1 FROM d WHERE d.id = w.id)
+        1 w.csv:1:2, 3 w.csv:3:4
+        SELECT id FROM w UNION ALL SELECT upn FROM d WHERE id = '3'
+        1 w.csv:1:2, 2 w.csv:2:3, 3 w.csv:3:4, c d.csv:1:2
+        SELECT id FROM w WHERE n = 9 UNION ALL SELECT max(upn) FROM d
+        3 w.csv:3:4, c sql transform q:2:-
+        SELECT w.id AS id, d.id AS other FROM w FULL JOIN d ON w.id = d.id AND d.upn = 'c' WHERE w.id = '3'
+        3|3 sql transform q:1:-
+    ";
+    check(table, async |sql| origins(&given, sql).await).await;
+    let sql = "SELECT id, count(*) AS n FROM d GROUP BY id ORDER BY id";
+    assert_eq!(
+        origins(&given[1..], sql).await,
+        "1|2 sql transform q:1:-, 3|1 sql transform q:2:-"
+    );
+}
+
+#[test]
+fn renumbers_the_parts_of_mixed_origins() {
+    let query = part("query", []);
+    let (first, second) = (chunk("z.csv", 1, "id\n1"), chunk("y.csv", 4, "id\n2\n3"));
+    let parts = Parts::default();
+    parts.column(&first.origins, 0);
+    let mixed = parts.origins(Some(&parts.column(&second.origins, 0)), &query, 1, 2);
+    let again = Parts::default();
+    let found = again.origins(Some(&again.column(&mixed, 0)), &query, 1, 2);
+    let origin = found.at(1);
+    assert_eq!(
+        (origin.file.to_string(), origin.row, origin.line),
+        ("y.csv".into(), 5, Some(6))
+    );
 }

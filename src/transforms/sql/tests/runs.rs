@@ -1,0 +1,277 @@
+//! Counters, checkpoints, memory and the order of arrival.
+
+use super::*;
+
+/// read, derived, combined, filtered, accepted, not sent
+fn counted(totals: &Totals) -> [u64; 6] {
+    [
+        totals.read,
+        totals.derived,
+        totals.combined,
+        totals.filtered,
+        totals.accepted,
+        totals.not_sent,
+    ]
+}
+
+fn ids(rows: usize) -> String {
+    "id".to_owned() + &(0..rows).map(|row| format!("\n{row}")).collect::<String>()
+}
+
+#[tokio::test]
+async fn keeps_checkpoints_in_place_when_rows_are_filtered() {
+    let script = vec![
+        (0, Step::Chunk(chunk("a.csv", 1, "id,n:int\n1,1\n2,2\n3,3"))),
+        (0, Step::Checkpoint("a")),
+        (0, Step::Chunk(chunk("b.csv", 1, "id,n:int\n4,4"))),
+        (0, Step::Checkpoint("b")),
+        (0, Step::Checkpoint("c")),
+    ];
+    let run = Run::new(&["w"], "SELECT upper(id) AS id FROM w WHERE n > 1");
+    let outcome = run.with(script).await;
+    assert_eq!(outcome.rows, ["2", "3", "4"]);
+    let expected = [(2, "a"), (3, "b"), (3, "c")].map(|(rows, name)| (rows, name.to_owned()));
+    assert_eq!(outcome.checkpoints, expected);
+    assert_eq!(counted(&outcome.totals), [4, 0, 0, 1, 3, 0]);
+}
+
+#[tokio::test]
+async fn counts_rows_and_holds_checkpoints_to_the_end() {
+    let given = [("w", "id\n1\n2\n3"), ("d", "id\n1\n1")];
+    for (sql, expected) in [
+        ("SELECT w.id FROM w JOIN d ON w.id = d.id", [5, 2, 5, 0, 2, 0]),
+        // Rows that only decide about others are combined.
+        (
+            "SELECT id FROM w WHERE id IN (SELECT id FROM d)",
+            [5, 0, 2, 2, 1, 0],
+        ),
+        (
+            "SELECT id FROM w WHERE id > '1' UNION ALL SELECT id FROM d",
+            [5, 0, 0, 1, 4, 0],
+        ),
+        (
+            "SELECT id FROM w UNION ALL SELECT id FROM d LIMIT 1",
+            [5, 0, 0, 4, 1, 0],
+        ),
+    ] {
+        let outcome = run(&given, sql).await;
+        assert_eq!(counted(&outcome.totals), expected, "{sql}");
+        let rows = outcome.rows.len();
+        assert_eq!(
+            outcome.checkpoints,
+            [(rows, "w".to_owned()), (rows, "d".to_owned())],
+            "{sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn drops_checkpoints_and_counts_unsent_rows_on_failure() {
+    let given = [("w", "id\n1\nx"), ("d", "id\n1")];
+    for (inputs, sql, not_sent) in [
+        (2, "SELECT CAST(w.id AS INT) AS id FROM w JOIN d ON true", 3),
+        (1, "SELECT CAST(id AS INT) AS id FROM w", 2),
+    ] {
+        let outcome = run(&given[..inputs], sql).await;
+        assert!(outcome.error.is_some(), "{sql}");
+        assert_eq!(
+            (outcome.totals.not_sent, outcome.checkpoints.len()),
+            (not_sent, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn sends_nothing_when_cancelled_before_the_end() {
+    let given = [("w", "id\n1\n2"), ("d", "id\n1")];
+    for (inputs, read, sql) in [
+        (
+            &["w", "d"][..],
+            3,
+            "SELECT w.id FROM w LEFT JOIN d ON w.id = d.id",
+        ),
+        (&["w"], 2, "SELECT id FROM w ORDER BY id"),
+        (&["w"], 2, "SELECT DISTINCT id FROM w"),
+    ] {
+        let mut script = tables(&given[..inputs.len()]);
+        // The last input ends because the run is cancelled.
+        script.insert(script.len() - 1, (0, Step::Cancel));
+        let outcome = Run::new(inputs, sql).with(script).await;
+        assert!(outcome.error.is_none() && outcome.rows.is_empty(), "{sql}");
+        assert_eq!(
+            (outcome.totals.not_sent, outcome.checkpoints.len()),
+            (read, 0),
+            "{sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn stops_when_the_receiver_closes() {
+    let mut script = tables(&[("w", &ids(40_000)), ("d", "id\n1")]);
+    script.push((0, Step::Checkpoint("late")));
+    script.retain(|(input, step)| *input == 1 || !matches!(step, Step::End));
+    for sql in [
+        "SELECT w.id FROM w LEFT JOIN d ON w.id = d.id",
+        "SELECT id FROM w UNION ALL SELECT id FROM d",
+    ] {
+        let mut run = Run::new(&["w", "d"], sql);
+        run.max_chunks = 1;
+        let outcome = run.with(script.clone()).await;
+        assert!(
+            outcome.error.is_none() && outcome.totals.not_sent > 0,
+            "{outcome:?}"
+        );
+        assert!(outcome.checkpoints.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn limits_the_rows_of_a_chunk() {
+    for sql in ["SELECT id FROM w", "SELECT id FROM w ORDER BY id"] {
+        let outcome = run(&[("w", &ids(20_000))], sql).await;
+        assert_eq!(outcome.rows.len(), 20_000);
+        assert!(
+            outcome.chunks.iter().all(|rows| *rows <= 8_192),
+            "{:?}",
+            outcome.chunks
+        );
+    }
+}
+
+#[tokio::test]
+async fn does_not_read_ahead_of_a_slow_receiver() {
+    let counts = Counts::default();
+    let (sender, mut input) = channel(2, counts.clone());
+    let out = Output::transform(vec![(sender, 0)], Counts::default());
+    let (to_sink, sink) = channel(2, counts.clone());
+    let run = Run::new(&["w"], "SELECT id, row_number() OVER () AS n FROM w");
+    let cancel = CancellationToken::new();
+    let mut cx = TransformContext::new("q", RunInfo::new("."), run.descriptions());
+    cx.run.cancel = cancel.clone();
+    cx.counts = counts.clone();
+    let transform = run.config().build(cx).await.unwrap();
+    let chunk = chunk("a.csv", 1, &ids(8_192));
+    let mut work = std::pin::pin!(transform.run(&mut input, Output::transform(vec![(to_sink, 0)], counts)));
+    let mut sent = 0;
+    loop {
+        let mut send = std::pin::pin!(out.send(chunk.clone()));
+        let mut blocked = true;
+        for _ in 0..100 {
+            assert!(futures::poll!(&mut work).is_pending());
+            if futures::poll!(&mut send).is_ready() {
+                blocked = false;
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if blocked {
+            break;
+        }
+        sent += 1;
+        assert!(sent < 20, "reads ahead of a receiver that takes nothing");
+    }
+    drop(sink);
+    cancel.cancel();
+    drop(out);
+    work.await.unwrap();
+}
+
+const CHUNKS: usize = 30;
+const ROWS: usize = 4_000;
+
+/// 120,000 rows of about 200 bytes (25 MB) for each of two inputs, `first` before the other.
+fn large(first: usize) -> Script {
+    let texts = |first: usize, width: usize| -> ArrayRef {
+        let texts = (first..first + ROWS).map(|row| Some(format!("{row:0>width$}")));
+        Arc::new(texts.collect::<StringArray>())
+    };
+    let chunk = |input: usize, number: usize| {
+        let first = number * ROWS;
+        let columns = [("id", texts(first, 1)), ("filling", texts(first, 190))];
+        let part = part(["w.csv", "d.csv"][input], ["id", "filling"]);
+        let origins = Origins::consecutive(part, first as u64 + 1, ROWS);
+        Chunk::records(RecordBatch::try_from_iter(columns).unwrap(), origins)
+    };
+    let mut script = Vec::new();
+    for input in [first, 1 - first] {
+        script.extend((0..CHUNKS).map(|number| (input, Step::Chunk(chunk(input, number)))));
+        script.push((input, Step::End));
+    }
+    script
+}
+
+async fn run_with_8_mib(inputs: &[&'static str], sql: &str, mut script: Script) -> Outcome {
+    let mut run = Run::new(inputs, sql);
+    run.memory = 8 << 20;
+    script.retain(|(input, _)| *input < inputs.len());
+    run.with(script).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_more_than_memory_in_any_order_of_arrival() {
+    let sql = "SELECT w.id, length(d.filling) AS n FROM w JOIN d ON w.id = d.id";
+    for first in [0, 1] {
+        let outcome = run_with_8_mib(&["w", "d"], sql, large(first)).await;
+        assert_eq!(outcome.totals.combined, 2 * (CHUNKS * ROWS) as u64);
+        let mut rows = outcome.sorted();
+        rows.dedup();
+        assert_eq!(rows.len(), CHUNKS * ROWS);
+        assert!(rows.iter().all(|row| row.ends_with("|190")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sorts_and_groups_more_than_memory() {
+    for sql in [
+        "SELECT id, filling FROM w ORDER BY filling DESC",
+        "SELECT filling, count(*) AS n FROM w GROUP BY filling",
+        "SELECT id FROM (SELECT *, row_number() OVER (PARTITION BY filling ORDER BY id) AS n FROM w) WHERE n = 1",
+    ] {
+        let outcome = run_with_8_mib(&["w"], sql, large(0)).await;
+        assert_eq!(outcome.rows.len(), CHUNKS * ROWS, "{sql}: {:?}", outcome.error);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn suggests_a_larger_limit_when_a_query_cannot_spill() {
+    let sql = "SELECT array_agg(w.filling) AS all_rows FROM w JOIN d ON w.id = d.id";
+    let error = run_with_8_mib(&["w", "d"], sql, large(0)).await.error();
+    let expected = "the query of the transform `q` needs more memory than its `memory_limit` of 8MiB allows (raise \
+                    `memory_limit`";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[tokio::test]
+async fn joins_inputs_of_different_speed() {
+    // One input sends all rows before the other starts.
+    for reports_ends in [true, false] {
+        for inputs in [[0, 1], [1, 0]] {
+            let mut script = Vec::new();
+            for input in inputs {
+                for row in 0..50 {
+                    script.push((input, Step::Chunk(chunk("x.csv", row, &format!("id\n{row}")))));
+                }
+                script.push((input, Step::End));
+            }
+            let mut run = Run::new(&["w", "d"], "SELECT w.id FROM w JOIN d ON w.id = d.id");
+            run.reports_ends = reports_ends;
+            assert_eq!(run.with(script).await.sorted().len(), 50);
+        }
+    }
+}
+
+#[tokio::test]
+async fn sends_joined_rows_before_the_first_table_ends() {
+    let mut script = vec![
+        (1, Step::Chunk(chunk("d.csv", 1, "id\n1"))),
+        (1, Step::End),
+        (0, Step::Chunk(chunk("w.csv", 1, "id\n1"))),
+    ];
+    script.extend((0..200).map(|_| (0, Step::Chunk(chunk("w.csv", 2, &ids(2_000))))));
+    let mut run = Run::new(&["w", "d"], "SELECT w.id FROM w LEFT JOIN d ON w.id = d.id");
+    run.max_chunks = 1;
+    let outcome = run.with(script).await;
+    assert_eq!(outcome.chunks.len(), 1);
+    assert!(outcome.totals.derived < 400_000, "{:?}", outcome.totals);
+}
