@@ -271,7 +271,7 @@ mod tests {
             ),
             (one(), two(), "SELECT * FROM w", Some("it has new columns: `x`")),
         ] {
-            let error = fit(first, then, sql).err().map(|error| error.chain().to_string());
+            let error = fit(first, then, sql).err().map(|error| error.chain());
             match (error, expected) {
                 (None, None) => {}
                 (Some(error), Some(expected)) => assert!(error.ends_with(expected), "{error}"),
