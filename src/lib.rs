@@ -32,6 +32,15 @@ mod hr;
 mod http;
 mod ledger;
 mod mask;
+#[cfg(test)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "shared with tests/"
+)]
+#[path = "../tests/support/outside.rs"]
+mod outside;
 pub mod pipeline;
 pub mod plugin;
 mod secret;
@@ -42,10 +51,3 @@ mod sources;
 mod storage;
 mod table;
 mod transforms;
-
-/// For this crate's benches only.
-#[doc(hidden)]
-#[cfg(feature = "sftp")]
-pub mod bench_support {
-    pub use crate::storage::sftp::{SftpConfig, throw_away};
-}

@@ -69,8 +69,21 @@ fn parts() -> String {
     }
     let mut text = format!("{HEAD}file formats{HEAD:#}\n{}", formats.render(table::width()));
     let codecs = CODECS.map(|(codec, name, summary, _)| (name, summary, codec.is_built_in()));
+    let backends: Vec<(String, &str, bool)> = crate::storage::BACKENDS
+        .iter()
+        .map(|backend| {
+            let schemes = backend.schemes.iter().map(|scheme| format!("{scheme}://"));
+            let schemes = schemes.collect::<Vec<_>>().join(", ");
+            (schemes, backend.summary, backend.is_built_in)
+        })
+        .collect();
+    let local = [("PATH, -", "local disk, standard input", true)];
+    let storage = backends
+        .iter()
+        .map(|(schemes, summary, built_in)| (&**schemes, *summary, *built_in));
+    let storage: Vec<_> = local.into_iter().chain(storage).collect();
     for (heading, parts) in [
-        ("storage backends", STORAGE),
+        ("storage backends", &storage[..]),
         ("compression and encryption", &codecs),
     ] {
         let mut table = Table::plain();
@@ -84,17 +97,3 @@ fn parts() -> String {
     }
     text
 }
-
-/// Location, description, and whether this build contains it.
-const STORAGE: &[(&str, &str, bool)] = &[
-    ("PATH, -", "local disk, standard input", true),
-    ("sftp://", "SFTP servers", cfg!(feature = "sftp")),
-    (
-        "s3://",
-        "Amazon S3 and S3-compatible stores",
-        cfg!(feature = "s3"),
-    ),
-    ("az://, abfss://", "Azure Blob Storage", cfg!(feature = "azure")),
-    ("gs://", "Google Cloud Storage", cfg!(feature = "gcs")),
-    ("https://", "web servers", cfg!(feature = "https")),
-];

@@ -5,33 +5,61 @@ use std::io::{self, Read};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind};
 
-/// The blocks that a task or a thread sends, as a reader for a thread that may block. The end of the channel is the end of
-/// the bytes only after [`Block::End`]: a task that dies has not read all.
-pub(super) struct Blocks {
+/// Blocks from a task or a thread, as a reader for a blocking thread. Without [`Block::End`] a closed channel is an error:
+/// the sender failed.
+pub(super) struct BlockReader {
     receiver: mpsc::Receiver<Block>,
     block: Bytes,
     ended: bool,
     cancel: CancellationToken,
     runtime: Handle,
+    /// The sender; it ends with the reader.
+    _task: JoinSet<()>,
 }
 
 /// What is sent.
 #[derive(Debug)]
 pub(super) enum Block {
-    /// The next bytes.
     Bytes(Bytes),
-    /// There are no more.
     End,
-    /// They cannot be read on.
     Failed(io::Error),
 }
 
-impl Blocks {
-    /// Reads what comes from `receiver`, until the run is cancelled. Made on a thread of the runtime.
+/// A reader of what the task sends, with a channel of `capacity` blocks. Called on a thread of the runtime.
+#[cfg(any(
+    feature = "sftp",
+    feature = "s3",
+    feature = "azure",
+    feature = "gcs",
+    feature = "https"
+))]
+pub(super) fn reader<Task>(
+    capacity: usize,
+    cancel: &CancellationToken,
+    task: impl FnOnce(mpsc::Sender<Block>) -> Task,
+) -> Box<dyn Read + Send>
+where
+    Task: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(capacity);
+    let mut reader = BlockReader::new(receiver, cancel.clone());
+    let (task, stop) = (task(sender), cancel.clone());
+    reader._task.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = task => {}
+        }
+    });
+    Box::new(reader)
+}
+
+impl BlockReader {
+    /// Reads from `receiver` until the run is cancelled. Called on a thread of the runtime.
     pub(super) fn new(receiver: mpsc::Receiver<Block>, cancel: CancellationToken) -> Self {
         Self {
             receiver,
@@ -39,22 +67,24 @@ impl Blocks {
             ended: false,
             cancel,
             runtime: Handle::current(),
+            _task: JoinSet::new(),
         }
     }
 }
 
-impl Read for Blocks {
+impl Read for BlockReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let stopping = || io::Error::other("the run is stopping");
         while self.block.is_empty() && !self.ended {
             if self.cancel.is_cancelled() {
-                return Err(io::Error::other("the run is stopping"));
+                return Err(stopping());
             }
             let next = match self.receiver.try_recv() {
                 Ok(block) => Some(block),
                 Err(_) => self.runtime.block_on(async {
                     tokio::select! {
                         biased;
-                        () = self.cancel.cancelled() => Err(io::Error::other("the run is stopping")),
+                        () = self.cancel.cancelled() => Err(stopping()),
                         block = self.receiver.recv() => Ok(block),
                     }
                 })?,
@@ -63,7 +93,7 @@ impl Read for Blocks {
                 Some(Block::Bytes(block)) => self.block = block,
                 Some(Block::End) => self.ended = true,
                 Some(Block::Failed(error)) => return Err(error),
-                None => return Err(io::Error::other("whoever reads it has given up without a word")),
+                None => return Err(io::Error::other("the transfer ended without a result")),
             }
         }
         let length = self.block.len().min(buffer.len());
@@ -72,15 +102,10 @@ impl Read for Blocks {
     }
 }
 
-/// An error with its kind and its advice, on its way through a reader.
-pub(super) fn failed(error: Error) -> io::Error {
-    io::Error::other(error)
-}
-
-/// The error of a file that is not what it was when it was found.
+/// The error of a file that changed since it was listed.
 pub(super) fn changed() -> Error {
-    // Not the file's fault, and over once whoever writes it has finished.
-    Error::new(ErrorKind::Transient, "the file was changed while it was read").with_hint(
-        "nothing of it counts as delivered: run again once whoever writes it has finished; `select.quiet_period` waits for that",
+    // Not the file's fault, and solved once its writer has finished.
+    Error::new(ErrorKind::Transient, "the file changed while it was read").with_hint(
+        "no rows of this file were delivered; run again when the writer has finished, or set `select.quiet_period`",
     )
 }

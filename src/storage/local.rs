@@ -1,6 +1,8 @@
 //! The local disk.
+//!
+//! A pattern covers the folder in front of its first wildcard. Links inside it are followed; a link that leads out of it is
+//! an error, so that an account that may write to the folder cannot have any other file sent.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -13,19 +15,20 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use super::blocks::changed;
 use super::stdin::piped;
-use super::{FileInfo, FilePattern, RenameOutcome, Storage, local_walk};
+use super::walk::{self, Entry, Folders, Kind};
+use super::{FileInfo, FilePattern, RenameOutcome, Storage};
 use crate::error::{Error, Result};
-use crate::storage::blocks::{changed, failed};
 
-/// Files on the disk; relative paths are relative to a folder.
+/// Files on the local disk; relative paths are relative to a folder.
 #[derive(Debug)]
 pub(crate) struct Local {
     base: Arc<PathBuf>,
 }
 
 impl Local {
-    /// `base` is what relative paths are relative to.
+    /// `base` is the folder of relative paths.
     pub(crate) fn new(base: Arc<PathBuf>) -> Self {
         Self { base }
     }
@@ -33,16 +36,20 @@ impl Local {
 
 #[async_trait]
 impl Storage for Local {
-    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
-        let (base, wanted) = (self.base.clone(), wanted.clone());
-        blocking("looking for files", move || list(&wanted, &base)).await
+    async fn list(&self, pattern: &FilePattern) -> Result<Vec<FileInfo>> {
+        let pattern = pattern.clone();
+        let folders = LocalFolders::new(self.base.clone(), &pattern);
+        blocking("listing files", move || {
+            futures::executor::block_on(walk::list(&pattern, &folders))
+        })
+        .await
     }
 
-    async fn sibling_names(&self, wanted: &FilePattern) -> Result<Vec<String>> {
-        let (folder, shown) = (self.base.join(wanted.folder()), wanted.folder().to_owned());
+    async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>> {
+        let (folder, shown) = (self.base.join(pattern.folder()), pattern.folder().to_owned());
         blocking("listing a folder", move || {
             let listing = fs::read_dir(&folder).map_err(|cause| {
-                Error::input(format!("the folder `{shown}` cannot be listed")).with_source(cause)
+                Error::input(format!("cannot list the folder `{shown}`")).with_source(cause)
             })?;
             Ok(listing
                 .filter_map(|entry| entry.ok().filter(|entry| !entry.path().is_dir()))
@@ -53,14 +60,18 @@ impl Storage for Local {
     }
 
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
-        let (base, path) = (self.base.clone(), self.base.join(path));
-        blocking("looking at a file", move || match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => Ok(None),
-            Ok(metadata) => Ok(Some(found(&path, &path, &metadata, &base)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(Error::input(format!("cannot look at `{}`", path.display())).with_source(error))
-            }
+        let (file, name) = (self.base.join(path), path.to_owned());
+        blocking("reading file metadata", move || {
+            let Some(metadata) = metadata(&file)?.filter(|metadata| !metadata.is_dir()) else {
+                return Ok(None);
+            };
+            Ok(Some(FileInfo {
+                name: name.into(),
+                path: unicode(&file)?,
+                size: size(&metadata),
+                modified: modified(&metadata),
+                version: None,
+            }))
         })
         .await
     }
@@ -73,21 +84,15 @@ impl Storage for Local {
         }
         let opened = File::open(path).map_err(|error| {
             let hint = match error.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    Some("let the account that the pipeline runs as read the file")
-                }
-                io::ErrorKind::NotFound => Some("the file was there when the run began: it was moved since"),
-                _ => None,
+                io::ErrorKind::PermissionDenied => "let the account that runs the pipeline read the file",
+                io::ErrorKind::NotFound => "the file existed when the run started: it was moved since",
+                _ => return read_error(&file.name, error),
             };
-            let error = read_error(&file.name, error);
-            match hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
+            read_error(&file.name, error).with_hint(hint)
         })?;
-        Ok(Box::new(Watched {
+        Ok(Box::new(CheckedFile {
             file: opened,
-            found: file.clone(),
+            info: file.clone(),
         }))
     }
 
@@ -125,11 +130,11 @@ impl Storage for Local {
             if fs::symlink_metadata(&to).is_ok() {
                 return Ok(RenameOutcome::Exists);
             }
-            // Where the file system has links this cannot take another file's place, whoever is quicker.
+            // Unlike a rename, a hard link never overwrites.
             match fs::hard_link(&from, &to) {
                 Ok(()) => {
                     if let Err(error) = fs::remove_file(&from) {
-                        // Or every run would leave one more name.
+                        // Otherwise every run would add a name.
                         let _ = fs::remove_file(&to);
                         return Err(failed(error));
                     }
@@ -138,6 +143,7 @@ impl Storage for Local {
                     return Ok(RenameOutcome::Exists);
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(failed(error)),
+                // The file system has no hard links.
                 Err(_) => fs::rename(&from, &to).map_err(failed)?,
             }
             Ok(RenameOutcome::Renamed)
@@ -147,9 +153,9 @@ impl Storage for Local {
 
     async fn delete(&self, path: &str) -> Result<()> {
         let path = self.base.join(path);
-        blocking("removing a file", move || match fs::remove_file(&path) {
+        blocking("deleting a file", move || match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::unexpected(format!("cannot remove `{}`", path.display())).with_source(error))
+                Err(Error::unexpected(format!("cannot delete `{}`", path.display())).with_source(error))
             }
             _ => Ok(()),
         })
@@ -175,225 +181,387 @@ fn read_error(name: &str, error: io::Error) -> Error {
 }
 
 async fn blocking<T: Send + 'static>(
-    doing: &str,
+    task: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     spawn_blocking(work)
         .await
-        .map_err(|error| Error::task_failed(doing, &error))?
+        .map_err(|error| Error::task_failed(task, &error))?
 }
 
-/// A file that must be at its end what it was at the beginning: half a row at the end of a file that grows would be taken
-/// for a whole one.
-struct Watched {
+/// A file that must not change while it is read: half a row at the end of a growing file would look like a complete one.
+struct CheckedFile {
     file: File,
-    found: FileInfo,
+    info: FileInfo,
 }
 
-impl Read for Watched {
+impl Read for CheckedFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read(buffer)?;
         if length == 0 && !buffer.is_empty() {
             let metadata = self.file.metadata()?;
-            if self.found.size != Some(metadata.len()) || self.found.modified != modified(&metadata) {
-                return Err(failed(changed()));
+            if self.info.size != Some(metadata.len()) || self.info.modified != modified(&metadata) {
+                return Err(io::Error::other(changed()));
             }
         }
         Ok(length)
     }
 }
 
-/// Whether it is there but no regular file: opening and reading it may wait for somebody who writes.
+/// Whether the path exists and is not a regular file: opening and reading it may block.
 fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
-fn modified(metadata: &Metadata) -> Option<Timestamp> {
-    metadata
-        .modified()
-        .ok()
-        .and_then(|time| Timestamp::try_from(time).ok())
+/// `None` if the path does not exist.
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => {
+            Err(Error::input(format!("cannot read the metadata of `{}`", path.display())).with_source(error))
+        }
+    }
 }
 
-fn found(path: &Path, target: &Path, metadata: &Metadata, base: &Path) -> Result<FileInfo> {
-    let Some(target) = target.to_str() else {
-        return Err(
-            Error::input(format!("the path of `{}` is not valid Unicode", path.display()))
-                .with_hint("rename the file or its folder"),
-        );
-    };
-    Ok(FileInfo {
-        name: name(path, base),
-        path: target.to_owned(),
-        size: metadata.is_file().then_some(metadata.len()),
-        modified: modified(metadata),
-        version: None,
+fn modified(metadata: &Metadata) -> Option<Timestamp> {
+    let time = metadata.modified().ok()?;
+    Timestamp::try_from(time).ok()
+}
+
+fn size(metadata: &Metadata) -> Option<u64> {
+    metadata.is_file().then_some(metadata.len())
+}
+
+fn unicode(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        Error::input(format!("the path of `{}` is not valid Unicode", path.display()))
+            .with_hint("rename the file or its folder")
     })
 }
 
-/// Everything that `wanted` stands for, in the order of names; relative paths are relative to `base`.
-fn list(wanted: &FilePattern, base: &Path) -> Result<Vec<FileInfo>> {
-    let path = wanted.glob();
-    let look = |found_at: &Path, target: &Path| {
-        let metadata = fs::metadata(target).map_err(|error| {
-            Error::input(format!("cannot look at `{}`", found_at.display())).with_source(error)
-        })?;
-        found(found_at, target, &metadata, base)
-    };
-    let literal = base.join(path);
-    // A file that is called just so, brackets and all, is meant.
-    if literal.exists() && !literal.is_dir() {
-        return Ok(vec![look(&literal, &literal)?]);
-    }
-    if !wanted.is_pattern() {
-        if literal.is_dir() {
-            return Err(Error::input(format!(
-                "`{path}` is a folder (`{}`), not a file",
-                literal.display()
-            ))
-            .with_hint(format!(
-                "name the files in it: `{}/*.csv`",
-                path.trim_end_matches(['/', '\\'])
-            )));
-        }
-        return Ok(Vec::new());
-    }
-    let mut files = Vec::new();
-    let mut names: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for (found, target) in local_walk::find(path, base)? {
-        if !wanted.matches_name(&found.file_name().unwrap_or_default().to_string_lossy()) {
-            continue;
-        }
-        if target.is_dir() {
-            tracing::warn!(folder = %found.display(), pattern = path, "a folder matches the pattern and is left out");
-            continue;
-        }
-        if let Some(first) = names.get(&target) {
-            tracing::warn!(
-                file = %found.display(),
-                same = %first.display(),
-                pattern = path,
-                "a file matches the pattern by two names and is read once"
-            );
-            continue;
-        }
-        // What was looked at is what is read, wherever the link leads by then.
-        files.push(look(&found, &target)?);
-        names.insert(target, found);
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+/// The folders below `base`, for the walk.
+struct LocalFolders {
+    base: Arc<PathBuf>,
+    /// The folder that the pattern covers, and the pattern.
+    root: PathBuf,
+    pattern: Arc<str>,
 }
 
-/// What the user knows the file as.
-fn name(path: &Path, base: &Path) -> Arc<str> {
-    path.strip_prefix(base).unwrap_or(path).to_string_lossy().into()
+impl LocalFolders {
+    fn new(base: Arc<PathBuf>, pattern: &FilePattern) -> Self {
+        Self {
+            root: or_current(base.join(pattern.folder())),
+            base,
+            pattern: pattern.glob().into(),
+        }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        or_current(self.base.join(path))
+    }
+
+    fn error(&self, folder: &Path, error: io::Error) -> Error {
+        Error::input(format!(
+            "cannot search for `{}` in `{}`",
+            self.pattern,
+            folder.display()
+        ))
+        .with_source(error)
+    }
+}
+
+/// The empty path is the current folder.
+fn or_current(path: PathBuf) -> PathBuf {
+    if path.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        path
+    }
+}
+
+#[async_trait]
+impl Folders for LocalFolders {
+    async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>> {
+        let folder = self.path(folder);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|error| self.error(&folder, error))? {
+            let entry = entry.map_err(|error| self.error(&folder, error))?;
+            let name = entry.file_name();
+            let kind = match entry.file_type() {
+                Ok(kind) if kind.is_symlink() => Kind::Link,
+                Ok(kind) if kind.is_dir() => Kind::Folder,
+                // Pipes are read like files.
+                Ok(_) => Kind::File,
+                Err(_) => Kind::Unknown,
+            };
+            let metadata = entry.metadata().ok().filter(|_| kind == Kind::File);
+            entries.push(Entry {
+                is_unicode: name.to_str().is_some(),
+                name: name.to_string_lossy().into_owned(),
+                kind,
+                size: metadata.as_ref().and_then(size),
+                modified: metadata.as_ref().and_then(modified),
+            });
+        }
+        Ok(Some(entries))
+    }
+
+    async fn target(&self, path: &str) -> Result<Option<Entry>> {
+        let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+        Ok(metadata(&self.path(path))?.map(|metadata| Entry {
+            name,
+            is_unicode: true,
+            kind: if metadata.is_dir() {
+                Kind::Folder
+            } else {
+                Kind::File
+            },
+            size: size(&metadata),
+            modified: modified(&metadata),
+        }))
+    }
+
+    async fn real_path(&self, path: &str) -> Result<String> {
+        let path = self.path(path);
+        let real = fs::canonicalize(&path).map_err(|error| {
+            let is_gone = error.kind() == io::ErrorKind::NotFound;
+            let message = format!(
+                "cannot resolve `{}`, which matches `{}`",
+                path.display(),
+                self.pattern
+            );
+            let error = Error::input(message).with_source(error);
+            match is_gone {
+                true => error.with_hint("it is a link without a target, or was just removed"),
+                false => error,
+            }
+        })?;
+        unicode(&real)
+    }
+
+    fn resolves_all(&self) -> bool {
+        true
+    }
+
+    fn require_inside(&self, path: &str, real_path: &str) -> Result<()> {
+        let root = fs::canonicalize(&self.root).map_err(|error| self.error(&self.root, error))?;
+        if Path::new(real_path).starts_with(&root) {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "`{}` leads to `{real_path}`, out of the folder `{}` that `{}` covers",
+            self.path(path).display(),
+            self.root.display(),
+            self.pattern
+        ))
+        .with_hint(
+            "a pattern reads files in its folder: if this file is intended, name it in the `path` of a source; if not, \
+             find out who created the link",
+        ))
+    }
+
+    fn storage_path(&self, path: &str) -> String {
+        self.path(path).to_string_lossy().into_owned()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
-    fn names(path: &str, base: &Path) -> Vec<String> {
-        let entries = list(&FilePattern::plain(path), base).unwrap();
-        entries.iter().map(|entry| entry.name.to_string()).collect()
-    }
-
-    #[test]
-    fn matches_come_in_the_order_of_names_and_folders_do_not_count() {
+    fn tree(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        // A base whose name looks like a pattern is still taken as it is.
-        let base = folder.path().join("exports [old]");
-        std::fs::create_dir_all(base.join("in/d.csv")).unwrap();
-        for name in ["b.csv", "a.csv", "c.txt", ".hidden.csv"] {
-            std::fs::write(base.join("in").join(name), "x").unwrap();
+        for file in files {
+            let file = folder.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
         }
-        let found: Vec<String> = names("in/*.csv", &base)
-            .iter()
-            .map(|name| name.replace('\\', "/"))
-            .collect();
-        assert_eq!(found, ["in/a.csv", "in/b.csv"]);
+        folder
     }
 
-    #[cfg(unix)]
-    #[test]
-    fn a_file_of_two_names_is_read_once_and_as_it_was_when_it_was_found() {
-        use std::os::unix::fs::symlink;
-
-        let folder = tempfile::tempdir().unwrap();
-        let base = folder.path();
-        for name in ["2026-02.csv", "2026-03.csv"] {
-            std::fs::write(base.join(name), name).unwrap();
-        }
-        symlink("2026-03.csv", base.join("latest.csv")).unwrap();
-        assert_eq!(names("*.csv", base), ["2026-02.csv", "2026-03.csv"]);
-        assert_eq!(names("latest.csv", base), ["latest.csv"]);
-
-        let entries = list(&FilePattern::plain("l*.csv"), base).unwrap();
-        assert_eq!(&*entries[0].name, "latest.csv");
-        std::fs::remove_file(base.join("latest.csv")).unwrap();
-        symlink("/etc/passwd", base.join("latest.csv")).unwrap();
-        let mut read = String::new();
-        let place = Local::new(Arc::new(base.to_owned()));
-        let mut file = place.open(&entries[0], &CancellationToken::new()).unwrap();
-        file.read_to_string(&mut read).unwrap();
-        assert_eq!(read, "2026-03.csv");
+    async fn list(pattern: &str, base: &Path) -> Result<Vec<FileInfo>> {
+        Local::new(Arc::new(base.to_owned()))
+            .list(&FilePattern::plain(pattern))
+            .await
     }
 
-    #[test]
-    fn a_file_that_grows_while_it_is_read_ends_in_an_error_not_in_half_a_row() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.csv");
-        std::fs::write(&path, "x\n1").unwrap();
-        let found = list(&FilePattern::plain("a.csv"), folder.path()).unwrap();
-        let place = Local::new(Arc::new(folder.path().to_owned()));
-        let mut file = place.open(&found[0], &CancellationToken::new()).unwrap();
-        file.read_exact(&mut [0; 3]).unwrap();
-        std::fs::write(&path, "x\n12\n").unwrap();
-        let error = file.read_to_string(&mut String::new()).unwrap_err();
-        assert!(error.to_string().contains("changed while it was read"), "{error}");
+    async fn names(pattern: &str, base: &Path) -> Vec<String> {
+        let files = list(pattern, base)
+            .await
+            .unwrap_or_else(|error| panic!("{pattern}: {error:?}"));
+        files.iter().map(|file| file.name.to_string()).collect()
     }
 
     #[tokio::test]
-    async fn a_name_that_is_taken_stays_the_other_files() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["a", "b"] {
-            std::fs::write(folder.path().join(name), name).unwrap();
+    async fn matches_each_component_on_its_own() {
+        // A base that looks like a pattern is literal.
+        let folder = tree(&[
+            "a [old]/a/x.csv",
+            "a [old]/a/b/x.csv",
+            "a [old]/a/b/a/x.csv",
+            "a [old]/b/x.csv",
+            "a [old]/.c/x.csv",
+            "a [old]/x.csv",
+            "a [old]/y[1].csv",
+            "a [old]/.x.csv",
+            "a [old]/d.csv/x.txt",
+            "y.csv",
+        ]);
+        let base = folder.path().join("a [old]");
+        for (pattern, expected) in [
+            ("x*.csv", &["x.csv"][..]),
+            (".*.csv", &[".x.csv"]),
+            ("?/x.csv", &["a/x.csv", "b/x.csv"]),
+            ("./[!a]/*", &["b/x.csv"]),
+            (
+                "**/x.csv",
+                &["a/b/a/x.csv", "a/b/x.csv", "a/x.csv", "b/x.csv", "x.csv"],
+            ),
+            // Found on two ways, read once.
+            ("**/a/**/**/x.csv", &["a/b/a/x.csv", "a/b/x.csv", "a/x.csv"]),
+            ("x.csv/*", &[]),
+            ("d*.csv", &[]),
+            ("y[1].csv", &["y[1].csv"]),
+            ("../y.csv", &["../y.csv"]),
+        ] {
+            assert_eq!(names(pattern, &base).await, expected, "{pattern}");
         }
-        let place = Local::new(Arc::new(folder.path().to_owned()));
-        assert_eq!(place.rename("a", "b").await.unwrap(), RenameOutcome::Exists);
-        assert_eq!(std::fs::read_to_string(folder.path().join("b")).unwrap(), "b");
-        assert_eq!(
-            place.rename("a", "new/folder/a").await.unwrap(),
-            RenameOutcome::Renamed
-        );
-        assert!(!folder.path().join("a").exists());
-        assert_eq!(
-            std::fs::read_to_string(folder.path().join("new/folder/a")).unwrap(),
-            "a"
-        );
-        assert!(place.rename("gone", "c").await.is_err());
-        place.delete("gone").await.unwrap();
+        let absolute = format!("{}/b/*", glob::Pattern::escape(base.to_str().unwrap()));
+        assert_eq!(list(&absolute, Path::new("elsewhere")).await.unwrap().len(), 1);
     }
 
-    #[test]
-    fn a_path_that_is_no_pattern_may_lead_anywhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let base = folder.path().join("base");
-        std::fs::create_dir(&base).unwrap();
-        std::fs::write(folder.path().join("a.csv"), "x").unwrap();
-        assert_eq!(names("../a.csv", &base), ["../a.csv"]);
-        #[cfg(unix)]
-        {
-            std::os::unix::fs::symlink("../a.csv", base.join("link.csv")).unwrap();
-            assert_eq!(names("link.csv", &base), ["link.csv"]);
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn visits_folders_once_if_links_form_cycles() {
+        let folder = tree(&["a/x.csv", "c/y.csv"]);
+        let link =
+            |target: &Path, name: &str| std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
+        link(folder.path(), "a/back");
+        link(&folder.path().join("c"), "a/c");
+        assert_eq!(names("**/*.csv", folder.path()).await, ["a/x.csv", "c/y.csv"]);
+        assert_eq!(names("a/c/*.csv", folder.path()).await, ["a/c/y.csv"]);
+
+        let letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        let files: Vec<String> = letters.iter().map(|name| format!("{name}/{name}.csv")).collect();
+        let folder = tree(&files.iter().map(|file| &**file).collect::<Vec<_>>());
+        for one in letters {
+            for other in letters.iter().filter(|other| **other != one) {
+                let link = folder.path().join(one).join(other);
+                std::os::unix::fs::symlink(format!("../{other}"), link).unwrap();
+            }
+        }
+        for (pattern, count) in [("**/*.csv", 12), ("**/l.csv", 1), ("**/a/**/b/*.csv", 1)] {
+            assert_eq!(names(pattern, folder.path()).await.len(), count, "{pattern}");
         }
     }
 
-    #[test]
-    fn a_name_with_brackets_is_found_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("leavers[1].csv"), "x").unwrap();
-        assert_eq!(names("leavers[1].csv", folder.path()), ["leavers[1].csv"]);
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn follows_links_inside_the_folder_and_rejects_links_out_of_it() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tree(&[
+            "in/2026-03.csv",
+            "in/..data_1/c.csv",
+            "in/sub/d.csv",
+            "out/secret.csv",
+            "out/b/e.csv",
+        ]);
+        let base = folder.path();
+        // As Kubernetes mounts files, and as exports mark the newest.
+        symlink("..data_1", base.join("in/..data")).unwrap();
+        symlink("..data/c.csv", base.join("in/c.csv")).unwrap();
+        symlink("2026-03.csv", base.join("in/latest.csv")).unwrap();
+        assert_eq!(names("in/*.csv", base).await, ["in/2026-03.csv", "in/c.csv"]);
+        let found = list("in/c*.csv", base).await.unwrap();
+        let target = fs::canonicalize(base.join("in/..data_1/c.csv")).unwrap();
+        assert_eq!(Path::new(&found[0].path), target);
+        // The folder itself may be a link, and a named file may be anywhere.
+        symlink("in", base.join("export")).unwrap();
+        symlink("../out/secret.csv", base.join("in/named")).unwrap();
+        for (pattern, name) in [
+            ("export/l*.csv", "export/latest.csv"),
+            ("in/../out/s*.csv", "in/../out/secret.csv"),
+            ("in/named", "in/named"),
+        ] {
+            assert_eq!(names(pattern, base).await, [name]);
+        }
+        let rejects = async |pattern: &str, link: &str, target: &str| {
+            let error = list(pattern, base).await.unwrap_err();
+            let text = error.chain();
+            assert_eq!(error.kind(), ErrorKind::Input);
+            assert!(text.contains(&format!("{link}` leads to `")), "{text}");
+            assert!(text.contains(&format!("{target}`, out of")), "{text}");
+            assert!(error.hints().next().unwrap().contains("`path`"), "{error:?}");
+        };
+        symlink(base.join("out/secret.csv"), base.join("in/z.csv")).unwrap();
+        for pattern in ["in/*.csv", "in/**/*.csv", "in/[z].csv"] {
+            rejects(pattern, "in/z.csv", "out/secret.csv").await;
+        }
+        fs::remove_file(base.join("in/z.csv")).unwrap();
+        // Through a folder, or `..`.
+        symlink("../out", base.join("in/way")).unwrap();
+        rejects("in/*/s*.csv", "in/way/secret.csv", "out/secret.csv").await;
+        rejects("in/**/*.csv", "in/way", "out").await;
+        rejects(
+            "in/s*/../../out/b/*.csv",
+            "in/sub/../../out/b/e.csv",
+            "out/b/e.csv",
+        )
+        .await;
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn reads_the_file_that_a_link_named_when_it_was_listed() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tree(&["2026-03.csv"]);
+        let link = folder.path().join("latest.csv");
+        symlink("2026-03.csv", &link).unwrap();
+        let found = list("l*.csv", folder.path()).await.unwrap();
+        assert_eq!(&*found[0].name, "latest.csv");
+        fs::remove_file(&link).unwrap();
+        symlink("/etc/passwd", &link).unwrap();
+        let local = Local::new(Arc::new(folder.path().to_owned()));
+        let mut file = local.open(&found[0], &CancellationToken::new()).unwrap();
+        let mut content = String::new();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!(content, "x");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn rejects_matching_names_that_are_not_unicode() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let folder = tree(&["in/a.csv", "other/a.csv"]);
+        let strange = OsStr::from_bytes(b"M\xfcller.csv");
+        fs::write(folder.path().join("in").join(strange), "x").unwrap();
+        for pattern in ["in/*.csv", "**/*.csv", "i*/M*"] {
+            let error = list(pattern, folder.path()).await.unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.contains("`in`") && message.contains("not valid Unicode"),
+                "{message}"
+            );
+        }
+        // A name that cannot match does not matter.
+        for (pattern, expected) in [("other/*.csv", "other/a.csv"), ("i*/a*", "in/a.csv")] {
+            assert_eq!(names(pattern, folder.path()).await, [expected]);
+        }
     }
 }

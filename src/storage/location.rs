@@ -1,121 +1,82 @@
-//! What a `path` says about where files lie.
+//! The `path` of a source: local, standard input, or a URL.
 
 use url::Url;
 
-use crate::config::{Problems, suggestion};
+use super::registry::{BACKENDS, Backend};
+use crate::component::Problems;
+use crate::settings::suggestion;
 
-/// What users write for standard input.
+/// The `path` of standard input.
 pub(crate) const STANDARD_INPUT: &str = "-";
 
-/// The schemes of places that are not the local disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Sftp,
-    S3,
-    Azure,
-    Gcs,
-    Http,
-}
-
-/// How each scheme is written, and the feature of this crate that brings it.
-const SCHEMES: [(&str, Scheme, &str); 9] = [
-    ("sftp", Scheme::Sftp, "sftp"),
-    ("s3", Scheme::S3, "s3"),
-    ("s3a", Scheme::S3, "s3"),
-    ("az", Scheme::Azure, "azure"),
-    ("abfs", Scheme::Azure, "azure"),
-    ("abfss", Scheme::Azure, "azure"),
-    ("gs", Scheme::Gcs, "gcs"),
-    ("https", Scheme::Http, "https"),
-    ("http", Scheme::Http, "https"),
-];
-
-impl Scheme {
-    /// The feature that brings it.
-    pub(crate) fn feature(self) -> &'static str {
-        SCHEMES
-            .iter()
-            .find(|(_, scheme, _)| *scheme == self)
-            .map_or("", |(_, _, feature)| feature)
-    }
-
-    /// Whether this build has it.
-    pub(crate) fn is_built_in(self) -> bool {
-        match self {
-            Self::Sftp => cfg!(feature = "sftp"),
-            Self::S3 => cfg!(feature = "s3"),
-            Self::Azure => cfg!(feature = "azure"),
-            Self::Gcs => cfg!(feature = "gcs"),
-            Self::Http => cfg!(feature = "https"),
-        }
-    }
-}
-
-/// A `path`, taken apart.
+/// A parsed `path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     StandardInput,
-    /// A path or pattern on the local disk, as it was written.
+    /// A path or pattern on the local disk, as written.
     Local(String),
-    /// A path or pattern at a place that is named by an address.
+    /// A path or pattern on a server or in a store.
     Remote(RemoteLocation),
 }
 
-/// An address such as `sftp://user@host:22/folder/*.csv`.
+/// A URL such as `sftp://user@host:22/folder/*.csv`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteLocation {
-    pub(crate) scheme: Scheme,
-    /// The scheme as it was written, in lower case: `abfss` names containers in another way than `az` does.
-    pub(crate) written: String,
-    /// Before the `@`; empty if there is none.
+    pub(crate) backend: &'static Backend,
+    /// In lower case.
+    pub(crate) scheme: String,
+    /// Empty if there is none.
     pub(crate) user: String,
-    /// Host, bucket or container, as it was written; without brackets where it is an IPv6 address.
+    /// Host, bucket or container; an IPv6 address without brackets.
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
-    /// What follows the host, with its first slash, as it was written: not percent-decoded, for `%` and `?` belong to
-    /// the patterns and dates of names.
+    /// With its first slash, as written: not percent-decoded, because `%` and `?` have meanings in patterns and dates.
     pub(crate) path: String,
 }
 
 impl Location {
-    /// Takes `path` apart.
+    /// Parses `path`.
     ///
     /// # Errors
-    /// What is wrong with it, and advice.
+    /// The problem, and a hint.
     pub(crate) fn parse(path: &str) -> Result<Self, (String, Option<String>)> {
         if path == STANDARD_INPUT {
             return Ok(Self::StandardInput);
         }
-        let Some((written, rest)) = path.split_once("://") else {
+        let Some((scheme, rest)) = path.split_once("://") else {
             return Ok(Self::Local(path.to_owned()));
         };
-        let written = written.to_lowercase();
-        let Some((_, scheme, _)) = SCHEMES.iter().find(|(name, ..)| *name == written) else {
-            let hint = match &*written {
-                "file" => Some("a file on the disk is named by its path alone".to_owned()),
-                "ftp" | "ftps" => Some("FTP is not spoken; most such servers speak SFTP too".to_owned()),
-                _ => suggestion(&written, SCHEMES.map(|(name, ..)| name)),
+        let scheme = scheme.to_lowercase();
+        let is_backend = |backend: &&&Backend| backend.schemes.contains(&&*scheme);
+        let Some(backend) = BACKENDS.iter().find(is_backend) else {
+            let hint = match &*scheme {
+                "file" => Some("give the path of a local file without a scheme".to_owned()),
+                "ftp" | "ftps" => Some("FTP is not supported; most such servers support SFTP too".to_owned()),
+                _ => {
+                    let known: Vec<&str> = BACKENDS
+                        .iter()
+                        .flat_map(|backend| backend.schemes)
+                        .copied()
+                        .collect();
+                    suggestion(&scheme, known)
+                }
             };
-            return Err((format!("`{written}://` is no place files can be read from"), hint));
+            return Err((format!("`{scheme}://` is not a supported storage"), hint));
         };
         let (authority, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        // Checked by the parser of addresses; the path is not its business, for it would encode what are patterns.
-        let url = Url::parse(&format!("ssh://{authority}/")).map_err(|error| {
-            (
-                format!("the host behind `{written}://` cannot be read: {error}"),
-                None,
-            )
-        })?;
+        // Without the path, where the URL parser would encode patterns.
+        let url = Url::parse(&format!("ssh://{authority}/"))
+            .map_err(|error| (format!("invalid host after `{scheme}://`: {error}"), None))?;
         if url.password().is_some() {
             return Err((
-                "holds a password, which does not belong into a file".to_owned(),
-                Some(
-                    "take it out, and name where the password is kept in the settings of the place"
-                        .to_owned(),
-                ),
+                "contains a password, which must not be stored in this file".to_owned(),
+                Some(format!(
+                    "remove it, and reference the secret in `{}`",
+                    backend.key
+                )),
             ));
         }
         let host = match url.host() {
@@ -123,18 +84,12 @@ impl Location {
             Some(host) => host.to_string(),
             None => String::new(),
         };
-        if *scheme == Scheme::Http && path.contains('?') {
-            return Err((
-                "holds a query (what follows `?`), which is often a signature and does not belong into a file".to_owned(),
-                Some("take it out, and name where it is kept: `https: {query: {env: NAME}}`".to_owned()),
-            ));
-        }
         if host.is_empty() {
-            return Err((format!("names no host or bucket behind `{written}://`"), None));
+            return Err((format!("expected a host or bucket after `{scheme}://`"), None));
         }
         Ok(Self::Remote(RemoteLocation {
-            scheme: *scheme,
-            written,
+            backend,
+            scheme,
             user: url.username().to_owned(),
             host,
             port: url.port(),
@@ -142,57 +97,44 @@ impl Location {
         }))
     }
 
-    /// Notes what is wrong with the address, and a place that this build does not have.
+    /// Parses `path` and reports what is wrong with it.
     pub(crate) fn validate(path: &str, problems: &mut Problems<'_>) -> Option<Self> {
         match Self::parse(path) {
-            Ok(address) => {
-                if let Self::Remote(remote) = &address
-                    && !remote.scheme.is_built_in()
-                {
-                    let (message, hint) = missing(remote);
-                    problems.add_with_hint(message, hint);
-                }
-                Some(address)
-            }
-            Err((message, Some(hint))) => {
-                problems.add_with_hint(message, hint);
-                None
-            }
-            Err((message, None)) => {
-                problems.add(message);
-                None
-            }
+            Ok(location) => return Some(location),
+            Err((message, Some(hint))) => problems.add_with_hint(message, hint),
+            Err((message, None)) => problems.add(message),
         }
+        None
     }
 
-    pub(crate) fn scheme(&self) -> Option<Scheme> {
+    /// The backend; `None` for the local disk and standard input.
+    pub(crate) fn backend(&self) -> Option<&'static Backend> {
         match self {
-            Self::Remote(remote) => Some(remote.scheme),
+            Self::Remote(remote) => Some(remote.backend),
             Self::StandardInput | Self::Local(_) => None,
         }
     }
-}
 
-/// What to say of a place that this build does not have, and what to do.
-pub(crate) fn missing(remote: &RemoteLocation) -> (String, String) {
-    let feature = remote.scheme.feature();
-    (
-        format!("`{}://` is not in this build of hrsink", remote.written),
-        format!("take a build with the feature `{feature}`: `cargo install hrsink --features {feature}`"),
-    )
+    /// The path or pattern, without scheme and host.
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Self::StandardInput => STANDARD_INPUT,
+            Self::Local(path) => path,
+            Self::Remote(remote) => &remote.path,
+        }
+    }
 }
 
 impl RemoteLocation {
-    /// The place in words, without user and path.
+    /// Scheme, host and port.
     pub(crate) fn origin(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
         };
         match self.port {
-            Some(port) => format!("{}://{host}:{port}", self.written),
-            None => format!("{}://{host}", self.written),
+            Some(port) => format!("{}://{host}:{port}", self.scheme),
+            None => format!("{}://{host}", self.scheme),
         }
     }
 }
@@ -202,52 +144,50 @@ mod tests {
     use super::*;
 
     fn remote(path: &str) -> RemoteLocation {
-        match Location::parse(path).unwrap() {
-            Location::Remote(remote) => remote,
+        match Location::parse(path) {
+            Ok(Location::Remote(remote)) => remote,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn parts_are_told_apart_and_patterns_stay_as_they_are() {
-        let found = remote("sftp://hr-export@files.contoso.com:2222/out/leavers-?{date:%Y%m%d}*.csv.gz");
+    fn splits_urls_and_keeps_patterns() {
+        let parsed = remote("sftp://hr-export@files.contoso.com:2222/out/leavers-?{date:%Y%m%d}*.csv.gz");
         assert_eq!(
-            (found.scheme, &*found.user, &*found.host, found.port),
-            (Scheme::Sftp, "hr-export", "files.contoso.com", Some(2222))
+            (parsed.backend.key, &*parsed.user, &*parsed.host, parsed.port),
+            ("sftp", "hr-export", "files.contoso.com", Some(2222))
         );
-        assert_eq!(found.path, "/out/leavers-?{date:%Y%m%d}*.csv.gz");
-        assert_eq!(found.origin(), "sftp://files.contoso.com:2222");
-        let found = remote("abfss://hr@contoso.dfs.core.windows.net/exports/a b.csv");
+        assert_eq!(parsed.path, "/out/leavers-?{date:%Y%m%d}*.csv.gz");
+        assert_eq!(parsed.origin(), "sftp://files.contoso.com:2222");
+        let parsed = remote("ABFSS://hr@contoso.dfs.core.windows.net/exports/a b.csv");
         assert_eq!(
-            (&*found.user, &*found.host, &*found.path),
-            ("hr", "contoso.dfs.core.windows.net", "/exports/a b.csv")
+            (&*parsed.scheme, &*parsed.user, &*parsed.path),
+            ("abfss", "hr", "/exports/a b.csv")
         );
-        assert_eq!(remote("sftp://[::1]:22/a.csv").host, "::1");
+        assert_eq!(remote("sftp://[::1]:22/a.csv").origin(), "sftp://[::1]:22");
         assert_eq!(
             Location::parse("in/a.csv"),
             Ok(Location::Local("in/a.csv".into()))
-        );
-        assert_eq!(
-            Location::parse("C:\\in\\a.csv"),
-            Ok(Location::Local("C:\\in\\a.csv".into()))
         );
         assert_eq!(Location::parse("-"), Ok(Location::StandardInput));
     }
 
     #[test]
-    fn what_is_no_address_says_so_and_a_password_is_not_repeated() {
-        let (message, hint) = Location::parse("sfpt://host/a.csv").unwrap_err();
-        assert!(
-            message.contains("sfpt") && hint.unwrap().contains("sftp"),
-            "{message}"
-        );
-        let (message, _) = Location::parse("sftp://user:hunter2@host/a.csv").unwrap_err();
-        assert!(
-            message.contains("password") && !message.contains("hunter2"),
-            "{message}"
-        );
-        let (message, _) = Location::parse("sftp://user:hunter2@ho st:x/a.csv").unwrap_err();
-        assert!(!message.contains("hunter2"), "{message}");
-        assert!(Location::parse("sftp:///a.csv").is_err());
+    fn rejects_unknown_schemes_passwords_and_missing_hosts() {
+        for (path, message, hint) in [
+            ("stfp://h/a", "`stfp://` is not a supported storage", "`sftp`"),
+            ("ftp://h/a", "`ftp://`", "SFTP"),
+            ("file:///a", "`file://`", "without a scheme"),
+            ("sftp://a:hunter2@h/a", "contains a password", "`sftp`"),
+            ("s3:///key", "expected a host or bucket", ""),
+            ("sftp://h:x/a", "invalid host", ""),
+        ] {
+            let (found, found_hint) = Location::parse(path).unwrap_err();
+            assert!(
+                found.contains(message) && !found.contains("hunter2"),
+                "{path}: {found}"
+            );
+            assert!(found_hint.unwrap_or_default().contains(hint), "{path}");
+        }
     }
 }

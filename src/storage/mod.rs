@@ -1,18 +1,29 @@
 //! Where files are stored: local disk, SFTP, object stores, web servers.
 //!
 //! A [`Location`] connects to a [`Storage`], which lists, opens, renames and deletes files. It knows nothing of formats,
-//! compression or file selection, and nothing of the source that uses it.
+//! compression or file selection, and nothing of the source that uses it. A backend is a folder or a file here, and a line
+//! in [`registry`].
 
 mod blocks;
-pub(crate) mod local;
-mod local_walk;
+#[cfg(test)]
+mod contract;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+mod fetch;
+mod flatten;
+mod local;
 mod location;
-pub(crate) mod object;
+mod object;
 mod pattern;
-pub(crate) mod sftp;
+mod registry;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+mod service_error;
+mod sftp;
 mod stdin;
-#[cfg(feature = "sftp")]
+#[cfg(test)]
+mod tests;
+mod transport;
 mod walk;
+mod web;
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -25,45 +36,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use location::{Location, STANDARD_INPUT, Scheme};
+pub(crate) use flatten::{Flat, add_properties};
+#[cfg(test)]
+pub(crate) use local::Local;
+pub(crate) use location::{Location, STANDARD_INPUT};
 pub(crate) use pattern::{FilePattern, is_pattern};
+pub(crate) use registry::{BACKENDS, Context, Settings};
 
-use crate::component::SourceContext;
-use crate::error::{Error, Result};
-use object::StoreSettings;
-use sftp::SftpConfig;
-
-/// The settings of all storage backends; a location uses those of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings<'c> {
-    pub(crate) sftp: Option<&'c SftpConfig>,
-    pub(crate) stores: StoreSettings<'c>,
-}
-
-impl Location {
-    /// Connects to the storage.
-    ///
-    /// # Errors
-    /// The storage cannot be reached or rejects the login, or this build does not include it.
-    pub(crate) async fn connect(
-        &self,
-        settings: Settings<'_>,
-        cx: &SourceContext,
-    ) -> Result<Arc<dyn Storage>> {
-        Ok(match self {
-            Self::StandardInput => Arc::new(stdin::StandardInput),
-            Self::Local(_) => Arc::new(local::Local::new(cx.run.base.clone())),
-            Self::Remote(remote) if !remote.scheme.is_built_in() => {
-                let (message, hint) = location::missing(remote);
-                return Err(Error::config(message).with_hint(hint));
-            }
-            Self::Remote(remote) if remote.scheme == Scheme::Sftp => {
-                sftp::connect(remote, settings.sftp, cx).await?
-            }
-            Self::Remote(remote) => object::connect(remote, settings.stores, cx).await?,
-        })
-    }
-}
+use crate::error::Result;
 
 /// A file and its metadata when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,17 +1,19 @@
-//! The names that a `path` asks for: wildcards, and dates in names.
+//! File patterns: wildcards, and dates in names.
 //!
-//! `{date:%Y%m%d}` is the day of the run, in a time zone and less a lag: one name. `{any_date:%m%d%Y}` is whatever day
-//! (and time) a name holds, by which files are put in order: `%m%d%Y` sorts wrongly as text, and times of files are what
-//! the last copy made of them.
+//! `{date:%Y%m%d}` is the day of the run in a time zone, less an offset. `{any_date:%m%d%Y}` matches any date in a file name,
+//! by which files can be ordered: such dates do not sort as text, and copies lose the modification time.
 
 use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern};
 use jiff::civil::DateTime;
-use jiff::{SignedDuration, Span, Timestamp, tz::TimeZone};
+use jiff::fmt::strtime;
+use jiff::{SignedDuration, Span, Timestamp, Zoned, tz::TimeZone};
 use regex::Regex;
 
-/// `*` stays within a folder, and files whose name begins with a dot must be asked for.
+use crate::settings::template::{Part, Template};
+
+/// `*` stays within a folder, and hidden files match only a pattern that starts with a dot.
 pub(crate) const MATCH_OPTIONS: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
@@ -23,41 +25,27 @@ pub(crate) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// A path with its dates filled in.
+/// A path or pattern with its dates filled in.
 #[derive(Debug, Clone)]
 pub(crate) struct FilePattern {
-    /// As it is in the pipeline file.
+    /// As in the pipeline file.
     written: Arc<str>,
     /// With wildcards only.
-    text: String,
-    any: Option<Arc<AnyDate>>,
+    glob: String,
+    date_in_name: Option<Arc<DateInName>>,
 }
 
-/// What a file's name must look like, and how a date is read from it.
+/// A file name with a date.
 #[derive(Debug)]
-struct AnyDate {
+struct DateInName {
     name: Regex,
     format: String,
 }
 
-/// The two kinds of dates in names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    OfRun,
-    Any,
-}
+/// Not a valid regular expression: marks a name with `[`, which cannot be combined with a date.
+const INVALID: &str = "(?<";
 
-/// A part of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part<'p> {
-    Text(&'p str),
-    Date(Kind, &'p str),
-}
-
-/// No regular expression: what makes one of a name with `[` in it invalid.
-const SET: &str = "(?<";
-
-/// Directives of a date that stand for a number of digits that is always the same, so that a name can be taken apart.
+/// Date directives with a fixed number of digits.
 const DIRECTIVES: [(char, &str); 8] = [
     ('Y', r"\d{4}"),
     ('y', r"\d{2}"),
@@ -70,80 +58,71 @@ const DIRECTIVES: [(char, &str); 8] = [
 ];
 
 impl FilePattern {
-    /// Fills in the dates of `path`: those of the run are of `now` in `zone`, `lag` earlier.
+    /// Fills in the dates: that of the run is `now` in `timezone`, less `offset`.
     ///
     /// # Errors
-    /// What is wrong with a placeholder.
+    /// A placeholder is invalid.
     pub(crate) fn new(
         path: &str,
         now: Timestamp,
-        zone: &TimeZone,
-        lag: SignedDuration,
+        timezone: &TimeZone,
+        offset: SignedDuration,
     ) -> Result<Self, String> {
-        let parts = parts(path)?;
-        // Days of the calendar, which are not all of 24 hours.
-        let days = lag.as_hours() / 24;
-        let rest = lag - SignedDuration::from_hours(days * 24);
-        let day = now
-            .to_zoned(zone.clone())
-            .checked_sub(Span::new().try_days(days).map_err(|error| error.to_string())?)
-            .and_then(|day| day.checked_sub(rest))
-            .map_err(|_| "the lag leads out of the range of dates".to_owned())?;
-        let mut text = String::new();
-        // The part of the path that the name begins in is known once the last slash is.
+        let template =
+            Template::parse_known(path, &["date", "any_date"]).map_err(|error| error.to_string())?;
+        let day = run_day(now, timezone, offset)?;
+        let mut glob = String::new();
         let mut name = String::from("^");
-        let mut any = None;
-        for part in &parts {
-            match *part {
-                Part::Text(piece) => {
-                    // Two stars side by side would go through folders.
-                    let doubled = any.is_some() && text.ends_with('*') && piece.starts_with('*');
-                    text.push_str(&piece[usize::from(doubled)..]);
-                    for character in piece.chars() {
-                        match character {
-                            '/' if any.is_none() => name.truncate(1),
-                            '/' => {
-                                return Err(format!(
-                                    "`{{any_date:…}}` in `{path}` is in a folder's name; it can be in the file's name only"
-                                ));
-                            }
-                            // A set of characters is not what a regular expression makes of it.
-                            '[' => name.push_str(SET),
-                            '*' => name.push_str("[^/]*"),
-                            '?' => name.push_str("[^/]"),
-                            other => name.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
-                        }
-                    }
+        let mut date_format: Option<&str> = None;
+        for part in template.parts() {
+            let placeholder = match part {
+                Part::Text(text) => {
+                    // `**` would match across folders.
+                    let is_doubled = date_format.is_some() && glob.ends_with('*') && text.starts_with('*');
+                    glob.push_str(&text[usize::from(is_doubled)..]);
+                    add_to_name(&mut name, text, date_format.is_some()).map_err(|()| {
+                        format!("`{{any_date:…}}` in `{path}` must be in the file name, not in a folder")
+                    })?;
+                    continue;
                 }
-                Part::Date(Kind::OfRun, format) => {
-                    let day = jiff::fmt::strtime::format(format, &day).map_err(|error| error.to_string())?;
-                    name.push_str(&regex::escape(&day));
-                    text.push_str(&day);
-                }
-                Part::Date(Kind::Any, format) => {
-                    if any.replace(format).is_some() {
-                        return Err(format!("`{path}` holds `{{any_date:…}}` twice"));
-                    }
-                    if !text.ends_with('*') {
-                        text.push('*');
-                    }
-                    name.push_str(&format!("({})", digits(format)?));
-                }
+                Part::Placeholder(placeholder) => placeholder,
+            };
+            let kind = &*placeholder.name;
+            let format = placeholder
+                .format
+                .as_deref()
+                .filter(|format| format.contains('%'));
+            let format = format.ok_or_else(|| {
+                format!("`{{{kind}}}` in `{path}` requires a date format, such as `{{{kind}:%Y%m%d}}`")
+            })?;
+            let text = strtime::format(format, &day)
+                .map_err(|error| format!("invalid date format in `{{{kind}:{format}}}`: {error}"))?;
+            if kind == "date" {
+                name.push_str(&regex::escape(&text));
+                glob.push_str(&text);
+                continue;
             }
+            if date_format.replace(format).is_some() {
+                return Err(format!("`{path}` contains `{{any_date:…}}` twice"));
+            }
+            if !glob.ends_with('*') {
+                glob.push('*');
+            }
+            name.push_str(&format!("({})", date_regex(format)?));
         }
         name.push('$');
-        let any = match any {
-            Some(format) => Some(Arc::new(AnyDate {
+        let date_in_name = match date_format {
+            Some(format) => Some(Arc::new(DateInName {
                 name: Regex::new(&name)
-                    .map_err(|_| format!("`{path}` cannot hold `{{any_date:…}}` beside `[`"))?,
+                    .map_err(|_| format!("`{path}` cannot combine `{{any_date:…}}` with `[`"))?,
                 format: format.to_owned(),
             })),
             None => None,
         };
         Ok(Self {
             written: path.into(),
-            text,
-            any,
+            glob,
+            date_in_name,
         })
     }
 
@@ -152,49 +131,48 @@ impl FilePattern {
     pub(crate) fn plain(path: &str) -> Self {
         Self {
             written: path.into(),
-            text: path.to_owned(),
-            any: None,
+            glob: path.to_owned(),
+            date_in_name: None,
         }
     }
 
-    /// As it is in the pipeline file, for messages.
+    /// As in the pipeline file, for messages.
     pub(crate) fn as_written(&self) -> &str {
         &self.written
     }
 
-    /// The path or pattern, with wildcards only: `*` and `?` within a folder, `[…]`, `**` through folders.
+    /// With wildcards only: `*` and `?` within a folder, `[…]`, `**` across folders.
     pub(crate) fn glob(&self) -> &str {
-        &self.text
+        &self.glob
     }
 
-    /// Whether it may stand for several files.
+    /// Whether it may match several files.
     pub(crate) fn is_pattern(&self) -> bool {
-        is_pattern(&self.text)
+        is_pattern(&self.glob)
     }
 
-    /// The folder that the path is about, without a slash at its end: the part before the first name with a wildcard, or
-    /// before the file's name. Empty if there is none; `/` alone is the root.
+    /// The folder in front of the first wildcard, or of the file, without a slash at its end; `/` is the root.
     pub(crate) fn folder(&self) -> &str {
-        let upto = self.text.find(['*', '?', '[']).unwrap_or(self.text.len());
-        match self.text[..upto].rfind('/') {
+        let end = self.glob.find(['*', '?', '[']).unwrap_or(self.glob.len());
+        match self.glob[..end].rfind('/') {
             Some(0) => "/",
-            Some(at) => &self.text[..at],
+            Some(at) => &self.glob[..at],
             None => "",
         }
     }
 
-    /// Whether a path, written with `/`, is wanted; a name as it is written, brackets and all, is too.
+    /// Whether a path with `/` matches; so does the literal name, brackets included.
     pub(crate) fn matches(&self, path: &str) -> bool {
-        path == self.text
+        path == self.glob
             || (self.is_pattern()
-                && Pattern::new(&self.text).is_ok_and(|pattern| pattern.matches_with(path, MATCH_OPTIONS))
+                && Pattern::new(&self.glob).is_ok_and(|pattern| pattern.matches_with(path, MATCH_OPTIONS))
                 && self.matches_name(path.rsplit('/').next().unwrap_or(path)))
     }
 
-    /// Whether a file of this name would be found: as [`matches`](Self::matches), however the place writes its names, with or
-    /// without what leads to them.
+    /// Whether a file with this name would be listed: as [`matches`](Self::matches), but independent of separators and of
+    /// a leading slash.
     pub(crate) fn would_match(&self, name: &str) -> bool {
-        let plain = |path: &str| -> String {
+        let normalize = |path: &str| -> String {
             let path = path.replace(std::path::MAIN_SEPARATOR, "/");
             let parts: Vec<&str> = path
                 .split('/')
@@ -202,161 +180,159 @@ impl FilePattern {
                 .collect();
             parts.join("/")
         };
-        let wanted = Self {
-            text: plain(&self.text),
+        let pattern = Self {
+            glob: normalize(&self.glob),
             ..self.clone()
         };
-        wanted.matches(&plain(name))
+        pattern.matches(&normalize(name))
     }
 
-    /// Whether a file's name holds a date where one is asked for. True if none is.
+    /// Whether a file name contains the date, if the pattern requires one.
     pub(crate) fn matches_name(&self, name: &str) -> bool {
-        self.any.is_none() || self.date_in_name(name).is_some()
+        self.date_in_name.is_none() || self.date_in_name(name).is_some()
     }
 
-    /// Whether names hold dates that put files in order.
+    /// Whether file names contain dates.
     pub(crate) fn has_dates(&self) -> bool {
-        self.any.is_some()
+        self.date_in_name.is_some()
     }
 
-    /// The date in a file's name.
+    /// The date in a file name.
     pub(crate) fn date_in_name(&self, name: &str) -> Option<DateTime> {
-        let any = self.any.as_ref()?;
-        let date = any.name.captures(name)?.get(1)?.as_str();
-        let read = jiff::fmt::strtime::parse(&any.format, date).ok()?;
-        read.to_datetime()
-            .or_else(|_| read.to_date().map(|date| date.at(0, 0, 0, 0)))
+        let expected = self.date_in_name.as_ref()?;
+        let date = expected.name.captures(name)?.get(1)?.as_str();
+        let parsed = strtime::parse(&expected.format, date).ok()?;
+        parsed
+            .to_datetime()
+            .or_else(|_| parsed.to_date().map(|date| date.at(0, 0, 0, 0)))
             .ok()
     }
 }
 
-/// What a placeholder's date looks like in digits.
-fn digits(format: &str) -> Result<String, String> {
-    let mut found = String::new();
+/// The day of the run, less `offset`; its days are calendar days, not 24 hours.
+fn run_day(now: Timestamp, timezone: &TimeZone, offset: SignedDuration) -> Result<Zoned, String> {
+    let days = offset.as_hours() / 24;
+    let rest = offset - SignedDuration::from_hours(days * 24);
+    let days = Span::new().try_days(days).map_err(|error| error.to_string())?;
+    now.to_zoned(timezone.clone())
+        .checked_sub(days)
+        .and_then(|day| day.checked_sub(rest))
+        .map_err(|_| "the date offset leads out of the range of dates".to_owned())
+}
+
+/// Adds a text with wildcards to the regular expression of the file name; a slash starts the name anew.
+fn add_to_name(name: &mut String, text: &str, has_date: bool) -> Result<(), ()> {
+    for character in text.chars() {
+        match character {
+            '/' if has_date => return Err(()),
+            '/' => name.truncate(1),
+            '[' => name.push_str(INVALID),
+            '*' => name.push_str("[^/]*"),
+            '?' => name.push_str("[^/]"),
+            other => name.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    Ok(())
+}
+
+/// The regular expression of a date.
+fn date_regex(format: &str) -> Result<String, String> {
+    let mut expression = String::new();
     let mut characters = format.chars();
     while let Some(character) = characters.next() {
         if character != '%' {
-            found.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
+            expression.push_str(&regex::escape(character.encode_utf8(&mut [0; 4])));
             continue;
         }
         let directive = characters.next();
         let Some((_, digits)) = DIRECTIVES.iter().find(|(known, _)| Some(*known) == directive) else {
             let known: Vec<String> = DIRECTIVES.iter().map(|(known, _)| format!("%{known}")).collect();
+            let known = known.join(", ");
             return Err(format!(
-                "`{{any_date:{format}}}` can hold {}, which always have as many digits",
-                known.join(", ")
+                "`{{any_date:{format}}}` supports {known}, which have a fixed number of digits"
             ));
         };
-        found.push_str(digits);
+        expression.push_str(digits);
     }
-    let day = format.contains("%j") || (format.contains("%m") && format.contains("%d"));
-    if !day || !(format.contains("%Y") || format.contains("%y")) {
+    let has_day = format.contains("%j") || (format.contains("%m") && format.contains("%d"));
+    if !has_day || !(format.contains("%Y") || format.contains("%y")) {
         return Err(format!(
-            "`{{any_date:{format}}}` makes no day: it needs a year, a month and a day"
+            "`{{any_date:{format}}}` requires a year, a month and a day"
         ));
     }
-    Ok(found)
-}
-
-/// Tells placeholders from text. Other braces are part of a name.
-fn parts(path: &str) -> Result<Vec<Part<'_>>, String> {
-    let mut parts = Vec::new();
-    let mut rest = path;
-    loop {
-        let next = [("{date", Kind::OfRun), ("{any_date", Kind::Any)]
-            .into_iter()
-            .filter_map(|(begin, kind)| rest.find(begin).map(|at| (at, begin, kind)))
-            .min_by_key(|(at, ..)| *at);
-        let Some((at, begin, kind)) = next else {
-            parts.push(Part::Text(rest));
-            return Ok(parts);
-        };
-        parts.push(Part::Text(&rest[..at]));
-        let after = &rest[at + begin.len()..];
-        let name = &begin[1..];
-        let (format, behind) = after
-            .strip_prefix(':')
-            .and_then(|format| format.split_once('}'))
-            .filter(|(format, _)| format.contains('%') && !format.contains(['/', '{']))
-            .ok_or_else(|| format!("`{{{name}…}}` in `{path}` is written `{{{name}:%Y%m%d}}`, with the form of the date in the name"))?;
-        // What the form cannot be used for shows when it is used; the day does not matter.
-        jiff::fmt::strtime::format(format, &Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC)).map_err(
-            |error| format!("the form of the date in `{{{name}:{format}}}` cannot be read: {error}"),
-        )?;
-        parts.push(Part::Date(kind, format));
-        rest = behind;
-    }
+    Ok(expression)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn wanted(path: &str) -> Result<FilePattern, String> {
-        let now: Timestamp = "2026-03-01T23:30:00Z".parse().unwrap();
-        let zone = TimeZone::get("Europe/Berlin").unwrap();
-        FilePattern::new(path, now, &zone, SignedDuration::from_hours(24))
+    fn pattern(path: &str) -> Result<FilePattern, String> {
+        let timezone = TimeZone::get("Europe/Berlin").unwrap();
+        let now = "2026-03-01T23:30:00Z".parse().unwrap();
+        FilePattern::new(path, now, &timezone, SignedDuration::from_hours(24))
     }
 
     #[test]
-    fn the_day_of_the_run_is_of_its_zone_and_less_the_lag() {
-        let found = wanted("sent-{date:%Y}/leavers-{date:%Y%m%d}.csv").unwrap();
-        assert_eq!(found.glob(), "sent-2026/leavers-20260301.csv");
+    fn fills_in_the_day_of_the_run_less_the_offset() {
+        let found = pattern("sent-{date:%Y}/leavers-{date:%Y%m%d}.csv").unwrap();
+        assert_eq!(
+            (found.glob(), found.folder()),
+            ("sent-2026/leavers-20260301.csv", "sent-2026")
+        );
         assert!(!found.is_pattern());
-        assert_eq!(found.folder(), "sent-2026");
-    }
-
-    #[test]
-    fn a_day_earlier_is_the_day_before_where_clocks_change_too() {
-        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let timezone = TimeZone::get("Europe/Berlin").unwrap();
         for (now, day) in [
-            ("2026-03-29T22:30:00Z", "20260329"), // half past midnight on the 30th; the 29th had 23 hours
-            ("2026-10-25T22:30:00Z", "20261024"), // the 25th has 25
+            // Half past midnight on the 30th; the 29th had 23 hours.
+            ("2026-03-29T22:30:00Z", "20260329"),
+            // The 25th has 25 hours.
+            ("2026-10-25T22:30:00Z", "20261024"),
         ] {
-            let lag = SignedDuration::from_hours(24);
-            let found = FilePattern::new("{date:%Y%m%d}", now.parse().unwrap(), &zone, lag).unwrap();
+            let offset = SignedDuration::from_hours(24);
+            let found = FilePattern::new("{date:%Y%m%d}", now.parse().unwrap(), &timezone, offset).unwrap();
             assert_eq!(found.glob(), day, "{now}");
         }
     }
 
     #[test]
-    fn a_date_in_a_name_is_read_and_other_names_are_not_wanted() {
-        let found = wanted("/out/Demog01*{any_date:%m%d%Y%H%M%S}.csv").unwrap();
+    fn reads_dates_in_names() {
+        let found = pattern("/out/Demog01*{any_date:%m%d%Y%H%M%S}.csv").unwrap();
         assert_eq!(found.glob(), "/out/Demog01*.csv");
-        let date = |name| found.date_in_name(name).map(|date| date.to_string());
-        assert_eq!(
-            date("Demog0109112019124039.csv").as_deref(),
-            Some("2019-09-11T12:40:39")
-        );
-        assert_eq!(date("Demog0199112019124039.csv"), None);
-        assert_eq!(date("Demog01.csv"), None);
-        assert!(found.matches_name("Demog0109112019124039.csv") && !found.matches_name("Demog01x.csv"));
-        let found = wanted("a-{any_date:%y%j}.csv").unwrap();
-        assert_eq!(
-            found.date_in_name("a-26032.csv").unwrap().to_string(),
-            "2026-02-01T00:00:00"
-        );
+        for (name, expected) in [
+            ("Demog0109112019124039.csv", Some("2019-09-11T12:40:39")),
+            ("Demog0199112019124039.csv", None),
+            ("Demog01.csv", None),
+        ] {
+            let date = found.date_in_name(name).map(|date| date.to_string());
+            assert_eq!(date.as_deref(), expected, "{name}");
+            assert_eq!(found.matches_name(name), expected.is_some(), "{name}");
+        }
+        let date = pattern("a-{any_date:%y%j}.csv")
+            .unwrap()
+            .date_in_name("a-26032.csv");
+        assert_eq!(date.unwrap().to_string(), "2026-02-01T00:00:00");
+        assert_eq!(pattern("{{x}}.csv").unwrap().glob(), "{x}.csv");
     }
 
     #[test]
-    fn what_is_wrong_with_a_placeholder_is_said() {
-        for (path, said) in [
+    fn rejects_invalid_placeholders() {
+        for (path, expected) in [
             ("a-{date}.csv", "{date:%Y%m%d}"),
-            ("a-{date:%!}.csv", "cannot be read"),
-            ("a-{any_date:%b%d%Y}.csv", "as many digits"),
-            ("a-{any_date:%H%M}.csv", "makes no day"),
+            ("a-{date:%!}.csv", "invalid date format"),
+            ("a-{any_date:%b%d%Y}.csv", "fixed number of digits"),
+            ("a-{any_date:%H%M}.csv", "requires a year"),
             ("{any_date:%Y%m%d}/a.csv", "folder"),
             ("{any_date:%Y%m%d}-{any_date:%Y%m%d}.csv", "twice"),
-            ("a[12]-{any_date:%Y%m%d}.csv", "beside `[`"),
+            ("a[12]-{any_date:%Y%m%d}.csv", "with `[`"),
+            ("{dat:%Y}.csv", "did you mean `date`"),
         ] {
-            let message = wanted(path).unwrap_err();
-            assert!(message.contains(said), "{path}: {message}");
+            let message = pattern(path).unwrap_err();
+            assert!(message.contains(expected), "{path}: {message}");
         }
-        assert_eq!(wanted("{x}.csv").unwrap().glob(), "{x}.csv");
     }
 
     #[test]
-    fn folders_are_what_comes_before_wildcards() {
+    fn matches_paths() {
         for (path, folder) in [
             ("/out/*.csv", "/out"),
             ("/*.csv", "/"),
@@ -366,18 +342,26 @@ mod tests {
         ] {
             assert_eq!(FilePattern::plain(path).folder(), folder, "{path}");
         }
-        assert!(FilePattern::plain("out/**/*.csv").matches("out/x/y/a.csv"));
-        assert!(!FilePattern::plain("out/*.csv").matches("out/x/a.csv"));
-        assert!(!FilePattern::plain("out/*.csv").matches("out/.a.csv"));
-        assert!(FilePattern::plain("out/a[1].csv").matches("out/a[1].csv"));
-        // Keys of stores have no slash before them.
-        for (path, name) in [
-            ("/in/**/*.csv", "in/archive/a.csv"),
-            ("./in/*.csv", "in/a.csv"),
-            ("in//*.csv", "/in/a.csv"),
+        for (glob, path, expected) in [
+            ("out/**/*.csv", "out/x/y/a.csv", true),
+            ("out/*.csv", "out/x/a.csv", false),
+            ("out/*.csv", "out/.a.csv", false),
+            ("out/a[1].csv", "out/a[1].csv", true),
         ] {
-            assert!(FilePattern::plain(path).would_match(name), "{path}");
+            assert_eq!(FilePattern::plain(glob).matches(path), expected, "{glob} {path}");
         }
-        assert!(!FilePattern::plain("in/*.csv").would_match("in/archive/a.csv"));
+        // Keys of stores have no leading slash.
+        for (glob, name, expected) in [
+            ("/in/**/*.csv", "in/archive/a.csv", true),
+            ("./in/*.csv", "in/a.csv", true),
+            ("in//*.csv", "/in/a.csv", true),
+            ("in/*.csv", "in/archive/a.csv", false),
+        ] {
+            assert_eq!(
+                FilePattern::plain(glob).would_match(name),
+                expected,
+                "{glob} {name}"
+            );
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Standard input and pipes: neither can be interrupted, and a run must be able to stop while nobody writes.
+//! Standard input and pipes: reads cannot be interrupted, and a run must be able to stop while no data arrives.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::storage::blocks::{Block, Blocks};
+use crate::storage::blocks::{Block, BlockReader};
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
-/// Standard input, a place with one file.
+/// Standard input: a storage with one file.
 #[derive(Debug)]
 pub(super) struct StandardInput;
 
@@ -41,15 +41,15 @@ impl Storage for StandardInput {
     }
 
     async fn read_ranges(&self, _: &FileInfo, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        Err(only_in_order("read by parts"))
+        Err(not_supported("read in ranges"))
     }
 
     async fn rename(&self, _: &str, _: &str) -> Result<RenameOutcome> {
-        Err(only_in_order("moved"))
+        Err(not_supported("moved"))
     }
 
     async fn delete(&self, _: &str) -> Result<()> {
-        Err(only_in_order("removed"))
+        Err(not_supported("removed"))
     }
 
     fn is_rereadable(&self, _: &FileInfo) -> bool {
@@ -61,23 +61,23 @@ impl Storage for StandardInput {
     }
 }
 
-fn only_in_order(what: &str) -> Error {
+fn not_supported(what: &str) -> Error {
     Error::input(format!("standard input cannot be {what}"))
 }
 
-/// Reads what `open` opens, on a thread of its own. Called on a thread of the runtime.
+/// Reads from `open` on a thread of its own. Called on a thread of the runtime.
 pub(super) fn piped<R: Read>(
     cancel: CancellationToken,
     open: impl FnOnce() -> io::Result<R> + Send + 'static,
-) -> Blocks {
+) -> BlockReader {
     const BLOCK_BYTES: usize = 64 << 10;
     let (sender, blocks) = mpsc::channel(4);
-    // Ends with the input, when nobody listens any more, or with the process.
+    // Ends with the input, the reader or the process.
     std::thread::spawn(move || {
         let mut input = match open() {
             Ok(input) => input,
             Err(error) => {
-                // It fails only when nobody listens any more.
+                // Fails only if the reader was dropped.
                 let _ = sender.blocking_send(Block::Failed(error));
                 return;
             }
@@ -93,11 +93,11 @@ pub(super) fn piped<R: Read>(
                 }
                 Err(error) => Block::Failed(error),
             };
-            let goes_on = matches!(next, Block::Bytes(_));
-            if sender.blocking_send(next).is_err() || !goes_on {
+            let is_last = !matches!(next, Block::Bytes(_));
+            if sender.blocking_send(next).is_err() || is_last {
                 return;
             }
         }
     });
-    Blocks::new(blocks, cancel)
+    BlockReader::new(blocks, cancel)
 }

@@ -1,46 +1,68 @@
-//! Finds files on a server that lists one folder at a time.
+//! Lists the files that match a pattern, on a storage that lists one folder at a time.
 //!
-//! A link to a file is read. A link to a folder is followed where a part of the pattern names or matches it; `**` goes
-//! through folders only, so that its way ends whatever links there are.
+//! Each component of the pattern is matched on its own. Links to files are read, once under one name. Links to folders are
+//! followed where a component names or matches them; `**` follows them on the local disk only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use glob::Pattern;
 use jiff::Timestamp;
 
-use super::FilePattern;
-use super::pattern::MATCH_OPTIONS;
-use super::pattern::is_pattern;
+use super::pattern::{MATCH_OPTIONS, is_pattern};
+use super::{FileInfo, FilePattern};
 use crate::error::{Error, Result};
 
-/// Looks that are under way at once.
-const LOOKS: usize = 32;
+/// Requests in flight.
+const MAX_CONCURRENT: usize = 32;
 
-/// Deeper than any export; a server could lead on for ever.
-const DEEPEST: usize = 64;
+/// Upper bound of the depth below `**`.
+const MAX_DEPTH: usize = 64;
 
-/// Folders, as a server shows them. Paths are written with `/`, as patterns are.
+/// Access to folders. Paths use `/`, as patterns do; relative ones are relative to where the storage starts.
 #[async_trait]
 pub(super) trait Folders: Sync {
-    /// What is in a folder, without itself and the one above; `None` if there is no such folder.
+    /// The entries of a folder, without itself and its parent; `None` if it is not a folder.
     ///
     /// # Errors
     /// It cannot be listed.
     async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>>;
 
-    /// What a path leads to, links followed; `None` if nothing is there.
+    /// The entry at a path, links followed; `None` if it does not exist.
     ///
     /// # Errors
-    /// It cannot be asked.
+    /// It cannot be read.
     async fn target(&self, path: &str) -> Result<Option<Entry>>;
+
+    /// The absolute path, links resolved.
+    ///
+    /// # Errors
+    /// It cannot be resolved.
+    async fn real_path(&self, path: &str) -> Result<String>;
+
+    /// Resolving a path is cheap: every match is resolved and checked with [`require_inside`](Self::require_inside), and
+    /// `**` follows links.
+    fn resolves_all(&self) -> bool {
+        false
+    }
+
+    /// Rejects what lies outside the folder of the pattern.
+    ///
+    /// # Errors
+    /// It does.
+    fn require_inside(&self, _path: &str, _real_path: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The path for requests to the storage.
+    fn storage_path(&self, path: &str) -> String;
 }
 
-/// What is in a folder.
+/// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// As far as it is Unicode.
+    /// Lossy where it is not Unicode.
     pub(super) name: String,
     pub(super) is_unicode: bool,
     pub(super) kind: Kind,
@@ -49,153 +71,118 @@ pub(super) struct Entry {
     pub(super) modified: Option<Timestamp>,
 }
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Folder,
     Link,
-    /// A pipe, a socket, a device.
+    /// A pipe, a socket or a device.
     Special,
-    /// The server does not tell.
+    /// Not reported.
     Unknown,
 }
 
-/// A file that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Match {
-    pub(super) path: String,
-    pub(super) size: Option<u64>,
-    pub(super) modified: Option<Timestamp>,
-    /// Whether the path is that of a link.
-    pub(super) is_link: bool,
-}
-
-enum Step {
-    /// A name as it is.
+/// A component of a pattern.
+enum Component {
+    /// A literal name.
     Name(String),
-    /// Names that match.
-    Matching(Pattern),
+    /// Wildcards.
+    Wildcards(Pattern),
     /// `**`: this folder and all below it.
-    Folders,
+    AnyDepth,
 }
 
-/// Every file that a pattern stands for, in the order of paths.
+/// The files that match, in the order of their names.
 ///
 /// # Errors
-/// It is no valid pattern, a folder cannot be listed, or a name that may be meant is not valid Unicode.
-pub(super) async fn find(wanted: &FilePattern, folders: &impl Folders) -> Result<Vec<Match>> {
-    let text = wanted.glob();
-    let steps = steps(text)?;
-    let root = if text.starts_with('/') { "/" } else { "" };
-    let mut found: BTreeMap<String, Entry> = BTreeMap::new();
-    let mut seen: BTreeSet<(String, usize)> = BTreeSet::new();
-    let mut ways = vec![(root.to_owned(), 0, 0)];
-    while let Some((path, at, depth)) = ways.pop() {
-        if !seen.insert((path.clone(), at)) {
-            continue;
-        }
-        let is_last = at + 1 == steps.len();
-        match steps.get(at) {
-            None => {}
-            Some(Step::Name(name)) if !is_last => ways.push((join(&path, name), at + 1, depth)),
-            Some(Step::Name(name)) => {
-                let path = join(&path, name);
-                if wanted.matches_name(name)
-                    && let Some(entry) = folders.target(&path).await?
-                {
-                    found.insert(path, entry);
-                }
+/// The pattern is invalid, a folder cannot be listed, a link leads out of the folder of the pattern on a storage that
+/// forbids it, or a name that may match is not valid Unicode.
+pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Result<Vec<FileInfo>> {
+    let text = pattern.glob();
+    // A file with brackets in its name. Some servers reject requests with a `*`.
+    if (!pattern.is_pattern() || text.contains('['))
+        && let Some(entry) = folders.target(text).await?
+    {
+        match entry.kind {
+            Kind::Folder if pattern.is_pattern() => {}
+            Kind::Folder => {
+                let name = pattern.as_written().trim_end_matches(['/', '\\']);
+                return Err(Error::input(format!("`{text}` is a folder, not a file"))
+                    .with_hint(format!("name the files in it: `{name}/*.csv`")));
             }
-            Some(Step::Matching(pattern)) => {
-                for entry in folders.entries(&path).await?.unwrap_or_default() {
-                    if !pattern.matches_with(&entry.name, MATCH_OPTIONS) {
-                        continue;
-                    }
-                    // On the way only folders are meant, and at its end only files.
-                    if matches!(entry.kind, Kind::File | Kind::Special) && !is_last {
-                        continue;
-                    }
-                    let is_left_out = is_last && entry.kind == Kind::Folder;
-                    if !entry.is_unicode && !is_left_out {
-                        return Err(Error::input(format!(
-                            "the folder `{path}` holds a file whose name is not valid Unicode: `{}`",
-                            entry.name
-                        ))
-                        .with_hint(format!(
-                            "have it renamed, or write a pattern that cannot mean it: nobody can tell whether `{text}` does"
-                        )));
-                    }
-                    let below = join(&path, &entry.name);
-                    if is_last {
-                        if wanted.matches_name(&entry.name) {
-                            found.insert(below, entry);
-                        }
-                        continue;
-                    }
-                    let kind = match entry.kind {
-                        Kind::Link | Kind::Unknown => folders.target(&below).await?.map(|target| target.kind),
-                        kind => Some(kind),
-                    };
-                    if kind == Some(Kind::Folder) {
-                        ways.push((below, at + 1, depth + 1));
-                    }
-                }
+            Kind::Special => {
+                return Err(Error::input(format!(
+                    "`{text}` is a pipe, a socket or a device, not a file"
+                )));
             }
-            Some(Step::Folders) => {
-                if depth > DEEPEST {
-                    return Err(Error::input(format!(
-                        "`{text}` leads more than {DEEPEST} folders deep, to `{path}`"
-                    ))
-                    .with_hint("name more of the path before `**`"));
-                }
-                for entry in folders.entries(&path).await?.unwrap_or_default() {
-                    if entry.name.starts_with('.') || !matches!(entry.kind, Kind::Folder | Kind::Unknown) {
-                        continue;
-                    }
-                    if !entry.is_unicode {
-                        tracing::warn!(
-                            folder = path,
-                            name = entry.name,
-                            pattern = text,
-                            "a folder whose name is not valid Unicode is not gone through"
-                        );
-                        continue;
-                    }
-                    let below = join(&path, &entry.name);
-                    let is_folder = entry.kind == Kind::Folder
-                        || folders
-                            .target(&below)
-                            .await?
-                            .is_some_and(|target| target.kind == Kind::Folder);
-                    if is_folder {
-                        ways.push((below, at, depth + 1));
-                    }
-                }
-                ways.push((path, at + 1, depth));
+            Kind::File | Kind::Link | Kind::Unknown => {
+                return Ok(vec![file_info(text, folders.storage_path(text), &entry)]);
             }
         }
     }
-    let found: Vec<Option<Match>> = stream::iter(found)
-        .map(|(path, entry)| file(path, entry, text, folders))
-        .buffered(LOOKS)
+    if !pattern.is_pattern() {
+        return Ok(Vec::new());
+    }
+    let walk = Walk {
+        pattern,
+        folders,
+        found: BTreeMap::new(),
+        visited: BTreeSet::new(),
+    };
+    let found = walk.run().await?;
+    // Real paths show which files were found under two names.
+    let mut real_folders = BTreeMap::new();
+    if !folders.resolves_all() && found.values().any(|entry| entry.kind == Kind::Link) {
+        for path in found.keys() {
+            let (folder, _) = split(path);
+            if !real_folders.contains_key(folder) {
+                real_folders.insert(folder.to_owned(), folders.real_path(folder).await?);
+            }
+        }
+    }
+    let real_folders = &real_folders;
+    let files: Vec<Option<(Match, bool)>> = stream::iter(found)
+        .map(|(path, entry)| resolve(path, entry, text, folders, real_folders))
+        .buffered(MAX_CONCURRENT)
         .try_collect()
         .await?;
-    Ok(found.into_iter().flatten().collect())
+    Ok(unique(files.into_iter().flatten().collect(), text))
 }
 
-/// What is found, if it is a file.
-async fn file(path: String, entry: Entry, pattern: &str, folders: &impl Folders) -> Result<Option<Match>> {
+fn file_info(name: &str, path: String, entry: &Entry) -> FileInfo {
+    FileInfo {
+        name: name.into(),
+        path,
+        size: entry.size,
+        modified: entry.modified,
+        version: None,
+    }
+}
+
+struct Match {
+    file: FileInfo,
+    real_path: String,
+}
+
+/// The match and whether it is a link, if it is a file.
+async fn resolve(
+    path: String,
+    entry: Entry,
+    pattern: &str,
+    folders: &impl Folders,
+    real_folders: &BTreeMap<String, String>,
+) -> Result<Option<(Match, bool)>> {
     let is_link = entry.kind == Kind::Link;
     let entry = match entry.kind {
         Kind::Link | Kind::Unknown => match folders.target(&path).await? {
             Some(target) => target,
-            // A link to the newest file dangles once that was moved away: no reason to read nothing at all.
+            // A link to the newest file dangles once that file was moved away.
             None => {
                 tracing::warn!(
                     file = path,
                     pattern,
-                    "a link that leads nowhere, or a file taken away just now, is left out"
+                    "skipping a link without a target, or a file that was just removed"
                 );
                 return Ok(None);
             }
@@ -206,47 +193,257 @@ async fn file(path: String, entry: Entry, pattern: &str, folders: &impl Folders)
         Kind::Folder => tracing::warn!(
             folder = path,
             pattern,
-            "a folder matches the pattern and is left out"
+            "skipping a folder that matches the pattern"
         ),
-        Kind::Special => tracing::warn!(
-            path,
-            pattern,
-            "what matches the pattern is no file but a pipe, a socket or a device, and is left out"
-        ),
-        // What a server does not tell of even when asked is taken for what files are for.
-        Kind::File | Kind::Link | Kind::Unknown => {
-            return Ok(Some(Match {
+        Kind::Special => {
+            tracing::warn!(
                 path,
-                size: entry.size,
-                modified: entry.modified,
-                is_link,
-            }));
+                pattern,
+                "skipping a pipe, a socket or a device that matches the pattern"
+            );
+        }
+        // An unknown type is treated as a file.
+        Kind::File | Kind::Link | Kind::Unknown => {
+            let (real_path, storage_path) = if is_link || folders.resolves_all() {
+                // Later reads use the resolved path, wherever the link points by then.
+                let real = folders.real_path(&path).await?;
+                folders.require_inside(&path, &real)?;
+                (real.clone(), real)
+            } else {
+                let (folder, name) = split(&path);
+                let real = real_folders.get(folder);
+                let real = real.map(|real| format!("{}/{name}", real.trim_end_matches('/')));
+                (real.unwrap_or_else(|| path.clone()), folders.storage_path(&path))
+            };
+            let file = file_info(&path, storage_path, &entry);
+            return Ok(Some((Match { file, real_path }, is_link)));
         }
     }
     Ok(None)
 }
 
-fn steps(text: &str) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    for part in text.split('/').filter(|part| !matches!(*part, "" | ".")) {
-        let step = if part == "**" {
-            if matches!(steps.last(), Some(Step::Folders)) {
+/// Each file once, under its own name rather than that of a link.
+fn unique(files: Vec<(Match, bool)>, pattern: &str) -> Vec<FileInfo> {
+    let (links, plain): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, is_link)| *is_link);
+    let mut names: BTreeMap<String, std::sync::Arc<str>> = BTreeMap::new();
+    let mut unique = Vec::new();
+    for (Match { file, real_path }, _) in plain.into_iter().chain(links) {
+        if let Some(first) = names.get(&real_path) {
+            tracing::warn!(
+                file = &*file.name,
+                same = &**first,
+                pattern,
+                "a file matches the pattern under two names and is read once"
+            );
+            continue;
+        }
+        names.insert(real_path, file.name.clone());
+        unique.push(file);
+    }
+    unique.sort_by(|a, b| a.name.cmp(&b.name));
+    unique
+}
+
+struct Walk<'w, F> {
+    pattern: &'w FilePattern,
+    folders: &'w F,
+    found: BTreeMap<String, Entry>,
+    /// Folders with the index of the component that was matched there.
+    visited: BTreeSet<(String, usize)>,
+}
+
+/// A folder to visit: its path, the component to match there, the depth.
+type Visit = (String, usize, usize);
+
+impl<F: Folders> Walk<'_, F> {
+    async fn run(mut self) -> Result<BTreeMap<String, Entry>> {
+        let text = self.pattern.glob();
+        let components = components(text)?;
+        let root = if text.starts_with('/') { "/" } else { "" };
+        // Links last: a folder keeps its own name.
+        let (mut visits, mut links) = (VecDeque::from([(root.to_owned(), 0, 0)]), VecDeque::new());
+        while let Some(visit) = visits.pop_front().or_else(|| links.pop_front()) {
+            let (path, at, depth) = visit;
+            let is_last = at + 1 == components.len();
+            match components.get(at) {
+                None => {}
+                Some(Component::Name(name)) if !is_last => {
+                    visits.push_front((join(&path, name), at + 1, depth));
+                }
+                Some(Component::Name(name)) => {
+                    let path = join(&path, name);
+                    if self.pattern.matches_name(name)
+                        && let Some(entry) = self.folders.target(&path).await?
+                    {
+                        self.found.insert(path, entry);
+                    }
+                }
+                Some(Component::Wildcards(wildcards)) => {
+                    self.match_entries(wildcards, (path, at, depth), is_last, &mut visits)
+                        .await?;
+                }
+                Some(Component::AnyDepth) => {
+                    self.descend((path, at, depth), &mut visits, &mut links).await?;
+                }
+            }
+        }
+        Ok(self.found)
+    }
+
+    async fn entries(&self, folder: &str) -> Result<Vec<Entry>> {
+        let mut entries = self.folders.entries(folder).await?.unwrap_or_default();
+        // The name under which a file is found must not depend on the order of the listing.
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    async fn match_entries(
+        &mut self,
+        wildcards: &Pattern,
+        (path, at, depth): Visit,
+        is_last: bool,
+        visits: &mut VecDeque<Visit>,
+    ) -> Result<()> {
+        if !self.visited.insert((path.clone(), at)) {
+            return Ok(());
+        }
+        for entry in self.entries(&path).await? {
+            // Only folders lead on, and only files end a path.
+            let is_irrelevant = match entry.kind {
+                Kind::File | Kind::Special => !is_last,
+                Kind::Folder | Kind::Link | Kind::Unknown => false,
+            };
+            if is_irrelevant || !wildcards.matches_with(&entry.name, MATCH_OPTIONS) {
                 continue;
             }
-            Step::Folders
+            if !(entry.is_unicode || is_last && entry.kind == Kind::Folder) {
+                return Err(Error::input(format!(
+                    "the folder `{path}` contains a file whose name is not valid Unicode: `{}`",
+                    entry.name
+                ))
+                .with_hint(format!(
+                    "rename it, or use a pattern that cannot match it: whether `{}` does is undefined",
+                    self.pattern.glob()
+                )));
+            }
+            let below = join(&path, &entry.name);
+            if !is_last {
+                if self.is_folder(&below, &entry).await? {
+                    visits.push_back((below, at + 1, depth + 1));
+                }
+            } else if self.pattern.matches_name(&entry.name) {
+                self.found.insert(below, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// `**`: matches the rest of the pattern here, and visits the folders below.
+    async fn descend(
+        &mut self,
+        (path, at, depth): Visit,
+        visits: &mut VecDeque<Visit>,
+        links: &mut VecDeque<Visit>,
+    ) -> Result<()> {
+        let follows_links = self.folders.resolves_all();
+        if depth > MAX_DEPTH {
+            return Err(Error::input(format!(
+                "`{}` leads more than {MAX_DEPTH} folders deep, to `{path}`",
+                self.pattern.glob()
+            ))
+            .with_hint("name more of the path before `**`"));
+        }
+        let Some(entries) = self.folders.entries(&path).await? else {
+            visits.push_front((path, at + 1, depth));
+            return Ok(());
+        };
+        // With links, one folder has several paths, which may be infinitely many.
+        let identity = match follows_links {
+            true => self.folders.real_path(&path).await?,
+            false => path.clone(),
+        };
+        if !self.visited.insert((identity, at)) {
+            return Ok(());
+        }
+        let mut entries = entries;
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for entry in entries {
+            let may_be_folder = match entry.kind {
+                Kind::Folder | Kind::Unknown => true,
+                Kind::Link => follows_links,
+                Kind::File | Kind::Special => false,
+            };
+            if !may_be_folder || entry.name.starts_with('.') {
+                continue;
+            }
+            if !entry.is_unicode {
+                tracing::warn!(
+                    folder = path,
+                    name = entry.name,
+                    pattern = self.pattern.glob(),
+                    "skipping a folder whose name is not valid Unicode"
+                );
+                continue;
+            }
+            let below = join(&path, &entry.name);
+            if !self.is_folder(&below, &entry).await? {
+                continue;
+            }
+            if entry.kind == Kind::Link {
+                // Before anything behind it is listed.
+                let real = self.folders.real_path(&below).await?;
+                self.folders.require_inside(&below, &real)?;
+                links.push_back((below, at, depth + 1));
+            } else {
+                visits.push_back((below, at, depth + 1));
+            }
+        }
+        visits.push_front((path, at + 1, depth));
+        Ok(())
+    }
+
+    async fn is_folder(&self, path: &str, entry: &Entry) -> Result<bool> {
+        Ok(match entry.kind {
+            Kind::Link | Kind::Unknown => self
+                .folders
+                .target(path)
+                .await?
+                .is_some_and(|target| target.kind == Kind::Folder),
+            kind => kind == Kind::Folder,
+        })
+    }
+}
+
+fn components(text: &str) -> Result<Vec<Component>> {
+    let mut components = Vec::new();
+    for part in text.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        components.push(if part == "**" {
+            if matches!(components.last(), Some(Component::AnyDepth)) {
+                continue;
+            }
+            Component::AnyDepth
         } else if is_pattern(part) {
-            Step::Matching(Pattern::new(part).map_err(|error| {
+            let pattern = Pattern::new(part);
+            Component::Wildcards(pattern.map_err(|error| {
                 Error::config(format!("`{text}` is not a valid pattern")).with_source(error)
             })?)
         } else {
-            Step::Name(part.to_owned())
-        };
-        steps.push(step);
+            Component::Name(part.to_owned())
+        });
     }
-    Ok(steps)
+    Ok(components)
 }
 
-/// A name in a folder; the empty folder is the one that relative paths are relative to.
+/// The folder and the name of a path.
+fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some(parts) => parts,
+        None => ("", path),
+    }
+}
+
+/// A name in a folder; the empty folder is where relative paths start.
 fn join(folder: &str, name: &str) -> String {
     match folder {
         "" => name.to_owned(),
@@ -259,11 +456,11 @@ fn join(folder: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Paths with what they are; links with where they lead.
+    /// Paths with their types; links with their targets.
     struct Tree(BTreeMap<&'static str, (Kind, &'static str)>);
 
     impl Tree {
-        fn entry(&self, path: &str, name: &str, kind: Kind) -> Entry {
+        fn entry(path: &str, name: &str, kind: Kind) -> Entry {
             Entry {
                 name: name.to_owned(),
                 is_unicode: !name.contains('\u{fffd}'),
@@ -273,7 +470,7 @@ mod tests {
             }
         }
 
-        /// The path with the links in it followed.
+        /// The path with links resolved.
         fn follow(&self, path: &str) -> String {
             let mut real = String::new();
             for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -298,7 +495,7 @@ mod tests {
             }
             let below = self.0.iter().filter_map(|(path, (kind, _))| {
                 let (parent, name) = path.rsplit_once('/')?;
-                (parent == real).then(|| self.entry(path, name, *kind))
+                (parent == real).then(|| Self::entry(path, name, *kind))
             });
             Ok(Some(below.collect()))
         }
@@ -306,11 +503,16 @@ mod tests {
         async fn target(&self, path: &str) -> Result<Option<Entry>> {
             let real = self.follow(path);
             let name = path.rsplit('/').next().unwrap();
-            Ok(self
-                .0
-                .get(&*real)
-                .filter(|(kind, _)| *kind != Kind::Link)
-                .map(|(kind, _)| self.entry(&real, name, *kind)))
+            let found = self.0.get(&*real).filter(|(kind, _)| *kind != Kind::Link);
+            Ok(found.map(|(kind, _)| Self::entry(&real, name, *kind)))
+        }
+
+        async fn real_path(&self, path: &str) -> Result<String> {
+            Ok(self.follow(path))
+        }
+
+        fn storage_path(&self, path: &str) -> String {
+            path.to_owned()
         }
     }
 
@@ -334,15 +536,15 @@ mod tests {
         ]))
     }
 
-    async fn paths(pattern: &str) -> Result<Vec<String>> {
-        let found = find(&FilePattern::plain(pattern), &tree()).await?;
-        Ok(found.into_iter().map(|found| found.path).collect())
+    async fn names(pattern: &str) -> Result<Vec<String>> {
+        let found = list(&FilePattern::plain(pattern), &tree()).await?;
+        Ok(found.into_iter().map(|file| file.name.to_string()).collect())
     }
 
     #[tokio::test]
-    async fn each_part_is_matched_on_its_own_and_only_files_are_taken() {
+    async fn matches_each_component_and_returns_each_file_once() {
         for (pattern, expected) in [
-            ("/out/*.csv", &["/out/a.csv", "/out/b.csv", "/out/latest.csv"][..]),
+            ("/out/*.csv", &["/out/a.csv", "/out/b.csv"][..]),
             ("/out/.*.csv", &["/out/.hidden.csv"]),
             ("/o*/c.csv", &["/other/c.csv"]),
             ("/o*/*/c.csv", &["/out/sub/c.csv"]),
@@ -352,21 +554,26 @@ mod tests {
             ("/out/sub/back/a*.csv", &["/out/sub/back/a.csv"]),
             ("/nowhere/*.csv", &[]),
             ("/out/a.csv/*", &[]),
+            // A link without a target is skipped.
+            ("/gone/*.csv", &[]),
         ] {
-            assert_eq!(paths(pattern).await.unwrap(), expected, "{pattern}");
+            assert_eq!(names(pattern).await.unwrap(), expected, "{pattern}");
         }
-        let found = find(&FilePattern::plain("/out/latest.*"), &tree()).await.unwrap();
-        assert!(found[0].is_link);
-        // Of the file that it leads to.
-        assert_eq!(found[0].size, Some(10));
+        let found = list(&FilePattern::plain("/out/latest.*"), &tree()).await.unwrap();
+        // The target's.
+        assert_eq!((&*found[0].path, found[0].size), ("/out/b.csv", Some(10)));
     }
 
     #[tokio::test]
-    async fn what_cannot_be_told_is_an_error() {
-        // A link that leads nowhere is left out.
-        assert_eq!(paths("/gone/*.csv").await.unwrap(), [""; 0]);
-        let error = paths("/out/M*.txt").await.unwrap_err();
-        assert!(error.to_string().contains("not valid Unicode"), "{error}");
-        assert!(paths("/out/[.csv").await.is_err());
+    async fn rejects_folders_invalid_patterns_and_names_that_are_not_unicode() {
+        for (pattern, expected) in [
+            ("/out/M*.txt", "not valid Unicode"),
+            ("/out/[.csv", "not a valid pattern"),
+            ("/out", "is a folder"),
+            ("/out/pipe.csv", "is a pipe"),
+        ] {
+            let error = names(pattern).await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{pattern}: {error}");
+        }
     }
 }

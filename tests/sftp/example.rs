@@ -5,7 +5,7 @@ use crate::pipeline::program;
 use crate::sshd::{Sshd, me};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_runs() {
+async fn runs_the_example() {
     needs_sshd!();
     let sshd = Sshd::start();
     let export = concat!(

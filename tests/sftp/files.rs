@@ -16,7 +16,7 @@ use crate::sshd::{Account, Settings, Sshd};
 use crate::{needs_root, needs_sshd};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn names_of_any_letters_are_found() {
+async fn finds_names_in_any_script() {
     needs_sshd!();
     let sshd = Sshd::start();
     for name in [
@@ -42,7 +42,7 @@ async fn names_of_any_letters_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn links_are_read_once_and_folders_and_pipes_left_out() {
+async fn reads_links_once_and_skips_folders_and_pipes() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("out/2026-02.csv", "line\n2\n");
@@ -82,7 +82,7 @@ async fn links_are_read_once_and_folders_and_pipes_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_files_are_read_in_order() {
+async fn reads_two_thousand_files_in_order() {
     needs_sshd!();
     let sshd = Sshd::start();
     let mut all = "line\n".to_owned();
@@ -99,45 +99,7 @@ async fn two_thousand_files_are_read_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_missing_says_what_there_is() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    sshd.write("leavers-2026.txt", "x");
-    let mut pipeline = Pipeline::new(&sshd, "leavers-*.csv");
-    pipeline
-        .run()
-        .await
-        .failed(2, &["leavers-*.csv", "`leavers-2026.txt`"]);
-    pipeline.source["path"] = json!(sshd.address("nowhere/a.csv"));
-    pipeline.run().await.failed(2, &["nowhere", "no such file"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_is_moved_and_never_over_another() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    sshd.write("a.csv", "line\na\n");
-    sshd.write("archive/old/a.csv", "before");
-    let mut pipeline = Pipeline::new(&sshd, "*.csv");
-    pipeline.source["on_success"] = json!({"move": "archive/old/{name}"});
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    let read = |name: &str| std::fs::read_to_string(sshd.path("files").join(name));
-    assert_eq!(read("archive/old/a.csv").unwrap(), "before");
-    assert_eq!(read("archive/old/a.csv-2").unwrap(), "line\na\n");
-    assert!(read("a.csv").is_err());
-    // Into folders that are made for it.
-    sshd.write("b.csv", "line\nb\n");
-    pipeline.source["on_success"] = json!({"move": "new/2026/{name}"});
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    assert_eq!(read("new/2026/b.csv").unwrap(), "line\nb\n");
-    sshd.write("c.csv", "line\nc\n");
-    pipeline.source["on_success"] = json!("delete");
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    assert!(read("c.csv").is_err());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_account_may_not_do_is_said() {
+async fn reports_missing_permissions() {
     needs_root!("folders that an account may not write to");
     let sshd = Sshd::start();
     let account = Account::make();
@@ -145,7 +107,7 @@ async fn what_an_account_may_not_do_is_said() {
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o600)).unwrap();
     sshd.write("open.csv", "line\na\n");
     let mut pipeline = Pipeline::new(&sshd, "closed.csv");
-    pipeline.sftp()["user"] = json!(account.name);
+    pipeline.sftp()["username"] = json!(account.name);
     pipeline.run().await.failed(
         5,
         &[
@@ -170,7 +132,7 @@ async fn what_an_account_may_not_do_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_is_shut_into_its_folder_reads_there() {
+async fn reads_in_a_chroot() {
     needs_root!("accounts that are shut into a folder");
     let account = Account::make();
     // The folder and all above must be root's alone, which folders for temporary files are not.
@@ -189,7 +151,7 @@ async fn an_account_that_is_shut_into_its_folder_reads_there() {
         ..Settings::default()
     });
     let mut pipeline = Pipeline::new(&sshd, "");
-    pipeline.sftp()["user"] = json!(account.name);
+    pipeline.sftp()["username"] = json!(account.name);
     for path in ["/out/*.csv", "/~/*.csv", "/~/a.csv"] {
         pipeline.source["path"] = json!(format!("sftp://127.0.0.1:{}{path}", sshd.port));
         assert_eq!(pipeline.run().await.good().rows, 1, "{path}");
@@ -210,7 +172,7 @@ impl Drop for Removed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_is_read_again_only_when_it_changed() {
+async fn reads_only_changed_files_again() {
     needs_sshd!();
     let sshd = Sshd::start();
     let path = sshd.write("a.csv", "line\na\n");
@@ -227,7 +189,7 @@ async fn a_file_is_read_again_only_when_it_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn parquet_is_read_by_its_parts() {
+async fn reads_parquet_in_ranges() {
     needs_sshd!();
     let sshd = Sshd::start();
     let local = concat!(
@@ -245,7 +207,7 @@ async fn parquet_is_read_by_its_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_grows_is_not_read_though_the_servers_clock_lags() {
+async fn skips_growing_files_if_the_clock_of_the_server_lags() {
     needs_sshd!();
     let sshd = Sshd::start();
     let lagging = |path: &Path| {
@@ -306,7 +268,7 @@ async fn waits_for_a_marker_which_goes_where_its_file_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_move_that_fails_is_warned_of_and_tried_again() {
+async fn retries_failed_moves_in_the_next_run() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", "line\na\n");

@@ -23,7 +23,7 @@ fn nothing_was_sent(sshd: &Sshd) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_server_is_not_read_and_the_line_that_is_printed_makes_it_known() {
+async fn rejects_unknown_servers_and_prints_the_line_to_add() {
     needs_sshd!();
     let sshd = Sshd::start();
     let mut pipeline = reading(&sshd);
@@ -64,7 +64,7 @@ async fn an_unknown_server_is_not_read_and_the_line_that_is_printed_makes_it_kno
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_key_is_told_loudly_and_not_tried_again() {
+async fn rejects_changed_host_keys_without_a_retry() {
     needs_sshd!();
     let sshd = Sshd::start();
     let mut pipeline = reading(&sshd);
@@ -99,7 +99,7 @@ async fn a_changed_key_is_told_loudly_and_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_server_with_several_keys_the_known_one_is_asked_for() {
+async fn requests_the_known_key_of_a_server_with_several() {
     needs_sshd!();
     let sshd = Sshd::with(&Settings {
         host_keys: &["ed25519", "ecdsa", "rsa"],
@@ -128,7 +128,7 @@ async fn of_a_server_with_several_keys_the_known_one_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_revoked_key_is_refused() {
+async fn rejects_revoked_keys() {
     needs_sshd!();
     let sshd = Sshd::start();
     let mut pipeline = reading(&sshd);

@@ -10,7 +10,7 @@ use crate::{needs_root, needs_sshd};
 const EXPORT: &str = "line\na\nb\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_of_all_kinds_and_forms_log_in() {
+async fn accepts_keys_of_all_algorithms_and_formats() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", EXPORT);
@@ -56,7 +56,7 @@ async fn keys_of_all_kinds_and_forms_log_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_key_is_tried_once() {
+async fn tries_a_rejected_key_once() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", EXPORT);
@@ -66,10 +66,10 @@ async fn a_refused_key_is_tried_once() {
     pipeline.run().await.failed(
         5,
         &[
-            "refuses the login of `",
+            "rejected the login of `",
             "`private_key`",
-            "not tried again, because accounts lock",
-            "the server takes",
+            "not retried, because accounts lock",
+            "the server accepts",
         ],
     );
     sshd.wait_for("[preauth]", 1);
@@ -82,14 +82,14 @@ async fn a_refused_key_is_tried_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn passwords_log_in_and_a_wrong_one_is_tried_once() {
+async fn tries_a_rejected_password_once() {
     needs_root!("logins by password");
     let sshd = Sshd::start();
     let account = Account::make();
     sshd.write("a.csv", EXPORT);
     let mut pipeline = Pipeline::new(&sshd, "a.csv");
     pipeline.write("password", &account.password);
-    pipeline.sftp()["user"] = json!(account.name);
+    pipeline.sftp()["username"] = json!(account.name);
     pipeline.sftp()["auth"] = json!([{"password": {"file": "password"}}]);
     assert_eq!(pipeline.run().await.good().rows, 2);
 
@@ -97,7 +97,7 @@ async fn passwords_log_in_and_a_wrong_one_is_tried_once() {
     let ran = pipeline.run().await;
     ran.failed(
         5,
-        &[&format!("refuses the login of `{}`", account.name), "`password`"],
+        &[&format!("rejected the login of `{}`", account.name), "`password`"],
     );
     assert!(!ran.told.contains("marker"), "{}", ran.told);
     assert_eq!(sshd.count("Failed password"), 1, "{}", sshd.log());
@@ -112,7 +112,7 @@ async fn passwords_log_in_and_a_wrong_one_is_tried_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_factors_are_given_in_order() {
+async fn supports_two_factors() {
     needs_root!("two factors");
     let sshd = Sshd::with(&Settings {
         lines: "AuthenticationMethods publickey,password\n".to_owned(),
@@ -123,14 +123,14 @@ async fn two_factors_are_given_in_order() {
     let mut pipeline = Pipeline::new(&sshd, "a.csv");
     pipeline.write("password", &account.password);
     let key = sshd.path("login");
-    pipeline.sftp()["user"] = json!(account.name);
+    pipeline.sftp()["username"] = json!(account.name);
     // The server takes the key first, whatever stands first here.
     pipeline.sftp()["auth"] = json!([{"private_key": {"file": key}}, {"password": {"file": "password"}}]);
     assert_eq!(pipeline.run().await.good().rows, 2);
     assert_eq!(sshd.count("Partial publickey"), 1, "{}", sshd.log());
     assert_eq!(sshd.count("Accepted password"), 1, "{}", sshd.log());
     pipeline.sftp()["auth"] = json!([{"private_key": {"file": key}}]);
-    pipeline.run().await.failed(5, &["the server takes `password`"]);
+    pipeline.run().await.failed(5, &["the server accepts `password`"]);
 }
 
 fn asked(server: &OtherServer, path: &str) -> Pipeline {
@@ -142,7 +142,7 @@ fn asked(server: &OtherServer, path: &str) -> Pipeline {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_question_for_the_password_is_answered_and_no_other() {
+async fn answers_password_prompts_only() {
     needs_sshd!();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.csv");
@@ -159,7 +159,7 @@ async fn a_question_for_the_password_is_answered_and_no_other() {
     assert!(!ran.told.contains("marker"), "{}", ran.told);
     assert_eq!(server.answers.lock().unwrap().len(), 2);
     pipeline.sftp()["auth"] = json!([{"password": {"file": "password"}}]);
-    pipeline.run().await.failed(5, &["refuses the login"]);
+    pipeline.run().await.failed(5, &["rejected the login"]);
 
     let server = OtherServer::asks(&[("Password: ", "right-marker"), ("Verification code: ", "1")]).await;
     asked(&server, path)
@@ -170,7 +170,7 @@ async fn a_question_for_the_password_is_answered_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_server_needs_its_algorithms_named() {
+async fn requires_weak_algorithms_to_be_enabled() {
     needs_sshd!();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.csv");
@@ -180,7 +180,7 @@ async fn an_old_server_needs_its_algorithms_named() {
     pipeline.run().await.failed(
         2,
         &[
-            "no kex algorithm",
+            "no common kex algorithm",
             "`algorithms: {kex: [diffie-hellman-group14-sha1]}`",
         ],
     );
@@ -207,7 +207,7 @@ async fn an_old_server_needs_its_algorithms_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_user_may_stand_in_the_address() {
+async fn takes_the_user_from_the_url() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", EXPORT);
@@ -216,6 +216,6 @@ async fn the_user_may_stand_in_the_address() {
         .address("a.csv")
         .replace("sftp://", &format!("sftp://{}@", me()));
     pipeline.source["path"] = json!(address);
-    pipeline.sftp().as_object_mut().unwrap().remove("user");
+    pipeline.sftp().as_object_mut().unwrap().remove("username");
     assert_eq!(pipeline.run().await.good().rows, 2);
 }

@@ -52,7 +52,7 @@ fn write_secret(path: &Path, content: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_with_encrypted_files_runs() {
+async fn runs_the_example_with_encrypted_files() {
     needs_root!("the example with encrypted files");
     let gpg = Gpg(tempfile::tempdir().unwrap());
     std::fs::set_permissions(gpg.0.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();

@@ -66,7 +66,7 @@ impl Pipeline {
             folder: tempfile::tempdir().unwrap(),
             source: json!({
                 "type": "file", "path": address, "select": {"quiet_period": "0s", "incremental": false},
-                "sftp": {"user": me(), "retry": {"initial_backoff": "20ms", "max_backoff": "200ms"}},
+                "sftp": {"username": me(), "retry": {"initial_backoff": "20ms", "max_backoff": "200ms"}},
             }),
             note: uuid::Uuid::new_v4().to_string(),
         }

@@ -43,7 +43,7 @@ async fn by_proxy(sshd: &Sshd, name: &str) -> (Pipeline, Proxy) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixty_four_mebibytes_come_as_they_are() {
+async fn transfers_64_mib_unchanged() {
     needs_sshd!();
     let sshd = Sshd::start();
     let text = export(64 << 20);
@@ -61,7 +61,7 @@ async fn sixty_four_mebibytes_come_as_they_are() {
 
 /// More than the gibibyte after which our side asks for new keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_than_a_gigabyte_comes_as_it_is() {
+async fn transfers_more_than_a_gigabyte_unchanged() {
     needs_sshd!();
     let sshd = Sshd::start();
     let mut file = BufWriter::new(File::create(sshd.write("a.csv", "")).unwrap());
@@ -83,7 +83,7 @@ async fn more_than_a_gigabyte_comes_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_server_may_ask_for_new_keys_at_any_time() {
+async fn survives_rekeying_by_the_server() {
     needs_sshd!();
     let sshd = Sshd::with(&Settings {
         lines: "RekeyLimit 4M".to_owned(),
@@ -98,7 +98,7 @@ async fn the_server_may_ask_for_new_keys_at_any_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transfer_goes_on_where_the_server_was_killed() {
+async fn resumes_after_the_server_was_killed() {
     needs_sshd!();
     let mut sshd = Sshd::start();
     let text = export(24 << 20);
@@ -119,7 +119,7 @@ async fn a_transfer_goes_on_where_the_server_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_break_is_another_first_one_once_bytes_came() {
+async fn counts_attempts_anew_after_progress() {
     needs_sshd!();
     let sshd = Sshd::start();
     let text = export(24 << 20);
@@ -139,7 +139,7 @@ async fn each_break_is_another_first_one_once_bytes_came() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_does_not_come_back_is_a_passing_cause() {
+async fn reports_a_lost_server_as_transient() {
     needs_sshd!();
     let mut sshd = Sshd::start();
     let text = export(24 << 20);
@@ -151,15 +151,15 @@ async fn a_server_that_does_not_come_back_is_a_passing_cause() {
         sshd.kill();
     };
     let (ran, ()) = tokio::join!(pipeline.run(), server);
-    ran.failed(75, &["4 times", "cannot connect to sftp://127.0.0.1"]);
+    ran.failed(75, &["attempts: 8", "cannot connect to sftp://127.0.0.1"]);
     // Nor is one that is not there at all.
     pipeline.sftp()["retry"]["max_attempts"] = json!(1);
     pipeline.source["path"] = json!(sshd.address("a.csv"));
-    pipeline.run().await.failed(75, &["nobody listens"]);
+    pipeline.run().await.failed(75, &["no server listens"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_goes_silent_is_noticed() {
+async fn detects_silent_connections_by_timeout() {
     needs_sshd!();
     let sshd = Sshd::start();
     let text = export(8 << 20);
@@ -173,7 +173,7 @@ async fn a_connection_that_goes_silent_is_noticed() {
 
 /// However patient one is with a single answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_goes_silent_is_noticed_by_what_keeps_it_alive() {
+async fn detects_silent_connections_by_keep_alive() {
     needs_sshd!();
     let sshd = Sshd::start();
     let text = export(8 << 20);
@@ -188,7 +188,7 @@ async fn a_connection_that_goes_silent_is_noticed_by_what_keeps_it_alive() {
 
 /// It waits for bytes that do not come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_is_stopped_does_not_wait_for_the_server() {
+async fn stops_without_waiting_for_the_server() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", export(8 << 20));
@@ -208,7 +208,7 @@ async fn a_run_that_is_stopped_does_not_wait_for_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_is_refused_on_the_way_back_is_not_tried_again() {
+async fn does_not_retry_a_login_rejected_on_reconnect() {
     needs_sshd!();
     let sshd = Sshd::start();
     let text = export(24 << 20);
@@ -221,12 +221,12 @@ async fn a_login_that_is_refused_on_the_way_back_is_not_tried_again() {
         std::fs::write(sshd.path("authorized_keys"), "").unwrap();
     };
     let (ran, ()) = tokio::join!(pipeline.run(), server);
-    ran.failed(5, &["refuses the login"]);
+    ran.failed(5, &["rejected the login"]);
     assert_eq!(sshd.count("Failed publickey"), 1, "{}", sshd.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_grows_while_it_is_read_is_not_taken_for_whole() {
+async fn rejects_files_that_grow_while_read() {
     needs_sshd!();
     let sshd = Sshd::start();
     let path = sshd.write("a.csv", export(24 << 20));
@@ -243,7 +243,7 @@ async fn a_file_that_grows_while_it_is_read_is_not_taken_for_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leave_is_taken_of_the_server() {
+async fn disconnects_from_the_server() {
     needs_sshd!();
     let sshd = Sshd::start();
     sshd.write("a.csv", "line\na\n");

@@ -39,7 +39,7 @@ async fn run(file: &str, env: &[(&str, &str)]) -> Value {
 }
 
 #[test]
-fn examples_are_valid() {
+fn validates_the_examples() {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
     for file in ["s3-parquet.yaml", "azure-blob.yaml", "gcs.yaml"] {
         let loaded = PipelineConfig::load(&from.join(file));
@@ -48,7 +48,7 @@ fn examples_are_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_of_s3_runs() {
+async fn runs_the_s3_example() {
     if !wanted("the example of S3 with moto's server") {
         return;
     }
@@ -73,7 +73,7 @@ async fn the_example_of_s3_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_of_azure_runs() {
+async fn runs_the_azure_example() {
     if !wanted("the example of Azure Blob Storage with Azurite") {
         return;
     }

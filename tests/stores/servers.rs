@@ -7,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 
 /// The account of Azurite, and its key, which everybody knows.
 pub(crate) const ACCOUNT: &str = "devstoreaccount1";
@@ -24,6 +29,47 @@ pub(crate) fn client() -> reqwest::Client {
     // An error means that a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().no_gzip().build().unwrap()
+}
+
+/// Connects the clients of stores through [`client`].
+#[derive(Debug)]
+struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(Service(client())))
+    }
+}
+
+#[derive(Debug)]
+struct Service(reqwest::Client);
+
+#[async_trait]
+impl HttpService for Service {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let failed = |error| HttpError::new(HttpErrorKind::Unknown, error);
+        let (parts, body) = request.into_parts();
+        let mut request = reqwest::Request::new(parts.method, parts.uri.to_string().parse().unwrap());
+        *request.headers_mut() = parts.headers;
+        *request.body_mut() = Some(match body.as_bytes() {
+            Some(bytes) => bytes.clone().into(),
+            None => reqwest::Body::wrap(body),
+        });
+        let response = self.0.execute(request).await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?;
+        let mut answer = HttpResponse::new(HttpResponseBody::from(body));
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_secret(path: &std::path::Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 const STARTS: Duration = Duration::from_secs(90);
@@ -128,6 +174,7 @@ impl Server {
             .with_bucket_name(name)
             .with_access_key_id("AKIATEST")
             .with_secret_access_key("secret")
+            .with_http_connector(Connector)
             .build();
         Arc::new(store.unwrap())
     }
@@ -153,6 +200,7 @@ impl Server {
             .with_endpoint(self.account())
             .with_allow_http(true)
             .with_container_name(name)
+            .with_http_connector(Connector)
             .build();
         Arc::new(store.unwrap())
     }

@@ -190,11 +190,11 @@ const GOOD: Ways = Ways {
 };
 
 fn from(served: &Served, file: &str) -> serde_json::Value {
-    json!({"path": format!("{}/files/{file}", served.url), "https": {"retries": 3}})
+    json!({"path": format!("{}/files/{file}", served.url), "https": {"retry": {"max_attempts": 4, "initial_backoff": "10ms"}}})
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_with_and_without_ranges_tags_lengths_and_head() {
+async fn reads_from_servers_with_and_without_ranges_tags_lengths_and_head() {
     let (content, rows) = wide_csv(20 << 20);
     let content = Bytes::from(content);
     for ranges in [true, false] {
@@ -224,7 +224,7 @@ async fn servers_with_and_without_ranges_tags_lengths_and_head() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_breaks_off_is_asked_for_again_from_there() {
+async fn continues_truncated_ranges() {
     let (content, rows) = wide_csv(10 << 20);
     let served = serve(
         Ways {
@@ -260,7 +260,7 @@ async fn what_breaks_off_is_asked_for_again_from_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ranges_what_breaks_off_is_no_short_file() {
+async fn rejects_truncated_files_of_servers_without_ranges() {
     let (content, _) = wide_csv(4 << 20);
     for length in [true, false] {
         let ways = Ways {
@@ -273,7 +273,7 @@ async fn without_ranges_what_breaks_off_is_no_short_file() {
         fails(
             &pipeline(from(&served, "a.csv")),
             75,
-            &["a.csv", "broke off after", "run again"],
+            &["a.csv", "closed the connection after", "run again"],
             &[],
         )
         .await;
@@ -281,7 +281,7 @@ async fn without_ranges_what_breaks_off_is_no_short_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_changes_between_two_ranges_is_not_read_as_a_mixture() {
+async fn rejects_files_that_change_between_ranges() {
     let (first, _) = wide_csv(20 << 20);
     let second = first.replace("contoso", "cantoso");
     let ways = Ways {
@@ -313,7 +313,7 @@ async fn a_file_that_changes_between_two_ranges_is_not_read_as_a_mixture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parquet_by_ranges_and_an_error_without_them() {
+async fn requires_ranges_for_parquet() {
     let file = Bytes::from(parquet(60_000, 20_000, 12));
     let served = serve(GOOD, file.clone()).await;
     delivers(&pipeline(from(&served, "a.parquet")), 1..=60_000).await;
@@ -331,7 +331,7 @@ async fn parquet_by_ranges_and_an_error_without_them() {
     fails(
         &pipeline(from(&served, "a.parquet")),
         2,
-        &["gives no parts", "another place"],
+        &["does not support ranges", "another storage"],
         &[],
     )
     .await;
@@ -346,14 +346,20 @@ async fn parquet_by_ranges_and_an_error_without_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logins_and_signed_links() {
+async fn authenticates_and_signs_links() {
     let content = csv(1..=2);
     // `hr:the-right-secret`
     let basic = "Basic aHI6dGhlLXJpZ2h0LXNlY3JldA==";
     let secret = json!({"file": "secret"});
     for (login, https) in [
-        ("Bearer the-right-secret", json!({"bearer": secret})),
-        (basic, json!({"basic": {"user": "hr", "password": secret}})),
+        (
+            "Bearer the-right-secret",
+            json!({"auth": {"type": "bearer", "token": secret}}),
+        ),
+        (
+            basic,
+            json!({"auth": {"type": "basic", "username": "hr", "password": secret}}),
+        ),
         ("the-right-secret", json!({"headers": {"Authorization": secret}})),
     ] {
         let served = serve(
@@ -370,7 +376,7 @@ async fn logins_and_signed_links() {
         let told = fails(
             &pipeline(from(&served, "a.csv")),
             5,
-            &["401", "`bearer`"],
+            &["401", "`https.auth`"],
             &["the-right-secret"],
         )
         .await;
@@ -400,7 +406,7 @@ async fn logins_and_signed_links() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_passes_is_waited_for_and_what_is_no_file_is_said() {
+async fn retries_transient_responses_and_rejects_pages() {
     let served = serve(Ways { busy: 2, ..GOOD }, csv(1..=2)).await;
     delivers(&pipeline(from(&served, "a.csv")), 1..=2).await;
     let served = serve(Ways { busy: 99, ..GOOD }, csv(1..=2)).await;
@@ -412,7 +418,7 @@ async fn what_passes_is_waited_for_and_what_is_no_file_is_said() {
     fails(
         &pipeline(gone),
         2,
-        &["elsewhere/a.csv", "does not say which files it has"],
+        &["elsewhere/a.csv", "do not list their files"],
         &[],
     )
     .await;

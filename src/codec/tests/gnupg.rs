@@ -31,7 +31,7 @@ impl Gnupg {
     /// With `rsa@contoso.com` (which has a passphrase) and `ed@contoso.com` to encrypt for, and `rsa@fabrikam.example` and
     /// `ed@fabrikam.example` to sign with. `None` if programs outside are not to be used.
     fn new() -> Option<Self> {
-        if !outside::wanted("GnuPG") {
+        if !crate::outside::wanted("GnuPG") {
             return None;
         }
         let gnupg = Self {

@@ -2,9 +2,6 @@
 
 #[cfg(all(unix, feature = "pgp"))]
 mod gnupg;
-#[cfg(unix)]
-#[path = "../../../tests/support/outside.rs"]
-mod outside;
 #[cfg(feature = "pgp")]
 mod pgp;
 mod settings;

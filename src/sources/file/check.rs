@@ -38,7 +38,7 @@ impl FileConfig {
         if plan.location == Location::StandardInput {
             return steps;
         }
-        let storage = match plan.location.connect(self.storage_settings(), cx).await {
+        let storage = match self.connect(&plan.location, cx).await {
             Ok(storage) => storage,
             Err(error) => {
                 steps.push(CheckStep::failed(STORAGE, &error));
@@ -46,7 +46,7 @@ impl FileConfig {
             }
         };
         if let Location::Remote(remote) = &plan.location
-            && self.sftp.is_some()
+            && remote.backend.connect_logs_in
         {
             let detail = format!(
                 "{} has the expected host key, and the login works",

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::post_process::{OnFailure, OnSuccess};
 use super::select::{IfNone, OrderBy};
 use crate::codec::{self, Compression, PgpSettings, ZipSettings};
 use crate::format::FormatConfig;
 use crate::settings::{BoundedInt, ByteSize, HumanDuration, Timezone};
-use crate::storage::object::{AzureConfig, GcsConfig, HttpsConfig, S3Config};
-use crate::storage::sftp::SftpConfig;
+use crate::storage;
 
 /// Reads records from files: local, on an SFTP server, in an object store, on a web server, or from standard input.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "FileConfig", transform = storage::add_properties::<storage::Settings>)]
 pub(crate) struct FileConfig {
     /// File to read: a path, a glob pattern, `-` for standard input, or a URL: `sftp://host:port/folder/*.csv`,
     /// `s3://bucket/key`, `az://container/name`, `abfss://container@account.dfs.core.windows.net/name`,
@@ -52,25 +52,9 @@ pub(crate) struct FileConfig {
     #[serde(default)]
     pub(crate) pgp: Option<PgpSettings>,
 
-    /// Connection to the server of an `sftp://` URL.
-    #[serde(default)]
-    pub(crate) sftp: Option<SftpConfig>,
-
-    /// Connection to the store of an `s3://` URL. Default: from the environment.
-    #[serde(default)]
-    pub(crate) s3: Option<S3Config>,
-
-    /// Connection to the store of an `az://` or `abfss://` URL. Default: from the environment.
-    #[serde(default)]
-    pub(crate) azure: Option<AzureConfig>,
-
-    /// Connection to the store of a `gs://` URL. Default: from the environment.
-    #[serde(default)]
-    pub(crate) gcs: Option<GcsConfig>,
-
-    /// Connection to the server of an `https://` URL.
-    #[serde(default)]
-    pub(crate) https: Option<HttpsConfig>,
+    /// Settings of storage backends, each under its own key.
+    #[serde(skip)]
+    pub(crate) storage: storage::Settings,
 
     /// Which of the matching files are read, and in which order.
     #[serde(default)]
@@ -173,6 +157,17 @@ pub(crate) enum AddedColumn {
     Row,
 }
 
+impl<'de> Deserialize<'de> for FileConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut storage = storage::Settings::default();
+        let config = Self::deserialize(storage::Flat {
+            inner: deserializer,
+            group: &mut storage,
+        })?;
+        Ok(Self { storage, ..config })
+    }
+}
+
 impl FileConfig {
     /// The files of a path, with default settings.
     pub(crate) fn of_path(path: impl Into<String>) -> Self {
@@ -183,11 +178,7 @@ impl FileConfig {
             max_compression_ratio: DEFAULT_MAX_COMPRESSION_RATIO,
             zip: None,
             pgp: None,
-            sftp: None,
-            s3: None,
-            azure: None,
-            gcs: None,
-            https: None,
+            storage: storage::Settings::default(),
             select: SelectSettings::default(),
             on_success: OnSuccess::Keep,
             on_failure: OnFailure::Keep,

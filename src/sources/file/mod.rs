@@ -23,6 +23,4 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "sftp")]
-#[doc(hidden)]
 pub(crate) use config::FileConfig;

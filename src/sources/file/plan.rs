@@ -22,11 +22,7 @@ use crate::component::{
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Added};
 use crate::secret::SecretFiles;
-use crate::storage::object::StoreSettings;
-use crate::storage::{FileInfo, FilePattern, Location, STANDARD_INPUT, Scheme, Settings, Storage};
-
-/// Vendors may still be writing a file on an SFTP server, over connections that stall.
-const SFTP_QUIET_PERIOD: Duration = Duration::from_secs(30);
+use crate::storage::{self, FileInfo, FilePattern, Location, STANDARD_INPUT, Storage};
 
 /// How far the clock of a server may be off, and how coarse its times may be: servers without NTP drift by minutes.
 const CLOCK_MARGIN: Duration = Duration::from_mins(10);
@@ -159,31 +155,7 @@ impl FileConfig {
             return None;
         }
         let location = Location::validate(&self.path, &mut problems.at("path"))?;
-        let scheme = location.scheme();
-        for (key, given, backend, prefix) in [
-            ("sftp", self.sftp.is_some(), Scheme::Sftp, "sftp://"),
-            ("s3", self.s3.is_some(), Scheme::S3, "s3://"),
-            ("azure", self.azure.is_some(), Scheme::Azure, "az://"),
-            ("gcs", self.gcs.is_some(), Scheme::Gcs, "gs://"),
-            ("https", self.https.is_some(), Scheme::Http, "https://"),
-        ] {
-            if given && scheme != Some(backend) {
-                problems.at(key).add_with_hint(
-                    format!("requires a `path` that starts with `{prefix}`"),
-                    "remove it, or correct `path`",
-                );
-            }
-        }
-        if let Location::Remote(remote) = &location {
-            match (remote.scheme, &self.sftp) {
-                (Scheme::Sftp, Some(sftp)) => sftp.validate(remote, &mut problems.at("sftp")),
-                (Scheme::Sftp, None) => problems.at("sftp").add_with_hint(
-                    "required: how to log in, and the host key of the server",
-                    "see docs/src/how-to/sftp.md for an example",
-                ),
-                _ => self.storage_settings().stores.validate(remote, problems),
-            }
-        }
+        self.storage.validate(&location, problems);
         Some(location)
     }
 
@@ -193,15 +165,10 @@ impl FileConfig {
         now: Timestamp,
         problems: &mut Problems<'_>,
     ) -> Option<FilePattern> {
-        let path = match location {
-            Location::StandardInput => STANDARD_INPUT,
-            Location::Local(path) => path,
-            Location::Remote(remote) => &remote.path,
-        };
         let timezone = self.select.timezone.clone().unwrap_or_default();
         let offset = self.select.date_offset.map_or(Duration::ZERO, |offset| offset.0);
         let offset = SignedDuration::try_from(offset).unwrap_or(SignedDuration::MAX);
-        let pattern = match FilePattern::new(path, now, timezone.zone(), offset) {
+        let pattern = match FilePattern::new(location.path(), now, timezone.zone(), offset) {
             Ok(pattern) => pattern,
             Err(message) => {
                 problems.add(message);
@@ -244,11 +211,8 @@ impl FileConfig {
             problems.at("marker").add_with_hint(error.message, error.hint);
             None
         });
-        let scheme = location.scheme();
-        let default_quiet_period = match scheme {
-            Some(Scheme::Sftp) => SFTP_QUIET_PERIOD,
-            _ => Duration::ZERO,
-        };
+        let backend = location.backend();
+        let default_quiet_period = backend.map_or(Duration::ZERO, |backend| backend.quiet_period);
         Selection {
             newest: select.newest,
             incremental: self.is_incremental(),
@@ -261,7 +225,7 @@ impl FileConfig {
                 wait: select
                     .quiet_period
                     .map_or(default_quiet_period, |period| period.0),
-                clock_margin: scheme.map_or(Duration::ZERO, |_| CLOCK_MARGIN),
+                clock_margin: backend.map_or(Duration::ZERO, |_| CLOCK_MARGIN),
             },
             max_files: select.max_files.as_usize(),
             max_file_size: select.max_file_size.map(|size| size.0),
@@ -274,7 +238,7 @@ impl FileConfig {
     fn check_actions(&self, location: &Location, problems: &mut Problems<'_>) {
         let why = match location {
             Location::StandardInput => "not supported for standard input",
-            Location::Remote(remote) if remote.scheme == Scheme::Http => {
+            Location::Remote(remote) if remote.backend.is_read_only => {
                 "not supported for web servers: their files cannot be moved or deleted"
             }
             _ => return,
@@ -360,16 +324,13 @@ impl FileConfig {
         )
     }
 
-    pub(super) fn storage_settings(&self) -> Settings<'_> {
-        Settings {
-            sftp: self.sftp.as_ref(),
-            stores: StoreSettings {
-                s3: self.s3.as_ref(),
-                azure: self.azure.as_ref(),
-                gcs: self.gcs.as_ref(),
-                https: self.https.as_ref(),
-            },
-        }
+    pub(super) async fn connect(&self, location: &Location, cx: &SourceContext) -> Result<Arc<dyn Storage>> {
+        let context = storage::Context {
+            base: cx.run.base.clone(),
+            secret_files: SecretFiles::of(&cx.run),
+            cancel: cx.run.cancel.clone(),
+        };
+        self.storage.connect(location, &context).await
     }
 
     /// Selects the files.
@@ -380,7 +341,7 @@ impl FileConfig {
             mut selection,
             actions,
         } = plan;
-        let storage = location.connect(self.storage_settings(), &cx).await?;
+        let storage = self.connect(&location, &cx).await?;
         let only_reads = cx.run.partial;
         if only_reads {
             // A preview shows rows in any case.

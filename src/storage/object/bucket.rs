@@ -1,4 +1,4 @@
-//! A bucket or container as a place.
+//! A bucket or container as a storage.
 
 use std::fmt;
 use std::io::Read;
@@ -16,37 +16,37 @@ use object_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{Doing, Kind, explain};
-use super::fetch::{self, Ahead, Fetch};
+use super::explain::{Action, Service, explain};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::blocks::changed;
+use crate::storage::blocks::{self, changed};
+use crate::storage::fetch::{self, Fetch, ReadAhead};
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
-/// Keys that are looked through for a pattern, at most: a million takes a thousand requests.
-const MOST_KEYS: usize = 1_000_000;
+/// Upper bound of the keys listed for a pattern: a million takes a thousand requests.
+const MAX_KEYS: usize = 1_000_000;
 
-/// Names shown when none matches.
-const SIBLINGS: usize = 1000;
+/// Upper bound of the names listed if none matches.
+const MAX_SIBLINGS: usize = 1000;
 
-/// How long a copy that the store makes in its own time is waited for.
+/// Polls of a copy that the store makes asynchronously.
 const COPY_CHECKS: u32 = 20;
 const COPY_WAIT: Duration = Duration::from_millis(250);
 
 /// A bucket or container.
 #[derive(Clone)]
-pub(super) struct Bucket {
+pub(in crate::storage) struct Bucket {
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) pages: Arc<dyn PaginatedListStore>,
-    pub(super) kind: Kind,
+    pub(super) service: Service,
     /// As in `s3://bucket`, for messages.
     pub(super) name: Arc<str>,
-    pub(super) ahead: Ahead,
-    /// Whether the store can be told to copy only where nothing is yet.
+    pub(super) read_ahead: ReadAhead,
+    /// Whether the store supports copies that do not overwrite.
     pub(super) copies_if_absent: bool,
 }
 
 impl fmt::Debug for Bucket {
-    /// Without the clients, which hold the login.
+    /// Without the clients, which contain credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bucket")
             .field("name", &self.name)
@@ -55,43 +55,43 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    fn explain(&self, error: &object_store::Error, doing: Doing, what: &str) -> Error {
-        explain(error, self.kind, &self.name, doing, what)
+    fn explain(&self, error: &object_store::Error, action: Action, key: &str) -> Error {
+        explain(error, self.service, &self.name, action, key)
     }
 
-    /// The key as the client takes it: as it is, nothing encoded.
+    /// The key for the client, not encoded.
     fn key(&self, path: &str) -> Result<Path> {
         Path::parse(path.trim_start_matches('/')).map_err(|error| {
             self.explain(
                 &object_store::Error::InvalidPath { source: error },
-                Doing::Look,
+                Action::Stat,
                 path,
             )
         })
     }
 
-    fn found(meta: &ObjectMeta) -> FileInfo {
+    fn file_info(meta: &ObjectMeta) -> FileInfo {
         let key = meta.location.as_ref();
         FileInfo {
             name: key.into(),
             path: key.to_owned(),
             size: Some(meta.size),
-            // Listings have parts of seconds, single answers have none.
+            // Listings contain fractions of seconds, other responses do not.
             modified: Timestamp::from_second(meta.last_modified.timestamp()).ok(),
-            // Listings of Azure have no quotation marks, single answers have.
+            // Listings of Azure omit the quotes.
             version: meta.e_tag.as_ref().map(|tag| tag.trim_matches('"').to_owned()),
         }
     }
 
-    async fn head(&self, path: &str, doing: Doing) -> Result<Option<ObjectMeta>> {
+    async fn head(&self, path: &str, action: Action) -> Result<Option<ObjectMeta>> {
         match self.objects.head(&self.key(path)?).await {
             Ok(meta) => Ok(Some(meta)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.explain(&error, doing, path.trim_start_matches('/'))),
+            Err(error) => Err(self.explain(&error, action, path.trim_start_matches('/'))),
         }
     }
 
-    /// Goes through the keys that begin with `prefix`, in one folder or through all below, until `take` wants no more.
+    /// Lists the keys that start with `prefix`, in one folder or also below it, until `take` returns `false`.
     async fn keys(
         &self,
         prefix: &str,
@@ -110,7 +110,7 @@ impl Bucket {
                 .pages
                 .list_paginated(prefix, options)
                 .await
-                .map_err(|error| self.explain(&error, Doing::List, prefix.unwrap_or_default()))?;
+                .map_err(|error| self.explain(&error, Action::List, prefix.unwrap_or_default()))?;
             for meta in page.result.objects {
                 if !take(meta)? {
                     return Ok(());
@@ -123,15 +123,15 @@ impl Bucket {
         }
     }
 
-    /// Whether a key is there; a folder's marker shows like a file without bytes, by a key that is not its own.
+    /// Whether it is a file; the marker of a folder is listed like an empty file.
     async fn is_file(&self, meta: &ObjectMeta) -> Result<bool> {
-        Ok(meta.size > 0 || self.head(meta.location.as_ref(), Doing::Look).await?.is_some())
+        Ok(meta.size > 0 || self.head(meta.location.as_ref(), Action::Stat).await?.is_some())
     }
 
-    /// Waits until the copy is all there.
+    /// Waits until the copy is complete.
     async fn is_copied(&self, to: &str, size: u64) -> Result<bool> {
         for _ in 0..COPY_CHECKS {
-            match self.head(to, Doing::Move).await? {
+            match self.head(to, Action::Move).await? {
                 Some(meta) if meta.size == size => return Ok(true),
                 Some(_) => tokio::time::sleep(COPY_WAIT).await,
                 None => return Ok(false),
@@ -141,12 +141,12 @@ impl Bucket {
     }
 }
 
-/// What all keys that are wanted begin with, and whether they are all in one folder.
+/// The prefix of all matching keys, and whether they are in one folder.
 fn prefix(text: &str) -> (&str, bool) {
     let end = text.find(['*', '?', '[']).unwrap_or(text.len());
     let in_folder = !text[end..].contains('/') && !text[end..].contains("**");
     let begin = &text[..end];
-    // Azure leaves out the key that is just what was asked for.
+    // Azure omits the key that equals the prefix.
     let end = match begin.char_indices().last() {
         Some((at, character)) if character != '/' => at,
         _ => end,
@@ -156,15 +156,15 @@ fn prefix(text: &str) -> (&str, bool) {
 
 #[async_trait]
 impl Storage for Bucket {
-    async fn list(&self, wanted: &FilePattern) -> Result<Vec<FileInfo>> {
-        let text = wanted.glob();
+    async fn list(&self, pattern: &FilePattern) -> Result<Vec<FileInfo>> {
+        let text = pattern.glob();
         let slash = if text.starts_with('/') { "/" } else { "" };
         let text = text.trim_start_matches('/');
-        if !wanted.is_pattern() {
-            if let Some(meta) = self.head(text, Doing::Look).await? {
-                return Ok(vec![Self::found(&meta)]);
+        if !pattern.is_pattern() {
+            if let Some(meta) = self.head(text, Action::Stat).await? {
+                return Ok(vec![Self::file_info(&meta)]);
             }
-            // That there is no bucket is not that there is no file; an answer to HEAD does not say which.
+            // A missing bucket is not a missing file; the response to HEAD is the same for both.
             let folder = text.rfind('/').map_or("", |at| &text[..=at]);
             return match self.keys(folder, true, |_| Ok(false)).await {
                 Err(error) if error.kind() == ErrorKind::Input => Err(error),
@@ -175,14 +175,14 @@ impl Storage for Bucket {
         let (mut matching, mut seen) = (Vec::new(), 0_usize);
         self.keys(prefix, in_folder, |meta| {
             seen += 1;
-            if seen > MOST_KEYS {
+            if seen > MAX_KEYS {
                 return Err(Error::input(format!(
-                    "more than {MOST_KEYS} keys of {} begin with `{prefix}`",
+                    "more than {MAX_KEYS} keys of {} start with `{prefix}`",
                     self.name
                 ))
-                .with_hint("give `path` a longer part without wildcards"));
+                .with_hint("use a `path` with a longer part in front of the first wildcard"));
             }
-            if wanted.matches(&format!("{slash}{}", meta.location)) {
+            if pattern.matches(&format!("{slash}{}", meta.location)) {
                 matching.push(meta);
             }
             Ok(true)
@@ -191,17 +191,17 @@ impl Storage for Bucket {
         let mut files = Vec::with_capacity(matching.len());
         for meta in matching {
             if self.is_file(&meta).await? {
-                files.push(Self::found(&meta));
+                files.push(Self::file_info(&meta));
             } else {
-                tracing::warn!(folder = %meta.location, "a folder matches the pattern and is left out");
+                tracing::warn!(folder = %meta.location, "skipping a folder that matches the pattern");
             }
         }
         tracing::debug!(store = %self.name, prefix, seen, found = files.len(), "listed");
         Ok(files)
     }
 
-    async fn sibling_names(&self, wanted: &FilePattern) -> Result<Vec<String>> {
-        let folder = match wanted.folder().trim_start_matches('/') {
+    async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>> {
+        let folder = match pattern.folder().trim_start_matches('/') {
             "" => String::new(),
             folder => format!("{folder}/"),
         };
@@ -209,38 +209,44 @@ impl Storage for Bucket {
         self.keys(&folder, true, |meta| {
             let key: &str = meta.location.as_ref();
             names.push(key.strip_prefix(&folder).unwrap_or(key).to_owned());
-            Ok(names.len() < SIBLINGS)
+            Ok(names.len() < MAX_SIBLINGS)
         })
         .await?;
         Ok(names)
     }
 
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
-        Ok(self.head(path, Doing::Look).await?.map(|meta| Self::found(&meta)))
+        Ok(self
+            .head(path, Action::Stat)
+            .await?
+            .map(|meta| Self::file_info(&meta)))
     }
 
     fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
         let (bucket, file) = (self.clone(), file.clone());
-        Ok(fetch::reader(cancel, |blocks| async move {
+        Ok(blocks::reader(1, cancel, |blocks| async move {
             let size = file.size.unwrap_or_default();
-            fetch::send(&bucket, &file, 0..size, bucket.ahead, &blocks).await;
+            fetch::send(&bucket, &file, 0..size, bucket.read_ahead, &blocks).await;
         }))
     }
 
     async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        fetch::ranges(self, file, ranges, self.ahead).await
+        fetch::ranges(self, file, ranges, self.read_ahead).await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
         let (from, to) = (from.trim_start_matches('/'), to.trim_start_matches('/'));
-        let failed = |error: object_store::Error| self.explain(&error, Doing::Move, from);
-        let Some(source) = self.head(from, Doing::Move).await? else {
-            return Err(Error::input(format!("`{}/{from}` is no longer there", self.name)));
+        let failed = |error: object_store::Error| self.explain(&error, Action::Move, from);
+        let Some(source) = self.head(from, Action::Move).await? else {
+            return Err(Error::input(format!(
+                "`{}/{from}` does not exist any more",
+                self.name
+            )));
         };
         let (source_key, target_key) = (self.key(from)?, self.key(to)?);
-        match self.head(to, Doing::Move).await? {
+        match self.head(to, Action::Move).await? {
             None => {}
-            // A copy of an earlier attempt, which could not remove the file.
+            // A copy of an earlier attempt, which could not delete the file.
             Some(there)
                 if there.size == source.size && there.e_tag.is_some() && there.e_tag == source.e_tag =>
             {
@@ -263,22 +269,22 @@ impl Storage for Bucket {
             Err(object_store::Error::AlreadyExists { .. }) => return Ok(RenameOutcome::Exists),
             Err(error) => return Err(failed(error)),
         }
-        // Before the copy is whole the file is nowhere else.
+        // Until the copy is complete, the file exists nowhere else.
         if !self.is_copied(to, source.size).await? {
             return Err(Error::new(
                 ErrorKind::Transient,
-                format!("the copy of `{}/{from}` at `{to}` is not whole", self.name),
+                format!("the copy of `{}/{from}` at `{to}` is incomplete", self.name),
             )
-            .with_hint("the file was not removed; remove the copy if it is not wanted"));
+            .with_hint("the file was not deleted; delete the copy if you do not need it"));
         }
         if let Err(error) = self.objects.delete(&source_key).await {
-            // Or every run would leave one more copy. Whoever may not remove the file may not remove the copy either.
-            let gone = self.objects.delete(&target_key).await.is_ok();
+            // Otherwise every run would add a copy.
+            let is_undone = self.objects.delete(&target_key).await.is_ok();
             let error = failed(error);
-            return Err(if gone {
+            return Err(if is_undone {
                 error
             } else {
-                error.with_hint(format!("the copy at `{to}` stays"))
+                error.with_hint(format!("the copy at `{to}` remains"))
             });
         }
         Ok(RenameOutcome::Renamed)
@@ -288,7 +294,7 @@ impl Storage for Bucket {
         let path = path.trim_start_matches('/');
         match self.objects.delete(&self.key(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.explain(&error, Doing::Remove, path)),
+            Err(error) => Err(self.explain(&error, Action::Delete, path)),
         }
     }
 }
@@ -301,13 +307,13 @@ impl Fetch for Bucket {
             if_match: file.version.as_ref().map(|tag| format!("\"{tag}\"")),
             ..GetOptions::default()
         };
-        let failed = |error: object_store::Error| self.explain(&error, Doing::Read, &file.path);
+        let failed = |error: object_store::Error| self.explain(&error, Action::Read, &file.path);
         let answer = self
             .objects
             .get_opts(&self.key(&file.path)?, options)
             .await
             .map_err(failed)?;
-        let now = Self::found(&answer.meta);
+        let now = Self::file_info(&answer.meta);
         if !file.is_unchanged(&now) || answer.range != range {
             return Err(changed());
         }
@@ -315,7 +321,7 @@ impl Fetch for Bucket {
         if bytes.len() as u64 != range.end - range.start {
             return Err(Error::new(
                 ErrorKind::Transient,
-                format!("{} ended its answer early", self.name),
+                format!("{} truncated its response", self.name),
             ));
         }
         Ok(bytes)
@@ -327,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_much_as_can_be_is_listed_by_its_begin() {
+    fn lists_by_the_longest_prefix() {
         for (path, expected) in [
             ("exports/leavers-*.csv", ("exports/leavers", true)),
             ("exports/*.csv", ("exports/", true)),

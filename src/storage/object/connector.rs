@@ -1,5 +1,4 @@
-//! How the clients of stores speak HTTP: with the client that everything here has (its certificates, its proxy, no
-//! redirects), and with errors that hold no address.
+//! The HTTP client of object stores: certificates, proxy and redirects as everywhere in hrsink, and errors without URLs.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,26 +13,27 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
 
-use super::failure::{NoIdentity, Note};
+use super::explain::NoIdentity;
 use crate::http::transport::{Failure, Proxy, TransportConfig, read_limited};
+use crate::storage::service_error::ServiceError;
 
-/// Most bytes of an error's body that are looked at.
-const ERROR_BODY: usize = 16 << 10;
+/// Upper bound of an error body.
+const MAX_ERROR_BODY: usize = 16 << 10;
 
-/// How long a machine's own service of identities has to answer the call.
+/// Limit of the time to connect to the identity service of a machine.
 const IDENTITY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Makes clients of one kind.
+/// Creates the clients.
 #[derive(Debug)]
-pub(super) struct Connector {
-    pub(super) transport: TransportConfig,
+pub(in crate::storage) struct Connector {
+    pub(in crate::storage) transport: TransportConfig,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        // We never allow it; the crate does for the services that give a machine its identity, which have no TLS.
-        let identity = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
-        let transport = if identity {
+        // Set by the crate only for the identity service of a machine, which has no TLS.
+        let is_identity = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
+        let transport = if is_identity {
             TransportConfig {
                 proxy: Proxy::Direct,
                 connect_timeout: IDENTITY_TIMEOUT,
@@ -46,15 +46,15 @@ impl HttpConnector for Connector {
             store: "HTTP",
             source: Box::new(error),
         })?;
-        Ok(HttpClient::new(Service { client, identity }))
+        Ok(HttpClient::new(Service { client, is_identity }))
     }
 }
 
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
-    /// Whether it asks the machine's service of identities.
-    identity: bool,
+    /// For the identity service of the machine.
+    is_identity: bool,
 }
 
 #[async_trait]
@@ -75,8 +75,8 @@ impl HttpService for Service {
         });
         let response = self.client.execute(request).await.map_err(|error| {
             let error = http_error(error);
-            if self.identity {
-                // Asked again and again it would not be there either.
+            if self.is_identity {
+                // A retry would not help.
                 HttpError::new(HttpErrorKind::Unknown, NoIdentity)
             } else {
                 error
@@ -89,9 +89,9 @@ impl HttpService for Service {
             let response: hyper::Response<reqwest::Body> = response.into();
             return Ok(response.map(|body| HttpResponseBody::new(Received(Box::pin(body)))));
         }
-        // The crate puts an error's body into its text, whatever it holds; what is told of it is chosen here.
+        // The crate puts the complete body into its error message.
         let mut answer = hyper::Response::new(());
-        // A redirect is none that the crate could follow: it says where the bucket is.
+        // A redirect names the region of the bucket; the crate would not report it.
         *answer.status_mut() = if status.is_redirection() {
             StatusCode::BAD_REQUEST
         } else {
@@ -99,10 +99,10 @@ impl HttpService for Service {
         };
         *answer.headers_mut() = response.headers().clone();
         let headers = response.headers().clone();
-        let (body, _) = read_limited(response, ERROR_BODY).await;
-        let note = Note::new(status, host, &headers, &body);
+        let (body, _) = read_limited(response, MAX_ERROR_BODY).await;
+        let error = ServiceError::new(status, host, &headers, &body);
         answer.headers_mut().remove(reqwest::header::CONTENT_LENGTH);
-        Ok(answer.map(|()| HttpResponseBody::from(note.to_string())))
+        Ok(answer.map(|()| HttpResponseBody::from(error.to_string())))
     }
 }
 
@@ -117,7 +117,7 @@ fn http_error(error: reqwest::Error) -> HttpError {
     HttpError::new(kind, failure)
 }
 
-/// A body whose errors are ours.
+/// A body with our errors.
 #[derive(Debug)]
 struct Received(Pin<Box<reqwest::Body>>);
 

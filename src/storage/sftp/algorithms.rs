@@ -1,6 +1,6 @@
-//! Which algorithms are offered: the safe ones, fast ones first, and those that the settings add for old servers.
+//! The SSH algorithms that are offered: secure ones, fastest first, then those that the settings enable for old servers.
 
-/// What algorithms are for.
+/// The purpose of an algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Kex,
@@ -10,17 +10,17 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn words(self) -> &'static str {
+    pub(super) fn description(self) -> &'static str {
         match self {
-            Self::Kex => "a key exchange",
-            Self::HostKey => "a kind of host keys",
-            Self::Cipher => "a cipher",
-            Self::Mac => "a code of integrity",
+            Self::Kex => "key exchange",
+            Self::HostKey => "host key algorithm",
+            Self::Cipher => "cipher",
+            Self::Mac => "MAC",
         }
     }
 
-    /// Those that are offered always, in the order of preference.
-    pub(super) fn usual(self) -> &'static [&'static str] {
+    /// Always offered, in order of preference.
+    pub(super) fn standard(self) -> &'static [&'static str] {
         match self {
             Self::Kex => &[
                 "mlkem768x25519-sha256",
@@ -42,7 +42,7 @@ impl Kind {
                 "rsa-sha2-512",
                 "rsa-sha2-256",
             ],
-            // AES in GCM is done by the processor; the 128 bits of OpenSSH's own first choices are a fifth faster still.
+            // Processors accelerate AES-GCM; 128 bits are a fifth faster than 256.
             Self::Cipher => &[
                 "aes128-gcm@openssh.com",
                 "aes256-gcm@openssh.com",
@@ -60,8 +60,8 @@ impl Kind {
         }
     }
 
-    /// Those that the settings can add.
-    pub(super) fn addable(self) -> &'static [&'static str] {
+    /// Offered if the settings enable them.
+    pub(super) fn extra(self) -> &'static [&'static str] {
         match self {
             Self::Kex => &[
                 "diffie-hellman-group-exchange-sha1",
@@ -76,10 +76,10 @@ impl Kind {
 }
 
 #[cfg(feature = "sftp")]
-pub(super) use offer::{Offer, SHA1_EXCHANGE};
+pub(super) use offered::{OfferedAlgorithms, SHA1_GROUP_EXCHANGE};
 
 #[cfg(feature = "sftp")]
-mod offer {
+mod offered {
     use std::borrow::Cow;
 
     use russh::keys::Algorithm;
@@ -88,49 +88,48 @@ mod offer {
     use super::super::config::SftpAlgorithms;
     use super::Kind;
 
-    /// Servers that know no better have groups of 2,048 bits at most.
-    pub(in super::super) const SHA1_EXCHANGE: &str = "diffie-hellman-group-exchange-sha1";
+    /// Servers that require it have groups of at most 2,048 bits.
+    pub(in super::super) const SHA1_GROUP_EXCHANGE: &str = "diffie-hellman-group-exchange-sha1";
 
-    /// Says to an SSH 2 server that it may announce which signatures it takes, and closes a hole in the handshake
-    /// (CVE-2023-48795).
+    /// Lets the server announce the signatures that it accepts, and prevents CVE-2023-48795.
     const EXTENSIONS: [kex::Name; 2] = [
         kex::EXTENSION_SUPPORT_AS_CLIENT,
         kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
     ];
 
-    /// What is offered to a server.
+    /// The algorithms offered to a server.
     #[derive(Debug, Clone)]
-    pub(in super::super) struct Offer {
-        added: SftpAlgorithms,
+    pub(in super::super) struct OfferedAlgorithms {
+        extra: SftpAlgorithms,
     }
 
-    impl Offer {
-        pub(in super::super) fn new(added: &SftpAlgorithms) -> Self {
-            Self { added: added.clone() }
+    impl OfferedAlgorithms {
+        pub(in super::super) fn new(extra: &SftpAlgorithms) -> Self {
+            Self { extra: extra.clone() }
         }
 
         fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
-            let added = self.added.lists().into_iter().filter(move |(of, ..)| *of == kind);
-            let added = added.flat_map(|(_, _, names)| names.iter().map(String::as_str));
-            kind.usual().iter().copied().chain(added)
+            let extra = self.extra.lists().into_iter().filter(move |(of, ..)| *of == kind);
+            let extra = extra.flat_map(|(_, _, names)| names.iter().map(String::as_str));
+            kind.standard().iter().copied().chain(extra)
         }
 
-        /// Whether the settings added it.
-        pub(in super::super) fn is_added(&self, name: &str) -> bool {
-            self.added
+        /// Whether the settings enable it.
+        pub(in super::super) fn is_extra(&self, name: &str) -> bool {
+            self.extra
                 .lists()
                 .iter()
-                .any(|(_, _, names)| names.iter().any(|added| added == name))
+                .any(|(_, _, names)| names.iter().any(|extra| extra == name))
         }
 
-        /// As the SSH library takes it; algorithms of the host keys `known` come first, as OpenSSH does it, so that a
-        /// server of several keys shows the one that is known. Those in `without` are not offered.
-        pub(in super::super) fn preferred(&self, known: &[String], without: &[String]) -> Preferred {
+        /// The offer for the SSH library. As in OpenSSH, the algorithms of `known` host keys come first, so that a server
+        /// with several keys presents a known one. Those in `excluded` are not offered.
+        pub(in super::super) fn preferred(&self, known: &[String], excluded: &[String]) -> Preferred {
             let mut keys: Vec<&str> = self
                 .names(Kind::HostKey)
-                .filter(|name| !without.iter().any(|kind| kind == key_kind(name)))
+                .filter(|name| !excluded.iter().any(|kind| kind == key_algorithm(name)))
                 .collect();
-            keys.sort_by_key(|name| !known.iter().any(|kind| kind == key_kind(name)));
+            keys.sort_by_key(|name| !known.iter().any(|kind| kind == key_algorithm(name)));
             let keys = keys
                 .into_iter()
                 .filter_map(|name| Algorithm::new(name).ok())
@@ -154,14 +153,14 @@ mod offer {
                 host_key_certificates: Cow::Borrowed(&[]),
                 cipher: Cow::Owned(cipher),
                 mac: Cow::Owned(mac),
-                // Exports are packed already or small, and unpacking costs more time than a network.
+                // Large exports are compressed already, and decompression is slower than most networks.
                 compression: Cow::Borrowed(&[compression::NONE]),
             }
         }
     }
 
-    /// The kind of keys that an algorithm signs with.
-    fn key_kind(algorithm: &str) -> &str {
+    /// The key algorithm of a signature algorithm.
+    fn key_algorithm(algorithm: &str) -> &str {
         match algorithm {
             "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
             other => other,
@@ -173,9 +172,9 @@ mod offer {
         use super::*;
 
         #[test]
-        fn every_name_is_one_that_the_library_has() {
+        fn lists_only_names_that_the_library_knows() {
             for kind in [Kind::Kex, Kind::HostKey, Kind::Cipher, Kind::Mac] {
-                for name in kind.usual().iter().chain(kind.addable()) {
+                for name in kind.standard().iter().chain(kind.extra()) {
                     let known = match kind {
                         Kind::Kex => kex::Name::try_from(*name).is_ok(),
                         Kind::HostKey => Algorithm::new(name)
@@ -189,25 +188,25 @@ mod offer {
         }
 
         #[test]
-        fn known_kinds_of_host_keys_come_first_and_weak_ones_only_when_added() {
-            let names = |offer: &Offer, known: &[&str], without: &[&str]| -> Vec<String> {
+        fn prefers_known_host_keys_and_offers_weak_ones_only_if_enabled() {
+            let names = |offer: &OfferedAlgorithms, known: &[&str], excluded: &[&str]| -> Vec<String> {
                 let owned = |kinds: &[&str]| kinds.iter().map(|&kind| kind.to_owned()).collect::<Vec<_>>();
-                let preferred = offer.preferred(&owned(known), &owned(without));
+                let preferred = offer.preferred(&owned(known), &owned(excluded));
                 preferred.key.iter().map(ToString::to_string).collect()
             };
-            let offer = Offer::new(&SftpAlgorithms::default());
+            let offer = OfferedAlgorithms::new(&SftpAlgorithms::default());
             assert_eq!(
                 names(&offer, &["ssh-rsa"], &[])[..2],
                 ["rsa-sha2-512", "rsa-sha2-256"]
             );
             assert!(!names(&offer, &[], &[]).contains(&"ssh-rsa".to_owned()));
             assert_eq!(names(&offer, &[], &["ssh-ed25519", "ssh-rsa"]).len(), 3);
-            let offer = Offer::new(&SftpAlgorithms {
+            let offer = OfferedAlgorithms::new(&SftpAlgorithms {
                 host_key: vec!["ssh-rsa".into()],
                 ..SftpAlgorithms::default()
             });
             assert_eq!(names(&offer, &[], &[]).last().unwrap(), "ssh-rsa");
-            assert!(offer.is_added("ssh-rsa") && !offer.is_added("ssh-ed25519"));
+            assert!(offer.is_extra("ssh-rsa") && !offer.is_extra("ssh-ed25519"));
         }
     }
 }

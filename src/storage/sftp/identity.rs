@@ -1,4 +1,4 @@
-//! What proves who logs in: passwords and private keys, read from where they are kept.
+//! The credentials of a login: passwords and private keys.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,28 +7,29 @@ use russh::MethodKind;
 use russh::keys::{self, PrivateKey};
 
 use super::config::SftpAuth;
+use super::error::Cause;
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles};
 
-/// A way to log in, ready to be used.
-pub(super) enum Login {
+/// A login method with its secret.
+pub(super) enum Credential {
     Password(Secret),
     Key(Arc<PrivateKey>),
-    Keyboard(Secret),
+    KeyboardInteractive(Secret),
 }
 
-/// Shows the way, never the secret.
-impl std::fmt::Debug for Login {
+/// Shows the method, never the secret.
+impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.key())
     }
 }
 
-impl Login {
-    /// Reads the secrets of an entry. `base` is the folder that relative paths are relative to.
+impl Credential {
+    /// Reads the secrets of an entry. `base` is the folder of relative paths.
     ///
     /// # Errors
-    /// A secret cannot be read, or is no private key that can be used.
+    /// A secret cannot be read, or the private key is invalid.
     pub(super) fn read(entry: &SftpAuth, base: &Path, files: &SecretFiles) -> Result<Self> {
         let read = |secret: &Option<_>| {
             let secret: Option<&crate::secret::SecretRef> = secret.as_ref();
@@ -38,10 +39,10 @@ impl Login {
             return Ok(Self::Password(password));
         }
         if let Some(password) = read(&entry.keyboard_interactive)? {
-            return Ok(Self::Keyboard(password));
+            return Ok(Self::KeyboardInteractive(password));
         }
         let Some(key) = read(&entry.private_key)? else {
-            return Err(Error::config("an entry of `sftp.auth` names no way to log in"));
+            return Err(Error::config("an entry of `sftp.auth` has no login method"));
         };
         let passphrase = read(&entry.passphrase)?;
         private_key(&key, passphrase.as_ref()).map(|key| Self::Key(Arc::new(key)))
@@ -51,70 +52,65 @@ impl Login {
         match self {
             Self::Password(_) => MethodKind::Password,
             Self::Key(_) => MethodKind::PublicKey,
-            Self::Keyboard(_) => MethodKind::KeyboardInteractive,
+            Self::KeyboardInteractive(_) => MethodKind::KeyboardInteractive,
         }
     }
 
-    /// What it is called in the settings.
+    /// Its key in the settings.
     pub(super) fn key(&self) -> &'static str {
         match self {
             Self::Password(_) => "password",
             Self::Key(_) => "private_key",
-            Self::Keyboard(_) => "keyboard_interactive",
+            Self::KeyboardInteractive(_) => "keyboard_interactive",
         }
     }
 }
 
-/// Reads a private key. Errors hold nothing of it.
+/// Parses a private key. Errors contain no part of it.
 fn private_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey> {
-    let lines = in_lines(text.expose());
+    let lines = restore_lines(text.expose());
     let error = match keys::decode_secret_key(lines.expose(), passphrase.map(Secret::expose)) {
         Ok(key) => return Ok(key),
         Err(error) => error,
     };
     let failed = Error::config("cannot read the `private_key` of `sftp.auth`");
     let text = lines.expose();
-    let is_locked = text.contains("ENCRYPTED")
+    let is_encrypted = text.contains("ENCRYPTED")
         || text.contains("\nEncryption: aes")
         || passphrase.is_some() && text.contains("OPENSSH")
         || matches!(error, keys::Error::KeyIsEncrypted);
-    if is_locked && passphrase.is_none() {
+    if is_encrypted && passphrase.is_none() {
         return Err(failed
-            .with_source(Plain("it is locked with a passphrase"))
-            .with_hint("name where the passphrase is kept: `passphrase: {env: …}` beside `private_key`"));
+            .with_source(Cause("it is encrypted with a passphrase".to_owned()))
+            .with_hint("set `passphrase: {env: …}` beside `private_key`"));
     }
     if text.contains("DEK-Info:") && !text.contains("DEK-Info: AES-128-CBC,") {
         return Err(failed
-            .with_source(Plain("it is locked in an old way that is not supported"))
-            .with_hint("write it anew in OpenSSH's form: `ssh-keygen -p -f KEY`"));
+            .with_source(Cause("its old encryption is not supported".to_owned()))
+            .with_hint("convert it to the OpenSSH format: `ssh-keygen -p -f KEY`"));
     }
     if text.contains("PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
         return Err(failed
-            .with_source(Plain("it is a public key"))
+            .with_source(Cause("it is a public key".to_owned()))
             .with_hint("the private key is in the file beside it, without `.pub`"));
     }
-    let known = text.contains("-----BEGIN ") || text.starts_with("PuTTY-User-Key-File-");
-    if !known {
+    let has_header = text.contains("-----BEGIN ") || text.starts_with("PuTTY-User-Key-File-");
+    if !has_header {
         return Err(failed
-            .with_source(Plain(
-                "it holds no line such as `-----BEGIN OPENSSH PRIVATE KEY-----`",
+            .with_source(Cause(
+                "it contains no line such as `-----BEGIN OPENSSH PRIVATE KEY-----`".to_owned(),
             ))
-            .with_hint("a key is given as a whole, from the line with BEGIN to the line with END"));
+            .with_hint("give the complete key, from the BEGIN line to the END line"));
     }
     let failed = failed.with_source(error);
     Err(match passphrase {
-        Some(_) if is_locked => failed.with_hint("the passphrase is another one, or the key is damaged"),
-        _ => failed.with_hint("it is damaged, or of a kind other than Ed25519, ECDSA and RSA"),
+        Some(_) if is_encrypted => failed.with_hint("the passphrase is wrong, or the key is damaged"),
+        _ => failed.with_hint("it is damaged, or not an Ed25519, ECDSA or RSA key"),
     })
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Plain(&'static str);
-
-/// The text in proper lines: on their way through environment variables and secret stores, line breaks become `\n` or
-/// spaces.
-fn in_lines(text: &str) -> Secret {
+/// The text with its line breaks, which environment variables and secret stores turn into `\n` or spaces.
+fn restore_lines(text: &str) -> Secret {
     let text = text
         .trim()
         .replace("\\r", "")
@@ -139,15 +135,15 @@ fn in_lines(text: &str) -> Secret {
 mod tests {
     use super::*;
 
-    fn made() -> String {
+    fn generate() -> String {
         let key = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519).unwrap();
         key.to_openssh(keys::ssh_key::LineEnding::LF).unwrap().to_string()
     }
 
     #[test]
-    fn line_breaks_that_were_lost_are_found_again() {
-        let text = made();
-        let wanted = private_key(&Secret::new(&*text), None).unwrap();
+    fn restores_lost_line_breaks() {
+        let text = generate();
+        let expected = private_key(&Secret::new(&*text), None).unwrap();
         for damaged in [
             text.replace('\n', "\\n"),
             text.replace('\n', " "),
@@ -155,11 +151,11 @@ mod tests {
             format!("\n  {text}\n"),
         ] {
             let found = private_key(&Secret::new(damaged), None).unwrap();
-            assert_eq!(found.public_key(), wanted.public_key());
+            assert_eq!(found.public_key(), expected.public_key());
         }
     }
 
-    /// Made by puttygen for this test; opens nothing.
+    /// Generated by puttygen for this test; not used anywhere.
     const PUTTY: &str = "\
 PuTTY-User-Key-File-3: ssh-ed25519
 Encryption: aes256-cbc
@@ -178,7 +174,7 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
 ";
 
     #[test]
-    fn a_key_of_putty_is_read() {
+    fn reads_putty_keys() {
         let key = private_key(&Secret::new(PUTTY), Some(&Secret::new("test"))).unwrap();
         let public = key.public_key().to_openssh().unwrap();
         assert!(
@@ -187,7 +183,7 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
         );
         let error = private_key(&Secret::new(PUTTY), Some(&Secret::new("wrong"))).unwrap_err();
         assert!(
-            error.hints().any(|hint| hint.contains("another one")),
+            error.hints().any(|hint| hint.contains("passphrase is wrong")),
             "{error:?}"
         );
         let error = private_key(&Secret::new(PUTTY), None).unwrap_err();
@@ -198,8 +194,8 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
     }
 
     #[test]
-    fn what_is_wrong_with_a_key_is_said_without_a_character_of_it() {
-        let locked = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519)
+    fn explains_invalid_keys_without_showing_them() {
+        let encrypted = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519)
             .unwrap()
             .encrypt(&mut keys::key::safe_rng(), "right")
             .unwrap()
@@ -208,12 +204,12 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
             .to_string();
         let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
         let damaged = {
-            let whole = made();
-            format!("{}{}", &whole[..120], &whole[124..])
+            let key = generate();
+            format!("{}{}", &key[..120], &key[124..])
         };
         for (text, passphrase, said) in [
-            (&*locked, None, "`passphrase: {env: …}`"),
-            (&*locked, Some("wrong-marker"), "another one"),
+            (&*encrypted, None, "`passphrase: {env: …}`"),
+            (&*encrypted, Some("wrong-marker"), "passphrase is wrong"),
             (public, None, "without `.pub`"),
             ("hunter2-marker", None, "BEGIN"),
             (&*damaged, None, "damaged"),
@@ -224,6 +220,6 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
             assert!(shown.contains(said), "{shown}");
             assert!(!shown.contains("marker") && !shown.contains("AAAA"), "{shown}");
         }
-        assert!(private_key(&Secret::new(&*locked), Some(&Secret::new("right"))).is_ok());
+        assert!(private_key(&Secret::new(&*encrypted), Some(&Secret::new("right"))).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The login: each way that the settings name, in their order, once.
+//! The login: each method in the settings once, in order.
 
 use std::time::Duration;
 
@@ -8,83 +8,79 @@ use russh::keys::key::PrivateKeyWithHashAlg;
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 
-use super::identity::Login;
-use super::transport::{Client, Ending};
+use super::connect::{Client, CloseReason};
+use super::error::{Cause, SftpError};
+use super::identity::Credential;
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::secret::Secret;
 
-/// Who logs in, and how.
+/// The user and the login methods.
 #[derive(Debug)]
 pub(super) struct Logins {
     pub(super) user: String,
     /// In the order in which they are tried.
-    pub(super) ways: Vec<Login>,
-    /// Whether RSA keys may sign with SHA-1 where a server names nothing better.
-    pub(super) sha1: bool,
-    /// Longest wait for an answer.
-    pub(super) patience: Duration,
+    pub(super) credentials: Vec<Credential>,
+    /// Whether RSA keys may sign with SHA-1 if the server accepts nothing better.
+    pub(super) allow_sha1: bool,
+    /// Limit of the wait for a response.
+    pub(super) timeout: Duration,
 }
 
-/// Why a login did not come about.
-pub(super) enum Failed {
-    /// The server said no, or asked for what cannot be answered.
-    Refused(Error),
-    /// The connection ended before an answer came: it may count as a refused login.
-    Unanswered(String),
-}
-
-/// What became of one way.
+/// Outcome of one method.
 enum Outcome {
-    In,
-    Refused { left: MethodSet, partial: bool },
+    LoggedIn,
+    Rejected { remaining: MethodSet, partial: bool },
 }
 
 impl Logins {
     /// Logs in.
     pub(super) async fn log_in(
         &self,
-        handle: &mut Handle<Client>,
-        place: &str,
-        ending: &Ending,
-    ) -> Result<(), Failed> {
-        let mut tried = vec![false; self.ways.len()];
-        let mut refused = Vec::new();
-        let mut left: Option<MethodSet> = None;
+        ssh: &mut Handle<Client>,
+        server: &str,
+        reason: &CloseReason,
+    ) -> Result<(), SftpError> {
+        let mut tried = vec![false; self.credentials.len()];
+        let mut rejected = Vec::new();
+        let mut remaining: Option<MethodSet> = None;
         loop {
-            let next = self.ways.iter().enumerate().find(|(index, way)| {
-                !tried[*index] && left.as_ref().is_none_or(|left| left.contains(&way.method()))
+            let next = self.credentials.iter().enumerate().find(|(index, credential)| {
+                !tried[*index]
+                    && remaining
+                        .as_ref()
+                        .is_none_or(|methods| methods.contains(&credential.method()))
             });
-            let Some((index, way)) = next else {
-                return Err(Failed::Refused(self.refused(place, &refused, left.as_ref())));
+            let Some((index, credential)) = next else {
+                let error = self.rejected(server, &rejected, remaining.as_ref());
+                return Err(SftpError::Permanent(error));
             };
             tried[index] = true;
-            let outcome = match timeout(self.patience, self.try_one(way, handle, place)).await {
-                Ok(outcome) => outcome?,
-                Err(_) => {
-                    return Err(Failed::Unanswered(format!(
-                        "no answer came in {:?}",
-                        self.patience
-                    )));
-                }
-            };
-            match outcome {
-                Outcome::In => return Ok(()),
-                Outcome::Refused { left: now, partial } => {
-                    // The library says this too of a connection that has ended.
-                    if now.is_empty() && !partial && !ending.is_out_of_methods() && handle.is_closed() {
-                        return match ending.said() {
-                            Some(said) => Err(Failed::Refused(
-                                self.refused(place, &[way.key()], None)
-                                    .with_source(Said(format!("the server says: {said}"))),
-                            )),
-                            None => Err(Failed::Unanswered(ending.text())),
-                        };
+            let outcome = timeout(self.timeout, self.try_one(credential, ssh, server)).await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                let cause = format!("no response within {:?}", self.timeout);
+                Err(SftpError::LoginUnanswered(cause))
+            });
+            match outcome? {
+                Outcome::LoggedIn => return Ok(()),
+                Outcome::Rejected {
+                    remaining: now,
+                    partial,
+                } => {
+                    // The library reports this for a closed connection too.
+                    if now.is_empty() && !partial && !reason.is_no_auth_method() && ssh.is_closed() {
+                        return Err(match reason.message() {
+                            Some(message) => SftpError::Permanent(
+                                self.rejected(server, &[credential.key()], None)
+                                    .with_source(Cause(format!("the server reported: {message}"))),
+                            ),
+                            None => SftpError::LoginUnanswered(reason.text()),
+                        });
                     }
                     if !partial {
-                        refused.push(way.key());
+                        rejected.push(credential.key());
                     }
-                    left = Some(now);
+                    remaining = Some(now);
                 }
             }
         }
@@ -92,165 +88,148 @@ impl Logins {
 
     async fn try_one(
         &self,
-        way: &Login,
-        handle: &mut Handle<Client>,
-        place: &str,
-    ) -> Result<Outcome, Failed> {
-        let result = match way {
-            Login::Password(password) => handle.authenticate_password(&self.user, password.expose()).await,
-            Login::Key(key) => {
+        credential: &Credential,
+        ssh: &mut Handle<Client>,
+        server: &str,
+    ) -> Result<Outcome, SftpError> {
+        let result = match credential {
+            Credential::Password(password) => ssh.authenticate_password(&self.user, password.expose()).await,
+            Credential::Key(key) => {
                 let hash = match key.algorithm().is_rsa() {
-                    true => self.rsa_hash(handle, place).await?,
+                    true => self.rsa_hash(ssh, server).await?,
                     false => None,
                 };
                 let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
-                handle.authenticate_publickey(&self.user, key).await
+                ssh.authenticate_publickey(&self.user, key).await
             }
-            Login::Keyboard(password) => return self.answer(password, handle, place).await,
+            Credential::KeyboardInteractive(password) => return self.answer(password, ssh, server).await,
         };
-        match result {
-            Ok(AuthResult::Success) => Ok(Outcome::In),
-            Ok(AuthResult::Failure {
-                remaining_methods,
-                partial_success,
-            }) => Ok(Outcome::Refused {
-                left: remaining_methods,
-                partial: partial_success,
-            }),
-            Err(error) => Err(Failed::Unanswered(error.to_string())),
+        match result.map_err(|error| unanswered(&error))? {
+            AuthResult::Success => Ok(Outcome::LoggedIn),
+            AuthResult::Failure {
+                remaining_methods: remaining,
+                partial_success: partial,
+            } => Ok(Outcome::Rejected { remaining, partial }),
         }
     }
 
-    /// What an RSA key signs with: the best of what the server announces.
-    async fn rsa_hash(&self, handle: &Handle<Client>, place: &str) -> Result<Option<HashAlg>, Failed> {
-        let announced = handle
+    /// The hash of RSA signatures: the best that the server announces.
+    async fn rsa_hash(&self, ssh: &Handle<Client>, server: &str) -> Result<Option<HashAlg>, SftpError> {
+        match ssh
             .best_supported_rsa_hash()
             .await
-            .map_err(|error| Failed::Unanswered(error.to_string()))?;
-        Ok(match announced {
-            Some(Some(hash)) => Some(hash),
-            Some(None) | None if self.sha1 => {
-                tracing::warn!("the RSA login key signs with SHA-1 (`ssh-rsa`), which `algorithms` allows");
-                None
+            .map_err(|error| unanswered(&error))?
+        {
+            Some(Some(hash)) => Ok(Some(hash)),
+            Some(None) | None if self.allow_sha1 => {
+                tracing::warn!("the RSA login key signs with SHA-1 (`ssh-rsa`), as `algorithms` allows");
+                Ok(None)
             }
-            // It would refuse, and an account has only so many refusals.
-            Some(None) => {
-                return Err(Failed::Refused(
-                    self.error(place)
-                        .with_source(Said(
-                            "it takes RSA keys with SHA-1 only, and the key was not sent".to_owned(),
-                        ))
-                        .with_hint("use an Ed25519 key, or ask for the server to be brought up to date")
-                        .with_hint(
-                            "until then, `algorithms: {host_key: [ssh-rsa]}` allows it, with a warning",
-                        ),
-                ));
-            }
-            // One that announces nothing may be old, or just silent.
-            None => Some(HashAlg::Sha512),
-        })
+            // It would be rejected, and accounts lock after a few failures.
+            Some(None) => Err(SftpError::Permanent(
+                self.error(server)
+                    .with_source(Cause(
+                        "it accepts RSA keys with SHA-1 only, and the key was not sent".to_owned(),
+                    ))
+                    .with_hint("use an Ed25519 key, or ask for an update of the server")
+                    .with_hint("until then, `algorithms: {host_key: [ssh-rsa]}` enables it, with a warning"),
+            )),
+            // No announcement: the server may still accept SHA-2.
+            None => Ok(Some(HashAlg::Sha512)),
+        }
     }
 
-    /// Answers the question for a password.
+    /// Answers a prompt for the password.
     async fn answer(
         &self,
         password: &Secret,
-        handle: &mut Handle<Client>,
-        place: &str,
-    ) -> Result<Outcome, Failed> {
-        let gone = |error: russh::Error| Failed::Unanswered(error.to_string());
-        let mut answered = false;
-        let mut answer = handle
+        ssh: &mut Handle<Client>,
+        server: &str,
+    ) -> Result<Outcome, SftpError> {
+        let mut is_answered = false;
+        let mut answer = ssh
             .authenticate_keyboard_interactive_start(&self.user, None)
             .await
-            .map_err(gone)?;
+            .map_err(|error| unanswered(&error))?;
         loop {
             let prompts = match answer {
-                Answer::Success => return Ok(Outcome::In),
+                Answer::Success => return Ok(Outcome::LoggedIn),
                 Answer::Failure {
-                    remaining_methods,
-                    partial_success,
-                } => {
-                    return Ok(Outcome::Refused {
-                        left: remaining_methods,
-                        partial: partial_success,
-                    });
-                }
+                    remaining_methods: remaining,
+                    partial_success: partial,
+                } => return Ok(Outcome::Rejected { remaining, partial }),
                 Answer::InfoRequest { prompts, .. } => prompts,
             };
             let responses = match &prompts[..] {
-                // A message only.
+                // Just a message.
                 [] => Vec::new(),
-                [prompt] if is_for_password(prompt) && !answered => {
-                    answered = true;
+                [prompt] if is_password_prompt(prompt) && !is_answered => {
+                    is_answered = true;
                     vec![password.expose().to_owned()]
                 }
-                [prompt] if is_for_password(prompt) => {
-                    return Err(Failed::Refused(
-                        self.refused(place, &["keyboard_interactive"], None)
-                            .with_source(Said("it asks for the password a second time".to_owned())),
+                [prompt] if is_password_prompt(prompt) => {
+                    return Err(SftpError::Permanent(
+                        self.rejected(server, &["keyboard_interactive"], None)
+                            .with_source(Cause("it asks for the password a second time".to_owned())),
                     ));
                 }
                 prompts => {
-                    let asked: Vec<String> = prompts
-                        .iter()
-                        .map(|prompt| format!("`{}`", clean(&prompt.prompt, 80)))
-                        .collect();
-                    return Err(Failed::Refused(
-                        self.error(place)
-                            .with_source(Said(format!(
-                                "it asks for something other than a password: {}",
-                                asked.join(", ")
-                            )))
+                    let prompts = prompts.iter().map(|prompt| clean(&prompt.prompt, 80));
+                    let prompts = quoted(prompts);
+                    return Err(SftpError::Permanent(
+                        self.error(server)
+                            .with_source(Cause(format!("it asks for something other than a password: {prompts}")))
                             .with_hint(
-                                "nobody is there to answer: have the account set up for a private key, or without a second \
-                                 factor",
+                                "no person is there to answer: have the account set up for a private key, or without a \
+                                 second factor",
                             ),
                     ));
                 }
             };
-            answer = handle
+            answer = ssh
                 .authenticate_keyboard_interactive_respond(responses)
                 .await
-                .map_err(gone)?;
+                .map_err(|error| unanswered(&error))?;
         }
     }
 
-    fn error(&self, place: &str) -> Error {
-        Error::new(
-            ErrorKind::Refused,
-            format!("{place} refuses the login of `{}`", self.user),
-        )
+    fn error(&self, server: &str) -> Error {
+        let message = format!("{server} rejected the login of `{}`", self.user);
+        Error::new(ErrorKind::Refused, message)
     }
 
-    /// The server said no to all that could be tried.
-    fn refused(&self, place: &str, refused: &[&str], left: Option<&MethodSet>) -> Error {
-        let mut error = self.error(place);
-        if !refused.is_empty() {
+    /// The server rejected every method that could be tried.
+    fn rejected(&self, server: &str, rejected: &[&str], remaining: Option<&MethodSet>) -> Error {
+        let mut error = self.error(server);
+        if !rejected.is_empty() {
             error = error.with_hint(format!(
-                "it was tried with {}, each once; it is not tried again, because accounts lock",
-                listed(refused.iter().copied())
+                "tried {}, each once; not retried, because accounts lock",
+                quoted(rejected.iter())
             ));
         }
-        if let Some(left) = left.filter(|left| !left.is_empty()) {
-            let taken = left.iter().map(|method| match method {
+        if let Some(remaining) = remaining.filter(|methods| !methods.is_empty()) {
+            let accepted = remaining.iter().map(|method| match method {
                 MethodKind::Password => "password",
                 MethodKind::PublicKey => "private_key",
                 MethodKind::KeyboardInteractive => "keyboard_interactive",
                 other => other.into(),
             });
-            error = error.with_hint(format!("the server takes {}", listed(taken)));
+            error = error.with_hint(format!("the server accepts {}", quoted(accepted)));
         }
         error.with_hint(
-            "check user, password or key with whoever runs the server; that the address this machine goes out by is on its \
-             list of allowed ones; and that the account is not locked",
+            "check user, password or key with the operator of the server; that its list of allowed addresses contains the \
+             public address of this machine; and that the account is not locked",
         )
     }
 }
 
-/// Whether the server asks for the password.
-fn is_for_password(prompt: &Prompt) -> bool {
-    const OTHERS: [&str; 7] = [
+fn unanswered(error: &russh::Error) -> SftpError {
+    SftpError::LoginUnanswered(error.to_string())
+}
+
+/// Whether the prompt asks for the password.
+fn is_password_prompt(prompt: &Prompt) -> bool {
+    const OTHER_PROMPTS: [&str; 7] = [
         "code",
         "token",
         "otp",
@@ -260,26 +239,22 @@ fn is_for_password(prompt: &Prompt) -> bool {
         "pin:",
     ];
     let text = prompt.prompt.to_lowercase();
-    !prompt.echo && !OTHERS.iter().any(|other| text.contains(other))
+    !prompt.echo && !OTHER_PROMPTS.iter().any(|other| text.contains(other))
 }
 
-fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+fn quoted(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
     names
         .map(|name| format!("`{name}`"))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Said(String);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_a_hidden_question_for_a_password_is_answered() {
+    fn answers_hidden_password_prompts_only() {
         for (prompt, echo, expected) in [
             ("Password: ", false, true),
             ("(hr@files) Passwort:", false, true),
@@ -292,7 +267,7 @@ mod tests {
                 prompt: prompt.to_owned(),
                 echo,
             };
-            assert_eq!(is_for_password(&prompt), expected, "{}", prompt.prompt);
+            assert_eq!(is_password_prompt(&prompt), expected, "{}", prompt.prompt);
         }
     }
 }

@@ -1,30 +1,30 @@
-//! A server that is asked as if its connection never broke.
+//! A server connection that is restored when it breaks.
 //!
-//! One connection serves all of a source. When it breaks it is made again, with host key and login, at most as many times
-//! as the settings say; a login that was refused is never tried again, nor is one that may have been.
+//! One connection serves a source. When it breaks, it is opened again with host key verification and login, within the
+//! limits of `retry`. A rejected login is never repeated, nor is one that may have been rejected.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use russh::client::Handle;
+use russh::{ChannelMsg, Disconnect};
+use sftp_client::Session;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::login::{Failed, Logins};
-use super::protocol::Status;
-use super::session::{Failure, Session};
-use super::transport::{Dial, Text, Undialled};
+use super::connect::{Client, CloseReason, Connector};
+use super::error::{Cause, SftpError};
+use super::login::Logins;
 use crate::error::{Error, ErrorKind};
-use crate::http::retry::Backoff;
+use crate::http::retry::{GaveUp, Reason, RetryPolicy, Verdict};
 
-/// An SFTP server and the account there.
+/// A server and an account on it.
 #[derive(Debug)]
 pub(super) struct Server {
-    dial: Dial,
+    connector: Connector,
     logins: Logins,
-    pub(super) attempts: u32,
-    backoff: Backoff,
-    /// Longest wait for an answer.
-    patience: Duration,
-    /// Bytes of a file that are asked for ahead.
+    retry: RetryPolicy,
+    /// Bytes of a file in flight.
     pub(super) read_ahead: u64,
     cancel: CancellationToken,
     state: tokio::sync::Mutex<State>,
@@ -32,235 +32,247 @@ pub(super) struct Server {
 
 #[derive(Debug, Default)]
 struct State {
-    session: Option<Arc<Session>>,
-    /// These logins were taken once, so that a connection that ends in the middle of another is not their fault.
+    connection: Option<Connection>,
+    /// The login succeeded before, so that a connection that closes during another one is not due to the credentials.
     logged_in: bool,
-    /// Why there will be no connection in this run.
-    refused: Option<Refused>,
+    /// Why this run opens no further connection.
+    permanent: Option<Error>,
 }
 
-/// An error that can be told again.
+/// A session with the reason why its connection ended.
 #[derive(Debug, Clone)]
-struct Refused {
-    kind: ErrorKind,
-    message: String,
-    cause: Option<String>,
-    hints: Vec<String>,
-}
-
-impl Refused {
-    fn of(error: &Error) -> Self {
-        let mut links = error.links();
-        Self {
-            kind: error.kind(),
-            message: links.next().unwrap_or_default(),
-            cause: Some(links.collect::<Vec<_>>().join(": ")).filter(|cause| !cause.is_empty()),
-            hints: error.hints().map(str::to_owned).collect(),
-        }
-    }
-
-    fn error(&self) -> Error {
-        let mut error = Error::new(self.kind, self.message.clone());
-        if let Some(cause) = &self.cause {
-            error = error.with_source(Text(cause.clone()));
-        }
-        self.hints.iter().cloned().fold(error, Error::with_hint)
-    }
-}
-
-/// Why something was not done.
-#[derive(Debug)]
-pub(super) enum Undone {
-    /// The server says no.
-    Status(Status),
-    /// It was not asked, or has not answered; told as it stands.
-    Error(Error),
+pub(super) struct Connection {
+    pub(super) session: Arc<Session>,
+    reason: Arc<CloseReason>,
 }
 
 impl Server {
     pub(super) fn new(
-        dial: Dial,
+        connector: Connector,
         logins: Logins,
-        attempts: u32,
-        backoff: Backoff,
+        retry: &RetryPolicy,
         read_ahead: u64,
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            patience: logins.patience,
-            dial,
+            retry: retry.about(None, &connector.server),
+            connector,
             logins,
-            attempts,
-            backoff,
             read_ahead,
             cancel,
             state: tokio::sync::Mutex::default(),
         }
     }
 
-    /// As errors name it.
-    pub(super) fn place(&self) -> &str {
-        &self.dial.place
+    /// The server in messages.
+    pub(super) fn name(&self) -> &str {
+        &self.connector.server
     }
 
     pub(super) fn user(&self) -> &str {
         &self.logins.user
     }
 
-    /// The session, made if there is none. One attempt.
-    pub(super) async fn session(&self) -> Result<Arc<Session>, Undialled> {
+    /// The connection, opened if there is none. One attempt.
+    pub(super) async fn connection(&self) -> Result<Connection, SftpError> {
         let mut state = self.state.lock().await;
-        if let Some(session) = &state.session
-            && session.is_alive()
+        if let Some(connection) = &state.connection
+            && connection.session.is_alive()
         {
-            return Ok(session.clone());
+            return Ok(connection.clone());
         }
-        state.session = None;
-        if let Some(refused) = &state.refused {
-            return Err(Undialled::Final(refused.error()));
+        state.connection = None;
+        if let Some(error) = &state.permanent {
+            return Err(SftpError::Permanent(copy(error)));
         }
-        let begun = tokio::select! {
+        let opened = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(Undialled::Final(Error::interrupted())),
-            begun = self.begin(&mut state) => begun,
+            () = self.cancel.cancelled() => return Err(SftpError::Permanent(Error::interrupted())),
+            opened = self.open(&mut state) => opened,
         };
-        match begun {
-            Ok(session) => {
-                state.session = Some(session.clone());
-                Ok(session)
+        match opened {
+            Ok(connection) => {
+                state.connection = Some(connection.clone());
+                Ok(connection)
             }
-            Err(Undialled::Final(error)) => {
-                state.refused = Some(Refused::of(&error));
-                Err(Undialled::Final(error))
+            Err(SftpError::Permanent(error)) => {
+                state.permanent = Some(copy(&error));
+                Err(SftpError::Permanent(error))
             }
-            Err(passing) => Err(passing),
+            Err(transient) => Err(transient),
         }
     }
 
-    async fn begin(&self, state: &mut State) -> Result<Arc<Session>, Undialled> {
-        let place = self.place();
-        let (mut ssh, ending) = self.dial.connect().await?;
-        match self.logins.log_in(&mut ssh, place, &ending).await {
-            Ok(()) => {}
-            Err(Failed::Refused(error)) => return Err(Undialled::Final(error)),
-            Err(Failed::Unanswered(how)) => {
-                let message = format!("the login of `{}` at {place} was not answered", self.logins.user);
+    async fn open(&self, state: &mut State) -> Result<Connection, SftpError> {
+        let (server, user) = (self.name(), self.user());
+        let (mut ssh, reason) = self.connector.connect().await?;
+        match self.logins.log_in(&mut ssh, server, &reason).await {
+            Err(SftpError::LoginUnanswered(cause)) => {
+                let message = format!("the server did not answer the login of `{user}` at {server}");
                 return Err(if state.logged_in {
-                    Undialled::Passing(Error::new(ErrorKind::Transient, message).with_source(Text(how)))
+                    SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(Cause(cause)))
                 } else {
-                    Undialled::Final(
+                    SftpError::Permanent(
                         Error::new(ErrorKind::Refused, message)
-                            .with_source(Text(how))
+                            .with_source(Cause(cause))
                             .with_hint(
-                                "some servers refuse a login this way, so it is not tried again: accounts lock; check user, \
+                                "some servers reject a login this way, and accounts lock, so it is not retried: check user, \
                                  password or key, and run again if they are right",
                             ),
                     )
                 });
             }
+            other => other?,
         }
         state.logged_in = true;
-        tracing::info!(server = place, user = %self.logins.user, "connected");
-        Session::begin(ssh, ending, self.patience)
-            .await
-            .map_err(|failure| match failure {
-                Failure::Lost(how) => Undialled::Passing(
-                    Error::new(ErrorKind::Transient, format!("the connection to {place} broke")).with_source(Text(how)),
-                ),
-                other => Undialled::Final(
-                    Error::new(ErrorKind::Refused, format!("{place} gives `{}` no SFTP", self.logins.user))
-                        .with_source(other)
-                        .with_hint(
-                            "the account may be for another protocol, or its login scripts print text, which breaks SFTP",
-                        ),
-                ),
-            })
+        tracing::info!(server, %user, "connected");
+        let session = start_session(ssh, &reason, self.logins.timeout).await;
+        match session {
+            Ok(session) => Ok(Connection { session, reason }),
+            Err(sftp_client::Error::Disconnected(cause)) => Err(self.lost(&reason, cause)),
+            Err(other) => Err(SftpError::Permanent(
+                Error::new(ErrorKind::Refused, format!("{server} offers `{user}` no SFTP"))
+                    .with_source(other)
+                    .with_hint(
+                        "the account may be for another protocol, or its login scripts print text, which breaks SFTP",
+                    ),
+            )),
+        }
     }
 
-    /// Asks something, until the run is cancelled.
-    pub(super) async fn ask<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<T, Undone>
+    /// Runs a request until the run is cancelled.
+    pub(super) async fn query<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<T, SftpError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = sftp_client::Result<T>>,
     {
         tokio::select! {
-            () = self.cancel.cancelled() => Err(Undone::Error(Error::interrupted())),
-            done = self.run(work) => done,
+            () = self.cancel.cancelled() => Err(SftpError::Permanent(Error::interrupted())),
+            result = self.execute(work) => result,
         }
     }
 
-    /// Does something with a session, on another one if the connection breaks. What has been begun is done to its end when
-    /// the run is cancelled.
-    pub(super) async fn run<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<T, Undone>
+    /// Runs a request, again on another connection if one breaks. When the run is cancelled, a started request is
+    /// completed.
+    pub(super) async fn execute<T, F>(&self, work: impl Fn(Arc<Session>) -> F) -> Result<T, SftpError>
     where
-        F: Future<Output = Result<T, Failure>>,
+        F: Future<Output = sftp_client::Result<T>>,
     {
-        let mut tries = Tries::new(self);
-        loop {
-            let lost = match self.session().await {
-                Ok(session) => match work(session).await {
-                    Ok(done) => return Ok(done),
-                    Err(Failure::Status(status)) => return Err(Undone::Status(status)),
-                    Err(failure) => self.broken(failure),
-                },
-                Err(undialled) => undialled,
-            };
-            tries.again(lost).await.map_err(Undone::Error)?;
+        self.retry(|| async {
+            let connection = self.connection().await?;
+            let result = work(connection.session.clone()).await;
+            result.map_err(|error| self.convert(error, &connection))
+        })
+        .await
+    }
+
+    /// Retries transient failures. When the run is cancelled, there is one attempt.
+    pub(super) async fn retry<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, SftpError>
+    where
+        F: Future<Output = Result<T, SftpError>>,
+    {
+        self.retry_or_resume(attempt, || false).await
+    }
+
+    /// Retries transient failures; after progress, the attempts count anew.
+    pub(super) async fn retry_or_resume<T, F>(
+        &self,
+        attempt: impl Fn() -> F,
+        has_progressed: impl Fn() -> bool,
+    ) -> Result<T, SftpError>
+    where
+        F: Future<Output = Result<T, SftpError>>,
+    {
+        if self.cancel.is_cancelled() {
+            return attempt().await;
+        }
+        let verdict = |error: &SftpError| match error {
+            SftpError::Transient(_) if has_progressed() => Verdict::Resume,
+            SftpError::Transient(_) => Verdict::Retry { after: None },
+            _ => Verdict::Stop,
+        };
+        match self.retry.run(&self.cancel, |_| attempt(), verdict).await {
+            Ok((value, _)) => Ok(value),
+            Err(GaveUp {
+                reason: Reason::Cancelled,
+                ..
+            }) => Err(SftpError::Permanent(Error::interrupted())),
+            Err(GaveUp {
+                last: Some(SftpError::Transient(error)),
+                tally,
+                ..
+            }) => Err(SftpError::Transient(error.with_hint(format!(
+                "attempts: {} (`retry`); run again later",
+                tally.attempts
+            )))),
+            Err(gave_up) => Err(gave_up
+                .last
+                .unwrap_or_else(|| SftpError::Permanent(Error::interrupted()))),
         }
     }
 
-    /// The error for a connection that broke while something was asked.
-    pub(super) fn broken(&self, failure: Failure) -> Undialled {
-        match failure {
-            Failure::NoSftp(how) => Undialled::Final(
-                Error::unexpected(format!("{} does not keep to the protocol", self.place()))
-                    .with_source(Text(how)),
+    /// The error of a request on `connection`.
+    pub(super) fn convert(&self, error: sftp_client::Error, connection: &Connection) -> SftpError {
+        match error {
+            sftp_client::Error::Status(status) => SftpError::Status(status),
+            sftp_client::Error::Disconnected(cause) => self.lost(&connection.reason, cause),
+            sftp_client::Error::Protocol(cause) => SftpError::Permanent(
+                Error::unexpected(format!("{} violates the SFTP protocol", self.name()))
+                    .with_source(Cause(cause)),
             ),
-            other => {
-                let message = format!("the connection to {} broke", self.place());
-                Undialled::Passing(Error::new(ErrorKind::Transient, message).with_source(other))
+        }
+    }
+
+    fn lost(&self, reason: &CloseReason, cause: String) -> SftpError {
+        let message = format!("lost the connection to {}", self.name());
+        let cause = reason.reported().unwrap_or(cause);
+        SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(Cause(cause)))
+    }
+}
+
+/// A copy, with causes as text.
+fn copy(error: &Error) -> Error {
+    let mut links = error.links();
+    let copy = Error::new(error.kind(), links.next().unwrap_or_default());
+    let causes: Vec<String> = links.collect();
+    let copy = match causes.is_empty() {
+        true => copy,
+        false => copy.with_source(Cause(causes.join(": "))),
+    };
+    error.hints().map(str::to_owned).fold(copy, Error::with_hint)
+}
+
+/// Starts SFTP on a connection that is logged in; disconnects when the session is dropped.
+async fn start_session(
+    ssh: Handle<Client>,
+    reason: &CloseReason,
+    request_timeout: Duration,
+) -> sftp_client::Result<Arc<Session>> {
+    use sftp_client::Error::{Disconnected, Protocol};
+
+    let lost = |error: russh::Error| Disconnected(error.to_string());
+    let opened = timeout(request_timeout, async {
+        let mut channel = ssh.channel_open_session().await.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(reason) => {
+                Protocol(format!("the server opens no session: {reason:?}"))
+            }
+            other => lost(other),
+        })?;
+        channel.request_subsystem(true, "sftp").await.map_err(lost)?;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => return Ok(channel.into_stream()),
+                Some(ChannelMsg::Failure) => {
+                    return Err(Protocol("the server offers no SFTP to this account".to_owned()));
+                }
+                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(Disconnected(reason.text())),
+                Some(_) => {}
             }
         }
-    }
-}
-
-/// Counts attempts and waits between them.
-pub(super) struct Tries<'s> {
-    server: &'s Server,
-    failed: u32,
-}
-
-impl<'s> Tries<'s> {
-    pub(super) fn new(server: &'s Server) -> Self {
-        Self { server, failed: 0 }
-    }
-
-    /// Begins the count anew: what was asked came on.
-    pub(super) fn reset(&mut self) {
-        self.failed = 0;
-    }
-
-    /// Waits for the next attempt.
-    ///
-    /// # Errors
-    /// There is none.
-    pub(super) async fn again(&mut self, why: Undialled) -> Result<(), Error> {
-        let error = match why {
-            Undialled::Final(error) => return Err(error),
-            Undialled::Passing(error) => error,
-        };
-        self.failed += 1;
-        if self.failed >= self.server.attempts {
-            let tries = match self.failed {
-                1 => "it was tried once".to_owned(),
-                times => format!("it was tried {times} times"),
-            };
-            return Err(error.with_hint(format!("{tries} (`retry`); run again later")));
-        }
-        let wait = self.server.backoff.delay(self.failed - 1, rand::random());
-        tracing::warn!(wait = ?wait, "{}; trying again", error.chain());
-        tokio::select! {
-            () = self.server.cancel.cancelled() => Err(Error::interrupted()),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
-    }
+    });
+    let no_response = |_| Err(Disconnected(format!("no response within {request_timeout:?}")));
+    let stream = opened.await.unwrap_or_else(no_response)?;
+    let disconnect = async move {
+        let _ = ssh.disconnect(Disconnect::ByApplication, "", "").await;
+    };
+    Session::start(stream, request_timeout, disconnect).await
 }

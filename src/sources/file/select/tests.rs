@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::storage::local::Local;
+use crate::storage::Local;
 
 fn all() -> Selection {
     Selection {

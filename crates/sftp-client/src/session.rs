@@ -1,0 +1,440 @@
+//! A session: concurrent requests over one stream, each with its response.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::packet::{
+    self, Attributes, DirEntry, LIMITS_EXTENSION, Limits, Packet, Request, Response, Status, VERSION,
+};
+use crate::{Error, Result};
+
+/// Bytes of a read that every server supports.
+const DEFAULT_READ_BYTES: u32 = 32 << 10;
+
+/// Upper bound of a read; OpenSSH's limit is slightly lower.
+const MAX_READ_BYTES: u64 = 256 << 10;
+
+/// Bytes of the stream that are buffered at least.
+const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
+
+/// Requests that are sent in one write.
+const MAX_BATCH: usize = 64;
+
+/// Upper bound of the time for closing the connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An SFTP session. Dropping it closes the stream.
+pub struct Session {
+    outgoing: mpsc::UnboundedSender<Bytes>,
+    pending: Arc<PendingRequests>,
+    next_id: AtomicU32,
+    read_bytes: u32,
+    open_handles: Option<Arc<Semaphore>>,
+    request_timeout: Duration,
+    tasks: JoinSet<()>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("read_bytes", &self.read_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The requests without a response; `Err` once the connection is unusable.
+#[derive(Debug)]
+struct PendingRequests(Mutex<Result<HashMap<u32, oneshot::Sender<Response>>>>);
+
+impl PendingRequests {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Result<HashMap<u32, oneshot::Sender<Response>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, id: u32) -> Result<oneshot::Receiver<Response>> {
+        let (sender, receiver) = oneshot::channel();
+        match &mut *self.lock() {
+            Ok(pending) => {
+                pending.insert(id, sender);
+                Ok(receiver)
+            }
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    fn remove(&self, id: u32) -> Option<oneshot::Sender<Response>> {
+        self.lock().as_mut().ok().and_then(|pending| pending.remove(&id))
+    }
+
+    /// Fails all pending and later requests; the first error counts.
+    fn fail(&self, error: Error) {
+        let mut pending = self.lock();
+        if pending.is_ok() {
+            *pending = Err(error);
+        }
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.lock().as_ref().err().cloned()
+    }
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+pub(crate) struct PendingResponse {
+    response: oneshot::Receiver<Response>,
+    pending: Arc<PendingRequests>,
+    request_timeout: Duration,
+}
+
+impl PendingResponse {
+    /// Waits for the response. The timeout starts now, not when the request was sent.
+    pub(crate) async fn wait(self) -> Result<Response> {
+        match timeout(self.request_timeout, self.response).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(self.pending.error().unwrap_or_else(connection_ended)),
+            Err(_) => {
+                let error = no_response(self.request_timeout);
+                self.pending.fail(error.clone());
+                Err(error)
+            }
+        }
+    }
+}
+
+fn connection_ended() -> Error {
+    Error::Disconnected("the connection ended".to_owned())
+}
+
+fn no_response(after: Duration) -> Error {
+    Error::Disconnected(format!("no response within {after:?}"))
+}
+
+impl Session {
+    /// Starts a session on `stream`. `on_close` runs after the stream was closed, for at most two seconds: it can close
+    /// what the stream belongs to. Called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The stream ends, or the server does not offer SFTP 3.
+    pub async fn start<S, C>(stream: S, request_timeout: Duration, on_close: C) -> Result<Arc<Self>>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+        C: Future<Output = ()> + Send + 'static,
+    {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut buffer = BytesMut::new();
+        let hello = timeout(request_timeout, async {
+            if writer.write_all(&packet::init()).await.is_err() {
+                return Err(connection_ended());
+            }
+            receive(&mut reader, &mut buffer).await?.hello()
+        });
+        let (version, extensions) = hello
+            .await
+            .unwrap_or_else(|_| Err(no_response(request_timeout)))?;
+        if version < VERSION {
+            return Err(Error::Protocol(format!(
+                "the server supports SFTP {version}, and {VERSION} is required"
+            )));
+        }
+        let (outgoing, requests) = mpsc::unbounded_channel();
+        let pending = Arc::new(PendingRequests(Mutex::new(Ok(HashMap::new()))));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(receive_all(reader, buffer, pending.clone()));
+        tasks.spawn(send_all(requests, writer, pending.clone(), on_close));
+        let mut session = Self {
+            outgoing,
+            pending,
+            next_id: AtomicU32::new(0),
+            read_bytes: DEFAULT_READ_BYTES,
+            open_handles: None,
+            request_timeout,
+            tasks,
+        };
+        if extensions
+            .iter()
+            .any(|name| **name == *LIMITS_EXTENSION.as_bytes())
+        {
+            session.apply_limits().await?;
+        }
+        Ok(Arc::new(session))
+    }
+
+    async fn apply_limits(&mut self) -> Result<()> {
+        let Response::Extended(response) = self.request(Request::Limits).await? else {
+            return Ok(());
+        };
+        let Ok(limits) = Limits::decode(response) else {
+            return Ok(());
+        };
+        if limits.read_bytes > 0 {
+            self.read_bytes = u32::try_from(limits.read_bytes.min(MAX_READ_BYTES)).unwrap_or(u32::MAX);
+        }
+        // A higher limit is never reached.
+        if let Ok(handles @ 1..=4096) = usize::try_from(limits.open_handles) {
+            self.open_handles = Some(Arc::new(Semaphore::new(handles)));
+        }
+        Ok(())
+    }
+
+    /// Whether requests can be sent.
+    pub fn is_alive(&self) -> bool {
+        self.pending.error().is_none()
+    }
+
+    /// Bytes that the server supports in one read.
+    pub(crate) fn read_bytes(&self) -> u32 {
+        self.read_bytes
+    }
+
+    /// Sends a request and ignores the response.
+    fn send(&self, request: Request<'_>) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // Fails only if the session has ended.
+        let _ = self.outgoing.send(request.encode(id));
+    }
+
+    /// Sends a request.
+    pub(crate) fn post(&self, request: Request<'_>) -> Result<PendingResponse> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let response = self.pending.add(id)?;
+        if self.outgoing.send(request.encode(id)).is_err() {
+            return Err(self.pending.error().unwrap_or_else(connection_ended));
+        }
+        Ok(PendingResponse {
+            response,
+            pending: self.pending.clone(),
+            request_timeout: self.request_timeout,
+        })
+    }
+
+    async fn request(&self, request: Request<'_>) -> Result<Response> {
+        self.post(request)?.wait().await
+    }
+
+    async fn execute(&self, request: Request<'_>) -> Result<()> {
+        match self.request(request).await? {
+            Response::Status(status) if status.code == Status::OK => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn open_handle(self: &Arc<Self>, request: Request<'_>) -> Result<File> {
+        let permit = match &self.open_handles {
+            Some(handles) => handles.clone().acquire_owned().await.ok(),
+            None => None,
+        };
+        match self.request(request).await? {
+            Response::Handle(handle) => Ok(File {
+                session: self.clone(),
+                handle,
+                _permit: permit,
+            }),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn open(self: &Arc<Self>, path: &str) -> Result<File> {
+        self.open_handle(Request::Open(path)).await
+    }
+
+    /// Lists a directory, without `.` and `..`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn read_dir(self: &Arc<Self>, path: &str) -> Result<Vec<DirEntry>> {
+        let dir = self.open_handle(Request::OpenDir(path)).await?;
+        let mut entries = Vec::new();
+        loop {
+            match self.request(Request::ReadDir(&dir.handle)).await? {
+                // Some servers end a listing this way.
+                Response::Names(names) if names.is_empty() => return Ok(entries),
+                Response::Names(names) => {
+                    let is_real = |entry: &DirEntry| !matches!(&*entry.name, b"." | b"..");
+                    entries.extend(names.into_iter().filter(is_real));
+                }
+                Response::Status(status) if status.code == Status::END => return Ok(entries),
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// The attributes of a file, links followed; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn stat(&self, path: &str) -> Result<Option<Attributes>> {
+        self.attributes(Request::Stat(path)).await
+    }
+
+    /// The attributes of a file, of a link itself; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn link_stat(&self, path: &str) -> Result<Option<Attributes>> {
+        self.attributes(Request::LinkStat(path)).await
+    }
+
+    async fn attributes(&self, request: Request<'_>) -> Result<Option<Attributes>> {
+        match self.request(request).await? {
+            Response::Attributes(attributes) => Ok(Some(attributes)),
+            Response::Status(status) if status.is_missing() => Ok(None),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The absolute path, links resolved.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn real_path(&self, path: &str) -> Result<String> {
+        match self.request(Request::RealPath(path)).await? {
+            Response::Names(names) if names.len() == 1 => {
+                Ok(String::from_utf8_lossy(&names[0].name).into_owned())
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Renames a file; version 3 does not overwrite.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.execute(Request::Rename { from, to }).await
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn remove(&self, path: &str) -> Result<()> {
+        self.execute(Request::Remove(path)).await
+    }
+
+    /// Creates a directory.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_dir(&self, path: &str) -> Result<()> {
+        self.execute(Request::CreateDir(path)).await
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // They end by themselves after the stream is closed.
+        self.tasks.detach_all();
+    }
+}
+
+/// An open file; closed when dropped.
+#[derive(Debug)]
+pub struct File {
+    pub(crate) session: Arc<Session>,
+    pub(crate) handle: Bytes,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl File {
+    /// The attributes now. The request is sent by this call, not by the first poll.
+    pub fn stat(&self) -> impl Future<Output = Result<Attributes>> + Send + use<> {
+        let response = self.session.post(Request::HandleStat(&self.handle));
+        async {
+            match response?.wait().await? {
+                Response::Attributes(attributes) => Ok(attributes),
+                other => Err(unexpected(other)),
+            }
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.session.send(Request::Close(&self.handle));
+    }
+}
+
+pub(crate) fn unexpected(response: Response) -> Error {
+    match response {
+        Response::Status(status) => Error::Status(status),
+        _ => Error::Protocol("the server sent a response of another request".to_owned()),
+    }
+}
+
+/// Reads the next packet.
+async fn receive<S: AsyncRead>(reader: &mut ReadHalf<S>, buffer: &mut BytesMut) -> Result<Packet> {
+    loop {
+        if let Some(packet) = packet::next_packet(buffer)? {
+            return Ok(packet);
+        }
+        if buffer.capacity() == buffer.len() {
+            buffer.reserve(RECEIVE_BUFFER_BYTES);
+        }
+        match reader.read_buf(buffer).await {
+            Ok(0) => return Err(Error::Disconnected("the server closed the connection".to_owned())),
+            Ok(_) => {}
+            Err(error) => return Err(Error::Disconnected(error.to_string())),
+        }
+    }
+}
+
+/// Passes each response to its request.
+async fn receive_all<S: AsyncRead>(
+    mut reader: ReadHalf<S>,
+    mut buffer: BytesMut,
+    pending: Arc<PendingRequests>,
+) {
+    loop {
+        let response = receive(&mut reader, &mut buffer).await;
+        match response.and_then(Packet::response) {
+            Ok((id, response)) => {
+                // A response without a pending request is dropped.
+                if let Some(sender) = pending.remove(id) {
+                    let _ = sender.send(response);
+                }
+            }
+            Err(error) => return pending.fail(error),
+        }
+    }
+}
+
+/// Sends requests until the session is dropped, then closes the stream.
+async fn send_all<S: AsyncWrite>(
+    mut requests: mpsc::UnboundedReceiver<Bytes>,
+    mut writer: WriteHalf<S>,
+    pending: Arc<PendingRequests>,
+    on_close: impl Future<Output = ()>,
+) {
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut bytes = BytesMut::new();
+    while requests.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        bytes.clear();
+        for request in batch.drain(..) {
+            bytes.extend_from_slice(&request);
+        }
+        if writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err() {
+            // The receiving side knows the reason.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            pending.fail(connection_ended());
+            return;
+        }
+    }
+    let close = async {
+        let _ = writer.shutdown().await;
+        on_close.await;
+    };
+    let _ = timeout(CLOSE_TIMEOUT, close).await;
+}

@@ -1,0 +1,243 @@
+//! The contract of [`Storage`], which every backend meets: the local disk, OpenSSH's server, moto (S3) and Azurite.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::tests::settings;
+use super::{Context, FileInfo, FilePattern, Location, RenameOutcome, Settings, Storage};
+use crate::error::ErrorKind;
+use crate::secret::SecretFiles;
+
+/// Writes files behind the back of the storage.
+#[async_trait]
+trait Writer: Sync {
+    async fn write(&self, name: &str, content: &[u8]);
+}
+
+struct DiskWriter(PathBuf);
+
+#[async_trait]
+impl Writer for DiskWriter {
+    async fn write(&self, name: &str, content: &[u8]) {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+async fn connect(path: &str, backend: Value, base: &Path) -> Arc<dyn Storage> {
+    let settings: Settings = settings(path, backend);
+    let context = Context {
+        base: Arc::new(base.to_owned()),
+        secret_files: SecretFiles::default(),
+        cancel: CancellationToken::new(),
+    };
+    let connected = settings.connect(&Location::parse(path).unwrap(), &context).await;
+    connected.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+async fn read(storage: &dyn Storage, file: &FileInfo) -> std::io::Result<Vec<u8>> {
+    let mut reader = match storage.open(file, &CancellationToken::new()) {
+        Ok(reader) => reader,
+        Err(error) => return Err(std::io::Error::other(error)),
+    };
+    let read = tokio::task::spawn_blocking(move || {
+        let mut content = Vec::new();
+        reader.read_to_end(&mut content).map(|_| content)
+    });
+    read.await.unwrap()
+}
+
+/// `prefix` is the folder of `writer` as the storage names it, with a slash at its end.
+async fn check(storage: &dyn Storage, writer: &dyn Writer, prefix: &str) {
+    let path = |name: &str| format!("{prefix}{name}");
+    let list = async |pattern: &str| {
+        let files = storage.list(&FilePattern::plain(&path(pattern))).await.unwrap();
+        let mut names: Vec<String> = files
+            .iter()
+            .map(|file| file.name.rsplit_once("in/").unwrap().1.to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    for name in ["a.csv", "b.csv", ".hidden.csv", "c.txt", "sub/d.csv", "y[1].csv"] {
+        writer.write(&format!("in/{name}"), &content).await;
+    }
+
+    // Listing: wildcards within a folder and across folders, hidden files, brackets, no match.
+    assert_eq!(list("in/?.csv").await, ["a.csv", "b.csv"]);
+    assert_eq!(list("in/**/[ad].csv").await, ["a.csv", "sub/d.csv"]);
+    assert_eq!(list("in/.*.csv").await, [".hidden.csv"]);
+    assert_eq!(list("in/y[1].csv").await, ["y[1].csv"]);
+    assert_eq!(list("in/*.xml").await, [""; 0]);
+    assert_eq!(list("in/missing.csv").await, [""; 0]);
+    let siblings = storage
+        .sibling_names(&FilePattern::plain(&path("in/x.csv")))
+        .await
+        .unwrap();
+    assert!(siblings.iter().any(|name| name == "c.txt"), "{siblings:?}");
+
+    // Metadata and content.
+    let file = storage
+        .list(&FilePattern::plain(&path("in/a.csv")))
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (file.file_name(), file.size),
+        ("a.csv", Some(content.len() as u64))
+    );
+    let now = storage.stat(&file.path).await.unwrap().unwrap();
+    assert!(file.is_unchanged(&now), "{file:?} {now:?}");
+    assert!(storage.stat(&path("in/missing.csv")).await.unwrap().is_none());
+    assert_eq!(read(storage, &file).await.unwrap(), content);
+    let ranges = [0..10, 299_990..300_000, 100..100, 5..200_000];
+    let parts = storage.read_ranges(&file, &ranges).await.unwrap();
+    for (range, part) in ranges.iter().zip(parts) {
+        let (start, end) = (range.start as usize, range.end as usize);
+        assert!(part == content[start..end], "{range:?}");
+    }
+
+    // A file that changed after it was listed is not read.
+    let listed = storage.stat(&path("in/b.csv")).await.unwrap().unwrap();
+    writer.write("in/b.csv", &content[..200_000]).await;
+    let error = read(storage, &listed).await.unwrap_err();
+    let error = error
+        .get_ref()
+        .unwrap()
+        .downcast_ref::<crate::error::Error>()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
+    assert!(error.to_string().contains("changed while it was read"), "{error}");
+
+    // Renaming creates folders and never overwrites.
+    writer.write("in/old/a.csv", b"older").await;
+    let old = path("in/old/a.csv");
+    assert_eq!(
+        storage.rename(&file.path, &old).await.unwrap(),
+        RenameOutcome::Exists
+    );
+    let new = path("in/new/2026/a.csv");
+    assert_eq!(
+        storage.rename(&file.path, &new).await.unwrap(),
+        RenameOutcome::Renamed
+    );
+    assert!(storage.stat(&file.path).await.unwrap().is_none());
+    for (name, expected) in [(&old, &b"older"[..]), (&new, &content)] {
+        let moved = storage.stat(name).await.unwrap().unwrap();
+        assert!(read(storage, &moved).await.unwrap() == expected, "{name}");
+    }
+    assert!(
+        storage
+            .rename(&path("in/missing.csv"), &path("in/x"))
+            .await
+            .is_err()
+    );
+
+    // Deleting, also a missing file.
+    for _ in 0..2 {
+        storage.delete(&new).await.unwrap();
+    }
+    assert!(storage.stat(&new).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn local_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = connect("in/*", json!({}), folder.path()).await;
+    check(&*storage, &DiskWriter(folder.path().to_owned()), "").await;
+}
+
+#[cfg(unix)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "shared with tests/"
+)]
+#[path = "../../tests/sftp/sshd.rs"]
+mod sshd;
+
+#[cfg(all(unix, feature = "sftp"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn sftp() {
+    if !crate::outside::wanted("SFTP") {
+        return;
+    }
+    let sshd = sshd::Sshd::start();
+    let key = sshd.login_key("login", &["-t", "ed25519", "-N", ""]);
+    let settings = json!({"sftp": {
+        "username": sshd::me(),
+        "auth": [{"private_key": {"file": key}}],
+        "host_keys": [sshd.fingerprint("ed25519")],
+    }});
+    let storage = connect(&sshd.address("in/*"), settings, Path::new("")).await;
+    let files = sshd.path("files");
+    check(
+        &*storage,
+        &DiskWriter(files.clone()),
+        &format!("{}/", files.display()),
+    )
+    .await;
+}
+
+#[cfg(all(feature = "s3", feature = "azure"))]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "shared with tests/"
+)]
+#[path = "../../tests/stores/servers.rs"]
+mod servers;
+
+#[cfg(all(feature = "s3", feature = "azure"))]
+#[async_trait]
+impl Writer for Arc<dyn object_store::ObjectStore> {
+    async fn write(&self, name: &str, content: &[u8]) {
+        servers::put(&**self, name, content.to_vec()).await;
+    }
+}
+
+#[cfg(all(feature = "s3", feature = "azure"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn s3() {
+    if !crate::outside::wanted("S3 with moto's server") {
+        return;
+    }
+    let server = servers::moto(&[]);
+    let writer = server.bucket("hr-data").await;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, secret) in [("id", "AKIATEST"), ("secret", "secret")] {
+        servers::write_secret(&folder.path().join(name), secret);
+    }
+    let settings = json!({"s3": {
+        "endpoint": server.url, "region": "us-east-1",
+        "access_key_id": {"file": "id"}, "secret_access_key": {"file": "secret"},
+    }});
+    let storage = connect("s3://hr-data/in/*", settings, folder.path()).await;
+    check(&*storage, &writer, "").await;
+}
+
+#[cfg(all(feature = "s3", feature = "azure"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn azure() {
+    if !crate::outside::wanted("Azure Blob Storage with Azurite") {
+        return;
+    }
+    let server = servers::azurite();
+    let writer = server.container("hr-data").await;
+    let folder = tempfile::tempdir().unwrap();
+    servers::write_secret(&folder.path().join("key"), servers::KEY);
+    let settings = json!({"azure": {
+        "account": servers::ACCOUNT, "endpoint": server.account(), "access_key": {"file": "key"},
+    }});
+    let storage = connect("az://hr-data/in/*", settings, folder.path()).await;
+    check(&*storage, &writer, "").await;
+}

@@ -1,0 +1,308 @@
+//! Azure Blob Storage and data lakes on it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{validate_endpoint, validate_key};
+use crate::component::Problems;
+use crate::error::Result;
+use crate::secret::SecretRef;
+use crate::storage::location::RemoteLocation;
+use crate::storage::registry::{Backend, BackendSettings};
+use crate::storage::transport::{TransportSettings, validate_methods, with_transport};
+use crate::storage::{Context, Storage, add_properties};
+
+/// Azure Blob Storage or a data lake on it. Without credentials here, those of the environment are used.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
+#[schemars(rename = "AzureConfig", transform = add_properties::<TransportSettings>)]
+pub(in crate::storage) struct AzureConfig {
+    /// The name of the storage account. Without it: that in an `abfss://` URL, else `AZURE_STORAGE_ACCOUNT_NAME`.
+    #[schemars(example = &"contosohr")]
+    account: Option<String>,
+    /// The URL of the blob service, for private endpoints, other clouds and Azurite. Without it:
+    /// `AZURE_STORAGE_ENDPOINT`, else `https://ACCOUNT.blob.core.windows.net`.
+    #[schemars(example = &"https://contosohr.blob.core.windows.net")]
+    endpoint: Option<String>,
+    /// An access key of the account.
+    #[schemars(example = serde_json::json!({"env": "AZURE_KEY"}))]
+    access_key: Option<SecretRef>,
+    /// A shared access signature: the query of its URL.
+    #[schemars(example = serde_json::json!({"env": "AZURE_SAS"}))]
+    sas_token: Option<SecretRef>,
+    /// The id of the app, or of the managed identity if the machine has several.
+    #[schemars(example = &"00000000-0000-0000-0000-000000000000")]
+    client_id: Option<String>,
+    /// The id of the app's tenant.
+    #[schemars(example = &"00000000-0000-0000-0000-000000000000")]
+    tenant_id: Option<String>,
+    /// The secret of the app.
+    #[schemars(example = serde_json::json!({"env": "AZURE_CLIENT_SECRET"}))]
+    client_secret: Option<SecretRef>,
+    /// The token file of a workload identity. Relative to the pipeline file.
+    #[schemars(example = &"/var/run/secrets/azure/tokens/azure-identity-token")]
+    federated_token_file: Option<PathBuf>,
+    /// Uses the managed identity of the machine, whatever the environment contains.
+    #[schemars(example = true)]
+    managed_identity: bool,
+    /// Sends no credentials, for a public container.
+    #[schemars(example = true)]
+    unsigned: bool,
+    /// The URL of Microsoft Entra ID, for other clouds. Without it: `https://login.microsoftonline.com`.
+    #[schemars(example = &"https://login.microsoftonline.us")]
+    authority: Option<String>,
+    #[serde(skip)]
+    transport: TransportSettings,
+}
+
+with_transport!(AzureConfig);
+
+impl AzureConfig {
+    pub(in crate::storage) const BACKEND: Backend = Backend {
+        key: "azure",
+        schemes: &["az", "abfs", "abfss"],
+        summary: "Azure Blob Storage",
+        feature: "azure",
+        is_built_in: cfg!(feature = "azure"),
+        ..Backend::DEFAULT
+    };
+
+    fn validate_login(&self, problems: &mut Problems<'_>) {
+        let methods = [
+            ("access_key", self.access_key.is_some()),
+            ("sas_token", self.sas_token.is_some()),
+            ("client_secret", self.client_secret.is_some()),
+            ("federated_token_file", self.federated_token_file.is_some()),
+            ("managed_identity", self.managed_identity),
+            ("unsigned", self.unsigned),
+        ];
+        validate_methods(&methods, problems);
+        let is_app = self.client_secret.is_some() || self.federated_token_file.is_some();
+        for (key, given) in [("client_id", &self.client_id), ("tenant_id", &self.tenant_id)] {
+            if is_app && given.is_none() {
+                problems
+                    .at(key)
+                    .add("is required: an app logs in with its id and that of its tenant");
+            }
+        }
+        if self.client_id.is_some() && !is_app && !self.managed_identity {
+            problems.at("client_id").add_with_hint(
+                "requires a login method",
+                "set `client_secret` or `federated_token_file` and `tenant_id`, or `managed_identity: true`",
+            );
+        } else if self.tenant_id.is_some() && !is_app {
+            problems
+                .at("tenant_id")
+                .add("requires `client_secret` or `federated_token_file`");
+        }
+    }
+}
+
+fn validate_container(location: &RemoteLocation, problems: &mut Problems<'_>) {
+    const FORM: &str = "expected `abfss://container@account.dfs.core.windows.net/folder/file.csv`";
+    let names_account = !location.user.is_empty();
+    let is_hadoop = location.scheme != "az";
+    if location.port.is_some() || (names_account && !is_hadoop) {
+        problems.at("path").add_with_hint(
+            "expected only the container after `az://`",
+            "put the account into `azure.account`, and another host into `azure.endpoint`",
+        );
+    } else if names_account && !location.host.contains('.') {
+        let message = format!("`{}` is not the host of a storage account", location.host);
+        problems.at("path").add_with_hint(message, FORM);
+    } else if is_hadoop && !names_account && location.host.contains('.') {
+        problems.at("path").add_with_hint("names no container", FORM);
+    }
+    validate_key(location, problems);
+}
+
+#[async_trait]
+impl BackendSettings for AzureConfig {
+    fn backend(&self) -> &'static Backend {
+        &Self::BACKEND
+    }
+
+    fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
+        validate_container(location, problems);
+        let mut problems = problems.at("azure");
+        let allow_http = self.transport.allow_http;
+        self.transport.validate(&mut problems);
+        validate_endpoint("endpoint", self.endpoint.as_ref(), allow_http, &mut problems);
+        validate_endpoint("authority", self.authority.as_ref(), false, &mut problems);
+        self.validate_login(&mut problems);
+        if let Some(account) = &self.account
+            && !location.user.is_empty()
+            && location.host.split('.').next() != Some(account)
+        {
+            let host = &location.host;
+            problems
+                .at("account")
+                .add(format!("is `{account}`, and the URL names `{host}`"));
+        }
+    }
+
+    #[cfg(feature = "azure")]
+    async fn connect(&self, location: &RemoteLocation, cx: &Context) -> Result<Arc<dyn Storage>> {
+        use object_store::ClientOptions;
+        use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
+
+        use super::explain::Service;
+        use super::{bucket, check_endpoint};
+
+        let environment = MicrosoftAzureBuilder::from_env();
+        let target = container(location);
+        let account = self
+            .account
+            .clone()
+            .or(target.account)
+            .or_else(|| environment.get_config_value(&Key::AccountName))
+            .ok_or_else(|| {
+                crate::error::Error::config(format!("unknown storage account of {}", location.origin()))
+                    .with_hint(
+                        "set `azure.account` or AZURE_STORAGE_ACCOUNT_NAME, or use \
+                     `abfss://container@account.dfs.core.windows.net/…`",
+                    )
+            })?;
+        let endpoint = self
+            .endpoint
+            .clone()
+            .or(target.endpoint)
+            .or_else(|| environment.get_config_value(&Key::Endpoint));
+        let allow_http = self.transport.allow_http;
+        check_endpoint("AZURE_STORAGE_ENDPOINT", endpoint.as_deref(), allow_http)?;
+        let mut builder = self.login(environment, cx)?;
+        if let Some(id) = &self.client_id {
+            builder = builder.with_client_id(id);
+        }
+        if let Some(id) = &self.tenant_id {
+            builder = builder.with_tenant_id(id);
+        }
+        if let Some(authority) = &self.authority {
+            builder = builder.with_authority_host(authority);
+        }
+        if self.unsigned {
+            builder = builder.with_skip_signature(true);
+        }
+        if let Some(endpoint) = endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let name = format!("{account}/{}", target.container);
+        let built = builder
+            .with_account(account)
+            .with_container_name(target.container)
+            .with_client_options(ClientOptions::new())
+            .with_retry(self.transport.retry_config())
+            .with_http_connector(self.transport.connector(cx)?)
+            .build();
+        bucket(built, Service::Azure, name, &self.transport, true)
+    }
+}
+
+#[cfg(feature = "azure")]
+impl AzureConfig {
+    /// A client with the login method in the settings, and no other; else that of the environment.
+    fn login(
+        &self,
+        environment: object_store::azure::MicrosoftAzureBuilder,
+        cx: &Context,
+    ) -> Result<object_store::azure::MicrosoftAzureBuilder> {
+        use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
+
+        use super::read;
+
+        let empty = MicrosoftAzureBuilder::new;
+        Ok(if let Some(key) = &self.access_key {
+            empty()
+                .with_access_key(read(key, cx)?.expose())
+                .with_credential_type("access_key")
+        } else if let Some(token) = &self.sas_token {
+            empty()
+                .with_config(Key::SasKey, read(token, cx)?.expose())
+                .with_credential_type("sas_token")
+        } else if let Some(secret) = &self.client_secret {
+            empty()
+                .with_client_secret(read(secret, cx)?.expose())
+                .with_credential_type("client_secret")
+        } else if let Some(file) = &self.federated_token_file {
+            empty()
+                .with_federated_token_file(cx.base.join(file).to_string_lossy())
+                .with_credential_type("workload_identity")
+        } else if self.managed_identity {
+            let builder = empty().with_credential_type("managed_identity");
+            match environment.get_config_value(&Key::MsiEndpoint) {
+                Some(endpoint) => builder.with_msi_endpoint(endpoint),
+                None => builder,
+            }
+        } else {
+            environment
+        })
+    }
+}
+
+#[cfg(feature = "azure")]
+#[derive(Debug, PartialEq)]
+struct Target {
+    container: String,
+    account: Option<String>,
+    endpoint: Option<String>,
+}
+
+/// The container, account and endpoint in a URL.
+#[cfg(feature = "azure")]
+fn container(location: &RemoteLocation) -> Target {
+    if location.user.is_empty() {
+        return Target {
+            container: location.host.clone(),
+            account: None,
+            endpoint: None,
+        };
+    }
+    let (account, domain) = location.host.split_once('.').unwrap_or((&location.host, ""));
+    // Data lakes offer the blob interface too.
+    let endpoint = domain
+        .strip_prefix("dfs.")
+        .map(|domain| format!("https://{account}.blob.{domain}"))
+        .unwrap_or_else(|| format!("https://{}", location.host));
+    Target {
+        container: location.user.clone(),
+        account: Some(account.to_owned()),
+        endpoint: Some(endpoint),
+    }
+}
+
+#[cfg(all(test, feature = "azure"))]
+mod tests {
+    use super::*;
+    use crate::storage::Location;
+
+    #[test]
+    fn parses_container_account_and_endpoint() {
+        for (path, account, endpoint) in [
+            ("az://hr/a.csv", None, None),
+            (
+                "abfss://hr@contoso.dfs.core.windows.net/a.csv",
+                Some("contoso"),
+                Some("https://contoso.blob.core.windows.net"),
+            ),
+            (
+                "abfss://hr@contoso.dfs.core.usgovcloudapi.net/a.csv",
+                Some("contoso"),
+                Some("https://contoso.blob.core.usgovcloudapi.net"),
+            ),
+        ] {
+            let Ok(Location::Remote(location)) = Location::parse(path) else {
+                panic!("{path}");
+            };
+            let expected = Target {
+                container: "hr".to_owned(),
+                account: account.map(str::to_owned),
+                endpoint: endpoint.map(str::to_owned),
+            };
+            assert_eq!(container(&location), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Amazon S3 and S3-compatible stores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{validate_bucket, validate_endpoint};
+use crate::component::Problems;
+use crate::error::Result;
+use crate::secret::SecretRef;
+use crate::storage::location::RemoteLocation;
+use crate::storage::registry::{Backend, BackendSettings};
+use crate::storage::transport::{TransportSettings, validate_methods, with_transport};
+use crate::storage::{Context, Storage, add_properties};
+
+/// Amazon S3 or an S3-compatible store. Without credentials here, those of the environment or the machine are used.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
+#[schemars(rename = "S3Config", transform = add_properties::<TransportSettings>)]
+pub(in crate::storage) struct S3Config {
+    /// The region of the bucket. Without it: `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
+    #[schemars(example = &"eu-central-1")]
+    region: Option<String>,
+    /// The URL of the service, for private endpoints and S3-compatible stores. Without it: `AWS_ENDPOINT_URL`, else that
+    /// of Amazon in the region.
+    #[schemars(example = &"https://minio.example.com:9000")]
+    endpoint: Option<String>,
+    /// The id of the access key.
+    #[schemars(example = serde_json::json!({"env": "S3_KEY_ID"}))]
+    access_key_id: Option<SecretRef>,
+    /// The secret of the access key.
+    #[schemars(example = serde_json::json!({"env": "S3_SECRET"}))]
+    secret_access_key: Option<SecretRef>,
+    /// The session token of a temporary access key.
+    #[schemars(example = serde_json::json!({"env": "S3_SESSION_TOKEN"}))]
+    session_token: Option<SecretRef>,
+    /// Sends no credentials, for a public bucket.
+    #[schemars(example = true)]
+    unsigned: bool,
+    /// Puts the bucket into the host name instead of the path.
+    #[schemars(example = true)]
+    virtual_hosted_style: bool,
+    #[serde(skip)]
+    transport: TransportSettings,
+}
+
+with_transport!(S3Config);
+
+impl S3Config {
+    pub(in crate::storage) const BACKEND: Backend = Backend {
+        key: "s3",
+        schemes: &["s3", "s3a"],
+        summary: "Amazon S3 and S3-compatible stores",
+        feature: "s3",
+        is_built_in: cfg!(feature = "s3"),
+        ..Backend::DEFAULT
+    };
+}
+
+#[async_trait]
+impl BackendSettings for S3Config {
+    fn backend(&self) -> &'static Backend {
+        &Self::BACKEND
+    }
+
+    fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
+        validate_bucket(location, problems);
+        let mut problems = problems.at("s3");
+        let allow_http = self.transport.allow_http;
+        self.transport.validate(&mut problems);
+        validate_endpoint("endpoint", self.endpoint.as_ref(), allow_http, &mut problems);
+        let keys = [&self.access_key_id, &self.secret_access_key, &self.session_token];
+        let has_key = keys.iter().any(|key| key.is_some());
+        validate_methods(
+            &[("access_key_id", has_key), ("unsigned", self.unsigned)],
+            &mut problems,
+        );
+        for (key, given) in [
+            ("access_key_id", &self.access_key_id),
+            ("secret_access_key", &self.secret_access_key),
+        ] {
+            if given.is_none() && has_key {
+                problems.at(key).add_with_hint(
+                    "is required: an access key has an id and a secret",
+                    "remove all of them to use the credentials of the environment or the machine",
+                );
+            }
+        }
+        if self.region.as_ref().is_some_and(String::is_empty) {
+            problems.at("region").add("is empty");
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    async fn connect(&self, location: &RemoteLocation, cx: &Context) -> Result<Arc<dyn Storage>> {
+        use object_store::ClientOptions;
+        use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
+
+        use super::explain::Service;
+        use super::{bucket, check_endpoint, read};
+
+        let environment = AmazonS3Builder::from_env();
+        let mut builder = match (&self.access_key_id, &self.secret_access_key) {
+            (Some(id), Some(secret)) => {
+                // Of the environment only the service: its session token belongs to another key.
+                let service_keys = [
+                    Key::Region,
+                    Key::DefaultRegion,
+                    Key::Endpoint,
+                    Key::S3Endpoint,
+                    Key::VirtualHostedStyleRequest,
+                ];
+                let mut builder = AmazonS3Builder::new();
+                for key in service_keys {
+                    if let Some(value) = environment.get_config_value(&key) {
+                        builder = builder.with_config(key, value);
+                    }
+                }
+                builder = builder
+                    .with_access_key_id(read(id, cx)?.expose())
+                    .with_secret_access_key(read(secret, cx)?.expose());
+                match &self.session_token {
+                    Some(token) => builder.with_token(read(token, cx)?.expose()),
+                    None => builder,
+                }
+            }
+            _ => environment,
+        };
+        if let Some(region) = &self.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            // Otherwise the endpoint of the environment would win.
+            builder = builder.with_config(Key::S3Endpoint, endpoint);
+        }
+        if self.virtual_hosted_style {
+            builder = builder.with_virtual_hosted_style_request(true);
+        }
+        let endpoint = builder
+            .get_config_value(&Key::S3Endpoint)
+            .or_else(|| builder.get_config_value(&Key::Endpoint));
+        check_endpoint("AWS_ENDPOINT_URL", endpoint.as_deref(), self.transport.allow_http)?;
+        let is_virtual_hosted = builder
+            .get_config_value(&Key::VirtualHostedStyleRequest)
+            .is_some_and(|value| value == "true");
+        if let (Some(endpoint), true) = (&endpoint, is_virtual_hosted) {
+            // The client expects the complete URL of the bucket then.
+            builder = builder.with_config(Key::S3Endpoint, with_bucket(endpoint, &location.host));
+        }
+        if self.unsigned {
+            builder = builder.with_skip_signature(true);
+        }
+        let built = builder
+            .with_bucket_name(&location.host)
+            // Files are deleted one by one, and not every store supports more.
+            .with_disable_bulk_delete(true)
+            .with_client_options(ClientOptions::new())
+            .with_retry(self.transport.retry_config())
+            .with_http_connector(self.transport.connector(cx)?)
+            .build();
+        let name = format!("s3://{}", location.host);
+        // Conditional copies are not standard: each store has its own header.
+        bucket(built, Service::S3, name, &self.transport, false)
+    }
+}
+
+/// The URL of a service with the bucket as the first part of the host.
+#[cfg(feature = "s3")]
+fn with_bucket(endpoint: &str, bucket: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((_, host)) if host.starts_with(&format!("{bucket}.")) => endpoint.to_owned(),
+        Some((scheme, host)) => format!("{scheme}://{bucket}.{host}"),
+        None => endpoint.to_owned(),
+    }
+}
+
+#[cfg(all(test, feature = "s3"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_the_bucket_to_the_host_once() {
+        for endpoint in ["https://s3.contoso.com", "https://hr.s3.contoso.com"] {
+            assert_eq!(with_bucket(endpoint, "hr"), "https://hr.s3.contoso.com");
+        }
+    }
+}

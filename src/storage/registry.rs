@@ -1,0 +1,221 @@
+//! The backends: what each declares, and the settings of a source for them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{Deserialize, Deserializer};
+
+use super::flatten::FlatSettings;
+use super::location::{Location, RemoteLocation};
+use super::{Storage, local, object, sftp, stdin, web};
+use crate::component::Problems;
+use crate::error::{Error, Result};
+use crate::secret::SecretFiles;
+
+/// What a backend declares.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Backend {
+    /// Key of its settings in a source.
+    pub(crate) key: &'static str,
+    /// URL schemes; the first is the usual one.
+    pub(crate) schemes: &'static [&'static str],
+    /// One line for `hrsink list`.
+    pub(crate) summary: &'static str,
+    /// The cargo feature, and whether this build has it.
+    pub(crate) feature: &'static str,
+    pub(crate) is_built_in: bool,
+    /// Default of the time for which a file must not have changed.
+    pub(crate) quiet_period: Duration,
+    /// Files cannot be renamed or deleted.
+    pub(crate) is_read_only: bool,
+    /// Connecting verifies the server and logs in.
+    pub(crate) connect_logs_in: bool,
+    /// Why its settings are required; `None` if defaults may do.
+    pub(crate) requires_settings: Option<&'static str>,
+}
+
+impl Backend {
+    /// Defaults for the keys that most backends share.
+    pub(super) const DEFAULT: Self = Self {
+        key: "",
+        schemes: &[],
+        summary: "",
+        feature: "",
+        is_built_in: true,
+        quiet_period: Duration::ZERO,
+        is_read_only: false,
+        connect_logs_in: false,
+        requires_settings: None,
+    };
+
+    /// The message and hint for a build without this backend.
+    fn missing(&self) -> (String, String) {
+        let feature = self.feature;
+        (
+            format!("`{}://` is not in this build of hrsink", self.schemes[0]),
+            format!("use a build with the feature `{feature}`: `cargo install hrsink --features {feature}`"),
+        )
+    }
+}
+
+/// The settings of a backend.
+#[async_trait]
+pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
+    fn backend(&self) -> &'static Backend;
+
+    /// Reports invalid settings, given the location. `problems` is at the source, so that `path` can be named.
+    fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>);
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// A secret cannot be read, or the storage cannot be reached or rejects the login.
+    async fn connect(&self, location: &RemoteLocation, _cx: &Context) -> Result<Arc<dyn Storage>> {
+        // A build without the backend: `validate` has reported it.
+        Err(Error::config(location.backend.missing().0))
+    }
+}
+
+/// What a backend needs of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The folder of relative paths.
+    pub(crate) base: Arc<PathBuf>,
+    pub(crate) secret_files: SecretFiles,
+    pub(crate) cancel: tokio_util::sync::CancellationToken,
+}
+
+/// Declares the backends by the types of their settings, whose key, schema and decoding follow.
+macro_rules! backends {
+    ($($settings:ty),+ $(,)?) => {
+        /// All backends.
+        pub(crate) static BACKENDS: &[&Backend] = &[$(&<$settings>::BACKEND),+];
+
+        impl FlatSettings for Settings {
+            fn keys() -> impl Iterator<Item = &'static str> {
+                BACKENDS.iter().map(|backend| backend.key)
+            }
+
+            fn set<'de, D: Deserializer<'de>>(&mut self, key: &str, value: D) -> Result<(), D::Error> {
+                $(if key == <$settings>::BACKEND.key {
+                    if let Some(settings) = Option::<$settings>::deserialize(value)? {
+                        self.0.push(Arc::new(settings));
+                    }
+                    return Ok(());
+                })+
+                Ok(())
+            }
+        }
+
+        impl JsonSchema for Settings {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                "StorageSettings".into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let mut properties = serde_json::Map::new();
+                $(properties.insert(
+                    <$settings>::BACKEND.key.to_owned(),
+                    generator.subschema_for::<$settings>().into(),
+                );)+
+                schemars::json_schema!({"type": "object", "properties": properties})
+            }
+        }
+
+        fn default_settings(backend: &Backend) -> Option<Arc<dyn BackendSettings>> {
+            $(if backend.key == <$settings>::BACKEND.key {
+                return Some(Arc::new(<$settings>::default()));
+            })+
+            None
+        }
+    };
+}
+
+// One line for each backend.
+backends! {
+    sftp::SftpConfig,
+    object::S3Config,
+    object::AzureConfig,
+    object::GcsConfig,
+    web::HttpsConfig,
+}
+
+/// The settings of a source for storage backends, each under the key of its backend.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings(Vec<Arc<dyn BackendSettings>>);
+
+impl Settings {
+    fn of(&self, backend: &Backend) -> Option<&Arc<dyn BackendSettings>> {
+        self.0
+            .iter()
+            .find(|settings| settings.backend().key == backend.key)
+    }
+
+    /// Reports what is wrong with the location or the settings; `problems` is at the source.
+    pub(crate) fn validate(&self, location: &Location, problems: &mut Problems<'_>) {
+        let used = location.backend();
+        for settings in &self.0 {
+            let backend = settings.backend();
+            if used.is_none_or(|used| used.key != backend.key) {
+                problems.at(backend.key).add_with_hint(
+                    format!("requires a `path` that starts with `{}://`", backend.schemes[0]),
+                    "remove it, or correct `path`",
+                );
+            }
+        }
+        let Location::Remote(location) = location else {
+            return;
+        };
+        let backend = location.backend;
+        if !backend.is_built_in {
+            let (message, hint) = backend.missing();
+            problems.at("path").add_with_hint(message, hint);
+        }
+        match (self.of(backend), backend.requires_settings) {
+            (Some(settings), _) => settings.validate(location, problems),
+            (None, Some(why)) => {
+                let hint = format!("see docs/src/how-to/{}.md for an example", backend.key);
+                problems
+                    .at(backend.key)
+                    .add_with_hint(format!("is required: {why}"), hint);
+            }
+            (None, None) => {
+                if let Some(settings) = default_settings(backend) {
+                    settings.validate(location, problems);
+                }
+            }
+        }
+    }
+
+    /// Connects to the storage of a location.
+    ///
+    /// # Errors
+    /// The settings are invalid, the storage cannot be reached or rejects the login, or this build does not include it.
+    pub(crate) async fn connect(&self, location: &Location, cx: &Context) -> Result<Arc<dyn Storage>> {
+        let location = match location {
+            Location::StandardInput => return Ok(Arc::new(stdin::StandardInput)),
+            Location::Local(_) => return Ok(Arc::new(local::Local::new(cx.base.clone()))),
+            Location::Remote(remote) => remote,
+        };
+        let mut problems = Vec::new();
+        self.validate(
+            &Location::Remote(location.clone()),
+            &mut Problems::new(&mut problems),
+        );
+        if let Some(problem) = problems.first() {
+            let error = Error::config(problem.to_string());
+            return Err(match &problem.hint {
+                Some(hint) => error.with_hint(hint.clone()),
+                None => error,
+            });
+        }
+        let settings = self.of(location.backend).cloned();
+        match settings.or_else(|| default_settings(location.backend)) {
+            Some(settings) => settings.connect(location, cx).await,
+            None => Err(Error::unexpected("a storage backend without settings")),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Settings of the backends that use HTTP: object stores and web servers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::de::{Deserialize, Deserializer};
+use url::Url;
+
+use super::flatten::FlatSettings;
+use crate::component::Problems;
+use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings};
+use crate::settings::bounded::{GIB, HOUR, MIB, SECOND};
+use crate::settings::{BoundedDuration, BoundedSize};
+
+/// How a service is reached over HTTP. The keys stand among those of the backend.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TransportSettings {
+    /// Limit of a silence during a response; after it, the request is retried.
+    #[schemars(example = &"2m")]
+    pub(crate) timeout: BoundedDuration<SECOND, HOUR>,
+    /// Limit of the time to connect.
+    #[schemars(example = &"5s")]
+    pub(crate) connect_timeout: BoundedDuration<SECOND, HOUR>,
+    /// TLS: additional certificate authorities, a client certificate, the oldest version.
+    #[schemars(example = serde_json::json!({"ca_file": "ca.pem"}))]
+    pub(crate) tls: TlsSettings,
+    /// The proxy; without it, that of the system.
+    #[schemars(example = &"http://proxy.example.com:3128")]
+    pub(crate) proxy: Option<ProxySetting>,
+    /// Retries of requests that fail for a transient cause.
+    #[schemars(example = serde_json::json!({"max_attempts": 4}))]
+    pub(crate) retry: RetrySettings,
+    /// Allows unencrypted `http://` to another machine: everyone on the network can read the data.
+    #[schemars(example = true)]
+    pub(crate) allow_http: bool,
+    /// Bytes of a file that are fetched, with several requests in flight, before they are decoded.
+    #[schemars(example = &"64MiB")]
+    pub(crate) read_ahead: BoundedSize<MIB, GIB>,
+}
+
+impl Default for TransportSettings {
+    fn default() -> Self {
+        Self {
+            timeout: BoundedDuration::new(60 * SECOND),
+            connect_timeout: BoundedDuration::new(10 * SECOND),
+            tls: TlsSettings::default(),
+            proxy: None,
+            retry: RetrySettings::default(),
+            allow_http: false,
+            read_ahead: BoundedSize::new(16 * MIB),
+        }
+    }
+}
+
+impl FlatSettings for TransportSettings {
+    fn keys() -> impl Iterator<Item = &'static str> {
+        [
+            "timeout",
+            "connect_timeout",
+            "tls",
+            "proxy",
+            "retry",
+            "allow_http",
+            "read_ahead",
+        ]
+        .into_iter()
+    }
+
+    fn set<'de, D: Deserializer<'de>>(&mut self, key: &str, value: D) -> Result<(), D::Error> {
+        match key {
+            "timeout" => self.timeout = Deserialize::deserialize(value)?,
+            "connect_timeout" => self.connect_timeout = Deserialize::deserialize(value)?,
+            "tls" => self.tls = Deserialize::deserialize(value)?,
+            "proxy" => self.proxy = Deserialize::deserialize(value)?,
+            "retry" => self.retry = Deserialize::deserialize(value)?,
+            "allow_http" => self.allow_http = Deserialize::deserialize(value)?,
+            _ => self.read_ahead = Deserialize::deserialize(value)?,
+        }
+        Ok(())
+    }
+}
+
+impl TransportSettings {
+    /// Reports what is wrong; `problems` is at the settings of the backend.
+    pub(super) fn validate(&self, problems: &mut Problems<'_>) {
+        self.tls.validate(&mut problems.at("tls"));
+        self.retry.validate(&mut problems.at("retry"));
+    }
+}
+
+/// Implements `Deserialize` for settings that include [`TransportSettings`] in the field `transport`.
+macro_rules! with_transport {
+    ($settings:ident) => {
+        impl<'de> serde::Deserialize<'de> for $settings {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut transport = $crate::storage::transport::TransportSettings::default();
+                let settings = Self::deserialize($crate::storage::Flat {
+                    inner: deserializer,
+                    group: &mut transport,
+                })?;
+                Ok(Self {
+                    transport,
+                    ..settings
+                })
+            }
+        }
+    };
+}
+pub(super) use with_transport;
+
+/// Whether the host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) const UNENCRYPTED: &str = "is `http://`: everyone on the network can read the data";
+
+/// What is wrong with the URL of a service, and a hint.
+pub(super) fn endpoint_problem(endpoint: &str, allow_http: bool) -> Option<(String, &'static str)> {
+    const FORM: &str = "expected `https://host` or `https://host:port`";
+    let Ok(url) = Url::parse(endpoint) else {
+        return Some(("is not a URL".to_owned(), FORM));
+    };
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    if has_credentials || url.query().is_some() || url.fragment().is_some() {
+        return Some((
+            "contains credentials or a query".to_owned(),
+            "use the settings for the login",
+        ));
+    }
+    match url.scheme() {
+        "https" => None,
+        "http" if allow_http || url.host_str().is_some_and(is_loopback) => None,
+        "http" => Some((
+            UNENCRYPTED.to_owned(),
+            "use `https://`; on a trusted network, set `allow_http: true`",
+        )),
+        other => Some((format!("is `{other}://`"), FORM)),
+    }
+}
+
+/// Reports more than one login method.
+pub(super) fn validate_methods(methods: &[(&'static str, bool)], problems: &mut Problems<'_>) {
+    let given: Vec<String> = methods
+        .iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if given.len() > 1 {
+        problems.add_with_hint(
+            format!(
+                "{} exclude each other: one login method is used",
+                given.join(" and ")
+            ),
+            "keep the one that you need",
+        );
+    }
+}
+
+/// Transfers may take as long as bytes arrive.
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+const MAX_TRANSFER: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+impl TransportSettings {
+    /// The settings of the HTTP client.
+    ///
+    /// # Errors
+    /// A certificate or key cannot be read.
+    pub(super) fn client_config(
+        &self,
+        cx: &super::Context,
+    ) -> crate::error::Result<crate::http::transport::TransportConfig> {
+        let mut config = crate::http::transport::TransportConfig {
+            connect_timeout: self.connect_timeout.get(),
+            timeout: MAX_TRANSFER,
+            read_timeout: Some(self.timeout.get()),
+            decompress: false,
+            proxy: ProxySetting::proxy(self.proxy.as_ref()),
+            pool_max_idle_per_host: 16,
+            ..Default::default()
+        };
+        self.tls.apply(&cx.base, &cx.secret_files, &mut config)?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,339 @@
+//! A web server as a storage of one file.
+//!
+//! If the server supports ranges, several are requested concurrently, and a truncated one is continued. If not, the file is
+//! read in one response, and a truncated one is an error: the first bytes might differ in a second response.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
+};
+use reqwest::{Method, Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{WebClient, WebError};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::transport::Failure;
+use crate::storage::blocks::{self, Block, changed};
+use crate::storage::fetch::{self, Fetch, ReadAhead};
+use crate::storage::service_error::Cause;
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
+
+/// A web server.
+#[derive(Debug, Clone)]
+pub(super) struct Web {
+    pub(super) client: WebClient,
+    pub(super) read_ahead: ReadAhead,
+}
+
+impl Web {
+    async fn find(&self, path: &str) -> Result<Option<FileInfo>> {
+        let cannot_access = |error: WebError| {
+            let error = error.into_error();
+            let url = self.client.display_url(path);
+            let hints: Vec<String> = error.hints().map(str::to_owned).collect();
+            let outer =
+                Error::new(error.kind(), format!("cannot access `{url}`")).with_source(Cause(error.chain()));
+            hints.into_iter().fold(outer, Error::with_hint)
+        };
+        match self.client.request(&Method::HEAD, path, None).await {
+            // Servers that generate the file on request report no length, or zero.
+            Ok(response) => match length(response.headers()) {
+                Some(size) if size > 0 => return Ok(Some(file_info(path, Some(size), response.headers()))),
+                _ => {}
+            },
+            Err(error) => match error.status().map(|status| status.as_u16()) {
+                Some(404 | 410) => return Ok(None),
+                // A link may be signed for GET only, and not every server supports HEAD.
+                Some(400 | 403 | 405 | 501) => {}
+                _ => return Err(cannot_access(error)),
+            },
+        }
+        match self.client.request(&Method::GET, path, Some(&(0..1))).await {
+            Ok(response) => {
+                let headers = response.headers();
+                let size = if response.status() == StatusCode::PARTIAL_CONTENT {
+                    content_range(headers).and_then(|(_, size)| size)
+                } else {
+                    length(headers)
+                };
+                Ok(Some(file_info(path, size, headers)))
+            }
+            Err(error) => match error.status().map(|status| status.as_u16()) {
+                Some(404 | 410) => Ok(None),
+                // There is no first byte.
+                Some(416) => Ok(Some(file_info(path, Some(0), &HeaderMap::new()))),
+                _ => Err(cannot_access(error)),
+            },
+        }
+    }
+
+    /// Sends the complete file, in ranges if the server supports them.
+    async fn send(&self, file: &FileInfo, blocks: &mpsc::Sender<Block>) -> Result<()> {
+        let request_bytes = self.read_ahead.request_bytes();
+        let first = 0..file.size.map_or(request_bytes, |size| size.min(request_bytes));
+        if first.is_empty() {
+            let _ = blocks.send(Block::End).await;
+            return Ok(());
+        }
+        let response = self.client.request(&Method::GET, &file.path, Some(&first)).await;
+        let response = response.map_err(read_error)?;
+        check_type(response.headers())?;
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return self.send_stream(file, response, blocks).await;
+        }
+        let (received, size) = content_range(response.headers()).ok_or_else(|| no_ranges(file))?;
+        let size = size.or(file.size).ok_or_else(|| no_ranges(file))?;
+        // Without a known size, the first range may be the complete file.
+        let first = 0..first.end.min(size);
+        if received != first || (file.size.is_some() && file.size != Some(size)) {
+            return Err(changed());
+        }
+        // Later responses must match the first.
+        let file = if file.version.is_none() && file.modified.is_none() {
+            file_info(&file.path, Some(size), response.headers())
+        } else {
+            FileInfo {
+                size: Some(size),
+                ..file.clone()
+            }
+        };
+        let bytes = self.read_range(&file, first.clone(), Some(response)).await?;
+        if blocks.send(Block::Bytes(bytes)).await.is_ok() {
+            fetch::send(self, &file, first.end..size, self.read_ahead, blocks).await;
+        }
+        Ok(())
+    }
+
+    /// Sends the body of a server that does not support ranges.
+    async fn send_stream(
+        &self,
+        file: &FileInfo,
+        mut response: Response,
+        blocks: &mpsc::Sender<Block>,
+    ) -> Result<()> {
+        require_unchanged(file, response.headers())?;
+        let mut received = 0_u64;
+        loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => {
+                    received += bytes.len() as u64;
+                    if blocks.send(Block::Bytes(bytes)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let failure = Failure::of(error);
+                    let message =
+                        format!("the server closed the connection after {received} bytes: {failure}");
+                    return Err(Error::new(ErrorKind::Transient, message).with_hint(
+                        "run again: the server does not support ranges, so the transfer cannot be resumed",
+                    ));
+                }
+            }
+        }
+        if file.size.is_some_and(|size| size != received) {
+            return Err(changed());
+        }
+        let _ = blocks.send(Block::End).await;
+        Ok(())
+    }
+
+    /// Reads a range, whose first response may be given; a truncated response is continued.
+    async fn read_range(&self, file: &FileInfo, range: Range<u64>, first: Option<Response>) -> Result<Bytes> {
+        let length = usize::try_from(range.end - range.start).map_err(|_| no_ranges(file))?;
+        let state = Mutex::new((BytesMut::with_capacity(length), first));
+        let attempt = || async {
+            let (mut bytes, first) = {
+                let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                std::mem::take(&mut *state)
+            };
+            let rest = range.start + bytes.len() as u64..range.end;
+            let result = self.continue_range(file, &rest, first, &mut bytes, length).await;
+            state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = bytes;
+            result
+        };
+        self.client.retry(&file.path, attempt).await.map_err(read_error)?;
+        let (bytes, _) = state
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(bytes.freeze())
+    }
+
+    /// Appends the bytes of `rest` to `bytes`, up to `length`.
+    async fn continue_range(
+        &self,
+        file: &FileInfo,
+        rest: &Range<u64>,
+        response: Option<Response>,
+        bytes: &mut BytesMut,
+        length: usize,
+    ) -> Result<(), WebError> {
+        let mut response = match response {
+            Some(response) => response,
+            None => self.client.send(&Method::GET, &file.path, Some(rest)).await?,
+        };
+        let Some((received, size)) = content_range(response.headers()) else {
+            check_type(response.headers())?;
+            return Err(no_ranges(file).into());
+        };
+        require_unchanged(file, response.headers())?;
+        if received != *rest || (size.is_some() && file.size.is_some() && size != file.size) {
+            return Err(changed().into());
+        }
+        while bytes.len() < length {
+            match response.chunk().await {
+                Ok(Some(chunk)) => {
+                    let room = length - bytes.len();
+                    bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                }
+                Ok(None) => {
+                    return Err(WebError::Truncated(
+                        "the server truncated its response".to_owned(),
+                    ));
+                }
+                Err(error) => {
+                    let failure = Failure::of(error);
+                    return Err(WebError::Truncated(format!(
+                        "the server closed the connection: {failure}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A range that cannot be satisfied: the file is shorter now.
+fn read_error(error: WebError) -> Error {
+    match error.status() {
+        Some(StatusCode::RANGE_NOT_SATISFIABLE) => changed(),
+        _ => error.into_error(),
+    }
+}
+
+fn no_ranges(file: &FileInfo) -> Error {
+    Error::input(format!("the server does not support ranges for `{}`", file.name)).with_hint(
+        "Parquet files and archives are read in ranges: use another storage, or download the file before the run",
+    )
+}
+
+/// Rejects a web page: a login form or an error.
+fn check_type(headers: &HeaderMap) -> Result<()> {
+    let is_page = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"));
+    if is_page {
+        return Err(
+            Error::input("the server answered with a web page, not with a file")
+                .with_hint("open the URL in a browser: if a login page appears, set `https.auth`"),
+        );
+    }
+    Ok(())
+}
+
+/// Rejects a response for another version of the file.
+fn require_unchanged(file: &FileInfo, headers: &HeaderMap) -> Result<()> {
+    let now = file_info(&file.path, file.size, headers);
+    let is_unchanged = match (&file.version, &now.version) {
+        (Some(then), Some(now)) => then == now,
+        // Not every response has all headers.
+        _ => match (file.modified, now.modified) {
+            (Some(then), Some(now)) => then == now,
+            _ => true,
+        },
+    };
+    if is_unchanged { Ok(()) } else { Err(changed()) }
+}
+
+fn file_info(path: &str, size: Option<u64>, headers: &HeaderMap) -> FileInfo {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| HeaderValue::to_str(value).ok())
+    };
+    FileInfo {
+        name: path.trim_start_matches('/').into(),
+        path: path.to_owned(),
+        size,
+        modified: text(LAST_MODIFIED)
+            .and_then(|date| httpdate::parse_http_date(date).ok())
+            .and_then(|date| Timestamp::try_from(date).ok()),
+        // Weak tags identify the same file in another encoding.
+        version: text(ETAG).map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned()),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// The range of a response, and the size of the file if it is known.
+fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
+    let value = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, size) = value.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (start, last) = range.split_once('-')?;
+    let (start, last): (u64, u64) = (start.trim().parse().ok()?, last.trim().parse().ok()?);
+    let end = last.checked_add(1)?;
+    (start < end).then(|| (start..end, size.trim().parse().ok()))
+}
+
+#[async_trait]
+impl Storage for Web {
+    async fn list(&self, pattern: &FilePattern) -> Result<Vec<FileInfo>> {
+        Ok(self.find(pattern.glob()).await?.into_iter().collect())
+    }
+
+    async fn sibling_names(&self, _: &FilePattern) -> Result<Vec<String>> {
+        Err(Error::input("web servers do not list their files"))
+    }
+
+    async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
+        match path.starts_with('/') {
+            true => self.find(path).await,
+            false => self.find(&format!("/{path}")).await,
+        }
+    }
+
+    fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
+        let (web, file) = (self.clone(), file.clone());
+        Ok(blocks::reader(1, cancel, |blocks| async move {
+            if let Err(error) = web.send(&file, &blocks).await {
+                // Fails if nobody reads on.
+                let _ = blocks.send(Block::Failed(io::Error::other(error))).await;
+            }
+        }))
+    }
+
+    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        fetch::ranges(self, file, ranges, self.read_ahead).await
+    }
+
+    async fn rename(&self, from: &str, _: &str) -> Result<RenameOutcome> {
+        Err(read_only("moved", from))
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        Err(read_only("deleted", path))
+    }
+}
+
+fn read_only(action: &str, path: &str) -> Error {
+    Error::input(format!("`{path}` cannot be {action}: web servers are read-only"))
+        .with_hint("set `on_success: keep`; processed files are not read again")
+}
+
+#[async_trait]
+impl Fetch for Web {
+    async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes> {
+        self.read_range(file, range, None).await
+    }
+}
