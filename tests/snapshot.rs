@@ -488,7 +488,7 @@ fn validates_that_snapshots_and_their_inputs_match() {
                 _ = file["sources"]["directory"]
                     .as_object_mut()
                     .unwrap()
-                    .remove("snapshot")
+                    .remove("snapshot");
             },
             "transforms.before.inputs[0]: the source `directory` keeps no snapshot (add a `snapshot` block to `directory`",
         ),

@@ -1,4 +1,4 @@
-//! What the emulator is told: where to listen, which apps and jobs exist, what goes wrong.
+//! The settings of the emulator: address, apps, jobs, limits, faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

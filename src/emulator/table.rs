@@ -15,7 +15,7 @@ use crate::hr::{Field, FieldKind, Scenario};
 /// Messages kept for one import; the others are counted.
 const MOST_MESSAGES: usize = 100;
 
-/// What became of a file that the endpoint took.
+/// The result of an accepted file.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) columns: Arc<[String]>,

@@ -127,8 +127,6 @@ pub(crate) struct JobState {
 pub(crate) struct UnknownBatch {
     pub id: BatchId,
     pub run: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "checked by tests"))]
-    pub sink: String,
     pub number: u64,
     pub part: u32,
     /// When the intent was recorded.

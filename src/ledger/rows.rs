@@ -59,7 +59,7 @@ impl Reader {
     ) -> Result<Vec<UnknownBatch>, LedgerError> {
         let mut query = db.prepare(
             "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
-                 run.id, batch.sink, batch.number, batch.part, batch.intended, batch.decision IS NULL
+                 run.id, batch.number, batch.part, batch.intended, batch.decision IS NULL
              FROM batch LEFT JOIN run ON run.seq = batch.run LEFT JOIN batch_rows ON batch_rows.batch = batch.id
              WHERE batch.job = ?1 AND batch.scenario = ?2 AND run.id IS NOT ?3 AND (
                  batch.decision IS NULL AND (batch.outcome = 'unknown' OR batch.outcome IS NULL)
@@ -77,13 +77,12 @@ impl Reader {
                 run: row
                     .get::<_, Option<String>>(4)?
                     .unwrap_or_else(|| "(pruned)".to_owned()),
-                sink: row.get(5)?,
-                number: natural(row, 6)?,
-                part: row.get(7)?,
-                intended: time(row, 8)?,
+                number: natural(row, 5)?,
+                part: row.get(6)?,
+                intended: time(row, 7)?,
                 row_count: rows.len() as u64,
                 rows,
-                open: row.get(9)?,
+                open: row.get(8)?,
                 resent_unreported: 0,
             });
         }

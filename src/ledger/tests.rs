@@ -191,13 +191,8 @@ async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
     let unknown = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap().unknown;
     assert_eq!(unknown.len(), 1);
     assert_eq!(
-        (
-            &*unknown[0].run,
-            &*unknown[0].sink,
-            unknown[0].number,
-            unknown[0].part
-        ),
-        ("a", "purview", 7, 0)
+        (&*unknown[0].run, unknown[0].number, unknown[0].part),
+        ("a", 7, 0)
     );
     ledger
         .close_unknown(vec![unknown[0].id], vec![], "b")

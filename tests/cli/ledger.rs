@@ -246,7 +246,7 @@ fn rewind_reads_again_and_skips_accepted_rows() {
     );
 }
 
-/// The mapping was wrong, and is mended.
+/// The mapping was wrong and is fixed.
 #[test]
 fn reads_the_input_again_after_too_many_rejects() {
     let folder = Folder::empty();

@@ -245,10 +245,10 @@ impl<'r> Page<'r> {
             .get("additionalProperties")
             .filter(|entries| entries.is_object())
         {
-            found.extend(self.below(Step::Entry, entries));
+            found.extend(self.below(&Step::Entry, entries));
         }
         if let Some(items) = schema.get("items").filter(|items| items.is_object()) {
-            found.extend(self.below(Step::Element, items));
+            found.extend(self.below(&Step::Element, items));
         }
         for word in ["anyOf", "oneOf"] {
             for one in schema[word].as_array().into_iter().flatten() {
@@ -258,7 +258,7 @@ impl<'r> Page<'r> {
         found
     }
 
-    fn below(&self, step: Step, schema: &Value) -> Vec<(Vec<Step>, Value)> {
+    fn below(&self, step: &Step, schema: &Value) -> Vec<(Vec<Step>, Value)> {
         let nested = self.nested(&self.resolve(schema).0).into_iter();
         nested
             .map(|(steps, object)| ([vec![step.clone()], steps].concat(), object))

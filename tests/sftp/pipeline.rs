@@ -154,7 +154,7 @@ impl Ran {
         }
     }
 
-    /// Whether a text stands in what is told, however it is escaped there.
+    /// Whether the output contains a text, escaped or not.
     pub(crate) fn told_has(&self, text: &str) -> bool {
         let escaped = serde_json::to_string(text).unwrap();
         self.told.contains(escaped.trim_matches('"'))

@@ -110,7 +110,7 @@ impl Sshd {
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let sessions = descendants(child.id());
-            // First who would take up whoever comes back at once.
+            // First the process that would accept new connections.
             let _ = child.kill();
             let _ = child.wait();
             for id in sessions {

@@ -255,7 +255,7 @@ impl Connector {
                 SftpError::Transient(transient().with_source(error).with_hint(hint))
             }
             russh::Error::NoCommonAlgo { kind, theirs, .. } => {
-                SftpError::Permanent(self.no_common_algorithm(kind, &theirs))
+                SftpError::Permanent(self.no_common_algorithm(&kind, &theirs))
             }
             russh::Error::Version => SftpError::Permanent(
                 config()
@@ -275,7 +275,7 @@ impl Connector {
         }
     }
 
-    fn no_common_algorithm(&self, kind: AlgorithmKind, theirs: &[String]) -> Error {
+    fn no_common_algorithm(&self, kind: &AlgorithmKind, theirs: &[String]) -> Error {
         let error = self.error(ErrorKind::Config);
         let (kind, key) = match kind {
             AlgorithmKind::Kex => (Kind::Kex, "kex"),

@@ -111,7 +111,7 @@ fn prints_a_valid_pipeline() {
             vec!["# formats: …  # TODO: one of"],
         ),
         (
-            vec![column("last day ${x}: #'", &[])],
+            vec![column("last day ${x}: #'", &["2026-05-31"])],
             vec!["LastWorkingDate: '\"last day $${x}: #''\"'"],
         ),
     ] {
