@@ -38,7 +38,7 @@ fn history_lists_runs_and_batches() {
     let folder = Folder::examples();
     let (code, stdout, _) = run(&folder, &["history", PIPELINE]);
     assert_eq!(code, 0);
-    assert!(stdout.starts_with("No runs yet: there is no ledger"), "{stdout}");
+    assert!(stdout.starts_with("No runs yet: the ledger"), "{stdout}");
     let folder = ran_twice();
     let printed = history(&folder);
     let runs = printed["runs"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn shows_verifies_and_exports_the_ledger() {
         (&2.into(), &30.into())
     );
     let (code, stdout, _) = run(&folder, &["ledger", "verify", "--state", ".hrsink/state.db"]);
-    assert_eq!((code, &*stdout), (0, ".hrsink/state.db: whole\n"));
+    assert_eq!((code, &*stdout), (0, ".hrsink/state.db: no damage\n"));
     let (_, lines, _) = run(&folder, &["ledger", "export", PIPELINE]);
     let lines: Vec<serde_json::Value> = lines
         .lines()
@@ -94,7 +94,7 @@ fn shows_verifies_and_exports_the_ledger() {
         stdout.contains("1 problem") && stdout.contains("invalid ledger key"),
         "{stdout}"
     );
-    // What cannot be looked at may be whole.
+    // A ledger that cannot be read is not reported as damaged.
     std::fs::create_dir(folder.path().join("folder.db")).unwrap();
     let (code, stdout, stderr) = run(&folder, &["ledger", "verify", "--state", "folder.db"]);
     assert_eq!((code, &*stdout), (2, ""), "{stderr}");
@@ -104,7 +104,7 @@ fn shows_verifies_and_exports_the_ledger() {
     );
     let (code, _, stderr) = run(&folder, &["ledger", "stats", "--state", "none.db"]);
     assert_eq!(code, 2);
-    assert!(stderr.contains("there is no ledger `none.db`"), "{stderr}");
+    assert!(stderr.contains("the ledger `none.db` does not exist"), "{stderr}");
     assert!(!folder.path().join("none.db").exists());
 }
 
@@ -115,7 +115,7 @@ fn sends_forgotten_rows_again() {
     let (code, _, stderr) = run(&folder, &forget);
     assert_eq!(code, 2);
     assert!(
-        stderr.contains("this would forget 30 rows in 1 batch") && stderr.contains("--yes"),
+        stderr.contains("this forgets 30 rows in 1 batch") && stderr.contains("--yes"),
         "{stderr}"
     );
     folder.run(&["run", PIPELINE]);
@@ -255,7 +255,7 @@ fn reads_the_input_again_after_too_many_rejects() {
     let (failed, _, printed) = run(&folder, &["run", "p.json"]);
     assert_eq!(failed, 3, "{printed}");
     assert!(
-        printed.contains("counts as not read, and the next run reads it again"),
+        printed.contains("the file is kept, and the next run reads it again"),
         "{printed}"
     );
     leaves_out(&folder, "%d/%m/%Y");

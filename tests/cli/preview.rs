@@ -20,7 +20,7 @@ fn preview_masks_personal_data() {
 
     rejected (3 of 5)
     ┌─────────────────────┬─────────────────┬──────────────┬──────────────────────────────────────────────────┐
-    │ origin              ┆ field           ┆ reason       ┆ in words                                         │
+    │ origin              ┆ field           ┆ reason       ┆ description                                      │
     ╞═════════════════════╪═════════════════╪══════════════╪══════════════════════════════════════════════════╡
     │ terminations.csv:7  ┆ EmailAddress    ┆ missing      ┆ a required value is missing                      │
     │ terminations.csv:15 ┆ LastWorkingDate ┆ invalid_date ┆ invalid date: expected ISO 8601 or `%m/%d/%Y`    │

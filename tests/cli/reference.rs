@@ -10,7 +10,7 @@ fn list_names_every_component() {
     --- stdout
     sources
       file  reads CSV, Parquet, NDJSON and JSON files: local, SFTP, S3, Azure Blob, Google Cloud Storage, HTTPS, standard input
-      rest  reads a REST API: pages, parents and children, only what has changed
+      rest  reads a REST API: pages, parent and child requests, incrementally
     transforms
       hr_schema  maps records to the rows of an HR scenario with SQL expressions
       sql        runs one SQL query over its inputs as tables: joins, windows, unions
@@ -24,12 +24,12 @@ fn list_names_every_component() {
       ndjson   a JSON object on each line
       parquet  columns with types; compressed inside at most
     storage backends
-      PATH, -          local disk, standard input
-      sftp://          SFTP servers
-      s3://            Amazon S3 and S3-compatible stores
-      az://, abfss://  Azure Blob Storage
-      gs://            Google Cloud Storage
-      https://         web servers
+      PATH, -                   local disk, standard input
+      sftp://                   SFTP servers
+      s3://, s3a://             Amazon S3 and S3-compatible stores
+      az://, abfs://, abfss://  Azure Blob Storage
+      gs://                     Google Cloud Storage
+      https://, http://         web servers
     compression and encryption
       gzip  compression
       zstd  compression

@@ -111,8 +111,8 @@ fn missing_file_error_has_hints() {
       purview: rows the emulator accepted, and its import log  .hrsink/emulator
     run [RUN]
     --- stderr
-    error: hr_export: there is no file `data/terminations.csv` in `./data`
-    hint: `./data` holds 6 files; the most similar names are `terminations-utf16.csv`, `terminations.parquet`
+    error: hr_export: no file `data/terminations.csv` in `./data`
+    hint: `./data` contains 6 files; the most similar names are `terminations-utf16.csv`, `terminations.parquet`
     "#);
 }
 

@@ -44,14 +44,14 @@ fn emulator_serves_until_stopped() {
           authority: http://[ADDRESS]
           resource: https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1
           ingestion: http://[ADDRESS]
-        tenant_id: contoso.onmicrosoft.com  # any will do
-        job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba  # any will do
+        tenant_id: contoso.onmicrosoft.com  # any value
+        job_id: b8be4a7d-e338-43eb-a69e-c513cd458eba  # any value
         auth:
           type: client_secret
-          client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e  # any will do
-          client_secret: {env: HRSINK_CLIENT_SECRET}  # any will do
+          client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e  # any value
+          client_secret: {env: HRSINK_CLIENT_SECRET}  # any value
 
-    Ctrl-C ends it.
+    Press Ctrl-C to stop.
     "#);
     // Its own advice works: the lines it prints, under a sink.
     let cloud: String = said

@@ -42,6 +42,7 @@ fn validate_lists_all_problems_at_once() {
     mistakes.yaml: 19 problems
       rejects.max_ratio: ratio out of range: expected 0 to 1, found 5; 20 % is written 0.2
       sources.hr_export.delimiter: unknown key `delimiter`
+        hint: known here: `path`, `format`, `compression`, `max_compression_ratio`, `zip`, `pgp`, `select`, `on_success`, `on_failure`, `add_columns`, `sftp`, `s3`, `azure`, `gcs`, `https`
       sources.purview.type: unknown type `fiel`
         hint: did you mean `file`?
       transforms.two.scenario: unknown value `resignation`
@@ -86,7 +87,7 @@ fn run_prints_the_same_problems_before_reading() {
     --- stderr
     error: the pipeline file `mistakes.yaml` has 2 problems
       sinks: a pipeline needs at least one sink
-        hint: to look at rows without sending them, use `{type: console, inputs: […]}`
+        hint: to print rows instead of sending them, add `{type: console, inputs: […]}`
       sources.a: no component receives its rows
         hint: add it to the `inputs` of a component, or remove `a`
     "#);
@@ -181,7 +182,7 @@ fn validate_warns_about_probable_mistakes() {
     assert_eq!(code(&output), 0);
     let printed = self::text(&output.stdout);
     assert!(
-        printed.contains("once.yaml: valid\n  warning: the sink `purview` must get the rows of `profiles` again after 20days"),
+        printed.contains("once.yaml: valid\n  warning: the sink `purview` must receive unchanged rows of `profiles` again after 20days"),
         "{printed}"
     );
     assert!(printed.ends_with("profiles.yaml: valid\n"), "{printed}");

@@ -379,7 +379,7 @@ fn runs_that_move_files_over_sftp() {
         );
         let mut line = dropping(folder.path(), &service, &path, |source| {
             source["sftp"] = json!({
-                "user": sshd::me(), "auth": [{"private_key": {"file": key}}],
+                "username": sshd::me(), "auth": [{"private_key": {"file": key}}],
                 "host_keys": [server.fingerprint("ed25519")],
             });
         });
