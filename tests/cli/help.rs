@@ -122,7 +122,8 @@ fn help_of_each_command_names_its_options() {
             );
         }
         assert_eq!(code(&output), 0);
-        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        let wraps = |line: &str| line.starts_with("Usage:") || line.chars().count() <= 100;
+        assert!(help.lines().all(wraps), "{help}");
     }
 }
 

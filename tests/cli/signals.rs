@@ -79,7 +79,7 @@ fn emulator_serves_until_stopped() {
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(code(&child.wait_with_output().unwrap()), 0);
     snapshot!(rest, @r#"
-    1 upload, 1 taken, 1 row saved, 1 token issued
+    1 upload, 1 accepted, 1 row saved, 1 token issued
       job b8be4a7d-e338-43eb-a69e-c513cd458eba  1 import  1 row
     "#);
 }
