@@ -82,7 +82,7 @@ async fn reports_errors_without_credentials() {
     fails(
         &with_key(&account, "az://hr-data/exports/leavers-*.csv"),
         2,
-        &["leavers-*", "holds 1 files"],
+        &["leavers-*", "contains 1 file"],
         &[],
     )
     .await;

@@ -357,10 +357,12 @@ pub(super) async fn no_match(storage: &dyn Storage, pattern: &FilePattern) -> Er
     let near: Vec<String> = near.into_iter().map(|name| format!("`{name}`")).collect();
     error.with_hint(match (names.len(), near.is_empty()) {
         (0, _) => format!("{folder} contains no files"),
+        (1, true) => format!("{folder} contains 1 file, with a different name"),
         (count, true) => format!("{folder} contains {count} files, none with a similar name"),
-        (count, false) => format!(
-            "{folder} contains {count} files; the most similar names are {}",
-            near.join(", ")
-        ),
+        (count, false) => {
+            let files = if count == 1 { "file" } else { "files" };
+            let near = near.join(", ");
+            format!("{folder} contains {count} {files}; the most similar names are {near}")
+        }
     })
 }
