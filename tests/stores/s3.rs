@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
 use crate::outside::wanted;
 use crate::proxy::Proxy;
-use crate::servers::{Server, keys, moto, put};
+use crate::servers::{Server, moto, put};
 
 fn source(url: &str, path: &str) -> Value {
     json!({
