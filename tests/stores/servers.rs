@@ -65,6 +65,14 @@ impl HttpService for Service {
     }
 }
 
+/// Writes a file that only its owner can read.
+#[allow(dead_code, reason = "used by the contract suite of storage backends")]
+pub(crate) fn write_secret(path: &std::path::Path, content: &str) {
+    std::fs::write(path, content).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 const STARTS: Duration = Duration::from_secs(90);
 
 /// A server.
