@@ -110,11 +110,12 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
 /// Where a secret is stored.
 #[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(example = serde_json::json!({"env": "HR_SECRET"}))]
 pub enum SecretRef {
     /// The name of an environment variable.
     Env(String),
-    /// The path of a file with the secret; trailing line ends are removed. Relative to the pipeline file. On Unix only
-    /// its owner may access it (mode 0600 or 0400), unless hrsink is started with `--insecure-secret-files`.
+    /// The path of a file with the secret, relative to the pipeline file; trailing line breaks are removed. On Unix, only
+    /// its owner may have access (mode 0600 or 0400), unless hrsink runs with `--insecure-secret-files`.
     File(PathBuf),
     /// The first line of standard input; for the command line only.
     #[schemars(skip)]

@@ -116,8 +116,8 @@ impl TryFrom<NameOrList> for Compression {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ZipSettings {
-    /// Glob pattern of the member names to read. Without a `/` it applies to the last part of a name. Left out, every
-    /// file is read. Hidden files and `__MACOSX` are always skipped; no match is an error. Members are read in the
+    /// Glob pattern of the member names to read. A pattern without a `/` applies to the last part of a name. Default:
+    /// every file. Hidden files and `__MACOSX` are always skipped; no match is an error. Members are read in the
     /// order of their names, each in the format of its own extension.
     #[schemars(example = &"*.csv")]
     pub(crate) members: Option<String>,

@@ -11,28 +11,34 @@ use crate::component::{InputDescription, Problems, RowKind};
 use crate::settings::bounded::UNBOUNDED;
 use crate::settings::{BoundedInt, Ratio};
 
-/// The `guards` block: limits on a run's numbers. With any of them set, all rows are collected before the first is sent,
-/// in memory and, if they are many, in a temporary file. When a guard trips, no sink sends anything and the run ends with
-/// exit code 4.
+/// The `guards` block: limits on the row counts of a run. With any of them set, hrsink collects all rows, in memory and then
+/// in a temporary file, before it sends the first one. If a guard trips, no sink sends anything and the run ends with exit
+/// code 4.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardsConfig {
-    /// The fewest rows that the sink may receive. Not evaluated with `--limit`. 0 disables a limit set for every sink.
+    /// The minimum number of rows that the sink must receive. Not evaluated with `--limit`. In a sink, 0 disables the
+    /// top-level limit.
+    #[schemars(example = 1_000)]
     pub min_rows: Option<u64>,
-    /// The most rows that the sink may receive.
+    /// The maximum number of rows that the sink may receive.
+    #[schemars(example = 100_000)]
     pub max_rows: Option<BoundedInt<1, UNBOUNDED>>,
-    /// How many fewer rows than in the last complete run of this sink it may receive, as a ratio of that run's rows:
-    /// `0.2` allows a fifth fewer. Not evaluated in a sink's first run, nor with `--limit`.
+    /// The largest allowed decrease in rows since the last complete run of this sink: `0.2` allows 20 % fewer rows. Not
+    /// evaluated in a sink's first run or with `--limit`.
+    #[schemars(example = 0.2)]
     pub max_shrink: Option<Ratio>,
-    /// How many more rows than in the last complete run of this sink it may receive, as a ratio of that run's rows: `0.5`
-    /// allows half as many again, `2` three times as many. Not evaluated in a sink's first run. After a run without rows,
-    /// any row trips it.
+    /// The largest allowed increase in rows since the last complete run of this sink: `0.5` allows 50 % more rows, `2`
+    /// three times as many. Not evaluated in a sink's first run. After a run without rows, any row trips it.
+    #[schemars(example = 0.5)]
     pub max_growth: Option<Ratio<UNBOUNDED>>,
-    /// The ratio of rows that may be rejected in the whole run before the sinks receive their rows. Rows that a `where`
-    /// excluded do not count. Unlike `rejects.max_ratio`, which is evaluated after sending.
+    /// The largest allowed ratio of rejected rows, for the run as a whole, evaluated before anything is sent;
+    /// `rejects.max_ratio` is evaluated after sending. Rows that a `where` excluded do not count.
+    #[schemars(example = 0.01)]
     pub max_reject_ratio: Option<Ratio>,
-    /// The most rows of one person in one scenario, by case-insensitive address: a wrong join multiplies rows. For sinks
-    /// that receive HR rows.
+    /// The maximum number of rows for one person in one scenario. Detects joins that multiply rows. People are identified
+    /// by address, case-insensitively. Only for sinks that receive HR rows.
+    #[schemars(example = 1)]
     pub max_rows_per_person: Option<BoundedInt<1, UNBOUNDED>>,
 }
 

@@ -24,15 +24,15 @@ pub(crate) type Timeout = BoundedDuration<1, { 2 * HOUR }>;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RetrySettings {
-    /// Attempts for each request, the first included.
+    /// The maximum number of attempts for each request, including the first.
     pub max_attempts: BoundedInt<1, 100>,
-    /// The time after the first attempt in which further ones start.
+    /// The time after the first attempt during which retries may start.
     #[schemars(example = &"5m")]
     pub max_elapsed: BoundedDuration<1, DAY>,
-    /// The upper limit of the first wait; it doubles with every attempt. Each wait is a random part of its limit.
+    /// The upper limit of the first wait; it doubles with every attempt. The actual wait is random, up to the limit.
     #[schemars(example = &"500ms")]
     pub initial_backoff: BoundedDuration<1, HOUR>,
-    /// The upper limit of every wait, unless the service asks for a longer one. At least `initial_backoff`.
+    /// The upper limit of every wait, unless the service requests a longer one. At least `initial_backoff`.
     #[schemars(example = &"30s")]
     pub max_backoff: BoundedDuration<1, HOUR>,
 }
@@ -67,21 +67,23 @@ impl RetrySettings {
     }
 }
 
-/// TLS: authorities to trust, a client certificate, the oldest version.
+/// TLS: certificate authorities to trust, a client certificate, the minimum version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsSettings {
-    /// A PEM file of certificate authorities to trust besides the system's, for networks that inspect TLS. Relative to
-    /// the pipeline file.
+    /// A PEM file of certificate authorities to trust in addition to the system's, for networks that inspect TLS.
+    /// Relative to the pipeline file.
     #[schemars(example = &"proxy-ca.pem")]
     pub ca_file: Option<PathBuf>,
     /// The client certificate (mutual TLS): a PEM file, or `{env: NAME}` for PEM text in an environment variable. The
     /// certificates of its issuers may follow it.
+    #[schemars(example = &"client.crt")]
     pub certificate_file: Option<PemSource>,
-    /// The private key of the client certificate, without a password: a PEM file, or `{env: NAME}`. May be the file of
-    /// the certificate.
+    /// The private key of the client certificate, not encrypted: a PEM file, or `{env: NAME}`. May be the same file as
+    /// `certificate_file`.
+    #[schemars(example = &"client.key")]
     pub key_file: Option<PemSource>,
-    /// The oldest TLS version to accept: `"1.2"` or `"1.3"`.
+    /// The minimum TLS version: `"1.2"` or `"1.3"`.
     #[schemars(example = &"1.3")]
     pub min_version: TlsVersion,
 }
@@ -96,7 +98,7 @@ impl TlsSettings {
         };
         problems.at(missing).add_with_hint(
             format!("`{given}` requires `{missing}`"),
-            "if one PEM file holds both, give it twice",
+            "if one PEM file contains both, set both keys to it",
         );
     }
 
@@ -117,7 +119,7 @@ impl TlsSettings {
     }
 }
 
-/// Where a certificate or key is kept: the path of a PEM file, or `{env: NAME}`.
+/// Where a certificate or key is stored: the path of a PEM file, or `{env: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PemSource(SecretRef);
 
@@ -147,7 +149,7 @@ impl JsonSchema for PemSource {
     }
 }
 
-/// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Without it the system decides.
+/// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Default: the system's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProxySetting(Proxy);
 

@@ -30,18 +30,19 @@ pub(crate) fn source_of_input(input: &str) -> Option<&str> {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotConfig {
-    /// Columns that identify a row, such as the employee number. Rows without a value in one of them are not kept; of
-    /// rows with the same key in one run, the first valid one is kept.
-    #[schemars(length(min = 1))]
+    /// Columns that identify a row, such as the employee number. Rows without a value in every one of them are not kept.
+    /// If several rows of a run have the same key, the first valid one is kept.
+    #[schemars(length(min = 1), example = ["employee_id"])]
     pub key: Vec<String>,
-    /// Columns to keep, as text; must include the key. Nothing else is stored.
-    #[schemars(length(min = 1))]
+    /// Columns to keep, as text; must include the key. No other column is stored.
+    #[schemars(length(min = 1), example = ["employee_id", "upn", "manager_id"])]
     pub columns: Vec<String>,
     /// Columns that must have a value. A row in which one is missing or blank does not replace the stored row. Default:
     /// every kept column except the key.
     #[serde(default)]
+    #[schemars(example = ["upn"])]
     pub required: Option<Vec<String>>,
-    /// How long a row is kept after it last came as a valid one.
+    /// How long a row is kept after it was last valid.
     #[serde(default = "default_ttl")]
     pub ttl: HumanDuration,
     /// Encryption key: 32 random bytes as base64 or hexadecimal digits, such as `openssl rand -base64 32` prints. The

@@ -13,20 +13,20 @@ use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings};
 use crate::settings::bounded::{GIB, HOUR, MIB, SECOND};
 use crate::settings::{BoundedDuration, BoundedSize};
 
-/// How a service is reached over HTTP. The keys stand among those of the backend.
+/// How a service is reached over HTTP. The keys are on the same level as those of the backend.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TransportSettings {
-    /// Limit of a silence during a response; after it, the request is retried.
+    /// How long a response may be silent before the request is retried.
     #[schemars(example = &"2m")]
     pub(crate) timeout: BoundedDuration<SECOND, HOUR>,
-    /// Limit of the time to connect.
+    /// The timeout of connecting.
     #[schemars(example = &"5s")]
     pub(crate) connect_timeout: BoundedDuration<SECOND, HOUR>,
-    /// TLS: additional certificate authorities, a client certificate, the oldest version.
+    /// TLS: additional certificate authorities, a client certificate, the minimum version.
     #[schemars(example = serde_json::json!({"ca_file": "ca.pem"}))]
     pub(crate) tls: TlsSettings,
-    /// The proxy; without it, that of the system.
+    /// The proxy: a URL, or `none`. Default: the system's settings.
     #[schemars(example = &"http://proxy.example.com:3128")]
     pub(crate) proxy: Option<ProxySetting>,
     /// Retries of requests that fail for a transient cause.

@@ -105,6 +105,20 @@ impl Reference {
         list.as_array().unwrap().clone()
     }
 
+    /// The forms of a secret, once for all the secrets of a page.
+    fn secrets(&self) -> String {
+        let mut out =
+            "\nA value of the kind *secret* is a reference, never the secret itself:\n\n".to_owned();
+        let forms = self.schema["definitions"]["SecretRef"]["oneOf"].as_array();
+        for form in forms.into_iter().flatten() {
+            let keys = form["properties"].as_object().into_iter().flatten();
+            for (key, _) in keys {
+                out += &choice(&format!("{{{key}: …}}"), &text(form, "description"));
+            }
+        }
+        out
+    }
+
     fn top_level(&self) -> Page<'_> {
         let mut page = Page::new(self, self.pipelines.iter().collect());
         for (key, property) in self.schema["properties"].as_object().unwrap() {
@@ -234,6 +248,9 @@ impl<'r> Page<'r> {
     /// The objects with keys of their own that a value of this schema holds.
     fn nested(&self, schema: &Value) -> Vec<(Vec<Step>, Value)> {
         let mut found = Vec::new();
+        if is_secret(schema) {
+            return found;
+        }
         if schema.get("properties").is_some() {
             let variant = schema["properties"]["type"]["const"].as_str();
             let steps = variant
@@ -267,6 +284,9 @@ impl<'r> Page<'r> {
 
     /// What kind of value it is, and its range.
     fn kind(&self, schema: &Value) -> String {
+        if is_secret(schema) {
+            return "secret".to_owned();
+        }
         for word in ["anyOf", "oneOf"] {
             if let Some(list) = schema[word].as_array() {
                 let mut kinds: Vec<String> = Vec::new();
@@ -381,6 +401,9 @@ impl<'r> Page<'r> {
         let mut page = format!(
             "# {title}\n\n<!-- Generated from the JSON Schema: run `make reference`. -->\n\n{about}\n"
         );
+        if self.keys.iter().any(|key| key.kind.contains("secret")) {
+            page += &self.reference.secrets();
+        }
         for key in &self.keys {
             write!(page, "\n## `{}`\n\n", key.name).unwrap();
             let necessity = match (&key.default, key.required) {
@@ -416,6 +439,17 @@ fn choice(value: &str, meaning: &str) -> String {
     } else {
         format!("- `{value}`: {meaning}\n")
     }
+}
+
+/// A reference to a secret, `{env: …}` or `{file: …}`: one value, not an object whose keys need a description each.
+fn is_secret(schema: &Value) -> bool {
+    let is_form = |form: &Value| {
+        let keys = form["properties"].as_object();
+        keys.is_some_and(|keys| keys.len() == 1 && keys.keys().all(|key| key == "env" || key == "file"))
+    };
+    schema["oneOf"]
+        .as_array()
+        .is_some_and(|forms| forms.iter().all(is_form))
 }
 
 /// The form `${NAME}`, which every value has.

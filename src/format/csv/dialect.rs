@@ -14,13 +14,13 @@ use crate::settings::BoundedInt;
 #[derive(Debug, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CsvOptions {
-    /// The character between values, or the word `tab`. Default: a comma, and a tab for files named `.tsv`. With the
-    /// wrong one the header is a single column, which logs a warning.
+    /// The character between values, or the word `tab`. Default: a comma, and a tab for files named `.tsv`. A wrong
+    /// delimiter makes the header a single column, which logs a warning.
     #[schemars(example = ";")]
     pub(super) delimiter: Option<String>,
 
-    /// The character around values that contain delimiters, quotes or line breaks; doubled inside, it stands for itself.
-    /// `null` or an empty text: quotes have no meaning.
+    /// The character around values that contain delimiters, quotes or line breaks. Inside a quoted value it is written
+    /// twice. `null` or an empty text disables quoting.
     #[schemars(example = "'")]
     pub(super) quote: Option<String>,
 
@@ -37,9 +37,9 @@ pub(super) struct CsvOptions {
     #[schemars(example = false)]
     pub(super) header: Option<bool>,
 
-    /// Names of the columns, in their order. With `header: true` they replace the names in the file, which must be as
-    /// many. Default: the names in the header, trimmed; a repeated name becomes `name_2`, an empty one `column_3` by its
-    /// position, which logs a warning.
+    /// Column names, in order. With `header: true` they replace the names in the file; their number must be the same.
+    /// Default: the names in the header, trimmed; a repeated name becomes `name_2`, an empty one `column_3` (its position),
+    /// which logs a warning.
     #[schemars(example = ["id", "email", "last_day"])]
     pub(super) columns: Option<Vec<String>>,
 
@@ -47,7 +47,7 @@ pub(super) struct CsvOptions {
     #[schemars(example = 2)]
     pub(super) skip_first: u64,
 
-    /// Records to skip at the end of the file: a trailer, a sum. Too large a number loses people.
+    /// Records to skip at the end of the file: a trailer, a sum. Too large a number drops employees without an error.
     #[schemars(example = 1)]
     pub(super) skip_last: BoundedInt<0, 1000>,
 
@@ -57,8 +57,8 @@ pub(super) struct CsvOptions {
     #[schemars(example = "windows-1252")]
     pub(super) encoding: Option<String>,
 
-    /// Longest record. A longer one ends the run, since a quote that is never closed makes one record of all that
-    /// follows.
+    /// The maximum size of a record. A longer one ends the run: an unclosed quote turns the rest of the file into one
+    /// record.
     #[schemars(example = "64MiB")]
     pub(super) max_record_bytes: MaxRecordBytes,
 }

@@ -37,7 +37,7 @@ const SAMPLE_BYTES: usize = 8 << 20;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Ndjson {
-    /// Longest record. A longer one ends the run.
+    /// The maximum size of a record. A longer one ends the run.
     #[serde(default = "default_max_record")]
     #[schemars(example = "64MiB")]
     max_record_bytes: MaxRecordBytes,
@@ -47,7 +47,7 @@ struct Ndjson {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Json {
-    /// Longest record. A longer one ends the run.
+    /// The maximum size of a record. A longer one ends the run.
     #[serde(default = "default_max_record")]
     #[schemars(example = "64MiB")]
     max_record_bytes: MaxRecordBytes,

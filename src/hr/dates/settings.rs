@@ -27,19 +27,19 @@ pub(crate) struct DateSettings {
     /// Formats to try, in order, before ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
     /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial`, `excel_serial_1904` (days since
     /// Excel's epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
-    /// first pattern that fits decides; a numeric format decides only if its date is plausible.
+    /// first pattern that matches is used; a numeric format is used only if its date is plausible.
     #[schemars(example = ["%m/%d/%Y", "excel_serial"])]
     pub formats: Option<Vec<String>>,
     /// The time zone of dates without an offset: an IANA name such as `America/New_York`, or a fixed offset such as
     /// `+02:00`. No default: a wrong guess moves people's last day.
     #[schemars(example = "America/New_York")]
     pub timezone: Option<Timezone>,
-    /// Values that mean "no date", compared case-insensitively and without surrounding white space. A value that is itself
-    /// a date means that day in every notation, in date and timestamp columns too; a number means that number. Empty
-    /// values need not be listed.
+    /// Values that mean "no date", compared case-insensitively and without surrounding white space. A date here matches that
+    /// day in every notation, also in date and timestamp columns; a number matches that number. Empty values always mean
+    /// "no date".
     #[schemars(example = ["0000-00-00", "9999-12-31", "n/a"])]
     pub null_values: Option<Vec<String>>,
-    /// The time of day given to dates without one, as `hh:mm` or `hh:mm:ss`. Default: `00:00`.
+    /// The time of day for dates without one, as `hh:mm` or `hh:mm:ss`. Default: `00:00`.
     #[schemars(example = "17:00")]
     pub default_time: Option<String>,
     /// What to do with a local time that does not exist because clocks go forward. Default: `later`.
@@ -56,7 +56,7 @@ pub(crate) struct DateSettings {
     /// placeholders (2999-12-31, 9999-12-31).
     #[schemars(example = "2050-01-01")]
     pub latest: Option<String>,
-    /// Where years of two digits (`%y`) divide: those below it are 20yy, the others 19yy. No default: `%y` requires it.
+    /// The pivot of two-digit years (`%y`): years below it are 20yy, the others 19yy. Required with `%y`.
     #[schemars(example = 70)]
     pub century_pivot: Option<BoundedInt<0, 100>>,
 }

@@ -66,6 +66,7 @@ impl JsonSchema for TextOrSecret {
         json_schema!({
             "description": "A text, or where a secret is kept: `{env: NAME}` or `{file: PATH}`.",
             "anyOf": [{"type": "string"}, secret],
+            "examples": ["hrsink", {"env": "HR_USER"}],
         })
     }
 }

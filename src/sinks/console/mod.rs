@@ -25,7 +25,7 @@ use crate::table::{self, Table};
 pub(crate) struct ConsoleConfig {
     /// `table` prints the first rows when the run ends; `ndjson` prints every row as one JSON object per line.
     pub format: ConsoleFormat,
-    /// The rows of each input in a table. Default 20.
+    /// The maximum number of rows of each input in the table. Default 20.
     #[schemars(example = &50)]
     pub max_rows: Option<BoundedInt<1, UNBOUNDED>>,
 }

@@ -30,15 +30,15 @@ pub(crate) struct FileConfig {
     /// The file, relative to the pipeline file; replaced if it exists. `{scenario}` is replaced by the scenario of the
     /// rows and is required with several inputs.
     pub path: String,
-    /// Column names, by field of the HR schema, where they differ from the field's name.
+    /// Column names by HR field, for fields whose column has another name.
     #[serde(default)]
     #[schemars(example = &serde_json::json!({"EmailAddress": "UPN"}))]
     pub columns: BTreeMap<String, String>,
-    /// The column with the scenario of a row. Without it, there is no such column.
+    /// The column that contains the scenario of a row. Default: no such column.
     #[serde(default)]
     #[schemars(example = &"HRScenario")]
     pub scenario_column: Option<String>,
-    /// Values of that column, by scenario, where they differ from the documented ones.
+    /// Values of `scenario_column` by scenario, for those that differ from the documented ones.
     #[serde(default)]
     #[schemars(example = &serde_json::json!({"employee_resignation": "Resignation"}))]
     pub scenario_values: BTreeMap<Scenario, String>,

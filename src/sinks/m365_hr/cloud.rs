@@ -206,11 +206,14 @@ impl fmt::Display for Cloud {
 #[derive(serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CustomEndpoints {
-    /// The host that issues tokens, such as `https://login.microsoftonline.com`.
+    /// The URL of the host that issues tokens.
+    #[schemars(example = &"https://login.microsoftonline.com")]
     authority: String,
-    /// The resource of tokens: that of Microsoft's sample script for this cloud.
+    /// The resource to request tokens for, as in Microsoft's sample script for this cloud.
+    #[schemars(example = RESOURCE)]
     resource: String,
-    /// The host that receives uploads, such as `https://webhook.ingestion.office.com`.
+    /// The URL of the host that receives uploads.
+    #[schemars(example = &"https://webhook.ingestion.office.com")]
     ingestion: String,
 }
 

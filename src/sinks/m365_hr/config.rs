@@ -31,40 +31,41 @@ pub(crate) struct M365HrConfig {
     /// The Microsoft cloud: `worldwide`, `gcc`, `gcc_high`, `dod`, `emulator` (started inside this process), or a map of
     /// `authority`, `resource` and `ingestion`.
     pub cloud: Cloud,
-    /// The Microsoft Entra tenant: its id (a GUID) or one of its domains. Required except with `cloud: emulator`.
+    /// The Microsoft Entra tenant: its ID (a GUID) or one of its domains. Required except with `cloud: emulator`.
     pub tenant_id: Option<String>,
-    /// The id of the connector job, as the Purview portal shows it. Required except with `cloud: emulator`.
+    /// The ID of the connector job, as the Purview portal shows it. Required except with `cloud: emulator`.
     pub job_id: Option<Uuid>,
     /// How to sign in. Required except with `cloud: emulator`.
     pub auth: Option<Auth>,
-    /// Column names, by field of the HR schema, where the names mapped in the portal differ. The portal compares them
-    /// case-insensitively; spaces count.
+    /// Column names by HR field, for fields that are mapped to other names in the portal. The portal compares column names
+    /// case-insensitively; spaces are significant.
     #[schemars(example = &serde_json::json!({"EmailAddress": "UPN"}))]
     pub columns: BTreeMap<String, String>,
-    /// The column with the scenario of a row, for a job of several scenarios. The documentation calls it `HRScenario`.
+    /// The column that contains the scenario of a row, for jobs with several scenarios. Microsoft's documentation calls it
+    /// `HRScenario`.
     pub scenario_column: Option<String>,
-    /// Values of that column, by scenario, where those mapped in the portal differ from the documented ones.
+    /// Values of `scenario_column` by scenario, for those mapped to other values in the portal than the documented ones.
     #[schemars(example = &serde_json::json!({"employee_resignation": "Resignation"}))]
     pub scenario_values: BTreeMap<Scenario, String>,
-    /// The size of an upload.
+    /// The maximum size of an upload.
     pub batch: BatchSettings,
-    /// Uploads that run at the same time.
+    /// The maximum number of concurrent uploads.
     pub max_concurrent: BoundedInt<1, 32>,
-    /// The time-out of an upload. Microsoft's script uses 400s.
+    /// The timeout of an upload. Microsoft's script uses 400s.
     pub timeout: Timeout,
-    /// The time-out of connecting.
+    /// The timeout of connecting.
     #[schemars(example = &"10s")]
     pub connect_timeout: Timeout,
-    /// The proxy: a URL, or `none`. Without it, the system's settings (`HTTPS_PROXY`, `NO_PROXY`) apply.
+    /// The proxy: a URL, or `none`. Default: the system's settings (`HTTPS_PROXY`, `NO_PROXY`).
     #[schemars(example = &"http://proxy.example.com:3128")]
     pub proxy: Option<ProxySetting>,
-    /// Certificate authorities, a client certificate, the oldest TLS version.
+    /// Certificate authorities to trust, a client certificate, the minimum TLS version.
     pub tls: TlsSettings,
-    /// When to stop retrying an upload.
+    /// Retries of an upload.
     pub retry: RetrySettings,
     /// Which rows are sent, and what happens after failures.
     pub delivery: DeliverySettings,
-    /// Settings of the embedded emulator, with `cloud: emulator` only.
+    /// Settings of the embedded emulator; only with `cloud: emulator`.
     pub emulator: Option<EmulatorSettings>,
     /// Accepts records unchanged, for `hrsink upload`: their columns have the portal's names.
     #[serde(skip)]
@@ -77,20 +78,21 @@ pub(crate) struct M365HrConfig {
 pub(crate) enum Auth {
     /// As an application registered in Microsoft Entra ID, with a client secret.
     ClientSecret {
-        /// The application (client) id.
+        /// The application (client) ID.
         client_id: Uuid,
         /// The client secret.
+        #[schemars(example = serde_json::json!({"env": "HR_CLIENT_SECRET"}))]
         client_secret: SecretRef,
     },
 }
 
-/// The size of an upload.
+/// The maximum size of an upload.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct BatchSettings {
-    /// Rows of an upload, without the header row. Microsoft's script sends 5,000 at most.
+    /// The maximum number of rows in an upload, without the header row. Microsoft's script sends at most 5,000.
     pub max_rows: BoundedInt<1, 50_000>,
-    /// Bytes of an upload's CSV, with the header row. The limit of the service is not documented.
+    /// The maximum size of an upload's CSV, including the header row. Microsoft does not document a limit.
     #[schemars(example = &"1MiB")]
     pub max_bytes: BoundedSize<KIB, { 64 * MIB }>,
 }
@@ -99,18 +101,18 @@ pub(crate) struct BatchSettings {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DeliverySettings {
-    /// `changes` sends the rows that the job has not accepted yet, according to the ledger; `all` sends every row. A value
-    /// that changes and changes back makes a row that was accepted before: set `refresh_after` or `all` if that happens.
+    /// `changes` sends the rows that the job has not accepted yet, according to the ledger; `all` sends every row. A row
+    /// that changes back to earlier values is not sent again with `changes`: set `refresh_after` or `all` if that happens.
     pub mode: Mode,
     /// When unchanged rows are sent again: at least `1h`, or `never`. Default: 20d for employee profiles, because Microsoft
     /// deletes a profile that was not refreshed for 30 days; never for the other scenarios.
     #[schemars(example = &"20d")]
     pub refresh_after: Option<Refresh>,
-    /// Rows whose upload has an unknown outcome: `resend` sends them again and reports it; `hold` stops until a person has
-    /// decided with `hrsink ledger resolve`.
+    /// What to do with rows whose upload has an unknown outcome: `resend` sends them again and reports it; `hold` stops
+    /// until you record the outcome with `hrsink ledger resolve`.
     pub on_unknown: OnUnknown,
-    /// Batches whose content the service rejects: `stop` ends the run with the diagnosis; `split` halves the batch until
-    /// the rows that cause it are found, and rejects these.
+    /// What to do with a batch whose content the service rejects: `stop` ends the run with the diagnosis; `split` halves
+    /// the batch until it finds the rows that cause the error, and rejects only these.
     pub on_refused: OnRefused,
     /// The run stops after this many consecutive batches that failed for the same transient cause, each after all its
     /// retries.

@@ -17,12 +17,12 @@ use crate::storage;
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "FileConfig", transform = storage::add_properties::<storage::Settings>)]
 pub(crate) struct FileConfig {
-    /// File to read: a path, a glob pattern, `-` for standard input, or a URL: `sftp://host:port/folder/*.csv`,
+    /// Files to read: a path, a glob pattern, `-` for standard input, or a URL: `sftp://host:port/folder/*.csv`,
     /// `s3://bucket/key`, `az://container/name`, `abfss://container@account.dfs.core.windows.net/name`,
     /// `gs://bucket/name`, `https://host/file.csv`. Relative paths are relative to the folder of the pipeline file. `*`
     /// and `?` match within a folder, `**` across folders; hidden files only match a pattern that starts with a dot.
-    /// `{date:%Y%m%d}` is the day of the run (see `select.timezone`); `{any_date:%m%d%Y}` in a file name matches any date,
-    /// by which files are then ordered.
+    /// `{date:%Y%m%d}` is the day of the run (see `select.timezone`); `{any_date:%m%d%Y}` in a file name matches any date;
+    /// files are then ordered by it.
     pub(crate) path: String,
 
     /// Format of the files: a name, or an object with a `type` and settings. Default: detected from the extension of
@@ -37,8 +37,8 @@ pub(crate) struct FileConfig {
     #[schemars(example = &["pgp", "gzip"])]
     pub(crate) compression: Option<Compression>,
 
-    /// Largest ratio of decompressed to compressed size, for each codec and for all together, above the first 16 MiB. A
-    /// higher one, which indicates a decompression bomb, ends the run. Exports reach 5 to 50.
+    /// The maximum ratio of decompressed to compressed size, per codec and in total, checked after the first 16 MiB. A
+    /// higher ratio indicates a decompression bomb and ends the run. Typical exports have ratios from 5 to 50.
     #[serde(default = "default_max_compression_ratio")]
     #[schemars(example = 1000)]
     pub(crate) max_compression_ratio: MaxCompressionRatio,
@@ -60,9 +60,9 @@ pub(crate) struct FileConfig {
     #[serde(default)]
     pub(crate) select: SelectSettings,
 
-    /// What to do with a file once every row of it is final: `keep`, `delete`, or `{move: NAME}`. Not with `--dry-run` and
-    /// `--limit`. A failure is a warning, and the next run tries again. A file whose rows were all rejected is kept and
-    /// read again.
+    /// What to do with a file once all its rows have an outcome: `keep`, `delete`, or `{move: NAME}`. Not applied with
+    /// `--dry-run` or `--limit`. A failure logs a warning, and the next run tries again. A file whose rows were all rejected
+    /// is kept and read again.
     #[serde(default)]
     pub(crate) on_success: OnSuccess,
 
@@ -70,8 +70,8 @@ pub(crate) struct FileConfig {
     #[serde(default)]
     pub(crate) on_failure: OnFailure,
 
-    /// Columns to add, by their name: `name` of the file, `date` in its name, `modified` time (UTC), or `row` number. With
-    /// them a query can keep the newest row of a person.
+    /// Columns to add, each with its content: `name` of the file, `date` in its name, `modified` time (UTC), or `row`
+    /// number. A query can use them to keep the newest row of a person.
     #[serde(default)]
     #[schemars(example = &serde_json::json!({"file_date": "date", "file_row": "row"}))]
     pub(crate) add_columns: BTreeMap<String, AddedColumn>,
@@ -81,8 +81,8 @@ pub(crate) struct FileConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SelectSettings {
-    /// Reads only the last file in the order of `order_by`, for snapshots. Never reads one that is older than the newest
-    /// that was delivered.
+    /// Reads only the last file in the order of `order_by`, for full exports. Files older than the newest delivered file are
+    /// never read.
     pub(crate) newest: bool,
 
     /// Order in which files are read. Default `date_in_name` if `path` has an `{any_date:…}`, else `name`.
@@ -90,35 +90,35 @@ pub(crate) struct SelectSettings {
     pub(crate) order_by: Option<OrderBy>,
 
     /// Skips files that an earlier run delivered, unless their size, time or entity tag has changed. Default `true` for
-    /// remote files and `false` for local ones, which are cheap to read: delivered rows are skipped in any case.
+    /// remote files and `false` for local ones, which are cheap to read; rows that were delivered are skipped anyway.
     pub(crate) incremental: Option<bool>,
 
-    /// Time for which a file must be unchanged before it is read. A file that changed later is checked again after this
+    /// How long a file must be unchanged before it is read. A file that changed more recently is checked again after this
     /// time. Default `30s` on SFTP servers, else `0s`.
     pub(crate) quiet_period: Option<HumanDuration>,
 
-    /// Name of a file that marks another one in the same folder as complete: `{name}.done` or `{stem}.ok`. Files without
+    /// Name of the marker file that shows that a file in the same folder is complete: `{name}.done` or `{stem}.ok`. Files without
     /// their marker are skipped with a warning.
     pub(crate) marker: Option<String>,
 
     /// Time zone of the day in `{date:…}`. Default UTC.
     pub(crate) timezone: Option<Timezone>,
 
-    /// Time to subtract from the day in `{date:…}`: `1d` for the file of yesterday.
+    /// Time to subtract from the day in `{date:…}`: `1d` for yesterday's file.
     pub(crate) date_offset: Option<HumanDuration>,
 
-    /// Largest number of files read in a run. More are an error before any is read.
+    /// The maximum number of files to read in a run. If there are more, the run fails before it reads any.
     #[schemars(example = 500)]
     pub(crate) max_files: MaxFiles,
 
-    /// Largest size of a file as stored. A larger one is an error before any is read. Default: no limit.
+    /// The maximum size of a file as stored. If a file is larger, the run fails before it reads any. Default: no limit.
     #[schemars(example = &"2GiB")]
     pub(crate) max_file_size: Option<ByteSize>,
 
     /// What to do if no file matches: `error`, `warn` or `ignore`.
     pub(crate) if_none: IfNone,
 
-    /// What to do if files match, but all were read before, are older than the newest, or are incomplete.
+    /// What to do if files match, but all of them were read before, are older than the newest, or are incomplete.
     pub(crate) if_none_new: IfNone,
 }
 

@@ -38,23 +38,23 @@ use crate::settings::bounded::{HOUR, MINUTE, SECOND};
 pub(crate) struct RestConfig {
     /// The URL that all paths are appended to, such as `https://api.example.com/v1`. `https`, except on this machine.
     pub base_url: String,
-    /// Authentication. Default: none.
+    /// Authentication. Default: no authentication.
     #[serde(default)]
     pub auth: AuthConfig,
     /// Certificate authorities to trust, and a client certificate.
     #[serde(default)]
     pub tls: TlsSettings,
-    /// The time for a request, from its start to the end of the response body. Increase it for reports that the service
-    /// creates on request.
+    /// The timeout of a request, from its start to the end of the response body. Increase it for reports that the service
+    /// generates on request.
     #[serde(default = "timeout")]
     pub timeout: BoundedDuration<1, { 2 * HOUR }>,
-    /// The time to connect.
+    /// The timeout of connecting.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: BoundedDuration<1, { 2 * HOUR }>,
-    /// The proxy's URL, or `none`. Default: that of the environment (`HTTPS_PROXY`, `NO_PROXY`).
+    /// The proxy: a URL, or `none`. Default: the system's settings (`HTTPS_PROXY`, `NO_PROXY`).
     pub proxy: Option<ProxySetting>,
-    /// Hosts that links to the next page may lead to besides that of the base URL, such as `*.example.com`. They receive
-    /// the credentials.
+    /// Additional hosts that links to the next page may point to, such as `*.example.com`. hrsink sends the credentials to
+    /// them. Default: only the host of the base URL.
     #[serde(default)]
     #[schemars(example = ["api2.example.com"])]
     pub allowed_hosts: Vec<String>,
@@ -66,17 +66,17 @@ pub(crate) struct RestConfig {
     /// Where the records are in a response. Default: the whole body.
     #[serde(default)]
     pub records: RecordsConfig,
-    /// The columns and their types. Without it they are inferred from all records, which wait in a temporary file until
-    /// the last page is read; with it, the rows of a page are passed on at once.
+    /// The columns and their types; the rows of a page are then passed on at once. Default: inferred from all records,
+    /// which are kept in a temporary file until the last page is read.
     pub columns: Option<BTreeMap<String, ColumnKind>>,
-    /// Reads once for each of several values: fixed ones, or keys of the rows of a parent request.
+    /// Repeats the request for each of several values: fixed values, or keys from the rows of a parent request.
     pub for_each: Option<Box<ForEachConfig>>,
     /// Reads what has changed since the last delivered run. Default: everything, in every run.
     pub incremental: Option<IncrementalConfig>,
-    /// What to do with responses; the first match decides, then the status.
+    /// How to handle specific responses. The first matching rule applies; without a match, the status decides.
     #[serde(default)]
     pub response_actions: Vec<ResponseActionConfig>,
-    /// When to stop retrying a request.
+    /// Retries of a request.
     #[serde(default)]
     pub retry: RetrySettings,
     /// Request rate, concurrency and waiting. Default: no limit.

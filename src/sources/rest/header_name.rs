@@ -31,6 +31,10 @@ impl JsonSchema for HeaderNameSetting {
         "HeaderName".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})
+        json_schema!({
+            "type": "string",
+            "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            "examples": ["X-Request-Id"],
+        })
     }
 }

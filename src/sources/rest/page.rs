@@ -23,12 +23,12 @@ const BLOCK_BYTES: usize = 256 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum InjectInto {
-    /// The query parameter of this name.
-    Query(String),
-    /// The header of this name.
-    Header(String),
+    /// The query parameter with this name.
+    Query(#[schemars(example = &"cursor")] String),
+    /// The header with this name.
+    Header(#[schemars(example = &"X-Cursor")] String),
     /// The location in the JSON or form body: names joined by dots, such as `page.cursor`.
-    Body(String),
+    Body(#[schemars(example = &"page.cursor")] String),
 }
 
 /// What the request for one page has besides what all requests have.

@@ -21,11 +21,11 @@ pub(crate) struct RateLimitConfig {
     /// Requests per interval, such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`; all limits apply. Requests of
     /// earlier runs are not counted, so a daily limit holds within one run. Default: no limit.
     pub limits: Vec<Rate>,
-    /// Concurrent requests. Default: as many as the source sends.
+    /// The maximum number of concurrent requests. Default: as many as the source sends.
     pub max_concurrent: Option<BoundedInt<1, 64>>,
-    /// Response headers that say when to retry, in order of precedence after `Retry-After`.
+    /// Response headers that contain the time of the next retry, in order of precedence, after `Retry-After`.
     pub reset_headers: Vec<ResetHeader>,
-    /// Longest wait before a retry. A longer one that the service asks for is cut to this.
+    /// The longest wait before a retry. If the service requests a longer wait, hrsink waits only this long.
     pub max_wait: BoundedDuration<1, DAY>,
 }
 
@@ -40,7 +40,7 @@ impl Default for RateLimitConfig {
     }
 }
 
-/// A response header that says when to retry.
+/// A response header with the time of the next retry.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResetHeader {
@@ -90,7 +90,7 @@ impl RateLimitConfig {
         }
     }
 
-    /// How long an answer asks to wait.
+    /// The wait that a response requests.
     pub(crate) fn wait_rule(&self) -> WaitRule {
         let headers = self.reset_headers.iter().map(|header| WaitSource::Header {
             name: header.name.0.clone(),

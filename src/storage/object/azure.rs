@@ -21,10 +21,10 @@ use crate::storage::{Context, Storage, add_properties};
 #[serde(remote = "Self", deny_unknown_fields, default)]
 #[schemars(rename = "AzureConfig", transform = add_properties::<TransportSettings>)]
 pub(in crate::storage) struct AzureConfig {
-    /// The name of the storage account. Without it: that in an `abfss://` URL, else `AZURE_STORAGE_ACCOUNT_NAME`.
+    /// The name of the storage account. Default: the name in an `abfss://` URL, else `AZURE_STORAGE_ACCOUNT_NAME`.
     #[schemars(example = &"contosohr")]
     account: Option<String>,
-    /// The URL of the blob service, for private endpoints, other clouds and Azurite. Without it:
+    /// The URL of the blob service, for private endpoints, other clouds and Azurite. Default:
     /// `AZURE_STORAGE_ENDPOINT`, else `https://ACCOUNT.blob.core.windows.net`.
     #[schemars(example = &"https://contosohr.blob.core.windows.net")]
     endpoint: Option<String>,
@@ -34,10 +34,10 @@ pub(in crate::storage) struct AzureConfig {
     /// A shared access signature: the query of its URL.
     #[schemars(example = serde_json::json!({"env": "AZURE_SAS"}))]
     sas_token: Option<SecretRef>,
-    /// The id of the app, or of the managed identity if the machine has several.
+    /// The ID of the app, or of the managed identity if the machine has several.
     #[schemars(example = &"00000000-0000-0000-0000-000000000000")]
     client_id: Option<String>,
-    /// The id of the app's tenant.
+    /// The ID of the app's tenant.
     #[schemars(example = &"00000000-0000-0000-0000-000000000000")]
     tenant_id: Option<String>,
     /// The secret of the app.
@@ -46,13 +46,13 @@ pub(in crate::storage) struct AzureConfig {
     /// The token file of a workload identity. Relative to the pipeline file.
     #[schemars(example = &"/var/run/secrets/azure/tokens/azure-identity-token")]
     federated_token_file: Option<PathBuf>,
-    /// Uses the managed identity of the machine, whatever the environment contains.
+    /// Whether to use the managed identity of the machine and ignore credentials in the environment.
     #[schemars(example = true)]
     managed_identity: bool,
-    /// Sends no credentials, for a public container.
+    /// Whether to send requests without credentials, for a public container.
     #[schemars(example = true)]
     unsigned: bool,
-    /// The URL of Microsoft Entra ID, for other clouds. Without it: `https://login.microsoftonline.com`.
+    /// The URL of Microsoft Entra ID, for other clouds. Default: `https://login.microsoftonline.com`.
     #[schemars(example = &"https://login.microsoftonline.us")]
     authority: Option<String>,
     #[serde(skip)]

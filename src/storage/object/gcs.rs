@@ -23,7 +23,7 @@ pub(in crate::storage) struct GcsConfig {
     /// The JSON key of a service account.
     #[schemars(example = serde_json::json!({"file": "service-account.json"}))]
     service_account: Option<SecretRef>,
-    /// Sends no credentials, for a public bucket.
+    /// Whether to send requests without credentials, for a public bucket.
     #[schemars(example = true)]
     unsigned: bool,
     /// The URL of the service, for private endpoints.

@@ -20,14 +20,14 @@ use crate::storage::{Context, Storage, add_properties};
 #[serde(remote = "Self", deny_unknown_fields, default)]
 #[schemars(rename = "S3Config", transform = add_properties::<TransportSettings>)]
 pub(in crate::storage) struct S3Config {
-    /// The region of the bucket. Without it: `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
+    /// The region of the bucket. Default: `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
     #[schemars(example = &"eu-central-1")]
     region: Option<String>,
-    /// The URL of the service, for private endpoints and S3-compatible stores. Without it: `AWS_ENDPOINT_URL`, else that
-    /// of Amazon in the region.
+    /// The URL of the service, for private endpoints and S3-compatible stores. Default: `AWS_ENDPOINT_URL`, else
+    /// Amazon's URL for the region.
     #[schemars(example = &"https://minio.example.com:9000")]
     endpoint: Option<String>,
-    /// The id of the access key.
+    /// The ID of the access key.
     #[schemars(example = serde_json::json!({"env": "S3_KEY_ID"}))]
     access_key_id: Option<SecretRef>,
     /// The secret of the access key.
@@ -36,10 +36,10 @@ pub(in crate::storage) struct S3Config {
     /// The session token of a temporary access key.
     #[schemars(example = serde_json::json!({"env": "S3_SESSION_TOKEN"}))]
     session_token: Option<SecretRef>,
-    /// Sends no credentials, for a public bucket.
+    /// Whether to send requests without credentials, for a public bucket.
     #[schemars(example = true)]
     unsigned: bool,
-    /// Puts the bucket into the host name instead of the path.
+    /// Whether the host name contains the bucket, instead of the path.
     #[schemars(example = true)]
     virtual_hosted_style: bool,
     #[serde(skip)]

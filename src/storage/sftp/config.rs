@@ -33,13 +33,14 @@ pub(in crate::storage) struct SftpConfig {
     /// Weak algorithms to enable, for old servers.
     #[schemars(example = serde_json::json!({"kex": ["diffie-hellman-group14-sha1"]}))]
     pub(super) algorithms: SftpAlgorithms,
-    /// Limit of the time to connect and negotiate keys.
+    /// The timeout of connecting and negotiating keys.
     #[schemars(example = &"10s")]
     pub(super) connect_timeout: BoundedDuration<SECOND, { 10 * MINUTE }>,
-    /// Limit of the wait for the response to a request.
+    /// The timeout of a request.
     #[schemars(example = &"2m")]
     pub(super) timeout: BoundedDuration<SECOND, HOUR>,
-    /// The silence after which a keep-alive request is sent; after three without a response the connection is lost.
+    /// How long the connection may be silent before a keep-alive request is sent. After three requests without a response,
+    /// the connection counts as lost.
     #[schemars(example = &"30s")]
     pub(super) keep_alive: BoundedDuration<SECOND, HOUR>,
     /// Retries of connections; received bytes reset the number of attempts.

@@ -29,10 +29,10 @@ pub(super) struct HttpsConfig {
     /// How to authenticate.
     #[schemars(example = serde_json::json!({"type": "bearer", "token": {"env": "FILES_TOKEN"}}))]
     auth: Option<WebAuth>,
-    /// Headers of every request, each a secret.
+    /// Headers to send with every request. Each value is a secret.
     #[schemars(example = serde_json::json!({"X-Api-Key": {"env": "FILES_KEY"}}))]
     headers: BTreeMap<String, SecretRef>,
-    /// The query of the URL, for signed links: what follows the `?`.
+    /// The query of the URL, for signed links: the part after the `?`.
     #[schemars(example = serde_json::json!({"env": "FILES_SIGNATURE"}))]
     query: Option<SecretRef>,
     #[serde(skip)]
@@ -48,14 +48,17 @@ with_transport!(HttpsConfig);
 enum WebAuth {
     /// HTTP Basic.
     Basic {
-        /// The user.
+        /// The user name.
+        #[schemars(example = &"hr-export")]
         username: String,
         /// The password.
+        #[schemars(example = serde_json::json!({"env": "FILES_PASSWORD"}))]
         password: SecretRef,
     },
     /// `Authorization: Bearer …`.
     Bearer {
         /// The token.
+        #[schemars(example = serde_json::json!({"env": "FILES_TOKEN"}))]
         token: SecretRef,
     },
 }

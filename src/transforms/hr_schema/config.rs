@@ -25,28 +25,28 @@ use crate::transforms::{Engine, ParsedExpression, SqlError};
 pub(crate) struct HrSchemaConfig {
     /// The HR scenario of the rows.
     pub scenario: Scenario,
-    /// An SQL condition over the input's columns: rows for which it is not true are left out, and counted as filtered.
+    /// An SQL condition over the input's columns. Rows for which it is not true are excluded and counted as filtered.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
-    /// How dates are read, for all date fields; a field's own `dates` override it key by key.
+    /// How to read dates, for all date fields; a field's own `dates` override it key by key.
     #[serde(default)]
     pub dates: DateSettings,
-    /// How texts are treated, for all text fields; a field's own `text` overrides it key by key.
+    /// How to treat text, for all text fields; a field's own `text` overrides it key by key.
     #[serde(default)]
     pub text: TextSettings,
     /// For each field of the scenario, an SQL expression over the input's columns, or a map with `expr` and settings
-    /// for this field alone. `hrsink scenarios` lists the fields. Optional fields that are left out are not sent.
+    /// for this field alone. `hrsink scenarios` lists the fields. Optional fields that are not listed are not sent.
     pub fields: FieldMap,
 }
 
-/// How texts are treated.
+/// How to treat text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextSettings {
-    /// Whether white space at both ends is removed. Default: true.
+    /// Whether to remove white space at both ends. Default: true.
     #[schemars(example = false)]
     pub trim: Option<bool>,
-    /// What to do with a text longer than its field allows. Default: `truncate`.
+    /// What to do with text longer than its field allows. Default: `truncate`.
     #[schemars(example = OnTooLong::Reject)]
     pub on_too_long: Option<OnTooLong>,
 }
@@ -62,8 +62,8 @@ pub(crate) struct FieldSettings {
     /// The SQL expression over the input's columns.
     #[schemars(example = "lower(work_email)")]
     pub expr: String,
-    /// Whether a row without a value is rejected. Always true for fields that the HR schema requires; default: false for
-    /// the others.
+    /// Whether to reject a row without a value. Always true for fields that the HR schema requires; default for the others:
+    /// false.
     #[schemars(example = true)]
     pub required: Option<bool>,
     /// Date fields: overrides `dates` of the transform.

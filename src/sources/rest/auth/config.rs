@@ -27,21 +27,22 @@ pub(crate) struct AuthConfig {
     /// The kind of authentication.
     #[serde(rename = "type")]
     pub kind: AuthType,
-    /// The user name (`basic`, without a colon; `oauth2_password`), as a text or, if it is a secret, by reference.
+    /// The user name (`basic`, without a colon; `oauth2_password`): a text or a secret.
     #[serde(default)]
     pub username: Option<TextOrSecret>,
-    /// The password. `basic` with a secret user name sends `x` by default, for services whose key is the user name.
+    /// The password (`basic`, `oauth2_password`). Default for `basic` with a secret user name: `x`, for services that use
+    /// the API key as the user name.
     #[serde(default)]
     pub password: Option<SecretRef>,
     /// The token (`bearer`).
     #[serde(default)]
     #[schemars(example = serde_json::json!({"env": "API_TOKEN"}))]
     pub token: Option<SecretRef>,
-    /// The header of the key (`api_key`). Give this or `query`.
+    /// The header that contains the key (`api_key`). Set either this or `query`.
     #[serde(default)]
     #[schemars(example = &"X-Api-Key")]
     pub header: Option<HeaderNameSetting>,
-    /// The query parameter of the key (`api_key`). Servers and proxies log URLs: prefer `header`.
+    /// The query parameter that contains the key (`api_key`). Servers and proxies log URLs: prefer `header`.
     #[serde(default)]
     #[schemars(example = &"api_key")]
     pub query: Option<String>,
@@ -49,7 +50,7 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = serde_json::json!({"env": "API_KEY"}))]
     pub value: Option<SecretRef>,
-    /// Text before the key in the header, such as `Token ` with its space (`api_key`). Default: none.
+    /// Text before the key in the header, such as `Token ` with its space (`api_key`). Default: empty.
     #[serde(default)]
     #[schemars(example = &"Token ")]
     pub prefix: Option<String>,
@@ -63,7 +64,7 @@ pub(crate) struct AuthConfig {
     /// The application's secret.
     #[serde(default)]
     pub client_secret: Option<SecretRef>,
-    /// Where ID and secret go. Default `body`.
+    /// Where the client ID and secret are sent. Default `body`.
     #[serde(default)]
     pub credentials: Option<CredentialsIn>,
     /// The scope, such as `https://graph.microsoft.com/.default`. Default: not sent.
@@ -72,15 +73,15 @@ pub(crate) struct AuthConfig {
     /// How the token request is encoded. Default `form`.
     #[serde(default)]
     pub body: Option<TokenBody>,
-    /// More parameters of the token request, which replace others of the same name: texts or secrets by reference; with
-    /// `body: json` any JSON, in which `{env: NAME}` and `{file: PATH}` stand for secrets.
+    /// Additional parameters of the token request, texts or secrets; they replace others with the same name. With
+    /// `body: json`, any JSON, in which `{env: NAME}` and `{file: PATH}` are replaced by the secrets.
     #[serde(default)]
     pub parameters: Option<Map<String, Value>>,
-    /// More headers of the token request: texts or secrets by reference.
+    /// Additional headers of the token request: texts or secrets.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"X-Partner-ID": "CONTOSO"}))]
     pub headers: Option<BTreeMap<String, TextOrSecret>>,
-    /// The path of the token in the answer: keys joined by dots, such as `data.token`. `expires_in` and `refresh_token`
+    /// The path of the token in the response: keys joined by dots, such as `data.token`. `expires_in` and `refresh_token`
     /// are read beside it; without `expires_in` a token is used for 10 minutes. Default `access_token`.
     #[serde(default)]
     pub token_path: Option<String>,
@@ -89,12 +90,13 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = serde_json::json!({"env": "REFRESH_TOKEN"}))]
     pub refresh_token: Option<SecretRef>,
-    /// What happens to new refresh tokens of the service. Default: they are used until the run ends, with a warning.
+    /// Where to store new refresh tokens that the service issues. Default: they are used until the run ends, with a
+    /// warning.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"file": "refresh-token"}))]
     pub rotation: Option<RotationConfig>,
 
-    /// The signer (`iss`), usually the application's ID. Default with `saml2_bearer`: `client_id`, which must be a text.
+    /// The issuer (`iss`), usually the application's ID. Default with `saml2_bearer`: `client_id`, which must be a text.
     #[serde(default)]
     #[schemars(example = &"hrsink")]
     pub issuer: Option<TextOrSecret>,
@@ -119,7 +121,7 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = &"2026-01")]
     pub key_id: Option<String>,
-    /// More claims of the JWT, which replace others of the same name.
+    /// Additional claims of the JWT; they replace others with the same name.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"tenant": "contoso"}))]
     pub claims: Option<Map<String, Value>>,
@@ -130,11 +132,11 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = &"https://api4.successfactors.com/oauth/token")]
     pub recipient: Option<String>,
-    /// Attributes of the SAML assertion, by name. Default: none.
+    /// Attributes of the SAML assertion, by name.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"api_key": {"env": "SF_API_KEY"}}))]
     pub attributes: Option<BTreeMap<String, TextOrSecret>>,
-    /// The certificate of the private key, PEM, included in the signature of the SAML assertion. Default: left out.
+    /// The certificate of the private key (PEM), to include in the signature of the SAML assertion. Default: not included.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"file": "saml.crt"}))]
     pub certificate: Option<SecretRef>,
@@ -144,7 +146,7 @@ pub(crate) struct AuthConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AuthType {
-    /// None, or the client certificate of `tls` only.
+    /// No authentication, or only the client certificate of `tls`.
     #[default]
     None,
     /// HTTP Basic.
@@ -260,15 +262,15 @@ pub(crate) enum TokenBody {
     Json,
 }
 
-/// What happens to new refresh tokens of the service.
+/// Where to store new refresh tokens that the service issues.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RotationConfig {
-    /// They are ignored: the configured token stays valid.
+    /// Ignores them: the configured token stays valid.
     Ignore,
-    /// The newest is kept in this file with mode 0600, and used as long as it descends from the configured one. Relative
+    /// Stores the newest in this file, with mode 0600, and uses it as long as it descends from the configured one. Relative
     /// to the pipeline file.
-    File(PathBuf),
+    File(#[schemars(example = &"refresh-token")] PathBuf),
 }
 
 /// The signature algorithm of a JWT.

@@ -15,18 +15,18 @@ use crate::component::Problems;
 pub(crate) struct RecordsConfig {
     /// The JSONPath (RFC 9535) of the records. Default: `$`, the whole body.
     ///
-    /// An array is a list of records (`$.data` and `$.data[*]` mean the same), an object is one record, null is none,
-    /// and a string or number is an error. An element that is not an object becomes a row with the one column `value`.
+    /// An array is a list of records (`$.data` and `$.data[*]` mean the same), an object is one record, null means no
+    /// records, and a string or number is an error. An element that is not an object becomes a row with the column `value`.
     /// A record is at most 16 MiB long. Filters, slices and `..` buffer the whole body, of at most 64 MiB.
     pub path: RecordsPath,
     /// What to do if the path does not exist in a response. Default `error`, so that a misspelled path does not look
     /// like a day without changes.
     pub missing: OnMissing,
-    /// The path selects an object whose members are the records; this column gets the member's name. In a path with
-    /// `.*` it is the name that the last `.*` matches.
+    /// The column for the names of the records, if `path` selects an object whose members are the records. In a path with
+    /// `.*`, the name is what the last `.*` matches.
     pub key_as: Option<String>,
     /// Additional columns, each with the path of its value within a row: `email: $.attributes.email.value`. Null where
-    /// the path does not exist. With `explode`, a row is an element and what it keeps of its record.
+    /// the path does not exist. With `explode`, a row is an element with the kept members of its record.
     pub columns: BTreeMap<String, SinglePath>,
     /// Turns each element of an array inside the record into a row.
     pub explode: Option<Explode>,
@@ -76,7 +76,8 @@ pub(crate) struct Explode {
     /// The path of the array within the record, such as `$.rows`. An object counts as an array of one element.
     pub path: ListPath,
     /// Which other members of the record each row keeps: `all`, `none` or a list of names. Default `all`, without the
-    /// member that contains the array. Names that the element has with another value are an error: set `prefix`.
+    /// member that contains the array. A kept member with the same name as a member of the element and another value is an
+    /// error: set `prefix`.
     #[serde(default)]
     pub keep: Keep,
     /// A prefix for the names of kept members.

@@ -30,8 +30,8 @@ pub(crate) type Span = BoundedDuration<0, MAX_SPAN>;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IncrementalConfig {
-    /// Where the next run starts: at the start time of this run (`run_time`), or at the greatest value at this path of
-    /// the records, an ISO 8601 date or date-time or `/Date(milliseconds)/`.
+    /// Where the next run starts: at the start time of this run (`run_time`), or at the greatest value found at this
+    /// JSONPath in the records: an ISO 8601 date or date-time, or `/Date(milliseconds)/`.
     #[serde(default)]
     pub cursor: CursorConfig,
     /// How `{start}` and `{end}` are written: `iso_z` (`2024-05-31T10:00:00Z`), `iso_offset`
@@ -42,32 +42,33 @@ pub(crate) struct IncrementalConfig {
     /// Time zone of `format` and of cursors without an offset.
     #[serde(default)]
     pub timezone: Timezone,
-    /// Where the first run and every full one start: a date or a date-time. After a change, the next run starts here.
+    /// Where the first run and every full refresh start: a date or a date-time. If you change it, the next run starts here.
     pub initial: String,
-    /// How far before the last position a run starts, to find records that the service stored late. Also needed if the
-    /// service excludes records exactly at `{start}`. Delivered rows are not delivered again.
+    /// How far before the last position a run starts, to include records that the service stored late. Also required if
+    /// the service excludes records exactly at `{start}`. Rows that were already delivered are not delivered again.
     #[serde(default)]
     pub lookback: Option<Span>,
-    /// The minimum age of what is requested, for services whose data are delayed.
+    /// How far before the current time the requested range ends, for services that publish records with a delay.
     #[serde(default)]
+    #[schemars(example = &"15m")]
     pub delay: Option<Span>,
-    /// The longest span of one request; longer spans are split into windows. A service that includes records exactly at
-    /// `{end}` gives those of the boundaries twice, and hrsink delivers them once. Default: one span.
+    /// The longest time span of one request; longer spans are split into windows. If the service includes records exactly
+    /// at `{end}`, it returns records at window boundaries twice; hrsink delivers them once. Default: no split.
     #[serde(default)]
     pub window: Option<BoundedDuration<SECOND, MAX_SPAN>>,
-    /// How often a run reads everything again from `initial`, to find what changed without a trace. Default: never.
+    /// How often a run reads everything again from `initial`, to find changes that the cursor misses. Default: never.
     #[serde(default)]
     pub full_refresh_every: Option<FullRefresh>,
 }
 
-/// How often everything is read again: one of the two.
+/// How often everything is read again: set either `runs` or `every`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FullRefresh {
-    /// Every so many runs.
+    /// Every Nth run is a full refresh: `7` for every seventh.
     #[schemars(example = 7)]
     pub runs: Option<BoundedInt<2, 1_000_000>>,
-    /// When so much time has passed since the last full run started.
+    /// When this much time has passed since the last full refresh started.
     pub every: Option<BoundedDuration<1, UNBOUNDED>>,
 }
 

@@ -34,7 +34,7 @@ const COMMON_PATHS: [&str; 11] = [
 
 const COMMON: &[&str] = &["size", "size_param", "stop"];
 
-/// How one page leads to the next.
+/// How to read all pages.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = describe)]
@@ -47,19 +47,20 @@ pub(crate) struct PaginationConfig {
     pub param: Option<InjectInto>,
     /// The first page number (`page`, default 1) or offset (`offset`, default 0).
     #[serde(default)]
+    #[schemars(example = 0)]
     pub start: Option<u32>,
-    /// How far an `offset` advances: `rows`, by the rows received, which loses none if the service gives fewer than
-    /// asked; `size`, by the page size, for services that omit rows you may not see. Default `rows`.
+    /// How far `offset` advances: by the number of rows received (`rows`), which is safe if the service returns fewer
+    /// rows than requested, or by the page size (`size`), for services that omit rows you may not see. Default `rows`.
     #[serde(default)]
     pub step: Option<OffsetStep>,
-    /// Where the answer holds the cursor of the next page (`cursor`). A missing, null or empty cursor is the end.
+    /// Where the response contains the cursor of the next page (`cursor`). A missing, null or empty cursor ends the read.
     #[serde(default)]
     pub from: Option<CursorFrom>,
     /// Where the cursor goes in the next request (`cursor`).
     #[serde(default)]
     pub into: Option<InjectInto>,
-    /// Where the body holds the URL of the next page (`next_link`), such as `$.Paging.Next`. A missing, null or empty
-    /// URL is the end. hrsink follows it unchanged and does not add the query of the first request.
+    /// Where the body contains the URL of the next page (`next_link`), such as `$.Paging.Next`. A missing, null or empty
+    /// URL ends the read. hrsink requests the URL unchanged, without the query parameters of the first request.
     #[serde(default)]
     pub path: Option<SinglePath>,
     /// Rows per page, sent with `size_param`. Default: the service decides.
@@ -69,8 +70,8 @@ pub(crate) struct PaginationConfig {
     /// parameter `limit` with `offset`, else `size` is not sent.
     #[serde(default)]
     pub size_param: Option<InjectInto>,
-    /// What ends the reading besides an empty page (`page`, `offset`, `last_record`), a missing next page and
-    /// status 204.
+    /// More conditions that end the read. An empty page (`page`, `offset`, `last_record`), a missing next page and status
+    /// 204 always end it.
     #[serde(default)]
     pub stop: Option<StopConfig>,
 }
@@ -86,7 +87,7 @@ pub(crate) enum PaginationType {
     Page,
     /// By row offset.
     Offset,
-    /// By a value taken from the page before.
+    /// By a cursor from the previous page.
     Cursor,
     /// By a URL in the body.
     NextLink,
@@ -139,14 +140,14 @@ pub(crate) enum OffsetStep {
     Size,
 }
 
-/// Where the answer holds the cursor.
+/// Where the response contains the cursor.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum CursorFrom {
     /// At this path of the body, such as `$.meta.page.nextCursor`.
     Body(SinglePath),
     /// In this header.
-    Header(String),
+    Header(#[schemars(example = &"X-Next-Cursor")] String),
     /// At this path of the page's last record, such as `$.id`, for services that continue after a key.
     LastRecord(SinglePath),
     /// In the query of a URL in the body.
@@ -157,27 +158,27 @@ pub(crate) enum CursorFrom {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LinkQuery {
-    /// Where the body holds the URL, such as `$._meta.links.next.href`.
+    /// Where the body contains the URL, such as `$._meta.links.next.href`.
     pub path: SinglePath,
     /// The query parameter that is the cursor.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), example = &"after")]
     pub param: String,
 }
 
-/// What ends the reading.
+/// More conditions that end the read.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StopConfig {
-    /// A page with fewer rows than `size` is the last. Saves one request, and loses rows if the service gives fewer
-    /// than asked: use it with a `size` that the service is known to give. Default false.
+    /// Whether a page with fewer rows than `size` is the last one. Saves one request, but loses rows if the service
+    /// returns fewer rows than requested: use it only with a `size` that the service honors. Default false.
     pub short_page: bool,
-    /// Where the body says whether there is more: a boolean, also as text or as 1 or 0. False is the end; a page that
-    /// says true is not the last, however few rows it has. Default: not read.
+    /// Where the body indicates whether more pages follow: a boolean, also as text or as 1 or 0. False ends the read; true
+    /// continues it, however few rows the page has. Default: not read.
     pub has_more: Option<SinglePath>,
-    /// Where the body holds the number of rows of all pages. Ends `page`, `offset` and `last_record`; a different
+    /// Where the body contains the total number of rows. Ends `page`, `offset` and `last_record`; a different
     /// number of rows is a warning with every type. Default: not read.
     pub total_rows: Option<SinglePath>,
-    /// Where the body holds the number of pages. Ends `page`, `offset` and `last_record`; a different number of pages
+    /// Where the body contains the number of pages. Ends `page`, `offset` and `last_record`; a different number of pages
     /// is a warning with every type. Default: not read.
     pub total_pages: Option<SinglePath>,
 }

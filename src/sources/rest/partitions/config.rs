@@ -22,8 +22,8 @@ const MAX_COMBINATIONS: usize = 10_000;
 /// Placeholders of `incremental`.
 const RESERVED: [&str; 2] = ["start", "end"];
 
-/// Reads once for each of several values. `values` are written here, `key` takes them from the rows of a `parent`; with
-/// both, the parent is read once for each combination of `values`. The values become columns of the rows.
+/// Repeats the request for each of several values. `values` lists fixed values; `key` extracts them from the rows of a
+/// `parent` request. With both, the parent is read once for each combination of `values`. The values become columns.
 ///
 /// ```yaml
 /// for_each:
@@ -33,47 +33,47 @@ const RESERVED: [&str; 2] = ["start", "end"];
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ForEachConfig {
-    /// Placeholders and the values of each: texts, whole numbers or booleans. Several placeholders give every
-    /// combination, the last one changing fastest.
+    /// The values of each placeholder: strings, integers or booleans. With several placeholders, every combination is
+    /// requested; the last placeholder changes fastest.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"company": ["US01", "DE01"]}))]
     pub values: Map<String, Value>,
-    /// The request that is read first and gives the keys.
+    /// The request that is read first to get the keys.
     #[serde(default)]
     pub parent: Option<ParentConfig>,
-    /// Placeholders and the path of their value in a parent's row. A key that repeats is requested once.
+    /// The path of each placeholder's value in a row of the parent. A repeated key is requested once.
     #[serde(default)]
     pub key: BTreeMap<String, SinglePath>,
-    /// Columns that every row gets from its parent's row, and their paths in it. Not with `batch_size`.
+    /// Columns to add from the parent's row, each with its path in that row. Not with `batch_size`.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"department": "$.Department"}))]
     pub include_from_parent: BTreeMap<String, SinglePath>,
-    /// Keys per request: the placeholder stands for all of them, joined by commas. Alone in a text of a JSON body it is
-    /// a list; alone in a list of `query` or `form` the parameter repeats. Default: one key per request.
+    /// Keys per request. The placeholder is replaced by all keys, joined by commas. As the only content of a string in a
+    /// JSON body it becomes a list; as the only element of a list in `query` or `form`, the parameter repeats. Default: 1.
     #[serde(default)]
     #[schemars(example = 100)]
     pub batch_size: Option<BoundedInt<1, 10_000>>,
-    /// What happens to a parent's row whose key is missing, null or blank.
+    /// What to do with a row of the parent whose key is missing, null or blank.
     #[serde(default)]
     pub on_missing_key: OnMissingKey,
-    /// Partitions read at the same time. Rows keep the order of the values.
+    /// The maximum number of partitions read at the same time. Rows keep the order of the values.
     #[serde(default = "four")]
     pub max_concurrent: BoundedInt<1, 64>,
-    /// Skips partitions that the service answers with an error, and counts them. Default: the run fails.
+    /// Skips partitions for which the service returns an error, and counts them. Default: the run fails.
     #[serde(default)]
     pub skip: Option<SkipConfig>,
 }
 
-/// The request whose rows give the keys.
+/// The request whose rows contain the keys.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ParentConfig {
     /// The request, below the same `base_url`.
     pub request: RequestConfig,
-    /// How one page leads to the next. Default: there is one page.
+    /// How to find the next page. Default: there is one page.
     #[serde(default)]
     pub pagination: PaginationConfig,
-    /// Where the records are in an answer. Default: the whole body.
+    /// Where the records are in a response. Default: the whole body.
     #[serde(default)]
     pub records: RecordsConfig,
 }

@@ -24,17 +24,18 @@ use crate::secret::SecretRef;
 pub(crate) struct RequestConfig {
     /// The method. Default: `POST` with a body, else `GET`.
     pub method: Option<RequestMethod>,
-    /// The path, appended to the base URL. The value of a placeholder is always one segment. Default: the base URL
+    /// The path, appended to the base URL. The value of a placeholder is always one path segment. Default: the base URL
     /// itself.
     pub path: String,
     /// The query parameters, in order: strings, integers, booleans, or lists of them, which repeat the parameter.
     pub query: Map<String, Value>,
-    /// The headers: text, or a secret, `{env: NAME}` or `{file: PATH}`.
+    /// The headers, each a text or a secret (`{env: NAME}` or `{file: PATH}`).
     pub headers: BTreeMap<String, HeaderConfig>,
-    /// A JSON body. A string that is only a placeholder becomes its value, in its own type; a group of keys becomes an
-    /// array.
+    /// A JSON body. A string that consists of a single placeholder is replaced by the value and keeps the value's type; a
+    /// group of keys becomes an array.
     pub json: Option<Value>,
-    /// A form body, as `query`.
+    /// A form body, with the same kinds of values as `query`.
+    #[schemars(example = serde_json::json!({"report": "employees", "since": "{start}"}))]
     pub form: Option<Map<String, Value>>,
 }
 

@@ -15,40 +15,40 @@ use crate::component::Problems;
 use crate::settings::BoundedDuration;
 use crate::settings::bounded::DAY;
 
-/// What happens to matching answers. The first rule that matches decides.
+/// How to handle matching responses. The first matching rule applies.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResponseActionConfig {
-    /// Which answers match: those that meet every condition.
+    /// The conditions. A response must meet all of them.
     pub when: When,
-    /// What happens to them.
+    /// What to do with matching responses.
     pub action: Action,
-    /// The shortest wait before the retry of `retry` or `rate_limited`; a longer one that the service asks for counts.
-    /// Default: what the service asks for, else the backoff of `retry`.
+    /// The minimum wait before the retry of `retry` or `rate_limited`; if the service requests a longer wait, that one
+    /// applies. Default: the wait that the service requests, else the backoff of `retry`.
     #[serde(default)]
     pub wait: Option<BoundedDuration<1, DAY>>,
-    /// A hint in the error message: what is wrong and how to fix it.
+    /// A hint for the error message: what is wrong and how to fix it.
     #[serde(default)]
     pub message: Option<String>,
 }
 
-/// Which answers match.
+/// Which responses match.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct When {
-    /// One of these statuses: 100 to 599, or a class such as `5xx`. Default: any, but `retry` and `rate_limited` then
-    /// exclude 401 and 403.
+    /// The statuses: 100 to 599, or classes such as `5xx`. Default: any status; with `retry` and `rate_limited`, any
+    /// except 401 and 403.
     pub status: Vec<StatusSet>,
     /// A header is present, equals a text or matches an expression.
     #[schemars(example = serde_json::json!({"name": "X-Error", "matches": "maintenance"}))]
     pub header: Option<HeaderTest>,
     /// A value of the JSON body is present, equals a scalar or matches an expression.
     pub body: Option<BodyTest>,
-    /// A regular expression found in the first 64 KiB of the body.
+    /// A regular expression that matches part of the first 64 KiB of the body.
     pub text: Option<RegexSetting>,
 }
 
-/// What happens to an answer.
+/// What to do with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
@@ -58,13 +58,13 @@ pub(crate) enum Action {
     Fail,
     /// This partition of `for_each` is skipped and counted.
     Skip,
-    /// The answer counts as one without rows.
+    /// The response counts as a page without rows.
     Empty,
-    /// As `retry`, and all other requests to the host wait as well.
+    /// Like `retry`, but all other requests to the host wait as well.
     RateLimited,
-    /// The token is renewed and the request repeated at once; the second time the run fails.
+    /// The token is renewed and the request repeated at once; if the new response matches too, the run fails.
     RenewToken,
-    /// The answer is used.
+    /// The response is used.
     #[serde(skip)]
     Accept,
 }
@@ -154,22 +154,24 @@ impl JsonSchema for StatusSet {
     }
 }
 
-/// A test of a header: of its presence, if neither `equals` nor `matches` is given.
+/// A test of a header. Without `equals` and `matches`, the header must be present.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HeaderTest {
-    /// The header.
+    /// The name of the header, case-insensitive.
+    #[schemars(example = &"X-Error")]
     pub name: HeaderNameSetting,
     /// Its exact value.
     #[serde(default, deserialize_with = "scalar_text")]
     #[schemars(with = "Scalar", example = &"blocked")]
     pub equals: Option<String>,
-    /// A regular expression found in its value.
+    /// A regular expression that matches part of its value.
     #[serde(default)]
+    #[schemars(example = &"maintenance")]
     pub matches: Option<RegexSetting>,
 }
 
-/// A test of a value in a JSON body: that it is present and not null, if neither `equals` nor `matches` is given.
+/// A test of a value in a JSON body. Without `equals` and `matches`, the value must be present and not null.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BodyTest {
@@ -179,7 +181,7 @@ pub(crate) struct BodyTest {
     #[serde(default, deserialize_with = "scalar_text")]
     #[schemars(with = "Scalar")]
     pub equals: Option<String>,
-    /// A regular expression found in it.
+    /// A regular expression that matches part of it.
     #[serde(default)]
     #[schemars(example = &"^NO_DATA")]
     pub matches: Option<RegexSetting>,
