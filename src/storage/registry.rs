@@ -81,6 +81,16 @@ pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
 
 /// What a backend needs of a run.
 #[derive(Debug, Clone)]
+#[cfg_attr(
+    not(any(
+        feature = "sftp",
+        feature = "s3",
+        feature = "azure",
+        feature = "gcs",
+        feature = "https"
+    )),
+    expect(dead_code, reason = "only remote backends use it")
+)]
 pub(crate) struct Context {
     /// The folder of relative paths.
     pub(crate) base: Arc<PathBuf>,

@@ -1,6 +1,7 @@
 //! Settings of the backends that use HTTP: object stores and web servers.
 
 use std::net::IpAddr;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
 use std::time::Duration;
 
 use schemars::JsonSchema;

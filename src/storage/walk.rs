@@ -78,6 +78,10 @@ pub(super) enum Kind {
     Folder,
     Link,
     /// A pipe, a socket or a device.
+    #[cfg_attr(
+        not(feature = "sftp"),
+        expect(dead_code, reason = "only SFTP servers report it")
+    )]
     Special,
     /// Not reported.
     Unknown,

@@ -109,7 +109,13 @@ async fn distinguishes_missing_buckets_and_files() {
         "s3://hr-data/exports/leavers.csv",
         "s3://hr-data/exports/leavers-*.csv",
     ] {
-        fails(&pipeline_of(path), 2, &["exports/leavers", "contains 1 file"], &[]).await;
+        fails(
+            &pipeline_of(path),
+            2,
+            &["exports/leavers", "contains 1 file"],
+            &[],
+        )
+        .await;
     }
 }
 

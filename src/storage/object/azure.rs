@@ -1,6 +1,7 @@
 //! Azure Blob Storage and data lakes on it.
 
 use std::path::PathBuf;
+#[cfg(feature = "azure")]
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,10 +12,12 @@ use super::{validate_endpoint, validate_key};
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
+use crate::storage::add_properties;
 use crate::storage::location::RemoteLocation;
 use crate::storage::registry::{Backend, BackendSettings};
 use crate::storage::transport::{TransportSettings, validate_methods, with_transport};
-use crate::storage::{Context, Storage, add_properties};
+#[cfg(feature = "azure")]
+use crate::storage::{Context, Storage};
 
 /// Azure Blob Storage or a data lake on it. Without credentials here, those of the environment are used.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

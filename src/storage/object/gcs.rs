@@ -1,5 +1,6 @@
 //! Google Cloud Storage.
 
+#[cfg(feature = "gcs")]
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,10 +11,12 @@ use super::{validate_bucket, validate_endpoint};
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
+use crate::storage::add_properties;
 use crate::storage::location::RemoteLocation;
 use crate::storage::registry::{Backend, BackendSettings};
 use crate::storage::transport::{TransportSettings, validate_methods, with_transport};
-use crate::storage::{Context, Storage, add_properties};
+#[cfg(feature = "gcs")]
+use crate::storage::{Context, Storage};
 
 /// Google Cloud Storage. Without credentials here, those of the environment or the machine are used.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

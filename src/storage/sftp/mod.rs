@@ -23,6 +23,7 @@ mod server;
 #[cfg(feature = "sftp")]
 mod storage;
 
+#[cfg(feature = "sftp")]
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,8 +32,10 @@ pub(super) use config::SftpConfig;
 
 use super::location::RemoteLocation;
 use super::registry::{Backend, BackendSettings};
+#[cfg(feature = "sftp")]
 use super::{Context, Storage};
 use crate::component::Problems;
+#[cfg(feature = "sftp")]
 use crate::error::Result;
 
 #[async_trait]

@@ -6,6 +6,7 @@ mod client;
 mod storage;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "https")]
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,10 +14,12 @@ use reqwest::header::HeaderName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::add_properties;
 use super::location::RemoteLocation;
 use super::registry::{Backend, BackendSettings};
 use super::transport::{TransportSettings, UNENCRYPTED, is_loopback, validate_methods, with_transport};
-use super::{Context, Storage, add_properties};
+#[cfg(feature = "https")]
+use super::{Context, Storage};
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
