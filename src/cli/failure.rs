@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::logging;
 use super::output::{self, BAD, HINT};
-use crate::config::{LoadError, Problem};
+use crate::component::Problem;
+use crate::config::LoadError;
 use crate::error::Error;
 use crate::pipeline::{ErrorReport, ExitCode};
 use crate::table::visible;

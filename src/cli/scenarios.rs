@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::Ended;
 use super::output::{self, DIM, Format, HEAD, OutputArg};
-use crate::config::suggestion;
 use crate::error::Error;
 use crate::hr::{Field, FieldKind, Scenario};
+use crate::settings::suggestion;
 use crate::table::{self, Table};
 
 /// Show the HR scenarios and their fields

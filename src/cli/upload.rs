@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::Ended;
 use super::run::{self, RunArgs};
 use crate::component::{InputDescription, RowKind, SinkConfig, SourceConfig};
-use crate::config::{
-    GuardsConfig, PipelineConfig, Problem, Problems, RejectsConfig, StateConfig, Wired, suggestion,
-};
+use crate::component::{Problem, Problems};
+use crate::config::{GuardsConfig, PipelineConfig, RejectsConfig, StateConfig, Wired};
 use crate::delivery::Mode;
 use crate::error::{Error, Result};
 use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
 use crate::settings::BoundedInt;
+use crate::settings::suggestion;
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{Auth, BatchSettings, DeliverySettings, M365HrConfig};
 use crate::sources::file::FileConfig;

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::output::{self, BAD, Format, GOOD, OutputArg, WARN};
 use super::{Ended, failure};
+use crate::component::Problem;
 use crate::config::advice::advice;
-use crate::config::{LoadError, PipelineConfig, Problem};
+use crate::config::{LoadError, PipelineConfig};
 use crate::pipeline::ExitCode;
 
 /// Check pipeline files without network, secrets or input

@@ -12,8 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use crate::config::{Problem, suggestion};
+use crate::component::Problem;
 use crate::error::{Error, Result};
+use crate::settings::suggestion;
 
 /// The faults in force. The default has none.
 #[derive(Debug, Clone, PartialEq, Default)]

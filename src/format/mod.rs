@@ -32,7 +32,7 @@ pub(crate) use collector::{CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadE
 pub(crate) use registry::FormatConfig;
 pub(crate) use registry::{Registration, extensions, formats, names};
 
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::error::{Error, Result};
 use crate::settings::BoundedSize;
 

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use super::{Access, Collector, Format, Input, ReadResult};
-use crate::config::Problems;
+use crate::component::Problems;
 
 /// What a format declares about itself.
 #[derive(Debug)]

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
+use crate::component::Problems;
 use crate::component::{InputDescription, RowKind};
-use crate::config::{Problems, suggestion};
 use crate::delivery::{EncodedRows, Encoder, Partition};
 use crate::error::{Error, Result};
 use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
+use crate::settings::suggestion;
 
 /// The names of a payload's columns.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{HumanDuration, Problems, suggestion};
+use crate::component::Problems;
 use crate::secret::SecretRef;
+use crate::settings::{HumanDuration, suggestion};
 
 /// The column that holds the time when a row was last valid.
 pub(super) const LAST_SEEN: &str = "last_seen";

@@ -11,8 +11,8 @@ use super::config::SourceSnapshot;
 use super::file::SnapshotFile;
 use super::recorder::StoredSnapshot;
 use super::table::Table;
+use crate::component::Problems;
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceConfig, SourceContext};
-use crate::config::Problems;
 use crate::error::{Error, Result};
 
 /// Added to a pipeline for each source with a snapshot.

@@ -17,9 +17,9 @@ use jiff::Timestamp;
 
 use super::config::{LAST_SEEN, SourceSnapshot};
 use crate::component::{Chunk, Part};
-use crate::config::suggestion;
 use crate::error::{Error, Result};
 use crate::ledger::{RowHash, RowHasher};
+use crate::settings::suggestion;
 
 const UTC: &str = "UTC";
 

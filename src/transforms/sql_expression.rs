@@ -20,7 +20,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
 
-use crate::config::suggestion;
+use crate::settings::suggestion;
 
 /// Plans SQL expressions. One per run, in which `now()` is constant.
 #[derive(Clone)]

@@ -237,7 +237,7 @@ impl<'r> Page<'r> {
             .collect();
         let properties = object["properties"].as_object().cloned().unwrap_or_default();
         for (key, property) in &properties {
-            if key == "type" && property.get("const").is_some() {
+            if key == "type" && only_value(property).is_some() {
                 continue;
             }
             let path: Vec<Step> = path.iter().cloned().chain([Step::Key(key.clone())]).collect();
@@ -252,7 +252,7 @@ impl<'r> Page<'r> {
             return found;
         }
         if schema.get("properties").is_some() {
-            let variant = schema["properties"]["type"]["const"].as_str();
+            let variant = only_value(&schema["properties"]["type"]);
             let steps = variant
                 .map(|name| Step::Variant(name.to_owned()))
                 .into_iter()
@@ -329,14 +329,12 @@ impl<'r> Page<'r> {
                 .filter(|value| !value.is_null())
                 .map(ToString::to_string)
         };
-        match (bound("minimum"), bound("maximum")) {
-            (Some(least), Some(most)) => write!(kind, ", {least} to {most}").unwrap(),
-            (Some(least), None) if least != "0" => write!(kind, ", {least} or more").unwrap(),
-            (None, Some(most)) => write!(kind, ", at most {most}").unwrap(),
+        match (schema["x-range"].as_str(), bound("minimum"), bound("maximum")) {
+            (Some(range), ..) => write!(kind, ", {range}").unwrap(),
+            (None, Some(least), Some(most)) => write!(kind, ", {least} to {most}").unwrap(),
+            (None, Some(least), None) if least != "0" => write!(kind, ", {least} or more").unwrap(),
+            (None, None, Some(most)) => write!(kind, ", at most {most}").unwrap(),
             _ => {}
-        }
-        if let Some(range) = schema["x-range"].as_str() {
-            write!(kind, ", {range}").unwrap();
         }
         kind
     }
@@ -362,7 +360,7 @@ impl<'r> Page<'r> {
                 .filter(|one| !is_variable(one))
             {
                 let (one, _) = self.resolve(one);
-                if let Some(variant) = one["properties"]["type"]["const"].as_str() {
+                if let Some(variant) = only_value(&one["properties"]["type"]) {
                     found.push((format!("{{type: {variant}}}"), text(&one, "description")));
                 } else if one.get("const").is_some()
                     || one.get("enum").is_some()
@@ -460,6 +458,14 @@ fn is_variable(schema: &Value) -> bool {
         || schema["$ref"]
             .as_str()
             .is_some_and(|name| name.ends_with("/Variable"))
+}
+
+/// The only text that is valid: a constant, or an enumeration of one.
+fn only_value(schema: &Value) -> Option<&str> {
+    let one = schema["enum"].as_array().filter(|list| list.len() == 1);
+    schema["const"]
+        .as_str()
+        .or_else(|| one.and_then(|list| list[0].as_str()))
 }
 
 fn text(schema: &Value, key: &str) -> String {

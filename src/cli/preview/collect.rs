@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::component::Problems;
 use crate::component::{
     Chunk, Input, InputDescription, Item, Output, Sink, SinkConfig, SinkContext, Source, SourceConfig,
     SourceContext, SourceTraits,
 };
-use crate::config::Problems;
 use crate::error::Result;
 
 /// The first rows of a component. Cheap to clone. `Debug` shows no rows.

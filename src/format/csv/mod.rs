@@ -20,8 +20,8 @@ use std::collections::VecDeque;
 
 use super::text::TextReader;
 use super::{Collector, Format, Input, READ_BYTES, ReadResult, Registration};
+use crate::component::Problems;
 use crate::component::RejectCode;
-use crate::config::Problems;
 use crate::error::{Error, read_error};
 
 /// Records after which a stretch without a chunk checks whether the run has stopped.

@@ -10,7 +10,7 @@ use super::named::Named;
 use super::pattern::Pattern;
 use super::reader::{DateReader, Format};
 use super::zone::Rules;
-use crate::config::Problems;
+use crate::component::Problems;
 use crate::settings::{BoundedInt, Timezone};
 
 /// How dates are read: the `dates` block of a transform, and of a single field, whose keys override the transform's.

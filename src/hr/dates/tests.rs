@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{DateReader, DateSettings};
 use crate::component::RejectCode;
-use crate::config::{Problem, Problems};
+use crate::component::{Problem, Problems};
 
 fn settings(value: &Value) -> DateSettings {
     serde_json::from_value(value.clone()).unwrap()

@@ -10,10 +10,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::consume;
+use crate::component::Problems;
 use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
 };
-use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::settings::BoundedInt;
 use crate::settings::bounded::UNBOUNDED;

@@ -14,10 +14,10 @@ use serde::Deserialize;
 
 use super::consume;
 use super::payload::{Naming, require_hr_rows, scenario};
+use crate::component::Problems;
 use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
 };
-use crate::config::Problems;
 use crate::delivery::{Encoder, EncoderFactory, Partition};
 use crate::disk::AtomicFile;
 use crate::error::{Error, ErrorKind, Result};

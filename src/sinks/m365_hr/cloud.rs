@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use url::Url;
 
-use crate::config::suggestion;
 use crate::http::address::{has_credentials, is_loopback};
+use crate::settings::suggestion;
 
 /// The default address of the local emulator.
 pub(crate) const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::cloud::Cloud;
 use super::sink;
+use crate::component::Problems;
 use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
-use crate::config::Problems;
 use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::error::Result;
 use crate::hr::Scenario;

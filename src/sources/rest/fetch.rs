@@ -25,7 +25,6 @@ use super::request::Built;
 use super::response_actions::{Action, Decision, ErrorMessageFinder, Facts, RequestFailure, ResponseActions};
 use super::template::Values;
 use crate::component::{self, Pages, Recorder};
-use crate::config::HumanDuration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::auth::Credentials;
 use crate::http::client::{self, Client, Exchange, SendError};
@@ -34,6 +33,7 @@ use crate::http::redact::Redactor;
 use crate::http::retry::{AttemptError, GaveUp, Reason, Spent};
 use crate::http::transport::{Failure, MAX_BODY, read_limited};
 use crate::secret::Secret;
+use crate::settings::HumanDuration;
 
 /// Bytes of a body that are recorded.
 const RECORDED_BYTES: usize = 1 << 20;

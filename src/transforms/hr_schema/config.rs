@@ -12,11 +12,12 @@ use super::transform::Mapper;
 use crate::component::{
     Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext, mapped,
 };
-use crate::config::{Problem, Problems, suggestion};
+use crate::component::{Problem, Problems};
 use crate::error::{Error, Result};
 use crate::hr::dates::{DateReader, DateSettings};
 use crate::hr::text::OnTooLong;
 use crate::hr::{Field, FieldKind, Scenario};
+use crate::settings::suggestion;
 use crate::transforms::{Engine, ParsedExpression, SqlError};
 
 /// Maps records to the rows of an HR scenario.

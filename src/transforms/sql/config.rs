@@ -10,10 +10,10 @@ use super::error::{self, QueryError};
 use super::query::Query;
 use super::session;
 use super::transform::Sql;
+use crate::component::Problems;
 use crate::component::{
     Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext,
 };
-use crate::config::Problems;
 use crate::error::{Error, Result};
 use crate::settings::BoundedSize;
 use crate::settings::bounded::{MIB, UNBOUNDED};

@@ -21,8 +21,8 @@ use super::origin;
 use super::query::Query;
 use super::session::{self, Limits};
 use super::table::Table;
-use crate::config::suggestion;
 use crate::error::{Error, Result};
+use crate::settings::suggestion;
 
 /// A query that can run.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Position, QueryError};
 use crate::component::Columns;
-use crate::config::suggestion;
+use crate::settings::suggestion;
 
 const EXPECTED: &str = "expected one SELECT statement, which may start with WITH";
 

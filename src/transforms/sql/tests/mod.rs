@@ -19,7 +19,7 @@ use crate::component::{
     Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, RowKind, RunInfo, Totals,
     TransformConfig, TransformContext, channel,
 };
-use crate::config::{Problem, Problems};
+use crate::component::{Problem, Problems};
 use crate::error::Error;
 
 /// Longer than any test takes: a test that hangs fails.
