@@ -7,7 +7,7 @@
 //! - [`config`]: load and check a pipeline file, and its JSON Schema,
 //! - [`pipeline`]: run it, observe it, and its report,
 //! - [`error`]: the error type and its kinds,
-//! - [`emulator`]: a local stand-in for the connector job.
+//! - [`emulator`]: a local implementation of the connector job.
 //!
 //! # Rules that hold everywhere
 //!

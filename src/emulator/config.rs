@@ -1,4 +1,4 @@
-//! The settings of the emulator: address, apps, jobs, limits, faults.
+//! Settings: the listen address, apps, connector jobs and faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,36 +17,36 @@ use crate::hr::Scenario;
 use crate::secret::Secret;
 use crate::settings::{ByteSize, HumanDuration, suggestion};
 
-/// The resource that the current sample scripts ask a token for; the emulator's default.
+/// The resource for which the current sample scripts request a token; the emulator's default.
 pub const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1";
 
-/// Settings of the emulator; also the form of its file, where every key may be left out.
+/// Settings of the emulator; also the form of its file, in which every key is optional.
 ///
-/// With no `apps` every tenant, app and secret is taken; with no `jobs` every job is taken and a file's scenario is
-/// found from its header (the *open mode*). Each of the two may be declared without the other.
+/// Open mode: without `apps` it accepts every tenant, app and secret; without `jobs` it accepts every job and detects
+/// the scenario from the header of the file. You can declare either one without the other.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmulatorConfig {
-    /// Where to listen. Default `127.0.0.1:0`: this machine alone, a free port.
+    /// The address to listen on. Default `127.0.0.1:0`: this machine only, any free port.
     #[serde(rename = "listen")]
     pub address: SocketAddr,
-    /// The folder for accepted rows and the import log, made when missing. `None` (default): kept in memory.
+    /// The folder for accepted rows and the import log, created if missing. Default: rows stay in memory.
     pub data: Option<PathBuf>,
-    /// The apps that get tokens. Empty: any.
+    /// The apps that can get tokens. Empty: any.
     pub apps: Vec<App>,
     /// The connector jobs. Empty: any.
     pub jobs: Vec<Job>,
-    /// Resources that tokens for the ingestion endpoint are asked for. Default: [`RESOURCE`].
+    /// Resources whose tokens the ingestion endpoint accepts. Default: [`RESOURCE`].
     pub resources: Vec<String>,
-    /// What goes wrong on purpose. Default: nothing.
+    /// Faults to inject. Default: none.
     pub faults: Faults,
     /// How long an access token is valid. Default 3599 s.
     #[serde(deserialize_with = "duration")]
     pub token_lifetime: Duration,
-    /// The largest request body that is taken, in bytes. Default 50 MiB.
+    /// The largest accepted request body, in bytes. Default 50 MiB.
     #[serde(deserialize_with = "bytes")]
     pub max_body: u64,
-    /// The most data rows that a file may have. Default 50,000.
+    /// The maximum number of data rows in a file. Default 50,000.
     pub max_rows: u64,
 }
 
@@ -58,7 +58,7 @@ pub struct App {
     pub tenant_id: String,
     /// The app's client ID.
     pub client_id: Uuid,
-    /// The app's client secret, in plain text: it opens nothing but the emulator. Never put a real one here.
+    /// The app's client secret, in plain text: it works only with the emulator. Never put a real one here.
     #[serde(deserialize_with = "fake_secret")]
     pub client_secret: Secret,
     /// Whether the secret has expired. Default: no.
@@ -72,18 +72,18 @@ pub struct App {
 pub struct Job {
     /// The job's ID.
     pub job_id: Uuid,
-    /// The app that may upload to it. `None` (default): any.
+    /// The app that can upload to the job. Default: any.
     #[serde(default)]
     pub client_id: Option<Uuid>,
-    /// The scenarios it takes; at least one.
+    /// The scenarios of the job; at least one.
     pub scenarios: Vec<Scenario>,
     /// The customer's column names by documented name, where they differ.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
-    /// The column that says which scenario a row is of. Needed when there are several scenarios.
+    /// The column with the scenario of each row. Required with several scenarios.
     #[serde(default)]
     pub scenario_column: Option<String>,
-    /// What that column holds for each scenario, where it differs from the documented identifier.
+    /// The values of that column by scenario, where they differ from the documented identifiers.
     #[serde(default)]
     pub scenario_values: BTreeMap<Scenario, String>,
 }
@@ -108,25 +108,16 @@ impl EmulatorConfig {
     /// Reads a YAML (or JSON) file. `data` becomes relative to the file's folder.
     ///
     /// # Errors
-    /// The file cannot be read, or does not have the form of this type, or [`validate`](Self::validate) finds
-    /// problems.
+    /// The file cannot be read or its settings are invalid.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::config(format!("cannot read `{}`", path.display())).with_source(e))?;
         let tree = document::parse(&text, Notation::of(path)?, path)?;
         let mut found = Vec::new();
         let Some(mut config) = decode::<Self>(tree, &mut Problems::new(&mut found)) else {
-            let list = found
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
             let error = Error::config(format!("`{}` is not a valid emulator file", path.display()))
-                .with_source(std::io::Error::other(list));
-            return Err(found
-                .into_iter()
-                .filter_map(|problem| problem.hint)
-                .fold(error, Error::with_hint));
+                .with_source(std::io::Error::other(joined(&found)));
+            return Err(with_hints(error, found));
         };
         if let (Some(data), Some(folder)) = (&mut config.data, path.parent()) {
             *data = folder.join(&*data);
@@ -135,12 +126,12 @@ impl EmulatorConfig {
         Ok(config)
     }
 
-    /// Notes what is wrong with the settings. Pure: looks at nothing but `self`.
+    /// Reports invalid settings. Pure: examines only `self`.
     pub fn validate(&self, problems: &mut Problems<'_>) {
         if self.resources.iter().any(String::is_empty) || self.resources.is_empty() {
             problems
                 .at("resources")
-                .add("needs at least one, none of them empty");
+                .add("needs at least one entry, none of them empty");
         }
         if self.max_body == 0 || usize::try_from(self.max_body).is_err() {
             problems.at("max_body").add("must be above 0 and fit into memory");
@@ -150,28 +141,26 @@ impl EmulatorConfig {
         }
         let mut apps = BTreeSet::new();
         for (index, app) in self.apps.iter().enumerate() {
-            let mut at = problems.at("apps");
-            let mut at = at.at_index(index);
+            let mut at = problems.at(format_args!("apps[{index}]"));
             if !is_tenant(&app.tenant_id) {
-                at.at("tenant_id").add("is neither a GUID nor a domain name");
+                at.at("tenant_id").add("expected a GUID or a domain name");
             }
             if app.client_secret.expose().is_empty() {
-                at.at("client_secret").add("is empty");
+                at.at("client_secret").add("must not be empty");
             }
             if !apps.insert((app.tenant_id.to_lowercase(), app.client_id)) {
-                at.add("the same app stands further up in the list");
+                at.add("duplicate app");
             }
         }
         let mut ids = BTreeSet::new();
         for (index, job) in self.jobs.iter().enumerate() {
-            let mut at = problems.at("jobs");
-            let mut at = at.at_index(index);
+            let mut at = problems.at(format_args!("jobs[{index}]"));
             if !ids.insert(job.job_id) {
-                at.at("job_id").add("the same job stands further up in the list");
+                at.at("job_id").add("duplicate job");
             }
             let known = |id| self.apps.is_empty() || self.apps.iter().any(|app| app.client_id == id);
             if job.client_id.is_some_and(|id| !known(id)) {
-                at.at("client_id").add("is none of the `apps`");
+                at.at("client_id").add("not declared in `apps`");
             }
             job.validate(&mut at);
         }
@@ -179,21 +168,24 @@ impl EmulatorConfig {
 
     /// The problems as one error.
     pub(super) fn checked(&self) -> Result<()> {
-        let mut found: Vec<Problem> = Vec::new();
+        let mut found = Vec::new();
         self.validate(&mut Problems::new(&mut found));
         if found.is_empty() {
             return Ok(());
         }
-        let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
-        let error = Error::config(format!(
-            "the settings of the emulator are wrong: {}",
-            texts.join("; ")
-        ));
-        Err(found
-            .into_iter()
-            .filter_map(|problem| problem.hint)
-            .fold(error, Error::with_hint))
+        let message = format!("invalid emulator settings: {}", joined(&found));
+        Err(with_hints(Error::config(message), found))
     }
+}
+
+fn joined(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+fn with_hints(error: Error, problems: Vec<Problem>) -> Error {
+    let hints = problems.into_iter().filter_map(|problem| problem.hint);
+    hints.fold(error, Error::with_hint)
 }
 
 impl Job {
@@ -212,44 +204,38 @@ impl Job {
     fn validate(&self, problems: &mut Problems<'_>) {
         let distinct: BTreeSet<_> = self.scenarios.iter().collect();
         if self.scenarios.is_empty() || distinct.len() != self.scenarios.len() {
-            problems.at("scenarios").add("needs at least one, each once");
+            problems
+                .at("scenarios")
+                .add("needs at least one entry, without duplicates");
         }
         if self.scenarios.len() > 1 && self.scenario_column.is_none() {
             problems.at("scenario_column").add(
-                "is missing: with several scenarios a column must say which one each row is of, such as `HRScenario`",
+                "is missing: with several scenarios, a column such as `HRScenario` must specify the scenario of each row",
             );
         }
-        let fields: BTreeSet<&str> = self
-            .scenarios
-            .iter()
-            .flat_map(|scenario| scenario.fields())
-            .map(|column| column.name)
-            .collect();
-        let mut at = problems.at("columns");
-        let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+        let fields = self.scenarios.iter().flat_map(|scenario| scenario.fields());
+        let fields: BTreeSet<&str> = fields.map(|field| field.name).collect();
+        let mut columns: BTreeMap<String, &str> = BTreeMap::new();
         for (field, column) in &self.columns {
+            let mut at = problems.at(format_args!("columns.{field}"));
             if !fields.contains(field.as_str()) {
-                let message = "no scenario of this job has this column";
-                match suggestion(field, fields.iter().copied()) {
-                    Some(hint) => at.at(field).add_with_hint(message, hint),
-                    None => at.at(field).add(message),
-                }
+                let hint = suggestion(field, fields.iter().copied());
+                at.add_with("no scenario of this job has this column", hint);
             } else if column.is_empty() {
-                at.at(field).add("the name is empty");
-            } else if let Some(other) = taken.insert(column.to_lowercase(), field) {
-                at.at(field).add(format!(
-                    "has the same name as `{other}`; letter case does not count"
+                at.add("the name is empty");
+            } else if let Some(other) = columns.insert(column.to_lowercase(), field) {
+                at.add(format!(
+                    "has the same name as `{other}`; names are case-insensitive"
                 ));
             }
         }
-        let mut at = problems.at("scenario_values");
         let mut values = BTreeSet::new();
         for (scenario, value) in &self.scenario_values {
+            let mut at = problems.at(format_args!("scenario_values.{}", scenario.id()));
             if !self.scenarios.contains(scenario) {
-                at.at(scenario.id()).add("is none of the job's `scenarios`");
+                at.add("not listed in the `scenarios` of the job");
             } else if value.is_empty() || !values.insert(value.to_lowercase()) {
-                at.at(scenario.id())
-                    .add("the value is empty or that of another scenario");
+                at.add("the value is empty or that of another scenario");
             }
         }
     }
@@ -257,16 +243,14 @@ impl Job {
 
 /// Whether a text can name a tenant: a GUID or a domain name.
 pub(super) fn is_tenant(text: &str) -> bool {
-    is_guid(text)
-        || (text.contains('.')
-            && text.split('.').all(|label| {
-                !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            }))
+    let is_label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    guid(text).is_some() || (text.contains('.') && text.split('.').all(is_label))
 }
 
-/// Whether a text is a GUID in its usual form with hyphens.
-pub(super) fn is_guid(text: &str) -> bool {
-    text.len() == 36 && Uuid::try_parse(text).is_ok()
+/// A GUID in its usual form with hyphens.
+pub(super) fn guid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -287,15 +271,8 @@ mod tests {
 
     const JOB: &str = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
 
-    fn problems(yaml: &str) -> String {
-        let config: EmulatorConfig = serde_saphyr::from_str(yaml).unwrap();
-        let error = config.checked().unwrap_err();
-        let hints: Vec<&str> = error.hints().collect();
-        format!("{error} | {}", hints.join(" | "))
-    }
-
     #[test]
-    fn the_example_of_the_documentation_is_valid() {
+    fn reads_the_example_of_the_documentation() {
         let page = include_str!("../../docs/src/reference/emulator.md");
         let (_, rest) = page.split_once("```yaml title=emulator.yaml\n").unwrap();
         let (yaml, _) = rest.split_once("```").unwrap();
@@ -310,18 +287,21 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_come_at_once_with_the_nearest_names() {
-        let text = problems(&format!(
+    fn reports_all_problems_with_the_nearest_names() {
+        let yaml = format!(
             "{{max_rows: 0, resources: [], apps: [{{tenant_id: nonsense, client_id: {JOB}, client_secret: x}}], \
               jobs: [{{job_id: {JOB}, scenarios: [employee_resignation, job_level_change], \
               client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, columns: {{EmailAdress: Mail}}, \
               scenario_values: {{employee_profile: P}}}}]}}"
-        ));
+        );
+        let config: EmulatorConfig = serde_saphyr::from_str(&yaml).unwrap();
+        let error = config.checked().unwrap_err();
+        let text = format!("{error} {:?}", error.hints().collect::<Vec<_>>());
         for part in [
             "resources: needs",
             "max_rows: must be above 0",
             "apps[0].tenant_id",
-            "jobs[0].client_id: is none of the `apps`",
+            "jobs[0].client_id: not declared in `apps`",
             "jobs[0].scenario_column: is missing",
             "jobs[0].columns.EmailAdress",
             "did you mean `EmailAddress`",
@@ -332,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_and_unreadable_values_are_refused() {
+    fn rejects_unknown_keys_and_invalid_values() {
         for yaml in [
             "{listn: 127.0.0.1:1}",
             "{token_lifetime: soon}",
@@ -344,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_a_guid_or_a_domain() {
-        assert!(is_tenant(JOB) && is_tenant("contoso.onmicrosoft.com"));
-        assert!(!is_tenant("contoso") && !is_tenant("") && !is_tenant("a..b") && !is_tenant("a b.com"));
+    fn accepts_guids_and_domains_as_tenants() {
+        assert!([JOB, "contoso.onmicrosoft.com"].into_iter().all(is_tenant));
+        assert!(!["contoso", "", "a..b", "a b.com"].into_iter().any(is_tenant));
     }
 }

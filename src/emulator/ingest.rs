@@ -1,4 +1,4 @@
-//! The ingestion endpoint: what a request must be to be taken.
+//! The ingestion endpoint: checks an upload, reads its CSV and saves the rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use futures::StreamExt;
 use hyper::ext::ReasonPhrase;
 use uuid::Uuid;
 
-use super::config::{Job, is_guid};
-use super::server::Shared;
-use super::table::{self, Refused};
+use super::config::{Job, guid};
+use super::state::Shared;
+use super::table::{self, TableError};
 
-/// Says why a request was refused. The real service has no such header: its refusals are opaque.
+/// The header with the reason of a refusal. The real service has no such header: its refusals are opaque.
 pub(super) const REASON_HEADER: &str = "x-emulator-reason";
 
-/// A request that is not taken.
+/// A refused upload.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -29,7 +29,7 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
         Self {
             status,
             phrase: None,
@@ -60,28 +60,28 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Reads a body to its end, whatever its size, so that the client gets the answer instead of a broken connection.
-/// `None` within: it was larger than `most`, and was not kept.
-pub(super) async fn read_body(body: Body, most: u64) -> Result<Option<Bytes>, axum::Error> {
-    // A stated length is reserved at once, up to the size of a usual upload.
-    let stated = body.size_hint().lower().min(most).min(8 * 1024 * 1024);
-    let mut kept = BytesMut::with_capacity(usize::try_from(stated).unwrap_or_default());
+/// Reads a body of any size to its end, so that the client gets the response instead of a connection error.
+/// `None`: it was larger than `max`, and was discarded.
+pub(super) async fn read_body(body: Body, max: u64) -> Result<Option<Bytes>, axum::Error> {
+    // Reserves the content length, up to the size of a usual upload.
+    let expected = body.size_hint().lower().min(max).min(8 * 1024 * 1024);
+    let mut content = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
     let mut stream = body.into_data_stream();
     let mut length = 0_u64;
-    while let Some(piece) = stream.next().await {
-        let piece = piece?;
-        length += piece.len() as u64;
-        if length > most {
-            kept = BytesMut::new();
+    while let Some(part) = stream.next().await {
+        let part = part?;
+        length += part.len() as u64;
+        if length > max {
+            content = BytesMut::new();
         } else {
-            kept.extend_from_slice(&piece);
+            content.extend_from_slice(&part);
         }
     }
-    Ok((length <= most).then(|| kept.freeze()))
+    Ok((length <= max).then(|| content.freeze()))
 }
 
-/// Takes an upload: all checks, then the import.
-pub(super) async fn take(shared: &Shared, parts: Parts, body: Option<Bytes>) -> Result<(), Refusal> {
+/// Checks an upload, then imports it.
+pub(super) async fn import(shared: &Shared, parts: Parts, body: Option<Bytes>) -> Result<(), Refusal> {
     let client_id = authenticate(shared, &parts)?;
     let (job_id, job) = job(shared, &parts, client_id)?;
     let Some(body) = body else {
@@ -89,20 +89,17 @@ pub(super) async fn take(shared: &Shared, parts: Parts, body: Option<Bytes>) -> 
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
     };
     let (file, content) = file_part(parts, body).await?;
+    let internal = |reason: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
     let table =
-        table::read(&content, job.as_deref(), shared.config.max_rows).map_err(|refused| match refused {
-            Refused::Malformed(reason) => Refusal::malformed(reason),
-            Refused::Ragged(row) => Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("row {row} has another number of cells than the header"),
-            ),
+        table::read(&content, job.as_deref(), shared.config.max_rows).map_err(|error| match error {
+            TableError::Malformed(reason) => Refusal::malformed(reason),
+            TableError::Ragged(row) => {
+                internal(format!("row {row} and the header differ in the number of cells"))
+            }
         })?;
     let import = shared.store.add(job_id, file, table).map_err(|error| {
-        tracing::error!(%error, "cannot keep the rows of an upload");
-        Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the emulator cannot write its data folder",
-        )
+        tracing::error!(%error, "cannot save the rows of an upload");
+        internal("the emulator cannot write to its data folder".to_owned())
     })?;
     tracing::info!(
         import = import.import,
@@ -120,21 +117,21 @@ fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Uuid>, Refusal>
     let header = parts
         .headers
         .get(header::AUTHORIZATION)
-        .ok_or_else(|| unauthorized("there is no `Authorization` header"))?;
+        .ok_or_else(|| unauthorized("the `Authorization` header is missing"))?;
     let token = header
         .to_str()
         .ok()
         .and_then(|text| text.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
-        .ok_or_else(|| unauthorized("the `Authorization` header holds no bearer token"))?;
+        .ok_or_else(|| unauthorized("the `Authorization` header has no bearer token"))?;
     shared
         .tokens()
-        .take(token, &shared.config.resources)
+        .authorize(token, &shared.config.resources)
         .map_err(unauthorized)
 }
 
-/// The job that the query names; no settings in the open mode.
+/// The job in the query; without settings in open mode.
 fn job(shared: &Shared, parts: &Parts, client_id: Option<Uuid>) -> Result<(Uuid, Option<Arc<Job>>), Refusal> {
     let query: HashMap<String, String> = form(parts.uri.query().unwrap_or_default().as_bytes());
     let text = query
@@ -142,20 +139,17 @@ fn job(shared: &Shared, parts: &Parts, client_id: Option<Uuid>) -> Result<(Uuid,
         .find(|(name, _)| name.eq_ignore_ascii_case("jobid"))
         .map(|(_, value)| value.as_str())
         .ok_or_else(|| Refusal::malformed("the query has no `jobid`"))?;
-    let job_id = is_guid(text)
-        .then(|| Uuid::try_parse(text).ok())
-        .flatten()
-        .ok_or_else(|| Refusal::malformed("the `jobid` is not a GUID"))?;
+    let job_id = guid(text).ok_or_else(|| Refusal::malformed("the `jobid` is not a GUID"))?;
     if shared.jobs.is_empty() {
         return Ok((job_id, None));
     }
     let job = shared
         .jobs
         .get(&job_id)
-        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such job"))?;
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "the job does not exist"))?;
     if job.client_id.is_some() && job.client_id != client_id {
         return Err(Refusal {
-            // The one explanation that was seen in the wild, and it stands in the status line alone.
+            // The only explanation observed from the real service; it is in the status line only.
             phrase: Some(ReasonPhrase::from_static(
                 b"jobId and corresponding appId do not match",
             )),
@@ -165,13 +159,13 @@ fn job(shared: &Shared, parts: &Parts, client_id: Option<Uuid>) -> Result<(Uuid,
     Ok((job_id, Some(job.clone())))
 }
 
-/// The name and content of the one part of the body.
+/// The file name and content of the only part of the body.
 async fn file_part(parts: Parts, body: Bytes) -> Result<(String, Bytes), Refusal> {
     let request = Request::from_parts(parts, Body::from(body));
     let mut multipart = Multipart::from_request(request, &())
         .await
         .map_err(|_| Refusal::malformed("the body is not `multipart/form-data` with a boundary"))?;
-    let broken = |_| Refusal::malformed("the multipart body is broken");
+    let broken = |_| Refusal::malformed("the multipart body is malformed");
     let field = multipart
         .next_field()
         .await
@@ -192,7 +186,7 @@ async fn file_part(parts: Parts, body: Bytes) -> Result<(String, Bytes), Refusal
     Ok((name, content))
 }
 
-/// Decodes a query or form; of a name given twice the first value counts.
+/// Decodes a query or form. The first value of a repeated name applies.
 pub(super) fn form(encoded: &[u8]) -> HashMap<String, String> {
     let mut form = HashMap::new();
     for (name, value) in url::form_urlencoded::parse(encoded) {

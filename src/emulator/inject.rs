@@ -1,4 +1,4 @@
-//! Decides, request by request, which fault happens.
+//! Decides for each request which fault to inject.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -8,23 +8,22 @@ use rand::{RngExt, SeedableRng};
 
 use super::faults::{EndpointFaults, FaultKind, Faults, RetryAfter, TokenExpiry, When};
 
-/// Which endpoint a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Token,
     Upload,
 }
 
-/// What is to happen to one request.
+/// The fault of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) fault: Option<FaultKind>,
     pub(super) latency: Duration,
-    /// The value of `Retry-After`, where the fault's status carries one.
+    /// The `Retry-After` header of an injected response.
     pub(super) retry_after: Option<String>,
 }
 
-/// The faults in force and how far their counting has come.
+/// The current faults and the request counts.
 #[derive(Debug)]
 pub(super) struct Injector {
     faults: Faults,
@@ -33,7 +32,7 @@ pub(super) struct Injector {
     injected: BTreeMap<String, u64>,
 }
 
-/// The requests of one endpoint since the faults were set. Each endpoint draws numbers of its own, so that a token
+/// The requests of one endpoint since the faults were set. Each endpoint has its own random numbers, so that a token
 /// request does not change which upload fails.
 #[derive(Debug)]
 struct Sequence {
@@ -51,7 +50,7 @@ impl Sequence {
 
     fn next(&mut self, faults: &EndpointFaults) -> Option<FaultKind> {
         self.count += 1;
-        // One draw a request, whatever the rules are: the rates share it out among themselves and so hold exactly.
+        // The rates of all rules share one draw per request, so each of them holds exactly.
         let draw: f64 = self.random.random();
         let mut below = 0.0;
         let count = self.count;
@@ -63,8 +62,8 @@ impl Sequence {
                     below += rate;
                     (below - rate..below).contains(&draw)
                 }
-                When::First(number) => count <= number,
-                When::Every(number) => count.is_multiple_of(number),
+                When::First(limit) => count <= limit,
+                When::Every(step) => count.is_multiple_of(step),
                 When::Nth(number) => count == number,
             })
             .map(|rule| rule.fault)
@@ -85,7 +84,7 @@ impl Injector {
         &self.faults
     }
 
-    /// How often each fault happened.
+    /// The number of injected faults by name.
     pub(super) fn injected(&self) -> &BTreeMap<String, u64> {
         &self.injected
     }
@@ -94,7 +93,7 @@ impl Injector {
         self.faults.token_expiry
     }
 
-    /// Takes over other faults; counting starts again.
+    /// Replaces the faults and restarts the request counts.
     pub(super) fn set(&mut self, faults: Faults) {
         let injected = std::mem::take(&mut self.injected);
         *self = Self::new(faults);
@@ -108,12 +107,7 @@ impl Injector {
         };
         let fault = sequence.next(faults);
         if let Some(fault) = fault {
-            let name = match fault {
-                FaultKind::Status(status) => format!("{prefix}{status}"),
-                FaultKind::DropBefore => format!("{prefix}drop_before"),
-                FaultKind::DropAfter => format!("{prefix}drop_after"),
-            };
-            *self.injected.entry(name).or_default() += 1;
+            *self.injected.entry(format!("{prefix}{fault}")).or_default() += 1;
         }
         let retry_after = match fault {
             Some(FaultKind::Status(429 | 503)) => self.faults.retry_after.map(header_value),
@@ -131,11 +125,11 @@ fn header_value(retry_after: RetryAfter) -> String {
     match retry_after {
         RetryAfter::Seconds(seconds) => seconds.to_string(),
         RetryAfter::Date(seconds) => {
-            // A wait beyond the calendar's end is as good as the farthest date an HTTP header can hold.
-            let farthest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+            // The latest date that an HTTP header can hold.
+            let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
             let when = SystemTime::now()
                 .checked_add(Duration::from_secs(seconds))
-                .map_or(farthest, |when| when.min(farthest));
+                .map_or(latest, |when| when.min(latest));
             httpdate::fmt_http_date(when)
         }
     }
@@ -153,20 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn counted_faults_hit_the_requests_they_name() {
-        let hit = |faults: &str| -> Vec<usize> {
-            let fault_at = uploads(faults, 9);
-            (1..=9).filter(|n| fault_at[n - 1].is_some()).collect()
-        };
-        assert_eq!(hit("500=first:2"), [1, 2]);
-        assert_eq!(hit("500=every:4"), [4, 8]);
-        assert_eq!(hit("500=nth:3"), [3]);
-        assert_eq!(hit("500=0"), [0; 0]);
-        assert_eq!(hit("429=0.5,500=0.5"), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    fn applies_counted_faults_to_their_requests() {
+        let cases: [(&str, &[usize]); 5] = [
+            ("500=first:2", &[1, 2]),
+            ("500=every:4", &[4, 8]),
+            ("500=nth:3", &[3]),
+            ("500=0", &[]),
+            ("429=0.5,500=0.5", &[1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ];
+        for (faults, expected) in cases {
+            let injected = uploads(faults, 9);
+            let hits: Vec<usize> = (1..=9).filter(|n| injected[n - 1].is_some()).collect();
+            assert_eq!(hits, expected, "{faults}");
+        }
     }
 
     #[test]
-    fn a_seed_repeats_itself_and_rates_hold() {
+    fn repeats_faults_by_seed_and_keeps_rates() {
         let first = uploads("429=0.2,503=0.1,seed=7", 10_000);
         assert_eq!(first, uploads("429=0.2,503=0.1,seed=7", 10_000));
         assert_ne!(first, uploads("429=0.2,503=0.1,seed=8", 10_000));
@@ -181,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn token_requests_do_not_change_which_upload_fails() {
+    fn counts_token_requests_and_uploads_separately() {
         let mut injector = Injector::new("429=0.5,token_503=0.5,seed=1".parse().unwrap());
         let mixed: Vec<_> = (0..50)
             .map(|_| {
@@ -193,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_goes_with_429_and_503_in_either_form() {
+    fn adds_retry_after_to_429_and_503_in_either_form() {
         let value = |faults: &str| {
             Injector::new(faults.parse().unwrap())
                 .decide(Endpoint::Upload)

@@ -1,10 +1,8 @@
-//! Serves the endpoints: routes, faults around them, connections and their end.
+//! The HTTP server: routes, fault injection, connections and shutdown.
 
-use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,134 +19,50 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::Status;
-use super::config::{EmulatorConfig, Job};
 use super::faults::{FaultKind, Faults};
 use super::ingest;
-use super::inject::{Decision, Endpoint, Injector};
-use super::store::Store;
-use super::token::{self, Tokens, Version};
+use super::inject::Endpoint;
+use super::state::Shared;
+use super::token::{self, Version};
 
-/// The largest body of requests that are not uploads, in bytes.
-const SMALL_BODY: u64 = 1024 * 1024;
+/// The largest body of a request other than an upload, in bytes.
+const MAX_SMALL_BODY: u64 = 1024 * 1024;
 
-/// What every request sees.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) config: EmulatorConfig,
-    pub(super) url: String,
-    pub(super) jobs: HashMap<Uuid, Arc<Job>>,
-    pub(super) store: Store,
-    injector: Mutex<Injector>,
-    tokens: Mutex<Tokens>,
-    uploads: Mutex<Uploads>,
-    pub(super) stopping: CancellationToken,
-}
-
-#[derive(Debug, Default)]
-struct Uploads {
-    requests: u64,
-    refused: BTreeMap<u16, u64>,
-}
-
-impl Shared {
-    pub(super) fn new(mut config: EmulatorConfig, url: String, store: Store) -> Self {
-        let jobs = std::mem::take(&mut config.jobs);
-        Self {
-            injector: Mutex::new(Injector::new(std::mem::take(&mut config.faults))),
-            jobs: jobs.into_iter().map(|job| (job.job_id, Arc::new(job))).collect(),
-            config,
-            url,
-            store,
-            tokens: Mutex::default(),
-            uploads: Mutex::default(),
-            stopping: CancellationToken::new(),
-        }
-    }
-
-    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
-        lock(&self.tokens)
-    }
-
-    pub(super) fn set_faults(&self, faults: Faults) {
-        tracing::info!(%faults, "faults set");
-        lock(&self.injector).set(faults);
-    }
-
-    fn decide(&self, endpoint: Endpoint) -> Decision {
-        lock(&self.injector).decide(endpoint)
-    }
-
-    pub(super) fn status(&self) -> Status {
-        let jobs = self.store.jobs();
-        let injector = lock(&self.injector);
-        let uploads = lock(&self.uploads);
-        Status {
-            version: env!("CARGO_PKG_VERSION"),
-            url: self.url.clone(),
-            any_app: self.config.apps.is_empty(),
-            any_job: self.jobs.is_empty(),
-            tokens_issued: self.tokens().issued(),
-            uploads: uploads.requests,
-            imports: jobs.values().map(|job| job.imports).sum(),
-            rows_saved: jobs.values().map(|job| job.rows_saved).sum(),
-            refused: uploads.refused.clone(),
-            faults: injector.faults().to_string(),
-            injected: injector.injected().clone(),
-            jobs,
-        }
-    }
-
-    /// Holds an answer back. A stop ends the wait, so that stopping does not take as long as the slowest answer.
-    async fn hold(&self, latency: Duration) {
-        if !latency.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(latency) => {}
-                () = self.stopping.cancelled() => {}
-            }
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+type SharedState = State<Arc<Shared>>;
 
 fn router(shared: Arc<Shared>) -> Router {
-    // A browser that visits the ingestion URL is answered 401 or 403 by the real service too.
+    // The real service, too, responds with 401 or 403 to a browser that opens the ingestion URL.
     let signals = || post(upload).fallback(|| async { StatusCode::UNAUTHORIZED });
+    let token = |version| {
+        post(
+            move |State(shared): SharedState, Path(tenant): Path<String>, request: Request| async move {
+                token(&shared, &tenant, request, version).await
+            },
+        )
+    };
+    let faults =
+        async |State(shared): SharedState| Json(json!({ "faults": shared.injector().faults().to_string() }));
     Router::new()
-        .route("/", get(status))
-        .route("/imports", get(imports))
+        .route("/", get(async |State(shared): SharedState| Json(shared.status())))
+        .route(
+            "/imports",
+            get(async |State(shared): SharedState| Json(shared.store.imports())),
+        )
         .route("/faults", get(faults).put(put_faults))
         .route("/api/signals", signals())
         .route("/api/signals/hr/termination/csv", signals())
-        .route("/{tenant}/oauth2/token", post(token_v1))
-        .route("/{tenant}/oauth2/v2.0/token", post(token_v2))
+        .route("/{tenant}/oauth2/token", token(Version::V1))
+        .route("/{tenant}/oauth2/v2.0/token", token(Version::V2))
         .fallback(any(|| async { StatusCode::NOT_FOUND }))
-        // Uploads are larger than axum's default; `read_body` bounds what is kept.
+        // Uploads exceed axum's default; `read_body` limits what stays in memory.
         .layer(DefaultBodyLimit::disable())
         .with_state(shared)
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Json<Status> {
-    Json(shared.status())
-}
-
-async fn imports(State(shared): State<Arc<Shared>>) -> Response {
-    Json(shared.store.imports()).into_response()
-}
-
-async fn faults(State(shared): State<Arc<Shared>>) -> Response {
-    let faults = lock(&shared.injector).faults().to_string();
-    Json(json!({ "faults": faults })).into_response()
-}
-
-/// Takes the compact form as text, or a JSON text or map.
-async fn put_faults(State(shared): State<Arc<Shared>>, body: Body) -> Response {
-    let body = match ingest::read_body(body, SMALL_BODY).await {
+/// Accepts the compact form as plain text, or a JSON string or map.
+async fn put_faults(State(shared): SharedState, body: Body) -> Response {
+    let body = match ingest::read_body(body, MAX_SMALL_BODY).await {
         Ok(Some(body)) => body,
         Ok(None) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
         Err(_) => return drop_connection(),
@@ -160,44 +75,31 @@ async fn put_faults(State(shared): State<Arc<Shared>>, body: Body) -> Response {
     };
     match parsed {
         Ok(faults) => {
-            let answer = Json(json!({ "faults": faults.to_string() }));
+            let response = Json(json!({ "faults": faults.to_string() }));
             shared.set_faults(faults);
-            answer.into_response()
+            response.into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
     }
 }
 
-async fn token_v1(state: State<Arc<Shared>>, tenant: Path<String>, request: Request) -> Response {
-    token(state, tenant, request, Version::V1).await
-}
-
-async fn token_v2(state: State<Arc<Shared>>, tenant: Path<String>, request: Request) -> Response {
-    token(state, tenant, request, Version::V2).await
-}
-
-async fn token(
-    State(shared): State<Arc<Shared>>,
-    Path(tenant): Path<String>,
-    request: Request,
-    version: Version,
-) -> Response {
+async fn token(shared: &Shared, tenant: &str, request: Request, version: Version) -> Response {
     let (parts, body) = request.into_parts();
-    faulty(&shared, Endpoint::Token, body, SMALL_BODY, async |body| {
+    with_faults(shared, Endpoint::Token, body, MAX_SMALL_BODY, async |body| {
         let is_form = parts
             .headers
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
-        // What is no form has no parameters: the answer names the first that is missing.
+        // Any other body has no parameters: the response names the first missing one.
         let form = body.filter(|_| is_form).map(|body| ingest::form(&body));
-        match token::grant(&shared.config, version, &tenant, &form.unwrap_or_default()) {
-            Ok(grant) => {
-                let expiry = lock(&shared.injector).token_expiry();
+        match token::validate(&shared.config, version, tenant, &form.unwrap_or_default()) {
+            Ok(subject) => {
+                let expiry = shared.injector().token_expiry();
                 let lifetime = shared.config.token_lifetime;
-                shared.tokens().issue(version, grant, lifetime, expiry)
+                shared.tokens().issue(version, subject, lifetime, expiry)
             }
             Err(error) => {
-                tracing::info!(aadsts = error.code, "token refused");
+                tracing::info!(aadsts = error.code, "token request refused");
                 error.into_response()
             }
         }
@@ -205,57 +107,49 @@ async fn token(
     .await
 }
 
-async fn upload(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    lock(&shared.uploads).requests += 1;
+async fn upload(State(shared): SharedState, request: Request) -> Response {
+    shared.count_upload();
     let (parts, body) = request.into_parts();
-    let most = shared.config.max_body;
-    let response = faulty(
-        &shared,
-        Endpoint::Upload,
-        body,
-        most,
-        async |body| match ingest::take(&shared, parts.clone(), body).await {
-            Ok(()) => StatusCode::OK.into_response(),
-            Err(refusal) => refusal.into_response(),
-        },
-    )
-    .await;
+    let max_body = shared.config.max_body;
+    let import = async |body: Option<Bytes>| match ingest::import(&shared, parts.clone(), body).await {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(refusal) => refusal.into_response(),
+    };
+    let response = with_faults(&shared, Endpoint::Upload, body, max_body, import).await;
     if !response.status().is_success() {
-        let status = response.status().as_u16();
-        *lock(&shared.uploads).refused.entry(status).or_default() += 1;
+        shared.count_refused(response.status().as_u16());
     }
     response
 }
 
-/// Answers a request, unless a fault comes between.
-async fn faulty<F>(
+/// Responds to a request, with the next fault of the endpoint, if any.
+async fn with_faults<F: Future<Output = Response>>(
     shared: &Shared,
     endpoint: Endpoint,
     body: Body,
-    most: u64,
-    answer: impl FnOnce(Option<bytes::Bytes>) -> F,
-) -> Response
-where
-    F: Future<Output = Response>,
-{
-    let decision = shared.decide(endpoint);
+    max_body: u64,
+    respond: impl FnOnce(Option<Bytes>) -> F,
+) -> Response {
+    let decision = shared.injector().decide(endpoint);
     if let Some(fault) = decision.fault {
         tracing::info!(?endpoint, ?fault, "fault injected");
     }
     if decision.fault == Some(FaultKind::DropBefore) {
         return drop_connection();
     }
-    // A client that goes away half-way needs no answer.
-    let Ok(body) = ingest::read_body(body, most).await else {
-        tracing::debug!(?endpoint, "the client went away before its request was complete");
+    let Ok(body) = ingest::read_body(body, max_body).await else {
+        tracing::debug!(
+            ?endpoint,
+            "the client disconnected before its request was complete"
+        );
         return drop_connection();
     };
     let response = match decision.fault {
         Some(FaultKind::Status(status)) => injected(status, decision.retry_after),
-        _ => answer(body).await,
+        _ => respond(body).await,
     };
-    // Held back after the effect: a client that gives up waiting meets the harder case, in which the rows are saved.
-    shared.hold(decision.latency).await;
+    // The delay follows the effect: if the client times out, the rows are saved, which is the harder case.
+    shared.delay(decision.latency).await;
     match decision.fault {
         Some(FaultKind::DropAfter) => drop_connection(),
         _ => response,
@@ -273,7 +167,7 @@ fn injected(status: u16, retry_after: Option<String>) -> Response {
     response
 }
 
-/// Marks a response that must never be sent.
+/// Marks a response that the server must not send.
 #[derive(Debug, Clone, Copy)]
 struct DropConnection;
 
@@ -283,7 +177,7 @@ fn drop_connection() -> Response {
     response
 }
 
-/// Takes connections until the emulator stops, then waits for those that still work.
+/// Accepts connections until the emulator stops, then waits for requests in flight.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let service = TowerToHyperService::new(router(shared.clone()));
     let mut connections = JoinSet::new();
@@ -294,8 +188,8 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                     connections.spawn(connection(stream, service.clone(), shared.stopping.clone()));
                 }
                 Err(error) => {
-                    // Such as too many open files: passing, and a tight loop would not help.
-                    tracing::warn!(%error, "cannot take a connection");
+                    // Transient, such as too many open files; do not spin.
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
@@ -311,11 +205,11 @@ async fn connection(stream: TcpStream, router: TowerToHyperService<Router>, stop
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    // An error of the service makes hyper close the connection without writing a byte.
+    // On an error of the service, hyper closes the connection without writing a byte.
     let service = service_fn(move |request| {
-        let answer = router.call(request);
+        let response = router.call(request);
         async move {
-            let response: Response = answer.await.unwrap_or_else(|never: Infallible| match never {});
+            let response: Response = response.await.unwrap_or_else(|never: Infallible| match never {});
             match response.extensions().get::<DropConnection>() {
                 Some(_) => Err(std::io::Error::other("dropped on purpose")),
                 None => Ok(response),

@@ -1,34 +1,36 @@
-//! What the emulated jobs took: kept in memory, or as NDJSON in a folder.
+//! Accepted rows and the import log, in memory or as NDJSON in a folder.
 //!
-//! With a folder no row stays in memory, so that a long run stays flat. The rows files hold personal data and are,
-//! like the log, readable by their owner only.
+//! With a folder no row stays in memory, so memory use stays constant. Only the owner can read the files: rows are
+//! personal data.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use csv::StringRecord;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::state::lock;
 use super::table::{SavedRow, Table};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 
-/// Imports kept in memory for [`Emulator::imports`](super::Emulator::imports).
-const MOST_IMPORTS: usize = 10_000;
+/// Imports in memory for [`Emulator::imports`](super::Emulator::imports).
+const MAX_IMPORTS: usize = 10_000;
 const LOG: &str = "imports.ndjson";
 
-/// An upload that was answered with 200, as the import log tells it. Holds no personal data.
+/// An accepted upload (status 200), as in the import log. Contains no personal data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Import {
-    /// Its number, from 1; goes on where the log in the data folder ends.
+    /// Its number, from 1; continues the log in the data folder.
     pub import: u64,
-    /// When, RFC 3339 in UTC.
+    /// Time of the import, RFC 3339 in UTC.
     pub time: String,
     /// The job.
     pub job_id: Uuid,
@@ -36,17 +38,17 @@ pub struct Import {
     pub file: String,
     /// Data rows in the file.
     pub rows: u64,
-    /// Rows taken, under the name that the portal's log gives it.
+    /// Saved rows, under the name that the portal's log uses.
     #[serde(rename = "RecordsSaved")]
     pub records_saved: u64,
-    /// Why the others were not; the first hundred.
+    /// Why other rows were not saved; the first hundred messages.
     pub messages: Vec<String>,
-    /// How many more messages there were.
+    /// The number of further messages.
     #[serde(default)]
     pub messages_left_out: u64,
 }
 
-/// A row that a job took. `Debug` shows no value.
+/// A row that a job accepted. `Debug` shows no value.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AcceptedRow {
@@ -56,7 +58,7 @@ pub struct AcceptedRow {
     pub row: u64,
     /// The job.
     pub job_id: Uuid,
-    /// The scenario it was taken for.
+    /// The scenario of the row.
     pub scenario: Scenario,
     columns: Arc<[String]>,
     values: StringRecord,
@@ -91,23 +93,23 @@ impl fmt::Debug for AcceptedRow {
     }
 }
 
-/// What one job took in this run.
+/// Uploads and rows that a job accepted in this run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JobCounts {
-    /// Uploads answered with 200.
+    /// Accepted uploads.
     pub imports: u64,
-    /// Rows taken.
+    /// Saved rows.
     pub rows_saved: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Store(Mutex<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     folder: Option<PathBuf>,
-    last: u64,
+    last_import: u64,
     imports: VecDeque<Import>,
     rows: Vec<AcceptedRow>,
     jobs: BTreeMap<Uuid, JobCounts>,
@@ -115,7 +117,7 @@ struct Inner {
 
 impl Store {
     pub(super) fn open(folder: Option<PathBuf>) -> Result<Self> {
-        let last = match &folder {
+        let last_import = match &folder {
             Some(folder) => crate::disk::create_private_folder(folder)
                 .and_then(|()| last_import(&folder.join(LOG)))
                 .map_err(|e| cannot("open the emulator's data folder", folder, e))?,
@@ -123,19 +125,17 @@ impl Store {
         };
         Ok(Self(Mutex::new(Inner {
             folder,
-            last,
-            imports: VecDeque::new(),
-            rows: Vec::new(),
-            jobs: BTreeMap::new(),
+            last_import,
+            ..Inner::default()
         })))
     }
 
-    /// Keeps what a file brought. Rows first, then the log: what the log tells of is there.
+    /// Saves the rows of a file. Rows first, then the log, so that the log never lists missing rows.
     pub(super) fn add(&self, job_id: Uuid, file: String, table: Table) -> io::Result<Import> {
-        // One import at a time, so that each file's lines follow the numbers.
-        let mut inner = self.lock();
+        // The lock keeps the lines in each file in the order of the import numbers.
+        let mut inner = lock(&self.0);
         let import = Import {
-            import: inner.last + 1,
+            import: inner.last_import + 1,
             time: jiff::Timestamp::now().to_string(),
             job_id,
             file,
@@ -165,11 +165,11 @@ impl Store {
                     values: saved.values,
                 })),
         }
-        inner.last = import.import;
+        inner.last_import = import.import;
         let counts = inner.jobs.entry(job_id).or_default();
         counts.imports += 1;
         counts.rows_saved += import.records_saved;
-        if inner.imports.len() == MOST_IMPORTS {
+        if inner.imports.len() == MAX_IMPORTS {
             inner.imports.pop_front();
         }
         inner.imports.push_back(import.clone());
@@ -177,15 +177,15 @@ impl Store {
     }
 
     pub(super) fn imports(&self) -> Vec<Import> {
-        self.lock().imports.iter().cloned().collect()
+        lock(&self.0).imports.iter().cloned().collect()
     }
 
     pub(super) fn jobs(&self) -> BTreeMap<Uuid, JobCounts> {
-        self.lock().jobs.clone()
+        lock(&self.0).jobs.clone()
     }
 
     pub(super) fn accepted_rows(&self) -> Result<Vec<AcceptedRow>> {
-        let inner = self.lock();
+        let inner = lock(&self.0);
         let Some(folder) = &inner.folder else {
             return Ok(inner.rows.clone());
         };
@@ -202,42 +202,26 @@ impl Store {
         };
         read().map_err(|e| cannot("read the accepted rows in", folder, e))
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A line of a rows file.
 #[derive(Serialize, Deserialize)]
-struct RowLine<V> {
+struct RowLine {
     import: u64,
     row: u64,
     scenario: Scenario,
-    values: V,
+    values: Map<String, Value>,
 }
 
 fn lines_of(import: u64, columns: &[String], saved: &[SavedRow]) -> io::Result<Vec<u8>> {
-    struct Values<'a>(&'a [String], &'a StringRecord);
-
-    impl Serialize for Values<'_> {
-        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_map(self.0.iter().zip(self.1))
-        }
-    }
-
     let mut lines = Vec::new();
-    for SavedRow {
-        row,
-        scenario,
-        values,
-    } in saved
-    {
+    for saved in saved {
+        let values = saved.values.iter().map(Value::from);
         let line = RowLine {
             import,
-            row: *row,
-            scenario: *scenario,
-            values: Values(columns, values),
+            row: saved.row,
+            scenario: saved.scenario,
+            values: columns.iter().cloned().zip(values).collect(),
         };
         serde_json::to_writer(&mut lines, &line)?;
         lines.push(b'\n');
@@ -252,21 +236,21 @@ fn read_rows(job_id: Uuid, path: &Path, rows: &mut Vec<AcceptedRow>) -> io::Resu
         if line.is_empty() {
             continue;
         }
-        let line: RowLine<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&line)?;
+        let line: RowLine = serde_json::from_slice(&line)?;
         if !line.values.keys().eq(columns.iter()) {
             columns = line.values.keys().cloned().collect();
         }
+        let values = line
+            .values
+            .values()
+            .map(|value| value.as_str().unwrap_or_default());
         rows.push(AcceptedRow {
             import: line.import,
             row: line.row,
             job_id,
             scenario: line.scenario,
             columns: columns.clone(),
-            values: line
-                .values
-                .values()
-                .map(|value| value.as_str().unwrap_or_default())
-                .collect(),
+            values: values.collect(),
         });
     }
     Ok(())
@@ -281,7 +265,7 @@ fn job_of(path: &Path) -> Option<Uuid> {
     name.strip_prefix("rows-")?.strip_suffix(".ndjson")?.parse().ok()
 }
 
-/// The number of the log's last import. A line cut off by a crash is passed over.
+/// The number of the last import in the log. Skips a line that a crash truncated.
 fn last_import(log: &Path) -> io::Result<u64> {
     let file = match File::open(log) {
         Ok(file) => file,
@@ -297,7 +281,7 @@ fn last_import(log: &Path) -> io::Result<u64> {
     Ok(last)
 }
 
-/// Appends whole lines to a file that only its owner may read. What a crash left of a line is ended first.
+/// Appends lines to a file that only its owner can read. Terminates a line that a crash truncated first.
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut file = crate::disk::private_file::append_private(path)?;
     if file.seek(SeekFrom::End(0))? > 0 {

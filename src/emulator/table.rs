@@ -1,19 +1,22 @@
-//! Reads an uploaded CSV the way the emulated job does: which rows it saves, and what its log says of the others.
+//! Reads an uploaded CSV as the emulated job does: the rows to save, and log messages for the others.
 //!
-//! Texts made here go into logs: they name rows by number and columns by the name that was expected, never by what
-//! the file says, since a file without a header has a person's data in its first line.
+//! Messages refer to rows by number and to columns by the expected name, never by the text in the file: the first line
+//! of a file without a header contains personal data.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
-use super::SCENARIO_COLUMN;
 use super::config::Job;
 use crate::hr::{Field, FieldKind, Scenario};
 
-/// Messages kept for one import; the others are counted.
-const MOST_MESSAGES: usize = 100;
+/// The documented name of the column with the scenario of a row.
+const SCENARIO_COLUMN: &str = "HRScenario";
+
+/// Messages per import; further ones are only counted.
+const MAX_MESSAGES: usize = 100;
 
 /// The result of an accepted file.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(super) struct Table {
     pub(super) messages: Messages,
 }
 
-/// A row to keep.
+/// A row to save.
 #[derive(Debug)]
 pub(super) struct SavedRow {
     /// Its number among the file's data rows, from 1.
@@ -43,7 +46,7 @@ pub(super) struct Messages {
 
 impl Messages {
     fn add(&mut self, message: impl FnOnce() -> String) {
-        if self.kept.len() < MOST_MESSAGES {
+        if self.kept.len() < MAX_MESSAGES {
             self.kept.push(message());
         } else {
             self.left_out += 1;
@@ -51,18 +54,17 @@ impl Messages {
     }
 }
 
-/// Why a file was not taken at all.
+/// Why the endpoint refused a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum TableError {
     /// Status 400.
     Malformed(String),
-    /// Status 500: rows with another number of cells than the header.
+    /// Status 500: this row and the header differ in the number of cells.
     Ragged(u64),
 }
 
-/// Reads a file for a job; `None` is the open mode.
-pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<Table, Refused> {
-    let malformed = |reason: &str| Refused::Malformed(reason.to_owned());
+/// Reads a file for a job; `None`: open mode.
+pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<Table, TableError> {
     if content.starts_with(b"\xef\xbb\xbf") {
         return Err(malformed("the file starts with a byte order mark"));
     }
@@ -74,9 +76,9 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     let lowered: Vec<String> = header.iter().map(str::to_lowercase).collect();
     let mut names = HashSet::new();
     if let Some(position) = lowered.iter().position(|name| !names.insert(name)) {
-        return Err(Refused::Malformed(format!(
-            "header column {} has the name of an earlier one",
-            position + 1
+        let column = position + 1;
+        return Err(malformed(format!(
+            "header column {column} duplicates an earlier one"
         )));
     }
 
@@ -89,12 +91,10 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     while reader.read_record(&mut record).map_err(|e| unreadable(&e))? {
         rows += 1;
         if record.len() != header.len() {
-            return Err(Refused::Ragged(rows));
+            return Err(TableError::Ragged(rows));
         }
         if rows > max_rows {
-            return Err(Refused::Malformed(format!(
-                "the file has more than {max_rows} data rows"
-            )));
+            return Err(malformed(format!("the file has more than {max_rows} data rows")));
         }
         match layout.scenario_of(&record) {
             Err(message) => messages.add(|| format!("row {rows}: {message}")),
@@ -113,19 +113,10 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
         }
     }
 
-    // A file in which a mandatory column is missing is not looked into, so what was found in its rows is not told.
+    // The job does not check the rows of a file in which a mandatory column is missing.
     let mut missing = layout.missing;
-    for (scenario, _) in layout
-        .scenarios
-        .iter()
-        .zip(incomplete)
-        .filter(|(_, incomplete)| *incomplete)
-    {
-        let message = format!(
-            "{}: mandatory columns are missing: {}",
-            scenario.scenario.id(),
-            scenario.missing.join(", ")
-        );
+    for (scenario, _) in layout.scenarios.iter().zip(incomplete).filter(|(_, used)| *used) {
+        let message = scenario.missing_message();
         if !missing.contains(&message) {
             missing.push(message);
         }
@@ -146,29 +137,33 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     })
 }
 
-fn unreadable(error: &csv::Error) -> Refused {
-    Refused::Malformed(match error.kind() {
-        ErrorKind::Utf8 { .. } => "the file is not UTF-8".to_owned(),
-        _ => "the file is not CSV".to_owned(),
+fn unreadable(error: &csv::Error) -> TableError {
+    malformed(match error.kind() {
+        ErrorKind::Utf8 { .. } => "the file is not UTF-8",
+        _ => "the file is not CSV",
     })
 }
 
-/// How the columns of one file fit the job.
+fn malformed(reason: impl Into<String>) -> TableError {
+    TableError::Malformed(reason.into())
+}
+
+/// The columns of a file, matched to a job.
 struct Layout {
-    /// Where the scenario column is, and what it is called.
+    /// Position and name of the scenario column.
     identifier: Option<(usize, String)>,
     scenarios: Vec<ScenarioLayout>,
-    /// What makes the whole file useless whatever its rows are.
+    /// Messages about missing columns that prevent the import whatever the rows are.
     missing: Vec<String>,
 }
 
 struct ScenarioLayout {
     scenario: Scenario,
-    /// What the scenario column holds, in lower case.
+    /// The value in the scenario column, in lower case.
     identifier: String,
-    /// Position, expected name and column of those that the file has.
+    /// Position, expected name and field of the columns in the file.
     cells: Vec<(usize, String, &'static Field)>,
-    /// Names of mandatory columns that the file does not have.
+    /// Names of missing mandatory columns.
     missing: Vec<String>,
 }
 
@@ -179,38 +174,31 @@ impl Layout {
             let name = name.to_lowercase();
             header.iter().position(|column| *column == name)
         };
-        let scenarios: Vec<ScenarioLayout> = job
-            .map_or(&Scenario::ALL[..], |job| &job.scenarios)
-            .iter()
-            .map(|scenario| ScenarioLayout::new(*scenario, job, find))
-            .collect();
+        let ids = job.map_or(&Scenario::ALL[..], |job| &job.scenarios);
+        let layouts = ids.iter().map(|id| ScenarioLayout::new(*id, job, find));
+        let mut scenarios: Vec<ScenarioLayout> = layouts.collect();
         let column = match job {
             Some(job) => job.scenario_column.as_deref(),
             None => Some(SCENARIO_COLUMN),
         };
         let identifier = column.and_then(|name| find(name).map(|index| (index, name.to_owned())));
         let mut missing = Vec::new();
-        let scenarios = match (job, &identifier) {
-            (None, None) => vec![best(scenarios)],
-            (Some(_), None) if scenarios.len() > 1 => {
-                missing.push(format!(
+        if identifier.is_none() {
+            if job.is_none() {
+                // Fewest mandatory columns missing, then most columns found, then the first. The aliases tell scenarios
+                // with the same names apart.
+                scenarios.sort_by_key(|layout| (layout.missing.len(), Reverse(layout.cells.len())));
+                scenarios.truncate(1);
+            }
+            match &scenarios[..] {
+                // Checked here because a file without rows does not show which scenarios occur.
+                [only] if !only.missing.is_empty() => missing.push(only.missing_message()),
+                [_, _, ..] => missing.push(format!(
                     "the scenario column `{}` is missing",
                     column.unwrap_or_default()
-                ));
-                scenarios
+                )),
+                _ => {}
             }
-            _ => scenarios,
-        };
-        // With no rows to say which scenarios occur, a job of one scenario can still tell.
-        if identifier.is_none()
-            && let [only] = &scenarios[..]
-            && !only.missing.is_empty()
-        {
-            missing.push(format!(
-                "{}: mandatory columns are missing: {}",
-                only.scenario.id(),
-                only.missing.join(", ")
-            ));
         }
         Self {
             identifier,
@@ -227,7 +215,7 @@ impl Layout {
         self.scenarios
             .iter()
             .position(|scenario| scenario.identifier == value)
-            .ok_or_else(|| format!("`{name}` holds the identifier of no scenario of this job"))
+            .ok_or_else(|| format!("`{name}` does not identify a scenario of this job"))
     }
 }
 
@@ -239,7 +227,7 @@ impl ScenarioLayout {
             let mapped = job.and_then(|job| job.columns.get(column.name));
             let found = match mapped {
                 Some(name) => find(name).map(|index| (index, name.as_str())),
-                // Which of the documented spellings is mapped, a job without a mapping of its own cannot know.
+                // A job without a mapping accepts every documented spelling.
                 None => std::iter::once(column.name)
                     .chain(column.aliases.iter().copied())
                     .find_map(|name| find(name).map(|index| (index, name))),
@@ -264,56 +252,36 @@ impl ScenarioLayout {
         }
     }
 
+    fn missing_message(&self) -> String {
+        let columns = self.missing.join(", ");
+        format!("{}: mandatory columns are missing: {columns}", self.scenario.id())
+    }
+
     fn problem_of(&self, record: &StringRecord) -> Option<String> {
-        self.cells.iter().find_map(|(index, name, column)| {
+        self.cells.iter().find_map(|(index, name, field)| {
             let cell = record.get(*index).unwrap_or_default();
-            if cell.is_empty() {
-                return column.required.then(|| format!("`{name}` is empty"));
-            }
-            match column.kind {
+            let problem = match field.kind {
+                _ if cell.is_empty() => field.required.then(|| "is empty".to_owned())?,
                 FieldKind::Upn if !is_upn(cell) => {
-                    Some(format!("`{name}` is not a user principal name or e-mail address"))
+                    "is not a user principal name or e-mail address".to_owned()
                 }
-                FieldKind::DateTime if !is_date_time(cell) => {
-                    Some(format!("`{name}` is not an ISO 8601 date and time"))
+                FieldKind::DateTime if !is_date_time(cell) => "is not an ISO 8601 date and time".to_owned(),
+                FieldKind::Text { max_chars: Some(max) }
+                    if cell.len() > max && cell.chars().count() > max =>
+                {
+                    format!("has more than {max} characters")
                 }
-                FieldKind::Text {
-                    max_chars: Some(most),
-                } if cell.len() > most && cell.chars().count() > most => {
-                    Some(format!("`{name}` has more than {most} characters"))
-                }
-                _ => None,
-            }
+                _ => return None,
+            };
+            Some(format!("`{name}` {problem}"))
         })
     }
 }
 
-/// The scenario that fits a header best: fewest mandatory columns missing, then most columns found, then the first.
-fn best(scenarios: Vec<ScenarioLayout>) -> ScenarioLayout {
-    let mut scenarios = scenarios.into_iter();
-    let first = scenarios
-        .next()
-        .unwrap_or_else(|| ScenarioLayout::new(Scenario::EmployeeResignation, None, |_| None));
-    scenarios.fold(first, |best, next| {
-        let rank = |layout: &ScenarioLayout| {
-            // The alias found instead of the name tells two scenarios with the same names apart.
-            let columns = layout.cells.len();
-            (std::cmp::Reverse(layout.missing.len()), columns)
-        };
-        if rank(&next) > rank(&best) { next } else { best }
-    })
-}
-
 fn is_upn(text: &str) -> bool {
-    match text.split_once('@') {
-        Some((name, domain)) => {
-            !name.is_empty()
-                && !domain.is_empty()
-                && !domain.contains('@')
-                && !text.contains(char::is_whitespace)
-        }
-        None => false,
-    }
+    text.split_once('@').is_some_and(|(name, domain)| {
+        !name.is_empty() && !domain.is_empty() && !domain.contains('@') && !text.contains(char::is_whitespace)
+    })
 }
 
 /// `yyyy-mm-ddThh:mm:ss`, with or without fraction and with or without offset: the samples show all of them.
@@ -334,149 +302,130 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
-    const GOOD: &str = "EmailAddress,ResignationDate,LastWorkingDate\n\
-                        a@contoso.com,2024-01-02T03:04:05.1234567+05:30,2024-02-01T00:00:00Z\n";
+    const HEADER: &str = "EmailAddress,ResignationDate,LastWorkingDate\n";
+    const GOOD: &str = "a@contoso.com,2024-01-02T03:04:05.1234567+05:30,2024-02-01T00:00:00Z\n";
+    const DATE: &str = "2024-01-02T03:04:05Z";
 
     fn resignations() -> Job {
         Job::new(Uuid::nil(), Scenario::EmployeeResignation)
     }
 
-    fn read(text: &str, job: Option<&Job>) -> Result<Table, Refused> {
-        super::read(text.as_bytes(), job, 5)
+    fn read(text: &str, job: &Job) -> Table {
+        super::read(text.as_bytes(), Some(job), 5).unwrap()
     }
 
     #[test]
-    fn dates_are_those_of_the_samples() {
-        for good in [
-            "2019-04-23T15:18:02.4675041+05:30",
-            "2019-04-23T15:18:02Z",
-            "2019-04-29T15:18:02.123456",
-            "2019-04-29T15:18:02-08:00",
+    fn accepts_the_date_formats_of_the_samples() {
+        for (text, expected) in [
+            ("2019-04-23T15:18:02.4675041+05:30", true),
+            ("2019-04-23T15:18:02Z", true),
+            ("2019-04-29T15:18:02.123456", true),
+            ("2019-04-29T15:18:02-08:00", true),
+            ("2019-04-23", false),
+            ("2019-02-30T00:00:00Z", false),
+            ("2019-04-23 15:18:02Z", false),
+            ("23/04/2019T15:18:02", false),
+            ("2019-04-23T15:18:02+05:30[Asia/Kolkata]", false),
+            ("€€€€€€€€€€", false),
         ] {
-            assert!(is_date_time(good), "{good}");
-        }
-        for bad in [
-            "2019-04-23",
-            "2019-02-30T00:00:00Z",
-            "2019-04-23 15:18:02Z",
-            "23/04/2019T15:18:02",
-            "2019-04-23T15:18:02+05:30[Asia/Kolkata]",
-            "€€€€€€€€€€",
-        ] {
-            assert!(!is_date_time(bad), "{bad}");
+            assert_eq!(is_date_time(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn rows_wrong_in_themselves_are_not_saved_and_their_values_not_told() {
-        let text = format!(
-            "{GOOD}marker1,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z\nb@contoso.com,marker2,2024-01-02T03:04:05Z\n\
-             ,2024-01-02T03:04:05Z,2024-01-02T03:04:05Z\n"
-        );
-        let table = read(&text, Some(&resignations())).unwrap();
+    fn skips_invalid_rows_without_logging_their_values() {
+        let text =
+            format!("{HEADER}{GOOD}marker1,{DATE},{DATE}\nb@contoso.com,marker2,{DATE}\n,{DATE},{DATE}\n");
+        let table = read(&text, &resignations());
         assert_eq!((table.rows, table.saved.len()), (4, 1));
-        let log = table.messages.kept.join("\n");
-        assert!(
-            log.contains("row 2: `EmailAddress` is not") && log.contains("row 3: `ResignationDate` is not")
+        assert_eq!(
+            table.messages.kept,
+            [
+                "row 2: `EmailAddress` is not a user principal name or e-mail address",
+                "row 3: `ResignationDate` is not an ISO 8601 date and time",
+                "row 4: `EmailAddress` is empty",
+            ]
         );
-        assert!(log.contains("row 4: `EmailAddress` is empty") && !log.contains("marker"));
     }
 
     #[test]
-    fn a_missing_mandatory_column_imports_nothing_even_without_rows() {
-        for rows in ["", "a@contoso.com,2024-01-02T03:04:05Z\n"] {
-            let table = read(
-                &format!("EmailAddress,LastWorkingDate\n{rows}"),
-                Some(&resignations()),
-            )
-            .unwrap();
+    fn given_a_missing_mandatory_column_imports_nothing() {
+        for row in ["", "a@contoso.com,2024-01-02T03:04:05Z\n"] {
+            let table = read(&format!("EmailAddress,LastWorkingDate\n{row}"), &resignations());
             assert!(table.saved.is_empty());
-            assert!(
-                table.messages.kept[0].contains("`ResignationDate`"),
-                "{:?}",
-                table.messages
-            );
+            let message = &table.messages.kept[0];
+            assert!(message.contains("`ResignationDate`"), "{message}");
         }
     }
 
     #[test]
-    fn names_are_compared_without_case_but_with_spaces_and_the_mapping() {
+    fn compares_mapped_names_case_insensitively_but_with_spaces() {
         let mut job = resignations();
         job.columns.insert("EmailAddress".into(), "Work Mail".into());
-        let with = |name: &str| {
-            read(&GOOD.replace("EmailAddress", name), Some(&job))
-                .unwrap()
-                .saved
-                .len()
-        };
-        assert_eq!(
-            [with("WORK MAIL"), with("WorkMail"), with("EmailAddress")],
-            [1, 0, 0]
-        );
+        for (name, saved) in [("WORK MAIL", 1), ("WorkMail", 0), ("EmailAddress", 0)] {
+            let text = format!("{}{GOOD}", HEADER.replace("EmailAddress", name));
+            assert_eq!(read(&text, &job).saved.len(), saved, "{name}");
+        }
     }
 
     #[test]
-    fn malformed_files_are_refused() {
-        let refused = |bytes: &[u8]| super::read(bytes, None, 5).unwrap_err();
-        assert!(matches!(refused(b""), Refused::Malformed(reason) if reason.contains("header")));
-        assert!(
-            matches!(refused(b"\xef\xbb\xbfa\n1\n"), Refused::Malformed(reason) if reason.contains("order mark"))
-        );
-        assert!(matches!(refused(b"a\n\xff\n"), Refused::Malformed(reason) if reason.contains("UTF-8")));
-        assert!(matches!(refused(b"a,A\n"), Refused::Malformed(reason) if reason.contains("column 2")));
-        assert!(
-            matches!(refused(b"a\n1\n2\n3\n4\n5\n6\n"), Refused::Malformed(reason) if reason.contains("more than 5"))
-        );
-        assert_eq!(refused(b"a,b\n1,2\n1\n"), Refused::Ragged(2));
+    fn rejects_malformed_files() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"", "header"),
+            (b"\xef\xbb\xbfa\n1\n", "order mark"),
+            (b"a\n\xff\n", "UTF-8"),
+            (b"a,A\n", "column 2"),
+            (b"a\n1\n2\n3\n4\n5\n6\n", "more than 5"),
+            (b"a,b\n1,2\n1\n", "Ragged(2)"),
+        ];
+        for (content, expected) in cases {
+            let error = format!("{:?}", super::read(content, None, 5).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
-    fn the_open_mode_finds_the_scenario() {
-        let scenario = |header: &str, row: &str| {
-            let table = read(&format!("{header}\n{row}\n"), None).unwrap();
-            table.saved.first().map(|saved| saved.scenario)
-        };
-        let date = "2024-01-02T03:04:05Z";
-        let cases = [
+    fn detects_the_scenario_in_open_mode() {
+        use Scenario::*;
+        let pip = "performance improvement plan";
+        for (header, row, expected) in [
             (
                 "UserPrincipalName,TerminationDate,LastWorkingDate",
-                format!("a@contoso.com,{date},{date}"),
-                Scenario::EmployeeResignation,
+                format!("a@contoso.com,{DATE},{DATE}"),
+                Some(EmployeeResignation),
             ),
             (
                 "EmailAddress,EffectiveDate,OldLevel",
-                format!("a@contoso.com,{date},7"),
-                Scenario::JobLevelChange,
+                format!("a@contoso.com,{DATE},7"),
+                Some(JobLevelChange),
             ),
             (
                 "EmailAddress,EffectiveDate,Rating",
-                format!("a@contoso.com,{date},good"),
-                Scenario::PerformanceReview,
+                format!("a@contoso.com,{DATE},good"),
+                Some(PerformanceReview),
             ),
             (
                 "EmailAddress,EffectiveDate,PerformanceRating",
-                format!("a@contoso.com,{date},good"),
-                Scenario::PerformanceImprovementPlan,
+                format!("a@contoso.com,{DATE},good"),
+                Some(PerformanceImprovementPlan),
             ),
             (
                 "HRScenario,EmailAddress,EffectiveDate",
-                format!("performance improvement plan,a@contoso.com,{date}"),
-                Scenario::PerformanceImprovementPlan,
+                format!("{pip},a@contoso.com,{DATE}"),
+                Some(PerformanceImprovementPlan),
             ),
-        ];
-        for (header, row, expected) in cases {
-            assert_eq!(scenario(header, &row), Some(expected), "{header}");
+            ("a,b", "1,2".to_owned(), None),
+        ] {
+            let table = super::read(format!("{header}\n{row}\n").as_bytes(), None, 5).unwrap();
+            let scenario = table.saved.first().map(|saved| saved.scenario);
+            assert_eq!(scenario, expected, "{header}");
         }
-        assert_eq!(scenario("a,b", "1,2"), None);
     }
 
     #[test]
-    fn messages_are_bounded() {
-        let text = format!(
-            "EmailAddress,ResignationDate,LastWorkingDate\n{}",
-            "x,y,z\n".repeat(150)
-        );
-        let table = super::read(text.as_bytes(), None, 1000).unwrap();
-        assert_eq!((table.messages.kept.len(), table.messages.left_out), (100, 50));
+    fn limits_the_number_of_messages() {
+        let text = format!("{HEADER}{}", "x,y,z\n".repeat(150));
+        let messages = super::read(text.as_bytes(), None, 1000).unwrap().messages;
+        assert_eq!((messages.kept.len(), messages.left_out), (100, 50));
     }
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::config::{EmulatorConfig, is_guid, is_tenant};
+use super::config::{App, EmulatorConfig, guid, is_tenant};
 use super::faults::TokenExpiry;
 
-/// A resource every tenant has: tokens for it are issued, and refused by the ingestion endpoint.
+/// A resource of every tenant. The ingestion endpoint refuses its tokens.
 const OTHER_RESOURCE: &str = "https://graph.microsoft.com";
 
 /// The two forms of the endpoint.
@@ -23,7 +23,7 @@ pub(super) enum Version {
     V2,
 }
 
-/// A refusal in the style of Entra.
+/// An error in the style of Entra.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TokenError {
     pub(super) code: u32,
@@ -33,25 +33,18 @@ pub(super) struct TokenError {
 }
 
 impl TokenError {
-    fn bad(code: u32, error: &'static str, text: impl Into<String>) -> Self {
+    fn new(code: u32, error: &'static str, text: impl Into<String>) -> Self {
+        let status = match error {
+            "invalid_client" => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let text = text.into();
         Self {
             code,
-            status: StatusCode::BAD_REQUEST,
+            status,
             error,
-            text: text.into(),
+            text,
         }
-    }
-
-    fn client(code: u32, text: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            ..Self::bad(code, "invalid_client", text)
-        }
-    }
-
-    fn missing(parameter: &str) -> Self {
-        let text = format!("The request body has no parameter '{parameter}'.");
-        Self::bad(900_144, "invalid_request", text)
     }
 }
 
@@ -74,81 +67,74 @@ impl IntoResponse for TokenError {
     }
 }
 
-/// Whom a token is for.
+/// The app and the resource of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Grant {
-    /// `None`: an ID that is no GUID, taken in the open mode.
-    pub(super) client_id: Option<Uuid>,
+pub(super) struct Subject {
+    /// `None`: an ID other than a GUID, which open mode accepts.
+    client_id: Option<Uuid>,
     resource: String,
 }
 
-/// Decides on a token request. `form` is its decoded body.
-pub(super) fn grant(
+/// Validates a token request. `form` is its decoded body.
+pub(super) fn validate(
     config: &EmulatorConfig,
     version: Version,
     tenant: &str,
     form: &HashMap<String, String>,
-) -> Result<Grant, TokenError> {
+) -> Result<Subject, TokenError> {
+    let fail = |code, error, text| Err(TokenError::new(code, error, text));
     if !is_tenant(tenant) {
-        return Err(TokenError::bad(
+        return fail(
             900_023,
             "invalid_request",
             "The tenant in the address is neither a tenant ID nor a domain name.",
-        ));
+        );
     }
-    let get = |name: &str| {
-        form.get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
-    };
-    let required = |name: &'static str| get(name).ok_or_else(|| TokenError::missing(name));
-    let grant_type = required("grant_type")?;
-    let client_id = required("client_id")?;
-    let resource = match version {
-        Version::V1 => required("resource")?,
-        Version::V2 => {
-            let scope = required("scope")?;
-            scope.strip_suffix("/.default").ok_or_else(|| {
-                TokenError::bad(
-                    1_002_012,
-                    "invalid_scope",
-                    "With client credentials the scope is a resource followed by '/.default'.",
-                )
-            })?
+    let required = |name: &str, code, error| match form.get(name) {
+        Some(value) if !value.is_empty() => Ok(value.as_str()),
+        _ => {
+            let text = format!("The request body has no parameter '{name}'.");
+            Err(TokenError::new(code, error, text))
         }
     };
+    let parameter = |name| required(name, 900_144, "invalid_request");
+    let grant_type = parameter("grant_type")?;
+    let client_id = parameter("client_id")?;
+    let resource = match version {
+        Version::V1 => Some(parameter("resource")?),
+        Version::V2 => parameter("scope")?.strip_suffix("/.default"),
+    };
+    let Some(resource) = resource else {
+        return fail(
+            1_002_012,
+            "invalid_scope",
+            "With client credentials the scope is a resource followed by '/.default'.",
+        );
+    };
     if grant_type != "client_credentials" {
-        return Err(TokenError::bad(
+        return fail(
             70_003,
             "unsupported_grant_type",
-            "The emulator knows the grant type 'client_credentials' only.",
-        ));
+            "The emulator supports the grant type 'client_credentials' only.",
+        );
     }
     if form.contains_key("client_assertion") || form.contains_key("client_assertion_type") {
-        return Err(TokenError::client(
+        return fail(
             700_027,
-            "The emulator knows no certificates and no federated credentials and cannot check a client assertion; \
-             use a client secret with it.",
-        ));
+            "invalid_client",
+            "The emulator does not support certificates and federated credentials and cannot check a client              assertion; use a client secret with it.",
+        );
     }
-    let secret = get("client_secret")
-        .ok_or_else(|| TokenError::client(7_000_218, "The request body has no parameter 'client_secret'."))?;
+    let secret = required("client_secret", 7_000_218, "invalid_client")?;
     check_app(config, tenant, client_id, secret)?;
-    let known = config
-        .resources
-        .iter()
-        .map(String::as_str)
-        .chain([OTHER_RESOURCE])
-        .any(|known| known == resource);
-    if !known {
-        return Err(TokenError::bad(
+    if resource != OTHER_RESOURCE && !config.resources.iter().any(|known| known == resource) {
+        return fail(
             500_011,
             "invalid_resource",
-            "The tenant has no principal for the resource asked for: the consent step was skipped, or the request \
-             went to another cloud than the resource's.",
-        ));
+            "The tenant has no principal for the requested resource: the consent step was skipped, or the request              went to another cloud than the resource's.",
+        );
     }
-    Ok(Grant {
+    Ok(Subject {
         client_id: Uuid::try_parse(client_id).ok(),
         resource: resource.to_owned(),
     })
@@ -158,44 +144,35 @@ fn check_app(config: &EmulatorConfig, tenant: &str, client_id: &str, secret: &st
     if config.apps.is_empty() {
         return Ok(());
     }
-    let mut of_tenant = config
-        .apps
-        .iter()
-        .filter(|app| app.tenant_id.eq_ignore_ascii_case(tenant))
-        .peekable();
-    if of_tenant.peek().is_none() {
-        return Err(TokenError::bad(
-            90_002,
-            "invalid_request",
-            "There is no such tenant.",
-        ));
-    }
-    let id = is_guid(client_id)
-        .then(|| Uuid::try_parse(client_id).ok())
-        .flatten();
-    let Some(app) = of_tenant.find(|app| Some(app.client_id) == id) else {
-        return Err(TokenError::bad(
-            700_016,
-            "unauthorized_client",
-            "The tenant has no application with this identifier.",
-        ));
+    let in_tenant = |app: &&App| app.tenant_id.eq_ignore_ascii_case(tenant);
+    let id = guid(client_id);
+    let mut apps = config.apps.iter().filter(in_tenant).peekable();
+    let (code, error, text) = if apps.peek().is_none() {
+        (90_002, "invalid_request", "The tenant does not exist.")
+    } else {
+        match apps.find(|app| Some(app.client_id) == id) {
+            None => (
+                700_016,
+                "unauthorized_client",
+                "The tenant has no application with this identifier.",
+            ),
+            Some(app) if app.client_secret.expose() != secret => (
+                7_000_215,
+                "invalid_client",
+                "The client secret is wrong; specify the secret's value, not its ID.",
+            ),
+            Some(app) if app.secret_expired => (
+                7_000_222,
+                "invalid_client",
+                "The app's client secret has expired.",
+            ),
+            Some(_) => return Ok(()),
+        }
     };
-    if app.client_secret.expose() != secret {
-        return Err(TokenError::client(
-            7_000_215,
-            "The client secret is not the app's; the secret's value is wanted, not its ID.",
-        ));
-    }
-    if app.secret_expired {
-        return Err(TokenError::client(
-            7_000_222,
-            "The app's client secret has expired.",
-        ));
-    }
-    Ok(())
+    Err(TokenError::new(code, error, text))
 }
 
-/// The tokens issued and still of use.
+/// The issued tokens that have not expired.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     issued: u64,
@@ -204,23 +181,23 @@ pub(super) struct Tokens {
 
 #[derive(Debug)]
 struct Token {
-    grant: Grant,
-    until: Instant,
+    subject: Subject,
+    expires_at: Instant,
     uses: u64,
-    most_uses: Option<u64>,
+    max_uses: Option<u64>,
 }
 
 impl Tokens {
-    /// Issues a token and writes the answer.
+    /// Issues a token and writes the response.
     pub(super) fn issue(
         &mut self,
         version: Version,
-        grant: Grant,
+        subject: Subject,
         lifetime: Duration,
         expiry: Option<TokenExpiry>,
     ) -> Response {
         let now = Instant::now();
-        self.live.retain(|_, token| token.until > now);
+        self.live.retain(|_, token| token.expires_at > now);
         let valid_for = match expiry {
             Some(TokenExpiry::After(after)) => after.min(lifetime),
             _ => lifetime,
@@ -238,7 +215,7 @@ impl Tokens {
                     "ext_expires_in": seconds.to_string(),
                     "expires_on": expires_on.to_string(),
                     "not_before": not_before.to_string(),
-                    "resource": grant.resource,
+                    "resource": subject.resource,
                     "access_token": text,
                 })
             }
@@ -249,16 +226,16 @@ impl Tokens {
                 "access_token": text,
             }),
         };
-        // A lifetime beyond what the clock can hold is as good as a hundred years.
+        // The clock cannot represent every lifetime: at most a hundred years.
         let far = now + Duration::from_secs(100 * 365 * 24 * 3600);
         self.issued += 1;
         self.live.insert(
             text,
             Token {
-                grant,
-                until: now.checked_add(valid_for).map_or(far, |until| until.min(far)),
+                subject,
+                expires_at: now.checked_add(valid_for).map_or(far, |at| at.min(far)),
                 uses: 0,
-                most_uses: match expiry {
+                max_uses: match expiry {
                     Some(TokenExpiry::Uses(uses)) => Some(uses),
                     _ => None,
                 },
@@ -268,26 +245,30 @@ impl Tokens {
         (headers, Json(body)).into_response()
     }
 
-    /// Whom a bearer token is for; or why it is not taken.
-    pub(super) fn take(&mut self, text: &str, resources: &[String]) -> Result<Option<Uuid>, &'static str> {
+    /// The app of a bearer token, or the reason for refusing the token.
+    pub(super) fn authorize(
+        &mut self,
+        text: &str,
+        resources: &[String],
+    ) -> Result<Option<Uuid>, &'static str> {
         let token = self
             .live
             .get_mut(text)
-            .ok_or("the token was not issued here, or has expired")?;
-        if token.until <= Instant::now() {
+            .ok_or("the emulator did not issue the token, or it has expired")?;
+        if token.expires_at <= Instant::now() {
             return Err("the token has expired");
         }
-        if token.most_uses.is_some_and(|most| token.uses >= most) {
-            return Err("the token was made to expire after its uses");
+        if token.max_uses.is_some_and(|max| token.uses >= max) {
+            return Err("the token expired after its uses");
         }
-        if !resources.contains(&token.grant.resource) {
+        if !resources.contains(&token.subject.resource) {
             return Err("the token is for another resource");
         }
         token.uses += 1;
-        Ok(token.grant.client_id)
+        Ok(token.subject.client_id)
     }
 
-    /// How many tokens were issued.
+    /// The number of issued tokens.
     pub(super) fn issued(&self) -> u64 {
         self.issued
     }

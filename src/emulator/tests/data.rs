@@ -4,39 +4,30 @@ use super::*;
 
 fn config(folder: &Path) -> EmulatorConfig {
     EmulatorConfig {
-        data: Some(folder.join("kept")),
+        data: Some(folder.join("data")),
         ..EmulatorConfig::default()
     }
 }
 
 #[tokio::test]
-async fn rows_and_log_are_kept_for_their_owner_and_read_back() {
+async fn saves_private_rows_and_log_and_reads_them_back() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::start(config(folder.path())).await;
     assert_eq!(bench.upload_status(GOOD).await, 200);
     assert_eq!(bench.upload_status("a,b\n1,2\n").await, 200);
 
-    let kept = folder.path().join("kept");
-    let rows = std::fs::read_to_string(kept.join(format!("rows-{JOB}.ndjson"))).unwrap();
+    let data = folder.path().join("data");
+    let rows = std::fs::read_to_string(data.join(format!("rows-{JOB}.ndjson"))).unwrap();
     assert_eq!(
         rows.lines().next().unwrap(),
         r#"{"import":1,"row":1,"scenario":"employee_resignation","values":{"EmailAddress":"a@contoso.com","ResignationDate":"2024-01-02T03:04:05Z","LastWorkingDate":"2024-02-01T00:00:00Z"}}"#
     );
-    let log = std::fs::read_to_string(kept.join("imports.ndjson")).unwrap();
-    let imports: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(
-        (&imports[0]["RecordsSaved"], &imports[1]["RecordsSaved"]),
-        (&2.into(), &0.into())
-    );
-    assert!(
-        imports[1]["messages"][0]
-            .as_str()
-            .unwrap()
-            .contains("mandatory columns")
-    );
+    let log = std::fs::read_to_string(data.join("imports.ndjson")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let imports: Vec<Import> = lines.collect();
+    assert_eq!((imports[0].records_saved, imports[1].records_saved), (2, 0));
+    assert!(log.contains("\"RecordsSaved\":2"));
+    assert!(imports[1].messages[0].contains("mandatory columns"));
     assert!(!log.contains("contoso"));
 
     let read_back = bench.rows();
@@ -45,7 +36,7 @@ async fn rows_and_log_are_kept_for_their_owner_and_read_back() {
     assert_eq!(read_back[1].job_id.to_string(), JOB);
 
     #[cfg(unix)]
-    for entry in std::fs::read_dir(&kept).unwrap() {
+    for entry in std::fs::read_dir(&data).unwrap() {
         use std::os::unix::fs::PermissionsExt;
         let path = entry.unwrap().path();
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -54,13 +45,13 @@ async fn rows_and_log_are_kept_for_their_owner_and_read_back() {
 }
 
 #[tokio::test]
-async fn a_later_run_goes_on_numbering_even_after_a_crash() {
+async fn continues_import_numbers_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let first = Bench::start(config(folder.path())).await;
     first.upload_status(GOOD).await;
     first.emulator.stop().await.unwrap();
 
-    let log = folder.path().join("kept/imports.ndjson");
+    let log = folder.path().join("data/imports.ndjson");
     let mut text = std::fs::read_to_string(&log).unwrap();
     text.push_str(r#"{"import":2,"ti"#);
     std::fs::write(&log, text).unwrap();
@@ -74,9 +65,9 @@ async fn a_later_run_goes_on_numbering_even_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_named() {
+async fn reports_an_unusable_data_folder() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("kept"), "a file").unwrap();
+    std::fs::write(folder.path().join("data"), "a file").unwrap();
     let error = Emulator::start(config(folder.path())).await.unwrap_err();
-    assert!(error.to_string().contains("kept"), "{error}");
+    assert!(error.to_string().contains("data"), "{error}");
 }

@@ -23,7 +23,7 @@ const GOOD: &str = "EmailAddress,ResignationDate,LastWorkingDate\n\
                     a@contoso.com,2024-01-02T03:04:05Z,2024-02-01T00:00:00Z\n\
                     b@contoso.com,2024-01-03T03:04:05Z,2024-02-01T00:00:00Z\n";
 
-/// An emulator and a client of it.
+/// An emulator and a client.
 struct Bench {
     emulator: Emulator,
     client: Client,
@@ -37,7 +37,7 @@ impl Bench {
         }
     }
 
-    /// Everything taken, no faults.
+    /// Accepts everything, no faults.
     async fn open() -> Self {
         Self::start(EmulatorConfig::default()).await
     }
@@ -60,7 +60,7 @@ impl Bench {
     }
 
     /// A token request on the v1 endpoint.
-    async fn ask(&self, tenant: &str, form: &[(&str, &str)]) -> reqwest::Result<Response> {
+    async fn request_token(&self, tenant: &str, form: &[(&str, &str)]) -> reqwest::Result<Response> {
         self.client
             .post(self.url(&format!("/{tenant}/oauth2/token?api-version=1.0")))
             .form(form)
@@ -70,8 +70,20 @@ impl Bench {
 
     async fn token_of(&self, client_id: &str, resource: &str) -> String {
         let form = credentials(client_id, SECRET, resource);
-        let answer: Value = self.ask(TENANT, &form).await.unwrap().json().await.unwrap();
-        answer["access_token"].as_str().unwrap().to_owned()
+        self.token_json(&form).await["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    async fn token_json(&self, form: &[(&str, &str)]) -> Value {
+        let response = self.request_token(TENANT, form).await.unwrap();
+        response.json().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let response = self.client.get(self.url(path)).send().await.unwrap();
+        response.json().await.unwrap()
     }
 
     async fn token(&self) -> String {
@@ -92,8 +104,13 @@ impl Bench {
         self.send(&self.token().await, JOB, file(csv)).await
     }
 
+    async fn status(&self, token: &str, job: &str, form: Form) -> u16 {
+        let response = self.send(token, job, form).await.unwrap();
+        response.status().as_u16()
+    }
+
     async fn upload_status(&self, csv: &str) -> u16 {
-        self.upload(csv).await.unwrap().status().as_u16()
+        self.status(&self.token().await, JOB, file(csv)).await
     }
 
     fn rows(&self) -> Vec<AcceptedRow> {
@@ -103,7 +120,7 @@ impl Bench {
 
 fn client() -> Client {
     static PROVIDER: Once = Once::new();
-    // reqwest wants a TLS provider even for plain HTTP. Another test may have installed it first.
+    // reqwest requires a TLS provider even for plain HTTP. Another test may have installed it first.
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     Client::builder().no_proxy().build().unwrap()
 }
@@ -144,7 +161,7 @@ fn reason(response: &Response) -> String {
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_request_in_flight_finish() {
+async fn stop_waits_for_requests_in_flight() {
     let bench = Bench::with_faults("latency=1h").await;
     let token = bench.token().await;
     let (url, upload) = (bench.url(""), bench.url(&format!("/api/signals?jobid={JOB}")));
@@ -159,16 +176,16 @@ async fn a_stop_lets_a_request_in_flight_finish() {
         }
         bench.emulator.stop().await
     };
-    let (answer, stopped) = tokio::join!(send, stop);
-    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    let (response, stopped) = tokio::join!(send, stop);
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
     stopped.unwrap();
     assert!(client().get(url).send().await.unwrap_err().is_connect());
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_idle_connections() {
+async fn stop_ignores_idle_connections() {
     let bench = Bench::open().await;
-    // The client keeps this connection for later; another one never says a word.
+    // The client keeps this connection open; another one never sends a byte.
     bench.token().await;
     let silent = tokio::net::TcpStream::connect(bench.emulator.address())
         .await
@@ -179,7 +196,7 @@ async fn a_stop_does_not_wait_for_idle_connections() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named() {
+async fn reports_an_address_in_use() {
     let bench = Bench::open().await;
     let config = EmulatorConfig {
         address: bench.emulator.address(),
@@ -191,42 +208,24 @@ async fn an_address_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn the_status_page_counts() {
+async fn counts_uploads_on_the_status_page() {
     let bench = Bench::open().await;
     bench.upload_status(GOOD).await;
     bench.upload_status("a,b\n1\n").await;
-    let status: Value = bench
-        .client
-        .get(bench.url("/"))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let status = bench.get("/").await;
     assert_eq!(status["uploads"], 2);
     assert_eq!(status["imports"], 1);
     assert_eq!(status["rows_saved"], 2);
     assert_eq!(status["refused"]["500"], 1);
     assert_eq!(status["jobs"][JOB]["rows_saved"], 2);
     assert_eq!(status["any_job"], true);
-    let imports: Value = bench
-        .client
-        .get(bench.url("/imports"))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (&imports[0]["RecordsSaved"], &imports[0]["file"]),
-        (&2.into(), &"hr.csv".into())
-    );
+    let import = &bench.get("/imports").await[0];
+    assert_eq!(import["RecordsSaved"], 2);
+    assert_eq!(import["file"], "hr.csv");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_cuts_off_what_does_not_end_and_says_so() {
+async fn stop_aborts_requests_after_the_timeout() {
     use tokio::io::AsyncWriteExt;
     let bench = Bench::open().await;
     let mut stream = tokio::net::TcpStream::connect(bench.emulator.address())
@@ -238,5 +237,5 @@ async fn a_stop_cuts_off_what_does_not_end_and_says_so() {
         tokio::task::yield_now().await;
     }
     let error = bench.emulator.stop().await.unwrap_err();
-    assert!(error.to_string().contains("cut off"), "{error}");
+    assert!(error.to_string().contains("aborted"), "{error}");
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_right_path_keeps_every_row() {
+async fn saves_every_row_of_a_valid_upload() {
     let bench = Bench::strict().await;
     let response = bench.upload(GOOD).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -24,7 +24,7 @@ async fn the_right_path_keeps_every_row() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_for_the_right_resource_is_needed() {
+async fn requires_a_bearer_token_for_the_right_resource() {
     let bench = Bench::strict().await;
     let foreign = bench.token_of(APP, "https://graph.microsoft.com").await;
     for token in ["made-up", "", &foreign] {
@@ -43,7 +43,7 @@ async fn a_bearer_token_for_the_right_resource_is_needed() {
 }
 
 #[tokio::test]
-async fn a_token_ends_with_its_lifetime() {
+async fn rejects_tokens_after_their_lifetime() {
     let config = EmulatorConfig {
         token_lifetime: Duration::ZERO,
         ..EmulatorConfig::default()
@@ -52,7 +52,7 @@ async fn a_token_ends_with_its_lifetime() {
 }
 
 #[tokio::test]
-async fn another_app_than_the_jobs_is_told_in_the_reason_phrase_alone() {
+async fn reports_another_app_in_the_reason_phrase_only() {
     let bench = Bench::strict().await;
     let token = bench.token_of(OTHER_APP, RESOURCE).await;
     let response = bench.send(&token, JOB, file(GOOD)).await.unwrap();
@@ -63,7 +63,7 @@ async fn another_app_than_the_jobs_is_told_in_the_reason_phrase_alone() {
 }
 
 #[tokio::test]
-async fn the_job_must_be_well_formed_and_known() {
+async fn rejects_malformed_and_unknown_jobs() {
     let bench = Bench::strict().await;
     let token = bench.token().await;
     for (job, status) in [
@@ -72,17 +72,16 @@ async fn the_job_must_be_well_formed_and_known() {
         ("b8be4a7de33843eba69ec513cd458eba", 400),
         ("11111111-1111-1111-1111-111111111111", 404),
     ] {
-        let response = bench.send(&token, job, file(GOOD)).await.unwrap();
-        assert_eq!(response.status().as_u16(), status, "{job}");
+        assert_eq!(bench.status(&token, job, file(GOOD)).await, status, "{job}");
     }
 }
 
 #[tokio::test]
-async fn the_body_must_be_one_file_part() {
+async fn requires_exactly_one_file_part() {
     let bench = Bench::open().await;
     let token = bench.token().await;
     for (form, expected) in [
-        (Form::new(), "broken"),
+        (Form::new(), "malformed"),
         (Form::new().part("csv", part(GOOD)), "not named `file`"),
         (Form::new().part("file", Part::text(GOOD)), "no file name"),
         (file(GOOD).part("file", part(GOOD)), "more than one part"),
@@ -101,7 +100,7 @@ async fn the_body_must_be_one_file_part() {
 }
 
 #[tokio::test]
-async fn limits_are_kept() {
+async fn enforces_limits() {
     let config = EmulatorConfig {
         max_body: 1000,
         max_rows: 2,
@@ -109,60 +108,46 @@ async fn limits_are_kept() {
     };
     let bench = Bench::start(config).await;
     assert_eq!(bench.upload_status(GOOD).await, 200);
-    assert_eq!(
-        bench.upload_status(&format!("{GOOD}c@contoso.com,x,y\n")).await,
-        400
-    );
-    // Far beyond what a socket buffers, so that an answer before the end would break the client's write.
+    let third = format!("{GOOD}c@contoso.com,x,y\n");
+    assert_eq!(bench.upload_status(&third).await, 400);
+    // Exceeds the socket buffers, so that an early response would break the client's write.
     let large = "x".repeat(20 * 1024 * 1024);
     assert_eq!(bench.upload_status(&large).await, 413);
 }
 
 #[tokio::test]
-async fn ragged_rows_are_a_500_with_nothing_in_it() {
+async fn responds_to_ragged_rows_with_an_empty_500() {
     let bench = Bench::open().await;
-    let response = bench
-        .upload(&format!("{GOOD}c@contoso.com,2024-01-02T03:04:05Z\n"))
-        .await
-        .unwrap();
+    let csv = format!("{GOOD}c@contoso.com,2024-01-02T03:04:05Z\n");
+    let response = bench.upload(&csv).await.unwrap();
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(response.text().await.unwrap(), "");
     assert!(bench.rows().is_empty() && bench.emulator.imports().is_empty());
 }
 
 #[tokio::test]
-async fn a_missing_mandatory_column_is_a_200_that_imports_nothing() {
+async fn accepts_a_file_without_a_mandatory_column_but_imports_nothing() {
     let bench = Bench::strict().await;
-    assert_eq!(
-        bench
-            .upload_status(&GOOD.replace("LastWorkingDate", "Other"))
-            .await,
-        200
-    );
+    let csv = GOOD.replace("LastWorkingDate", "Other");
+    assert_eq!(bench.upload_status(&csv).await, 200);
     let import = &bench.emulator.imports()[0];
     assert_eq!((import.rows, import.records_saved), (2, 0));
-    assert!(
-        import.messages[0].contains("`LastWorkingDate`"),
-        "{:?}",
-        import.messages
-    );
+    assert!(import.messages[0].contains("`LastWorkingDate`"), "{import:?}");
     assert!(bench.rows().is_empty());
 }
 
 #[tokio::test]
-async fn portal_names_replace_the_documented_ones() {
+async fn maps_portal_names_to_documented_names() {
     let bench = Bench::start(strict_config(", columns: {EmailAddress: Mail}")).await;
-    assert_eq!(
-        bench.upload_status(&GOOD.replace("EmailAddress", "mail")).await,
-        200
-    );
-    assert_eq!(bench.upload_status(GOOD).await, 200);
+    for csv in [&GOOD.replace("EmailAddress", "mail"), GOOD] {
+        assert_eq!(bench.upload_status(csv).await, 200);
+    }
     let saved: Vec<u64> = bench.emulator.imports().iter().map(|i| i.records_saved).collect();
     assert_eq!(saved, [2, 0]);
 }
 
 #[tokio::test]
-async fn the_identifier_picks_the_scenario() {
+async fn selects_the_scenario_by_identifier() {
     let mut config =
         strict_config(", scenario_column: Kind, scenario_values: {employee_resignation: Leaver}");
     config.jobs[0].scenarios.push(crate::hr::Scenario::JobLevelChange);
@@ -180,33 +165,27 @@ async fn the_identifier_picks_the_scenario() {
     assert_eq!(scenarios, [EmployeeResignation, JobLevelChange]);
     assert!(bench.emulator.imports()[0].messages[0].contains("row 3"));
 
-    // A file of one scenario needs the columns of that one only.
+    // A file of one scenario requires only the columns of that scenario.
     let one = format!("Kind,EmailAddress,EffectiveDate\njob level change,d@contoso.com,{date}\n");
     assert_eq!(bench.upload_status(&one).await, 200);
     assert_eq!(bench.rows().len(), 3);
-    // One row of a scenario whose columns are missing spoils the file; so does a missing identifier column.
-    assert_eq!(
-        bench
-            .upload_status(&format!("{one}Leaver,e@contoso.com,{date}\n"))
-            .await,
-        200
-    );
+    // One row of a scenario whose columns are missing prevents the import; so does a missing identifier column.
+    let incomplete = format!("{one}Leaver,e@contoso.com,{date}\n");
+    assert_eq!(bench.upload_status(&incomplete).await, 200);
     assert_eq!(bench.upload_status(GOOD).await, 200);
     assert_eq!(bench.rows().len(), 3);
     assert!(bench.emulator.imports()[3].messages[0].contains("`Kind`"));
 }
 
 #[tokio::test]
-async fn the_open_mode_takes_any_ids_and_the_older_path() {
+async fn given_open_mode_accepts_any_ids_and_the_older_path() {
     let bench = Bench::open().await;
     let id = "0b8a3c1e-9d43-4a4e-8d0b-2f3c1f2e4d5a";
     let form = credentials(id, "anything", RESOURCE);
-    let answer: Value = bench.ask(id, &form).await.unwrap().json().await.unwrap();
-    let token = answer["access_token"].as_str().unwrap();
-    assert_eq!(
-        bench.send(token, id, file(GOOD)).await.unwrap().status(),
-        StatusCode::OK
-    );
+    let response = bench.request_token(id, &form).await.unwrap();
+    let response: Value = response.json().await.unwrap();
+    let token = response["access_token"].as_str().unwrap();
+    assert_eq!(bench.status(token, id, file(GOOD)).await, 200);
     let older = bench
         .client
         .post(bench.url(&format!("/api/signals/hr/termination/csv?jobid={JOB}")))
@@ -218,7 +197,7 @@ async fn the_open_mode_takes_any_ids_and_the_older_path() {
 }
 
 #[tokio::test]
-async fn many_uploads_at_once_are_all_kept() {
+async fn saves_all_concurrent_uploads() {
     let bench = Bench::open().await;
     let token = bench.token().await;
     let row = "a@contoso.com,2024-01-02T03:04:05Z,2024-02-01T00:00:00Z\n";
@@ -227,8 +206,12 @@ async fn many_uploads_at_once_are_all_kept() {
         row.repeat(200)
     );
     let sends = (0..40).map(|_| bench.send(&token, JOB, file(&csv)));
-    let answers = futures::future::try_join_all(sends).await.unwrap();
-    assert!(answers.iter().all(|answer| answer.status() == StatusCode::OK));
+    let responses = futures::future::try_join_all(sends).await.unwrap();
+    assert!(
+        responses
+            .iter()
+            .all(|response| response.status() == StatusCode::OK)
+    );
     assert_eq!(bench.rows().len(), 8000);
     let mut numbers: Vec<u64> = bench.emulator.imports().iter().map(|i| i.import).collect();
     numbers.dedup();

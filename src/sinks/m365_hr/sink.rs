@@ -59,7 +59,7 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
     }))
 }
 
-/// What the job is known by in the ledger: rows accepted in one cloud, or by one emulator, say nothing of another.
+/// The job's name in the ledger. It contains the cloud or the emulator, because their accepted rows are separate.
 fn job_name(config: &M365HrConfig, cx: &SinkContext) -> String {
     let job = config.job_id.unwrap_or(NO_ID);
     match config.cloud {
@@ -240,7 +240,7 @@ fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
             .flat_map(|import| &import.messages)
             .next()
             .map_or("", String::as_str);
-        tracing::warn!(sink = %cx.name, rows = lost, why, "the emulator answered that it took rows, and saved none of them: so would a job");
+        tracing::warn!(sink = %cx.name, rows = lost, why, "the emulator accepted an upload but saved none of its rows, as a job would");
     }
 }
 

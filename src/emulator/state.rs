@@ -1,0 +1,132 @@
+//! State that all requests share: settings, counts, issued tokens, accepted rows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::config::{EmulatorConfig, Job};
+use super::faults::Faults;
+use super::inject::Injector;
+use super::store::{JobCounts, Store};
+use super::token::Tokens;
+
+/// Counts and settings; the response to `GET /`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The version of this crate.
+    pub version: &'static str,
+    /// The address for the pipeline file.
+    pub url: String,
+    /// Whether every tenant, app and secret is accepted.
+    pub any_app: bool,
+    /// Whether every job is accepted.
+    pub any_job: bool,
+    /// Access tokens issued.
+    pub tokens_issued: u64,
+    /// Upload requests received, with any outcome.
+    pub uploads: u64,
+    /// Accepted uploads.
+    pub imports: u64,
+    /// Rows saved.
+    pub rows_saved: u64,
+    /// Refused uploads by status.
+    pub refused: BTreeMap<u16, u64>,
+    /// The current faults, in the compact form.
+    pub faults: String,
+    /// The number of injected faults by name.
+    pub injected: BTreeMap<String, u64>,
+    /// Accepted uploads and rows by job.
+    pub jobs: BTreeMap<Uuid, JobCounts>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: EmulatorConfig,
+    pub(super) url: String,
+    pub(super) jobs: HashMap<Uuid, Arc<Job>>,
+    pub(super) store: Store,
+    injector: Mutex<Injector>,
+    tokens: Mutex<Tokens>,
+    uploads: Mutex<Uploads>,
+    pub(super) stopping: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Uploads {
+    requests: u64,
+    refused: BTreeMap<u16, u64>,
+}
+
+impl Shared {
+    pub(super) fn new(mut config: EmulatorConfig, url: String, store: Store) -> Self {
+        let jobs = std::mem::take(&mut config.jobs);
+        Self {
+            injector: Mutex::new(Injector::new(std::mem::take(&mut config.faults))),
+            jobs: jobs.into_iter().map(|job| (job.job_id, Arc::new(job))).collect(),
+            config,
+            url,
+            store,
+            tokens: Mutex::default(),
+            uploads: Mutex::default(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        lock(&self.tokens)
+    }
+
+    pub(super) fn injector(&self) -> MutexGuard<'_, Injector> {
+        lock(&self.injector)
+    }
+
+    pub(super) fn set_faults(&self, faults: Faults) {
+        tracing::info!(%faults, "faults set");
+        self.injector().set(faults);
+    }
+
+    pub(super) fn count_upload(&self) {
+        lock(&self.uploads).requests += 1;
+    }
+
+    pub(super) fn count_refused(&self, status: u16) {
+        *lock(&self.uploads).refused.entry(status).or_default() += 1;
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let jobs = self.store.jobs();
+        let injector = self.injector();
+        let uploads = lock(&self.uploads);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            url: self.url.clone(),
+            any_app: self.config.apps.is_empty(),
+            any_job: self.jobs.is_empty(),
+            tokens_issued: self.tokens().issued(),
+            uploads: uploads.requests,
+            imports: jobs.values().map(|job| job.imports).sum(),
+            rows_saved: jobs.values().map(|job| job.rows_saved).sum(),
+            refused: uploads.refused.clone(),
+            faults: injector.faults().to_string(),
+            injected: injector.injected().clone(),
+            jobs,
+        }
+    }
+
+    /// Delays a response. [`stopping`](Self::stopping) ends the delay.
+    pub(super) async fn delay(&self, latency: Duration) {
+        if !latency.is_zero() {
+            // Either outcome ends the delay.
+            drop(tokio::time::timeout(latency, self.stopping.cancelled()).await);
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
