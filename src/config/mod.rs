@@ -13,7 +13,6 @@ mod sections;
 pub(crate) mod wiring;
 
 pub use crate::component::{Problem, Problems};
-use crate::settings::{HumanDuration, suggestion};
 pub use crate::snapshot::{SnapshotConfig, SourceSnapshot};
 pub use guards::{Guard, GuardsConfig};
 pub use pipeline::{LoadError, PipelineConfig, RejectsConfig, StateConfig, Wired};

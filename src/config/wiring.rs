@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{PipelineConfig, Problems, suggestion};
+use super::{PipelineConfig, Problems};
 use crate::component::{InputDescription, RowKind};
+use crate::settings::suggestion;
 use crate::snapshot::{snapshot_input, source_of_input};
 
 /// A component in the graph. `inputs` is `None` if they are invalid, which is reported elsewhere.
