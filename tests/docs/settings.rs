@@ -237,7 +237,7 @@ impl<'r> Page<'r> {
             .collect();
         let properties = object["properties"].as_object().cloned().unwrap_or_default();
         for (key, property) in &properties {
-            if key == "type" && only_value(property).is_some() {
+            if key == "type" && self.only_value(property).is_some() {
                 continue;
             }
             let path: Vec<Step> = path.iter().cloned().chain([Step::Key(key.clone())]).collect();
@@ -252,11 +252,8 @@ impl<'r> Page<'r> {
             return found;
         }
         if schema.get("properties").is_some() {
-            let variant = only_value(&schema["properties"]["type"]);
-            let steps = variant
-                .map(|name| Step::Variant(name.to_owned()))
-                .into_iter()
-                .collect();
+            let variant = self.only_value(&schema["properties"]["type"]);
+            let steps = variant.map(Step::Variant).into_iter().collect();
             found.push((steps, schema.clone()));
         } else if let Some(entries) = schema
             .get("additionalProperties")
@@ -273,6 +270,16 @@ impl<'r> Page<'r> {
             }
         }
         found
+    }
+
+    /// The only text that is valid: a constant, or an enumeration of one.
+    fn only_value(&self, schema: &Value) -> Option<String> {
+        let (schema, _) = self.resolve(schema);
+        let one = schema["enum"].as_array().filter(|list| list.len() == 1);
+        let value = schema["const"]
+            .as_str()
+            .or_else(|| one.and_then(|list| list[0].as_str()));
+        value.map(str::to_owned)
     }
 
     fn below(&self, step: &Step, schema: &Value) -> Vec<(Vec<Step>, Value)> {
@@ -360,7 +367,7 @@ impl<'r> Page<'r> {
                 .filter(|one| !is_variable(one))
             {
                 let (one, _) = self.resolve(one);
-                if let Some(variant) = only_value(&one["properties"]["type"]) {
+                if let Some(variant) = self.only_value(&one["properties"]["type"]) {
                     found.push((format!("{{type: {variant}}}"), text(&one, "description")));
                 } else if one.get("const").is_some()
                     || one.get("enum").is_some()
@@ -458,14 +465,6 @@ fn is_variable(schema: &Value) -> bool {
         || schema["$ref"]
             .as_str()
             .is_some_and(|name| name.ends_with("/Variable"))
-}
-
-/// The only text that is valid: a constant, or an enumeration of one.
-fn only_value(schema: &Value) -> Option<&str> {
-    let one = schema["enum"].as_array().filter(|list| list.len() == 1);
-    schema["const"]
-        .as_str()
-        .or_else(|| one.and_then(|list| list[0].as_str()))
 }
 
 fn text(schema: &Value, key: &str) -> String {
