@@ -54,6 +54,9 @@ fn headline(report: &RunReport) -> (Style, String) {
     }
     if report.exit_code != ExitCode::Delivered as u8 {
         let headline = match (rows.read, rows.accepted) {
+            (0, _) if report.exit_code == ExitCode::Guarded as u8 => {
+                "Failed: the input has no rows".to_owned()
+            }
             (0, _) => "Failed before any row was read".to_owned(),
             (_, 0) => format!("Failed: {}", delivered(rows)),
             _ => format!("Incomplete: {}", delivered(rows)),
@@ -173,6 +176,8 @@ fn counters(report: &RunReport) -> String {
     };
     let not_sent = if report.dry_run {
         "would have been sent"
+    } else if report.exit_code == ExitCode::Guarded as u8 {
+        "a guard or a held batch stopped the run"
     } else {
         "the upload failed, or the run stopped first"
     };
@@ -361,7 +366,7 @@ mod tests {
     #[test]
     fn headline_claims_only_accepted_rows() {
         use BatchOutcome::{Accepted, Unknown};
-        use ExitCode::{Delivered, Interrupted, Transient};
+        use ExitCode::{Delivered, Guarded, Interrupted, Transient};
         let filtered = Totals {
             filtered: 2,
             ..rows(2, 0)
@@ -404,6 +409,7 @@ mod tests {
                 "Interrupted: 1 row delivered, 2 not delivered, 3 unknown",
             ),
             (Transient, &[], rows(0, 0), "Failed before any row was read"),
+            (Guarded, &[], rows(0, 0), "Failed: the input has no rows"),
         ] {
             assert_eq!(ended(exit, batches, rows), expected);
         }
