@@ -240,7 +240,7 @@ pub(crate) enum Verdict {
         after: Option<Duration>,
     },
     /// Try again after the first back-off; attempts and time count anew, because a part of the work is done.
-    #[allow(dead_code, reason = "for transfers that storage resumes")]
+    #[allow(dead_code, reason = "only remote storage resumes transfers")]
     Resume,
     /// Try again at once: the cause is fixed, such as by a new token. The first time, the failed attempt does not
     /// count.

@@ -70,14 +70,3 @@ impl JsonSchema for TextOrSecret {
         })
     }
 }
-
-/// HTTP Basic authentication.
-#[allow(dead_code, reason = "for storage on the web")]
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct BasicAuth {
-    /// The user name, without a colon.
-    pub(crate) username: TextOrSecret,
-    /// The password.
-    pub(crate) password: TextOrSecret,
-}
