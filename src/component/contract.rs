@@ -1,18 +1,69 @@
-//! What every source must do. Each source calls [`source`] in a unit test of its own.
+//! What every source, transform and sink must do. Each calls [`source`], [`transform`] or [`sink`], and [`validation`],
+//! in unit tests of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Chunk, Counts, Item, Output, Reject, RunInfo, SourceConfig, SourceContext, Totals, channel};
-use crate::error::Result;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::compute::concat_batches;
+use futures::future::join_all;
+use serde_json::{Map, Value};
+
+use super::{
+    Chunk, Columns, ComponentConfig, Counts, Delivered, Input, InputDescription, Item, Origin, Origins,
+    Output, Part, Problems, Reject, RowKind, RunInfo, SinkConfig, SinkContext, SourceConfig, SourceContext,
+    Totals, TransformConfig, TransformContext, channel, decode_component,
+};
+use crate::error::{ErrorKind, Result};
 
 /// A run in `base` that uses these columns, or all.
 pub(crate) fn context(base: &Path, columns: Option<&[&str]>) -> SourceContext {
     let mut cx = SourceContext::new("export", RunInfo::new(base));
     cx.columns = columns.map(|columns| Arc::new(columns.iter().map(|&name| name.to_owned()).collect()));
     cx
+}
+
+/// Inputs with these names, whose rows are of one kind.
+pub(crate) fn inputs(names: &[&str], kind: RowKind) -> Vec<InputDescription> {
+    let inputs = names.iter().map(|&name| InputDescription {
+        name: name.into(),
+        kind,
+    });
+    inputs.collect()
+}
+
+/// Records from text: a line of names, `name:int` for numbers, then rows; `-` is null. The first row is row `first` of
+/// `file`, on the line after.
+pub(crate) fn chunk(file: &str, first: u64, text: &str) -> Chunk {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let rows: Vec<Vec<Option<&str>>> = lines
+        .map(|line| {
+            let values = line.split(',');
+            values.map(|value| (value != "-").then_some(value)).collect()
+        })
+        .collect();
+    let columns = names.iter().enumerate().map(|(at, &name)| {
+        let values = rows.iter().map(|row| row[at]);
+        match name.strip_suffix(":int") {
+            Some(name) => {
+                let numbers = values.map(|value| value.map(|value| value.parse().unwrap()));
+                (name, Arc::new(numbers.collect::<Int64Array>()) as ArrayRef, true)
+            }
+            None => (name, Arc::new(values.collect::<StringArray>()) as ArrayRef, true),
+        }
+    });
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let part = Part {
+        name: file.into(),
+        columns: names.iter().map(|name| name.replace(":int", "")).collect(),
+    };
+    let numbers: Vec<u64> = (first..).take(rows.len()).collect();
+    let lines = numbers.iter().map(|number| number + 1).collect();
+    Chunk::records(batch, Origins::with_lines(Arc::new(part), numbers, lines))
 }
 
 /// A chunk, or the position of a checkpoint.
@@ -23,7 +74,7 @@ pub(crate) enum Received {
     Checkpoint(String),
 }
 
-/// What a source sent.
+/// What a source or a transform sent.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) items: Vec<Received>,
@@ -52,34 +103,49 @@ impl Outcome {
         }
         checkpoints
     }
+
+    /// All rows as one batch, if there is a chunk.
+    fn batch(&self) -> Option<RecordBatch> {
+        let batches: Vec<_> = self.chunks().map(|chunk| &chunk.batch).collect();
+        let schema = batches.first()?.schema();
+        Some(concat_batches(&schema, batches).expect("chunks of one schema"))
+    }
+}
+
+async fn within_a_minute<T>(work: impl Future<Output = T>) -> T {
+    let result = tokio::time::timeout(Duration::from_secs(60), work).await;
+    result.expect("the component does not end")
+}
+
+/// Receives items to the end, or `stop_after` of them; counts their rows as accepted.
+async fn receive(mut input: Input, counts: &Counts, stop_after: Option<usize>) -> Vec<Received> {
+    let mut items = Vec::new();
+    while stop_after.is_none_or(|limit| items.len() < limit)
+        && let Some((_, item)) = input.next().await
+    {
+        items.push(match item {
+            Item::Chunk(chunk) => {
+                counts.accepted(chunk.num_rows());
+                Received::Chunk(chunk)
+            }
+            Item::Checkpoint(checkpoint) => {
+                let position = checkpoint.position().to_owned();
+                checkpoint.done();
+                Received::Checkpoint(position)
+            }
+        });
+    }
+    input.drain().await;
+    items
 }
 
 /// Runs a source to its end, or until `stop_after` items were received.
 pub(crate) async fn run(config: &dyn SourceConfig, cx: SourceContext, stop_after: Option<usize>) -> Outcome {
-    let (sender, mut input) = channel(1, Counts::default());
+    let (sender, input) = channel(1, cx.counts.clone());
     let output = Output::source(vec![(sender, 0)], cx.counts.clone(), cx.run.cancel.clone(), None);
     let source = async { config.build(cx.clone()).await?.run(output).await };
-    let receive = async {
-        let mut items = Vec::new();
-        while stop_after.is_none_or(|limit| items.len() < limit)
-            && let Some((_, item)) = input.next().await
-        {
-            items.push(match item {
-                Item::Chunk(chunk) => Received::Chunk(chunk),
-                Item::Checkpoint(checkpoint) => {
-                    let position = checkpoint.position().to_owned();
-                    checkpoint.done();
-                    Received::Checkpoint(position)
-                }
-            });
-        }
-        drop(input);
-        items
-    };
-    let run = async { tokio::join!(source, receive) };
-    let (result, items) = tokio::time::timeout(Duration::from_secs(60), run)
-        .await
-        .expect("the source does not end");
+    let receive = receive(input, &cx.counts, stop_after);
+    let (result, items) = within_a_minute(async { tokio::join!(source, receive) }).await;
     Outcome {
         items,
         rejects: cx.rejects.kept(),
@@ -142,6 +208,7 @@ pub(crate) async fn source(
     let totals = complete.totals;
     assert_eq!(totals.read, (valid + expected.rejects.len()) as u64, "{totals:?}");
     assert_eq!(totals.rejected, expected.rejects.len() as u64, "{totals:?}");
+    assert!(totals.conserved(), "{totals:?}");
 
     // Nobody wants more rows: not an error, and no further item blocks the source.
     for items in 0..complete.items.len() {
@@ -152,5 +219,341 @@ pub(crate) async fn source(
             stopped.result
         );
         assert_eq!(stopped.items.len(), items);
+        assert!(stopped.totals.conserved(), "{:?}", stopped.totals);
+    }
+}
+
+/// The chunks that a transform or a sink receives, with the number of their input, in this order. Behind each follows a
+/// checkpoint whose position is its index.
+pub(crate) type Given = [(usize, Chunk)];
+
+/// The channel into a component under test, with the end of each input.
+struct Feed<'g> {
+    given: &'g Given,
+    outs: Vec<Output>,
+    cancel_before: Option<usize>,
+    run: RunInfo,
+}
+
+impl<'g> Feed<'g> {
+    /// Sends `given`; before the chunk `cancel_before`, the run is cancelled.
+    fn new(
+        given: &'g Given,
+        inputs: usize,
+        run: &RunInfo,
+        counts: &Counts,
+        cancel_before: Option<usize>,
+    ) -> (Self, Input) {
+        // When the run is cancelled, all earlier items wait.
+        let capacity = cancel_before.map_or(1, |_| 2 * given.len());
+        let (sender, input) = channel(capacity, counts.clone());
+        let outs = (0..inputs)
+            .map(|number| {
+                let targets = vec![(sender.clone(), number)];
+                Output::source(targets, counts.clone(), run.cancel.clone(), None)
+                    .notifying(vec![(input.ends(), number)])
+            })
+            .collect();
+        let run = run.clone();
+        let feed = Self {
+            given,
+            outs,
+            cancel_before,
+            run,
+        };
+        (feed, input)
+    }
+
+    /// Each checkpoint with the number of rows before it.
+    async fn send(self) -> Vec<(u64, Delivered)> {
+        let mut rows = 0;
+        let mut sent = Vec::new();
+        for (at, (number, chunk)) in self.given.iter().enumerate() {
+            if self.cancel_before == Some(at) {
+                self.run.cancel.cancel();
+            }
+            rows += chunk.num_rows() as u64;
+            let out = &self.outs[*number];
+            if out.send(chunk.clone()).await.is_err() {
+                break;
+            }
+            match out.checkpoint(at.to_string()).await {
+                Ok(delivered) => sent.push((rows, delivered)),
+                Err(_) => break,
+            }
+        }
+        if self.cancel_before == Some(self.given.len()) {
+            self.run.cancel.cancel();
+        }
+        sent
+    }
+}
+
+/// Where in the input a row is.
+type Place = (Arc<str>, u64);
+
+fn places(chunk: &Chunk) -> impl Iterator<Item = Place> {
+    (0..chunk.num_rows()).map(|row| place(chunk.origins.at(row)))
+}
+
+fn place(origin: Origin) -> Place {
+    (origin.file, origin.row)
+}
+
+async fn run_transform(
+    config: &dyn TransformConfig,
+    cx: TransformContext,
+    given: &Given,
+    stop_after: Option<usize>,
+    cancel_before: Option<usize>,
+) -> Outcome {
+    let counts = cx.counts.clone();
+    let transform = config.build(cx.clone()).await.unwrap();
+    let (feed, mut input) = Feed::new(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
+    let (to_sink, sink) = channel(1, counts.clone());
+    let out = Output::transform(vec![(to_sink, 0)], counts.clone());
+    let work = async {
+        let result = transform.run(&mut input, out).await;
+        input.drain().await;
+        result
+    };
+    let receive = receive(sink, &counts, stop_after);
+    let (_, result, items) = within_a_minute(async { tokio::join!(feed.send(), work, receive) }).await;
+    let totals = counts.totals();
+    assert!(totals.conserved(), "every row has one outcome: {totals:?}");
+    Outcome {
+        items,
+        rejects: cx.rejects.kept(),
+        totals,
+        result,
+    }
+}
+
+/// Checks a transform with at least two chunks. `cx` makes the context of a new run with the inputs.
+///
+/// # Panics
+/// It breaks the contract.
+pub(crate) async fn transform(
+    config: &dyn TransformConfig,
+    cx: impl Fn() -> TransformContext,
+    given: &Given,
+) {
+    let complete = run_transform(config, cx(), given, None, None).await;
+    assert!(complete.result.is_ok(), "{:?}", complete.result);
+    assert_eq!(complete.totals.not_sent, 0, "{:?}", complete.totals);
+    assert!(complete.chunks().all(|chunk| chunk.kind == config.kind()));
+    checks_checkpoints(&complete, given);
+    if complete.totals.derived == 0 {
+        checks_origins(&complete, given);
+    }
+
+    // The columns that it names are all it needs.
+    if let Columns::Named(names) = config.columns() {
+        let project = |(input, chunk): &(usize, Chunk)| (*input, project(chunk, &names));
+        let given: Vec<(usize, Chunk)> = given.iter().map(project).collect();
+        let projected = run_transform(config, cx(), &given, None, None).await;
+        assert_eq!(
+            projected.batch(),
+            complete.batch(),
+            "with the columns {names:?} only"
+        );
+    }
+    for items in 0..complete.items.len() {
+        let stopped = run_transform(config, cx(), given, Some(items), None).await;
+        assert!(
+            stopped.result.is_ok(),
+            "after {items} items: {:?}",
+            stopped.result
+        );
+        assert_eq!(stopped.items.len(), items);
+    }
+    for chunks in 0..=given.len() {
+        let cancelled = run_transform(config, cx(), given, None, Some(chunks)).await;
+        assert_interrupted(&cancelled.result);
+        checks_checkpoints_order(&cancelled, given);
+    }
+}
+
+fn project(chunk: &Chunk, names: &BTreeSet<String>) -> Chunk {
+    let fields = chunk.batch.schema_ref().fields().iter().enumerate();
+    let (kept, columns): (Vec<_>, Vec<_>) = fields
+        .filter(|(_, field)| names.contains(field.name()))
+        .map(|(at, field)| (field.clone(), chunk.batch.column(at).clone()))
+        .unzip();
+    let schema = Arc::new(arrow::datatypes::Schema::new(kept));
+    let options = RecordBatchOptions::new().with_row_count(Some(chunk.num_rows()));
+    Chunk {
+        batch: RecordBatch::try_new_with_options(schema, columns, &options).unwrap(),
+        origins: chunk.origins.clone(),
+        kind: chunk.kind,
+    }
+}
+
+/// Every checkpoint is sent on.
+fn checks_checkpoints(outcome: &Outcome, given: &Given) {
+    checks_checkpoints_order(outcome, given);
+    assert_eq!(
+        outcome.checkpoints().len(),
+        given.len(),
+        "a checkpoint is missing"
+    );
+}
+
+/// The checkpoints of each input keep their order.
+fn checks_checkpoints_order(outcome: &Outcome, given: &Given) {
+    let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    for (_, position) in outcome.checkpoints() {
+        let at: usize = position.parse().unwrap();
+        let before = last.insert(given[at].0, at);
+        assert!(before < Some(at), "checkpoint {at} after {before:?}");
+    }
+}
+
+/// Each row keeps its origin, and is sent before the checkpoint behind it.
+fn checks_origins(outcome: &Outcome, given: &Given) {
+    let mut left: BTreeMap<Place, usize> = BTreeMap::new();
+    for (at, (_, chunk)) in given.iter().enumerate() {
+        left.extend(places(chunk).map(|place| (place, at)));
+    }
+    let mut passed: BTreeSet<usize> = BTreeSet::new();
+    for item in &outcome.items {
+        match item {
+            Received::Chunk(chunk) => {
+                for place in places(chunk) {
+                    let at = left
+                        .remove(&place)
+                        .unwrap_or_else(|| panic!("not a row of the input, or sent twice: {place:?}"));
+                    assert!(!passed.contains(&at), "sent after its checkpoint: {place:?}");
+                }
+            }
+            Received::Checkpoint(position) => {
+                passed.insert(position.parse().unwrap());
+            }
+        }
+    }
+    for reject in &outcome.rejects {
+        assert!(!reject.faults.is_empty(), "a reject without reason: {reject:?}");
+        let place = place(reject.origin.clone());
+        assert!(left.remove(&place).is_some(), "not an input row: {place:?}");
+    }
+    assert_eq!(
+        left.len() as u64,
+        outcome.totals.filtered,
+        "neither sent nor rejected: {left:?}"
+    );
+}
+
+fn assert_interrupted(result: &Result<()>) {
+    let interrupted = result
+        .as_ref()
+        .err()
+        .is_none_or(|error| error.kind() == ErrorKind::Interrupted);
+    assert!(interrupted, "a cancelled run: {result:?}");
+}
+
+/// The result of a sink and, for each checkpoint, whether it was delivered.
+async fn run_sink(
+    config: &dyn SinkConfig,
+    cx: SinkContext,
+    given: &Given,
+    cancel_before: Option<usize>,
+) -> (Result<()>, Vec<bool>) {
+    let counts = cx.counts.clone();
+    let sink = config.build(cx.clone()).await.unwrap();
+    let (feed, mut input) = Feed::new(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
+    let work = async {
+        let result = sink.run(&mut input).await;
+        input.drain().await;
+        result
+    };
+    let watch = async {
+        let sent = feed.send().await;
+        let watched = sent.into_iter().map(async |(rows, delivered)| {
+            let delivered = delivered.await;
+            let totals = counts.totals();
+            let done = totals.finished() - totals.not_sent - totals.unknown;
+            assert!(!delivered || done >= rows, "delivered with {done} of {rows} rows");
+            delivered
+        });
+        join_all(watched).await
+    };
+    let (result, delivered) = within_a_minute(async { tokio::join!(work, watch) }).await;
+    let totals = counts.totals();
+    assert!(totals.conserved(), "every row has one outcome: {totals:?}");
+    (result, delivered)
+}
+
+/// Checks a sink that can deliver, with at least two chunks. `cx` makes the context of a new run with the inputs.
+///
+/// # Panics
+/// It breaks the contract.
+pub(crate) async fn sink(config: &dyn SinkConfig, cx: impl Fn() -> SinkContext, given: &Given) {
+    for chunks in 0..=given.len() {
+        let (result, _) = run_sink(config, cx(), given, Some(chunks)).await;
+        assert_interrupted(&result);
+    }
+
+    let mut dry = cx();
+    dry.run.dry_run = true;
+    let (result, delivered) = run_sink(config, dry, given, None).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(
+        delivered,
+        vec![false; given.len()],
+        "nothing is delivered in a dry run"
+    );
+
+    let complete = cx();
+    let counts = complete.counts.clone();
+    let (result, delivered) = run_sink(config, complete, given, None).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(delivered, vec![true; given.len()], "every checkpoint is done");
+    let totals = counts.totals();
+    assert_eq!((totals.not_sent, totals.unknown), (0, 0), "{totals:?}");
+}
+
+/// The component with these settings, which include its `type`.
+pub(crate) fn component<C: ComponentConfig + ?Sized>(settings: Value) -> Box<C> {
+    let Value::Object(settings) = settings else {
+        panic!("not an object: {settings}")
+    };
+    let mut found = Vec::new();
+    let config = decode_component(settings, &mut Problems::new(&mut found));
+    config.unwrap_or_else(|| panic!("{found:#?}"))
+}
+
+/// Checks that `validate` accepts `valid` settings and reports every one of the `invalid` values at once, each under its
+/// key or a key below it. `valid` has a `type`; keys are paths such as `batch.max_rows`.
+///
+/// # Panics
+/// It breaks the contract.
+pub(crate) fn validation<C: ComponentConfig + ?Sized>(
+    valid: &Value,
+    invalid: &[(&str, Value)],
+    validate: impl Fn(&C, &mut Problems<'_>),
+) {
+    let problems = |settings: &Map<String, Value>| -> Vec<String> {
+        let mut found = Vec::new();
+        let mut problems = Problems::new(&mut found);
+        if let Some(config) = decode_component::<C>(settings.clone(), &mut problems) {
+            validate(&config, &mut problems);
+        }
+        found.iter().map(ToString::to_string).collect()
+    };
+    let valid = valid.as_object().unwrap();
+    assert_eq!(problems(valid), [""; 0]);
+    let mut all = valid.clone();
+    for (path, value) in invalid {
+        let mut keys = path.split('.');
+        let first = keys.next().unwrap();
+        let entry = all.entry(first).or_insert_with(|| Map::new().into());
+        *keys.fold(entry, |at, key| &mut at[key]) = value.clone();
+    }
+    let found = problems(&all);
+    for (path, _) in invalid {
+        assert!(
+            found.iter().any(|problem| problem.starts_with(path)),
+            "no problem of `{path}`: {found:#?}"
+        );
     }
 }

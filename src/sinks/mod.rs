@@ -41,3 +41,45 @@ async fn consume(
     }
     (result, checkpoints)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::component::{Chunk, RowKind, RunInfo, SinkConfig, SinkContext, contract};
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        let kind = RowKind::Schema("employee_resignation");
+        let inputs = contract::inputs(&["leavers"], kind);
+        let chunk = |first, rows: &str| {
+            let header = "EmailAddress,ResignationDate,LastWorkingDate";
+            let chunk = contract::chunk("leavers.csv", first, &format!("{header}\n{rows}"));
+            (0, Chunk { kind, ..chunk })
+        };
+        let date = "2026-01-31T00:00:00Z";
+        let given = [
+            chunk(
+                1,
+                &format!("ann@example.com,{date},{date}\nbob@example.com,{date},{date}"),
+            ),
+            chunk(3, &format!("cid@example.com,{date},{date}")),
+        ];
+        for settings in [
+            json!({"type": "console"}),
+            json!({"type": "console", "format": "ndjson"}),
+            json!({"type": "file", "path": "out.csv"}),
+            json!({"type": "m365_hr", "cloud": "emulator"}),
+        ] {
+            let config = contract::component::<dyn SinkConfig>(settings);
+            let folder = tempfile::tempdir().unwrap();
+            let cx = || SinkContext::new("out", RunInfo::new(folder.path()), inputs.clone());
+            contract::sink(&*config, cx, &given).await;
+        }
+        contract::validation::<dyn SinkConfig>(
+            &json!({"type": "file", "path": "out.csv"}),
+            &[("path", json!(" ")), ("columns.Salary", json!("pay"))],
+            |config, problems| config.validate(&inputs, problems),
+        );
+    }
+}

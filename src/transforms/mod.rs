@@ -6,3 +6,63 @@ mod sql_expression;
 
 use sql_expression::is_about_a_value;
 pub(crate) use sql_expression::{Engine, ParsedExpression, SqlError};
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::component::{RowKind, RunInfo, TransformConfig, TransformContext, contract};
+
+    #[tokio::test]
+    async fn keeps_the_contract() {
+        let given = [
+            (
+                0,
+                contract::chunk(
+                    "a.csv",
+                    1,
+                    "id:int,mail,day\n1,ann@example.com,2026-01-31\n2,-,2026-01-31",
+                ),
+            ),
+            (
+                1,
+                contract::chunk("b.csv", 1, "id:int,mail,day\n3,bob@example.com,2026-01-31"),
+            ),
+            (
+                0,
+                contract::chunk(
+                    "a.csv",
+                    3,
+                    "id:int,mail,day\n9,cid@example.com,2026-01-31\n2,dan@example.com,-",
+                ),
+            ),
+        ];
+        let sql = |query| json!({"type": "sql", "query": query});
+        let mapped = json!({
+            "type": "hr_schema",
+            "scenario": "employee_resignation",
+            "fields": {"EmailAddress": "mail", "ResignationDate": "day", "LastWorkingDate": "day"},
+            "where": "id < 9",
+        });
+        for (settings, names) in [
+            (mapped, ["a", "b"].as_slice()),
+            (sql("SELECT mail FROM a WHERE id > 1"), &["a"]),
+            (sql("SELECT id FROM a UNION ALL SELECT id FROM b"), &["a", "b"]),
+            (
+                sql("SELECT a.id, b.mail FROM a JOIN b ON a.day = b.day"),
+                &["a", "b"],
+            ),
+            (sql("SELECT day, count(*) AS leavers FROM a GROUP BY day"), &["a"]),
+        ] {
+            let config = contract::component::<dyn TransformConfig>(settings);
+            let inputs = contract::inputs(names, RowKind::Records);
+            let given: Vec<_> = given
+                .iter()
+                .filter(|(input, _)| *input < names.len())
+                .cloned()
+                .collect();
+            let cx = || TransformContext::new("map", RunInfo::new("."), inputs.clone());
+            contract::transform(&*config, cx, &given).await;
+        }
+    }
+}
