@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, HeaderMap};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -26,10 +28,14 @@ use crate::secret::Secret;
 /// The time-out of a token request: much shorter than an upload needs.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How the fields of a token request are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a token request is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum BodyForm {
+    /// As a form, the OAuth 2.0 standard.
+    #[default]
     Form,
+    /// As a JSON object.
     Json,
 }
 

@@ -5,17 +5,21 @@ use std::fmt;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rustls_pki_types::PrivateKeyDer;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::http::auth::pem::{self, PemError};
 use crate::secret::Secret;
 
 /// A signature algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Algorithm {
-    /// RSA PKCS #1 v1.5 with SHA-256; keys of 2048 to 4096 bits.
+    /// RSA with SHA-256.
+    #[default]
     Rs256,
-    /// ECDSA on P-256 with SHA-256; the signature is the two numbers, 32 bytes each.
+    /// ECDSA on P-256 with SHA-256.
     Es256,
 }
 

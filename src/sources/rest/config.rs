@@ -17,7 +17,7 @@ use super::partitions::ForEachConfig;
 use super::plan::Plan;
 use super::rate_limit::RateLimitConfig;
 use super::request::RequestConfig;
-use super::response_actions::{ErrorMessageFinder, ResponseActionConfig};
+use super::response_actions::ResponseActionConfig;
 use super::source::RestSource;
 use crate::component::{
     Description, Problems, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits,
@@ -188,7 +188,6 @@ impl RestConfig {
         };
         Ok(Fetcher {
             client,
-            messages: ErrorMessageFinder::new(),
             allowed: self.hosts().map_err(Error::config)?,
             cancel: cx.run.cancel.clone(),
             pages: cx.pages.clone(),

@@ -22,7 +22,7 @@ use super::incremental::{self, Seen};
 use super::page::{PageRequest, PageRows};
 use super::plan::Sequence;
 use super::request::Built;
-use super::response_actions::{Action, Decision, ErrorMessageFinder, Facts, RequestFailure, ResponseActions};
+use super::response_actions::{Action, Decision, Facts, ResponseActions, service_message};
 use super::template::Values;
 use crate::component::{self, Pages, Recorder};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +47,6 @@ const PREFETCH: usize = 4;
 /// What all pages of a source share.
 pub(super) struct Fetcher {
     pub(super) client: Client,
-    pub(super) messages: ErrorMessageFinder,
     pub(super) allowed: AllowedHosts,
     pub(super) cancel: CancellationToken,
     pub(super) pages: Pages,
@@ -209,7 +208,7 @@ impl Fetcher {
                 {
                     Ok(Fetched::Skipped(bad.status.as_u16()))
                 }
-                _ => Err(self.error(gave_up, &built, &shown)),
+                _ => Err(self.error(gave_up, &shown)),
             },
         }
     }
@@ -257,7 +256,7 @@ impl Fetcher {
         let decision = actions.decide(&Facts {
             status: status.as_u16(),
             headers: &headers,
-            values: Some(&found),
+            values: &found,
             text: &head.bytes,
         });
         let page = |extracted, rows, seen| Page {
@@ -305,10 +304,9 @@ impl Fetcher {
     ) -> Result<(Result<(Extracted, Collector), BodyError>, Head), PageError> {
         let (pieces, mut body) = mpsc::channel::<Bytes>(PREFETCH);
         let extractor = cx.sequence.extractor.clone();
-        let needs = cx.sequence.actions.needs_body_of_success();
         let max_head = match &self.recorder {
             Some(_) => RECORDED_BYTES,
-            None if needs.text || needs.values => MAX_BODY,
+            None if cx.sequence.actions.needs_body_of_success() => MAX_BODY,
             None => MESSAGE_BYTES,
         };
         let extra = cx.extra.to_vec();
@@ -383,11 +381,11 @@ impl Fetcher {
         let secrets: Vec<_> = secrets.iter().collect();
         let keys = cx.values.of_rows().join(" ");
         let redactor = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
-        self.messages.find(headers, body, redactor)
+        service_message(headers, body, redactor)
     }
 
     /// The error of a page that could not be fetched.
-    fn error(&self, gave_up: GaveUp<SendError<PageError>>, built: &Built, shown: &str) -> Error {
+    fn error(&self, gave_up: GaveUp<SendError<PageError>>, shown: &str) -> Error {
         let limit = self.limit_reached(gave_up.reason);
         let (reason, tally) = (gave_up.reason, gave_up.tally);
         let error = match gave_up.last {
@@ -402,17 +400,10 @@ impl Fetcher {
         };
         let error = match error {
             PageError::Final(error) => error,
-            PageError::Response(bad) => RequestFailure {
-                method: built.method.as_str(),
-                url: shown
-                    .strip_prefix(built.method.as_str())
-                    .unwrap_or(shown)
-                    .trim_start(),
-                status_line: &bad.status.to_string(),
-                message: bad.message.as_deref(),
-                attempts: tally.attempts,
+            PageError::Response(bad) => {
+                let message = bad.message.as_deref();
+                bad.decision.error(shown, bad.status, message, tally.attempts)
             }
-            .error(bad.status.as_u16(), &bad.decision),
             PageError::Transport(failure) => {
                 let kind = match failure.is_transient() {
                     true => ErrorKind::Transient,

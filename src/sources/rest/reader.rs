@@ -227,7 +227,7 @@ impl Reader {
             owned(async move { reader.make_partitions(&partitioning, &values, &sender).await })
         };
         let mut queue = Queue::new(self, &partitioning);
-        let mut skips = partitioning.skip.begin();
+        let mut skips = partitioning.skips();
         let mut totals = Totals::default();
         while let Some(UnderWay { pages, task }) = queue.next(&mut coming).await {
             if forward(pages, out).await == More::Stopped {
@@ -239,9 +239,9 @@ impl Reader {
             match ended {
                 Ended::Read(more) => {
                     totals.add(&more);
-                    skips.answered();
+                    skips.answered += 1;
                 }
-                Ended::Skipped(status) => skips.skipped(status)?,
+                Ended::Skipped(status) => skips.skip(status)?,
                 Ended::Stopped => return Ok(None),
             }
         }
@@ -253,8 +253,8 @@ impl Reader {
         }
         skips.finish()?;
         totals.check(&self.plan.sequence, &self.cx.name)?;
-        if skips.count() > 0 {
-            tracing::warn!(source = %self.cx.name, skipped = skips.count(), "partitions were skipped");
+        if skips.skipped > 0 {
+            tracing::warn!(source = %self.cx.name, skipped = skips.skipped, "partitions were skipped");
         }
         Ok(Some(totals))
     }
@@ -267,16 +267,16 @@ impl Reader {
         out: &mpsc::Sender<Partition>,
     ) -> Result<More> {
         let mut totals = Totals::default();
-        for outer in partitioning.partitions() {
+        for outer in &partitioning.partitions {
             let mut outer = outer.clone();
             outer.values = values.with(&outer.values);
-            let (Some(parent), Some(sequence)) = (partitioning.parent(), &self.plan.parent) else {
+            let Some(sequence) = &self.plan.parent else {
                 if out.send(outer).await.is_err() {
                     return Ok(More::Stopped);
                 }
                 continue;
             };
-            let mut keys = parent.keys(&outer);
+            let mut keys = partitioning.keys(&outer);
             let (sender, pages) = mpsc::channel::<PageRows>(PREFETCH);
             let read = async {
                 let ended = self.pages(sequence, &outer, None, &sender).await;
@@ -313,7 +313,7 @@ impl Reader {
                 return Ok(More::Stopped);
             };
             totals.add(&more);
-            let counts = keys.counts();
+            let counts = keys.counts;
             tracing::info!(
                 source = %self.cx.name, rows = counts.rows, without_key = counts.missing, repeated = counts.repeated,
                 "parent read"
@@ -353,7 +353,7 @@ impl Reader {
                 },
                 run: self.run.as_ref().filter(|_| is_main),
                 may_skip: &|status| {
-                    first && partitioning.is_some_and(|(partitioning, _)| partitioning.skip.may_skip(status))
+                    first && partitioning.is_some_and(|(partitioning, _)| partitioning.may_skip(status))
                 },
                 actions_skip: first && partitioning.is_some(),
             };
@@ -420,7 +420,7 @@ impl<'r> Queue<'r> {
         Self {
             reader,
             partitioning,
-            permits: Arc::new(Semaphore::new(partitioning.max_concurrent)),
+            permits: Arc::new(Semaphore::new(partitioning.config.max_concurrent.as_usize())),
             under_way: VecDeque::new(),
             before: None,
             number: 0,
@@ -430,7 +430,9 @@ impl<'r> Queue<'r> {
 
     /// Starts partitions as far as there is room, and returns the first.
     async fn next(&mut self, coming: &mut mpsc::Receiver<Partition>) -> Option<UnderWay> {
-        while !self.all && self.under_way.len() < self.partitioning.max_concurrent * PARTITIONS_AHEAD {
+        while !self.all
+            && self.under_way.len() < self.partitioning.config.max_concurrent.as_usize() * PARTITIONS_AHEAD
+        {
             // Only an empty queue has to wait for the next partition.
             let partition = if self.under_way.is_empty() {
                 coming.recv().await

@@ -51,8 +51,8 @@ impl RestSource {
                     .partitioning
                     .iter()
                     .flat_map(|partitions| partitions.column_names());
-                let partition = partition.map(|name| name.to_string());
-                let added: BTreeSet<String> = partition.chain(config.records.column_names()).collect();
+                let added: BTreeSet<String> =
+                    partition.cloned().chain(config.records.column_names()).collect();
                 let added = added.into_iter().filter(|name| !columns.contains_key(name));
                 let added = added.map(|name| (name, ColumnType::Text));
                 Columns::Declared(declared.chain(added).collect())

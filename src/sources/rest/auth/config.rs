@@ -12,11 +12,13 @@ use super::super::header_name::HeaderNameSetting;
 use super::super::typed_keys::{self, TypedKeys, given};
 use crate::component::Problems;
 use crate::http::address::service_url;
+use crate::http::auth::provider::BodyForm;
 use crate::http::auth::response::KeyPath;
 use crate::http::auth::settings::TextOrSecret;
+use crate::http::auth::signing::Algorithm;
 use crate::secret::SecretRef;
 use crate::settings::BoundedDuration;
-use crate::settings::bounded::{HOUR, MINUTE, SECOND};
+use crate::settings::bounded::{HOUR, SECOND};
 use crate::settings::template::has_unset_variable;
 
 /// How requests authenticate.
@@ -72,7 +74,7 @@ pub(crate) struct AuthConfig {
     pub scope: Option<String>,
     /// How the token request is encoded. Default `form`.
     #[serde(default)]
-    pub body: Option<TokenBody>,
+    pub body: Option<BodyForm>,
     /// Additional parameters of the token request, texts or secrets; they replace others with the same name. With
     /// `body: json`, any JSON, in which `{env: NAME}` and `{file: PATH}` are replaced by the secrets.
     #[serde(default)]
@@ -116,7 +118,7 @@ pub(crate) struct AuthConfig {
     /// The signature algorithm of the JWT. Default `RS256`.
     #[serde(default)]
     #[schemars(example = &"ES256")]
-    pub algorithm: Option<JwtAlgorithm>,
+    pub algorithm: Option<Algorithm>,
     /// The key ID of the JWT (`kid`). Default: not sent.
     #[serde(default)]
     #[schemars(example = &"2026-01")]
@@ -251,17 +253,6 @@ pub(crate) enum CredentialsIn {
     BasicHeader,
 }
 
-/// How a token request is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum TokenBody {
-    /// As a form, the OAuth 2.0 standard.
-    #[default]
-    Form,
-    /// As a JSON object.
-    Json,
-}
-
 /// Where to store new refresh tokens that the service issues.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -271,18 +262,6 @@ pub(crate) enum RotationConfig {
     /// Stores the newest in this file, with mode 0600, and uses it as long as it descends from the configured one. Relative
     /// to the pipeline file.
     File(#[schemars(example = &"refresh-token")] PathBuf),
-}
-
-/// The signature algorithm of a JWT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-pub(crate) enum JwtAlgorithm {
-    /// RSA with SHA-256.
-    #[default]
-    #[serde(rename = "RS256")]
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    #[serde(rename = "ES256")]
-    Es256,
 }
 
 /// The secret that a JSON value refers to: an object with the one member `env` or `file`.
@@ -335,10 +314,7 @@ impl AuthConfig {
                 );
             }
             AuthType::Password if self.client_id.is_none() => {
-                for (key, given) in [
-                    ("client_secret", self.client_secret.is_some()),
-                    ("credentials", self.credentials.is_some()),
-                ] {
+                for (key, given) in given!(self; client_secret, credentials) {
                     if given {
                         problems.at(key).add("requires `client_id`");
                     }
@@ -411,7 +387,7 @@ impl AuthConfig {
                 here.add("contains a character that is invalid in a header");
             }
         }
-        if self.body != Some(TokenBody::Json) {
+        if self.body != Some(BodyForm::Json) {
             for (name, value) in self.parameters.iter().flatten() {
                 if !value.is_string() && secret_reference(value).is_none() {
                     problems.at("parameters").at(name).add_with_hint(
@@ -426,10 +402,5 @@ impl AuthConfig {
         {
             problems.at("token_path").add(problem);
         }
-    }
-
-    /// How long an assertion is valid.
-    pub(super) fn assertion_lifetime(&self) -> std::time::Duration {
-        self.lifetime.unwrap_or(BoundedDuration::new(5 * MINUTE)).get()
     }
 }

@@ -1,5 +1,7 @@
 //! Why there is no token, as an error that a person can act on.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, ErrorKind};
 use crate::http::address::{host, shown};
 use crate::http::auth::TokenError;
@@ -14,6 +16,16 @@ use crate::http::transport::{Answer, Failure, Stage};
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct TokenAnswer(String);
+
+type Hints = Vec<Cow<'static, str>>;
+
+const CLIENT: [&str; 2] = [
+    "check `client_id` and the secret that belongs to it: it may have expired, or belong to another application",
+    "check `credentials`: some services require them in the body, others in a header",
+];
+
+const PARAMETERS: &str =
+    "check which parameters the service requires, and whether as a form or as JSON (`body`, `parameters`)";
 
 /// The error for a missing token. `spent` is what retrying took.
 pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Option<Spent>) -> Error {
@@ -32,60 +44,48 @@ pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Optio
         .map(|spent| format!(" ({spent})"))
         .unwrap_or_default();
     let error = Error::new(kind, tried + &spent).with_source(TokenAnswer(failure.detail.clone()));
-    hints(provider, &failure.cause)
-        .into_iter()
-        .fold(error, Error::with_hint)
+    let hints = hints(provider, &failure.cause).into_iter();
+    hints.fold(error, |error, hint| error.with_hint(hint))
 }
 
-fn hints(provider: &TokenProvider, cause: &TokenCause) -> Vec<String> {
+fn hints(provider: &TokenProvider, cause: &TokenCause) -> Hints {
     let host = host(&provider.endpoint().url);
     match cause {
-        TokenCause::Local(error) => error.hints().map(str::to_owned).collect(),
+        TokenCause::Local(error) => error.hints().map(|hint| hint.to_owned().into()).collect(),
         TokenCause::Refused(error) => oauth(provider, error),
         TokenCause::Transport(failure) => transport(provider, failure, &host),
         TokenCause::Unusable { html: true, .. } => page(&host),
-        TokenCause::Unusable { truncated: true, .. } => {
-            vec!["run again: the response was truncated".to_owned()]
-        }
-        TokenCause::Unusable { .. } => vec![
-            "check `token_path`: the keys, joined by dots, that lead to the token in the response".to_owned(),
-            "check `token_url`: it must be the address of the token endpoint".to_owned(),
-        ],
+        TokenCause::Unusable { truncated: true, .. } => list(&["run again: the response was truncated"]),
+        TokenCause::Unusable { .. } => list(&[
+            "check `token_path`: the keys, joined by dots, that lead to the token in the response",
+            "check `token_url`: it must be the address of the token endpoint",
+        ]),
     }
 }
 
-fn oauth(provider: &TokenProvider, error: &OAuthError) -> Vec<String> {
+fn list(hints: &[&'static str]) -> Hints {
+    hints.iter().map(|hint| Cow::Borrowed(*hint)).collect()
+}
+
+fn oauth(provider: &TokenProvider, error: &OAuthError) -> Hints {
     let mut hints = match error.error.as_str() {
-        "invalid_client" => client(),
-        "invalid_grant" => grant(provider.grant()),
-        "invalid_scope" => vec!["check `scope`: the application must have been granted it".to_owned()],
-        "unauthorized_client" => vec![
-            "allow this grant type for the application where it is registered"
-                .to_owned(),
-        ],
+        "invalid_client" => list(&CLIENT),
+        "invalid_grant" => list(grant(provider.grant())),
+        "invalid_scope" => list(&["check `scope`: the application must have been granted it"]),
+        "unauthorized_client" => list(&["allow this grant type for the application where it is registered"]),
         "unsupported_grant_type" => {
-            vec!["the service does not support this grant type: check `type` and `token_url`".to_owned()]
+            list(&["the service does not support this grant type: check `type` and `token_url`"])
         }
-        "invalid_request" => vec![
-            "check which parameters the service requires, and whether as a form or as JSON (`body`, `parameters`)"
-                .to_owned(),
-        ],
-        _ if error.status == 401 => client(),
+        "invalid_request" => list(&[PARAMETERS]),
+        _ if error.status == 401 => list(&CLIENT),
         _ => Vec::new(),
     };
-    hints.extend(status(error.status));
+    hints.extend(list(status(error.status)));
     hints
 }
 
-fn client() -> Vec<String> {
-    vec![
-        "check `client_id` and the secret that belongs to it: it may have expired, or belong to another application".to_owned(),
-        "check `credentials`: some services require them in the body, others in a header".to_owned(),
-    ]
-}
-
-fn grant(grant: &Grant) -> Vec<String> {
-    let texts: &[&str] = match grant {
+fn grant(grant: &Grant) -> &'static [&'static str] {
+    match grant {
         Grant::Refresh(tokens) => match tokens.rotation() {
             Rotation::File(..) => &[
                 "the refresh token was revoked, has expired, or was used elsewhere: get a new one from the service and \
@@ -102,78 +102,83 @@ fn grant(grant: &Grant) -> Vec<String> {
             "check this machine's clock: an assertion is valid for a few minutes only",
         ],
         Grant::Fields => &["check user name and password; more attempts may lock the account"],
-    };
-    texts.iter().map(|text| (*text).to_owned()).collect()
+    }
 }
 
-fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Vec<String> {
-    let one = |text: &str| vec![text.to_owned()];
+fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Hints {
+    let unreachable = || {
+        let hint = format!("check whether {host} is up, and whether a firewall or proxy blocks requests");
+        Cow::Owned(hint)
+    };
     match failure {
         Failure::Answer(answer) if is_html(&answer.body) => page(host),
         Failure::Answer(answer) => answered(provider, answer),
-        failure if failure.is_client_certificate() => one(
+        failure if failure.is_client_certificate() => list(&[
             "set `tls.certificate_file` and `tls.key_file` to the certificate that the service knows, and check \
              whether it has expired",
-        ),
-        Failure::Certificate(_) => one(
+        ]),
+        Failure::Certificate(_) => list(&[
             "if the network inspects TLS, set `tls.ca_file` to its certificate authority; otherwise stop: \
              the server is not the one it claims to be",
-        ),
+        ]),
         Failure::NotSent {
             stage: Stage::Dns, ..
-        } => one("check the host in `token_url`, and DNS"),
+        } => list(&["check the host in `token_url`, and DNS"]),
         Failure::NotSent {
             stage: Stage::Tls, ..
-        } => one(
+        } => list(&[
             "the server may require a client certificate (`tls.certificate_file`), or support no TLS version that is \
              allowed here (`tls.min_version`)",
-        ),
-        Failure::NotSent { .. } => vec![format!(
-            "allow this machine to reach {host} through firewall and proxy"
-        )],
-        Failure::Unknown { timeout: true, .. } => vec![format!(
-            "check whether {host} is up, and whether a firewall or proxy blocks requests"
-        )],
+        ]),
+        Failure::NotSent { .. } => {
+            vec![format!("allow this machine to reach {host} through firewall and proxy").into()]
+        }
+        Failure::Unknown { timeout: true, .. } => vec![unreachable()],
         Failure::Unknown { .. } => vec![
-            format!("check whether {host} is up, and whether a firewall or proxy blocks requests"),
-            "some servers close the connection if a client certificate is missing \
-             (`tls.certificate_file`)"
-                .to_owned(),
+            unreachable(),
+            "some servers close the connection if a client certificate is missing (`tls.certificate_file`)"
+                .into(),
         ],
-        Failure::Invalid(_) => one("please report this: it should not happen"),
+        Failure::Invalid(_) => list(&["please report this: it should not happen"]),
     }
 }
 
-fn answered(provider: &TokenProvider, answer: &Answer) -> Vec<String> {
-    let code = answer.status.as_u16();
-    match code {
-        300..=399 => vec!["redirects are not followed, so that secrets only go to the configured host: set `token_url` to the new address".to_owned()],
-        400 => vec![
-            "check which parameters the service requires, and whether as a form or as JSON (`body`, `parameters`)".to_owned(),
-        ],
+fn answered(provider: &TokenProvider, answer: &Answer) -> Hints {
+    match answer.status.as_u16() {
+        300..=399 => list(&[
+            "redirects are not followed, so that secrets only go to the configured host: set `token_url` to the new address",
+        ]),
+        400 => list(&[PARAMETERS]),
         401 | 403 => match provider.grant() {
-            Grant::Fields => client(),
-            other => client().into_iter().chain(grant(other)).collect(),
+            Grant::Fields => list(&CLIENT),
+            other => [&CLIENT[..], grant(other)]
+                .concat()
+                .into_iter()
+                .map(Cow::Borrowed)
+                .collect(),
         },
-        404 | 405 | 410 => vec!["check `token_url`: there is no token endpoint at this address".to_owned()],
-        415 => vec!["the service requires another encoding of the request: check `body`".to_owned()],
-        code => status(code).into_iter().collect(),
+        404 | 405 | 410 => list(&["check `token_url`: there is no token endpoint at this address"]),
+        415 => list(&["the service requires another encoding of the request: check `body`"]),
+        code => list(status(code)),
     }
 }
 
-fn status(code: u16) -> Option<String> {
+fn status(code: u16) -> &'static [&'static str] {
     match code {
-        429 => Some("the service limits token requests: run again later, and check whether others use the same application".to_owned()),
-        500..=599 => Some("the service has a problem: run again later, and check its status page".to_owned()),
-        _ => None,
+        429 => &[
+            "the service limits token requests: run again later, and check whether others use the same application",
+        ],
+        500..=599 => &["the service has a problem: run again later, and check its status page"],
+        _ => &[],
     }
 }
 
-fn page(host: &str) -> Vec<String> {
+fn page(host: &str) -> Hints {
     vec![
-        "check `token_url`: this is the address of a web page, not of a token endpoint".to_owned(),
+        "check `token_url`: this is the address of a web page, not of a token endpoint".into(),
         format!(
             "or a proxy answered in place of {host}: allow this machine to reach it without a login page"
-        ),
+        )
+        .into(),
     ]
 }

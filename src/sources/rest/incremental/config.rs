@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::super::json_path::SinglePath;
 use super::super::template::Uses;
-use super::cursor::{Cursor, iso8601};
+use super::cursor::iso8601;
 use super::format::{DAY, Format};
 use super::{Incremental, shown};
 use crate::component::Problems;
@@ -83,7 +83,7 @@ pub(crate) enum CursorConfig {
 }
 
 impl CursorConfig {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Self::RunTime => "run_time".to_owned(),
             Self::Path(path) => path.to_string(),
@@ -168,24 +168,12 @@ impl IncrementalConfig {
             return None;
         }
         Some(Incremental {
-            meaning: [
-                ("cursor", self.cursor.name()),
-                ("timezone", self.timezone.name().to_owned()),
-                ("initial", self.initial.clone()),
-            ],
-            cursor: match &self.cursor {
-                CursorConfig::RunTime => None,
-                CursorConfig::Path(path) => Some(Cursor {
-                    path: path.clone(),
-                    zone: zone.clone(),
-                }),
-            },
+            config: self.clone(),
             format: format?,
             initial: initial?,
             lookback: self.lookback.map_or(0, millis),
             delay: self.delay.map_or(0, millis),
             window,
-            full_refresh: self.full_refresh_every,
             uses_end: uses.contains("end"),
         })
     }

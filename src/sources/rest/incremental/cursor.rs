@@ -14,13 +14,6 @@ const LAST_YEAR: i16 = 9999;
 /// The end of that year.
 const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 
-/// Where cursors are, and the zone of those without an offset.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Cursor {
-    pub(super) path: SinglePath,
-    pub(super) zone: TimeZone,
-}
-
 /// Cursors of some of the records, to be merged once those records were read completely.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct Seen {
@@ -34,8 +27,18 @@ pub(in super::super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn observe(&mut self, cursor: &Cursor, value: Option<&Value>, now: Timestamp) -> Result<()> {
-        let Some(at) = cursor.read(value)? else {
+    /// Adds the value at `path` of a record.
+    ///
+    /// # Errors
+    /// It is not a time. The error names the path, never the value.
+    pub(super) fn observe(
+        &mut self,
+        value: Option<&Value>,
+        path: &SinglePath,
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<()> {
+        let Some(at) = read(value, path, zone)? else {
             self.without += 1;
             return Ok(());
         };
@@ -55,49 +58,37 @@ impl Seen {
     }
 }
 
-impl Cursor {
-    /// Reads a value; `None` if it is missing, null or blank.
-    ///
-    /// # Errors
-    /// It is not a time. The error names the path, never the value.
-    fn read(&self, value: Option<&Value>) -> Result<Option<Timestamp>> {
-        let found = match value {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
-            Some(Value::String(text)) => match iso8601(text, &self.zone) {
-                Some(at) => return Ok(Some(at)),
-                None => "another text",
-            },
-            Some(Value::Number(_)) => "a number",
-            Some(Value::Bool(_)) => "a boolean",
-            Some(Value::Array(_)) => "a list",
-            Some(Value::Object(_)) => "an object",
-        };
-        Err(Error::input(format!(
-            "the cursor at `{}` of a record is {found}, expected an ISO 8601 date or date-time",
-            self.path
-        )))
-    }
+/// A cursor; `None` if it is missing, null or blank.
+fn read(value: Option<&Value>, path: &SinglePath, zone: &TimeZone) -> Result<Option<Timestamp>> {
+    let found = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::String(text)) => match iso8601(text, zone) {
+            Some(at) => return Ok(Some(at)),
+            None => "another text",
+        },
+        Some(Value::Number(_)) => "a number",
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Array(_)) => "a list",
+        Some(Value::Object(_)) => "an object",
+    };
+    Err(Error::input(format!(
+        "the cursor at `{path}` of a record is {found}, expected an ISO 8601 date or date-time"
+    )))
 }
 
 /// An ISO 8601 date or date-time, or `/Date(ms)/`; the first instant that it can mean in the zone.
 pub(super) fn iso8601(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     let text = text.trim();
-    if let Some(inside) = text
+    let inside = text
         .strip_prefix("/Date(")
-        .and_then(|rest| rest.strip_suffix(")/"))
-    {
+        .and_then(|rest| rest.strip_suffix(")/"));
+    if let Some(inside) = inside {
         // An offset only says how the instant is displayed.
-        let end = inside
-            .char_indices()
-            .skip(1)
-            .find_map(|(at, c)| matches!(c, '+' | '-').then_some(at))
-            .unwrap_or(inside.len());
-        let offset = inside[end..].trim_start_matches(['+', '-']);
-        if !offset.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        return milliseconds(inside[..end].parse().ok()?);
+        let sign = inside.rfind(['+', '-']).filter(|at| *at > 0);
+        let (ms, offset) = inside.split_at(sign.unwrap_or(inside.len()));
+        let is_offset = offset.chars().skip(1).all(|c| c.is_ascii_digit());
+        return is_offset.then_some(ms)?.parse().ok().and_then(milliseconds);
     }
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant);

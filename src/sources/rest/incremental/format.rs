@@ -1,9 +1,9 @@
 //! How times are written in a request.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp, Zoned};
 use serde_json::Value;
 
 use crate::component::Problems;
@@ -17,7 +17,10 @@ const NAMES: [&str; 4] = ["iso_z", "iso_offset", "epoch_seconds", "epoch_millise
 const BEFORE_FOLD: i64 = 3 * 3_600_000;
 
 /// A format of times in requests.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Spans are split into windows on a line of times in milliseconds: as UTC has them, or as the clocks of a zone show
+/// them where a text names no instant or whole days count.
+#[derive(Debug, Clone)]
 pub(super) struct Format {
     notation: Notation,
     zone: TimeZone,
@@ -27,7 +30,7 @@ pub(super) struct Format {
     absolute: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Notation {
     Seconds,
     Milliseconds,
@@ -37,98 +40,52 @@ enum Notation {
 impl Format {
     /// Checks a format.
     pub(super) fn new(text: &str, zone: &TimeZone, problems: &mut Problems<'_>) -> Option<Self> {
-        let absolute = |notation, zone: &TimeZone, unit| {
-            Some(Self {
-                notation,
-                zone: zone.clone(),
-                unit,
-                absolute: true,
-            })
-        };
         let pattern = |pattern: &str| Notation::Pattern(pattern.to_owned());
-        match text {
-            "iso_z" => absolute(pattern("%Y-%m-%dT%H:%M:%SZ"), &TimeZone::UTC, 1000),
-            "iso_offset" => absolute(pattern("%Y-%m-%dT%H:%M:%S%:z"), zone, 1000),
-            "epoch_seconds" => absolute(Notation::Seconds, &TimeZone::UTC, 1000),
-            "epoch_milliseconds" => absolute(Notation::Milliseconds, &TimeZone::UTC, 1),
-            text if text.contains('%') => Self::pattern(text, zone)
-                .map_err(|(message, hint)| problems.add_with_hint(message, hint))
-                .ok(),
+        let utc = &TimeZone::UTC;
+        let (notation, zone, (unit, absolute)) = match text {
+            "iso_z" => (pattern("%Y-%m-%dT%H:%M:%SZ"), utc, (1000, true)),
+            "iso_offset" => (pattern("%Y-%m-%dT%H:%M:%S%:z"), zone, (1000, true)),
+            "epoch_seconds" => (Notation::Seconds, utc, (1000, true)),
+            "epoch_milliseconds" => (Notation::Milliseconds, utc, (1, true)),
+            text if text.contains('%') => {
+                let checked = check(text, zone);
+                let checked = checked.map_err(|(message, hint)| problems.add_with_hint(message, hint));
+                (pattern(text), zone, checked.ok()?)
+            }
             other => {
                 let near = suggestion(other, NAMES).map_or(String::new(), |near| near + " ");
                 problems.add_with_hint(
                     format!("unknown format `{other}`"),
                     format!("{near}write a name or a pattern such as `%Y-%m-%d`"),
                 );
-                None
+                return None;
             }
-        }
-    }
-
-    fn pattern(pattern: &str, zone: &TimeZone) -> Result<Self, (String, &'static str)> {
-        let (unit, has_offset) = resolution(pattern)?;
-        let utc = *zone == TimeZone::UTC;
-        if pattern.ends_with('Z') && !has_offset && !utc {
-            return Err((
-                "`Z` at the end means UTC, and `timezone` is different".to_owned(),
-                "write the offset with `%:z`, or remove `timezone`",
-            ));
-        }
-        Ok(Self {
-            notation: Notation::Pattern(pattern.to_owned()),
+        };
+        Some(Self {
+            notation,
             zone: zone.clone(),
             unit,
-            absolute: has_offset || utc,
+            absolute,
         })
     }
 
-    /// The line that is split into windows: instants, or local times where a text names no instant or whole days count.
-    pub(super) fn axis(&self) -> Axis {
-        Axis {
-            zone: if self.absolute && self.unit < DAY {
-                TimeZone::UTC
-            } else {
-                self.zone.clone()
-            },
+    /// The zone whose clocks the line shows.
+    fn line(&self) -> TimeZone {
+        match self.absolute && self.unit < DAY {
+            true => TimeZone::UTC,
+            false => self.zone.clone(),
         }
     }
 
-    /// A point of the axis as it is written in a request.
-    pub(super) fn write(&self, point: i64, axis: &Axis) -> Result<Value> {
-        let pattern = match &self.notation {
-            Notation::Pattern(pattern) => pattern,
-            Notation::Seconds => return Ok((axis.instant(point)?.as_millisecond().div_euclid(1000)).into()),
-            Notation::Milliseconds => return Ok(axis.instant(point)?.as_millisecond().into()),
-        };
-        let civil = civil(point)?;
-        let text = if self.absolute {
-            let zoned = axis.zone.to_ambiguous_zoned(civil).compatible();
-            zoned
-                .map(|zoned: Zoned| zoned.with_time_zone(self.zone.clone()))
-                .and_then(|zoned| strtime::format(pattern, &zoned))
-        } else {
-            strtime::format(pattern, civil)
-        };
-        text.map(Value::String)
-            .map_err(|error| Error::config("`incremental.format` cannot write a time").with_source(error))
-    }
-}
-
-/// A line of times in milliseconds: as UTC has them, or as the clocks of a zone show them.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Axis {
-    zone: TimeZone,
-}
-
-impl Axis {
     /// The point of an instant; an ambiguous local time goes back before both of its instants.
     pub(super) fn point(&self, instant: i64) -> i64 {
         let Ok(at) = Timestamp::from_millisecond(instant) else {
             return instant;
         };
-        let point = instant.saturating_add(i64::from(self.zone.to_offset(at).seconds()) * 1000);
+        let zone = self.line();
+        let point = instant.saturating_add(i64::from(zone.to_offset(at).seconds()) * 1000);
         let is_ambiguous = |civil| {
-            let offset = self.zone.to_ambiguous_timestamp(civil).offset();
+            let offset = zone.to_ambiguous_timestamp(civil).offset();
             matches!(offset, AmbiguousOffset::Fold { .. })
         };
         match civil(point) {
@@ -139,10 +96,28 @@ impl Axis {
 
     /// The first instant at a point.
     pub(super) fn instant(&self, point: i64) -> Result<Timestamp> {
-        self.zone
-            .to_ambiguous_timestamp(civil(point)?)
-            .earlier()
-            .map_err(out_of_range)
+        let at = self.line().to_ambiguous_timestamp(civil(point)?);
+        at.earlier().map_err(out_of_range)
+    }
+
+    /// A point as it is written in a request.
+    pub(super) fn write(&self, point: i64) -> Result<Value> {
+        let pattern = match &self.notation {
+            Notation::Pattern(pattern) => pattern,
+            Notation::Seconds => return Ok(self.instant(point)?.as_millisecond().div_euclid(1000).into()),
+            Notation::Milliseconds => return Ok(self.instant(point)?.as_millisecond().into()),
+        };
+        let civil = civil(point)?;
+        let text = if self.absolute {
+            let zoned = self.line().to_ambiguous_zoned(civil).compatible();
+            zoned
+                .map(|zoned| zoned.with_time_zone(self.zone.clone()))
+                .and_then(|zoned| strtime::format(pattern, &zoned))
+        } else {
+            strtime::format(pattern, civil)
+        };
+        text.map(Value::String)
+            .map_err(|error| Error::config("`incremental.format` cannot write a time").with_source(error))
     }
 }
 
@@ -154,6 +129,19 @@ fn civil(point: i64) -> Result<DateTime> {
 
 fn out_of_range(error: jiff::Error) -> Error {
     Error::config("a time of `incremental` is out of range").with_source(error)
+}
+
+/// The unit of a pattern, and whether its texts name one instant.
+fn check(pattern: &str, zone: &TimeZone) -> Result<(i64, bool), (String, &'static str)> {
+    let (unit, has_offset) = resolution(pattern)?;
+    let utc = *zone == TimeZone::UTC;
+    if pattern.ends_with('Z') && !has_offset && !utc {
+        return Err((
+            "`Z` at the end means UTC, and `timezone` is different".to_owned(),
+            "write the offset with `%:z`, or remove `timezone`",
+        ));
+    }
+    Ok((unit, has_offset || utc))
 }
 
 /// The smallest difference that a pattern shows in milliseconds, and whether it has an offset.

@@ -20,26 +20,22 @@ mod tests;
 use jiff::Timestamp;
 
 pub(crate) use self::config::{CursorConfig, FullRefresh, IncrementalConfig};
-use self::cursor::Cursor;
 pub(super) use self::cursor::Seen;
 use self::format::Format;
 pub(super) use self::plan::Plan;
 use super::template::{Kind, Names};
 use crate::settings::HumanDuration;
 
-/// A checked `incremental`.
-#[derive(Debug, Clone, PartialEq)]
+/// A valid `incremental`; spans in milliseconds.
+#[derive(Debug, Clone)]
 pub(super) struct Incremental {
-    cursor: Option<Cursor>,
+    config: IncrementalConfig,
     format: Format,
     initial: Timestamp,
     lookback: i64,
     delay: i64,
     window: Option<i64>,
-    full_refresh: Option<FullRefresh>,
     uses_end: bool,
-    /// The settings that give a position its meaning.
-    meaning: [(&'static str, String); 3],
 }
 
 impl Incremental {

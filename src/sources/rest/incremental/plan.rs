@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::super::template::{Filling, Values};
 use super::cursor::Seen;
-use super::format::{Axis, DAY};
+use super::format::DAY;
 use super::state::{State, hashed};
-use super::{FullRefresh, Incremental};
+use super::{CursorConfig, FullRefresh, Incremental};
 use crate::error::{Error, ErrorKind, Result};
 
 /// More windows in one run are a mistake.
@@ -100,7 +100,6 @@ pub(in super::super) struct Plan {
     why: StartReason,
     now: Timestamp,
     state: State,
-    axis: Axis,
     windows: Windows,
     seen: Seen,
 }
@@ -123,8 +122,13 @@ impl Incremental {
                     .with_hint("check the clock of this machine"),
             );
         }
-        let own = self.meaning.iter().map(|(name, value)| (*name, value.as_str()));
-        let settings = hashed(own.chain(settings_of_source.iter().copied()));
+        let cursor = self.config.cursor.name();
+        let own = [
+            ("cursor", &*cursor),
+            ("timezone", self.config.timezone.name()),
+            ("initial", &*self.config.initial),
+        ];
+        let settings = hashed(own.into_iter().chain(settings_of_source.iter().copied()));
         let full = |of| State::full(self.initial, now, of);
         let (why, state) = match saved.map(State::read).transpose()? {
             None => (StartReason::FirstRun, full(settings)),
@@ -137,8 +141,7 @@ impl Incremental {
                 }
             }
         };
-        let axis = self.format.axis();
-        let windows = self.windows(state.at, &axis, now);
+        let windows = self.windows(state.at, now);
         if windows.len() > MAX_WINDOWS {
             return Err(Error::config(format!(
                 "the run would request {} windows, more than {MAX_WINDOWS}",
@@ -151,7 +154,6 @@ impl Incremental {
             why,
             now,
             state,
-            axis,
             windows,
             seen: Seen::default(),
         })
@@ -181,7 +183,7 @@ impl Incremental {
     }
 
     fn is_full_refresh_due(&self, state: &State, now: Timestamp) -> bool {
-        match self.full_refresh {
+        match self.config.full_refresh_every {
             None => false,
             Some(FullRefresh { runs: Some(runs), .. }) => {
                 u64::from(state.runs.saturating_add(1)) >= runs.get()
@@ -201,15 +203,15 @@ impl Incremental {
         now.as_millisecond().saturating_sub(self.delay)
     }
 
-    fn windows(&self, at: Timestamp, axis: &Axis, now: Timestamp) -> Windows {
+    fn windows(&self, at: Timestamp, now: Timestamp) -> Windows {
         let unit = self.format.unit;
         let floor = |point: i64| point - point.rem_euclid(unit);
         let start = at
             .as_millisecond()
             .saturating_sub(self.lookback)
             .max(self.initial.as_millisecond());
-        let start = floor(axis.point(start));
-        let until = axis.point(self.until(now));
+        let start = floor(self.format.point(start));
+        let until = self.format.point(self.until(now));
         // Today's records are wanted although the day is not over, unless `delay` excludes them.
         let end = if unit >= DAY && self.delay == 0 && until != floor(until) {
             floor(until) + unit
@@ -244,7 +246,7 @@ impl Plan {
             .get(index)
             .ok_or_else(|| Error::unexpected("there is no such window"))?;
         let format = &self.incremental.format;
-        let (start, end) = (format.write(start, &self.axis)?, format.write(end, &self.axis)?);
+        let (start, end) = (format.write(start)?, format.write(end)?);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let shown = if self.incremental.uses_end {
             format!("{} to {}", text(&start), text(&end))
@@ -257,14 +259,15 @@ impl Plan {
         Ok(Window { values, shown })
     }
 
-    /// Adds the value at [`Incremental::cursor`] of a record to `seen`, if there is a cursor.
+    /// Adds the cursor of a record to `seen`, if there is one.
     ///
     /// # Errors
     /// It is not a time. The error names the path, never the value.
     pub(in super::super) fn observe(&self, seen: &mut Seen, value: Option<&Value>) -> Result<()> {
-        match &self.incremental.cursor {
-            Some(cursor) => seen.observe(cursor, value, self.now),
-            None => Ok(()),
+        let config = &self.incremental.config;
+        match &config.cursor {
+            CursorConfig::Path(path) => seen.observe(value, path, config.timezone.zone(), self.now),
+            CursorConfig::RunTime => Ok(()),
         }
     }
 
@@ -322,13 +325,13 @@ impl Plan {
             .map_err(|error| Error::config("`delay` is out of range").with_source(error))?;
         let end = match window {
             None if !self.incremental.uses_end => until,
-            _ => self.axis.instant(end)?.min(until),
+            _ => self.incremental.format.instant(end)?.min(until),
         };
-        if self.incremental.cursor.is_none() {
+        if self.incremental.config.cursor == CursorConfig::RunTime {
             return Ok(end);
         }
         // The service's clock decides: a window without records may not be over there.
-        let start = self.axis.instant(start)?.min(until);
+        let start = self.incremental.format.instant(start)?.min(until);
         let latest = if window.is_none() || window == last {
             self.now
         } else {

@@ -12,7 +12,7 @@ use super::super::json_path::SinglePath;
 use super::super::pagination::PaginationConfig;
 use super::super::request::RequestConfig;
 use super::super::template::{Filling, scalar_text};
-use super::{Parent, Partition, Partitioning, SkipPolicy};
+use super::{Partition, Partitioning};
 use crate::component::Problems;
 use crate::settings::BoundedInt;
 use crate::settings::template::is_name;
@@ -125,26 +125,24 @@ impl ForEachConfig {
             );
         }
         let lists = self.lists(&mut problems.at("values"));
-        let parent = self.parent(problems);
-        let skip = SkipPolicy::new(self.skip.as_ref(), &mut problems.at("skip"));
-        let combinations = lists
-            .iter()
-            .try_fold(1_usize, |all, (_, list)| all.checked_mul(list.len()));
+        self.check_parent(problems);
+        if let Some(skip) = &self.skip {
+            skip.validate(&mut problems.at("skip"));
+        }
+        let mut lens = lists.iter().map(|(_, list)| list.len());
+        let combinations = lens.try_fold(1_usize, usize::checked_mul);
         if combinations.is_none_or(|all| all > MAX_COMBINATIONS) {
             problems
                 .at("values")
                 .add(format!("more than {MAX_COMBINATIONS} combinations"));
         }
         (problems.len() == before).then(|| Partitioning {
+            config: self.clone(),
             partitions: combine(&lists),
-            fixed: lists.into_iter().map(|(name, _)| name).collect(),
-            parent,
-            max_concurrent: self.max_concurrent.as_usize(),
-            skip,
         })
     }
 
-    fn lists(&self, problems: &mut Problems<'_>) -> Vec<(Arc<str>, Vec<Value>)> {
+    fn lists(&self, problems: &mut Problems<'_>) -> Vec<(&str, &[Value])> {
         let mut lists = Vec::new();
         for (name, list) in &self.values {
             let mut here = problems.at(name);
@@ -169,12 +167,12 @@ impl ForEachConfig {
                     Some(_) => {}
                 }
             }
-            lists.push((name.as_str().into(), list.clone()));
+            lists.push((name.as_str(), list.as_slice()));
         }
         lists
     }
 
-    fn parent(&self, problems: &mut Problems<'_>) -> Option<Parent> {
+    fn check_parent(&self, problems: &mut Problems<'_>) {
         let of_parent = [
             ("key", !self.key.is_empty()),
             ("include_from_parent", !self.include_from_parent.is_empty()),
@@ -184,7 +182,7 @@ impl ForEachConfig {
             for (key, _) in of_parent.into_iter().filter(|(_, given)| *given) {
                 problems.at(key).add("requires `parent`");
             }
-            return None;
+            return;
         }
         if self.key.is_empty() {
             problems.add_with_hint(
@@ -221,18 +219,6 @@ impl ForEachConfig {
                 );
             }
         }
-        let named = |paths: &BTreeMap<String, SinglePath>| {
-            paths
-                .iter()
-                .map(|(name, path)| (Arc::from(name.as_str()), path.clone()))
-                .collect()
-        };
-        Some(Parent {
-            keys: named(&self.key),
-            include: named(&self.include_from_parent),
-            batch_size: self.batch_size.map(BoundedInt::as_usize),
-            on_missing_key: self.on_missing_key,
-        })
     }
 }
 
@@ -246,13 +232,14 @@ fn check_name(name: &str, problems: &mut Problems<'_>) {
 }
 
 /// Every combination, the last list changing fastest.
-fn combine(lists: &[(Arc<str>, Vec<Value>)]) -> Vec<Partition> {
+fn combine(lists: &[(&str, &[Value])]) -> Vec<Partition> {
     let mut partitions = vec![Partition::default()];
     for (name, list) in lists {
+        let name: Arc<str> = (*name).into();
         partitions = partitions
             .iter()
             .flat_map(|partition| {
-                list.iter().map(move |value| {
+                list.iter().map(|value| {
                     let mut partition = partition.clone();
                     partition.values.set(name.clone(), Filling::One(value.clone()));
                     partition.columns.0.push((name.clone(), value.clone()));

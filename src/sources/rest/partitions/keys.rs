@@ -7,20 +7,11 @@ use serde_json::Value;
 
 use super::super::json_path::SinglePath;
 use super::super::template::{Filling, scalar_text};
-use super::{OnMissingKey, Partition};
+use super::{ForEachConfig, OnMissingKey, Partition, Partitioning};
 use crate::error::{Error, Result};
 
 /// Joins the keys of a batch.
 const SEPARATOR: &str = ",";
-
-/// How a parent's rows become partitions.
-#[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct Parent {
-    pub(super) keys: Vec<(Arc<str>, SinglePath)>,
-    pub(super) include: Vec<(Arc<str>, SinglePath)>,
-    pub(super) batch_size: Option<usize>,
-    pub(super) on_missing_key: OnMissingKey,
-}
 
 /// Counts of a parent's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,18 +25,18 @@ pub(in super::super) struct KeyCounts {
 
 /// Takes the keys from the rows of one reading of the parent.
 pub(in super::super) struct Keys<'p> {
-    parent: &'p Parent,
+    config: &'p ForEachConfig,
     outer: Partition,
     seen: HashSet<Vec<String>>,
     batch: Vec<Value>,
-    counts: KeyCounts,
+    pub(in super::super) counts: KeyCounts,
 }
 
-impl Parent {
+impl Partitioning {
     /// Starts with the rows of the parent that was read for `outer`, whose values and columns every partition inherits.
     pub(in super::super) fn keys(&self, outer: &Partition) -> Keys<'_> {
         Keys {
-            parent: self,
+            config: &self.config,
             outer: outer.clone(),
             seen: HashSet::new(),
             batch: Vec::new(),
@@ -61,11 +52,11 @@ impl Keys<'_> {
     /// The key is missing or not a scalar. The error names the path, never the value.
     pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Partition>> {
         self.counts.rows += 1;
-        let mut found: Vec<(&Arc<str>, &Value)> = Vec::with_capacity(self.parent.keys.len());
-        for (name, path) in &self.parent.keys {
+        let mut found: Vec<(Arc<str>, &Value)> = Vec::with_capacity(self.config.key.len());
+        for (name, path) in &self.config.key {
             match key(name, path, row)? {
-                Some(value) => found.push((name, value)),
-                None if self.parent.on_missing_key == OnMissingKey::Skip => {
+                Some(value) => found.push((name.as_str().into(), value)),
+                None if self.config.on_missing_key == OnMissingKey::Skip => {
                     self.counts.missing += 1;
                     return Ok(None);
                 }
@@ -87,27 +78,27 @@ impl Keys<'_> {
             self.counts.repeated += 1;
             return Ok(None);
         }
-        if let Some(size) = self.parent.batch_size {
-            self.batch
-                .extend(found.into_iter().map(|(_, value)| value.clone()));
-            let full = self.batch.len() >= size;
+        if let Some(size) = self.config.batch_size {
+            let keys = found.into_iter().map(|(_, value)| value.clone());
+            self.batch.extend(keys);
+            let full = self.batch.len() >= size.as_usize();
             return Ok(full.then(|| self.finish()).flatten());
         }
         let mut partition = self.outer.clone();
         for (name, value) in found {
             partition.values.set(name.clone(), Filling::One(value.clone()));
-            partition.columns.0.push((name.clone(), value.clone()));
+            partition.columns.0.push((name, value.clone()));
         }
-        for (name, path) in &self.parent.include {
+        for (name, path) in &self.config.include_from_parent {
             let value = path.find(row).cloned().unwrap_or(Value::Null);
-            partition.columns.0.push((name.clone(), value));
+            partition.columns.0.push((name.as_str().into(), value));
         }
         Ok(Some(partition))
     }
 
     /// The partition of the keys that are still in the batch.
     pub(in super::super) fn finish(&mut self) -> Option<Partition> {
-        let (name, _) = self.parent.keys.first()?;
+        let name = self.config.key.keys().next()?;
         if self.batch.is_empty() {
             return None;
         }
@@ -116,12 +107,8 @@ impl Keys<'_> {
             values: std::mem::take(&mut self.batch),
             separator: SEPARATOR.into(),
         };
-        partition.values.set(name.clone(), keys);
+        partition.values.set(name.as_str().into(), keys);
         Some(partition)
-    }
-
-    pub(in super::super) fn counts(&self) -> KeyCounts {
-        self.counts
     }
 }
 

@@ -20,8 +20,6 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use self::config::{ForEachConfig, OnMissingKey, SkipConfig};
-pub(super) use self::keys::Parent;
-pub(super) use self::skip::SkipPolicy;
 use super::template::{Kind, Names, Uses, Values};
 use crate::component::Problems;
 
@@ -47,31 +45,18 @@ impl std::fmt::Debug for Columns {
     }
 }
 
-/// A checked `for_each`. The parent's request belongs to the source.
-#[derive(Debug, Clone, PartialEq)]
+/// A valid `for_each`. The parent's request belongs to the source.
+#[derive(Debug, Clone)]
 pub(super) struct Partitioning {
-    partitions: Vec<Partition>,
-    fixed: Vec<Arc<str>>,
-    parent: Option<Parent>,
-    /// How many partitions are read at a time.
-    pub(super) max_concurrent: usize,
-    pub(super) skip: SkipPolicy,
+    pub(super) config: ForEachConfig,
+    /// One for each combination of `values`; one without values if there are only keys.
+    pub(super) partitions: Vec<Partition>,
 }
 
 impl Partitioning {
-    /// One partition for each combination of `values`; one without values if there are only keys.
-    pub(super) fn partitions(&self) -> &[Partition] {
-        &self.partitions
-    }
-
-    /// How a parent's rows become partitions.
-    pub(super) fn parent(&self) -> Option<&Parent> {
-        self.parent.as_ref()
-    }
-
     /// Adds the placeholders of the parent's request: those of `values`.
     pub(super) fn outer_names(&self, names: &mut Names) {
-        for name in &self.fixed {
+        for name in self.config.values.keys() {
             names.add(name, Kind::Fixed);
         }
     }
@@ -79,14 +64,12 @@ impl Partitioning {
     /// Adds the placeholders of the source's request.
     pub(super) fn names(&self, names: &mut Names) {
         self.outer_names(names);
-        if let Some(parent) = &self.parent {
-            let kind = match parent.batch_size {
-                Some(_) => Kind::Group,
-                None => Kind::Key,
-            };
-            for (name, _) in &parent.keys {
-                names.add(name, kind);
-            }
+        let kind = match self.config.batch_size {
+            Some(_) => Kind::Group,
+            None => Kind::Key,
+        };
+        for name in self.config.key.keys() {
+            names.add(name, kind);
         }
     }
 
@@ -98,28 +81,24 @@ impl Partitioning {
                 format!("write `{{{name}}}` where the value belongs, such as in `request.path`"),
             );
         };
-        for name in self.fixed.iter().filter(|name| !uses.contains(*name)) {
+        let is_unused = |name: &&String| !uses.contains(name.as_str());
+        for name in self.config.values.keys().filter(is_unused) {
             unused("values", name);
         }
         // One key of a parent's row is enough; the others may be columns.
-        if let Some(parent) = &self.parent
-            && !parent.keys.iter().any(|(name, _)| uses.contains(name))
-        {
-            for (name, _) in &parent.keys {
+        let keys = &self.config.key;
+        if keys.keys().all(|name| is_unused(&name)) {
+            for name in keys.keys() {
                 unused("key", name);
             }
         }
     }
 
     /// The columns that every row gets, in order.
-    pub(super) fn column_names(&self) -> Vec<Arc<str>> {
-        let mut all = self.fixed.clone();
-        if let Some(parent) = &self.parent {
-            if parent.batch_size.is_none() {
-                all.extend(parent.keys.iter().map(|(name, _)| name.clone()));
-            }
-            all.extend(parent.include.iter().map(|(name, _)| name.clone()));
-        }
-        all
+    pub(super) fn column_names(&self) -> impl Iterator<Item = &String> {
+        let config = &self.config;
+        let keys = config.key.keys().filter(|_| config.batch_size.is_none());
+        let include = config.include_from_parent.keys();
+        config.values.keys().chain(keys).chain(include)
     }
 }

@@ -1,19 +1,22 @@
-//! The settings of `response_actions`, and what contradicts itself in them.
+//! The rules of `response_actions`: settings, matching, and what contradicts itself in them.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use regex::bytes::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, Error as _, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
 use super::super::header_name::HeaderNameSetting;
-use super::super::json_path::SinglePath;
+use super::super::json_path::{SinglePath, ValueId};
+use super::Facts;
 use crate::component::Problems;
 use crate::settings::BoundedDuration;
 use crate::settings::bounded::DAY;
+
+/// Bytes of a body that `text` is searched in.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// How to handle matching responses. The first matching rule applies.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -49,7 +52,7 @@ pub(crate) struct When {
 }
 
 /// What to do with a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     /// The request is repeated after a wait.
@@ -71,7 +74,7 @@ pub(crate) enum Action {
 
 impl Action {
     /// Whether the request is repeated after a wait.
-    pub(in super::super) fn retries(self) -> bool {
+    pub(crate) fn retries(self) -> bool {
         matches!(self, Self::Retry | Self::RateLimited)
     }
 }
@@ -86,7 +89,7 @@ pub(crate) enum StatusSet {
 }
 
 impl StatusSet {
-    pub(super) fn contains(self, status: u16) -> bool {
+    pub(crate) fn contains(self, status: u16) -> bool {
         match self {
             Self::One(one) => one == status,
             Self::Class(first) => status / 100 == u16::from(first),
@@ -113,28 +116,14 @@ impl StatusSet {
 
 impl<'de> Deserialize<'de> for StatusSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Status;
-        impl Visitor<'_> for Status {
-            type Value = StatusSet;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a status from 100 to 599, or a class such as `5xx`")
-            }
-            fn visit_u64<E: de::Error>(self, status: u64) -> Result<StatusSet, E> {
-                self.visit_str(&status.to_string())
-            }
-            fn visit_i64<E: de::Error>(self, status: i64) -> Result<StatusSet, E> {
-                self.visit_str(&status.to_string())
-            }
-            // Text, because a `${NAME}` gives text.
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<StatusSet, E> {
-                StatusSet::parse(text).ok_or_else(|| {
-                    E::custom(format!(
-                        "`{text}` is not a status from 100 to 599 or a class such as `5xx`"
-                    ))
-                })
-            }
-        }
-        deserializer.deserialize_any(Status)
+        // A number, or a text, because a `${NAME}` gives text.
+        let value = Value::deserialize(deserializer)?;
+        scalar(&value).and_then(|text| Self::parse(&text)).ok_or_else(|| {
+            let found = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            D::Error::custom(format!(
+                "`{found}` is not a status from 100 to 599 or a class such as `5xx`"
+            ))
+        })
     }
 }
 
@@ -163,7 +152,7 @@ pub(crate) struct HeaderTest {
     pub name: HeaderNameSetting,
     /// Its exact value.
     #[serde(default, deserialize_with = "scalar_text")]
-    #[schemars(with = "Scalar", example = &"blocked")]
+    #[schemars(schema_with = "scalar_schema", example = &"blocked")]
     pub equals: Option<String>,
     /// A regular expression that matches part of its value.
     #[serde(default)]
@@ -179,7 +168,7 @@ pub(crate) struct BodyTest {
     pub path: SinglePath,
     /// Its exact value: a text, a number or a boolean. `5` equals `"5"`.
     #[serde(default, deserialize_with = "scalar_text")]
-    #[schemars(with = "Scalar")]
+    #[schemars(schema_with = "scalar_schema")]
     pub equals: Option<String>,
     /// A regular expression that matches part of it.
     #[serde(default)]
@@ -187,20 +176,12 @@ pub(crate) struct BodyTest {
     pub matches: Option<RegexSetting>,
 }
 
-/// For the schema.
-#[derive(JsonSchema)]
-#[schemars(transform = scalar_types)]
-struct Scalar(#[expect(dead_code, reason = "describes, is never made")] String);
-
-fn scalar_types(schema: &mut Schema) {
-    schema.insert(
-        "type".to_owned(),
-        serde_json::json!(["string", "number", "boolean"]),
-    );
+fn scalar_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": ["string", "number", "boolean"]})
 }
 
 /// The text of a scalar; numbers and booleans as JSON writes them.
-pub(super) fn scalar(value: &Value) -> Option<String> {
+pub(crate) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
@@ -216,7 +197,7 @@ fn scalar_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 
 /// A regular expression that does not match the empty text.
 #[derive(Debug, Clone)]
-pub(crate) struct RegexSetting(pub(super) Regex);
+pub(crate) struct RegexSetting(pub(crate) Regex);
 
 impl PartialEq for RegexSetting {
     fn eq(&self, other: &Self) -> bool {
@@ -243,12 +224,6 @@ impl<'de> Deserialize<'de> for RegexSetting {
     }
 }
 
-impl Serialize for RegexSetting {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
-}
-
 impl JsonSchema for RegexSetting {
     fn schema_name() -> Cow<'static, str> {
         "Regex".into()
@@ -261,12 +236,7 @@ impl JsonSchema for RegexSetting {
 impl ResponseActionConfig {
     /// Reports contradictions within the rules and between them. `skips` says whether partitions may be skipped,
     /// `renews` whether there is a token to renew.
-    pub(in super::super) fn validate_all(
-        rules: &[Self],
-        skips: bool,
-        renews: bool,
-        problems: &mut Problems<'_>,
-    ) {
+    pub(crate) fn validate_all(rules: &[Self], skips: bool, renews: bool, problems: &mut Problems<'_>) {
         for (index, rule) in rules.iter().enumerate() {
             let mut here = problems.at_index(index);
             rule.validate(&mut here);
@@ -302,24 +272,12 @@ impl ResponseActionConfig {
                 "give `status`, `header`, `body` or `text`",
             );
         }
-        for (key, both) in [
-            (
-                "header",
-                header
-                    .as_ref()
-                    .is_some_and(|test| test.equals.is_some() && test.matches.is_some()),
-            ),
-            (
-                "body",
-                body.as_ref()
-                    .is_some_and(|test| test.equals.is_some() && test.matches.is_some()),
-            ),
-        ] {
-            if both {
-                problems
-                    .at("when")
-                    .at(key)
-                    .add("give either `equals` or `matches`");
+        let header = header.as_ref().map(|test| (&test.equals, &test.matches));
+        let body = body.as_ref().map(|test| (&test.equals, &test.matches));
+        for (key, test) in [("header", header), ("body", body)] {
+            if let Some((Some(_), Some(_))) = test {
+                let mut here = problems.at("when");
+                here.at(key).add("give either `equals` or `matches`");
             }
         }
         self.check_action(&mut problems.at("action"));
@@ -328,11 +286,8 @@ impl ResponseActionConfig {
                 .at("wait")
                 .add("applies to `retry` and `rate_limited` only");
         }
-        if self
-            .message
-            .as_deref()
-            .is_some_and(|message| message.trim().is_empty())
-        {
+        let message = self.message.as_deref();
+        if message.is_some_and(|message| message.trim().is_empty()) {
             problems.at("message").add("is empty");
         }
     }
@@ -370,6 +325,39 @@ impl ResponseActionConfig {
         }
     }
 
+    /// Whether an answer matches. `value` is the one that `when.body` tests.
+    pub(super) fn matches(&self, facts: &Facts<'_>, value: Option<ValueId>) -> bool {
+        let When {
+            status,
+            header,
+            body,
+            text,
+        } = &self.when;
+        let by_status = match status.is_empty() {
+            // Accounts that are refused again and again get locked.
+            true => !(self.action.retries() && matches!(facts.status, 401 | 403)),
+            false => status.iter().any(|set| set.contains(facts.status)),
+        };
+        let by_header = |test: &HeaderTest| {
+            let values = facts.headers.get_all(&test.name.0).iter();
+            let values: Vec<&[u8]> = values.map(|value| value.as_bytes()).collect();
+            let text = (!values.is_empty()).then(|| values.join(&b", "[..]));
+            passes(&test.equals, &test.matches, text.is_some(), text.as_deref())
+        };
+        let by_body = |test: &BodyTest| {
+            let value = value.and_then(|id| facts.values.get(id));
+            let value = value.filter(|value| !value.is_null());
+            let text = value.and_then(scalar);
+            let text = text.as_deref().map(str::as_bytes);
+            passes(&test.equals, &test.matches, value.is_some(), text)
+        };
+        let head = &facts.text[..facts.text.len().min(MAX_TEXT)];
+        by_status
+            && header.as_ref().is_none_or(by_header)
+            && body.as_ref().is_none_or(by_body)
+            && text.as_ref().is_none_or(|regex| regex.0.is_match(head))
+    }
+
     /// Whether it obviously decides wherever `later` matches.
     fn covers(&self, later: &Self) -> bool {
         // Rules that retry exclude these, unless they name a status.
@@ -382,7 +370,31 @@ impl ResponseActionConfig {
     }
 }
 
+/// Whether a value passes a test; `text` is the value's, if it has one.
+fn passes(
+    equals: &Option<String>,
+    matches: &Option<RegexSetting>,
+    exists: bool,
+    text: Option<&[u8]>,
+) -> bool {
+    match (equals, matches) {
+        (Some(expected), _) => text == Some(expected.as_bytes()),
+        (None, Some(regex)) => text.is_some_and(|text| regex.0.is_match(text)),
+        (None, None) => exists,
+    }
+}
+
 impl When {
+    /// Whether it reads the body of a 2xx answer.
+    pub(super) fn needs_body_of_success(&self) -> bool {
+        let is_success = |set: &StatusSet| match set {
+            StatusSet::One(status) => (200..300).contains(status),
+            StatusSet::Class(class) => *class == 2,
+        };
+        (self.body.is_some() || self.text.is_some())
+            && (self.status.is_empty() || self.status.iter().any(is_success))
+    }
+
     fn covers(&self, other: &Self) -> bool {
         let contains = |set: &StatusSet| self.status.iter().any(|own| own.contains_all(*set));
         let status =

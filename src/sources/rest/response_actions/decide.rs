@@ -3,26 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use regex::bytes::Regex;
-use reqwest::header::{HeaderMap, HeaderName, LOCATION};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
 use super::super::json_path::{ExtractedValues, ValueId, ValuePaths};
-use super::config::{Action, RegexSetting, ResponseActionConfig, StatusSet, scalar};
+use super::config::{Action, ResponseActionConfig};
+use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::http::retry_after::WaitRule;
 use crate::http::transport::Failure;
-
-/// Bytes of a body that `text` is searched in.
-const MAX_TEXT: usize = 64 * 1024;
 
 /// What is known of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Facts<'a> {
     pub(in super::super) status: u16,
     pub(in super::super) headers: &'a HeaderMap,
-    /// Values of the body; `None` if it is not JSON or was not read.
-    pub(in super::super) values: Option<&'a ExtractedValues>,
+    /// Values of the body.
+    pub(in super::super) values: &'a ExtractedValues,
     /// The start of the body.
     pub(in super::super) text: &'a [u8],
 }
@@ -39,151 +37,40 @@ pub(in super::super) struct Decision {
     pub(in super::super) hint: Option<String>,
 }
 
-/// What the rules need of a 2xx answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct NeedsOfSuccess {
-    pub(in super::super) values: bool,
-    pub(in super::super) text: bool,
-}
-
-/// Compiled rules. Cheap to clone.
+/// The rules, each with the value that its `body` tests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in super::super) struct ResponseActions {
-    rules: Arc<[Rule]>,
+    rules: Arc<[(ResponseActionConfig, Option<ValueId>)]>,
     wait: Arc<WaitRule>,
 }
 
-#[derive(Debug)]
-struct Rule {
-    status: Vec<StatusSet>,
-    header: Option<(HeaderName, Test)>,
-    body: Option<(ValueId, Test)>,
-    text: Option<Regex>,
-    action: Action,
-    wait: Option<Duration>,
-    message: Option<String>,
-}
-
-#[derive(Debug)]
-enum Test {
-    Exists,
-    Equals(String),
-    Matches(Regex),
-}
-
-impl Test {
-    fn new(equals: Option<&String>, matches: Option<&RegexSetting>) -> Self {
-        match (equals, matches) {
-            (Some(equals), _) => Self::Equals(equals.clone()),
-            (None, Some(matches)) => Self::Matches(matches.0.clone()),
-            (None, None) => Self::Exists,
-        }
-    }
-
-    /// `text` is the value's, if it has one.
-    fn passes(&self, exists: bool, text: Option<&[u8]>) -> bool {
-        match self {
-            Self::Exists => exists,
-            Self::Equals(expected) => text == Some(expected.as_bytes()),
-            Self::Matches(regex) => text.is_some_and(|text| regex.is_match(text)),
-        }
-    }
-}
-
-impl Rule {
-    fn new(config: &ResponseActionConfig, paths: &mut ValuePaths) -> Self {
-        let when = &config.when;
-        Self {
-            status: when.status.clone(),
-            header: when.header.as_ref().map(|test| {
-                let passes = Test::new(test.equals.as_ref(), test.matches.as_ref());
-                (test.name.0.clone(), passes)
-            }),
-            body: when.body.as_ref().map(|test| {
-                let passes = Test::new(test.equals.as_ref(), test.matches.as_ref());
-                (paths.add(&test.path), passes)
-            }),
-            text: when.text.as_ref().map(|text| text.0.clone()),
-            action: config.action,
-            wait: config.wait.map(|wait| wait.get()),
-            message: config.message.clone(),
-        }
-    }
-
-    fn matches(&self, facts: &Facts<'_>) -> bool {
-        let status = if self.status.is_empty() {
-            // Accounts that are refused again and again get locked.
-            !(self.action.retries() && matches!(facts.status, 401 | 403))
-        } else {
-            self.status.iter().any(|set| set.contains(facts.status))
-        };
-        let header = || {
-            self.header.as_ref().is_none_or(|(name, test)| {
-                let values: Vec<&[u8]> = facts
-                    .headers
-                    .get_all(name)
-                    .iter()
-                    .map(|value| value.as_bytes())
-                    .collect();
-                let exists = !values.is_empty();
-                let text = exists.then(|| values.join(&b", "[..]));
-                test.passes(exists, text.as_deref())
-            })
-        };
-        let body = || {
-            self.body.as_ref().is_none_or(|(id, test)| {
-                let value = facts.values.and_then(|values| values.get(*id));
-                let text = value.and_then(scalar);
-                let exists = value.is_some_and(|value| !value.is_null());
-                test.passes(exists, text.as_deref().map(str::as_bytes))
-            })
-        };
-        let text = || {
-            let head = &facts.text[..facts.text.len().min(MAX_TEXT)];
-            self.text.as_ref().is_none_or(|regex| regex.is_match(head))
-        };
-        status && header() && body() && text()
-    }
-
-    /// Whether it may match a 2xx answer.
-    fn concerns_success(&self) -> bool {
-        self.status.is_empty()
-            || self.status.iter().any(|set| match set {
-                StatusSet::One(status) => (200..300).contains(status),
-                StatusSet::Class(class) => *class == 2,
-            })
-    }
-}
-
 impl ResponseActions {
-    /// Compiles valid rules. `paths` collects the values to extract from bodies; `wait` reads what an answer asks for.
+    /// `paths` collects the values to extract from bodies; `wait` reads what an answer asks for.
     pub(in super::super) fn new(
-        config: &[ResponseActionConfig],
+        rules: &[ResponseActionConfig],
         paths: &mut ValuePaths,
         wait: WaitRule,
     ) -> Self {
+        let mut value = |rule: &ResponseActionConfig| Some(paths.add(&rule.when.body.as_ref()?.path));
         Self {
-            rules: config.iter().map(|config| Rule::new(config, paths)).collect(),
+            rules: rules.iter().map(|rule| (rule.clone(), value(rule))).collect(),
             wait: Arc::new(wait),
         }
     }
 
-    pub(in super::super) fn needs_body_of_success(&self) -> NeedsOfSuccess {
-        let concerned = || self.rules.iter().filter(|rule| rule.concerns_success());
-        NeedsOfSuccess {
-            values: concerned().any(|rule| rule.body.is_some()),
-            text: concerned().any(|rule| rule.text.is_some()),
-        }
+    /// Whether a rule reads the body of a 2xx answer.
+    pub(in super::super) fn needs_body_of_success(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|(rule, _)| rule.when.needs_body_of_success())
     }
 
     /// Decides about an answer.
     pub(in super::super) fn decide(&self, facts: &Facts<'_>) -> Decision {
-        let found = self
-            .rules
-            .iter()
-            .enumerate()
-            .find(|(_, rule)| rule.matches(facts));
-        let action = found.map_or_else(|| default_action(facts.status), |(_, rule)| rule.action);
+        let mut rules = self.rules.iter().enumerate();
+        let found = rules.find(|(_, (rule, value))| rule.matches(facts, *value));
+        let rule = found.map(|(_, (rule, _))| rule);
+        let action = rule.map_or_else(|| default_action(facts.status), |rule| rule.action);
         let asked = action
             .retries()
             .then(|| self.wait.read(facts.headers, SystemTime::now()))
@@ -191,10 +78,10 @@ impl ResponseActions {
         Decision {
             action,
             // Never before the service wants it.
-            wait: asked.max(found.and_then(|(_, rule)| rule.wait)),
+            wait: asked.max(rule.and_then(|rule| rule.wait).map(|wait| wait.get())),
             rule: found.map(|(index, _)| index),
-            hint: found
-                .and_then(|(_, rule)| rule.message.clone())
+            hint: rule
+                .and_then(|rule| rule.message.clone())
                 .or_else(|| default_hint(facts.status, facts.headers)),
         }
     }
@@ -213,6 +100,40 @@ impl ResponseActions {
             rule: None,
             hint: matches!(failure, Failure::Certificate(_)).then(|| hint.to_owned()),
         }
+    }
+}
+
+impl Decision {
+    /// The error of a request that failed for good. What would have been retried is transient; what the service
+    /// rejected is refused. `request` has no query, which may hold tokens and personal data; `message` is the
+    /// service's, redacted.
+    pub(in super::super) fn error(
+        &self,
+        request: &str,
+        status: StatusCode,
+        message: Option<&str>,
+        attempts: u32,
+    ) -> Error {
+        let kind = match (self.action, status.as_u16()) {
+            (Action::Retry | Action::RateLimited, _) => ErrorKind::Transient,
+            // A failing server may work in the next run, whatever a rule says.
+            (_, 500..=599) => ErrorKind::Transient,
+            (_, 300..=399) => ErrorKind::Config,
+            _ => ErrorKind::Refused,
+        };
+        let mut text = format!("{request} returned {status}");
+        if attempts > 1 {
+            text.push_str(&format!(", {attempts} times"));
+        }
+        if let Some(message) = message {
+            text.push_str(": ");
+            text.push_str(message);
+        }
+        let rule = self
+            .rule
+            .map(|rule| format!("decided by `response_actions[{rule}]`"));
+        let hints = self.hint.clone().into_iter().chain(rule);
+        hints.fold(Error::new(kind, text), Error::with_hint)
     }
 }
 

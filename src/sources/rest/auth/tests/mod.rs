@@ -8,17 +8,15 @@ mod token;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
+use test_server::{Reply, Request, Server, Step};
 
 use super::*;
-use crate::component::RunInfo;
-use crate::component::{Problem, Problems};
-use crate::error::Error;
+use crate::component::{Problem, Problems, RunInfo};
+use crate::error::{Error, ErrorKind};
 use crate::http::auth::{Authenticator, Credentials};
 use crate::http::transport::{Proxy, TransportConfig};
-use test_server::{Reply, Request, Server, Step};
 
 const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";
@@ -45,10 +43,8 @@ impl Fixture {
     /// Writes a secret to a file of this name.
     fn secret(&self, name: &str, text: &str) {
         use std::io::Write as _;
-        crate::disk::create_private(&self.path().join(name))
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        let mut file = crate::disk::create_private(&self.path().join(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
     }
 
     fn build(&self, config: Value) -> crate::error::Result<Authenticator> {
@@ -62,6 +58,12 @@ impl Fixture {
         static BUILT: AtomicUsize = AtomicUsize::new(0);
         let way = BUILT.fetch_add(1, Ordering::Relaxed).to_string();
         config.build(&self.run, client, &way)
+    }
+
+    /// Requests a token and returns everything that the error shows.
+    async fn failure(&self, config: Value) -> (ErrorKind, String) {
+        let error = authorization(&self.build(config).unwrap()).await.unwrap_err();
+        (error.kind(), shown(&error))
     }
 }
 
@@ -105,20 +107,12 @@ fn shown(error: &Error) -> String {
 }
 
 fn form(request: &Request) -> Value {
-    url::form_urlencoded::parse(&request.body)
-        .map(|(name, value)| (name.into_owned(), Value::from(value.into_owned())))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let form = request.form().into_iter();
+    Value::Object(form.map(|(name, value)| (name, Value::from(value))).collect())
 }
 
 fn gives(token: &str) -> Step {
-    Reply::new(200)
-        .json(&json!({"token_type": "Bearer", "expires_in": 3600, "access_token": token}))
-        .into()
-}
-
-async fn server(steps: impl IntoIterator<Item = Step>) -> Server {
-    Server::script(steps)
+    Reply::ok(json!({"token_type": "Bearer", "expires_in": 3600, "access_token": token})).into()
 }
 
 fn credentials(server: &Server) -> Value {

@@ -1,12 +1,11 @@
 //! Token requests.
 
 use super::*;
-use crate::error::ErrorKind;
 
 #[tokio::test]
 async fn requests_one_token_for_concurrent_requests() {
     let fixture = Fixture::new();
-    let server = server([gives(TOKEN)]).await;
+    let server = Server::script([gives(TOKEN)]);
     let config = with(
         credentials(&server),
         &json!({"scope": "https://graph.microsoft.com/.default"}),
@@ -35,7 +34,7 @@ async fn requests_one_token_for_concurrent_requests() {
 async fn sends_credentials_in_a_header_and_more_parameters_and_headers() {
     let fixture = Fixture::new();
     fixture.secret("extra", "extra-marker");
-    let server = server([gives(TOKEN)]).await;
+    let server = Server::script([gives(TOKEN)]);
     let config = with(
         credentials(&server),
         &json!({
@@ -67,7 +66,7 @@ async fn sends_json_with_secrets_at_any_depth() {
     let fixture = Fixture::new();
     fixture.secret("user", "user-marker");
     let step = Reply::new(200).json(&json!({"success": true, "data": {"token": TOKEN}}));
-    let server = server([step.into()]).await;
+    let server = Server::script([step]);
     let config = with(
         credentials(&server),
         &json!({
@@ -98,90 +97,74 @@ async fn sends_json_with_secrets_at_any_depth() {
 #[tokio::test]
 async fn sends_a_password_with_more_parameters() {
     let fixture = Fixture::new();
-    let server = server([gives(TOKEN)]).await;
-    let auth = fixture
-        .build(json!({
-            "type": "oauth2_password", "token_url": server.url(), "client_id": "c", "username": "integration",
-            "password": {"file": "secret"}, "parameters": {"companyId": "contoso"},
-        }))
-        .unwrap();
-    authorization(&auth).await.unwrap();
-    assert_eq!(
-        form(&server.finish()[0]),
-        json!({
-            "grant_type": "password", "client_id": "c", "username": "integration", "password": SECRET,
-            "companyId": "contoso",
-        })
-    );
-}
-
-#[tokio::test]
-async fn explains_a_final_rejection() {
-    let fixture = Fixture::new();
-    let reply = Reply::new(401).json(&json!({
-        "error": "invalid_client", "error_description": format!("unknown \u{1b}[2J client_secret={SECRET}"),
-    }));
-    let server = server([reply.into()]).await;
-    let auth = fixture.build(credentials(&server)).unwrap();
-    for _ in 0..3 {
-        let error = authorization(&auth).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused);
-        let text = shown(&error);
-        let url = format!("cannot get an access token with POST {}/token:", server.url());
-        assert!(text.starts_with(&url), "{text}");
-        assert!(
-            text.contains("responded 401 invalid_client: unknown [2J client_secret=[hidden]"),
-            "{text}"
-        );
-        assert!(text.contains("check `client_id` and the secret"), "{text}");
-    }
-    server.finish();
+    let server = Server::script([gives(TOKEN)]);
+    let config = json!({
+        "type": "oauth2_password", "token_url": server.url(), "client_id": "c", "username": "integration",
+        "password": {"file": "secret"}, "parameters": {"companyId": "contoso"},
+    });
+    authorization(&fixture.build(config).unwrap()).await.unwrap();
+    let expected = json!({
+        "grant_type": "password", "client_id": "c", "username": "integration", "password": SECRET,
+        "companyId": "contoso",
+    });
+    assert_eq!(form(&server.finish()[0]), expected);
 }
 
 #[tokio::test]
 async fn explains_answers_without_a_token() {
     let fixture = Fixture::new();
     let page = "<html><title>Sign in</title>";
+    let redirect = Reply::new(302).header("location", "https://login.contoso.com/x?secret=marker");
+    let unknown = format!("unknown \u{1b}[2J client_secret={SECRET}");
+    let unknown = json!({"error": "invalid_client", "error_description": unknown});
+    let wrong = json!({"success": false, "error": {"code": 1, "message": "wrong client"}});
     for (reply, expected) in [
         (
+            Reply::new(401).json(&unknown),
+            "responded 401 invalid_client: unknown [2J client_secret=[hidden] | check `client_id` and the secret",
+        ),
+        (
             Reply::new(200).body(page),
-            &["a web page with the title `Sign in` instead", "check `token_url`"][..],
+            "a web page with the title `Sign in` instead | check `token_url`",
         ),
         (
             Reply::new(403).body(page),
-            &["403 Forbidden; the body is a web page", "proxy answered"],
+            "403 Forbidden; the body is a web page | proxy answered",
         ),
         (
-            Reply::new(302).header("location", "https://login.contoso.com/x?secret=marker"),
-            &[
-                "302 Found",
-                "it redirects to https://login.contoso.com",
-                "redirects are not followed",
-            ],
+            redirect,
+            "302 Found | it redirects to https://login.contoso.com | redirects are not followed",
         ),
         (
             Reply::new(404),
-            &["404 Not Found, with an empty body", "check `token_url`"],
+            "404 Not Found, with an empty body | check `token_url`",
         ),
-        (Reply::new(415).body("no"), &["check `body`"]),
+        (Reply::new(415).body("no"), "check `body`"),
         (
-            Reply::new(200).json(&json!({"success": false, "error": {"code": 1, "message": "wrong client"}})),
-            &["has no `access_token`: wrong client", "check `token_path`"],
+            Reply::ok(wrong),
+            "has no `access_token`: wrong client | check `token_path`",
         ),
         (
-            Reply::new(200).json(&json!({"error": "invalid_scope"})),
-            &["responded 200 invalid_scope", "check `scope`"],
+            Reply::ok(json!({"error": "invalid_scope"})),
+            "responded 200 invalid_scope | check `scope`",
         ),
         (
             Reply::new(400).body(format!("you sent {SECRET}")),
-            &["400 Bad Request; body: you sent [hidden]", "as a form or as JSON"],
+            "400 Bad Request; body: you sent [hidden] | as a form or as JSON",
         ),
     ] {
-        let server = server([reply.into()]).await;
+        let server = Server::script([reply]);
         let auth = fixture.build(credentials(&server)).unwrap();
-        let text = shown(&authorization(&auth).await.unwrap_err());
-        for part in expected {
-            assert!(text.contains(part), "{text} / {part}");
+        // A final rejection is remembered.
+        for _ in 0..2 {
+            let error = authorization(&auth).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            let text = shown(&error);
+            let url = format!("cannot get an access token with POST {}/token:", server.url());
+            assert!(text.starts_with(&url), "{text}");
+            for part in expected.split(" | ") {
+                assert!(text.contains(part), "{text} / {part}");
+            }
         }
         server.finish();
     }
@@ -189,7 +172,7 @@ async fn explains_answers_without_a_token() {
 
 #[tokio::test]
 async fn shares_tokens_between_equal_settings() {
-    let server = server([gives("one"), gives("two"), gives("three")]).await;
+    let server = Server::script([gives("one"), gives("two"), gives("three")]);
     let fixture = Fixture::new();
     let build = |config: Value, way: &str| {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
