@@ -15,7 +15,8 @@ use crate::config::document::{self, Notation};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 use crate::secret::Secret;
-use crate::settings::{ByteSize, HumanDuration, suggestion};
+use crate::settings::bounded::{MIB, UNBOUNDED};
+use crate::settings::{BoundedInt, BoundedSize, HumanDuration, suggestion};
 
 /// The resource for which the current sample scripts request a token; the emulator's default.
 pub const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1";
@@ -41,13 +42,11 @@ pub struct EmulatorConfig {
     /// Faults to inject. Default: none.
     pub faults: Faults,
     /// How long an access token is valid. Default 3599 s.
-    #[serde(deserialize_with = "duration")]
-    pub token_lifetime: Duration,
-    /// The largest accepted request body, in bytes. Default 50 MiB.
-    #[serde(deserialize_with = "bytes")]
-    pub max_body: u64,
+    pub token_lifetime: HumanDuration,
+    /// The largest accepted request body. Default 50 MiB.
+    pub max_body: BoundedSize<1, UNBOUNDED>,
     /// The maximum number of data rows in a file. Default 50,000.
-    pub max_rows: u64,
+    pub max_rows: BoundedInt<1, UNBOUNDED>,
 }
 
 /// An app registration of the emulated tenant.
@@ -97,9 +96,9 @@ impl Default for EmulatorConfig {
             jobs: Vec::new(),
             resources: vec![RESOURCE.to_owned()],
             faults: Faults::default(),
-            token_lifetime: Duration::from_secs(3599),
-            max_body: 50 * 1024 * 1024,
-            max_rows: 50_000,
+            token_lifetime: HumanDuration(Duration::from_secs(3599)),
+            max_body: BoundedSize::new(50 * MIB),
+            max_rows: BoundedInt::new(50_000),
         }
     }
 }
@@ -132,12 +131,6 @@ impl EmulatorConfig {
             problems
                 .at("resources")
                 .add("needs at least one entry, none of them empty");
-        }
-        if self.max_body == 0 || usize::try_from(self.max_body).is_err() {
-            problems.at("max_body").add("must be above 0 and fit into memory");
-        }
-        if self.max_rows == 0 {
-            problems.at("max_rows").add("must be above 0");
         }
         let mut apps = BTreeSet::new();
         for (index, app) in self.apps.iter().enumerate() {
@@ -253,14 +246,6 @@ pub(super) fn guid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    HumanDuration::deserialize(deserializer).map(|duration| duration.0)
-}
-
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    ByteSize::deserialize(deserializer).map(|size| size.0)
-}
-
 fn fake_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
     String::deserialize(deserializer).map(Secret::new)
 }
@@ -282,14 +267,14 @@ mod tests {
         let config = EmulatorConfig::read(&path).unwrap();
         assert_eq!(config.data, Some(folder.path().join("emulator-data")));
         assert_eq!((config.apps.len(), config.jobs.len()), (1, 2));
-        assert_eq!(config.max_body, 50 * 1024 * 1024);
+        assert_eq!(config.max_body, BoundedSize::new(50 * MIB));
         assert!(!format!("{config:?}").contains(config.apps[0].client_secret.expose()));
     }
 
     #[test]
     fn reports_all_problems_with_the_nearest_names() {
         let yaml = format!(
-            "{{max_rows: 0, resources: [], apps: [{{tenant_id: nonsense, client_id: {JOB}, client_secret: x}}], \
+            "{{resources: [], apps: [{{tenant_id: nonsense, client_id: {JOB}, client_secret: x}}], \
               jobs: [{{job_id: {JOB}, scenarios: [employee_resignation, job_level_change], \
               client_id: 29ee526e-f9a7-4e98-a682-67f41bfd643e, columns: {{EmailAdress: Mail}}, \
               scenario_values: {{employee_profile: P}}}}]}}"
@@ -299,7 +284,6 @@ mod tests {
         let text = format!("{error} {:?}", error.hints().collect::<Vec<_>>());
         for part in [
             "resources: needs",
-            "max_rows: must be above 0",
             "apps[0].tenant_id",
             "jobs[0].client_id: not declared in `apps`",
             "jobs[0].scenario_column: is missing",
@@ -317,6 +301,7 @@ mod tests {
             "{listn: 127.0.0.1:1}",
             "{token_lifetime: soon}",
             "{max_body: big}",
+            "{max_rows: 0}",
             "{faults: 42=1}",
         ] {
             assert!(serde_saphyr::from_str::<EmulatorConfig>(yaml).is_err(), "{yaml}");

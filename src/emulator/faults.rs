@@ -4,21 +4,23 @@
 //! line, in the `faults` key of the emulator's file (there also as a map) and in the body of `PUT /faults`.
 //! [`Display`](std::fmt::Display) writes the same form.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _};
+use serde_json::Value;
 
 use crate::component::Problem;
 use crate::error::{Error, Result};
-use crate::settings::suggestion;
+use crate::settings::nearest;
 
 /// Faults to inject. The default has none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Faults {
+    /// Names and values, as specified.
+    pairs: Vec<(String, String)>,
     pub(super) upload: EndpointFaults,
     pub(super) token: EndpointFaults,
     /// Invalidates access tokens before their stated lifetime ends.
@@ -38,8 +40,9 @@ pub(super) struct EndpointFaults {
     pub(super) rules: Vec<FaultRule>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct FaultRule {
+    pub(super) name: String,
     pub(super) fault: FaultKind,
     pub(super) when: When,
 }
@@ -79,22 +82,30 @@ pub(super) enum RetryAfter {
     Date(u64),
 }
 
-/// Names to suggest; any other status from 400 to 599 is valid too.
-const NAMES: &str = "429 500 503 drop_before drop_after latency retry_after seed \
-                     token_429 token_500 token_503 token_drop token_latency token_expires";
+/// Names other than statuses.
+const NAMES: [&str; 8] = [
+    "drop_before",
+    "drop_after",
+    "latency",
+    "retry_after",
+    "seed",
+    "token_drop",
+    "token_latency",
+    "token_expires",
+];
 
 impl Faults {
-    fn from_pairs<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> (Self, Vec<Problem>) {
+    /// Reads names and values; reports every problem.
+    fn from_pairs(pairs: Vec<(String, String)>, mut problems: Vec<Problem>) -> Result<Self> {
         let mut faults = Self::default();
-        let mut problems = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (name, value) in pairs {
-            if !seen.insert(name) {
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            if pairs[..index].iter().any(|(other, _)| other == name) {
                 problems.push(problem(name, "specified twice".to_owned()));
             } else if let Err(found) = faults.set(name, value) {
                 problems.push(found);
             }
         }
+        faults.pairs = pairs;
         for (endpoint, what) in [(&faults.upload, "upload"), (&faults.token, "token request")] {
             let rates = endpoint.rules.iter().map(|rule| match rule.when {
                 When::Rate(rate) => rate,
@@ -106,31 +117,39 @@ impl Faults {
                 problems.push(problem("", message));
             }
         }
-        (faults, problems)
+        if problems.is_empty() {
+            return Ok(faults);
+        }
+        // With the hints, because clap prints nothing else.
+        let texts = problems.iter().map(|problem| match &problem.hint {
+            Some(hint) => format!("{problem} ({hint})"),
+            None => problem.to_string(),
+        });
+        let texts = texts.collect::<Vec<_>>().join("; ");
+        Err(Error::config(format!("invalid faults: {texts}")))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         let invalid = |message| problem(name, message);
         match name {
-            "seed" => {
-                self.seed = number(value, "a whole number").map_err(invalid)?;
-            }
+            "seed" => self.seed = number(value, "a whole number").map_err(invalid)?,
             "latency" => self.upload.latency = duration(value).map_err(invalid)?,
             "token_latency" => self.token.latency = duration(value).map_err(invalid)?,
             "retry_after" => self.retry_after = Some(retry_after(value).map_err(invalid)?),
             "token_expires" => self.token_expiry = Some(token_expiry(value).map_err(invalid)?),
             _ => {
-                let (endpoint, bare) = match name.strip_prefix("token_") {
-                    Some(bare) => (&mut self.token, bare),
-                    None => (&mut self.upload, name),
+                let (endpoint, fault) = match name {
+                    // A lost token response has the same effect on the client whenever it is lost.
+                    "token_drop" => (&mut self.token, FaultKind::DropBefore),
+                    "drop_before" => (&mut self.upload, FaultKind::DropBefore),
+                    "drop_after" => (&mut self.upload, FaultKind::DropAfter),
+                    _ => match name.strip_prefix("token_") {
+                        Some(bare) => (&mut self.token, FaultKind::Status(status(name, bare)?)),
+                        None => (&mut self.upload, FaultKind::Status(status(name, name)?)),
+                    },
                 };
-                let fault = match (bare, name == bare) {
-                    ("drop_before", true) | ("drop", false) => FaultKind::DropBefore,
-                    ("drop_after", true) => FaultKind::DropAfter,
-                    _ => FaultKind::Status(status(name, bare)?),
-                };
-                let when = value.parse().map_err(invalid)?;
-                endpoint.rules.push(FaultRule { fault, when });
+                let (name, when) = (name.to_owned(), value.parse().map_err(invalid)?);
+                endpoint.rules.push(FaultRule { name, fault, when });
             }
         }
         Ok(())
@@ -138,16 +157,23 @@ impl Faults {
 }
 
 fn status(name: &str, bare: &str) -> Result<u16, Problem> {
+    const STATUSES: &str = "a status from 400 to 599 (`429`, or `token_429` at the token endpoint)";
     let (message, hint) = match bare.parse::<u16>() {
         Ok(status @ 400..=599) => return Ok(status),
         Ok(_) => (
             format!("`{bare}` is not an error status"),
-            Some("use a status from 400 to 599".to_owned()),
+            format!("use {STATUSES}"),
         ),
-        Err(_) => ("unknown fault".to_owned(), suggestion(name, NAMES.split(' '))),
+        Err(_) => {
+            let hint = match nearest(name, NAMES).first() {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("use {STATUSES}, or one of `{}`", NAMES.join("`, `")),
+            };
+            ("unknown fault".to_owned(), hint)
+        }
     };
     Err(Problem {
-        hint,
+        hint: Some(hint),
         ..problem(name, message)
     })
 }
@@ -210,27 +236,6 @@ impl FromStr for When {
     }
 }
 
-impl fmt::Display for When {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rate(rate) => write!(f, "{rate}"),
-            Self::First(count) => write!(f, "first:{count}"),
-            Self::Every(count) => write!(f, "every:{count}"),
-            Self::Nth(count) => write!(f, "nth:{count}"),
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status) => write!(f, "{status}"),
-            Self::DropBefore => f.write_str("drop_before"),
-            Self::DropAfter => f.write_str("drop_after"),
-        }
-    }
-}
-
 impl FromStr for Faults {
     type Err = Error;
 
@@ -243,101 +248,40 @@ impl FromStr for Faults {
         let mut problems = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             match part.split_once('=') {
-                Some((name, value)) => pairs.push((name.trim(), value.trim())),
+                Some((name, value)) => pairs.push((name.trim().to_owned(), value.trim().to_owned())),
                 None => problems.push(Problem {
                     hint: Some("for example `429=0.1` or `drop_after=first:1`".to_owned()),
                     ..problem(part, "expected `NAME=VALUE`".to_owned())
                 }),
             }
         }
-        let (faults, found) = Self::from_pairs(pairs);
-        problems.extend(found);
-        checked(faults, &problems)
+        Self::from_pairs(pairs, problems)
     }
-}
-
-/// Puts all problems into one error; with their hints, because clap prints nothing else.
-fn checked(faults: Faults, problems: &[Problem]) -> Result<Faults> {
-    if problems.is_empty() {
-        return Ok(faults);
-    }
-    let texts = problems.iter().map(|problem| match &problem.hint {
-        Some(hint) => format!("{problem} ({hint})"),
-        None => problem.to_string(),
-    });
-    let texts = texts.collect::<Vec<_>>().join("; ");
-    Err(Error::config(format!("invalid faults: {texts}")))
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let compact = |duration| humantime::format_duration(duration).to_string().replace(' ', "");
-        let mut parts = Vec::new();
-        for (endpoint, prefix) in [(&self.upload, ""), (&self.token, "token_")] {
-            parts.extend(endpoint.rules.iter().map(|rule| match rule.fault {
-                // A lost token response has the same effect on the client whenever it is lost.
-                FaultKind::DropBefore if !prefix.is_empty() => format!("token_drop={}", rule.when),
-                fault => format!("{prefix}{fault}={}", rule.when),
-            }));
-            if !endpoint.latency.is_zero() {
-                parts.push(format!("{prefix}latency={}", compact(endpoint.latency)));
-            }
-        }
-        parts.extend(self.token_expiry.map(|expiry| match expiry {
-            TokenExpiry::Uses(uses) => format!("token_expires=uses:{uses}"),
-            TokenExpiry::After(after) => format!("token_expires={}", compact(after)),
-        }));
-        parts.extend(self.retry_after.map(|retry_after| match retry_after {
-            RetryAfter::Seconds(seconds) => format!("retry_after={seconds}s"),
-            RetryAfter::Date(seconds) => format!("retry_after=date:{seconds}s"),
-        }));
-        if self.seed != 0 {
-            parts.push(format!("seed={}", self.seed));
-        }
-        f.write_str(&parts.join(","))
+        let pairs = self.pairs.iter().map(|(name, value)| format!("{name}={value}"));
+        f.write_str(&pairs.collect::<Vec<_>>().join(","))
     }
 }
 
 impl<'de> Deserialize<'de> for Faults {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FaultsVisitor;
-
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Value {
-            Text(String),
-            Count(u64),
-            Rate(f64),
-        }
-
-        impl<'de> Visitor<'de> for FaultsVisitor {
-            type Value = Faults;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("faults, such as `429=0.1,latency=50ms`, or a map of them")
+        let faults = match Value::deserialize(deserializer)? {
+            Value::String(text) => text.parse(),
+            Value::Object(map) => {
+                let pairs = map.into_iter().map(|(name, value)| match value {
+                    Value::String(text) => (name, text),
+                    other => (name, other.to_string()),
+                });
+                Self::from_pairs(pairs.collect(), Vec::new())
             }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Faults, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Faults, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    let value = match value {
-                        Value::Text(text) => text,
-                        Value::Count(count) => count.to_string(),
-                        Value::Rate(rate) => rate.to_string(),
-                    };
-                    pairs.push((name, value));
-                }
-                let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                let (faults, problems) = Faults::from_pairs(pairs);
-                checked(faults, &problems).map_err(de::Error::custom)
-            }
-        }
-
-        deserializer.deserialize_any(FaultsVisitor)
+            _ => Err(Error::config(
+                "expected faults, such as `429=0.1,latency=50ms`, or a map of them",
+            )),
+        };
+        faults.map_err(D::Error::custom)
     }
 }
 
@@ -359,7 +303,7 @@ mod tests {
     #[test]
     fn reports_every_problem_with_the_nearest_name() {
         let error = "429=1.5,drop_aftr=first:1,latency=fast,500=every:0,boom,200=0.1,retry_after=500ms,\
-                     503=0.6,502=0.6,503=0.1"
+                     503=0.6,502=0.6,503=0.1,xyz=1"
             .parse::<Faults>()
             .unwrap_err()
             .to_string();
@@ -373,6 +317,7 @@ mod tests {
             "`500ms` is not a number of whole seconds",
             "add up to 1.2",
             "503: specified twice",
+            "xyz: unknown fault (use a status from 400 to 599 (`429`, or `token_429`",
         ] {
             assert!(error.contains(part), "{part} not in: {error}");
         }

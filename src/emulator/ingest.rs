@@ -85,13 +85,13 @@ pub(super) async fn import(shared: &Shared, parts: Parts, body: Option<Bytes>) -
     let client_id = authenticate(shared, &parts)?;
     let (job_id, job) = job(shared, &parts, client_id)?;
     let Some(body) = body else {
-        let reason = format!("the body is larger than {} bytes", shared.config.max_body);
+        let reason = format!("the body is larger than {} bytes", shared.config.max_body.get());
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
     };
     let (file, content) = file_part(parts, body).await?;
     let internal = |reason: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
     let table =
-        table::read(&content, job.as_deref(), shared.config.max_rows).map_err(|error| match error {
+        table::read(&content, job.as_deref(), shared.config.max_rows.get()).map_err(|error| match error {
             TableError::Malformed(reason) => Refusal::malformed(reason),
             TableError::Ragged(row) => {
                 internal(format!("row {row} and the header differ in the number of cells"))
@@ -126,7 +126,8 @@ fn authenticate(shared: &Shared, parts: &Parts) -> Result<Option<Uuid>, Refusal>
         .map(|(_, token)| token.trim())
         .ok_or_else(|| unauthorized("the `Authorization` header has no bearer token"))?;
     shared
-        .tokens()
+        .state()
+        .tokens
         .authorize(token, &shared.config.resources)
         .map_err(unauthorized)
 }

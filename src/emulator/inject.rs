@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-use super::faults::{EndpointFaults, FaultKind, Faults, RetryAfter, TokenExpiry, When};
+use super::faults::{EndpointFaults, FaultKind, FaultRule, Faults, RetryAfter, When};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
@@ -26,10 +26,11 @@ pub(super) struct Decision {
 /// The current faults and the request counts.
 #[derive(Debug)]
 pub(super) struct Injector {
-    faults: Faults,
+    pub(super) faults: Faults,
     token: Sequence,
     upload: Sequence,
-    injected: BTreeMap<String, u64>,
+    /// The number of injected faults by name.
+    pub(super) injected: BTreeMap<String, u64>,
 }
 
 /// The requests of one endpoint since the faults were set. Each endpoint has its own random numbers, so that a token
@@ -48,25 +49,21 @@ impl Sequence {
         }
     }
 
-    fn next(&mut self, faults: &EndpointFaults) -> Option<FaultKind> {
+    fn next<'f>(&mut self, faults: &'f EndpointFaults) -> Option<&'f FaultRule> {
         self.count += 1;
         // The rates of all rules share one draw per request, so each of them holds exactly.
         let draw: f64 = self.random.random();
         let mut below = 0.0;
         let count = self.count;
-        faults
-            .rules
-            .iter()
-            .find(|rule| match rule.when {
-                When::Rate(rate) => {
-                    below += rate;
-                    (below - rate..below).contains(&draw)
-                }
-                When::First(limit) => count <= limit,
-                When::Every(step) => count.is_multiple_of(step),
-                When::Nth(number) => count == number,
-            })
-            .map(|rule| rule.fault)
+        faults.rules.iter().find(|rule| match rule.when {
+            When::Rate(rate) => {
+                below += rate;
+                (below - rate..below).contains(&draw)
+            }
+            When::First(limit) => count <= limit,
+            When::Every(step) => count.is_multiple_of(step),
+            When::Nth(number) => count == number,
+        })
     }
 }
 
@@ -80,19 +77,6 @@ impl Injector {
         }
     }
 
-    pub(super) fn faults(&self) -> &Faults {
-        &self.faults
-    }
-
-    /// The number of injected faults by name.
-    pub(super) fn injected(&self) -> &BTreeMap<String, u64> {
-        &self.injected
-    }
-
-    pub(super) fn token_expiry(&self) -> Option<TokenExpiry> {
-        self.faults.token_expiry
-    }
-
     /// Replaces the faults and restarts the request counts.
     pub(super) fn set(&mut self, faults: Faults) {
         let injected = std::mem::take(&mut self.injected);
@@ -101,14 +85,15 @@ impl Injector {
     }
 
     pub(super) fn decide(&mut self, endpoint: Endpoint) -> Decision {
-        let (sequence, faults, prefix) = match endpoint {
-            Endpoint::Token => (&mut self.token, &self.faults.token, "token_"),
-            Endpoint::Upload => (&mut self.upload, &self.faults.upload, ""),
+        let (sequence, faults) = match endpoint {
+            Endpoint::Token => (&mut self.token, &self.faults.token),
+            Endpoint::Upload => (&mut self.upload, &self.faults.upload),
         };
-        let fault = sequence.next(faults);
-        if let Some(fault) = fault {
-            *self.injected.entry(format!("{prefix}{fault}")).or_default() += 1;
+        let rule = sequence.next(faults);
+        if let Some(rule) = rule {
+            *self.injected.entry(rule.name.clone()).or_default() += 1;
         }
+        let fault = rule.map(|rule| rule.fault);
         let retry_after = match fault {
             Some(FaultKind::Status(429 | 503)) => self.faults.retry_after.map(header_value),
             _ => None,
@@ -190,17 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn adds_retry_after_to_429_and_503_in_either_form() {
-        let value = |faults: &str| {
-            Injector::new(faults.parse().unwrap())
-                .decide(Endpoint::Upload)
-                .retry_after
-        };
-        assert_eq!(value("429=1,retry_after=2s").as_deref(), Some("2"));
-        assert_eq!(value("500=1,retry_after=2s"), None);
-        let date = value("503=1,retry_after=date:60s").unwrap();
-        let when = httpdate::parse_http_date(&date).unwrap();
-        assert!(when > SystemTime::now() + Duration::from_secs(50));
+    fn limits_the_date_of_retry_after() {
         assert!(httpdate::parse_http_date(&header_value(RetryAfter::Date(u64::MAX))).is_ok());
     }
 }

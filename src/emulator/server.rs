@@ -41,8 +41,9 @@ fn router(shared: Arc<Shared>) -> Router {
             },
         )
     };
-    let faults =
-        async |State(shared): SharedState| Json(json!({ "faults": shared.injector().faults().to_string() }));
+    let faults = async |State(shared): SharedState| {
+        Json(json!({ "faults": shared.state().injector.faults.to_string() }))
+    };
     Router::new()
         .route("/", get(async |State(shared): SharedState| Json(shared.status())))
         .route(
@@ -94,9 +95,10 @@ async fn token(shared: &Shared, tenant: &str, request: Request, version: Version
         let form = body.filter(|_| is_form).map(|body| ingest::form(&body));
         match token::validate(&shared.config, version, tenant, &form.unwrap_or_default()) {
             Ok(subject) => {
-                let expiry = shared.injector().token_expiry();
-                let lifetime = shared.config.token_lifetime;
-                shared.tokens().issue(version, subject, lifetime, expiry)
+                let mut state = shared.state();
+                let expiry = state.injector.faults.token_expiry;
+                let lifetime = shared.config.token_lifetime.0;
+                state.tokens.issue(version, subject, lifetime, expiry)
             }
             Err(error) => {
                 tracing::info!(aadsts = error.code, "token request refused");
@@ -108,16 +110,17 @@ async fn token(shared: &Shared, tenant: &str, request: Request, version: Version
 }
 
 async fn upload(State(shared): SharedState, request: Request) -> Response {
-    shared.count_upload();
+    shared.state().uploads += 1;
     let (parts, body) = request.into_parts();
-    let max_body = shared.config.max_body;
+    let max_body = shared.config.max_body.get();
     let import = async |body: Option<Bytes>| match ingest::import(&shared, parts.clone(), body).await {
         Ok(()) => StatusCode::OK.into_response(),
         Err(refusal) => refusal.into_response(),
     };
     let response = with_faults(&shared, Endpoint::Upload, body, max_body, import).await;
     if !response.status().is_success() {
-        shared.count_refused(response.status().as_u16());
+        let status = response.status().as_u16();
+        *shared.state().refused.entry(status).or_default() += 1;
     }
     response
 }
@@ -130,7 +133,7 @@ async fn with_faults<F: Future<Output = Response>>(
     max_body: u64,
     respond: impl FnOnce(Option<Bytes>) -> F,
 ) -> Response {
-    let decision = shared.injector().decide(endpoint);
+    let decision = shared.state().injector.decide(endpoint);
     if let Some(fault) = decision.fault {
         tracing::info!(?endpoint, ?fault, "fault injected");
     }

@@ -50,78 +50,69 @@ pub(super) struct Shared {
     pub(super) url: String,
     pub(super) jobs: HashMap<Uuid, Arc<Job>>,
     pub(super) store: Store,
-    injector: Mutex<Injector>,
-    tokens: Mutex<Tokens>,
-    uploads: Mutex<Uploads>,
+    state: Mutex<State>,
     pub(super) stopping: CancellationToken,
 }
 
-#[derive(Debug, Default)]
-struct Uploads {
-    requests: u64,
-    refused: BTreeMap<u16, u64>,
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) injector: Injector,
+    pub(super) tokens: Tokens,
+    /// Upload requests received.
+    pub(super) uploads: u64,
+    /// Refused uploads by status.
+    pub(super) refused: BTreeMap<u16, u64>,
 }
 
 impl Shared {
     pub(super) fn new(mut config: EmulatorConfig, url: String, store: Store) -> Self {
         let jobs = std::mem::take(&mut config.jobs);
         Self {
-            injector: Mutex::new(Injector::new(std::mem::take(&mut config.faults))),
+            state: Mutex::new(State {
+                injector: Injector::new(std::mem::take(&mut config.faults)),
+                tokens: Tokens::default(),
+                uploads: 0,
+                refused: BTreeMap::new(),
+            }),
             jobs: jobs.into_iter().map(|job| (job.job_id, Arc::new(job))).collect(),
             config,
             url,
             store,
-            tokens: Mutex::default(),
-            uploads: Mutex::default(),
             stopping: CancellationToken::new(),
         }
     }
 
-    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
-        lock(&self.tokens)
-    }
-
-    pub(super) fn injector(&self) -> MutexGuard<'_, Injector> {
-        lock(&self.injector)
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
     pub(super) fn set_faults(&self, faults: Faults) {
         tracing::info!(%faults, "faults set");
-        self.injector().set(faults);
-    }
-
-    pub(super) fn count_upload(&self) {
-        lock(&self.uploads).requests += 1;
-    }
-
-    pub(super) fn count_refused(&self, status: u16) {
-        *lock(&self.uploads).refused.entry(status).or_default() += 1;
+        self.state().injector.set(faults);
     }
 
     pub(super) fn status(&self) -> Status {
         let jobs = self.store.jobs();
-        let injector = self.injector();
-        let uploads = lock(&self.uploads);
+        let state = self.state();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             url: self.url.clone(),
             any_app: self.config.apps.is_empty(),
             any_job: self.jobs.is_empty(),
-            tokens_issued: self.tokens().issued(),
-            uploads: uploads.requests,
+            tokens_issued: state.tokens.issued,
+            uploads: state.uploads,
             imports: jobs.values().map(|job| job.imports).sum(),
             rows_saved: jobs.values().map(|job| job.rows_saved).sum(),
-            refused: uploads.refused.clone(),
-            faults: injector.faults().to_string(),
-            injected: injector.injected().clone(),
+            refused: state.refused.clone(),
+            faults: state.injector.faults.to_string(),
+            injected: state.injector.injected.clone(),
             jobs,
         }
     }
 
-    /// Delays a response. [`stopping`](Self::stopping) ends the delay.
+    /// Delays a response, until [`stopping`](Self::stopping).
     pub(super) async fn delay(&self, latency: Duration) {
         if !latency.is_zero() {
-            // Either outcome ends the delay.
             drop(tokio::time::timeout(latency, self.stopping.cancelled()).await);
         }
     }

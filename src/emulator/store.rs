@@ -8,15 +8,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
-use csv::StringRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::state::lock;
-use super::table::{SavedRow, Table};
+use super::table::Table;
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
 
@@ -48,37 +47,32 @@ pub struct Import {
     pub messages_left_out: u64,
 }
 
-/// A row that a job accepted. `Debug` shows no value.
-#[derive(Clone, PartialEq, Eq)]
+/// A row that a job accepted; a line of a rows file. `Debug` shows no value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AcceptedRow {
     /// The number of its [`Import`].
     pub import: u64,
     /// Its number among the file's data rows, from 1.
     pub row: u64,
-    /// The job.
+    /// The job, which is in the name of the rows file.
+    #[serde(skip)]
     pub job_id: Uuid,
     /// The scenario of the row.
     pub scenario: Scenario,
-    columns: Arc<[String]>,
-    values: StringRecord,
+    /// Texts by the names in the file's header, in its order.
+    values: Map<String, Value>,
 }
 
 impl AcceptedRow {
     /// The names in the file's header.
-    pub fn columns(&self) -> &[String] {
-        &self.columns
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     /// The value of a column, by the header's exact name.
     pub fn get(&self, column: &str) -> Option<&str> {
-        let index = self.columns.iter().position(|name| name == column)?;
-        self.values.get(index)
-    }
-
-    /// The values, in the order of the header.
-    pub fn values(&self) -> impl Iterator<Item = &str> {
-        self.values.iter()
+        self.values.get(column)?.as_str()
     }
 }
 
@@ -144,26 +138,28 @@ impl Store {
             messages: table.messages.kept,
             messages_left_out: table.messages.left_out,
         };
+        let saved = table.saved.into_iter().map(|saved| AcceptedRow {
+            import: import.import,
+            row: saved.row,
+            job_id,
+            scenario: saved.scenario,
+            values: saved.values,
+        });
         match &inner.folder {
             Some(folder) => {
-                if !table.saved.is_empty() {
-                    let lines = lines_of(import.import, &table.columns, &table.saved)?;
+                let mut lines = Vec::new();
+                for row in saved {
+                    serde_json::to_writer(&mut lines, &row)?;
+                    lines.push(b'\n');
+                }
+                if !lines.is_empty() {
                     append(&rows_file(folder, job_id), &lines)?;
                 }
                 let mut line = serde_json::to_vec(&import)?;
                 line.push(b'\n');
                 append(&folder.join(LOG), &line)?;
             }
-            None => inner
-                .rows
-                .extend(table.saved.into_iter().map(|saved| AcceptedRow {
-                    import: import.import,
-                    row: saved.row,
-                    job_id,
-                    scenario: saved.scenario,
-                    columns: table.columns.clone(),
-                    values: saved.values,
-                })),
+            None => inner.rows.extend(saved),
         }
         inner.last_import = import.import;
         let counts = inner.jobs.entry(job_id).or_default();
@@ -204,54 +200,13 @@ impl Store {
     }
 }
 
-/// A line of a rows file.
-#[derive(Serialize, Deserialize)]
-struct RowLine {
-    import: u64,
-    row: u64,
-    scenario: Scenario,
-    values: Map<String, Value>,
-}
-
-fn lines_of(import: u64, columns: &[String], saved: &[SavedRow]) -> io::Result<Vec<u8>> {
-    let mut lines = Vec::new();
-    for saved in saved {
-        let values = saved.values.iter().map(Value::from);
-        let line = RowLine {
-            import,
-            row: saved.row,
-            scenario: saved.scenario,
-            values: columns.iter().cloned().zip(values).collect(),
-        };
-        serde_json::to_writer(&mut lines, &line)?;
-        lines.push(b'\n');
-    }
-    Ok(lines)
-}
-
 fn read_rows(job_id: Uuid, path: &Path, rows: &mut Vec<AcceptedRow>) -> io::Result<()> {
-    let mut columns: Arc<[String]> = Arc::default();
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
+    for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
-        if line.is_empty() {
-            continue;
+        if !line.is_empty() {
+            let row: AcceptedRow = serde_json::from_str(&line)?;
+            rows.push(AcceptedRow { job_id, ..row });
         }
-        let line: RowLine = serde_json::from_slice(&line)?;
-        if !line.values.keys().eq(columns.iter()) {
-            columns = line.values.keys().cloned().collect();
-        }
-        let values = line
-            .values
-            .values()
-            .map(|value| value.as_str().unwrap_or_default());
-        rows.push(AcceptedRow {
-            import: line.import,
-            row: line.row,
-            job_id,
-            scenario: line.scenario,
-            columns: columns.clone(),
-            values: values.collect(),
-        });
     }
     Ok(())
 }

@@ -5,9 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use serde_json::{Map, Value};
 
 use super::config::Job;
 use crate::hr::{Field, FieldKind, Scenario};
@@ -21,7 +21,6 @@ const MAX_MESSAGES: usize = 100;
 /// The result of an accepted file.
 #[derive(Debug)]
 pub(super) struct Table {
-    pub(super) columns: Arc<[String]>,
     /// Data rows in the file.
     pub(super) rows: u64,
     pub(super) saved: Vec<SavedRow>,
@@ -34,7 +33,8 @@ pub(super) struct SavedRow {
     /// Its number among the file's data rows, from 1.
     pub(super) row: u64,
     pub(super) scenario: Scenario,
-    pub(super) values: StringRecord,
+    /// Texts by column.
+    pub(super) values: Map<String, Value>,
 }
 
 /// Lines for the import log.
@@ -106,7 +106,11 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
                     None => saved.push(SavedRow {
                         row: rows,
                         scenario: scenario.scenario,
-                        values: record.clone(),
+                        values: header
+                            .iter()
+                            .map(str::to_owned)
+                            .zip(record.iter().map(Value::from))
+                            .collect(),
                     }),
                 }
             }
@@ -130,7 +134,6 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
         };
     }
     Ok(Table {
-        columns: header.iter().map(str::to_owned).collect(),
         rows,
         saved,
         messages,

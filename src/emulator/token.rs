@@ -122,7 +122,8 @@ pub(super) fn validate(
         return fail(
             700_027,
             "invalid_client",
-            "The emulator does not support certificates and federated credentials and cannot check a client              assertion; use a client secret with it.",
+            "The emulator does not support certificates and federated credentials and cannot check a client \
+             assertion; use a client secret with it.",
         );
     }
     let secret = required("client_secret", 7_000_218, "invalid_client")?;
@@ -131,7 +132,8 @@ pub(super) fn validate(
         return fail(
             500_011,
             "invalid_resource",
-            "The tenant has no principal for the requested resource: the consent step was skipped, or the request              went to another cloud than the resource's.",
+            "The tenant has no principal for the requested resource: the consent step was skipped, or the request \
+             went to another cloud than the resource's.",
         );
     }
     Ok(Subject {
@@ -175,7 +177,8 @@ fn check_app(config: &EmulatorConfig, tenant: &str, client_id: &str, secret: &st
 /// The issued tokens that have not expired.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    issued: u64,
+    /// The number of issued tokens.
+    pub(super) issued: u64,
     live: HashMap<String, Token>,
 }
 
@@ -266,10 +269,5 @@ impl Tokens {
         }
         token.uses += 1;
         Ok(token.subject.client_id)
-    }
-
-    /// The number of issued tokens.
-    pub(super) fn issued(&self) -> u64 {
-        self.issued
     }
 }

@@ -1,6 +1,7 @@
 //! The ingestion endpoint.
 
 use super::*;
+use crate::settings::{BoundedInt, BoundedSize};
 
 #[tokio::test]
 async fn saves_every_row_of_a_valid_upload() {
@@ -11,10 +12,8 @@ async fn saves_every_row_of_a_valid_upload() {
     assert_eq!(rows.len(), 2);
     assert_eq!((rows[1].import, rows[1].row), (1, 2));
     assert_eq!(rows[1].get("EmailAddress"), Some("b@contoso.com"));
-    assert_eq!(
-        rows[0].columns(),
-        ["EmailAddress", "ResignationDate", "LastWorkingDate"]
-    );
+    let columns: Vec<&str> = rows[0].columns().collect();
+    assert_eq!(columns, ["EmailAddress", "ResignationDate", "LastWorkingDate"]);
     assert!(!format!("{rows:?}").contains("contoso"));
     let import = &bench.emulator.imports()[0];
     assert_eq!(
@@ -40,15 +39,6 @@ async fn requires_a_bearer_token_for_the_right_resource() {
     let visit = bench.client.get(bench.url("/api/signals")).send().await.unwrap();
     assert_eq!(visit.status(), StatusCode::UNAUTHORIZED);
     assert!(bench.rows().is_empty());
-}
-
-#[tokio::test]
-async fn rejects_tokens_after_their_lifetime() {
-    let config = EmulatorConfig {
-        token_lifetime: Duration::ZERO,
-        ..EmulatorConfig::default()
-    };
-    assert_eq!(Bench::start(config).await.upload_status(GOOD).await, 401);
 }
 
 #[tokio::test]
@@ -102,8 +92,8 @@ async fn requires_exactly_one_file_part() {
 #[tokio::test]
 async fn enforces_limits() {
     let config = EmulatorConfig {
-        max_body: 1000,
-        max_rows: 2,
+        max_body: BoundedSize::new(1000),
+        max_rows: BoundedInt::new(2),
         ..EmulatorConfig::default()
     };
     let bench = Bench::start(config).await;
@@ -123,27 +113,6 @@ async fn responds_to_ragged_rows_with_an_empty_500() {
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(response.text().await.unwrap(), "");
     assert!(bench.rows().is_empty() && bench.emulator.imports().is_empty());
-}
-
-#[tokio::test]
-async fn accepts_a_file_without_a_mandatory_column_but_imports_nothing() {
-    let bench = Bench::strict().await;
-    let csv = GOOD.replace("LastWorkingDate", "Other");
-    assert_eq!(bench.upload_status(&csv).await, 200);
-    let import = &bench.emulator.imports()[0];
-    assert_eq!((import.rows, import.records_saved), (2, 0));
-    assert!(import.messages[0].contains("`LastWorkingDate`"), "{import:?}");
-    assert!(bench.rows().is_empty());
-}
-
-#[tokio::test]
-async fn maps_portal_names_to_documented_names() {
-    let bench = Bench::start(strict_config(", columns: {EmailAddress: Mail}")).await;
-    for csv in [&GOOD.replace("EmailAddress", "mail"), GOOD] {
-        assert_eq!(bench.upload_status(csv).await, 200);
-    }
-    let saved: Vec<u64> = bench.emulator.imports().iter().map(|i| i.records_saved).collect();
-    assert_eq!(saved, [2, 0]);
 }
 
 #[tokio::test]
