@@ -70,6 +70,55 @@ async fn run_file(path: &Path) -> RunReport {
     report
 }
 
+/// Runs a pipeline beside a file of this name and content.
+async fn run_with(pipeline: &str, name: &str, content: impl AsRef<[u8]>) -> (tempfile::TempDir, RunReport) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), content).unwrap();
+    let path = folder.path().join("p.yaml");
+    std::fs::write(&path, pipeline).unwrap();
+    let report = run_file(&path).await;
+    (folder, report)
+}
+
+/// Runs the quick start with a changed text.
+async fn run_quickstart(from: &str, to: &str) -> RunReport {
+    let folder = examples();
+    let path = folder.path().join("quickstart.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(folder.path().join("a-file"), "").unwrap();
+    std::fs::write(&path, text.replace(from, to)).unwrap();
+    run_file(&path).await
+}
+
+/// A pipeline of performance reviews to the emulator; `settings` of the transform come first.
+fn reviews(file: &str, settings: &str, fields: &str) -> String {
+    format!(
+        "
+sources: {{e: {{type: file, path: {file}}}}}
+transforms:
+  t:
+    {settings}
+    type: hr_schema
+    inputs: [e]
+    scenario: performance_review
+    dates: {{timezone: UTC}}
+    fields: {{EmailAddress: mail, EffectiveDate: day{fields}}}
+sinks: {{s: {{type: m365_hr, inputs: [t], cloud: emulator}}}}
+rejects: {{max_ratio: 0.5}}
+"
+    )
+}
+
+fn parquet(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut content = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut content, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    content
+}
+
 /// What the emulator keeps of the rows it accepted, in the order of the e-mail addresses.
 fn accepted(folder: &Path) -> Vec<BTreeMap<String, String>> {
     let mut rows = Vec::new();
@@ -266,35 +315,15 @@ sinks:
         )
     };
     let mut results = Vec::new();
-    for kind in ["csv", "utf16", "parquet"] {
-        let folder = tempfile::tempdir().unwrap();
-        let (name, format) = match kind {
-            "csv" => {
-                std::fs::write(folder.path().join("e.csv"), &plain).unwrap();
-                ("e.csv", "")
-            }
-            "utf16" => {
-                let bytes: Vec<u8> = [0xFEFF]
-                    .into_iter()
-                    .chain(wide.encode_utf16())
-                    .flat_map(u16::to_le_bytes)
-                    .collect();
-                std::fs::write(folder.path().join("e.csv"), bytes).unwrap();
-                ("e.csv", ", format: {type: csv, delimiter: \";\"}")
-            }
-            _ => {
-                write_parquet(&folder.path().join("e.parquet"), &people);
-                ("e.parquet", "")
-            }
-        };
-        let path = folder.path().join("p.yaml");
-        std::fs::write(&path, pipeline(name, format)).unwrap();
-        let report = run_file(&path).await;
-        assert_eq!(
-            (report.exit_code, report.rows.accepted),
-            (0, 100),
-            "{kind}: {report:#?}"
-        );
+    let utf16 = wide.encode_utf16().flat_map(u16::to_le_bytes);
+    let utf16: Vec<u8> = [0xFF, 0xFE].into_iter().chain(utf16).collect();
+    for (name, format, content) in [
+        ("e.csv", "", plain.into_bytes()),
+        ("e.csv", ", format: {type: csv, delimiter: \";\"}", utf16),
+        ("e.parquet", "", people_as_parquet(&people)),
+    ] {
+        let (folder, report) = run_with(&pipeline(name, format), name, content).await;
+        assert_eq!((report.exit_code, report.rows.accepted), (0, 100), "{report:#?}");
         let rows: Vec<_> = accepted(folder.path())
             .into_iter()
             .map(|mut row| {
@@ -319,7 +348,7 @@ sinks:
     );
 }
 
-fn write_parquet(path: &Path, people: &[(String, &str, &str, &str)]) {
+fn people_as_parquet(people: &[(String, &str, &str, &str)]) -> Vec<u8> {
     let days = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
     let epoch = jiff::civil::date(1970, 1, 1);
     let mail: StringArray = people.iter().map(|p| Some(p.0.as_str())).collect();
@@ -343,31 +372,18 @@ fn write_parquet(path: &Path, people: &[(String, &str, &str, &str)]) {
     .unwrap();
     assert_eq!(zip.as_any_dictionary().values().len(), 3);
     let note: StringArray = people.iter().map(|_| Some("a, \"b\"\nc")).collect();
-    let columns: Vec<(&str, ArrayRef)> = vec![
+    parquet(vec![
         ("mail", Arc::new(mail)),
         ("resigned", Arc::new(resigned)),
         ("last day", Arc::new(last)),
         ("zip", zip),
         ("note", Arc::new(note)),
-    ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let mut writer =
-        ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    ])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_a_misspelled_column_before_the_first_row() {
-    let folder = examples();
-    let path = folder.path().join("quickstart.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(
-        &path,
-        text.replace("LastWorkingDate: last_day", "LastWorkingDate: lastday"),
-    )
-    .unwrap();
-    let report = run_file(&path).await;
+    let report = run_quickstart("LastWorkingDate: last_day", "LastWorkingDate: lastday").await;
     assert_eq!((report.exit_code, report.rows.accepted), (2, 0), "{report:#?}");
     let error = report.error.unwrap();
     assert_eq!(error.component.as_deref(), Some("resignations"));
@@ -382,23 +398,9 @@ async fn rejects_a_misspelled_column_before_the_first_row() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_only_the_row_whose_expression_fails() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("e.csv"), "mail,day,n\na@contoso.com,2026-01-01,1\nb@contoso.com,2026-01-02,x7-marker\nc@contoso.com,2026-01-03,3\n").unwrap();
-    let path = folder.path().join("p.yaml");
-    let pipeline = "
-sources: {e: {type: file, path: e.csv}}
-transforms:
-  t:
-    type: hr_schema
-    inputs: [e]
-    scenario: performance_review
-    dates: {timezone: UTC}
-    fields: {EmailAddress: mail, EffectiveDate: day, Rating: 'cast(n as int) * 2'}
-sinks: {s: {type: m365_hr, inputs: [t], cloud: emulator}}
-rejects: {max_ratio: 0.5}
-";
-    std::fs::write(&path, pipeline).unwrap();
-    let report = run_file(&path).await;
+    let rows = "mail,day,n\na@contoso.com,2026-01-01,1\nb@contoso.com,2026-01-02,x7-marker\nc@contoso.com,2026-01-03,3\n";
+    let pipeline = reviews("e.csv", "", ", Rating: 'cast(n as int) * 2'");
+    let (folder, report) = run_with(&pipeline, "e.csv", rows).await;
     assert_eq!(
         (report.exit_code, report.rows.accepted, report.rows.rejected),
         (0, 2, 1),
@@ -424,11 +426,7 @@ rejects: {max_ratio: 0.5}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_with_exit_code_3_after_too_many_rejects() {
-    let folder = examples();
-    let path = folder.path().join("quickstart.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("max_ratio: 0.25", "max_ratio: 0.14")).unwrap();
-    let report = run_file(&path).await;
+    let report = run_quickstart("max_ratio: 0.25", "max_ratio: 0.14").await;
     assert_eq!(
         (report.exit_code, report.rows.accepted),
         (3, 30),
@@ -436,33 +434,10 @@ async fn ends_with_exit_code_3_after_too_many_rejects() {
     );
 }
 
-/// A run of one review pipeline over a file of the given name and content.
-async fn run_reviews(name: &str, content: &str, filter: &str) -> RunReport {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join(name), content).unwrap();
-    let path = folder.path().join("p.yaml");
-    let pipeline = format!(
-        "
-sources: {{e: {{type: file, path: {name}}}}}
-transforms:
-  t:
-    type: hr_schema
-    inputs: [e]
-    scenario: performance_review
-    where: {filter}
-    dates: {{timezone: UTC}}
-    fields: {{EmailAddress: mail, EffectiveDate: day}}
-sinks: {{s: {{type: m365_hr, inputs: [t], cloud: emulator}}}}
-"
-    );
-    std::fs::write(&path, pipeline).unwrap();
-    run_file(&path).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_rows_of_a_failed_chunk_once() {
     let rows = "{\"mail\":\"a@contoso.com\",\"day\":true,\"on\":1}\n{\"mail\":\"b@contoso.com\",\"day\":true,\"on\":0}\n";
-    let report = run_reviews("e.ndjson", rows, "on = 1").await;
+    let (_folder, report) = run_with(&reviews("e.ndjson", "where: on = 1", ""), "e.ndjson", rows).await;
     assert_eq!(
         (report.exit_code, report.rows.read, report.rows.not_sent),
         (2, 2, 2),
@@ -474,7 +449,8 @@ async fn counts_rows_of_a_failed_chunk_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn does_not_show_the_first_row_of_a_file_without_header() {
     let rows = "marker.1@contoso.com,2026-01-01,Marker\nmarker.2@contoso.com,2026-01-02,Other\n";
-    let report = run_reviews("e.csv", rows, "mail is not null").await;
+    let pipeline = reviews("e.csv", "where: mail is not null", "");
+    let (_folder, report) = run_with(&pipeline, "e.csv", rows).await;
     assert_eq!(report.exit_code, 2);
     let error = report.error.unwrap();
     assert!(error.hints[0].contains("header: false"), "{error:?}");
@@ -486,16 +462,7 @@ async fn does_not_show_the_first_row_of_a_file_without_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_the_rejects_folder_before_sending_rows() {
-    let folder = examples();
-    std::fs::write(folder.path().join("a-file"), "").unwrap();
-    let path = folder.path().join("quickstart.yaml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(
-        &path,
-        text.replace("path: .hrsink/rejects", "path: a-file/rejects"),
-    )
-    .unwrap();
-    let report = run_file(&path).await;
+    let report = run_quickstart("path: .hrsink/rejects", "path: a-file/rejects").await;
     assert_eq!((report.exit_code, report.rows.read), (2, 0), "{report:#?}");
     let error = report.error.unwrap();
     assert!(
@@ -507,17 +474,9 @@ async fn checks_the_rejects_folder_before_sending_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replaces_the_output_file_when_there_are_no_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let pipeline = "
-sources: {e: {type: file, path: e.csv}}
-transforms:
-  t:
-    type: hr_schema
-    inputs: [e]
-    scenario: performance_review
-    dates: {timezone: UTC}
-    fields: {EmailAddress: mail, EffectiveDate: day}
-sinks: {s: {type: file, inputs: [t], path: out.csv}}
-";
+    let emulator = "type: m365_hr, inputs: [t], cloud: emulator";
+    let file = "type: file, inputs: [t], path: out.csv";
+    let pipeline = reviews("e.csv", "", "").replace(emulator, file);
     let path = folder.path().join("p.yaml");
     std::fs::write(&path, pipeline).unwrap();
     for (rows, expected) in [
@@ -544,35 +503,16 @@ sinks: {s: {type: file, inputs: [t], path: out.csv}}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_only_a_value_without_text_form() {
-    let folder = tempfile::tempdir().unwrap();
     let mail: StringArray = ["a@contoso.com", "b@contoso.com"].into_iter().map(Some).collect();
     let day: Date32Array = [Some(20_000), Some(20_001)].into_iter().collect();
     let at: TimestampMicrosecondArray = [Some(0), Some(i64::MAX)].into_iter().collect();
-    let columns: Vec<(&str, ArrayRef)> = vec![
+    let content = parquet(vec![
         ("mail", Arc::new(mail)),
         ("day", Arc::new(day)),
         ("at", Arc::new(at)),
-    ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let file = std::fs::File::create(folder.path().join("e.parquet")).unwrap();
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    let path = folder.path().join("p.yaml");
-    let pipeline = "
-sources: {e: {type: file, path: e.parquet}}
-transforms:
-  t:
-    type: hr_schema
-    inputs: [e]
-    scenario: performance_review
-    dates: {timezone: UTC}
-    fields: {EmailAddress: mail, EffectiveDate: day, Remarks: at}
-sinks: {s: {type: m365_hr, inputs: [t], cloud: emulator}}
-rejects: {max_ratio: 0.5}
-";
-    std::fs::write(&path, pipeline).unwrap();
-    let report = run_file(&path).await;
+    ]);
+    let pipeline = reviews("e.parquet", "", ", Remarks: at");
+    let (folder, report) = run_with(&pipeline, "e.parquet", content).await;
     assert_eq!(
         (report.exit_code, report.rows.accepted, report.rows.rejected),
         (0, 1, 1),

@@ -39,7 +39,7 @@ mod roster {
     }
 
     /// Brings addresses.
-    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
     #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
     #[schemars(crate = "hrsink::plugin::schemars")]
     struct RosterConfig {
@@ -69,17 +69,13 @@ mod roster {
             if self.broken {
                 return Err(Error::input("the roster cannot be opened").with_hint("open it"));
             }
-            Ok(Box::new(Roster {
-                pages: self.pages.clone(),
-                note_as: self.note_as.clone(),
-                cx,
-            }))
+            let config = self.clone();
+            Ok(Box::new(Roster { config, cx }))
         }
     }
 
     struct Roster {
-        pages: Vec<Vec<String>>,
-        note_as: String,
+        config: RosterConfig,
         cx: SourceContext,
     }
 
@@ -87,7 +83,7 @@ mod roster {
     impl Source for Roster {
         async fn run(self: Box<Self>, out: Output) -> Result<()> {
             let mut pages = Vec::new();
-            for (number, page) in self.pages.into_iter().enumerate() {
+            for (number, page) in self.config.pages.into_iter().enumerate() {
                 let name = format!("page {}", number + 1);
                 let columns = ["upn", "day"].map(str::to_owned).to_vec();
                 let part = Arc::new(Part {
@@ -118,13 +114,13 @@ mod roster {
             for (name, delivered) in pages {
                 note.delivered.push((name, delivered.await));
             }
-            NOTES.lock().unwrap().insert(self.note_as, note);
+            NOTES.lock().unwrap().insert(self.config.note_as, note);
             Ok(())
         }
     }
 
     /// Adds a domain to names without one.
-    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
     #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
     #[schemars(crate = "hrsink::plugin::schemars")]
     struct DomainConfig {
@@ -150,24 +146,20 @@ mod roster {
         }
 
         async fn build(&self, cx: TransformContext) -> Result<Box<dyn Transform>> {
-            Ok(Box::new(Domain {
-                domain: self.domain.clone(),
-                panics: self.panics,
-                cx,
-            }))
+            let config = self.clone();
+            Ok(Box::new(Domain { config, cx }))
         }
     }
 
     struct Domain {
-        domain: String,
-        panics: bool,
+        config: DomainConfig,
         cx: TransformContext,
     }
 
     impl Domain {
         fn map(&self, chunk: &Chunk) -> Chunk {
             let upn = chunk.batch.column_by_name("upn").unwrap().as_string::<i32>();
-            assert!(!self.panics, "cannot cut `{}`", upn.value(0));
+            assert!(!self.config.panics, "cannot cut `{}`", upn.value(0));
             let keep: BooleanArray = (0..upn.len())
                 .map(|row| Some(!upn.value(row).is_empty()))
                 .collect();
@@ -190,7 +182,7 @@ mod roster {
                 Some(if name.contains('@') {
                     name.to_owned()
                 } else {
-                    format!("{name}@{}", self.domain)
+                    format!("{name}@{}", self.config.domain)
                 })
             };
             let whole: ArrayRef = Arc::new(upn.iter().map(with).collect::<StringArray>());

@@ -55,14 +55,12 @@ fn settings(args: Args) -> Result<EmulatorConfig> {
     };
     let mut config = match &args.config {
         Some(path) => EmulatorConfig::read(path)?,
-        None => EmulatorConfig {
-            address: usual()?,
-            ..EmulatorConfig::default()
-        },
+        None => EmulatorConfig::default(),
     };
-    if let Some(listen) = args.listen {
-        config.address = listen;
-    }
+    config.address = match args.listen.or(config.address) {
+        Some(address) => Some(address),
+        None => Some(usual()?),
+    };
     if args.data.is_some() {
         config.data = args.data;
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ pub struct Output(Arc<OutputInner>);
 
 #[derive(Debug)]
 struct OutputInner {
+    /// Each receiver with the number of its input that this component is.
     targets: Vec<Target>,
     counts: Counts,
     source: Option<SourceSide>,
@@ -56,21 +57,17 @@ struct EndsInner {
 
 impl Ends {
     fn add(&self, input: usize) {
-        self.0
-            .ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(input);
+        self.lock().insert(input);
         self.0.added.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<usize>> {
+        self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The numbers of the inputs that have ended, if their outputs [notify](Output::notifying).
     pub fn ended(&self) -> BTreeSet<usize> {
-        self.0
-            .ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
     }
 
     /// Waits until a further input has ended. For one waiter.
@@ -79,12 +76,7 @@ impl Ends {
     }
 }
 
-#[derive(Debug)]
-struct Target {
-    sender: mpsc::Sender<(usize, Item)>,
-    /// Which of the receiver's inputs this component is.
-    input: usize,
-}
+type Target = (mpsc::Sender<(usize, Item)>, usize);
 
 /// The part of an output that only a source has: it counts rows as read and knows when to stop.
 #[derive(Debug)]
@@ -112,11 +104,10 @@ pub struct Input {
 /// [`Output::transform`].
 pub fn channel(capacity: usize, counts: Counts) -> (mpsc::Sender<(usize, Item)>, Input) {
     let (sender, receiver) = mpsc::channel(capacity);
-    let ends = Ends::default();
     let input = Input {
         receiver,
         counts,
-        ends,
+        ends: Ends::default(),
     };
     (sender, input)
 }
@@ -130,24 +121,13 @@ impl Output {
         cancel: CancellationToken,
         limit: Option<u64>,
     ) -> Self {
-        Self::tapped_source(targets, counts, cancel, limit, None)
-    }
-
-    /// As [`source`](Self::source); `tap` receives a copy that is not counted. A closed tap stops the source.
-    pub(crate) fn tapped_source(
-        targets: Vec<(mpsc::Sender<(usize, Item)>, usize)>,
-        counts: Counts,
-        cancel: CancellationToken,
-        limit: Option<u64>,
-        tap: Option<mpsc::Sender<Chunk>>,
-    ) -> Self {
         let source = SourceSide {
             cancel,
             left: limit.map(AtomicU64::new),
             ended: AtomicBool::new(false),
             enough: OnceLock::new(),
             sent: AtomicU64::new(0),
-            tap,
+            tap: None,
         };
         Self::new(targets, counts, Some(source))
     }
@@ -157,21 +137,22 @@ impl Output {
         Self::new(targets, counts, None)
     }
 
-    fn new(
-        targets: Vec<(mpsc::Sender<(usize, Item)>, usize)>,
-        counts: Counts,
-        source: Option<SourceSide>,
-    ) -> Self {
-        let targets = targets
-            .into_iter()
-            .map(|(sender, input)| Target { sender, input })
-            .collect();
+    fn new(targets: Vec<Target>, counts: Counts, source: Option<SourceSide>) -> Self {
         Self(Arc::new(OutputInner {
             targets,
             counts,
             source,
             ends: Vec::new(),
         }))
+    }
+
+    /// Before it is cloned: `tap` receives a copy of every chunk that is not counted. A closed tap stops the source.
+    #[must_use]
+    pub(crate) fn tapped(mut self, tap: Option<mpsc::Sender<Chunk>>) -> Self {
+        if let Some(source) = Arc::get_mut(&mut self.0).and_then(|inner| inner.source.as_mut()) {
+            source.tap = tap;
+        }
+        self
     }
 
     /// Notifies each of `ends` that the input of this number has ended, once this output and its clones are dropped.
@@ -225,22 +206,11 @@ impl Output {
             self.0.counts.not_sent(rows);
             return Err(Stopped);
         }
-        self.0
-            .counts
-            .copied(rows * self.0.targets.len().saturating_sub(1));
+        let targets = &self.0.targets;
+        self.0.counts.copied(rows * targets.len().saturating_sub(1));
         let mut result = if last { Err(Stopped) } else { Ok(()) };
-        for (target, chunk) in self
-            .0
-            .targets
-            .iter()
-            .zip(std::iter::repeat_n(chunk, self.0.targets.len()))
-        {
-            if target
-                .sender
-                .send((target.input, Item::Chunk(chunk)))
-                .await
-                .is_err()
-            {
+        for ((sender, input), chunk) in targets.iter().zip(std::iter::repeat_n(chunk, targets.len())) {
+            if sender.send((*input, Item::Chunk(chunk))).await.is_err() {
                 self.0.counts.not_sent(rows);
                 result = Err(Stopped);
             }
@@ -274,12 +244,10 @@ impl Output {
     /// # Errors
     /// [`Stopped`]: a receiver is closed.
     pub async fn pass_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Stopped> {
-        for (target, checkpoint) in self.0.targets.iter().zip(checkpoint.split(self.0.targets.len())) {
-            target
-                .sender
-                .send((target.input, Item::Checkpoint(checkpoint)))
-                .await
-                .map_err(|_| Stopped)?;
+        let targets = &self.0.targets;
+        for ((sender, input), checkpoint) in targets.iter().zip(checkpoint.split(targets.len())) {
+            let sent = sender.send((*input, Item::Checkpoint(checkpoint))).await;
+            sent.map_err(|_| Stopped)?;
         }
         Ok(())
     }
@@ -292,24 +260,24 @@ impl Output {
         if self.is_stopped() {
             return Err(Stopped);
         }
-        let Some(left) = &source.left else {
-            source.sent.fetch_add(chunk.num_rows() as u64, Ordering::AcqRel);
-            self.0.counts.read(chunk.num_rows());
-            return Ok((chunk, false));
-        };
         let rows = chunk.num_rows() as u64;
-        let before = left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-            Some(left.saturating_sub(rows))
-        });
-        let (Ok(before) | Err(before)) = before;
-        let taken = usize::try_from(before.min(rows)).unwrap_or(usize::MAX);
-        source.sent.fetch_add(taken as u64, Ordering::AcqRel);
-        self.0.counts.read(taken);
-        let last = before <= rows;
+        let left = match &source.left {
+            None => u64::MAX,
+            Some(left) => {
+                let subtract = |left: u64| Some(left.saturating_sub(rows));
+                let (Ok(before) | Err(before)) =
+                    left.fetch_update(Ordering::AcqRel, Ordering::Acquire, subtract);
+                before
+            }
+        };
+        let (allowed, last) = (left.min(rows), left <= rows);
+        source.sent.fetch_add(allowed, Ordering::AcqRel);
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        self.0.counts.read(allowed);
         if last {
             source.ended.store(true, Ordering::Relaxed);
         }
-        Ok((chunk.slice(0, taken), last))
+        Ok((chunk.slice(0, allowed), last))
     }
 }
 
@@ -345,31 +313,25 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, RecordBatch};
-
-    use super::super::{Origins, Part};
+    use super::super::contract;
     use super::*;
 
     fn chunk(rows: usize) -> Chunk {
-        let column = Int32Array::from_iter_values(0..i32::try_from(rows).unwrap());
-        let batch = RecordBatch::try_from_iter([("n", Arc::new(column) as _)]).unwrap();
-        let part = Arc::new(Part {
-            name: "test".into(),
-            columns: vec!["n".into()],
-        });
-        Chunk::records(batch, Origins::consecutive(part, 1, rows))
+        contract::chunk("test", 1, &format!("n\n{}", "x\n".repeat(rows)))
+    }
+
+    /// An output to two receivers, with its counters.
+    fn output(limit: Option<u64>) -> (Output, [Input; 2], Counts, CancellationToken) {
+        let (counts, cancel) = (Counts::default(), CancellationToken::new());
+        let (to_a, a) = channel(8, counts.clone());
+        let (to_b, b) = channel(8, counts.clone());
+        let output = Output::source(vec![(to_a, 0), (to_b, 0)], counts.clone(), cancel.clone(), limit);
+        (output, [a, b], counts, cancel)
     }
 
     #[tokio::test]
-    async fn reads_no_rows_over_the_limit() {
-        let counts = Counts::default();
-        let (sender, mut input) = channel(8, Counts::default());
-        let output = Output::source(
-            vec![(sender, 0)],
-            counts.clone(),
-            CancellationToken::new(),
-            Some(5),
-        );
+    async fn reads_no_rows_over_the_limit_and_none_after_a_cancel() {
+        let (output, [mut input, _other], counts, _) = output(Some(5));
         assert_eq!(output.send(chunk(3)).await, Ok(()));
         assert_eq!(output.send(chunk(3)).await, Err(Stopped));
         assert!(output.is_stopped());
@@ -380,40 +342,29 @@ mod tests {
             rows += chunk.num_rows();
         }
         assert_eq!((rows, counts.totals().read), (5, 5));
+        let (output, _inputs, counts, cancel) = self::output(None);
+        cancel.cancel();
+        assert_eq!(output.send(chunk(1)).await, Err(Stopped));
+        assert_eq!(counts.totals().read, 0);
     }
 
     #[tokio::test]
     async fn needs_rows_up_to_the_limit_or_hint() {
-        let output = |limit| {
-            let (sender, input) = channel(8, Counts::default());
-            let targets = vec![(sender, 0)];
-            let cancel = CancellationToken::new();
-            (Output::source(targets, Counts::default(), cancel, limit), input)
-        };
-        let (all, _input) = output(None);
+        let (all, _inputs, ..) = output(None);
         assert_eq!(all.wanted(), None);
         all.hint_enough(4);
-        assert_eq!(all.wanted(), Some(4));
-        assert_eq!(all.send(chunk(3)).await, Ok(()));
-        assert_eq!(all.wanted(), Some(1));
-        assert_eq!(all.send(chunk(3)).await, Ok(()), "a hint is no limit");
-        assert_eq!(all.wanted(), Some(0));
-        let (limited, _input) = output(Some(2));
+        for wanted in [4, 1, 0] {
+            assert_eq!(all.wanted(), Some(wanted));
+            assert_eq!(all.send(chunk(3)).await, Ok(()), "a hint is no limit");
+        }
+        let (limited, _inputs, ..) = output(Some(2));
         limited.hint_enough(9);
         assert_eq!(limited.wanted(), Some(2));
     }
 
     #[tokio::test]
     async fn counts_rows_without_receiver_and_rows_left_in_the_channel() {
-        let counts = Counts::default();
-        let (to_a, mut a) = channel(8, counts.clone());
-        let (to_b, b) = channel(8, counts.clone());
-        let output = Output::source(
-            vec![(to_a, 0), (to_b, 0)],
-            counts.clone(),
-            CancellationToken::new(),
-            None,
-        );
+        let (output, [mut a, b], counts, _) = output(None);
         output.send(chunk(4)).await.unwrap();
         drop(output.checkpoint("p").await.unwrap());
         drop(b);
@@ -427,16 +378,9 @@ mod tests {
 
     #[tokio::test]
     async fn copies_rows_to_the_tap_and_stops_when_it_is_closed() {
-        let counts = Counts::default();
-        let (sender, mut input) = channel(8, Counts::default());
+        let (output, [mut input, _other], counts, _) = output(Some(5));
         let (tap, mut tapped) = mpsc::channel(8);
-        let output = Output::tapped_source(
-            vec![(sender, 0)],
-            counts.clone(),
-            CancellationToken::new(),
-            Some(5),
-            Some(tap),
-        );
+        let output = output.tapped(Some(tap));
         assert_eq!(output.send(chunk(3)).await, Ok(()));
         assert_eq!(tapped.recv().await.unwrap().num_rows(), 3);
         drop(tapped);
@@ -445,15 +389,6 @@ mod tests {
         assert!(matches!(input.next().await, Some((0, Item::Chunk(chunk))) if chunk.num_rows() == 3));
         assert!(input.next().await.is_none());
         let totals = counts.totals();
-        assert_eq!((totals.read, totals.copied, totals.not_sent), (4, 0, 1));
-    }
-
-    #[tokio::test]
-    async fn stops_a_cancelled_source() {
-        let cancel = CancellationToken::new();
-        let (sender, _input) = channel(8, Counts::default());
-        let output = Output::source(vec![(sender, 0)], Counts::default(), cancel.clone(), None);
-        cancel.cancel();
-        assert_eq!(output.send(chunk(1)).await, Err(Stopped));
+        assert_eq!((totals.read, totals.copied, totals.not_sent), (4, 3, 1));
     }
 }

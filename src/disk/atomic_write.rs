@@ -17,9 +17,6 @@ pub(crate) struct AtomicFile {
 
 impl AtomicFile {
     /// Creates `TARGET.new`, and the folder if it does not exist. Replaces what a crashed run left there.
-    ///
-    /// # Errors
-    /// The folder or the file cannot be created.
     pub(crate) fn create(target: &Path) -> io::Result<Self> {
         create_private_folder(folder_of(target))?;
         let temporary = with_suffix(target, ".new");
@@ -33,9 +30,6 @@ impl AtomicFile {
 
     /// As [`create`](Self::create) with another suffix, and locked until committed or dropped. `None` if another
     /// process writes it.
-    ///
-    /// # Errors
-    /// The folder or the file cannot be created or locked.
     pub(crate) fn create_locked(target: &Path, suffix: &str) -> io::Result<Option<Self>> {
         create_private_folder(folder_of(target))?;
         let temporary = with_suffix(target, suffix);
@@ -48,9 +42,6 @@ impl AtomicFile {
     }
 
     /// Allocates `bytes` on disk now, so that a full disk is noticed before the content exists.
-    ///
-    /// # Errors
-    /// They cannot be written.
     pub(crate) fn reserve(&mut self, bytes: usize) -> io::Result<()> {
         self.write_all(&vec![b' '; bytes])?;
         self.file()?.sync_all()?;
@@ -58,17 +49,11 @@ impl AtomicFile {
     }
 
     /// Makes the content durable before [`commit`](Self::commit), so that a full disk is noticed.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.as_ref().ok_or_else(closed)?.sync_all()
     }
 
     /// Ends the file at the current position, makes it durable, and gives it its name.
-    ///
-    /// # Errors
-    /// It cannot be written or renamed; then the target is unchanged.
     pub(crate) fn commit(mut self) -> io::Result<()> {
         // Closed only after the rename: until then a lock keeps others away.
         let mut file = self.file.take().ok_or_else(closed)?;
@@ -119,9 +104,6 @@ impl Seek for AtomicFile {
 }
 
 /// Writes a private file atomically.
-///
-/// # Errors
-/// It cannot be written; then the target is unchanged.
 pub(crate) fn write(target: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(target)?;
     file.write_all(content)?;
@@ -129,9 +111,6 @@ pub(crate) fn write(target: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes renames in `folder` durable.
-///
-/// # Errors
-/// The folder cannot be synced.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;

@@ -83,9 +83,6 @@ impl Write for ByteSpool {
 
 impl SpooledBytes {
     /// The regular file at `path`; another file under its name changes nothing.
-    ///
-    /// # Errors
-    /// It cannot be opened, or is not a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         SharedFile::open(path).map(Self::File)
     }

@@ -17,9 +17,6 @@ pub(crate) struct LockFile {
 
 impl LockFile {
     /// Locks `path`, and creates it if it does not exist. `None` if it is locked already.
-    ///
-    /// # Errors
-    /// The file cannot be created, or the file system has no locks.
     pub(crate) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
         // Not truncated: on Windows that fails while another process holds the lock.
         let file = append_private(path)?;
@@ -27,9 +24,6 @@ impl LockFile {
     }
 
     /// As [`try_acquire`](Self::try_acquire), waiting up to `timeout`. Blocks.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) fn acquire(path: &Path, timeout: Duration) -> io::Result<Option<Self>> {
         let started = Instant::now();
         loop {
@@ -41,9 +35,6 @@ impl LockFile {
     }
 
     /// As [`acquire`](Self::acquire), without blocking the thread.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) async fn acquire_async(path: &Path, timeout: Duration) -> io::Result<Option<Self>> {
         let started = tokio::time::Instant::now();
         loop {
@@ -69,9 +60,6 @@ fn try_lock(file: &File) -> io::Result<bool> {
 }
 
 /// Creates or empties a private file, locked until it is closed. `None` if it is locked already.
-///
-/// # Errors
-/// It cannot be created, locked or emptied.
 pub(crate) fn create_locked(path: &Path) -> io::Result<Option<File>> {
     loop {
         let file = append_private(path)?;
@@ -106,9 +94,6 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 
 /// Creates or empties a private file that [`remove_unless_in_use`] leaves alone while it is open here. People can read
 /// it meanwhile.
-///
-/// # Errors
-/// It cannot be created, or on Windows is open elsewhere.
 pub(crate) fn create_in_use(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -127,9 +112,6 @@ pub(crate) fn create_in_use(path: &Path) -> io::Result<File> {
 }
 
 /// Removes a file unless a process has it open through [`create_in_use`]. `false` if it does, or if it does not exist.
-///
-/// # Errors
-/// It cannot be opened or removed.
 pub(crate) fn remove_unless_in_use(path: &Path) -> io::Result<bool> {
     const ERROR_SHARING_VIOLATION: i32 = 32;
     let is_unshared =

@@ -12,9 +12,6 @@ const OWN_FOLDER: &str = ".hrsink";
 
 /// Creates a folder and its parents for their owner only. Existing folders keep their mode; a `.hrsink` that others can
 /// read is logged once.
-///
-/// # Errors
-/// The folder cannot be created.
 pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -60,17 +57,11 @@ fn open_own_folder(path: &Path) -> Option<(&Path, u32)> {
 }
 
 /// Creates or truncates a file for its owner only.
-///
-/// # Errors
-/// The file cannot be created.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
 
 /// Opens a file for reading and appending, for its owner only; creates it if it does not exist.
-///
-/// # Errors
-/// The file cannot be created or opened.
 pub(crate) fn append_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().read(true).append(true).create(true))
 }

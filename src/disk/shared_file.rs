@@ -21,18 +21,12 @@ struct Inner {
 
 impl SharedFile {
     /// Creates an unnamed file in `folder`: nobody can find it, and it is gone when the process ends.
-    ///
-    /// # Errors
-    /// The folder or the file cannot be created.
     pub(crate) fn unnamed(folder: &Path) -> io::Result<Self> {
         create_private_folder(folder)?;
         Ok(Self::new(tempfile::tempfile_in(folder)?, 0))
     }
 
     /// Opens the file at `path` for reading.
-    ///
-    /// # Errors
-    /// It cannot be opened, or is not a regular file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -55,9 +49,6 @@ impl SharedFile {
     }
 
     /// Writes at the end; returns the offset of the first byte.
-    ///
-    /// # Errors
-    /// They cannot be written; the file may then have a gap.
     pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<u64> {
         let mut inner = self.inner();
         let at = inner.length;
@@ -68,9 +59,6 @@ impl SharedFile {
     }
 
     /// One read at an offset; 0 bytes at the end.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub(crate) fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inner = self.inner();
         inner.file.seek(SeekFrom::Start(at))?;
@@ -83,9 +71,6 @@ impl SharedFile {
     }
 
     /// Up to `length` bytes at an offset; fewer only at the end.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub(crate) fn read_vec(&self, at: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut inner = self.inner();
         let available = usize::try_from(inner.length.saturating_sub(at)).unwrap_or(usize::MAX);

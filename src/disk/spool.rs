@@ -19,15 +19,9 @@ pub(crate) trait Spill: Send + Sized + 'static {
     type Stub: Clone + Send + 'static;
 
     /// Appends the item to `bytes`.
-    ///
-    /// # Errors
-    /// It cannot be encoded.
     fn encode(self, bytes: &mut Vec<u8>) -> io::Result<Self::Stub>;
 
     /// The item that was encoded as `bytes`.
-    ///
-    /// # Errors
-    /// The bytes are damaged.
     fn decode(stub: Self::Stub, bytes: Vec<u8>) -> io::Result<Self>;
 }
 
@@ -147,9 +141,6 @@ impl Spool {
     }
 
     /// Stores an item that takes `bytes` of memory. Blocks.
-    ///
-    /// # Errors
-    /// The file cannot be created or written; a full disk is transient.
     pub(crate) fn store_blocking<T: Spill>(&self, item: T, bytes: usize) -> Result<Stored<T>> {
         match self.reserve(bytes) {
             Some(reservation) => Ok(Stored::Memory(item, reservation)),
@@ -158,9 +149,6 @@ impl Spool {
     }
 
     /// Returns an item. Blocks.
-    ///
-    /// # Errors
-    /// The file cannot be read back.
     pub(crate) fn load_blocking<T: Spill>(&self, stored: Stored<T>) -> Result<T> {
         match stored {
             Stored::Memory(item, _) => Ok(item),
@@ -173,9 +161,6 @@ impl Spool {
     }
 
     /// As [`store_blocking`](Self::store_blocking), without blocking the thread.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) async fn store<T: Spill>(&self, item: T, bytes: usize) -> Result<Stored<T>> {
         match self.reserve(bytes) {
             Some(reservation) => Ok(Stored::Memory(item, reservation)),
@@ -187,9 +172,6 @@ impl Spool {
     }
 
     /// As [`load_blocking`](Self::load_blocking), without blocking the thread.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) async fn load<T: Spill>(&self, stored: Stored<T>) -> Result<T> {
         match stored {
             Stored::Memory(item, _) => Ok(item),

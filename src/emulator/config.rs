@@ -1,7 +1,7 @@
 //! Settings: the listen address, apps, connector jobs and faults.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ pub const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmulatorConfig {
-    /// The address to listen on. Default `127.0.0.1:0`: this machine only, any free port.
+    /// The address to listen on. Default: any free port of this machine, for `hrsink emulator` 127.0.0.1:8099.
     #[serde(rename = "listen")]
-    pub address: SocketAddr,
+    pub address: Option<SocketAddr>,
     /// The folder for accepted rows and the import log, created if missing. Default: rows stay in memory.
     pub data: Option<PathBuf>,
     /// The apps that can get tokens. Empty: any.
@@ -90,7 +90,7 @@ pub struct Job {
 impl Default for EmulatorConfig {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            address: None,
             data: None,
             apps: Vec::new(),
             jobs: Vec::new(),

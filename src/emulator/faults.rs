@@ -240,9 +240,6 @@ impl FromStr for Faults {
     type Err = Error;
 
     /// Reads the compact form. An empty text means no faults.
-    ///
-    /// # Errors
-    /// Lists every problem of the text, with the nearest names.
     fn from_str(text: &str) -> Result<Self> {
         let mut pairs = Vec::new();
         let mut problems = Vec::new();

@@ -21,7 +21,7 @@ mod table;
 mod tests;
 mod token;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,12 +55,13 @@ impl Emulator {
     /// The settings are invalid, the data folder is not usable, or the address is not available.
     pub async fn start(config: EmulatorConfig) -> Result<Self> {
         config.checked()?;
+        let wanted = config.address.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
         let cannot_listen = |e: std::io::Error| {
-            Error::config(format!("cannot listen on `{}`", config.address))
+            Error::config(format!("cannot listen on `{wanted}`"))
                 .with_source(e)
                 .with_hint("another program may use the port; port 0 selects a free one")
         };
-        let listener = TcpListener::bind(config.address).await.map_err(cannot_listen)?;
+        let listener = TcpListener::bind(wanted).await.map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "other machines can reach the emulator, over plain HTTP");

@@ -5,68 +5,64 @@ use crate::component::{Counts, Role, Totals};
 use crate::config::PipelineConfig;
 use crate::ledger::SinkEnd;
 
-/// The counters of every component.
-pub(super) struct Counters {
-    pub(super) sources: Vec<Counts>,
-    pub(super) transforms: Vec<Counts>,
-    pub(super) sinks: Vec<Counts>,
-}
+/// The counters of every component, in the order sources, transforms, sinks.
+pub(super) struct Counters(Vec<(Role, String, Counts)>);
 
 impl Counters {
     pub(super) fn new(config: &PipelineConfig) -> Self {
-        let counts = |len: usize| std::iter::repeat_with(Counts::default).take(len).collect();
-        Self {
-            sources: counts(config.sources.len()),
-            transforms: counts(config.transforms.len()),
-            sinks: counts(config.sinks.len()),
-        }
+        let sources = config.sources.iter().map(|source| (Role::Source, &source.name));
+        let transforms = config
+            .transforms
+            .iter()
+            .map(|transform| (Role::Transform, &transform.name));
+        let sinks = config.sinks.iter().map(|sink| (Role::Sink, &sink.name));
+        let all = sources.chain(transforms).chain(sinks);
+        Self(
+            all.map(|(role, name)| (role, name.clone(), Counts::default()))
+                .collect(),
+        )
     }
 
-    /// All, in the order sources, transforms, sinks.
+    /// The counters of a component of the pipeline.
+    pub(super) fn of(&self, role: Role, name: &str) -> Counts {
+        let found = self.0.iter().find(|(other, of, _)| *other == role && of == name);
+        found.map(|(_, _, counts)| counts.clone()).unwrap_or_default()
+    }
+
     pub(super) fn all(&self) -> Vec<Counts> {
-        [&self.sources, &self.transforms, &self.sinks]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        self.0.iter().map(|(_, _, counts)| counts.clone()).collect()
+    }
+
+    pub(super) fn sources(&self) -> Vec<Counts> {
+        let sources = self.0.iter().filter(|(role, _, _)| *role == Role::Source);
+        sources.map(|(_, _, counts)| counts.clone()).collect()
     }
 
     /// Sums over all components so far.
     pub(super) fn totals(&self) -> Totals {
-        Counts::sum(&self.all())
+        Counts::sum(self.0.iter().map(|(_, _, counts)| counts))
     }
 
     /// How each sink ended, given whether the run succeeded.
-    pub(super) fn sinks(&self, config: &PipelineConfig, success: bool) -> Vec<SinkEnd> {
+    pub(super) fn sinks(&self, success: bool) -> Vec<SinkEnd> {
         // Guards of later runs compare with complete inputs only.
-        let complete = success && !nothing_new(&self.sources);
-        let sinks = config.sinks.iter().zip(&self.sinks);
+        let complete = success && !nothing_new(&self.sources());
+        let sinks = self.0.iter().filter(|(role, _, _)| *role == Role::Sink);
         sinks
-            .map(|(sink, counts)| SinkEnd {
-                sink: sink.name.clone(),
+            .map(|(_, name, counts)| SinkEnd {
+                sink: name.clone(),
                 rows: counts.totals().finished(),
                 complete,
             })
             .collect()
     }
 
-    pub(super) fn report(&self, config: &PipelineConfig) -> Vec<ComponentReport> {
-        let names = config
-            .sources
-            .iter()
-            .map(|source| (Role::Source, &source.name))
-            .chain(
-                config
-                    .transforms
-                    .iter()
-                    .map(|transform| (Role::Transform, &transform.name)),
-            )
-            .chain(config.sinks.iter().map(|sink| (Role::Sink, &sink.name)));
-        names
-            .zip(self.all())
-            .map(|((role, name), counts)| ComponentReport {
+    pub(super) fn report(&self) -> Vec<ComponentReport> {
+        let components = self.0.iter();
+        components
+            .map(|(role, name, counts)| ComponentReport {
                 name: name.clone(),
-                role,
+                role: *role,
                 rows: counts.totals(),
             })
             .collect()

@@ -5,20 +5,19 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use jiff::Timestamp;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::counters::{Counters, nothing_new};
 use super::guards::{Evaluator, Guarded};
 use super::ledger::LedgerRecord;
+use super::run::Run;
 use super::snapshots::{Recorded, Recording, Taps};
-use super::staging::{Gate, StagedSink, upstream};
-use super::{GuardsReport, Observer, RejectsFile, RunOptions};
+use super::staging::{Gate, MAX_MEMORY_BYTES, StagedSink, upstream};
+use super::{GuardsReport, RejectsFile};
 use crate::component::{
-    BatchReport, Columns, Counts, Ends, Input, Item, Output, Outputs, Position, Rejects, RunInfo, Sink,
-    SinkContext, Source, SourceContext, Transform, TransformContext, channel,
+    BatchReport, Columns, Counts, Ends, Input, Item, Output, Position, Role, RunInfo, Sink, SinkContext,
+    Source, SourceContext, Transform, TransformContext, channel,
 };
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, Result};
@@ -28,20 +27,6 @@ const CHANNEL_CAPACITY: usize = 2;
 
 /// The failures of a run, each with its component.
 pub(super) type Failures = Vec<(Option<String>, Error)>;
-
-/// What all components of a run share.
-pub(super) struct Shared<'r> {
-    pub(super) config: &'r PipelineConfig,
-    pub(super) options: &'r RunOptions,
-    pub(super) observer: &'r Observer,
-    pub(super) run: &'r RunInfo,
-    pub(super) started: Timestamp,
-    pub(super) counters: &'r Counters,
-    pub(super) record: &'r LedgerRecord,
-    pub(super) rejects: &'r Rejects,
-    pub(super) rejects_file: Option<&'r RejectsFile>,
-    pub(super) outputs: &'r Outputs,
-}
 
 type Sender = mpsc::Sender<(usize, Item)>;
 
@@ -86,66 +71,182 @@ impl<'c> Channels<'c> {
     }
 }
 
-/// A sink, built, with its name and its input.
-type BuiltSink = (String, Box<dyn Sink>, Input);
-
 /// The components of a run, ready to run.
+#[derive(Default)]
 pub(super) struct Graph {
     sources: Vec<(String, Box<dyn Source>, Output)>,
     transforms: Vec<(String, Box<dyn Transform>, Input, Output)>,
-    sinks: Vec<BuiltSink>,
+    sinks: Vec<(String, Box<dyn Sink>, Input)>,
     recordings: Vec<Recording>,
     gate: Option<Gate>,
 }
 
 impl Graph {
     /// Builds everything; nothing moves before.
-    ///
-    /// # Errors
-    /// Components that cannot be built.
     pub(super) async fn build(
-        shared: &Shared<'_>,
+        run: &Run<'_>,
+        record: &LedgerRecord,
         batches: UnboundedSender<BatchReport>,
     ) -> Result<Self, Failures> {
-        let (config, counters) = (shared.config, shared.counters);
+        let config = run.config;
         let mut failures = Failures::new();
         let mut channels = Channels::default();
-        let transforms = config.transforms.iter().zip(&counters.transforms);
+        let transforms = config.transforms.iter();
         let transform_inputs: Vec<Input> = transforms
-            .map(|(component, counts)| channels.add(&component.inputs, counts))
+            .map(|component| {
+                channels.add(
+                    &component.inputs,
+                    &run.counters.of(Role::Transform, &component.name),
+                )
+            })
             .collect();
-        let sinks = config.sinks.iter().zip(&counters.sinks);
+        let sinks = config.sinks.iter();
         let sink_inputs: Vec<Input> = sinks
-            .map(|(component, counts)| channels.add(&component.inputs, counts))
+            .map(|component| channels.add(&component.inputs, &run.counters.of(Role::Sink, &component.name)))
             .collect();
-
-        let sinks = shared.build_sinks(sink_inputs, batches, &mut failures).await;
-        let transforms = shared
-            .build_transforms(transform_inputs, &channels, &mut failures)
+        let mut taps = Taps::default();
+        let mut graph = Self::default();
+        graph.build_sinks(run, sink_inputs, batches, &mut failures).await;
+        graph
+            .build_transforms(run, transform_inputs, &channels, &mut failures)
             .await;
-        let mut taps = Taps::new(config);
-        let sources = shared.build_sources(&channels, &mut taps, &mut failures).await;
+        graph
+            .build_sources(run, record, &channels, &mut taps, &mut failures)
+            .await;
         if failures.is_empty()
-            && let Some(Err(error)) = shared.rejects_file.map(RejectsFile::create)
+            && let Some(Err(error)) = run.rejects_file.as_ref().map(RejectsFile::create)
         {
             failures.push((None, error));
         }
         if !failures.is_empty() {
             return Err(failures);
         }
-        let ledger = shared.run.base.join(&config.state.path);
-        let recordings = taps
-            .open(shared.run, &ledger, &shared.run.pipeline, shared.started)
+        let ledger = run.info.base.join(&config.state.path);
+        graph.recordings = taps
+            .open(&run.info, &ledger, run.started)
             .map_err(|failure| vec![failure])?;
+        graph.stage(run, record);
         // `channels` is dropped here: only the outputs hold senders, and a channel ends with them.
-        let (gate, sinks) = shared.stage(sinks);
-        Ok(Self {
-            sources,
-            transforms,
-            sinks,
-            recordings,
-            gate,
-        })
+        Ok(graph)
+    }
+
+    async fn build_sinks(
+        &mut self,
+        run: &Run<'_>,
+        inputs: Vec<Input>,
+        batches: UnboundedSender<BatchReport>,
+        failures: &mut Failures,
+    ) {
+        let kinds = wiring::kinds(run.config);
+        for (component, input) in run.config.sinks.iter().zip(inputs) {
+            let name = &component.name;
+            let inputs = wiring::describe(&component.inputs, &kinds);
+            let cx = SinkContext {
+                counts: run.counters.of(Role::Sink, name),
+                rejects: run.rejects.clone(),
+                batches: batches.clone(),
+                in_flight: run.observer.in_flight.clone(),
+                outputs: run.outputs.clone(),
+                ..SinkContext::new(name.as_str(), run.info.clone(), inputs)
+            };
+            match component.config.build(cx).await {
+                Ok(sink) => self.sinks.push((name.clone(), sink, input)),
+                Err(error) => failures.push((Some(name.clone()), error)),
+            }
+        }
+    }
+
+    async fn build_transforms(
+        &mut self,
+        run: &Run<'_>,
+        inputs: Vec<Input>,
+        channels: &Channels<'_>,
+        failures: &mut Failures,
+    ) {
+        let kinds = wiring::kinds(run.config);
+        for (component, input) in run.config.transforms.iter().zip(inputs) {
+            let name = &component.name;
+            let inputs = wiring::describe(&component.inputs, &kinds);
+            let counts = run.counters.of(Role::Transform, name);
+            let cx = TransformContext {
+                counts: counts.clone(),
+                rejects: run.rejects.clone(),
+                ..TransformContext::new(name.as_str(), run.info.clone(), inputs)
+            };
+            let out = Output::transform(channels.targets(name), counts).notifying(channels.ends(name));
+            match component.config.build(cx).await {
+                Ok(transform) => self.transforms.push((name.clone(), transform, input, out)),
+                Err(error) => failures.push((Some(name.clone()), error)),
+            }
+        }
+    }
+
+    async fn build_sources<'r>(
+        &mut self,
+        run: &Run<'r>,
+        record: &LedgerRecord,
+        channels: &Channels<'_>,
+        taps: &mut Taps<'r>,
+        failures: &mut Failures,
+    ) {
+        for component in &run.config.sources {
+            let name = &component.name;
+            let counts = run.counters.of(Role::Source, name);
+            let cx = SourceContext {
+                columns: used_columns(run.config, name).map(Arc::new),
+                counts: counts.clone(),
+                rejects: run.rejects.clone(),
+                position: Position::new(record.position_of(&run.info, name), run.rejects.clone()),
+                pages: run.observer.pages.clone(),
+                ..SourceContext::new(name.as_str(), run.info.clone())
+            };
+            let cancel = run.info.cancel.clone();
+            let out = Output::source(channels.targets(name), counts, cancel, run.options.limit)
+                .tapped(taps.add(run.config, name))
+                .notifying(channels.ends(name));
+            match component.config.build(cx).await {
+                Ok(source) => self.sources.push((name.clone(), source, out)),
+                Err(error) => failures.push((Some(name.clone()), error)),
+            }
+        }
+    }
+
+    /// Stages all sinks if any has guards: no sink sends a row before the rows of all are evaluated.
+    fn stage(&mut self, run: &Run<'_>, record: &LedgerRecord) {
+        let sinks = run.config.sinks.iter();
+        let guarded: Vec<Guarded> = sinks
+            .map(|sink| Guarded {
+                sink: sink.name.as_str().into(),
+                guards: sink.guards.over(&run.config.guards),
+                last: record.last.get(&sink.name).cloned(),
+            })
+            .collect();
+        if guarded.iter().all(|sink| sink.guards.is_empty()) {
+            return;
+        }
+        let evaluator = Evaluator {
+            sinks: guarded,
+            allowed: run.options.allow.clone(),
+            partial: run.info.partial,
+            sources: run.counters.sources(),
+            all: run.counters.all(),
+        };
+        let (gate, participants) = Gate::new(evaluator, run.info.cancel.clone());
+        let sinks = std::mem::take(&mut self.sinks).into_iter().zip(participants);
+        let staged = sinks.map(|((name, sink, input), participant)| {
+            let counts = run.counters.of(Role::Sink, &name);
+            let folder = run.info.state.clone();
+            let sink: Box<dyn Sink> = Box::new(StagedSink::new(
+                sink,
+                participant,
+                counts,
+                folder,
+                MAX_MEMORY_BYTES,
+            ));
+            (name, sink, input)
+        });
+        self.sinks = staged.collect();
+        self.gate = Some(gate);
     }
 
     /// Runs all components to their end.
@@ -193,122 +294,6 @@ impl Graph {
             failures.push(failure);
         }
         (failures, self.gate.map(|gate| gate.report()).unwrap_or_default())
-    }
-}
-
-impl Shared<'_> {
-    async fn build_sinks(
-        &self,
-        inputs: Vec<Input>,
-        batches: UnboundedSender<BatchReport>,
-        failures: &mut Failures,
-    ) -> Vec<BuiltSink> {
-        let kinds = wiring::kinds(self.config);
-        let mut sinks = Vec::new();
-        let components = self.config.sinks.iter().zip(&self.counters.sinks);
-        for ((component, counts), input) in components.zip(inputs) {
-            let inputs = wiring::describe(&component.inputs, &kinds);
-            let mut cx = SinkContext::new(component.name.as_str(), self.run.clone(), inputs);
-            cx.counts = counts.clone();
-            cx.rejects = self.rejects.clone();
-            cx.batches = batches.clone();
-            cx.in_flight = self.observer.in_flight.clone();
-            cx.outputs = self.outputs.clone();
-            match component.config.build(cx).await {
-                Ok(sink) => sinks.push((component.name.clone(), sink, input)),
-                Err(error) => failures.push((Some(component.name.clone()), error)),
-            }
-        }
-        sinks
-    }
-
-    async fn build_transforms(
-        &self,
-        inputs: Vec<Input>,
-        channels: &Channels<'_>,
-        failures: &mut Failures,
-    ) -> Vec<(String, Box<dyn Transform>, Input, Output)> {
-        let kinds = wiring::kinds(self.config);
-        let mut transforms = Vec::new();
-        let components = self.config.transforms.iter().zip(&self.counters.transforms);
-        for ((component, counts), input) in components.zip(inputs) {
-            let name = &component.name;
-            let inputs = wiring::describe(&component.inputs, &kinds);
-            let mut cx = TransformContext::new(name.as_str(), self.run.clone(), inputs);
-            cx.counts = counts.clone();
-            cx.rejects = self.rejects.clone();
-            let out =
-                Output::transform(channels.targets(name), counts.clone()).notifying(channels.ends(name));
-            match component.config.build(cx).await {
-                Ok(transform) => transforms.push((name.clone(), transform, input, out)),
-                Err(error) => failures.push((Some(name.clone()), error)),
-            }
-        }
-        transforms
-    }
-
-    async fn build_sources(
-        &self,
-        channels: &Channels<'_>,
-        taps: &mut Taps<'_>,
-        failures: &mut Failures,
-    ) -> Vec<(String, Box<dyn Source>, Output)> {
-        let mut sources = Vec::new();
-        for (component, counts) in self.config.sources.iter().zip(&self.counters.sources) {
-            let name = &component.name;
-            let mut cx = SourceContext::new(name.as_str(), self.run.clone());
-            cx.columns = used_columns(self.config, name).map(Arc::new);
-            cx.counts = counts.clone();
-            cx.rejects = self.rejects.clone();
-            cx.position = Position::new(self.record.position_of(self.run, name), self.rejects.clone());
-            cx.pages = self.observer.pages.clone();
-            let out = Output::tapped_source(
-                channels.targets(name),
-                counts.clone(),
-                self.run.cancel.clone(),
-                self.options.limit,
-                taps.of(name),
-            )
-            .notifying(channels.ends(name));
-            match component.config.build(cx).await {
-                Ok(source) => sources.push((name.clone(), source, out)),
-                Err(error) => failures.push((Some(name.clone()), error)),
-            }
-        }
-        sources
-    }
-
-    /// Stages all sinks if any has guards: no sink sends a row before the rows of all are evaluated.
-    fn stage(&self, sinks: Vec<BuiltSink>) -> (Option<Gate>, Vec<BuiltSink>) {
-        let guarded: Vec<Guarded> = self
-            .config
-            .sinks
-            .iter()
-            .map(|sink| Guarded {
-                sink: sink.name.as_str().into(),
-                guards: sink.guards.over(&self.config.guards),
-                last: self.record.last.get(&sink.name).cloned(),
-            })
-            .collect();
-        if guarded.iter().all(|sink| sink.guards.is_empty()) {
-            return (None, sinks);
-        }
-        let (all, sources) = (self.counters.all(), self.counters.sources.clone());
-        let evaluator = Evaluator {
-            sinks: guarded,
-            allowed: self.options.allow.clone(),
-            partial: self.run.partial,
-            nothing_new: Box::new(move || nothing_new(&sources)),
-            totals: Box::new(move || Counts::sum(&all)),
-        };
-        let (gate, participants) = Gate::new(evaluator, self.run.cancel.clone());
-        let staged = sinks.into_iter().zip(participants).zip(&self.counters.sinks);
-        let staged = staged.map(|(((name, sink, input), participant), counts)| {
-            let folder = self.run.state.clone();
-            let sink: Box<dyn Sink> = Box::new(StagedSink::new(sink, participant, counts.clone(), folder));
-            (name, sink, input)
-        });
-        (Some(gate), staged.collect())
     }
 }
 

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::component::Totals;
+use super::counters::nothing_new;
+use crate::component::{Counts, Totals};
 use crate::config::{Guard, GuardsConfig};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::LastRun;
@@ -115,10 +116,10 @@ pub(crate) struct Evaluator {
     pub(crate) allowed: BTreeSet<Guard>,
     /// Whether the sources are read only in part.
     pub(crate) partial: bool,
-    /// Whether no source had anything new to read. Called once, as `totals`.
-    pub(crate) nothing_new: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Sums over all components so far. Called once, when the inputs of all sinks have ended.
-    pub(crate) totals: Box<dyn Fn() -> Totals + Send + Sync>,
+    /// The counters of the sources.
+    pub(crate) sources: Vec<Counts>,
+    /// The counters of all components. Read when the inputs of all sinks have ended.
+    pub(crate) all: Vec<Counts>,
 }
 
 /// What a sink received.
@@ -126,10 +127,19 @@ pub(crate) struct Evaluator {
 pub(crate) struct Figures {
     /// Rows.
     pub(crate) rows: u64,
-    /// The most rows of one person; 0 when they were not counted.
-    pub(crate) max_per_person: u64,
+    /// Zero when they were not counted.
+    pub(crate) people: PeopleFigures,
+}
+
+/// How many rows people have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PeopleFigures {
+    /// The most rows of one person.
+    pub(crate) max_rows: u64,
     /// People with more rows than allowed.
-    pub(crate) people_over: u64,
+    pub(crate) over: u64,
+    /// The rows of those people.
+    pub(crate) rows_over: u64,
 }
 
 /// A figure beside its limit.
@@ -142,10 +152,10 @@ struct Finding {
 impl Evaluator {
     /// Evaluates every guard of every sink. `figures` are in the order of the sinks.
     pub(crate) fn evaluate(&self, figures: &[Figures]) -> Vec<Evaluated> {
-        if (self.nothing_new)() {
+        if nothing_new(&self.sources) {
             return self.not_evaluated("no source had anything new to read");
         }
-        let totals = (self.totals)();
+        let totals = Counts::sum(&self.all);
         self.each_guard(|index, guarded, guard| {
             let figures = figures.get(index).ok_or("the sink reported no figures")?;
             self.find(guarded, guard, figures, &totals)
@@ -159,24 +169,19 @@ impl Evaluator {
 
     /// The most rows with which the sink at `index` can pass.
     pub(crate) fn max_rows(&self, index: usize) -> u64 {
-        let Some(guarded) = self.sinks.get(index) else {
+        let Some(Guarded { guards, last, .. }) = self.sinks.get(index) else {
             return u64::MAX;
         };
         let binds = |guard: Guard| !self.allowed.contains(&guard);
-        let most = guarded
-            .guards
-            .max_rows
-            .map(BoundedInt::get)
-            .filter(|_| binds(Guard::MaxRows));
-        let grown = guarded
-            .guards
-            .max_growth
-            .map(Ratio::get)
-            .filter(|_| binds(Guard::MaxGrowth));
-        let grown = grown
-            .zip(guarded.last.as_ref())
-            .map(|(limit, last)| last.rows.saturating_add(within(limit, last.rows)));
-        most.into_iter().chain(grown).min().unwrap_or(u64::MAX)
+        let most = guards.max_rows.filter(|_| binds(Guard::MaxRows));
+        let growth = guards.max_growth.filter(|_| binds(Guard::MaxGrowth));
+        let grown = growth.zip(last.as_ref());
+        let grown = grown.map(|(limit, last)| last.rows.saturating_add(within(limit.get(), last.rows)));
+        most.map(BoundedInt::get)
+            .into_iter()
+            .chain(grown)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     fn each_guard(
@@ -224,22 +229,21 @@ impl Evaluator {
                 .as_ref()
                 .ok_or("this sink has no earlier complete run to compare with")
         };
+        let count = |figure, over, why| Finding {
+            figure: Some(Figure::Rows(figure)),
+            over,
+            why,
+        };
         Ok(match guard {
             Guard::MinRows => {
                 let limit = guards.min_rows.unwrap_or(0);
-                Finding {
-                    figure: Some(Figure::Rows(received)),
-                    over: received < limit,
-                    why: format!("{}, at least {limit} required", rows(received)),
-                }
+                let why = format!("{}, at least {limit} required", rows(received));
+                count(received, received < limit, why)
             }
             Guard::MaxRows => {
                 let limit = guards.max_rows.map_or(u64::MAX, BoundedInt::get);
-                Finding {
-                    figure: Some(Figure::Rows(received)),
-                    over: received > limit,
-                    why: format!("{}, at most {limit} allowed", rows(received)),
-                }
+                let why = format!("{}, at most {limit} allowed", rows(received));
+                count(received, received > limit, why)
             }
             Guard::MaxShrink => {
                 let last = last()?;
@@ -257,33 +261,32 @@ impl Evaluator {
                 let received = totals.read + totals.copied + totals.derived;
                 let to_send = received.saturating_sub(totals.filtered + totals.combined);
                 let limit = guards.max_reject_ratio.map_or(1.0, Ratio::get);
+                let (rejected, allowed) = (totals.rejected, within(limit, to_send));
                 Finding {
-                    figure: ratio(totals.rejected, to_send),
-                    over: is_over(totals.rejected, to_send, limit),
+                    figure: ratio(rejected, to_send),
+                    over: is_over(rejected, to_send, limit),
                     why: format!(
-                        "{} of {} rejected, at most {} allowed",
-                        totals.rejected,
-                        rows(to_send),
-                        within(limit, to_send)
+                        "{rejected} of {} rejected, at most {allowed} allowed",
+                        rows(to_send)
                     ),
                 }
             }
             Guard::MaxRowsPerPerson => {
                 let limit = guards.max_rows_per_person.map_or(u64::MAX, BoundedInt::get);
-                let mut why = format!(
-                    "up to {} of one person, at most {limit} allowed",
-                    rows(figures.max_per_person)
-                );
-                match figures.people_over {
-                    0 => {}
-                    1 => why.push_str("; one person has more"),
-                    over => why.push_str(&format!("; {over} people have more")),
+                let PeopleFigures {
+                    max_rows,
+                    over,
+                    rows_over,
+                } = figures.people;
+                let mut why = format!("up to {} of one person, at most {limit} allowed", rows(max_rows));
+                if over > 0 {
+                    let people = match over {
+                        1 => "1 person has".to_owned(),
+                        _ => format!("{over} people have"),
+                    };
+                    why.push_str(&format!("; {people} more, {} in all", rows(rows_over)));
                 }
-                Finding {
-                    figure: Some(Figure::Rows(figures.max_per_person)),
-                    over: figures.max_per_person > limit,
-                    why,
-                }
+                count(max_rows, max_rows > limit, why)
             }
         })
     }
@@ -373,31 +376,31 @@ pub(crate) fn tripped(sink: &str, evaluated: &[Evaluated]) -> Option<Error> {
     if tripped.is_empty() {
         return None;
     }
-    let list = |one: &dyn Fn(&Evaluated) -> String, between: &str| {
-        let all: Vec<String> = tripped.iter().map(|evaluated| one(evaluated)).collect();
-        all.join(between)
-    };
+    let reasons: Vec<String> = tripped
+        .iter()
+        .map(|evaluated| format!("`{}`: {}", evaluated.guard, evaluated.why))
+        .collect();
     let message = format!(
         "guards of the sink `{sink}` stopped the run and nothing was sent: {}",
-        list(
-            &|evaluated| format!("`{}`: {}", evaluated.guard, evaluated.why),
-            "; "
-        )
+        reasons.join("; ")
     );
     let mut error = Error::new(ErrorKind::Guard, message);
-    let mut added = BTreeSet::new();
     for evaluated in &tripped {
         let cause = usual_cause(evaluated.guard);
-        if added.insert(cause) {
+        if error.hints().all(|hint| hint != cause) {
             error = error.with_hint(cause);
         }
     }
-    let flags = list(&|evaluated| format!("--allow {}", evaluated.guard), " ");
+    let flags: Vec<String> = tripped
+        .iter()
+        .map(|evaluated| format!("--allow {}", evaluated.guard))
+        .collect();
     Some(
         error
             .with_hint("look at the rows with `hrsink preview`")
             .with_hint(format!(
-                "if the numbers are right, allow them in this run with `{flags}`"
+                "if the numbers are right, allow them in this run with `{}`",
+                flags.join(" ")
             )),
     )
 }

@@ -27,9 +27,6 @@ pub(super) struct LedgerRecord {
 
 impl LedgerRecord {
     /// Opens the ledger if a component needs it, and records the start. A dry run only reads.
-    ///
-    /// # Errors
-    /// The ledger cannot be used, or another run of the pipeline is in progress.
     pub(super) async fn start(
         config: &PipelineConfig,
         options: &RunOptions,
@@ -108,9 +105,6 @@ impl LedgerRecord {
 
     /// Rewinds every source, so that the next run reads again what this one rejected. Returns the sources that had
     /// moved.
-    ///
-    /// # Errors
-    /// The ledger cannot be written, or holds an invalid position.
     pub(super) async fn rewind(&self, config: &PipelineConfig, run: &RunInfo) -> Result<Vec<&str>> {
         let mut moved = Vec::new();
         let Some(ledger) = &self.ledger else {
@@ -131,9 +125,6 @@ impl LedgerRecord {
     }
 
     /// Records the end.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
     pub(super) async fn end(&self, run: &str, end: RunEnd) -> Result<()> {
         match &self.ledger {
             Some(ledger) if self.started => ledger.end_run(run, end).await,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::counters::{Counters, reject_ratio};
-use super::graph::{Failures, Graph, Shared};
+use super::graph::{Failures, Graph};
 use super::ledger::LedgerRecord;
 use super::recorder::PageRecorder;
 use super::report::ReasonCount;
@@ -24,173 +24,172 @@ use crate::ledger::{RunEnd, pipeline_name};
 
 /// Runs `config` to its end. There is always a report; [`RunReport::exit_code`] says how the run ended.
 pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observer) -> RunReport {
-    let (started, clock) = (Timestamp::now(), Instant::now());
-    let mut run = run_info(config, &options);
-    let recorder = options
-        .record
-        .as_ref()
-        .map(|folder| PageRecorder::new(folder.join(&*run.id)));
-    run.record = recorder.clone().map(|recorder| Arc::new(recorder) as _);
-    let (rejects, rejects_file) = options.rejects.open(config, &run);
-    let counters = Counters::new(config);
-    let _ = observer.counts.set(counters.all());
-    let (all, max_ratio) = (counters.all(), config.rejects.max_ratio.get());
-    rejects.set_limit(move || reject_ratio(&Counts::sum(&all)) > max_ratio);
-    tracing::info!(run = %run.id, pipeline = %config.path.display(), "run started");
+    let clock = Instant::now();
+    let run = Run::new(config, &options, observer);
+    tracing::info!(run = %run.info.id, pipeline = %config.path.display(), "run started");
     for advice in crate::config::advice::advice(config) {
         tracing::warn!("{advice}");
     }
-    let mut ended = Ended {
-        config,
-        options: &options,
-        run: &run,
-        counters: &counters,
-        outputs: Outputs::default(),
-        recorded: Recorded::default(),
-        failures: Failures::new(),
-        guards: GuardsReport::default(),
-        batches: Vec::new(),
-    };
-    match LedgerRecord::start(config, &options, &run, started).await {
+    let mut results = Results::default();
+    let record = match LedgerRecord::start(config, &options, &run.info, run.started).await {
         Ok(record) => {
-            ended
-                .execute(&record, observer, started, &rejects, rejects_file.as_ref())
-                .await;
-            let rejects_path = ended.close_rejects(&rejects, rejects_file.as_ref());
-            let exit = ended.close(&record).await;
-            ended.report(exit, recorder.as_ref(), &rejects, rejects_path, (started, clock))
+            results = run.execute(&record).await;
+            record
         }
         // A run that the ledger cannot record reads and sends nothing.
         Err(error) => {
-            ended.failures.push((None, error));
-            let exit = ended.close(&LedgerRecord::default()).await;
-            ended.report(exit, recorder.as_ref(), &rejects, None, (started, clock))
+            results.failures.push((None, error));
+            LedgerRecord::default()
         }
-    }
+    };
+    let rejects_path = run.close_rejects(&mut results.failures);
+    let exit = run.close(&record, &mut results.failures).await;
+    run.report(exit, results, rejects_path, clock)
 }
 
-/// A run and its results so far.
-struct Ended<'r> {
-    config: &'r PipelineConfig,
-    options: &'r RunOptions,
-    run: &'r RunInfo,
-    counters: &'r Counters,
-    outputs: Outputs,
+/// A run, and what its components share.
+pub(super) struct Run<'r> {
+    pub(super) config: &'r PipelineConfig,
+    pub(super) options: &'r RunOptions,
+    pub(super) observer: &'r Observer,
+    pub(super) info: RunInfo,
+    pub(super) started: Timestamp,
+    pub(super) counters: Counters,
+    pub(super) rejects: Rejects,
+    pub(super) rejects_file: Option<RejectsFile>,
+    pub(super) outputs: Outputs,
+    recorder: Option<PageRecorder>,
     recorded: Recorded,
+}
+
+#[derive(Default)]
+struct Results {
     failures: Failures,
     guards: GuardsReport,
     batches: Vec<BatchReport>,
 }
 
-impl Ended<'_> {
+impl<'r> Run<'r> {
+    fn new(config: &'r PipelineConfig, options: &'r RunOptions, observer: &'r Observer) -> Self {
+        let started = Timestamp::now();
+        let mut info = run_info(config, options);
+        let folder = options.record.as_ref();
+        let recorder = folder.map(|folder| PageRecorder::new(folder.join(&*info.id)));
+        info.record = recorder.clone().map(|recorder| Arc::new(recorder) as _);
+        let (rejects, rejects_file) = options.rejects.open(config, &info);
+        let counters = Counters::new(config);
+        let _ = observer.counts.set(counters.all());
+        let (all, max_ratio) = (counters.all(), config.rejects.max_ratio.get());
+        rejects.set_limit(move || reject_ratio(&Counts::sum(&all)) > max_ratio);
+        Self {
+            config,
+            options,
+            observer,
+            info,
+            started,
+            counters,
+            rejects,
+            rejects_file,
+            outputs: Outputs::default(),
+            recorder,
+            recorded: Recorded::default(),
+        }
+    }
+
     /// Builds and runs the components.
-    async fn execute(
-        &mut self,
-        record: &LedgerRecord,
-        observer: &Observer,
-        started: Timestamp,
-        rejects: &Rejects,
-        rejects_file: Option<&RejectsFile>,
-    ) {
+    async fn execute(&self, record: &LedgerRecord) -> Results {
         if let Some(ledger) = &record.ledger {
-            self.run.services.insert(ledger.clone());
+            self.info.services.insert(ledger.clone());
         }
         let (batches_in, mut batches_out) = mpsc::unbounded_channel::<BatchReport>();
         let collect = async {
             let mut batches = Vec::new();
             while let Some(batch) = batches_out.recv().await {
-                observer.sent_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
+                self.observer.sent_bytes.fetch_add(batch.bytes, Ordering::Relaxed);
                 batches.push(batch);
             }
             batches
         };
-        let shared = Shared {
-            config: self.config,
-            options: self.options,
-            observer,
-            run: self.run,
-            started,
-            counters: self.counters,
-            record,
-            rejects,
-            rejects_file,
-            outputs: &self.outputs,
-        };
         let work = async {
-            match Graph::build(&shared, batches_in).await {
-                Ok(graph) => graph.run(self.run, &self.recorded).await,
+            match Graph::build(self, record, batches_in).await {
+                Ok(graph) => graph.run(&self.info, &self.recorded).await,
                 Err(failures) => (failures, GuardsReport::default()),
             }
         };
         let ((failures, guards), batches) = tokio::join!(work, collect);
-        (self.failures, self.guards, self.batches) = (failures, guards, batches);
+        Results {
+            failures,
+            guards,
+            batches,
+        }
     }
 
     /// Completes the rejects file; returns its path, if there are rejects.
-    fn close_rejects(&mut self, rejects: &Rejects, file: Option<&RejectsFile>) -> Option<PathBuf> {
-        let closed = rejects
+    fn close_rejects(&self, failures: &mut Failures) -> Option<PathBuf> {
+        let file = self.rejects_file.as_ref();
+        let closed = self
+            .rejects
             .flush()
-            .and_then(|()| file.map_or(Ok(None), |file| file.finish(rejects.summary().is_empty())));
+            .and_then(|()| file.map_or(Ok(None), |file| file.finish(self.rejects.summary().is_empty())));
         closed.unwrap_or_else(|error| {
-            self.failures.push((None, error));
+            failures.push((None, error));
             None
         })
     }
 
     /// Rewinds sources after too many rejects, records the end and replaces snapshots.
-    async fn close(&mut self, record: &LedgerRecord) -> ExitCode {
+    async fn close(&self, record: &LedgerRecord, failures: &mut Failures) -> ExitCode {
         // After a cancel from outside, components may have returned without a failure.
-        if self.failures.is_empty() && self.options.cancel.is_cancelled() {
-            self.failures.push((None, Error::interrupted()));
+        if failures.is_empty() && self.options.cancel.is_cancelled() {
+            failures.push((None, Error::interrupted()));
         }
         // First the failure that ended the run, then those that followed from stopping it.
-        self.failures
-            .sort_by_key(|(_, error)| error.kind() == ErrorKind::Interrupted);
+        failures.sort_by_key(|(_, error)| error.kind() == ErrorKind::Interrupted);
         let rows = self.counters.totals();
-        let success = self.exit_code() == ExitCode::Delivered;
-        let sinks = self.counters.sinks(self.config, success);
+        let success = self.exit_code(failures) == ExitCode::Delivered;
+        let sinks = self.counters.sinks(success);
         // Unused recorders are dropped while the run still holds its lock: they remove their files.
         let recorded = self.recorded.take();
         let finished = if success && rows.not_sent == 0 {
             snapshots::finish(recorded).await.unwrap_or_else(|failure| {
-                self.failures.push(failure);
+                failures.push(failure);
                 Vec::new()
             })
         } else {
             drop(recorded);
             Vec::new()
         };
-        if self.exit_code() == ExitCode::TooManyRejects {
-            match record.rewind(self.config, self.run).await {
+        if self.exit_code(failures) == ExitCode::TooManyRejects {
+            match record.rewind(self.config, &self.info).await {
                 Ok(moved) if moved.is_empty() => {}
                 Ok(moved) => tracing::warn!(
                     sources = moved.join(", "),
                     "too many rejects: the next run reads these sources again from their earlier position"
                 ),
-                Err(error) => self.failures.push((None, error)),
+                Err(error) => failures.push((None, error)),
             }
         }
         let end = RunEnd {
             ended: Timestamp::now(),
-            exit_code: self.exit_code() as u8,
+            exit_code: self.exit_code(failures) as u8,
             rows,
             sinks,
-            error: self.failures.first().map(|(_, error)| error.to_string()),
+            error: failures.first().map(|(_, error)| error.to_string()),
         };
-        if let Err(error) = record.end(&self.run.id, end).await {
-            self.failures.push((None, error));
+        if let Err(error) = record.end(&self.info.id, end).await {
+            failures.push((None, error));
         }
         // A crash before this keeps the old snapshots, although the rows are recorded as delivered.
-        if self.failures.is_empty()
+        if failures.is_empty()
             && let Err(failure) = snapshots::replace(finished, &self.outputs).await
         {
-            self.failures.push(failure);
+            failures.push(failure);
         }
-        self.exit_code()
+        self.exit_code(failures)
     }
 
-    fn exit_code(&self) -> ExitCode {
-        match self.failures.first() {
+    fn exit_code(&self, failures: &Failures) -> ExitCode {
+        match failures.first() {
             Some((_, error)) => error.kind().into(),
             None if reject_ratio(&self.counters.totals()) > self.config.rejects.max_ratio.get() => {
                 ExitCode::TooManyRejects
@@ -202,16 +201,15 @@ impl Ended<'_> {
     fn report(
         self,
         exit: ExitCode,
-        recorder: Option<&PageRecorder>,
-        rejects: &Rejects,
+        results: Results,
         rejects_path: Option<PathBuf>,
-        (started, clock): (Timestamp, Instant),
+        clock: Instant,
     ) -> RunReport {
-        if let Some(recorder) = recorder {
+        if let Some(recorder) = &self.recorder {
             recorder.report(&self.outputs);
         }
-        let run = &self.run.id;
-        for (component, error) in &self.failures {
+        let (run, failures) = (&self.info.id, &results.failures);
+        for (component, error) in failures {
             tracing::error!(%run, component = component.as_deref(), kind = ?error.kind(), "{}", error.chain());
         }
         let rows = self.counters.totals();
@@ -220,28 +218,27 @@ impl Ended<'_> {
             tracing::error!(%run, ?rows, "rows do not add up; please report this");
         }
         tracing::info!(%run, read = rows.read, accepted = rows.accepted, rejected = rows.rejected, "run ended");
-        let mut errors = self
-            .failures
+        let mut errors = failures
             .iter()
             .enumerate()
             // An interrupt behind another failure is a consequence of it.
             .filter(|(index, (_, error))| *index == 0 || error.kind() != ErrorKind::Interrupted)
             .map(|(_, (component, error))| ErrorReport::new(component.as_deref(), error));
-        let reasons = rejects.summary().into_iter();
+        let reasons = self.rejects.summary().into_iter();
         RunReport {
             report_version: 1,
             hrsink_version: env!("CARGO_PKG_VERSION").to_owned(),
             run_id: run.to_string(),
             pipeline: self.config.path.clone(),
             dry_run: self.options.dry_run,
-            started: started.to_string(),
+            started: self.started.to_string(),
             finished: Timestamp::now().to_string(),
             duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
             exit_code: exit as u8,
             rows,
             conserved,
-            components: self.counters.report(self.config),
-            batches: self.batches,
+            components: self.counters.report(),
+            batches: results.batches,
             rejects: RejectsReport {
                 path: rejects_path,
                 ratio: reject_ratio(&rows),
@@ -252,7 +249,7 @@ impl Ended<'_> {
             },
             outputs: self.outputs.all(),
             earlier_unknown: self.outputs.unknown(),
-            guards: self.guards,
+            guards: results.guards,
             error: errors.next(),
             further_errors: errors.collect(),
         }

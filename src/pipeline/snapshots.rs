@@ -1,6 +1,5 @@
 //! Records [snapshots](crate::snapshot) during a run.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,39 +27,26 @@ type Named<T> = (String, T);
 type Failed = (Option<String>, Error);
 
 /// Copies of the chunks of the sources with snapshots.
-pub(super) struct Taps<'c> {
-    taps: BTreeMap<&'c str, (&'c SourceSnapshot, mpsc::Receiver<Chunk>)>,
-    senders: BTreeMap<&'c str, mpsc::Sender<Chunk>>,
-}
+#[derive(Default)]
+pub(super) struct Taps<'c>(Vec<(&'c SourceSnapshot, mpsc::Receiver<Chunk>)>);
 
 impl<'c> Taps<'c> {
-    pub(super) fn new(config: &'c PipelineConfig) -> Self {
-        let mut taps = BTreeMap::new();
-        let mut senders = BTreeMap::new();
-        for snapshot in &config.snapshots {
-            let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
-            senders.insert(snapshot.source.as_str(), sender);
-            taps.insert(snapshot.source.as_str(), (snapshot, receiver));
-        }
-        Self { taps, senders }
-    }
-
-    /// Takes the tap for the output of `source`, if it has a snapshot.
-    pub(super) fn of(&mut self, source: &str) -> Option<mpsc::Sender<Chunk>> {
-        self.senders.remove(source)
+    /// The tap for the output of `source`, if it has a snapshot.
+    pub(super) fn add(&mut self, config: &'c PipelineConfig, source: &str) -> Option<mpsc::Sender<Chunk>> {
+        let snapshot = config
+            .snapshots
+            .iter()
+            .find(|snapshot| snapshot.source == source)?;
+        let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
+        self.0.push((snapshot, receiver));
+        Some(sender)
     }
 
     /// Starts a recorder for each source.
-    pub(super) fn open(
-        self,
-        run: &RunInfo,
-        ledger: &Path,
-        pipeline: &str,
-        now: Timestamp,
-    ) -> Result<Vec<Recording>, Failed> {
+    pub(super) fn open(self, run: &RunInfo, ledger: &Path, now: Timestamp) -> Result<Vec<Recording>, Failed> {
         let start = |(snapshot, chunks): (&SourceSnapshot, _)| {
             let source = snapshot.source.clone();
-            match Recorder::start(snapshot, run, ledger, pipeline, now) {
+            match Recorder::start(snapshot, run, ledger, &run.pipeline, now) {
                 Ok(recorder) => Ok(Recording {
                     source,
                     chunks,
@@ -69,7 +55,7 @@ impl<'c> Taps<'c> {
                 Err(error) => Err((Some(source), error)),
             }
         };
-        self.taps.into_values().map(start).collect()
+        self.0.into_iter().map(start).collect()
     }
 }
 

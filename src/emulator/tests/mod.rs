@@ -199,7 +199,7 @@ async fn stop_ignores_idle_connections() {
 async fn reports_an_address_in_use() {
     let bench = Bench::open().await;
     let config = EmulatorConfig {
-        address: bench.emulator.address(),
+        address: Some(bench.emulator.address()),
         ..EmulatorConfig::default()
     };
     let error = Emulator::start(config).await.unwrap_err();

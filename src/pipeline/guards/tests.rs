@@ -20,8 +20,8 @@ fn evaluator(guards: Value, last: Option<LastRun>) -> Evaluator {
         }],
         allowed: BTreeSet::new(),
         partial: false,
-        nothing_new: Box::new(|| false),
-        totals: Box::new(Totals::default),
+        sources: Vec::new(),
+        all: Vec::new(),
     }
 }
 
@@ -84,78 +84,77 @@ fn knows_the_most_rows_that_can_pass() {
 #[test]
 fn compares_rejects_with_the_rows_to_send() {
     let mut evaluator = evaluator(json!({"max_reject_ratio": 0.05}), None);
-    let mut with = |rejected| {
-        evaluator.totals = Box::new(move || Totals {
-            read: 300,
-            copied: 200,
-            filtered: 100,
-            rejected,
-            ..Totals::default()
-        });
-        evaluator.evaluate(&[received(0)]).remove(0)
-    };
-    let (good, bad) = (with(20), with(21));
+    let counts = Counts::default();
+    counts.read(300);
+    counts.copied(200);
+    counts.filtered(100);
+    counts.rejected(20);
+    evaluator.all = vec![counts.clone()];
+    let good = evaluator.evaluate(&[received(0)]).remove(0);
+    counts.rejected(1);
+    let bad = evaluator.evaluate(&[received(0)]).remove(0);
     assert_eq!((good.outcome, good.figure), (Passed, Some(Figure::Ratio(0.05))));
     assert_eq!(bad.outcome, Tripped);
     assert_eq!(bad.why, "21 of 400 rows rejected, at most 20 allowed");
-    evaluator.totals = Box::new(Totals::default);
+    evaluator.all.clear();
     assert_eq!(outcome(&evaluator, 0), Passed);
 }
 
 #[test]
 fn counts_rows_of_a_person_without_naming_the_person() {
     let evaluator = evaluator(json!({"max_rows_per_person": 2}), None);
-    let figures = |max_per_person, people_over| Figures {
-        rows: 50,
-        max_per_person,
-        people_over,
-    };
-    assert_eq!(evaluator.evaluate(&[figures(2, 0)])[0].outcome, Passed);
-    let evaluated = evaluator.evaluate(&[figures(7, 3)]).remove(0);
-    assert_eq!(evaluated.outcome, Tripped);
-    assert_eq!(
-        evaluated.why,
-        "up to 7 rows of one person, at most 2 allowed; 3 people have more"
-    );
+    for (max_rows, over, rows_over, outcome, why) in [
+        (2, 0, 0, Passed, "up to 2 rows of one person, at most 2 allowed"),
+        (
+            7,
+            1,
+            7,
+            Tripped,
+            "up to 7 rows of one person, at most 2 allowed; 1 person has more, 7 rows in all",
+        ),
+        (
+            7,
+            3,
+            15,
+            Tripped,
+            "up to 7 rows of one person, at most 2 allowed; 3 people have more, 15 rows in all",
+        ),
+    ] {
+        let people = PeopleFigures {
+            max_rows,
+            over,
+            rows_over,
+        };
+        let evaluated = evaluator.evaluate(&[Figures { rows: 50, people }]).remove(0);
+        assert_eq!((evaluated.outcome, evaluated.why.as_str()), (outcome, why));
+    }
 }
 
 #[test]
 fn lists_guards_that_cannot_be_evaluated() {
     let all = json!({"min_rows": 5, "max_rows": 9, "max_shrink": 0.1, "max_growth": 0.1});
-    let outcomes = |evaluator: &Evaluator| -> Vec<_> {
+    for (partial, last, outcomes, at, why) in [
+        (
+            false,
+            None,
+            [Tripped, Passed, NotEvaluated, NotEvaluated],
+            2,
+            "no earlier complete run",
+        ),
+        (
+            true,
+            Some(last(100)),
+            [NotEvaluated, Passed, NotEvaluated, Passed],
+            0,
+            "only part of",
+        ),
+    ] {
+        let mut evaluator = evaluator(all.clone(), last);
+        evaluator.partial = partial;
         let evaluated = evaluator.evaluate(&[received(1)]);
-        evaluated
-            .into_iter()
-            .map(|evaluated| (evaluated.guard, evaluated.outcome))
-            .collect()
-    };
-    let first = evaluator(all.clone(), None);
-    assert_eq!(
-        outcomes(&first),
-        [
-            (Guard::MinRows, Tripped),
-            (Guard::MaxRows, Passed),
-            (Guard::MaxShrink, NotEvaluated),
-            (Guard::MaxGrowth, NotEvaluated)
-        ]
-    );
-    assert!(
-        first.evaluate(&[received(1)])[2]
-            .why
-            .contains("no earlier complete run")
-    );
-    let mut partial = evaluator(all, Some(last(100)));
-    partial.partial = true;
-    assert_eq!(
-        outcomes(&partial),
-        [
-            (Guard::MinRows, NotEvaluated),
-            (Guard::MaxRows, Passed),
-            (Guard::MaxShrink, NotEvaluated),
-            (Guard::MaxGrowth, Passed)
-        ]
-    );
-    assert!(partial.evaluate(&[received(1)])[0].why.contains("part of"));
+        assert!(evaluated.iter().map(|evaluated| evaluated.outcome).eq(outcomes));
+        assert!(evaluated[at].why.contains(why), "{}", evaluated[at].why);
+    }
 }
 
 #[test]

@@ -144,17 +144,13 @@ fn masks_truncated_pages() {
     assert_eq!(page["body"], r#"{"data":[{"name":"Xxxx","mail":"xxxxx@xxx""#);
     assert_eq!(page["body_complete"], false);
 
-    let large = format!("[{}\"Sara\"]", "\"Davis\",".repeat(200_000));
+    let large = format!("[{}\"Sara\"]", "\"Sara\",".repeat(200_000));
     let page = recorded("https://hr.contoso.com/", &[], large.as_bytes(), true);
-    assert!(page.contains("body_truncated_at") && !page.contains("Davis") && !page.contains("Sara"));
-}
-
-#[test]
-fn masks_deeply_nested_pages() {
-    let deep = "[".repeat(500_000) + "\"Sara\"";
-    assert!(!recorded("https://hr.contoso.com/", &[], deep.as_bytes(), true).contains("Sara"));
-    let deep = "[".repeat(100_000) + "\"Sara\"" + &"]".repeat(100_000);
-    assert!(!recorded("https://hr.contoso.com/", &[], deep.as_bytes(), true).contains("Sara"));
+    assert!(page.contains("body_truncated_at") && !page.contains("Sara"));
+    for close in ["".to_owned(), "]".repeat(100_000)] {
+        let deep = format!("{}\"Sara\"{close}", "[".repeat(100_000));
+        assert!(!recorded("https://hr.contoso.com/", &[], deep.as_bytes(), true).contains("Sara"));
+    }
 }
 
 #[test]
@@ -162,7 +158,7 @@ fn stores_private_files_and_counts_pages() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = PageRecorder::new(folder.path().join("support/run"));
     let url = Url::parse("https://hr.contoso.com/v1/employees").unwrap();
-    for source in ["hr/one", "hr/one", "two"] {
+    let record = |source| {
         let exchange = Exchange {
             source,
             method: "GET",
@@ -172,49 +168,33 @@ fn stores_private_files_and_counts_pages() {
             body: b"[]",
             complete: true,
         };
-        ExchangeRecorder::page(&recorder, &exchange).unwrap();
-    }
-    let mut names: Vec<String> = std::fs::read_dir(&recorder.0.folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
+        recorder.page(&exchange).unwrap();
+    };
+    let reported = || -> Vec<String> {
+        let outputs = Outputs::default();
+        recorder.report(&outputs);
+        outputs.all().into_iter().map(|output| output.what).collect()
+    };
+    ["hr/one", "hr/one", "two"].into_iter().for_each(record);
     assert_eq!(
-        names,
-        ["hr_one-000001.json", "hr_one-000002.json", "two-000003.json"]
+        reported(),
+        ["2 recorded pages, masked", "1 recorded page, masked"]
     );
+    let folder = &recorder.0.folder;
+    for name in ["hr_one-000001.json", "hr_one-000002.json", "two-000003.json"] {
+        let file = folder.join(name).metadata().unwrap();
+        #[cfg(unix)]
+        assert_eq!(crate::disk::private_file::mode(&file), 0o600);
+        assert!(file.is_file());
+    }
     #[cfg(unix)]
-    {
-        use crate::disk::private_file::mode;
-        assert_eq!(mode(&recorder.0.folder.metadata().unwrap()), 0o700);
-        assert_eq!(
-            mode(&recorder.0.folder.join(&names[0]).metadata().unwrap()),
-            0o600
-        );
-    }
-    let outputs = Outputs::default();
-    recorder.report(&outputs);
-    let reported: Vec<String> = outputs.all().into_iter().map(|output| output.what).collect();
-    assert_eq!(reported, ["2 recorded pages, masked", "1 recorded page, masked"]);
-
-    recorder.state().pages = MAX_PAGES;
-    recorder
-        .page(&Exchange {
-            source: "two",
-            method: "GET",
-            url: &url,
-            status: 200,
-            headers: &HeaderMap::new(),
-            body: b"[]",
-            complete: true,
-        })
-        .unwrap();
-    let outputs = Outputs::default();
-    recorder.report(&outputs);
     assert_eq!(
-        outputs.all()[1].what,
-        "1 recorded page, masked; 1 more were not stored"
+        crate::disk::private_file::mode(&folder.metadata().unwrap()),
+        0o700
     );
+    recorder.state().pages = MAX_PAGES;
+    record("two");
+    assert_eq!(reported()[1], "1 recorded page, masked; 1 more were not stored");
 }
 
 /// A text that is not part of every page.
@@ -276,10 +256,5 @@ proptest! {
                 prop_assert!(is.as_str() != Some(was) || plain(was) || was.chars().all(|c| !c.is_alphanumeric() || "xX9".contains(c)));
             }
         }
-    }
-
-    #[test]
-    fn accepts_any_text(text in "\\PC{0,80}|[{}\\[\\]\",:0-9a-z\\\\ ]{0,80}") {
-        let _ = json::mask(&text);
     }
 }

@@ -45,9 +45,6 @@ impl InputBuffer {
     }
 
     /// Adds an item of one input.
-    ///
-    /// # Errors
-    /// The file cannot be created or written.
     pub(super) async fn push(&mut self, input: usize, item: Item) -> Result<()> {
         let entry = match item {
             Item::Checkpoint(checkpoint) => Entry::Checkpoint(checkpoint),
@@ -68,9 +65,6 @@ impl InputBuffer {
     }
 
     /// Hands everything on in order, until the receiver is closed or the run is cancelled.
-    ///
-    /// # Errors
-    /// The file cannot be read back. The run is then cancelled before the receiver sees the end of its rows.
     pub(super) async fn feed(
         mut self,
         to: mpsc::Sender<(usize, Item)>,

@@ -31,7 +31,7 @@ use crate::component::{Counts, Input, Item, Sink, channel};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rows of a sink that its buffer keeps in memory.
-const MAX_MEMORY_BYTES: usize = 32 << 20;
+pub(crate) const MAX_MEMORY_BYTES: usize = 32 << 20;
 
 /// Items that may wait in front of the inner sink.
 const CHANNEL_CAPACITY: usize = 2;
@@ -45,17 +45,8 @@ pub(crate) struct StagedSink {
 }
 
 impl StagedSink {
-    /// Wraps `inner`, whose counters are `counts`. `folder` is for rows that do not fit into memory.
+    /// Wraps `inner`, whose counters are `counts`. `folder` is for rows that exceed `max_memory` bytes.
     pub(crate) fn new(
-        inner: Box<dyn Sink>,
-        participant: Participant,
-        counts: Counts,
-        folder: Arc<Path>,
-    ) -> Self {
-        Self::with_memory(inner, participant, counts, folder, MAX_MEMORY_BYTES)
-    }
-
-    fn with_memory(
         inner: Box<dyn Sink>,
         participant: Participant,
         counts: Counts,
@@ -134,12 +125,8 @@ async fn collect(
         }
         counted?;
     }
-    let (max_per_person, people_over) = people.map_or((0, 0), |people| people.figures());
-    Ok(Figures {
-        rows,
-        max_per_person,
-        people_over,
-    })
+    let people = people.map(|people| people.figures()).unwrap_or_default();
+    Ok(Figures { rows, people })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use arrow::array::AsArray;
 
+use super::super::guards::PeopleFigures;
 use crate::component::{Chunk, RowKind};
 use crate::error::{Error, Result};
 use crate::hr::{FieldKind, Scenario};
@@ -27,9 +28,6 @@ impl People {
     }
 
     /// Adds the rows of a chunk. Rows without an address are not counted.
-    ///
-    /// # Errors
-    /// The rows are not of the HR schema, which the check of the pipeline file rules out.
     pub(super) fn count(&mut self, chunk: &Chunk) -> Result<()> {
         let unknown = || {
             Error::unexpected("cannot count rows by person: no text column holds the person")
@@ -62,62 +60,42 @@ impl People {
         Ok(())
     }
 
-    /// The most rows of one person, and how many people have more than the limit.
-    pub(super) fn figures(&self) -> (u64, u64) {
-        let counts = || self.rows.values().map(|rows| u64::from(*rows));
-        let over = counts().filter(|rows| *rows > self.limit).count() as u64;
-        (counts().max().unwrap_or(0), over)
+    pub(super) fn figures(&self) -> PeopleFigures {
+        let mut figures = PeopleFigures::default();
+        for rows in self.rows.values().copied().map(u64::from) {
+            figures.max_rows = figures.max_rows.max(rows);
+            if rows > self.limit {
+                figures.over += 1;
+                figures.rows_over += rows;
+            }
+        }
+        figures
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{RecordBatch, StringArray};
-
     use super::*;
-    use crate::component::{Origins, Part};
-
-    fn count(people: &mut People, kind: RowKind, addresses: &[Option<&str>]) -> Result<()> {
-        let column = StringArray::from(addresses.to_vec());
-        let part = Arc::new(Part {
-            name: "a.csv".into(),
-            columns: vec![],
-        });
-        people.count(&Chunk {
-            batch: RecordBatch::try_from_iter([("EmailAddress", Arc::new(column) as _)]).unwrap(),
-            origins: Origins::consecutive(part, 1, addresses.len()),
-            kind,
-        })
-    }
+    use crate::component::contract;
 
     #[test]
     fn counts_by_person_and_scenario_case_insensitively() {
-        let kind = RowKind::Schema(Scenario::EmployeeResignation.id());
         let mut people = People::new(1);
-        assert_eq!(people.figures(), (0, 0));
-        let profile = RowKind::Schema(Scenario::EmployeeProfile.id());
-        for (kind, addresses, figures) in [
-            (
-                kind,
-                vec![Some("a@contoso.com"), Some("Ä@contoso.com"), None],
-                (1, 0),
-            ),
-            (profile, vec![Some("a@contoso.com")], (1, 0)),
-            (
-                kind,
-                vec![
-                    Some("A@Contoso.com"),
-                    Some("ä@contoso.com"),
-                    Some("A@CONTOSO.COM"),
-                ],
-                (3, 2),
-            ),
-        ] {
-            count(&mut people, kind, &addresses).unwrap();
-            assert_eq!(people.figures(), figures);
-        }
-        assert!(count(&mut people, RowKind::Records, &[Some("a@contoso.com")]).is_err());
+        let mut count = |scenario: Scenario, addresses: &str| {
+            let chunk = contract::chunk("a.csv", 1, &format!("EmailAddress\n{addresses}"));
+            let kind = RowKind::Schema(scenario.id());
+            people.count(&Chunk { kind, ..chunk }).unwrap();
+            let figures = people.figures();
+            (figures.max_rows, figures.over, figures.rows_over)
+        };
+        let resignation = Scenario::EmployeeResignation;
+        assert_eq!(count(resignation, "a@contoso.com\nÄ@contoso.com\n-"), (1, 0, 0));
+        assert_eq!(count(Scenario::EmployeeProfile, "a@contoso.com"), (1, 0, 0));
+        assert_eq!(
+            count(resignation, "A@Contoso.com\nä@contoso.com\nA@CONTOSO.COM"),
+            (3, 2, 5)
+        );
+        let records = contract::chunk("a.csv", 1, "EmailAddress\na@contoso.com");
+        assert!(people.count(&records).is_err());
     }
 }

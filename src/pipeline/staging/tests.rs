@@ -1,15 +1,14 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use arrow::array::{RecordBatch, StringArray};
 use tokio_util::sync::CancellationToken;
 
 use super::super::guards::{Evaluator, GuardOutcome, Guarded, GuardsReport};
 use super::*;
-use crate::component::{Checkpoint, Chunk, Delivered, Origins, Output, Part, RowKind, Totals};
+use crate::component::{Checkpoint, Chunk, Delivered, Output, RowKind, Totals, contract};
 use crate::config::{Guard, GuardsConfig};
 use crate::hr::Scenario;
-use crate::settings::{BoundedInt, Ratio};
+use crate::settings::BoundedInt;
 
 /// What the inner sink does with its first chunk.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,8 +70,6 @@ struct Fixture {
     /// Below `folder`.
     state: &'static str,
     cancel: CancellationToken,
-    /// The counters of the sources.
-    source: Counts,
 }
 
 /// The results of a run.
@@ -98,6 +95,22 @@ fn max_rows(limit: u64) -> GuardsConfig {
     }
 }
 
+/// For a sink with each of `guards`.
+fn evaluator(guards: &[GuardsConfig]) -> Evaluator {
+    let sinks = guards.iter().enumerate().map(|(index, guards)| Guarded {
+        sink: format!("sink {index}").into(),
+        guards: guards.clone(),
+        last: None,
+    });
+    Evaluator {
+        sinks: sinks.collect(),
+        allowed: BTreeSet::new(),
+        partial: false,
+        sources: Vec::new(),
+        all: Vec::new(),
+    }
+}
+
 impl Fixture {
     fn new(guards: impl IntoIterator<Item = GuardsConfig>) -> Self {
         Self {
@@ -108,34 +121,17 @@ impl Fixture {
             folder: tempfile::tempdir().unwrap(),
             state: ".",
             cancel: CancellationToken::new(),
-            source: Counts::default(),
         }
     }
 
     /// Runs the sinks as the engine does. `send` gets an output for each sink.
     async fn run<T>(&self, send: impl AsyncFnOnce(Vec<Output>) -> T) -> (Ended, T) {
-        let source = self.source.clone();
+        let source = Counts::default();
         let counts: Vec<Counts> = self.guards.iter().map(|_| Counts::default()).collect();
-        let everyone: Vec<Counts> = counts.iter().chain([&source]).cloned().collect();
-        let totals = move || {
-            let mut sum = Totals::default();
-            everyone.iter().for_each(|counts| sum += counts.totals());
-            sum
-        };
-        let sinks = self.guards.iter().enumerate();
-        let evaluator = Evaluator {
-            sinks: sinks
-                .map(|(index, guards)| Guarded {
-                    sink: format!("sink {index}").into(),
-                    guards: guards.clone(),
-                    last: None,
-                })
-                .collect(),
-            allowed: self.allowed.clone(),
-            partial: false,
-            nothing_new: Box::new(|| false),
-            totals: Box::new(totals.clone()),
-        };
+        let all: Vec<Counts> = counts.iter().chain([&source]).cloned().collect();
+        let mut evaluator = evaluator(&self.guards);
+        evaluator.allowed = self.allowed.clone();
+        evaluator.all = all.clone();
         let (gate, participants) = Gate::new(evaluator, self.cancel.clone());
         let mut outputs = Vec::new();
         let mut records = Vec::new();
@@ -159,7 +155,7 @@ impl Fixture {
             };
             let folder = self.folder.path().join(self.state).into();
             let inner = Box::new(inner);
-            let staged = StagedSink::with_memory(inner, participant, counts.clone(), folder, self.memory);
+            let staged = StagedSink::new(inner, participant, counts.clone(), folder, self.memory);
             work.push(async move {
                 let ended = AssertUnwindSafe(Box::new(staged).run(&mut input))
                     .catch_unwind()
@@ -180,7 +176,7 @@ impl Fixture {
                 .map(|got| (!got.is_empty()).then(|| got[1..].to_vec()))
                 .collect(),
             counts: counts.iter().map(Counts::totals).collect(),
-            all: totals(),
+            all: Counts::sum(&all),
             report: gate.report(),
         };
         let left: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().flatten().collect();
@@ -195,16 +191,11 @@ impl Fixture {
 
 /// Rows of persons, the first `same` of them of one.
 fn chunk(rows: usize, same: usize) -> Chunk {
-    let address = |row: usize| format!("person{}@contoso.com", if row < same { 0 } else { row });
-    let column = StringArray::from_iter_values((0..rows).map(address));
-    let part = Arc::new(Part {
-        name: "a.csv".into(),
-        columns: vec![],
-    });
+    let address = |row: usize| format!("person{}@contoso.com\n", if row < same { 0 } else { row });
+    let addresses: String = (0..rows).map(address).collect();
     Chunk {
-        batch: RecordBatch::try_from_iter([("EmailAddress", Arc::new(column) as _)]).unwrap(),
-        origins: Origins::consecutive(part, 1, rows),
         kind: RowKind::Schema(Scenario::EmployeeResignation.id()),
+        ..contract::chunk("a.csv", 1, &format!("EmailAddress\n{addresses}"))
     }
 }
 
@@ -218,50 +209,66 @@ async fn send(outputs: Vec<Output>, rows: &[usize]) -> Vec<Delivered> {
     delivered
 }
 
-/// Sends, lets go of its outputs, waits for delivery: as a source does that archives its files.
-async fn send_and_wait(outputs: Vec<Output>, rows: &[usize]) -> Vec<bool> {
-    let delivered = send(outputs, rows).await;
-    futures::future::join_all(delivered).await
-}
-
 #[tokio::test]
-async fn passes_everything_on_through_an_open_gate() {
-    for memory in [0, MAX_MEMORY_BYTES] {
-        let mut fixture = Fixture::new([max_rows(8), GuardsConfig::default()]);
-        fixture.memory = memory;
-        let (ended, delivered) = fixture
-            .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
-            .await;
-        assert!(ended.results.iter().all(|result| matches!(result, Ok(Ok(())))));
-        assert_eq!(delivered, [true, true]);
-        let item = |input, text: &str| (input, text.to_owned());
-        assert_eq!(
-            ended.got[0].as_deref().unwrap(),
-            [item(0, "4"), item(1, "4"), item(0, "end"), item(1, "end")]
-        );
-        assert_eq!(ended.counts[1].accepted, 14);
-        assert!(ended.all.conserved());
-        assert_eq!(ended.report.evaluated.len(), 1);
-        assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Passed);
-    }
-}
-
-#[tokio::test]
-async fn sends_nothing_when_one_guard_trips() {
-    for memory in [0, MAX_MEMORY_BYTES] {
-        let mut fixture = Fixture::new([max_rows(7), GuardsConfig::default()]);
-        fixture.memory = memory;
-        let (ended, delivered) = fixture
-            .run(async |outputs| send_and_wait(outputs, &[4, 7]).await)
-            .await;
-        assert_eq!(ended.error(0).kind(), ErrorKind::Guard);
-        assert!(ended.error(0).to_string().contains("8 rows, at most 7 allowed"));
-        assert_eq!(ended.error(1).kind(), ErrorKind::Interrupted);
-        assert_eq!(ended.got, [None, None]);
-        assert_eq!((ended.counts[0].not_sent, ended.counts[1].not_sent), (8, 14));
-        assert!(ended.all.conserved());
-        assert_eq!(delivered, [false, false]);
-        assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Tripped);
+async fn sends_everything_in_order_or_nothing() {
+    let per_person = GuardsConfig {
+        max_rows_per_person: Some(BoundedInt::new(5)),
+        ..GuardsConfig::default()
+    };
+    // Each sink receives its chunk on two inputs.
+    for (guards, same, allowed, outcome, error) in [
+        (max_rows(8), 1, false, GuardOutcome::Passed, ""),
+        (max_rows(7), 1, true, GuardOutcome::Allowed, ""),
+        (
+            max_rows(7),
+            1,
+            false,
+            GuardOutcome::Tripped,
+            "8 rows, at most 7 allowed",
+        ),
+        (per_person.clone(), 2, false, GuardOutcome::Passed, ""),
+        (
+            per_person,
+            3,
+            false,
+            GuardOutcome::Tripped,
+            "up to 6 rows of one person, at most 5 allowed; 1 person has more, 6 rows in all",
+        ),
+    ] {
+        for memory in [0, MAX_MEMORY_BYTES] {
+            let mut fixture = Fixture::new([guards.clone(), GuardsConfig::default()]);
+            fixture.memory = memory;
+            fixture.allowed.extend(allowed.then_some(Guard::MaxRows));
+            let send = async |outputs: Vec<Output>| {
+                let mut delivered = Vec::new();
+                for (output, rows) in outputs.iter().zip([4, 7]) {
+                    output.send(chunk(rows, same)).await.unwrap();
+                    delivered.push(output.checkpoint("end").await.unwrap());
+                }
+                drop(outputs);
+                futures::future::join_all(delivered).await
+            };
+            let (ended, delivered) = fixture.run(send).await;
+            let is_open = error.is_empty();
+            assert_eq!(delivered, [is_open, is_open]);
+            assert_eq!(ended.report.evaluated.len(), 1);
+            assert_eq!(ended.report.evaluated[0].outcome, outcome);
+            assert!(ended.all.conserved());
+            if is_open {
+                assert!(ended.results.iter().all(|result| matches!(result, Ok(Ok(())))));
+                let item = |input, text: &str| (input, text.to_owned());
+                let expected = [item(0, "4"), item(1, "4"), item(0, "end"), item(1, "end")];
+                assert_eq!(ended.got[0].as_deref().unwrap(), expected);
+                assert_eq!(ended.counts[1].accepted, 14);
+            } else {
+                let text = ended.error(0).to_string();
+                assert_eq!(ended.error(0).kind(), ErrorKind::Guard);
+                assert!(text.contains(error) && !text.contains("contoso"), "{text}");
+                assert_eq!(ended.error(1).kind(), ErrorKind::Interrupted);
+                assert_eq!(ended.got, [None, None]);
+                assert_eq!((ended.counts[0].not_sent, ended.counts[1].not_sent), (8, 14));
+            }
+        }
     }
 }
 
@@ -282,60 +289,6 @@ async fn counts_rows_that_cannot_pass_without_storing_them() {
     assert!(text.contains("20004 rows, at most 7 allowed"), "{text}");
     assert_eq!(ended.all.not_sent, 20_004);
     assert!(ended.all.conserved());
-}
-
-#[tokio::test]
-async fn lists_an_allowed_guard() {
-    let mut fixture = Fixture::new([max_rows(1)]);
-    fixture.allowed.insert(Guard::MaxRows);
-    let (ended, delivered) = fixture
-        .run(async |outputs| send_and_wait(outputs, &[4]).await)
-        .await;
-    assert!(matches!(ended.results[0], Ok(Ok(()))));
-    assert_eq!(delivered, [true]);
-    assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::Allowed);
-}
-
-#[tokio::test]
-async fn detects_a_join_that_multiplied_one_person() {
-    let guards = GuardsConfig {
-        max_rows_per_person: Some(BoundedInt::new(5)),
-        ..GuardsConfig::default()
-    };
-    let (ended, ()) = Fixture::new([guards])
-        .run(async |outputs| {
-            outputs[0].send(chunk(10, 1)).await.unwrap();
-            outputs[0].send(chunk(4, 3)).await.unwrap();
-        })
-        .await;
-    // Each chunk comes on two inputs: 1 + 3 rows of the first person, 1 and 1 of another.
-    let text = ended.error(0).to_string();
-    assert!(
-        text.contains("up to 8 rows of one person, at most 5 allowed; one person has more"),
-        "{text}"
-    );
-    assert!(!text.contains("contoso"));
-}
-
-#[tokio::test]
-async fn includes_the_rejects_of_all_components() {
-    let guards = GuardsConfig {
-        max_reject_ratio: Some(Ratio::new(0.5)),
-        ..GuardsConfig::default()
-    };
-    for (rejected, outcome) in [(8, GuardOutcome::Passed), (9, GuardOutcome::Tripped)] {
-        let fixture = Fixture::new([guards.clone()]);
-        let (ended, ()) = fixture
-            .run(async |outputs| {
-                // 4 rows on two inputs are 8.
-                outputs[0].send(chunk(4, 1)).await.unwrap();
-                fixture.source.read(rejected);
-                fixture.source.rejected(rejected);
-            })
-            .await;
-        assert_eq!(ended.report.evaluated[0].outcome, outcome, "{:?}", ended.report);
-        assert!(ended.all.conserved());
-    }
 }
 
 #[tokio::test]
@@ -381,19 +334,7 @@ async fn sends_nothing_when_one_sink_cannot_buffer_its_rows() {
 
 /// A gate with two participants.
 fn gate(cancel: &CancellationToken) -> (Gate, [Participant; 2]) {
-    let evaluator = Evaluator {
-        sinks: ["a", "b"]
-            .map(|sink| Guarded {
-                sink: sink.into(),
-                guards: max_rows(1),
-                last: None,
-            })
-            .into(),
-        allowed: BTreeSet::new(),
-        partial: false,
-        nothing_new: Box::new(|| false),
-        totals: Box::new(Totals::default),
-    };
+    let evaluator = evaluator(&[max_rows(1), max_rows(1)]);
     let (gate, participants) = Gate::new(evaluator, cancel.clone());
     let Ok(participants) = participants.try_into() else {
         panic!("a participant for each sink")
@@ -449,7 +390,8 @@ async fn counts_rows_that_a_failing_sink_did_not_take() {
                 for rows in [1, 2, 3, 4] {
                     outputs[0].send(chunk(rows, 1)).await.unwrap();
                 }
-                send_and_wait(outputs, &[5]).await
+                let delivered = send(outputs, &[5]).await;
+                futures::future::join_all(delivered).await
             })
             .await;
         match &ended.results[0] {
