@@ -227,66 +227,51 @@ pub(crate) async fn source(
 /// checkpoint whose position is its index.
 pub(crate) type Given = [(usize, Chunk)];
 
-/// The channel into a component under test, with the end of each input.
-struct Feed<'g> {
+/// Sends `given` to a component under test, and returns each checkpoint with the number of rows before it. Before the
+/// chunk `cancel_before`, the run is cancelled.
+fn feed<'g>(
     given: &'g Given,
-    outs: Vec<Output>,
+    inputs: usize,
+    run: &RunInfo,
+    counts: &Counts,
     cancel_before: Option<usize>,
-    run: RunInfo,
-}
-
-impl<'g> Feed<'g> {
-    /// Sends `given`; before the chunk `cancel_before`, the run is cancelled.
-    fn new(
-        given: &'g Given,
-        inputs: usize,
-        run: &RunInfo,
-        counts: &Counts,
-        cancel_before: Option<usize>,
-    ) -> (Self, Input) {
-        // When the run is cancelled, all earlier items wait.
-        let capacity = cancel_before.map_or(1, |_| 2 * given.len());
-        let (sender, input) = channel(capacity, counts.clone());
-        let outs = (0..inputs)
-            .map(|number| {
-                let targets = vec![(sender.clone(), number)];
-                Output::source(targets, counts.clone(), run.cancel.clone(), None)
-                    .notifying(vec![(input.ends(), number)])
-            })
-            .collect();
-        let run = run.clone();
-        let feed = Self {
-            given,
-            outs,
-            cancel_before,
-            run,
-        };
-        (feed, input)
-    }
-
-    /// Each checkpoint with the number of rows before it.
-    async fn send(self) -> Vec<(u64, Delivered)> {
+) -> (impl Future<Output = Vec<(u64, Delivered)>> + 'g, Input) {
+    // When the run is cancelled, all earlier items wait.
+    let capacity = cancel_before.map_or(1, |_| 2 * given.len());
+    let (sender, input) = channel(capacity, counts.clone());
+    let cancel = run.cancel.clone();
+    let output = |number| {
+        Output::source(
+            vec![(sender.clone(), number)],
+            counts.clone(),
+            cancel.clone(),
+            None,
+        )
+        .notifying(vec![(input.ends(), number)])
+    };
+    let outs: Vec<Output> = (0..inputs).map(output).collect();
+    let send = async move {
         let mut rows = 0;
         let mut sent = Vec::new();
-        for (at, (number, chunk)) in self.given.iter().enumerate() {
-            if self.cancel_before == Some(at) {
-                self.run.cancel.cancel();
+        for (at, (number, chunk)) in given.iter().enumerate() {
+            if cancel_before == Some(at) {
+                cancel.cancel();
             }
             rows += chunk.num_rows() as u64;
-            let out = &self.outs[*number];
-            if out.send(chunk.clone()).await.is_err() {
+            if outs[*number].send(chunk.clone()).await.is_err() {
                 break;
             }
-            match out.checkpoint(at.to_string()).await {
+            match outs[*number].checkpoint(at.to_string()).await {
                 Ok(delivered) => sent.push((rows, delivered)),
                 Err(_) => break,
             }
         }
-        if self.cancel_before == Some(self.given.len()) {
-            self.run.cancel.cancel();
+        if cancel_before == Some(given.len()) {
+            cancel.cancel();
         }
         sent
-    }
+    };
+    (send, input)
 }
 
 /// Where in the input a row is.
@@ -309,7 +294,7 @@ async fn run_transform(
 ) -> Outcome {
     let counts = cx.counts.clone();
     let transform = config.build(cx.clone()).await.unwrap();
-    let (feed, mut input) = Feed::new(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
+    let (feed, mut input) = feed(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
     let (to_sink, sink) = channel(1, counts.clone());
     let out = Output::transform(vec![(to_sink, 0)], counts.clone());
     let work = async {
@@ -318,7 +303,7 @@ async fn run_transform(
         result
     };
     let receive = receive(sink, &counts, stop_after);
-    let (_, result, items) = within_a_minute(async { tokio::join!(feed.send(), work, receive) }).await;
+    let (_, result, items) = within_a_minute(async { tokio::join!(feed, work, receive) }).await;
     let totals = counts.totals();
     assert!(totals.conserved(), "every row has one outcome: {totals:?}");
     Outcome {
@@ -342,7 +327,11 @@ pub(crate) async fn transform(
     assert!(complete.result.is_ok(), "{:?}", complete.result);
     assert_eq!(complete.totals.not_sent, 0, "{:?}", complete.totals);
     assert!(complete.chunks().all(|chunk| chunk.kind == config.kind()));
-    checks_checkpoints(&complete, given);
+    assert_eq!(
+        checks_checkpoints(&complete, given),
+        given.len(),
+        "every checkpoint is sent on"
+    );
     if complete.totals.derived == 0 {
         checks_origins(&complete, given);
     }
@@ -370,7 +359,7 @@ pub(crate) async fn transform(
     for chunks in 0..=given.len() {
         let cancelled = run_transform(config, cx(), given, None, Some(chunks)).await;
         assert_interrupted(&cancelled.result);
-        checks_checkpoints_order(&cancelled, given);
+        checks_checkpoints(&cancelled, given);
     }
 }
 
@@ -389,24 +378,16 @@ fn project(chunk: &Chunk, names: &BTreeSet<String>) -> Chunk {
     }
 }
 
-/// Every checkpoint is sent on.
-fn checks_checkpoints(outcome: &Outcome, given: &Given) {
-    checks_checkpoints_order(outcome, given);
-    assert_eq!(
-        outcome.checkpoints().len(),
-        given.len(),
-        "a checkpoint is missing"
-    );
-}
-
-/// The checkpoints of each input keep their order.
-fn checks_checkpoints_order(outcome: &Outcome, given: &Given) {
+/// The checkpoints of each input keep their order. Returns their number.
+fn checks_checkpoints(outcome: &Outcome, given: &Given) -> usize {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-    for (_, position) in outcome.checkpoints() {
+    let checkpoints = outcome.checkpoints();
+    for (_, position) in &checkpoints {
         let at: usize = position.parse().unwrap();
         let before = last.insert(given[at].0, at);
         assert!(before < Some(at), "checkpoint {at} after {before:?}");
     }
+    checkpoints.len()
 }
 
 /// Each row keeps its origin, and is sent before the checkpoint behind it.
@@ -460,14 +441,14 @@ async fn run_sink(
 ) -> (Result<()>, Vec<bool>) {
     let counts = cx.counts.clone();
     let sink = config.build(cx.clone()).await.unwrap();
-    let (feed, mut input) = Feed::new(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
+    let (feed, mut input) = feed(given, cx.inputs.len(), &cx.run, &counts, cancel_before);
     let work = async {
         let result = sink.run(&mut input).await;
         input.drain().await;
         result
     };
     let watch = async {
-        let sent = feed.send().await;
+        let sent = feed.await;
         let watched = sent.into_iter().map(async |(rows, delivered)| {
             let delivered = delivered.await;
             let totals = counts.totals();
