@@ -207,7 +207,7 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
     };
     let auth = match args.app_id {
         Some(client_id) => Some(Auth::ClientSecret {
-            client_id,
+            client_id: client_id.to_string(),
             client_secret: secret(args)?,
         }),
         None => None,

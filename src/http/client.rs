@@ -4,7 +4,7 @@
 //! What a response means is the caller's: it reads the response and decides, error by error, whether to try again.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Request, Response};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::address;
 use super::auth::{Authenticator, Credentials, TokenError};
 use super::rate_limit::{Permit, RateLimit, RateLimiters};
-use super::retry::{AttemptError, GaveUp, Reason, RetryPolicy, Tally, Verdict};
+use super::retry::{AttemptError, GaveUp, Reason, RetrySettings, Tally, Verdict};
 use super::transport::Failure;
 
 /// The longest pause of a host's rate limiter that a service can ask for.
@@ -24,7 +24,7 @@ const MAX_HOLD: Duration = Duration::from_secs(3600);
 pub(crate) struct Client {
     pub(crate) http: reqwest::Client,
     pub(crate) auth: Authenticator,
-    pub(crate) retry: RetryPolicy,
+    pub(crate) retry: RetrySettings,
     /// The limiters of the run, and what this client adds to that of the host it calls.
     pub(crate) rate_limit: Option<(RateLimiters, RateLimit)>,
     /// Whether cancelling aborts a running attempt. Not for requests that change something: their outcome would be
@@ -91,7 +91,7 @@ impl Client {
     pub(crate) async fn send<T, E, F>(
         &self,
         cancel: &CancellationToken,
-        (component, about): (Option<&str>, &str),
+        about: (Option<&str>, &str),
         request: impl Fn() -> reqwest::Result<Request>,
         read: impl Fn(Exchange) -> F,
         decide: impl Fn(&E) -> Decision,
@@ -101,11 +101,11 @@ impl Client {
         F: Future<Output = Result<T, E>>,
     {
         let mut renewed = false;
-        let host = std::sync::Mutex::new(None);
-        let policy = self.retry.about(component, about);
-        let sending = policy.run(
+        let host = Mutex::new(String::new());
+        let sending = self.retry.run(
             cancel,
-            |_| self.attempt(&request, &read, &host),
+            about,
+            || self.attempt(&request, &read, &host),
             |error| {
                 let (error, credentials) = match error {
                     SendError::Token(error) => return error.verdict(),
@@ -116,8 +116,8 @@ impl Client {
                     Decision::Retry { after } => Verdict::Retry { after },
                     Decision::RateLimited { after } => {
                         if let (Some(after), Some((limiters, limit))) = (after, &self.rate_limit) {
-                            let host = host.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                            let limiter = limiters.of(host.as_deref().unwrap_or_default(), limit);
+                            let host = host.lock().unwrap_or_else(PoisonError::into_inner);
+                            let limiter = limiters.of(&host, limit);
                             limiter.hold_until(Instant::now() + after.min(MAX_HOLD));
                         }
                         Verdict::Retry { after }
@@ -133,20 +133,17 @@ impl Client {
         if !self.abort_on_cancel {
             return sending.await;
         }
-        cancel.run_until_cancelled(sending).await.unwrap_or_else(|| {
-            Err(GaveUp {
-                reason: Reason::Cancelled,
-                last: None,
-                tally: Tally::default(),
-            })
-        })
+        cancel
+            .run_until_cancelled(sending)
+            .await
+            .unwrap_or_else(|| Err(GaveUp::new(Reason::Cancelled, None, Tally::default())))
     }
 
     async fn attempt<T, E, F>(
         &self,
         request: &impl Fn() -> reqwest::Result<Request>,
         read: &impl Fn(Exchange) -> F,
-        host: &std::sync::Mutex<Option<String>>,
+        host: &Mutex<String>,
     ) -> Result<T, SendError<E>>
     where
         E: From<Failure>,
@@ -162,7 +159,7 @@ impl Client {
             Some((limiters, limit)) => {
                 let name = address::host(request.url());
                 let limiter = limiters.of(&name, limit);
-                *host.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(name);
+                *host.lock().unwrap_or_else(PoisonError::into_inner) = name;
                 Some(limiter.acquire().await)
             }
         };
@@ -204,9 +201,10 @@ mod tests {
     use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
     use crate::http::auth::{Scheme, SharedTokens};
     use crate::http::redact::Redactor;
-    use crate::http::retry::Backoff;
-    use crate::http::transport::{Proxy, TransportConfig, read_answer};
+    use crate::http::settings::Proxy;
+    use crate::http::transport::{TransportConfig, read_answer};
     use crate::secret::Secret;
+    use crate::settings::{BoundedDuration, BoundedInt};
 
     fn token(number: u32) -> Reply {
         Reply::ok(json!({"access_token": format!("t{number}"), "expires_in": 3600}))
@@ -229,18 +227,23 @@ mod tests {
         let url = token_server.url().parse().unwrap();
         let endpoint = TokenEndpoint::entra(
             http.clone(),
-            &url,
+            url,
             "t",
             "app",
             Secret::new("secret"),
             "https://r.example",
         );
         let cache = SharedTokens::default().get(String::new(), TokenProvider::new(endpoint, Grant::Fields));
-        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(2));
+        let retry = RetrySettings {
+            max_attempts: BoundedInt::new(3),
+            initial_backoff: BoundedDuration::new(1),
+            max_backoff: BoundedDuration::new(2),
+            ..RetrySettings::default()
+        };
         let client = Client {
             http: http.clone(),
             auth: Authenticator::new(Scheme::Token(cache), Vec::new()),
-            retry: RetryPolicy::new(3, Duration::from_secs(30), backoff),
+            retry,
             rate_limit: Some((RateLimiters::default(), RateLimit::default())),
             abort_on_cancel: false,
         };
@@ -251,7 +254,7 @@ mod tests {
                 (None, "GET /"),
                 || http.get(server.url()).build(),
                 |exchange: Exchange| async {
-                    read_answer(exchange.response, 10, Redactor::secrets(&[]))
+                    read_answer(exchange.response, 10, Redactor::new(&[], &[]))
                         .await
                         .map(drop)
                 },
@@ -266,7 +269,7 @@ mod tests {
             .map(|request| request.header("authorization").unwrap().to_owned());
         let result = result
             .map(|((), tally)| tally.attempts)
-            .map_err(|gave_up| gave_up.reason);
+            .map_err(|gave_up| gave_up.spent.reason);
         (result, bearers.collect(), elapsed)
     }
 

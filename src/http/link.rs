@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, LINK};
 use url::Url;
 
 use super::address::{has_credentials, host, is_loopback};
+use crate::error::{Error, Result};
 
 /// Hosts that links may lead to, besides the one that returned them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,62 +74,39 @@ impl HostPattern {
     }
 }
 
-/// Why a link is not followed. Names hosts, never the rest of the link: it may hold a token or personal data.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LinkError {
-    #[error("the link to the next page is not a URL")]
-    NotAUrl,
-    #[error("the link to the next page contains a user name or a password")]
-    Credentials,
-    #[error("the link to the next page is neither `https` nor `http`")]
-    Scheme,
-    #[error("the link to the next page leads to `{host}` without encryption (`http`)")]
-    Plain { host: String },
-    #[error("the link to the next page leads to another host: `{host}`, not `{from}`")]
-    OtherHost { host: String, from: String },
-}
-
-impl LinkError {
-    pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            Self::OtherHost { host, .. } => Some(format!(
-                "if `{host}` belongs to the service, add it to the allowed hosts: credentials are sent there"
-            )),
-            _ => None,
-        }
-    }
-}
-
 /// The URL of `link`, found in the response to a request for `base`.
 ///
 /// A link without scheme and host stays on those of `base`; with them they must be the same, or `allowed` (then with
-/// `https` only).
-pub(crate) fn follow(base: &Url, link: &str, allowed: &AllowedHosts) -> Result<Url, LinkError> {
+/// `https` only). Errors name hosts, never the rest of the link: it may hold a token or personal data.
+pub(crate) fn follow(base: &Url, link: &str, allowed: &AllowedHosts) -> Result<Url> {
+    let refused = |why: String| Error::input(format!("the link to the next page {why}"));
+    let not_a_url = || refused("is not a URL".to_owned());
     let link = link.trim();
     // `Url` would silently drop line breaks and tabs.
     if link.is_empty() || link.contains(char::is_control) {
-        return Err(LinkError::NotAUrl);
+        return Err(not_a_url());
     }
-    let mut next = base.join(link).map_err(|_| LinkError::NotAUrl)?;
+    let mut next = base.join(link).map_err(|_| not_a_url())?;
     // A fragment is never sent.
     next.set_fragment(None);
+    let to = host(&next);
     if has_credentials(&next) {
-        return Err(LinkError::Credentials);
+        return Err(refused("contains a user name or a password".to_owned()));
     }
     match next.scheme() {
         "https" => {}
         "http" if base.scheme() == "http" && is_loopback(base) && is_loopback(&next) => {}
-        "http" => return Err(LinkError::Plain { host: host(&next) }),
-        _ => return Err(LinkError::Scheme),
+        "http" => return Err(refused(format!("leads to `{to}` without encryption (`http`)"))),
+        _ => return Err(refused("is neither `https` nor `http`".to_owned())),
     }
     let same = next.host() == base.host() && next.port_or_known_default() == base.port_or_known_default();
     if same || allowed.allows(&next) {
         return Ok(next);
     }
-    Err(LinkError::OtherHost {
-        host: host(&next),
-        from: host(base),
-    })
+    let why = format!("leads to another host: `{to}`, not `{}`", host(base));
+    Err(refused(why).with_hint(format!(
+        "if `{to}` belongs to the service, add it to the allowed hosts: credentials are sent there"
+    )))
 }
 
 /// The target of the first link in `Link` headers (RFC 8288) with this relation type (case-insensitive), verbatim.
@@ -223,28 +201,28 @@ mod tests {
     const BASE: &str = "https://api.contoso.com/v2/people?limit=50&api_key=marker";
     const LOCAL: &str = "http://127.0.0.1:8080/a";
 
-    fn to(base: &str, link: &str, allowed: &[&str]) -> Result<String, LinkError> {
+    fn to(base: &str, link: &str, allowed: &[&str]) -> Result<String> {
         let allowed = AllowedHosts::new(allowed.iter().copied()).unwrap();
         follow(&base.parse().unwrap(), link, &allowed).map(String::from)
     }
 
     #[test]
     fn follows_links_on_the_same_host_verbatim() {
-        for link in [
-            "https://api.contoso.com/v2/people?cursor=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&empty=&c",
-            "https://api.contoso.com/odata/v2/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
-            "https://api.contoso.com/v2/pe%6Fple;v=1/~x?at=%e4%FC",
-        ] {
-            assert_eq!(to(BASE, link, &[]).unwrap(), link);
-        }
         for (link, expected) in [
+            (
+                "https://api.contoso.com/v2/a?c=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&e=&c",
+                "v2/a?c=a%253D%253D&x=%2B+%20&b=2&a=1&a=1&e=&c",
+            ),
+            (
+                "/odata/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
+                "odata/User?$skiptoken=eyJ(1,2)&$filter=a%20eq%20%27b%27",
+            ),
+            ("pe%6Fple;v=1/~x?at=%e4%FC", "v2/pe%6Fple;v=1/~x?at=%e4%FC"),
             (
                 "https://API.contoso.com:443/a/../b?f='x y'|é#frag",
                 "b?f=%27x%20y%27|%C3%A9",
             ),
             ("?page=2", "v2/people?page=2"),
-            ("people?page=2", "v2/people?page=2"),
-            ("/v3/x", "v3/x"),
             ("//api.contoso.com/y", "y"),
         ] {
             let expected = format!("https://api.contoso.com/{expected}");
@@ -256,31 +234,26 @@ mod tests {
 
     #[test]
     fn rejects_other_hosts_and_schemes() {
-        for link in [
-            "https://evil.example/?k=marker",
-            "//evil.example/marker",
-            r"\\evil.example\marker",
-            "https://api.contoso.com.evil.example/",
-            "https://api.contoso.com:8443/x",
-        ] {
-            let error = to(BASE, link, &[]).unwrap_err();
-            assert!(matches!(error, LinkError::OtherHost { .. }), "{error}");
-            let text = format!("{error} {error:?} {}", error.hint().unwrap());
-            assert!(!text.contains("marker"), "{text}");
-        }
         for (base, link, expected) in [
+            (BASE, "https://evil.example/?k=marker", "another host"),
+            (BASE, "//evil.example/marker", "another host"),
+            (BASE, r"\\evil.example\marker", "another host"),
+            (BASE, "https://api.contoso.com.evil.example/", "another host"),
+            (BASE, "https://api.contoso.com:8443/x", "another host"),
+            (LOCAL, "http://localhost:8080/b", "another host"),
             (BASE, "http://api.contoso.com/x", "without encryption"),
             (BASE, "http://127.0.0.1/b", "without encryption"),
             ("http://contoso.com/", "http://contoso.com/b", "without encr"),
-            (LOCAL, "http://localhost:8080/b", "another host"),
             (BASE, "https://u:marker@api.contoso.com/x", "a password"),
             (BASE, "ftp://api.contoso.com/x", "neither `https` nor"),
             (BASE, " ", "not a URL"),
             (BASE, "a\nb", "not a URL"),
             (BASE, "https://", "not a URL"),
         ] {
-            let error = to(base, link, &[]).unwrap_err().to_string();
-            assert!(error.contains(expected) && !error.contains("marker"), "{error}");
+            let error = to(base, link, &[]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(error.hints().count(), usize::from(expected == "another host"));
+            assert!(!format!("{error:?}").contains("marker"), "{error:?}");
         }
     }
 
@@ -288,7 +261,6 @@ mod tests {
     fn allowed_hosts_are_hosts_and_not_prefixes() {
         let allowed = ["eu.contoso.net", "*.pods.contoso.net", "x.contoso.net:8443"];
         for (link, good) in [
-            ("https://eu.contoso.net/", true),
             ("https://EU.contoso.net:443/", true),
             ("https://eu.contoso.net:8443/", false),
             ("https://x.contoso.net:8443/", true),

@@ -1,10 +1,6 @@
 //! Cleans the texts of a service before they are shown: one line, bounded length, no control characters, no secret,
 //! no value of a row.
 
-use std::fmt;
-
-use reqwest::header::{HeaderMap, HeaderName, WWW_AUTHENTICATE};
-
 use super::transport::Answer;
 use crate::secret::Secret;
 
@@ -55,24 +51,16 @@ fn is_invisible(c: char) -> bool {
 /// careless error messages echo both.
 #[derive(Clone, Copy)]
 pub(crate) struct Redactor<'a> {
-    secrets: &'a [&'a Secret],
+    secrets: &'a [Secret],
     payload: &'a [u8],
 }
 
 impl<'a> Redactor<'a> {
-    /// Hides these secrets: verbatim, URL-encoded, and as in JSON.
-    pub(crate) fn secrets(secrets: &'a [&'a Secret]) -> Self {
-        Self {
-            secrets,
-            payload: &[],
-        }
-    }
-
-    /// Hides every text that shares a word with `payload`, or that is written with escapes, since it may repeat a value
-    /// of a row. Shown texts are therefore free of values of three characters or more.
-    #[must_use]
-    pub(crate) fn with_payload(self, payload: &'a [u8]) -> Self {
-        Self { payload, ..self }
+    /// Hides these secrets: verbatim, URL-encoded, and as in JSON. Hides every text that shares a word with `payload`,
+    /// or that is written with escapes, since it may repeat a value of a row: shown texts are free of values of three
+    /// characters or more.
+    pub(crate) fn new(secrets: &'a [Secret], payload: &'a [u8]) -> Self {
+        Self { secrets, payload }
     }
 
     /// The text as it may be shown, [cleaned](clean) and at most `max` characters.
@@ -100,39 +88,28 @@ impl<'a> Redactor<'a> {
     }
 }
 
-impl fmt::Debug for Redactor<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Redactor")
-    }
-}
-
 /// Whether `text` may repeat a value of `payload`: it has an escape, or a word that begins a word of the payload
 /// (that is one, for words of three characters). Case-insensitive.
 fn may_repeat(text: &str, payload: &[u8]) -> bool {
-    let escaped = text.contains("\\u") || text.contains("&#") || has_percent_escape(text);
-    if escaped {
+    let percent_escape = |rest: &str| {
+        rest.get(..2)
+            .is_some_and(|hex| u8::from_str_radix(hex, 16).is_ok())
+    };
+    if text.contains("\\u") || text.contains("&#") || text.split('%').skip(1).any(percent_escape) {
         return true;
     }
     let payload = String::from_utf8_lossy(payload).to_lowercase();
     let text = text.to_lowercase();
-    words(&text).any(|word| {
+    // Runs of letters and digits of at least three characters.
+    let mut words = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| word.chars().nth(2).is_some());
+    words.any(|word| {
         memchr::memmem::find_iter(payload.as_bytes(), word).any(|at| {
             let ends = !payload[at + word.len()..].starts_with(char::is_alphanumeric);
             !payload[..at].ends_with(char::is_alphanumeric) && (ends || word.chars().nth(3).is_some())
         })
     })
-}
-
-/// Runs of letters and digits of at least three characters.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric())
-        .filter(|word| word.chars().nth(2).is_some())
-}
-
-fn has_percent_escape(text: &str) -> bool {
-    let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
-    let bytes = text.as_bytes();
-    memchr::memchr_iter(b'%', bytes).any(|at| is_hex(bytes.get(at + 1)) && is_hex(bytes.get(at + 2)))
 }
 
 /// Whether the body is a web page. A service for programs does not send one; the login or block page of a proxy is one.
@@ -155,18 +132,18 @@ pub(crate) fn html_title(body: &[u8]) -> Option<String> {
 }
 
 /// Headers that say why a request failed.
-const REASON_HEADERS: [HeaderName; 2] = [WWW_AUTHENTICATE, HeaderName::from_static("x-ms-diagnostics")];
+const REASON_HEADERS: [&str; 2] = ["www-authenticate", "x-ms-diagnostics"];
 
 /// Headers that identify a request in a support case.
-const ID_HEADERS: [HeaderName; 8] = [
-    HeaderName::from_static("request-id"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("client-request-id"),
-    HeaderName::from_static("x-correlation-id"),
-    HeaderName::from_static("x-ms-request-id"),
-    HeaderName::from_static("x-ms-correlation-id"),
-    HeaderName::from_static("x-ms-correlation-request-id"),
-    HeaderName::from_static("x-azure-ref"),
+const ID_HEADERS: [&str; 8] = [
+    "request-id",
+    "x-request-id",
+    "client-request-id",
+    "x-correlation-id",
+    "x-ms-request-id",
+    "x-ms-correlation-id",
+    "x-ms-correlation-request-id",
+    "x-azure-ref",
 ];
 
 /// Status, reason phrase, body, redirect target, and the headers that matter, on one line.
@@ -188,10 +165,10 @@ pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
     }
     if let Some(host) = answer.redirect_host() {
         // A host is not a value of a row, though often in the domain of the users.
-        let host = Redactor::secrets(redactor.secrets).show(host.as_bytes(), 120);
+        let host = Redactor::new(redactor.secrets, &[]).show(host.as_bytes(), 120);
         text.push_str(&format!("; it redirects to {host}"));
     }
-    let reasons = shown_headers(&answer.headers, &REASON_HEADERS, redactor);
+    let reasons = shown_headers(answer, &REASON_HEADERS, redactor);
     for header in reasons.into_iter().chain(request_ids(answer, redactor)) {
         text.push_str("; ");
         text.push_str(&header);
@@ -207,7 +184,7 @@ pub(crate) fn shown_body(answer: &Answer, redactor: Redactor<'_>) -> Option<Stri
 
 /// Request and correlation ids, as `name: value`. Values that do not look like an id are left out.
 pub(crate) fn request_ids(answer: &Answer, redactor: Redactor<'_>) -> Vec<String> {
-    let mut ids = shown_headers(&answer.headers, &ID_HEADERS, redactor);
+    let mut ids = shown_headers(answer, &ID_HEADERS, redactor);
     ids.retain(|id| {
         let value = id.split_once(": ").map_or(id.as_str(), |(_, value)| value);
         value.len() <= 128
@@ -218,9 +195,9 @@ pub(crate) fn request_ids(answer: &Answer, redactor: Redactor<'_>) -> Vec<String
     ids
 }
 
-fn shown_headers(headers: &HeaderMap, names: &[HeaderName], redactor: Redactor<'_>) -> Vec<String> {
+fn shown_headers(answer: &Answer, names: &[&str], redactor: Redactor<'_>) -> Vec<String> {
     let shown = names.iter().filter_map(|name| {
-        let value = redactor.show(headers.get(name)?.as_bytes(), MAX_SHOWN);
+        let value = redactor.show(answer.headers.get(*name)?.as_bytes(), MAX_SHOWN);
         (!value.is_empty()).then(|| format!("{name}: {value}"))
     });
     shown.collect()
@@ -247,8 +224,8 @@ mod tests {
     #[test]
     fn hides_secrets_in_every_notation() {
         let secret = Secret::new(r#"s3cr+t/= "b""#);
-        let secrets = [&secret];
-        let redactor = Redactor::secrets(&secrets);
+        let secrets = [secret];
+        let redactor = Redactor::new(&secrets, &[]);
         let echo = br#"s3cr+t/= "b", s3cr%2Bt%2F%3D+%22b%22, s3cr%2Bt%2F%3D%20%22b%22, s3cr+t/= \"b\""#;
         assert_eq!(redactor.show(echo, 99), "[hidden], [hidden], [hidden], [hidden]");
         assert_eq!(
@@ -256,18 +233,13 @@ mod tests {
             "abc [h…",
             "hidden before it is cut"
         );
-        assert!(!format!("{redactor:?}").contains("s3cr"));
     }
 
     #[test]
     fn hides_texts_that_may_repeat_rows() {
         let payload =
             "Planted.3@contoso.com,2024-05-01,\"Müller, Ada\",\"left the company for family reasons\"\r\n";
-        let show = |text: &str| {
-            Redactor::secrets(&[])
-                .with_payload(payload.as_bytes())
-                .show(text.as_bytes(), MAX_SHOWN)
-        };
+        let show = |text: &str| Redactor::new(&[], payload.as_bytes()).show(text.as_bytes(), MAX_SHOWN);
         for text in [
             "row 7: 'planted.3@contoso.com'",
             r#"{"m":"planted.3\u0040example"}"#,
@@ -302,14 +274,5 @@ mod tests {
         assert!(is_html(page));
         assert_eq!(html_title(page).as_deref(), Some("Access\tdenied"));
         assert!(!is_html(b"{\"error\":\"x\"}") && !is_html(b""));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn cleaned_text_is_bounded_and_has_no_control_characters(text in "\\PC*|[\\x00-\\x20é]*", max in 0usize..40) {
-            let cleaned = clean(&text, max);
-            proptest::prop_assert!(cleaned.chars().count() <= max + 1);
-            proptest::prop_assert!(!cleaned.chars().any(char::is_control));
-        }
     }
 }

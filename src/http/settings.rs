@@ -1,71 +1,25 @@
 //! Settings of every component that speaks HTTP: one name and one shape for each.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use url::Url;
 
-use super::auth::settings::TextOrSecret;
-use super::retry::{Backoff, RetryPolicy};
+pub(crate) use super::retry::RetrySettings;
 use super::tls::Identity;
-use super::transport::{Proxy, TlsVersion, TransportConfig};
+use super::transport::TransportConfig;
 use crate::component::Problems;
 use crate::error::Result;
-use crate::secret::{SecretFiles, SecretRef};
-use crate::settings::bounded::{DAY, HOUR, MINUTE, SECOND};
-use crate::settings::{BoundedDuration, BoundedInt};
+use crate::secret::{Secret, SecretFiles, SecretRef};
+use crate::settings::BoundedDuration;
+use crate::settings::bounded::HOUR;
 
 /// A `timeout` or `connect_timeout`: a large report may take half an hour.
 pub(crate) type Timeout = BoundedDuration<1, { 2 * HOUR }>;
-
-/// When to stop retrying a request.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RetrySettings {
-    /// The maximum number of attempts for each request, including the first.
-    pub max_attempts: BoundedInt<1, 100>,
-    /// The time after the first attempt during which retries may start.
-    #[schemars(example = &"5m")]
-    pub max_elapsed: BoundedDuration<1, DAY>,
-    /// The upper limit of the first wait; it doubles with every attempt. The actual wait is random, up to the limit.
-    #[schemars(example = &"500ms")]
-    pub initial_backoff: BoundedDuration<1, HOUR>,
-    /// The upper limit of every wait, unless the service requests a longer one. At least `initial_backoff`.
-    #[schemars(example = &"30s")]
-    pub max_backoff: BoundedDuration<1, HOUR>,
-}
-
-impl Default for RetrySettings {
-    fn default() -> Self {
-        Self {
-            max_attempts: BoundedInt::new(8),
-            max_elapsed: BoundedDuration::new(15 * MINUTE),
-            initial_backoff: BoundedDuration::new(SECOND),
-            max_backoff: BoundedDuration::new(MINUTE),
-        }
-    }
-}
-
-impl RetrySettings {
-    /// The policy.
-    pub(crate) fn policy(&self) -> RetryPolicy {
-        let backoff = Backoff::new(self.initial_backoff.get(), self.max_backoff.get());
-        RetryPolicy::new(self.max_attempts.as_u32(), self.max_elapsed.get(), backoff)
-    }
-
-    /// Reports a `max_backoff` below `initial_backoff`; `problems` is at this block.
-    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
-        if self.max_backoff < self.initial_backoff {
-            let message = format!(
-                "expected at least `initial_backoff` ({}), found {}",
-                self.initial_backoff, self.max_backoff
-            );
-            problems.at("max_backoff").add(message);
-        }
-    }
-}
 
 /// TLS: certificate authorities to trust, a client certificate, the minimum version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
@@ -119,6 +73,66 @@ impl TlsSettings {
     }
 }
 
+/// A text, or a reference to a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TextOrSecret {
+    /// The value itself.
+    Text(String),
+    /// Where the value is kept.
+    Secret(SecretRef),
+}
+
+impl TextOrSecret {
+    /// The value. Files are relative to `base`.
+    pub(crate) fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
+        match self {
+            Self::Text(text) => Ok(Secret::new(text.as_str())),
+            Self::Secret(reference) => reference.read(base, files),
+        }
+    }
+
+    /// The text, if it is not a secret.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Secret(_) => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TextOrSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = TextOrSecret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, or a secret by reference: `{env: NAME}` or `{file: PATH}`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<TextOrSecret, E> {
+                Ok(TextOrSecret::Text(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextOrSecret, A::Error> {
+                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(TextOrSecret::Secret)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for TextOrSecret {
+    fn schema_name() -> Cow<'static, str> {
+        "TextOrSecret".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let secret = generator.subschema_for::<SecretRef>();
+        json_schema!({
+            "description": "A text, or where a secret is kept: `{env: NAME}` or `{file: PATH}`.",
+            "anyOf": [{"type": "string"}, secret],
+            "examples": ["hrsink", {"env": "HR_USER"}],
+        })
+    }
+}
+
 /// Where a certificate or key is stored: the path of a PEM file, or `{env: NAME}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PemSource(SecretRef);
@@ -149,27 +163,47 @@ impl JsonSchema for PemSource {
     }
 }
 
-/// The proxy of a component: an `http://` or `https://` URL, or `none` for no proxy. Default: the system's settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ProxySetting(Proxy);
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, JsonSchema)]
+pub(crate) enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
 
-impl ProxySetting {
-    /// The proxy to use; that of the system where none is set.
-    pub(crate) fn proxy(setting: Option<&Self>) -> Proxy {
-        setting.map_or(Proxy::System, |setting| setting.0.clone())
+/// The proxy of a component: an `http://` or `https://` URL, or `none`. `Debug` shows no URL, which may contain
+/// credentials.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) enum Proxy {
+    /// That of the system: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
+    #[default]
+    System,
+    Direct,
+    Url(Url),
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Direct => "Direct",
+            Self::Url(_) => "Url(hidden)",
+        })
     }
 }
 
-impl<'de> Deserialize<'de> for ProxySetting {
+impl<'de> Deserialize<'de> for Proxy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text == "none" {
-            return Ok(Self(Proxy::Direct));
+            return Ok(Self::Direct);
         }
         match Url::parse(&text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => {
-                Ok(Self(Proxy::Url(url)))
-            }
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.host().is_some() => Ok(Self::Url(url)),
             // The URL may hold a password and is not repeated.
             _ => Err(de::Error::custom(
                 "expected the URL of a proxy such as `http://proxy.example.com:3128`, or `none`",
@@ -178,7 +212,7 @@ impl<'de> Deserialize<'de> for ProxySetting {
     }
 }
 
-impl JsonSchema for ProxySetting {
+impl JsonSchema for Proxy {
     fn schema_name() -> Cow<'static, str> {
         "Proxy".into()
     }
@@ -237,10 +271,10 @@ mod tests {
 
     #[test]
     fn never_repeats_what_may_be_secret() {
-        let proxy = serde_json::from_value::<ProxySetting>(json!("ftp://u:marker@proxy")).unwrap_err();
+        let proxy = serde_json::from_value::<Proxy>(json!("ftp://u:marker@proxy")).unwrap_err();
         let key = serde_json::from_value::<PemSource>(json!("-----BEGIN marker")).unwrap_err();
         assert!(!format!("{proxy} {key}").contains("marker"));
-        let proxy: ProxySetting = serde_json::from_value(json!("http://u:marker@proxy")).unwrap();
+        let proxy: Proxy = serde_json::from_value(json!("http://u:marker@proxy")).unwrap();
         assert!(!format!("{proxy:?}").contains("marker"));
     }
 }

@@ -14,9 +14,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
-pub(crate) use self::failure::{Cause, Failure, Stage};
+pub(crate) use self::failure::{Failure, Stage};
 use super::redact::{MAX_SHOWN, Redactor};
 use super::retry_after::parse_retry_after;
+use super::settings::{Proxy, TlsVersion};
 use super::tls::Identity;
 use crate::error::{Error, Result};
 
@@ -24,62 +25,26 @@ use crate::error::{Error, Result};
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// How to connect to a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct TransportConfig {
-    /// To resolve the name, connect and shake hands. Default: 30 s.
+    /// To resolve the name, connect and shake hands.
     pub(crate) connect_timeout: Duration,
-    /// From the start of a request to the end of the response's body. Default: 400 s, because a time-out after the
+    /// From the start of a request to the end of the response's body. Long by default, because a time-out after the
     /// connection was made leaves the outcome unknown.
     pub(crate) timeout: Duration,
-    /// The longest pause while waiting for or reading a response. Default: none.
+    /// The longest pause while waiting for or reading a response.
     pub(crate) read_timeout: Option<Duration>,
-    /// Whether compressed bodies are accepted and decompressed. Without it, byte offsets are those of the server's file.
-    /// Default: true.
+    /// Whether compressed bodies are decompressed. Without it, byte offsets are those of the server's file.
     pub(crate) decompress: bool,
     /// A PEM file of certificates to trust besides the platform's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// The client certificate. Default: none.
     pub(crate) identity: Option<Identity>,
-    /// The oldest TLS version. Default: 1.2.
     pub(crate) min_tls: TlsVersion,
     pub(crate) proxy: Proxy,
-    /// Idle connections kept open per host. Default: 8.
+    /// Idle connections kept open per host.
     pub(crate) pool_max_idle_per_host: usize,
-    /// Whether `https` is used. Without it, the platform's certificate store is not needed. Default: true.
+    /// Whether `https` is used. Without it, the platform's certificate store is not needed.
     pub(crate) tls: bool,
-}
-
-/// A version of TLS.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
-)]
-pub(crate) enum TlsVersion {
-    /// TLS 1.2.
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3.
-    #[serde(rename = "1.3")]
-    Tls13,
-}
-
-/// A proxy. `Debug` shows no URL, which may contain credentials.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Proxy {
-    /// That of the system: `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, and the system settings on Windows and macOS.
-    System,
-    Direct,
-    Url(url::Url),
-}
-
-impl fmt::Debug for Proxy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::System => "System",
-            Self::Direct => "Direct",
-            Self::Url(_) => "Url(hidden)",
-        })
-    }
 }
 
 impl Default for TransportConfig {
@@ -102,16 +67,12 @@ impl Default for TransportConfig {
 impl TransportConfig {
     /// Makes the client. Sets ring as the process's cryptography provider, unless the program has set one.
     pub(crate) fn client(&self) -> Result<reqwest::Client> {
-        for (name, value) in [
-            ("connect_timeout", self.connect_timeout),
-            ("timeout", self.timeout),
-        ] {
-            if value.is_zero() {
-                return Err(Error::config(format!("`{name}` must be more than zero")));
-            }
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // An error means that another thread was faster.
+            let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        install_crypto_provider();
-        let unusable = |what: String, error| Error::config(what).with_source(Cause::of(error));
+        let unusable =
+            |what: &'static str| move |error| Error::config(what).with_source(failure::cause(error));
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
@@ -124,6 +85,7 @@ impl TransportConfig {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
+            .gzip(self.decompress)
             .http1_only()
             .pool_max_idle_per_host(self.pool_max_idle_per_host)
             // Well below the idle time-outs of servers: a request on a connection that the server is just closing
@@ -132,22 +94,17 @@ impl TransportConfig {
         if let Some(timeout) = self.read_timeout {
             builder = builder.read_timeout(timeout);
         }
-        if !self.decompress {
-            builder = builder.no_gzip();
-        }
         builder = match &self.proxy {
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),
             Proxy::Url(url) => {
                 let proxy = reqwest::Proxy::all(url.clone());
-                builder.proxy(proxy.map_err(|error| unusable("cannot use the proxy".to_owned(), error))?)
+                builder.proxy(proxy.map_err(unusable("cannot use the proxy"))?)
             }
         };
         if let Some(identity) = &self.identity {
             let identity = identity.for_client();
-            builder = builder.identity(
-                identity.map_err(|error| unusable("cannot use the client certificate".to_owned(), error))?,
-            );
+            builder = builder.identity(identity.map_err(unusable("cannot use the client certificate"))?);
         }
         let more = self.more_certificates()?;
         builder = match (self.tls, more.is_empty()) {
@@ -156,7 +113,7 @@ impl TransportConfig {
             (true, false) => builder.tls_certs_merge(more),
         };
         builder.build().map_err(|error| {
-            unusable("cannot set up TLS".to_owned(), error).with_hint(
+            unusable("cannot set up TLS")(error).with_hint(
                 "install the system's CA certificates (package `ca-certificates` on most Linux systems), or set \
                  `tls.ca_file`",
             )
@@ -172,7 +129,7 @@ impl TransportConfig {
             Error::config(format!("cannot read the CA file `{shown}`")).with_source(error)
         })?;
         let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| {
-            Error::config(format!("cannot use the CA file `{shown}`")).with_source(Cause::of(error))
+            Error::config(format!("cannot use the CA file `{shown}`")).with_source(failure::cause(error))
         })?;
         if certificates.is_empty() {
             return Err(
@@ -181,14 +138,6 @@ impl TransportConfig {
             );
         }
         Ok(certificates)
-    }
-}
-
-/// Makes ring the process's cryptography provider, unless one is set.
-fn install_crypto_provider() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means that another thread was faster.
-        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

@@ -151,18 +151,14 @@ pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
-/// Error kind and hint of a failed transport; `key` is the settings key of the backend.
-pub(super) fn transport_error(failure: &Failure, key: &str) -> (ErrorKind, Option<String>) {
-    match failure {
-        Failure::Certificate(_) => (
-            ErrorKind::Config,
-            Some(format!(
-                "if the address is right, set the authority of its certificate in `{key}.tls.ca_file`"
-            )),
-        ),
-        Failure::Invalid(_) => (ErrorKind::Unexpected, None),
-        _ => (ErrorKind::Transient, None),
-    }
+/// Error kind and hints of a failed exchange with `host`; `key` is the settings key of the backend.
+pub(super) fn transport_error(failure: &Failure, host: &str, key: &str) -> (ErrorKind, Vec<String>) {
+    let kind = match failure {
+        Failure::Certificate { .. } => ErrorKind::Config,
+        Failure::Invalid(_) => ErrorKind::Unexpected,
+        _ => ErrorKind::Transient,
+    };
+    (kind, failure.hints(host, &format!("{key}.")))
 }
 
 #[cfg(test)]

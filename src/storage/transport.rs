@@ -10,7 +10,7 @@ use url::Url;
 
 use super::flatten::FlatSettings;
 use crate::component::Problems;
-use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings};
+use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
 use crate::settings::bounded::{GIB, HOUR, MIB, SECOND};
 use crate::settings::{BoundedDuration, BoundedSize};
 
@@ -29,7 +29,7 @@ pub(crate) struct TransportSettings {
     pub(crate) tls: TlsSettings,
     /// The proxy: a URL, or `none`. Default: the system's settings.
     #[schemars(example = &"http://proxy.example.com:3128")]
-    pub(crate) proxy: Option<ProxySetting>,
+    pub(crate) proxy: Proxy,
     /// Retries of requests that fail for a transient cause.
     #[schemars(example = serde_json::json!({"max_attempts": 4}))]
     pub(crate) retry: RetrySettings,
@@ -47,7 +47,7 @@ impl Default for TransportSettings {
             timeout: BoundedDuration::new(60 * SECOND),
             connect_timeout: BoundedDuration::new(10 * SECOND),
             tls: TlsSettings::default(),
-            proxy: None,
+            proxy: Proxy::System,
             retry: RetrySettings::default(),
             allow_http: false,
             read_ahead: BoundedSize::new(16 * MIB),
@@ -181,7 +181,7 @@ impl TransportSettings {
             timeout: MAX_TRANSFER,
             read_timeout: Some(self.timeout.get()),
             decompress: false,
-            proxy: ProxySetting::proxy(self.proxy.as_ref()),
+            proxy: self.proxy.clone(),
             pool_max_idle_per_host: 16,
             ..Default::default()
         };

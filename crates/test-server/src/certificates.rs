@@ -29,6 +29,8 @@ NPp3rR+PZ/Ce69poG31HzKNaQWf1CnLhlZ2ilwKBgQCf441lBvikS7icrZ7Q5wuqBNIjSg6WjHJiu8a+
 myfAc+IlLAZuoQKBgE/vSvMYYm2dpL3GNZ56xmTCakjnc5oGqCHNQa1FLBenEPjieDFl33Gg3neZASh6qUT4+VjGp2hg/tCcH51H\
 V1IPLzg9cWg+kkkVg9txW7EQWLBQxS3lz157f2SSMsYmQxmeTkZ5pv7Xt3Gv/6Dp5znxf8xKBapLD8Jo1hUniISx";
 
+const VALID: &str = "a valid key or certificate";
+
 pub fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let lines: Vec<&str> = (0..body.len())
@@ -42,16 +44,12 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 }
 
 pub fn rsa_pkcs1() -> Vec<u8> {
-    STANDARD.decode(RSA).expect("a valid key or certificate")
+    STANDARD.decode(RSA).expect(VALID)
 }
 
 pub fn rsa_pkcs8() -> Vec<u8> {
     let inner = rsa_pkcs1();
-    let length = |length: usize| {
-        u16::try_from(length)
-            .expect("a valid key or certificate")
-            .to_be_bytes()
-    };
+    let length = |length: usize| u16::try_from(length).expect(VALID).to_be_bytes();
     // Version 0, rsaEncryption, and the key in an octet string.
     let head = [
         0x02, 0x01, 0x00, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05,
@@ -71,29 +69,17 @@ pub fn rsa_pem() -> String {
 
 /// A new EC key on P-256 in PEM form.
 pub fn ec_pem() -> String {
-    pem(
-        "PRIVATE KEY",
-        &KeyPair::generate()
-            .expect("a valid key or certificate")
-            .serialize_der(),
-    )
+    pem("PRIVATE KEY", &KeyPair::generate().expect(VALID).serialize_der())
 }
 
 /// A certificate of the RSA key, signed by itself: PEM.
 pub fn rsa_certificate() -> String {
     let der = PrivatePkcs8KeyDer::from(rsa_pkcs8());
-    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256)
-        .expect("a valid key or certificate");
-    let mut params = CertificateParams::new(Vec::new()).expect("a valid key or certificate");
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).expect(VALID);
+    let mut params = CertificateParams::new(Vec::new()).expect(VALID);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign];
-    pem(
-        "CERTIFICATE",
-        params
-            .self_signed(&key)
-            .expect("a valid key or certificate")
-            .der(),
-    )
+    pem("CERTIFICATE", params.self_signed(&key).expect(VALID).der())
 }
 
 /// An authority that signs certificates.
@@ -104,23 +90,20 @@ pub struct Authority {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("a valid key or certificate");
+        let mut params = CertificateParams::new(Vec::new()).expect(VALID);
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         Self {
             params,
-            key: KeyPair::generate().expect("a valid key or certificate"),
+            key: KeyPair::generate().expect(VALID),
         }
     }
 
     pub fn pem(&self) -> String {
         pem(
             "CERTIFICATE",
-            self.params
-                .self_signed(&self.key)
-                .expect("a valid key or certificate")
-                .der(),
+            self.params.self_signed(&self.key).expect(VALID).der(),
         )
     }
 
@@ -140,16 +123,14 @@ impl Authority {
     }
 
     fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose, expired: bool) -> (String, String) {
-        let key = KeyPair::generate().expect("a valid key or certificate");
-        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a valid key or certificate");
+        let key = KeyPair::generate().expect(VALID);
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect(VALID);
         params.extended_key_usages = vec![usage];
         if expired {
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
         }
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params
-            .signed_by(&key, &issuer)
-            .expect("a valid key or certificate");
+        let certificate = params.signed_by(&key, &issuer).expect(VALID);
         (
             pem("CERTIFICATE", certificate.der()),
             pem("PRIVATE KEY", &key.serialize_der()),

@@ -52,13 +52,11 @@ pub struct Reply {
 impl Reply {
     /// A reply with an empty body and the usual reason phrase.
     pub fn new(status: u16) -> Self {
-        let status_code = http::StatusCode::from_u16(status).ok();
+        let code = http::StatusCode::from_u16(status).ok();
+        let reason = code.and_then(|code| code.canonical_reason());
         Self {
             status,
-            reason: status_code
-                .and_then(|code| code.canonical_reason())
-                .unwrap_or_default()
-                .to_owned(),
+            reason: reason.unwrap_or_default().to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
             delay: Duration::ZERO,
@@ -87,12 +85,6 @@ impl Reply {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self.add_header(name, value)
-    }
-
-    /// Adds a header beside others of the same name.
-    #[must_use]
-    pub fn add_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -131,18 +123,6 @@ impl Reply {
     pub fn break_after_body(self) -> Step {
         let length = self.body.len() + 1;
         Step::Truncated { reply: self, length }
-    }
-
-    pub(crate) async fn from_axum(response: axum::response::Response) -> Self {
-        let (head, body) = response.into_parts();
-        let mut reply = Self::new(head.status.as_u16());
-        for (name, value) in &head.headers {
-            if name != http::header::CONTENT_LENGTH {
-                reply = reply.add_header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
-            }
-        }
-        let body = axum::body::to_bytes(body, usize::MAX).await;
-        reply.body(body.expect("the router's body can be read"))
     }
 
     /// Puts the server's URL in place of `$URL`.
@@ -214,21 +194,7 @@ impl Request {
 
     /// `GET /path?query`, and the body after a space if there is one.
     pub fn line(&self) -> String {
-        let body = if self.body.is_empty() {
-            String::new()
-        } else {
-            format!(" {}", self.text())
-        };
-        format!("{} {}{body}", self.method, self.path)
-    }
-
-    pub(crate) fn to_axum(&self) -> http::Request<axum::body::Body> {
-        let mut request = http::Request::builder().method(&*self.method).uri(&*self.path);
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        request
-            .body(self.body.clone().into())
-            .expect("the request is valid")
+        let line = format!("{} {} {}", self.method, self.path, self.text());
+        line.trim_end_matches(' ').to_owned()
     }
 }

@@ -18,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
-use tower_service::Service as _;
 
 use crate::{Reply, Request, Step};
 
@@ -35,10 +34,9 @@ pub struct Tls {
 impl Tls {
     fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let versions = if self.only_tls12 {
-            &[&rustls::version::TLS12][..]
-        } else {
-            rustls::ALL_VERSIONS
+        let versions = match self.only_tls12 {
+            true => &[&rustls::version::TLS12][..],
+            false => rustls::ALL_VERSIONS,
         };
         let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
@@ -48,27 +46,20 @@ impl Tls {
             None => config.with_no_client_auth(),
             Some(authority) => {
                 let mut roots = rustls::RootCertStore::empty();
-                roots
-                    .add(certificate(authority))
-                    .expect("a certificate authority");
+                roots.add(certificate(authority)).expect("an authority");
                 let verifier =
-                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                    rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
                 config.with_client_cert_verifier(verifier.build().expect("a verifier"))
             }
         };
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a private key");
         let config = config.with_single_cert(vec![certificate(&self.certificate)], key);
-        TlsAcceptor::from(Arc::new(config.expect("the key belongs to the certificate")))
+        Arc::new(config.expect("the key belongs to the certificate")).into()
     }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Step> + Send>>;
 type Handler = dyn Fn(Request) -> Answer + Send + Sync;
-
-enum Script {
-    Queue,
-    Handler(Box<Handler>),
-}
 
 #[derive(Default)]
 struct State {
@@ -79,7 +70,8 @@ struct State {
 }
 
 struct Shared {
-    script: Script,
+    /// Without one, the steps are played.
+    handler: Option<Box<Handler>>,
     url: String,
     state: Mutex<State>,
 }
@@ -104,17 +96,8 @@ impl Builder {
     }
 
     pub fn script<S: Into<Step>>(self, steps: impl IntoIterator<Item = S>) -> Server {
-        self.start(
-            Script::Queue,
-            steps.into_iter().map(|step| (None, step.into())).collect(),
-        )
-    }
-
-    pub fn expect<L: Into<String>, S: Into<Step>>(self, steps: impl IntoIterator<Item = (L, S)>) -> Server {
-        let steps = steps
-            .into_iter()
-            .map(|(line, step)| (Some(line.into()), step.into()));
-        self.start(Script::Queue, steps.collect())
+        let steps = steps.into_iter().map(|step| (None, step.into()));
+        self.start(None, steps.collect())
     }
 
     pub fn handler<S, F>(self, handler: impl Fn(Request) -> F + Send + Sync + 'static) -> Server
@@ -126,28 +109,10 @@ impl Builder {
             let answer = handler(request);
             Box::pin(async { answer.await.into() })
         };
-        self.start(Script::Handler(Box::new(handler)), VecDeque::new())
+        self.start(Some(Box::new(handler)), VecDeque::new())
     }
 
-    pub fn router(self, router: axum::Router) -> Server {
-        const UNEXPECTED: &str = "x-test-server-unexpected";
-        let unexpected = async || (http::StatusCode::NOT_FOUND, [(UNEXPECTED, "1")]);
-        let router = router
-            .fallback(unexpected)
-            .method_not_allowed_fallback(unexpected);
-        self.handler(move |request| {
-            let mut router = router.clone();
-            async move {
-                let Ok(response) = router.call(request.to_axum()).await;
-                match response.headers().contains_key(UNEXPECTED) {
-                    true => None,
-                    false => Some(Reply::from_axum(response).await),
-                }
-            }
-        })
-    }
-
-    fn start(self, script: Script, steps: VecDeque<(Option<String>, Step)>) -> Server {
+    fn start(self, handler: Option<Box<Handler>>, steps: VecDeque<(Option<String>, Step)>) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -167,7 +132,7 @@ impl Builder {
             steps,
             ..State::default()
         });
-        let shared = Arc::new(Shared { script, url, state });
+        let shared = Arc::new(Shared { handler, url, state });
         let accepting = Arc::clone(&shared);
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
@@ -216,7 +181,10 @@ impl Server {
 
     /// Plays steps in order, each only for a request with this [line](Request::line).
     pub fn expect<L: Into<String>, S: Into<Step>>(steps: impl IntoIterator<Item = (L, S)>) -> Self {
-        Self::builder().expect(steps)
+        let steps = steps
+            .into_iter()
+            .map(|(line, step)| (Some(line.into()), step.into()));
+        Self::builder().start(None, steps.collect())
     }
 
     /// Asks `handler` for each request; `None` means that the request is not expected.
@@ -226,11 +194,6 @@ impl Server {
         F: Future<Output = S> + Send + 'static,
     {
         Self::builder().handler(handler)
-    }
-
-    /// Serves routes; a request without a route is not expected.
-    pub fn router(router: axum::Router) -> Self {
-        Self::builder().router(router)
     }
 
     /// `http://127.0.0.1:PORT`, or `https://localhost:PORT`.
@@ -263,19 +226,14 @@ impl Server {
     #[track_caller]
     pub fn finish(mut self) -> Vec<Request> {
         self.stop();
-        let (faults, requests) = {
-            let mut state = self.shared.state();
-            let mut faults = std::mem::take(&mut state.faults);
-            faults.extend(
-                state
-                    .steps
-                    .iter()
-                    .map(|step| format!("no request came for {step:?}")),
-            );
-            (faults, std::mem::take(&mut state.requests))
-        };
-        assert!(faults.is_empty(), "{}", faults.join("; "));
-        requests
+        let mut state = std::mem::take(&mut *self.shared.state());
+        let unused = state
+            .steps
+            .iter()
+            .map(|step| format!("no request came for {step:?}"));
+        state.faults.extend(unused);
+        assert!(state.faults.is_empty(), "{}", state.faults.join("; "));
+        state.requests
     }
 
     fn stop(&mut self) {
@@ -300,18 +258,17 @@ impl Drop for Server {
 /// Plays steps on one connection until one of them, or the client, closes it.
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
     let mut buffer = Vec::new();
-    loop {
+    let result = loop {
         match exchange(&mut stream, &mut buffer, shared).await {
             Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                // A client that goes away is what a test of time-outs does.
-                if error.kind() == io::ErrorKind::InvalidData {
-                    shared.state().faults.push(error.to_string());
-                }
-                break;
-            }
+            result => break result,
         }
+    };
+    // A client that goes away is what a test of time-outs does.
+    if let Err(error) = result
+        && error.kind() == io::ErrorKind::InvalidData
+    {
+        shared.state().faults.push(error.to_string());
     }
     let _ = stream.shutdown().await;
 }
@@ -320,9 +277,9 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
 async fn step(shared: &Shared, request: Request) -> Step {
     let line = request.line();
     shared.state().requests.push(request.clone());
-    let step = match &shared.script {
-        Script::Handler(handler) => handler(request).await,
-        Script::Queue => {
+    let step = match &shared.handler {
+        Some(handler) => handler(request).await,
+        None => {
             let mut state = shared.state();
             match state.steps.front() {
                 Some((expected, _)) if expected.as_ref().is_none_or(|expected| *expected == line) => {
@@ -352,17 +309,13 @@ async fn exchange(
     let Some(mut request) = read_head(stream, buffer).await? else {
         return Ok(false);
     };
-    let early = {
+    {
         let mut state = shared.state();
-        let early = matches!(state.steps.front(), Some((None, Step::CloseBeforeBody)));
-        if early {
+        if matches!(state.steps.front(), Some((None, Step::CloseBeforeBody))) {
             state.steps.pop_front();
-            state.requests.push(request.clone());
+            state.requests.push(request);
+            return Ok(false);
         }
-        early
-    };
-    if early {
-        return Ok(false);
     }
     request.body = read_body(stream, buffer, &request).await?;
     let head_only = request.method == "HEAD";
@@ -421,12 +374,12 @@ async fn read_head(
         return Err(invalid("not a request line of HTTP/1.1"));
     };
     let headers = lines.map(|line| {
-        line.split_once(':')
-            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| invalid("a header without a colon"))?;
+        Ok((name.to_lowercase(), value.trim().to_owned()))
     });
-    let headers = headers
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| invalid("a header without a colon"))?;
+    let headers = headers.collect::<io::Result<_>>()?;
     Ok(Some(Request {
         method: method.to_owned(),
         path: path.to_owned(),

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::response::TokenError;
+use crate::http::retry::Verdict;
 use crate::secret::Secret;
 
 /// A token is renewed this long before it expires, or a tenth of its lifetime before, whichever is shorter.
@@ -24,14 +25,14 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// A bearer token and its lifetime.
 pub(crate) struct Token {
-    secret: Secret,
+    pub(super) secret: Secret,
     renew: Instant,
     expires: Instant,
 }
 
 impl Token {
     /// A token received now that is valid for `lifetime`.
-    pub(crate) fn new(secret: Secret, lifetime: Duration) -> Self {
+    pub(super) fn new(secret: Secret, lifetime: Duration) -> Self {
         let lifetime = lifetime.min(MAX_LIFETIME);
         let expires = Instant::now() + lifetime;
         Self {
@@ -39,10 +40,6 @@ impl Token {
             renew: expires - RENEW_BEFORE.min(lifetime / 10),
             expires,
         }
-    }
-
-    pub(crate) fn secret(&self) -> &Secret {
-        &self.secret
     }
 }
 
@@ -52,63 +49,34 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Fetches a token with one request; retries are the caller's.
-#[async_trait]
-pub(crate) trait FetchToken: Send + Sync {
-    /// Why there is no token.
-    type Error: Send + Sync;
-
-    async fn fetch(&self) -> Result<Token, Self::Error>;
-
-    /// Whether another request cannot help, such as with a wrong secret. Then none is made: an account may be locked.
-    fn is_final(&self, _error: &Self::Error) -> bool {
-        false
-    }
-}
-
-/// Caches the token of a provider. Shared by reference or in an [`Arc`].
-pub(crate) struct TokenCache<P: FetchToken> {
-    provider: P,
+/// Caches the token of a provider.
+#[derive(Default)]
+pub(super) struct TokenCache {
     /// Held during a request; readers of a valid token never wait for it.
     request: tokio::sync::Mutex<()>,
     /// Requests that ended. Those who waited for one share its error.
     requests: AtomicU64,
-    state: Mutex<State<P::Error>>,
+    state: Mutex<State>,
 }
 
-struct State<E> {
+#[derive(Default)]
+struct State {
     token: Option<Arc<Token>>,
-    failed: Option<(u64, Arc<E>)>,
+    failed: Option<(u64, Arc<TokenError>)>,
     /// No early renewal before this.
     pause: Option<Instant>,
     /// The last renewal because of a rejection.
     renewed: Option<Instant>,
 }
 
-impl<P: FetchToken> TokenCache<P> {
-    pub(crate) fn new(provider: P) -> Self {
-        let state = State {
-            token: None,
-            failed: None,
-            pause: None,
-            renewed: None,
-        };
-        Self {
-            provider,
-            request: tokio::sync::Mutex::new(()),
-            requests: AtomicU64::new(0),
-            state: Mutex::new(state),
-        }
-    }
-
-    pub(crate) fn provider(&self) -> &P {
-        &self.provider
-    }
-
-    /// A valid token, requested if necessary. Concurrent callers share one request and its result; a
-    /// [final](FetchToken::is_final) error is returned to later callers as well. While the old token is valid, a failed
-    /// renewal is not an error.
-    pub(crate) async fn get(&self) -> Result<Arc<Token>, Arc<P::Error>> {
+impl TokenCache {
+    /// A valid token; `fetch` requests it if necessary. Concurrent callers share one request and its result. An error
+    /// that another request cannot help, such as a wrong secret, is returned to later callers as well: an account may
+    /// be locked. While the old token is valid, a failed renewal is not an error.
+    pub(super) async fn get(
+        &self,
+        fetch: impl Future<Output = Result<Token, TokenError>>,
+    ) -> Result<Arc<Token>, Arc<TokenError>> {
         let seen = self.requests.load(Ordering::Acquire);
         if let Some(token) = self.fresh() {
             return Ok(token);
@@ -118,11 +86,11 @@ impl<P: FetchToken> TokenCache<P> {
             return Ok(token);
         }
         if let Some((number, error)) = &self.lock().failed
-            && (*number > seen || self.provider.is_final(error))
+            && (*number > seen || error.verdict() == Verdict::Stop)
         {
             return Err(Arc::clone(error));
         }
-        let fetched = self.provider.fetch().await;
+        let fetched = fetch.await;
         let number = self.requests.fetch_add(1, Ordering::AcqRel) + 1;
         let mut state = self.lock();
         match fetched {
@@ -149,7 +117,7 @@ impl<P: FetchToken> TokenCache<P> {
 
     /// Drops `token`, which the service rejected. False if that is of no use: a token was renewed for this reason
     /// within the last five minutes.
-    pub(crate) fn renew(&self, token: &Arc<Token>) -> bool {
+    pub(super) fn renew(&self, token: &Arc<Token>) -> bool {
         let mut state = self.lock();
         if !state
             .token
@@ -168,7 +136,7 @@ impl<P: FetchToken> TokenCache<P> {
         true
     }
 
-    pub(crate) fn cached(&self) -> Option<Arc<Token>> {
+    pub(super) fn cached(&self) -> Option<Arc<Token>> {
         self.lock().token.clone()
     }
 
@@ -180,134 +148,140 @@ impl<P: FetchToken> TokenCache<P> {
         (now < token.renew || paused).then(|| Arc::clone(token))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<P::Error>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<P: FetchToken> fmt::Debug for TokenCache<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenCache(hidden)")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::collections::VecDeque;
     use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::error::Error;
+    use crate::http::auth::response::TokenCause;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Returns tokens with their number as name, one second after the request.
-    struct Numbered {
+    /// A cache, and a provider of tokens with their number as name, one second after the request.
+    struct Fixture {
+        cache: TokenCache,
         lifetime: Duration,
         requests: AtomicUsize,
-        script: Mutex<VecDeque<Result<(), &'static str>>>,
+        script: &'static [&'static str],
     }
 
-    #[async_trait]
-    impl FetchToken for Numbered {
-        type Error = &'static str;
+    impl Fixture {
+        fn new(lifetime: u64, script: &'static [&'static str]) -> Self {
+            Self {
+                cache: TokenCache::default(),
+                lifetime: Duration::from_secs(lifetime),
+                requests: AtomicUsize::new(0),
+                script,
+            }
+        }
 
-        async fn fetch(&self) -> Result<Token, &'static str> {
-            let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        async fn fetch(&self) -> Result<Token, TokenError> {
+            let number = self.requests.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(SECOND).await;
-            self.script.lock().unwrap().pop_front().unwrap_or(Ok(()))?;
-            Ok(Token::new(Secret::new(format!("token-{number}")), self.lifetime))
+            match self.script.get(number) {
+                Some(&"final") => Err(Error::unexpected("final").into()),
+                Some(&"down") => Err(TokenError {
+                    cause: TokenCause::Unusable {
+                        truncated: true,
+                        html: false,
+                    },
+                    detail: "down".to_owned(),
+                    date: None,
+                }),
+                _ => Ok(Token::new(
+                    Secret::new(format!("token-{}", number + 1)),
+                    self.lifetime,
+                )),
+            }
         }
 
-        fn is_final(&self, error: &&'static str) -> bool {
-            *error == "final"
+        async fn name(&self) -> String {
+            match self.cache.get(self.fetch()).await {
+                Ok(token) => token.secret.expose().to_owned(),
+                Err(error) => error.detail.clone(),
+            }
         }
-    }
 
-    fn cache(lifetime: u64, script: &[Result<(), &'static str>]) -> TokenCache<Numbered> {
-        TokenCache::new(Numbered {
-            lifetime: Duration::from_secs(lifetime),
-            requests: AtomicUsize::new(0),
-            script: Mutex::new(script.iter().copied().collect()),
-        })
-    }
-
-    async fn name(cache: &TokenCache<Numbered>) -> String {
-        match cache.get().await {
-            Ok(token) => token.secret().expose().to_owned(),
-            Err(error) => (*error).to_owned(),
+        fn requests(&self) -> usize {
+            self.requests.load(Ordering::SeqCst)
         }
-    }
-
-    fn requests(cache: &TokenCache<Numbered>) -> usize {
-        cache.provider().requests.load(Ordering::SeqCst)
     }
 
     #[tokio::test(start_paused = true)]
     async fn concurrent_callers_share_one_request() {
-        for (first, later) in [
-            (Ok(()), "token-1"),
-            (Err("down"), "token-2"),
-            (Err("final"), "final"),
+        for (script, later) in [
+            (&["ok"], "token-1"),
+            (&["down"], "token-2"),
+            (&["final"], "final"),
         ] {
-            let cache = cache(3600, &[first]);
-            let all = futures::future::join_all((0..10).map(|_| name(&cache))).await;
+            let fixture = Fixture::new(3600, script);
+            let all = futures::future::join_all((0..10).map(|_| fixture.name())).await;
             assert!(all.iter().all(|name| *name == all[0]), "{all:?}");
-            assert_eq!(requests(&cache), 1);
-            assert_eq!(name(&cache).await, later);
+            assert_eq!(fixture.requests(), 1);
+            assert_eq!(fixture.name().await, later);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn renews_five_minutes_or_a_tenth_early() {
-        for (lifetime, still_valid) in [(3600, 3299), (60, 53)] {
-            let cache = cache(lifetime, &[]);
-            name(&cache).await;
+        for (lifetime, still_valid) in [(3600, 3299), (60, 53), (u64::MAX, 23 * 3600)] {
+            let fixture = Fixture::new(lifetime, &[]);
+            fixture.name().await;
             tokio::time::advance(still_valid * SECOND).await;
-            assert_eq!(name(&cache).await, "token-1");
-            tokio::time::advance(SECOND).await;
-            assert_eq!(name(&cache).await, "token-2");
+            assert_eq!(fixture.name().await, "token-1");
+            tokio::time::advance(if lifetime == u64::MAX {
+                3600 * SECOND
+            } else {
+                SECOND
+            })
+            .await;
+            assert_eq!(fixture.name().await, "token-2");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn keeps_a_valid_token_when_an_early_renewal_fails() {
-        let cache = cache(3600, &[Ok(()), Err("down"), Err("down"), Err("down")]);
-        name(&cache).await;
-        tokio::time::advance(3400 * SECOND).await;
-        assert_eq!(
-            (name(&cache).await, name(&cache).await),
-            ("token-1".into(), "token-1".into())
-        );
-        assert_eq!(requests(&cache), 2, "no second renewal within the pause");
-        tokio::time::advance(31 * SECOND).await;
-        assert_eq!((&*name(&cache).await, requests(&cache)), ("token-1", 3));
-        tokio::time::advance(200 * SECOND).await;
-        assert_eq!((&*name(&cache).await, &*name(&cache).await), ("down", "token-5"));
+        let fixture = Fixture::new(3600, &["ok", "down", "down", "down"]);
+        fixture.name().await;
+        for (seconds, name, requests) in [
+            (3400, "token-1", 2),
+            // No second renewal within the pause.
+            (0, "token-1", 2),
+            (31, "token-1", 3),
+            (200, "down", 4),
+            (0, "token-5", 5),
+        ] {
+            tokio::time::advance(seconds * SECOND).await;
+            assert_eq!((&*fixture.name().await, fixture.requests()), (name, requests));
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn drops_a_rejected_token_once_in_five_minutes() {
-        let cache = cache(36_000, &[]);
-        let first = cache.get().await.unwrap();
+        let fixture = Fixture::new(36_000, &[]);
+        let cache = &fixture.cache;
+        let first = cache.get(fixture.fetch()).await.unwrap();
         assert!(cache.renew(&first) && cache.renew(&first));
-        let second = cache.get().await.unwrap();
-        assert_eq!(second.secret().expose(), "token-2");
+        let second = cache.get(fixture.fetch()).await.unwrap();
+        assert_eq!(second.secret.expose(), "token-2");
         assert!(cache.renew(&first), "another request has renewed it");
         assert!(!cache.renew(&second));
-        assert_eq!(name(&cache).await, "token-2");
+        assert_eq!(fixture.name().await, "token-2");
         tokio::time::advance(RENEWAL_INTERVAL).await;
         assert!(cache.renew(&second));
-        assert!(!format!("{second:?} {cache:?}").contains("token-2"));
+        assert!(!format!("{second:?}").contains("token-2"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_aborted_caller_does_not_block_others() {
-        let cache = cache(3600, &[]);
-        assert!(tokio::time::timeout(SECOND / 2, cache.get()).await.is_err());
-        assert_eq!(name(&cache).await, "token-2");
-    }
-
-    #[test]
-    fn bounds_the_lifetime() {
-        assert!(Token::new(Secret::new("t"), Duration::MAX).expires <= Instant::now() + MAX_LIFETIME);
+        let fixture = Fixture::new(3600, &[]);
+        assert!(tokio::time::timeout(SECOND / 2, fixture.name()).await.is_err());
+        assert_eq!(fixture.name().await, "token-2");
     }
 }

@@ -1,6 +1,5 @@
 //! The signed JWT that is exchanged for an access token (RFC 7523).
 
-use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -39,7 +38,7 @@ impl JwtGrant {
 
     /// An assertion made this long after 1970.
     fn assertion_at(&self, now: Duration) -> Result<Secret> {
-        let mut header = json!({"alg": self.key.algorithm().name(), "typ": "JWT"});
+        let mut header = json!({"alg": self.key.algorithm(), "typ": "JWT"});
         if let Some(id) = &self.key_id {
             header["kid"] = Value::from(id.as_str());
         }
@@ -61,12 +60,6 @@ impl JwtGrant {
         jwt.push('.');
         jwt.push_str(&URL_SAFE_NO_PAD.encode(signature));
         Ok(Secret::new(jwt))
-    }
-}
-
-impl fmt::Debug for JwtGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JwtGrant(hidden)")
     }
 }
 
@@ -94,7 +87,7 @@ mod tests {
             lifetime: Duration::from_secs(300),
             claims: Map::new(),
             key_id: None,
-            key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256).unwrap(),
+            key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256, "").unwrap(),
         };
         let (header, mut claims) = parts(
             &grant

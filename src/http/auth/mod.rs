@@ -1,7 +1,7 @@
 //! Proves to a service who is calling: headers, API keys and access tokens.
 //!
-//! [`Authenticator`] adds credentials to a request. Access tokens come from a [`TokenCache`] over the one
-//! [`TokenProvider`], which knows the OAuth 2.0 grants, signed assertions, and Microsoft Entra ID as a preset.
+//! [`Authenticator`] adds credentials to a request. Access tokens come from the one [`TokenProvider`], which caches them
+//! and knows the OAuth 2.0 grants, signed assertions, and Microsoft Entra ID as a preset.
 
 mod cache;
 pub(crate) mod jwt;
@@ -10,7 +10,6 @@ pub(crate) mod provider;
 pub(crate) mod response;
 pub(crate) mod rotation;
 pub(crate) mod saml;
-pub(crate) mod settings;
 pub(crate) mod signing;
 
 use std::collections::HashMap;
@@ -21,7 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-pub(crate) use self::cache::{Token, TokenCache};
+use self::cache::Token;
 use self::provider::{Grant, TokenProvider};
 pub(crate) use self::response::TokenError;
 use crate::error::Error;
@@ -35,7 +34,7 @@ pub(crate) enum Scheme {
     None,
     Header { name: HeaderName, value: HeaderValue },
     Query { name: String, value: Secret },
-    Token(Arc<TokenCache<TokenProvider>>),
+    Token(Arc<TokenProvider>),
 }
 
 /// Adds credentials to requests. Shared by reference or in an [`Arc`].
@@ -47,13 +46,6 @@ pub(crate) struct Authenticator {
 /// The credentials that a request carries. Cheap to clone; `Debug` shows nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Credentials(Option<Arc<Token>>);
-
-impl Credentials {
-    /// The access token, if there is one: never to be shown.
-    pub(crate) fn secret(&self) -> Option<&Secret> {
-        self.0.as_ref().map(|token| token.secret())
-    }
-}
 
 impl Authenticator {
     /// `secrets` are never to be shown, whatever a service echoes.
@@ -81,10 +73,10 @@ impl Authenticator {
                         .append_pair(name, value.expose());
                 }
             }
-            Scheme::Token(cache) => {
-                let token = cache.get().await?;
-                let value = secret_header(&format!("Bearer {}", token.secret().expose())).map_err(|()| {
-                    TokenError::local(Error::unexpected(
+            Scheme::Token(provider) => {
+                let token = provider.token().await?;
+                let value = secret_header(&format!("Bearer {}", token.secret.expose())).map_err(|()| {
+                    TokenError::from(Error::unexpected(
                         "the access token contains characters not allowed in a header",
                     ))
                 })?;
@@ -99,7 +91,7 @@ impl Authenticator {
     /// without a token, nor if a token was renewed for this reason within the last five minutes.
     pub(crate) fn renew(&self, rejected: &Credentials) -> bool {
         match (&self.scheme, &rejected.0) {
-            (Scheme::Token(cache), Some(token)) => cache.renew(token),
+            (Scheme::Token(provider), Some(token)) => provider.cache.renew(token),
             _ => false,
         }
     }
@@ -107,18 +99,19 @@ impl Authenticator {
     /// The provider of the tokens, if there are any.
     pub(crate) fn provider(&self) -> Option<&TokenProvider> {
         match &self.scheme {
-            Scheme::Token(cache) => Some(cache.provider()),
+            Scheme::Token(provider) => Some(provider),
             _ => None,
         }
     }
 
-    /// What must never be shown, for [`Redactor`](super::redact::Redactor): with the token that is cached now. The
-    /// token of a request is in its [`Credentials`].
-    pub(crate) fn secrets(&self) -> Vec<Secret> {
+    /// What must never be shown, for [`Redactor`](super::redact::Redactor): with the token that is cached now, and that
+    /// of a request.
+    pub(crate) fn secrets(&self, request: &Credentials) -> Vec<Secret> {
         let mut secrets = self.secrets.clone();
-        if let Scheme::Token(cache) = &self.scheme {
-            secrets.extend(cache.cached().map(|token| token.secret().clone()));
-            if let Grant::Refresh(refresh) = cache.provider().grant() {
+        secrets.extend(request.0.as_deref().map(|token| token.secret.clone()));
+        if let Scheme::Token(provider) = &self.scheme {
+            secrets.extend(provider.cache.cached().map(|token| token.secret.clone()));
+            if let Grant::Refresh(refresh) = &provider.grant {
                 secrets.extend(refresh.secrets());
             }
         }
@@ -157,29 +150,22 @@ pub(crate) fn basic(username: &str, password: &str) -> Secret {
     Secret::new(STANDARD.encode(format!("{username}:{password}")))
 }
 
-/// The token caches of a run. Sources that sign in identically share one: a service may allow one token at a time, or
-/// replace a refresh token with each use. Cheap to clone.
+/// The token providers of a run. Sources that sign in identically share one: a service may allow one token at a time,
+/// or replace a refresh token with each use. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct SharedTokens(Arc<Mutex<HashMap<String, Arc<TokenCache<TokenProvider>>>>>);
+pub(crate) struct SharedTokens(Arc<Mutex<HashMap<String, Arc<TokenProvider>>>>);
 
 impl SharedTokens {
-    /// The cache for `key`, which holds all that makes two sign-ins the same; made with `provider` if there is none.
-    pub(crate) fn get(&self, key: String, provider: TokenProvider) -> Arc<TokenCache<TokenProvider>> {
-        let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(
-            caches
-                .entry(key)
-                .or_insert_with(|| Arc::new(TokenCache::new(provider))),
-        )
+    /// The provider for `key`, which holds all that makes two sign-ins the same; `provider` if there is none.
+    pub(crate) fn get(&self, key: String, provider: TokenProvider) -> Arc<TokenProvider> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(provider)))
     }
 }
 
 impl fmt::Debug for SharedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "SharedTokens({})",
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-        )
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        write!(f, "SharedTokens({})", all.len())
     }
 }

@@ -3,9 +3,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use reqwest::header::{ACCEPT, HeaderMap};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,15 +13,14 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::Token;
-use super::cache::FetchToken;
+use super::cache::TokenCache;
 use super::jwt::JwtGrant;
-use super::response::{OAuthError, TokenCause, TokenError, TokenPaths, TokenResponse};
+use super::response::{KeyPath, TokenError, TokenResponse};
 use super::rotation::RefreshTokens;
 use super::saml::SamlGrant;
 use crate::error::Error;
 use crate::http::redact::Redactor;
-use crate::http::retry::Verdict;
-use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
+use crate::http::transport::{Failure, MAX_BODY, exchange};
 use crate::secret::Secret;
 
 /// The time-out of a token request: much shorter than an upload needs.
@@ -51,30 +49,28 @@ pub(crate) struct TokenEndpoint {
     pub(crate) fields: Vec<(String, Secret)>,
     /// With [`BodyForm::Json`]: members of the body, which replace fields.
     pub(crate) json: Map<String, Value>,
-    pub(crate) form: BodyForm,
-    pub(crate) paths: TokenPaths,
+    pub(crate) body: BodyForm,
+    /// Where the response holds the token; its lifetime and the next refresh token are beside it.
+    pub(crate) token_path: KeyPath,
+    /// The lifetime if the response has none. Zero: the token is used once.
+    pub(crate) default_lifetime: Duration,
     /// What must not be shown, besides the fields of a request.
     pub(crate) secrets: Vec<Secret>,
 }
 
 impl TokenEndpoint {
-    /// Microsoft Entra ID with client credentials, as Microsoft's scripts for the HR connector request tokens:
-    /// `POST {authority}/{tenant}/oauth2/token?api-version=1.0` with a `resource`.
+    /// Microsoft Entra ID with client credentials, as Microsoft's scripts for the HR connector request tokens: a `POST`
+    /// to [`entra_token_url`] with a `resource`.
     ///
     /// See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>.
     pub(crate) fn entra(
         client: reqwest::Client,
-        authority: &Url,
+        url: Url,
         tenant_id: &str,
         client_id: &str,
         client_secret: Secret,
         resource: &str,
     ) -> Self {
-        let mut url = authority.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().push(tenant_id).push("oauth2").push("token");
-        }
-        url.set_query(Some("api-version=1.0"));
         let fields = [
             ("client_id", client_id),
             ("client_secret", client_secret.expose()),
@@ -87,12 +83,12 @@ impl TokenEndpoint {
             url,
             headers: HeaderMap::new(),
             fields: fields
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), Secret::new(*value)))
-                .collect(),
+                .map(|(name, value)| (name.to_owned(), Secret::new(value)))
+                .into(),
             json: Map::new(),
-            form: BodyForm::Form,
-            paths: TokenPaths::default(),
+            body: BodyForm::Form,
+            token_path: KeyPath::default(),
+            default_lifetime: Duration::ZERO,
             secrets: vec![client_secret],
         }
     }
@@ -100,14 +96,14 @@ impl TokenEndpoint {
     /// One request with `fields` besides those of every request, which replace them.
     pub(crate) async fn request(&self, fields: &[(&str, &Secret)]) -> Result<TokenResponse, TokenError> {
         let sent = fields.iter().map(|(_, secret)| *secret);
-        let secrets: Vec<&Secret> = self.secrets.iter().chain(sent).collect();
-        let redactor = Redactor::secrets(&secrets);
+        let secrets: Vec<Secret> = self.secrets.iter().chain(sent).cloned().collect();
+        let redactor = Redactor::new(&secrets, &[]);
         let request = self.client.post(self.url.clone()).timeout(TOKEN_TIMEOUT);
         let request = request
             .header(ACCEPT, "application/json")
             .headers(self.headers.clone());
         let all = self.all(fields);
-        let request = match self.form {
+        let request = match self.body {
             BodyForm::Form => request.form(&all),
             BodyForm::Json => {
                 let fields = all
@@ -121,24 +117,10 @@ impl TokenEndpoint {
             Ok(request) => exchange(&self.client, request, MAX_BODY, redactor).await,
             Err(error) => Err(Failure::of(error)),
         };
-        let (cause, date) = match result {
-            Ok(answer) => match self.paths.read(&answer, redactor) {
-                Ok(response) => return Ok(response),
-                Err(cause) => (cause, answer.date()),
-            },
-            Err(failure) => {
-                let date = failure.answer().and_then(Answer::date);
-                let refused = failure
-                    .answer()
-                    .and_then(|answer| OAuthError::parse(answer, redactor));
-                let cause = match refused {
-                    Some(error) => TokenCause::Refused(Box::new(error)),
-                    None => TokenCause::Transport(failure),
-                };
-                (cause, date)
-            }
-        };
-        Err(TokenError::new(cause, date, redactor))
+        match result {
+            Ok(answer) => TokenResponse::read(&answer, &self.token_path, redactor),
+            Err(failure) => Err(TokenError::new(failure, redactor)),
+        }
     }
 
     /// The fields in order, each name once.
@@ -155,6 +137,16 @@ impl TokenEndpoint {
     }
 }
 
+/// `{authority}/{tenant}/oauth2/token?api-version=1.0`.
+pub(crate) fn entra_token_url(authority: &Url, tenant_id: &str) -> Url {
+    let mut url = authority.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push(tenant_id).push("oauth2").push("token");
+    }
+    url.set_query(Some("api-version=1.0"));
+    url
+}
+
 /// What a request holds beyond the endpoint's fields.
 pub(crate) enum Grant {
     /// Nothing: all of it is in the endpoint's fields.
@@ -166,10 +158,11 @@ pub(crate) enum Grant {
     Refresh(Arc<RefreshTokens>),
 }
 
-/// Requests tokens from an endpoint. Retries are the caller's.
+/// Requests tokens from an endpoint, and caches the newest. Retries are the caller's.
 pub(crate) struct TokenProvider {
-    endpoint: Arc<TokenEndpoint>,
-    grant: Grant,
+    pub(crate) endpoint: Arc<TokenEndpoint>,
+    pub(crate) grant: Grant,
+    pub(super) cache: TokenCache,
     /// Exchanges of refresh tokens: they run to their end even if the caller gives up.
     exchanges: TaskTracker,
 }
@@ -179,16 +172,19 @@ impl TokenProvider {
         Self {
             endpoint: Arc::new(endpoint),
             grant,
+            cache: TokenCache::default(),
             exchanges: TaskTracker::new(),
         }
     }
 
-    pub(crate) fn endpoint(&self) -> &TokenEndpoint {
-        &self.endpoint
-    }
-
-    pub(crate) fn grant(&self) -> &Grant {
-        &self.grant
+    /// A valid token: the cached one, or a new one.
+    pub(crate) async fn token(&self) -> Result<Arc<Token>, Arc<TokenError>> {
+        let fetch = async {
+            let response = self.request().await?;
+            let lifetime = response.lifetime.unwrap_or(self.endpoint.default_lifetime);
+            Ok(Token::new(response.access_token, lifetime))
+        };
+        self.cache.get(fetch).await
     }
 
     /// Waits until no exchange of a refresh token is running.
@@ -198,51 +194,22 @@ impl TokenProvider {
         self.exchanges.reopen();
     }
 
-    /// One request, whose result also has the time by the service's clock.
+    /// One request.
     pub(crate) async fn request(&self) -> Result<TokenResponse, TokenError> {
         match &self.grant {
             Grant::Fields => self.endpoint.request(&[]).await,
-            Grant::Jwt(grant) => self.with_assertion(grant.assertion()).await,
-            Grant::Saml(grant) => self.with_assertion(grant.assertion()).await,
+            Grant::Jwt(grant) => self.endpoint.request(&[("assertion", &grant.assertion()?)]).await,
+            Grant::Saml(grant) => self.endpoint.request(&[("assertion", &grant.assertion()?)]).await,
             Grant::Refresh(tokens) => {
                 let (tokens, endpoint) = (Arc::clone(tokens), Arc::clone(&self.endpoint));
                 let exchange = self
                     .exchanges
                     .spawn(async move { tokens.exchange(&endpoint).await });
-                exchange.await.unwrap_or_else(|error| {
-                    Err(TokenError::local(Error::task_failed(
-                        "exchanging the refresh token",
-                        &error,
-                    )))
-                })
+                exchange
+                    .await
+                    .map_err(|error| Error::task_failed("exchanging the refresh token", &error))?
             }
         }
-    }
-
-    async fn with_assertion(&self, assertion: Result<Secret, Error>) -> Result<TokenResponse, TokenError> {
-        let assertion = assertion.map_err(TokenError::local)?;
-        self.endpoint.request(&[("assertion", &assertion)]).await
-    }
-
-    /// The time by the service's clock, of a result of [`request`](Self::request).
-    pub(crate) fn date(result: &Result<TokenResponse, TokenError>) -> Option<SystemTime> {
-        match result {
-            Ok(response) => response.date,
-            Err(error) => error.date,
-        }
-    }
-}
-
-#[async_trait]
-impl FetchToken for TokenProvider {
-    type Error = TokenError;
-
-    async fn fetch(&self) -> Result<Token, TokenError> {
-        self.request().await.map(TokenResponse::into_token)
-    }
-
-    fn is_final(&self, error: &TokenError) -> bool {
-        error.verdict() == Verdict::Stop
     }
 }
 
@@ -258,56 +225,56 @@ mod tests {
     use test_server::{Reply, Request, Server, Step};
 
     use super::*;
-    use crate::http::transport::{Proxy, TransportConfig};
+    use crate::http::auth::response::TokenCause;
+    use crate::http::retry::Verdict;
+    use crate::http::settings::Proxy;
+    use crate::http::transport::TransportConfig;
 
     const SECRET: &str = "s3cret-marker+/=";
 
-    fn provider(server: &Server, tenant_id: &str) -> TokenProvider {
+    async fn play(step: impl Into<Step>, tenant_id: &str) -> (Result<TokenResponse, TokenError>, Request) {
+        let server = Server::script([step]);
         let transport = TransportConfig {
             tls: false,
             proxy: Proxy::Direct,
             ..TransportConfig::default()
         };
-        let (client, url) = (transport.client().unwrap(), server.url().parse().unwrap());
-        let secret = Secret::new(SECRET);
         let endpoint = TokenEndpoint::entra(
-            client,
-            &url,
+            transport.client().unwrap(),
+            entra_token_url(&server.url().parse().unwrap(), tenant_id),
             tenant_id,
             "app",
-            secret,
+            Secret::new(SECRET),
             "https://contoso.com/service",
         );
-        TokenProvider::new(endpoint, Grant::Fields)
-    }
-
-    async fn play(step: impl Into<Step>) -> (Result<TokenResponse, TokenError>, Request) {
-        let server = Server::script([step]);
-        let result = provider(&server, "contoso.com").request().await;
-        (result, server.finish().remove(0))
+        let provider = TokenProvider::new(endpoint, Grant::Fields);
+        assert!(!format!("{provider:?}").contains("marker"));
+        (provider.request().await, server.finish().remove(0))
     }
 
     async fn error(step: impl Into<Step>) -> TokenError {
-        let error = play(step).await.0.err().unwrap();
+        let error = play(step, "contoso.com").await.0.err().unwrap();
         assert!(!format!("{error} {error:?}").contains("marker"), "{error:?}");
         error
     }
 
     #[tokio::test]
     async fn requests_a_token_as_entra_id_expects_it() {
-        for (lifetime, expected) in [(json!("3599"), 3599), (json!(60), 60), (json!("soon"), 0)] {
+        for (lifetime, tenant, path, expected) in [
+            (json!("3599"), "contoso.com", "contoso.com", Some(3599)),
+            (json!(60), "../evil?x=1#", "..%2Fevil%3Fx=1%23", Some(60)),
+            (json!("soon"), "contoso.com", "contoso.com", None),
+        ] {
             let reply =
                 Reply::ok(json!({"token_type": "bearer", "expires_in": lifetime, "access_token": "tok3n"}));
-            let (response, request) = play(reply).await;
+            let (response, request) = play(reply, tenant).await;
             let response = response.ok().unwrap();
             assert_eq!(
-                (response.access_token.expose(), response.lifetime.as_secs()),
-                ("tok3n", expected)
+                (response.access_token.expose(), response.lifetime),
+                ("tok3n", expected.map(Duration::from_secs))
             );
-            assert_eq!(
-                (&*request.method, &*request.path),
-                ("POST", "/contoso.com/oauth2/token?api-version=1.0")
-            );
+            let path = format!("/{path}/oauth2/token?api-version=1.0");
+            assert_eq!((&*request.method, &*request.path), ("POST", &*path));
             assert_eq!(
                 request.header("content-type"),
                 Some("application/x-www-form-urlencoded")
@@ -317,16 +284,13 @@ mod tests {
                 ("client_secret", SECRET),
                 ("grant_type", "client_credentials"),
                 ("resource", "https://contoso.com/service"),
-                ("tenant_id", "contoso.com"),
+                ("tenant_id", tenant),
             ];
             assert_eq!(
                 request.form(),
                 expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
             );
         }
-        let provider = provider(&Server::script([Step::Stall]), "../evil?x=1#");
-        assert_eq!(provider.endpoint().url.path(), "/..%2Fevil%3Fx=1%23/oauth2/token");
-        assert!(!format!("{provider:?}").contains("marker"));
     }
 
     #[tokio::test]
@@ -353,10 +317,8 @@ mod tests {
             );
         }
         let long = format!("\u{1b}[2J{SECRET} {}", "é".repeat(600));
-        let error = error(
-            Reply::new(400).json(&json!({"error": format!("bad {SECRET}"), "error_description": long})),
-        )
-        .await;
+        let body = json!({"error": format!("bad {SECRET}"), "error_description": long});
+        let error = error(Reply::new(400).json(&body)).await;
         let detail = "the token endpoint responded 400 bad [hidden]: [2J[hidden] é";
         assert!(
             error.detail.starts_with(detail) && error.detail.ends_with('…'),
@@ -367,6 +329,7 @@ mod tests {
     #[tokio::test]
     async fn retries_transient_causes_only() {
         let oauth = json!({"error": "temporarily_unavailable", "error_description": "AADSTS7000215: codes decide nothing"});
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         for (status, transient) in [
             (400, false),
             (401, false),
@@ -380,13 +343,11 @@ mod tests {
                 Reply::new(status).json(&oauth),
                 Reply::new(status).body("not JSON"),
             ] {
-                let date = "Sun, 06 Nov 1994 08:49:37 GMT";
                 let error = error(reply.header("retry-after", "7").header("date", date)).await;
                 let after = Some(Duration::from_secs(7));
-                let expected = if transient {
-                    Verdict::Retry { after }
-                } else {
-                    Verdict::Stop
+                let expected = match transient {
+                    true => Verdict::Retry { after },
+                    false => Verdict::Stop,
                 };
                 assert_eq!(error.verdict(), expected, "{status} {error:?}");
                 assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
@@ -402,29 +363,29 @@ mod tests {
 
     #[tokio::test]
     async fn reports_why_a_2xx_has_no_usable_token() {
-        for (reply, expected) in [
-            (Reply::new(200), "is not a JSON object"),
-            (Reply::text("[]"), "is not a JSON object"),
-            (Reply::ok(json!({})), "has no `access_token`"),
-            (Reply::ok(json!({"access_token": ""})), "has no `access_token`"),
+        for (body, expected) in [
+            ("", "is not a JSON object"),
+            ("[]", "is not a JSON object"),
+            ("{}", "has no `access_token`"),
+            (r#"{"access_token": ""}"#, "has no `access_token`"),
             (
-                Reply::ok(json!({"access_token": 5, "x": "tok3n-marker"})),
+                r#"{"access_token": 5, "x": "tok3n-marker"}"#,
                 "has an `access_token` that is not a string",
             ),
             (
-                Reply::ok(json!({"access_token": "tok3n-marker\r\nx"})),
+                r#"{"access_token": "tok3n-marker\r\nx"}"#,
                 "not allowed in a header",
             ),
             (
-                Reply::ok(json!({"access_token": "tok3n-marker", "token_type": "mac"})),
+                r#"{"access_token": "tok3n-marker", "token_type": "mac"}"#,
                 "a token of type `mac`",
             ),
             (
-                Reply::new(200).body("<html><title>Sign in</title>"),
+                "<html><title>Sign in</title>",
                 "is a web page with the title `Sign in`",
             ),
         ] {
-            let error = error(reply).await;
+            let error = error(Reply::new(200).body(body)).await;
             assert!(error.to_string().contains(expected), "{error} / {expected}");
             assert_eq!(error.verdict(), Verdict::Stop);
         }

@@ -5,10 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::Token;
 use crate::error::Error;
 use crate::http::redact::{MAX_SHOWN, Redactor, describe, html_title, is_html};
-use crate::http::retry::{AttemptError, Verdict};
+use crate::http::retry::Verdict;
 use crate::http::transport::{Answer, Failure, MAX_BODY};
 use crate::secret::Secret;
 
@@ -31,6 +30,22 @@ impl KeyPath {
     fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |value, key| value.get(key))
     }
+
+    /// The value of another key in the object that holds the last one.
+    fn find_beside<'v>(&self, value: &'v Value, key: &str) -> Option<&'v Value> {
+        let parents = &self.0[..self.0.len() - 1];
+        parents
+            .iter()
+            .try_fold(value, |value, key| value.get(key))?
+            .get(key)
+    }
+}
+
+impl Default for KeyPath {
+    /// As in RFC 6749.
+    fn default() -> Self {
+        Self(vec!["access_token".to_owned()])
+    }
 }
 
 impl fmt::Display for KeyPath {
@@ -39,121 +54,79 @@ impl fmt::Display for KeyPath {
     }
 }
 
-/// Where a token response holds what.
-#[derive(Debug, Clone)]
-pub(crate) struct TokenPaths {
-    pub(crate) access_token: KeyPath,
-    /// Its lifetime in seconds.
-    pub(crate) expires_in: KeyPath,
-    /// The refresh token that replaces the current one.
-    pub(crate) refresh_token: KeyPath,
-    /// The lifetime if the response has none. Zero: the token is used once.
-    pub(crate) default_lifetime: Duration,
-}
-
-impl Default for TokenPaths {
-    /// As in RFC 6749.
-    fn default() -> Self {
-        let key = |name: &str| KeyPath(vec![name.to_owned()]);
-        Self {
-            access_token: key("access_token"),
-            expires_in: key("expires_in"),
-            refresh_token: key("refresh_token"),
-            default_lifetime: Duration::ZERO,
-        }
-    }
-}
-
 /// What a token endpoint returned. Has no `Debug`.
 pub(crate) struct TokenResponse {
     pub(crate) access_token: Secret,
-    pub(crate) lifetime: Duration,
+    /// From `expires_in` beside the token.
+    pub(crate) lifetime: Option<Duration>,
     /// The refresh token to use from now on.
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) date: Option<SystemTime>,
 }
 
-impl TokenResponse {
-    pub(crate) fn into_token(self) -> Token {
-        Token::new(self.access_token, self.lifetime)
-    }
-}
-
 /// Token types that are not sent as a bearer token.
 const NOT_BEARER: [&str; 5] = ["mac", "pop", "dpop", "hmac", "n_a"];
 
-impl TokenPaths {
+impl TokenResponse {
     /// Reads a 2xx. The texts of serde's errors repeat values and are not used.
-    pub(super) fn read(&self, answer: &Answer, redactor: Redactor<'_>) -> Result<TokenResponse, TokenCause> {
-        let response = format!("the response of the token endpoint ({})", answer.status_line());
+    pub(super) fn read(answer: &Answer, path: &KeyPath, redactor: Redactor<'_>) -> Result<Self, TokenError> {
         let html = is_html(&answer.body);
-        let unusable = |what: String| TokenCause::Unusable {
-            what,
-            truncated: !answer.complete && answer.body.len() < MAX_BODY,
-            html,
+        let unusable = |what: String| TokenError {
+            detail: format!(
+                "the response of the token endpoint ({}) {what}",
+                answer.status_line()
+            ),
+            cause: TokenCause::Unusable {
+                truncated: !answer.complete && answer.body.len() < MAX_BODY,
+                html,
+            },
+            date: answer.date(),
         };
-        let body = serde_json::from_slice::<Value>(&answer.body)
-            .ok()
-            .filter(Value::is_object);
-        let Some(body) = body else {
+        let body = serde_json::from_slice::<Value>(&answer.body).ok();
+        let Some(body) = body.filter(Value::is_object) else {
             return Err(unusable(if html {
-                let title = html_title(&answer.body);
-                let title =
-                    title.map(|title| format!(" with the title `{}`", redactor.show(title.as_bytes(), 120)));
-                format!(
-                    "{response} is a web page{} instead of a token",
-                    title.unwrap_or_default()
-                )
+                let title = html_title(&answer.body).map_or_else(String::new, |title| {
+                    format!(" with the title `{}`", redactor.show(title.as_bytes(), 120))
+                });
+                format!("is a web page{title} instead of a token")
             } else if answer.complete {
-                format!("{response} is not a JSON object with a token")
+                "is not a JSON object with a token".to_owned()
             } else {
-                format!("{response} is truncated or too large")
+                "is truncated or too large".to_owned()
             }));
         };
         if let Some(Value::String(kind)) = body.get("token_type")
             && NOT_BEARER.iter().any(|other| kind.eq_ignore_ascii_case(other))
         {
             let kind = redactor.show(kind.as_bytes(), 40);
-            return Err(unusable(format!(
-                "{response} has a token of type `{kind}`, not `Bearer`"
-            )));
+            return Err(unusable(format!("has a token of type `{kind}`, not `Bearer`")));
         }
-        let path = &self.access_token;
         let token = match path.find(&body) {
             None | Some(Value::Null) => "",
             Some(Value::String(token)) => token,
-            Some(_) => {
-                return Err(unusable(format!(
-                    "{response} has an `{path}` that is not a string"
-                )));
-            }
+            Some(_) => return Err(unusable(format!("has an `{path}` that is not a string"))),
         };
         if token.is_empty() {
             // Some services report errors with a 2xx.
-            if let Some(error) = OAuthError::parse(answer, redactor) {
-                return Err(TokenCause::Refused(Box::new(error)));
+            if let Some(error) = TokenError::refused(answer, redactor) {
+                return Err(error);
             }
-            let message =
-                message(&body).map(|text| format!(": {}", redactor.show(text.as_bytes(), MAX_SHOWN)));
-            return Err(unusable(format!(
-                "{response} has no `{path}`{}",
-                message.unwrap_or_default()
-            )));
+            let message = message(&body).map_or_else(String::new, |text| {
+                format!(": {}", redactor.show(text.as_bytes(), MAX_SHOWN))
+            });
+            return Err(unusable(format!("has no `{path}`{message}")));
         }
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(unusable(format!(
-                "{response} has an `{path}` with characters not allowed in a header"
+                "has an `{path}` with characters not allowed in a header"
             )));
         }
-        let refresh_token = match self.refresh_token.find(&body) {
-            Some(Value::String(token)) if !token.is_empty() => Some(Secret::new(token.as_str())),
-            _ => None,
-        };
-        let lifetime = self.expires_in.find(&body).and_then(whole_number);
-        Ok(TokenResponse {
+        let refresh_token = path.find_beside(&body, "refresh_token").and_then(Value::as_str);
+        let lifetime = path.find_beside(&body, "expires_in").and_then(whole_number);
+        Ok(Self {
             access_token: Secret::new(token),
-            lifetime: lifetime.map_or(self.default_lifetime, Duration::from_secs),
-            refresh_token,
+            lifetime: lifetime.map(Duration::from_secs),
+            refresh_token: refresh_token.filter(|token| !token.is_empty()).map(Secret::new),
             date: answer.date(),
         })
     }
@@ -190,12 +163,11 @@ pub(crate) struct TokenError {
 #[derive(Debug)]
 pub(crate) enum TokenCause {
     /// The endpoint responded with an OAuth error.
-    Refused(Box<OAuthError>),
+    Refused(OAuthError),
     /// The exchange failed, or the response is not an OAuth error.
     Transport(Failure),
+    /// A 2xx without a token.
     Unusable {
-        /// What is wrong; holds nothing of the token.
-        what: String,
         /// Whether the body is truncated, so that another attempt may succeed.
         truncated: bool,
         html: bool,
@@ -204,21 +176,72 @@ pub(crate) enum TokenCause {
     Local(Error),
 }
 
+/// The body of an OAuth error.
+#[derive(Debug)]
+pub(crate) struct OAuthError {
+    pub(crate) status: u16,
+    /// OAuth's code, such as `invalid_client`, fit to be shown.
+    pub(crate) error: String,
+    /// Entra ID's codes. They change over time: good for hints, never to decide anything.
+    pub(crate) codes: Vec<u64>,
+    pub(crate) retry_after: Option<Duration>,
+}
+
 impl TokenError {
-    /// A failed request; `redactor` hides what was sent.
-    pub(super) fn new(cause: TokenCause, date: Option<SystemTime>, redactor: Redactor<'_>) -> Self {
-        let detail = match &cause {
-            TokenCause::Refused(error) => error.to_string() + &error.ids(),
-            TokenCause::Transport(Failure::Answer(answer)) => describe(answer, redactor),
-            TokenCause::Transport(failure) => failure.to_string(),
-            TokenCause::Unusable { what, .. } => what.clone(),
-            TokenCause::Local(error) => error.chain(),
-        };
-        Self { cause, detail, date }
+    /// A failed exchange; `redactor` hides what was sent.
+    pub(super) fn new(failure: Failure, redactor: Redactor<'_>) -> Self {
+        let answer = failure.answer();
+        if let Some(error) = answer.and_then(|answer| Self::refused(answer, redactor)) {
+            return error;
+        }
+        Self {
+            detail: answer.map_or_else(|| failure.to_string(), |answer| describe(answer, redactor)),
+            date: answer.and_then(Answer::date),
+            cause: TokenCause::Transport(failure),
+        }
     }
 
-    pub(crate) fn local(error: Error) -> Self {
-        Self::new(TokenCause::Local(error), None, Redactor::secrets(&[]))
+    /// Reads the body of an OAuth error.
+    fn refused(answer: &Answer, redactor: Redactor<'_>) -> Option<Self> {
+        let body: Value = serde_json::from_slice(&answer.body).ok()?;
+        let text = |name: &str| {
+            let text = match body.get(name)? {
+                Value::String(text) => redactor.show(text.as_bytes(), MAX_SHOWN),
+                Value::Number(number) => number.to_string(),
+                _ => return None,
+            };
+            (!text.is_empty()).then_some(text)
+        };
+        let (status, error) = (answer.status.as_u16(), text("error")?);
+        let description = text("error_description").unwrap_or_default();
+        let mut detail = format!("the token endpoint responded {status} {error}");
+        if !description.is_empty() {
+            detail.push_str(&format!(": {description}"));
+        }
+        for name in ["trace_id", "correlation_id"] {
+            if let Some(id) = text(name).filter(|id| !description.contains(id.as_str())) {
+                detail.push_str(&format!("; {name}: {id}"));
+            }
+        }
+        let listed = body.get("error_codes").and_then(Value::as_array);
+        let mut codes: Vec<u64> = listed
+            .into_iter()
+            .flatten()
+            .filter_map(whole_number)
+            .take(10)
+            .collect();
+        codes.extend(leading_code(&description).filter(|code| !codes.contains(code)));
+        let error = OAuthError {
+            status,
+            error,
+            codes,
+            retry_after: answer.retry_after(),
+        };
+        Some(Self {
+            cause: TokenCause::Refused(error),
+            detail,
+            date: answer.date(),
+        })
     }
 
     /// Whether the cause is transient: transport, 408, 429 and 5xx. Error codes and texts play no part.
@@ -244,97 +267,23 @@ impl TokenError {
     }
 }
 
+impl From<Error> for TokenError {
+    fn from(error: Error) -> Self {
+        Self {
+            detail: error.chain(),
+            cause: TokenCause::Local(error),
+            date: None,
+        }
+    }
+}
+
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no access token: {}", self.detail)
     }
 }
 
-impl std::error::Error for TokenError {}
-
-impl AttemptError for TokenError {
-    /// Requesting a token twice has no effect twice.
-    fn is_unknown(&self) -> bool {
-        false
-    }
-}
-
-/// The body of an OAuth error, with texts fit to be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OAuthError {
-    pub(crate) status: u16,
-    /// OAuth's code, such as `invalid_client`.
-    pub(crate) error: String,
-    /// The description; Entra ID starts it with an `AADSTS` code.
-    pub(crate) description: Option<String>,
-    /// Entra ID's codes. They change over time: good for hints, never to decide anything.
-    pub(crate) codes: Vec<u64>,
-    pub(crate) trace_id: Option<String>,
-    pub(crate) correlation_id: Option<String>,
-    pub(crate) retry_after: Option<Duration>,
-}
-
-impl OAuthError {
-    /// Reads a body; `None` if it is not an OAuth error.
-    pub(crate) fn parse(answer: &Answer, redactor: Redactor<'_>) -> Option<Self> {
-        let body: Value = serde_json::from_slice(&answer.body).ok()?;
-        let text = |name: &str| {
-            let text = match body.get(name)? {
-                Value::String(text) => redactor.show(text.as_bytes(), MAX_SHOWN),
-                Value::Number(number) => number.to_string(),
-                _ => return None,
-            };
-            (!text.is_empty()).then_some(text)
-        };
-        let error = text("error")?;
-        let description = text("error_description");
-        let mut codes: Vec<u64> = match body.get("error_codes") {
-            Some(Value::Array(codes)) => codes.iter().filter_map(whole_number).take(10).collect(),
-            _ => Vec::new(),
-        };
-        codes.extend(
-            description
-                .as_deref()
-                .and_then(leading_code)
-                .filter(|code| !codes.contains(code)),
-        );
-        Some(Self {
-            status: answer.status.as_u16(),
-            error,
-            description,
-            codes,
-            trace_id: text("trace_id"),
-            correlation_id: text("correlation_id"),
-            retry_after: answer.retry_after(),
-        })
-    }
-
-    /// `; trace_id: …; correlation_id: …`, without those that the description has.
-    fn ids(&self) -> String {
-        let described = self.description.as_deref().unwrap_or_default();
-        let ids = [
-            ("trace_id", &self.trace_id),
-            ("correlation_id", &self.correlation_id),
-        ];
-        let ids = ids.into_iter().filter_map(|(name, id)| {
-            let id = id.as_deref().filter(|id| !described.contains(id))?;
-            Some(format!("; {name}: {id}"))
-        });
-        ids.collect()
-    }
-}
-
-impl fmt::Display for OAuthError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the token endpoint responded {} {}", self.status, self.error)?;
-        match &self.description {
-            Some(description) => write!(f, ": {description}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// `AADSTS7000215: …` gives 7000215.
+/// `AADSTS7000215: …` gives 7000215: Entra ID starts a description with its code.
 fn leading_code(description: &str) -> Option<u64> {
     let digits = description.trim_start().strip_prefix("AADSTS")?;
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());

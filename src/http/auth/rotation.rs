@@ -99,18 +99,15 @@ impl RefreshTokens {
             self.replace_in_memory(&used, &response);
             return Ok(response);
         };
-        let _lock = lock(path).await.map_err(TokenError::local)?;
-        let (used, stored, file) = self.prepare(path, files).await.map_err(TokenError::local)?;
+        let _lock = lock(path).await?;
+        let (used, stored, file) = self.prepare(path, files).await?;
         let response = endpoint.request(&[("refresh_token", &used)]).await?;
         let next = response.refresh_token.as_ref().unwrap_or(&used);
         if !stored || next.expose() != used.expose() {
             // Until it is in the file, only this process knows it.
             self.set_newest(Some(next.clone()));
-            let content = self.content(next).map_err(TokenError::local)?;
-            let target = path.clone();
-            in_background(move || store(file, &content, &target))
-                .await
-                .map_err(TokenError::local)?;
+            let (content, target) = (self.content(next)?, path.clone());
+            in_background(move || store(file, &content, &target)).await?;
             self.set_newest(None);
             tracing::debug!(file = %path.display(), "stored the new refresh token");
         }

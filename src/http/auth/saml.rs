@@ -3,7 +3,6 @@
 //! The signature is inside the assertion (XML-DSig: enveloped, exclusive canonical form, RSA with SHA-256). The
 //! assertion is written in canonical form, of which the digest is taken, so nothing has to be parsed or rewritten.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -12,16 +11,15 @@ use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
+use super::signing::SigningKey;
 use crate::error::{Error, Result};
-use crate::http::auth::signing::SigningKey;
 use crate::secret::Secret;
 
 pub(crate) const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";
 
-/// The default format of a subject's name.
-pub(crate) const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
-
-pub(crate) const AUTHN_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified";
+/// The format of the subject's name, and how it was authenticated.
+const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
+const AUTHN_UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:2.0:ac:classes:unspecified";
 
 /// An assertion is valid from this long before it was made, since clocks differ.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -38,11 +36,8 @@ const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 pub(crate) struct SamlGrant {
     pub(crate) issuer: String,
     pub(crate) subject: String,
-    /// The format of the subject's name, such as [`UNSPECIFIED`].
-    pub(crate) name_id_format: String,
     pub(crate) audience: String,
     pub(crate) recipient: String,
-    pub(crate) authn_context: String,
     pub(crate) attributes: Vec<(String, String)>,
     pub(crate) lifetime: Duration,
     pub(crate) key: SigningKey,
@@ -99,19 +94,17 @@ impl SamlGrant {
             text("issuer", &self.issuer)?
         );
         let mut after = format!(
-            "<saml2:Subject><saml2:NameID Format=\"{}\">{}</saml2:NameID>\
+            "<saml2:Subject><saml2:NameID Format=\"{UNSPECIFIED}\">{}</saml2:NameID>\
              <saml2:SubjectConfirmation Method=\"{BEARER}\">\
              <saml2:SubjectConfirmationData NotOnOrAfter=\"{until}\" Recipient=\"{}\">\
              </saml2:SubjectConfirmationData></saml2:SubjectConfirmation></saml2:Subject>\
              <saml2:Conditions NotBefore=\"{from}\" NotOnOrAfter=\"{until}\"><saml2:AudienceRestriction>\
              <saml2:Audience>{}</saml2:Audience></saml2:AudienceRestriction></saml2:Conditions>\
              <saml2:AuthnStatement AuthnInstant=\"{issued}\" SessionIndex=\"{id}\"><saml2:AuthnContext>\
-             <saml2:AuthnContextClassRef>{}</saml2:AuthnContextClassRef></saml2:AuthnContext></saml2:AuthnStatement>",
-            attribute("name_id_format", &self.name_id_format)?,
+             <saml2:AuthnContextClassRef>{AUTHN_UNSPECIFIED}</saml2:AuthnContextClassRef></saml2:AuthnContext></saml2:AuthnStatement>",
             text("subject", &self.subject)?,
             attribute("recipient", &self.recipient)?,
             text("audience", &self.audience)?,
-            text("authn_context", &self.authn_context)?,
         );
         if !self.attributes.is_empty() {
             after.push_str("<saml2:AttributeStatement>");
@@ -129,12 +122,6 @@ impl SamlGrant {
     }
 }
 
-impl fmt::Debug for SamlGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SamlGrant(hidden)")
-    }
-}
-
 fn moment(time: SystemTime) -> Result<String> {
     let time = Timestamp::try_from(time)
         .and_then(|time| time.round(jiff::Unit::Millisecond))
@@ -143,46 +130,33 @@ fn moment(time: SystemTime) -> Result<String> {
 }
 
 /// A value between tags, in canonical form.
-fn text(field: &'static str, value: &str) -> Result<String> {
-    escape(field, value, |c| match c {
-        '&' => Some("&amp;"),
-        '<' => Some("&lt;"),
-        '>' => Some("&gt;"),
-        '\r' => Some("&#xD;"),
-        _ => None,
-    })
+fn text(field: &str, value: &str) -> Result<String> {
+    escape(field, value, false)
 }
 
 /// A value between quotation marks, in canonical form.
-fn attribute(field: &'static str, value: &str) -> Result<String> {
-    escape(field, value, |c| match c {
-        '&' => Some("&amp;"),
-        '<' => Some("&lt;"),
-        '"' => Some("&quot;"),
-        '\t' => Some("&#x9;"),
-        '\n' => Some("&#xA;"),
-        '\r' => Some("&#xD;"),
-        _ => None,
-    })
+fn attribute(field: &str, value: &str) -> Result<String> {
+    escape(field, value, true)
 }
 
-fn escape(
-    field: &'static str,
-    value: &str,
-    special: impl Fn(char) -> Option<&'static str>,
-) -> Result<String> {
+fn escape(field: &str, value: &str, quoted: bool) -> Result<String> {
     let mut escaped = String::with_capacity(value.len() + 16);
     for c in value.chars() {
-        if (c.is_control() && c < '\u{80}' && !matches!(c, '\t' | '\n' | '\r'))
-            || matches!(c, '\u{fffe}' | '\u{ffff}')
-        {
-            return Err(Error::config(format!(
-                "`{field}` has a control character, which is not allowed in a SAML assertion"
-            )));
-        }
-        match special(c) {
-            Some(name) => escaped.push_str(name),
-            None => escaped.push(c),
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '\r' => escaped.push_str("&#xD;"),
+            '>' if !quoted => escaped.push_str("&gt;"),
+            '"' if quoted => escaped.push_str("&quot;"),
+            '\t' if quoted => escaped.push_str("&#x9;"),
+            '\n' if quoted => escaped.push_str("&#xA;"),
+            '\t' | '\n' => escaped.push(c),
+            '\0'..' ' | '\u{7f}' | '\u{fffe}' | '\u{ffff}' => {
+                return Err(Error::config(format!(
+                    "`{field}` has a control character, which is not allowed in a SAML assertion"
+                )));
+            }
+            c => escaped.push(c),
         }
     }
     Ok(escaped)

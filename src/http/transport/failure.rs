@@ -1,4 +1,4 @@
-//! Why an exchange did not end with a 2xx, found in the client's errors.
+//! Why an exchange did not end with a 2xx, found in the client's errors, and what a person can do about it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,24 +10,27 @@ use super::Answer;
 use crate::http::redact::{MAX_SHOWN, clean};
 use crate::http::retry::AttemptError;
 
-/// How an exchange ended, if not with a 2xx.
+/// How an exchange ended, if not with a 2xx. Causes are texts without URLs.
 #[derive(Debug, Clone)]
 pub(crate) enum Failure {
     /// The request was not sent: it had no effect.
     NotSent {
         stage: Stage,
-        cause: Cause,
+        cause: String,
     },
-    /// The server's certificate is not trusted, or the server requires another client certificate
-    /// ([`is_client_certificate`](Self::is_client_certificate)). A retry does not help.
-    Certificate(Cause),
+    /// The server's certificate is not trusted, or (`client`) the server requires another client certificate. A retry
+    /// does not help.
+    Certificate {
+        client: bool,
+        cause: String,
+    },
     /// The request could not be made. A bug, or a setting that cannot go into a request.
-    Invalid(Cause),
+    Invalid(String),
     /// No readable response arrived after the service may have received the request.
     Unknown {
         /// Whether the time-out expired; otherwise the connection ended.
         timeout: bool,
-        cause: Cause,
+        cause: String,
     },
     Answer(Box<Answer>),
 }
@@ -44,7 +47,7 @@ pub(crate) enum Stage {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (what, cause) = match self {
             Self::NotSent { stage, cause } => {
                 let what = match stage {
                     Stage::Dns => "cannot resolve the host name",
@@ -52,23 +55,19 @@ impl fmt::Display for Failure {
                     Stage::Proxy => "cannot connect through the proxy",
                     Stage::Tls => "the TLS handshake failed",
                 };
-                write!(f, "{what}: {cause}")
+                (what, cause)
             }
-            Self::Certificate(cause) if cause.client_certificate => {
-                write!(
-                    f,
-                    "the server requires a client certificate, or rejected this one: {cause}"
-                )
-            }
-            Self::Certificate(cause) => write!(f, "the server's certificate is not trusted: {cause}"),
-            Self::Invalid(cause) => write!(f, "the request cannot be made: {cause}"),
-            Self::Unknown { timeout: true, .. } => f.write_str("no response within the timeout"),
-            Self::Unknown {
-                timeout: false,
+            Self::Certificate { client: true, cause } => (
+                "the server requires a client certificate, or rejected this one",
                 cause,
-            } => write!(f, "the connection ended without a response: {cause}"),
-            Self::Answer(answer) => write!(f, "the response was {}", answer.status_line()),
-        }
+            ),
+            Self::Certificate { cause, .. } => ("the server's certificate is not trusted", cause),
+            Self::Invalid(cause) => ("the request cannot be made", cause),
+            Self::Unknown { timeout: true, .. } => return f.write_str("no response within the timeout"),
+            Self::Unknown { cause, .. } => ("the connection ended without a response", cause),
+            Self::Answer(answer) => return write!(f, "the response was {}", answer.status_line()),
+        };
+        write!(f, "{what}: {cause}")
     }
 }
 
@@ -81,7 +80,7 @@ impl AttemptError for Failure {
         match self {
             Self::Unknown { .. } => true,
             Self::Answer(answer) => matches!(answer.status.as_u16(), 502 | 504),
-            Self::NotSent { .. } | Self::Certificate(_) | Self::Invalid(_) => false,
+            _ => false,
         }
     }
 }
@@ -91,16 +90,11 @@ impl Failure {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::NotSent { .. } | Self::Unknown { .. } => true,
-            Self::Certificate(_) | Self::Invalid(_) => false,
+            Self::Certificate { .. } | Self::Invalid(_) => false,
             Self::Answer(answer) => {
                 matches!(answer.status.as_u16(), 408 | 429) || answer.status.is_server_error()
             }
         }
-    }
-
-    /// Whether the server ended the handshake because of a missing or unaccepted client certificate.
-    pub(crate) fn is_client_certificate(&self) -> bool {
-        matches!(self, Self::Certificate(cause) if cause.client_certificate)
     }
 
     pub(crate) fn answer(&self) -> Option<&Answer> {
@@ -110,84 +104,103 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of(error: reqwest::Error) -> Self {
-        let timeout = error.is_timeout();
-        let traits = Traits::of(&error);
-        let mut cause = Cause::of(error);
-        cause.client_certificate = traits.client_certificate;
-        if traits.certificate || traits.client_certificate {
-            return Self::Certificate(cause);
+    /// What a person can do, most likely first; nothing for a response, whose meaning is the caller's. `prefix` goes
+    /// before the settings keys of the component, such as `s3.`.
+    pub(crate) fn hints(&self, host: &str, prefix: &str) -> Vec<String> {
+        let allow = format!("the firewall must allow HTTPS (port 443) from this machine to `{host}`");
+        let proxy = format!(
+            "if this network reaches the internet only through a proxy, set `{prefix}proxy` or `HTTPS_PROXY` (and \
+             `NO_PROXY` for exceptions)"
+        );
+        match self {
+            Self::NotSent { stage: Stage::Dns, .. } => vec![
+                format!(
+                    "check the host name, and whether this machine can resolve it (for example with `nslookup {host}`)"
+                ),
+                proxy,
+                allow,
+            ],
+            Self::NotSent { stage: Stage::Connect, .. } => vec![allow, proxy],
+            Self::NotSent { stage: Stage::Proxy, .. } => vec![
+                format!("the proxy must allow connections to `{host}`"),
+                format!("if the proxy requires credentials, put them in its URL (`{prefix}proxy` or `HTTPS_PROXY`)"),
+            ],
+            Self::NotSent { stage: Stage::Tls, .. } => vec![
+                format!("a device in between may break TLS: have `{host}` excluded from TLS inspection"),
+                format!(
+                    "the server may require a client certificate (`{prefix}tls.certificate_file`), or support no TLS \
+                     version that is allowed here (`{prefix}tls.min_version`)"
+                ),
+            ],
+            Self::Certificate { client: true, .. } => vec![format!(
+                "set `{prefix}tls.certificate_file` and `{prefix}tls.key_file` to the certificate that the service \
+                 knows, and check whether it has expired"
+            )],
+            Self::Certificate { .. } => vec![
+                format!(
+                    "a proxy that inspects TLS presents its own certificate: have `{host}` excluded from inspection, or \
+                     set `{prefix}tls.ca_file` to the CA certificate of the proxy (a PEM file)"
+                ),
+                "otherwise check this machine's clock and that its CA certificates are up to date, and stop if they \
+                 are: the server is not the one it claims to be"
+                    .to_owned(),
+            ],
+            Self::Unknown { timeout, .. } => {
+                let mut hints = vec![
+                    format!("check whether `{host}` is up, and whether a firewall or proxy blocks requests"),
+                    proxy,
+                ];
+                if !timeout {
+                    hints.push(format!(
+                        "some servers close the connection if a client certificate is missing \
+                         (`{prefix}tls.certificate_file`)"
+                    ));
+                }
+                hints
+            }
+            Self::Invalid(_) => vec!["please report this: it should not happen".to_owned()],
+            Self::Answer(_) => Vec::new(),
         }
-        let stage = match &traits {
-            Traits {
-                connect: true,
-                dns: true,
-                ..
-            } => Stage::Dns,
-            Traits {
-                connect: true,
-                tls: true,
-                ..
-            } => Stage::Tls,
-            Traits {
-                connect: true,
-                proxy: true,
-                ..
-            } => Stage::Proxy,
-            Traits { connect: true, .. } => Stage::Connect,
-            Traits { builder: true, .. } => return Self::Invalid(cause),
-            Traits { canceled: true, .. } => Stage::Connect,
-            _ => return Self::Unknown { timeout, cause },
-        };
-        Self::NotSent { stage, cause }
     }
-}
 
-/// What the chain of an error contains.
-#[derive(Default)]
-struct Traits {
-    builder: bool,
-    connect: bool,
-    dns: bool,
-    tls: bool,
-    certificate: bool,
-    /// With TLS 1.3 the alert arrives after the client's part of the handshake, when the request may have been written
-    /// already; the server has not read it.
-    client_certificate: bool,
-    proxy: bool,
-    /// The request was queued for a connection that closed before it was written.
-    canceled: bool,
-}
-
-impl Traits {
-    fn of(error: &reqwest::Error) -> Self {
-        let mut traits = Self {
-            builder: error.is_builder(),
-            connect: error.is_connect(),
-            dns: error.is_dns(),
-            ..Self::default()
+    pub(crate) fn of(error: reqwest::Error) -> Self {
+        let (timeout, builder, connect) = (error.is_timeout(), error.is_builder(), error.is_connect());
+        let mut stage = if error.is_dns() {
+            Stage::Dns
+        } else {
+            Stage::Connect
         };
-        walk(error, &mut |error| {
-            if let Some(error) = error.downcast_ref::<rustls::Error>() {
-                traits.tls = true;
-                match error {
-                    rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-                        traits.certificate = true;
-                    }
-                    rustls::Error::AlertReceived(alert) => {
-                        traits.client_certificate |= is_about_certificate(*alert);
-                    }
-                    _ => {}
+        let (mut certificate, mut client, mut canceled) = (false, false, false);
+        for layer in layers(&error) {
+            if let Some(error) = layer.downcast_ref::<rustls::Error>() {
+                use rustls::Error::{AlertReceived, InvalidCertificate, NoCertificatesPresented};
+                certificate |= matches!(error, InvalidCertificate(_) | NoCertificatesPresented);
+                // With TLS 1.3 the alert arrives after the client's part of the handshake, when the request may have
+                // been written already; the server has not read it.
+                client |= matches!(error, AlertReceived(alert) if is_about_certificate(*alert));
+                if stage != Stage::Dns {
+                    stage = Stage::Tls;
                 }
             }
-            if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                traits.canceled |= error.is_canceled();
-            }
+            // The request was queued for a connection that closed before it was written.
+            canceled |= layer.downcast_ref().is_some_and(hyper::Error::is_canceled);
             // The type is private; this decides a hint only.
-            let text = error.to_string();
-            traits.proxy |= text.starts_with("tunnel error") || text.contains("proxy");
-        });
-        traits
+            let text = layer.to_string();
+            if stage == Stage::Connect && (text.starts_with("tunnel error") || text.contains("proxy")) {
+                stage = Stage::Proxy;
+            }
+        }
+        let cause = cause(error);
+        match (certificate || client, connect) {
+            (true, _) => Self::Certificate { client, cause },
+            (_, true) => Self::NotSent { stage, cause },
+            _ if builder => Self::Invalid(cause),
+            _ if canceled => Self::NotSent {
+                stage: Stage::Connect,
+                cause,
+            },
+            _ => Self::Unknown { timeout, cause },
+        }
     }
 }
 
@@ -208,60 +221,40 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-/// Visits an error and its causes. An `io::Error` hides the error it wraps from `source`.
-fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError + 'static))) {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        visit(error);
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
+/// An error and its causes. An `io::Error` hides the error it wraps from `source`.
+fn layers<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'e (dyn StdError + 'static) = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as _),
             None => error.source(),
-        };
-    }
-}
-
-/// Why an exchange failed: the texts of the error chain without its general layers and without the URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cause {
-    text: String,
-    client_certificate: bool,
-}
-
-impl Cause {
-    pub(super) fn of(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut texts: Vec<String> = Vec::new();
-        walk(&error, &mut |layer| {
-            let text = clean(&layer.to_string(), MAX_SHOWN);
-            if matches!(&*text, "" | "error sending request" | "builder error")
-                || text.starts_with("client error (")
-            {
-                return;
-            }
-            // Of two layers of which one repeats the other, the longer text is kept.
-            match texts
-                .last_mut()
-                .filter(|last| last.ends_with(&text) || text.contains(last.as_str()))
-            {
-                Some(last) if text.len() > last.len() => *last = text,
-                Some(_) => {}
-                None => texts.push(text),
-            }
-        });
-        if texts.is_empty() {
-            texts.push(error.to_string());
         }
-        Self {
-            text: clean(&texts.join(": "), 2 * MAX_SHOWN),
-            client_certificate: false,
+    })
+}
+
+/// The texts of an error chain, without its general layers and without the URL.
+pub(super) fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut texts: Vec<String> = Vec::new();
+    for layer in layers(&error) {
+        let text = clean(&layer.to_string(), MAX_SHOWN);
+        if matches!(&*text, "" | "error sending request" | "builder error")
+            || text.starts_with("client error (")
+        {
+            continue;
+        }
+        // Of two layers of which one repeats the other, the longer text is kept.
+        match texts
+            .last_mut()
+            .filter(|last| last.ends_with(&text) || text.contains(last.as_str()))
+        {
+            Some(last) if text.len() > last.len() => *last = text,
+            Some(_) => {}
+            None => texts.push(text),
         }
     }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+    if texts.is_empty() {
+        texts.push(error.to_string());
     }
+    clean(&texts.join(": "), 2 * MAX_SHOWN)
 }
-
-impl StdError for Cause {}

@@ -26,7 +26,7 @@ fn client(timeout_ms: u64) -> reqwest::Client {
 
 async fn post(client: &reqwest::Client, url: &str) -> Result<Answer, Failure> {
     let request = client.post(url).body(vec![b'x'; 1 << 20]).build().unwrap();
-    exchange(client, request, 1000, Redactor::secrets(&[])).await
+    exchange(client, request, 1000, Redactor::new(&[], &[])).await
 }
 
 async fn play(step: impl Into<Step>, timeout_ms: u64) -> Result<Answer, Failure> {
@@ -172,7 +172,7 @@ async fn stops_reading_infinite_responses() {
         let client = client(timeout_ms);
         let request = client.get(url).build().unwrap();
         match (
-            exchange(&client, request, MAX_BODY, Redactor::secrets(&[])).await,
+            exchange(&client, request, MAX_BODY, Redactor::new(&[], &[])).await,
             bound,
         ) {
             (Ok(answer), Some(bound)) => assert!(answer.body.len() <= bound && !answer.complete),
@@ -228,7 +228,7 @@ async fn hides_secrets_in_the_reason_phrase() {
         &client,
         request,
         10,
-        Redactor::secrets(&[&Secret::new("tok3n-marker")]),
+        Redactor::new(&[Secret::new("tok3n-marker")], &[]),
     )
     .await;
     assert_eq!(
@@ -283,7 +283,7 @@ async fn reports_a_proxy_that_does_not_connect() {
     };
     let client = config.client().unwrap();
     let request = client.get("https://in.contoso.com/").build().unwrap();
-    let failure = exchange(&client, request, 10, Redactor::secrets(&[]))
+    let failure = exchange(&client, request, 10, Redactor::new(&[], &[]))
         .await
         .unwrap_err();
     assert_eq!(stage(&failure), Some(Stage::Proxy), "{failure:?}");

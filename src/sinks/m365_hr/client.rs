@@ -1,10 +1,8 @@
-//! Uploads payloads to a connector job, and checks without an upload whether one could work ([`Client::check`]).
+//! Uploads payloads to a connector job.
 //!
 //! One retry loop covers tokens and uploads, with the bounds of `retry`. A 401 renews the token once. The outcome is
-//! [`Unknown`](BatchOutcome::Unknown) as soon as any attempt ended without a response after the service may have
-//! received the payload, unless a later one was accepted.
-
-mod check;
+//! [`Unknown`](Verdict::Unknown) as soon as any attempt ended without a response after the service may have received
+//! the payload, unless a later one was accepted.
 
 use std::fmt;
 
@@ -13,121 +11,67 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use uuid::Uuid;
 
-use super::answer::{self, Facts};
-use super::cloud::Endpoints;
-use crate::component::BatchOutcome;
+use super::explain::{self, Job};
+use crate::delivery::{Answer, Verdict};
 use crate::error::{Error, Result};
+use crate::http::address::shown;
 use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
-use crate::http::auth::{Authenticator, Credentials, Scheme, TokenCache};
+use crate::http::auth::{Authenticator, Credentials, Scheme};
 use crate::http::client::{self as http, Decision, Exchange, SendError};
 use crate::http::redact::{self, Redactor, is_html};
-use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetryPolicy, Spent, Tally};
-use crate::http::transport::{Answer, Failure, MAX_BODY, Proxy, TransportConfig, read_answer};
+use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetrySettings, Tally};
+use crate::http::settings::Proxy;
+use crate::http::transport::{self, Failure, MAX_BODY, TransportConfig, read_answer};
 use crate::secret::Secret;
 
 /// Statuses after which an upload is retried.
-pub(crate) const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
-
-/// What a [`Client`] needs.
-#[derive(Debug, Clone)]
-pub(crate) struct ClientConfig {
-    /// Where to request tokens, for what, and where to upload.
-    pub(crate) endpoints: Endpoints,
-    /// The tenant's id, or one of its domain names.
-    pub(crate) tenant_id: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: Secret,
-    pub(crate) job_id: Uuid,
-    /// How to connect. Endpoints on this machine are called without the system's proxy.
-    pub(crate) transport: TransportConfig,
-    pub(crate) retry: RetryPolicy,
-    /// Whether to retry after an attempt with an unknown outcome.
-    pub(crate) retry_unknown: bool,
-}
+pub(super) const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
 
 /// A client of one connector job. Shared by reference; concurrent uploads share the token.
-pub(crate) struct Client {
-    client: http::Client,
+pub(super) struct Client {
+    pub(super) http: http::Client,
+    pub(super) job: Job,
     retry_unknown: bool,
-    facts: Facts,
-}
-
-/// The result of an upload.
-#[derive(Debug)]
-pub(crate) struct Upload {
-    pub(crate) outcome: BatchOutcome,
-    /// Attempts: uploads, and token requests that failed before one.
-    pub(crate) attempts: u32,
-    /// How many before the last had an unknown outcome: the service may have received the rows more than once.
-    pub(crate) unknown_attempts: u32,
-    /// Status of the last response to an upload.
-    pub(crate) status: Option<u16>,
-    /// Request and correlation ids of that response, as `name: value`.
-    pub(crate) request_ids: Vec<String>,
-    pub(crate) error: Option<Error>,
-    /// Whether the service asked for a longer wait than there is time for.
-    pub(crate) pause: bool,
-    /// Body of the response, fit to be shown. Microsoft documents none; for the report only.
-    pub(crate) body: Option<String>,
 }
 
 impl Client {
-    /// A client; sends nothing yet.
-    pub(crate) fn new(config: ClientConfig) -> Result<Self> {
-        let ClientConfig {
-            endpoints,
-            tenant_id,
-            client_id,
-            client_secret,
-            job_id,
-            mut transport,
-            retry,
-            retry_unknown,
-        } = config;
-        for (name, value) in [("tenant_id", &tenant_id), ("client_id", &client_id)] {
-            if value.trim().is_empty() {
-                return Err(Error::config(format!("`{name}` is empty")));
-            }
-        }
-        if endpoints.is_local() {
+    /// A client; sends nothing yet. Endpoints on this machine are called without the system's proxy. `retry_unknown`:
+    /// whether to retry after an attempt with an unknown outcome.
+    pub(super) fn new(
+        job: Job,
+        secret: Secret,
+        mut transport: TransportConfig,
+        retry: RetrySettings,
+        retry_unknown: bool,
+    ) -> Result<Self> {
+        if job.endpoints.is_local() {
             transport.tls = false;
             if transport.proxy == Proxy::System {
                 transport.proxy = Proxy::Direct;
             }
         }
         let http = transport.client()?;
-        let (authority, resource) = (&endpoints.authority, &endpoints.resource);
         let endpoint = TokenEndpoint::entra(
             http.clone(),
-            authority,
-            &tenant_id,
-            &client_id,
-            client_secret.clone(),
-            resource,
+            job.token_url(),
+            &job.tenant_id,
+            &job.client_id,
+            secret.clone(),
+            &job.endpoints.resource,
         );
-        let facts = Facts {
-            token_url: endpoint.url.clone(),
-            upload_url: upload_url(&endpoints, job_id),
-            endpoints,
-            tenant_id,
-            client_id,
-            job_id,
-        };
-        let cache = TokenCache::new(TokenProvider::new(endpoint, Grant::Fields));
-        let auth = Authenticator::new(Scheme::Token(cache.into()), vec![client_secret]);
-        let client = http::Client {
+        let provider = TokenProvider::new(endpoint, Grant::Fields);
+        let http = http::Client {
             http,
-            auth,
+            auth: Authenticator::new(Scheme::Token(provider.into()), vec![secret]),
             retry,
             rate_limit: None,
             abort_on_cancel: false,
         };
         Ok(Self {
-            client,
+            http,
+            job,
             retry_unknown,
-            facts,
         })
     }
 
@@ -135,52 +79,34 @@ impl Client {
     ///
     /// `cancel` prevents further attempts and ends waits; a running attempt ends by itself, because its outcome would
     /// be unknown. Rows are unknown if the future is dropped.
-    pub(crate) async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Upload {
-        let about = format!("POST {}", crate::http::address::shown(&self.facts.upload_url));
+    pub(super) async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Answer {
+        let url = self.job.upload_url();
+        let about = format!("POST {}", shown(&url));
         let rows = rows(&payload);
-        let result = self
-            .client
-            .send(
-                cancel,
-                (None, &about),
-                || {
-                    upload_request(
-                        &self.client.http,
-                        &self.facts.upload_url,
-                        file_name,
-                        payload.clone(),
-                    )
-                },
-                |exchange| self.read(exchange, rows),
-                |failure| self.decide(failure),
-            )
-            .await;
-        match result {
-            Ok(((answer, credentials), tally)) => self.with_redactor(&credentials, rows, |redactor| {
-                self.accepted(file_name, &answer, redactor, tally)
-            }),
+        let request = || upload_request(&self.http.http, &url, file_name, payload.clone());
+        let read = |exchange| self.read(exchange, rows);
+        let decide = |failure: &_| self.decide(failure);
+        match self
+            .http
+            .send(cancel, (None, &about), request, read, decide)
+            .await
+        {
+            Ok(((response, credentials), tally)) => {
+                let secrets = self.http.auth.secrets(&credentials);
+                self.accepted(file_name, &response, Redactor::new(&secrets, rows), tally)
+            }
             Err(gave_up) => self.gave_up(file_name, gave_up, rows),
         }
     }
 
-    /// Hides the secrets of the client and of a request, and the rows.
-    fn with_redactor<T>(
+    async fn read(
         &self,
-        credentials: &Credentials,
+        exchange: Exchange,
         rows: &[u8],
-        use_it: impl FnOnce(Redactor<'_>) -> T,
-    ) -> T {
-        let secrets = self.client.auth.secrets();
-        let secrets: Vec<&Secret> = secrets.iter().chain(credentials.secret()).collect();
-        use_it(Redactor::secrets(&secrets).with_payload(rows))
-    }
-
-    async fn read(&self, exchange: Exchange, rows: &[u8]) -> Result<(Answer, Credentials), Failure> {
-        let secrets = self.client.auth.secrets();
-        let secrets: Vec<&Secret> = secrets.iter().chain(exchange.credentials.secret()).collect();
-        let redactor = Redactor::secrets(&secrets).with_payload(rows);
-        let answer = read_answer(exchange.response, MAX_BODY, redactor).await?;
-        Ok((answer, exchange.credentials))
+    ) -> Result<(transport::Answer, Credentials), Failure> {
+        let secrets = self.http.auth.secrets(&exchange.credentials);
+        let response = read_answer(exchange.response, MAX_BODY, Redactor::new(&secrets, rows)).await?;
+        Ok((response, exchange.credentials))
     }
 
     fn decide(&self, failure: &Failure) -> Decision {
@@ -189,7 +115,7 @@ impl Client {
         }
         match failure {
             Failure::NotSent { .. } | Failure::Unknown { .. } => Decision::Retry { after: None },
-            Failure::Certificate(_) | Failure::Invalid(_) => Decision::Stop,
+            Failure::Certificate { .. } | Failure::Invalid(_) => Decision::Stop,
             Failure::Answer(answer) => match answer.status {
                 StatusCode::UNAUTHORIZED => Decision::RenewToken,
                 status if RETRIED.contains(&status.as_u16()) => Decision::Retry {
@@ -201,107 +127,94 @@ impl Client {
     }
 
     /// The response was a 2xx.
-    fn accepted(&self, file_name: &str, answer: &Answer, redactor: Redactor<'_>, tally: Tally) -> Upload {
-        let mut upload = Upload::new(BatchOutcome::Accepted, tally);
-        upload.unknown_attempts = tally.unknown;
-        upload.record(answer, redactor);
+    fn accepted(
+        &self,
+        file_name: &str,
+        response: &transport::Answer,
+        redactor: Redactor<'_>,
+        tally: Tally,
+    ) -> Answer {
+        let mut answer = Answer {
+            attempts: tally.attempts,
+            unknown_attempts: tally.unknown,
+            ..Answer::without_request(Verdict::Accepted, None)
+        };
+        record(&mut answer, response, redactor);
         // Any 2xx is a success, and the body is not documented. A web page is not the service's, though: with the login
         // page of a proxy taken as success, rows would be lost silently.
-        if is_html(&answer.body) {
-            upload.outcome = BatchOutcome::Unknown;
-            upload.error = Some(answer::page_error(
-                &self.facts,
-                file_name,
-                answer,
-                tally,
-                redactor,
-            ));
+        if is_html(&response.body) {
+            answer.verdict = Verdict::Unknown;
+            answer.error = Some(explain::page(&self.job, file_name, response, tally, redactor));
         }
-        upload
+        answer
     }
 
-    fn gave_up(&self, file_name: &str, gave_up: GaveUp<SendError<Failure>>, rows: &[u8]) -> Upload {
-        let GaveUp { reason, last, tally } = gave_up;
-        let spent = Spent { tally, reason };
-        let mut upload = Upload::new(BatchOutcome::NotSent, tally);
-        upload.pause = matches!(reason, Reason::AskedToWait { .. });
-        upload.error = Some(match last {
+    fn gave_up(&self, file_name: &str, gave_up: GaveUp<SendError<Failure>>, rows: &[u8]) -> Answer {
+        let (last, spent) = (gave_up.last, gave_up.spent);
+        let tally = spent.tally;
+        let mut answer = Answer {
+            attempts: tally.attempts,
+            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
+            stop: matches!(spent.reason, Reason::AskedToWait { .. }),
+            ..Answer::without_request(Verdict::NotSent, None)
+        };
+        answer.error = Some(match last {
             None => Error::interrupted(),
-            Some(SendError::Token(error)) => answer::token_error(&self.facts, &error, spent),
-            Some(SendError::Failed {
-                error: failure,
-                credentials,
-            }) => self.with_redactor(&credentials, rows, |redactor| {
-                if let Some(answer) = failure.answer() {
-                    upload.record(answer, redactor);
-                    if !failure.is_transient() {
-                        upload.outcome = BatchOutcome::Refused;
+            Some(SendError::Token(error)) => explain::token(&self.job, &error, spent),
+            Some(SendError::Failed { error, credentials }) => {
+                let secrets = self.http.auth.secrets(&credentials);
+                let redactor = Redactor::new(&secrets, rows);
+                if let Some(response) = error.answer() {
+                    record(&mut answer, response, redactor);
+                    if !error.is_transient() {
+                        answer.verdict = refusal(response.status.as_u16());
                     }
                 }
-                answer::upload_error(&self.facts, file_name, &failure, spent, redactor)
-            }),
+                explain::upload(&self.job, file_name, &error, spent, redactor)
+            }
         });
         if tally.unknown > 0 {
-            upload.outcome = BatchOutcome::Unknown;
+            answer.verdict = Verdict::Unknown;
         }
-        upload
+        answer
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("facts", &self.facts)
-            .field("client", &self.client)
+            .field("job", &self.job)
+            .field("http", &self.http)
             .finish_non_exhaustive()
     }
 }
 
-impl Upload {
-    fn new(outcome: BatchOutcome, tally: Tally) -> Self {
-        Self {
-            outcome,
-            attempts: tally.attempts,
-            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
-            status: None,
-            request_ids: Vec::new(),
-            error: None,
-            pause: false,
-            body: None,
-        }
-    }
+fn record(answer: &mut Answer, response: &transport::Answer, redactor: Redactor<'_>) {
+    answer.status = Some(response.status.as_u16());
+    answer.request_ids = redact::request_ids(response, redactor);
+    answer.body = redact::shown_body(response, redactor);
+}
 
-    fn record(&mut self, answer: &Answer, redactor: Redactor<'_>) {
-        self.status = Some(answer.status.as_u16());
-        self.request_ids = redact::request_ids(answer, redactor);
-        self.body = redact::shown_body(answer, redactor);
+/// Microsoft documents no statuses: these are what its gateways and API return for a payload.
+fn refusal(status: u16) -> Verdict {
+    match status {
+        413 => Verdict::TooLarge,
+        400 | 422 => Verdict::ContentRejected,
+        _ => Verdict::Refused,
     }
 }
 
 /// The payload without its header row: column names are not values.
 fn rows(payload: &[u8]) -> &[u8] {
-    let header = payload
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map_or(payload.len(), |at| at + 1);
+    let header = memchr::memchr(b'\n', payload).map_or(payload.len(), |at| at + 1);
     &payload[header..]
-}
-
-/// Where a job's uploads go. Holds no secret.
-fn upload_url(endpoints: &Endpoints, job_id: Uuid) -> Url {
-    let mut url = endpoints.ingestion.clone();
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push("api").push("signals");
-    }
-    url.set_query(Some(&format!("jobid={job_id}")));
-    url
 }
 
 /// The name of a batch in the job's log: scenario, run, number, and the part of a batch that was split (0 for none).
 ///
 /// It takes the last eight characters of the run's id: the first ones are a time, and the same for runs that start
 /// within a minute.
-pub(crate) fn file_name(scenario: &str, run_id: &str, number: u64, part: u32) -> String {
+pub(super) fn file_name(scenario: &str, run_id: &str, number: u64, part: u32) -> String {
     let tail = run_id
         .char_indices()
         .rev()
@@ -338,4 +251,4 @@ fn upload_request(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use url::Url;
 
-use crate::http::address::{has_credentials, is_loopback};
+use crate::http::address::{is_loopback, service_url};
 use crate::settings::suggestion;
 
 /// The default address of the local emulator.
@@ -17,22 +17,18 @@ pub(crate) const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 /// (`cloud: {authority: …, resource: …, ingestion: …}`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Cloud {
-    /// The commercial cloud.
-    ///
-    /// Resource of older scripts: `https://microsoft.onmicrosoft.com/4e476d41-2395-42be-89ff-34cb9186a1ac`.
+    /// The commercial cloud. Older scripts have the resource
+    /// `https://microsoft.onmicrosoft.com/4e476d41-2395-42be-89ff-34cb9186a1ac`.
     #[default]
     Worldwide,
-    /// US Government Community Cloud: the sign-in of the commercial cloud, and an ingestion host of its own.
-    ///
-    /// Resource of older scripts: `https://prdtrs01.prod.outlook.com/64342688-40f0-476d-8f18-ccf14147bae1`.
+    /// US Government Community Cloud: the sign-in of the commercial cloud, and an ingestion host of its own. Older
+    /// scripts: `https://prdtrs01.prod.outlook.com/64342688-40f0-476d-8f18-ccf14147bae1`.
     Gcc,
-    /// US Government GCC High (ITAR L4).
-    ///
-    /// Resource of older scripts: `https://gsgotrs.onmicrosoft.com/66ace435-1e6f-4305-8abc-96f365388077`.
+    /// US Government GCC High (ITAR L4). Older scripts:
+    /// `https://gsgotrs.onmicrosoft.com/66ace435-1e6f-4305-8abc-96f365388077`.
     GccHigh,
-    /// US Department of Defense (ITAR L5).
-    ///
-    /// Resource of older scripts: `https://gsgotrs.onmicrosoft.com/f02f9b48-c294-47cf-9b1a-86c1ef71896d`.
+    /// US Department of Defense (ITAR L5). Older scripts:
+    /// `https://gsgotrs.onmicrosoft.com/f02f9b48-c294-47cf-9b1a-86c1ef71896d`.
     Dod,
     /// The emulator of this program at its usual address, [`EMULATOR_ADDRESS`].
     Emulator,
@@ -44,83 +40,62 @@ pub(crate) enum Cloud {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoints {
     /// Issues tokens.
-    pub authority: Url,
+    pub(crate) authority: Url,
     /// The resource of a token.
-    pub resource: String,
+    pub(crate) resource: String,
     /// Receives uploads.
-    pub ingestion: Url,
-}
-
-struct Row {
-    name: &'static str,
-    cloud: Cloud,
-    authority: &'static str,
-    resource: &'static str,
-    ingestion: &'static str,
+    pub(crate) ingestion: Url,
 }
 
 /// The resource of the current scripts, the same in every cloud.
 const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1";
 
-const TABLE: &[Row] = &[
-    Row {
-        name: "worldwide",
-        cloud: Cloud::Worldwide,
-        // What Microsoft's scripts use; an alias of `https://login.microsoftonline.com`.
-        authority: "https://login.windows.net",
-        resource: RESOURCE,
-        ingestion: "https://webhook.ingestion.office.com",
-    },
-    Row {
-        name: "gcc",
-        cloud: Cloud::Gcc,
-        authority: "https://login.microsoftonline.com",
-        resource: RESOURCE,
-        ingestion: "https://webhook-gcc.ingestion.office365.us",
-    },
-    Row {
-        name: "gcc_high",
-        cloud: Cloud::GccHigh,
-        authority: "https://login.microsoftonline.us",
-        resource: RESOURCE,
-        ingestion: "https://webhook-itarl4.ingestion.office365.us",
-    },
-    Row {
-        name: "dod",
-        cloud: Cloud::Dod,
-        authority: "https://login.microsoftonline.us",
-        resource: RESOURCE,
-        ingestion: "https://webhook-itarl5.ingestion.apps.mil",
-    },
-    Row {
-        name: "emulator",
-        cloud: Cloud::Emulator,
-        authority: "http://127.0.0.1:8099",
-        resource: RESOURCE,
-        ingestion: "http://127.0.0.1:8099",
-    },
+/// Name, authority and ingestion host. That of the commercial cloud is what Microsoft's scripts use; an alias of
+/// `https://login.microsoftonline.com`.
+const TABLE: [(Cloud, &str, &str, &str); 5] = [
+    (
+        Cloud::Worldwide,
+        "worldwide",
+        "https://login.windows.net",
+        "https://webhook.ingestion.office.com",
+    ),
+    (
+        Cloud::Gcc,
+        "gcc",
+        "https://login.microsoftonline.com",
+        "https://webhook-gcc.ingestion.office365.us",
+    ),
+    (
+        Cloud::GccHigh,
+        "gcc_high",
+        "https://login.microsoftonline.us",
+        "https://webhook-itarl4.ingestion.office365.us",
+    ),
+    (
+        Cloud::Dod,
+        "dod",
+        "https://login.microsoftonline.us",
+        "https://webhook-itarl5.ingestion.apps.mil",
+    ),
+    (
+        Cloud::Emulator,
+        "emulator",
+        "http://127.0.0.1:8099",
+        "http://127.0.0.1:8099",
+    ),
 ];
 
 impl Cloud {
     /// The names of the clouds.
     pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
-        TABLE.iter().map(|row| row.name)
+        TABLE.into_iter().map(|(_, name, ..)| name)
     }
 
     /// The cloud of a name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         TABLE
-            .iter()
-            .find(|row| row.name == name)
-            .map(|row| row.cloud.clone())
-    }
-
-    /// The name; `custom` for custom endpoints.
-    pub(crate) fn name(&self) -> &'static str {
-        TABLE
-            .iter()
-            .find(|row| row.cloud == *self)
-            .map_or("custom", |row| row.name)
+            .into_iter()
+            .find_map(|(cloud, known, ..)| (known == name).then_some(cloud))
     }
 
     /// The endpoints.
@@ -130,9 +105,9 @@ impl Cloud {
         }
         // A test covers all rows.
         TABLE
-            .iter()
-            .find(|row| row.cloud == *self)
-            .and_then(|row| Endpoints::new(row.authority, row.resource, row.ingestion).ok())
+            .into_iter()
+            .find(|(cloud, ..)| cloud == self)
+            .and_then(|(_, _, authority, ingestion)| Endpoints::new(authority, RESOURCE, ingestion).ok())
             .expect("each named cloud has a row of valid URLs")
     }
 }
@@ -141,7 +116,7 @@ impl Endpoints {
     /// Validates the three. `https` is required, except for a loopback host.
     ///
     /// # Errors
-    /// Which of the three is wrong, and why.
+    /// Which of the three is wrong, and why. Not repeated: it may contain credentials.
     pub(crate) fn new(authority: &str, resource: &str, ingestion: &str) -> Result<Self, String> {
         let resource = resource.trim().trim_end_matches('/');
         if resource.is_empty() || Url::parse(resource).is_err() {
@@ -149,6 +124,10 @@ impl Endpoints {
                 "`resource` must be the URI of an application, such as `{RESOURCE}`"
             ));
         }
+        let base = |name: &str, text: &str| match service_url(text) {
+            Ok(url) if url.query().is_some() => Err(format!("`{name}`: the URL must not contain a `?`")),
+            url => url.map_err(|problem| format!("`{name}`: {problem}")),
+        };
         Ok(Self {
             authority: base("authority", authority)?,
             resource: resource.to_owned(),
@@ -167,39 +146,8 @@ impl Endpoints {
     pub(crate) fn cloud_of_ingestion(&self) -> Option<&'static str> {
         let host = self.ingestion.host_str()?;
         TABLE
-            .iter()
-            .find(|row| row.ingestion.strip_prefix("https://") == Some(host))
-            .map(|row| row.name)
-    }
-}
-
-fn base(name: &str, text: &str) -> Result<Url, String> {
-    // The text is not repeated: it may contain credentials.
-    let url = Url::parse(text.trim()).map_err(|error| {
-        format!("`{name}` must be a URL such as `https://login.microsoftonline.com` ({error})")
-    })?;
-    if has_credentials(&url) {
-        return Err(format!("`{name}` must not contain a user name or a password"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!(
-            "`{name}` must end with the host or a path, without `?` and `#`"
-        ));
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
-        "http" => Err(format!(
-            "`{name}` must start with `https://`: credentials and HR data would be sent unencrypted (`http://` is \
-             for an emulator on this machine)"
-        )),
-        _ => Err(format!("`{name}` must start with `https://`")),
-    }
-}
-
-impl fmt::Display for Cloud {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+            .into_iter()
+            .find_map(|(_, name, _, url)| (url.strip_prefix("https://") == Some(host)).then_some(name))
     }
 }
 
@@ -276,40 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn has_the_documented_endpoints() {
-        for (name, authority, ingestion) in [
-            (
-                "worldwide",
-                "https://login.windows.net/",
-                "https://webhook.ingestion.office.com/",
-            ),
-            (
-                "gcc",
-                "https://login.microsoftonline.com/",
-                "https://webhook-gcc.ingestion.office365.us/",
-            ),
-            (
-                "gcc_high",
-                "https://login.microsoftonline.us/",
-                "https://webhook-itarl4.ingestion.office365.us/",
-            ),
-            (
-                "dod",
-                "https://login.microsoftonline.us/",
-                "https://webhook-itarl5.ingestion.apps.mil/",
-            ),
-            ("emulator", "http://127.0.0.1:8099/", "http://127.0.0.1:8099/"),
-        ] {
-            let cloud = parse(&format!("{name:?}")).unwrap();
+    fn reads_names_and_custom_endpoints() {
+        for (cloud, name, authority, ingestion) in TABLE {
+            assert_eq!(parse(&format!("{name:?}")).unwrap(), cloud);
             let endpoints = cloud.endpoints();
-            assert_eq!((cloud.name(), endpoints.is_local()), (name, name == "emulator"));
             assert_eq!(
-                (endpoints.authority.as_str(), endpoints.ingestion.as_str()),
-                (authority, ingestion)
+                (
+                    endpoints.authority.as_str(),
+                    endpoints.ingestion.as_str(),
+                    &*endpoints.resource
+                ),
+                (&*format!("{authority}/"), &*format!("{ingestion}/"), RESOURCE)
             );
-            assert_eq!(endpoints.resource, RESOURCE);
+            assert_eq!(endpoints.is_local(), cloud == Cloud::Emulator);
+            assert_eq!(endpoints.cloud_of_ingestion().is_some(), cloud != Cloud::Emulator);
         }
-        assert_eq!(Cloud::names().count(), 5);
         assert!(
             Cloud::Emulator
                 .endpoints()
@@ -317,19 +246,16 @@ mod tests {
                 .as_str()
                 .contains(EMULATOR_ADDRESS)
         );
-    }
-
-    #[test]
-    fn reads_names_and_custom_endpoints() {
         let custom = r#"{"authority": "http://localhost:9000/", "resource": "https://r.example/x", "ingestion": "https://i.example"}"#;
-        let Cloud::Custom(endpoints) = parse(custom).unwrap() else {
-            panic!()
-        };
+        let endpoints = parse(custom).unwrap().endpoints();
         assert_eq!(
             (&*endpoints.resource, endpoints.is_local()),
             ("https://r.example/x", false)
         );
+        let schema = serde_json::to_value(schemars::schema_for!(Cloud)).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
         for (text, expected) in [
+            (custom, ""),
             (r#""gcchigh""#, "unknown cloud `gcchigh`; did you mean `gcc_high`"),
             (
                 r#"{"authority": "https://a.example", "ingestion": "https://b.example"}"#,
@@ -338,22 +264,10 @@ mod tests {
             (r#"{"authority": "https://a.example", "resourc": "x"}"#, "resourc"),
             ("3", "`worldwide`"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).err().unwrap_or_default();
             assert!(error.contains(expected), "{error}");
-        }
-        let schema = serde_json::to_value(schemars::schema_for!(Cloud)).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
-        for (text, valid) in [
-            (r#""gcc""#, true),
-            (r#""gccc""#, false),
-            (custom, true),
-            (r#"{"authority": "https://a.example"}"#, false),
-        ] {
-            assert_eq!(
-                validator.is_valid(&serde_json::from_str(text).unwrap()),
-                valid,
-                "{text}"
-            );
+            let value = serde_json::from_str(text).unwrap();
+            assert_eq!(validator.is_valid(&value), expected.is_empty(), "{text}");
         }
     }
 
@@ -363,11 +277,15 @@ mod tests {
             ("http://login.contoso.com", "must start with `https://`"),
             ("ftp://login.contoso.com", "must start with `https://`"),
             ("http://localhost.contoso.com", "must start with `https://`"),
-            ("https://login.contoso.com/?a=b", "without `?`"),
+            ("https://login.contoso.com/?a=b", "must not contain a `?`"),
             ("https://me:hunter2-marker@login.contoso.com", "password"),
         ] {
             let error = Endpoints::new(authority, RESOURCE, "https://in.contoso.com").unwrap_err();
-            assert!(error.contains(expected) && !error.contains("marker"), "{error}");
+            assert!(
+                error.starts_with("`authority`") && error.contains(expected),
+                "{error}"
+            );
+            assert!(!error.contains("marker"), "{error}");
         }
     }
 }

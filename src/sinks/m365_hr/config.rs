@@ -16,9 +16,10 @@ use super::sink;
 use crate::component::Problems;
 use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
 use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
+use crate::emulator::Faults;
 use crate::error::Result;
 use crate::hr::Scenario;
-use crate::http::settings::{ProxySetting, RetrySettings, Timeout, TlsSettings};
+use crate::http::settings::{Proxy, RetrySettings, Timeout, TlsSettings};
 use crate::secret::SecretRef;
 use crate::settings::bounded::{HOUR, KIB, MIB, SECOND, UNBOUNDED};
 use crate::settings::{BoundedDuration, BoundedInt, BoundedSize};
@@ -58,7 +59,7 @@ pub(crate) struct M365HrConfig {
     pub connect_timeout: Timeout,
     /// The proxy: a URL, or `none`. Default: the system's settings (`HTTPS_PROXY`, `NO_PROXY`).
     #[schemars(example = &"http://proxy.example.com:3128")]
-    pub proxy: Option<ProxySetting>,
+    pub proxy: Proxy,
     /// Certificate authorities to trust, a client certificate, the minimum TLS version.
     pub tls: TlsSettings,
     /// Retries of an upload.
@@ -79,7 +80,8 @@ pub(crate) enum Auth {
     /// As an application registered in Microsoft Entra ID, with a client secret.
     ClientSecret {
         /// The application (client) ID.
-        client_id: Uuid,
+        #[schemars(with = "Uuid")]
+        client_id: String,
         /// The client secret.
         #[schemars(example = serde_json::json!({"env": "HR_CLIENT_SECRET"}))]
         client_secret: SecretRef,
@@ -165,8 +167,8 @@ pub(crate) struct EmulatorSettings {
     /// The folder for accepted rows and the import log, relative to the pipeline file.
     pub data: PathBuf,
     /// Faults to inject, such as `429=0.1,latency=50ms`; see the emulator's page.
-    #[schemars(example = &"429=0.1,latency=50ms")]
-    pub faults: Option<String>,
+    #[schemars(with = "Option<String>", example = &"429=0.1,latency=50ms")]
+    pub faults: Faults,
 }
 
 impl Default for M365HrConfig {
@@ -183,7 +185,7 @@ impl Default for M365HrConfig {
             max_concurrent: BoundedInt::new(4),
             timeout: Timeout::new(400 * SECOND),
             connect_timeout: Timeout::new(30 * SECOND),
-            proxy: None,
+            proxy: Proxy::System,
             tls: TlsSettings::default(),
             retry: RetrySettings::default(),
             delivery: DeliverySettings::default(),
@@ -261,7 +263,7 @@ impl Default for EmulatorSettings {
     fn default() -> Self {
         Self {
             data: PathBuf::from(".hrsink/emulator"),
-            faults: None,
+            faults: Faults::default(),
         }
     }
 }
@@ -276,31 +278,39 @@ impl M365HrConfig {
     }
 
     fn validate_ids(&self, problems: &mut Problems<'_>) {
+        if let Some(Auth::ClientSecret { client_id, .. }) = &self.auth
+            && Uuid::try_parse(client_id).is_err()
+        {
+            problems
+                .at("auth.client_id")
+                .add("expected the application (client) ID, a GUID");
+        }
         if self.cloud == Cloud::Emulator {
             return;
         }
-        let mut required = |key: &str, given: bool, hint: &'static str| {
+        for (key, given, hint) in [
+            (
+                "tenant_id",
+                self.tenant_id.is_some(),
+                "the tenant's id, on the app's overview page in Microsoft Entra",
+            ),
+            (
+                "job_id",
+                self.job_id.is_some(),
+                "the job's id, shown in the Purview portal when the HR connector is created",
+            ),
+            (
+                "auth",
+                self.auth.is_some(),
+                "for example `{type: client_secret, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
+            ),
+        ] {
             if !given {
                 problems
                     .at(key)
                     .add_with_hint(format!("`{key}` is required"), hint);
             }
-        };
-        required(
-            "tenant_id",
-            self.tenant_id.is_some(),
-            "the tenant's id, on the app's overview page in Microsoft Entra",
-        );
-        required(
-            "job_id",
-            self.job_id.is_some(),
-            "the job's id, shown in the Purview portal when the HR connector is created",
-        );
-        required(
-            "auth",
-            self.auth.is_some(),
-            "for example `{type: client_secret, client_id: …, client_secret: {env: HRSINK_CLIENT_SECRET}}`",
-        );
+        }
         if let Some(tenant) = &self.tenant_id
             && Uuid::try_parse(tenant).is_err()
             && !is_domain(tenant)
@@ -314,24 +324,6 @@ impl M365HrConfig {
                 .at("emulator")
                 .add("`emulator` requires `cloud: emulator`");
         }
-    }
-
-    fn validate_settings(&self, problems: &mut Problems<'_>) {
-        self.tls.validate(&mut problems.at("tls"));
-        self.retry.validate(&mut problems.at("retry"));
-        if let Some(Err(found)) = self.emulator.as_ref().and_then(EmulatorSettings::parsed_faults) {
-            problems.at("emulator.faults").add(found);
-        }
-    }
-}
-
-impl EmulatorSettings {
-    /// The faults, or why they are invalid.
-    pub(super) fn parsed_faults(&self) -> Option<Result<crate::emulator::Faults, String>> {
-        self.faults.as_deref().map(|text| {
-            text.parse::<crate::emulator::Faults>()
-                .map_err(|error| error.to_string())
-        })
     }
 }
 
@@ -350,7 +342,8 @@ impl SinkConfig for M365HrConfig {
             self.naming().validate(inputs, true, problems);
         }
         self.validate_ids(problems);
-        self.validate_settings(problems);
+        self.tls.validate(&mut problems.at("tls"));
+        self.retry.validate(&mut problems.at("retry"));
         self.delivery.check(inputs, &mut problems.at("delivery"));
     }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::client::{Client, ClientConfig, file_name};
+use super::client::{Client, file_name};
 use super::cloud::{Cloud, Endpoints};
 use super::config::{Auth, M365HrConfig};
-use crate::component::{BatchOutcome, CheckState, CheckStep, Input, RunInfo, Sink, SinkContext};
-use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload, Verdict};
+use super::explain;
+use crate::component::{CheckStep, Input, RunInfo, Sink, SinkContext};
+use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
-use crate::http::settings::ProxySetting;
 use crate::http::transport::TransportConfig;
 use crate::secret::{Secret, SecretFiles};
 use crate::sinks::payload::scenario;
@@ -99,23 +99,13 @@ pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckSt
             }
             steps
         }
-        Err(error) => vec![CheckStep {
-            name: CheckStep::SETTINGS.to_owned(),
-            state: CheckState::Fails,
-            detail: error.chain(),
-            hints: error.hints().map(str::to_owned).collect(),
-        }],
+        Err(error) => vec![CheckStep::failed(CheckStep::SETTINGS, &error)],
     }
 }
 
 async fn start_emulator(config: &M365HrConfig, cx: &SinkContext) -> Result<Emulator> {
     let settings = config.emulator.clone().unwrap_or_default();
     let data = cx.run.base.join(&settings.data);
-    let faults = settings
-        .parsed_faults()
-        .transpose()
-        .map_err(Error::config)?
-        .unwrap_or_default();
     if !cx.run.dry_run {
         cx.outputs
             .add(&cx.name, "rows the emulator accepted, and its import log", &data);
@@ -124,7 +114,7 @@ async fn start_emulator(config: &M365HrConfig, cx: &SinkContext) -> Result<Emula
     let data = (!cx.run.dry_run).then_some(data);
     Emulator::start(EmulatorConfig {
         data,
-        faults,
+        faults: settings.faults,
         jobs,
         ..EmulatorConfig::default()
     })
@@ -149,7 +139,7 @@ fn job(config: &M365HrConfig, cx: &SinkContext) -> Option<Job> {
 const NO_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_4000_8000_0000_0000_0001);
 
 fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) -> Result<Client> {
-    let missing = |key: &str| Error::config(format!("the sink `{}` needs `{key}`", cx.name));
+    let (base, files) = (&cx.run.base, SecretFiles::of(&cx.run));
     let endpoints = match emulator {
         Some(emulator) => {
             let resource = Cloud::Worldwide.endpoints().resource;
@@ -158,49 +148,44 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         None => config.cloud.endpoints(),
     };
     let embedded = emulator.is_some();
-    let (client_id, client_secret) = match &config.auth {
+    let missing = |key: &str| Error::config(format!("the sink `{}` needs `{key}`", cx.name));
+    let any = |key: &str| match embedded {
+        true => Ok(NO_ID),
+        false => Err(missing(key)),
+    };
+    let (client_id, secret) = match &config.auth {
         Some(Auth::ClientSecret {
             client_id,
             client_secret,
-        }) => match client_secret.read(&cx.run.base, &SecretFiles::of(&cx.run)) {
-            Ok(secret) => (*client_id, secret),
-            // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
-            Err(_) if embedded => (*client_id, Secret::new("emulator")),
-            Err(error) => return Err(error),
-        },
-        None if embedded => (NO_ID, Secret::new("emulator")),
-        None => return Err(missing("auth")),
-    };
-    let tenant_id = match &config.tenant_id {
-        Some(tenant) => tenant.clone(),
-        None if embedded => NO_ID.to_string(),
-        None => return Err(missing("tenant_id")),
-    };
-    let job_id = match config.job_id {
-        Some(job) => job,
-        None if embedded => NO_ID,
-        None => return Err(missing("job_id")),
+        }) => {
+            let secret = match client_secret.read(base, &files) {
+                // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
+                Err(_) if embedded => Secret::new("emulator"),
+                secret => secret?,
+            };
+            (client_id.clone(), secret)
+        }
+        None => (any("auth")?.to_string(), Secret::new("emulator")),
     };
     let mut transport = TransportConfig {
         connect_timeout: config.connect_timeout.get(),
         timeout: config.timeout.get(),
-        proxy: ProxySetting::proxy(config.proxy.as_ref()),
+        proxy: config.proxy.clone(),
         pool_max_idle_per_host: config.max_concurrent.as_usize(),
         ..TransportConfig::default()
     };
-    config
-        .tls
-        .apply(&cx.run.base, &SecretFiles::of(&cx.run), &mut transport)?;
-    Client::new(ClientConfig {
+    config.tls.apply(base, &files, &mut transport)?;
+    let job = explain::Job {
         endpoints,
-        tenant_id,
-        client_id: client_id.to_string(),
-        client_secret,
-        job_id,
-        transport,
-        retry: config.retry.policy(),
-        retry_unknown: config.delivery.on_unknown == OnUnknown::Resend,
-    })
+        tenant_id: match &config.tenant_id {
+            Some(tenant) => tenant.clone(),
+            None => any("tenant_id")?.to_string(),
+        },
+        client_id,
+        job_id: config.job_id.map_or_else(|| any("job_id"), Ok)?,
+    };
+    let retry_unknown = config.delivery.on_unknown == OnUnknown::Resend;
+    Client::new(job, secret, transport, config.retry, retry_unknown)
 }
 
 #[async_trait]
@@ -253,37 +238,7 @@ struct ConnectorJob {
 #[async_trait]
 impl SinkService for ConnectorJob {
     async fn upload(&self, upload: Upload) -> Answer {
-        let Upload {
-            number,
-            part,
-            label,
-            payload,
-        } = upload;
-        let name = file_name(label, &self.run.id, number, part);
-        let upload = self.client.upload(payload, &name, &self.run.cancel).await;
-        Answer {
-            verdict: match upload.outcome {
-                BatchOutcome::Accepted => Verdict::Accepted,
-                BatchOutcome::Unknown => Verdict::Unknown,
-                BatchOutcome::Refused => refusal(upload.status),
-                BatchOutcome::NotSent | BatchOutcome::Split | BatchOutcome::Rejected => Verdict::NotSent,
-            },
-            attempts: upload.attempts,
-            unknown_attempts: upload.unknown_attempts,
-            status: upload.status,
-            request_ids: upload.request_ids,
-            body: upload.body,
-            error: upload.error,
-            stop: upload.pause,
-        }
-    }
-}
-
-/// Microsoft documents no statuses: these are what its gateways and API return for a payload.
-fn refusal(status: Option<u16>) -> Verdict {
-    match status {
-        Some(413) => Verdict::TooLarge,
-        Some(400 | 422) => Verdict::ContentRejected,
-        _ => Verdict::Refused,
+        let name = file_name(upload.label, &self.run.id, upload.number, upload.part);
+        self.client.upload(upload.payload, &name, &self.run.cancel).await
     }
 }

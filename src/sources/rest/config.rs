@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::http::address::service_url;
 use crate::http::client::Client;
 use crate::http::link::AllowedHosts;
-use crate::http::settings::{ProxySetting, RetrySettings, TlsSettings};
+use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
 use crate::http::transport::TransportConfig;
 use crate::secret::SecretFiles;
 use crate::settings::BoundedDuration;
@@ -52,7 +52,8 @@ pub(crate) struct RestConfig {
     #[serde(default = "connect_timeout")]
     pub connect_timeout: BoundedDuration<1, { 2 * HOUR }>,
     /// The proxy: a URL, or `none`. Default: the system's settings (`HTTPS_PROXY`, `NO_PROXY`).
-    pub proxy: Option<ProxySetting>,
+    #[serde(default)]
+    pub proxy: Proxy,
     /// Additional hosts that links to the next page may point to, such as `*.example.com`. hrsink sends the credentials to
     /// them. Default: only the host of the base URL.
     #[serde(default)]
@@ -171,7 +172,7 @@ impl RestConfig {
             connect_timeout: self.connect_timeout.get(),
             timeout: self.timeout.get(),
             tls: base.scheme() == "https" || self.auth.has_token(),
-            proxy: ProxySetting::proxy(self.proxy.as_ref()),
+            proxy: self.proxy.clone(),
             ..TransportConfig::default()
         };
         self.tls
@@ -182,7 +183,7 @@ impl RestConfig {
         let client = Client {
             auth: self.auth.build(&cx.run, &http, &way)?,
             http,
-            retry: self.retry.policy(),
+            retry: self.retry,
             rate_limit: Some((cx.run.services.get_or_default(), self.rate_limit.limit())),
             abort_on_cancel: true,
         };

@@ -22,15 +22,15 @@ use super::incremental::{self, Seen};
 use super::page::{PageRequest, PageRows};
 use super::plan::Sequence;
 use super::request::Built;
-use super::response_actions::{Action, Decision, Facts, ResponseActions, service_message};
+use super::response_actions::{Action, Decision, Facts, service_message};
 use super::template::Values;
 use crate::component::{self, Pages, Recorder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::auth::Credentials;
 use crate::http::client::{self, Client, Exchange, SendError};
-use crate::http::link::{AllowedHosts, LinkError, follow};
+use crate::http::link::{AllowedHosts, follow};
 use crate::http::redact::Redactor;
-use crate::http::retry::{AttemptError, GaveUp, Reason, Spent};
+use crate::http::retry::{AttemptError, GaveUp, Reason};
 use crate::http::transport::{Failure, MAX_BODY, read_limited};
 use crate::secret::Secret;
 use crate::settings::HumanDuration;
@@ -197,7 +197,7 @@ impl Fetcher {
                     error: PageError::Skip(status),
                     ..
                 }) => Ok(Fetched::Skipped(status)),
-                _ if matches!(gave_up.reason, Reason::Cancelled) => Ok(Fetched::Stopped),
+                _ if matches!(gave_up.spent.reason, Reason::Cancelled) => Ok(Fetched::Stopped),
                 // A new token did not help, or there is none: it is about this one partition.
                 Some(SendError::Failed {
                     error: PageError::Response(ref bad),
@@ -208,7 +208,7 @@ impl Fetcher {
                 {
                     Ok(Fetched::Skipped(bad.status.as_u16()))
                 }
-                _ => Err(self.error(gave_up, &shown)),
+                _ => Err(self.error(gave_up, built.url.host_str().unwrap_or_default(), &shown)),
             },
         }
     }
@@ -374,26 +374,24 @@ impl Fetcher {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Option<String> {
-        let mut secrets = self.client.auth.secrets();
-        secrets.extend(credentials.secret().cloned());
+        let mut secrets = self.client.auth.secrets(credentials);
         let in_headers = built.headers.values().filter(|value| value.is_sensitive());
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
-        let secrets: Vec<_> = secrets.iter().collect();
         let keys = cx.values.of_rows().join(" ");
-        let redactor = Redactor::secrets(&secrets).with_payload(keys.as_bytes());
+        let redactor = Redactor::new(&secrets, keys.as_bytes());
         service_message(headers, body, redactor)
     }
 
     /// The error of a page that could not be fetched.
-    fn error(&self, gave_up: GaveUp<SendError<PageError>>, shown: &str) -> Error {
-        let limit = self.limit_reached(gave_up.reason);
-        let (reason, tally) = (gave_up.reason, gave_up.tally);
+    fn error(&self, gave_up: GaveUp<SendError<PageError>>, host: &str, shown: &str) -> Error {
+        let spent = gave_up.spent;
+        let limit = self.limit_reached(spent.reason);
         let error = match gave_up.last {
             None => return Error::interrupted(),
             Some(SendError::Failed { error, .. }) => error,
             Some(SendError::Token(error)) => {
                 return match self.client.auth.provider() {
-                    Some(provider) => token_error(provider, &error, Some(Spent { tally, reason })),
+                    Some(provider) => token_error(provider, &error, Some(spent)),
                     None => Error::unexpected(error.to_string()),
                 };
             }
@@ -402,22 +400,21 @@ impl Fetcher {
             PageError::Final(error) => error,
             PageError::Response(bad) => {
                 let message = bad.message.as_deref();
-                bad.decision.error(shown, bad.status, message, tally.attempts)
+                bad.decision
+                    .error(shown, bad.status, message, spent.tally.attempts)
             }
             PageError::Transport(failure) => {
                 let kind = match failure.is_transient() {
                     true => ErrorKind::Transient,
                     false => ErrorKind::Config,
                 };
-                let times = match tally.attempts {
+                let times = match spent.tally.attempts {
                     0 | 1 => String::new(),
                     attempts => format!(", {attempts} times"),
                 };
-                let hint = ResponseActions::decide_failure(&failure).hint;
-                hint_if(
-                    Error::new(kind, format!("{shown} failed{times}")).with_source(failure),
-                    hint,
-                )
+                let hints = failure.hints(host, "");
+                let error = Error::new(kind, format!("{shown} failed{times}")).with_source(failure);
+                hints.into_iter().fold(error, Error::with_hint)
             }
             PageError::Body { error, message } => body_error(shown, error, message),
             PageError::Aborted(cause) => Error::new(
@@ -432,7 +429,7 @@ impl Fetcher {
 
     /// The setting that prevented another attempt, where it is about time.
     fn limit_reached(&self, reason: Reason) -> Option<String> {
-        let max = HumanDuration(self.client.retry.max_elapsed());
+        let max = HumanDuration(self.client.retry.max_elapsed.get());
         match reason {
             Reason::AskedToWait { asked, left } => {
                 let seconds = |wait: Duration| HumanDuration(Duration::from_secs(wait.as_secs()));
@@ -487,9 +484,8 @@ fn body_error(shown: &str, error: BodyError, message: Option<String>) -> Error {
     hint_if(hint_if(shown, message), hint)
 }
 
-fn refused_link(error: &LinkError, shown: &str) -> Error {
-    let refused = Error::input(format!(
-        "cannot follow the link to the page after {shown}: {error}"
-    ));
-    hint_if(refused, error.hint())
+fn refused_link(error: &Error, shown: &str) -> Error {
+    let message = format!("cannot follow the link to the page after {shown}: {error}");
+    let hints = error.hints().map(str::to_owned);
+    hints.fold(Error::input(message), Error::with_hint)
 }

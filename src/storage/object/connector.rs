@@ -14,7 +14,8 @@ use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::StatusCode;
 
 use super::explain::NoIdentity;
-use crate::http::transport::{Failure, Proxy, TransportConfig, read_limited};
+use crate::http::settings::Proxy;
+use crate::http::transport::{Failure, TransportConfig, read_limited};
 use crate::storage::service_error::ServiceError;
 
 /// Upper bound of an error body.
@@ -112,7 +113,7 @@ fn http_error(error: reqwest::Error) -> HttpError {
         Failure::NotSent { .. } => HttpErrorKind::Connect,
         Failure::Unknown { timeout: true, .. } => HttpErrorKind::Timeout,
         Failure::Unknown { .. } => HttpErrorKind::Interrupted,
-        Failure::Certificate(_) | Failure::Invalid(_) | Failure::Answer(_) => HttpErrorKind::Unknown,
+        Failure::Certificate { .. } | Failure::Invalid(_) | Failure::Answer(_) => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, failure)
 }

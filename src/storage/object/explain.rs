@@ -162,8 +162,8 @@ pub(super) fn explain(error: &StoreError, service: Service, store: &str, action:
             (kind, response.text(), hints)
         }
         RootCause::Transport(failure) => {
-            let (kind, hint) = transport_error(&failure, service.key());
-            (kind, failure.to_string(), hint.into_iter().collect())
+            let (kind, hints) = transport_error(&failure, store, service.key());
+            (kind, failure.to_string(), hints)
         }
         RootCause::NoIdentity => (
             ErrorKind::Config,

@@ -126,7 +126,7 @@ mod setup {
             Ok(Server::new(
                 connector,
                 logins,
-                &self.retry.policy(),
+                self.retry,
                 read_ahead,
                 cx.cancel.clone(),
             ))

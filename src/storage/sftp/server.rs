@@ -16,14 +16,14 @@ use super::connect::{Client, CloseReason, Connector};
 use super::error::{Cause, SftpError};
 use super::login::Logins;
 use crate::error::{Error, ErrorKind};
-use crate::http::retry::{GaveUp, Reason, RetryPolicy, Verdict};
+use crate::http::retry::{GaveUp, Reason, RetrySettings, Spent, Verdict};
 
 /// A server and an account on it.
 #[derive(Debug)]
 pub(super) struct Server {
     connector: Connector,
     logins: Logins,
-    retry: RetryPolicy,
+    retry: RetrySettings,
     /// Bytes of a file in flight.
     pub(super) read_ahead: u64,
     cancel: CancellationToken,
@@ -50,12 +50,12 @@ impl Server {
     pub(super) fn new(
         connector: Connector,
         logins: Logins,
-        retry: &RetryPolicy,
+        retry: RetrySettings,
         read_ahead: u64,
         cancel: CancellationToken,
     ) -> Self {
         Self {
-            retry: retry.about(None, &connector.server),
+            retry,
             connector,
             logins,
             read_ahead,
@@ -190,19 +190,25 @@ impl Server {
             SftpError::Transient(_) => Verdict::Retry { after: None },
             _ => Verdict::Stop,
         };
-        match self.retry.run(&self.cancel, |_| attempt(), verdict).await {
+        let result = self
+            .retry
+            .run(&self.cancel, (None, self.name()), attempt, verdict);
+        match result.await {
             Ok((value, _)) => Ok(value),
             Err(GaveUp {
-                reason: Reason::Cancelled,
+                spent:
+                    Spent {
+                        reason: Reason::Cancelled,
+                        ..
+                    },
                 ..
             }) => Err(SftpError::Permanent(Error::interrupted())),
             Err(GaveUp {
                 last: Some(SftpError::Transient(error)),
-                tally,
-                ..
+                spent,
             }) => Err(SftpError::Transient(error.with_hint(format!(
                 "attempts: {} (`retry`); run again later",
-                tally.attempts
+                spent.tally.attempts
             )))),
             Err(gave_up) => Err(gave_up
                 .last

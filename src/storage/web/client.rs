@@ -15,7 +15,7 @@ use url::Url;
 
 use super::{HttpsConfig, WebAuth};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::retry::{AttemptError, GaveUp, RetryPolicy, Verdict};
+use crate::http::retry::{AttemptError, GaveUp, RetrySettings, Verdict};
 use crate::http::retry_after::parse_retry_after;
 use crate::http::transport::{Failure, read_limited};
 use crate::secret::{Secret, SecretRef};
@@ -34,7 +34,7 @@ pub(super) struct WebClient {
     headers: HeaderMap,
     /// The query of every URL: a signed link has its credentials there.
     query: Option<Secret>,
-    retry: RetryPolicy,
+    retry: RetrySettings,
     cancel: CancellationToken,
 }
 
@@ -109,12 +109,9 @@ impl WebError {
             Self::Permanent(error) => return error,
             Self::Truncated(message) => return Error::new(ErrorKind::Transient, message),
             Self::Transport(failure) => {
-                let (kind, hint) = transport_error(&failure, "https");
+                let (kind, hints) = transport_error(&failure, "the server", "https");
                 let error = Error::new(kind, failure.to_string());
-                return match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                };
+                return hints.into_iter().fold(error, Error::with_hint);
             }
             Self::Response { error, redirect, .. } => (error, redirect),
         };
@@ -194,7 +191,7 @@ impl WebClient {
             origin,
             headers,
             query,
-            retry: settings.transport.retry.policy(),
+            retry: settings.transport.retry,
             cancel: cx.cancel.clone(),
         })
     }
@@ -273,8 +270,11 @@ impl WebClient {
     where
         F: Future<Output = Result<T, WebError>>,
     {
-        let policy = self.retry.about(None, &self.display_url(path));
-        match policy.run(&self.cancel, |_| attempt(), WebError::verdict).await {
+        let url = self.display_url(path);
+        let result = self
+            .retry
+            .run(&self.cancel, (None, &url), attempt, WebError::verdict);
+        match result.await {
             Ok((value, _)) => Ok(value),
             Err(GaveUp {
                 last: Some(error), ..

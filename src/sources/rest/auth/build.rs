@@ -12,12 +12,12 @@ use crate::error::{Error, Result};
 use crate::http::address::{service_url, shown};
 use crate::http::auth::jwt::JwtGrant;
 use crate::http::auth::provider::{BodyForm, Grant, TokenEndpoint, TokenProvider};
-use crate::http::auth::response::{KeyPath, TokenPaths};
+use crate::http::auth::response::KeyPath;
 use crate::http::auth::rotation::{RefreshTokens, Rotation};
 use crate::http::auth::saml::{self, SamlGrant};
-use crate::http::auth::settings::TextOrSecret;
 use crate::http::auth::signing::{Algorithm, SigningKey};
 use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, SharedTokens, basic, jwt, pem, secret_header};
+use crate::http::settings::TextOrSecret;
 use crate::secret::{Secret, SecretFiles, SecretRef};
 use crate::settings::BoundedDuration;
 use crate::settings::bounded::MINUTE;
@@ -50,8 +50,8 @@ impl AuthConfig {
                 let secrets = endpoint.secrets.clone();
                 let tokens = run.services.get_or_default::<SharedTokens>();
                 let key = format!("{way}\n{self:?}");
-                let cache = tokens.get(key, TokenProvider::new(endpoint, grant));
-                Ok(Authenticator::new(Scheme::Token(cache), secrets))
+                let provider = tokens.get(key, TokenProvider::new(endpoint, grant));
+                Ok(Authenticator::new(Scheme::Token(provider), secrets))
             }
         }
     }
@@ -88,24 +88,6 @@ impl AuthConfig {
         };
         Ok(Authenticator::new(scheme, vec![key]))
     }
-
-    /// Where the answer holds the token; lifetime and refresh token are beside it.
-    fn paths(&self) -> Result<TokenPaths> {
-        let token = self.token_path.as_deref().unwrap_or("access_token");
-        let path = |text: &str| {
-            KeyPath::parse(text).map_err(|problem| Error::config(format!("`token_path`: {problem}")))
-        };
-        let beside = |name: &str| match token.rsplit_once('.') {
-            Some((parent, _)) => path(&format!("{parent}.{name}")),
-            None => path(name),
-        };
-        Ok(TokenPaths {
-            access_token: path(token)?,
-            expires_in: beside("expires_in")?,
-            refresh_token: beside("refresh_token")?,
-            default_lifetime: DEFAULT_LIFETIME,
-        })
-    }
 }
 
 /// A token request while it is built.
@@ -119,14 +101,17 @@ impl<'r> TokenRequest<'r> {
     fn new(config: &'r AuthConfig, run: &'r RunInfo, client: &reqwest::Client) -> Result<Self> {
         let url = service_url(need(&config.token_url, "token_url")?)
             .map_err(|problem| Error::config(format!("`token_url`: {problem}")))?;
+        let token_path = config.token_path.as_deref().map(KeyPath::parse).transpose();
+        let token_path = token_path.map_err(|problem| Error::config(format!("`token_path`: {problem}")))?;
         let endpoint = TokenEndpoint {
             client: client.clone(),
             url,
             headers: HeaderMap::new(),
             fields: Vec::new(),
             json: Map::new(),
-            form: config.body.unwrap_or_default(),
-            paths: config.paths()?,
+            body: config.body.unwrap_or_default(),
+            token_path: token_path.unwrap_or_default(),
+            default_lifetime: DEFAULT_LIFETIME,
             secrets: Vec::new(),
         };
         Ok(Self {
@@ -143,7 +128,7 @@ impl<'r> TokenRequest<'r> {
         }
         self.headers()?;
         for (name, value) in self.config.parameters.iter().flatten() {
-            match (self.endpoint.form, self.resolve(value)?) {
+            match (self.endpoint.body, self.resolve(value)?) {
                 (BodyForm::Json, value) => {
                     self.endpoint.json.insert(name.clone(), value);
                 }
@@ -251,8 +236,7 @@ impl<'r> TokenRequest<'r> {
     fn saml(&self) -> Result<Grant> {
         let (config, run) = (self.config, self.run);
         let certificate = config.certificate.as_ref().map(|reference| {
-            let mut chain = pem::certificates(&read(reference, run)?)
-                .map_err(|error| Error::config(format!("`certificate` {error}")).with_hint(error.hint()))?;
+            let (_, mut chain) = pem::certificates(&read(reference, run)?, "`certificate`")?;
             Ok::<_, Error>(chain.swap_remove(0).to_vec())
         });
         let issuer = config.issuer.as_ref().or(config.client_id.as_ref());
@@ -264,10 +248,8 @@ impl<'r> TokenRequest<'r> {
                 .transpose()?
                 .unwrap_or_default(),
             subject: text(need(&config.subject, "subject")?, run)?,
-            name_id_format: saml::UNSPECIFIED.to_owned(),
             audience: need(&config.audience, "audience")?.clone(),
             recipient: recipient.cloned().unwrap_or_default(),
-            authn_context: saml::AUTHN_UNSPECIFIED.to_owned(),
             attributes: attributes
                 .map(|(name, value)| Ok((name.clone(), text(value, run)?)))
                 .collect::<Result<_>>()?,
@@ -285,8 +267,7 @@ impl<'r> TokenRequest<'r> {
 
     fn signing_key(&self, algorithm: Algorithm) -> Result<SigningKey> {
         let pem = read(need(&self.config.private_key, "private_key")?, self.run)?;
-        SigningKey::from_pem(&pem, algorithm)
-            .map_err(|error| Error::config(format!("`private_key` {error}")).with_hint(error.hint()))
+        SigningKey::from_pem(&pem, algorithm, "`private_key`")
     }
 
     fn headers(&mut self) -> Result<()> {

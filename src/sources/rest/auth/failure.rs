@@ -10,12 +10,7 @@ use crate::http::auth::response::{OAuthError, TokenCause};
 use crate::http::auth::rotation::Rotation;
 use crate::http::redact::is_html;
 use crate::http::retry::{Reason, Spent};
-use crate::http::transport::{Answer, Failure, Stage};
-
-/// The answer, as the cause of an error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct TokenAnswer(String);
+use crate::http::transport::{Answer, Failure};
 
 type Hints = Vec<Cow<'static, str>>;
 
@@ -31,7 +26,7 @@ const PARAMETERS: &str =
 pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Option<Spent>) -> Error {
     let tried = format!(
         "cannot get an access token with POST {}",
-        shown(&provider.endpoint().url)
+        shown(&provider.endpoint.url)
     );
     let kind = match &failure.cause {
         TokenCause::Local(error) => error.kind(),
@@ -43,13 +38,13 @@ pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Optio
         .filter(|spent| spent.tally.attempts > 1 || spent.reason != Reason::Permanent)
         .map(|spent| format!(" ({spent})"))
         .unwrap_or_default();
-    let error = Error::new(kind, tried + &spent).with_source(TokenAnswer(failure.detail.clone()));
+    let error = Error::new(kind, tried + &spent).with_source(failure.detail.clone());
     let hints = hints(provider, &failure.cause).into_iter();
     hints.fold(error, |error, hint| error.with_hint(hint))
 }
 
 fn hints(provider: &TokenProvider, cause: &TokenCause) -> Hints {
-    let host = host(&provider.endpoint().url);
+    let host = host(&provider.endpoint.url);
     match cause {
         TokenCause::Local(error) => error.hints().map(|hint| hint.to_owned().into()).collect(),
         TokenCause::Refused(error) => oauth(provider, error),
@@ -70,7 +65,7 @@ fn list(hints: &[&'static str]) -> Hints {
 fn oauth(provider: &TokenProvider, error: &OAuthError) -> Hints {
     let mut hints = match error.error.as_str() {
         "invalid_client" => list(&CLIENT),
-        "invalid_grant" => list(grant(provider.grant())),
+        "invalid_grant" => list(grant(&provider.grant)),
         "invalid_scope" => list(&["check `scope`: the application must have been granted it"]),
         "unauthorized_client" => list(&["allow this grant type for the application where it is registered"]),
         "unsupported_grant_type" => {
@@ -106,40 +101,10 @@ fn grant(grant: &Grant) -> &'static [&'static str] {
 }
 
 fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Hints {
-    let unreachable = || {
-        let hint = format!("check whether {host} is up, and whether a firewall or proxy blocks requests");
-        Cow::Owned(hint)
-    };
     match failure {
         Failure::Answer(answer) if is_html(&answer.body) => page(host),
         Failure::Answer(answer) => answered(provider, answer),
-        failure if failure.is_client_certificate() => list(&[
-            "set `tls.certificate_file` and `tls.key_file` to the certificate that the service knows, and check \
-             whether it has expired",
-        ]),
-        Failure::Certificate(_) => list(&[
-            "if the network inspects TLS, set `tls.ca_file` to its certificate authority; otherwise stop: \
-             the server is not the one it claims to be",
-        ]),
-        Failure::NotSent {
-            stage: Stage::Dns, ..
-        } => list(&["check the host in `token_url`, and DNS"]),
-        Failure::NotSent {
-            stage: Stage::Tls, ..
-        } => list(&[
-            "the server may require a client certificate (`tls.certificate_file`), or support no TLS version that is \
-             allowed here (`tls.min_version`)",
-        ]),
-        Failure::NotSent { .. } => {
-            vec![format!("allow this machine to reach {host} through firewall and proxy").into()]
-        }
-        Failure::Unknown { timeout: true, .. } => vec![unreachable()],
-        Failure::Unknown { .. } => vec![
-            unreachable(),
-            "some servers close the connection if a client certificate is missing (`tls.certificate_file`)"
-                .into(),
-        ],
-        Failure::Invalid(_) => list(&["please report this: it should not happen"]),
+        failure => failure.hints(host, "").into_iter().map(Cow::Owned).collect(),
     }
 }
 
@@ -149,7 +114,7 @@ fn answered(provider: &TokenProvider, answer: &Answer) -> Hints {
             "redirects are not followed, so that secrets only go to the configured host: set `token_url` to the new address",
         ]),
         400 => list(&[PARAMETERS]),
-        401 | 403 => match provider.grant() {
+        401 | 403 => match &provider.grant {
             Grant::Fields => list(&CLIENT),
             other => [&CLIENT[..], grant(other)]
                 .concat()

@@ -12,7 +12,6 @@ use super::config::{Action, ResponseActionConfig};
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::http::retry_after::WaitRule;
-use crate::http::transport::Failure;
 
 /// What is known of an answer.
 #[derive(Debug, Clone, Copy)]
@@ -83,22 +82,6 @@ impl ResponseActions {
             hint: rule
                 .and_then(|rule| rule.message.clone())
                 .or_else(|| default_hint(facts.status, facts.headers)),
-        }
-    }
-
-    /// Decides about a request without an answer. Requests only read, so one with an unknown outcome can be repeated.
-    pub(in super::super) fn decide_failure(failure: &Failure) -> Decision {
-        let hint = "if the network inspects TLS, set `tls.ca_file` to its certificate authority; otherwise check which \
-                    server answers for the host";
-        Decision {
-            action: if failure.is_transient() {
-                Action::Retry
-            } else {
-                Action::Fail
-            },
-            wait: None,
-            rule: None,
-            hint: matches!(failure, Failure::Certificate(_)).then(|| hint.to_owned()),
         }
     }
 }

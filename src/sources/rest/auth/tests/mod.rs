@@ -16,7 +16,8 @@ use super::*;
 use crate::component::{Problem, Problems, RunInfo};
 use crate::error::{Error, ErrorKind};
 use crate::http::auth::{Authenticator, Credentials};
-use crate::http::transport::{Proxy, TransportConfig};
+use crate::http::settings::Proxy;
+use crate::http::transport::TransportConfig;
 
 const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";

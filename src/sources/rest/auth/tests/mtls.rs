@@ -29,7 +29,7 @@ fn serve(authority: &Authority, clients: &Authority, only_tls12: bool) -> Server
 async fn get(client: &reqwest::Client, auth: &Authenticator, server: &Server) -> Result<u16, Failure> {
     let mut request = client.get(format!("{}/workers", server.url())).build().unwrap();
     auth.authorize(&mut request).await.unwrap();
-    let answer = exchange(client, request, 1000, Redactor::secrets(&[])).await?;
+    let answer = exchange(client, request, 1000, Redactor::new(&[], &[])).await?;
     Ok(answer.status.as_u16())
 }
 
@@ -78,7 +78,7 @@ async fn sends_one_certificate_for_tokens_and_data() {
             let none = fixture.build_with(json!({"type": "none"}), &client).unwrap();
             let failure = get(&client, &none, &server).await.unwrap_err();
             assert!(
-                failure.is_client_certificate() && !failure.is_transient(),
+                matches!(failure, Failure::Certificate { client: true, .. }) && !failure.is_transient(),
                 "{failure:?}"
             );
         }

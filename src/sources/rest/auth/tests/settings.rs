@@ -36,7 +36,7 @@ async fn adds_constant_credentials() {
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
         assert_eq!(headers.concat(), header, "{config}");
-        assert_eq!(auth.secrets().len(), secrets, "{config}");
+        assert_eq!(auth.secrets(&Credentials::default()).len(), secrets, "{config}");
         assert!(!auth.renew(&credentials), "there is no token to renew");
     }
 }

@@ -15,7 +15,7 @@ async fn requests_one_token_for_concurrent_requests() {
     for header in all {
         assert_eq!(header.unwrap(), format!("Bearer {TOKEN}"));
     }
-    let held: Vec<_> = auth.secrets();
+    let held: Vec<_> = auth.secrets(&Credentials::default());
     assert!(held.iter().any(|secret| secret.expose() == TOKEN));
     assert!(held.iter().any(|secret| secret.expose() == SECRET));
     let request = server.finish().remove(0);
@@ -79,7 +79,7 @@ async fn sends_json_with_secrets_at_any_depth() {
     assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
     authorization(&auth).await.unwrap();
     assert!(
-        auth.secrets()
+        auth.secrets(&Credentials::default())
             .iter()
             .any(|secret| secret.expose() == "user-marker")
     );

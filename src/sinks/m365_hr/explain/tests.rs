@@ -4,14 +4,12 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 
 use super::*;
+use crate::http::transport::Stage;
 use crate::sinks::m365_hr::cloud::Cloud;
 
-fn facts(cloud: &Cloud) -> Facts {
-    let endpoints = cloud.endpoints();
-    Facts {
-        token_url: endpoints.authority.join("contoso.com/oauth2/token").unwrap(),
-        upload_url: endpoints.ingestion.join("api/signals?jobid=1").unwrap(),
-        endpoints,
+fn job(cloud: &Cloud) -> Job {
+    Job {
+        endpoints: cloud.endpoints(),
         tenant_id: "contoso.com".to_owned(),
         client_id: "app-id".to_owned(),
         job_id: "b8be4a7d-e338-43eb-a69e-c513cd458eba".parse().unwrap(),
@@ -41,14 +39,12 @@ fn answer(status: u16, reason: Option<&str>, body: &str) -> Answer {
     }
 }
 
-fn upload(cloud: &Cloud, answer: Answer) -> Error {
-    upload_error(
-        &facts(cloud),
-        "a.csv",
-        &Failure::Answer(Box::new(answer)),
-        spent(),
-        Redactor::secrets(&[]),
-    )
+fn explain(cloud: &Cloud, failure: &Failure) -> Error {
+    upload(&job(cloud), "a.csv", failure, spent(), Redactor::new(&[], &[]))
+}
+
+fn refused(cloud: &Cloud, answer: Answer) -> Error {
+    explain(cloud, &Failure::Answer(Box::new(answer)))
 }
 
 fn hints(error: &Error) -> Vec<String> {
@@ -74,11 +70,11 @@ fn reports_what_was_tried_and_what_came_back() {
     ] {
         answer.headers.insert(name, value.parse().unwrap());
     }
-    let error = upload(&Cloud::Worldwide, answer);
+    let error = refused(&Cloud::Worldwide, answer);
     assert_eq!(
         error.chain(),
-        "cannot upload `a.csv` with POST https://webhook.ingestion.office.com/api/signals?jobid=1 (3 attempts in 12.3 s, 1 \
-         of them with the outcome unknown, no attempt is left): the response was 403 jobId and corresponding appId do not \
+        "cannot upload `a.csv` with POST https://webhook.ingestion.office.com/api/signals?jobid=\
+         b8be4a7d-e338-43eb-a69e-c513cd458eba (3 attempts in 12.3 s, 1 of them with the outcome unknown, no attempt is left): the response was 403 jobId and corresponding appId do not \
          match, with an empty body; x-ms-diagnostics: 2000003;reason=\"x\"; request-id: r-1"
     );
     assert_hints(
@@ -130,18 +126,15 @@ fn explains_the_codes_of_entra_id() {
         let error = OAuthError {
             status: 401,
             error: "invalid_client".to_owned(),
-            description: None,
             codes: vec![code],
-            trace_id: None,
-            correlation_id: None,
             retry_after: None,
         };
         let error = TokenError {
-            cause: TokenCause::Refused(Box::new(error)),
+            cause: TokenCause::Refused(error),
             detail: "the response".to_owned(),
             date: None,
         };
-        let error = token_error(&facts(&Cloud::GccHigh), &error, spent());
+        let error = token(&job(&Cloud::GccHigh), &error, spent());
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.chain().ends_with("no attempt is left): the response"));
         let expected = expected.replace("CLOUD", CLOUD);
@@ -169,7 +162,7 @@ fn statuses_decide_the_kind_and_texts_do_not() {
         500 | Transient | outage | service health | more or fewer values
         503 | Transient | outage | service health";
     for (status, mut expected) in rows(TABLE) {
-        let error = upload(&Cloud::Gcc, answer(status, None, "AADSTS7000215"));
+        let error = refused(&Cloud::Gcc, answer(status, None, "AADSTS7000215"));
         assert_eq!(format!("{:?}", error.kind()), expected.remove(0), "{status}");
         expected.push("RecordsSaved");
         assert_hints(&error, &expected, &status.to_string());
@@ -178,7 +171,7 @@ fn statuses_decide_the_kind_and_texts_do_not() {
 
 #[test]
 fn links_the_consent_page_where_its_address_is_known() {
-    let of = |cloud: Cloud| hints(&upload(&cloud, answer(403, None, ""))).join("\n");
+    let of = |cloud: Cloud| hints(&refused(&cloud, answer(403, None, ""))).join("\n");
     assert!(
         of(Cloud::Worldwide)
             .contains("https://login.microsoftonline.com/common/oauth2/authorize?client_id=570d0bec")
@@ -193,7 +186,7 @@ fn links_the_consent_page_where_its_address_is_known() {
 fn distinguishes_the_page_of_a_proxy_from_a_response_of_the_service() {
     let page = "<!doctype html><html><head><title>Access blocked</title>";
     for status in [200, 302, 403, 503] {
-        let error = upload(&Cloud::Worldwide, answer(status, None, page));
+        let error = refused(&Cloud::Worldwide, answer(status, None, page));
         assert!(
             error
                 .chain()
@@ -203,14 +196,46 @@ fn distinguishes_the_page_of_a_proxy_from_a_response_of_the_service() {
         );
         assert!(hints(&error)[0].contains("proxy"), "{status} {:?}", hints(&error));
     }
-    let both = hints(&upload(&Cloud::Worldwide, answer(403, None, page)));
+    let both = hints(&refused(&Cloud::Worldwide, answer(403, None, page)));
     assert!(
         both.iter().any(|hint| hint.contains("app-id")),
         "a web server may write the service's own 403 as a page"
     );
-    let down = upload(
+    let down = refused(
         &Cloud::Worldwide,
         answer(503, None, "<html><title>Service unavailable</title>"),
     );
     assert!(hints(&down)[0].contains("outage"));
+}
+
+#[test]
+fn explains_uploads_without_a_response() {
+    let cause = String::new;
+    let not_sent = Failure::NotSent {
+        stage: Stage::Connect,
+        cause: cause(),
+    };
+    for (cloud, failure, expected) in [
+        (Cloud::Emulator, &not_sent, vec!["hrsink emulator"]),
+        (Cloud::Gcc, &not_sent, vec!["firewall", "`proxy`"]),
+        (
+            Cloud::Gcc,
+            &Failure::Unknown {
+                timeout: true,
+                cause: cause(),
+            },
+            vec!["raise `timeout`", "is up", "`proxy`"],
+        ),
+        (
+            Cloud::Gcc,
+            &Failure::Unknown {
+                timeout: false,
+                cause: cause(),
+            },
+            vec!["uploads are shorter", "is up", "`proxy`", "client certificate"],
+        ),
+    ] {
+        let expected = [expected, vec!["RecordsSaved"]].concat();
+        assert_hints(&explain(&cloud, failure), &expected, &failure.to_string());
+    }
 }
