@@ -4,6 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Where a response says how long to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,14 +16,19 @@ pub(crate) enum WaitSource {
     Header { name: HeaderName, form: ResetForm },
 }
 
-/// What the number in a header means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Meaning of the number in a reset header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ResetFormat")]
 pub(crate) enum ResetForm {
+    /// A point in time: seconds since 1970.
     EpochSeconds,
     /// A point in time: milliseconds since 1970.
-    EpochMillis,
+    EpochMilliseconds,
+    /// Seconds from now.
     Seconds,
-    Millis,
+    /// Milliseconds from now.
+    Milliseconds,
 }
 
 /// Where to look, in order, and the longest wait.
@@ -51,9 +58,9 @@ impl WaitSource {
                 let value = text(headers, name)?;
                 match form {
                     ResetForm::Seconds => number(value, 1.0),
-                    ResetForm::Millis => number(value, 1e3),
+                    ResetForm::Milliseconds => number(value, 1e3),
                     ResetForm::EpochSeconds => Some(until(number(value, 1.0)?, now)),
-                    ResetForm::EpochMillis => Some(until(number(value, 1e3)?, now)),
+                    ResetForm::EpochMilliseconds => Some(until(number(value, 1e3)?, now)),
                 }
             }
         }
@@ -136,10 +143,10 @@ mod tests {
             (ResetForm::EpochSeconds, "1700000030", Some(30.0)),
             (ResetForm::EpochSeconds, "1699999999", Some(0.0)),
             (ResetForm::EpochSeconds, "1700009999", Some(300.0)),
-            (ResetForm::EpochMillis, "1700000001500", Some(1.5)),
+            (ResetForm::EpochMilliseconds, "1700000001500", Some(1.5)),
             (ResetForm::Seconds, "30", Some(30.0)),
             (ResetForm::Seconds, "in 30", None),
-            (ResetForm::Millis, "2500", Some(2.5)),
+            (ResetForm::Milliseconds, "2500", Some(2.5)),
         ] {
             assert_eq!(read(form, &[("x-reset", value)]), expected, "{value}");
         }

@@ -74,31 +74,6 @@ async fn never_exceeds_the_rate_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_concurrent_requests_to_a_host() {
-    let open = Arc::new(Mutex::new((0_u32, 0_u32)));
-    let counted = open.clone();
-    let server = Server::handler(move |_| {
-        let counted = counted.clone();
-        async move {
-            {
-                let mut open = counted.lock().unwrap();
-                *open = (open.0 + 1, open.1.max(open.0 + 1));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            counted.lock().unwrap().0 -= 1;
-            Reply::ok(people([1]))
-        }
-    });
-    let values: Vec<u64> = (0..16).collect();
-    let settings = json!({
-        "request": {"path": "{c}"}, "for_each": {"values": {"c": values}, "max_concurrent": 8},
-        "rate_limit": {"max_concurrent": 2},
-    });
-    assert_eq!(Pipeline::new(&server, settings).run().await.good().len(), 16);
-    assert_eq!(open.lock().unwrap().1, 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn sends_requests_to_the_proxy() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());

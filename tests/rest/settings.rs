@@ -17,94 +17,72 @@ fn problems(settings: Value) -> String {
 
 #[test]
 fn reports_all_problems_at_once_each_with_its_position() {
-    let found = problems(json!({
-        "base_url": "http://api.contoso.com",
-        "request": {"path": "people/{nobody}", "headers": {"Authorization": "Basic marker"}},
+    let not_decoded = json!({
         "timeout": "3h",
         "proxy": "not a url",
-        "allowed_hosts": ["*"],
-        "pagination": {"type": "page", "size_param": {"query": "n"}},
-        "records": {"explode": {"path": "$"}},
-        "columns": {},
-        "response_actions": [{"when": {"status": [404]}, "action": "skip"}, {"when": {}, "action": "renew_token"}],
         "retry": {"max_attempts": 101},
         "rate_limit": {"max_concurrent": 65, "max_wait": "25h"},
         "for_each": {"values": {"unused": []}, "max_concurrent": 0},
-    }));
-    for key in [
-        "timeout",
-        "proxy",
-        "retry.max_attempts",
-        "rate_limit.max_concurrent",
-        "for_each.max_concurrent",
-        "rate_limit.max_wait",
-    ] {
-        assert!(
-            found.contains(&format!("\"sources.api.{key}\"")),
-            "{key} is not in {found}"
-        );
-    }
-    let found = problems(json!({
+    });
+    let invalid = json!({
         "base_url": "http://api.contoso.com",
         "request": {"path": "people/{nobody}", "headers": {"Authorization": "Basic marker"}},
         "allowed_hosts": ["*"],
-        "pagination": {"type": "page", "size_param": {"query": "n"}},
+        "pagination": {
+            "type": "cursor", "from": {"body": "$.c"}, "into": {"header": "Authorization"}, "size_param": {"query": "n"},
+        },
         "records": {"explode": {"path": "$"}},
         "columns": {},
         "response_actions": [{"when": {"status": [404]}, "action": "skip"}, {"when": {}, "action": "renew_token"}],
         "for_each": {"values": {"unused": []}},
-    }));
-    for key in [
-        "base_url",
-        "request.path",
-        "request.headers.Authorization",
-        "allowed_hosts",
-        "pagination.size_param",
-        "records.explode.path",
-        "columns",
-        "response_actions[0].action",
-        "response_actions[1].when",
-        "response_actions[1].action",
-        "for_each.values.unused",
+    });
+    for (settings, keys) in [
+        (
+            not_decoded,
+            "timeout proxy retry.max_attempts rate_limit.max_concurrent for_each.max_concurrent rate_limit.max_wait",
+        ),
+        (
+            invalid,
+            "base_url request.path request.headers.Authorization allowed_hosts pagination.size_param \
+             pagination.into.header records.explode.path columns response_actions[0].action response_actions[1].when \
+             response_actions[1].action for_each.values.unused",
+        ),
     ] {
-        assert!(
-            found.contains(&format!("\"sources.api.{key}\"")),
-            "{key} is not in {found}"
-        );
+        let found = problems(settings);
+        for key in keys.split(' ') {
+            assert!(
+                found.contains(&format!("\"sources.api.{key}\"")),
+                "{key} is not in {found}"
+            );
+        }
+        assert!(!found.contains("marker"), "{found}");
     }
-    assert!(!found.contains("marker"), "{found}");
 }
 
 #[test]
 fn rejects_request_values_that_the_pagination_injects() {
     let page = json!({"type": "page", "size": 5, "size_param": {"query": "n"}});
     let cursor = |into: Value| json!({"type": "cursor", "from": {"body": "$.next"}, "into": into});
+    let offset = json!({"type": "offset"});
+    let header = cursor(json!({"header": "X-Cursor"}));
     for (request, pagination, key) in [
-        (json!({"query": {"page": 3}}), page.clone(), "query.page"),
-        (json!({"query": {"n": 7}}), page, "query.n"),
-        (
-            json!({"query": {"offset": 0}}),
-            json!({"type": "offset"}),
-            "query.offset",
-        ),
+        (json!({"query": {"page": 3}}), &page, "query.page"),
+        (json!({"query": {"n": 7}}), &page, "query.n"),
+        (json!({"query": {"offset": 0}}), &offset, "query.offset"),
         (
             json!({"query": {"c": ""}}),
-            cursor(json!({"query": "c"})),
+            &cursor(json!({"query": "c"})),
             "query.c",
         ),
-        (
-            json!({"headers": {"x-cursor": "a"}}),
-            cursor(json!({"header": "X-Cursor"})),
-            "headers.x-cursor",
-        ),
+        (json!({"headers": {"x-cursor": "a"}}), &header, "headers.x-cursor"),
         (
             json!({"form": {"c": "a"}}),
-            cursor(json!({"body": "c"})),
+            &cursor(json!({"body": "c"})),
             "form.c",
         ),
         (
             json!({"json": {"v": {"c": "a"}}}),
-            cursor(json!({"body": "v.c"})),
+            &cursor(json!({"body": "v.c"})),
             "json.v.c",
         ),
     ] {

@@ -1,6 +1,8 @@
 //! The columns of JSON records: inferred from some, or declared, and checked against others.
 
 use arrow::datatypes::Schema;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny};
 
 use super::shape::{Mode, Object, ObjectField, SchemaOrigin, Shape, arrow_fields};
@@ -10,14 +12,16 @@ use super::visit::ValueSeed;
 #[derive(Debug)]
 pub(crate) struct SchemaMismatch(pub(crate) String);
 
-/// The type of a declared column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "ColumnKind")]
 pub(crate) enum ColumnType {
-    /// Text; numbers and booleans become text as written.
+    /// Text. Numbers and booleans are kept as written.
     Text,
     /// A 64-bit integer.
     Integer,
-    /// A 64-bit floating-point number.
+    /// A 64-bit floating point number.
     Number,
     /// True or false.
     Boolean,

@@ -59,7 +59,6 @@ impl FileConfig {
         steps
     }
 
-    /// Whether a run would find files.
     async fn check_files(&self, plan: &Plan, storage: &dyn Storage) -> Result<CheckStep> {
         let pattern = &plan.pattern;
         let files = select::list(storage, pattern).await?;

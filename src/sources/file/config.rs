@@ -9,7 +9,7 @@ use super::post_process::{OnFailure, OnSuccess};
 use super::select::{IfNone, OrderBy};
 use crate::codec::{self, Compression, PgpSettings, ZipSettings};
 use crate::format::FormatConfig;
-use crate::settings::{BoundedInt, ByteSize, HumanDuration, Timezone};
+use crate::settings::{BoundedInt, HumanDuration, Timezone};
 use crate::storage;
 
 /// Reads records from files: local, on an SFTP server, in an object store, on a web server, or from standard input.
@@ -111,10 +111,6 @@ pub(crate) struct SelectSettings {
     #[schemars(example = 500)]
     pub(crate) max_files: MaxFiles,
 
-    /// The maximum size of a file as stored. If a file is larger, the run fails before it reads any. Default: no limit.
-    #[schemars(example = &"2GiB")]
-    pub(crate) max_file_size: Option<ByteSize>,
-
     /// What to do if no file matches: `error`, `warn` or `ignore`.
     pub(crate) if_none: IfNone,
 
@@ -136,7 +132,6 @@ impl Default for SelectSettings {
             timezone: None,
             date_offset: None,
             max_files: MaxFiles::new(10_000),
-            max_file_size: None,
             if_none: IfNone::Error,
             if_none_new: IfNone::Warn,
         }

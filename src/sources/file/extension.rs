@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::format::{Access, FormatConfig, extensions};
 use crate::storage::is_pattern;
 
-/// The extensions of a file name.
 pub(super) struct Extension {
     /// Compression and encryption, outermost first.
     pub(super) codecs: Vec<Codec>,

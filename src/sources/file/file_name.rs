@@ -59,7 +59,6 @@ impl NameTemplate {
         self.fill(name, None).unwrap_or_default()
     }
 
-    /// Path of the marker of `file`.
     pub(super) fn beside(&self, file: &FileInfo) -> String {
         beside(&file.path, &self.of_name(file.file_name()))
     }

@@ -1,7 +1,6 @@
 //! Reads one file: opens it, decodes it, and hands its bytes to its format.
 
-use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +10,6 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::extension::Extension;
-use super::hash::ContentHash;
 use crate::codec::{Codec, Decoded, Decoder, MAX_SPOOL_MEMORY};
 use crate::component::{Output, SourceContext};
 use crate::disk::{ByteSpool, SpooledBytes};
@@ -23,37 +21,24 @@ use crate::format::{
 use crate::storage::{FileInfo, Storage};
 
 /// What all files of a source share.
-#[derive(Debug)]
 pub(super) struct JobContext {
-    /// As configured; else detected from each name.
     pub(super) format: Option<FormatConfig>,
     pub(super) decoder: Decoder,
-    /// Folder of temporary files.
     pub(super) scratch: Arc<Path>,
 }
 
-/// One file and how to read it.
-#[derive(Debug)]
 pub(super) struct Job {
     pub(super) file: FileInfo,
     pub(super) storage: Arc<dyn Storage>,
-    /// Outermost first.
     pub(super) codecs: Vec<Codec>,
     pub(super) context: Arc<JobContext>,
     /// The hash at the last reading, if the file can be skipped while it has this hash.
     pub(super) known_hash: Option<String>,
     pub(super) added: Vec<(String, Added)>,
-    pub(super) prefetched: Prefetched,
-}
-
-/// A file that was opened before its turn.
-#[derive(Default)]
-pub(super) struct Prefetched(Mutex<Option<Result<Bytestream>>>);
-
-impl fmt::Debug for Prefetched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Prefetched")
-    }
+    /// The file, if it was opened before its turn.
+    pub(super) prefetched: Mutex<Option<Result<Bytestream>>>,
+    /// Where its hash goes, if it is wanted.
+    pub(super) hash: Option<ContentHash>,
 }
 
 /// Size up to which a file is prefetched: a few of them fit into memory.
@@ -65,39 +50,27 @@ impl Job {
         let small = self.file.size.is_some_and(|size| size <= MAX_PREFETCH_BYTES);
         let streamed = !self.codecs.is_empty()
             || matches!(self.format(), Ok(format) if format.access() == Access::Stream);
-        let prefetched = self
-            .prefetched
-            .0
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let prefetched = self.prefetched.get_mut().unwrap_or_else(PoisonError::into_inner);
         if small && streamed && prefetched.is_none() && self.storage.local_path(&self.file).is_none() {
             *prefetched = Some(self.storage.open(&self.file, cancel));
         }
     }
 
     /// Reads the file and sends its rows; `false` if it was skipped as unchanged. Blocks.
-    ///
-    /// # Errors
-    /// It cannot be read to its end. Of a file with codecs no row was sent then.
-    pub(super) fn read(
-        &self,
-        cx: &SourceContext,
-        out: &Output,
-        hash: Option<&ContentHash>,
-    ) -> ReadResult<bool> {
+    pub(super) fn read(&self, cx: &SourceContext, out: &Output) -> ReadResult<bool> {
         let name = &self.file.name;
         if self.codecs.is_empty() {
             let input = Input {
                 extension: &Extension::of(name).format,
-                open: &|| self.open(cx, hash),
+                open: &|| self.open(cx),
                 can_reopen: self.storage.is_rereadable(&self.file),
                 ranges: self.ranges(),
             };
             let rows = self.collector(name.clone(), cx, out);
             return self.format()?.read(&input, &rows).map(|()| true);
         }
-        let encoded = self.encoded(cx, hash)?;
-        if let (Some(known), Some(hash)) = (&self.known_hash, hash)
+        let encoded = self.encoded(cx)?;
+        if let (Some(known), Some(hash)) = (&self.known_hash, &self.hash)
             && hash.get().as_ref() == Some(known)
         {
             tracing::info!(file = %name, "skipped: modified, but the content is the same as when it was read before");
@@ -167,11 +140,9 @@ impl Job {
         }
     }
 
-    /// The bytes as stored.
-    fn open(&self, cx: &SourceContext, hash: Option<&ContentHash>) -> Result<Bytestream> {
+    fn open(&self, cx: &SourceContext) -> Result<Bytestream> {
         let prefetched = self
             .prefetched
-            .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
@@ -180,27 +151,26 @@ impl Job {
             Some(opened) => opened?,
             None => self.storage.open(&self.file, &cx.run.cancel)?,
         };
-        Ok(match hash {
+        Ok(match &self.hash {
             Some(hash) => hash.reader(opened),
             None => opened,
         })
     }
 
     /// The encoded file, to read more than once: the local one, or a copy.
-    fn encoded(&self, cx: &SourceContext, hash: Option<&ContentHash>) -> Result<SpooledBytes> {
+    fn encoded(&self, cx: &SourceContext) -> Result<SpooledBytes> {
         let failed = |error| read_error(&self.file.name, error, None);
         if let Some(path) = self.storage.local_path(&self.file) {
             return SpooledBytes::open(path).map_err(failed);
         }
         let content = "a compressed or encrypted remote file";
         let mut copy = ByteSpool::new(&self.context.scratch, MAX_SPOOL_MEMORY, content);
-        let mut bytes = io::BufReader::with_capacity(READ_BYTES, self.open(cx, hash)?);
+        let mut bytes = io::BufReader::with_capacity(READ_BYTES, self.open(cx)?);
         io::copy(&mut bytes, &mut copy).map_err(failed)?;
         Ok(copy.finish())
     }
 }
 
-/// A file of which any part can be read.
 #[derive(Debug)]
 struct StoredFile {
     storage: Arc<dyn Storage>,
@@ -215,5 +185,44 @@ impl ReadRanges for StoredFile {
 
     async fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.storage.read_ranges(&self.file, ranges).await
+    }
+}
+
+/// Receives the hash of a file that is read to its end; the last of several readings counts. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ContentHash(Arc<Mutex<Option<String>>>);
+
+impl ContentHash {
+    /// In hexadecimal; `None` if the file was not read to its end in order.
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hashes what is read from `inner`.
+    pub(super) fn reader(&self, inner: Box<dyn Read + Send>) -> Box<dyn Read + Send> {
+        Box::new(HashingReader {
+            inner,
+            hasher: blake3::Hasher::new(),
+            hash: self.clone(),
+        })
+    }
+}
+
+struct HashingReader {
+    inner: Box<dyn Read + Send>,
+    hasher: blake3::Hasher,
+    hash: ContentHash,
+}
+
+impl Read for HashingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        if length > 0 {
+            self.hasher.update(&buffer[..length]);
+        } else if !buffer.is_empty() {
+            let hash = self.hasher.finalize().to_hex().to_string();
+            *self.hash.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+        }
+        Ok(length)
     }
 }

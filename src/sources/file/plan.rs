@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::config::{AddedColumn, FileConfig};
 use super::extension::{Extension, NEEDS_RANGES};
 use super::file_name::{NameTemplate, RunNames};
-use super::job::{Job, JobContext, Prefetched};
-use super::post_process::processor::PostProcessor;
+use super::job::{ContentHash, Job, JobContext};
 use super::post_process::{FileActions, OnFailure, OnSuccess};
+use super::processor::PostProcessor;
 use super::select::{OrderBy, QuietPeriod, Selection};
 use super::source::FileSource;
 use super::state::ProcessedFiles;
@@ -79,7 +79,6 @@ inventory::submit! {
     )
 }
 
-/// The parsed settings.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) location: Location,
@@ -214,7 +213,7 @@ impl FileConfig {
         let backend = location.backend();
         let default_quiet_period = backend.map_or(Duration::ZERO, |backend| backend.quiet_period);
         Selection {
-            newest: select.newest,
+            settings: select.clone(),
             incremental: self.is_incremental(),
             order_by: select.order_by.unwrap_or(match self.has_date_in_name() {
                 true => OrderBy::DateInName,
@@ -227,14 +226,9 @@ impl FileConfig {
                     .map_or(default_quiet_period, |period| period.0),
                 clock_margin: backend.map_or(Duration::ZERO, |_| CLOCK_MARGIN),
             },
-            max_files: select.max_files.as_usize(),
-            max_file_size: select.max_file_size.map(|size| size.0),
-            if_none: select.if_none,
-            if_none_new: select.if_none_new,
         }
     }
 
-    /// Checks that the location supports the settings.
     fn check_actions(&self, location: &Location, problems: &mut Problems<'_>) {
         let why = match location {
             Location::StandardInput => "not supported for standard input",
@@ -333,7 +327,6 @@ impl FileConfig {
         self.storage.connect(location, &context).await
     }
 
-    /// Selects the files.
     async fn source(&self, plan: Plan, cx: SourceContext) -> Result<Box<dyn Source>> {
         let Plan {
             location,
@@ -381,11 +374,11 @@ impl FileConfig {
             scratch: cx.run.scratch_folder(),
         });
         let jobs = selected.files.into_iter().map(|file| {
-            let known_hash = match selection.incremental {
-                true => processor.state.hash_of(&file),
-                false => None,
-            };
-            self.job(file, &processor.storage, &pattern, &context, known_hash)
+            let known_hash = processor.state.hash_of(&file).filter(|_| selection.incremental);
+            let mut job = self.job(file, &processor.storage, &pattern, &context)?;
+            job.known_hash = known_hash;
+            job.hash = processor.active.then(ContentHash::default);
+            Ok::<_, Error>(job)
         });
         let jobs = jobs.collect::<Result<_>>()?;
         Ok(Box::new(FileSource {
@@ -396,14 +389,12 @@ impl FileConfig {
         }))
     }
 
-    /// How to read one file.
     fn job(
         &self,
         file: FileInfo,
         storage: &Arc<dyn Storage>,
         pattern: &FilePattern,
         context: &Arc<JobContext>,
-        known_hash: Option<String>,
     ) -> Result<Job> {
         let extension = Extension::of(&file.name);
         let codecs = match self.compression.as_ref().map(Compression::codecs) {
@@ -431,10 +422,11 @@ impl FileConfig {
             added: added.collect(),
             file,
             storage: storage.clone(),
-            prefetched: Prefetched::default(),
+            prefetched: Default::default(),
             codecs,
             context: context.clone(),
-            known_hash,
+            known_hash: None,
+            hash: None,
         })
     }
 }

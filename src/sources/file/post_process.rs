@@ -1,7 +1,5 @@
 //! Moves or deletes a file once every row of it is final, or once it cannot be read.
 
-pub(super) mod processor;
-
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -59,15 +57,23 @@ struct Move {
 }
 
 impl WordOrMove {
-    fn unknown(word: &str, words: &[&str]) -> String {
-        match word {
-            "move" => r#"`move` requires a new name: `{move: "archive/{name}-{run}"}`"#.to_owned(),
-            "remove" | "rm" | "unlink" if words.contains(&"delete") => {
-                format!("unknown value `{word}`; did you mean `delete`?")
+    fn parse<T: Clone>(self, words: &[(&str, T)], to: fn(String) -> T) -> Result<T, String> {
+        let word = match self {
+            Self::Move(target) => return Ok(to(target.r#move)),
+            Self::Word(word) => word,
+        };
+        let known = || words.iter().map(|(word, _)| *word);
+        match (&*word, words.iter().find(|(known, _)| *known == word)) {
+            (_, Some((_, action))) => Ok(action.clone()),
+            ("move", None) => {
+                Err(r#"`move` requires a new name: `{move: "archive/{name}-{run}"}`"#.to_owned())
             }
-            _ => {
-                let hint = suggestion(word, words.iter().copied().chain(["move"]));
-                format!("unknown value `{word}`; {}", hint.unwrap_or_default())
+            ("remove" | "rm" | "unlink", None) if known().any(|word| word == "delete") => {
+                Err(format!("unknown value `{word}`; did you mean `delete`?"))
+            }
+            (_, None) => {
+                let hint = suggestion(&word, known().chain(["move"]));
+                Err(format!("unknown value `{word}`; {}", hint.unwrap_or_default()))
             }
         }
     }
@@ -77,12 +83,7 @@ impl TryFrom<WordOrMove> for OnSuccess {
     type Error = String;
 
     fn try_from(value: WordOrMove) -> Result<Self, String> {
-        match value {
-            WordOrMove::Word(word) if word == "keep" => Ok(Self::Keep),
-            WordOrMove::Word(word) if word == "delete" => Ok(Self::Delete),
-            WordOrMove::Word(word) => Err(WordOrMove::unknown(&word, &["keep", "delete"])),
-            WordOrMove::Move(to) => Ok(Self::Move(to.r#move)),
-        }
+        value.parse(&[("keep", Self::Keep), ("delete", Self::Delete)], Self::Move)
     }
 }
 
@@ -90,39 +91,16 @@ impl TryFrom<WordOrMove> for OnFailure {
     type Error = String;
 
     fn try_from(value: WordOrMove) -> Result<Self, String> {
-        match value {
-            WordOrMove::Word(word) if word == "keep" => Ok(Self::Keep),
-            WordOrMove::Word(word) => Err(WordOrMove::unknown(&word, &["keep"])),
-            WordOrMove::Move(to) => Ok(Self::Move(to.r#move)),
-        }
-    }
-}
-
-/// A parsed [`OnSuccess`] or [`OnFailure`].
-#[derive(Debug, Clone)]
-enum Action {
-    Keep,
-    Delete,
-    Move(NameTemplate),
-}
-
-impl Action {
-    fn parse_move(template: &str, problems: &mut Problems<'_>) -> Self {
-        match NameTemplate::target(template) {
-            Ok(template) => Self::Move(template),
-            Err(error) => {
-                problems.at("move").add_with_hint(error.message, error.hint);
-                Self::Keep
-            }
-        }
+        value.parse(&[("keep", Self::Keep)], Self::Move)
     }
 }
 
 /// What to do with files and their markers, in a run.
 #[derive(Debug, Clone)]
 pub(super) struct FileActions {
-    on_success: Action,
-    on_failure: Action,
+    deletes: bool,
+    move_delivered: Option<NameTemplate>,
+    move_failed: Option<NameTemplate>,
     marker: Option<NameTemplate>,
     names: RunNames,
 }
@@ -131,7 +109,6 @@ pub(super) struct FileActions {
 const MAX_ATTEMPTS: u32 = 1_000;
 
 impl FileActions {
-    /// Adds a problem for each invalid template.
     pub(super) fn parse(
         on_success: &OnSuccess,
         on_failure: &OnFailure,
@@ -139,22 +116,29 @@ impl FileActions {
         names: RunNames,
         problems: &mut Problems<'_>,
     ) -> Self {
+        let mut parse = |key: &str, template: &str| match NameTemplate::target(template) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                let mut here = problems.at(key);
+                here.at("move").add_with_hint(error.message, error.hint);
+                None
+            }
+        };
         Self {
-            on_success: match on_success {
-                OnSuccess::Keep => Action::Keep,
-                OnSuccess::Delete => Action::Delete,
-                OnSuccess::Move(template) => Action::parse_move(template, &mut problems.at("on_success")),
+            deletes: *on_success == OnSuccess::Delete,
+            move_delivered: match on_success {
+                OnSuccess::Move(template) => parse("on_success", template),
+                OnSuccess::Keep | OnSuccess::Delete => None,
             },
-            on_failure: match on_failure {
-                OnFailure::Keep => Action::Keep,
-                OnFailure::Move(template) => Action::parse_move(template, &mut problems.at("on_failure")),
+            move_failed: match on_failure {
+                OnFailure::Move(template) => parse("on_failure", template),
+                OnFailure::Keep => None,
             },
             marker,
             names,
         }
     }
 
-    /// The same with the id of the run.
     pub(super) fn in_run(mut self, run: &Arc<str>) -> Self {
         self.names.run = run.clone();
         self
@@ -162,13 +146,16 @@ impl FileActions {
 
     /// Whether delivered files are moved or deleted.
     pub(super) fn changes_delivered(&self) -> bool {
-        !matches!(self.on_success, Action::Keep)
+        self.deletes || self.move_delivered.is_some()
     }
 
     /// Checks that the next run does not find a moved file again.
     pub(super) fn check_targets(&self, pattern: &FilePattern, files: &[FileInfo]) -> Result<()> {
-        for (key, action) in [("on_success", &self.on_success), ("on_failure", &self.on_failure)] {
-            let Action::Move(template) = action else { continue };
+        for (key, template) in [
+            ("on_success", &self.move_delivered),
+            ("on_failure", &self.move_failed),
+        ] {
+            let Some(template) = template else { continue };
             for file in files {
                 let to = beside(&file.name, &template.in_run(file.file_name(), &self.names));
                 if pattern.would_match(&to) {
@@ -187,10 +174,7 @@ impl FileActions {
     }
 
     /// Processes a delivered file. `true` if it is no longer the file that was read, so nothing is left to do.
-    ///
-    /// # Errors
-    /// The storage fails; the file is unchanged.
-    async fn delivered(&self, storage: &dyn Storage, file: &FileInfo) -> Result<bool> {
+    pub(super) async fn delivered(&self, storage: &dyn Storage, file: &FileInfo) -> Result<bool> {
         if !self.changes_delivered() {
             return Ok(false);
         }
@@ -204,10 +188,9 @@ impl FileActions {
                 );
                 return Ok(true);
             }
-            Some(_) => match &self.on_success {
-                Action::Keep => {}
-                Action::Delete => storage.delete(&file.path).await?,
-                Action::Move(template) => {
+            Some(_) => match &self.move_delivered {
+                None => storage.delete(&file.path).await?,
+                Some(template) => {
                     let to = self
                         .rename(storage, &file.path, file.file_name(), template)
                         .await?;
@@ -215,13 +198,12 @@ impl FileActions {
                 }
             },
         }
-        self.marker(storage, file, &self.on_success).await;
+        self.marker(storage, file, self.move_delivered.as_ref()).await;
         Ok(true)
     }
 
-    /// Processes a file that cannot be read.
     pub(super) async fn failed(&self, storage: &dyn Storage, file: &FileInfo) {
-        let Action::Move(template) = &self.on_failure else {
+        let Some(template) = &self.move_failed else {
             return;
         };
         let moved = async {
@@ -238,7 +220,7 @@ impl FileActions {
             Ok(None) => {}
             Ok(Some(to)) => {
                 tracing::warn!(file = %file.name, to, "moved a file that cannot be read");
-                self.marker(storage, file, &self.on_failure).await;
+                self.marker(storage, file, Some(template)).await;
             }
             Err(error) => {
                 tracing::warn!(file = %file.name, "cannot move a file that cannot be read: {}", error.chain());
@@ -248,18 +230,16 @@ impl FileActions {
 
     /// Moves or deletes the marker after its file: a marker without a file is harmless, a file without its marker is never
     /// read.
-    async fn marker(&self, storage: &dyn Storage, file: &FileInfo, action: &Action) {
+    async fn marker(&self, storage: &dyn Storage, file: &FileInfo, template: Option<&NameTemplate>) {
         let Some(marker) = &self.marker else {
             return;
         };
         let (path, name) = (marker.beside(file), marker.of_name(file.file_name()));
         let done = async {
-            match action {
-                Action::Move(template) if storage.stat(&path).await?.is_some() => {
-                    self.rename(storage, &path, &name, template).await.map(drop)
-                }
-                Action::Move(_) => Ok(()),
-                Action::Keep | Action::Delete => storage.delete(&path).await,
+            match template {
+                None => storage.delete(&path).await,
+                Some(_) if storage.stat(&path).await?.is_none() => Ok(()),
+                Some(template) => self.rename(storage, &path, &name, template).await.map(drop),
             }
         };
         if let Err(error) = done.await {
@@ -267,7 +247,6 @@ impl FileActions {
         }
     }
 
-    /// Renames to the name of the template, with a number if it is taken.
     async fn rename(
         &self,
         storage: &dyn Storage,

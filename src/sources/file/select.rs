@@ -1,32 +1,30 @@
 //! Selects the files to read, and their order.
 //!
 //! ```text
-//! list ▶ has its marker? ▶ newest only? ▶ delivered before? ▶ within the limits? ▶ quiet? ▶ in order
+//! list ▶ has its marker? ▶ newest only? ▶ delivered before? ▶ not too many? ▶ quiet? ▶ in order
 //! ```
 //!
 //! The newest is the newest of all that match, pending ones included, and is never older than the newest delivered: an
 //! old snapshot must not be sent after a newer one. A skipped file is logged: a file not read means missed leavers.
 
-mod quiet_period;
-mod rank;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use quiet_period::QuietPeriod;
-pub(super) use rank::Rank;
-
+use super::config::SelectSettings;
 use super::file_name::NameTemplate;
 use super::state::{FileStatus, ProcessedFiles};
 use crate::error::{Error, Result};
-use crate::settings::{ByteSize, nearest};
+use crate::settings::nearest;
 use crate::storage::{FileInfo, FilePattern, Storage};
 
 /// The order in which files are read. Also part of the state.
@@ -39,6 +37,40 @@ pub(crate) enum OrderBy {
     Modified,
     /// By the date in the name, then by name.
     DateInName,
+}
+
+/// The position of a file in an order, which decides what the newest is. Comparable with ranks of the same order only.
+/// Part of the state.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rank {
+    order: OrderBy,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modified: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    date: Option<DateTime>,
+    name: Arc<str>,
+}
+
+impl Rank {
+    fn of(file: &FileInfo, order: OrderBy, pattern: &FilePattern) -> Self {
+        let dated = order == OrderBy::DateInName;
+        Self {
+            order,
+            modified: file.modified.filter(|_| order == OrderBy::Modified),
+            date: dated.then(|| pattern.date_in_name(file.file_name())).flatten(),
+            name: file.name.clone(),
+        }
+    }
+
+    /// `false` for ranks of different orders.
+    fn is_before(&self, other: &Self) -> bool {
+        self.order == other.order && self < other
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// What to do if there is nothing to read.
@@ -70,21 +102,15 @@ impl IfNone {
     }
 }
 
-/// How files are selected.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
-    pub(super) newest: bool,
+    pub(super) settings: SelectSettings,
     pub(super) incremental: bool,
     pub(super) order_by: OrderBy,
     pub(super) marker: Option<NameTemplate>,
     pub(super) quiet_period: QuietPeriod,
-    pub(super) max_files: usize,
-    pub(super) max_file_size: Option<u64>,
-    pub(super) if_none: IfNone,
-    pub(super) if_none_new: IfNone,
 }
 
-/// The selected files.
 #[derive(Debug)]
 pub(super) struct Selected {
     /// In the order to read them.
@@ -100,7 +126,6 @@ pub(super) struct Selected {
     pub(super) refused: Option<Error>,
 }
 
-/// Concurrent lookups of a storage.
 const MAX_LOOKUPS: usize = 16;
 
 /// Extensions that many programs give to files they are writing.
@@ -123,7 +148,6 @@ pub(super) async fn list(storage: &dyn Storage, pattern: &FilePattern) -> Result
 }
 
 impl Selection {
-    /// Selects files, given what earlier runs have read.
     pub(super) async fn select(
         &self,
         storage: &dyn Storage,
@@ -134,7 +158,7 @@ impl Selection {
         let files = list(storage, pattern).await?;
         state.seen(&files, pattern.glob(), listed_at);
         if files.is_empty()
-            && let Some(error) = self.if_none.apply(no_match(storage, pattern).await)
+            && let Some(error) = self.settings.if_none.apply(no_match(storage, pattern).await)
         {
             return Err(error);
         }
@@ -149,7 +173,7 @@ impl Selection {
             without_marker: found - pending.len() - files.len(),
             ..Skipped::default()
         };
-        let newest = match self.newest {
+        let newest = match self.settings.newest {
             true => self.keep_newest(&mut files, &pending, pattern, state, &mut skipped),
             false => None,
         };
@@ -161,7 +185,7 @@ impl Selection {
         // Files without a marker, or still being written, were not read before.
         let nothing_new = files.is_empty() && skipped.read_before + skipped.older > 0;
         files.sort_by_cached_key(|file| Rank::of(file, self.order_by, pattern));
-        self.check_limits(&files)?;
+        self.check_limit(&files)?;
         let ready = files.len();
         let files = self.quiet_period.filter(storage, files, listed_at).await?;
         skipped.being_written = ready - files.len();
@@ -176,7 +200,10 @@ impl Selection {
             "listed files"
         );
         let refused = match files.is_empty() && found > 0 {
-            true => self.if_none_new.apply(skipped.nothing_new(found, pattern, state)),
+            true => self
+                .settings
+                .if_none_new
+                .apply(skipped.nothing_new(found, pattern, state)),
             false => None,
         };
         Ok(Selected {
@@ -231,7 +258,6 @@ impl Selection {
         files
     }
 
-    /// Those whose marker exists.
     pub(super) async fn with_marker(
         &self,
         storage: &dyn Storage,
@@ -252,41 +278,68 @@ impl Selection {
         Ok(files.into_iter().flatten().collect())
     }
 
-    fn check_limits(&self, files: &[FileInfo]) -> Result<()> {
-        const MAX_SHOWN: usize = 5;
-        if files.len() > self.max_files {
-            return Err(Error::input(format!(
-                "there are {} files to read, more than `select.max_files` ({})",
-                files.len(),
-                self.max_files
-            ))
-            .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"));
-        }
-        let Some(max) = self.max_file_size else {
-            return Ok(());
-        };
-        let size = |file: &FileInfo| file.size.unwrap_or_default();
-        let mut large: Vec<&FileInfo> = files.iter().filter(|file| size(file) > max).collect();
-        if large.is_empty() {
+    fn check_limit(&self, files: &[FileInfo]) -> Result<()> {
+        let max_files = self.settings.max_files.as_usize();
+        if files.len() <= max_files {
             return Ok(());
         }
-        large.sort_by_key(|file| Reverse(file.size));
-        let shown = large.iter().take(MAX_SHOWN);
-        let shown: Vec<String> = shown
-            .map(|file| format!("`{}` ({})", file.name, ByteSize(size(file))))
-            .collect();
-        let more = if large.len() > MAX_SHOWN { ", …" } else { "" };
         Err(Error::input(format!(
-            "{} files are larger than `select.max_file_size` ({}): {}{more}",
-            large.len(),
-            ByteSize(max),
-            shown.join(", ")
+            "there are {} files to read, more than `select.max_files` ({max_files})",
+            files.len()
         ))
-        .with_hint("nothing was read; if the files are intended, raise `select.max_file_size`"))
+        .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"))
     }
 }
 
-/// How many files were skipped, by reason.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuietPeriod {
+    pub(super) wait: Duration,
+    /// How far the clock of the storage may be off: a modification time alone proves that a file is quiet only if it is
+    /// older than `wait` by as much.
+    pub(super) clock_margin: Duration,
+}
+
+impl QuietPeriod {
+    /// Keeps the files that are unchanged for long enough by their time, or during a wait.
+    async fn filter(
+        self,
+        storage: &dyn Storage,
+        files: Vec<FileInfo>,
+        now: Timestamp,
+    ) -> Result<Vec<FileInfo>> {
+        if self.wait.is_zero() {
+            return Ok(files);
+        }
+        let quiet = SignedDuration::try_from(self.wait.saturating_add(self.clock_margin)).ok();
+        // A time in the future comes from a clock that is ahead, and proves nothing.
+        let is_old = |file: &FileInfo| {
+            let until = |modified: Timestamp| modified.checked_add(quiet?).ok();
+            let old = |modified| modified <= now && until(modified).is_some_and(|until| until <= now);
+            file.modified.is_some_and(old)
+        };
+        let recent = files.iter().filter(|file| !is_old(file)).count();
+        if recent == 0 {
+            return Ok(files);
+        }
+        tracing::info!(files = recent, quiet_period = ?self.wait, "waiting to see whether files are still being written");
+        tokio::time::sleep(self.wait).await;
+        let checked = stream::iter(files).map(|file| async {
+            if is_old(&file) {
+                return Ok::<_, Error>(Some(file));
+            }
+            let why = match storage.stat(&file.path).await? {
+                Some(later) if file.is_unchanged(&later) => return Ok(Some(file)),
+                Some(_) => "is still being written",
+                None => "was deleted a moment ago",
+            };
+            tracing::warn!(file = %file.name, "skipped a file that {why}");
+            Ok(None)
+        });
+        let checked: Vec<Option<FileInfo>> = checked.buffered(MAX_LOOKUPS).try_collect().await?;
+        Ok(checked.into_iter().flatten().collect())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Skipped {
     /// Pending ones included.
@@ -312,15 +365,15 @@ impl Skipped {
             pattern.as_written(),
             reasons.join(", ")
         ));
+        let expected = "if this is expected, set `select.if_none_new: ignore`";
         if self.without_marker + self.being_written > 0 {
-            error = error.with_hint(
-                "a later run reads incomplete files (`select.marker`, `select.quiet_period`); if this is expected, set \
-                 `select.if_none_new: ignore`",
-            );
+            error = error.with_hint(format!(
+                "a later run reads incomplete files (`select.marker`, `select.quiet_period`); {expected}"
+            ));
         } else if self.read_before > 0 {
-            error = error.with_hint(
-                "if this is expected, set `select.if_none_new: ignore`; to read all files again: `select.incremental: false`",
-            );
+            error = error.with_hint(format!(
+                "{expected}; to read all files again: `select.incremental: false`"
+            ));
         }
         if self.older > 0
             && let Some(newest) = state.newest(pattern.glob())

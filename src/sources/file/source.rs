@@ -13,9 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::hash::ContentHash;
 use super::job::Job;
-use super::post_process::processor::{PostProcessor, SentFile};
+use super::processor::{PostProcessor, SentFile};
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ReadError;
@@ -38,13 +37,12 @@ impl Source for FileSource {
             processor,
             moves_failed,
         } = *self;
-        let hashing = processor.active;
         let failed = moves_failed.then(|| (processor.storage.clone(), processor.actions.clone()));
         let (sent, received) = mpsc::unbounded_channel();
         // Aborted together with this source.
         #[expect(clippy::disallowed_methods, reason = "it does not outlive its owner")]
         let processor = AbortOnDropHandle::new(tokio::spawn(processor.run(received)));
-        let read = read_all(&cx, jobs, hashing, &out, sent).await;
+        let read = read_all(&cx, jobs, &out, sent).await;
         // While an output is open, a sink waits for more rows to fill its last batch.
         drop(out);
         if let Err(failure) = &read {
@@ -62,10 +60,8 @@ impl Source for FileSource {
     }
 }
 
-/// Why reading stopped.
 struct ReadFailure {
     error: Error,
-    /// The file, if its content is the cause.
     file: Option<FileInfo>,
 }
 
@@ -91,7 +87,6 @@ const PREFETCH_FILES: usize = 6;
 async fn read_all(
     cx: &SourceContext,
     jobs: Vec<Job>,
-    hashing: bool,
     out: &Output,
     sent: mpsc::UnboundedSender<SentFile>,
 ) -> Result<(), ReadFailure> {
@@ -108,9 +103,8 @@ async fn read_all(
         let before = cx.counts.totals().read;
         // Parsing is CPU-bound, and reads may block.
         let read = tokio::task::spawn_blocking(move || {
-            let hash = hashing.then(ContentHash::default);
-            let rows = job.read(&source, &output, hash.as_ref())?;
-            Ok((rows, hash.and_then(|hash| hash.get())))
+            let rows = job.read(&source, &output)?;
+            Ok((rows, job.hash.and_then(|hash| hash.get())))
         });
         let hash = match read.await {
             Ok(Ok((rows, hash))) => {

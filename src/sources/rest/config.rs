@@ -1,7 +1,6 @@
 //! The settings of the source `rest`.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +22,7 @@ use crate::component::{
     Description, Problems, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits,
 };
 use crate::error::{Error, Result};
+use crate::format::json::ColumnType;
 use crate::http::address::service_url;
 use crate::http::client::Client;
 use crate::http::link::AllowedHosts;
@@ -69,7 +69,7 @@ pub(crate) struct RestConfig {
     pub records: RecordsConfig,
     /// The columns and their types; the rows of a page are then passed on at once. Default: inferred from all records,
     /// which are kept in a temporary file until the last page is read.
-    pub columns: Option<BTreeMap<String, ColumnKind>>,
+    pub columns: Option<BTreeMap<String, ColumnType>>,
     /// Repeats the request for each of several values: fixed values, or keys from the rows of a parent request.
     pub for_each: Option<Box<ForEachConfig>>,
     /// Reads what has changed since the last delivered run. Default: everything, in every run.
@@ -83,9 +83,6 @@ pub(crate) struct RestConfig {
     /// Request rate, concurrency and waiting. Default: no limit.
     #[serde(default)]
     pub rate_limit: RateLimitConfig,
-    /// What validation made of these settings.
-    #[serde(skip)]
-    pub(super) plan: OnceLock<Plan>,
 }
 
 fn timeout() -> BoundedDuration<1, { 2 * HOUR }> {
@@ -96,27 +93,10 @@ fn connect_timeout() -> BoundedDuration<1, { 2 * HOUR }> {
     BoundedDuration::new(30 * SECOND)
 }
 
-/// The type of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ColumnKind {
-    /// Text. Numbers and booleans are kept as written.
-    Text,
-    /// A 64-bit integer.
-    Integer,
-    /// A 64-bit floating point number.
-    Number,
-    /// True or false.
-    Boolean,
-}
-
 #[async_trait]
 impl SourceConfig for RestConfig {
     fn validate(&self, problems: &mut Problems<'_>) {
-        if let Some(plan) = Plan::new(self, problems) {
-            // Validated twice, it is the same.
-            let _ = self.plan.set(plan);
-        }
+        Plan::new(self, problems);
     }
 
     fn traits(&self) -> SourceTraits {
@@ -128,12 +108,9 @@ impl SourceConfig for RestConfig {
     }
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        let plan = match self.plan.get() {
-            Some(plan) => plan.clone(),
-            None => Plan::new(self, &mut Problems::new(&mut Vec::new()))
-                .ok_or_else(|| Error::config("the settings of the source are invalid"))?,
-        };
-        Ok(Box::new(RestSource::new(self, plan, cx)?))
+        let plan = Plan::new(self, &mut Problems::new(&mut Vec::new()))
+            .ok_or_else(|| Error::config("the settings of the source are invalid"))?;
+        Ok(Box::new(RestSource::new(self, plan, &cx)?))
     }
 }
 
@@ -155,17 +132,11 @@ impl RestConfig {
     }
 
     /// Hosts that links may lead to.
-    ///
-    /// # Errors
-    /// The first entry that is not a host.
     pub(super) fn hosts(&self) -> std::result::Result<AllowedHosts, String> {
         AllowedHosts::new(self.allowed_hosts.iter().map(String::as_str))
     }
 
     /// Reads secrets and makes the client.
-    ///
-    /// # Errors
-    /// A secret or certificate cannot be read, or is invalid.
     pub(super) fn fetcher(&self, cx: &SourceContext) -> Result<Fetcher> {
         let base = service_url(&self.base_url).map_err(Error::config)?;
         let mut transport = TransportConfig {
@@ -190,11 +161,7 @@ impl RestConfig {
         Ok(Fetcher {
             client,
             allowed: self.hosts().map_err(Error::config)?,
-            cancel: cx.run.cancel.clone(),
-            pages: cx.pages.clone(),
-            source: cx.name.clone(),
-            recorder: cx.run.record.clone(),
-            scratch: cx.run.scratch_folder(),
+            cx: cx.clone(),
         })
     }
 

@@ -23,7 +23,6 @@ const MAX_MEMORY: usize = 8 << 20;
 /// Rows of a partial run in which used columns are searched.
 const SAMPLE_ROWS: u64 = 1000;
 
-/// What the pages yield.
 pub(super) enum Message {
     Page(PageRows),
     /// All rows of the windows so far were sent; see [`super::incremental`].
@@ -35,20 +34,14 @@ pub(super) enum Message {
 /// Positions to save once everything before them is delivered, in order.
 pub(super) type Positions = mpsc::UnboundedSender<(String, Delivered)>;
 
-/// Where the columns come from.
 #[derive(Debug, Clone)]
 pub(super) enum Columns {
     Declared(Vec<(String, ColumnType)>),
-    /// All rows.
     Inferred,
-    /// As many rows as are requested.
     Sampled,
 }
 
 /// Takes pages until there are no more, and sends their rows to `out`.
-///
-/// # Errors
-/// A temporary file failed, or [`ReadError::Stopped`].
 pub(super) fn decode(
     mut messages: mpsc::Receiver<Message>,
     columns: &Columns,
@@ -70,7 +63,7 @@ pub(super) fn decode(
         out.check_stopped()?;
         match (&mut stage, message) {
             (Stage::Sending(rows), Message::Page(page)) => {
-                send(rows, page)?;
+                send(rows, page.name, &page.spool, page.blocks)?;
                 // A partial run may have enough rows: no further page is then requested.
                 if partial {
                     rows.flush()?;
@@ -132,16 +125,15 @@ fn checkpoint(position: String, out: &Collector, positions: &Positions) -> ReadR
     Ok(())
 }
 
-fn send(rows: &mut RecordDecoder<'_>, page: PageRows) -> ReadResult {
-    rows.start_page(page.name)?;
-    for block in page.blocks {
-        let block = page.spool.load_blocking(block)?;
+fn send(rows: &mut RecordDecoder<'_>, page: Arc<str>, spool: &Spool, blocks: Vec<Block>) -> ReadResult {
+    rows.start_page(page)?;
+    for block in blocks {
+        let block = spool.load_blocking(block)?;
         page::rows(&block).try_for_each(|row| rows.push(row, None))?;
     }
     Ok(())
 }
 
-/// Rows whose columns are not known yet.
 struct Waiting {
     schema: RecordSchema,
     spool: Spool,
@@ -181,7 +173,6 @@ impl Waiting {
         Ok(())
     }
 
-    /// Whether a partial run has enough rows to infer its columns.
     fn is_enough(&self, out: &Collector) -> bool {
         if self.rows < out.output.wanted().unwrap_or(SAMPLE_ROWS).max(1) {
             return false;
@@ -193,11 +184,7 @@ impl Waiting {
     fn send(self, origin: SchemaOrigin, out: &Collector) -> ReadResult<RecordDecoder<'_>> {
         let mut rows = RecordDecoder::new(self.schema, origin, out)?;
         for (name, blocks) in self.pages {
-            rows.start_page(name)?;
-            for block in blocks {
-                let block = self.spool.load_blocking(block)?;
-                page::rows(&block).try_for_each(|row| rows.push(row, None))?;
-            }
+            send(&mut rows, name, &self.spool, blocks)?;
         }
         Ok(rows)
     }

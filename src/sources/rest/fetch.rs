@@ -3,28 +3,25 @@
 //! The rows wait in a spool until the page is complete. Until then the page can be requested again, so that no row is
 //! lost or duplicated.
 
-use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use reqwest::{Request, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::auth::token_error;
-use super::extract::{BodyError, Extracted, Head, RowOutput};
+use super::extract::{BodyError, Extracted, Head};
 use super::incremental::{self, Seen};
-use super::page::{PageRequest, PageRows};
+use super::json_path::ExtractedValues;
+use super::page::{PageRequest, PageResponse, PageRows};
+use super::partitions::{Partition, Partitioning};
 use super::plan::Sequence;
-use super::request::Built;
 use super::response_actions::{Action, Decision, Facts, service_message};
-use super::template::Values;
-use crate::component::{self, Pages, Recorder};
+use crate::component::{self, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::auth::Credentials;
 use crate::http::client::{self, Client, Exchange, SendError};
@@ -35,65 +32,69 @@ use crate::http::transport::{Failure, MAX_BODY, read_limited};
 use crate::secret::Secret;
 use crate::settings::HumanDuration;
 
-/// Bytes of a body that are recorded.
 const RECORDED_BYTES: usize = 1 << 20;
 
-/// Bytes of a body in which an error message is searched.
 const MESSAGE_BYTES: usize = 4 << 10;
 
-/// Pieces of a body that may wait for the extraction.
 const PREFETCH: usize = 4;
 
 /// What all pages of a source share.
 pub(super) struct Fetcher {
     pub(super) client: Client,
     pub(super) allowed: AllowedHosts,
-    pub(super) cancel: CancellationToken,
-    pub(super) pages: Pages,
-    pub(super) source: Arc<str>,
-    pub(super) recorder: Option<Recorder>,
-    pub(super) scratch: Arc<Path>,
+    pub(super) cx: SourceContext,
 }
 
-/// A page to fetch.
 pub(super) struct PageContext<'a> {
     pub(super) sequence: &'a Sequence,
-    pub(super) values: &'a Values,
-    /// Columns of all rows.
-    pub(super) extra: &'a [(Arc<str>, Value)],
+    pub(super) partition: &'a Partition,
+    /// What the partition belongs to, and its number.
+    pub(super) partitioning: Option<(&'a Partitioning, u64)>,
+    /// The number of the page.
+    pub(super) number: u64,
     pub(super) request: &'a PageRequest,
     /// The URL of the page before, which a link to this page is relative to.
     pub(super) before: Option<&'a Url>,
-    /// Distinguishes the page, behind method and URL.
-    pub(super) suffix: String,
     /// Reads the cursor of each row.
     pub(super) run: Option<&'a Arc<incremental::Plan>>,
-    /// Statuses that skip the whole sequence.
-    pub(super) may_skip: &'a (dyn Fn(u16) -> bool + Sync),
-    /// Whether a response action may skip the sequence: nothing of it was read, and it is one of several.
-    pub(super) actions_skip: bool,
 }
 
-/// The outcome of a page.
+impl PageContext<'_> {
+    /// What may be skipped: once a page of a partition was read, the rest of it may not.
+    fn skippable(&self) -> Option<&Partitioning> {
+        self.partitioning
+            .filter(|_| self.number == 1)
+            .map(|(partitioning, _)| partitioning)
+    }
+
+    fn may_skip(&self, status: StatusCode) -> bool {
+        self.skippable()
+            .is_some_and(|partitioning| partitioning.may_skip(status.as_u16()))
+    }
+
+    /// The name of the page, for people.
+    fn name(&self, shown: &str) -> Arc<str> {
+        let number = self.number;
+        match self.partitioning {
+            Some((_, partition)) => format!("{shown} (partition {partition}, page {number})").into(),
+            None => format!("{shown} (page {number})").into(),
+        }
+    }
+}
+
 pub(super) enum Fetched {
     Page(Box<Page>),
     /// The service has nothing for this sequence, and that is allowed.
     Skipped(u16),
-    /// The run is ending.
     Stopped,
 }
 
-/// A complete page.
 pub(super) struct Page {
-    pub(super) url: Url,
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) extracted: Extracted,
+    pub(super) response: PageResponse,
     pub(super) rows: PageRows,
     pub(super) seen: Seen,
 }
 
-/// Why an attempt failed.
 enum PageError {
     Transport(Failure),
     Response(Box<BadResponse>),
@@ -104,13 +105,9 @@ enum PageError {
     },
     /// The connection was closed before the end of the body.
     Aborted(Failure),
-    /// A retry does not help.
     Final(Error),
-    /// The sequence is skipped.
-    Skip(u16),
 }
 
-/// A response that is not a page.
 struct BadResponse {
     status: StatusCode,
     message: Option<String>,
@@ -138,65 +135,43 @@ impl std::fmt::Display for PageError {
             Self::Body { error, .. } => error.fmt(f),
             Self::Aborted(cause) => write!(f, "the connection was closed during the response: {cause}"),
             Self::Final(error) => error.fmt(f),
-            Self::Skip(_) => f.write_str("the partition is skipped"),
-        }
-    }
-}
-
-/// Collects the rows of a page and reads their cursors.
-struct Collector {
-    rows: PageRows,
-    run: Option<Arc<incremental::Plan>>,
-    seen: Seen,
-}
-
-impl RowOutput for Collector {
-    fn row(&mut self, text: &str) -> Result<()> {
-        self.rows.push(text)
-    }
-
-    fn cursor(&mut self, value: Option<&Value>) -> Result<()> {
-        match &self.run {
-            Some(run) => run.observe(&mut self.seen, value),
-            None => Ok(()),
         }
     }
 }
 
 impl Fetcher {
-    /// Fetches a page.
-    ///
-    /// # Errors
-    /// The service did not return a page; with its own message.
     pub(super) async fn page(&self, cx: &PageContext<'_>) -> Result<Fetched> {
-        let mut request = Cow::Borrowed(cx.request);
-        if let (Some(link), Some(before)) = (&cx.request.url, cx.before) {
-            let next = follow(before, link, &self.allowed)
-                .map_err(|error| refused_link(&error, &cx.sequence.request.shown(before)))?;
-            request.to_mut().url = Some(next.into());
-        }
-        let built = cx.sequence.request.build(cx.values, &request)?;
-        let shown = cx.sequence.request.shown(&built.url);
+        let link = match (&cx.request.url, cx.before) {
+            (Some(link), Some(before)) => {
+                let followed = follow(before, link, &self.allowed);
+                let refused = |error| refused_link(&error, &cx.sequence.request.shown(before));
+                Some(followed.map_err(refused)?)
+            }
+            _ => None,
+        };
+        let built = cx
+            .sequence
+            .request
+            .build(&cx.partition.values, &cx.request.set, link)?;
+        let shown = cx.sequence.request.shown(built.url());
         let sent = self
             .client
             .send(
-                &self.cancel,
-                (Some(&self.source), &shown),
-                || Ok(built.clone().into()),
+                &self.cx.run.cancel,
+                (Some(&self.cx.name), &shown),
+                || Ok(copy(&built)),
                 |exchange| self.read(cx, &built, &shown, exchange),
                 decide,
             )
             .await;
         match sent {
-            Ok((page, _)) => {
-                self.pages.add_one();
-                Ok(Fetched::Page(Box::new(page)))
+            Ok((fetched, _)) => {
+                if matches!(fetched, Fetched::Page(_)) {
+                    self.cx.pages.add_one();
+                }
+                Ok(fetched)
             }
             Err(gave_up) => match gave_up.last {
-                Some(SendError::Failed {
-                    error: PageError::Skip(status),
-                    ..
-                }) => Ok(Fetched::Skipped(status)),
                 _ if matches!(gave_up.spent.reason, Reason::Cancelled) => Ok(Fetched::Stopped),
                 // A new token did not help, or there is none: it is about this one partition.
                 Some(SendError::Failed {
@@ -204,28 +179,23 @@ impl Fetcher {
                     ..
                 }) if bad.decision.action == Action::RenewToken
                     && bad.decision.rule.is_none()
-                    && (cx.may_skip)(bad.status.as_u16()) =>
+                    && cx.may_skip(bad.status) =>
                 {
                     Ok(Fetched::Skipped(bad.status.as_u16()))
                 }
-                _ => Err(self.error(gave_up, built.url.host_str().unwrap_or_default(), &shown)),
+                _ => Err(self.error(gave_up, built.url().host_str().unwrap_or_default(), &shown)),
             },
         }
-    }
-
-    /// Waits for the end of a token exchange that must not be aborted. For the end of a run.
-    pub(super) async fn settle(&self) {
-        self.client.auth.finish().await;
     }
 
     /// Reads a response and decides what it is.
     async fn read(
         &self,
         cx: &PageContext<'_>,
-        built: &Built,
+        built: &Request,
         shown: &str,
         exchange: Exchange,
-    ) -> Result<Page, PageError> {
+    ) -> Result<Fetched, PageError> {
         // The permit counts the request as running until the body is read.
         let Exchange {
             response,
@@ -233,7 +203,7 @@ impl Fetcher {
             permit: _permit,
         } = exchange;
         let (status, headers) = (response.status(), response.headers().clone());
-        let name = format!("{shown}{}", cx.suffix).into();
+        let name = cx.name(shown);
         let (extracted, head) = if status.is_success() && status != StatusCode::NO_CONTENT {
             let (extracted, head) = self.extract(cx, name, response).await?;
             (Some(extracted), head)
@@ -249,9 +219,9 @@ impl Fetcher {
         let actions = &cx.sequence.actions;
         let paths = &cx.sequence.paths;
         let found = match &extracted {
-            Some(Ok((extracted, _))) => extracted.values.clone(),
-            _ => serde_json::from_slice::<Value>(&head.bytes)
-                .map_or_else(|_| paths.none(), |body| paths.find(&body)),
+            Some(Ok((extracted, ..))) => extracted.values.clone(),
+            _ => serde_json::from_slice(&head.bytes)
+                .map_or_else(|_| ExtractedValues::default(), |body| paths.find(&body)),
         };
         let decision = actions.decide(&Facts {
             status: status.as_u16(),
@@ -259,34 +229,39 @@ impl Fetcher {
             values: &found,
             text: &head.bytes,
         });
-        let page = |extracted, rows, seen| Page {
-            url: built.url.clone(),
-            status: status.as_u16(),
-            headers: headers.clone(),
-            extracted,
-            rows,
-            seen,
+        let page = |extracted, rows, seen| {
+            let response = PageResponse {
+                url: built.url().clone(),
+                status: status.as_u16(),
+                headers: headers.clone(),
+                extracted,
+            };
+            Ok(Fetched::Page(Box::new(Page { response, rows, seen })))
         };
         let message = || self.message(cx, built, &credentials, &headers, &head.bytes);
         let by_default = decision.rule.is_none();
         let skips = match decision.action {
-            Action::Skip => cx.actions_skip,
-            Action::Fail => by_default && extracted.is_none() && (cx.may_skip)(status.as_u16()),
+            Action::Skip => cx.skippable().is_some(),
+            Action::Fail => by_default && extracted.is_none() && cx.may_skip(status),
             _ => false,
         };
         match extracted {
-            Some(Ok((extracted, collected))) if decision.action == Action::Accept => {
-                Ok(page(extracted, collected.rows, collected.seen))
+            Some(Ok((extracted, rows, seen))) if decision.action == Action::Accept => {
+                page(extracted, rows, seen)
             }
             Some(Err(error)) if by_default => {
-                let message = matches!(error, BodyError::Missing { .. }).then(message).flatten();
+                let message = matches!(error, BodyError::Missing(_)).then(message).flatten();
                 Err(PageError::Body { error, message })
             }
             _ if decision.action == Action::Empty => {
-                let rows = PageRows::new(shown.into(), &self.scratch);
-                Ok(page(Extracted::without_records(found), rows, Seen::default()))
+                let rows = PageRows::new(shown.into(), &self.cx.run.scratch_folder());
+                let extracted = Extracted {
+                    values: found,
+                    ..Extracted::default()
+                };
+                page(extracted, rows, Seen::default())
             }
-            _ if skips => Err(PageError::Skip(status.as_u16())),
+            _ if skips => Ok(Fetched::Skipped(status.as_u16())),
             _ => Err(PageError::Response(Box::new(BadResponse {
                 status,
                 message: message(),
@@ -301,27 +276,29 @@ impl Fetcher {
         cx: &PageContext<'_>,
         name: Arc<str>,
         mut response: reqwest::Response,
-    ) -> Result<(Result<(Extracted, Collector), BodyError>, Head), PageError> {
+    ) -> Result<(Result<(Extracted, PageRows, Seen), BodyError>, Head), PageError> {
         let (pieces, mut body) = mpsc::channel::<Bytes>(PREFETCH);
         let extractor = cx.sequence.extractor.clone();
-        let max_head = match &self.recorder {
+        let max_head = match &self.cx.run.record {
             Some(_) => RECORDED_BYTES,
             None if cx.sequence.actions.needs_body_of_success() => MAX_BODY,
             None => MESSAGE_BYTES,
         };
-        let extra = cx.extra.to_vec();
-        let mut collector = Collector {
-            rows: PageRows::new(name, &self.scratch),
-            run: cx.run.cloned(),
-            seen: Seen::default(),
-        };
+        let extra = cx.partition.columns.0.clone();
+        let mut rows = PageRows::new(name, &self.cx.run.scratch_folder());
+        let run = cx.run.cloned();
         let extraction = tokio::task::spawn_blocking(move || {
+            let mut seen = Seen::default();
             let body = std::iter::from_fn(|| body.blocking_recv());
-            let (extracted, head) = extractor.run(body, max_head, &extra, &mut collector);
-            let flushed = collector.rows.flush();
+            let mut take = |row: &str, cursor: Option<&Value>| {
+                rows.push(row)?;
+                run.as_ref().map_or(Ok(()), |run| run.observe(&mut seen, cursor))
+            };
+            let (extracted, head) = extractor.run(body, max_head, &extra, &mut take);
+            let flushed = rows.flush();
             let extracted = extracted.and_then(|extracted| {
                 flushed?;
-                Ok((extracted, collector))
+                Ok((extracted, rows, seen))
             });
             (extracted, head)
         });
@@ -342,21 +319,21 @@ impl Fetcher {
             .await
             .map_err(|error| PageError::Final(Error::task_failed("extracting records", &error)))?;
         match (extracted, aborted) {
-            (Err(BodyError::Other(error)), _) => Err(PageError::Final(error)),
+            (Err(BodyError::Output(error)), _) => Err(PageError::Final(error)),
             (_, Some(cause)) => Err(PageError::Aborted(cause)),
             (extracted, None) => Ok((extracted, head)),
         }
     }
 
     /// Stores a response, if responses are to be recorded.
-    fn record(&self, built: &Built, status: StatusCode, headers: &HeaderMap, head: &Head) -> Result<()> {
-        let Some(recorder) = &self.recorder else {
+    fn record(&self, built: &Request, status: StatusCode, headers: &HeaderMap, head: &Head) -> Result<()> {
+        let Some(recorder) = &self.cx.run.record else {
             return Ok(());
         };
         let exchange = component::Exchange {
-            source: &self.source,
-            method: built.method.as_str(),
-            url: &built.url,
+            source: &self.cx.name,
+            method: built.method().as_str(),
+            url: built.url(),
             status: status.as_u16(),
             headers,
             body: &head.bytes,
@@ -369,20 +346,19 @@ impl Fetcher {
     fn message(
         &self,
         cx: &PageContext<'_>,
-        built: &Built,
+        built: &Request,
         credentials: &Credentials,
         headers: &HeaderMap,
         body: &[u8],
     ) -> Option<String> {
         let mut secrets = self.client.auth.secrets(credentials);
-        let in_headers = built.headers.values().filter(|value| value.is_sensitive());
+        let in_headers = built.headers().values().filter(|value| value.is_sensitive());
         secrets.extend(in_headers.filter_map(|value| Some(Secret::new(value.to_str().ok()?))));
-        let keys = cx.values.of_rows().join(" ");
+        let keys = cx.partition.values.of_rows().join(" ");
         let redactor = Redactor::new(&secrets, keys.as_bytes());
         service_message(headers, body, redactor)
     }
 
-    /// The error of a page that could not be fetched.
     fn error(&self, gave_up: GaveUp<SendError<PageError>>, host: &str, shown: &str) -> Error {
         let spent = gave_up.spent;
         let limit = self.limit_reached(spent.reason);
@@ -422,7 +398,6 @@ impl Fetcher {
                 format!("the connection was closed during the response to {shown}"),
             )
             .with_source(cause),
-            PageError::Skip(_) => Error::interrupted(),
         };
         hint_if(error, limit)
     }
@@ -446,12 +421,22 @@ impl Fetcher {
     }
 }
 
-/// Whether another attempt may help.
+fn copy(request: &Request) -> Request {
+    let mut copy = Request::new(request.method().clone(), request.url().clone());
+    *copy.headers_mut() = request.headers().clone();
+    let body = request.body().and_then(reqwest::Body::as_bytes);
+    *copy.body_mut() = body.map(|bytes| bytes.to_vec().into());
+    copy
+}
+
 fn decide(error: &PageError) -> client::Decision {
     let retry = client::Decision::Retry { after: None };
     match error {
         PageError::Transport(failure) if failure.is_transient() => retry,
-        PageError::Body { error, .. } if error.is_truncated() => retry,
+        PageError::Body {
+            error: BodyError::Truncated(_),
+            ..
+        } => retry,
         PageError::Aborted(_) => retry,
         PageError::Response(bad) => {
             let after = bad.decision.wait;
@@ -474,14 +459,12 @@ fn hint_if(error: Error, hint: Option<String>) -> Error {
 }
 
 fn body_error(shown: &str, error: BodyError, message: Option<String>) -> Error {
-    let kind = match error.is_truncated() {
-        true => ErrorKind::Transient,
-        false => ErrorKind::Input,
-    };
-    let hint = error.hint();
-    let shown = Error::new(kind, format!("cannot read the response to {shown}")).with_source(error);
+    let error = error.into_error();
+    let hints: Vec<String> = error.hints().map(str::to_owned).collect();
     let message = message.map(|message| format!("the response says: {message}"));
-    hint_if(hint_if(shown, message), hint)
+    let failed = Error::new(error.kind(), format!("cannot read the response to {shown}"));
+    let hints = message.into_iter().chain(hints);
+    hints.fold(failed.with_source(error), Error::with_hint)
 }
 
 fn refused_link(error: &Error, shown: &str) -> Error {

@@ -1,40 +1,33 @@
 //! Names of headers in settings.
 
-use std::borrow::Cow;
-
 use reqwest::header::HeaderName;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error as _};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The name of a header; case-insensitive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(
+    rename = "HeaderName",
+    with = "String",
+    extend("pattern" = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+    example = "X-Request-Id"
+)]
 pub(crate) struct HeaderNameSetting(pub(super) HeaderName);
 
-impl<'de> Deserialize<'de> for HeaderNameSetting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        HeaderName::from_bytes(name.as_bytes())
+impl TryFrom<String> for HeaderNameSetting {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        parsed
             .map(Self)
-            .map_err(|_| D::Error::custom(format!("`{name}` is not a valid header name")))
+            .map_err(|_| format!("`{name}` is not a valid header name"))
     }
 }
 
-impl Serialize for HeaderNameSetting {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
-}
-
-impl JsonSchema for HeaderNameSetting {
-    fn schema_name() -> Cow<'static, str> {
-        "HeaderName".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
-            "examples": ["X-Request-Id"],
-        })
+impl From<HeaderNameSetting> for String {
+    fn from(name: HeaderNameSetting) -> Self {
+        name.0.as_str().to_owned()
     }
 }

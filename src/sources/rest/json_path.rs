@@ -12,18 +12,21 @@ use serde_json::Value;
 /// A step into a document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Step {
-    /// A member of an object.
     Name(String),
     /// An element of an array, from 0.
     Index(usize),
+    /// `.*`: every member or element. Not in a [`SinglePath`].
+    Members,
+    /// `[*]`: every element or member. Not in a [`SinglePath`].
+    Elements,
 }
 
 impl Step {
-    /// The value that it selects.
     pub(super) fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         match self {
             Self::Name(name) => value.get(name),
             Self::Index(index) => value.get(index),
+            Self::Members | Self::Elements => None,
         }
     }
 }
@@ -42,29 +45,24 @@ pub(crate) struct SinglePath {
 }
 
 impl SinglePath {
-    /// Reads a path.
-    ///
-    /// # Errors
-    /// It is not a JSONPath, or may select several values.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         check(text)?;
-        match steps(text) {
-            Some(steps) => Ok(Self {
-                text: text.to_owned(),
-                steps,
-            }),
-            None => Err(format!(
-                "`{text}` may select several values, expected one: names and indexes only, such as `$.meta.next` or `$['@odata.nextLink']`"
-            )),
+        let (steps, complete) = steps(text);
+        let steps: Vec<Step> = steps.into_iter().map(|(_, step)| step).collect();
+        if !complete || steps.contains(&Step::Members) || steps.contains(&Step::Elements) {
+            return Err(format!(
+                "`{text}` may select several values, expected one: names and indexes only, such as `$.meta.next` or \
+                 `$['@odata.nextLink']`"
+            ));
         }
+        let text = text.to_owned();
+        Ok(Self { text, steps })
     }
 
-    /// The steps from the root.
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// The value in a document.
     pub(super) fn find<'v>(&self, document: &'v Value) -> Option<&'v Value> {
         self.steps.iter().try_fold(document, |at, step| step.of(at))
     }
@@ -84,7 +82,6 @@ impl TryFrom<String> for SinglePath {
     }
 }
 
-/// Parses any JSONPath.
 pub(super) fn check(text: &str) -> Result<serde_json_path::JsonPath, String> {
     if !text.starts_with('$') {
         return Err(format!(
@@ -94,71 +91,46 @@ pub(super) fn check(text: &str) -> Result<serde_json_path::JsonPath, String> {
     serde_json_path::JsonPath::parse(text).map_err(|error| format!("`{text}` is not a JSONPath: {error}"))
 }
 
-/// A segment of a path that can be followed while a document is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Segment {
-    /// A name or an index.
-    One(Step),
-    /// `.*`: every member or element.
-    Members,
-    /// `[*]`: every element or member.
-    Elements,
-}
-
-/// The segments of a valid path, each with the offset it starts at, and whether these are all: a filter, a slice, a
-/// union or `..` ends them.
-pub(super) fn segments(text: &str) -> (Vec<(usize, Segment)>, bool) {
-    let mut segments = Vec::new();
+/// The steps of a valid path, each with the offset it starts at, and whether these are all: a filter, a slice, a union
+/// or `..` ends them.
+pub(super) fn steps(text: &str) -> (Vec<(usize, Step)>, bool) {
+    let mut steps = Vec::new();
     let mut rest = text.strip_prefix('$').unwrap_or(text).trim_start();
     while !rest.is_empty() {
-        let Some((segment, after)) = segment(rest) else {
-            return (segments, false);
+        let Some((step, after)) = step(rest) else {
+            return (steps, false);
         };
-        segments.push((text.len() - rest.len(), segment));
+        steps.push((text.len() - rest.len(), step));
         rest = after.trim_start();
     }
-    (segments, true)
+    (steps, true)
 }
 
-fn segment(text: &str) -> Option<(Segment, &str)> {
+fn step(text: &str) -> Option<(Step, &str)> {
     if let Some(after) = text.strip_prefix('.') {
         let end = after.find(['.', '[']).unwrap_or(after.len());
-        let segment = match after[..end].trim_end() {
+        let step = match after[..end].trim_end() {
             "" => return None,
-            "*" => Segment::Members,
-            name => Segment::One(Step::Name(name.to_owned())),
+            "*" => Step::Members,
+            name => Step::Name(name.to_owned()),
         };
-        return Some((segment, &after[end..]));
+        return Some((step, &after[end..]));
     }
     let after = text.strip_prefix('[')?.trim_start();
-    let (segment, left) = match after.chars().next()? {
+    let (step, left) = match after.chars().next()? {
         quote @ ('\'' | '"') => {
             let (name, left) = quoted(&after[1..], quote)?;
-            (Segment::One(Step::Name(name)), left)
+            (Step::Name(name), left)
         }
-        '*' => (Segment::Elements, &after[1..]),
+        '*' => (Step::Elements, &after[1..]),
         _ => {
             let end = after.find(']')?;
-            let index = after[..end].trim().parse().ok()?;
-            (Segment::One(Step::Index(index)), &after[end..])
+            (Step::Index(after[..end].trim().parse().ok()?), &after[end..])
         }
     };
-    Some((segment, left.trim_start().strip_prefix(']')?))
+    Some((step, left.trim_start().strip_prefix(']')?))
 }
 
-/// The steps of a valid path, if it has only names and indexes.
-fn steps(text: &str) -> Option<Vec<Step>> {
-    let (segments, true) = segments(text) else {
-        return None;
-    };
-    let step = |(_, segment)| match segment {
-        Segment::One(step) => Some(step),
-        Segment::Members | Segment::Elements => None,
-    };
-    segments.into_iter().map(step).collect()
-}
-
-/// A quoted name and what follows its closing quote.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let end = {
         let mut escaped = false;
@@ -179,63 +151,39 @@ fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
 
 /// The paths of values to extract from every response.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ValuePaths {
-    paths: Vec<SinglePath>,
-}
-
-/// One of a [`ValuePaths`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ValueId(usize);
+pub(super) struct ValuePaths(Vec<SinglePath>);
 
 impl ValuePaths {
-    /// Adds a path. Equal paths share an id.
-    pub(super) fn add(&mut self, path: &SinglePath) -> ValueId {
-        let known = self.paths.iter().position(|known| known.steps == path.steps);
-        ValueId(known.unwrap_or_else(|| {
-            self.paths.push(path.clone());
-            self.paths.len() - 1
-        }))
+    pub(super) fn add(&mut self, path: &SinglePath) {
+        if !self.0.iter().any(|known| known.steps == path.steps) {
+            self.0.push(path.clone());
+        }
     }
 
-    /// All paths, in the order of their ids.
     pub(super) fn paths(&self) -> &[SinglePath] {
-        &self.paths
+        &self.0
     }
 
-    /// The values of a document.
     pub(super) fn find(&self, document: &Value) -> ExtractedValues {
-        ExtractedValues {
-            values: self
-                .paths
-                .iter()
-                .map(|path| path.find(document).cloned())
-                .collect(),
-        }
-    }
-
-    /// The values of a response without a JSON body: none.
-    pub(super) fn none(&self) -> ExtractedValues {
-        ExtractedValues {
-            values: vec![None; self.paths.len()],
-        }
+        ExtractedValues::new(self, self.0.iter().map(|path| path.find(document).cloned()))
     }
 }
 
-/// The value at each path of a [`ValuePaths`].
+/// The values at the paths of a [`ValuePaths`] that exist.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct ExtractedValues {
-    values: Vec<Option<Value>>,
-}
+pub(super) struct ExtractedValues(Vec<(SinglePath, Value)>);
 
 impl ExtractedValues {
-    /// From values in the order of their ids; `None` where the path does not exist.
-    pub(super) fn new(values: Vec<Option<Value>>) -> Self {
-        Self { values }
+    /// From values in the order of their paths.
+    pub(super) fn new(paths: &ValuePaths, values: impl IntoIterator<Item = Option<Value>>) -> Self {
+        let values = paths.0.iter().cloned().zip(values);
+        Self(values.filter_map(|(path, value)| Some((path, value?))).collect())
     }
 
     /// The value; `Some(Value::Null)` for a null, `None` if the path does not exist.
-    pub(super) fn get(&self, id: ValueId) -> Option<&Value> {
-        self.values.get(id.0)?.as_ref()
+    pub(super) fn get(&self, path: &SinglePath) -> Option<&Value> {
+        let mut values = self.0.iter();
+        values.find_map(|(known, value)| (known.steps == path.steps).then_some(value))
     }
 }
 
@@ -274,12 +222,13 @@ mod tests {
 
     #[test]
     fn distinguishes_null_from_missing() {
-        let mut set = ValuePaths::default();
-        let next = set.add(&SinglePath::parse("$.next").unwrap());
-        let more = set.add(&SinglePath::parse("$.more").unwrap());
-        assert_eq!(set.add(&SinglePath::parse("$['next']").unwrap()), next);
-        let found = set.find(&json!({"next": null}));
-        assert_eq!(found.get(next), Some(&Value::Null));
-        assert_eq!(found.get(more), None);
+        let path = |text| SinglePath::parse(text).unwrap();
+        let mut paths = ValuePaths::default();
+        for text in ["$.next", "$.more", "$['next']"] {
+            paths.add(&path(text));
+        }
+        let found = paths.find(&json!({"next": null}));
+        assert_eq!(found.get(&path("$['next']")), Some(&Value::Null));
+        assert_eq!((found.get(&path("$.more")), paths.paths().len()), (None, 2));
     }
 }

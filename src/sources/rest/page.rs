@@ -1,4 +1,4 @@
-//! What a page is requested with, what the pagination learns from its response, and its rows.
+//! A page: its request, its response and its rows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,26 +9,36 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::json_path::ExtractedValues;
+use super::extract::Extracted;
+use super::header_name::HeaderNameSetting;
 use crate::disk::spool::{Spool, Stored};
 use crate::error::Result;
 
 /// Bytes of a page's rows in memory; more wait in a file.
 const MAX_MEMORY: usize = 1 << 20;
 
-/// Bytes of rows that are stored at once.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Where a value is injected into a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum InjectInto {
     /// The query parameter with this name.
     Query(#[schemars(example = &"cursor")] String),
     /// The header with this name.
-    Header(#[schemars(example = &"X-Cursor")] String),
+    Header(#[schemars(example = &"X-Cursor")] HeaderNameSetting),
     /// The location in the JSON or form body: names joined by dots, such as `page.cursor`.
     Body(#[schemars(example = &"page.cursor")] String),
+}
+
+impl InjectInto {
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let (Self::Body(a), Self::Body(b)) = (self, other) else {
+            return self == other;
+        };
+        let (a, b) = (format!("{a}."), format!("{b}."));
+        a.starts_with(&b) || b.starts_with(&a)
+    }
 }
 
 /// What the request for one page has besides what all requests have.
@@ -40,24 +50,17 @@ pub(super) struct PageRequest {
     pub(super) set: Vec<(InjectInto, Value)>,
 }
 
-/// What the pagination knows of the response to a page.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PageResponse<'a> {
-    /// The URL requested.
-    pub(super) url: &'a Url,
-    /// The status: any 2xx, or one that ends the pages.
+#[derive(Debug)]
+pub(super) struct PageResponse {
+    pub(super) url: Url,
+    /// Any 2xx, or one that ends the pages.
     pub(super) status: u16,
-    pub(super) headers: &'a HeaderMap,
-    /// Values of the body.
-    pub(super) values: &'a ExtractedValues,
-    /// Records on the page, before any of them is exploded or rejected.
-    pub(super) records: u64,
+    pub(super) headers: HeaderMap,
+    pub(super) extracted: Extracted,
 }
 
-/// Stored rows.
 pub(super) type Block = Stored<Vec<u8>>;
 
-/// The rows of a complete page.
 pub(super) struct PageRows {
     /// How the user knows the page.
     pub(super) name: Arc<str>,
@@ -77,9 +80,6 @@ impl PageRows {
     }
 
     /// Adds a row. Blocks.
-    ///
-    /// # Errors
-    /// The temporary file cannot be written.
     pub(super) fn push(&mut self, row: &str) -> Result<()> {
         // A record is at most 16 MiB long.
         let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
@@ -92,9 +92,6 @@ impl PageRows {
     }
 
     /// Stores what [`push`](Self::push) has collected. Blocks.
-    ///
-    /// # Errors
-    /// The temporary file cannot be written.
     pub(super) fn flush(&mut self) -> Result<()> {
         if self.block.is_empty() {
             return Ok(());
@@ -106,7 +103,6 @@ impl PageRows {
     }
 }
 
-/// The rows of a block.
 pub(super) fn rows(mut block: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, after) = block.split_first_chunk()?;

@@ -6,7 +6,7 @@ use super::config::RestConfig;
 use super::extract::{Extractor, RecordsConfig};
 use super::incremental::{CursorConfig, Incremental};
 use super::json_path::{SinglePath, ValuePaths};
-use super::pagination::{Pager, PaginationConfig};
+use super::pagination::{self, PaginationConfig};
 use super::partitions::Partitioning;
 use super::request::{RequestConfig, RequestPlan};
 use super::response_actions::{ResponseActionConfig, ResponseActions};
@@ -17,29 +17,19 @@ use crate::component::Problems;
 #[derive(Debug, Clone)]
 pub(super) struct Sequence {
     pub(super) request: RequestPlan,
-    pub(super) pager: Pager,
-    pub(super) extractor: Extractor,
+    pub(super) pagination: Arc<pagination::Plan>,
+    pub(super) extractor: Arc<Extractor>,
     pub(super) actions: ResponseActions,
     /// The paths of values that pagination and response actions read.
     pub(super) paths: ValuePaths,
 }
 
-/// Valid settings.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) sequence: Sequence,
     pub(super) partitioning: Option<Arc<Partitioning>>,
     pub(super) parent: Option<Sequence>,
     pub(super) incremental: Option<Incremental>,
-}
-
-/// The settings of a sequence.
-struct Block<'a> {
-    request: &'a RequestConfig,
-    pagination: &'a PaginationConfig,
-    records: &'a RecordsConfig,
-    /// Where each row has its cursor.
-    cursor: Option<SinglePath>,
 }
 
 impl Plan {
@@ -51,49 +41,33 @@ impl Plan {
         if config.incremental.is_some() {
             Incremental::names(&mut names);
         }
-        let partitioning = config
-            .for_each
-            .as_ref()
-            .map(|for_each| for_each.compile(&mut problems.at("for_each")));
+        let for_each = config.for_each.as_deref();
+        let partitioning = for_each.and_then(|for_each| for_each.compile(&mut problems.at("for_each")));
+        let block = for_each.and_then(|for_each| for_each.parent.as_ref());
         let mut parent = None;
-        if let (Some(for_each), Some(Some(partitioning))) = (&config.for_each, &partitioning)
-            && let Some(block) = &for_each.parent
-        {
+        if let (Some(block), Some(partitioning)) = (block, &partitioning) {
             let mut names = names.clone();
             partitioning.outer_names(&mut names);
-            let block = Block {
-                request: &block.request,
-                pagination: &block.pagination,
-                records: &block.records,
-                cursor: None,
-            };
+            let blocks = (&block.request, &block.pagination, &block.records);
             let mut problems = problems.at("for_each");
-            parent = config.sequence(&block, &names, &mut problems.at("parent"));
+            parent = config.sequence(blocks, None, &names, &mut problems.at("parent"));
         }
-        if let Some(Some(partitioning)) = &partitioning {
+        if let Some(partitioning) = &partitioning {
             partitioning.names(&mut names);
         }
-        let block = Block {
-            request: &config.request,
-            pagination: &config.pagination,
-            records: &config.records,
-            cursor: config
-                .incremental
-                .as_ref()
-                .and_then(|incremental| match &incremental.cursor {
-                    CursorConfig::Path(path) => Some(path.clone()),
-                    CursorConfig::RunTime => None,
-                }),
-        };
-        let sequence = config.sequence(&block, &names, problems);
-        // What an invalid request uses is unknown.
-        let has_parent = config
-            .for_each
+        let cursor = config
+            .incremental
             .as_ref()
-            .is_some_and(|for_each| for_each.parent.is_some());
+            .and_then(|incremental| match &incremental.cursor {
+                CursorConfig::Path(path) => Some(path.clone()),
+                CursorConfig::RunTime => None,
+            });
+        let blocks = (&config.request, &config.pagination, &config.records);
+        let sequence = config.sequence(blocks, cursor, &names, problems);
+        // What an invalid request uses is unknown.
         let mut incremental = None;
-        if sequence.is_some() && (parent.is_some() || !has_parent) {
-            if let Some(Some(partitioning)) = &partitioning {
+        if sequence.is_some() && parent.is_some() == block.is_some() {
+            if let Some(partitioning) = &partitioning {
                 partitioning.check_used(&names.uses(), &mut problems.at("for_each"));
             }
             if let Some(block) = &config.incremental {
@@ -105,7 +79,7 @@ impl Plan {
         }
         Some(Self {
             sequence: sequence?,
-            partitioning: partitioning.flatten().map(Arc::new),
+            partitioning: partitioning.map(Arc::new),
             parent,
             incremental,
         })
@@ -139,29 +113,33 @@ impl RestConfig {
         self.records.check_kept(&declared, &mut problems.at("records"));
     }
 
-    fn sequence(&self, block: &Block<'_>, names: &Names, problems: &mut Problems<'_>) -> Option<Sequence> {
+    /// `cursor`: where each row has its cursor.
+    fn sequence(
+        &self,
+        (request, pagination, records): (&RequestConfig, &PaginationConfig, &RecordsConfig),
+        cursor: Option<SinglePath>,
+        names: &Names,
+        problems: &mut Problems<'_>,
+    ) -> Option<Sequence> {
         let before = problems.len();
+        let plan = RequestPlan::new(&self.base_url, request, names, problems);
         let mut paths = ValuePaths::default();
-        let request = RequestPlan::new(&self.base_url, block.request, names, problems);
-        let pager = block
-            .pagination
-            .compile(&mut paths, &mut problems.at("pagination"));
-        block.records.validate(&mut problems.at("records"));
-        if let Some(request) = &request {
-            for target in block.pagination.targets() {
-                request.check_place(&target, &mut problems.at("pagination"));
-                block.request.check_free(&target, &mut problems.at("request"));
-            }
+        let pages = pagination.compile(&mut paths, &mut problems.at("pagination"));
+        records.validate(&mut problems.at("records"));
+        for (key, target) in pagination.targets() {
+            request.check_place(&target, &mut problems.at("pagination").at(key));
+            request.check_free(&target, &mut problems.at("request"));
         }
         if problems.len() > before {
             return None;
         }
+        let (request, pagination) = (plan?, pages?);
         let actions = ResponseActions::new(&self.response_actions, &mut paths, self.rate_limit.wait_rule());
-        let keep_last = block.pagination.needs_last_record();
+        let extractor = Extractor::new(records, &paths, cursor, pagination.needs_last_record());
         Some(Sequence {
-            request: request?,
-            pager: pager?,
-            extractor: Extractor::new(block.records, &paths, block.cursor.clone(), keep_last),
+            request,
+            pagination,
+            extractor: Arc::new(extractor),
             actions,
             paths,
         })

@@ -1,11 +1,9 @@
 //! The settings of `rate_limit`: how fast requests are sent, and how long they wait.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error as _};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::header_name::HeaderNameSetting;
 use crate::component::Problems;
@@ -15,7 +13,7 @@ use crate::settings::bounded::{DAY, MINUTE};
 use crate::settings::{BoundedDuration, BoundedInt};
 
 /// Request rate, concurrency and waiting. All requests of a run to the same host share these limits.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RateLimitConfig {
     /// Requests per interval, such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`; all limits apply. Requests of
@@ -41,27 +39,13 @@ impl Default for RateLimitConfig {
 }
 
 /// A response header with the time of the next retry.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResetHeader {
     /// Header name, such as `X-RateLimit-Reset`.
     pub name: HeaderNameSetting,
     /// Meaning of the header's number.
-    pub format: ResetFormat,
-}
-
-/// Meaning of the number in a reset header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ResetFormat {
-    /// A point in time: seconds since 1970.
-    EpochSeconds,
-    /// A point in time: milliseconds since 1970.
-    EpochMilliseconds,
-    /// Seconds from now.
-    Seconds,
-    /// Milliseconds from now.
-    Milliseconds,
+    pub format: ResetForm,
 }
 
 impl RateLimitConfig {
@@ -94,12 +78,7 @@ impl RateLimitConfig {
     pub(crate) fn wait_rule(&self) -> WaitRule {
         let headers = self.reset_headers.iter().map(|header| WaitSource::Header {
             name: header.name.0.clone(),
-            form: match header.format {
-                ResetFormat::EpochSeconds => ResetForm::EpochSeconds,
-                ResetFormat::EpochMilliseconds => ResetForm::EpochMillis,
-                ResetFormat::Seconds => ResetForm::Seconds,
-                ResetFormat::Milliseconds => ResetForm::Millis,
-            },
+            form: header.format,
         });
         WaitRule {
             sources: std::iter::once(WaitSource::RetryAfter).chain(headers).collect(),
@@ -108,17 +87,26 @@ impl RateLimitConfig {
     }
 }
 
-/// Requests per interval: `10/s`, `100/min`, `2000/h`, `8/day`, `5/10s`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Requests per interval.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(
+    with = "String",
+    example = "10/s",
+    example = "100/min",
+    example = "2000/h",
+    example = "8/day",
+    example = "5/10s"
+)]
 pub(crate) struct Rate {
     text: String,
     window: Window,
 }
 
-impl std::str::FromStr for Rate {
-    type Err = String;
+impl TryFrom<String> for Rate {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, String> {
         let notation =
             || format!("`{text}` is not a rate such as `10/s`, `100/min`, `2000/h`, `8/day` or `5/10s`");
         let (count, per) = text.split_once('/').ok_or_else(notation)?;
@@ -130,39 +118,14 @@ impl std::str::FromStr for Rate {
             "d" | "day" => Duration::from_secs(24 * 3600),
             other => humantime::parse_duration(other).map_err(|_| notation())?,
         };
-        Window::new(count, per)
-            .map(|window| Self {
-                text: text.to_owned(),
-                window,
-            })
-            .map_err(|error| format!("`{text}` {error}"))
+        let window = Window::new(count, per).map_err(|error| format!("`{text}` {error}"))?;
+        Ok(Self { text, window })
     }
 }
 
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl Serialize for Rate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-impl JsonSchema for Rate {
-    fn schema_name() -> Cow<'static, str> {
-        "Rate".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "Requests per interval.",
-            "examples": ["10/s", "100/min", "2000/h", "8/day", "5/10s"],
-        })
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.text
     }
 }
 
@@ -181,20 +144,10 @@ mod tests {
             ("3/1h 30m", 3, 5400),
         ] {
             let window = Window::new(count, Duration::from_secs(seconds)).unwrap();
-            assert_eq!(text.parse::<Rate>().unwrap().window, window, "{text}");
+            assert_eq!(Rate::try_from(text.to_owned()).unwrap().window, window, "{text}");
         }
-        for bad in [
-            "10",
-            "10/",
-            "/s",
-            "-1/s",
-            "1.5/s",
-            "10/fortnight",
-            "0/s",
-            "1/8days",
-            "10 per s",
-        ] {
-            assert!(bad.parse::<Rate>().unwrap_err().contains(bad), "{bad}");
+        for bad in "10 10/ /s -1/s 1.5/s 10/fortnight 0/s 1/8days".split(' ') {
+            assert!(Rate::try_from(bad.to_owned()).unwrap_err().contains(bad), "{bad}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -11,8 +10,8 @@ use super::decode::Message;
 use super::extract::OnMissing;
 use super::fetch::{Fetched, Fetcher, PageContext};
 use super::incremental::{self, Seen};
-use super::page::{self, PageResponse, PageRows};
-use super::pagination::Turn;
+use super::page::{self, PageRows};
+use super::pagination::{Pager, Turn};
 use super::partitions::{Partition, Partitioning};
 use super::plan::{Plan, Sequence};
 use super::source::{PREFETCH, owned};
@@ -27,67 +26,60 @@ const PARTITIONS_AHEAD: usize = 8;
 #[derive(Clone)]
 pub(super) struct Reader {
     plan: Arc<Plan>,
-    fetcher: Arc<Fetcher>,
+    pub(super) fetcher: Arc<Fetcher>,
+    /// Settings that give a position its meaning.
     identity: Arc<[(&'static str, String)]>,
-    mapped: Arc<MappedColumns>,
-    cx: SourceContext,
     /// The current run of an incremental source, which reads cursors.
     run: Option<Arc<incremental::Plan>>,
 }
 
-/// Rows read, and bits of the mapped columns that one of them has.
-#[derive(Default)]
-struct MappedColumns {
-    rows: AtomicU64,
-    found: AtomicU64,
-}
-
-/// Whether more rows are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum More {
     Wanted,
     Stopped,
 }
 
-/// How a sequence of pages ended.
 enum Ended {
     Read(Totals),
     Skipped(u16),
     Stopped,
 }
 
-/// What was read of several sequences.
+/// Sums of what pages contained.
 #[derive(Default)]
 struct Totals {
     records: u64,
+    rows: u64,
     without_list: u64,
+    found_columns: u64,
     seen: Seen,
 }
 
 impl Totals {
     fn add(&mut self, other: &Self) {
         self.records += other.records;
+        self.rows += other.rows;
         self.without_list += other.without_list;
+        self.found_columns |= other.found_columns;
         self.seen.merge(&other.seen);
     }
 
     /// Checks a whole window before its position is saved.
-    ///
-    /// # Errors
-    /// No record has the array to explode, and `missing` does not allow that.
     fn check(&self, sequence: &Sequence, source: &str) -> Result<()> {
-        let Some((path, missing)) = sequence.extractor.explodes() else {
+        let records = &sequence.extractor.config;
+        let Some(explode) = &records.explode else {
             return Ok(());
         };
         if self.records == 0 || self.without_list < self.records {
             return Ok(());
         }
         let what = format!(
-            "none of {} records of {} has the array `{path}` of `records.explode`",
+            "none of {} records of {} has the array `{}` of `records.explode`",
             self.records,
-            sequence.request.named()
+            sequence.request.named(),
+            explode.path
         );
-        if missing == OnMissing::Empty {
+        if records.missing == OnMissing::Empty {
             tracing::warn!(source = %source, "{what}");
             return Ok(());
         }
@@ -97,58 +89,52 @@ impl Totals {
     }
 }
 
-/// A partition that is being read.
 struct UnderWay {
     pages: mpsc::Receiver<PageRows>,
     task: AbortOnDropHandle<Result<Ended>>,
 }
 
 impl Reader {
-    pub(super) fn new(
-        plan: Plan,
-        fetcher: Arc<Fetcher>,
-        identity: Vec<(&'static str, String)>,
-        cx: SourceContext,
-    ) -> Self {
+    pub(super) fn new(plan: Plan, fetcher: Fetcher, identity: Vec<(&'static str, String)>) -> Self {
         Self {
             plan: Arc::new(plan),
-            fetcher,
+            fetcher: Arc::new(fetcher),
             identity: identity.into(),
-            mapped: Arc::default(),
-            cx,
             run: None,
         }
     }
 
-    /// Reads everything and sends it to `out`.
+    fn cx(&self) -> &SourceContext {
+        &self.fetcher.cx
+    }
+
     pub(super) async fn read(&self, out: mpsc::Sender<Message>) -> Result<()> {
         let Some(incremental) = &self.plan.incremental else {
-            return match self.window(&Values::default(), &out).await? {
-                Some(_) => self.end(&out).await,
-                None => Ok(()),
-            };
+            if let Some(totals) = self.window(&Values::default(), &out).await? {
+                self.end(&totals, &out).await;
+            }
+            return Ok(());
         };
-        let saved = self.cx.position.load().await?;
-        let settings: Vec<(&str, &str)> = self
-            .identity
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let saved = self.cx().position.load().await?;
+        let settings = self.identity.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<(&str, &str)> = settings.collect();
         let mut run = incremental.begin(saved.as_deref(), &settings, jiff::Timestamp::now())?;
         tracing::info!(
-            source = %self.cx.name, windows = run.len(), full = run.why().is_full(), "{}", run.why()
+            source = %self.cx().name, windows = run.len(), full = run.why().is_full(), "{}", run.why()
         );
         let reader = Self {
             run: Some(Arc::new(run.clone())),
             ..self.clone()
         };
+        let mut all = Totals::default();
         for index in 0..run.len() {
             let window = run.window(index)?;
-            tracing::debug!(source = %self.cx.name, "reading {}", window.shown);
+            tracing::debug!(source = %self.cx().name, "reading {}", window.shown);
             let Some(totals) = reader.window(&window.values, &out).await? else {
                 return Ok(());
             };
             run.merge(&totals.seen);
+            all.add(&totals);
             let position = run.after_window(index)?;
             if out.send(Message::Position(position)).await.is_err() {
                 return Ok(());
@@ -157,45 +143,39 @@ impl Reader {
         let seen = run.seen();
         if seen.without > 0 || seen.future > 0 {
             tracing::warn!(
-                source = %self.cx.name, with = seen.with, without = seen.without, future = seen.future,
+                source = %self.cx().name, with = seen.with, without = seen.without, future = seen.future,
                 "records without a cursor, or with one in the future"
             );
         }
-        self.end(&out).await
-    }
-
-    /// Marks the end: without it, what was read is incomplete.
-    async fn end(&self, out: &mpsc::Sender<Message>) -> Result<()> {
-        if !self.cx.run.partial {
-            self.warn_of_mapped_columns();
-        }
-        // The receiver ends early only when the run is stopped.
-        let _ = out.send(Message::End).await;
+        self.end(&all, &out).await;
         Ok(())
     }
 
-    /// Warns of mapped columns without any value: their path may be misspelled.
-    fn warn_of_mapped_columns(&self) {
-        let rows = self.mapped.rows.load(Ordering::Relaxed);
-        let found = self.mapped.found.load(Ordering::Relaxed);
-        let never: Vec<String> = self
+    /// Marks the end: without it, what was read is incomplete. Warns of mapped columns without any value: their path may
+    /// be misspelled.
+    async fn end(&self, totals: &Totals, out: &mpsc::Sender<Message>) {
+        let columns = self
             .plan
             .sequence
             .extractor
-            .columns()
+            .config
+            .columns
+            .iter()
             .take(64)
-            .enumerate()
-            .filter(|(index, _)| found & (1 << index) == 0)
-            .map(|(_, (column, path))| format!("`{column}` at `{path}`"))
-            .collect();
-        if rows > 0 && !never.is_empty() {
+            .enumerate();
+        let never = columns.filter(|(index, _)| totals.found_columns & (1 << index) == 0);
+        let never = never.map(|(_, (column, path))| format!("`{column}` at `{path}`"));
+        let never: Vec<String> = never.collect();
+        if !self.cx().run.partial && totals.rows > 0 && !never.is_empty() {
             tracing::warn!(
-                source = %self.cx.name,
-                rows,
+                source = %self.cx().name,
+                rows = totals.rows,
                 "no row has a value for {} of `records.columns`; check the spelling",
                 never.join(", ")
             );
         }
+        // The receiver ends early only when the run is stopped.
+        let _ = out.send(Message::End).await;
     }
 
     /// Reads all partitions of a window, several at a time, and sends their rows in the order of the partitions.
@@ -207,15 +187,11 @@ impl Reader {
                 ..Partition::default()
             };
             let (sender, pages) = mpsc::channel(PREFETCH);
-            let read = async {
-                let ended = self.pages(&self.plan.sequence, &partition, None, &sender).await;
-                drop(sender);
-                ended
-            };
+            let read = self.pages(&self.plan.sequence, &partition, None, sender);
             let (ended, more) = tokio::join!(read, forward(pages, out));
             return match (ended?, more) {
                 (Ended::Read(totals), More::Wanted) => {
-                    totals.check(&self.plan.sequence, &self.cx.name)?;
+                    totals.check(&self.plan.sequence, &self.cx().name)?;
                     Ok(Some(totals))
                 }
                 _ => Ok(None),
@@ -252,9 +228,9 @@ impl Reader {
             return Ok(None);
         }
         skips.finish()?;
-        totals.check(&self.plan.sequence, &self.cx.name)?;
+        totals.check(&self.plan.sequence, &self.cx().name)?;
         if skips.skipped > 0 {
-            tracing::warn!(source = %self.cx.name, skipped = skips.skipped, "partitions were skipped");
+            tracing::warn!(source = %self.cx().name, skipped = skips.skipped, "partitions were skipped");
         }
         Ok(Some(totals))
     }
@@ -278,11 +254,7 @@ impl Reader {
             };
             let mut keys = partitioning.keys(&outer);
             let (sender, pages) = mpsc::channel::<PageRows>(PREFETCH);
-            let read = async {
-                let ended = self.pages(sequence, &outer, None, &sender).await;
-                drop(sender);
-                ended
-            };
+            let read = self.pages(sequence, &outer, None, sender);
             let take = async {
                 // Dropped at the end of this block, so that the reading ends too.
                 let mut pages = pages;
@@ -315,12 +287,12 @@ impl Reader {
             totals.add(&more);
             let counts = keys.counts;
             tracing::info!(
-                source = %self.cx.name, rows = counts.rows, without_key = counts.missing, repeated = counts.repeated,
+                source = %self.cx().name, rows = counts.rows, without_key = counts.missing, repeated = counts.repeated,
                 "parent read"
             );
         }
         if let Some(sequence) = &self.plan.parent {
-            totals.check(sequence, &self.cx.name)?;
+            totals.check(sequence, &self.cx().name)?;
         }
         Ok(More::Wanted)
     }
@@ -331,60 +303,39 @@ impl Reader {
         sequence: &Sequence,
         partition: &Partition,
         partitioning: Option<(&Partitioning, u64)>,
-        out: &mpsc::Sender<PageRows>,
+        out: mpsc::Sender<PageRows>,
     ) -> Result<Ended> {
         let is_main = std::ptr::eq(sequence, &raw const self.plan.sequence);
-        let (mut totals, mut rows) = (Totals::default(), 0);
-        let mut pager = sequence.pager.clone();
-        let mut request = pager.first();
+        let mut totals = Totals::default();
+        let (mut pager, mut request) = Pager::start(&sequence.pagination);
         let mut before = None;
         for number in 1_u64.. {
-            // Once a page of a sequence was read, the rest cannot be skipped.
-            let first = number == 1;
             let context = PageContext {
                 sequence,
-                values: &partition.values,
-                extra: &partition.columns.0,
+                partition,
+                partitioning,
+                number,
                 request: &request,
                 before: before.as_ref(),
-                suffix: match partitioning {
-                    Some((_, partition)) => format!(" (partition {partition}, page {number})"),
-                    None => format!(" (page {number})"),
-                },
                 run: self.run.as_ref().filter(|_| is_main),
-                may_skip: &|status| {
-                    first && partitioning.is_some_and(|(partitioning, _)| partitioning.may_skip(status))
-                },
-                actions_skip: first && partitioning.is_some(),
             };
             let page = match self.fetcher.page(&context).await? {
                 Fetched::Page(page) => *page,
                 Fetched::Skipped(status) => return Ok(Ended::Skipped(status)),
                 Fetched::Stopped => return Ok(Ended::Stopped),
             };
-            let extracted = &page.extracted;
-            rows += extracted.rows;
-            if is_main {
-                self.mapped.rows.fetch_add(extracted.rows, Ordering::Relaxed);
-                self.mapped
-                    .found
-                    .fetch_or(extracted.found_columns, Ordering::Relaxed);
-            }
-            let response = PageResponse {
-                url: &page.url,
-                status: page.status,
-                headers: &page.headers,
-                values: &extracted.values,
-                records: extracted.records,
-            };
-            let turn = pager.next(&response, extracted.digest, extracted.last_record.as_ref());
-            for warning in pager.take_warnings() {
-                tracing::warn!(source = %self.cx.name, "{}: {warning}", sequence.request.shown(&page.url));
+            let extracted = &page.response.extracted;
+            let turn = pager.next(&page.response);
+            for warning in pager.warnings.drain(..) {
+                let url = sequence.request.shown(&page.response.url);
+                tracing::warn!(source = %self.cx().name, "{url}: {warning}");
             }
             let turn = turn?;
             totals.add(&Totals {
                 records: extracted.records,
+                rows: extracted.rows,
                 without_list: extracted.without_list,
+                found_columns: extracted.found_columns,
                 seen: page.seen,
             });
             if !page.rows.blocks.is_empty() && out.send(page.rows).await.is_err() {
@@ -393,17 +344,17 @@ impl Reader {
             match turn {
                 Turn::Next(next) => request = next,
                 Turn::End(reason) => {
-                    tracing::debug!(source = %self.cx.name, pages = pager.pages(), records = pager.rows(), rows, "last page: {reason:?}");
+                    let (pages, records, rows) = (pager.pages, pager.rows, totals.rows);
+                    tracing::debug!(source = %self.cx().name, pages, records, rows, "last page: {reason:?}");
                     break;
                 }
             }
-            before = Some(page.url);
+            before = Some(page.response.url);
         }
         Ok(Ended::Read(totals))
     }
 }
 
-/// Partitions that are read ahead of their turn.
 struct Queue<'r> {
     reader: &'r Reader,
     partitioning: &'r Arc<Partitioning>,
@@ -471,15 +422,13 @@ impl<'r> Queue<'r> {
             };
             drop(has_started);
             let sequence = &reader.plan.sequence;
-            reader
-                .pages(sequence, &partition, Some((&partitioning, number)), &sender)
-                .await
+            let partitioning = Some((&*partitioning, number));
+            reader.pages(sequence, &partition, partitioning, sender).await
         });
         self.under_way.push_back(UnderWay { pages, task });
     }
 }
 
-/// Sends the pages of a partition on.
 async fn forward(mut pages: mpsc::Receiver<PageRows>, out: &mpsc::Sender<Message>) -> More {
     while let Some(page) = pages.recv().await {
         if out.send(Message::Page(page)).await.is_err() {

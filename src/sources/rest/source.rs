@@ -1,16 +1,13 @@
 //! The worker of the source: a reader of pages, a decoder of their rows, and a task that saves positions.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::config::{ColumnKind, RestConfig};
+use super::config::RestConfig;
 use super::decode::{self, Columns};
-use super::fetch::Fetcher;
 use super::plan::Plan;
 use super::reader::Reader;
 use crate::component::{Delivered, Output, Position, Source, SourceContext};
@@ -22,35 +19,24 @@ use crate::secret::SecretFiles;
 /// Pages that wait to be decoded, and pages that a partition may have ready before its turn.
 pub(super) const PREFETCH: usize = 4;
 
-/// Reads a REST API. See the [module](super).
 pub(super) struct RestSource {
-    cx: SourceContext,
-    plan: Plan,
-    fetcher: Arc<Fetcher>,
+    reader: Reader,
     columns: Columns,
-    /// Settings that give a position its meaning.
-    identity: Vec<(&'static str, String)>,
 }
 
 impl RestSource {
     /// Reads secrets and makes the client. `plan` is that of `config`.
-    pub(super) fn new(config: &RestConfig, mut plan: Plan, cx: SourceContext) -> Result<Self> {
-        let base: &Path = &cx.run.base;
-        plan.sequence
-            .request
-            .read_secrets(base, &SecretFiles::of(&cx.run))?;
-        if let Some(parent) = &mut plan.parent {
-            parent.request.read_secrets(base, &SecretFiles::of(&cx.run))?;
+    pub(super) fn new(config: &RestConfig, mut plan: Plan, cx: &SourceContext) -> Result<Self> {
+        let secret_files = SecretFiles::of(&cx.run);
+        for sequence in std::iter::once(&mut plan.sequence).chain(&mut plan.parent) {
+            sequence.request.read_secrets(&cx.run.base, &secret_files)?;
         }
-        let fetcher = Arc::new(config.fetcher(&cx)?);
         let columns = match &config.columns {
             Some(columns) => {
-                let declared = columns.iter().map(|(name, kind)| (name.clone(), (*kind).into()));
+                let declared = columns.iter().map(|(name, kind)| (name.clone(), *kind));
                 // Columns that `for_each` and `records` add need no declaration.
-                let partition = plan
-                    .partitioning
-                    .iter()
-                    .flat_map(|partitions| partitions.column_names());
+                let partitioning = plan.partitioning.iter();
+                let partition = partitioning.flat_map(|partitions| partitions.column_names());
                 let added: BTreeSet<String> =
                     partition.cloned().chain(config.records.column_names()).collect();
                 let added = added.into_iter().filter(|name| !columns.contains_key(name));
@@ -61,42 +47,21 @@ impl RestSource {
             None => Columns::Inferred,
         };
         Ok(Self {
-            cx,
-            plan,
-            fetcher,
+            reader: Reader::new(plan, config.fetcher(cx)?, config.identity()),
             columns,
-            identity: config.identity(),
         })
-    }
-}
-
-impl From<ColumnKind> for ColumnType {
-    fn from(kind: ColumnKind) -> Self {
-        match kind {
-            ColumnKind::Text => Self::Text,
-            ColumnKind::Integer => Self::Integer,
-            ColumnKind::Number => Self::Number,
-            ColumnKind::Boolean => Self::Boolean,
-        }
     }
 }
 
 #[async_trait]
 impl Source for RestSource {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        let Self {
-            cx,
-            plan,
-            fetcher,
-            columns,
-            identity,
-        } = *self;
-        let name = cx.name.clone();
-        let position = cx.position.clone();
+        let Self { reader, columns } = *self;
+        let cx = reader.fetcher.cx.clone();
         let (messages, waiting) = mpsc::channel(PREFETCH);
         let (positions, marked) = mpsc::unbounded_channel();
         let collector = Collector {
-            name: name.clone(),
+            name: cx.name.clone(),
             cx: cx.clone(),
             output: out,
             added: Default::default(),
@@ -107,8 +72,7 @@ impl Source for RestSource {
             let more = !collector.output.is_stopped() && collector.output.wanted() != Some(0);
             (decoded, more)
         });
-        let saver = owned(save(marked, position));
-        let reader = Reader::new(plan, fetcher.clone(), identity, cx);
+        let saver = owned(save(marked, cx.position));
         let closed = messages.clone();
         let read = tokio::select! {
             biased;
@@ -117,7 +81,8 @@ impl Source for RestSource {
             () = closed.closed() => Ok(()),
         };
         drop(closed);
-        fetcher.settle().await;
+        // A token exchange must not be aborted.
+        reader.fetcher.client.auth.finish().await;
         let (decoded, more) = decoder
             .await
             .map_err(|error| Error::task_failed("decoding responses", &error))?;
@@ -126,7 +91,7 @@ impl Source for RestSource {
             (Err(ReadError::Failed(error)), _) => return Err(error),
             (Err(ReadError::Stopped) | Ok(()), Err(error)) if more => return Err(error),
             (Err(ReadError::Stopped) | Ok(()), Err(error)) => {
-                tracing::debug!(source = %name, "a prefetched page failed and is not needed: {}", error.chain());
+                tracing::debug!(source = %cx.name, "a prefetched page failed and is not needed: {}", error.chain());
             }
             _ => {}
         }

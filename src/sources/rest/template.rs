@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::settings::template::has_unset_variable;
 pub(super) use crate::settings::template::{Part, Template};
 
+/// Joins the keys of a batch.
+const SEPARATOR: &str = ",";
+
 /// The origin of a placeholder's values; decides where it may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -44,7 +47,6 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Adds a name, unless it exists.
     pub(super) fn add(&mut self, name: &str, kind: Kind) {
         if self.kind(name).is_none() {
             self.known.push((name.into(), kind));
@@ -62,65 +64,43 @@ impl Names {
     }
 }
 
-/// Names of placeholders that requests use.
 pub(super) type Uses = BTreeSet<Arc<str>>;
 
-/// What a placeholder is replaced with.
-#[derive(Clone, PartialEq)]
-pub(super) enum Filling {
-    /// A string, an integer or a boolean.
-    One(Value),
-    /// Several of them, joined by a separator in texts.
-    Many { values: Vec<Value>, separator: Arc<str> },
-}
-
-impl Filling {
-    fn values(&self) -> &[Value] {
-        match self {
-            Self::One(value) => std::slice::from_ref(value),
-            Self::Many { values, .. } => values,
-        }
-    }
-}
+/// Placeholders and their values, in order.
+///
+/// A value is a string, an integer or a boolean; or an array of them, which is joined by commas in texts.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Values(pub(super) Vec<(Arc<str>, Value)>);
 
 /// Shows no value: it may come from a row.
-impl fmt::Debug for Filling {
+impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} values", self.values().len())
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
     }
 }
 
-/// Placeholders and their values, in order.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Values(Vec<(Arc<str>, Filling)>);
-
 impl Values {
-    /// Sets a value in place of another of this name.
-    pub(super) fn set(&mut self, name: Arc<str>, filling: Filling) {
+    pub(super) fn set(&mut self, name: Arc<str>, value: Value) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some(entry) => entry.1 = filling,
-            None => self.0.push((name, filling)),
+            Some(entry) => entry.1 = value,
+            None => self.0.push((name, value)),
         }
     }
 
-    /// These, overridden by `more`.
     #[must_use]
     pub(super) fn with(&self, more: &Self) -> Self {
         let mut all = self.clone();
-        for (name, filling) in &more.0 {
-            all.set(name.clone(), filling.clone());
+        for (name, value) in &more.0 {
+            all.set(name.clone(), value.clone());
         }
         all
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Filling> {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
         let mut values = self.0.iter();
-        values.find_map(|(known, filling)| (&**known == name).then_some(filling))
-    }
-
-    #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Filling)> {
-        self.0.iter().map(|(name, filling)| (name, filling))
+        values.find_map(|(known, value)| (&**known == name).then_some(value))
     }
 
     /// The texts of all values but the incremental window's: they may be personal data.
@@ -128,18 +108,21 @@ impl Values {
         self.0
             .iter()
             .filter(|(name, _)| !matches!(&**name, "start" | "end"))
-            .flat_map(|(_, filling)| filling.values())
+            .flat_map(|(_, value)| {
+                value
+                    .as_array()
+                    .map_or(std::slice::from_ref(value), Vec::as_slice)
+            })
             .filter_map(scalar_text)
             .collect()
     }
 
-    fn require(&self, name: &str) -> Result<&Filling> {
+    fn require(&self, name: &str) -> Result<&Value> {
         self.get(name)
             .ok_or_else(|| Error::unexpected(format!("there is no value for `{{{name}}}`")))
     }
 }
 
-/// The text of a string, an integer or a boolean.
 pub(super) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
@@ -189,15 +172,11 @@ pub(super) fn check(text: &str, names: &Names, problems: &mut Problems<'_>) -> O
     (problems.len() == before).then_some(template)
 }
 
-/// Names of the placeholders in a template, in order.
 pub(super) fn names(template: &Template) -> impl Iterator<Item = &Arc<str>> {
     template.placeholders().map(|placeholder| &placeholder.name)
 }
 
 /// The text with all placeholders replaced, not encoded.
-///
-/// # Errors
-/// As those of [`fill_with`].
 pub(super) fn fill(template: &Template, values: &Values) -> Result<String> {
     fill_with(template, values, |_, value, out| {
         out.push_str(value);
@@ -206,9 +185,6 @@ pub(super) fn fill(template: &Template, values: &Values) -> Result<String> {
 }
 
 /// The text with all placeholders replaced; `write` encodes a value, given the placeholder's name.
-///
-/// # Errors
-/// A value that would change the meaning of the text around it. Names the placeholder, not the value.
 pub(super) fn fill_with(
     template: &Template,
     values: &Values,
@@ -240,21 +216,15 @@ pub(super) fn fill_with(
     Ok(out)
 }
 
-/// The value of the only placeholder, in its own JSON type, several as an array; else the text.
-///
-/// # Errors
-/// As those of [`fill_with`].
+/// The value of the only placeholder, in its own JSON type; else the text.
 pub(super) fn fill_json(template: &Template, values: &Values) -> Result<Value> {
     match template.only_placeholder() {
-        Some(placeholder) => Ok(match values.require(&placeholder.name)? {
-            Filling::One(value) => value.clone(),
-            Filling::Many { values, .. } => Value::Array(values.clone()),
-        }),
+        Some(placeholder) => values.require(&placeholder.name).cloned(),
         None => fill(template, values).map(Value::String),
     }
 }
 
-fn text_of<'v>(name: &str, filling: &'v Filling) -> Result<Cow<'v, str>> {
+fn text_of<'v>(name: &str, value: &'v Value) -> Result<Cow<'v, str>> {
     let text = |value: &'v Value| {
         scalar_text(value).ok_or_else(|| {
             Error::unexpected(format!(
@@ -262,16 +232,15 @@ fn text_of<'v>(name: &str, filling: &'v Filling) -> Result<Cow<'v, str>> {
             ))
         })
     };
-    let (values, separator) = match filling {
-        Filling::One(value) => return text(value),
-        Filling::Many { values, separator } => (values, separator),
+    let Value::Array(values) = value else {
+        return text(value);
     };
     let texts = values.iter().map(text).collect::<Result<Vec<_>>>()?;
-    if !separator.is_empty() && texts.iter().any(|text| text.contains(&**separator)) {
+    if texts.iter().any(|text| text.contains(SEPARATOR)) {
         return Err(Error::input(format!(
-            "a value of `{{{name}}}` contains the separator `{separator}`, which would change the list"
+            "a value of `{{{name}}}` contains the separator `{SEPARATOR}`, which would change the list"
         ))
-        .with_hint("read one by one, without `group`"));
+        .with_hint("read one by one, without `batch_size`"));
     }
-    Ok(texts.join(separator).into())
+    Ok(texts.join(SEPARATOR).into())
 }

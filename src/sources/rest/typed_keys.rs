@@ -16,6 +16,18 @@ pub(super) struct TypedKeys {
     pub(super) optional: &'static [&'static str],
 }
 
+pub(super) const fn typed(
+    name: &'static str,
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+) -> TypedKeys {
+    TypedKeys {
+        name,
+        required,
+        optional,
+    }
+}
+
 /// Which of the listed optional fields of `$block` are set.
 macro_rules! given {
     ($block:expr; $($key:ident),* $(,)?) => {

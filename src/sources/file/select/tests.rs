@@ -1,26 +1,25 @@
 //! Selection among local files.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::settings::BoundedInt;
 use crate::storage::Local;
 
 fn all() -> Selection {
     Selection {
-        newest: false,
+        settings: SelectSettings {
+            max_files: BoundedInt::new(10),
+            if_none_new: IfNone::Error,
+            ..SelectSettings::default()
+        },
         incremental: true,
         order_by: OrderBy::Name,
         marker: None,
         quiet_period: quiet_period(0, 0),
-        max_files: 10,
-        max_file_size: None,
-        if_none: IfNone::Error,
-        if_none_new: IfNone::Error,
     }
 }
 
@@ -124,11 +123,8 @@ async fn orders_files_and_selects_the_newest_in_that_order() {
         ),
     ] {
         for newest in [false, true] {
-            let selection = Selection {
-                newest,
-                order_by,
-                ..all()
-            };
+            let mut selection = Selection { order_by, ..all() };
+            selection.settings.newest = newest;
             let found = selected(folder.path(), "a-{any_date:%m%d%Y}.csv", &selection).await;
             assert_eq!(
                 found,
@@ -155,26 +151,13 @@ async fn skips_unfinished_files_and_those_without_a_marker() {
 }
 
 #[tokio::test]
-async fn applies_the_limits_before_anything_is_read() {
-    let folder = folder_of(&["a.csv", "b.csv", "long name.csv"]);
-    for (max_files, max_file_size, expected) in [
-        (2, None, Some("`select.max_files` (2)")),
-        (3, Some(10), Some("`long name.csv`")),
-        (3, Some(13), None),
-    ] {
-        let selection = Selection {
-            max_files,
-            max_file_size,
-            ..all()
-        };
-        match expected {
-            Some(expected) => {
-                let refused = refused(folder.path(), "*.csv", &selection).await;
-                assert!(refused.contains(expected), "{refused}");
-            }
-            None => assert_eq!(selected(folder.path(), "*.csv", &selection).await.len(), 3),
-        }
-    }
+async fn rejects_too_many_files_before_anything_is_read() {
+    let folder = folder_of(&["a.csv", "b.csv", "c.csv"]);
+    let mut selection = all();
+    assert_eq!(selected(folder.path(), "*.csv", &selection).await.len(), 3);
+    selection.settings.max_files = BoundedInt::new(2);
+    let refused = refused(folder.path(), "*.csv", &selection).await;
+    assert!(refused.contains("`select.max_files` (2)"), "{refused}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::header_name::HeaderNameSetting;
-use super::super::typed_keys::{self, TypedKeys, given};
+use super::super::typed_keys::{self, TypedKeys, given, typed};
 use crate::component::Problems;
 use crate::http::address::service_url;
 use crate::http::auth::provider::BodyForm;
@@ -171,18 +171,6 @@ pub(crate) enum AuthType {
     /// OAuth 2.0 with a SAML assertion signed by a private key (RFC 7522).
     #[serde(rename = "saml2_bearer")]
     SamlBearer,
-}
-
-const fn typed(
-    name: &'static str,
-    required: &'static [&'static str],
-    optional: &'static [&'static str],
-) -> TypedKeys {
-    TypedKeys {
-        name,
-        required,
-        optional,
-    }
 }
 
 /// The keys of every token request.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::json_path::{self, SinglePath, Step};
-use super::plan::Route;
+use super::route::Route;
 use crate::component::Problems;
 
 /// Where the records are in a response, and how they become rows.
@@ -30,8 +30,6 @@ pub(crate) struct RecordsConfig {
     pub columns: BTreeMap<String, SinglePath>,
     /// Turns each element of an array inside the record into a row.
     pub explode: Option<Explode>,
-    /// What to do with objects and arrays in a row. Default `keep`.
-    pub nested: Nested,
     /// The format of the body. Default `json`.
     pub format: BodyFormat,
 }
@@ -56,17 +54,6 @@ pub(crate) enum OnMissing {
     Error,
     /// Treat the response as one without records.
     Empty,
-}
-
-/// What to do with objects and arrays in a row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Nested {
-    /// Keep them; SQL expressions reach into them: `address['city']`.
-    #[default]
-    Keep,
-    /// Replace them with their JSON text.
-    Json,
 }
 
 /// An array in each record whose elements become rows.
@@ -158,6 +145,12 @@ impl Default for RecordsPath {
 #[schemars(with = "String", example = "$.rows", example = "$.workAssignments[*]")]
 pub(crate) struct ListPath(pub(super) SinglePath);
 
+impl std::fmt::Display for ListPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl TryFrom<String> for ListPath {
     type Error = String;
 
@@ -209,8 +202,8 @@ impl RecordsConfig {
             }
         }
         for (column, path) in &self.columns {
-            let mut here = problems.at("columns");
-            let mut here = here.at(column);
+            let mut columns = problems.at("columns");
+            let mut here = columns.at(column);
             if column.is_empty() {
                 here.add("a column name must not be empty");
             }

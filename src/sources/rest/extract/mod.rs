@@ -10,9 +10,9 @@
 
 mod config;
 mod error;
-mod plan;
 mod query;
 mod reader;
+mod route;
 mod rows;
 mod sniff;
 mod walk;
@@ -30,23 +30,35 @@ use self::config::BodyFormat;
 pub(super) use self::config::OnMissing;
 pub(crate) use self::config::RecordsConfig;
 pub(super) use self::error::BodyError;
-use self::plan::Plan;
+use self::error::WHOLE;
 use self::reader::{BodyReader, Progress};
+use self::route::Route;
 use self::rows::RecordSink;
-pub(super) use self::rows::RowOutput;
 use self::walk::Walk;
 use super::json_path::{ExtractedValues, SinglePath, ValuePaths};
+use crate::error::Result as Done;
 
-/// How records are extracted from response bodies. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(super) struct Extractor(Arc<Plan>);
+const MAX_RECORD: usize = 16 << 20;
 
-/// What a body contained.
+/// Bytes of a body that is buffered, for a path that needs it.
+const MAX_BUFFERED_BODY: usize = 64 << 20;
+
 #[derive(Debug)]
+pub(super) struct Extractor {
+    pub(super) config: RecordsConfig,
+    route: Route,
+    paths: ValuePaths,
+    /// Where each row has its cursor.
+    cursor: Option<SinglePath>,
+    keep_last: bool,
+    max_record: usize,
+    max_buffered_body: usize,
+}
+
+#[derive(Debug, Default)]
 pub(super) struct Extracted {
     /// Records, before they were exploded.
     pub(super) records: u64,
-    /// Rows.
     pub(super) rows: u64,
     /// Records without the array to explode. If these are all records, its path may be misspelled.
     pub(super) without_list: u64,
@@ -54,34 +66,20 @@ pub(super) struct Extracted {
     pub(super) values: ExtractedValues,
     /// The same for bodies with the same records, within one run.
     pub(super) digest: u64,
-    /// Bits of the first 64 mapped columns that a row has a value for, null included.
+    /// Bits of the first 64 of `records.columns`, in order, that a row has a value for, null included.
     pub(super) found_columns: u64,
     /// The last record, where the pagination needs it.
     pub(super) last_record: Option<Value>,
 }
 
-impl Extracted {
-    /// Of a response without records.
-    pub(super) fn without_records(values: ExtractedValues) -> Self {
-        Self {
-            records: 0,
-            rows: 0,
-            without_list: 0,
-            values,
-            digest: 0,
-            found_columns: 0,
-            last_record: None,
-        }
-    }
-}
-
-/// The start of a body.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     pub(super) bytes: Vec<u8>,
-    /// Bytes of the body received.
     pub(super) received: usize,
 }
+
+/// Takes a row, as the text of a JSON object, and its cursor, where the source has one.
+pub(super) type RowOutput<'o> = &'o mut dyn FnMut(&str, Option<&Value>) -> Done<()>;
 
 impl Extractor {
     /// For settings without [problems](RecordsConfig::validate). `cursor` is looked up in each row; `keep_last` keeps
@@ -92,50 +90,42 @@ impl Extractor {
         cursor: Option<SinglePath>,
         keep_last: bool,
     ) -> Self {
-        Self(Arc::new(Plan {
+        Self {
+            route: Route::new(&config.path.text, config.key_as.is_some()),
+            config: config.clone(),
+            paths: paths.clone(),
             cursor,
             keep_last,
-            ..Plan::new(config, paths)
-        }))
-    }
-
-    /// Where each record's array is, if records are exploded, and what it means that it does not exist.
-    pub(super) fn explodes(&self) -> Option<(String, OnMissing)> {
-        let config = &self.0.config;
-        let explode = config.explode.as_ref()?;
-        Some((explode.path.0.to_string(), config.missing))
-    }
-
-    /// The mapped columns, in the order of their bits in [`Extracted::found_columns`].
-    pub(super) fn columns(&self) -> impl Iterator<Item = (&String, &SinglePath)> {
-        self.0.config.columns.iter()
+            max_record: MAX_RECORD,
+            max_buffered_body: MAX_BUFFERED_BODY,
+        }
     }
 
     /// Reads a body and passes its rows to `output`. `extra` are columns of all rows; a record that has one of them
     /// must agree. After an error, the body is read on until its head has `max_head` bytes. Blocks.
-    ///
-    /// # Errors
-    /// What is wrong with the body, or an error of `output`.
     pub(super) fn run(
         &self,
         body: impl Iterator<Item = Bytes>,
         max_head: usize,
         extra: &[(Arc<str>, Value)],
-        output: &mut dyn RowOutput,
+        output: RowOutput<'_>,
     ) -> (Result<Extracted, BodyError>, Head) {
-        let plan = &*self.0;
         let progress = Progress::default();
         let mut reader = BodyReader::new(body, max_head, &progress);
-        let sink = RecordSink::new(&plan.config, extra, output);
-        let mut walk = Walk::new(plan, &progress, sink);
+        let mut walk = Walk::new(self, &progress, RecordSink::new(self, extra, output));
         let mut deserializer = Deserializer::new(IoRead::new(&mut reader));
-        let parsed = parse(plan, &progress, &mut walk, &mut deserializer);
+        let parsed = self.parse(&progress, &mut walk, &mut deserializer);
         drop(deserializer);
         let result = match parsed {
             Ok(()) => Ok(walk.finish()),
             Err(failure) => {
                 reader.fill_head();
-                Err(classify(failure, &progress, &reader.head, walk.sink.records))
+                Err(classify(
+                    failure,
+                    &progress,
+                    &reader.head,
+                    walk.sink.extracted.records,
+                ))
             }
         };
         let head = Head {
@@ -143,6 +133,41 @@ impl Extractor {
             received: reader.received,
         };
         (result, head)
+    }
+
+    fn parse<R: std::io::Read>(
+        &self,
+        progress: &Progress,
+        walk: &mut Walk<'_>,
+        deserializer: &mut Deserializer<IoRead<R>>,
+    ) -> Result<(), Failure> {
+        let lines = self.config.format == BodyFormat::Ndjson;
+        loop {
+            if lines {
+                // An error here is only that there is another value.
+                match deserializer.end() {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.is_syntax() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if self.route.is_partial {
+                let path = &self.config.path;
+                let what = format!("{WHOLE}, which `{}` requires to be buffered,", path.text);
+                progress.limit(self.max_buffered_body, &what);
+                let document = Box::<RawValue>::deserialize(&mut *deserializer)?;
+                progress.unlimited();
+                walk.run(&mut Deserializer::from_str(document.get()))?;
+                walk.check_reached()?;
+                query::records(document.get(), &path.query, &mut |record| walk.record(record))?;
+            } else {
+                walk.run(&mut *deserializer)?;
+                walk.check_reached()?;
+            }
+            if !lines {
+                return Ok(deserializer.end()?);
+            }
+        }
     }
 }
 
@@ -163,61 +188,20 @@ impl From<BodyError> for Failure {
     }
 }
 
-/// Parses the value of the body, or one after the other.
-fn parse<R: std::io::Read>(
-    plan: &Plan,
-    progress: &Progress,
-    walk: &mut Walk<'_>,
-    deserializer: &mut Deserializer<IoRead<R>>,
-) -> Result<(), Failure> {
-    let lines = plan.config.format == BodyFormat::Ndjson;
-    loop {
-        if lines {
-            // An error here is only that there is another value.
-            match deserializer.end() {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_syntax() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if plan.route.is_partial {
-            progress.limit(plan.limits.buffered_body, &plan.buffered());
-            let document = Box::<RawValue>::deserialize(&mut *deserializer)?;
-            progress.unlimited();
-            walk.run(&mut Deserializer::from_str(document.get()))?;
-            walk.check_reached()?;
-            query::records(document.get(), &plan.config.path.query, &mut |record| {
-                walk.record(record)
-            })?;
-        } else {
-            walk.run(&mut *deserializer)?;
-            walk.check_reached()?;
-        }
-        if !lines {
-            return Ok(deserializer.end()?);
-        }
-    }
-}
-
-/// What a failure to parse means for the body.
 fn classify(failure: Failure, progress: &Progress, head: &[u8], records: u64) -> BodyError {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii();
     match text.first() {
-        None => return BodyError::Empty,
+        None => return BodyError::invalid("the response body is empty, expected JSON"),
         Some(b'{' | b'[' | b'"') => {}
         Some(_) if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {}
-        Some(_) => {
-            return BodyError::NotJson {
-                what: sniff::looks_like(head),
-            };
-        }
+        Some(_) => return BodyError::not_json(&sniff::looks_like(head)),
     }
-    let error = match (failure, progress.take_failure()) {
+    let error = match (failure, progress.failed.take()) {
         (Failure::Body(error), _) | (_, Some(error)) => return error,
         (Failure::Json(error), None) => error,
     };
-    if error.is_eof() || progress.ended() {
-        return BodyError::Truncated { at: progress.at() };
+    if error.is_eof() || progress.ended.get() {
+        return BodyError::truncated(progress.at.get());
     }
     BodyError::syntax(&error, records)
 }

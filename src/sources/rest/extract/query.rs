@@ -3,18 +3,14 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 use serde_json_path::{JsonPath, PathElement};
 
 use super::super::json_path::Step;
 use super::error::BodyError;
-use super::rows::members;
+use super::rows::{elements, members};
 
 /// Passes the raw text of each record that a path selects to `take`, in the path's order; the elements of an array are
 /// records each.
-///
-/// # Errors
-/// A number that is out of range, or those of `take`.
 pub(super) fn records(
     document: &str,
     path: &JsonPath,
@@ -76,9 +72,4 @@ fn find_all<'t>(text: &'t str, wanted: &[(usize, &[Step])], found: &mut [Option<
             descend(Step::Index(index), element.get());
         }
     }
-}
-
-/// The elements of a valid array.
-pub(super) fn elements(text: &str) -> Vec<&RawValue> {
-    serde_json::from_str(text).unwrap_or_default()
 }

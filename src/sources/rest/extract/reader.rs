@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::error::BodyError;
 
 /// Nesting levels; `serde_json` has the same limit for values that it builds.
-pub(super) const MAX_DEPTH: usize = 128;
+const MAX_DEPTH: usize = 128;
 
 /// Bytes of one string or number outside the records, so that skipped text cannot fill the memory.
 const MAX_TOKEN: usize = 16 << 20;
@@ -18,12 +18,13 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// What the parser reads at the moment, and how long that may be.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// Bytes handed to the parser.
-    at: Cell<u64>,
+    pub(super) at: Cell<u64>,
     limit: Cell<Option<(u64, u64)>>,
     what: RefCell<String>,
-    ended: Cell<bool>,
-    failed: RefCell<Option<BodyError>>,
+    /// Whether the parser has met the end of the body.
+    pub(super) ended: Cell<bool>,
+    /// The first failure.
+    pub(super) failed: RefCell<Option<BodyError>>,
 }
 
 impl Progress {
@@ -35,24 +36,8 @@ impl Progress {
         text.push_str(what);
     }
 
-    /// No limit from here.
     pub(super) fn unlimited(&self) {
         self.limit.set(None);
-    }
-
-    /// Bytes handed to the parser.
-    pub(super) fn at(&self) -> u64 {
-        self.at.get()
-    }
-
-    /// Whether the parser has met the end of the body.
-    pub(super) fn ended(&self) -> bool {
-        self.ended.get()
-    }
-
-    /// The first failure kept.
-    pub(super) fn take_failure(&self) -> Option<BodyError> {
-        self.failed.take()
     }
 
     /// Keeps the first failure; the parser gets a placeholder for it.
@@ -61,18 +46,15 @@ impl Progress {
     }
 }
 
-/// Pieces of a body, read byte by byte.
 pub(super) struct BodyReader<'p, I> {
     pieces: I,
     piece: Bytes,
-    next: usize,
     progress: &'p Progress,
     nesting: Nesting,
     started: bool,
     /// The first bytes, for response actions, messages and recordings.
     pub(super) head: Vec<u8>,
     max_head: usize,
-    /// Bytes received.
     pub(super) received: usize,
 }
 
@@ -81,7 +63,6 @@ impl<'p, I: Iterator<Item = Bytes>> BodyReader<'p, I> {
         Self {
             pieces,
             piece: Bytes::new(),
-            next: 0,
             progress,
             nesting: Nesting::default(),
             started: false,
@@ -104,60 +85,52 @@ impl<'p, I: Iterator<Item = Bytes>> BodyReader<'p, I> {
         Some(piece)
     }
 
-    /// The next piece; the first one without a byte order mark.
+    /// The next piece that is not empty; the first one without a byte order mark.
     fn advance(&mut self) -> io::Result<bool> {
-        (self.piece, self.next) = (Bytes::new(), 0);
-        self.piece = loop {
+        self.piece = Bytes::new();
+        while self.piece.is_empty() {
             let Some(mut piece) = self.receive() else {
                 self.progress.ended.set(true);
                 return Ok(false);
             };
-            if !self.started {
+            if !std::mem::replace(&mut self.started, true) {
                 let mut first = piece.to_vec();
-                while first.len() < BOM.len() {
-                    match self.receive() {
-                        Some(more) => first.extend_from_slice(&more),
-                        None => break,
-                    }
+                while first.len() < BOM.len()
+                    && let Some(more) = self.receive()
+                {
+                    first.extend_from_slice(&more);
                 }
                 piece = Bytes::from(first);
                 if piece.starts_with(BOM) {
                     piece = piece.slice(BOM.len()..);
                 }
-                self.started = true;
             }
-            if !piece.is_empty() {
-                break piece;
-            }
-        };
-        self.nesting
-            .check(&self.piece, self.progress.at())
-            .map_err(|error| {
-                self.progress.fail(error);
-                io::Error::other("nesting or token limit")
-            })?;
+            self.piece = piece;
+        }
+        let nesting = self.nesting.check(&self.piece, self.progress.at.get());
+        nesting.map_err(|error| {
+            self.progress.fail(error);
+            io::Error::other("nesting or token limit")
+        })?;
         Ok(true)
     }
 }
 
 impl<I: Iterator<Item = Bytes>> Read for BodyReader<'_, I> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.next == self.piece.len() && !self.advance()? {
+        if self.piece.is_empty() && !self.advance()? {
             return Ok(0);
         }
-        let length = out.len().min(self.piece.len() - self.next);
-        out[..length].copy_from_slice(&self.piece[self.next..self.next + length]);
-        self.next += length;
+        let length = out.len().min(self.piece.len());
+        out[..length].copy_from_slice(&self.piece[..length]);
+        self.piece.advance(length);
         let at = self.progress.at.get() + length as u64;
         self.progress.at.set(at);
         if let Some((start, limit)) = self.progress.limit.get()
             && at - start > limit
         {
-            self.progress.fail(BodyError::TooLarge {
-                what: self.progress.what.borrow().clone(),
-                at: start,
-                limit,
-            });
+            let what = self.progress.what.borrow();
+            self.progress.fail(BodyError::too_large(&what, start, limit));
             return Err(io::Error::other("size limit"));
         }
         Ok(length)
@@ -200,16 +173,15 @@ impl Nesting {
                 _ => {}
             }
             if self.depth > MAX_DEPTH {
-                let at = base + index as u64;
-                return Err(BodyError::TooDeep { at, limit: MAX_DEPTH });
+                return Err(BodyError::invalid(format!(
+                    "objects and arrays are nested more than {MAX_DEPTH} levels deep at byte {} of the response body",
+                    base + index as u64
+                )));
             }
         }
         if self.token > MAX_TOKEN {
-            return Err(BodyError::TooLarge {
-                what: "a string or number".to_owned(),
-                at: (base + piece.len() as u64).saturating_sub(self.token as u64),
-                limit: MAX_TOKEN as u64,
-            });
+            let at = (base + piece.len() as u64).saturating_sub(self.token as u64);
+            return Err(BodyError::too_large("a string or number", at, MAX_TOKEN as u64));
         }
         Ok(())
     }

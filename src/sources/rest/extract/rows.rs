@@ -10,125 +10,105 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::json_path::{SinglePath, Step};
-use super::config::{EmptyArray, Explode, Keep, KeepWord, Nested, RecordsConfig};
+use super::super::json_path::{ExtractedValues, SinglePath, Step};
+use super::config::{EmptyArray, Explode, Keep, KeepWord};
 use super::error::{ADDED, BodyError, ELEMENT, MAPPED, RECORD};
-use super::plan::Plan;
-use crate::error::Result;
+use super::{Extracted, Extractor, RowOutput};
 
 /// The column of a record that is not an object.
 const VALUE: &str = "value";
 
-/// Where rows and their cursors go.
-pub(in super::super) trait RowOutput {
-    /// Takes a row, as the text of a JSON object.
-    fn row(&mut self, text: &str) -> Result<()>;
-
-    /// Takes the cursor of the row before, where the source has one.
-    fn cursor(&mut self, value: Option<&Value>) -> Result<()>;
-}
-
-/// Takes records and passes their rows on.
 pub(super) struct RecordSink<'o> {
-    output: &'o mut dyn RowOutput,
-    /// Columns of all rows.
+    extractor: &'o Extractor,
+    output: RowOutput<'o>,
     extra: Vec<(Arc<str>, String)>,
     /// Whether an object is a row as it is.
     is_plain: bool,
     text: String,
     digest: DefaultHasher,
-    pub(super) records: u64,
-    pub(super) rows: u64,
-    pub(super) without_list: u64,
-    /// Bits of the first 64 mapped columns that some row has a value for.
-    pub(super) found_columns: u64,
-    pub(super) last: Option<String>,
+    pub(super) extracted: Extracted,
+    last: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 struct Column<'a> {
     name: Cow<'a, str>,
-    /// Raw JSON.
     value: &'a str,
     /// The part of the row that it comes from.
     part: &'static str,
 }
 
 impl<'o> RecordSink<'o> {
-    pub(super) fn new(
-        config: &RecordsConfig,
-        extra: &[(Arc<str>, Value)],
-        output: &'o mut dyn RowOutput,
-    ) -> Self {
-        let extra: Vec<_> = extra
+    pub(super) fn new(extractor: &'o Extractor, extra: &[(Arc<str>, Value)], output: RowOutput<'o>) -> Self {
+        let config = &extractor.config;
+        let extra = extra
             .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()))
-            .collect();
+            .map(|(name, value)| (name.clone(), value.to_string()));
+        let extra: Vec<_> = extra.collect();
         Self {
+            extractor,
             output,
             is_plain: extra.is_empty()
                 && config.key_as.is_none()
                 && config.columns.is_empty()
-                && config.explode.is_none()
-                && config.nested == Nested::Keep,
+                && config.explode.is_none(),
             extra,
             text: String::new(),
             digest: DefaultHasher::new(),
-            records: 0,
-            rows: 0,
-            without_list: 0,
-            found_columns: 0,
+            extracted: Extracted::default(),
             last: None,
         }
     }
 
-    /// The same for the same records, and practically never for others.
-    pub(super) fn digest(&self) -> u64 {
-        self.digest.finish()
+    pub(super) fn finish(self, values: ExtractedValues) -> Extracted {
+        let last = self.last.as_deref();
+        Extracted {
+            values,
+            digest: self.digest.finish(),
+            last_record: last.and_then(|last| serde_json::from_str(last).ok()),
+            ..self.extracted
+        }
     }
 
     /// Takes a record that ends at byte `at`; `key` is the JSON text of the member's name that it is in.
-    pub(super) fn record(&mut self, plan: &Plan, record: &str, key: &str, at: u64) -> Result<(), BodyError> {
-        self.records += 1;
+    pub(super) fn record(&mut self, record: &str, key: &str, at: u64) -> Result<(), BodyError> {
+        self.extracted.records += 1;
         for part in [key.as_bytes(), record.as_bytes(), b"\xff"] {
             self.digest.write(part);
         }
-        if plan.keep_last {
+        if self.extractor.keep_last {
             self.last = Some(record.to_owned());
         }
         if self.is_plain && record.starts_with('{') {
-            return self.pass_on(plan, record);
+            return self.pass_on(record);
         }
         let Some(members) = members_or_value(record) else {
-            return self.pass_on(plan, record);
+            return self.pass_on(record);
         };
         let extra = std::mem::take(&mut self.extra);
-        let done = self.rewrite(plan, &extra, &members, key, at);
+        let done = self.rewrite(&extra, &members, key, at);
         self.extra = extra;
         done
     }
 
-    fn pass_on(&mut self, plan: &Plan, row: &str) -> Result<(), BodyError> {
-        self.rows += 1;
-        self.output.row(row)?;
-        if let Some(cursor) = &plan.cursor {
+    fn pass_on(&mut self, row: &str) -> Result<(), BodyError> {
+        self.extracted.rows += 1;
+        let cursor = self.extractor.cursor.as_ref().and_then(|cursor| {
             // A duplicate key is the decoder's to reject.
             let found = find(row, cursor.steps()).unwrap_or_default();
-            let value = found.and_then(|text| serde_json::from_str(text).ok());
-            self.output.cursor(value.as_ref())?;
-        }
-        Ok(())
+            serde_json::from_str::<Value>(found?).ok()
+        });
+        Ok((self.output)(row, cursor.as_ref())?)
     }
 
     fn rewrite(
         &mut self,
-        plan: &Plan,
         extra: &[(Arc<str>, String)],
         members: &[(Cow<'_, str>, &str)],
         key: &str,
         at: u64,
     ) -> Result<(), BodyError> {
-        let config = &plan.config;
+        let config = &self.extractor.config;
         let mut row: Vec<Column<'_>> = Vec::with_capacity(extra.len() + members.len() + 1);
         let name_of_key = config.key_as.as_deref().map(|name| (name, key));
         let extra = extra.iter().map(|(name, value)| (&**name, value.as_str()));
@@ -137,7 +117,7 @@ impl<'o> RecordSink<'o> {
             add(&mut row, upto, name, value, ADDED)?;
         }
         let Some(explode) = &config.explode else {
-            return self.finish(plan, &mut row, members, RECORD, at);
+            return self.row(&mut row, members, RECORD, at);
         };
         let added = row.len();
         for (name, value) in members.iter().filter(|(name, _)| explode.keeps(name)) {
@@ -148,47 +128,46 @@ impl<'o> RecordSink<'o> {
             add(&mut row, added, name, value, RECORD)?;
         }
         let elements = explode.elements(members, at)?;
-        self.without_list += u64::from(elements.is_none());
+        self.extracted.without_list += u64::from(elements.is_none());
         let elements = elements.unwrap_or_default();
         if elements.is_empty() && explode.empty == EmptyArray::Keep {
-            return self.finish(plan, &mut row, &[], ELEMENT, at);
+            return self.row(&mut row, &[], ELEMENT, at);
         }
         let kept = row.len();
         for element in elements {
             row.truncate(kept);
             match members_or_value(element.get()) {
-                Some(members) => self.finish(plan, &mut row, &members, ELEMENT, at)?,
-                None => self.pass_on(plan, element.get())?,
+                Some(members) => self.row(&mut row, &members, ELEMENT, at)?,
+                None => self.pass_on(element.get())?,
             }
         }
         Ok(())
     }
 
     /// Adds a row's own members and the mapped columns, and passes it on.
-    fn finish<'a>(
+    fn row<'a>(
         &mut self,
-        plan: &'a Plan,
         row: &mut Vec<Column<'a>>,
         own: &[(Cow<'a, str>, &'a str)],
         part: &'static str,
         at: u64,
-    ) -> Result<(), BodyError> {
+    ) -> Result<(), BodyError>
+    where
+        'o: 'a,
+    {
         let before = row.len();
         for (name, value) in own {
             add(row, before, name.clone(), value, part)?;
         }
         let columns = row.len();
-        for (index, (name, path)) in plan.config.columns.iter().enumerate() {
+        for (index, (name, path)) in self.extractor.config.columns.iter().enumerate() {
             let (before, own) = row[..columns].split_at(before);
             let found = match find_in(own, path, at)? {
                 None => find_in(before, path, at)?,
                 found => found,
             };
-            let bit = u32::try_from(index)
-                .ok()
-                .and_then(|index| 1_u64.checked_shl(index));
-            if found.is_some() {
-                self.found_columns |= bit.unwrap_or(0);
+            if found.is_some() && index < 64 {
+                self.extracted.found_columns |= 1 << index;
             }
             let upto = row.len();
             add(row, upto, name.as_str(), found.unwrap_or("null"), MAPPED)?;
@@ -202,20 +181,16 @@ impl<'o> RecordSink<'o> {
             }
             text.push_str(&quoted(&column.name));
             text.push(':');
-            match plan.config.nested == Nested::Json && column.value.starts_with(['{', '[']) {
-                true => text.push_str(&quoted(column.value)),
-                false => text.push_str(column.value),
-            }
+            text.push_str(column.value);
         }
         text.push('}');
-        let done = self.pass_on(plan, &text);
+        let done = self.pass_on(&text);
         self.text = text;
         done
     }
 }
 
 impl Explode {
-    /// The member that the array is in.
     fn member(&self) -> &str {
         match self.path.0.steps().first() {
             Some(Step::Name(name)) => name,
@@ -242,22 +217,22 @@ impl Explode {
             members.iter().map(|(name, value)| (&**name, *value)),
             path.steps(),
         );
-        let Some(value) = value.map_err(|Duplicate| duplicate(path, at))? else {
+        let Some(value) = value.map_err(|Duplicate| BodyError::duplicate_key(path, at))? else {
             return Ok(None);
         };
         let found = match value.as_bytes().first() {
-            Some(b'[') => return Ok(Some(serde_json::from_str(value).unwrap_or_default())),
+            Some(b'[') => return Ok(Some(elements(value))),
             Some(b'{') => return Ok(serde_json::from_str(value).ok().map(|one| vec![one])),
             Some(b'n') => return Ok(Some(Vec::new())),
             Some(b'"') => "a string",
             Some(b't' | b'f') => "a boolean",
             _ => "a number",
         };
-        Err(BodyError::WrongType {
-            path: path.to_string(),
+        Err(BodyError::wrong_type(
+            path,
             found,
-            expected: "an array to explode, in each record",
-        })
+            "an array to explode, in each record",
+        ))
     }
 }
 
@@ -287,26 +262,15 @@ fn add<'a>(
         MAPPED => (part, known.part),
         _ => (known.part, part),
     };
-    Err(BodyError::Conflict {
-        column: name.into_owned(),
-        one,
-        other,
-    })
+    Err(BodyError::conflict(&name, one, other))
 }
 
 /// A key occurs twice on the way to a value.
 struct Duplicate;
 
-fn duplicate(path: &SinglePath, at: u64) -> BodyError {
-    BodyError::DuplicateKey {
-        key: path.to_string(),
-        at,
-    }
-}
-
 fn find_in<'a>(columns: &[Column<'a>], path: &SinglePath, at: u64) -> Result<Option<&'a str>, BodyError> {
     let columns = columns.iter().map(|column| (&*column.name, column.value));
-    find_member(columns, path.steps()).map_err(|Duplicate| duplicate(path, at))
+    find_member(columns, path.steps()).map_err(|Duplicate| BodyError::duplicate_key(path, at))
 }
 
 fn find_member<'a, 'n>(
@@ -333,16 +297,13 @@ fn find<'a>(text: &'a str, steps: &[Step]) -> Result<Option<&'a str>, Duplicate>
             find_member(members.iter().map(|(name, value)| (&**name, *value)), steps)
         }
         Some((Step::Index(index), rest)) if text.starts_with('[') => {
-            let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-            elements
-                .get(*index)
-                .map_or(Ok(None), |element| find(element.get(), rest))
+            let element = elements(text).get(*index).copied();
+            element.map_or(Ok(None), |element| find(element.get(), rest))
         }
         Some(_) => Ok(None),
     }
 }
 
-/// The JSON text of a string.
 pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -354,6 +315,11 @@ fn members_or_value(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     }
     let _: IgnoredAny = serde_json::from_str(text).ok()?;
     Some(vec![(VALUE.into(), text)])
+}
+
+/// The elements of a valid array.
+pub(super) fn elements(text: &str) -> Vec<&RawValue> {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Names and raw values of an object's members, in order.

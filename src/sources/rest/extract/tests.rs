@@ -4,65 +4,36 @@ mod any;
 
 use serde_json::json;
 
-use super::plan::Limits;
 use super::*;
 use crate::component::{Problem, Problems};
-use crate::error::{Error, Result as Done};
+use crate::error::Error;
 
 struct Body {
-    config: RecordsConfig,
-    paths: ValuePaths,
-    limits: Limits,
-    cursor: Option<SinglePath>,
+    extractor: Extractor,
     extra: Vec<(Arc<str>, Value)>,
     piece: usize,
 }
 
-#[derive(Default)]
-struct Rows {
-    texts: Vec<String>,
-    cursors: Vec<Option<Value>>,
-    fails: bool,
-}
-
-impl RowOutput for Rows {
-    fn row(&mut self, text: &str) -> Done<()> {
-        self.texts.push(text.to_owned());
-        match self.fails {
-            true => Err(Error::input("the output failed")),
-            false => Ok(()),
-        }
-    }
-
-    fn cursor(&mut self, value: Option<&Value>) -> Done<()> {
-        self.cursors.push(value.cloned());
-        Ok(())
-    }
-}
-
 fn body(config: Value) -> Body {
+    let config = serde_json::from_value(config).unwrap();
     Body {
-        config: serde_json::from_value(config).unwrap(),
-        paths: ValuePaths::default(),
-        limits: Limits::default(),
-        cursor: None,
+        extractor: Extractor::new(&config, &ValuePaths::default(), None, true),
         extra: Vec::new(),
         piece: usize::MAX,
     }
 }
 
-fn at(path: &str) -> Body {
-    body(json!({"path": path}))
+/// A body for settings, or for a path.
+fn body_of(settings: &str) -> Body {
+    match settings.starts_with('$') {
+        true => body(json!({"path": settings})),
+        false => body(serde_json::from_str(settings).unwrap()),
+    }
 }
 
 impl Body {
     fn value(mut self, path: &str) -> Self {
-        self.paths.add(&SinglePath::parse(path).unwrap());
-        self
-    }
-
-    fn extra(mut self, name: &str, value: Value) -> Self {
-        self.extra.push((name.into(), value));
+        self.extractor.paths.add(&SinglePath::parse(path).unwrap());
         self
     }
 
@@ -71,26 +42,21 @@ impl Body {
         self
     }
 
-    fn run(&self, text: impl AsRef<[u8]>, output: &mut Rows) -> (Result<Extracted, BodyError>, Head) {
-        let pieces: Vec<Bytes> = text
-            .as_ref()
-            .chunks(self.piece.min(text.as_ref().len().max(1)))
-            .map(Bytes::copy_from_slice)
-            .collect();
-        let extractor = Extractor(Arc::new(Plan {
-            limits: self.limits,
-            cursor: self.cursor.clone(),
-            keep_last: true,
-            ..Plan::new(&self.config, &self.paths)
-        }));
-        extractor.run(pieces.into_iter(), 64, &self.extra, output)
+    fn run(&self, text: &[u8], output: RowOutput<'_>) -> (Result<Extracted, BodyError>, Head) {
+        let pieces = text.chunks(self.piece.min(text.len().max(1)));
+        let pieces: Vec<Bytes> = pieces.map(Bytes::copy_from_slice).collect();
+        self.extractor.run(pieces.into_iter(), 64, &self.extra, output)
     }
 
     fn read(&self, text: impl AsRef<[u8]>) -> Result<(Vec<String>, Extracted), BodyError> {
-        let mut output = Rows::default();
-        let extracted = self.run(text, &mut output).0?;
-        assert_eq!(extracted.rows, output.texts.len() as u64);
-        Ok((output.texts, extracted))
+        let mut rows = Vec::new();
+        let extracted = self.run(text.as_ref(), &mut |row, _| {
+            rows.push(row.to_owned());
+            Ok(())
+        });
+        let extracted = extracted.0?;
+        assert_eq!(extracted.rows, rows.len() as u64);
+        Ok((rows, extracted))
     }
 
     #[track_caller]
@@ -101,16 +67,9 @@ impl Body {
     /// The error with its hint.
     #[track_caller]
     fn error(&self, text: impl AsRef<[u8]>) -> String {
-        let error = self.read(text).map(|(rows, _)| rows).unwrap_err();
-        format!("{error}; {}", error.hint().unwrap_or_default())
+        let error = self.read(text).map(|(rows, _)| rows).unwrap_err().into_error();
+        format!("{error}; {}", error.hints().next().unwrap_or_default())
     }
-}
-
-/// The values at the first paths of a body.
-fn values(extracted: &Extracted, count: usize) -> Vec<Option<Value>> {
-    let mut paths = ValuePaths::default();
-    let ids = (0..count).map(|at| paths.add(&SinglePath::parse(&format!("$.x{at}")).unwrap()));
-    ids.map(|id| extracted.values.get(id).cloned()).collect()
 }
 
 /// Settings or a path, a body, and the rows; `¶` stands for a byte order mark, `↵` for a line break.
@@ -148,20 +107,11 @@ $.d[?@.t == 'z'] → {"d":[{"id":1}]} →
 {"explode":{"path":"$.r[*]","keep":["id"],"prefix":"p_","empty":"keep"}} → [{"id":7,"n":0,"r":[{"x":1.0},{"id":8}]},{"id":9,"r":[]},{"id":10},{"id":11,"r":{"x":2}}] → {"p_id":7,"x":1.0} · {"p_id":7,"id":8} · {"p_id":9} · {"p_id":10} · {"p_id":11,"x":2}
 {"explode":{"path":"$.r","keep":"none"}} → [{"id":7,"r":[{"x":1.0},{"id":8}]},{"id":9,"r":[]},{"r":{"x":2}}] → {"x":1.0} · {"id":8} · {"x":2}
 {"explode":{"path":"$.n.a","keep":["id"]}} → [{"id":7,"n":{"a":[1]}}] → {"id":7,"value":1}
-{"nested":"json"} → [{"a":[1.0,"\"x\\"],"b":{},"c":"[]"}] → {"a":"[1.0,\"\\\"x\\\\\"]","b":"{}","c":"[]"}
 {"format":"ndjson"} → ¶{"a":1}↵↵{"a":2} → {"a":1} · {"a":2}
 {"format":"ndjson"} →  →
 {"format":"ndjson","path":"$.d[?@.a]"} → {"d":[{"a":1},{}]}↵{"d":[{"a":2}]}↵ → {"a":1} · {"a":2}
 {"path":"$.Items","missing":"empty"} → {} →
 "#;
-
-/// A body for settings, or for a path.
-fn body_of(settings: &str) -> Body {
-    match settings.starts_with('$') {
-        true => at(settings),
-        false => body(serde_json::from_str(settings).unwrap()),
-    }
-}
 
 /// The cells of a table.
 fn cells(table: &str) -> impl Iterator<Item = [String; 3]> {
@@ -180,11 +130,8 @@ fn extracts_records_as_rows() {
     for [settings, text, rows] in cells(ROWS) {
         let expected: Vec<&str> = rows.split(" · ").filter(|row| !row.is_empty()).collect();
         for piece in [1, 7, usize::MAX] {
-            assert_eq!(
-                body_of(&settings).pieces(piece).rows(&text),
-                expected,
-                "{settings} of {text}"
-            );
+            let found = body_of(&settings).pieces(piece).rows(&text);
+            assert_eq!(found, expected, "{settings} of {text}");
         }
     }
 }
@@ -193,53 +140,47 @@ fn extracts_records_as_rows() {
 fn extracts_values_before_after_and_around_the_records() {
     let text =
         r#"{"ok":true,"data":[{"id":"7"},{"id":"9"}],"meta":{"page":{"next":"abc"}},"links":{"next":null}}"#;
-    let paths = [
-        "$.meta.page.next",
-        "$.links.next",
-        "$.ok",
-        "$.data[1].id",
-        "$.data",
-        "$.none",
-        "$.links",
+    // Containers of the records are kept without them.
+    let expected = [
+        ("$.meta.page.next", Some(json!("abc"))),
+        ("$.links.next", Some(json!(null))),
+        ("$.ok", Some(json!(true))),
+        ("$.data[1].id", Some(json!("9"))),
+        ("$.data", Some(json!([]))),
+        ("$.none", None),
+        ("$.links", Some(json!({"next": null}))),
     ];
-    let body = paths.iter().fold(at("$.data"), |body, path| body.value(path));
     for piece in [1, 5, usize::MAX] {
-        let body = Body {
-            piece,
-            config: body.config.clone(),
-            paths: body.paths.clone(),
-            ..at("$")
-        };
+        let body = body_of("$.data").pieces(piece);
+        let body = expected.iter().fold(body, |body, (path, _)| body.value(path));
         let (rows, extracted) = body.read(text).unwrap();
         assert_eq!((rows.len(), extracted.records), (2, 2));
-        // Containers of the records are kept without them.
-        let expected = [
-            Some(json!("abc")),
-            Some(json!(null)),
-            Some(json!(true)),
-            Some(json!("9")),
-            Some(json!([])),
-            None,
-            Some(json!({"next": null})),
-        ];
-        assert_eq!(values(&extracted, paths.len()), expected);
+        for (path, value) in &expected {
+            let found = extracted.values.get(&SinglePath::parse(path).unwrap());
+            assert_eq!(found, value.as_ref(), "{path}");
+        }
         assert_eq!(extracted.last_record.unwrap()["id"], "9");
     }
 }
 
 #[test]
 fn reads_the_cursor_of_each_row() {
-    let mut cursors = body(json!({"explode": {"path": "$.rows"}}));
-    cursors.cursor = Some(SinglePath::parse("$.at.time").unwrap());
-    let mut output = Rows::default();
+    let mut body = body(json!({"explode": {"path": "$.rows"}}));
+    body.extractor.cursor = Some(SinglePath::parse("$.at.time").unwrap());
+    let mut cursors = Vec::new();
     let text = r#"[{"at":{"time":"2026"},"rows":[{"x":1},{"x":2}]},{"rows":[{"at":{}}]}]"#;
-    cursors.run(text, &mut output).0.unwrap();
-    assert_eq!(output.cursors, [Some(json!("2026")), Some(json!("2026")), None]);
+    let (result, _) = body.run(text.as_bytes(), &mut |_, cursor| {
+        cursors.push(cursor.cloned());
+        Ok(())
+    });
+    result.unwrap();
+    assert_eq!(cursors, [Some(json!("2026")), Some(json!("2026")), None]);
 }
 
 #[test]
 fn added_columns_come_first_and_agree_with_the_record() {
-    let body = at("$.Data").extra("Code", json!(42)).extra("o'r\"g", json!(null));
+    let mut body = body_of("$.Data");
+    body.extra = vec![("Code".into(), json!(42)), ("o'r\"g".into(), json!(null))];
     assert_eq!(
         body.rows(r#"{"Data":{"Code":"42","a":1.50}}"#),
         [r#"{"Code":42,"o'r\"g":null,"a":1.50}"#]
@@ -250,14 +191,10 @@ fn added_columns_come_first_and_agree_with_the_record() {
 
 #[test]
 fn counts_records_rows_and_missing_arrays() {
-    let (_, extracted) = body(json!({"explode": {"path": "$.rows"}}))
-        .read(r#"[{"id":7,"rows":[{"id":"7"},{}]},{"id":1}]"#)
-        .unwrap();
-    assert_eq!(
-        (extracted.records, extracted.rows, extracted.without_list),
-        (2, 2, 1)
-    );
-    let digest = |text: &str, piece| at("$.d").pieces(piece).read(text).unwrap().1.digest;
+    let text = r#"[{"id":7,"rows":[{"id":"7"},{}]},{"id":1}]"#;
+    let (_, counted) = body(json!({"explode": {"path": "$.rows"}})).read(text).unwrap();
+    assert_eq!((counted.records, counted.rows, counted.without_list), (2, 2, 1));
+    let digest = |text: &str, piece| body_of("$.d").pieces(piece).read(text).unwrap().1.digest;
     let once = digest(r#"{"d":[{"a":1},{"a":2}],"page":1}"#, 1);
     assert_eq!(once, digest(r#"{"page":2,"d":[{"a":1},{"a":2}]}"#, 99));
     assert_ne!(once, digest(r#"{"d":[{"a":1},{"a":3}],"page":1}"#, 1));
@@ -305,114 +242,117 @@ fn errors_name_the_position_and_no_value() {
             assert!(!error.contains("marker"), "{error}");
         }
     }
+    let data = body_of("$.data").value("$.next");
     let deep = format!(r#"{{"data":[{}"#, "[".repeat(200));
-    assert!(at("$.data").error(deep).contains("more than 128 levels"));
     let long = format!(r#"{{"data":[],"next":"{}"}}"#, "x".repeat(65 << 10));
-    let error = at("$.data").value("$.next").error(long);
-    assert!(
-        error.contains("the value at `$.next` at byte 18") && error.contains("65536 bytes"),
-        "{error}"
-    );
-    assert!(
-        at("$.data")
-            .error("{\"data\":[{\"a\":\"\u{1}\"}]}")
-            .contains("control character")
-    );
+    for (text, expected) in [
+        (deep.as_bytes(), "more than 128 levels"),
+        (
+            long.as_bytes(),
+            "the value at `$.next` at byte 18 of the response body is larger than 65536 bytes",
+        ),
+        ("{\"data\":[{\"a\":\"\u{1}\"}]}".as_bytes(), "control character"),
+        (b"{\"data\":[{\"a\":\"\xff\"}]}", "not valid UTF-8"),
+    ] {
+        let error = data.error(text);
+        assert!(error.contains(expected), "{error}");
+    }
     // Keys that may be personal data are not shown.
-    let error = at("$.data").error(r#"{"a@contoso.com":{},"datax":1}"#);
+    let error = data.error(r#"{"a@contoso.com":{},"datax":1}"#);
     assert!(!error.contains("contoso") && !error.contains("datax"), "{error}");
-    let invalid = at("$.data").error(b"{\"data\":[{\"a\":\"\xff\"}]}");
-    assert!(invalid.contains("not valid UTF-8"), "{invalid}");
+}
+
+#[test]
+fn detects_truncated_bodies() {
+    for (settings, text) in [
+        (
+            "$.data",
+            r#" {"data":[{"a":"\u00e9"},{"b":[1,2]}],"next":{"x":null}}"#,
+        ),
+        ("$..a", r#"[{"a":1},{"b":{"a":true}}]"#),
+        (r#"{"path":"$.e","key_as":"id"}"#, r#"{"e":{"7":{"a":-1.5e3}}}"#),
+    ] {
+        for end in 0..text.len() {
+            let result = body_of(settings).value("$.next").read(&text[..end]);
+            match result {
+                Err(BodyError::Truncated(_)) => {}
+                Err(BodyError::Invalid(error)) if text[..end].trim().is_empty() => {
+                    assert!(error.to_string().contains("is empty"));
+                }
+                other => panic!("cut at {end}: {other:?}"),
+            }
+        }
+    }
 }
 
 #[test]
 fn limits_records_and_buffered_bodies() {
-    let mut small = at("$.data");
-    small.limits.record = 10;
+    let mut small = body_of("$.data");
+    small.extractor.max_record = 10;
     for piece in [1, usize::MAX] {
         small.piece = piece;
         assert_eq!(small.rows(r#"{"data":[{"a":"12"}]}"#).len(), 1);
         let error = small.error(r#"{"data":[{"a":"1234"}]}"#);
         assert!(
-            error.contains("the record at byte 10") && error.contains("larger than 10 bytes"),
+            error.contains("the record at byte 10 of the response body is larger than 10 bytes"),
             "{error}"
         );
     }
-    let mut small = at("$..id");
-    small.limits.buffered_body = 20;
+    let mut small = body_of("$..id");
+    small.extractor.max_buffered_body = 20;
     let error = small.error(r#"{"data":[{"id":1},{"id":2}]}"#);
     assert!(
         error.contains("the whole body, which `$..id` requires") && error.contains("20 bytes"),
         "{error}"
     );
-    let huge = at("$.a")
-        .pieces(1 << 20)
-        .error(format!(r#"{{"a":"{}"}}"#, "x".repeat(17 << 20)));
+    let huge = format!(r#"{{"a":"{}"}}"#, "x".repeat(17 << 20));
+    let huge = body_of("$.a").pieces(1 << 20).error(huge);
     assert!(huge.contains("a string or number"), "{huge}");
 }
 
 #[test]
 fn keeps_the_start_of_the_body_and_reports_errors_of_the_output() {
     let text = format!(r#"[{{"a":1}},{{"a" 2}},"{}"]"#, "x".repeat(100));
-    let (result, head) = at("$").pieces(9).run(&text, &mut Rows::default());
-    assert!(matches!(result, Err(BodyError::Syntax { records: 1, .. })));
-    assert_eq!(
-        (head.bytes.len(), head.received),
-        (64, 72),
-        "it reads on for the message"
-    );
-    let mut output = Rows {
-        fails: true,
-        ..Rows::default()
-    };
-    let (result, _) = at("$").run("[{},{}]", &mut output);
-    assert!(matches!(result, Err(BodyError::Other(_))));
-    assert_eq!(output.texts.len(), 1);
+    let (result, head) = body_of("$").pieces(9).run(text.as_bytes(), &mut |_, _| Ok(()));
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("after 1 records"), "{error}");
+    // It reads on for the message.
+    assert_eq!((head.bytes.len(), head.received), (64, 72));
+    let mut rows = 0;
+    let (result, _) = body_of("$").run(b"[{},{}]", &mut |_, _| {
+        rows += 1;
+        Err(Error::input("the output failed"))
+    });
+    assert!(matches!(result, Err(BodyError::Output(_))));
+    assert_eq!(rows, 1);
 }
+
+/// Settings, and how their problems start; `-`: they do not decode.
+const INVALID: &str = r#"
+{} → →
+{"path":"$..x","key_as":""} → key_as: a column · key_as: `key_as` requires →
+{"explode":{"path":"$","keep":"none","prefix":"p_"}} → explode.path · explode.prefix →
+{"explode":{"path":"$.a.b","keep":["x","a","x"]}} → explode.keep[1]: `a` contains · explode.keep[2]: `x` →
+{"columns":{"a":"$","b":"$[0]","c":"$.c"}} → columns.a: `$` must start · columns.b →
+{"path":"data"} → - →
+{"paths":"$"} → - →
+{"explode":{"path":"$.a[*].b"}} → - →
+{"explode":{"path":"$.a","keep":"some"}} → - →
+"#;
 
 #[test]
 fn rejects_invalid_settings() {
-    let problems = |config: Value| {
-        let config: RecordsConfig = serde_json::from_value(config).unwrap();
+    for [settings, expected, _] in cells(INVALID) {
+        let Ok(config) = serde_json::from_str::<RecordsConfig>(&settings) else {
+            assert_eq!(expected, "-", "{settings}");
+            continue;
+        };
         let mut found: Vec<Problem> = Vec::new();
-        config.validate(&mut Problems::new(&mut found).at("records"));
-        found.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let cases: [(Value, &[&str]); 5] = [
-        (json!({}), &[]),
-        (
-            json!({"path": "$..x", "key_as": ""}),
-            &["records.key_as: a column", "records.key_as: `key_as` requires"],
-        ),
-        (
-            json!({"explode": {"path": "$", "keep": "none", "prefix": "p_"}}),
-            &["records.explode.path", "records.explode.prefix"],
-        ),
-        (
-            json!({"explode": {"path": "$.a.b", "keep": ["x", "a", "x"]}}),
-            &[
-                "records.explode.keep[1]: `a` contains",
-                "records.explode.keep[2]: `x`",
-            ],
-        ),
-        (
-            json!({"columns": {"a": "$", "b": "$[0]", "c": "$.c"}}),
-            &["records.columns.a: `$` must start", "records.columns.b"],
-        ),
-    ];
-    for (config, expected) in cases {
-        let found = problems(config);
+        config.validate(&mut Problems::new(&mut found));
+        let expected: Vec<&str> = expected.split(" · ").filter(|part| !part.is_empty()).collect();
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
-            assert!(found.starts_with(expected), "{found}");
+            assert!(found.to_string().starts_with(expected), "{found}");
         }
-    }
-    for wrong in [
-        json!({"path": "data"}),
-        json!({"paths": "$"}),
-        json!({"explode": {"path": "$.a[*].b"}}),
-        json!({"explode": {"path": "$.a", "keep": "some"}}),
-    ] {
-        assert!(serde_json::from_value::<RecordsConfig>(wrong).is_err());
     }
 }

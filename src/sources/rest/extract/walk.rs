@@ -7,13 +7,11 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::json_path::ExtractedValues;
-use super::super::json_path::Step;
-use super::Extracted;
-use super::error::{BodyError, displayable};
-use super::plan::{Node, Plan, RouteStep};
+use super::super::json_path::{ExtractedValues, Step, ValuePaths};
+use super::error::BodyError;
 use super::reader::Progress;
-use super::rows::{RecordSink, quoted};
+use super::rows::{RecordSink, elements, quoted};
+use super::{Extracted, Extractor, OnMissing};
 
 /// Bytes of a key or an extracted value.
 const MAX_VALUE: usize = 64 << 10;
@@ -21,9 +19,8 @@ const MAX_VALUE: usize = 64 << 10;
 /// Keys of an object that are kept for the hint when the path does not exist.
 const MAX_KEYS: usize = 40;
 
-/// The state of a walk through one JSON value.
 pub(super) struct Walk<'w> {
-    plan: &'w Plan,
+    extractor: &'w Extractor,
     progress: &'w Progress,
     pub(super) sink: RecordSink<'w>,
     values: Vec<Option<Value>>,
@@ -34,30 +31,67 @@ pub(super) struct Walk<'w> {
     miss: Option<Miss>,
 }
 
-/// Where the path ends too early.
 struct Miss {
     step: usize,
     found: &'static str,
     keys: Vec<String>,
 }
 
-/// What a value is to the record path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Not on the path.
     Other,
-    /// On the path, before this step.
+    /// On the path, before this step; after the last one, at its end.
     On(usize),
-    /// At the end of the path.
-    End,
     Record,
 }
 
-impl<'w> Walk<'w> {
-    pub(super) fn new(plan: &'w Plan, progress: &'w Progress, sink: RecordSink<'w>) -> Self {
+/// The single values whose paths lead to a position of the document, or through it.
+#[derive(Debug, Clone)]
+struct Node {
+    depth: usize,
+    /// Their indexes in [`ValuePaths`].
+    values: Vec<usize>,
+}
+
+impl Node {
+    fn root(paths: &ValuePaths) -> Self {
         Self {
-            values: vec![None; plan.paths.paths().len()],
-            plan,
+            depth: 0,
+            values: (0..paths.paths().len()).collect(),
+        }
+    }
+
+    fn child(&self, paths: &ValuePaths, is: impl Fn(&Step) -> bool) -> Self {
+        let leads_on = |value: &usize| paths.paths()[*value].steps().get(self.depth).is_some_and(&is);
+        Self {
+            depth: self.depth + 1,
+            values: self.values.iter().copied().filter(leads_on).collect(),
+        }
+    }
+
+    fn value(&self, paths: &ValuePaths) -> Option<usize> {
+        let mut values = self.values.iter().copied();
+        values.find(|value| paths.paths()[*value].steps().len() == self.depth)
+    }
+
+    fn find<'n>(
+        &'n self,
+        paths: &'n ValuePaths,
+        document: &'n Value,
+    ) -> impl Iterator<Item = (usize, &'n Value)> {
+        self.values.iter().filter_map(move |value| {
+            let steps = &paths.paths()[*value].steps()[self.depth..];
+            let found = steps.iter().try_fold(document, |at, step| step.of(at))?;
+            Some((*value, found))
+        })
+    }
+}
+
+impl<'w> Walk<'w> {
+    pub(super) fn new(extractor: &'w Extractor, progress: &'w Progress, sink: RecordSink<'w>) -> Self {
+        Self {
+            values: vec![None; extractor.paths.paths().len()],
+            extractor,
             progress,
             sink,
             key: String::new(),
@@ -69,59 +103,42 @@ impl<'w> Walk<'w> {
     /// Walks through the next value of `deserializer`.
     pub(super) fn run<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         (self.reached, self.miss) = (false, None);
-        let role = match self.plan.route.steps.is_empty() {
-            true => Role::End,
-            false => Role::On(0),
-        };
-        let node = Node::root(&self.plan.paths);
-        Here {
-            walk: self,
-            role,
-            node,
-        }
-        .deserialize(deserializer)
+        let node = Node::root(&self.extractor.paths);
+        self.here(Role::On(0), node).deserialize(deserializer)
     }
 
     /// Checks that the path exists, if it must.
     pub(super) fn check_reached(&mut self) -> Result<(), BodyError> {
-        let Some(miss) = self
-            .miss
-            .take()
-            .filter(|_| !self.reached && self.plan.must_exist())
-        else {
-            return Ok(());
-        };
-        let wanted = match self.plan.route.steps.get(miss.step) {
-            Some(RouteStep::Name(name)) => Some(name.clone()),
-            _ => None,
-        };
-        Err(BodyError::Missing {
-            path: self.plan.config.path.text.clone(),
-            reached: self.plan.route.before(miss.step).to_owned(),
-            wanted,
-            found: miss.found,
-            keys: displayable(&miss.keys),
-        })
-    }
-
-    /// What was extracted.
-    pub(super) fn finish(self) -> Extracted {
-        let last = self.sink.last.as_deref();
-        Extracted {
-            records: self.sink.records,
-            rows: self.sink.rows,
-            without_list: self.sink.without_list,
-            digest: self.sink.digest(),
-            found_columns: self.sink.found_columns,
-            last_record: last.and_then(|last| serde_json::from_str(last).ok()),
-            values: ExtractedValues::new(self.values),
+        let Extractor { config, route, .. } = self.extractor;
+        match self.miss.take() {
+            Some(miss) if !self.reached && config.missing == OnMissing::Error => {
+                let wanted = match route.steps.get(miss.step) {
+                    Some(Step::Name(name)) => Some(name.as_str()),
+                    _ => None,
+                };
+                let reached = route.before(miss.step);
+                Err(BodyError::missing(
+                    &config.path.text,
+                    reached,
+                    wanted,
+                    miss.found,
+                    &miss.keys,
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
-    fn after(&self, step: usize) -> Role {
-        match step + 1 == self.plan.route.steps.len() {
-            true => Role::End,
-            false => Role::On(step + 1),
+    pub(super) fn finish(self) -> Extracted {
+        let values = ExtractedValues::new(&self.extractor.paths, self.values);
+        self.sink.finish(values)
+    }
+
+    fn here(&mut self, role: Role, node: Node) -> Here<'_, 'w> {
+        Here {
+            walk: self,
+            role,
+            node,
         }
     }
 
@@ -132,10 +149,7 @@ impl<'w> Walk<'w> {
     }
 
     fn duplicate(&self, key: &str) -> BodyError {
-        BodyError::DuplicateKey {
-            key: key.to_owned(),
-            at: self.progress.at(),
-        }
+        BodyError::duplicate_key(&key, self.progress.at.get())
     }
 
     /// Extracts the values at and below a node from its text.
@@ -148,35 +162,31 @@ impl<'w> Walk<'w> {
     }
 
     fn keep_all(&mut self, node: &Node, document: &Value) {
-        for (value, found) in node.find(&self.plan.paths, document) {
+        for (value, found) in node.find(&self.extractor.paths, document) {
             self.values[value] = Some(found.clone());
         }
     }
 
     pub(super) fn record(&mut self, text: &str) -> Result<(), BodyError> {
-        self.sink.record(self.plan, text, &self.key, self.progress.at())
+        self.sink.record(text, &self.key, self.progress.at.get())
     }
 
     /// Takes the member of a path that ends with `.*`: an array of records, or one record of any type.
     fn member(&mut self, text: &str) -> Result<(), BodyError> {
         match text.as_bytes().first() {
             Some(b'n') => Ok(()),
-            Some(b'[') => {
-                let elements: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
-                elements
-                    .into_iter()
-                    .try_for_each(|element| self.record(element.get()))
-            }
+            Some(b'[') => elements(text)
+                .into_iter()
+                .try_for_each(|element| self.record(element.get())),
             _ => self.record(text),
         }
     }
 
     fn limit_record(&self) {
-        self.progress.limit(self.plan.limits.record, "the record");
+        self.progress.limit(self.extractor.max_record, "the record");
     }
 }
 
-/// A value, and what it is.
 struct Here<'a, 'w> {
     walk: &'a mut Walk<'w>,
     role: Role,
@@ -189,8 +199,8 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         use serde::Deserialize;
 
-        let value = self.node.value(&self.walk.plan.paths);
-        let is_member = self.role == Role::End && self.walk.plan.route.ends_with_members;
+        let value = self.node.value(&self.walk.extractor.paths);
+        let is_member = self.is_end() && self.walk.extractor.route.ends_with_members;
         match self.role {
             _ if is_member || self.role == Role::Record => {
                 self.walk.reached = true;
@@ -205,7 +215,7 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
                 self.done(taken)
             }
             Role::Other if let Some(value) = value => {
-                let path = &self.walk.plan.paths.paths()[value];
+                let path = &self.walk.extractor.paths.paths()[value];
                 self.walk
                     .progress
                     .limit(MAX_VALUE, &format!("the value at `{path}`"));
@@ -220,7 +230,29 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
     }
 }
 
-impl Here<'_, '_> {
+impl<'w> Here<'_, 'w> {
+    /// The step of the path that leads on from here.
+    fn step(&self) -> Option<(usize, &'w Step)> {
+        match self.role {
+            Role::On(step) => Some((step, self.walk.extractor.route.steps.get(step)?)),
+            Role::Other | Role::Record => None,
+        }
+    }
+
+    /// Whether this is what the path leads to.
+    fn is_end(&self) -> bool {
+        self.role == Role::On(self.walk.extractor.route.steps.len())
+    }
+
+    /// Notes that the path does not lead on from here; a container of any members may be empty.
+    fn dead_end(&mut self, found: &'static str, keys: Vec<String>, is_empty: bool) {
+        match self.step() {
+            Some((_, Step::Members | Step::Elements)) if is_empty => self.walk.reached = true,
+            Some((step, _)) => self.walk.miss(step, found, keys),
+            None => {}
+        }
+    }
+
     /// Hands an error to the reader of the body; serde's own errors may repeat a value.
     fn done<E: serde::de::Error>(self, result: Result<(), BodyError>) -> Result<(), E> {
         result.map_err(|error| {
@@ -231,7 +263,7 @@ impl Here<'_, '_> {
 
     /// Notes the value, if it is one to extract. What is around the records is kept without its content.
     fn keep(&mut self, value: Value) {
-        if let Some(at) = self.node.value(&self.walk.plan.paths) {
+        if let Some(at) = self.node.value(&self.walk.extractor.paths) {
             self.walk.values[at] = Some(value);
         }
     }
@@ -239,28 +271,17 @@ impl Here<'_, '_> {
     fn scalar<E: serde::de::Error>(mut self, value: Value, found: &'static str) -> Result<(), E> {
         let is_null = value.is_null();
         self.keep(value);
-        let result = match self.role {
-            Role::On(step) => {
-                match self.walk.plan.route.steps[step] {
-                    RouteStep::Every { .. } if is_null => self.walk.reached = true,
-                    _ => self.walk.miss(step, found, Vec::new()),
-                }
-                Ok(())
-            }
-            Role::End => {
-                self.walk.reached = true;
-                match is_null || self.walk.plan.route.is_partial {
-                    true => Ok(()),
-                    false => Err(BodyError::WrongType {
-                        path: self.walk.plan.config.path.text.clone(),
-                        found,
-                        expected: "an array or an object",
-                    }),
-                }
-            }
-            Role::Other | Role::Record => Ok(()),
-        };
-        self.done(result)
+        if !self.is_end() {
+            self.dead_end(found, Vec::new(), is_null);
+            return Ok(());
+        }
+        self.walk.reached = true;
+        if is_null || self.walk.extractor.route.is_partial {
+            return Ok(());
+        }
+        let path = &self.walk.extractor.config.path.text;
+        let error = BodyError::wrong_type(path, found, "an array or an object");
+        self.done(Err(error))
     }
 
     /// Takes an object at the end of the path, which is one record, as the text of its members.
@@ -282,29 +303,25 @@ impl Here<'_, '_> {
 
     /// What the member `name` is to the path.
     fn role_of(&mut self, name: &str, found: &mut bool, keys: &mut Vec<String>) -> Result<Role, BodyError> {
-        let Role::On(step) = self.role else {
-            return Ok(Role::Other);
-        };
-        match &self.walk.plan.route.steps[step] {
-            RouteStep::Name(wanted) if wanted == name => {
-                if std::mem::replace(found, true) {
-                    return Err(self.walk.duplicate(name));
-                }
-                Ok(self.walk.after(step))
-            }
-            RouteStep::Every { keyed } => {
+        match self.step() {
+            Some((step, Step::Name(wanted))) if wanted == name => match std::mem::replace(found, true) {
+                true => Err(self.walk.duplicate(name)),
+                false => Ok(Role::On(step + 1)),
+            },
+            Some((step, Step::Members | Step::Elements)) => {
                 *found = true;
-                if *keyed {
+                if self.walk.extractor.route.keyed == Some(step) {
                     self.walk.key = quoted(name);
                 }
-                Ok(self.walk.after(step))
+                Ok(Role::On(step + 1))
             }
-            RouteStep::Name(_) | RouteStep::Index(_) => {
+            Some((_, Step::Name(_) | Step::Index(_))) => {
                 if keys.len() < MAX_KEYS && !self.walk.reached {
                     keys.push(name.to_owned());
                 }
                 Ok(Role::Other)
             }
+            None => Ok(Role::Other),
         }
     }
 }
@@ -335,9 +352,9 @@ impl<'de> Visitor<'de> for Here<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         self.keep(Value::Object(serde_json::Map::new()));
-        if self.role == Role::End {
+        if self.is_end() {
             self.walk.reached = true;
-            if !self.walk.plan.route.is_partial {
+            if !self.walk.extractor.route.is_partial {
                 return self.single(map);
             }
         }
@@ -350,27 +367,19 @@ impl<'de> Visitor<'de> for Here<'_, '_> {
             self.walk.progress.unlimited();
             let mut role = self.role_of(&name, &mut found, &mut keys);
             let is_name = |step: &Step| matches!(step, Step::Name(known) if *known == name);
-            let node = self.node.child(&self.walk.plan.paths, is_name);
+            let node = self.node.child(&self.walk.extractor.paths, is_name);
             if node.values.iter().any(|value| seen.contains(value)) {
                 role = Err(self.walk.duplicate(&name));
             }
             seen.extend(&node.values);
-            let role = match role {
-                Ok(role) => role,
+            match role {
+                Ok(role) => map.next_value_seed(self.walk.here(role, node))?,
                 Err(error) => return self.done(Err(error)),
-            };
-            map.next_value_seed(Here {
-                walk: &mut *self.walk,
-                role,
-                node,
-            })?;
+            }
         }
         self.walk.progress.unlimited();
-        if let (Role::On(step), false) = (self.role, found) {
-            match self.walk.plan.route.steps[step] {
-                RouteStep::Every { .. } => self.walk.reached = true,
-                _ => self.walk.miss(step, "an object", keys),
-            }
+        if !found {
+            self.dead_end("an object", keys, true);
         }
         Ok(())
     }
@@ -379,44 +388,34 @@ impl<'de> Visitor<'de> for Here<'_, '_> {
         self.keep(Value::Array(Vec::new()));
         let mut found = false;
         for index in 0_usize.. {
-            let role = match self.role {
-                Role::End if !self.walk.plan.route.is_partial => Role::Record,
-                Role::On(step) => match self.walk.plan.route.steps[step] {
-                    RouteStep::Every { keyed: false } => self.walk.after(step),
-                    RouteStep::Index(wanted) if wanted == index => self.walk.after(step),
-                    _ => Role::Other,
-                },
+            let route = &self.walk.extractor.route;
+            let role = match self.step() {
+                None if self.is_end() && !route.is_partial => Role::Record,
+                Some((step, Step::Members | Step::Elements)) if route.keyed != Some(step) => {
+                    Role::On(step + 1)
+                }
+                Some((step, Step::Index(wanted))) if *wanted == index => Role::On(step + 1),
                 _ => Role::Other,
             };
             let is_index = |step: &Step| *step == Step::Index(index);
-            let node = self.node.child(&self.walk.plan.paths, is_index);
-            let here = Here {
-                walk: &mut *self.walk,
-                role,
-                node,
-            };
-            if seq.next_element_seed(here)?.is_none() {
+            let node = self.node.child(&self.walk.extractor.paths, is_index);
+            if seq.next_element_seed(self.walk.here(role, node))?.is_none() {
                 break;
             }
             found |= role != Role::Other;
             if let Role::On(step) = self.role
-                && self.walk.plan.route.steps[step] == (RouteStep::Every { keyed: true })
+                && route.keyed == Some(step)
             {
-                let path = self.walk.plan.route.before(step).to_owned();
-                return self.done(Err(BodyError::WrongType {
-                    path,
-                    found: "an array",
-                    expected: "an object, whose member names go into `key_as`",
-                }));
+                let path = route.before(step);
+                let expected = "an object, whose member names go into `key_as`";
+                let error = BodyError::wrong_type(&path, "an array", expected);
+                return self.done(Err(error));
             }
         }
-        match self.role {
-            Role::End => self.walk.reached = true,
-            Role::On(step) if !found => match self.walk.plan.route.steps[step] {
-                RouteStep::Every { .. } => self.walk.reached = true,
-                _ => self.walk.miss(step, "an array", Vec::new()),
-            },
-            _ => {}
+        if self.is_end() {
+            self.walk.reached = true;
+        } else if !found {
+            self.dead_end("an array", Vec::new(), true);
         }
         Ok(())
     }

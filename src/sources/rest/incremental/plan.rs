@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::template::{Filling, Values};
+use super::super::template::Values;
 use super::cursor::Seen;
 use super::format::DAY;
 use super::state::{State, hashed};
@@ -254,8 +254,8 @@ impl Plan {
             format!("from {}", text(&start))
         };
         let mut values = Values::default();
-        values.set(Arc::from("start"), Filling::One(start));
-        values.set(Arc::from("end"), Filling::One(end));
+        values.set(Arc::from("start"), start);
+        values.set(Arc::from("end"), end);
         Ok(Window { values, shown })
     }
 

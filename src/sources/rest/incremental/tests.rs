@@ -4,7 +4,7 @@ use jiff::tz::{Offset, TimeZone};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::template::{Filling, Uses};
+use super::super::template::Uses;
 use super::format::DAY;
 use super::plan::StartReason;
 use super::*;
@@ -36,10 +36,7 @@ fn begin(incremental: &Incremental, saved: Option<&str>, now: &str) -> Plan {
 
 /// `{start}` and `{end}` of all windows.
 fn requests(plan: &Plan) -> Vec<[Value; 2]> {
-    let one = |values: &super::super::template::Values, name| match values.get(name) {
-        Some(Filling::One(value)) => value.clone(),
-        _ => Value::Null,
-    };
+    let one = |values: &super::super::template::Values, name| values.get(name).cloned().unwrap_or_default();
     (0..plan.len())
         .map(|index| {
             let values = plan.window(index).unwrap().values;

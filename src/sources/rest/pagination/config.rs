@@ -1,36 +1,38 @@
 //! The settings of `pagination`, checked and compiled.
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, LazyLock};
 
-use reqwest::header::{AUTHORIZATION, HOST, HeaderName};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use super::super::header_name::HeaderNameSetting;
 use super::super::json_path::{SinglePath, ValuePaths};
 use super::super::page::InjectInto;
-use super::super::typed_keys::{self, TypedKeys, given};
-use super::pager::{NextPage, Pager, Plan, Step, TokenSource};
-use super::values::Located;
+use super::super::typed_keys::{self, TypedKeys, given, typed};
+use super::{NextPage, Plan, Step};
 use crate::component::Problems;
 
 const ODATA_V2: &str = "$.d.__next";
 const ODATA_V4: &str = "$['@odata.nextLink']";
 
 /// Paths at which services usually name a next page, to detect a reading that ends too early.
-const COMMON_PATHS: [&str; 11] = [
-    ODATA_V4,
-    ODATA_V2,
-    "$._links.next",
-    "$.links.next",
-    "$._meta.links.next",
-    "$.Paging.Next",
-    "$.next",
-    "$.meta.page.nextCursor",
-    "$.response_metadata.next_cursor",
-    "$.hasMore",
-    "$.has_more",
-];
+pub(super) static COMMON_PATHS: LazyLock<Vec<SinglePath>> = LazyLock::new(|| {
+    let paths = [
+        ODATA_V4,
+        ODATA_V2,
+        "$._links.next",
+        "$.links.next",
+        "$._meta.links.next",
+        "$.Paging.Next",
+        "$.next",
+        "$.meta.page.nextCursor",
+        "$.response_metadata.next_cursor",
+        "$.hasMore",
+        "$.has_more",
+    ];
+    paths.into_iter().map(constant).collect()
+});
 
 const COMMON: &[&str] = &["size", "size_param", "stop"];
 
@@ -114,18 +116,6 @@ const TYPES: [TypedKeys; 8] = [
     typed("odata_v4", &[], COMMON),
 ];
 
-const fn typed(
-    name: &'static str,
-    required: &'static [&'static str],
-    optional: &'static [&'static str],
-) -> TypedKeys {
-    TypedKeys {
-        name,
-        required,
-        optional,
-    }
-}
-
 fn describe(schema: &mut Schema) {
     typed_keys::describe(&TYPES, schema);
 }
@@ -147,7 +137,7 @@ pub(crate) enum CursorFrom {
     /// At this path of the body, such as `$.meta.page.nextCursor`.
     Body(SinglePath),
     /// In this header.
-    Header(#[schemars(example = &"X-Next-Cursor")] String),
+    Header(#[schemars(example = &"X-Next-Cursor")] HeaderNameSetting),
     /// At this path of the page's last record, such as `$.id`, for services that continue after a key.
     LastRecord(SinglePath),
     /// In the query of a URL in the body.
@@ -189,36 +179,32 @@ impl PaginationConfig {
         &self,
         paths: &mut ValuePaths,
         problems: &mut Problems<'_>,
-    ) -> Option<Pager> {
+    ) -> Option<Arc<Plan>> {
         let before = problems.len();
         let given = given!(self; param, start, step, from, into, path, size, size_param, stop);
-        typed_keys::check(&TYPES, self.type_name(), &given, problems);
+        typed_keys::check(&TYPES, TYPES[self.kind as usize].name, &given, problems);
         if problems.len() == before {
             self.check_targets(problems);
-            self.check_step(problems);
-            self.check_stop(problems);
+            self.check_from(&mut problems.at("from"));
+            self.check_stop(&mut problems.at("stop"));
         }
-        let next = self.next_page(paths, problems);
-        (problems.len() == before).then(|| Pager::new(self.plan(next, paths)))
+        if problems.len() > before {
+            return None;
+        }
+        let plan = Plan {
+            next: self.next_page(),
+            size: self.size.map(|size| u64::from(size.get())),
+            size_target: self.size_target(),
+            stop: self.stop.clone().unwrap_or_default(),
+        };
+        plan.paths().for_each(|path| paths.add(path));
+        Some(Arc::new(plan))
     }
 
-    /// Places in requests that pagination fills.
-    pub(in super::super) fn targets(&self) -> Vec<InjectInto> {
-        let position = self.position_target().map(|(_, target)| target);
-        position.into_iter().chain(self.size_target()).collect()
-    }
-
-    /// Whether the next request needs the last record of the page.
-    pub(in super::super) fn needs_last_record(&self) -> bool {
-        matches!(self.from, Some(CursorFrom::LastRecord(_)))
-    }
-
-    fn type_name(&self) -> &'static str {
-        TYPES[self.kind as usize].name
-    }
-
-    fn size(&self) -> Option<u64> {
-        self.size.map(|size| u64::from(size.get()))
+    /// Places in requests that pagination fills, each with its key.
+    pub(in super::super) fn targets(&self) -> Vec<(&'static str, InjectInto)> {
+        let size = self.size_target().map(|target| ("size_param", target));
+        self.position_target().into_iter().chain(size).collect()
     }
 
     fn position_target(&self) -> Option<(&'static str, InjectInto)> {
@@ -241,13 +227,8 @@ impl PaginationConfig {
     }
 
     fn check_targets(&self, problems: &mut Problems<'_>) {
-        let position = self.position_target();
-        let size = self.size_target().map(|target| ("size_param", target));
-        for (key, target) in position.iter().chain(&size) {
-            check_target(target, &mut problems.at(key));
-        }
-        if let (Some((key, position)), Some((_, size))) = (&position, &size)
-            && overlap(position, size)
+        if let [(key, position), (_, size)] = &*self.targets()
+            && position.overlaps(size)
         {
             problems.at("size_param").add(format!(
                 "is the same place as `{key}`: one of the two values would be lost"
@@ -256,9 +237,6 @@ impl PaginationConfig {
         if self.size_param.is_some() && self.size.is_none() {
             problems.at("size_param").add("requires `size`");
         }
-    }
-
-    fn check_step(&self, problems: &mut Problems<'_>) {
         if self.step == Some(OffsetStep::Size) && self.size.is_none() {
             problems.at("step").add_with_hint(
                 "`step: size` requires `size`",
@@ -267,9 +245,25 @@ impl PaginationConfig {
         }
     }
 
+    fn check_from(&self, problems: &mut Problems<'_>) {
+        match &self.from {
+            Some(CursorFrom::LastRecord(path)) if path.steps().is_empty() => {
+                problems.at("last_record").add_with_hint(
+                    "names the whole record, not a text or number in it",
+                    "name the field that the service continues after, such as `$.id`",
+                );
+            }
+            Some(CursorFrom::LinkQuery(query)) if query.param.is_empty() => {
+                let mut link = problems.at("link_query");
+                link.at("param")
+                    .add("is empty; give the name of the query parameter");
+            }
+            _ => {}
+        }
+    }
+
     fn check_stop(&self, problems: &mut Problems<'_>) {
         let Some(stop) = &self.stop else { return };
-        let mut problems = problems.at("stop");
         if stop.short_page && self.size.is_none() {
             problems.at("short_page").add_with_hint(
                 "requires `size`: without it no page is short",
@@ -298,151 +292,29 @@ impl PaginationConfig {
         }
     }
 
-    fn next_page(&self, paths: &mut ValuePaths, problems: &mut Problems<'_>) -> NextPage {
-        let mut url_at =
-            |path: &SinglePath| NextPage::Url(TokenSource::Body(Located::new(paths, "path", path)));
+    fn next_page(&self) -> NextPage {
         let position = self.position_target().map(|(_, target)| target);
+        let count = |param, first, step| NextPage::Count {
+            param,
+            start: self.start.unwrap_or(first).into(),
+            step,
+        };
         match (self.kind, position, &self.from, &self.path) {
-            (PaginationType::Page, Some(param), ..) => NextPage::Count {
-                param,
-                start: self.start.unwrap_or(1).into(),
-                step: Step::Page,
-            },
-            (PaginationType::Offset, Some(param), ..) => NextPage::Count {
-                param,
-                start: self.start.unwrap_or(0).into(),
-                step: match (self.step, self.size()) {
-                    (Some(OffsetStep::Size), Some(size)) => Step::Size(size),
-                    _ => Step::Rows,
-                },
+            (PaginationType::Page, Some(param), ..) => count(param, 1, Step::Page),
+            (PaginationType::Offset, Some(param), ..) => match (self.step, self.size) {
+                (Some(OffsetStep::Size), Some(size)) => count(param, 0, Step::Size(size.get().into())),
+                _ => count(param, 0, Step::Rows),
             },
             (PaginationType::Cursor, Some(into), Some(from), _) => NextPage::Cursor {
-                from: from.compile(paths, &mut problems.at("from")),
+                from: from.clone(),
                 into,
             },
-            (PaginationType::NextLink, _, _, Some(path)) => url_at(path),
-            (PaginationType::OdataV2, ..) => url_at(&constant(ODATA_V2)),
-            (PaginationType::OdataV4, ..) => url_at(&constant(ODATA_V4)),
-            (PaginationType::LinkHeader, ..) => NextPage::Url(TokenSource::LinkHeader),
+            (PaginationType::NextLink, _, _, Some(path)) => NextPage::Url(path.clone()),
+            (PaginationType::OdataV2, ..) => NextPage::Url(constant(ODATA_V2)),
+            (PaginationType::OdataV4, ..) => NextPage::Url(constant(ODATA_V4)),
+            (PaginationType::LinkHeader, ..) => NextPage::LinkHeader,
             _ => NextPage::None,
         }
-    }
-
-    fn plan(&self, next: NextPage, paths: &mut ValuePaths) -> Plan {
-        let size = self.size();
-        let first: Vec<_> = self
-            .size_target()
-            .zip(size)
-            .map(|(target, size)| (target, Value::from(size)))
-            .into_iter()
-            .collect();
-        // A link carries its own query, and nothing else.
-        let follows_urls = matches!(next, NextPage::Url(_));
-        let later = first
-            .iter()
-            .filter(|(target, _)| !(follows_urls && matches!(target, InjectInto::Query(_))))
-            .cloned()
-            .collect();
-        let stop = self.stop.clone().unwrap_or_default();
-        let mut located =
-            |key, path: &Option<SinglePath>| path.as_ref().map(|path| Located::new(paths, key, path));
-        let (has_more, total_rows, total_pages) = (
-            located("stop.has_more", &stop.has_more),
-            located("stop.total_rows", &stop.total_rows),
-            located("stop.total_pages", &stop.total_pages),
-        );
-        let common_paths = if next.is_counted() { &[][..] } else { &COMMON_PATHS };
-        Plan {
-            next,
-            size,
-            first,
-            later,
-            short_page_ends: stop.short_page,
-            has_more,
-            total_rows,
-            total_pages,
-            common_paths: common_paths
-                .iter()
-                .map(|text| (paths.add(&constant(text)), *text))
-                .collect(),
-        }
-    }
-}
-
-impl CursorFrom {
-    fn compile(&self, paths: &mut ValuePaths, problems: &mut Problems<'_>) -> TokenSource {
-        match self {
-            Self::Body(path) => TokenSource::Body(Located::new(paths, "from.body", path)),
-            Self::Header(name) => {
-                check_header_name(name, &mut problems.at("header"));
-                // An invalid name was reported, so the placeholder is never used.
-                let name = HeaderName::from_bytes(name.as_bytes());
-                TokenSource::Header(name.unwrap_or(HeaderName::from_static("invalid")))
-            }
-            Self::LastRecord(path) => {
-                if path.steps().is_empty() {
-                    problems.at("last_record").add_with_hint(
-                        "names the whole record, not a text or number in it",
-                        "name the field that the service continues after, such as `$.id`",
-                    );
-                }
-                TokenSource::LastRecord(path.clone())
-            }
-            Self::LinkQuery(query) => {
-                if query.param.is_empty() {
-                    problems
-                        .at("link_query.param")
-                        .add("is empty; give the name of the query parameter");
-                }
-                TokenSource::LinkQuery {
-                    url: Located::new(paths, "from.link_query", &query.path),
-                    param: query.param.clone(),
-                }
-            }
-        }
-    }
-}
-
-/// Whether two values would overwrite each other.
-fn overlap(a: &InjectInto, b: &InjectInto) -> bool {
-    match (a, b) {
-        (InjectInto::Header(a), InjectInto::Header(b)) => a.eq_ignore_ascii_case(b),
-        (InjectInto::Body(a), InjectInto::Body(b)) => {
-            let inside = |outer: &str, inner: &str| {
-                inner
-                    .strip_prefix(outer)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            inside(a, b) || inside(b, a)
-        }
-        (a, b) => a == b,
-    }
-}
-
-fn check_target(target: &InjectInto, problems: &mut Problems<'_>) {
-    match target {
-        InjectInto::Query(name) if name.is_empty() => {
-            problems.at("query").add("is empty; give the parameter's name");
-        }
-        InjectInto::Query(_) => {}
-        InjectInto::Header(name) => check_header_name(name, &mut problems.at("header")),
-        InjectInto::Body(path) => {
-            if path.split('.').any(str::is_empty) {
-                problems.at("body").add(format!(
-                    "`{path}` is not a place in the body: give names joined by dots, such as `page.cursor`"
-                ));
-            }
-        }
-    }
-}
-
-fn check_header_name(name: &str, problems: &mut Problems<'_>) {
-    match HeaderName::from_bytes(name.as_bytes()) {
-        Err(_) => problems.add(format!("`{name}` is not a valid header name")),
-        Ok(name) if name == AUTHORIZATION || name == HOST => {
-            problems.add(format!("pagination cannot use the header `{name}`"));
-        }
-        Ok(_) => {}
     }
 }
 

@@ -1,19 +1,105 @@
 //! How one page leads to the next.
 //!
-//! A [`PaginationConfig`] compiles to a `Pager`. It gives the first request, and after each answer either the next
-//! request or the reason why that was the last page. It does no I/O: equal answers give equal requests.
+//! A [`PaginationConfig`] compiles to a [`Plan`]. A [`Pager`] gives the first request, and after each answer either the
+//! next request or the reason why that was the last page. It does no I/O: equal answers give equal requests.
 //!
 //! A pager never sends the same request twice and stops after 100,000 pages. An answer that contradicts itself (it
 //! announces more and names no next page, a page repeats, the rows differ from the total) may mean missing rows: that
-//! is an error or a `Warning`.
+//! is an error or a warning.
 
 mod config;
 mod pager;
-mod values;
-mod warning;
-
-pub(crate) use config::PaginationConfig;
-pub(super) use pager::{Pager, Turn};
-
 #[cfg(test)]
 mod tests;
+mod values;
+
+use serde_json::Value;
+
+pub(crate) use self::config::PaginationConfig;
+use self::config::{COMMON_PATHS, CursorFrom, StopConfig};
+pub(super) use self::pager::{Pager, Turn};
+use super::json_path::SinglePath;
+use super::page::InjectInto;
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    next: NextPage,
+    size: Option<u64>,
+    size_target: Option<InjectInto>,
+    stop: StopConfig,
+}
+
+#[derive(Debug)]
+enum NextPage {
+    None,
+    Count {
+        param: InjectInto,
+        start: u64,
+        step: Step,
+    },
+    Cursor {
+        from: CursorFrom,
+        into: InjectInto,
+    },
+    Url(SinglePath),
+    LinkHeader,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Page,
+    Rows,
+    Size(u64),
+}
+
+impl Plan {
+    /// Whether the next request needs the last record of the page.
+    pub(super) fn needs_last_record(&self) -> bool {
+        let Self { next, .. } = self;
+        matches!(
+            next,
+            NextPage::Cursor {
+                from: CursorFrom::LastRecord(_),
+                ..
+            }
+        )
+    }
+
+    /// Whether hrsink knows where the next page starts without the answer naming it: then an empty page and a reached
+    /// total are the end.
+    fn is_counted(&self) -> bool {
+        matches!(self.next, NextPage::Count { .. }) || self.needs_last_record()
+    }
+
+    /// Whether the answer names the URL of the next page.
+    fn follows_urls(&self) -> bool {
+        matches!(self.next, NextPage::Url(_) | NextPage::LinkHeader)
+    }
+
+    /// The paths of all values that are read from a body.
+    fn paths(&self) -> impl Iterator<Item = &SinglePath> {
+        let next = match &self.next {
+            NextPage::Url(path) => Some(path),
+            NextPage::Cursor { from, .. } => from.path(),
+            _ => None,
+        };
+        let StopConfig {
+            has_more,
+            total_rows,
+            total_pages,
+            ..
+        } = &self.stop;
+        let common: &[SinglePath] = if self.is_counted() { &[] } else { &COMMON_PATHS };
+        next.into_iter()
+            .chain([has_more, total_rows, total_pages].into_iter().flatten())
+            .chain(common)
+    }
+
+    /// The page size in the first request, or in a later one. A link carries its own query, and nothing else.
+    fn size_to_send(&self, first: bool) -> Option<(InjectInto, Value)> {
+        let target = self.size_target.as_ref()?;
+        let in_link = !first && self.follows_urls() && matches!(target, InjectInto::Query(_));
+        let size = self.size.filter(|_| !in_link)?;
+        Some((target.clone(), size.into()))
+    }
+}

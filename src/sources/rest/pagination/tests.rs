@@ -2,16 +2,15 @@
 
 mod never_ends;
 mod settings;
-mod vendors;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use url::Url;
 
+use super::super::extract::Extracted;
 use super::super::json_path::ValuePaths;
 use super::super::page::{InjectInto, PageRequest, PageResponse};
 use super::pager::EndReason;
-use super::warning::Warning;
 use super::{Pager, PaginationConfig, Turn};
 use crate::component::Problems;
 use crate::error::{Error, Result};
@@ -40,11 +39,6 @@ fn answer(body: Value, rows: u64) -> Answer {
 }
 
 impl Answer {
-    fn status(mut self, status: u16) -> Self {
-        self.status = status;
-        self
-    }
-
     fn header(mut self, name: &'static str, value: &str) -> Self {
         self.header = Some((name, value.to_owned()));
         self
@@ -54,11 +48,6 @@ impl Answer {
         self.last = Some(record);
         self
     }
-
-    fn digest(mut self, digest: u64) -> Self {
-        self.digest = digest;
-        self
-    }
 }
 
 struct Sequence {
@@ -66,58 +55,49 @@ struct Sequence {
     paths: ValuePaths,
     url: Url,
     requests: Vec<String>,
-    warnings: Vec<Warning>,
 }
 
 impl Sequence {
-    fn new(config: Value) -> Self {
-        Self::with_max_pages(config, 100_000)
-    }
-
-    fn with_max_pages(config: Value, max_pages: u64) -> Self {
+    fn new(config: Value, max_pages: u64) -> Self {
         let config: PaginationConfig = serde_json::from_value(config).unwrap();
         let mut paths = ValuePaths::default();
         let mut found = Vec::new();
-        let pager = config.compile(&mut paths, &mut Problems::new(&mut found));
+        let plan = config.compile(&mut paths, &mut Problems::new(&mut found));
         assert!(found.is_empty(), "{found:?}");
-        let mut sequence = Self {
-            pager: pager.unwrap().with_max_pages(max_pages),
+        let (mut pager, first) = Pager::start(&plan.unwrap());
+        pager.max_pages = max_pages;
+        Self {
+            pager,
             paths,
             url: Url::parse("https://hr.contoso.com/rows?fields=a").unwrap(),
-            requests: Vec::new(),
-            warnings: Vec::new(),
-        };
-        let first = sequence.pager.first();
-        sequence.request(&first);
-        sequence
-    }
-
-    fn request(&mut self, request: &PageRequest) {
-        if let Some(link) = &request.url {
-            self.url = self.url.join(link).unwrap();
+            requests: vec![display(&first)],
         }
-        self.requests.push(display(request));
     }
 
     fn take(&mut self, answer: &Answer) -> Result<Turn> {
-        let mut headers = HeaderMap::new();
-        if let Some((name, value)) = &answer.header {
-            headers.insert(
+        let header = answer.header.iter().map(|(name, value)| {
+            (
                 HeaderName::from_static(name),
                 HeaderValue::from_str(value).unwrap(),
-            );
-        }
-        let page = PageResponse {
-            url: &self.url,
+            )
+        });
+        let turn = self.pager.next(&PageResponse {
+            url: self.url.clone(),
             status: answer.status,
-            headers: &headers,
-            values: &self.paths.find(&answer.body),
-            records: answer.rows,
-        };
-        let turn = self.pager.next(&page, answer.digest, answer.last.as_ref());
-        self.warnings.extend(self.pager.take_warnings());
+            headers: HeaderMap::from_iter(header),
+            extracted: Extracted {
+                values: self.paths.find(&answer.body),
+                records: answer.rows,
+                digest: answer.digest,
+                last_record: answer.last.clone(),
+                ..Extracted::default()
+            },
+        });
         if let Ok(Turn::Next(request)) = &turn {
-            self.request(&request.clone());
+            if let Some(link) = &request.url {
+                self.url = self.url.join(link).unwrap();
+            }
+            self.requests.push(display(request));
         }
         turn
     }
@@ -128,13 +108,13 @@ fn display(request: &PageRequest) -> String {
     let set = request.set.iter().map(|(target, value)| {
         let target = match target {
             InjectInto::Query(name) => format!("query.{name}"),
-            InjectInto::Header(name) => format!("header.{name}"),
+            InjectInto::Header(name) => format!("header.{}", name.0),
             InjectInto::Body(name) => format!("body.{name}"),
         };
-        match value {
-            Value::String(text) => format!("{target}={text}"),
-            other => format!("{target}={other}"),
-        }
+        format!(
+            "{target}={}",
+            value.as_str().map_or(value.to_string(), str::to_owned)
+        )
     });
     request
         .url
@@ -146,285 +126,138 @@ fn display(request: &PageRequest) -> String {
 }
 
 /// Reads to the end: the requests, why it ended, and the warnings.
-fn read(config: Value, answers: &[Answer]) -> (Vec<String>, Result<EndReason, Error>, Vec<Warning>) {
-    let mut sequence = Sequence::new(config);
+fn read(config: &Value, answers: &[Answer]) -> (Vec<String>, Result<EndReason, Error>, Vec<String>) {
+    let mut sequence = Sequence::new(config.clone(), 100_000);
     for (index, answer) in answers.iter().enumerate() {
-        match sequence.take(answer) {
-            Ok(Turn::Next(_)) => {}
+        let end = match sequence.take(answer) {
+            Ok(Turn::Next(_)) => continue,
             Ok(Turn::End(reason)) => {
                 assert_eq!(index + 1, answers.len(), "it ended early: {reason:?}");
-                return (sequence.requests, Ok(reason), sequence.warnings);
+                Ok(reason)
             }
-            Err(error) => return (sequence.requests, Err(error), sequence.warnings),
-        }
+            Err(error) => Err(error),
+        };
+        return (sequence.requests, end, sequence.pager.warnings);
     }
     panic!("it did not end: {:?}", sequence.requests);
 }
 
-fn ends(config: Value, answers: &[Answer], reason: EndReason) -> (Vec<String>, Vec<Warning>) {
-    let (requests, end, warnings) = read(config, answers);
-    assert_eq!(end.unwrap(), reason);
-    (requests, warnings)
+/// The cells of a table whose first cells are settings and pages: each its body, its rows, and its last record.
+fn cases<const N: usize>(table: &str) -> impl Iterator<Item = (Value, Vec<Answer>, [&str; N])> {
+    table.lines().filter(|line| !line.is_empty()).map(|line| {
+        let mut cells = line.split(" → ");
+        let config = serde_json::from_str(cells.next().unwrap()).unwrap();
+        let pages: Vec<Vec<Value>> = serde_json::from_str(cells.next().unwrap()).unwrap();
+        let pages = pages.iter().map(|page| {
+            let last = page.get(2).cloned();
+            Answer {
+                last,
+                ..answer(page[0].clone(), page[1].as_u64().unwrap())
+            }
+        });
+        (
+            config,
+            pages.collect(),
+            [(); N].map(|()| cells.next().unwrap_or_default()),
+        )
+    })
 }
 
-fn fails(config: Value, answers: &[Answer]) -> String {
-    read(config, answers).1.unwrap_err().to_string()
-}
-
-#[test]
-fn ends_at_a_short_page_only_if_configured() {
-    let short = [answer(json!([]), 100), answer(json!([]), 30)];
-    let config = |stop: bool| json!({"type": "page", "size": 100, "size_param": {"query": "n"}, "stop": {"short_page": stop}});
-    let (requests, warnings) = ends(config(true), &short, EndReason::ShortPage);
-    assert_eq!(requests, ["query.page=1 query.n=100", "query.page=2 query.n=100"]);
-    assert_eq!(warnings, []);
-    let more = [short.as_slice(), &[answer(json!([]), 0)]].concat();
-    ends(config(false), &more, EndReason::EmptyPage);
-}
-
-#[test]
-fn advances_offsets_by_rows_or_by_size() {
-    let pages = [answer(json!([]), 50), answer(json!([]), 20), answer(json!([]), 0)];
-    let by_rows = json!({"type": "offset", "size": 100});
-    let (requests, _) = ends(by_rows, &pages, EndReason::EmptyPage);
-    assert_eq!(
-        requests,
-        [
-            "query.offset=0 query.limit=100",
-            "query.offset=50 query.limit=100",
-            "query.offset=70 query.limit=100"
-        ],
-        "a service that gives fewer than requested loses no rows"
-    );
-    let by_size = json!({"type": "offset", "start": 10, "size": 100, "step": "size"});
-    let (requests, warnings) = ends(by_size, &pages, EndReason::EmptyPage);
-    assert_eq!(requests[2], "query.offset=210 query.limit=100");
-    let stepped = Warning::SteppedOverShortPage {
-        page: 1,
-        rows: 50,
-        size: 100,
-    };
-    assert_eq!(warnings, [stepped]);
-}
+/// Settings, pages, why they ended, the last request, and the warning.
+const PAGES: &str = r#"
+{"type":"page","size":2,"size_param":{"query":"n"},"stop":{"short_page":true}} → [[{},2],[{},1]] → ShortPage → query.page=2 query.n=2
+{"type":"page","size":2,"size_param":{"query":"n"}} → [[{},2],[{},1],[{},0]] → EmptyPage → query.page=3 query.n=2
+{"type":"offset","size":100} → [[{},50],[{},20],[{},0]] → EmptyPage → query.offset=70 query.limit=100
+{"type":"offset","start":10,"size":100,"step":"size"} → [[{},50],[{},20],[{},0]] → EmptyPage → query.offset=210 query.limit=100 → page 1 has 50 rows, 100 were requested, and another page follows
+{"type":"offset","size":2,"step":"size","stop":{"has_more":"$.more","short_page":true}} → [[{"more":"true"},1],[{"more":1},0],[{"more":"0"},2]] → HasMoreIsFalse → query.offset=4 query.limit=2 → page 2 is empty and says that there is more
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":5},3],[{"n":5},2]] → TotalRows → query.page=2
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":5},3],[{"n":4},1]] → TotalRows → query.page=2 → was 5 and is 4 on page 2
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":5},3],[{"n":5},0]] → EmptyPage → query.page=2 → announced 5 rows and gave 3
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":0},3],[{"n":0},2],[{"n":0},0]] → EmptyPage → query.page=3 → announced 0 rows and gave 3
+{"type":"offset","size":25,"stop":{"total_rows":"$.n"}} → [[{"n":25},25]] → TotalRows → query.offset=0 query.limit=25 → the first page is full with 25 rows
+{"type":"offset","size":25,"stop":{"total_rows":"$.n"}} → [[{"n":24},24]] → TotalRows → query.offset=0 query.limit=25
+{"type":"page","stop":{"has_more":"$.hasmore"}} → [[{"hasMore":true},1],[{},0]] → EmptyPage → query.page=2 → no answer has a value at `$.hasmore` (`stop.has_more`)
+{"type":"none"} → [[{"@odata.nextLink":"https://hr.contoso.com/rows?x=1"},1]] → SinglePage →  → at `$['@odata.nextLink']`
+{"type":"next_link","path":"$.nextLink"} → [[{"@odata.nextLink":"https://hr.contoso.com/rows?x=1"},1]] → NoNextPage →  → at `$['@odata.nextLink']`
+{"type":"none"} → [[{"Paging":{"Next":""}},1]] → SinglePage
+{"type":"none"} → [[{"hasMore":false,"next":null},1]] → SinglePage
+{"type":"cursor","from":{"link_query":{"path":"$.next","param":"c"}},"into":{"query":"c"},"size":5,"size_param":{"query":"n"}} → [[{"next":"https://a.example/x?n=5&c=a%2Bb%3D#x"},5],[{},3]] → NoNextPage → query.c=a+b= query.n=5
+{"type":"cursor","from":{"last_record":"$.id"},"into":{"body":"page.after"},"size":2,"size_param":{"body":"page.size"}} → [[{},2,{"id":17}],[{},0]] → EmptyPage → body.page.after=17 body.page.size=2
+"#;
 
 #[test]
-fn believes_has_more_before_it_counts_rows() {
-    let config = json!({"type": "offset", "size": 2, "step": "size", "stop": {"has_more": "$.more", "short_page": true}});
-    let pages = [
-        answer(json!({"more": "true"}), 1),
-        answer(json!({"more": 1}), 0),
-        answer(json!({"more": "0"}), 2),
-    ];
-    let (requests, warnings) = ends(config, &pages, EndReason::HasMoreIsFalse);
-    assert_eq!(requests.len(), 3);
-    let empty = Warning::EmptyPageWithMore { page: 2 };
-    assert!(warnings.contains(&empty), "{warnings:?}");
+fn reads_pages_to_their_end_and_warns_of_missing_rows() {
+    for (config, pages, [reason, last, warning]) in cases(PAGES) {
+        let (requests, end, warnings) = read(&config, &pages);
+        assert_eq!(format!("{:?}", end.unwrap()), reason, "{config}");
+        assert_eq!(requests.last().unwrap(), last, "{config}");
+        let warnings = warnings.join("; ");
+        assert!(warnings.contains(warning), "{config}: {warnings}");
+        assert_eq!(warnings.is_empty(), warning.is_empty(), "{config}: {warnings}");
+    }
 }
+
+/// Settings, pages, and what the error says.
+const ERRORS: &str = r#"
+{"type":"offset","stop":{"has_more":"$.more"}} → [[{"more":true},0]] → the next offset would be the same
+{"type":"next_link","path":"$.next","stop":{"has_more":"$.more"}} → [[{"more":true},0]] → names no next page
+{"type":"cursor","from":{"last_record":"$.id"},"into":{"query":"c"},"stop":{"has_more":"$.more"}} → [[{"more":true},0]] → has no last record
+{"type":"cursor","from":{"last_record":"$.id"},"into":{"query":"c"}} → [[{},2,{"ID":17}]] → no text or number at `$.id`
+{"type":"cursor","from":{"body":"$.c"},"into":{"query":"c"}} → [[{"c":"a"},1],[{"c":"a"},1]] → would never end
+{"type":"cursor","from":{"body":"$.c"},"into":{"query":"c"}} → [[{"c":"a"},1],[{"c":"b"},1],[{"c":"a"},1]] → would never end
+{"type":"cursor","from":{"link_query":{"path":"$.c","param":"p"}},"into":{"query":"p"}} → [[{"c":"/rows?after=1"},1]] → no value for the parameter `p`
+{"type":"next_link","path":"$.c"} → [[{"c":"/rows?fields=a"},1]] → would never end
+{"type":"next_link","path":"$.c"} → [[{"c":"?p=2"},1],[{"c":"https://hr.contoso.com:443/rows?p=2"},1]] → would never end
+{"type":"next_link","path":"$._links.next"} → [[{"_links":{"next":{"href":"/x"}}},1]] → page 1: `$._links.next` is an object, expected the next page; the link is inside: use `$._links.next.href`
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":"many"},1]] → page 1: `$.n` (`stop.total_rows`) is another text, expected a count
+"#;
 
 #[test]
 fn rejects_sequences_that_would_lose_rows_or_never_end() {
-    let more = answer(json!({"more": true}), 0);
-    let stop = json!({"has_more": "$.more"});
-    let cursor = json!({"type": "cursor", "from": {"body": "$.c"}, "into": {"query": "c"}});
-    let link = json!({"type": "next_link", "path": "$.c"});
-    let tokens =
-        |texts: &[&str]| -> Vec<Answer> { texts.iter().map(|text| answer(json!({"c": text}), 1)).collect() };
-    let same_page = vec![answer(json!([]), 3).digest(7), answer(json!([]), 3).digest(7)];
-    let after_id =
-        json!({"type": "cursor", "from": {"last_record": "$.id"}, "into": {"query": "after"}, "stop": stop});
-    let no_id = vec![answer(json!([]), 2).last(json!({"ID": 17}))];
-    for (config, answers, expected) in [
-        (
-            json!({"type": "offset", "stop": stop}),
-            vec![more.clone()],
-            "the next offset would be the same",
-        ),
-        (
-            json!({"type": "next_link", "path": "$.next", "stop": stop}),
-            vec![more.clone()],
-            "names no next page",
-        ),
-        (after_id.clone(), vec![more], "has no last record"),
-        (after_id, no_id, "no text or number at `$.id`"),
-        (cursor.clone(), tokens(&["a", "a"]), "would never end"),
-        (cursor, tokens(&["a", "b", "a"]), "would never end"),
-        (link.clone(), tokens(&["/rows?fields=a"]), "would never end"),
-        (
-            link,
-            tokens(&["?p=2", "https://hr.contoso.com:443/rows?p=2"]),
-            "would never end",
-        ),
-        (
-            json!({"type": "page"}),
-            same_page,
-            "page 2 has the same records as the page before it",
-        ),
-        (
-            json!({"type": "page", "stop": {"total_rows": "$.n"}}),
-            vec![answer(json!({"n": "many"}), 1)],
-            "page 1: `$.n` (`stop.total_rows`) is another text, expected a count",
-        ),
-    ] {
-        let error = fails(config, &answers);
+    let message = |config: &Value, pages: &[Answer]| {
+        let error = read(config, pages).1.unwrap_err();
+        format!("{error}; {}", error.hints().next().unwrap_or_default())
+    };
+    for (config, pages, [expected]) in cases(ERRORS) {
+        let error = message(&config, &pages);
         assert!(error.contains(expected), "{error}");
     }
-}
-
-#[test]
-fn compares_totals_with_the_rows_read() {
-    let page = |total: u64, rows| answer(json!({"n": total}), rows);
-    let changed = Warning::TotalChanged {
-        of: "rows",
-        from: 5,
-        to: 4,
-        page: 2,
-    };
-    let missed = |total, read| Warning::TotalMismatch {
-        of: "rows",
-        total,
-        read,
-    };
-    let by_page = json!({"type": "page", "stop": {"total_rows": "$.n"}});
-    let by_offset = json!({"type": "offset", "size": 25, "stop": {"total_rows": "$.n"}});
-    for (config, pages, reason, expected) in [
-        (
-            &by_page,
-            vec![page(5, 3), page(5, 2)],
-            EndReason::TotalRows,
-            vec![],
-        ),
-        (
-            &by_page,
-            vec![page(5, 3), page(4, 1)],
-            EndReason::TotalRows,
-            vec![changed],
-        ),
-        (
-            &by_page,
-            vec![page(5, 3), page(5, 0)],
-            EndReason::EmptyPage,
-            vec![missed(5, 3)],
-        ),
-        // A total that is exceeded does not end the reading.
-        (
-            &by_page,
-            vec![page(0, 3), page(0, 2), page(0, 0)],
-            EndReason::EmptyPage,
-            vec![missed(0, 3)],
-        ),
-        (
-            &by_offset,
-            vec![page(25, 25)],
-            EndReason::TotalRows,
-            vec![Warning::TotalIsOnePage { size: 25 }],
-        ),
-        (&by_offset, vec![page(24, 24)], EndReason::TotalRows, vec![]),
-    ] {
-        let (_, warnings) = ends(config.clone(), &pages, reason);
-        assert_eq!(warnings, expected, "{config}");
-    }
-}
-
-#[test]
-fn warns_of_settings_that_find_nothing() {
-    let (_, warnings) = ends(
-        json!({"type": "page", "stop": {"has_more": "$.hasmore"}}),
-        &[answer(json!({"hasMore": true}), 1), answer(json!({}), 0)],
-        EndReason::EmptyPage,
+    let page = answer(json!([]), 3);
+    let error = message(&json!({"type": "page"}), &[page.clone(), page]);
+    assert!(
+        error.contains("page 2 has the same records as the page before it"),
+        "{error}"
     );
-    let path = "$.hasmore".to_owned();
-    let setting = "stop.has_more";
-    assert_eq!(warnings, [Warning::NeverFound { setting, path }]);
 }
 
 #[test]
-fn warns_of_a_next_page_named_elsewhere() {
-    let link = json!({"@odata.nextLink": "https://hr.contoso.com/rows?$skiptoken=1"});
-    let place = "`$['@odata.nextLink']`".to_owned();
-    for config in [
-        json!({"type": "none"}),
-        json!({"type": "next_link", "path": "$.nextLink"}),
-    ] {
-        let (_, end, warnings) = read(config, &[answer(link.clone(), 1)]);
-        assert!(end.is_ok());
-        assert_eq!(warnings, [Warning::NextPageElsewhere { place: place.clone() }]);
-    }
-    let by_header = answer(json!([]), 1).header("link", "</rows?p=2>; rel=\"next\"");
-    let (_, warnings) = ends(json!({"type": "none"}), &[by_header], EndReason::SinglePage);
-    assert!(warnings[0].to_string().contains("at the `Link` header"));
-    for quiet in [
-        json!({"Paging": {"Next": ""}}),
-        json!({"hasMore": false}),
-        json!({"next": null}),
-    ] {
-        let (_, warnings) = ends(
-            json!({"type": "none"}),
-            &[answer(quiet, 1)],
-            EndReason::SinglePage,
-        );
-        assert_eq!(warnings, []);
-    }
-}
-
-#[test]
-fn continues_after_an_empty_page_that_names_a_next_one() {
+fn reads_headers() {
+    let answers = [
+        answer(json!([]), 50).header("link", "</rows?page=2>; rel=\"next\""),
+        answer(json!([]), 1).header("link", "</rows?page=1>; rel=\"prev\""),
+    ];
+    // A link carries a query, and no header.
+    let config = json!({"type": "link_header", "size": 50, "size_param": {"header": "Prefer-Size"}});
+    let (requests, end, _) = read(&config, &answers);
+    assert_eq!(end.unwrap(), EndReason::NoNextPage);
+    assert_eq!(requests[1], "/rows?page=2 header.prefer-size=50");
+    let (_, _, warnings) = read(&json!({"type": "none"}), &answers[..1]);
+    assert!(warnings[0].contains("at the `Link` header"), "{warnings:?}");
+    let answers = [answer(json!([]), 0).header("x-next", "b"), answer(json!([]), 2)];
     let config = json!({"type": "cursor", "from": {"header": "x-next"}, "into": {"header": "x-after"}});
-    let pages = [answer(json!([]), 0).header("x-next", "b"), answer(json!([]), 2)];
-    let (requests, _) = ends(config, &pages, EndReason::NoNextPage);
-    assert_eq!(requests, ["", "header.x-after=b"]);
-}
-
-#[test]
-fn says_where_the_link_is_inside_an_object() {
-    let config = json!({"type": "next_link", "path": "$._links.next"});
-    let (_, end, _) = read(config, &[answer(json!({"_links": {"next": {"href": "/x"}}}), 1)]);
-    let error = end.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "page 1: `$._links.next` is an object, expected the next page"
-    );
-    assert_eq!(
-        error.hints().collect::<Vec<_>>(),
-        ["the link is inside: use `$._links.next.href`"]
-    );
-}
-
-#[test]
-fn continues_after_the_last_record() {
-    let config = json!({"type": "cursor", "from": {"last_record": "$.id"}, "into": {"body": "page.after"}, "size": 2, "size_param": {"body": "page.size"}});
-    let pages = [answer(json!([]), 2).last(json!({"id": 17})), answer(json!([]), 0)];
-    let (requests, _) = ends(config, &pages, EndReason::EmptyPage);
-    assert_eq!(
-        requests,
-        ["body.page.size=2", "body.page.after=17 body.page.size=2"]
-    );
-}
-
-#[test]
-fn takes_nothing_after_the_end_until_it_restarts() {
-    let mut sequence = Sequence::new(json!({"type": "page"}));
-    let empty = answer(json!([]), 0);
-    assert_eq!(sequence.take(&empty).unwrap(), Turn::End(EndReason::EmptyPage));
-    assert!(sequence.take(&empty).is_err());
-    assert_eq!(display(&sequence.pager.first()), "query.page=1");
-    let next = PageRequest {
-        url: None,
-        set: vec![(InjectInto::Query("page".into()), json!(2))],
-    };
-    assert_eq!(sequence.take(&answer(json!([]), 1)).unwrap(), Turn::Next(next));
-    assert_eq!((sequence.pager.pages(), sequence.pager.rows()), (1, 1));
+    assert_eq!(read(&config, &answers).0[1], "header.x-after=b");
 }
 
 #[test]
 fn stops_loops_of_empty_pages_and_of_too_many_pages() {
-    let mut empty = Sequence::new(json!({"type": "next_link", "path": "$.n"}));
+    let mut empty = Sequence::new(json!({"type": "next_link", "path": "$.n"}), 100_000);
     let error = (0..2_000)
         .find_map(|n| empty.take(&answer(json!({"n": format!("/p{n}")}), 0)).err())
         .unwrap();
     assert!(error.to_string().contains("1000 pages in a row are empty"));
     assert_eq!(empty.requests.len(), 1_000);
 
-    let mut long = Sequence::with_max_pages(json!({"type": "page"}), 2);
+    let mut long = Sequence::new(json!({"type": "page"}), 2);
     long.take(&answer(json!([]), 5)).unwrap();
     let error = long.take(&answer(json!([]), 5)).unwrap_err().to_string();
     assert!(

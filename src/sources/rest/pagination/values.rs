@@ -4,69 +4,42 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::super::json_path::{SinglePath, ValueId, ValuePaths};
+use super::super::json_path::SinglePath;
 use super::super::page::PageResponse;
-use super::pager::TokenSource;
+use super::config::{COMMON_PATHS, CursorFrom, LinkQuery};
+use super::{NextPage, Plan};
 use crate::error::{Error, Result};
 use crate::http::link;
 
-/// A value of the body that a setting names.
-#[derive(Debug, Clone)]
-pub(super) struct Located {
-    id: ValueId,
-    pub(super) path: SinglePath,
-    /// The key of the setting.
-    pub(super) setting: &'static str,
+/// The value at a path of the body; `None` for nothing, null and blank text.
+fn value<'a>(page: &'a PageResponse, path: &SinglePath) -> Option<&'a Value> {
+    page.extracted.values.get(path).filter(|value| !is_blank(value))
 }
 
-impl Located {
-    pub(super) fn new(paths: &mut ValuePaths, setting: &'static str, path: &SinglePath) -> Self {
-        Self {
-            id: paths.add(path),
-            path: path.clone(),
-            setting,
-        }
-    }
-
-    /// The value; `None` for nothing, null and blank text.
-    fn value<'a>(&self, page: &PageResponse<'a>) -> Option<&'a Value> {
-        page.values.get(self.id).filter(|value| !is_blank(value))
-    }
-
-    pub(super) fn flag(&self, page: &PageResponse<'_>, number: u64) -> Result<Option<bool>> {
-        self.read(page, number, "true or false", flag)
-    }
-
-    pub(super) fn count(&self, page: &PageResponse<'_>, number: u64) -> Result<Option<u64>> {
-        self.read(page, number, "a count", count)
-    }
-
-    fn read<T>(
-        &self,
-        page: &PageResponse<'_>,
-        number: u64,
-        expected: &str,
-        parse: fn(&Value) -> Option<T>,
-    ) -> Result<Option<T>> {
-        let Some(value) = self.value(page) else {
-            return Ok(None);
-        };
-        parse(value).map(Some).ok_or_else(|| {
-            Error::input(format!(
-                "page {number}: `{}` (`{}`) is {}, expected {expected}",
-                self.path,
-                self.setting,
-                kind(value)
-            ))
-        })
-    }
+/// The value at the path that `setting` names, as `parse` understands it.
+pub(super) fn read<T>(
+    page: &PageResponse,
+    number: u64,
+    (setting, path): (&str, Option<&SinglePath>),
+    expected: &str,
+    parse: fn(&Value) -> Option<T>,
+) -> Result<Option<T>> {
+    let Some((path, value)) = path.and_then(|path| Some((path, value(page, path)?))) else {
+        return Ok(None);
+    };
+    parse(value).map(Some).ok_or_else(|| {
+        let found = kind(value);
+        Error::input(format!(
+            "page {number}: `{path}` (`{setting}`) is {found}, expected {expected}"
+        ))
+    })
 }
 
 fn is_blank(value: &Value) -> bool {
     value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
 }
 
-fn flag(value: &Value) -> Option<bool> {
+pub(super) fn flag(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
         Value::Number(number) => match number.as_u64() {
@@ -85,7 +58,7 @@ fn flag(value: &Value) -> Option<bool> {
     }
 }
 
-fn count(value: &Value) -> Option<u64> {
+pub(super) fn count(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
             // Some services write 120.0. Above 2^53 a float is not exact.
@@ -114,45 +87,52 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-impl TokenSource {
-    /// The cursor or URL of the next page; `None` is the end.
-    ///
-    /// # Errors
-    /// The value is neither text nor number, or the last record has none.
-    pub(super) fn token(
-        &self,
-        is_url: bool,
-        page: &PageResponse<'_>,
-        last_record: Option<&Value>,
-        number: u64,
-    ) -> Result<Option<Value>> {
+impl CursorFrom {
+    /// The path in the body, if the cursor is there.
+    pub(super) fn path(&self) -> Option<&SinglePath> {
         match self {
-            Self::Body(located) => match located.value(page) {
-                Some(value @ Value::Number(_)) if is_url => Err(not_a_token(located, value, number)),
-                Some(value @ (Value::String(_) | Value::Number(_))) => Ok(Some(value.clone())),
-                Some(value) => Err(not_a_token(located, value, number)),
-                None => Ok(None),
+            Self::Body(path) | Self::LinkQuery(LinkQuery { path, .. }) => Some(path),
+            Self::Header(_) | Self::LastRecord(_) => None,
+        }
+    }
+}
+
+impl NextPage {
+    /// The cursor or URL of the next page; `None` is the end.
+    pub(super) fn token(&self, page: &PageResponse, number: u64) -> Result<Option<Value>> {
+        let (path, query) = match self {
+            Self::None | Self::Count { .. } => return Ok(None),
+            Self::LinkHeader => return Ok(next_link(&page.headers)),
+            Self::Url(path) => (path, None),
+            Self::Cursor { from, .. } => match from {
+                CursorFrom::Body(path) => (path, None),
+                CursorFrom::LinkQuery(query) => (&query.path, Some(query)),
+                CursorFrom::LastRecord(path) => return in_last_record(path, page, number).map(Some),
+                CursorFrom::Header(name) => {
+                    let text = page.headers.get(&name.0).map(|value| value.to_str()).transpose();
+                    return text.map(|text| text.and_then(not_blank)).map_err(|_| {
+                        Error::input(format!(
+                            "page {number}: the header `{}` with the cursor of the next page is not text",
+                            name.0
+                        ))
+                    });
+                }
             },
-            Self::Header(name) => match page.headers.get(name).map(|value| value.to_str()) {
-                None => Ok(None),
-                Some(Ok(text)) => Ok(not_blank(text)),
-                Some(Err(_)) => Err(Error::input(format!(
-                    "page {number}: the header `{name}` with the cursor of the next page is not text"
-                ))),
-            },
-            Self::LastRecord(path) => in_last_record(path, last_record, number).map(Some),
-            Self::LinkQuery { url, param } => match url.value(page) {
-                None => Ok(None),
-                Some(Value::String(text)) => in_query(text, param, url, number).map(Some),
-                Some(value) => Err(not_a_token(url, value, number)),
-            },
-            Self::LinkHeader => Ok(next_link(page.headers)),
+        };
+        match (value(page, path), query) {
+            (None, _) => Ok(None),
+            (Some(Value::String(text)), Some(query)) => in_query(text, query, number).map(Some),
+            (Some(Value::String(text)), None) => Ok(Some(text.as_str().into())),
+            (Some(Value::Number(number)), None) if !matches!(self, Self::Url(_)) => {
+                Ok(Some(number.clone().into()))
+            }
+            (Some(value), _) => Err(not_a_token(path, value, number)),
         }
     }
 }
 
 /// The target of the `Link` header with `rel="next"`.
-pub(super) fn next_link(headers: &HeaderMap) -> Option<Value> {
+fn next_link(headers: &HeaderMap) -> Option<Value> {
     link::target(headers, "next").and_then(|target| not_blank(&target))
 }
 
@@ -160,7 +140,8 @@ fn not_blank(text: &str) -> Option<Value> {
     (!text.trim().is_empty()).then(|| Value::from(text))
 }
 
-fn in_last_record(path: &SinglePath, record: Option<&Value>, number: u64) -> Result<Value> {
+fn in_last_record(path: &SinglePath, page: &PageResponse, number: u64) -> Result<Value> {
+    let record = page.extracted.last_record.as_ref();
     record
         .and_then(|record| path.find(record))
         .filter(|value| (value.is_string() || value.is_number()) && !is_blank(value))
@@ -173,7 +154,7 @@ fn in_last_record(path: &SinglePath, record: Option<&Value>, number: u64) -> Res
         })
 }
 
-fn in_query(text: &str, param: &str, url: &Located, number: u64) -> Result<Value> {
+fn in_query(text: &str, LinkQuery { path, param }: &LinkQuery, number: u64) -> Result<Value> {
     let query = text
         .split_once('?')
         .map_or("", |(_, query)| query.split('#').next().unwrap_or_default());
@@ -182,18 +163,17 @@ fn in_query(text: &str, param: &str, url: &Located, number: u64) -> Result<Value
         .and_then(|(_, value)| not_blank(&value))
         .ok_or_else(|| {
             Error::input(format!(
-                "page {number}: the URL at `{}` has no value for the parameter `{param}`, which the next request needs",
-                url.path
+                "page {number}: the URL at `{path}` has no value for the parameter `{param}`, which the next request \
+                 needs"
             ))
             .with_hint("check the URL's query in an answer; to follow the URL itself, use `type: next_link`")
         })
 }
 
-fn not_a_token(located: &Located, value: &Value, number: u64) -> Error {
-    let path = &located.path;
+fn not_a_token(path: &SinglePath, value: &Value, number: u64) -> Error {
+    let found = kind(value);
     let error = Error::input(format!(
-        "page {number}: `{path}` is {}, expected the next page",
-        kind(value)
+        "page {number}: `{path}` is {found}, expected the next page"
     ));
     match value {
         Value::Object(members) if members.contains_key("href") => {
@@ -206,7 +186,7 @@ fn not_a_token(located: &Located, value: &Value, number: u64) -> Error {
 }
 
 /// Whether a value looks like a link or a cursor to a next page.
-pub(super) fn names_a_page(value: &Value) -> bool {
+fn names_a_page(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.trim().is_empty(),
         Value::Bool(more) => *more,
@@ -215,14 +195,13 @@ pub(super) fn names_a_page(value: &Value) -> bool {
     }
 }
 
-impl super::pager::Plan {
+impl Plan {
     /// A usual place that names a next page, in an answer that was taken for the last.
-    pub(super) fn next_page_elsewhere(&self, page: &PageResponse<'_>) -> Option<String> {
-        self.common_paths
-            .iter()
-            .find(|(id, _)| page.values.get(*id).is_some_and(names_a_page))
-            .map(|(_, path)| format!("`{path}`"))
-            .or_else(|| next_link(page.headers).map(|_| "the `Link` header".to_owned()))
+    pub(super) fn next_page_elsewhere(&self, page: &PageResponse) -> Option<String> {
+        let common: &[SinglePath] = if self.is_counted() { &[] } else { &COMMON_PATHS };
+        let names_next = |path: &&SinglePath| page.extracted.values.get(path).is_some_and(names_a_page);
+        let found = common.iter().find(names_next).map(|path| format!("`{path}`"));
+        found.or_else(|| next_link(&page.headers).map(|_| "the `Link` header".to_owned()))
     }
 }
 

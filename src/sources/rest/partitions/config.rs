@@ -11,7 +11,7 @@ use super::super::extract::RecordsConfig;
 use super::super::json_path::SinglePath;
 use super::super::pagination::PaginationConfig;
 use super::super::request::RequestConfig;
-use super::super::template::{Filling, scalar_text};
+use super::super::template::scalar_text;
 use super::{Partition, Partitioning};
 use crate::component::Problems;
 use crate::settings::BoundedInt;
@@ -241,7 +241,7 @@ fn combine(lists: &[(&str, &[Value])]) -> Vec<Partition> {
             .flat_map(|partition| {
                 list.iter().map(|value| {
                     let mut partition = partition.clone();
-                    partition.values.set(name.clone(), Filling::One(value.clone()));
+                    partition.values.set(name.clone(), value.clone());
                     partition.columns.0.push((name.clone(), value.clone()));
                     partition
                 })

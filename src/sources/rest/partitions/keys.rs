@@ -6,12 +6,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::json_path::SinglePath;
-use super::super::template::{Filling, scalar_text};
+use super::super::template::scalar_text;
 use super::{ForEachConfig, OnMissingKey, Partition, Partitioning};
 use crate::error::{Error, Result};
-
-/// Joins the keys of a batch.
-const SEPARATOR: &str = ",";
 
 /// Counts of a parent's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,7 +83,7 @@ impl Keys<'_> {
         }
         let mut partition = self.outer.clone();
         for (name, value) in found {
-            partition.values.set(name.clone(), Filling::One(value.clone()));
+            partition.values.set(name.clone(), value.clone());
             partition.columns.0.push((name, value.clone()));
         }
         for (name, path) in &self.config.include_from_parent {
@@ -103,10 +100,7 @@ impl Keys<'_> {
             return None;
         }
         let mut partition = self.outer.clone();
-        let keys = Filling::Many {
-            values: std::mem::take(&mut self.batch),
-            separator: SEPARATOR.into(),
-        };
+        let keys = Value::Array(std::mem::take(&mut self.batch));
         partition.values.set(name.as_str().into(), keys);
         Some(partition)
     }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::template::Filling;
 use super::keys::KeyCounts;
 use super::*;
 
@@ -18,13 +17,8 @@ fn compile(mut config: Value) -> Result<Partitioning, Vec<String>> {
 }
 
 fn values(partition: &Partition) -> Value {
-    let entries = partition.values.iter().map(|(name, filling)| {
-        let value = match filling {
-            Filling::One(value) => value.clone(),
-            Filling::Many { values, .. } => Value::Array(values.clone()),
-        };
-        (name.to_string(), value)
-    });
+    let entries = partition.values.0.iter();
+    let entries = entries.map(|(name, value)| (name.to_string(), value.clone()));
     Value::Object(entries.collect())
 }
 

@@ -3,14 +3,14 @@
 //! Both are split into segments when the pipeline file is checked. A value becomes part of one segment or of one label
 //! of the host, encoded or rejected, so that no value can lead to another path or host.
 
-use url::{Host, Url};
+use url::Url;
 
 use super::super::template::{Kind, Names, Part, Template, Values, check, fill_with, names};
-use super::encode;
+use super::pairs::encode;
 use crate::component::Problems;
 use crate::error::{Error, Result};
+use crate::http::address::is_loopback;
 
-/// The URL of a request without its query.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Address {
     scheme: &'static str,
@@ -62,11 +62,9 @@ impl Address {
             Some(Part::Text(text)) => text.to_ascii_lowercase(),
             _ => String::new(),
         };
-        let (scheme, length) = if first.starts_with("https://") {
-            ("https", "https://".len())
-        } else if first.starts_with("http://") {
-            ("http", "http://".len())
-        } else {
+        let schemes = ["https", "http"].into_iter();
+        let mut schemes = schemes.filter(|scheme| first.starts_with(&format!("{scheme}://")));
+        let Some(scheme) = schemes.next() else {
             // The text may contain credentials and is not repeated.
             problems.add_with_hint(
                 "the base URL must start with `https://`",
@@ -74,14 +72,12 @@ impl Address {
             );
             return None;
         };
-        let mut pieces = split(&template, length).into_iter();
+        let mut pieces = split(&template, scheme.len() + "://".len()).into_iter();
         let authority = pieces.next().unwrap_or_default();
         let segments: Vec<_> = pieces.collect();
         let before = problems.len();
         check_authority(scheme, &authority, names, problems);
-        for segment in &segments {
-            check_segment(segment, problems);
-        }
+        check_segments(&segments, problems);
         (problems.len() == before).then_some((scheme, authority, segments))
     }
 
@@ -101,16 +97,10 @@ impl Address {
         let template = check(text, names, problems)?;
         let segments = split(&template, 0);
         let before = problems.len();
-        for segment in &segments {
-            check_segment(segment, problems);
-        }
+        check_segments(&segments, problems);
         (problems.len() == before).then_some(segments)
     }
 
-    /// The URL for these values.
-    ///
-    /// # Errors
-    /// A value that is empty, `.` or `..`, or not part of a host name where one is required.
     pub(super) fn url(&self, values: &Values) -> Result<Url> {
         let authority = fill_with(&self.authority, values, |name, value, out| {
             let label = !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -133,7 +123,8 @@ impl Address {
                         "a value of `{{{name}}}` in the path is empty"
                     )));
                 }
-                encode::segment(value, out);
+                // A comma stays: it separates the keys of a batch.
+                encode(value, b",", out);
                 Ok(())
             })?);
             if is_dots(&text[at..])
@@ -158,25 +149,21 @@ impl Address {
 
     /// `url` without user, query and fragment, and with placeholders in place of values of rows.
     pub(super) fn shown(&self, url: &Url) -> String {
-        let host = &url[..url::Position::BeforePath];
-        let host = match host.split_once('@') {
-            Some((_, host)) => format!("{}://{host}", url.scheme()),
-            None => host.to_owned(),
-        };
+        let host = url.origin().ascii_serialization();
         if !self.personal.contains(&true) {
             return format!("{host}{}", url.path());
         }
         let found: Vec<_> = url.path().split('/').skip(1).collect();
         let same_shape = found.len() == self.segments.len();
-        let mut text = host;
-        for (at, segment) in self.segments.iter().enumerate() {
-            text.push('/');
-            match found.get(at) {
-                Some(found) if same_shape && !self.personal[at] => text.push_str(found),
-                _ => text.push_str(&segment.to_string()),
-            }
-        }
-        text
+        let segments = self
+            .segments
+            .iter()
+            .enumerate()
+            .map(|(at, segment)| match found.get(at) {
+                Some(found) if same_shape && !self.personal[at] => format!("/{found}"),
+                _ => format!("/{segment}"),
+            });
+        host + &segments.collect::<String>()
     }
 }
 
@@ -262,9 +249,10 @@ fn check_authority(scheme: &str, authority: &Template, names: &Names, problems: 
     }
 }
 
-fn check_segment(segment: &Template, problems: &mut Problems<'_>) {
-    for part in segment.parts() {
-        if let Part::Text(text) = part {
+fn check_segments(segments: &[Template], problems: &mut Problems<'_>) {
+    for segment in segments {
+        for part in segment.parts() {
+            let Part::Text(text) = part else { continue };
             if text.contains(['?', '#']) {
                 problems.add_with_hint("the path contains `?` or `#`", "put parameters into `query`");
             }
@@ -272,9 +260,9 @@ fn check_segment(segment: &Template, problems: &mut Problems<'_>) {
                 problems.add("the path contains `\\` or a control character");
             }
         }
-    }
-    if segment.literal().is_some_and(is_dots) {
-        problems.add("the path contains `.` or `..` as a segment");
+        if segment.literal().is_some_and(is_dots) {
+            problems.add("the path contains `.` or `..` as a segment");
+        }
     }
 }
 
@@ -282,13 +270,4 @@ fn check_segment(segment: &Template, problems: &mut Problems<'_>) {
 fn is_dots(segment: &str) -> bool {
     let plain = segment.to_ascii_lowercase().replace("%2e", ".");
     plain == "." || plain == ".."
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
+use reqwest::header::AUTHORIZATION;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::super::header_name::HeaderNameSetting;
 use super::super::page::InjectInto;
+use super::headers::is_reserved;
 use crate::component::Problems;
 use crate::secret::SecretRef;
 
@@ -40,41 +44,78 @@ pub(crate) struct RequestConfig {
 }
 
 impl RequestConfig {
-    /// Reports a value where `pagination` injects its own; `problems` is at this block.
-    pub(in super::super) fn check_free(&self, place: &InjectInto, problems: &mut Problems<'_>) {
-        let (block, name) = match place {
-            InjectInto::Query(name) if self.query.contains_key(name) => ("query", name.clone()),
-            InjectInto::Header(name) => {
-                let same = |known: &&String| known.eq_ignore_ascii_case(name);
-                match self.headers.keys().find(same) {
-                    Some(known) => ("headers", known.clone()),
-                    None => return,
-                }
+    pub(super) fn has_body(&self) -> bool {
+        self.json.is_some() || self.form.is_some()
+    }
+
+    pub(super) fn method(&self) -> Method {
+        match self.method {
+            Some(RequestMethod::Get) => Method::GET,
+            None if !self.has_body() => Method::GET,
+            Some(RequestMethod::Post) | None => Method::POST,
+        }
+    }
+
+    /// Reports a position that the pagination cannot inject values into; `problems` is at it.
+    pub(in super::super) fn check_place(&self, place: &InjectInto, problems: &mut Problems<'_>) {
+        match place {
+            InjectInto::Query(name) if name.is_empty() => {
+                problems.at("query").add("a parameter name must not be empty");
             }
-            InjectInto::Body(name) if self.form.as_ref().is_some_and(|form| form.contains_key(name)) => {
-                ("form", name.clone())
+            InjectInto::Query(_) => {}
+            InjectInto::Header(HeaderNameSetting(name)) => {
+                if *name == AUTHORIZATION || is_reserved(name) {
+                    problems
+                        .at("header")
+                        .add(format!("pagination cannot use the header `{name}`"));
+                }
             }
             InjectInto::Body(name) => {
-                let inside = |value: &'_ Value, key: &str| match value {
-                    Value::Array(list) => list.get(key.parse::<usize>().ok()?).cloned(),
-                    value => value.get(key).cloned(),
-                };
-                let json = self.json.clone();
-                let found = name
-                    .split('.')
-                    .try_fold(json, |value, key| Some(inside(&value?, key)));
-                match found.flatten() {
-                    // Null reserves the position.
-                    None | Some(Value::Null) => return,
-                    Some(_) => ("json", name.clone()),
+                let mut here = problems.at("body");
+                if self.method() == Method::GET {
+                    here.add_with_hint(
+                        "a GET request has no body to inject the value into",
+                        "use `query` or `header`, or set `method: POST`",
+                    );
+                }
+                if name.split('.').any(str::is_empty) {
+                    here.add(format!(
+                        "`{name}` is not a place in the body: give names joined by dots, such as `page.cursor`"
+                    ));
                 }
             }
-            InjectInto::Query(_) => return,
+        }
+    }
+
+    /// Reports a value where `pagination` injects its own; `problems` is at this block.
+    pub(in super::super) fn check_free(&self, place: &InjectInto, problems: &mut Problems<'_>) {
+        let taken = match place {
+            InjectInto::Query(name) => self.query.contains_key(name).then_some(("query", name.as_str())),
+            InjectInto::Header(HeaderNameSetting(name)) => {
+                let mut names = self.headers.keys();
+                let same = names.find(|known| known.eq_ignore_ascii_case(name.as_str()));
+                same.map(|known| ("headers", known.as_str()))
+            }
+            InjectInto::Body(name) => {
+                let in_form = self.form.as_ref().is_some_and(|form| form.contains_key(name));
+                let in_json = self.json.as_ref().and_then(|json| {
+                    name.split('.').try_fold(json, |value, key| match value {
+                        Value::Array(list) => list.get(key.parse::<usize>().ok()?),
+                        value => value.get(key),
+                    })
+                });
+                // Null reserves the position.
+                let in_json = in_json.is_some_and(|value| !value.is_null());
+                let block = if in_form { "form" } else { "json" };
+                (in_form || in_json).then_some((block, name.as_str()))
+            }
         };
-        problems.at(block).at(&name).add_with_hint(
-            "`pagination` injects its own value here, so this one would never be sent",
-            "remove it; `pagination` has `start` for the first page and `size` or `limit` for the rows of each",
-        );
+        if let Some((block, name)) = taken {
+            problems.at(block).at(name).add_with_hint(
+                "`pagination` injects its own value here, so this one would never be sent",
+                "remove it; `pagination` has `start` for the first page and `size` or `limit` for the rows of each",
+            );
+        }
     }
 }
 

@@ -17,7 +17,6 @@ const RESERVED: &str = "host content-length transfer-encoding connection upgrade
 /// Parts of names of headers whose values are credentials.
 const CREDENTIALS: &str = "authorization cookie api-key apikey secret password access-token auth-token";
 
-/// Headers with placeholders.
 #[derive(Debug, Clone)]
 pub(super) struct Headers(Vec<(HeaderName, Content)>);
 
@@ -28,21 +27,11 @@ enum Content {
     Secret(Secret),
 }
 
-/// Reports an invalid name of a header.
-pub(super) fn parse_name(name: &str, problems: &mut Problems<'_>) -> Option<HeaderName> {
-    let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
-        problems.add(format!("invalid header name `{name}`"));
-        return None;
-    };
-    if RESERVED.split(' ').any(|known| known == parsed.as_str()) {
-        problems.add(format!("the header `{name}` is set by the HTTP client"));
-        return None;
-    }
-    Some(parsed)
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    RESERVED.split(' ').any(|known| known == name.as_str())
 }
 
 impl Headers {
-    /// Checks the setting; `problems` is at it.
     pub(super) fn new(
         config: &BTreeMap<String, HeaderConfig>,
         names: &Names,
@@ -51,9 +40,15 @@ impl Headers {
         let mut headers: Vec<(HeaderName, Content)> = Vec::new();
         for (name, content) in config {
             let mut here = problems.at(name);
-            let Some(name) = parse_name(name, &mut here) else {
+            let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+                here.add(format!("invalid header name `{name}`"));
                 continue;
             };
+            if is_reserved(&parsed) {
+                here.add(format!("the header `{name}` is set by the HTTP client"));
+                continue;
+            }
+            let name = parsed;
             if headers.iter().any(|(known, _)| *known == name) {
                 here.add("duplicate header: names are case-insensitive");
             }
@@ -81,7 +76,6 @@ impl Headers {
         Self(headers)
     }
 
-    /// Reads the secrets.
     pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
         for (name, content) in &mut self.0 {
             if let Content::Unread(place) = content {
@@ -93,7 +87,6 @@ impl Headers {
         Ok(())
     }
 
-    /// The headers for these values.
     pub(super) fn fill(&self, values: &Values) -> Result<HeaderMap> {
         let mut map = HeaderMap::with_capacity(self.0.len() + 1);
         for (name, content) in &self.0 {
@@ -124,24 +117,11 @@ impl Headers {
     }
 }
 
-/// Sets a header for a page.
-pub(super) fn put(headers: &mut HeaderMap, name: &str, text: &str) -> Result<()> {
-    let parsed = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| Error::config(format!("invalid header name `{name}`")))?;
-    let value = header_value(&parsed, text)?;
-    headers.insert(parsed, value);
-    Ok(())
-}
-
-fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue> {
-    if !text.chars().all(fits) {
-        return Err(Error::input(format!(
-            "the value for the header `{name}` contains characters that are not allowed in a header"
-        )));
-    }
-    HeaderValue::from_str(text).map_err(|_| {
+pub(super) fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue> {
+    let value = text.chars().all(fits).then(|| HeaderValue::from_str(text));
+    value.and_then(std::result::Result::ok).ok_or_else(|| {
         Error::input(format!(
-            "the value for the header `{name}` is not allowed in a header"
+            "the value for the header `{name}` contains characters that are not allowed in a header"
         ))
     })
 }
@@ -160,7 +140,6 @@ fn is_credential(name: &HeaderName) -> bool {
     CREDENTIALS.split(' ').any(|part| name.as_str().contains(part))
 }
 
-/// Printable ASCII.
 fn fits(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic()
 }

@@ -1,10 +1,12 @@
 //! Names and values of queries and forms, in order.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::super::template::{Filling, Names, Template, Values, check, fill, scalar_text};
-use super::encode;
+use super::super::template::{Names, Template, Values, check, fill, scalar_text};
 use crate::component::Problems;
 use crate::error::{Error, Result};
 
@@ -21,7 +23,6 @@ struct Pair {
 }
 
 impl Pairs {
-    /// Checks the setting; `problems` is at it.
     pub(super) fn new(map: &Map<String, Value>, names: &Names, problems: &mut Problems<'_>) -> Self {
         let mut pairs = Vec::new();
         for (name, value) in map {
@@ -66,24 +67,16 @@ impl Pairs {
         Self(pairs)
     }
 
-    /// Names and values, not encoded.
     pub(super) fn fill(&self, values: &Values) -> Result<Vec<(String, String)>> {
         let mut all = Vec::with_capacity(self.0.len());
         for pair in &self.0 {
-            let group = pair
-                .value
-                .only_placeholder()
-                .filter(|_| pair.repeats)
-                .and_then(|placeholder| values.get(&placeholder.name));
-            if let Some(Filling::Many { values, .. }) = group {
-                all.extend(
-                    values
-                        .iter()
-                        .filter_map(scalar_text)
-                        .map(|text| (pair.name.clone(), text.into_owned())),
-                );
-            } else {
-                all.push((pair.name.clone(), fill(&pair.value, values)?));
+            let only = pair.value.only_placeholder().filter(|_| pair.repeats);
+            match only.and_then(|placeholder| values.get(&placeholder.name)) {
+                Some(Value::Array(values)) => {
+                    let texts = values.iter().filter_map(scalar_text);
+                    all.extend(texts.map(|text| (pair.name.clone(), text.into_owned())));
+                }
+                _ => all.push((pair.name.clone(), fill(&pair.value, values)?)),
             }
         }
         Ok(all)
@@ -102,54 +95,52 @@ pub(super) fn put(pairs: &mut Vec<(String, String)>, name: &str, value: String) 
 
 /// The pairs as a query; `None` if there are none.
 pub(super) fn query(pairs: &[(String, String)]) -> Option<String> {
-    let mut out = String::new();
-    for (name, value) in pairs {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        pair(name, value, &mut out);
-    }
-    (!pairs.is_empty()).then_some(out)
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| pair(name, value)).collect();
+    (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
 /// Sets a parameter in a query that the service wrote; all others stay as they are, byte for byte.
 pub(super) fn put_raw(query: Option<&str>, name: &str, value: &str) -> String {
-    let mut out = String::new();
+    let mut pieces: Vec<Cow<'_, str>> = Vec::new();
     let mut done = false;
     for piece in query
         .unwrap_or_default()
         .split('&')
         .filter(|piece| !piece.is_empty())
     {
-        let same = form_urlencoded::parse(piece.as_bytes())
-            .next()
-            .is_some_and(|(known, _)| known == name);
-        if same && done {
-            continue;
-        }
-        if !out.is_empty() {
-            out.push('&');
-        }
-        if same {
-            pair(name, value, &mut out);
-            done = true;
-        } else {
-            out.push_str(piece);
+        let parsed = form_urlencoded::parse(piece.as_bytes()).next();
+        if parsed.is_none_or(|(known, _)| known != name) {
+            pieces.push(piece.into());
+        } else if !std::mem::replace(&mut done, true) {
+            pieces.push(pair(name, value).into());
         }
     }
     if !done {
-        if !out.is_empty() {
-            out.push('&');
-        }
-        pair(name, value, &mut out);
+        pieces.push(pair(name, value).into());
     }
+    pieces.join("&")
+}
+
+/// A space becomes `%20` and a plus `%2B`, which all servers read alike. Characters that are allowed in a query and
+/// separate nothing stay, so that `$filter` and times look as in the vendors' documentation.
+fn pair(name: &str, value: &str) -> String {
+    let mut out = String::new();
+    encode(name, b"!$()*,/:@", &mut out);
+    out.push('=');
+    encode(value, b"!$()*,/:@", &mut out);
     out
 }
 
-fn pair(name: &str, value: &str, out: &mut String) {
-    encode::query(name, out);
-    out.push('=');
-    encode::query(value, out);
+/// Percent-encodes all but letters, digits, `-._~` and the bytes of `also`.
+pub(super) fn encode(text: &str, also: &[u8], out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a text cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
 }
 
 fn what(value: &Value) -> &'static str {
@@ -163,17 +154,13 @@ fn what(value: &Value) -> &'static str {
     }
 }
 
-/// The text of a value for a parameter or a header.
 pub(super) fn text_to_set(place: &str, value: &Value) -> Result<String> {
-    match value {
-        Value::Number(number) => Ok(number.to_string()),
-        other => scalar_text(other)
-            .map(std::borrow::Cow::into_owned)
-            .ok_or_else(|| {
-                Error::input(format!(
-                    "the value for `{place}` is {}, expected a string or a number",
-                    what(other)
-                ))
-            }),
+    match (value, scalar_text(value)) {
+        (Value::Number(number), _) => Ok(number.to_string()),
+        (_, Some(text)) => Ok(text.into_owned()),
+        (other, None) => Err(Error::input(format!(
+            "the value for `{place}` is {}, expected a string or a number",
+            what(other)
+        ))),
     }
 }

@@ -1,9 +1,10 @@
 //! Requests as they are sent, and what is wrong with settings and values.
 
 use proptest::prelude::*;
+use reqwest::header::HeaderName;
 use serde_json::json;
 
-use super::super::template::{Filling, Kind};
+use super::super::template::Kind;
 use super::*;
 
 fn names() -> Names {
@@ -32,34 +33,21 @@ fn plan(config: Value) -> RequestPlan {
 
 fn one(name: &str, value: Value) -> Values {
     let mut values = Values::default();
-    values.set(name.into(), Filling::One(value));
+    values.set(name.into(), value);
     values
 }
 
-fn group(values: Value) -> Values {
-    let mut all = Values::default();
-    let Value::Array(values) = values else {
-        panic!("a list")
-    };
-    let separator = ",".into();
-    all.set("ids".into(), Filling::Many { values, separator });
-    all
+fn header(name: &'static str) -> InjectInto {
+    InjectInto::Header(HeaderNameSetting(HeaderName::from_static(name)))
 }
 
-fn page(place: InjectInto, value: Value) -> PageRequest {
-    PageRequest {
-        url: None,
-        set: vec![(place, value)],
-    }
-}
-
-fn build(config: Value, values: &Values) -> Result<Built, String> {
-    let built = plan(config).build(values, &PageRequest::default());
+fn build(config: Value, values: &Values) -> Result<Request, String> {
+    let built = plan(config).build(values, &[], None);
     built.map_err(|error| error.to_string())
 }
 
-fn body(built: &Built) -> &str {
-    std::str::from_utf8(&built.body.as_ref().unwrap().bytes).unwrap()
+fn body(built: &Request) -> &str {
+    std::str::from_utf8(built.body().unwrap().as_bytes().unwrap()).unwrap()
 }
 
 /// Base URL, path, URL.
@@ -85,8 +73,8 @@ fn cells<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
 fn appends_the_path_to_the_base_url() {
     for [base, path, expected] in cells(URLS) {
         let plan = plan_at(base, json!({"path": path})).unwrap();
-        let built = plan.build(&one("pod", json!("us-1")), &PageRequest::default());
-        assert_eq!(built.unwrap().url.as_str(), expected);
+        let built = plan.build(&one("pod", json!("us-1")), &[], None);
+        assert_eq!(built.unwrap().url().as_str(), expected);
     }
 }
 
@@ -107,7 +95,7 @@ fn encodes_values_for_their_position() {
             &one("id", serde_json::from_str(value).unwrap()),
         );
         let expected = format!("https://api.contoso.com/v1/employees/{segment}/jobs");
-        assert_eq!(built.unwrap().url.as_str(), expected);
+        assert_eq!(built.unwrap().url().as_str(), expected);
     }
     let query = json!({
         "$filter": "changed ge datetimeoffset'{start}'", "page[limit]": 500, "created": ">01-01-1900",
@@ -119,7 +107,7 @@ fn encodes_values_for_their_position() {
     )
     .unwrap();
     assert_eq!(
-        built.url.query().unwrap(),
+        built.url().query().unwrap(),
         "$filter=changed%20ge%20datetimeoffset%272021-01-05T15:16:23Z%27&page%5Blimit%5D=500&created=%3E01-01-1900\
          &between=%3D%7B01-01-1900,01-01-1901%7D&q=a%26b%3Dc%2Bd%20%231&status=t&status=f&all=true&empty="
     );
@@ -129,52 +117,43 @@ fn encodes_values_for_their_position() {
         (json!("\"},{\"x"), r#"{"id":"\"},{\"x","text":"no. \"},{\"x"}"#),
     ] {
         let built = build(config.clone(), &one("id", value)).unwrap();
-        assert_eq!((&built.method, body(&built)), (&Method::POST, expected));
+        assert_eq!((built.method(), body(&built)), (&Method::POST, expected));
     }
     let config = json!({
         "method": "POST", "path": "people/{ids}", "query": {"joined": "in {ids}", "each": ["{ids}"]},
         "json": {"ids": "{ids}", "text": "ids: {ids}", "deep": [{"x": "{ids}"}], "brace": "{{", "n": 1},
     });
-    let built = build(config, &group(json!(["a", 7]))).unwrap();
+    let built = build(config, &one("ids", json!(["a", 7]))).unwrap();
     let expected = "https://api.contoso.com/v1/people/a,7?joined=in%20a,7&each=a&each=7";
-    assert_eq!(built.url.as_str(), expected);
+    assert_eq!(built.url().as_str(), expected);
     let expected = r#"{"ids":["a",7],"text":"ids: a,7","deep":[{"x":["a",7]}],"brace":"{","n":1}"#;
     assert_eq!(body(&built), expected);
-    assert_eq!(built.headers["content-type"], "application/json");
+    assert_eq!(built.headers()["content-type"], "application/json");
 }
+
+/// Settings, a value, and what the error says.
+const REJECTED: &str = r#"
+{"path":"e/{id}"} → "" → is empty
+{"path":"e/{id}"} → "." → `.` or `..`
+{"path":"e/{id}"} → ".." → `.` or `..`
+{"path":".{id}"} → "." → another path
+{"query":{"q":"Number='{id}'"}} → "marker' or 'a' eq 'a" → apostrophe
+{"query":{"ids":"{ids}"}} → ["marker,b"] → separator `,`
+{"headers":{"X-Id":"{id}"}} → "a\r\nX-Evil: marker" → `{id}`
+"#;
 
 #[test]
 fn rejects_values_that_would_change_the_request() {
-    let id = |value: &str| one("id", json!(value));
-    for (config, values, expected) in [
-        (json!({"path": "e/{id}"}), id(""), "is empty"),
-        (json!({"path": "e/{id}"}), id("."), "`.` or `..`"),
-        (json!({"path": "e/{id}"}), id(".."), "`.` or `..`"),
-        (json!({"path": ".{id}"}), id("."), "another path"),
-        (
-            json!({"query": {"q": "Number='{id}'"}}),
-            id("marker' or 'a' eq 'a"),
-            "apostrophe",
-        ),
-        (
-            json!({"query": {"ids": "{ids}"}}),
-            group(json!(["marker,b"])),
-            "separator `,`",
-        ),
-        (
-            json!({"headers": {"X-Id": "{id}"}}),
-            id("a\r\nX-Evil: marker"),
-            "`{id}`",
-        ),
-    ] {
-        let error = build(config, &values).unwrap_err();
+    for [config, value, expected] in cells(REJECTED) {
+        let value: Value = serde_json::from_str(value).unwrap();
+        let name = if value.is_array() { "ids" } else { "id" };
+        let config = serde_json::from_str(config).unwrap();
+        let error = build(config, &one(name, value)).unwrap_err();
         assert!(error.contains(expected) && !error.contains("marker"), "{error}");
     }
     let plan = plan_at("https://{pod}.contoso.com", json!({})).unwrap();
     for value in ["evil.example/", "a.b", "a@b", "", "x:1"] {
-        let error = plan
-            .build(&one("pod", json!(value)), &PageRequest::default())
-            .unwrap_err();
+        let error = plan.build(&one("pod", json!(value)), &[], None).unwrap_err();
         assert!(
             error.to_string().contains("`{pod}` is part of the host"),
             "{error}"
@@ -185,18 +164,17 @@ fn rejects_values_that_would_change_the_request() {
 #[test]
 fn injects_the_values_of_a_page() {
     let get = plan(json!({"query": {"a": 1, "page": [1, 2], "b": 2}, "headers": {"X-Page": "1"}}));
-    let inject = |place, value| get.build(&Values::default(), &page(place, value));
+    let inject = |place, value| get.build(&Values::default(), &[(place, value)], None);
     for (name, value, expected) in [
         ("page", json!("3 &"), "a=1&page=3%20%26&b=2"),
         ("new", json!(4), "a=1&page=1&page=2&b=2&new=4"),
     ] {
         let built = inject(InjectInto::Query(name.into()), value).unwrap();
-        assert_eq!(built.url.query(), Some(expected));
+        assert_eq!(built.url().query(), Some(expected));
     }
-    let built = inject(InjectInto::Header("x-page".into()), json!(9)).unwrap();
-    assert_eq!(built.headers["X-Page"], "9");
+    let built = inject(header("x-page"), json!(9)).unwrap();
+    assert_eq!(built.headers()["X-Page"], "9");
     let cursor = || InjectInto::Body("page.cursor".into());
-    assert!(inject(cursor(), json!("n")).is_err());
     for (config, expected) in [
         (
             json!({"json": {"page": {"size": 5}}}),
@@ -208,49 +186,54 @@ fn injects_the_values_of_a_page() {
             "a=x+y&page.cursor=n",
         ),
     ] {
-        let built = plan(config).build(&Values::default(), &page(cursor(), json!("n")));
+        let built = plan(config).build(&Values::default(), &[(cursor(), json!("n"))], None);
         assert_eq!(body(&built.unwrap()), expected);
     }
-    let wrong = plan(json!({"json": {"page": "x"}})).build(&Values::default(), &page(cursor(), json!("n")));
+    let wrong =
+        plan(json!({"json": {"page": "x"}})).build(&Values::default(), &[(cursor(), json!("n"))], None);
     assert!(wrong.unwrap_err().to_string().contains("`page.cursor`"));
 
+    let config = RequestConfig::default();
     let mut found = Vec::new();
     for place in [
         cursor(),
-        InjectInto::Header("host".into()),
+        InjectInto::Body("a..b".into()),
+        header("host"),
+        header("authorization"),
         InjectInto::Query(String::new()),
         InjectInto::Query("ok".into()),
     ] {
-        get.check_place(&place, &mut Problems::new(&mut found));
+        config.check_place(&place, &mut Problems::new(&mut found));
     }
-    assert_eq!(found.len(), 3);
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "body: a GET request has no body to inject the value into",
+            "body: a GET request has no body to inject the value into",
+            "body: `a..b` is not a place in the body: give names joined by dots, such as `page.cursor`",
+            "header: pagination cannot use the header `host`",
+            "header: pagination cannot use the header `authorization`",
+            "query: a parameter name must not be empty",
+        ]
+    );
 }
 
 #[test]
 fn follows_links_unchanged() {
     let plan = plan(json!({"path": "x/{id}", "query": {"a": 1}, "headers": {"Accept": "application/json"}}));
-    let follow = |link: &str, set| {
-        let url = Some(link.to_owned());
-        plan.build(&one("id", json!(1)), &PageRequest { url, set })
-    };
     let link = "https://api.contoso.com:8443/odata/v2/Emp?$skiptoken=eyJ%252B&b=a+b%20c";
-    let built = follow(link, Vec::new()).unwrap();
-    assert_eq!(
-        (built.url.as_str(), &built.headers["accept"]),
-        (link, &HeaderValue::from_static("application/json"))
-    );
-    let built = follow(link, vec![(InjectInto::Query("b".into()), json!("z"))]).unwrap();
-    assert_eq!(built.url.query(), Some("$skiptoken=eyJ%252B&b=z"));
-    let built = follow("?page=2", Vec::new()).unwrap();
-    assert_eq!(built.url.as_str(), "https://api.contoso.com/v1/x/1?page=2");
-    for link in [
-        "http://api.contoso.com/x",
-        "https://u:p@api.contoso.com/",
-        "ftp://a/b",
-        "https://",
+    for (set, expected) in [
+        (vec![], link),
+        (
+            vec![(InjectInto::Query("b".into()), json!("z"))],
+            "https://api.contoso.com:8443/odata/v2/Emp?$skiptoken=eyJ%252B&b=z",
+        ),
     ] {
-        let error = follow(link, Vec::new()).unwrap_err();
-        assert!(!error.to_string().contains("contoso"), "{error}");
+        let url = Url::parse(link).unwrap();
+        let built = plan.build(&one("id", json!(1)), &set, Some(url)).unwrap();
+        assert_eq!(built.url().as_str(), expected);
+        assert_eq!(built.headers()["accept"], "application/json");
     }
 }
 
@@ -265,12 +248,12 @@ fn shows_neither_secrets_nor_values_of_rows() {
         "path": "employees/{id}/jobs", "headers": {"US-Customer-Api-Key": {"file": "key"}, "Version": 4},
     }));
     let values = one("id", json!("person-marker"));
-    assert!(plan.build(&values, &PageRequest::default()).is_err());
+    assert!(plan.build(&values, &[], None).is_err());
     plan.read_secrets(folder.path(), &SecretFiles::default()).unwrap();
-    let built = plan.build(&values, &PageRequest::default()).unwrap();
-    assert_eq!(built.headers["us-customer-api-key"], "hunter2-marker");
-    assert_eq!(built.headers["version"], "4");
-    assert!(!format!("{plan:?} {:?} {values:?}", built.headers).contains("marker"));
+    let built = plan.build(&values, &[], None).unwrap();
+    assert_eq!(built.headers()["us-customer-api-key"], "hunter2-marker");
+    assert_eq!(built.headers()["version"], "4");
+    assert!(!format!("{plan:?} {:?} {values:?}", built.headers()).contains("marker"));
     for url in [
         "https://u:p@api.contoso.com/v1/employees/person-marker/jobs?x=1#f",
         "https://api.contoso.com/next/person-marker",
@@ -348,19 +331,11 @@ fn reports_all_problems_at_once() {
         assert!(found.contains(expected), "{base}: {found}");
     }
     assert!(plan_at("http://localhost:1/{pod}", json!({})).is_ok());
-}
-
-#[test]
-fn collects_placeholders_of_all_parts() {
+    let names = names();
     let config = json!({"path": "{id}", "headers": {"X": "{start}"}, "json": [{"a": "{ids}"}]});
     let config: RequestConfig = serde_json::from_value(config).unwrap();
-    let names = names();
-    RequestPlan::new(
-        "https://{pod}.a.example",
-        &config,
-        &names,
-        &mut Problems::new(&mut Vec::new()),
-    );
+    let base = "https://{pod}.a.example";
+    assert!(RequestPlan::new(base, &config, &names, &mut Problems::new(&mut Vec::new())).is_some());
     let uses: Vec<_> = names.uses().iter().map(ToString::to_string).collect();
     assert_eq!(uses, ["id", "ids", "pod", "start"]);
 }
@@ -369,10 +344,10 @@ proptest! {
     #[test]
     fn no_value_changes_the_structure_of_a_url(value in ".{1,12}|[./%?#\\\\a]{1,6}") {
         let plan = plan(json!({"path": "a/{id}/x{id}y/z", "query": {"q": "{id}", "r": "1"}}));
-        match plan.build(&one("id", json!(value)), &PageRequest::default()) {
+        match plan.build(&one("id", json!(value)), &[], None) {
             Err(error) => prop_assert!(value == "." || value == "..", "{error}"),
             Ok(built) => {
-                let url = built.url;
+                let url = built.url();
                 prop_assert_eq!(url.host_str(), Some("api.contoso.com"));
                 let segments: Vec<_> = url.path_segments().unwrap().collect();
                 prop_assert_eq!(segments.len(), 5);

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
 use super::super::header_name::HeaderNameSetting;
-use super::super::json_path::{SinglePath, ValueId};
+use super::super::json_path::SinglePath;
 use super::Facts;
 use crate::component::Problems;
 use crate::settings::BoundedDuration;
@@ -325,8 +325,8 @@ impl ResponseActionConfig {
         }
     }
 
-    /// Whether an answer matches. `value` is the one that `when.body` tests.
-    pub(super) fn matches(&self, facts: &Facts<'_>, value: Option<ValueId>) -> bool {
+    /// Whether an answer matches.
+    pub(super) fn matches(&self, facts: &Facts<'_>) -> bool {
         let When {
             status,
             header,
@@ -345,8 +345,7 @@ impl ResponseActionConfig {
             passes(&test.equals, &test.matches, text.is_some(), text.as_deref())
         };
         let by_body = |test: &BodyTest| {
-            let value = value.and_then(|id| facts.values.get(id));
-            let value = value.filter(|value| !value.is_null());
+            let value = facts.values.get(&test.path).filter(|value| !value.is_null());
             let text = value.and_then(scalar);
             let text = text.as_deref().map(str::as_bytes);
             passes(&test.equals, &test.matches, value.is_some(), text)

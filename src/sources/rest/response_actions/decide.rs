@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION};
 use url::Url;
 
-use super::super::json_path::{ExtractedValues, ValueId, ValuePaths};
+use super::super::json_path::{ExtractedValues, ValuePaths};
 use super::config::{Action, ResponseActionConfig};
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
@@ -36,10 +36,10 @@ pub(in super::super) struct Decision {
     pub(in super::super) hint: Option<String>,
 }
 
-/// The rules, each with the value that its `body` tests. Cheap to clone.
+/// The rules. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in super::super) struct ResponseActions {
-    rules: Arc<[(ResponseActionConfig, Option<ValueId>)]>,
+    rules: Arc<[ResponseActionConfig]>,
     wait: Arc<WaitRule>,
 }
 
@@ -50,25 +50,25 @@ impl ResponseActions {
         paths: &mut ValuePaths,
         wait: WaitRule,
     ) -> Self {
-        let mut value = |rule: &ResponseActionConfig| Some(paths.add(&rule.when.body.as_ref()?.path));
+        for body in rules.iter().filter_map(|rule| rule.when.body.as_ref()) {
+            paths.add(&body.path);
+        }
         Self {
-            rules: rules.iter().map(|rule| (rule.clone(), value(rule))).collect(),
+            rules: rules.into(),
             wait: Arc::new(wait),
         }
     }
 
     /// Whether a rule reads the body of a 2xx answer.
     pub(in super::super) fn needs_body_of_success(&self) -> bool {
-        self.rules
-            .iter()
-            .any(|(rule, _)| rule.when.needs_body_of_success())
+        self.rules.iter().any(|rule| rule.when.needs_body_of_success())
     }
 
     /// Decides about an answer.
     pub(in super::super) fn decide(&self, facts: &Facts<'_>) -> Decision {
         let mut rules = self.rules.iter().enumerate();
-        let found = rules.find(|(_, (rule, value))| rule.matches(facts, *value));
-        let rule = found.map(|(_, (rule, _))| rule);
+        let found = rules.find(|(_, rule)| rule.matches(facts));
+        let rule = found.map(|(_, rule)| rule);
         let action = rule.map_or_else(|| default_action(facts.status), |rule| rule.action);
         let asked = action
             .retries()

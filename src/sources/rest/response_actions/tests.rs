@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::json_path::ValuePaths;
+use super::super::json_path::{ExtractedValues, ValuePaths};
 use super::super::rate_limit::RateLimitConfig;
 use super::{Action, Decision, Facts, ResponseActionConfig, ResponseActions};
 use crate::component::Problems;
@@ -36,7 +36,8 @@ fn decide(rules: &Value, status: u16, header: (&'static str, &str), body: &str) 
     if !header.0.is_empty() {
         headers.insert(header.0, header.1.parse().unwrap());
     }
-    let values = serde_json::from_str(body).map_or_else(|_| paths.none(), |body: Value| paths.find(&body));
+    let values = serde_json::from_str(body)
+        .map_or_else(|_| ExtractedValues::default(), |body: Value| paths.find(&body));
     rules.decide(&Facts {
         status,
         headers: &headers,

@@ -6,20 +6,18 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::FileActions;
+use super::post_process::FileActions;
+use super::select::Rank;
+use super::state::ProcessedFiles;
 use crate::component::{Delivered, Position, Rejects};
 use crate::error::Result;
-use crate::sources::file::select::Rank;
-use crate::sources::file::state::ProcessedFiles;
 use crate::storage::{FileInfo, Storage};
 
-/// A file whose rows were sent.
-pub(in crate::sources::file) struct SentFile {
-    pub(in crate::sources::file) file: FileInfo,
-    pub(in crate::sources::file) hash: Option<String>,
-    /// Rows read of it.
-    pub(in crate::sources::file) rows: u64,
-    pub(in crate::sources::file) delivered: Delivered,
+pub(super) struct SentFile {
+    pub(super) file: FileInfo,
+    pub(super) hash: Option<String>,
+    pub(super) rows: u64,
+    pub(super) delivered: Delivered,
 }
 
 /// Files after which the ledger is written even if more are ready.
@@ -27,26 +25,23 @@ const MAX_READY: usize = 100;
 
 /// Saves which files are final, and moves or deletes them.
 #[derive(Debug)]
-pub(in crate::sources::file) struct PostProcessor {
-    pub(in crate::sources::file) storage: Arc<dyn Storage>,
-    pub(in crate::sources::file) state: ProcessedFiles,
-    pub(in crate::sources::file) actions: FileActions,
+pub(super) struct PostProcessor {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) state: ProcessedFiles,
+    pub(super) actions: FileActions,
     /// Files of earlier runs that are still to be moved or deleted.
-    pub(in crate::sources::file) pending: Vec<FileInfo>,
-    pub(in crate::sources::file) listed_at: Timestamp,
+    pub(super) pending: Vec<FileInfo>,
+    pub(super) listed_at: Timestamp,
     /// With `select.newest`: the glob and the rank to save for the file of this run.
-    pub(in crate::sources::file) newest: Option<(String, Rank)>,
+    pub(super) newest: Option<(String, Rank)>,
     /// Whether the state is saved and files are moved or deleted; not for standard input, nor in a run that only reads.
-    pub(in crate::sources::file) active: bool,
-    pub(in crate::sources::file) position: Position,
-    pub(in crate::sources::file) rejects: Rejects,
+    pub(super) active: bool,
+    pub(super) position: Position,
+    pub(super) rejects: Rejects,
 }
 
 impl PostProcessor {
-    pub(in crate::sources::file) async fn run(
-        mut self,
-        mut sent: mpsc::UnboundedReceiver<SentFile>,
-    ) -> Result<()> {
+    pub(super) async fn run(mut self, mut sent: mpsc::UnboundedReceiver<SentFile>) -> Result<()> {
         if !self.active {
             while let Some(file) = sent.recv().await {
                 file.delivered.await;
@@ -56,11 +51,12 @@ impl PostProcessor {
         let mut unsaved = self.process_pending().await;
         let mut next = None;
         loop {
-            let first = match next.take() {
+            let Some(mut first) = (match next.take() {
                 Some(file) => Some(file),
                 None => sent.recv().await,
+            }) else {
+                break;
             };
-            let Some(mut first) = first else { break };
             if !(&mut first.delivered).await {
                 continue;
             }
@@ -93,14 +89,13 @@ impl PostProcessor {
     }
 
     /// Processes the files of earlier runs, in a run that reads nothing.
-    pub(in crate::sources::file) async fn only_pending(mut self) -> Result<()> {
+    pub(super) async fn only_pending(mut self) -> Result<()> {
         if self.active && self.process_pending().await {
             self.save().await?;
         }
         Ok(())
     }
 
-    /// Whether the state is to be saved.
     async fn process_pending(&mut self) -> bool {
         let pending = std::mem::take(&mut self.pending);
         for file in &pending {
@@ -139,7 +134,6 @@ impl PostProcessor {
         Some(file)
     }
 
-    /// Whether the state is to be saved.
     async fn process(&mut self, file: &FileInfo) -> bool {
         match self.actions.delivered(&*self.storage, file).await {
             Ok(true) => {
