@@ -8,7 +8,7 @@ quickstart:
 servers = $(if $(filter 0,$(shell id -u)),1,unprivileged)
 
 test:
-	tests/outside.sh
+	tests/external.sh
 	HRSINK_TEST_SERVERS=$(servers) cargo test
 
 check:

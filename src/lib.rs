@@ -27,11 +27,6 @@ mod delivery;
 mod disk;
 pub mod emulator;
 pub mod error;
-mod format;
-mod hr;
-mod http;
-mod ledger;
-mod mask;
 #[cfg(test)]
 #[allow(
     dead_code,
@@ -39,8 +34,13 @@ mod mask;
     clippy::print_stderr,
     reason = "shared with tests/"
 )]
-#[path = "../tests/support/outside.rs"]
-mod outside;
+#[path = "../tests/support/external.rs"]
+mod external;
+mod format;
+mod hr;
+mod http;
+mod ledger;
+mod mask;
 pub mod pipeline;
 pub mod plugin;
 mod secret;

@@ -1,5 +1,4 @@
-//! The promise to plug-ins: a crate outside this one registers a source, a transform and a sink through
-//! `hrsink::plugin` alone, and they are used like those of this crate.
+//! A crate registers a source, a transform and a sink through `hrsink::plugin` alone, and they work like the built-in ones.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -14,7 +13,7 @@ use hrsink::plugin::{Role, descriptions};
 use serde_json::{Value, json};
 use support::{JOB, Pipeline, arrived, email, emails, emulator, failure, sink};
 
-/// The plug-in. Nothing of `hrsink` but `hrsink::plugin` is used in here.
+/// The plug-in. Uses only `hrsink::plugin`.
 mod roster {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::{Arc, Mutex};
@@ -27,23 +26,23 @@ mod roster {
         SourceContext, Transform, TransformConfig, TransformContext, async_trait, inventory, schemars, serde,
     };
 
-    /// What was reported to sources, by their `note_as`.
+    /// What sources learned, by their `note_as`.
     pub(super) static NOTES: Mutex<BTreeMap<String, Note>> = Mutex::new(BTreeMap::new());
 
     #[derive(Debug, Clone, Default, PartialEq, Eq)]
     pub(super) struct Note {
         /// The positions in order, and whether everything before them was delivered.
         pub(super) delivered: Vec<(String, bool)>,
-        /// The columns that anybody asked for.
+        /// The used columns.
         pub(super) columns: Option<BTreeSet<String>>,
     }
 
-    /// Brings addresses.
+    /// Sends addresses.
     #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
     #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
     #[schemars(crate = "hrsink::plugin::schemars")]
     struct RosterConfig {
-        /// The addresses, one list a page.
+        /// The addresses of each page.
         pages: Vec<Vec<String>>,
         /// Name of the note about the pages.
         note_as: String,
@@ -60,7 +59,7 @@ mod roster {
                     problems
                         .at("pages")
                         .at_index(index)
-                        .add_with_hint("the page is empty", "take it out");
+                        .add_with_hint("the page is empty", "remove it");
                 }
             }
         }
@@ -137,7 +136,7 @@ mod roster {
             for input in inputs.iter().filter(|input| input.kind != RowKind::Records) {
                 problems
                     .at("inputs")
-                    .add(format!("`{}` gives rows that are finished", input.name));
+                    .add(format!("`{}` sends rows of a schema", input.name));
             }
         }
 
@@ -214,7 +213,7 @@ mod roster {
     #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
     #[schemars(crate = "hrsink::plugin::schemars")]
     struct TallyConfig {
-        /// How many rows it takes before it is full.
+        /// The maximum number of rows.
         #[serde(default)]
         capacity: Option<usize>,
     }
@@ -260,7 +259,7 @@ mod roster {
         }
     }
 
-    inventory::submit! { Description::source::<RosterConfig>("roster", "brings addresses") }
+    inventory::submit! { Description::source::<RosterConfig>("roster", "sends addresses") }
     inventory::submit! { Description::transform::<DomainConfig>("domain", "adds a domain") }
     inventory::submit! { Description::sink::<TallyConfig>("tally", "counts rows") }
 }
@@ -291,7 +290,7 @@ fn note(name: &str) -> roster::Note {
     roster::NOTES.lock().unwrap()[name].clone()
 }
 
-fn told(name: &str) -> Vec<bool> {
+fn delivered(name: &str) -> Vec<bool> {
     note(name)
         .delivered
         .iter()
@@ -346,7 +345,7 @@ async fn runs_plugins_together_with_built_in_components() {
 #[test]
 fn lists_plugins_and_includes_them_in_the_schema() {
     for (role, name, summary) in [
-        (Role::Source, "roster", "brings addresses"),
+        (Role::Source, "roster", "sends addresses"),
         (Role::Transform, "domain", "adds a domain"),
         (Role::Sink, "tally", "counts rows"),
     ] {
@@ -372,7 +371,7 @@ fn reports_problems_in_the_settings_of_plugins() {
     pipeline.file["sinks"]["count"]["type"] = json!("tallly");
     let found = problems(&pipeline);
     let expected = [
-        ("sources.people.pages[1]", "the page is empty", "take it out"),
+        ("sources.people.pages[1]", "the page is empty", "remove it"),
         (
             "transforms.people_at.domian",
             "unknown key `domian`",
@@ -395,11 +394,11 @@ fn reports_problems_in_the_settings_of_plugins() {
 
 #[tokio::test]
 async fn reports_to_a_source_what_was_delivered() {
-    // The first page goes, the second is refused: a checkpoint is no better than the worst of its branches.
+    // The first page is accepted, the second refused: a checkpoint is delivered only if all its branches are.
     let refusing = emulator("403=nth:2").await;
     let report = pipeline(&refusing.url(), "second refused").run().await;
     failure(&report, 5);
-    assert_eq!(told("second refused"), [true, false]);
+    assert_eq!(delivered("second refused"), [true, false]);
     assert_eq!(arrived(&refusing), emails(2));
 
     let mut full = pipeline(&refusing.url(), "tally full");
@@ -415,11 +414,11 @@ async fn reports_to_a_source_what_was_delivered() {
         (Some("count"), "empty it")
     );
     assert_eq!((report.rows.accepted, report.rows.not_sent), (2, 2));
-    assert_eq!(told("tally full"), [true, false]);
+    assert_eq!(delivered("tally full"), [true, false]);
 
     let lost = emulator("drop_after=1").await;
     failure(&pipeline(&lost.url(), "unknown").run().await, 75);
-    assert!(!told("unknown").contains(&true), "nobody knows is not delivered");
+    assert!(!delivered("unknown").contains(&true), "unknown is not delivered");
 
     let options = RunOptions {
         dry_run: true,
@@ -428,7 +427,7 @@ async fn reports_to_a_source_what_was_delivered() {
     let report = pipeline(&lost.url(), "dry")
         .run_with(options, &Observer::default())
         .await;
-    assert_eq!((report.exit_code, told("dry")), (0, vec![false, false]));
+    assert_eq!((report.exit_code, delivered("dry")), (0, vec![false, false]));
 }
 
 #[tokio::test]
@@ -451,7 +450,7 @@ async fn passes_the_used_columns_to_a_source() {
     needed.file["sources"]["people"]["note_as"] = json!("all");
     needed.file["sinks"]["count"] = json!({"type": "tally", "inputs": ["people"]});
     assert_eq!(needed.run().await.exit_code, 0);
-    assert_eq!(note("all").columns, None, "a sink takes what there is");
+    assert_eq!(note("all").columns, None, "a sink uses all columns");
 }
 
 #[tokio::test]
@@ -485,8 +484,8 @@ async fn names_a_panicked_plugin_without_its_text() {
         "{}",
         error.message
     );
-    // The rows in its hands are gone, and the report says that rows are missing; those in its channel are counted.
+    // The rows it held are lost, and the report says that rows are missing; those in its channel are counted.
     assert!(!report.conserved);
     assert_eq!(report.rows.read - report.rows.not_sent, 2);
-    assert!(!told("panic").contains(&true));
+    assert!(!delivered("panic").contains(&true));
 }

@@ -103,7 +103,6 @@ impl Seek for AtomicFile {
     }
 }
 
-/// Writes a private file atomically.
 pub(crate) fn write(target: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = AtomicFile::create(target)?;
     file.write_all(content)?;

@@ -26,7 +26,6 @@ pub(crate) enum SpooledBytes {
     File(SharedFile),
 }
 
-/// Reads [`SpooledBytes`], buffered.
 #[derive(Debug, Clone)]
 pub(crate) enum SpooledReader {
     Memory(Cursor<Bytes>),
@@ -45,7 +44,6 @@ impl ByteSpool {
         }
     }
 
-    /// All bytes.
     pub(crate) fn finish(self) -> SpooledBytes {
         match self.file {
             Some(file) => SpooledBytes::File(file),
@@ -87,7 +85,6 @@ impl SpooledBytes {
         SharedFile::open(path).map(Self::File)
     }
 
-    /// Length in bytes.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
@@ -95,7 +92,6 @@ impl SpooledBytes {
         }
     }
 
-    /// A reader from the start.
     pub(crate) fn reader(&self) -> SpooledReader {
         match self {
             Self::Memory(bytes) => SpooledReader::Memory(Cursor::new(bytes.clone())),

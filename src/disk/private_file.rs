@@ -56,7 +56,6 @@ fn open_own_folder(path: &Path) -> Option<(&Path, u32)> {
     (mode & OTHERS != 0).then_some((own, mode))
 }
 
-/// Creates or truncates a file for its owner only.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     open_private(path, OpenOptions::new().write(true).create(true).truncate(true))
 }
@@ -78,11 +77,9 @@ pub(super) fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result
     Ok(file)
 }
 
-/// Mode bits of the group and of others.
 #[cfg(unix)]
 pub(crate) const OTHERS: u32 = 0o077;
 
-/// The mode of a file or folder.
 #[cfg(unix)]
 pub(crate) fn mode(metadata: &std::fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777

@@ -26,7 +26,6 @@ impl SharedFile {
         Ok(Self::new(tempfile::tempfile_in(folder)?, 0))
     }
 
-    /// Opens the file at `path` for reading.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -80,7 +79,6 @@ impl SharedFile {
         Ok(bytes)
     }
 
-    /// A buffered reader from the start.
     pub(crate) fn reader(&self) -> SharedReader {
         SharedReader {
             file: self.clone(),

@@ -15,13 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// An item that can be written to a file and read back.
 pub(crate) trait Spill: Send + Sized + 'static {
-    /// The part that stays in memory.
     type Stub: Clone + Send + 'static;
 
-    /// Appends the item to `bytes`.
     fn encode(self, bytes: &mut Vec<u8>) -> io::Result<Self::Stub>;
 
-    /// The item that was encoded as `bytes`.
     fn decode(stub: Self::Stub, bytes: Vec<u8>) -> io::Result<Self>;
 }
 
@@ -81,12 +78,10 @@ struct Inner {
 /// An item in a spool. Its memory is released when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(crate) enum Stored<T: Spill> {
-    /// In memory.
     Memory(
         T,
         #[expect(dead_code, reason = "releases the memory when dropped")] Arc<Reservation>,
     ),
-    /// In the file.
     File(Slot, T::Stub),
 }
 
@@ -97,7 +92,6 @@ pub(crate) struct Reservation {
     bytes: usize,
 }
 
-/// A range of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     file: SharedFile,
@@ -124,7 +118,6 @@ impl Spool {
         }))
     }
 
-    /// Bytes in the file so far.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.0
             .file
@@ -134,7 +127,6 @@ impl Spool {
             .map_or(0, SharedFile::len)
     }
 
-    /// Cuts so many bytes off the file.
     #[cfg(test)]
     pub(crate) fn truncate(&self, bytes: u64) {
         self.file().unwrap().truncate(bytes);

@@ -20,7 +20,6 @@ use super::table::{self, TableError};
 /// The header with the reason of a refusal. The real service has no such header: its refusals are opaque.
 pub(super) const REASON_HEADER: &str = "x-emulator-reason";
 
-/// A refused upload.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -80,7 +79,6 @@ pub(super) async fn read_body(body: Body, max: u64) -> Result<Option<Bytes>, axu
     Ok((length <= max).then(|| content.freeze()))
 }
 
-/// Checks an upload, then imports it.
 pub(super) async fn import(shared: &Shared, parts: Parts, body: Option<Bytes>) -> Result<(), Refusal> {
     let client_id = authenticate(shared, &parts)?;
     let (job_id, job) = job(shared, &parts, client_id)?;

@@ -14,7 +14,6 @@ pub(super) enum Endpoint {
     Upload,
 }
 
-/// The fault of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) fault: Option<FaultKind>,
@@ -29,7 +28,6 @@ pub(super) struct Injector {
     pub(super) faults: Faults,
     token: Sequence,
     upload: Sequence,
-    /// The number of injected faults by name.
     pub(super) injected: BTreeMap<String, u64>,
 }
 

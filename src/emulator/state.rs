@@ -58,9 +58,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) injector: Injector,
     pub(super) tokens: Tokens,
-    /// Upload requests received.
     pub(super) uploads: u64,
-    /// Refused uploads by status.
     pub(super) refused: BTreeMap<u16, u64>,
 }
 

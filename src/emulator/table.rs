@@ -18,26 +18,21 @@ const SCENARIO_COLUMN: &str = "HRScenario";
 /// Messages per import; further ones are only counted.
 const MAX_MESSAGES: usize = 100;
 
-/// The result of an accepted file.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Data rows in the file.
     pub(super) rows: u64,
     pub(super) saved: Vec<SavedRow>,
     pub(super) messages: Messages,
 }
 
-/// A row to save.
 #[derive(Debug)]
 pub(super) struct SavedRow {
     /// Its number among the file's data rows, from 1.
     pub(super) row: u64,
     pub(super) scenario: Scenario,
-    /// Texts by column.
     pub(super) values: Map<String, Value>,
 }
 
-/// Lines for the import log.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     pub(super) kept: Vec<String>,
@@ -352,16 +347,6 @@ mod tests {
     }
 
     #[test]
-    fn given_a_missing_mandatory_column_imports_nothing() {
-        for row in ["", "a@contoso.com,2024-01-02T03:04:05Z\n"] {
-            let table = read(&format!("EmailAddress,LastWorkingDate\n{row}"), &resignations());
-            assert!(table.saved.is_empty());
-            let message = &table.messages.kept[0];
-            assert!(message.contains("`ResignationDate`"), "{message}");
-        }
-    }
-
-    #[test]
     fn compares_mapped_names_case_insensitively_but_with_spaces() {
         let mut job = resignations();
         job.columns.insert("EmailAddress".into(), "Work Mail".into());
@@ -390,34 +375,23 @@ mod tests {
     #[test]
     fn detects_the_scenario_in_open_mode() {
         use Scenario::*;
-        let pip = "performance improvement plan";
-        for (header, row, expected) in [
+        let row = format!("performance improvement plan,a@contoso.com,{DATE},{DATE}");
+        for (header, expected) in [
             (
-                "UserPrincipalName,TerminationDate,LastWorkingDate",
-                format!("a@contoso.com,{DATE},{DATE}"),
+                "x,UserPrincipalName,TerminationDate,LastWorkingDate",
                 Some(EmployeeResignation),
             ),
+            ("OldLevel,EmailAddress,EffectiveDate,x", Some(JobLevelChange)),
+            ("Rating,EmailAddress,EffectiveDate,x", Some(PerformanceReview)),
             (
-                "EmailAddress,EffectiveDate,OldLevel",
-                format!("a@contoso.com,{DATE},7"),
-                Some(JobLevelChange),
-            ),
-            (
-                "EmailAddress,EffectiveDate,Rating",
-                format!("a@contoso.com,{DATE},good"),
-                Some(PerformanceReview),
-            ),
-            (
-                "EmailAddress,EffectiveDate,PerformanceRating",
-                format!("a@contoso.com,{DATE},good"),
+                "PerformanceRating,EmailAddress,EffectiveDate,x",
                 Some(PerformanceImprovementPlan),
             ),
             (
-                "HRScenario,EmailAddress,EffectiveDate",
-                format!("{pip},a@contoso.com,{DATE}"),
+                "HRScenario,EmailAddress,EffectiveDate,x",
                 Some(PerformanceImprovementPlan),
             ),
-            ("a,b", "1,2".to_owned(), None),
+            ("a,b,c,d", None),
         ] {
             let table = super::read(format!("{header}\n{row}\n").as_bytes(), None, 5).unwrap();
             let scenario = table.saved.first().map(|saved| saved.scenario);

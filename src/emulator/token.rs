@@ -16,14 +16,12 @@ use super::faults::TokenExpiry;
 /// A resource of every tenant. The ingestion endpoint refuses its tokens.
 const OTHER_RESOURCE: &str = "https://graph.microsoft.com";
 
-/// The two forms of the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V1,
     V2,
 }
 
-/// An error in the style of Entra.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TokenError {
     pub(super) code: u32,
@@ -67,7 +65,6 @@ impl IntoResponse for TokenError {
     }
 }
 
-/// The app and the resource of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subject {
     /// `None`: an ID other than a GUID, which open mode accepts.
@@ -177,7 +174,6 @@ fn check_app(config: &EmulatorConfig, tenant: &str, client_id: &str, secret: &st
 /// The issued tokens that have not expired.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    /// The number of issued tokens.
     pub(super) issued: u64,
     live: HashMap<String, Token>,
 }

@@ -71,7 +71,6 @@ impl<'c> Channels<'c> {
     }
 }
 
-/// The components of a run, ready to run.
 #[derive(Default)]
 pub(super) struct Graph {
     sources: Vec<(String, Box<dyn Source>, Output)>,
@@ -249,7 +248,6 @@ impl Graph {
         self.gate = Some(gate);
     }
 
-    /// Runs all components to their end.
     pub(super) async fn run(self, run: &RunInfo, recorded: &Recorded) -> (Failures, GuardsReport) {
         let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
         for (name, sink, mut input) in self.sinks {

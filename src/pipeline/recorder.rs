@@ -48,7 +48,6 @@ struct State {
     sources: BTreeMap<String, Pages>,
 }
 
-/// Numbers of pages of a source.
 #[derive(Default, Clone, Copy)]
 struct Pages {
     stored: u64,
@@ -136,7 +135,6 @@ fn file_name(source: &str) -> String {
     source.chars().take(60).map(plain).collect()
 }
 
-/// The content of a file.
 #[derive(Serialize)]
 struct Page<'a> {
     hrsink_version: &'static str,

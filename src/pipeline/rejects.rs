@@ -160,7 +160,6 @@ impl Retention {
         }
     }
 
-    /// The files to remove.
     fn old(&self, folder: &Path, own: &Path, now: SystemTime) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder)? {
@@ -184,7 +183,6 @@ impl Retention {
     }
 }
 
-/// The run id in the name of a rejects file.
 fn run_id(name: &str) -> Option<Uuid> {
     let text = name.strip_suffix(EXTENSION)?;
     let id = Uuid::try_parse(text).ok()?;

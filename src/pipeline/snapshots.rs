@@ -20,10 +20,8 @@ const CHANNEL_CAPACITY: usize = 2;
 #[derive(Clone, Default)]
 pub(super) struct Recorded(Arc<Mutex<Vec<Named<Recorder>>>>);
 
-/// With the name of a source.
 type Named<T> = (String, T);
 
-/// A failure and the source it belongs to.
 type Failed = (Option<String>, Error);
 
 /// Copies of the chunks of the sources with snapshots.
@@ -42,7 +40,6 @@ impl<'c> Taps<'c> {
         Some(sender)
     }
 
-    /// Starts a recorder for each source.
     pub(super) fn open(self, run: &RunInfo, ledger: &Path, now: Timestamp) -> Result<Vec<Recording>, Failed> {
         let start = |(snapshot, chunks): (&SourceSnapshot, _)| {
             let source = snapshot.source.clone();
@@ -59,7 +56,6 @@ impl<'c> Taps<'c> {
     }
 }
 
-/// A recorder and its input.
 pub(super) struct Recording {
     pub(super) source: String,
     chunks: mpsc::Receiver<Chunk>,
@@ -112,7 +108,6 @@ pub(super) async fn finish(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<F
     Ok(finished)
 }
 
-/// Replaces the current snapshots.
 pub(super) async fn replace(finished: Vec<Named<FinishedSnapshot>>, outputs: &Outputs) -> Result<(), Failed> {
     for (source, file) in finished {
         let name = source.clone();

@@ -167,7 +167,7 @@ mod sshd;
 #[cfg(all(unix, feature = "sftp"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn sftp() {
-    if !crate::outside::wanted("SFTP") {
+    if !crate::external::enabled("SFTP") {
         return;
     }
     let sshd = sshd::Sshd::start();
@@ -208,7 +208,7 @@ impl Writer for Arc<dyn object_store::ObjectStore> {
 #[cfg(all(feature = "s3", feature = "azure"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn s3() {
-    if !crate::outside::wanted("S3 with moto's server") {
+    if !crate::external::enabled("S3 with moto's server") {
         return;
     }
     let server = servers::moto(&[]);
@@ -228,7 +228,7 @@ async fn s3() {
 #[cfg(all(feature = "s3", feature = "azure"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn azure() {
-    if !crate::outside::wanted("Azure Blob Storage with Azurite") {
+    if !crate::external::enabled("Azure Blob Storage with Azurite") {
         return;
     }
     let server = servers::azurite();

@@ -11,8 +11,8 @@
 #![expect(clippy::print_stdout, reason = "says what was done")]
 
 #[cfg(feature = "sftp")]
-#[path = "../support/outside.rs"]
-mod outside;
+#[path = "../support/external.rs"]
+mod external;
 #[cfg(feature = "sftp")]
 #[path = "../sftp/sshd.rs"]
 #[allow(
@@ -364,7 +364,7 @@ fn runs_that_move_files() {
 #[cfg(feature = "sftp")]
 #[test]
 fn runs_that_move_files_over_sftp() {
-    if !outside::wanted("crashes with an SFTP source") {
+    if !external::enabled("crashes with an SFTP source") {
         return;
     }
     campaign("files moved over SFTP", 12, |kills, rng| {

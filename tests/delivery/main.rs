@@ -15,10 +15,10 @@ macro_rules! assert_rows {
 }
 
 mod changes;
-#[path = "../support/endless.rs"]
-mod endless_source;
 mod faults;
 mod guarded;
+#[path = "../support/infinite.rs"]
+mod infinite_source;
 mod positions;
 mod refused;
 mod resolving;
@@ -73,9 +73,9 @@ fn token() -> Step {
 }
 
 /// A pipeline with an infinite source: each chunk of ten rows is an upload.
-fn endless(url: &str) -> Pipeline {
+fn infinite(url: &str) -> Pipeline {
     let mut pipeline = Pipeline::new(url, 0);
-    pipeline.file["sources"]["export"] = json!({"type": "endless", "chunk_rows": 10});
+    pipeline.file["sources"]["export"] = json!({"type": "infinite", "chunk_rows": 10});
     pipeline.sink()["batch"]["max_rows"] = json!(10);
     pipeline
 }

@@ -1,7 +1,7 @@
 //! Branching: one source for several sinks, one sink for several inputs.
 
 use crate::support::{JOB, Pipeline, arrived, emails, emulator, emulator_with, failure, sink};
-use crate::{OTHER_ID, endless};
+use crate::{OTHER_ID, infinite};
 use serde_json::json;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn stops_other_sinks_and_names_the_one_that_failed() {
         "faults": "latency=50ms",
     }))
     .await;
-    let mut pipeline = endless(&emulator.url());
+    let mut pipeline = infinite(&emulator.url());
     pipeline.file["sinks"] = json!({
         "a": sink(&emulator.url(), JOB, "resignations"),
         "b": sink(&emulator.url(), OTHER_ID, "resignations"),

@@ -1,13 +1,13 @@
 //! `on_refused: split`: rejects the rows that the service rejects, and delivers the others.
 
-use crate::support::picky::Picky;
+use crate::support::strict::StrictServer;
 use crate::support::{Pipeline, email, failure, history};
 use hrsink::plugin::RejectCode;
 use serde_json::{Value, json};
 
 /// The numbers of the accepted rows, in order.
-fn accepted_rows(picky: &Picky) -> Vec<usize> {
-    let (bodies, _) = picky.seen();
+fn accepted_rows(server: &StrictServer) -> Vec<usize> {
+    let (bodies, _) = server.seen();
     let mut rows: Vec<usize> = bodies
         .iter()
         .flat_map(|body| (1..=20).filter(|row| body.contains(&email(*row))))
@@ -20,8 +20,8 @@ fn all_but(rows: usize, without: &[usize]) -> Vec<usize> {
     (1..=rows).filter(|row| !without.contains(row)).collect()
 }
 
-fn splitting(picky: &Picky, rows: usize) -> Pipeline {
-    let mut pipeline = Pipeline::new(picky.url(), rows);
+fn splitting(server: &StrictServer, rows: usize) -> Pipeline {
+    let mut pipeline = Pipeline::new(server.url(), rows);
     pipeline.sink()["batch"]["max_rows"] = json!(8);
     pipeline.sink()["delivery"] = json!({"on_refused": "split"});
     pipeline.file["rejects"] = json!({"max_ratio": 0.5});
@@ -38,12 +38,12 @@ fn fix(pipeline: &Pipeline, row: usize) {
 
 #[tokio::test]
 async fn rejects_the_row_that_the_service_rejects() {
-    let picky = Picky::start(&[&email(5)]).await;
-    let pipeline = splitting(&picky, 12);
+    let server = StrictServer::start(&[&email(5)]).await;
+    let pipeline = splitting(&server, 12);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_rows!(report, 12, accepted: 11, rejected: 1);
-    assert_eq!(accepted_rows(&picky), all_but(12, &[5]));
+    assert_eq!(accepted_rows(&server), all_but(12, &[5]));
     assert_eq!(
         (report.rejects.by_reason[0].code, report.rejects.by_reason[0].rows),
         (RejectCode::Refused, 1)
@@ -92,7 +92,7 @@ async fn rejects_the_row_that_the_service_rejects() {
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_rows!(report, 12, accepted: 1, skipped: 11);
-    let (bodies, refused) = picky.seen();
+    let (bodies, refused) = server.seen();
     assert_eq!((bodies.len(), refused), (1, 0));
     assert!(
         bodies[0].contains("fixed.5@") && !bodies[0].contains("user"),
@@ -105,12 +105,12 @@ async fn rejects_the_row_that_the_service_rejects() {
 async fn finds_several_rejected_rows() {
     let bad = [2, 3, 8, 16];
     let marks = bad.map(email);
-    let picky = Picky::start(&marks.each_ref().map(String::as_str)).await;
-    let pipeline = splitting(&picky, 20);
+    let server = StrictServer::start(&marks.each_ref().map(String::as_str)).await;
+    let pipeline = splitting(&server, 20);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_rows!(report, 20, accepted: 16, rejected: 4);
-    assert_eq!(accepted_rows(&picky), all_but(20, &bad));
+    assert_eq!(accepted_rows(&server), all_but(20, &bad));
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
     let mut found: Vec<u64> = rejects
         .lines()
@@ -126,8 +126,8 @@ async fn finds_several_rejected_rows() {
 
 #[tokio::test]
 async fn rejects_no_row_if_the_service_rejects_all() {
-    let picky = Picky::start(&["LastWorkingDate"]).await;
-    let pipeline = splitting(&picky, 8);
+    let server = StrictServer::start(&["LastWorkingDate"]).await;
+    let pipeline = splitting(&server, 8);
     let report = pipeline.run().await;
     let error = failure(&report, 5);
     assert!(
@@ -136,11 +136,11 @@ async fn rejects_no_row_if_the_service_rejects_all() {
         error.hints
     );
     assert_eq!((report.rows.accepted, report.rows.rejected), (0, 0));
-    assert_eq!(picky.seen().0.len(), 0);
+    assert_eq!(server.seen().0.len(), 0);
 
     // Once the job is fixed, all rows are sent.
-    picky.objects_to(&[]);
+    server.refuse(&[]);
     let report = pipeline.run().await;
     assert_rows!(report, 8, accepted: 8);
-    assert_eq!(accepted_rows(&picky), all_but(8, &[]));
+    assert_eq!(accepted_rows(&server), all_but(8, &[]));
 }

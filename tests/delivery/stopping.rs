@@ -1,7 +1,7 @@
 //! Stopping: uploads in progress are finished, nothing new is started, and sources stop.
 
 use crate::support::{Pipeline, arrived, email, emulator, failure, until};
-use crate::{endless, outcomes, totals};
+use crate::{infinite, outcomes, totals};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RunOptions, RunReport};
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
@@ -76,7 +76,7 @@ fn max_rows_in_between() -> u64 {
 #[tokio::test]
 async fn stops_an_infinite_source_after_a_refusal() {
     let emulator = emulator("403=1").await;
-    let report = endless(&emulator.url()).run().await;
+    let report = infinite(&emulator.url()).run().await;
     failure(&report, 5);
     assert_eq!(
         (
@@ -92,7 +92,7 @@ async fn stops_an_infinite_source_after_a_refusal() {
 #[tokio::test]
 async fn slows_the_source_when_the_service_is_slow() {
     let emulator = emulator("latency=10m").await;
-    let pipeline = endless(&emulator.url());
+    let pipeline = infinite(&emulator.url());
     let observer = Observer::default();
     let begun = std::time::Instant::now();
     // Long enough to read many times as much without backpressure.
@@ -121,7 +121,7 @@ async fn does_not_cancel_the_token_of_the_caller() {
 
 #[tokio::test]
 async fn reports_an_interrupt_when_no_component_failed() {
-    let mut pipeline = endless("http://127.0.0.1:1");
+    let mut pipeline = infinite("http://127.0.0.1:1");
     // Every row is rejected, and the console accepts everything: only the caller stops the run.
     pipeline.file["transforms"]["resignations"]["fields"]["EmailAddress"] = json!("'no address'");
     pipeline.file["sinks"] = json!({"table": {"type": "console", "inputs": ["resignations"]}});

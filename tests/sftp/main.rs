@@ -12,8 +12,8 @@
 )]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
-#[path = "../support/outside.rs"]
-mod outside;
+#[path = "../support/external.rs"]
+mod external;
 
 mod digest;
 mod example;
@@ -30,7 +30,7 @@ mod transfer;
 /// Leaves the test out where servers of others are not wanted.
 macro_rules! needs_sshd {
     () => {
-        if !crate::outside::wanted("SFTP") {
+        if !crate::external::enabled("SFTP") {
             return;
         }
     };
@@ -40,7 +40,7 @@ macro_rules! needs_sshd {
 macro_rules! needs_root {
     ($what:literal) => {
         needs_sshd!();
-        if !crate::outside::wanted_as_root($what, crate::sshd::is_root()) {
+        if !crate::external::enabled_as_root($what, crate::sshd::is_root()) {
             return;
         }
     };

@@ -4,7 +4,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::support::program::{hrsink, told};
+use crate::support::program::{ended, hrsink};
 
 /// Waits until the four concurrent uploads of `child` are in progress.
 fn until_it_sends(service: &Service, child: &mut Child) {
@@ -51,7 +51,7 @@ fn stops_a_second_run_of_a_pipeline_at_once() {
     assert_eq!(states, ["running"], "those that stopped at once are no runs");
     fixture.check_ledger();
 
-    let (code, said, error) = told(&first.wait_with_output().unwrap());
+    let (code, said, error) = ended(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "{said}{error}");
     assert_eq!(fixture.report()["rows"]["accepted"], 8);
     fixture.service.faults("");
@@ -79,7 +79,7 @@ fn does_not_send_one_scenario_to_one_job_from_two_pipelines_at_once() {
         "{error}"
     );
     assert_eq!(fixture.report()["rows"]["not_sent"], 8);
-    let (code, said, error) = told(&first.wait_with_output().unwrap());
+    let (code, said, error) = ended(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "{said}{error}");
     fixture.service.faults("");
     // What one delivered, the other need not.
@@ -99,7 +99,7 @@ fn delivers_once_when_started_many_times() {
             .collect();
         let mut delivered = 0;
         for child in started {
-            let (code, said, error) = told(&child.wait_with_output().unwrap());
+            let (code, said, error) = ended(&child.wait_with_output().unwrap());
             assert!([0, 75].contains(&code), "{said}{error}");
             assert!(code == 0 || error.contains("another run of `"), "{error}");
             delivered += u32::from(code == 0);
@@ -163,7 +163,7 @@ fn shares_a_ledger_between_many_pipelines() {
             .map(|file| hrsink(fixture.path(), &["run", file]).spawn().unwrap())
             .collect();
         for child in started {
-            let (code, said, error) = told(&child.wait_with_output().unwrap());
+            let (code, said, error) = ended(&child.wait_with_output().unwrap());
             assert_eq!(code, 0, "{said}{error}");
         }
         let mut arrived: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
-use crate::outside::wanted;
+use crate::external::enabled;
 use crate::proxy::Proxy;
 use crate::servers::{ACCOUNT, KEY, Server, account_sas, azurite, keys, put};
 use crate::support::Pipeline;
@@ -26,7 +26,7 @@ fn with_login(source: Value, login: &str) -> Pipeline {
 }
 
 fn server() -> Option<Server> {
-    wanted("Azure Blob Storage with Azurite").then(azurite)
+    enabled("Azure Blob Storage with Azurite").then(azurite)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use hrsink::config::PipelineConfig;
 use serde_json::Value;
 
 use crate::data::parquet;
-use crate::outside::wanted;
+use crate::external::enabled;
 use crate::servers::{ACCOUNT, KEY, azurite, moto, put};
 
 const CSV: &str = "Employee ID,Work Email,status,resign_date,last_day\n\
@@ -49,7 +49,7 @@ fn validates_the_examples() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_the_s3_example() {
-    if !wanted("the example of S3 with moto's server") {
+    if !enabled("the example of S3 with moto's server") {
         return;
     }
     let server = moto(&[]);
@@ -74,7 +74,7 @@ async fn runs_the_s3_example() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_the_azure_example() {
-    if !wanted("the example of Azure Blob Storage with Azurite") {
+    if !enabled("the example of Azure Blob Storage with Azurite") {
         return;
     }
     let server = azurite();

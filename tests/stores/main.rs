@@ -9,8 +9,8 @@
 mod azure;
 mod data;
 mod examples;
-#[path = "../support/outside.rs"]
-mod outside;
+#[path = "../support/external.rs"]
+mod external;
 mod proxy;
 mod s3;
 mod servers;

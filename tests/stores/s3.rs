@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
-use crate::outside::wanted;
+use crate::external::enabled;
 use crate::proxy::Proxy;
 use crate::servers::{Server, moto, put};
 
@@ -21,7 +21,7 @@ fn source(url: &str, path: &str) -> Value {
 }
 
 fn server() -> Option<Server> {
-    wanted("S3 with moto's server").then(|| moto(&[]))
+    enabled("S3 with moto's server").then(|| moto(&[]))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ async fn distinguishes_missing_buckets_and_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_invalid_keys_without_showing_them() {
-    if !wanted("S3 with moto's server") {
+    if !enabled("S3 with moto's server") {
         return;
     }
     // The bucket is made without a login, everything after it needs one.

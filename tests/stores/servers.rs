@@ -103,7 +103,7 @@ fn tool(variable: &str, below_cache: &str) -> PathBuf {
     );
     assert!(
         path.exists(),
-        "{} is not there: tests/outside.sh installs it",
+        "{} is not there: tests/external.sh installs it",
         path.display()
     );
     path

@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-pub(crate) mod gate;
-pub(crate) mod picky;
+pub(crate) mod barrier;
 #[cfg(unix)]
 pub(crate) mod program;
+pub(crate) mod strict;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

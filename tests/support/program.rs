@@ -1,4 +1,4 @@
-//! The program as a user runs it, each time a process of its own, and the emulator as another.
+//! Runs the program and the emulator as processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +27,7 @@ pub(crate) fn hrsink(folder: &Path, args: &[&str]) -> Command {
 }
 
 /// Exit code, standard output, standard error.
-pub(crate) fn told(output: &Output) -> (i32, String, String) {
+pub(crate) fn ended(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
     let code = output.status.code().expect("ended by itself");
     (code, text(&output.stdout), text(&output.stderr))
@@ -35,11 +35,10 @@ pub(crate) fn told(output: &Output) -> (i32, String, String) {
 
 /// Runs `hrsink` in `folder` to its end.
 pub(crate) fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    told(&hrsink(folder, args).output().unwrap())
+    ended(&hrsink(folder, args).output().unwrap())
 }
 
-/// A pipeline file: the rows of `export`, of `scenario` with its `fields`, go to `job` of the service at `url`. Short
-/// waits, so that faults are over soon.
+/// A pipeline file that sends the rows of `export` to `job` of the service at `url`, with short waits.
 pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, job: &str) -> Value {
     json!({
         "sources": {"export": {"type": "file", "path": export}},
@@ -64,7 +63,7 @@ pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, 
     })
 }
 
-/// Writes the client secret into a folder in which pipelines are.
+/// Writes the client secret into the folder of pipelines.
 pub(crate) fn write_secret(folder: &Path) {
     let path = folder.join("secret");
     std::fs::write(&path, SECRET).unwrap();
@@ -72,28 +71,25 @@ pub(crate) fn write_secret(folder: &Path) {
     std::fs::set_permissions(path, owner_only).unwrap();
 }
 
-/// An emulator in a process of its own, ended when dropped.
+/// An emulator in a process of its own; ended when dropped.
 pub(crate) struct Service {
     child: Child,
     url: String,
     folder: tempfile::TempDir,
 }
 
-/// An upload that the emulator took.
+/// An accepted upload.
 #[derive(Debug, Clone)]
 pub(crate) struct Import {
-    /// Its number.
     pub(crate) number: u64,
-    /// The job it was for.
     pub(crate) job: String,
-    /// The name of the file.
     pub(crate) file: String,
-    /// The rows that were saved: each one's scenario and values.
+    /// Scenario and values of each saved row.
     pub(crate) rows: Vec<(String, Value)>,
 }
 
 impl Service {
-    /// One that takes any app and job; `settings` as its file has them.
+    /// Accepts any app and job; `settings` are those of its file.
     pub(crate) fn start(settings: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("emulator.yaml"), settings.to_string()).unwrap();
@@ -110,9 +106,9 @@ impl Service {
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().expect("it starts").unwrap();
-        let url = first.split_once("http://").expect("it says where it is").1;
+        let url = first.split_once("http://").expect("an address").1;
         let url = format!("http://{url}");
-        // To the last line of its greeting; it says no more before it ends.
+        // The last line before it ends.
         while !lines.next().unwrap().unwrap().contains("Ctrl-C") {}
         Self { child, url, folder }
     }
@@ -121,13 +117,13 @@ impl Service {
         &self.url
     }
 
-    /// What goes wrong from here on.
+    /// Replaces the faults.
     pub(crate) fn faults(&self, faults: &str) {
         let answer = self.request("PUT", "/faults", faults);
         assert!(answer.starts_with("HTTP/1.1 200"), "{faults}: {answer}");
     }
 
-    /// Upload requests that came in, whatever became of them.
+    /// Upload requests received.
     pub(crate) fn uploads(&self) -> u64 {
         let answer = self.request("GET", "/", "");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -135,23 +131,23 @@ impl Service {
         status["uploads"].as_u64().unwrap()
     }
 
-    /// Bytes of its import log: more of them are another upload that was saved.
+    /// Bytes of its import log, which grows with every accepted upload.
     pub(crate) fn log_size(&self) -> u64 {
         std::fs::metadata(self.log()).map_or(0, |about| about.len())
     }
 
-    /// Number of uploads that were saved.
+    /// Accepted uploads.
     pub(crate) fn imported(&self) -> usize {
         lines(&self.log()).len()
     }
 
-    /// The names of the files that were taken, as a person finds them in the log of the job.
+    /// The names of the accepted files, as in the log of the job.
     pub(crate) fn files(&self) -> BTreeSet<String> {
         let name = |line: Value| line["file"].as_str().unwrap().to_owned();
         lines(&self.log()).into_iter().map(name).collect()
     }
 
-    /// Every upload that was taken, in the order of their numbers.
+    /// The accepted uploads, by number.
     pub(crate) fn imports(&self) -> Vec<Import> {
         let mut imports = BTreeMap::new();
         for line in lines(&self.log()) {
@@ -208,7 +204,7 @@ impl Drop for Service {
     }
 }
 
-/// The lines of an NDJSON file; none if it is not there. One that is being written is left out.
+/// The complete lines of an NDJSON file; none if it does not exist.
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read(path).unwrap_or_default();
     let whole = text

@@ -29,9 +29,9 @@ impl Drop for Gnupg {
 
 impl Gnupg {
     /// With `rsa@contoso.com` (which has a passphrase) and `ed@contoso.com` to encrypt for, and `rsa@fabrikam.example` and
-    /// `ed@fabrikam.example` to sign with. `None` if programs outside are not to be used.
+    /// `ed@fabrikam.example` to sign with. `None` if tests with external programs are disabled.
     fn new() -> Option<Self> {
-        if !crate::outside::wanted("GnuPG") {
+        if !crate::external::enabled("GnuPG") {
             return None;
         }
         let gnupg = Self {

@@ -200,7 +200,7 @@ fn reads_an_archive_inside_another_codec() {
 #[cfg(unix)]
 #[test]
 fn reads_archives_of_other_programs() {
-    if !crate::outside::wanted("zip programs (zip, python3)") {
+    if !crate::external::enabled("zip programs (zip, python3)") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -44,7 +44,6 @@ impl InputBuffer {
         }
     }
 
-    /// Adds an item of one input.
     pub(super) async fn push(&mut self, input: usize, item: Item) -> Result<()> {
         let entry = match item {
             Item::Checkpoint(checkpoint) => Entry::Checkpoint(checkpoint),

@@ -34,10 +34,8 @@ pub(crate) struct Participant {
     has_figures: bool,
 }
 
-/// The gate's answer to one sink.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Send.
     Open,
     /// Send nothing: guards of this sink tripped.
     Tripped(Error),
@@ -89,7 +87,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens or closes the gate; the first call counts.
     fn decide(&self, open: bool) {
         self.is_open.send_if_modified(|decided| {
             let first = decided.is_none();

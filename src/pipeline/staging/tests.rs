@@ -332,49 +332,6 @@ async fn sends_nothing_when_one_sink_cannot_buffer_its_rows() {
     assert!(ended.all.conserved());
 }
 
-/// A gate with two participants.
-fn gate(cancel: &CancellationToken) -> (Gate, [Participant; 2]) {
-    let evaluator = evaluator(&[max_rows(1), max_rows(1)]);
-    let (gate, participants) = Gate::new(evaluator, cancel.clone());
-    let Ok(participants) = participants.try_into() else {
-        panic!("a participant for each sink")
-    };
-    (gate, participants)
-}
-
-#[tokio::test]
-async fn closes_when_a_sink_is_gone() {
-    let (gate, [here, gone]) = gate(&CancellationToken::new());
-    let (verdict, ()) = tokio::join!(here.wait(Figures::default()), async { drop(gone) });
-    assert!(matches!(verdict, Verdict::Closed));
-    let report = gate.report();
-    assert_eq!(report.evaluated.len(), 2);
-    assert!(
-        report
-            .evaluated
-            .iter()
-            .all(|evaluated| evaluated.outcome == GuardOutcome::NotEvaluated)
-    );
-}
-
-#[tokio::test]
-async fn stays_closed_when_the_run_is_cancelled() {
-    let cancel = CancellationToken::new();
-    let (_gate, [first, second]) = gate(&cancel);
-    let (verdict, ()) = tokio::join!(first.wait(Figures::default()), async { cancel.cancel() });
-    assert!(matches!(verdict, Verdict::Closed));
-    assert!(matches!(second.wait(Figures::default()).await, Verdict::Closed));
-}
-
-#[tokio::test]
-async fn opens_for_all_at_once() {
-    let (_gate, [first, second]) = gate(&CancellationToken::new());
-    let mut first = Box::pin(first.wait(Figures::default()));
-    assert!(futures::poll!(&mut first).is_pending());
-    assert!(matches!(second.wait(Figures::default()).await, Verdict::Open));
-    assert!(matches!(first.await, Verdict::Open));
-}
-
 #[tokio::test]
 async fn counts_rows_that_a_failing_sink_did_not_take() {
     for (then, memory) in [

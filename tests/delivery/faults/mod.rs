@@ -12,7 +12,7 @@ mod waits;
 
 use std::time::Duration;
 
-use crate::support::gate::{Break, Gate};
+use crate::support::barrier::{Barrier, Break};
 use crate::support::{Pipeline, failure, history, until};
 use crate::{outcomes, token, totals};
 use hrsink::error::ErrorKind;
@@ -106,7 +106,7 @@ enum Endpoint {
 /// A service whose first requests of a kind fail, and a pipeline for it.
 struct Fixture {
     server: Server,
-    gate: Gate,
+    barrier: Barrier,
     pipeline: Pipeline,
 }
 
@@ -122,14 +122,14 @@ impl Fixture {
             Endpoint::Upload => [vec![token()], steps, rest].concat(),
         };
         let server = Server::script(steps);
-        let mut gate = Gate::shut();
-        gate.open(&server.url(), breaks);
+        let mut barrier = Barrier::closed();
+        barrier.open(&server.url(), breaks);
         let mut pipeline = Pipeline::new(&server.url(), 4);
         let way = match endpoint {
             Endpoint::Token => "authority",
             Endpoint::Upload => "ingestion",
         };
-        pipeline.sink()["cloud"][way] = json!(gate.url());
+        pipeline.sink()["cloud"][way] = json!(barrier.url());
         if let Time::Out(seconds) = fault.time {
             pipeline.sink()["timeout"] = json!(format!("{seconds}s"));
         } else {
@@ -139,14 +139,14 @@ impl Fixture {
         pipeline.sink()["retry"]["max_attempts"] = json!(2);
         Self {
             server,
-            gate,
+            barrier,
             pipeline,
         }
     }
 
     /// Requests received, complete or not.
     fn requests(&self) -> usize {
-        self.server.requests().len() + self.gate.broken()
+        self.server.requests().len() + self.barrier.broken()
     }
 
     /// Runs the pipeline, and lets time pass while the requests `first` to `last` are failing.

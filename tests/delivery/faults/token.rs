@@ -2,7 +2,7 @@
 
 use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, lasts, ok, passes};
 use crate::outcomes;
-use crate::support::gate::Break;
+use crate::support::barrier::Break;
 use crate::support::{failure, history};
 use hrsink::error::ErrorKind;
 use hrsink::plugin::BatchOutcome::NotSent;

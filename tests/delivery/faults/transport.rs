@@ -2,7 +2,7 @@
 
 use super::{Endpoint, Fault, Time, batches, lasts, passes};
 use crate::outcomes;
-use crate::support::gate::{Break, Gate};
+use crate::support::barrier::{Barrier, Break};
 use crate::support::{Pipeline, arrived, emails, emulator, failure, history};
 use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;
@@ -50,9 +50,9 @@ async fn resends_rows_of_broken_connections_in_the_next_run() {
 async fn retries_refused_connections_without_unknown_rows() {
     for way in ["ingestion", "authority"] {
         let emulator = emulator("").await;
-        let mut gate = Gate::shut();
+        let mut barrier = Barrier::closed();
         let mut pipeline = Pipeline::new(&emulator.url(), 4);
-        pipeline.sink()["cloud"][way] = json!(gate.url());
+        pipeline.sink()["cloud"][way] = json!(barrier.url());
         let report = pipeline.run().await;
         let error = failure(&report, 75);
         for part in ["cannot connect", "3 attempts"] {
@@ -68,7 +68,7 @@ async fn retries_refused_connections_without_unknown_rows() {
         );
         assert_eq!(recorded["runs"][0]["open_unknown"], 0, "{way}");
 
-        gate.open(&emulator.url(), []);
+        barrier.open(&emulator.url(), []);
         let report = pipeline.run().await;
         assert_eq!((report.exit_code, report.rows.accepted), (0, 4), "{way}");
         assert!(report.earlier_unknown.is_empty(), "{way}");

@@ -1,4 +1,4 @@
-//! The way to a server, which can be shut, and on which connections break: what a server that is there cannot do.
+//! A forwarder in front of a server: refuses connections until it is opened, and breaks the first ones.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,42 +9,41 @@ use tokio::io::{AsyncReadExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-/// What happens to a connection.
+/// How a connection breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// Reset when the head has come, without the body being read.
+    /// Reset after the head was read, before the body.
     ResetBeforeBody,
-    /// Reset when the whole request has come.
+    /// Reset after the complete request was read.
     ResetAfterBody,
-    /// Nothing of it is ever read.
+    /// Nothing is ever read.
     Hold,
 }
 
-/// See the module. Shut until it is [opened](Self::open).
-pub(crate) struct Gate {
+pub(crate) struct Barrier {
     address: SocketAddr,
-    /// Bound and not listening: the port is ours, and connections are refused.
-    shut: Option<TcpSocket>,
+    /// Bound but not listening: reserves the port, and connections are refused.
+    closed: Option<TcpSocket>,
     broken: Arc<AtomicUsize>,
     tasks: JoinSet<()>,
 }
 
-impl Gate {
-    pub(crate) fn shut() -> Self {
+impl Barrier {
+    pub(crate) fn closed() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         Self {
             address: socket.local_addr().unwrap(),
-            shut: Some(socket),
+            closed: Some(socket),
             broken: Arc::default(),
             tasks: JoinSet::new(),
         }
     }
 
-    /// Lets connections through to `target` (`http://HOST:PORT`), after the first ones were broken.
+    /// Breaks the first connections and forwards the others to `target` (`http://HOST:PORT`).
     pub(crate) fn open(&mut self, target: &str, breaks: impl IntoIterator<Item = Break>) {
         let target: SocketAddr = target.strip_prefix("http://").unwrap().parse().unwrap();
-        let listener = self.shut.take().unwrap().listen(64).unwrap();
+        let listener = self.closed.take().unwrap().listen(64).unwrap();
         let breaks = Mutex::new(breaks.into_iter().collect());
         self.tasks
             .spawn(accept(listener, target, breaks, self.broken.clone()));
@@ -72,9 +71,9 @@ async fn accept(
         let broken = broken.clone();
         connections.spawn(async move {
             let Some(how) = next else {
-                let mut there = TcpStream::connect(target).await.unwrap();
-                // Either side may go away first.
-                let _ = copy_bidirectional(&mut stream, &mut there).await;
+                let mut server = TcpStream::connect(target).await.unwrap();
+                // Either end may close first.
+                let _ = copy_bidirectional(&mut stream, &mut server).await;
                 return;
             };
             if how == Break::Hold {
@@ -88,7 +87,7 @@ async fn accept(
     }
 }
 
-/// Reads a request's head, byte by byte so that nothing behind it is read, and its body if it is wanted.
+/// Reads the head of a request, byte by byte so that nothing behind it is read, and its body if requested.
 async fn read_request(stream: &mut TcpStream, body: bool) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -98,8 +97,7 @@ async fn read_request(stream: &mut TcpStream, body: bool) {
         let head = String::from_utf8(head).unwrap().to_lowercase();
         let (_, length) = head.split_once("content-length:").unwrap();
         let length: u64 = length.lines().next().unwrap().trim().parse().unwrap();
-        tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink())
-            .await
-            .unwrap();
+        let read = tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await;
+        assert_eq!(read.unwrap(), length);
     }
 }

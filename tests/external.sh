@@ -2,7 +2,7 @@
 # Installs what the tests against real servers need: OpenSSH's sshd and sftp, GnuPG, Info-ZIP, xmlsec1, Azurite (Azure Blob
 # Storage) and moto (S3). Debian's packages need root; the others go into $HOME/.cache/hrsink. What is there is left alone.
 #
-#   tests/outside.sh && HRSINK_TEST_SERVERS=1 cargo test
+#   tests/external.sh && HRSINK_TEST_SERVERS=1 cargo test
 #
 # Tests that make accounts need root; `HRSINK_TEST_SERVERS=unprivileged` leaves them out.
 set -euo pipefail

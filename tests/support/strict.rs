@@ -1,4 +1,4 @@
-//! A service that objects to some rows: what it answers depends on what is in an upload.
+//! A service that refuses uploads with certain texts.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,22 +12,22 @@ use tokio::task::JoinSet;
 
 #[derive(Default)]
 struct Job {
-    /// Texts that no upload may hold.
-    marks: Vec<String>,
-    taken: Vec<String>,
+    /// Texts that an upload must not contain.
+    refused_texts: Vec<String>,
+    accepted: Vec<String>,
     refused: usize,
 }
 
-/// The service. Stops when dropped.
-pub(crate) struct Picky {
+/// Stops when dropped.
+pub(crate) struct StrictServer {
     url: String,
     job: Arc<Mutex<Job>>,
     _server: JoinSet<()>,
 }
 
-impl Picky {
-    /// A service that answers 400 to every upload in which one of `marks` stands.
-    pub(crate) async fn start(marks: &[&str]) -> Self {
+impl StrictServer {
+    /// Responds with 400 to every upload that contains one of `texts`.
+    pub(crate) async fn start(texts: &[&str]) -> Self {
         let job = Arc::new(Mutex::new(Job::default()));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -37,38 +37,42 @@ impl Picky {
             .route("/{tenant}/oauth2/token", post(async move || token))
             .route("/api/signals", post(upload))
             .with_state(job.clone());
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let picky = Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let server = Self {
             url,
             job,
-            _server: server,
+            _server: tasks,
         };
-        picky.objects_to(marks);
-        picky
+        server.refuse(texts);
+        server
     }
 
-    pub(crate) fn objects_to(&self, marks: &[&str]) {
-        self.job.lock().unwrap().marks = marks.iter().map(|mark| (*mark).to_owned()).collect();
+    /// Replaces the texts.
+    pub(crate) fn refuse(&self, texts: &[&str]) {
+        self.job.lock().unwrap().refused_texts = texts.iter().map(|&text| text.to_owned()).collect();
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The bodies that were taken and how many were not, since it was last asked.
+    /// The accepted bodies and the number of refused ones since the last call.
     pub(crate) fn seen(&self) -> (Vec<String>, usize) {
         let mut job = self.job.lock().unwrap();
-        (std::mem::take(&mut job.taken), std::mem::take(&mut job.refused))
+        (
+            std::mem::take(&mut job.accepted),
+            std::mem::take(&mut job.refused),
+        )
     }
 }
 
 async fn upload(State(job): State<Arc<Mutex<Job>>>, body: String) -> (StatusCode, &'static str) {
     let mut job = job.lock().unwrap();
-    if job.marks.iter().any(|mark| body.contains(mark)) {
+    if job.refused_texts.iter().any(|text| body.contains(text)) {
         job.refused += 1;
         return (StatusCode::BAD_REQUEST, "a row is not right");
     }
-    job.taken.push(body);
+    job.accepted.push(body);
     (StatusCode::OK, "")
 }
