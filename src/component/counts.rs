@@ -1,28 +1,17 @@
 //! Row counters: every row that enters a pipeline leaves it exactly once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 /// The counters of one component. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub struct Counts(Arc<Counters>);
+pub struct Counts(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct Counters {
-    read: AtomicU64,
-    copied: AtomicU64,
-    derived: AtomicU64,
-    combined: AtomicU64,
-    filtered: AtomicU64,
-    rejected: AtomicU64,
-    skipped: AtomicU64,
-    accepted: AtomicU64,
-    refused: AtomicU64,
-    unknown: AtomicU64,
-    not_sent: AtomicU64,
-    nothing_new: AtomicBool,
+struct State {
+    totals: Totals,
+    nothing_new: bool,
 }
 
 /// The values of [`Counts`] at one moment.
@@ -60,7 +49,7 @@ impl Counts {
     /// A source reports that earlier runs have already read everything. If all sources do, guards are not evaluated and
     /// later runs are not compared with this one.
     pub fn nothing_new(&self) {
-        self.0.nothing_new.store(true, Ordering::Relaxed);
+        self.state().nothing_new = true;
     }
 
     /// Sums of several components.
@@ -74,7 +63,16 @@ impl Counts {
 
     /// Whether there was nothing new to read.
     pub fn is_nothing_new(&self) -> bool {
-        self.0.nothing_new.load(Ordering::Relaxed)
+        self.state().nothing_new
+    }
+
+    /// What the counters hold now.
+    pub fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,13 +80,8 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),*) => {
         impl Counts {
             $($(#[$doc])* pub fn $name(&self, rows: usize) {
-                self.0.$name.fetch_add(rows as u64, Ordering::Relaxed);
+                self.state().totals.$name += rows as u64;
             })*
-
-            /// What the counters hold now.
-            pub fn totals(&self) -> Totals {
-                Totals { $($name: self.0.$name.load(Ordering::Relaxed)),* }
-            }
         }
 
         impl std::ops::AddAssign for Totals {

@@ -124,8 +124,10 @@ mod tests {
 
     use super::*;
 
-    fn names(folder: &Path) -> usize {
-        fs::read_dir(folder).unwrap().count()
+    /// The content of the file, which is the only one in its folder.
+    fn only(target: &Path) -> Vec<u8> {
+        assert_eq!(fs::read_dir(folder_of(target)).unwrap().count(), 1);
+        fs::read(target).unwrap()
     }
 
     #[test]
@@ -133,44 +135,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("deep/token");
         write(&target, b"first").unwrap();
-        let mut file = AtomicFile::create(&target).unwrap();
-        file.reserve(1024).unwrap();
-        file.write_all(b"second").unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"first");
-        drop(file);
-        assert_eq!(
-            (fs::read(&target).unwrap(), names(target.parent().unwrap())),
-            (b"first".to_vec(), 1)
-        );
-
-        let mut file = AtomicFile::create(&target).unwrap();
-        file.reserve(1024).unwrap();
-        file.write_all(b"second").unwrap();
-        file.commit().unwrap();
-        assert_eq!(
-            (fs::read(&target).unwrap(), names(target.parent().unwrap())),
-            (b"second".to_vec(), 1)
-        );
+        for (commit, expected) in [(false, b"first".as_slice()), (true, b"second")] {
+            let mut file = AtomicFile::create(&target).unwrap();
+            file.reserve(1024).unwrap();
+            file.write_all(b"second").unwrap();
+            assert_eq!(fs::read(&target).unwrap(), b"first");
+            if commit {
+                file.commit().unwrap();
+            } else {
+                drop(file);
+            }
+            assert_eq!(only(&target), expected);
+        }
     }
 
     #[test]
     fn locks_a_file_that_is_being_written() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a");
-        let mut first = AtomicFile::create_locked(&target, ".part").unwrap().unwrap();
+        let create = || AtomicFile::create_locked(&target, ".part").unwrap();
+        let mut first = create().unwrap();
         first.write_all(b"complete").unwrap();
-        assert!(AtomicFile::create_locked(&target, ".part").unwrap().is_none());
+        assert!(create().is_none());
         first.commit().unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"complete");
+        assert_eq!(only(&target), b"complete");
         fs::write(folder.path().join("a.part"), "left by a crashed run").unwrap();
-        AtomicFile::create_locked(&target, ".part")
-            .unwrap()
-            .unwrap()
-            .commit()
-            .unwrap();
-        assert_eq!(
-            (fs::read(&target).unwrap(), names(folder.path())),
-            (Vec::new(), 1)
-        );
+        create().unwrap().commit().unwrap();
+        assert_eq!(only(&target), b"");
     }
 }

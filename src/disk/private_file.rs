@@ -117,27 +117,24 @@ mod tests {
         assert_eq!([mode_of(&deep), mode_of(&folder.path().join("a"))], [0o700; 2]);
 
         let file = deep.join("rows");
-        fs::write(&file, "old").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        drop(create_private(&file).unwrap());
-        assert_eq!((mode_of(&file), fs::read(&file).unwrap()), (0o600, Vec::new()));
-        drop(create_private(&deep.join("new")).unwrap());
-        assert_eq!(mode_of(&deep.join("new")), 0o600);
-
-        fs::write(&file, "old").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
-        drop(append_private(&file).unwrap());
-        assert_eq!(
-            (mode_of(&file), fs::read(&file).unwrap()),
-            (0o600, b"old".to_vec())
-        );
-    }
-
-    #[test]
-    fn keeps_the_mode_of_devices() {
-        let before = mode_of(Path::new("/dev/null"));
-        drop(create_private(Path::new("/dev/null")).unwrap());
-        assert_eq!(mode_of(Path::new("/dev/null")), before);
+        let open: [(fn(&Path) -> io::Result<File>, &str); 2] =
+            [(create_private, ""), (append_private, "old")];
+        for (open, content) in open {
+            let _ = fs::remove_file(&file);
+            drop(open(&file).unwrap());
+            assert_eq!(mode_of(&file), 0o600);
+            fs::write(&file, "old").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+            drop(open(&file).unwrap());
+            assert_eq!(
+                (mode_of(&file), fs::read(&file).unwrap()),
+                (0o600, content.into())
+            );
+        }
+        let device = Path::new("/dev/null");
+        let before = mode_of(device);
+        drop(create_private(device).unwrap());
+        assert_eq!(mode_of(device), before);
     }
 
     #[test]
@@ -164,14 +161,12 @@ mod tests {
 
     #[test]
     fn quotes_paths_for_a_shell() {
-        assert_eq!(
-            chmod("600", Path::new("/run/secrets/hr")),
-            "chmod 600 /run/secrets/hr"
-        );
-        assert_eq!(
-            chmod("600", Path::new("it's here")),
-            r"chmod 600 -- 'it'\''s here'"
-        );
-        assert_eq!(chmod("600", Path::new("-R")), "chmod 600 -- '-R'");
+        for (path, expected) in [
+            ("/run/secrets/hr", "chmod 600 /run/secrets/hr"),
+            ("it's here", r"chmod 600 -- 'it'\''s here'"),
+            ("-R", "chmod 600 -- '-R'"),
+        ] {
+            assert_eq!(chmod("600", Path::new(path)), expected);
+        }
     }
 }

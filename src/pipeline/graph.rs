@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::guards::{Evaluator, Guarded};
 use super::ledger::LedgerRecord;
 use super::run::Run;
-use super::snapshots::{Recorded, Recording, Taps};
+use super::snapshots::{Named, Recording, Taps};
 use super::staging::{Gate, MAX_MEMORY_BYTES, StagedSink, upstream};
 use super::{GuardsReport, RejectsFile};
 use crate::component::{
@@ -21,6 +21,7 @@ use crate::component::{
 };
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, Result};
+use crate::snapshot::Recorder;
 
 /// Items that may wait in front of a component. Two keep both ends busy; more would only use memory.
 const CHANNEL_CAPACITY: usize = 2;
@@ -248,14 +249,14 @@ impl Graph {
         self.gate = Some(gate);
     }
 
-    pub(super) async fn run(self, run: &RunInfo, recorded: &Recorded) -> (Failures, GuardsReport) {
-        let mut tasks: JoinSet<(String, Result<()>)> = JoinSet::new();
+    pub(super) async fn run(self, run: &RunInfo) -> (Failures, GuardsReport, Vec<Named<Recorder>>) {
+        let mut tasks: JoinSet<(String, Result<Option<Recorder>>)> = JoinSet::new();
         for (name, sink, mut input) in self.sinks {
             let cancel = run.cancel.clone();
             tasks.spawn(async move {
                 let result = cancel_on_failure(caught(sink.run(&mut input)).await, &cancel);
                 input.drain().await;
-                (name, result)
+                (name, result.map(|()| None))
             });
         }
         for (name, transform, mut input, out) in self.transforms {
@@ -265,25 +266,28 @@ impl Graph {
                 let result = upstream(out, &cancel, run).await;
                 let result = cancel_on_failure(result, &cancel);
                 input.drain().await;
-                (name, result)
+                (name, result.map(|()| None))
             });
         }
         for recording in self.recordings {
-            let (name, recorded) = (recording.source.clone(), recorded.clone());
-            let cancel = run.cancel.clone();
-            tasks.spawn(async move { (name, recording.run(recorded, cancel).await) });
+            let (name, cancel) = (recording.source.clone(), run.cancel.clone());
+            tasks.spawn(async move { (name, recording.run(cancel).await.map(Some)) });
         }
         for (name, source, out) in self.sources {
             let cancel = run.cancel.clone();
             tasks.spawn(async move {
                 let run = |out| caught(source.run(out));
-                (name, upstream(out, &cancel, run).await)
+                (name, upstream(out, &cancel, run).await.map(|()| None))
             });
         }
         let mut failures = Failures::new();
+        let mut recorded = Vec::new();
         while let Some(ended) = tasks.join_next().await {
             let failure = match ended {
-                Ok((_, Ok(()))) => continue,
+                Ok((name, Ok(recorder))) => {
+                    recorded.extend(recorder.map(|recorder| (name, recorder)));
+                    continue;
+                }
                 Ok((name, Err(error))) => (Some(name), error),
                 Err(_) => (None, panicked()),
             };
@@ -291,7 +295,8 @@ impl Graph {
             run.cancel.cancel();
             failures.push(failure);
         }
-        (failures, self.gate.map(|gate| gate.report()).unwrap_or_default())
+        let guards = self.gate.map(|gate| gate.report()).unwrap_or_default();
+        (failures, guards, recorded)
     }
 }
 

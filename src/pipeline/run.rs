@@ -13,7 +13,7 @@ use super::graph::{Failures, Graph};
 use super::ledger::LedgerRecord;
 use super::recorder::PageRecorder;
 use super::report::ReasonCount;
-use super::snapshots::{self, Recorded};
+use super::snapshots::{self, Named};
 use super::{
     ErrorReport, ExitCode, GuardsReport, Observer, RejectsFile, RejectsReport, RunOptions, RunReport,
 };
@@ -21,6 +21,7 @@ use crate::component::{BatchReport, Counts, Outputs, Rejects, RunInfo, SinkConte
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{RunEnd, pipeline_name};
+use crate::snapshot::Recorder;
 
 /// Runs `config` to its end. There is always a report; [`RunReport::exit_code`] says how the run ended.
 pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observer) -> RunReport {
@@ -43,7 +44,8 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         }
     };
     let rejects_path = run.close_rejects(&mut results.failures);
-    let exit = run.close(&record, &mut results.failures).await;
+    let recorded = std::mem::take(&mut results.recorded);
+    let exit = run.close(&record, recorded, &mut results.failures).await;
     run.report(exit, results, rejects_path, clock)
 }
 
@@ -59,7 +61,6 @@ pub(super) struct Run<'r> {
     pub(super) rejects_file: Option<RejectsFile>,
     pub(super) outputs: Outputs,
     recorder: Option<PageRecorder>,
-    recorded: Recorded,
 }
 
 #[derive(Default)]
@@ -67,6 +68,8 @@ struct Results {
     failures: Failures,
     guards: GuardsReport,
     batches: Vec<BatchReport>,
+    /// Dropped, they leave no file.
+    recorded: Vec<Named<Recorder>>,
 }
 
 impl<'r> Run<'r> {
@@ -92,7 +95,6 @@ impl<'r> Run<'r> {
             rejects_file,
             outputs: Outputs::default(),
             recorder,
-            recorded: Recorded::default(),
         }
     }
 
@@ -112,15 +114,16 @@ impl<'r> Run<'r> {
         };
         let work = async {
             match Graph::build(self, record, batches_in).await {
-                Ok(graph) => graph.run(&self.info, &self.recorded).await,
-                Err(failures) => (failures, GuardsReport::default()),
+                Ok(graph) => graph.run(&self.info).await,
+                Err(failures) => (failures, GuardsReport::default(), Vec::new()),
             }
         };
-        let ((failures, guards), batches) = tokio::join!(work, collect);
+        let ((failures, guards, recorded), batches) = tokio::join!(work, collect);
         Results {
             failures,
             guards,
             batches,
+            recorded,
         }
     }
 
@@ -138,7 +141,12 @@ impl<'r> Run<'r> {
     }
 
     /// Rewinds sources after too many rejects, records the end and replaces snapshots.
-    async fn close(&self, record: &LedgerRecord, failures: &mut Failures) -> ExitCode {
+    async fn close(
+        &self,
+        record: &LedgerRecord,
+        recorded: Vec<Named<Recorder>>,
+        failures: &mut Failures,
+    ) -> ExitCode {
         // After a cancel from outside, components may have returned without a failure.
         if failures.is_empty() && self.options.cancel.is_cancelled() {
             failures.push((None, Error::interrupted()));
@@ -149,7 +157,6 @@ impl<'r> Run<'r> {
         let success = self.exit_code(failures) == ExitCode::Delivered;
         let sinks = self.counters.sinks(success);
         // Unused recorders are dropped while the run still holds its lock: they remove their files.
-        let recorded = self.recorded.take();
         let finished = if success && rows.not_sent == 0 {
             snapshots::finish(recorded).await.unwrap_or_else(|failure| {
                 failures.push(failure);

@@ -1,7 +1,6 @@
 //! Records [snapshots](crate::snapshot) during a run.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -16,11 +15,7 @@ use crate::snapshot::{FinishedSnapshot, Recorder, SourceSnapshot};
 /// Chunks that may wait for a recorder.
 const CHANNEL_CAPACITY: usize = 2;
 
-/// The recorders of the sources that have ended. Cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Recorded(Arc<Mutex<Vec<Named<Recorder>>>>);
-
-type Named<T> = (String, T);
+pub(super) type Named<T> = (String, T);
 
 type Failed = (Option<String>, Error);
 
@@ -65,11 +60,11 @@ pub(super) struct Recording {
 impl Recording {
     /// Records until the source ends. A failure cancels the run before the source notices: what follows must not look
     /// like the end of the rows.
-    pub(super) async fn run(self, into: Recorded, cancel: CancellationToken) -> Result<()> {
+    pub(super) async fn run(self, cancel: CancellationToken) -> Result<Recorder> {
         let Self {
-            source,
             mut chunks,
             mut recorder,
+            ..
         } = self;
         blocking(move || {
             // Declared after `chunks`, so dropped before it, also in a panic.
@@ -78,21 +73,9 @@ impl Recording {
                 recorder.add(&chunk)?;
             }
             unless_ok.disarm();
-            into.lock().push((source, recorder));
-            Ok(())
+            Ok(recorder)
         })
         .await
-    }
-}
-
-impl Recorded {
-    /// Takes the recorders out. Dropped, they leave no file.
-    pub(super) fn take(&self) -> Vec<Named<Recorder>> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Named<Recorder>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

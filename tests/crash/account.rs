@@ -9,56 +9,32 @@ use serde_json::Value;
 use crate::line::Line;
 use crate::support::program::{Import, Service, run};
 
-/// The counts of a campaign.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Summary {
-    kills: u64,
-    runs: u64,
-    dead: u64,
-    rows: u64,
-    uploads: u64,
-    unknown: u64,
-    twice: u64,
-    more: u64,
-}
+/// The counts of a campaign, by what they count.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Summary(BTreeMap<&'static str, u64>);
+
+const REPEATED: &str = "rows accepted twice or more";
+const DUPLICATES: &str = "reported duplicates";
 
 impl Summary {
     /// Whether no row arrived more than once.
     pub(crate) fn is_once(&self) -> bool {
-        self.twice == 0
+        self.0[REPEATED] == 0
     }
 }
 
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
-        self.kills += other.kills;
-        self.runs += other.runs;
-        self.dead += other.dead;
-        self.rows += other.rows;
-        self.uploads += other.uploads;
-        self.unknown += other.unknown;
-        self.twice += other.twice;
-        self.more += other.more;
+        for (what, count) in other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            kills,
-            runs,
-            dead,
-            rows,
-            uploads,
-            unknown,
-            twice,
-            more,
-        } = self;
-        write!(
-            f,
-            "{kills} kills, {runs} runs ({dead} dead in the ledger), {rows} rows in {uploads} uploads saved, {unknown} \
-             batches unknown, {twice} rows accepted twice or more ({more} duplicates, all reported), 0 lost"
-        )
+        let counts = self.0.iter().map(|(what, count)| format!("{count} {what}"));
+        f.write_str(&counts.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -95,17 +71,19 @@ pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
     let imports = service.imports();
     let runs = ledger(first);
     let batches = batches(&runs);
-    let mut summary = Summary {
-        runs: lines.iter().map(|line| u64::from(line.runs)).sum(),
-        kills: lines.iter().map(|line| u64::from(line.kills)).sum(),
-        dead: runs.iter().filter(|run| run["state"] == "dead").count() as u64,
-        uploads: imports.len() as u64,
-        unknown: batches
-            .values()
-            .filter(|batch| batch.outcome() == "unknown")
-            .count() as u64,
-        ..Summary::default()
-    };
+    let unknown = batches.values().filter(|batch| batch.outcome() == "unknown");
+    let kills: u32 = lines.iter().map(|line| line.kills).sum();
+    let (mut rows_saved, mut repeated, mut duplicates) = (0, 0, 0);
+    let mut summary = BTreeMap::from([
+        ("runs", lines.iter().map(|line| u64::from(line.runs)).sum()),
+        ("kills", u64::from(kills)),
+        (
+            "dead runs in the ledger",
+            runs.iter().filter(|run| run["state"] == "dead").count() as u64,
+        ),
+        ("uploads saved", imports.len() as u64),
+        ("unknown batches", unknown.count() as u64),
+    ]);
     let mut accepted: BTreeMap<&str, BTreeMap<String, Vec<&Import>>> = BTreeMap::new();
     for line in lines {
         accepted.insert(line.export.kind.scenario(), BTreeMap::new());
@@ -120,7 +98,7 @@ pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
     }
     let reported: usize = lines.iter().map(|line| line.reports.len()).sum();
     assert!(
-        runs.len() - reported <= summary.kills as usize,
+        runs.len() - reported <= kills as usize,
         "a run that was not killed left no report"
     );
     for line in lines {
@@ -133,11 +111,11 @@ pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
             lost.is_empty() && unexpected.is_empty(),
             "lost: {lost:?}; not expected: {unexpected:?}"
         );
-        summary.rows += rows.len() as u64;
+        rows_saved += rows.len() as u64;
         for (row, imports) in rows {
             check_row(row, imports, &batches);
-            summary.twice += u64::from(imports.len() > 1);
-            summary.more += imports.len() as u64 - 1;
+            repeated += u64::from(imports.len() > 1);
+            duplicates += imports.len() as u64 - 1;
         }
     }
     check_intents(&imports, &batches);
@@ -147,7 +125,12 @@ pub(crate) fn check(lines: &[Line], service: &Service) -> Summary {
         check_reports(line, &runs, &batches, &imported);
     }
     check_files(&left, &runs);
-    summary
+    summary.extend([
+        ("rows saved", rows_saved),
+        (REPEATED, repeated),
+        (DUPLICATES, duplicates),
+    ]);
+    Summary(summary)
 }
 
 /// The runs in the ledger, oldest first.

@@ -5,11 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
+};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -134,7 +134,7 @@ impl Spill for Chunk {
     type Stub = Stub;
 
     fn encode(self, bytes: &mut Vec<u8>) -> io::Result<Stub> {
-        encode(&self, bytes).map_err(io_error)?;
+        with_origins(&self).map_err(io_error)?.encode(bytes)?;
         Ok(Stub {
             part: self.origins.part().clone(),
             kind: self.kind,
@@ -144,59 +144,47 @@ impl Spill for Chunk {
     }
 
     fn decode(stub: Stub, bytes: Vec<u8>) -> io::Result<Self> {
-        decode(stub, bytes).map_err(io_error)
+        let batch = RecordBatch::decode((), bytes)?;
+        without_origins(stub, &batch).map_err(io_error)
     }
 }
 
-fn encode(chunk: &Chunk, bytes: &mut Vec<u8>) -> Result<(), ArrowError> {
+fn with_origins(chunk: &Chunk) -> Result<RecordBatch, ArrowError> {
     let (rows, lines) = chunk.origins.columns();
     let mut columns = chunk.batch.columns().to_vec();
+    columns.push(Arc::new(rows.clone()));
+    columns.extend(lines.map(|lines| Arc::new(lines.clone()) as ArrayRef));
+    let mixed = chunk.origins.mixed();
+    columns.extend(mixed.map(|mixed| Arc::new(mixed.index.clone()) as ArrayRef));
     let schema = chunk.batch.schema_ref();
     let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
-    let numbers = [Some(rows), lines].into_iter().flatten();
-    let mut origins: Vec<ArrayRef> = numbers.map(|numbers| Arc::new(numbers.clone()) as _).collect();
-    origins.extend(
-        chunk
-            .origins
-            .mixed()
-            .map(|mixed| Arc::new(mixed.index.clone()) as ArrayRef),
-    );
-    for column in origins {
+    for column in &columns[fields.len()..] {
         fields.push(Arc::new(Field::new("", column.data_type().clone(), true)));
-        columns.push(column);
     }
-    let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
-    let mut writer = StreamWriter::try_new(bytes, &schema)?;
-    writer.write(&RecordBatch::try_new(schema, columns)?)?;
-    writer.finish()
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    RecordBatch::try_new(Arc::new(schema), columns)
 }
 
-fn decode(stub: Stub, bytes: Vec<u8>) -> Result<Chunk, ArrowError> {
-    let damaged = || ArrowError::IpcError("the temporary file is damaged".to_owned());
-    let mut stream = StreamReader::try_new(io::Cursor::new(bytes), None)?;
-    let batch = stream.next().ok_or_else(damaged)??;
+fn without_origins(stub: Stub, batch: &RecordBatch) -> Result<Chunk, ArrowError> {
+    fn pop<T: ArrowPrimitiveType>(columns: &mut Vec<ArrayRef>) -> Result<PrimitiveArray<T>, ArrowError> {
+        let column = columns
+            .pop()
+            .and_then(|column| column.as_primitive_opt().cloned());
+        column.ok_or_else(|| ArrowError::IpcError("the temporary file is damaged".to_owned()))
+    }
     let mut columns = batch.columns().to_vec();
     let mixed = match stub.names {
         None => None,
-        Some(names) => {
-            let column = columns.pop().ok_or_else(damaged)?;
-            let index = column
-                .as_primitive_opt::<UInt32Type>()
-                .ok_or_else(damaged)?
-                .clone();
-            Some(Mixed { names, index })
-        }
+        Some(names) => Some(Mixed {
+            names,
+            index: pop::<UInt32Type>(&mut columns)?,
+        }),
     };
-    let mut numbers = || -> Result<UInt64Array, ArrowError> {
-        let column = columns.pop().ok_or_else(damaged)?;
-        column
-            .as_primitive_opt::<UInt64Type>()
-            .cloned()
-            .ok_or_else(damaged)
+    let lines = match stub.lines {
+        true => Some(pop::<UInt64Type>(&mut columns)?),
+        false => None,
     };
-    let lines = stub.lines.then(&mut numbers).transpose()?;
-    let rows = numbers()?;
-    let origins = Origins::of_columns(stub.part, rows, lines);
+    let origins = Origins::of_columns(stub.part, pop::<UInt64Type>(&mut columns)?, lines);
     let schema = batch.schema_ref();
     let fields: Vec<FieldRef> = schema.fields().iter().take(columns.len()).cloned().collect();
     let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));

@@ -1,6 +1,6 @@
 //! Where the sinks of a run wait for one another. See the [module](super).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,15 +16,15 @@ pub(crate) struct Gate(Arc<Shared>);
 struct Shared {
     evaluator: Evaluator,
     cancel: CancellationToken,
-    state: Mutex<State>,
-    /// Set once.
-    is_open: watch::Sender<Option<bool>>,
+    state: watch::Sender<State>,
 }
 
 struct State {
     /// By sink; set once it has all its rows.
     figures: Vec<Option<Figures>>,
     evaluated: Option<Vec<Evaluated>>,
+    /// Set once.
+    is_open: Option<bool>,
 }
 
 /// One sink at the gate. Dropped without figures, it closes the gate: a sink with half its rows cannot be evaluated.
@@ -51,11 +51,11 @@ impl Gate {
         let shared = Arc::new(Shared {
             evaluator,
             cancel,
-            state: Mutex::new(State {
+            state: watch::Sender::new(State {
                 figures: vec![None; sinks],
                 evaluated: None,
+                is_open: None,
             }),
-            is_open: watch::Sender::new(None),
         });
         let participants = (0..sinks)
             .map(|index| Participant {
@@ -69,7 +69,7 @@ impl Gate {
 
     /// The result of every guard; `not_evaluated` when the run ended before all rows were in.
     pub(crate) fn report(&self) -> GuardsReport {
-        let evaluated = self.0.state().evaluated.clone();
+        let evaluated = self.0.state.borrow().evaluated.clone();
         let not_evaluated = || {
             self.0
                 .evaluator
@@ -83,31 +83,35 @@ impl Gate {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+    /// The first call counts.
     fn decide(&self, open: bool) {
-        self.is_open.send_if_modified(|decided| {
-            let first = decided.is_none();
-            decided.get_or_insert(open);
-            first
+        self.state.send_modify(|state| {
+            state.is_open.get_or_insert(open);
         });
     }
 
     /// Adds a sink's figures. With the last ones, the guards are evaluated.
     fn add(&self, index: usize, figures: Figures) {
-        let mut state = self.state();
-        if let Some(slot) = state.figures.get_mut(index) {
-            *slot = Some(figures);
-        }
-        let Some(all) = state.figures.iter().copied().collect::<Option<Vec<_>>>() else {
-            return;
-        };
-        if self.cancel.is_cancelled() || self.is_open.borrow().is_some() {
-            return self.decide(false);
-        }
-        let evaluated = self.evaluator.evaluate(&all);
+        self.state.send_modify(|state| {
+            if let Some(slot) = state.figures.get_mut(index) {
+                *slot = Some(figures);
+            }
+            let Some(all) = state.figures.iter().copied().collect::<Option<Vec<_>>>() else {
+                return;
+            };
+            if self.cancel.is_cancelled() || state.is_open.is_some() {
+                state.is_open.get_or_insert(false);
+                return;
+            }
+            let evaluated = self.evaluate(&all);
+            let open = evaluated.iter().all(|one| one.outcome != GuardOutcome::Tripped);
+            state.evaluated = Some(evaluated);
+            state.is_open = Some(open);
+        });
+    }
+
+    fn evaluate(&self, all: &[Figures]) -> Vec<Evaluated> {
+        let evaluated = self.evaluator.evaluate(all);
         for one in &evaluated {
             let (sink, guard, why) = (&one.sink, one.guard, &one.why);
             match one.outcome {
@@ -119,9 +123,7 @@ impl Shared {
                 GuardOutcome::Passed => tracing::debug!(sink, %guard, "guard passed: {why}"),
             }
         }
-        let open = evaluated.iter().all(|one| one.outcome != GuardOutcome::Tripped);
-        state.evaluated = Some(evaluated);
-        self.decide(open);
+        evaluated
     }
 }
 
@@ -149,24 +151,24 @@ impl Participant {
 
     /// Whether it is certain that nothing will be sent.
     pub(super) fn is_closed(&self) -> bool {
-        self.shared.cancel.is_cancelled() || *self.shared.is_open.borrow() == Some(false)
+        self.shared.cancel.is_cancelled() || self.shared.state.borrow().is_open == Some(false)
     }
 
     /// Hands in the figures and waits for the verdict on all sinks.
     pub(super) async fn wait(mut self, figures: Figures) -> Verdict {
         self.has_figures = true;
-        let mut is_open = self.shared.is_open.subscribe();
+        let mut state = self.shared.state.subscribe();
         self.shared.add(self.index, figures);
         tokio::select! {
             biased;
-            _ = is_open.wait_for(Option::is_some) => {}
+            _ = state.wait_for(|state| state.is_open.is_some()) => {}
             () = self.shared.cancel.cancelled() => self.shared.decide(false),
         }
         // Decided here or, in between, by the last participant: the verdict is the same for all.
-        if *self.shared.is_open.borrow() == Some(true) {
+        let state = self.shared.state.borrow();
+        if state.is_open == Some(true) {
             return Verdict::Open;
         }
-        let state = self.shared.state();
         let sink = self.shared.evaluator.sinks.get(self.index);
         match (sink, &state.evaluated) {
             (Some(guarded), Some(evaluated)) => {
