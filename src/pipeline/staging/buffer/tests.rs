@@ -1,6 +1,6 @@
 use arrow::array::{
     BooleanArray, DictionaryArray, Int32Array, ListArray, NullArray, StringArray, StringViewArray,
-    StructArray, TimestampMicrosecondArray,
+    StructArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::datatypes::{Int32Type, Int64Type};
 
