@@ -71,45 +71,30 @@ mod tests {
 
     #[test]
     fn masks_letters_and_digits() {
-        assert_eq!(form("O'Brien-Smith 3rd"), "X'Xxxxx-Xxxxx 9xx");
-        assert_eq!(form("2024-05-31T00:00:00Z"), "9999-99-99X99:99:99X");
-        assert_eq!(form("Łucja 日本"), "Xxxxx xx");
-        assert_eq!(form(&"a".repeat(25)), format!("{}…", "x".repeat(24)));
-    }
-
-    #[test]
-    fn masks_other_scripts_strictly() {
+        for (value, expected) in [
+            ("O'Brien-Smith 3rd", "X'Xxxxx-Xxxxx 9xx"),
+            ("2024-05-31T00:00:00Z", "9999-99-99X99:99:99X"),
+            ("Łucja 日本", "Xxxxx xx"),
+            (&"a".repeat(25), &format!("{}…", "x".repeat(24))),
+        ] {
+            assert_eq!(form(value), expected);
+        }
+        // Other scripts.
         assert_eq!(strict_form("m\u{0301}a-\u{05b0}1 …", 64), "xxx-x9 x");
-        assert_eq!(strict_form("sara.d@contoso.com", 64), "xxxx.x@xxxxxxx.xxx");
+        for (value, expected) in [
+            ("sarad@contoso.com", "s…@contoso.com"),
+            ("not an address", "xxx xx xxxxxxx"),
+            ("a@b@c", "x@x@x"),
+        ] {
+            assert_eq!(upn(value), expected);
+        }
     }
 
     #[test]
     fn distinguishes_names_from_values() {
-        for name in [
-            "workEmail",
-            "address1",
-            "Last Day of Work",
-            "dynamic_1234567",
-            "_id",
-        ] {
-            assert!(!is_like_a_value(name), "{name}");
-        }
-        for value in [
-            "4711",
-            "E10023",
-            "sarad@contoso.com",
-            "2024-05-31",
-            "",
-            "abcdefab-cdef-abcd-efab-cdefabcdefab",
-        ] {
-            assert!(is_like_a_value(value), "{value}");
-        }
-    }
-
-    #[test]
-    fn keeps_the_domain_of_a_upn() {
-        assert_eq!(upn("sarad@contoso.com"), "s…@contoso.com");
-        assert_eq!(upn("not an address"), "xxx xx xxxxxxx");
-        assert_eq!(upn("a@b@c"), "x@x@x");
+        let names = "workEmail|address1|Last Day of Work|dynamic_1234567|_id".split('|');
+        assert_eq!(names.filter(|name| is_like_a_value(name)).count(), 0);
+        let values = "4711|E10023|sarad@contoso.com|2024-05-31||abcdefab-cdef-abcd-efab-cdefabcdefab";
+        assert!(values.split('|').all(is_like_a_value));
     }
 }

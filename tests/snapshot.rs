@@ -14,6 +14,8 @@ use support::{Pipeline, failure};
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
+const ONE: &str = "1,a@contoso.com,L4";
+
 /// A source with a snapshot. `out/now.csv` has the rows of the run, `out/previous.csv` those of the snapshot.
 fn directory(users: &str) -> Pipeline {
     let mut pipeline = Pipeline::new("http://unused", 0);
@@ -47,9 +49,20 @@ fn directory(users: &str) -> Pipeline {
         "sinks": {"now_out": file("now", "now"), "before_out": file("before", "previous")},
     });
     pipeline.write("key", KEY);
-    pipeline.write("users.csv", users);
+    set_users(&pipeline, users);
     std::fs::create_dir(pipeline.path("out")).unwrap();
     pipeline
+}
+
+/// Writes the source's file: rows of `id,upn,level`.
+fn set_users(pipeline: &Pipeline, rows: &str) {
+    pipeline.write("users.csv", &format!("id,upn,level\n{rows}\n"));
+}
+
+/// So many rows of the source.
+fn many(rows: usize) -> String {
+    let rows = (0..rows).map(|n| format!("{n},user{n}@contoso.com,L{}\n", n % 9));
+    rows.collect()
 }
 
 fn snapshot(pipeline: &mut Pipeline) -> &mut Value {
@@ -121,34 +134,35 @@ async fn keeps_it(pipeline: &Pipeline, options: RunOptions, exit_code: u8) -> Ru
     report
 }
 
+/// Runs into an error before the first row, whose message and hints contain `expected`.
+async fn refuses(pipeline: &Pipeline, component: &str, expected: &[&str]) {
+    std::fs::remove_file(pipeline.path("out/previous.csv")).ok();
+    let report = pipeline.run().await;
+    let error = failure(&report, 2);
+    assert!(error.component.as_deref().unwrap().starts_with(component));
+    let text = format!("{} {}", error.message, error.hints.concat());
+    assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    assert_eq!(report.rows.read, 0);
+    assert!(!pipeline.path("out/previous.csv").exists());
+    assert!(!format!("{report:?}").contains("planted"), "{report:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn returns_the_last_valid_rows_of_earlier_runs() {
-    let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n2,b@contoso.com,L5\n");
+    let pipeline = directory("1,a@contoso.com,L4\n2,b@contoso.com,L5");
     let report = succeeds(&pipeline).await;
     assert_eq!(previous(&pipeline), [""; 0], "no snapshot in the first run");
-    assert!(
-        report
-            .components
-            .iter()
-            .any(|component| component.name == "directory.previous"),
-        "{report:#?}"
-    );
-    let output = report
-        .outputs
-        .iter()
-        .find(|output| output.component == "directory")
-        .unwrap();
+    assert_eq!(read_before(&report), 0);
+    let mut outputs = report.outputs.iter();
+    let output = outputs.find(|output| output.component == "directory").unwrap();
     assert_eq!(output.what, "snapshot for the next run: 2 rows, encrypted");
     assert_eq!(output.path, the_file(&pipeline));
 
     // 1: new level; 2: left, with the address blanked; 3: new.
-    pipeline.write(
-        "users.csv",
-        "id,upn,level\n1,a@contoso.com,L3\n2, ,L5\n3,c@contoso.com,\n",
-    );
+    set_users(&pipeline, "1,a@contoso.com,L3\n2, ,L5\n3,c@contoso.com,");
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4", "2 b@contoso.com L5"]);
     // 1 is missing; the blanked address of 2 is still in the snapshot.
-    pipeline.write("users.csv", "id,upn,level\n2,,\n3,c@contoso.com,L1\n");
+    set_users(&pipeline, "2,,\n3,c@contoso.com,L1");
     assert_eq!(
         run(&pipeline).await,
         ["1 a@contoso.com L3", "2 b@contoso.com L5", "3 c@contoso.com"]
@@ -158,25 +172,26 @@ async fn returns_the_last_valid_rows_of_earlier_runs() {
         previous(&pipeline),
         ["1 a@contoso.com L3", "2 b@contoso.com L5", "3 c@contoso.com L1"]
     );
-    let source = report
-        .components
-        .iter()
-        .find(|component| component.name == "directory.previous");
-    assert_eq!(source.unwrap().rows.read, 3);
+    assert_eq!(read_before(&report), 3);
+}
+
+/// The rows that the snapshot returned.
+fn read_before(report: &RunReport) -> u64 {
+    let mut components = report.components.iter();
+    let previous = components.find(|component| component.name == "directory.previous");
+    previous.unwrap().rows.read
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skips_rows_without_a_key_and_keeps_the_first_valid_row_of_a_key() {
     let pipeline = directory(
-        "id,upn,level\n,nobody@contoso.com,L1\n\" \",blank@contoso.com,L1\n1,,L9\n1,first@contoso.com,L1\n1,second@contoso.com,L2\n",
+        ",nobody@contoso.com,L1\n\" \",blank@contoso.com,L1\n1,,L9\n1,first@contoso.com,L1\n1,second@contoso.com,L2",
     );
     run(&pipeline).await;
     assert_eq!(run(&pipeline).await, ["1 first@contoso.com L1"]);
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requires_every_column_except_the_key_by_default() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n2,b@contoso.com,\n");
+    // By default, every column except the key is required.
+    let mut pipeline = directory("1,a@contoso.com,L4\n2,b@contoso.com,");
     unset(&mut pipeline, "required");
     run(&pipeline).await;
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
@@ -184,10 +199,10 @@ async fn requires_every_column_except_the_key_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drops_rows_after_their_ttl() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     snapshot(&mut pipeline)["ttl"] = json!("1us");
     run(&pipeline).await;
-    pipeline.write("users.csv", "id,upn,level\n2,b@contoso.com,L4\n");
+    set_users(&pipeline, "2,b@contoso.com,L4");
     assert_eq!(run(&pipeline).await, [""; 0], "expired");
     // The file does not have it any more.
     snapshot(&mut pipeline)["ttl"] = json!("1d");
@@ -196,12 +211,9 @@ async fn drops_rows_after_their_ttl() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     run(&pipeline).await;
-    pipeline.write(
-        "users.csv",
-        "id,upn,level\n1,a@contoso.com,L3\n2,b@contoso.com,L3\n",
-    );
+    set_users(&pipeline, "1,a@contoso.com,L3\n2,b@contoso.com,L3");
 
     keeps_it(&pipeline, options(|options| options.dry_run = true), 0).await;
     keeps_it(&pipeline, options(|options| options.limit = Some(1)), 0).await;
@@ -232,9 +244,9 @@ async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_the_snapshot_after_upload_failures() {
     let emulator = support::emulator("503=1").await;
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     run(&pipeline).await;
-    pipeline.write("users.csv", "id,upn,level\n1,a@contoso.com,L3\n");
+    set_users(&pipeline, "1,a@contoso.com,L3");
     let to_file = pipeline.file["sinks"]["now_out"].clone();
     pipeline.file["sinks"]["now_out"] = support::sink(&emulator.url(), support::JOB, "now");
     pipeline.write("secret", support::SECRET);
@@ -245,7 +257,7 @@ async fn keeps_the_snapshot_after_upload_failures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removes_the_unfinished_file_of_a_crashed_run() {
-    let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let pipeline = directory(ONE);
     run(&pipeline).await;
     let mut left = the_file(&pipeline).into_os_string();
     left.push(".new");
@@ -266,14 +278,18 @@ async fn keeps_all_columns_as_text_whatever_their_types() {
     pipeline.file["transforms"]["now"]["fields"]["Remarks"] = json!("cast(id as varchar)");
     run(&pipeline).await;
     pipeline.file["sources"]["directory"]["path"] = json!("users.csv");
-    pipeline.write("users.csv", "id,upn,level\n7,,5\n8,b@contoso.com,5\n");
+    set_users(&pipeline, "7,,5\n8,b@contoso.com,5");
     assert_eq!(run(&pipeline).await, ["7 a@contoso.com 4"]);
     assert_eq!(run(&pipeline).await, ["7 a@contoso.com 4", "8 b@contoso.com 5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn allows_columns_to_be_added_and_removed() {
-    let mut pipeline = directory("id,upn,level,unit\n1,a@contoso.com,L4,planted-unit\n");
+    let mut pipeline = directory("");
+    pipeline.write(
+        "users.csv",
+        "id,upn,level,unit\n1,a@contoso.com,L4,planted-unit\n",
+    );
     run(&pipeline).await;
     snapshot(&mut pipeline)["columns"] = json!(["unit", "id", "upn"]);
     pipeline.file["transforms"]["before"]["fields"]["Rating"] = json!("unit");
@@ -289,13 +305,9 @@ async fn allows_columns_to_be_added_and_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_every_row_of_a_large_source() {
     let rows = 30_000;
-    let mut users = "id,upn,level\n".to_owned();
-    for n in 0..rows {
-        users.push_str(&format!("{n},user{n}@contoso.com,L{}\n", n % 9));
-    }
-    let pipeline = directory(&users);
+    let pipeline = directory(&many(rows));
     run(&pipeline).await;
-    pipeline.write("users.csv", "id,upn,level\n17,new@contoso.com,L0\n");
+    set_users(&pipeline, "17,new@contoso.com,L0");
     run(&pipeline).await;
     let kept = run(&pipeline).await;
     assert_eq!(kept.len(), rows);
@@ -305,37 +317,24 @@ async fn keeps_every_row_of_a_large_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_nothing_readable_without_the_key() {
-    let pipeline = directory("id,upn,level\nplanted-1,planted.2@contoso.com,planted-3\n");
+    let pipeline = directory("planted-1,planted.2@contoso.com,planted-3");
     run(&pipeline).await;
-    assert_eq!(
-        run(&pipeline).await,
-        ["planted-1 planted.2@contoso.com planted-3"]
-    );
-    let mut folders = vec![pipeline.path(".hrsink")];
+    let planted = ["planted-1 planted.2@contoso.com planted-3"];
+    assert_eq!(run(&pipeline).await, planted);
+    let folders = [".hrsink", ".hrsink/snapshots"].map(|folder| pipeline.path(folder));
+    let entries = folders
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let paths = entries.map(|entry| entry.unwrap().path());
     let mut files = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            files += 1;
-            let bytes = std::fs::read(&path).unwrap();
-            for planted in [
-                &b"planted"[..],
-                b"contoso",
-                b"upn",
-                KEY.as_bytes(),
-                b"0123456789abcdef0123456789abcdef",
-            ] {
-                assert!(
-                    !bytes.windows(planted.len()).any(|window| window == planted),
-                    "{} holds {}",
-                    path.display(),
-                    String::from_utf8_lossy(planted)
-                );
-            }
+    for path in paths.filter(|path| path.is_file()) {
+        files += 1;
+        let bytes = std::fs::read(&path).unwrap();
+        let key = "0123456789abcdef0123456789abcdef";
+        for planted in ["planted", "contoso", "upn", KEY, key] {
+            let mut windows = bytes.windows(planted.len());
+            let found = windows.any(|window| window == planted.as_bytes());
+            assert!(!found, "{} holds {planted}", path.display());
         }
     }
     assert!(files >= 2, "the ledger and the snapshot");
@@ -350,17 +349,12 @@ async fn writes_nothing_readable_without_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_another_key_unless_the_old_one_is_set() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     run(&pipeline).await;
     pipeline.write("old", KEY);
     pipeline.write("key", OTHER_KEY);
-    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
-    let error = failure(&report, 2);
-    assert_eq!(error.component.as_deref(), Some("directory.previous"));
-    assert!(error.message.contains("encrypted with another key"), "{error:?}");
-    assert!(error.hints.concat().contains("old_encryption_key"), "{error:?}");
-    assert_eq!(report.rows.read, 0, "nothing was read");
-
+    let expected = ["encrypted with another key", "old_encryption_key"];
+    refuses(&pipeline, "directory.previous", &expected).await;
     snapshot(&mut pipeline)["old_encryption_key"] = json!({"file": "old"});
     assert_eq!(run(&pipeline).await, ["1 a@contoso.com L4"]);
     unset(&mut pipeline, "old_encryption_key");
@@ -369,81 +363,50 @@ async fn rejects_another_key_unless_the_old_one_is_set() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_missing_and_invalid_keys_without_showing_them() {
-    let pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let pipeline = directory(ONE);
     pipeline.write("key", "planted-password");
-    let report = pipeline.run().await;
-    let error = failure(&report, 2);
-    assert!(
-        error.hints.concat().contains("openssl rand -base64 32"),
-        "{error:?}"
-    );
-    assert!(!format!("{report:?}").contains("planted"), "{report:#?}");
+    refuses(&pipeline, "directory", &["openssl rand -base64 32"]).await;
     std::fs::remove_file(pipeline.path("key")).unwrap();
-    let report = pipeline.run().await;
-    assert!(failure(&report, 2).message.contains("secret file"), "{report:#?}");
+    refuses(&pipeline, "directory", &["secret file"]).await;
     assert_eq!(stored(&pipeline), Vec::<PathBuf>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_a_damaged_file_before_the_first_row() {
-    let mut users = "id,upn,level\n".to_owned();
-    for n in 0..20_000 {
-        users.push_str(&format!("{n},user{n}@contoso.com,L1\n"));
-    }
-    let pipeline = directory(&users);
+    let pipeline = directory(&many(20_000));
     run(&pipeline).await;
     let file = the_file(&pipeline);
     let complete = std::fs::read(&file).unwrap();
-    for (what, at) in [
-        ("magic", 3),
-        ("header", 30),
-        ("rows", 200),
-        ("late rows", complete.len() - 40),
-    ] {
+    // The magic, the header, rows, and late rows.
+    for at in [3, 30, 200, complete.len() - 40] {
         let mut damaged = complete.clone();
         damaged[at] ^= 1;
         std::fs::write(&file, &damaged).unwrap();
-        std::fs::remove_file(pipeline.path("out/previous.csv")).ok();
-        let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
-        assert_eq!(report.rows.read, 0, "{what}");
-        let error = failure(&report, 2);
-        assert!(error.hints.concat().contains("backup"), "{what}: {error:?}");
-        assert!(!pipeline.path("out/previous.csv").exists(), "{what}");
+        refuses(&pipeline, "directory.previous", &["backup"]).await;
+        assert_eq!(std::fs::read(&file).unwrap(), damaged);
     }
     std::fs::write(&file, &complete[..complete.len() - 1]).unwrap();
-    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
-    assert!(
-        failure(&report, 2).message.contains("it is truncated"),
-        "{report:#?}"
-    );
+    refuses(&pipeline, "directory.previous", &["it is truncated"]).await;
     std::fs::write(&file, complete).unwrap();
     assert_eq!(run(&pipeline).await.len(), 20_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_the_file_of_another_source() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     run(&pipeline).await;
     let mine = the_file(&pipeline);
     let text = pipeline.file.to_string();
     pipeline.file = serde_json::from_str(&text.replace("directory", "people")).unwrap();
-    assert_eq!(
-        run(&pipeline).await,
-        [""; 0],
-        "another source has no snapshot yet"
-    );
+    assert_eq!(run(&pipeline).await, [""; 0], "another source has none yet");
     let other = stored(&pipeline).into_iter().find(|path| *path != mine).unwrap();
     std::fs::rename(mine, &other).unwrap();
-    let report = keeps_it(&pipeline, RunOptions::default(), 2).await;
-    assert!(
-        failure(&report, 2).message.contains("another pipeline or source"),
-        "{report:#?}"
-    );
+    refuses(&pipeline, "people.previous", &["another pipeline or source"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_a_misspelled_column_with_a_suggestion() {
-    let mut pipeline = directory("id,upn,level\n1,a@contoso.com,L4\n");
+    let mut pipeline = directory(ONE);
     snapshot(&mut pipeline)["columns"] = json!(["id", "upn", "levle"]);
     pipeline.file["transforms"]["before"]["fields"]["Rating"] = json!("levle");
     for dry_run in [true, false] {
@@ -472,52 +435,50 @@ fn problems(pipeline: &Pipeline) -> Vec<String> {
     }
 }
 
-type Change = fn(&mut Value);
-
 #[test]
 fn validates_that_snapshots_and_their_inputs_match() {
     assert_eq!(problems(&directory("")), [""; 0]);
-    let cases: [(Change, &str); 6] = [
+    let source = json!({"type": "file", "path": "x.csv"});
+    for (path, value, expected) in [
         (
-            |file| file["transforms"]["before"]["inputs"] = json!(["directory"]),
+            "transforms/before/inputs",
+            json!(["directory"]),
             "sources.directory.snapshot: the snapshot is not used: no component has `directory.previous` in its `inputs` (add \
              `directory.previous` to the `inputs` of a component, or remove `snapshot`)",
         ),
         (
-            |file| {
-                _ = file["sources"]["directory"]
-                    .as_object_mut()
-                    .unwrap()
-                    .remove("snapshot");
-            },
+            "sources/directory",
+            source.clone(),
             "transforms.before.inputs[0]: the source `directory` keeps no snapshot (add a `snapshot` block to `directory`",
         ),
         (
-            |file| file["sinks"]["before_out"]["inputs"] = json!(["before", "now.previous"]),
+            "sinks/before_out/inputs",
+            json!(["before", "now.previous"]),
             "sinks.before_out.inputs[1]: `now` is a transform, and only sources have snapshots",
         ),
         (
-            |file| file["sources"]["directory.previous"] = json!({"type": "file", "path": "x.csv"}),
+            "sources/directory.previous",
+            source,
             "sources.directory.previous: `directory.previous` is reserved for the snapshot of the source `directory` (give \
              this component another name)",
         ),
         (
-            |file| file["sources"]["directory"]["snapshot"]["tll"] = json!("1d"),
+            "sources/directory/snapshot/tll",
+            json!("1d"),
             "sources.directory.snapshot.tll: unknown key `tll` (did you mean `ttl`?)",
         ),
         (
-            |file| file["transforms"]["now"]["snapshot"] = json!({}),
+            "transforms/now/snapshot",
+            json!({}),
             "transforms.now.snapshot: unknown key `snapshot`",
         ),
-    ];
-    for (change, expected) in cases {
+    ] {
         let mut pipeline = directory("");
-        change(&mut pipeline.file);
+        let setting = path.split('/').fold(&mut pipeline.file, |at, key| &mut at[key]);
+        *setting = value;
         let found = problems(&pipeline);
-        assert!(
-            found.iter().any(|problem| problem.starts_with(expected)),
-            "{found:#?}"
-        );
+        let mut starts = found.iter().map(|problem| problem.starts_with(expected));
+        assert!(starts.any(|starts| starts), "{found:#?}");
     }
 }
 

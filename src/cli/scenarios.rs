@@ -85,9 +85,9 @@ impl Described {
     fn of(scenario: Scenario) -> Self {
         Self {
             name: scenario.id(),
-            title: scenario.title(),
-            documented_identifier: scenario.documented_identifier(),
-            policy_templates: scenario.policy_templates(),
+            title: scenario.facts().title,
+            documented_identifier: scenario.facts().identifier,
+            policy_templates: scenario.facts().policy_templates,
             fields: scenario.fields().iter().map(DescribedField::of).collect(),
         }
     }

@@ -228,7 +228,10 @@ impl PipelineConfig {
         config.sinks = sinks.decoded;
         config.snapshots = sources.snapshots;
         for snapshot in &config.snapshots {
-            let previous = SnapshotSource::new(snapshot.clone(), config.state.path.clone());
+            let previous = SnapshotSource {
+                snapshot: snapshot.clone(),
+                ledger: config.state.path.clone(),
+            };
             config.sources.push(Wired {
                 name: snapshot_input(&snapshot.source),
                 inputs: Vec::new(),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+pub(crate) use crate::format::encode::EncodedRows;
 
 /// Sends payloads, retries, and classifies the answer.
 #[async_trait]
@@ -90,10 +91,3 @@ pub(crate) trait Encoder: Send + Sync {
 
 /// Creates the encoder for a schema.
 pub(crate) type EncoderFactory = Arc<dyn Fn(&Schema) -> Box<dyn Encoder> + Send + Sync>;
-
-/// Encoded rows: one buffer, and the end of each row in it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct EncodedRows {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) ends: Vec<usize>,
-}

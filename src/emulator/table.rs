@@ -240,7 +240,7 @@ impl ScenarioLayout {
         }
         let identifier = job
             .and_then(|job| job.scenario_values.get(&scenario))
-            .map_or(scenario.documented_identifier(), String::as_str)
+            .map_or(scenario.facts().identifier, String::as_str)
             .to_lowercase();
         Self {
             scenario,

@@ -17,24 +17,9 @@ pub(super) struct Sample {
 
 inventory::collect!(Sample);
 
-fn samples() -> impl Iterator<Item = (&'static Sample, Access)> {
-    formats().iter().map(|format| {
-        let mut samples = inventory::iter::<Sample>.into_iter();
-        let sample = samples.find(|sample| sample.format == format.name);
-        (
-            sample.unwrap_or_else(|| panic!("no sample of {}", format.name)),
-            format.access,
-        )
-    })
-}
-
 impl Sample {
     fn reading(&self, bytes: impl AsRef<[u8]>) -> Reading<'static> {
         Reading::new("a.file", bytes, json!({"type": self.format}))
-    }
-
-    async fn read(&self, notes: &[String]) -> Outcome {
-        self.reading((self.write)(notes)).run().await
     }
 }
 
@@ -42,19 +27,36 @@ fn notes(rows: usize) -> Vec<String> {
     (1..=rows).map(|row| format!("note {row}")).collect()
 }
 
+fn totals(outcome: &Outcome) -> (u64, u64) {
+    (outcome.totals.read, outcome.totals.rejected)
+}
+
+#[expect(clippy::print_stdout, reason = "so that a failure names the format")]
+fn samples() -> impl Iterator<Item = (&'static Sample, Access)> {
+    formats().iter().map(|format| {
+        println!("the format {}", format.name);
+        let mut samples = inventory::iter::<Sample>.into_iter();
+        let sample = samples.find(|sample| sample.format == format.name);
+        (sample.expect("the format registers a sample"), format.access)
+    })
+}
+
 #[test]
 fn is_found_by_name_and_extension() {
     for format in formats() {
-        assert_eq!(FormatConfig::named(format.name).unwrap().name(), format.name);
+        let config: FormatConfig = serde_json::from_value(json!(format.name)).unwrap();
+        assert_eq!(config.registration.name, format.name);
         for extension in format.extensions {
-            assert_eq!(FormatConfig::of_extension(extension).unwrap().name(), format.name);
+            assert_eq!(
+                FormatConfig::of_extension(extension).unwrap().registration.name,
+                format.name
+            );
             assert!(super::extensions().contains(extension));
         }
         let unknown = json!({"type": format.name, "no_such_key": 1});
         let error = serde_json::from_value::<FormatConfig>(unknown).unwrap_err();
         assert!(error.to_string().contains("no_such_key"), "{error}");
     }
-    assert!(FormatConfig::named("no_such_format").is_none());
     assert!(FormatConfig::of_extension("").is_none());
 }
 
@@ -62,33 +64,18 @@ fn is_found_by_name_and_extension() {
 async fn reads_records_in_order_with_number_and_line() {
     for (sample, _) in samples() {
         let notes = notes(10_000);
-        let found = sample.read(&notes).await;
-        let expected: Vec<_> = notes
+        let found = sample.reading((sample.write)(&notes)).run().await;
+        let expected = notes
             .iter()
             .zip(1..)
-            .map(|(note, id)| vec![id.to_string(), note.clone()])
-            .collect();
-        assert!(found.rows() == expected, "{}", sample.format);
-        assert_eq!(found.columns(), ["id", "note"], "{}", sample.format);
+            .map(|(note, id)| [id.to_string(), note.clone()]);
+        assert!(found.rows().into_iter().eq(expected));
+        assert_eq!(found.columns(), ["id", "note"]);
         let (numbers, lines): (Vec<u64>, Vec<_>) = found.origins().into_iter().unzip();
-        assert!(numbers.into_iter().eq(1..=10_000), "{}", sample.format);
-        let has_lines = lines[0].is_some();
-        assert!(
-            lines.windows(2).all(|pair| pair[0] < pair[1] || !has_lines),
-            "{}",
-            sample.format
-        );
-        assert!(
-            found.chunks.iter().all(|chunk| chunk.num_rows() <= CHUNK_ROWS),
-            "{}",
-            sample.format
-        );
-        assert_eq!(
-            (found.totals.read, found.totals.rejected),
-            (10_000, 0),
-            "{}",
-            sample.format
-        );
+        assert!(numbers.into_iter().eq(1..=10_000));
+        assert!(lines[0].is_none() || lines.is_sorted_by(|a, b| a < b));
+        assert!(found.chunks.iter().all(|chunk| chunk.num_rows() <= CHUNK_ROWS));
+        assert_eq!(totals(&found), (10_000, 0));
     }
 }
 
@@ -97,10 +84,12 @@ async fn builds_used_columns_only() {
     for (sample, _) in samples() {
         let bytes = (sample.write)(&notes(3));
         for (used, built) in [(&["note", "other"][..], 1), (&[], 0)] {
-            let found = sample.reading(&bytes).columns(used).run().await;
-            assert_eq!(found.rows().len(), 3, "{}", sample.format);
-            assert_eq!(found.chunks[0].batch.num_columns(), built, "{}", sample.format);
-            assert_eq!(found.columns(), ["id", "note"], "{}", sample.format);
+            let mut reading = sample.reading(&bytes);
+            reading.columns = Some(used);
+            let found = reading.run().await;
+            assert_eq!((found.rows().len(), found.totals.read), (3, 3));
+            assert_eq!(found.chunks[0].batch.num_columns(), built);
+            assert_eq!(found.columns(), ["id", "note"]);
         }
     }
 }
@@ -112,24 +101,13 @@ async fn rejects_an_invalid_record_and_reads_on() {
             continue;
         };
         let found = sample.reading(bytes).run().await;
-        let rows = found.rows();
-        let ids: Vec<&str> = rows.iter().map(|row| &*row[0]).collect();
-        assert_eq!(ids, ["1", "3"], "{}", sample.format);
-        let numbers: Vec<u64> = found.origins().into_iter().map(|(row, _)| row).collect();
-        assert_eq!(numbers, [1, 3], "{}", sample.format);
+        let ids: Vec<String> = found.rows().into_iter().map(|row| row[0].clone()).collect();
+        assert_eq!(ids, ["1", "3"]);
+        assert!(found.origins().iter().map(|(row, _)| *row).eq([1, 3]));
         let rejected = found.rejected();
-        assert_eq!((rejected.len(), rejected[0].0), (1, 2), "{}", sample.format);
-        assert!(
-            rejected[0].1.is_some() && !rejected[0].3.is_empty(),
-            "{}",
-            sample.format
-        );
-        assert_eq!(
-            (found.totals.read, found.totals.rejected),
-            (3, 1),
-            "{}",
-            sample.format
-        );
+        assert_eq!((rejected.len(), rejected[0].0), (1, 2));
+        assert!(rejected[0].1.is_some() && !rejected[0].3.is_empty());
+        assert_eq!(totals(&found), (3, 1));
     }
 }
 
@@ -139,12 +117,8 @@ async fn never_takes_a_truncated_file_for_a_short_one() {
         let bytes = (sample.write)(&notes(100));
         let found = sample.reading(&bytes[..bytes.len() - 3]).run().await;
         match &found.result {
-            Ok(()) => assert_eq!(found.rejected()[0].0, 100, "{}", sample.format),
-            Err(error) => assert!(
-                error.to_string().contains("`a.file`"),
-                "{}: {error}",
-                sample.format
-            ),
+            Ok(()) => assert_eq!(found.rejected()[0].0, 100),
+            Err(error) => assert!(error.to_string().contains("`a.file`"), "{error}"),
         }
     }
 }
@@ -152,18 +126,15 @@ async fn never_takes_a_truncated_file_for_a_short_one() {
 #[tokio::test]
 async fn has_columns_without_rows() {
     for (sample, _) in samples() {
-        let found = sample.reading((sample.write)(&[])).columns(&["id"]).run().await;
-        assert_eq!(found.rows().len(), 0, "{}", sample.format);
-        assert_eq!(
-            (found.chunks.len(), found.chunks[0].batch.num_columns()),
-            (1, 1),
-            "{}",
-            sample.format
-        );
+        let mut reading = sample.reading((sample.write)(&[]));
+        reading.columns = Some(&["id"]);
+        let found = reading.run().await;
+        assert_eq!((found.rows().len(), found.chunks.len()), (0, 1));
+        assert_eq!(found.chunks[0].batch.num_columns(), 1);
         let nothing = sample.reading([]).run().await;
         match &nothing.result {
             Ok(()) => assert_eq!(nothing.rows().len(), 0),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Input, "{}", sample.format),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Input),
         }
     }
 }
@@ -172,27 +143,20 @@ async fn has_columns_without_rows() {
 async fn limits_the_bytes_of_chunks() {
     let notes = vec!["y".repeat(1 << 20); 10];
     for (sample, _) in samples().filter(|(_, access)| *access == Access::Stream) {
-        let found = sample.read(&notes).await;
-        assert_eq!(found.rows().len(), 10, "{}", sample.format);
-        let largest = found
-            .chunks
-            .iter()
-            .map(|chunk| chunk.num_rows() << 20)
-            .max()
-            .unwrap();
-        assert!(largest <= CHUNK_BYTES, "{}: {largest}", sample.format);
+        let found = sample.reading((sample.write)(&notes)).run().await;
+        assert_eq!(found.rows().len(), 10);
+        let small = |rows: usize| rows << 20 <= CHUNK_BYTES;
+        assert!(found.chunks.iter().all(|chunk| small(chunk.num_rows())));
     }
 }
 
 #[tokio::test]
 async fn stops_with_the_run() {
     for (sample, _) in samples() {
-        let found = sample
-            .reading((sample.write)(&notes(20_000)))
-            .cancelled()
-            .run()
-            .await;
-        assert_eq!(found.error().kind(), ErrorKind::Interrupted, "{}", sample.format);
-        assert!(found.chunks.is_empty(), "{}", sample.format);
+        let mut reading = sample.reading((sample.write)(&notes(20_000)));
+        reading.cancelled = true;
+        let found = reading.run().await;
+        assert_eq!(found.error().kind(), ErrorKind::Interrupted);
+        assert!(found.chunks.is_empty());
     }
 }

@@ -6,7 +6,6 @@
 //!
 //! A new format is a folder that implements [`Format`] and registers itself with `inventory`, and one `mod` line here.
 
-mod added_columns;
 mod collector;
 #[cfg(test)]
 mod contract;
@@ -25,12 +24,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub(crate) use added_columns::{Added, AddedColumns};
 use async_trait::async_trait;
 use bytes::Bytes;
-pub(crate) use collector::{CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
-pub(crate) use registry::FormatConfig;
-pub(crate) use registry::{Registration, extensions, formats, names};
+use collector::RowBuffer;
+pub(crate) use collector::{Added, CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
+pub(crate) use registry::{FormatConfig, Registration, extensions, formats, names};
 
 use crate::component::Problems;
 use crate::error::{Error, Result};
@@ -48,7 +46,6 @@ pub(crate) trait Format: Debug + Send + Sync {
     fn read(&self, input: &Input<'_>, rows: &Collector) -> ReadResult;
 }
 
-/// How a format reads a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// In order, from the first byte to the last.
@@ -57,7 +54,6 @@ pub(crate) enum Access {
     Ranges,
 }
 
-/// A reader of bytes in order.
 pub(crate) type Bytestream = Box<dyn Read + Send>;
 
 /// One file, or one member of an archive.
@@ -66,7 +62,6 @@ pub(crate) struct Input<'a> {
     pub(crate) extension: &'a str,
     /// Opens it from the start.
     pub(crate) open: &'a dyn Fn() -> Result<Bytestream>,
-    /// Whether it can be opened more than once.
     pub(crate) can_reopen: bool,
     /// Its parts, where they can be read in any order.
     pub(crate) ranges: Option<RandomAccess>,
@@ -75,16 +70,12 @@ pub(crate) struct Input<'a> {
 /// A file of which any part can be read.
 #[derive(Debug, Clone)]
 pub(crate) enum RandomAccess {
-    /// On the local disk.
     Local(PathBuf),
-    /// In a storage backend.
     Remote(Arc<dyn ReadRanges>),
 }
 
-/// Reads parts of a file.
 #[async_trait]
 pub(crate) trait ReadRanges: Debug + Send + Sync {
-    /// The number of bytes, if known.
     fn size(&self) -> Option<u64>;
 
     /// The bytes of each range, in the order of `ranges`.
@@ -104,12 +95,4 @@ fn wrap(message: String, inner: Error) -> Error {
     let hints: Vec<String> = inner.hints().map(str::to_owned).collect();
     let error = Error::new(inner.kind(), message).with_source(inner);
     hints.into_iter().fold(error, Error::with_hint)
-}
-
-/// The error for a record that exceeds `max_record_bytes`.
-fn too_long(name: &str, line: u64, max: usize) -> Error {
-    Error::input(format!(
-        "the record that starts on line {line} of `{name}` is longer than {max} bytes"
-    ))
-    .with_hint("if it really is that long, set a larger `max_record_bytes` in `format`")
 }

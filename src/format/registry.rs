@@ -1,6 +1,5 @@
 //! The formats of this build, and how a pipeline file names them.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -8,13 +7,10 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
-use super::{Access, Collector, Format, Input, ReadResult};
-use crate::component::Problems;
+use super::{Access, Format};
 
-/// What a format declares about itself.
 #[derive(Debug)]
 pub(crate) struct Registration {
-    /// The name in pipeline files.
     pub(crate) name: &'static str,
     /// One line for `hrsink list`.
     pub(crate) summary: &'static str,
@@ -23,8 +19,8 @@ pub(crate) struct Registration {
     /// The first bytes of every such file, where the format has any.
     pub(crate) magic: &'static [u8],
     pub(crate) access: Access,
-    parse: fn(Value) -> serde_json::Result<Arc<dyn Format>>,
-    schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(super) parse: fn(Value) -> serde_json::Result<Arc<dyn Format>>,
+    pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 inventory::collect!(Registration);
@@ -46,21 +42,8 @@ impl Registration {
             schema: F::json_schema,
         }
     }
-
-    /// Sets the first bytes of every file.
-    pub(crate) const fn magic(mut self, magic: &'static [u8]) -> Self {
-        self.magic = magic;
-        self
-    }
-
-    /// Sets that files are read by ranges.
-    pub(crate) const fn ranges(mut self) -> Self {
-        self.access = Access::Ranges;
-        self
-    }
 }
 
-/// Every format, by name.
 pub(crate) fn formats() -> &'static [&'static Registration] {
     static FORMATS: OnceLock<Vec<&'static Registration>> = OnceLock::new();
     FORMATS.get_or_init(|| {
@@ -91,21 +74,16 @@ pub(crate) fn extensions() -> String {
 /// A format with its settings: `csv`, or `{type: csv, delimiter: ";"}`.
 #[derive(Debug, Clone)]
 pub(crate) struct FormatConfig {
-    registration: &'static Registration,
-    pub(super) format: Arc<dyn Format>,
+    pub(crate) registration: &'static Registration,
+    pub(crate) format: Arc<dyn Format>,
 }
 
 impl FormatConfig {
-    /// The format of this name with default settings.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        let registration = formats().iter().find(|format| format.name == name)?;
-        Self::with_settings(registration, Value::Object(serde_json::Map::new())).ok()
-    }
-
     /// The format that a file name extension stands for, with default settings.
     pub(crate) fn of_extension(extension: &str) -> Option<Self> {
         let mut all = formats().iter();
-        Self::named(all.find(|format| format.extensions.contains(&extension))?.name)
+        let registration = all.find(|format| format.extensions.contains(&extension))?;
+        Self::with_settings(registration, Value::Object(serde_json::Map::new())).ok()
     }
 
     fn with_settings(registration: &'static Registration, settings: Value) -> serde_json::Result<Self> {
@@ -113,24 +91,6 @@ impl FormatConfig {
             registration,
             format: (registration.parse)(settings)?,
         })
-    }
-
-    pub(crate) fn name(&self) -> &'static str {
-        self.registration.name
-    }
-
-    pub(crate) fn access(&self) -> Access {
-        self.registration.access
-    }
-
-    /// Adds a problem for each invalid setting.
-    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
-        self.format.validate(problems);
-    }
-
-    /// Reads one file; see [`Format::read`].
-    pub(crate) fn read(&self, input: &Input<'_>, rows: &Collector) -> ReadResult {
-        self.format.read(input, rows)
     }
 }
 
@@ -143,25 +103,17 @@ impl<'de> Deserialize<'de> for FormatConfig {
                 Some(_) => return Err(de::Error::custom("`type` must be the name of a format")),
                 None => return Err(de::Error::missing_field("type")),
             },
-            _ => return Err(de::Error::custom(Expected)),
+            _ => {
+                let names = names();
+                let message = format!("expected the name of a format ({names}), or an object with a `type`");
+                return Err(de::Error::custom(message));
+            }
         };
         let registration = formats()
             .iter()
             .find(|format| format.name == name)
             .ok_or_else(|| de::Error::unknown_variant(&name, name_list()))?;
         Self::with_settings(registration, Value::Object(settings)).map_err(de::Error::custom)
-    }
-}
-
-struct Expected;
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "expected the name of a format ({}), or an object with a `type`",
-            names()
-        )
     }
 }
 

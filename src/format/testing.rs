@@ -10,14 +10,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{
-    AddedColumns, Bytestream, Collector, Format, FormatConfig, Input, RandomAccess, ReadError, ReadRanges,
-};
+use super::{Bytestream, Collector, Format, FormatConfig, Input, RandomAccess, ReadError, ReadRanges};
 use crate::component::contract::context;
 use crate::component::{Chunk, Counts, Item, Output, Reject, Totals, channel};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What came out of a file.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) chunks: Vec<Chunk>,
@@ -26,15 +23,16 @@ pub(crate) struct Outcome {
     pub(crate) result: Result<()>,
 }
 
-/// A file to read.
 pub(crate) struct Reading<'a> {
-    name: &'a str,
-    bytes: Bytes,
-    format: Arc<dyn Format>,
-    columns: Option<&'a [&'a str]>,
-    can_reopen: bool,
-    ranges: Option<RandomAccess>,
-    cancelled: bool,
+    pub(crate) name: &'a str,
+    pub(crate) bytes: Bytes,
+    /// Another reader than the format, for sizes that are not settings.
+    pub(crate) format: Arc<dyn Format>,
+    pub(crate) columns: Option<&'a [&'a str]>,
+    /// Without `ranges`, false is like standard input: once, in order.
+    pub(crate) can_reopen: bool,
+    pub(crate) ranges: Option<RandomAccess>,
+    pub(crate) cancelled: bool,
 }
 
 fn extension(name: &str) -> &str {
@@ -60,36 +58,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Uses `reader` instead of the format, for sizes that are not settings.
-    pub(crate) fn reader(mut self, reader: impl Format + 'static) -> Self {
-        self.format = Arc::new(reader);
-        self
-    }
-
-    /// Only these columns are used.
-    pub(crate) fn columns(mut self, columns: &'a [&'a str]) -> Self {
-        self.columns = Some(columns);
-        self
-    }
-
-    /// Like standard input: once, in order.
-    pub(crate) fn once(mut self) -> Self {
-        self.can_reopen = false;
-        self.ranges = None;
-        self
-    }
-
-    pub(crate) fn ranges(mut self, ranges: RandomAccess) -> Self {
-        self.ranges = Some(ranges);
-        self
-    }
-
-    /// The run has been cancelled.
-    pub(crate) fn cancelled(mut self) -> Self {
-        self.cancelled = true;
-        self
-    }
-
     pub(crate) async fn run(self) -> Outcome {
         let cx = context(Path::new("."), self.columns);
         if self.cancelled {
@@ -101,7 +69,7 @@ impl<'a> Reading<'a> {
             name: self.name.into(),
             cx: cx.clone(),
             output,
-            added: AddedColumns::default(),
+            added: Vec::new(),
         };
         let (name, bytes, format) = (self.name.to_owned(), self.bytes, self.format);
         let (can_reopen, ranges) = (self.can_reopen, self.ranges);
@@ -135,9 +103,28 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Reads a file with all its columns.
 pub(crate) async fn read(name: &str, bytes: impl AsRef<[u8]>, format: Value) -> Outcome {
     Reading::new(name, bytes, format).run().await
+}
+
+/// Reads a file of the format of `name`'s extension, of which these columns are used.
+pub(crate) async fn read_used(name: &str, bytes: impl AsRef<[u8]>, columns: &[&str]) -> Outcome {
+    let columns = Some(columns);
+    Reading {
+        columns,
+        ..Reading::new(name, bytes, Value::Null)
+    }
+    .run()
+    .await
+}
+
+/// Reads bytes with `format`, outside a runtime; `once`, in order.
+pub(crate) fn decode(bytes: &[u8], format: impl Format + 'static, once: bool) -> Outcome {
+    let mut reading = Reading::new("a.csv", bytes, Value::Null);
+    reading.format = Arc::new(format);
+    reading.can_reopen = !once;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(reading.run())
 }
 
 impl Outcome {
@@ -159,7 +146,6 @@ impl Outcome {
         rows
     }
 
-    /// Number and line of each row.
     pub(crate) fn origins(&self) -> Vec<(u64, Option<u64>)> {
         let chunks = self.chunks.iter();
         chunks
@@ -177,12 +163,10 @@ impl Outcome {
         rejects.collect()
     }
 
-    /// Names of all columns of the first part.
     pub(crate) fn columns(&self) -> &[String] {
         &self.chunks[0].origins.part().columns
     }
 
-    /// The error; reading must have failed.
     pub(crate) fn error(&self) -> &Error {
         self.result.as_ref().unwrap_err()
     }

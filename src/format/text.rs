@@ -34,9 +34,6 @@ const HEAD_BYTES: usize = 8;
 
 impl TextReader {
     /// Reads `raw` in `encoding`, unless a byte order mark names another.
-    ///
-    /// # Errors
-    /// The file cannot be read, or starts like something that is not text (an archive, a workbook).
     pub(super) fn new(name: Arc<str>, mut raw: Bytestream, encoding: &'static Encoding) -> Result<Self> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         (&mut raw)
@@ -56,14 +53,109 @@ impl TextReader {
     }
 }
 
-/// The next byte, without consuming it; `None` at the end.
-pub(super) fn peek<R: Read>(input: &mut BufReader<R>) -> io::Result<Option<u8>> {
-    loop {
-        match input.fill_buf() {
-            Ok(bytes) => return Ok(bytes.first().copied()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// The buffered bytes of a text file that is cut into records; knows its lines.
+pub(super) struct RecordInput {
+    pub(super) name: Arc<str>,
+    input: BufReader<TextReader>,
+    max_record: usize,
+    pub(super) lines: Lines,
+    /// The line on which the current record starts, from 1.
+    pub(super) record_line: u64,
+    record_bytes: usize,
+}
+
+impl RecordInput {
+    pub(super) fn new(text: TextReader, max_record: usize, buffer: usize) -> Self {
+        Self {
+            name: text.name.clone(),
+            input: BufReader::with_capacity(buffer, text),
+            max_record,
+            lines: Lines::default(),
+            record_line: 1,
+            record_bytes: 0,
         }
+    }
+
+    /// The next byte, without consuming it; `None` at the end.
+    pub(super) fn peek(&mut self) -> Result<Option<u8>> {
+        loop {
+            match self.input.fill_buf() {
+                Ok(bytes) => return Ok(bytes.first().copied()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(read_error(&self.name, error, Some(self.lines.line()))),
+            }
+        }
+    }
+
+    /// The bytes that were read and not consumed yet.
+    pub(super) fn buffer(&self) -> &[u8] {
+        self.input.buffer()
+    }
+
+    /// Consumes bytes between records.
+    pub(super) fn skip(&mut self, length: usize) {
+        self.lines.pass(&self.input.buffer()[..length]);
+        self.input.consume(length);
+    }
+
+    pub(super) fn start_record(&mut self) {
+        self.record_line = self.lines.line();
+        self.record_bytes = 0;
+    }
+
+    /// Consumes bytes of the current record.
+    pub(super) fn take(&mut self, length: usize) -> Result<()> {
+        self.record_bytes += length;
+        if self.record_bytes > self.max_record {
+            let (line, name, max) = (self.record_line, &self.name, self.max_record);
+            return Err(Error::input(format!(
+                "the record that starts on line {line} of `{name}` is longer than {max} bytes"
+            ))
+            .with_hint("if it really is that long, set a larger `max_record_bytes` in `format`"));
+        }
+        self.skip(length);
+        Ok(())
+    }
+}
+
+/// Counts lines that end in CRLF, LF or CR, across buffers.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    breaks: u64,
+    pub(super) after_cr: bool,
+    /// Whether the current line has bytes.
+    has_bytes: bool,
+}
+
+impl Lines {
+    fn pass(&mut self, bytes: &[u8]) {
+        let Some((&last, rest)) = bytes.split_last() else {
+            return;
+        };
+        if rest.contains(&b'\r') {
+            rest.iter().for_each(|&byte| self.pass_byte(byte));
+        } else if let Some((&first, rest)) = rest.split_first() {
+            self.pass_byte(first);
+            self.breaks += memchr::memchr_iter(b'\n', rest).count() as u64;
+        }
+        self.pass_byte(last);
+    }
+
+    fn pass_byte(&mut self, byte: u8) {
+        let ends = byte == b'\r' || (byte == b'\n' && !self.after_cr);
+        self.breaks += u64::from(ends);
+        self.after_cr = byte == b'\r';
+        self.has_bytes = !matches!(byte, b'\r' | b'\n');
+    }
+
+    /// The line reached so far, from 1.
+    pub(super) fn line(&self) -> u64 {
+        self.breaks + 1
+    }
+
+    /// The last line that has bytes.
+    pub(super) fn started(&self) -> u64 {
+        self.breaks + u64::from(self.has_bytes)
     }
 }
 
@@ -176,12 +268,6 @@ fn not_text(head: &[u8]) -> Option<(String, String)> {
     Some((what.to_owned(), hint.to_owned()))
 }
 
-/// The encoding of a WHATWG label. There, `latin1` and `iso-8859-1` mean Windows-1252, as they do in practice.
-pub(super) fn encoding(label: &str) -> Option<&'static Encoding> {
-    Encoding::for_label_no_replacement(label.as_bytes())
-}
-
-/// Labels worth suggesting.
 pub(super) fn labels() -> impl Iterator<Item = &'static str> + Clone {
     const LABELS: &str = "utf-8 utf-16le utf-16be windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 \
                           windows-1255 windows-1256 windows-1257 windows-1258 iso-8859-1 iso-8859-2 iso-8859-15 \
@@ -189,17 +275,16 @@ pub(super) fn labels() -> impl Iterator<Item = &'static str> + Clone {
     LABELS.split(' ')
 }
 
-/// The hint for text that is not valid UTF-8.
 pub(super) const NOT_UTF8_HINT: &str = "set `encoding` in `format`: files saved by Excel in Western Europe and the Americas are often `windows-1252`, \
      \"Unicode text\" is `utf-16le`";
 
 #[cfg(test)]
 mod tests {
     use encoding_rs::{UTF_16BE, UTF_16LE};
+    use proptest::prelude::*;
 
     use super::*;
 
-    /// Gives one byte at a time.
     struct Drip(io::Cursor<Vec<u8>>);
 
     impl Read for Drip {
@@ -207,15 +292,6 @@ mod tests {
             let length = buffer.len().min(1);
             self.0.read(&mut buffer[..length])
         }
-    }
-
-    fn text(bytes: &[u8], encoding: &'static Encoding) -> Result<String> {
-        let raw = Box::new(Drip(io::Cursor::new(bytes.to_vec())));
-        let mut text = String::new();
-        TextReader::new("test".into(), raw, encoding)?
-            .read_to_string(&mut text)
-            .unwrap();
-        Ok(text)
     }
 
     #[test]
@@ -230,7 +306,11 @@ mod tests {
             (b"J\0\xe9", UTF_16LE, "J\u{fffd}"),
             (b"\0J\xd8\x00\0K", UTF_16BE, "J\u{fffd}K"),
         ] {
-            assert_eq!(text(bytes, encoding).unwrap(), expected);
+            let raw = Box::new(Drip(io::Cursor::new(bytes.to_vec())));
+            let mut text = String::new();
+            let mut reader = TextReader::new("test".into(), raw, encoding).unwrap();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
         }
     }
 
@@ -241,8 +321,21 @@ mod tests {
             (b"\x1f\x8b\x08\0", "gzip"),
             (b"PAR1\x15\0", "format `parquet`"),
         ] {
-            let error = text(bytes, UTF_8).unwrap_err();
+            let raw = Box::new(io::Cursor::new(bytes.to_vec()));
+            let error = TextReader::new("test".into(), raw, UTF_8).err().unwrap();
             assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn counts_lines_across_buffers(pieces in prop::collection::vec("[a\r\n]{0,5}", 0..8)) {
+            let mut lines = Lines::default();
+            for piece in &pieces {
+                lines.pass(piece.as_bytes());
+            }
+            let text = pieces.concat().replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(lines.line(), text.matches('\n').count() as u64 + 1);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! The result of a check.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use arrow::array::{Array, StringArray, StringBuilder};
+use arrow::array::{Array as _, StringArray, StringBuilder};
 
 use super::space::trim;
 use crate::component::RejectCode;
 
-/// A column after its check.
+/// A column after its check. No `Debug`: the values are personal data.
 pub(crate) struct Checked {
     /// The values to send, one for each row of the input; null where there is none or where it has a fault.
     pub values: StringArray,
@@ -18,120 +17,70 @@ pub(crate) struct Checked {
     pub truncated: usize,
 }
 
-/// Counts only: the values are personal data.
-impl fmt::Debug for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Checked")
-            .field("rows", &self.values.len())
-            .field("faults", &self.faults.len())
-            .field("truncated", &self.truncated)
-            .finish()
-    }
-}
-
-/// Why one row's value cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RowFault {
     /// Index of the row in the column, from 0.
     pub row: usize,
-    /// The reason.
     pub code: RejectCode,
     /// The reason in words. Never holds the value.
     pub message: Cow<'static, str>,
 }
 
-impl RowFault {
-    pub(super) fn new(row: usize, code: RejectCode, message: impl Into<Cow<'static, str>>) -> Self {
+/// The result for one value: what to send, no value, or the reason in code and words.
+pub(super) type Outcome<T> = Result<Option<T>, (RejectCode, Cow<'static, str>)>;
+
+pub(super) struct CheckedBuilder {
+    values: StringBuilder,
+    faults: Vec<RowFault>,
+    row: usize,
+    required: bool,
+}
+
+impl CheckedBuilder {
+    /// For so many rows and bytes. If the column is `required`, a row without a value is a fault.
+    pub(super) fn new(rows: usize, bytes: usize, required: bool) -> Self {
         Self {
-            row,
-            code,
-            message: message.into(),
+            values: StringBuilder::with_capacity(rows, bytes),
+            faults: Vec::new(),
+            row: 0,
+            required,
         }
     }
 
-    pub(super) fn missing(row: usize) -> Self {
-        Self::new(row, RejectCode::Missing, "a required value is missing")
+    pub(super) fn push<T: AsRef<str>>(&mut self, outcome: &Outcome<T>) {
+        let fault = match outcome {
+            Ok(None) => Some((RejectCode::Missing, "a required value is missing".into())),
+            Ok(Some(_)) => None,
+            Err(fault) => Some(fault.clone()),
+        };
+        self.values
+            .append_option(outcome.as_ref().ok().and_then(Option::as_ref));
+        let row = self.row;
+        let fault = fault.filter(|(code, _)| self.required || *code != RejectCode::Missing);
+        self.faults
+            .extend(fault.map(|(code, message)| RowFault { row, code, message }));
+        self.row += 1;
+    }
+
+    pub(super) fn finish(mut self) -> Checked {
+        Checked {
+            values: self.values.finish(),
+            faults: self.faults,
+            truncated: 0,
+        }
     }
 }
 
-/// What a check does with a value.
-pub(super) enum Verdict<'t> {
-    Keep,
-    Replace(&'t str),
-    Fault(RejectCode, Cow<'static, str>),
-}
-
-/// Checks every value that is not blank: `check` gets it as it is and trimmed. A blank value is none, and a fault if
-/// `required`.
-///
-/// Most values stay as they are: as long as all do, nothing is copied, and the result shares the buffers of the input.
+/// Checks every value that is not blank. A blank value is none, and a fault if `required`.
 pub(super) fn check_each<'t>(
     values: &'t StringArray,
     required: bool,
-    mut check: impl FnMut(&'t str, &'t str) -> Verdict<'t>,
+    mut check: impl FnMut(&'t str) -> Result<&'t str, (RejectCode, Cow<'static, str>)>,
 ) -> Checked {
-    let mut column = Rewriter {
-        input: values,
-        output: None,
-    };
-    let mut faults = Vec::new();
-    for row in 0..values.len() {
-        let Some(whole) = value(values, row).filter(|text| !trim(text).is_empty()) else {
-            if required {
-                faults.push(RowFault::missing(row));
-            }
-            match values.is_null(row) {
-                true => column.keep(row),
-                false => column.output(row).append_null(),
-            }
-            continue;
-        };
-        match check(whole, trim(whole)) {
-            Verdict::Keep => column.keep(row),
-            Verdict::Replace(text) => column.output(row).append_value(text),
-            Verdict::Fault(code, message) => {
-                faults.push(RowFault::new(row, code, message));
-                column.output(row).append_null();
-            }
-        }
+    let mut column = CheckedBuilder::new(values.len(), values.value_data().len(), required);
+    for value in values {
+        let value = value.filter(|text| !trim(text).is_empty());
+        column.push(&value.map(&mut check).transpose());
     }
-    Checked {
-        values: column
-            .output
-            .map_or_else(|| values.clone(), |mut output| output.finish()),
-        faults,
-        truncated: 0,
-    }
-}
-
-/// Copies the input at the first row that changes.
-struct Rewriter<'a> {
-    input: &'a StringArray,
-    output: Option<StringBuilder>,
-}
-
-impl Rewriter<'_> {
-    fn keep(&mut self, row: usize) {
-        if let Some(output) = &mut self.output {
-            output.append_option(value(self.input, row));
-        }
-    }
-
-    fn output(&mut self, row: usize) -> &mut StringBuilder {
-        self.output.get_or_insert_with(|| {
-            let bytes = match self.input.value_offsets() {
-                [first, .., last] => usize::try_from(last - first).unwrap_or_default(),
-                _ => 0,
-            };
-            let mut output = StringBuilder::with_capacity(self.input.len(), bytes);
-            for earlier in 0..row {
-                output.append_option(value(self.input, earlier));
-            }
-            output
-        })
-    }
-}
-
-fn value(column: &StringArray, row: usize) -> Option<&str> {
-    column.is_valid(row).then(|| column.value(row))
+    column.finish()
 }

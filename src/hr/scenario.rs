@@ -107,58 +107,110 @@ const EMAIL: Field = field(
 )
 .also(&["UserPrincipalName"]);
 
-const RESIGNATION: &[Field] = &[
-    EMAIL,
-    date("ResignationDate", "when notice was given").also(&["TerminationDate"]),
-    date("LastWorkingDate", "the last day of work"),
-];
-
-const LEVEL_CHANGE: &[Field] = &[
-    EMAIL,
-    date("EffectiveDate", "when the change takes effect"),
-    text("Remarks", "what was said about the change").limit(200),
-    text("OldLevel", "job level before, in the company's own words"),
-    text("NewLevel", "job level after, in the company's own words"),
-];
-
-const REVIEW: &[Field] = &[
-    EMAIL,
-    date("EffectiveDate", "when the review took effect"),
-    text("Remarks", "what was said in the review").limit(200),
-    RATING,
-];
-
-const IMPROVEMENT_PLAN: &[Field] = &[
-    EMAIL,
-    date("EffectiveDate", "when the plan took effect"),
-    text("Remarks", "what was said about the plan")
-        .limit(200)
-        .also(&["ImprovementRemarks"]),
-    RATING.also(&["PerformanceRating"]),
-];
-
 const RATING: Field = text("Rating", "the rating given, in the company's own words").limit(25);
 
-const PROFILE: &[Field] = &[
-    EMAIL,
-    text("EmployeeFirstName", "first name").required(),
-    text("EmployeeLastName", "last name").required(),
-    text("EmployeeAddressLine1", "home address, first line")
-        .required()
-        .also(&["EmployeeAddLine1"]),
-    text("EmployeeAddressLine2", "home address, second line").also(&["EmployeeAddLine2"]),
-    text("EmployeeCity", "city of the home address"),
-    text("EmployeeState", "state of the home address"),
-    text(
-        "EmployeeZipCode",
-        "postal code of the home address; leading zeros matter",
-    )
-    .required(),
-    text("EmployeeCountry", "country of the home address"),
-    text("EmployeeDepartment", "department").also(&["EmployeeDept"]),
-    text("EmployeeType", "kind of employment"),
-    text("EmployeeRole", "role"),
+/// What the documentation says about a scenario.
+pub struct Facts {
+    /// The name in pipeline files, reports and the ledger.
+    id: &'static str,
+    /// The name for a person.
+    pub title: &'static str,
+    /// The value of the scenario column (`HRScenario`) in files of several scenarios. Customers may have mapped another
+    /// one in the portal.
+    pub identifier: &'static str,
+    /// The insider risk policy templates that use it.
+    pub policy_templates: &'static [&'static str],
+    fields: &'static [Field],
+}
+
+const RISKY_USERS: &[&str] = &[
+    "data leaks by risky users",
+    "security policy violations by risky users",
 ];
+
+static EMPLOYEE_RESIGNATION: Facts = Facts {
+    id: "employee_resignation",
+    title: "employee resignation",
+    identifier: "Resignation",
+    policy_templates: &[
+        "data theft by departing users",
+        "security policy violations by departing users",
+    ],
+    fields: &[
+        EMAIL,
+        date("ResignationDate", "when notice was given").also(&["TerminationDate"]),
+        date("LastWorkingDate", "the last day of work"),
+    ],
+};
+
+static JOB_LEVEL_CHANGE: Facts = Facts {
+    id: "job_level_change",
+    title: "job level change",
+    identifier: "Job level change",
+    policy_templates: RISKY_USERS,
+    fields: &[
+        EMAIL,
+        date("EffectiveDate", "when the change takes effect"),
+        text("Remarks", "what was said about the change").limit(200),
+        text("OldLevel", "job level before, in the company's own words"),
+        text("NewLevel", "job level after, in the company's own words"),
+    ],
+};
+
+static PERFORMANCE_REVIEW: Facts = Facts {
+    id: "performance_review",
+    title: "performance review",
+    identifier: "Performance review",
+    policy_templates: RISKY_USERS,
+    fields: &[
+        EMAIL,
+        date("EffectiveDate", "when the review took effect"),
+        text("Remarks", "what was said in the review").limit(200),
+        RATING,
+    ],
+};
+
+static PERFORMANCE_IMPROVEMENT_PLAN: Facts = Facts {
+    id: "performance_improvement_plan",
+    title: "performance improvement plan",
+    identifier: "Performance improvement plan",
+    policy_templates: RISKY_USERS,
+    fields: &[
+        EMAIL,
+        date("EffectiveDate", "when the plan took effect"),
+        text("Remarks", "what was said about the plan")
+            .limit(200)
+            .also(&["ImprovementRemarks"]),
+        RATING.also(&["PerformanceRating"]),
+    ],
+};
+
+static EMPLOYEE_PROFILE: Facts = Facts {
+    id: "employee_profile",
+    title: "employee profile",
+    identifier: "Employee profile",
+    policy_templates: &["health record misuse"],
+    fields: &[
+        EMAIL,
+        text("EmployeeFirstName", "first name").required(),
+        text("EmployeeLastName", "last name").required(),
+        text("EmployeeAddressLine1", "home address, first line")
+            .required()
+            .also(&["EmployeeAddLine1"]),
+        text("EmployeeAddressLine2", "home address, second line").also(&["EmployeeAddLine2"]),
+        text("EmployeeCity", "city of the home address"),
+        text("EmployeeState", "state of the home address"),
+        text(
+            "EmployeeZipCode",
+            "postal code of the home address; leading zeros matter",
+        )
+        .required(),
+        text("EmployeeCountry", "country of the home address"),
+        text("EmployeeDepartment", "department").also(&["EmployeeDept"]),
+        text("EmployeeType", "kind of employment"),
+        text("EmployeeRole", "role"),
+    ],
+};
 
 impl Scenario {
     /// All, in the order of Microsoft's page.
@@ -170,15 +222,20 @@ impl Scenario {
         Self::EmployeeProfile,
     ];
 
+    /// What the documentation says about it.
+    pub fn facts(self) -> &'static Facts {
+        match self {
+            Self::EmployeeResignation => &EMPLOYEE_RESIGNATION,
+            Self::JobLevelChange => &JOB_LEVEL_CHANGE,
+            Self::PerformanceReview => &PERFORMANCE_REVIEW,
+            Self::PerformanceImprovementPlan => &PERFORMANCE_IMPROVEMENT_PLAN,
+            Self::EmployeeProfile => &EMPLOYEE_PROFILE,
+        }
+    }
+
     /// The name in pipeline files, reports and the ledger, such as `employee_resignation`.
     pub fn id(self) -> &'static str {
-        match self {
-            Self::EmployeeResignation => "employee_resignation",
-            Self::JobLevelChange => "job_level_change",
-            Self::PerformanceReview => "performance_review",
-            Self::PerformanceImprovementPlan => "performance_improvement_plan",
-            Self::EmployeeProfile => "employee_profile",
-        }
+        self.facts().id
     }
 
     /// The scenario with this [`id`](Self::id).
@@ -186,38 +243,9 @@ impl Scenario {
         Self::ALL.into_iter().find(|scenario| scenario.id() == id)
     }
 
-    /// The name for a person, such as `employee resignation`.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::EmployeeResignation => "employee resignation",
-            Self::JobLevelChange => "job level change",
-            Self::PerformanceReview => "performance review",
-            Self::PerformanceImprovementPlan => "performance improvement plan",
-            Self::EmployeeProfile => "employee profile",
-        }
-    }
-
-    /// The documented value of the scenario column (`HRScenario`) in files of several scenarios. Customers may have
-    /// mapped another one in the portal.
-    pub fn documented_identifier(self) -> &'static str {
-        match self {
-            Self::EmployeeResignation => "Resignation",
-            Self::JobLevelChange => "Job level change",
-            Self::PerformanceReview => "Performance review",
-            Self::PerformanceImprovementPlan => "Performance improvement plan",
-            Self::EmployeeProfile => "Employee profile",
-        }
-    }
-
     /// The columns, in the order in which they are sent.
     pub fn fields(self) -> &'static [Field] {
-        match self {
-            Self::EmployeeResignation => RESIGNATION,
-            Self::JobLevelChange => LEVEL_CHANGE,
-            Self::PerformanceReview => REVIEW,
-            Self::PerformanceImprovementPlan => IMPROVEMENT_PLAN,
-            Self::EmployeeProfile => PROFILE,
-        }
+        self.facts().fields
     }
 
     /// The field of exactly this name.
@@ -240,21 +268,6 @@ impl Scenario {
             .iter()
             .any(|field| field.kind == FieldKind::DateTime)
     }
-
-    /// The insider risk policy templates that use it.
-    pub fn policy_templates(self) -> &'static [&'static str] {
-        match self {
-            Self::EmployeeResignation => &[
-                "data theft by departing users",
-                "security policy violations by departing users",
-            ],
-            Self::JobLevelChange | Self::PerformanceReview | Self::PerformanceImprovementPlan => &[
-                "data leaks by risky users",
-                "security policy violations by risky users",
-            ],
-            Self::EmployeeProfile => &["health record misuse"],
-        }
-    }
 }
 
 /// The [`id`](Scenario::id).
@@ -273,52 +286,31 @@ mod tests {
     #[test]
     fn ids_match_serde() {
         for scenario in Scenario::ALL {
-            assert_eq!(serde_json::to_value(scenario).unwrap(), scenario.id());
-            assert_eq!(
-                serde_json::from_value::<Scenario>(scenario.id().into()).unwrap(),
-                scenario
-            );
-            assert_eq!(scenario.to_string(), scenario.id());
+            let id = scenario.to_string();
+            assert_eq!(serde_json::to_value(scenario).unwrap(), id.as_str());
+            assert_eq!(Scenario::from_id(&id), Some(scenario));
         }
     }
 
     #[test]
-    fn starts_with_the_upn_and_has_unique_names() {
-        for scenario in Scenario::ALL {
-            assert_eq!(scenario.fields()[0].kind, FieldKind::Upn);
-            let names: Vec<_> = scenario
-                .fields()
+    fn has_the_documented_fields() {
+        for (scenario, required) in Scenario::ALL.into_iter().zip([
+            "EmailAddress ResignationDate LastWorkingDate",
+            "EmailAddress EffectiveDate",
+            "EmailAddress EffectiveDate",
+            "EmailAddress EffectiveDate",
+            "EmailAddress EmployeeFirstName EmployeeLastName EmployeeAddressLine1 EmployeeZipCode",
+        ]) {
+            let fields = scenario.fields();
+            assert_eq!(fields[0].kind, FieldKind::Upn);
+            let found = fields.iter().filter(|field| field.required);
+            let found: Vec<_> = found.map(|field| field.name).collect();
+            assert_eq!(found.join(" "), required);
+            let mut names = BTreeSet::new();
+            let all = fields
                 .iter()
-                .flat_map(|field| field.aliases.iter().chain([&field.name]))
-                .collect();
-            assert_eq!(
-                names.iter().collect::<BTreeSet<_>>().len(),
-                names.len(),
-                "{scenario}"
-            );
-        }
-    }
-
-    #[test]
-    fn requires_the_documented_fields() {
-        for (scenario, expected) in [
-            (
-                Scenario::EmployeeResignation,
-                "EmailAddress ResignationDate LastWorkingDate",
-            ),
-            (Scenario::JobLevelChange, "EmailAddress EffectiveDate"),
-            (Scenario::PerformanceReview, "EmailAddress EffectiveDate"),
-            (Scenario::PerformanceImprovementPlan, "EmailAddress EffectiveDate"),
-            (
-                Scenario::EmployeeProfile,
-                "EmailAddress EmployeeFirstName EmployeeLastName EmployeeAddressLine1 EmployeeZipCode",
-            ),
-        ] {
-            let required = scenario.fields().iter().filter(|field| field.required);
-            assert_eq!(
-                required.map(|field| field.name).collect::<Vec<_>>().join(" "),
-                expected
-            );
+                .flat_map(|field| field.aliases.iter().chain([&field.name]));
+            assert!(all.into_iter().all(|name| names.insert(name)), "{scenario}");
         }
     }
 
@@ -326,14 +318,12 @@ mod tests {
     fn aliases_are_suggestions_only() {
         let scenario = Scenario::EmployeeResignation;
         assert_eq!(scenario.field("TerminationDate"), None);
-        assert_eq!(
-            scenario.field_meant_by("terminationdate").unwrap().name,
-            "ResignationDate"
-        );
-        assert_eq!(
-            scenario.field_meant_by("emailaddress").unwrap().name,
-            "EmailAddress"
-        );
-        assert_eq!(scenario.field_meant_by("Salary"), None);
+        for (name, meant) in [
+            ("terminationdate", Some("ResignationDate")),
+            ("emailaddress", Some("EmailAddress")),
+            ("Salary", None),
+        ] {
+            assert_eq!(scenario.field_meant_by(name).map(|field| field.name), meant);
+        }
     }
 }

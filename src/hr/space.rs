@@ -21,17 +21,12 @@ mod tests {
     #[test]
     fn trims_every_kind_of_space() {
         for space in [
-            " ", "\t", "\r\n", "\u{A0}", "\u{202F}", "\u{3000}", "\u{200B}", "\u{FEFF}", "\u{2060}",
+            "", " ", "\t", "\r\n", "\u{A0}", "\u{202F}", "\u{3000}", "\u{200B}", "\u{FEFF}", "\u{2060}",
         ] {
-            assert_eq!(
-                trim(&format!("{space}a{space}b{space}{space}")),
-                format!("a{space}b"),
-                "{space:?}"
-            );
+            let text = format!("{space}a{space}é{space}{space}");
+            assert_eq!(trim(&text), format!("a{space}é"), "{space:?}");
             assert_eq!(trim(space), "");
         }
-        assert_eq!(trim(""), "");
         assert_eq!(trim("x"), "x");
-        assert_eq!(trim("é "), "é");
     }
 }

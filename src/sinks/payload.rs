@@ -9,8 +9,8 @@ use arrow::datatypes::Schema;
 use crate::component::Problems;
 use crate::component::{InputDescription, RowKind};
 use crate::delivery::{EncodedRows, Encoder, Partition};
-use crate::error::{Error, Result};
-use crate::format::encode::CsvEncoder;
+use crate::error::Result;
+use crate::format::encode::{CsvEncoder, Values};
 use crate::hr::Scenario;
 use crate::settings::suggestion;
 
@@ -99,18 +99,19 @@ impl Naming {
         let naming = self.clone();
         let scenario = scenario(input);
         let encoder = move |schema: &Schema| {
-            let mut encoder = CsvEncoder::new();
+            let mut columns = Vec::new();
             if let (Some(scenario), Some(column)) = (scenario, &naming.scenario_column) {
                 let value = naming
                     .scenario_values
                     .get(&scenario)
-                    .map_or(scenario.documented_identifier(), String::as_str);
-                encoder = encoder.constant(column, value);
+                    .map_or(scenario.facts().identifier, String::as_str);
+                columns.push((column.clone(), Values::Constant(value.to_owned())));
             }
             for field in schema.fields() {
-                encoder = encoder.column(naming.column(field.name()), field.name());
+                let column = naming.column(field.name()).to_owned();
+                columns.push((column, Values::Column(field.name().clone())));
             }
-            Box::new(encoder) as Box<dyn Encoder>
+            Box::new(CsvEncoder { columns }) as Box<dyn Encoder>
         };
         Partition {
             label: scenario.map_or("records", Scenario::id),
@@ -125,12 +126,7 @@ impl Encoder for CsvEncoder {
     }
 
     fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows> {
-        let encoded = Self::encode(self, rows)
-            .map_err(|error| Error::unexpected("cannot encode rows as CSV").with_source(error))?;
-        Ok(EncodedRows {
-            bytes: encoded.bytes,
-            ends: encoded.ends,
-        })
+        Self::encode(self, rows)
     }
 }
 

@@ -4,28 +4,33 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
+
 use super::config::SourceSnapshot;
-use super::encrypted::{ReadError, Reader, Writer};
+use super::encrypted::{Frame, ReadError, Reader, Writer};
 use super::key::{Key, Subject};
+use super::table;
 use crate::component::RunInfo;
 use crate::disk::{AtomicFile, folder_of};
 use crate::error::{Error, Result};
 use crate::ledger::file_error;
 
-/// The folder beside the ledger.
 const FOLDER: &str = "snapshots";
 const ENDING: &str = ".enc";
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// The file of one source of one pipeline, and the keys to read it with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct SnapshotFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pipeline: String,
     source: String,
-    key: Key,
+    pub(super) key: Key,
     old_key: Option<Key>,
 }
+
+/// A file being written: encrypted from the first byte, and removed when dropped before it replaces the current one.
+pub(super) type NewFile = Writer<BufWriter<AtomicFile>>;
 
 impl SnapshotFile {
     /// `ledger` is the ledger's path, `pipeline` the pipeline's name in the ledger.
@@ -48,21 +53,29 @@ impl SnapshotFile {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// Opens the file with the current key, or else the old one; `None` without a file.
-    pub(super) fn open(&self) -> Result<Option<Reader<BufReader<File>>>> {
-        match (self.open_with(&self.key), &self.old_key) {
+    /// Passes the stored rows to `each` until it returns false; without a file there are none. Blocks.
+    pub(super) fn read(&self, mut each: impl FnMut(&RecordBatch) -> Result<bool>) -> Result<()> {
+        let opened = match (self.open_with(&self.key), &self.old_key) {
             (Err(ReadError::WrongKey), Some(old)) => self.open_with(old),
             (opened, _) => opened,
+        };
+        let Some(mut reader) = opened.map_err(|error| self.read_error(error))? else {
+            return Ok(());
+        };
+        let mut rows: u64 = 0;
+        loop {
+            match reader.next().map_err(|error| self.read_error(error))? {
+                Frame::More(bytes) => {
+                    let batch = table::decode(&bytes)?;
+                    rows += batch.num_rows() as u64;
+                    if !each(&batch)? {
+                        return Ok(());
+                    }
+                }
+                Frame::Last(count) if count[..] == rows.to_le_bytes() => return Ok(()),
+                Frame::Last(_) => return Err(self.read_error(ReadError::Damaged("rows are missing"))),
+            }
         }
-        .map_err(|error| self.read_error(error))
     }
 
     fn open_with(&self, key: &Key) -> Result<Option<Reader<BufReader<File>>>, ReadError> {
@@ -76,19 +89,34 @@ impl SnapshotFile {
         }
     }
 
-    /// Starts a new file beside the current one.
-    pub(super) fn create(&self) -> Result<NewSnapshot> {
+    pub(super) fn create(&self) -> Result<NewFile> {
         let file = AtomicFile::create(&self.path).map_err(|error| self.io_error("create", error))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let writer = Writer::start(file, &self.key, self.subject());
-        Ok(NewSnapshot {
-            target: self.clone(),
-            writer: Some(writer.map_err(|error| self.io_error("write", error))?),
-            finished: None,
-        })
+        Writer::start(file, &self.key, self.subject()).map_err(|error| self.io_error("write", error))
     }
 
-    pub(super) fn read_error(&self, error: ReadError) -> Error {
+    /// Encrypts `rows` in place and writes them.
+    pub(super) fn write(&self, new: &mut NewFile, rows: &mut Vec<u8>) -> Result<()> {
+        new.write(rows).map_err(|error| self.io_error("write", error))
+    }
+
+    /// Writes the number of rows at the end and syncs the file.
+    pub(super) fn finish(&self, new: NewFile, rows: u64) -> Result<AtomicFile> {
+        let finish = || {
+            let file = new.finish(rows.to_le_bytes().to_vec())?;
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync()?;
+            Ok(file)
+        };
+        finish().map_err(|error| self.io_error("write", error))
+    }
+
+    /// Replaces the current file atomically, even in a power cut.
+    pub(super) fn replace(&self, new: AtomicFile) -> Result<()> {
+        new.commit().map_err(|error| self.io_error("replace", error))
+    }
+
+    fn read_error(&self, error: ReadError) -> Error {
         let (path, source) = (self.path.display(), &self.source);
         let damage = |message| {
             Error::config(message)
@@ -140,49 +168,6 @@ impl SnapshotFile {
     }
 }
 
-/// A file being written: encrypted from the first byte, and removed when dropped before [`replace`](Self::replace).
-pub(super) struct NewSnapshot {
-    target: SnapshotFile,
-    writer: Option<Writer<BufWriter<AtomicFile>>>,
-    finished: Option<AtomicFile>,
-}
-
-impl NewSnapshot {
-    /// Encrypts `frame` in place and writes it.
-    pub(super) fn write(&mut self, frame: &mut Vec<u8>) -> Result<()> {
-        let written = match &mut self.writer {
-            Some(writer) => writer.write(frame),
-            None => Err(io::Error::other("it is complete")),
-        };
-        written.map_err(|error| self.target.io_error("write", error))
-    }
-
-    /// Writes the last frame and syncs the file.
-    pub(super) fn finish(&mut self, frame: Vec<u8>) -> Result<()> {
-        let Some(writer) = self.writer.take() else {
-            return Ok(());
-        };
-        let finish = || {
-            let file = writer.finish(frame)?;
-            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            file.sync()?;
-            Ok(file)
-        };
-        self.finished = Some(finish().map_err(|error| self.target.io_error("write", error))?);
-        Ok(())
-    }
-
-    /// Replaces the current file atomically, even in a power cut.
-    pub(super) fn replace(self) -> Result<()> {
-        match self.finished {
-            Some(file) => file
-                .commit()
-                .map_err(|error| self.target.io_error("replace", error)),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Readable parts for people, and a hash that makes the name unique.
 fn path(ledger: &Path, pipeline: &str, source: &str) -> PathBuf {
     let hash = Subject { pipeline, source }.hash();
@@ -211,7 +196,8 @@ mod tests {
     #[test]
     fn file_names_are_portable_and_unique() {
         let ledger = Path::new("/var/lib/hrsink/state.db");
-        let names = [
+        let mut names = std::collections::BTreeSet::new();
+        for (pipeline, source) in [
             ("/etc/hr.yaml", "directory"),
             ("/etc/hr.yaml", "Directory"),
             ("/etc/hr.yaml", "../../etc/passwd"),
@@ -219,20 +205,17 @@ mod tests {
             ("/etc/hr.yaml", "Verzeichnis für Personal"),
             ("/etc/hr.yaml", &"x".repeat(500)),
             ("/srv/hr.yaml", "directory"),
-        ]
-        .map(|(pipeline, source)| {
+        ] {
             let path = path(ledger, pipeline, source);
             assert_eq!(path.parent(), Some(Path::new("/var/lib/hrsink/snapshots")));
-            path.file_name().unwrap().to_str().unwrap().to_owned()
-        });
-        assert!(names[0].starts_with("hr-directory-"), "{names:?}");
-        let different: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!(different.len(), names.len());
-        for name in &names {
-            assert!(name.len() < 120, "{name}");
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let stem = name.strip_suffix(ENDING).unwrap();
             let portable = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-            assert!(stem.bytes().all(portable), "{name}");
+            assert!(
+                stem.starts_with("hr-") && stem.len() < 100 && stem.bytes().all(portable),
+                "{name}"
+            );
+            assert!(names.insert(name));
         }
         assert!(path(Path::new("state.db"), "hr.yaml", "a").starts_with("./snapshots"));
     }

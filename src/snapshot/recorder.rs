@@ -1,4 +1,4 @@
-//! Writes the snapshot of a run, and reads a stored one.
+//! Writes the snapshot of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use arrow::compute::filter_record_batch;
 use jiff::Timestamp;
 
 use super::config::SourceSnapshot;
-use super::encrypted::{Frame, ReadError};
-use super::file::{NewSnapshot, SnapshotFile};
+use super::file::{NewFile, SnapshotFile};
 use super::table::{self, Table};
 use crate::component::{Chunk, RunInfo};
+use crate::disk::AtomicFile;
 use crate::error::{Error, Result};
 use crate::ledger::{RowHasher, RowSet};
 
@@ -25,7 +25,7 @@ pub(crate) struct Recorder {
     counts: RowCounts,
     frame: Vec<u8>,
     /// `None` in a run that must not change the snapshot.
-    new: Option<NewSnapshot>,
+    new: Option<NewFile>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Recorder {
         let writes = !run.dry_run && !run.partial;
         Ok(Self {
             table: Table::new(snapshot, now),
-            hasher: file.key().row_hasher(),
+            hasher: file.key.row_hasher(),
             new: writes.then(|| file.create()).transpose()?,
             file,
             seen: RowSet::default(),
@@ -77,24 +77,21 @@ impl Recorder {
 
     /// Adds the stored rows whose key did not come in this run, and completes the file. Blocks.
     pub(crate) fn finish(mut self) -> Result<FinishedSnapshot> {
-        if self.new.is_some()
-            && let Some(mut old) = self.file.open()?
-        {
-            while let Frame::More(bytes) = old.next().map_err(|error| self.file.read_error(error))? {
-                let (rows, expired) = self.table.unexpired(&table::decode(&bytes)?)?;
+        if self.new.is_some() {
+            let file = self.file.clone();
+            file.read(|stored| {
+                let (rows, expired) = self.table.unexpired(stored)?;
                 self.counts.expired += expired as u64;
                 let (rows, _) = self.unseen(&rows)?;
                 self.counts.carried += rows.num_rows() as u64;
-                self.write(&rows)?;
-            }
+                self.write(&rows).map(|()| true)
+            })?;
         }
-        if let Some(new) = &mut self.new {
-            let rows = self.counts.kept + self.counts.carried;
-            new.finish(rows.to_le_bytes().to_vec())?;
-        }
+        let rows = self.counts.kept + self.counts.carried;
+        let new = self.new.map(|new| self.file.finish(new, rows)).transpose()?;
         Ok(FinishedSnapshot {
-            path: self.file.path().to_owned(),
-            new: self.new,
+            file: self.file,
+            new,
             counts: self.counts,
         })
     }
@@ -102,10 +99,8 @@ impl Recorder {
     /// The rows whose key has not been seen yet, and the number of the others.
     fn unseen(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, usize)> {
         let hashes = self.table.hash(rows, &self.hasher)?;
-        let unseen: BooleanArray = hashes
-            .into_iter()
-            .map(|key| Some(self.seen.insert(key)))
-            .collect();
+        let unseen = hashes.into_iter().map(|key| Some(self.seen.insert(key)));
+        let unseen: BooleanArray = unseen.collect();
         let kept = filter_record_batch(rows, &unseen)
             .map_err(|_| Error::unexpected("cannot filter the rows of a snapshot"))?;
         let others = rows.num_rows() - kept.num_rows();
@@ -117,7 +112,7 @@ impl Recorder {
         for from in (0..rows.num_rows()).step_by(MAX_FRAME_ROWS) {
             let some = rows.slice(from, MAX_FRAME_ROWS.min(rows.num_rows() - from));
             table::encode(&some, &mut self.frame)?;
-            new.write(&mut self.frame)?;
+            self.file.write(new, &mut self.frame)?;
         }
         Ok(())
     }
@@ -125,8 +120,8 @@ impl Recorder {
 
 /// A complete, synced file that has not replaced the current one yet. Dropped, it leaves nothing behind.
 pub(crate) struct FinishedSnapshot {
-    path: PathBuf,
-    new: Option<NewSnapshot>,
+    file: SnapshotFile,
+    new: Option<AtomicFile>,
     counts: RowCounts,
 }
 
@@ -134,71 +129,33 @@ impl FinishedSnapshot {
     /// Replaces the current file; returns its path and a description for the report. Blocks.
     pub(crate) fn replace(self, source: &str) -> Result<Option<(PathBuf, String)>> {
         let Some(new) = self.new else { return Ok(None) };
-        new.replace()?;
-        let RowCounts {
-            kept,
-            carried,
-            expired,
-            without_key,
-            invalid,
-            duplicates,
-        } = self.counts;
+        self.file.replace(new)?;
+        let counts = self.counts;
         tracing::info!(
             source,
-            kept,
-            carried,
-            expired,
-            without_key,
-            invalid,
+            kept = counts.kept,
+            carried = counts.carried,
+            expired = counts.expired,
+            without_key = counts.without_key,
+            invalid = counts.invalid,
             "snapshot written"
         );
-        if duplicates > 0 {
+        if counts.duplicates > 0 {
             tracing::warn!(
                 source,
-                rows = duplicates,
+                rows = counts.duplicates,
                 "duplicate keys: the first valid row of each key is kept; check `snapshot.key`"
             );
         }
-        if kept == 0 && invalid > 0 {
+        if counts.kept == 0 && counts.invalid > 0 {
             tracing::warn!(
                 source,
-                rows = invalid,
+                rows = counts.invalid,
                 "no valid rows: every row lacks a value in a column that `snapshot.required` names"
             );
         }
-        let what = format!("snapshot for the next run: {} rows, encrypted", kept + carried);
-        Ok(Some((self.path, what)))
-    }
-}
-
-/// The stored snapshot of a source.
-pub(super) struct StoredSnapshot {
-    pub(super) file: SnapshotFile,
-    pub(super) table: Table,
-}
-
-impl StoredSnapshot {
-    /// Passes the unexpired rows to `each` until it returns false. Blocks.
-    pub(super) fn read(&self, mut each: impl FnMut(RecordBatch) -> bool) -> Result<()> {
-        let Some(mut reader) = self.file.open()? else {
-            return Ok(());
-        };
-        let mut rows: u64 = 0;
-        loop {
-            match reader.next().map_err(|error| self.file.read_error(error))? {
-                Frame::More(bytes) => {
-                    let batch = table::decode(&bytes)?;
-                    rows += batch.num_rows() as u64;
-                    let (batch, _) = self.table.unexpired(&batch)?;
-                    if !each(batch) {
-                        return Ok(());
-                    }
-                }
-                Frame::Last(count) if count[..] == rows.to_le_bytes() => return Ok(()),
-                Frame::Last(_) => {
-                    return Err(self.file.read_error(ReadError::Damaged("rows are missing")));
-                }
-            }
-        }
+        let kept = counts.kept + counts.carried;
+        let what = format!("snapshot for the next run: {kept} rows, encrypted");
+        Ok(Some((self.file.path, what)))
     }
 }

@@ -9,24 +9,15 @@ use jiff::Timestamp;
 
 use super::config::SourceSnapshot;
 use super::file::SnapshotFile;
-use super::recorder::StoredSnapshot;
 use super::table::Table;
-use crate::component::Problems;
-use crate::component::{Chunk, Origins, Output, Part, Source, SourceConfig, SourceContext};
+use crate::component::{Chunk, Origins, Output, Part, Problems, Source, SourceConfig, SourceContext};
 use crate::error::{Error, Result};
 
 /// Added to a pipeline for each source with a snapshot.
 #[derive(Debug)]
 pub(crate) struct SnapshotSource {
-    snapshot: SourceSnapshot,
-    /// The ledger's path.
-    ledger: PathBuf,
-}
-
-impl SnapshotSource {
-    pub(crate) fn new(snapshot: SourceSnapshot, ledger: PathBuf) -> Self {
-        Self { snapshot, ledger }
-    }
+    pub(crate) snapshot: SourceSnapshot,
+    pub(crate) ledger: PathBuf,
 }
 
 #[async_trait]
@@ -35,35 +26,32 @@ impl SourceConfig for SnapshotSource {
 
     async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
         let ledger = cx.run.base.join(&self.ledger);
-        let stored = StoredSnapshot {
-            file: SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.run.pipeline)?,
-            table: Table::new(&self.snapshot, Timestamp::now()),
-        };
+        let file = SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.run.pipeline)?;
         // Reads and verifies the whole file before the run sends its first row.
-        let stored = blocking(move || stored.read(|_| true).map(|()| stored)).await?;
+        let file = blocking(move || file.read(|_| Ok(true)).map(|()| file)).await?;
         Ok(Box::new(Previous {
-            stored,
-            source: self.snapshot.source.as_str().into(),
+            file,
+            table: Table::new(&self.snapshot, Timestamp::now()),
         }))
     }
 }
 
 struct Previous {
-    stored: StoredSnapshot,
-    source: Arc<str>,
+    file: SnapshotFile,
+    table: Table,
 }
 
 #[async_trait]
 impl Source for Previous {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        let Self { stored, source } = *self;
+        let Self { file, table } = *self;
         let part = Arc::new(Part {
-            name: format!("snapshot of {source}").into(),
-            columns: stored.table.names(),
+            name: format!("snapshot of {}", table.source).into(),
+            columns: table.names(),
         });
         // Consumers need the columns even if there are no rows.
         let empty = Chunk::records(
-            RecordBatch::new_empty(stored.table.schema().clone()),
+            RecordBatch::new_empty(table.schema.clone()),
             Origins::consecutive(part.clone(), 1, 0),
         );
         if out.send(empty).await.is_err() {
@@ -71,11 +59,12 @@ impl Source for Previous {
         }
         blocking(move || {
             let mut row = 1;
-            stored.read(|batch| {
+            file.read(|stored| {
+                let (batch, _) = table.unexpired(stored)?;
                 let rows = batch.num_rows();
                 let origins = Origins::consecutive(part.clone(), row, rows);
                 row += rows as u64;
-                rows == 0 || out.blocking_send(Chunk::records(batch, origins)).is_ok()
+                Ok(rows == 0 || out.blocking_send(Chunk::records(batch, origins)).is_ok())
             })
         })
         .await

@@ -26,21 +26,17 @@ const UTC: &str = "UTC";
 /// Which columns and rows of a source are kept. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// The kept columns and `last_seen`.
-    schema: SchemaRef,
-    /// Indices of the key columns.
+    pub(super) schema: SchemaRef,
     key: Vec<usize>,
     /// Indices of the other columns in which a valid row has a value.
     required: Vec<usize>,
     /// Rows last seen then or earlier have expired.
     expired: i64,
     now: i64,
-    source: Arc<str>,
+    pub(super) source: Arc<str>,
 }
 
-/// The rows of a chunk, sorted out.
 pub(super) struct Sorted {
-    /// Valid rows, with `last_seen`.
     pub(super) valid: RecordBatch,
     pub(super) without_key: usize,
     /// Rows with a key but without a value in a required column.
@@ -69,11 +65,6 @@ impl Table {
         }
     }
 
-    pub(super) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// The names of the columns.
     pub(super) fn names(&self) -> Vec<String> {
         let fields = self.schema.fields().iter();
         fields.map(|field| field.name().clone()).collect()
@@ -95,7 +86,6 @@ impl Table {
         })
     }
 
-    /// A keyed hash of each row's key.
     pub(super) fn hash(&self, rows: &RecordBatch, hasher: &RowHasher) -> Result<Vec<RowHash>> {
         let mut hashes = Vec::new();
         hasher.hash(&rows.project(&self.key).map_err(unexpected)?, &mut hashes)?;
@@ -118,7 +108,6 @@ impl Table {
         Ok((self.batch(columns, last_seen.clone(), &kept)?, left_out))
     }
 
-    /// The kept columns of `rows` as text.
     fn columns(
         &self,
         rows: &RecordBatch,
@@ -133,7 +122,6 @@ impl Table {
             .collect()
     }
 
-    /// The selected rows of these columns.
     fn batch(
         &self,
         columns: Vec<StringArray>,
@@ -152,10 +140,8 @@ impl Table {
             "{} has no column `{column}`, which `snapshot.columns` of `{}` keeps",
             part.name, self.source
         ));
-        match suggestion(column, part.shown_columns().iter().map(String::as_str)) {
-            Some(hint) => error.with_hint(hint),
-            None => error,
-        }
+        let near = suggestion(column, part.shown_columns().iter().map(String::as_str));
+        near.into_iter().fold(error, Error::with_hint)
     }
 
     fn no_text(&self, column: &str, kind: &DataType) -> Error {
@@ -167,7 +153,6 @@ impl Table {
     }
 }
 
-/// Encodes rows with their columns.
 pub(super) fn encode(rows: &RecordBatch, into: &mut Vec<u8>) -> Result<()> {
     into.clear();
     let write = || -> Result<(), ArrowError> {

@@ -41,6 +41,7 @@ mod tests {
         let mapped = json!({
             "type": "hr_schema",
             "scenario": "employee_resignation",
+            "dates": {"timezone": "UTC"},
             "fields": {"EmailAddress": "mail", "ResignationDate": "day", "LastWorkingDate": "day"},
             "where": "id < 9",
         });

@@ -154,7 +154,9 @@ fn removed(report: &RunReport, component: &str) -> Vec<String> {
 /// ` (employee resignation; 5 filtered)`
 fn about(chunk: Option<&Chunk>, removed: Vec<String>) -> String {
     let kind = chunk.map(|chunk| match chunk.kind {
-        RowKind::Schema(id) => Scenario::from_id(id).map_or(id, Scenario::title).to_owned(),
+        RowKind::Schema(id) => Scenario::from_id(id)
+            .map_or(id, |scenario| scenario.facts().title)
+            .to_owned(),
         RowKind::Records => "records".to_owned(),
     });
     let parts: Vec<String> = kind.into_iter().chain(removed).collect();

@@ -19,45 +19,36 @@ pub(super) struct CsvOptions {
     /// delimiter makes the header a single column, which logs a warning.
     #[schemars(example = ";")]
     pub(super) delimiter: Option<String>,
-
     /// The character around values that contain delimiters, quotes or line breaks. Inside a quoted value it is written
     /// twice. `null` or an empty text disables quoting.
     #[schemars(example = "'")]
     pub(super) quote: Option<String>,
-
     /// A character that escapes the one after it inside quoted values. Doubled quotes are read either way.
     #[schemars(example = "\\")]
     pub(super) escape: Option<String>,
-
     /// Lines that start with this character are skipped.
     #[schemars(example = "#")]
     pub(super) comment: Option<String>,
-
     /// Whether the first record names the columns. Default: true, or false if `columns` is given. Without a header and
     /// `columns`, the columns are named `column_1`, `column_2`, …
     #[schemars(example = false)]
     pub(super) header: Option<bool>,
-
     /// Column names, in order. With `header: true` they replace the names in the file; their number must be the same.
     /// Default: the names in the header, trimmed; a repeated name becomes `name_2`, an empty one `column_3` (its position),
     /// which logs a warning.
     #[schemars(example = ["id", "email", "last_day"])]
     pub(super) columns: Option<Vec<String>>,
-
     /// Lines to skip at the start of the file, before the header: a title, a date, a blank line.
     #[schemars(example = 2)]
     pub(super) skip_first: u64,
-
     /// Records to skip at the end of the file: a trailer, a sum. Too large a number drops employees without an error.
     #[schemars(example = 1)]
     pub(super) skip_last: BoundedInt<0, 1000>,
-
     /// The encoding, as a WHATWG label: `utf-8`, `windows-1252`, `utf-16le`, … Default: `utf-8`; a byte order mark in the
     /// file takes precedence. In UTF-8, a row with invalid bytes in a used column is rejected as `invalid_encoding`; in
     /// other encodings they become U+FFFD, and a warning counts them.
     #[schemars(example = "windows-1252")]
     pub(super) encoding: Option<String>,
-
     /// The maximum size of a record. A longer one ends the run: an unclosed quote turns the rest of the file into one
     /// record.
     #[schemars(example = "64MiB")]
@@ -81,36 +72,20 @@ impl Default for CsvOptions {
     }
 }
 
-/// The source of column names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Names {
-    /// The first record.
-    Header,
-    /// The settings; with `skip_header`, the first record holds names that are ignored.
-    Configured { names: Vec<String>, skip_header: bool },
-    /// `column_1` and so on.
-    Numbered,
-}
-
-/// Checked settings.
+/// The settings with their texts as bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Dialect {
+pub(super) struct Dialect<'o> {
+    pub(super) options: &'o CsvOptions,
     pub(super) delimiter: u8,
-    /// Whether the settings specify the delimiter.
-    pub(super) delimiter_is_set: bool,
     pub(super) quote: Option<u8>,
     pub(super) escape: Option<u8>,
     pub(super) comment: Option<u8>,
-    pub(super) names: Names,
-    pub(super) skip_first: u64,
-    pub(super) skip_last: usize,
     pub(super) encoding: &'static Encoding,
-    pub(super) max_record: usize,
 }
 
 impl CsvOptions {
-    /// The checked settings for files with this extension; `None` if there are problems, all of which are added.
-    pub(super) fn dialect(&self, extension: &str, problems: &mut Problems<'_>) -> Option<Dialect> {
+    /// The dialect of files with this extension; `None` if there are problems, all of which are added.
+    pub(super) fn dialect(&self, extension: &str, problems: &mut Problems<'_>) -> Option<Dialect<'_>> {
         let before = problems.len();
         let default = if extension == "tsv" { b'\t' } else { b',' };
         let delimiter = match self.delimiter.as_deref() {
@@ -136,32 +111,23 @@ impl CsvOptions {
                 .iter()
                 .find(|other| character.is_some() && other.1 == character);
             let Some((other, _)) = same else { continue };
-            let message = format!("is the same character as the {other}");
-            match (key, *other) {
-                ("escape", "quote") => problems
-                    .at(key)
-                    .add_with_hint(message, "doubled quotes need no `escape`: remove it"),
-                _ => problems.at(key).add(message),
-            }
+            let hint = ((key, *other) == ("escape", "quote"))
+                .then_some("doubled quotes need no `escape`: remove it");
+            problems
+                .at(key)
+                .add_with(format!("is the same character as the {other}"), hint);
         }
         if quote.is_none() && escape.is_some() && problems.len() == before {
             problems
                 .at("escape")
                 .add_with_hint("has no effect without a quote", "set `quote`, or remove `escape`");
         }
-        let names = match (&self.columns, self.header) {
-            (Some(names), header) => {
-                check_names(names, &mut problems.at("columns"));
-                Names::Configured {
-                    names: names.clone(),
-                    skip_header: header == Some(true),
-                }
-            }
-            (None, Some(false)) => Names::Numbered,
-            (None, _) => Names::Header,
-        };
+        if let Some(names) = &self.columns {
+            check_names(names, &mut problems.at("columns"));
+        }
         let label = self.encoding.as_deref().unwrap_or("utf-8");
-        let encoding = text::encoding(label);
+        // There, `latin1` and `iso-8859-1` mean Windows-1252, as they do in practice.
+        let encoding = Encoding::for_label_no_replacement(label.as_bytes());
         if encoding.is_none() {
             let near = suggestion(label, text::labels());
             let hint =
@@ -170,16 +136,12 @@ impl CsvOptions {
             problems.at("encoding").add_with_hint(message, hint);
         }
         (problems.len() == before).then_some(Dialect {
+            options: self,
             delimiter: delimiter?,
-            delimiter_is_set: self.delimiter.is_some(),
             quote,
             escape,
             comment,
-            names,
-            skip_first: self.skip_first,
-            skip_last: self.skip_last.as_usize(),
             encoding: encoding?,
-            max_record: self.max_record_bytes.as_usize(),
         })
     }
 }

@@ -1,97 +1,84 @@
 //! The names of a CSV file's columns.
 
 use std::collections::HashSet;
-use std::io::Read;
 
-use super::dialect::Names;
-use super::records::Records;
-use super::{Cells, Dialect, record_error};
+use super::Dialect;
+use super::records::{Cells, Next, Records};
 use crate::component::Part;
 use crate::error::{Error, Result};
 use crate::format::text::NOT_UTF8_HINT;
 use crate::format::{Collector, ReadResult};
 
-pub(super) struct Header {
-    /// One for each column of the file.
-    pub(super) names: Vec<String>,
-    /// Whether the record that was read to find them is the first row.
-    pub(super) first_is_record: bool,
-}
-
-impl Header {
-    /// Skips the lines before the header and reads it.
-    ///
-    /// # Errors
-    /// There is no header, or it cannot be used.
-    pub(super) fn read<R: Read>(
-        records: &mut Records<R>,
-        dialect: &Dialect,
-        out: &Collector,
-    ) -> ReadResult<Self> {
-        let name = &out.name;
-        let failed = |error, line| record_error(error, dialect, out, line);
-        for skipped in 0..dialect.skip_first {
-            let found = records.skip_line();
-            if !found.map_err(|error| failed(error, records.line()))? {
-                let configured = dialect.skip_first;
-                let message = format!(
-                    "`{name}` ends after {skipped} lines; `skip_first` skips {configured} before the header"
-                );
-                return Err(Error::input(message).into());
-            }
-            if skipped % 8192 == 8191 {
-                out.check_stopped()?;
-            }
+/// Skips the lines before the header and reads it. Returns a name for each column of the file, and whether the record that
+/// was read is the first row.
+pub(super) fn read(
+    records: &mut Records,
+    dialect: &Dialect<'_>,
+    out: &Collector,
+) -> ReadResult<(Vec<String>, bool)> {
+    let (name, options) = (&out.name, dialect.options);
+    for skipped in 0..options.skip_first {
+        if !records.skip_line()? {
+            let configured = options.skip_first;
+            let message = format!(
+                "`{name}` ends after {skipped} lines; `skip_first` skips {configured} before the header"
+            );
+            return Err(Error::input(message).into());
         }
-        let mut delimiter = dialect.delimiter;
-        let mut found = records.next().map_err(|error| failed(error, records.line()))?;
-        if found && let Some(named) = separator_line(records.cells(), delimiter) {
-            if dialect.delimiter_is_set && named != delimiter {
-                tracing::warn!(
-                    file = %name, set = %shown(delimiter), used = %shown(named),
-                    "the `sep=` line of the file overrides the configured delimiter"
-                );
-            }
-            delimiter = named;
-            records.set_delimiter(delimiter);
-            found = records.next().map_err(|error| failed(error, records.line()))?;
+        if skipped % 8192 == 8191 {
+            out.check_stopped()?;
         }
-        let (names, first_is_record) = match &dialect.names {
-            // A file with configured names is complete without a line in it.
-            Names::Configured {
-                names,
-                skip_header: false,
-            } => (names.clone(), found),
-            _ if !found => {
-                return Err(Error::input(format!("`{name}` is empty: there is not even a header"))
+    }
+    let mut delimiter = dialect.delimiter;
+    let mut found = has_record(records)?;
+    if found && let Some(named) = separator_line(records.cells(), delimiter) {
+        if options.delimiter.is_some() && named != delimiter {
+            tracing::warn!(
+                file = %name, set = %shown(delimiter), used = %shown(named),
+                "the `sep=` line of the file overrides the configured delimiter"
+            );
+        }
+        delimiter = named;
+        records.set_delimiter(delimiter);
+        found = has_record(records)?;
+    }
+    Ok(match (&options.columns, options.header) {
+        // A file with configured names is complete without a line in it.
+        (Some(names), None | Some(false)) => (names.clone(), found),
+        _ if !found => {
+            return Err(
+                Error::input(format!("`{name}` is empty: there is not even a header"))
                     .with_hint("check the export that writes it: it may have failed, or not have finished")
-                    .with_hint("if the file has no header by design, name its columns with `columns` in `format`")
+                    .with_hint(
+                        "if the file has no header by design, name its columns with `columns` in `format`",
+                    )
+                    .into(),
+            );
+        }
+        (Some(names), Some(true)) => {
+            let (found, expected) = (records.cells().len(), names.len());
+            if found != expected {
+                let message =
+                    format!("the header of `{name}` has {found} columns, `columns` names {expected}");
+                return Err(Error::input(message)
+                    .with_hint("make `columns` match the file, or remove it to use the names in the file")
                     .into());
             }
-            Names::Header => (from_header(records.cells(), delimiter, out)?, false),
-            Names::Numbered => {
-                let count = records.cells().len();
-                (
-                    (1..=count).map(|number| format!("column_{number}")).collect(),
-                    true,
-                )
-            }
-            Names::Configured { names, .. } => {
-                let (found, expected) = (records.cells().len(), names.len());
-                if found != expected {
-                    let message =
-                        format!("the header of `{name}` has {found} columns, `columns` names {expected}");
-                    return Err(Error::input(message)
-                        .with_hint("make `columns` match the file, or remove it to use the names in the file")
-                        .into());
-                }
-                (names.clone(), false)
-            }
-        };
-        Ok(Self {
-            names,
-            first_is_record,
-        })
+            (names.clone(), false)
+        }
+        (None, Some(false)) => {
+            let numbers = 1..=records.cells().len();
+            (numbers.map(|number| format!("column_{number}")).collect(), true)
+        }
+        (None, _) => (from_header(records.cells(), delimiter, out)?, false),
+    })
+}
+
+fn has_record(records: &mut Records) -> Result<bool> {
+    match records.next()? {
+        Next::Record => Ok(true),
+        Next::End => Ok(false),
+        Next::Unclosed => Err(records.unclosed()),
     }
 }
 
@@ -124,8 +111,8 @@ fn from_header(cells: Cells<'_>, delimiter: u8, out: &Collector) -> Result<Vec<S
         );
     }
     let mut names = Vec::with_capacity(cells.len());
-    for cell in cells.iter() {
-        let name = std::str::from_utf8(cell).map_err(|error| {
+    for index in 0..cells.len() {
+        let name = std::str::from_utf8(cells.get(index)).map_err(|error| {
             Error::input(format!("the header of `{file}` is not valid UTF-8"))
                 .with_source(error)
                 .with_hint(NOT_UTF8_HINT)
@@ -168,27 +155,21 @@ fn make_unique(names: &mut [String]) -> Vec<String> {
     let mut taken: HashSet<String> = HashSet::with_capacity(names.len());
     let mut renamed = Vec::new();
     for (index, name) in names.iter_mut().enumerate() {
-        let free = |candidate: &String| !own.contains(candidate) && !taken.contains(candidate);
-        if name.is_empty() {
-            *name = format!("column_{}", index + 1);
-            if !free(name) {
-                *name = first_free(name, free);
-            }
-            renamed.push(name.clone());
-        } else if taken.contains(name) {
-            *name = first_free(name, free);
-            renamed.push(name.clone());
+        let first = match name.as_str() {
+            "" => format!("column_{}", index + 1),
+            name => name.to_owned(),
+        };
+        let others = (2_u64..).map(|number| format!("{first}_{number}"));
+        let is_free = |new: &String| !taken.contains(new) && (new == name || !own.contains(new));
+        let unique = std::iter::once(first.clone()).chain(others).find(is_free);
+        let unique = unique.unwrap_or_default();
+        taken.insert(unique.clone());
+        if *name != unique {
+            renamed.push(unique.clone());
+            *name = unique;
         }
-        taken.insert(name.clone());
     }
     renamed
-}
-
-fn first_free(name: &str, free: impl Fn(&String) -> bool) -> String {
-    (2_u64..)
-        .map(|number| format!("{name}_{number}"))
-        .find(free)
-        .unwrap_or_default()
 }
 
 fn shown(delimiter: u8) -> String {

@@ -12,17 +12,16 @@ mod dialect;
 mod header;
 mod records;
 
+use std::collections::VecDeque;
+
 use columns::Columns;
 use dialect::{CsvOptions, Dialect};
-use header::Header;
-use records::{RecordError, Records};
-use std::collections::VecDeque;
+use records::{Cells, Next, Records};
 
 use super::text::TextReader;
 use super::{Collector, Format, Input, READ_BYTES, ReadResult, Registration};
-use crate::component::Problems;
-use crate::component::RejectCode;
-use crate::error::{Error, read_error};
+use crate::component::{Problems, RejectCode};
+use crate::error::Error;
 
 /// Records after which a stretch without a chunk checks whether the run has stopped.
 const STOP_CHECK: u64 = 8192;
@@ -48,162 +47,104 @@ impl Format for CsvOptions {
     }
 }
 
-fn read_with(text: TextReader, dialect: &Dialect, out: &Collector, buffer: usize) -> ReadResult {
+fn read_with(text: TextReader, dialect: &Dialect<'_>, out: &Collector, buffer: usize) -> ReadResult {
     let mut records = Records::new(text, dialect, buffer);
-    let header = Header::read(&mut records, dialect, out)?;
+    let (names, first_is_record) = header::read(&mut records, dialect, out)?;
+    let skip_last = dialect.options.skip_last.as_usize();
     let mut rows = Rows {
-        columns: Columns::new(header.names, out)?,
+        expected: names.len(),
+        columns: Columns::new(names, out)?,
         out,
         row: 0,
+        skip_last,
+        held: VecDeque::new(),
     };
-    let mut tail = Tail::new(dialect.skip_last);
-    if header.first_is_record {
-        tail.push(&records, |cells, line| rows.push(cells, line))?;
+    if first_is_record {
+        rows.push(records.cells(), records.input.record_line)?;
     }
     loop {
-        match records.next() {
-            Ok(true) => tail.push(&records, |cells, line| rows.push(cells, line))?,
-            Ok(false) => break,
-            // It starts and ends on the last line, so it is the last record and one of those to skip.
-            Err(RecordError::Unclosed { lines: 0, .. }) if dialect.skip_last > 0 => {
-                tail.make_room(|cells, line| rows.push(cells, line))?;
+        match records.next()? {
+            Next::Record => rows.push(records.cells(), records.input.record_line)?,
+            Next::End => break,
+            // It is one of the records to skip.
+            Next::Unclosed if skip_last > 0 => {
+                rows.send_all_but(skip_last - 1)?;
                 break;
             }
             // Only that one record is lost.
-            Err(RecordError::Unclosed { line, lines: 0 }) => {
-                rows.row += 1;
+            Next::Unclosed => {
                 let message = "the quote opened in this record is never closed";
-                out.reject(
-                    &out.name,
-                    rows.row,
-                    Some(line),
+                rows.reject(
+                    records.input.record_line,
                     RejectCode::InvalidRecord,
-                    message,
-                );
+                    message.to_owned(),
+                )?;
                 break;
             }
-            Err(error) => return Err(record_error(error, dialect, out, records.line()).into()),
         }
     }
-    rows.columns.finish(out)
+    rows.columns.finish()
 }
 
-fn record_error(error: RecordError, dialect: &Dialect, out: &Collector, line: u64) -> Error {
-    const QUOTE: &str = "look for a quote at the start of a value that is not closed, on that line or above it; if quotes have no \
-         meaning in this file, set `quote: null` in `format`";
-    let name = &out.name;
-    match error {
-        RecordError::Io(error) => read_error(name, error, Some(line)),
-        RecordError::TooLong { line } => super::too_long(name, line, dialect.max_record).with_hint(QUOTE),
-        RecordError::Unclosed { line, lines } => Error::input(format!(
-            "a quote opened in the record that starts on line {line} of `{name}` is never closed: everything \
-             from there to the end of the file would be lost ({lines} more lines)"
-        ))
-        .with_hint(QUOTE),
-    }
-}
-
-/// The values of a record: one after another, and the end of each.
-#[derive(Debug, Clone, Copy)]
-struct Cells<'a> {
-    bytes: &'a [u8],
-    ends: &'a [usize],
-}
-
-impl<'a> Cells<'a> {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn get(&self, index: usize) -> &'a [u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
-        (0..self.len()).map(|index| self.get(index))
-    }
-}
-
-/// Numbers records and rejects those with a wrong number of values.
+/// Numbers records, holds the last ones back, and rejects those with a wrong number of values.
 struct Rows<'a> {
-    columns: Columns,
+    columns: Columns<'a>,
+    expected: usize,
     out: &'a Collector,
     row: u64,
-}
-
-impl Rows<'_> {
-    fn push(&mut self, cells: Cells<'_>, line: u64) -> ReadResult {
-        self.row += 1;
-        let expected = self.columns.in_file();
-        if cells.len() == expected {
-            return self.columns.push(cells, self.row, line, self.out);
-        }
-        let found = cells.len();
-        let plural = if found == 1 { "" } else { "s" };
-        let message = format!("the record has {found} value{plural} where the file has {expected} columns");
-        let (name, line) = (&self.out.name, Some(line));
-        self.out
-            .reject(name, self.row, line, RejectCode::RaggedRow, message);
-        if self.row.is_multiple_of(STOP_CHECK) {
-            self.out.check_stopped()?;
-        }
-        Ok(())
-    }
-}
-
-/// Holds the last records back, so that a trailer at the end of the file is never sent.
-struct Tail {
-    skip: usize,
+    skip_last: usize,
+    /// Records that may be the last ones, so that a trailer at the end of the file is never sent.
     held: VecDeque<Held>,
 }
 
-#[derive(Default)]
 struct Held {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     line: u64,
 }
 
-impl Tail {
-    fn new(skip: usize) -> Self {
-        let held = VecDeque::with_capacity(skip);
-        Self { skip, held }
+impl Rows<'_> {
+    fn push(&mut self, cells: Cells<'_>, line: u64) -> ReadResult {
+        if self.skip_last == 0 {
+            return self.send(cells, line);
+        }
+        self.held.push_back(Held {
+            bytes: cells.bytes.to_vec(),
+            ends: cells.ends.to_vec(),
+            line,
+        });
+        self.send_all_but(self.skip_last)
     }
 
-    /// Sends the oldest record if as many as are skipped follow it; returns its buffers for reuse.
-    fn make_room(&mut self, mut send: impl FnMut(Cells<'_>, u64) -> ReadResult) -> ReadResult<Held> {
-        if self.held.len() < self.skip {
-            return Ok(Held::default());
+    /// Sends the held records that so many follow.
+    fn send_all_but(&mut self, last: usize) -> ReadResult {
+        while self.held.len() > last
+            && let Some(Held { bytes, ends, line }) = self.held.pop_front()
+        {
+            let (bytes, ends) = (&*bytes, &*ends);
+            self.send(Cells { bytes, ends }, line)?;
         }
-        let Some(oldest) = self.held.pop_front() else {
-            return Ok(Held::default());
-        };
-        let cells = Cells {
-            bytes: &oldest.bytes,
-            ends: &oldest.ends,
-        };
-        send(cells, oldest.line)?;
-        Ok(oldest)
+        Ok(())
     }
 
-    /// Adds a record, and sends the one that is now followed by enough others.
-    fn push<R: std::io::Read>(
-        &mut self,
-        records: &Records<R>,
-        mut send: impl FnMut(Cells<'_>, u64) -> ReadResult,
-    ) -> ReadResult {
-        let (cells, line) = (records.cells(), records.record_line());
-        if self.skip == 0 {
-            return send(cells, line);
+    fn send(&mut self, cells: Cells<'_>, line: u64) -> ReadResult {
+        let (found, expected) = (cells.len(), self.expected);
+        if found == expected {
+            self.row += 1;
+            return self.columns.push(cells, self.row, line);
         }
-        let mut held = self.make_room(send)?;
-        held.bytes.clear();
-        held.bytes.extend_from_slice(cells.bytes);
-        held.ends.clear();
-        held.ends.extend_from_slice(cells.ends);
-        held.line = line;
-        self.held.push_back(held);
+        let plural = if found == 1 { "" } else { "s" };
+        let message = format!("the record has {found} value{plural} where the file has {expected} columns");
+        self.reject(line, RejectCode::RaggedRow, message)
+    }
+
+    fn reject(&mut self, line: u64, code: RejectCode, message: String) -> ReadResult {
+        self.row += 1;
+        self.out
+            .reject(&self.out.name, self.row, Some(line), code, message);
+        if self.row.is_multiple_of(STOP_CHECK) {
+            self.out.check_stopped()?;
+        }
         Ok(())
     }
 }

@@ -1,73 +1,70 @@
-//! Cuts bytes into records and values, and tracks the line of each.
+//! Cuts bytes into records and values.
 //!
 //! csv-core's state machine handles the inside of a record. What is between records (blank lines, the second half of a
 //! CRLF, comments) is consumed here, so that the line on which a record starts is exact; csv-core counts line feeds only.
 
-use std::io::{self, BufRead, BufReader, Read};
-
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::{Cells, Dialect};
-use crate::format::text::peek;
+use super::Dialect;
+use crate::error::{Error, Result};
+use crate::format::text::{RecordInput, TextReader};
 
-/// Why there is no next record.
-#[derive(Debug)]
-pub(super) enum RecordError {
-    Io(io::Error),
-    /// The record that starts on `line` exceeds the limit.
-    TooLong {
-        line: u64,
-    },
-    /// The input ended inside quotes, in the record that starts on `line`; `lines` start after that one.
-    Unclosed {
-        line: u64,
-        lines: u64,
-    },
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Record,
+    /// A record on the last line, in which a quote is not closed.
+    Unclosed,
+    End,
 }
 
-impl From<io::Error> for RecordError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+/// The values of a record: one after another, and the end of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cells<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) ends: &'a [usize],
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn get(&self, index: usize) -> &'a [u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
     }
 }
 
 /// The records of a text. The current one is in buffers that the next one reuses.
-pub(super) struct Records<R> {
-    input: BufReader<R>,
+pub(super) struct Records {
+    pub(super) input: RecordInput,
     builder: ReaderBuilder,
     machine: Reader,
     comment: Option<u8>,
-    max_record: usize,
     bytes: Vec<u8>,
     bytes_len: usize,
     ends: Vec<usize>,
     ends_len: usize,
-    lines: Lines,
-    record_line: u64,
 }
 
-impl<R: Read> Records<R> {
-    /// Reads `buffer` bytes of the input at a time.
-    pub(super) fn new(input: R, dialect: &Dialect, buffer: usize) -> Self {
+impl Records {
+    /// Reads `buffer` bytes of the text at a time.
+    pub(super) fn new(text: TextReader, dialect: &Dialect<'_>, buffer: usize) -> Self {
         let mut builder = ReaderBuilder::new();
         builder.delimiter(dialect.delimiter).escape(dialect.escape);
         match dialect.quote {
             Some(quote) => builder.quote(quote),
             None => builder.quoting(false),
         };
-        let machine = builder.build();
         Self {
-            input: BufReader::with_capacity(buffer, input),
+            input: RecordInput::new(text, dialect.options.max_record_bytes.as_usize(), buffer),
+            machine: builder.build(),
             builder,
-            machine,
             comment: dialect.comment,
-            max_record: dialect.max_record,
             bytes: vec![0; 4096],
             bytes_len: 0,
             ends: vec![0; 64],
             ends_len: 0,
-            lines: Lines::default(),
-            record_line: 1,
         }
     }
 
@@ -77,47 +74,41 @@ impl<R: Read> Records<R> {
     }
 
     /// Skips a line; `false` if there is none.
-    pub(super) fn skip_line(&mut self) -> Result<bool, RecordError> {
-        if peek(&mut self.input)? == Some(b'\n') && self.lines.after_cr {
-            self.advance(1);
+    pub(super) fn skip_line(&mut self) -> Result<bool> {
+        if self.input.peek()? == Some(b'\n') && self.input.lines.after_cr {
+            self.input.skip(1);
         }
-        if peek(&mut self.input)?.is_none() {
+        if self.input.peek()?.is_none() {
             return Ok(false);
         }
-        while peek(&mut self.input)?.is_some() {
+        while self.input.peek()?.is_some() {
             let rest = self.input.buffer();
-            match memchr::memchr2(b'\r', b'\n', rest) {
-                Some(length) => {
-                    self.advance(length + 1);
-                    break;
-                }
-                None => {
-                    let length = rest.len();
-                    self.advance(length);
-                }
+            let end = memchr::memchr2(b'\r', b'\n', rest);
+            self.input.skip(end.map_or(rest.len(), |length| length + 1));
+            if end.is_some() {
+                break;
             }
         }
         Ok(true)
     }
 
-    /// Moves to the next record; `false` at the end.
-    pub(super) fn next(&mut self) -> Result<bool, RecordError> {
+    /// Moves to the next record.
+    pub(super) fn next(&mut self) -> Result<Next> {
         loop {
-            match peek(&mut self.input)? {
-                None => return Ok(false),
-                Some(b'\r' | b'\n') => self.advance(1),
+            match self.input.peek()? {
+                None => return Ok(Next::End),
+                Some(b'\r' | b'\n') => self.input.skip(1),
                 Some(byte) if self.comment == Some(byte) => {
                     self.skip_line()?;
                 }
                 Some(_) => break,
             }
         }
-        self.record_line = self.lines.line;
+        self.input.start_record();
         (self.bytes_len, self.ends_len) = (0, 0);
-        let mut length = 0;
         loop {
             // A line break at the end of the input ends the last record, unless that is inside quotes.
-            let ended = peek(&mut self.input)?.is_none();
+            let ended = self.input.peek()?.is_none();
             let input: &[u8] = if ended { b"\n" } else { self.input.buffer() };
             let (result, read, bytes, ends) = self.machine.read_record(
                 input,
@@ -127,30 +118,23 @@ impl<R: Read> Records<R> {
             self.bytes_len += bytes;
             self.ends_len += ends;
             if !ended {
-                self.advance(read);
-                length += read;
-            }
-            if length > self.max_record {
-                return Err(RecordError::TooLong {
-                    line: self.record_line,
-                });
+                self.input.take(read).map_err(about_quotes)?;
             }
             match result {
-                ReadRecordResult::Record => return Ok(true),
+                ReadRecordResult::Record => return Ok(Next::Record),
                 ReadRecordResult::OutputFull => self.bytes.resize(self.bytes.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::InputEmpty if !ended => {}
                 ReadRecordResult::InputEmpty | ReadRecordResult::End => {
-                    return Err(RecordError::Unclosed {
-                        line: self.record_line,
-                        lines: self.lines.started() - self.record_line,
-                    });
+                    return match self.lines_after_start() {
+                        0 => Ok(Next::Unclosed),
+                        _ => Err(self.unclosed()),
+                    };
                 }
             }
         }
     }
 
-    /// The values of the current record.
     pub(super) fn cells(&self) -> Cells<'_> {
         Cells {
             bytes: &self.bytes[..self.bytes_len],
@@ -158,88 +142,24 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The line on which the current record starts, from 1.
-    pub(super) fn record_line(&self) -> u64 {
-        self.record_line
+    /// The error for a quote that the current record opens and nothing closes.
+    pub(super) fn unclosed(&self) -> Error {
+        let (line, name, lines) = (self.input.record_line, &self.input.name, self.lines_after_start());
+        about_quotes(Error::input(format!(
+            "a quote opened in the record that starts on line {line} of `{name}` is never closed: everything \
+             from there to the end of the file would be lost ({lines} more lines)"
+        )))
     }
 
-    /// The line reached so far.
-    pub(super) fn line(&self) -> u64 {
-        self.lines.line
-    }
-
-    fn advance(&mut self, length: usize) {
-        self.lines.pass(&self.input.buffer()[..length]);
-        self.input.consume(length);
-    }
-}
-
-/// Counts lines that end in CRLF, LF or CR, across buffers.
-#[derive(Debug)]
-struct Lines {
-    line: u64,
-    after_cr: bool,
-    /// Whether the line has bytes.
-    fresh: bool,
-}
-
-impl Default for Lines {
-    fn default() -> Self {
-        Self {
-            line: 1,
-            after_cr: false,
-            fresh: true,
-        }
+    /// How many lines start after that of the current record.
+    fn lines_after_start(&self) -> u64 {
+        self.input.lines.started() - self.input.record_line
     }
 }
 
-impl Lines {
-    fn pass(&mut self, bytes: &[u8]) {
-        let Some((&last, rest)) = bytes.split_last() else {
-            return;
-        };
-        if rest.contains(&b'\r') {
-            for &byte in rest {
-                self.pass_byte(byte);
-            }
-        } else if let Some(&first) = rest.first() {
-            self.pass_byte(first);
-            let feeds = rest[1..].iter().filter(|&&byte| byte == b'\n').count();
-            self.line += feeds as u64;
-            self.after_cr = false;
-        }
-        self.pass_byte(last);
-    }
-
-    fn pass_byte(&mut self, byte: u8) {
-        let ends = byte == b'\r' || (byte == b'\n' && !self.after_cr);
-        self.line += u64::from(ends);
-        self.after_cr = byte == b'\r';
-        self.fresh = matches!(byte, b'\r' | b'\n');
-    }
-
-    /// The last line that has bytes.
-    fn started(&self) -> u64 {
-        self.line - u64::from(self.fresh)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn counts_lines_across_buffers(
-            pieces in prop::collection::vec("[a\r\n]{0,5}", 0..8),
-        ) {
-            let mut lines = Lines::default();
-            for piece in &pieces {
-                lines.pass(piece.as_bytes());
-            }
-            let text = pieces.concat().replace("\r\n", "\n").replace('\r', "\n");
-            prop_assert_eq!(lines.line, text.matches('\n').count() as u64 + 1);
-        }
-    }
+fn about_quotes(error: Error) -> Error {
+    error.with_hint(
+        "look for a quote at the start of a value that is not closed, on that line or above it; if quotes have no \
+         meaning in this file, set `quote: null` in `format`",
+    )
 }

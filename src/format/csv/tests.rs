@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::format::contract::Sample;
-use crate::format::testing::{Outcome, Reading, read};
+use crate::format::testing::{Outcome, decode, read, read_used};
 
 inventory::submit! {
     Sample {
@@ -19,7 +19,6 @@ inventory::submit! {
     }
 }
 
-/// Rows written as `a|b / c|d`.
 fn table(text: &str) -> Vec<Vec<String>> {
     let rows = text.split(" / ").filter(|row| !row.is_empty());
     rows.map(|row| row.split('|').map(str::to_owned).collect())
@@ -79,17 +78,17 @@ async fn reads_the_forms_of_csv() {
     "##;
     for [settings, content, columns, rows] in cases(CASES) {
         let found = read("a.csv", content.as_str().unwrap(), csv(&settings)).await;
+        let (rows, columns) = (table(rows.as_str().unwrap()), table(columns.as_str().unwrap()));
         assert_eq!(
-            found.rows(),
-            table(rows.as_str().unwrap()),
+            (
+                found.rows(),
+                found.columns(),
+                found.rejected(),
+                found.chunks.len()
+            ),
+            (rows, &*columns[0], vec![], 1),
             "{content} {settings}"
         );
-        assert_eq!(
-            found.columns(),
-            table(columns.as_str().unwrap())[0],
-            "{content} {settings}"
-        );
-        assert_eq!((found.rejected(), found.chunks.len()), (vec![], 1), "{content}");
     }
 }
 
@@ -97,26 +96,18 @@ async fn reads_the_forms_of_csv() {
 async fn reads_other_encodings() {
     let unicode_text = [b"\xff\xfe".to_vec(), utf16("name\tcity\r\nJürgen\t東京 🗼\r\n")].concat();
     let latin = b"name;city\r\nJ\xfcrgen;1,5 \x80\r\n".to_vec();
+    let western = json!({"delimiter": ";", "encoding": "latin1"});
+    let tokyo = "Jürgen|東京 🗼";
     for (name, content, settings, row) in [
-        ("a.tsv", &unicode_text[..], json!({}), "Jürgen|東京 🗼"),
-        (
-            "a.txt",
-            &unicode_text,
-            json!({"delimiter": "tab"}),
-            "Jürgen|東京 🗼",
-        ),
+        ("a.tsv", &unicode_text[..], json!({}), tokyo),
+        ("a.txt", &unicode_text, json!({"delimiter": "tab"}), tokyo),
         (
             "a.tsv",
             &unicode_text[2..],
             json!({"encoding": "utf-16le"}),
-            "Jürgen|東京 🗼",
+            tokyo,
         ),
-        (
-            "a.csv",
-            &latin,
-            json!({"delimiter": ";", "encoding": "latin1"}),
-            "Jürgen|1,5 €",
-        ),
+        ("a.csv", &latin, western, "Jürgen|1,5 €"),
     ] {
         let found = read(name, content, csv(&settings)).await;
         assert_eq!(
@@ -181,61 +172,34 @@ async fn counts_lines_with_every_line_break() {
 
 #[tokio::test]
 async fn rejects_records_and_reads_on() {
-    let found = read(
-        "a.csv",
-        "a,b,c\n1,2,3\n1,2\n1,2,3,4\nx\n\n4,5,6\n7,8,\"y\n",
-        json!(null),
-    )
-    .await;
+    let content = "a,b,c\n1,2,3\n1,2\n1,2,3,4\nx\n\n4,5,6\n7,8,\"y\n";
+    let found = read("a.csv", content, json!(null)).await;
     assert_eq!(found.rows(), table("1|2|3 / 4|5|6"));
     assert_eq!(found.origins(), [(1, Some(2)), (5, Some(7))]);
     let ragged = "ragged_row";
-    assert_eq!(
-        found.rejected(),
-        [
-            (
-                2,
-                Some(3),
-                ragged,
-                "the record has 2 values where the file has 3 columns"
-            ),
-            (
-                3,
-                Some(4),
-                ragged,
-                "the record has 4 values where the file has 3 columns"
-            ),
-            (
-                4,
-                Some(5),
-                ragged,
-                "the record has 1 value where the file has 3 columns"
-            ),
-            (
-                6,
-                Some(8),
-                "invalid_record",
-                "the quote opened in this record is never closed"
-            ),
-        ]
-    );
+    let columns = |values: &str| format!("the record has {values} where the file has 3 columns");
+    let unclosed = "the quote opened in this record is never closed".to_owned();
+    for (reject, (row, line, code, message)) in found.rejected().into_iter().zip([
+        (2, 3, ragged, columns("2 values")),
+        (3, 4, ragged, columns("4 values")),
+        (4, 5, ragged, columns("1 value")),
+        (6, 8, "invalid_record", unclosed),
+    ]) {
+        assert_eq!(reject, (row, Some(line), code, &*message));
+    }
     assert_eq!((found.totals.read, found.totals.rejected), (6, 4));
 }
 
 #[tokio::test]
 async fn rejects_invalid_utf8_in_used_columns_only() {
     let bytes = b"id,name,note\n1,J\xf6rg,\xff\n2,Ann,b\xff\n3,Ann,ok\n";
-    let found = Reading::new("a.csv", bytes, json!(null))
-        .columns(&["id", "name", "x"])
-        .run()
-        .await;
+    let found = read_used("a.csv", bytes, &["id", "name", "x"]).await;
     assert_eq!(found.rows(), table("2|Ann / 3|Ann"));
     assert_eq!(found.rejected()[0].0, 1);
     assert!(found.rejected()[0].3.contains("`name`") && found.rejected()[0].3.contains("`encoding`"));
     assert_eq!(found.columns(), ["id", "name", "note"]);
 }
 
-/// Reads `buffer` bytes at a time.
 #[derive(Debug)]
 struct Buffered(CsvOptions, usize);
 
@@ -247,11 +211,12 @@ impl Format for Buffered {
     }
 }
 
-fn decode(content: &[u8], settings: Value, buffer: usize) -> Outcome {
-    let reader = Buffered(serde_json::from_value(settings).unwrap(), buffer);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let reading = Reading::new("a.csv", content, json!(null));
-    runtime.block_on(reading.reader(reader).run())
+fn buffered(content: &[u8], settings: Value, buffer: usize) -> Outcome {
+    decode(
+        content,
+        Buffered(serde_json::from_value(settings).unwrap(), buffer),
+        false,
+    )
 }
 
 proptest! {
@@ -277,7 +242,7 @@ proptest! {
             writer.write_record(row).unwrap();
         }
         let content = writer.into_inner().unwrap();
-        let small = decode(&content, json!({"skip_last": skip_last}), buffer);
+        let small = buffered(&content, json!({"skip_last": skip_last}), buffer);
         let cell = |cell: &String| if cell.is_empty() { "-".to_owned() } else { cell.clone() };
         let expected: Vec<Vec<String>> = table[..table.len().saturating_sub(skip_last)]
             .iter()
@@ -285,7 +250,7 @@ proptest! {
             .collect();
         prop_assert_eq!(small.rejects.len(), 0);
         prop_assert_eq!(small.rows(), expected);
-        let large = decode(&content, json!({"skip_last": skip_last}), 1 << 16);
+        let large = buffered(&content, json!({"skip_last": skip_last}), 1 << 16);
         prop_assert_eq!(small.origins(), large.origins());
     }
 
@@ -293,8 +258,8 @@ proptest! {
     fn reads_any_bytes_alike_with_any_buffer(content in "[a,;\"\r\n#]{0,40}", buffer in 1_usize..5) {
         let content = format!("x,y\n{content}\n");
         let settings = json!({"comment": "#", "quote": null});
-        let small = decode(content.as_bytes(), settings.clone(), buffer);
-        let large = decode(content.as_bytes(), settings, 1 << 16);
+        let small = buffered(content.as_bytes(), settings.clone(), buffer);
+        let large = buffered(content.as_bytes(), settings, 1 << 16);
         prop_assert_eq!(small.rows(), large.rows());
         prop_assert_eq!(small.rejected(), large.rejected());
     }

@@ -1,10 +1,8 @@
 //! Cuts NDJSON and JSON arrays into the text of each record, without parsing it.
 
-use std::io::{self, BufRead, BufReader, Read};
+use crate::error::{Error, Result};
+use crate::format::text::{RecordInput, TextReader};
 
-use crate::format::text::peek;
-
-/// How records are laid out in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     /// One on each line.
@@ -13,28 +11,6 @@ pub(super) enum Layout {
     Array,
 }
 
-/// Why there is no next record.
-#[derive(Debug)]
-pub(super) enum RecordError {
-    Io(io::Error),
-    /// The record that starts on `line` exceeds the limit.
-    TooLong {
-        line: u64,
-    },
-    /// The text around the records is not valid.
-    Structure {
-        line: u64,
-        what: &'static str,
-    },
-}
-
-impl From<io::Error> for RecordError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// The position in an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     Start,
@@ -46,32 +22,25 @@ enum Position {
 }
 
 /// The records of a text. The current one is in a buffer that the next one reuses.
-pub(super) struct Records<R> {
-    input: BufReader<R>,
+pub(super) struct Records {
+    pub(super) input: RecordInput,
     layout: Layout,
     position: Position,
-    max_record: usize,
     text: Vec<u8>,
-    line: u64,
-    record_line: u64,
 }
 
-impl<R: Read> Records<R> {
-    /// Reads `buffer` bytes of the input at a time.
-    pub(super) fn new(input: R, layout: Layout, max_record: usize, buffer: usize) -> Self {
+impl Records {
+    /// Reads `buffer` bytes of the text at a time.
+    pub(super) fn new(text: TextReader, layout: Layout, max_record: usize, buffer: usize) -> Self {
         Self {
-            input: BufReader::with_capacity(buffer, input),
+            input: RecordInput::new(text, max_record, buffer),
             layout,
             position: Position::Start,
-            max_record,
             text: Vec::new(),
-            line: 1,
-            record_line: 1,
         }
     }
 
-    /// Moves to the next record; `false` at the end.
-    pub(super) fn next(&mut self) -> Result<bool, RecordError> {
+    pub(super) fn next(&mut self) -> Result<bool> {
         self.text.clear();
         match self.layout {
             Layout::Lines => self.next_line(),
@@ -79,7 +48,6 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Whether the whole file is one object.
     pub(super) fn is_one_object(&self) -> bool {
         self.position == Position::AfterObject
     }
@@ -89,26 +57,15 @@ impl<R: Read> Records<R> {
         &self.text
     }
 
-    /// The line on which the current record starts, from 1.
-    pub(super) fn record_line(&self) -> u64 {
-        self.record_line
-    }
-
-    /// The line reached so far.
-    pub(super) fn line(&self) -> u64 {
-        self.line
-    }
-
-    fn next_line(&mut self) -> Result<bool, RecordError> {
+    fn next_line(&mut self) -> Result<bool> {
         if self.skip_space()?.is_none() {
             return Ok(false);
         }
-        self.record_line = self.line;
-        while peek(&mut self.input)?.is_some() {
+        self.input.start_record();
+        while self.input.peek()?.is_some() {
             let rest = self.input.buffer();
             let end = memchr::memchr(b'\n', rest);
-            let length = end.unwrap_or(rest.len());
-            self.take(length)?;
+            self.take(end.unwrap_or(rest.len()))?;
             if end.is_some() {
                 break;
             }
@@ -116,11 +73,11 @@ impl<R: Read> Records<R> {
         Ok(true)
     }
 
-    fn next_element(&mut self) -> Result<bool, RecordError> {
+    fn next_element(&mut self) -> Result<bool> {
         let next = self.skip_space()?;
         match (self.position, next) {
             (Position::Start, Some(b'[')) => {
-                self.input.consume(1);
+                self.input.skip(1);
                 self.position = Position::AfterBracket;
                 match self.skip_space()? {
                     Some(b']') => self.close(),
@@ -135,7 +92,7 @@ impl<R: Read> Records<R> {
             (Position::Start, None) => Err(self.invalid("the file is empty")),
             (Position::Start, Some(_)) => Err(self.invalid("it starts with neither an array nor an object")),
             (Position::AfterRecord, Some(b',')) => {
-                self.input.consume(1);
+                self.input.skip(1);
                 self.skip_space()?;
                 self.element()
             }
@@ -154,50 +111,42 @@ impl<R: Read> Records<R> {
     }
 
     /// Consumes the `]`, after which nothing may follow.
-    fn close(&mut self) -> Result<bool, RecordError> {
-        self.input.consume(1);
+    fn close(&mut self) -> Result<bool> {
+        self.input.skip(1);
         self.position = Position::End;
         self.next_element()
     }
 
-    /// Takes one value, up to what follows it.
-    fn element(&mut self) -> Result<bool, RecordError> {
-        self.record_line = self.line;
+    fn element(&mut self) -> Result<bool> {
+        self.input.start_record();
         self.position = Position::AfterRecord;
         let (mut depth, mut in_string, mut escaped) = (0_u64, false, false);
         loop {
-            if peek(&mut self.input)?.is_none() {
+            if self.input.peek()?.is_none() {
                 return Err(self.invalid("the file ends in the middle of a record; it may be truncated"));
             }
-            let mut length = 0;
-            let mut done = false;
-            for &byte in self.input.buffer() {
+            let mut ends = false;
+            let end = self.input.buffer().iter().position(|&byte| {
                 if in_string {
                     (in_string, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
-                } else {
-                    match byte {
-                        b'"' => in_string = true,
-                        b'{' | b'[' => depth += 1,
-                        // Part of the array around.
-                        b'}' | b']' | b',' if depth == 0 => {
-                            done = true;
-                            break;
-                        }
-                        b'}' | b']' => {
-                            depth -= 1;
-                            if depth == 0 {
-                                length += 1;
-                                done = true;
-                                break;
-                            }
-                        }
-                        _ => {}
-                    }
+                    return false;
                 }
-                length += 1;
-            }
+                match byte {
+                    b'"' => in_string = true,
+                    b'{' | b'[' => depth += 1,
+                    // Part of the array around.
+                    b'}' | b']' | b',' if depth == 0 => return true,
+                    b'}' | b']' => {
+                        depth -= 1;
+                        ends = depth == 0;
+                    }
+                    _ => {}
+                }
+                ends
+            });
+            let length = end.map_or(self.input.buffer().len(), |at| at + usize::from(ends));
             self.take(length)?;
-            if done {
+            if end.is_some() {
                 return if self.text.trim_ascii().is_empty() {
                     Err(self.invalid("there is no value between two commas or brackets"))
                 } else {
@@ -207,36 +156,24 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Moves bytes of the buffer to the record.
-    fn take(&mut self, length: usize) -> Result<(), RecordError> {
-        if self.text.len() + length > self.max_record {
-            return Err(RecordError::TooLong {
-                line: self.record_line,
-            });
-        }
-        let bytes = &self.input.buffer()[..length];
-        self.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        self.text.extend_from_slice(bytes);
-        self.input.consume(length);
-        Ok(())
+    fn take(&mut self, length: usize) -> Result<()> {
+        self.text.extend_from_slice(&self.input.buffer()[..length]);
+        self.input.take(length)
     }
 
-    fn skip_space(&mut self) -> io::Result<Option<u8>> {
+    fn skip_space(&mut self) -> Result<Option<u8>> {
         loop {
-            match peek(&mut self.input)? {
-                Some(byte @ (b' ' | b'\t' | b'\r' | b'\n')) => {
-                    self.line += u64::from(byte == b'\n');
-                    self.input.consume(1);
-                }
+            match self.input.peek()? {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.input.skip(1),
                 other => return Ok(other),
             }
         }
     }
 
-    fn invalid(&self, what: &'static str) -> RecordError {
-        RecordError::Structure {
-            line: self.line,
-            what,
-        }
+    fn invalid(&self, what: &str) -> Error {
+        let (name, line) = (&self.input.name, self.input.lines.line());
+        Error::input(format!("`{name}` is not valid JSON at line {line}: {what}")).with_hint(
+            "the format `json` is one array of objects; for an object on each line set `format: ndjson`",
+        )
     }
 }

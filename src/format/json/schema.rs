@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny};
 
-use super::shape::{Mode, Object, ObjectField, SchemaOrigin, Shape, arrow_fields};
-use super::visit::ValueSeed;
+use super::shape::{Mode, Object, SchemaOrigin, Shape, Used, ValueSeed};
 
 /// Why a record cannot become a row; holds no value of it.
 #[derive(Debug)]
@@ -27,21 +26,18 @@ pub(crate) enum ColumnType {
     Boolean,
 }
 
-/// The columns of records and their types.
 #[derive(Debug)]
 pub(crate) struct RecordSchema {
     root: Shape,
-    records: u64,
-    declared: bool,
+    /// Number of records it was inferred from.
+    pub(super) records: u64,
 }
 
 impl Default for RecordSchema {
-    /// No columns yet.
     fn default() -> Self {
         Self {
             root: Shape::Object(Box::default()),
             records: 0,
-            declared: false,
         }
     }
 }
@@ -49,30 +45,27 @@ impl Default for RecordSchema {
 impl RecordSchema {
     /// Declared columns: other keys are ignored, and a record whose values have other types does not fit. A text column
     /// takes numbers and booleans too, as written.
-    pub(crate) fn declared(
-        columns: impl IntoIterator<Item = (String, ColumnType)>,
-        used: &dyn Fn(&str) -> bool,
-    ) -> Self {
+    pub(crate) fn declared(columns: impl IntoIterator<Item = (String, ColumnType)>, used: Used<'_>) -> Self {
         let mut root = Object::default();
         for (name, column_type) in columns {
+            let index = root.add(&name, used(&name));
             let shape = match column_type {
-                _ if !used(&name) => Shape::Unused,
+                _ if !used(&name) => continue,
                 ColumnType::Text => Shape::Text,
                 ColumnType::Integer => Shape::Int,
                 ColumnType::Number => Shape::Float,
                 ColumnType::Boolean => Shape::Bool,
             };
-            root.push(name.into(), shape);
+            root.fields[index].shape = shape;
         }
         Self {
             root: Shape::Object(Box::new(root)),
             records: 0,
-            declared: true,
         }
     }
 
     /// Extends the schema by one record. A mismatch in the middle of a record keeps what was inferred before it.
-    pub(crate) fn infer(&mut self, record: &str, used: &dyn Fn(&str) -> bool) -> Result<(), SchemaMismatch> {
+    pub(crate) fn infer(&mut self, record: &str, used: Used<'_>) -> Result<(), SchemaMismatch> {
         // Half a record must not decide a type.
         is_json(record)?;
         self.visit(record, used, Mode::Infer)?;
@@ -80,11 +73,10 @@ impl RecordSchema {
         Ok(())
     }
 
-    /// Checks whether a record fits.
     pub(crate) fn check(
         &mut self,
         record: &str,
-        used: &dyn Fn(&str) -> bool,
+        used: Used<'_>,
         origin: SchemaOrigin,
     ) -> Result<(), SchemaMismatch> {
         self.visit(record, used, Mode::Check(origin))
@@ -92,7 +84,7 @@ impl RecordSchema {
             .map_err(|mismatch| is_json(record).err().unwrap_or(mismatch))
     }
 
-    fn visit(&mut self, record: &str, used: &dyn Fn(&str) -> bool, mode: Mode) -> Result<(), SchemaMismatch> {
+    fn visit(&mut self, record: &str, used: Used<'_>, mode: Mode) -> Result<(), SchemaMismatch> {
         let mut deserializer = serde_json::Deserializer::from_str(record);
         let root = ValueSeed {
             shape: &mut self.root,
@@ -105,47 +97,43 @@ impl RecordSchema {
             .map_err(|error| mismatch(&error, record))
     }
 
-    pub(crate) fn is_declared(&self) -> bool {
-        self.declared
-    }
-
-    /// Number of records it was inferred from.
-    pub(crate) fn records(&self) -> u64 {
-        self.records
-    }
-
-    fn columns(&self) -> &[ObjectField] {
+    fn columns(&self) -> Option<&Object> {
         match &self.root {
-            Shape::Object(object) => &object.fields,
-            _ => &[],
+            Shape::Object(object) => Some(object),
+            _ => None,
         }
     }
 
-    /// Whether there is a column of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.columns().iter().any(|field| &*field.name == name)
+        self.columns()
+            .is_some_and(|columns| columns.fields.contains_key(name))
     }
 
     /// Those of `names` that no record has had, if there were records.
     pub(crate) fn unseen<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
-        let seen = |name: &str| {
-            self.columns()
-                .iter()
-                .any(|field| field.last_object > 0 && &*field.name == name)
+        let Some(columns) = self.columns().filter(|columns| columns.objects > 0) else {
+            return Vec::new();
         };
-        let any = matches!(&self.root, Shape::Object(object) if object.objects > 0);
-        names.into_iter().filter(|name| any && !seen(name)).collect()
+        let is_seen = |name: &str| {
+            columns
+                .fields
+                .get(name)
+                .is_some_and(|field| field.last_object > 0)
+        };
+        names.into_iter().filter(|name| !is_seen(name)).collect()
     }
 
     /// Every top-level key, unused ones included.
     pub(crate) fn names(&self) -> Vec<String> {
-        let fields = self.columns().iter();
-        fields.map(|field| field.name.to_string()).collect()
+        let names = self
+            .columns()
+            .into_iter()
+            .flat_map(|columns| columns.fields.keys());
+        names.map(ToString::to_string).collect()
     }
 
-    /// The used columns.
     pub(crate) fn arrow_schema(&self) -> Schema {
-        Schema::new(arrow_fields(self.columns()))
+        Schema::new(self.columns().map(Object::arrow_fields).unwrap_or_default())
     }
 }
 
@@ -212,12 +200,8 @@ mod tests {
             (&[r#"{"a":1}"#, r#"{"a":"x","#], &[Int64]),
         ] {
             let schema = inferred(records).arrow_schema();
-            let types: Vec<_> = schema
-                .fields()
-                .iter()
-                .map(|field| field.data_type().clone())
-                .collect();
-            assert_eq!(types, expected, "{records:?}");
+            let types = schema.fields().iter().map(|field| field.data_type());
+            assert!(types.eq(expected), "{records:?}: {schema}");
         }
     }
 

@@ -1,9 +1,13 @@
 //! The types of values in JSON records, and how they widen when records differ.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// Most keys in one object. More means that values were used as keys, and each would become a column.
 pub(super) const MAX_KEYS: usize = 4096;
@@ -11,10 +15,8 @@ pub(super) const MAX_KEYS: usize = 4096;
 /// Floating-point numbers represent every integer up to here.
 const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
-/// How the columns were determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SchemaOrigin {
-    /// Inferred from all records.
     AllRecords,
     /// Inferred from the first records of an input that cannot be read twice.
     Sample,
@@ -31,13 +33,10 @@ pub(super) enum Mode {
     Check(SchemaOrigin),
 }
 
-/// The type of a value.
 #[derive(Debug, Default)]
 pub(super) enum Shape {
-    /// Only null so far.
     #[default]
     Null,
-    /// Of a column that is not used.
     Unused,
     Bool,
     Int,
@@ -52,39 +51,24 @@ pub(super) enum Shape {
 
 #[derive(Debug, Default)]
 pub(super) struct Object {
-    pub(super) fields: Vec<ObjectField>,
-    pub(super) by_name: HashMap<Arc<str>, usize>,
+    pub(super) fields: IndexMap<Box<str>, ObjectField, ahash::RandomState>,
     /// Objects read so far, to detect a key that occurs twice in one of them.
     pub(super) objects: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct ObjectField {
-    pub(super) name: Arc<str>,
     pub(super) shape: Shape,
-    /// The last object that had this key.
     pub(super) last_object: u64,
 }
 
 impl Shape {
-    pub(super) fn of_signed(value: i64) -> Self {
+    fn of_signed(value: i64) -> Self {
         if value.unsigned_abs() > MAX_EXACT_INTEGER {
             Self::BigInt
         } else {
             Self::Int
         }
-    }
-
-    pub(super) fn of_unsigned(value: u64) -> Self {
-        i64::try_from(value).map_or(Self::Text, Self::of_signed)
-    }
-
-    /// Of a number with a fraction or exponent, or an integer of more digits than 64 bits hold, which must not lose its
-    /// last ones.
-    pub(super) fn of_float(value: f64) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "only a threshold")]
-        let huge = value.abs() >= u64::MAX as f64;
-        if huge { Self::Text } else { Self::Float }
     }
 
     fn data_type(&self) -> DataType {
@@ -94,12 +78,11 @@ impl Shape {
             Self::Int | Self::BigInt => DataType::Int64,
             Self::Float => DataType::Float64,
             Self::List(items) => DataType::List(Arc::new(Field::new_list_field(items.data_type(), true))),
-            Self::Object(object) => DataType::Struct(arrow_fields(&object.fields)),
+            Self::Object(object) => DataType::Struct(object.arrow_fields()),
         }
     }
 
-    /// Its name in messages.
-    pub(super) fn describe(&self) -> &'static str {
+    fn describe(&self) -> &'static str {
         match self {
             Self::Null | Self::Unused => "nothing",
             Self::Bool => "true or false",
@@ -112,7 +95,7 @@ impl Shape {
     }
 
     /// Widens to a simple value when inferring; returns whether the value fits.
-    pub(super) fn accept_scalar(&mut self, found: Self, mode: Mode) -> bool {
+    fn accept_scalar(&mut self, found: Self, mode: Mode) -> bool {
         use Shape::{BigInt, Bool, Float, Int, List, Null, Object, Text, Unused};
         let merged = match (&*self, found) {
             (Unused, _) => return true,
@@ -141,72 +124,208 @@ impl Shape {
 }
 
 impl Object {
-    /// The index of a key, which inference adds; `None` if it is not used. `expected` is where it most likely is.
-    pub(super) fn find(
-        &mut self,
-        key: &str,
-        expected: usize,
-        used: Option<&dyn Fn(&str) -> bool>,
-        mode: Mode,
-    ) -> Result<Option<usize>, String> {
-        let known = match self.fields.get(expected) {
-            Some(field) if &*field.name == key => Some(expected),
-            _ => self.by_name.get(key).copied(),
-        };
-        if known.is_some() {
-            return Ok(known);
-        }
-        let used = used.is_none_or(|used| used(key));
-        match mode {
-            Mode::Infer if self.fields.len() < MAX_KEYS => {
-                let shape = if used { Shape::Null } else { Shape::Unused };
-                Ok(Some(self.push(key.into(), shape)))
-            }
-            Mode::Check(_) if !used => Ok(None),
-            Mode::Check(SchemaOrigin::Declared) => Ok(None),
-            // The key may be a value, such as an address, so messages do not show it.
-            _ if self.fields.len() >= MAX_KEYS => Err(format!(
-                "the records have more than {MAX_KEYS} different keys in one object, so keys seem to be values"
-            )),
-            Mode::Check(SchemaOrigin::Sample) => Err(
-                "the record has a key that none of the sampled records has (the first 8 MiB): read the data from a \
-                 file, which is scanned in full"
-                    .to_owned(),
-            ),
-            Mode::Check(SchemaOrigin::FirstRecords) => Err(
-                "the record has a key that none of the first records has, from which the columns were inferred \
-                 because only a part is read: read more rows, or declare `columns`"
-                    .to_owned(),
-            ),
-            Mode::Infer | Mode::Check(SchemaOrigin::AllRecords) => Err(
-                "the record has a key that the file did not have when it was read first: it changed in between"
-                    .to_owned(),
-            ),
-        }
-    }
-
-    pub(super) fn push(&mut self, name: Arc<str>, shape: Shape) -> usize {
-        let index = self.fields.len();
-        self.by_name.insert(name.clone(), index);
-        self.fields.push(ObjectField {
-            name,
+    pub(super) fn add(&mut self, name: &str, is_used: bool) -> usize {
+        let shape = if is_used { Shape::Null } else { Shape::Unused };
+        let field = ObjectField {
             shape,
             last_object: 0,
-        });
-        index
+        };
+        self.fields.insert_full(name.into(), field).0
     }
 
-    /// Marks a field as present in the current object; returns whether it is the first time.
-    pub(super) fn mark(&mut self, field: usize) -> bool {
-        std::mem::replace(&mut self.fields[field].last_object, self.objects) != self.objects
+    /// The index of a key, which inference adds; `None` if it is not used.
+    fn find(&mut self, key: &str, used: Option<Used<'_>>, mode: Mode) -> Result<Option<usize>, String> {
+        if let Some(known) = self.fields.get_index_of(key) {
+            return Ok(Some(known));
+        }
+        let is_used = used.is_none_or(|used| used(key));
+        // The key may be a value, such as an address, so messages do not show it.
+        let message = match mode {
+            Mode::Infer if self.fields.len() < MAX_KEYS => return Ok(Some(self.add(key, is_used))),
+            Mode::Check(origin) if !is_used || origin == SchemaOrigin::Declared => return Ok(None),
+            _ if self.fields.len() >= MAX_KEYS => {
+                return Err(format!(
+                    "the records have more than {MAX_KEYS} different keys in one object, so keys seem to be values"
+                ));
+            }
+            Mode::Check(SchemaOrigin::Sample) => {
+                "the record has a key that none of the sampled records has (the first 8 MiB): read the data from a \
+                 file, which is scanned in full"
+            }
+            Mode::Check(SchemaOrigin::FirstRecords) => {
+                "the record has a key that none of the first records has, from which the columns were inferred \
+                 because only a part is read: read more rows, or declare `columns`"
+            }
+            _ => {
+                "the record has a key that the file did not have when it was read first: it changed in between"
+            }
+        };
+        Err(message.to_owned())
+    }
+
+    fn visit<'de, A: MapAccess<'de>>(
+        &mut self,
+        mut map: A,
+        used: Option<Used<'_>>,
+        mode: Mode,
+    ) -> Result<(), A::Error> {
+        self.objects += 1;
+        while let Some(Key(key)) = map.next_key()? {
+            let found = self.find(&key, used, mode).map_err(A::Error::custom)?;
+            let Some((name, field)) = found.and_then(|index| self.fields.get_index_mut(index)) else {
+                map.next_value_seed(ValueSeed::new(&mut Shape::Unused, "", mode))?;
+                continue;
+            };
+            if std::mem::replace(&mut field.last_object, self.objects) == self.objects {
+                return Err(A::Error::custom(format!("the key `{key}` occurs twice")));
+            }
+            map.next_value_seed(ValueSeed::new(&mut field.shape, name, mode))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn arrow_fields(&self) -> Fields {
+        let used = self
+            .fields
+            .iter()
+            .filter(|(_, field)| !matches!(field.shape, Shape::Unused));
+        used.map(|(name, field)| Field::new(&**name, field.shape.data_type(), true))
+            .collect()
     }
 }
 
-/// The used fields.
-pub(super) fn arrow_fields(fields: &[ObjectField]) -> Fields {
-    let used = fields
-        .iter()
-        .filter(|field| !matches!(field.shape, Shape::Unused));
-    used.map(|field| Field::new(&*field.name, field.shape.data_type(), true))
-        .collect()
+pub(super) type Used<'u> = &'u dyn Fn(&str) -> bool;
+
+/// Borrowed from the record unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'r>(#[serde(borrow)] Cow<'r, str>);
+
+/// Walks a value and its shape side by side, without building anything.
+pub(super) struct ValueSeed<'s> {
+    pub(super) shape: &'s mut Shape,
+    pub(super) key: &'s str,
+    /// Of a whole record: which of its keys are used columns.
+    pub(super) root: Option<Used<'s>>,
+    pub(super) mode: Mode,
+}
+
+impl<'s> ValueSeed<'s> {
+    fn new(shape: &'s mut Shape, key: &'s str, mode: Mode) -> Self {
+        Self {
+            shape,
+            key,
+            root: None,
+            mode,
+        }
+    }
+
+    fn scalar<E: Error>(self, found: Shape) -> Result<(), E> {
+        let name = found.describe();
+        if self.shape.accept_scalar(found, self.mode) {
+            Ok(())
+        } else {
+            Err(self.mismatch(name))
+        }
+    }
+
+    /// Does not show the value, as serde's own messages would.
+    fn mismatch<E: Error>(&self, found: &str) -> E {
+        let (key, expected) = (self.key, self.shape.describe());
+        if self.root.is_some() {
+            return E::custom("the record is not an object");
+        }
+        if self.mode != Mode::Check(SchemaOrigin::Declared) {
+            return E::custom(format!(
+                "the key `{key}` holds {found} here and {expected} in other records"
+            ));
+        }
+        let single = match found {
+            "an object" | "a list" => ": declared columns hold single values only",
+            _ => "",
+        };
+        E::custom(format!(
+            "the column `{key}` is declared as {expected} and holds {found}{single}"
+        ))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        match self.root {
+            Some(_) => Err(self.mismatch("nothing")),
+            None => Ok(()),
+        }
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        self.scalar(Shape::Bool)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.scalar(Shape::of_signed(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.scalar(i64::try_from(value).map_or(Shape::Text, Shape::of_signed))
+    }
+
+    /// A number with a fraction or exponent, or an integer of more digits than 64 bits hold, which must not lose its last
+    /// ones.
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        #[expect(clippy::cast_precision_loss, reason = "only a threshold")]
+        let huge = value.abs() >= u64::MAX as f64;
+        self.scalar(if huge { Shape::Text } else { Shape::Float })
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        self.scalar(Shape::Text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if matches!(self.shape, Shape::Null) && self.mode == Mode::Infer {
+            *self.shape = Shape::List(Box::default());
+        }
+        let mut unused = Shape::Unused;
+        let items = match self.shape {
+            Shape::List(items) => items,
+            Shape::Unused => &mut unused,
+            _ => return Err(self.mismatch("a list")),
+        };
+        while list
+            .next_element_seed(ValueSeed::new(items, self.key, self.mode))?
+            .is_some()
+        {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if matches!(self.shape, Shape::Null) && self.mode == Mode::Infer {
+            *self.shape = Shape::Object(Box::default());
+        }
+        match self.shape {
+            Shape::Object(object) => object.visit(map, self.root, self.mode),
+            Shape::Unused => {
+                // Keys are read as text, so that whatever arrow-json would fail on is detected here.
+                while map.next_key::<Key<'de>>()?.is_some() {
+                    map.next_value_seed(ValueSeed::new(&mut Shape::Unused, "", self.mode))?;
+                }
+                Ok(())
+            }
+            _ => Err(self.mismatch("an object")),
+        }
+    }
 }

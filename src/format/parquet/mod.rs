@@ -4,20 +4,20 @@
 mod remote;
 
 use std::fs::File;
-use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use ::parquet::errors::ParquetError;
-use arrow::array::{RecordBatch, RecordBatchReader as _};
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatchReader as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{CHUNK_ROWS, Collector, Format, Input, RandomAccess, ReadResult, Registration, wrap};
-use crate::component::{Chunk, Origins, Part};
+use super::{
+    Access, CHUNK_ROWS, Collector, Format, Input, RandomAccess, ReadResult, Registration, RowBuffer, wrap,
+};
+use crate::component::Origins;
 use crate::error::{Error, read_error};
 
 /// Parquet has no settings.
@@ -26,9 +26,11 @@ use crate::error::{Error, read_error};
 struct Parquet {}
 
 inventory::submit! {
-    Registration::new::<Parquet>("parquet", &["parquet"], "columns with types; compressed inside at most")
-        .magic(b"PAR1")
-        .ranges()
+    Registration {
+        magic: b"PAR1",
+        access: Access::Ranges,
+        ..Registration::new::<Parquet>("parquet", &["parquet"], "columns with types; compressed inside at most")
+    }
 }
 
 impl Format for Parquet {
@@ -46,7 +48,7 @@ impl Format for Parquet {
                     .map_err(invalid)?;
                 let schema = reader.schema();
                 rows.send_all(reader)?;
-                rows.finish(schema)
+                rows.rows.finish(schema)
             }
             Some(RandomAccess::Remote(file)) => remote::read(file, out),
             None => Err(Error::input(format!("cannot read Parquet from `{}`", out.name))
@@ -73,13 +75,11 @@ fn from_parquet(message: String, error: ParquetError, hint: &'static str) -> Err
     Error::input(message).with_source(error).with_hint(hint)
 }
 
-/// Sends the rows of a file.
 struct Rows<'f> {
-    out: &'f Collector,
-    part: Arc<Part>,
+    rows: RowBuffer<'f>,
     mask: ProjectionMask,
     /// Number of the next row.
-    row: u64,
+    number: u64,
 }
 
 impl<'f> Rows<'f> {
@@ -89,41 +89,26 @@ impl<'f> Rows<'f> {
         let used = (0..columns.len()).filter(|&index| out.uses(&columns[index]));
         let mask = ProjectionMask::roots(metadata.parquet_schema(), used);
         Ok(Self {
-            out,
-            part: out.part(columns)?,
+            rows: RowBuffer::new(columns, out)?,
             mask,
-            row: 1,
+            number: 1,
         })
     }
 
     fn send_all(&mut self, reader: ParquetRecordBatchReader) -> ReadResult {
         for batch in reader {
             let batch = batch.map_err(|error| self.failed(error.into()))?;
-            self.send(batch)?;
+            let origins = Origins::consecutive(self.rows.part.clone(), self.number, batch.num_rows());
+            self.number += batch.num_rows() as u64;
+            self.rows.send(batch, origins)?;
         }
-        Ok(())
-    }
-
-    fn send(&mut self, batch: RecordBatch) -> ReadResult {
-        let rows = batch.num_rows();
-        let origins = Origins::consecutive(self.part.clone(), self.row, rows);
-        self.out.send(Chunk::records(batch, origins))?;
-        self.row += rows as u64;
         Ok(())
     }
 
     fn failed(&self, error: ParquetError) -> Error {
         const HINT: &str = "the file is damaged: transfer or export it again";
-        let message = format!("cannot read `{}` from row {} on", self.out.name, self.row);
-        from_parquet(message, error, HINT)
-    }
-
-    /// Sends an empty chunk if there were no rows, which makes the columns known.
-    fn finish(mut self, schema: SchemaRef) -> ReadResult {
-        if self.row == 1 {
-            self.send(RecordBatch::new_empty(schema))?;
-        }
-        Ok(())
+        let (name, number) = (&self.rows.out.name, self.number);
+        from_parquet(format!("cannot read `{name}` from row {number} on"), error, HINT)
     }
 }
 

@@ -1,22 +1,20 @@
-//! Parquet from storage that returns parts of files: each row group's used columns in one request, and the next row
-//! group's while one is decoded.
+//! Parquet from storage that returns parts of files: each row group's used columns in one request.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use ::parquet::arrow::ParquetRecordBatchStreamBuilder;
-use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
-use ::parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStream};
+use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use ::parquet::arrow::async_reader::AsyncFileReader;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 
 use super::{Rows, not_parquet};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::{CHUNK_ROWS, Collector, ReadRanges, ReadResult};
 
 /// Bytes read from the end first. The metadata of most files is smaller.
@@ -24,9 +22,6 @@ const TAIL_BYTES: usize = 64 << 10;
 
 /// Largest metadata: a thousand columns in ten thousand row groups need more, and no export has them.
 const MAX_METADATA_BYTES: u64 = 256 << 20;
-
-/// Row groups of which the used columns are larger are not fetched ahead.
-const MAX_PREFETCH_BYTES: u64 = 16 << 20;
 
 pub(super) fn read(file: &Arc<dyn ReadRanges>, out: &Collector) -> ReadResult {
     let Some(size) = file.size() else {
@@ -41,89 +36,38 @@ pub(super) fn read(file: &Arc<dyn ReadRanges>, out: &Collector) -> ReadResult {
     let metadata = ArrowReaderMetadata::load_async(&mut remote, ArrowReaderOptions::default());
     let metadata = wait(out, metadata)?.map_err(|error| not_parquet(out, error))?;
     let mut rows = Rows::new(out, &metadata)?;
-    let small = small_row_groups(&rows, metadata.metadata());
-    let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(remote, metadata)
+    let mut stream = ParquetRecordBatchStreamBuilder::new_with_metadata(remote, metadata)
         .with_projection(rows.mask.clone())
         .with_batch_size(CHUNK_ROWS)
         .build()
         .map_err(|error| not_parquet(out, error))?;
     let schema = stream.schema().clone();
-    let mut fetch = Fetch::start(stream);
-    for group in 0.. {
-        out.check_stopped()?;
-        let (stream, reader) = fetch.finish(out)?;
-        let Some(reader) = reader.map_err(|error| rows.failed(error))? else {
+    loop {
+        let group = wait(out, stream.next_row_group())?;
+        let Some(reader) = group.map_err(|error| rows.failed(error))? else {
             break;
         };
-        if small
-            .get(group..group + 2)
-            .is_some_and(|pair| pair == [true, true])
-        {
-            fetch = Fetch::start(stream);
-            rows.send_all(reader)?;
-        } else {
-            rows.send_all(reader)?;
-            fetch = Fetch::start(stream);
-        }
+        rows.send_all(reader)?;
     }
-    rows.finish(schema)
+    rows.rows.finish(schema)
 }
 
-/// Which row groups may be fetched while another one is decoded.
-fn small_row_groups(rows: &Rows<'_>, metadata: &ParquetMetaData) -> Vec<bool> {
-    let groups = metadata.row_groups().iter().map(|group| {
-        let used = (0..group.num_columns()).filter(|&column| rows.mask.leaf_included(column));
-        let bytes = used.map(|column| group.column(column).byte_range().1);
-        bytes.fold(0, u64::saturating_add) <= MAX_PREFETCH_BYTES
-    });
-    groups.collect()
-}
-
-/// Waits for `future` until the run is cancelled.
 fn wait<T>(out: &Collector, future: impl Future<Output = T>) -> Result<T> {
     Handle::current().block_on(async {
         tokio::select! {
             biased;
-            () = out.cx.run.cancel.cancelled() => Err(Error::new(ErrorKind::Interrupted, "the run is stopping")),
+            () = out.cx.run.cancel.cancelled() => Err(Error::interrupted()),
             done = future => Ok(done),
         }
     })
 }
 
-type Stream = ParquetRecordBatchStream<RemoteFile>;
-type Fetched = (Stream, ParquetResult<Option<ParquetRecordBatchReader>>);
-
-/// A row group that is being fetched; dropping it ends that.
-struct Fetch(JoinSet<Fetched>);
-
-impl Fetch {
-    fn start(mut stream: Stream) -> Self {
-        let mut task = JoinSet::new();
-        let fetch = async move {
-            let reader = stream.next_row_group().await;
-            (stream, reader)
-        };
-        task.spawn_on(fetch, &Handle::current());
-        Self(task)
-    }
-
-    fn finish(mut self, out: &Collector) -> Result<Fetched> {
-        match wait(out, self.0.join_next())? {
-            Some(Ok(fetched)) => Ok(fetched),
-            Some(Err(error)) => Err(Error::task_failed("fetching a part of a file", &error)),
-            None => Err(Error::unexpected("no part of a file was fetched")),
-        }
-    }
-}
-
-/// A remote file as the parquet crate reads it.
 struct RemoteFile {
     file: Arc<dyn ReadRanges>,
     size: u64,
 }
 
 impl AsyncFileReader for RemoteFile {
-    /// Of the metadata only.
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
         async move {
             let length = range.end.saturating_sub(range.start);

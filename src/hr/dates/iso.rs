@@ -19,7 +19,6 @@ use super::moment::{Moment, has_four_digits};
 
 static PARSER: DateTimeParser = DateTimeParser::new();
 
-/// Offsets in use are at most this far from UTC.
 const MAX_OFFSET_SECONDS: i32 = 14 * 3600;
 
 /// Reads `text`, which is trimmed. `digits`: whether eight bare digits are a date.
@@ -93,40 +92,28 @@ mod tests {
 
     use super::*;
 
-    /// The moment in jiff's notation.
-    fn shown(text: &str) -> String {
-        match read(text, true) {
-            Some(Moment::Day(day)) => day.to_string(),
-            Some(Moment::Local(local)) => local.to_string(),
-            Some(Moment::Offset(day, None, offset)) => format!("{day} {offset}"),
-            Some(Moment::Offset(day, Some(time), offset)) => format!("{} {offset}", day.to_datetime(time)),
-            Some(Moment::Instant(_) | Moment::OutOfRange(_)) => unreachable!(),
-            None => "none".to_owned(),
-        }
-    }
-
     #[test]
     fn reads_documented_forms() {
         for line in "2024-01-15 => 2024-01-15
             20240115 => 2024-01-15
-            2024-01-15Z => 2024-01-15 +00
-            2024-01-15-07:00 => 2024-01-15 -07
-            2024-01-15T09:30 => 2024-01-15T09:30:00
-            2024-01-15t09:30:05 => 2024-01-15T09:30:05
-            2024-01-15  09:30:05.25 => 2024-01-15T09:30:05.25
-            2024-01-15T09:30:05,1234567890123 => 2024-01-15T09:30:05.123456789
-            2024-01-15T09:30:60 => 2024-01-15T09:30:59
-            2024-01-15T09:30Z => 2024-01-15T09:30:00 +00
-            2024-01-15T09:30:00 +02 => 2024-01-15T09:30:00 +02
-            2024-01-15 09:30:00  +02:00 => 2024-01-15T09:30:00 +02
-            2024-01-15T09:30:00-0330 => 2024-01-15T09:30:00 -03:30
-            2024-01-15T09:30:00.5+14:00 => 2024-01-15T09:30:00.5 +14
-            20240115T0930 => 2024-01-15T09:30:00
-            20240115T093005.5Z => 2024-01-15T09:30:05.5 +00"
+            2024-01-15Z => 2024-01-15+00
+            2024-01-15-07:00 => 2024-01-15-07
+            2024-01-15T09:30 => local 2024-01-15T09:30:00
+            2024-01-15t09:30:05 => local 2024-01-15T09:30:05
+            2024-01-15  09:30:05.25 => local 2024-01-15T09:30:05.25
+            2024-01-15T09:30:05,1234567890123 => local 2024-01-15T09:30:05.123456789
+            2024-01-15T09:30:60 => local 2024-01-15T09:30:59
+            2024-01-15T09:30Z => 2024-01-15 09:30:00+00
+            2024-01-15T09:30:00 +02 => 2024-01-15 09:30:00+02
+            2024-01-15 09:30:00  +02:00 => 2024-01-15 09:30:00+02
+            2024-01-15T09:30:00-0330 => 2024-01-15 09:30:00-03:30
+            2024-01-15T09:30:00.5+14:00 => 2024-01-15 09:30:00.5+14
+            20240115T0930 => local 2024-01-15T09:30:00
+            20240115T093005.5Z => 2024-01-15 09:30:05.5+00"
             .lines()
         {
             let (text, expected) = line.trim().split_once(" => ").unwrap();
-            assert_eq!(shown(text), expected, "{text}");
+            assert_eq!(Moment::shown(read(text, true)), expected, "{text}");
         }
     }
 
@@ -140,17 +127,12 @@ mod tests {
             2024-01-15 09:30 +02 x"
             .split('|')
         {
-            assert_eq!(shown(text), "none", "{text}");
+            assert_eq!(read(text, true), None, "{text}");
         }
         assert_eq!(read("20240115", false), None);
     }
 
     proptest! {
-        #[test]
-        fn never_panics(text in "\\PC{0,30}|[0-9TZ:+. -]{0,30}") {
-            read(&text, true);
-        }
-
         #[test]
         fn refuses_digits_in_other_orders(year in 1900i16..2200, month in 1u8..13, day in 1u8..29) {
             prop_assert_eq!(read(&format!("{day:02}{month:02}{year}"), true), None);

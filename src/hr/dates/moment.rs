@@ -1,14 +1,13 @@
-//! What a value says before the time zone is applied: a day, a local time, or an instant.
+//! What a value says (a day, a local time, or an instant), and the text that is sent for it.
 
-use jiff::ToSpan;
+use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time, date};
-use jiff::tz::Offset;
+use jiff::tz::{AmbiguousOffset, Disambiguation, Offset, TimeZone};
 
-use super::Reason;
+use super::settings::OnDstChange;
 
 pub(super) const DAY_SECONDS: i64 = 86_400;
 
-/// What a value says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Moment {
     /// A day without a time: takes the default time, in the time zone of the settings.
@@ -23,54 +22,151 @@ pub(super) enum Moment {
     OutOfRange(Reason),
 }
 
-impl Moment {
-    /// A number of days since 1970-01-01.
-    pub(super) fn from_days(days: i64) -> Self {
-        match day(days) {
-            Ok(day) => Self::Day(day),
-            Err(reason) => Self::OutOfRange(reason),
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The day means "no value".
+    Null,
+    TooEarly,
+    TooLate,
+    Gap,
+    Overlap,
+}
 
+impl Moment {
     /// A civil date and time counted in seconds since 1970-01-01T00:00. With `midnight_is_day`, midnight means that there
     /// is no time.
     pub(super) fn from_local(seconds: i64, nanos: i32, midnight_is_day: bool) -> Self {
-        match civil(seconds, nanos) {
-            Ok(local) if midnight_is_day && local.time() == Time::midnight() => Self::Day(local.date()),
-            Ok(local) => Self::Local(local),
-            Err(reason) => Self::OutOfRange(reason),
+        match Self::from_epoch(seconds, nanos) {
+            Self::Instant(local) if midnight_is_day && local.time() == Time::midnight() => {
+                Self::Day(local.date())
+            }
+            Self::Instant(local) => Self::Local(local),
+            out_of_range => out_of_range,
         }
     }
 
     /// An instant counted in seconds since 1970-01-01T00:00:00Z.
     pub(super) fn from_epoch(seconds: i64, nanos: i32) -> Self {
-        match civil(seconds, nanos) {
-            Ok(utc) => Self::Instant(utc),
-            Err(reason) => Self::OutOfRange(reason),
+        let since = SignedDuration::new(seconds, nanos);
+        match date(1970, 1, 1).at(0, 0, 0, 0).checked_add(since) {
+            Ok(utc) if has_four_digits(&utc.date()) => Self::Instant(utc),
+            _ if seconds < 0 => Self::OutOfRange(Reason::TooEarly),
+            _ => Self::OutOfRange(Reason::TooLate),
         }
     }
-}
 
-fn civil(seconds: i64, nanos: i32) -> Result<DateTime, Reason> {
-    let of_day = seconds.rem_euclid(DAY_SECONDS);
-    let time = Time::midnight() + jiff::SignedDuration::new(of_day, nanos);
-    Ok(day(seconds.div_euclid(DAY_SECONDS))?.to_datetime(time))
-}
-
-fn day(days: i64) -> Result<Date, Reason> {
-    let reason = if days < 0 {
-        Reason::TooEarly
-    } else {
-        Reason::TooLate
-    };
-    let in_range = i32::try_from(days)
-        .ok()
-        .filter(|days| (-4_000_000..4_000_000).contains(days));
-    let day = in_range.and_then(|days| date(1970, 1, 1).checked_add(days.days()).ok());
-    day.filter(has_four_digits).ok_or(reason)
+    #[cfg(test)]
+    pub(super) fn shown(moment: Option<Self>) -> String {
+        match moment {
+            Some(Self::Day(day)) => day.to_string(),
+            Some(Self::Local(local)) => format!("local {local}"),
+            Some(Self::Instant(utc)) => format!("{utc}Z"),
+            Some(Self::Offset(day, None, offset)) => format!("{day}{offset}"),
+            Some(Self::Offset(day, Some(time), offset)) => format!("{day} {time}{offset}"),
+            Some(Self::OutOfRange(reason)) => format!("{reason:?}"),
+            None => "none".to_owned(),
+        }
+    }
 }
 
 /// Whether the year has four digits. Others are typing errors, or two digits that `%Y` would accept.
 pub(super) fn has_four_digits(day: &Date) -> bool {
     (1000..=9999).contains(&day.year())
+}
+
+/// The settings that apply to every value, however it is written.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) zone: TimeZone,
+    pub(super) default_time: Time,
+    pub(super) on_gap: OnDstChange,
+    pub(super) on_overlap: OnDstChange,
+    pub(super) earliest: Date,
+    pub(super) latest: Date,
+    /// Days that mean "no value".
+    pub(super) null_days: Vec<Date>,
+}
+
+impl Rules {
+    pub(super) fn text(&self, moment: Moment) -> Result<String, Reason> {
+        let (local, offset) = match moment {
+            Moment::Day(day) => {
+                self.check(day)?;
+                self.resolve(day.to_datetime(self.default_time), false)?
+            }
+            Moment::Local(local) => {
+                self.check(local.date())?;
+                self.resolve(local, true)?
+            }
+            Moment::Offset(day, time, offset) => {
+                self.check(day)?;
+                (day.to_datetime(time.unwrap_or(self.default_time)), offset)
+            }
+            Moment::Instant(utc) => {
+                // Placeholders such as 9999-12-31 are written in UTC, which may be the day before in the zone.
+                if self.null_days.contains(&utc.date()) {
+                    return Err(Reason::Null);
+                }
+                let instant = Offset::UTC.to_timestamp(utc).map_err(|_| Reason::TooLate)?;
+                let offset = self.zone.to_offset(instant);
+                let local = offset.to_datetime(instant);
+                self.check(local.date())?;
+                (local, offset)
+            }
+            Moment::OutOfRange(reason) => return Err(reason),
+        };
+        Ok(write(local, offset))
+    }
+
+    /// Whether `moment` has a text or means "no value".
+    pub(super) fn is_plausible(&self, moment: Moment) -> bool {
+        matches!(self.text(moment), Ok(_) | Err(Reason::Null))
+    }
+
+    fn check(&self, day: Date) -> Result<(), Reason> {
+        if self.null_days.contains(&day) {
+            Err(Reason::Null)
+        } else if day < self.earliest {
+            Err(Reason::TooEarly)
+        } else if day > self.latest {
+            Err(Reason::TooLate)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The local time that is sent and its offset. `strict`: reject times on a DST change if the settings say so. A plain
+    /// date never is: its time is the default one, not the record's.
+    fn resolve(&self, local: DateTime, strict: bool) -> Result<(DateTime, Offset), Reason> {
+        let found = self.zone.to_ambiguous_timestamp(local);
+        let (choice, reason) = match found.offset() {
+            AmbiguousOffset::Unambiguous { offset } => return Ok((local, offset)),
+            AmbiguousOffset::Gap { .. } => (self.on_gap, Reason::Gap),
+            AmbiguousOffset::Fold { .. } => (self.on_overlap, Reason::Overlap),
+        };
+        let choice = match choice {
+            OnDstChange::Later => Disambiguation::Later,
+            OnDstChange::Earlier => Disambiguation::Earlier,
+            OnDstChange::Reject if strict => return Err(reason),
+            OnDstChange::Reject => Disambiguation::Compatible,
+        };
+        // Fails only at the end of jiff's last year.
+        let instant = found.disambiguate(choice).map_err(|_| Reason::TooLate)?;
+        let offset = self.zone.to_offset(instant);
+        Ok((offset.to_datetime(instant), offset))
+    }
+}
+
+/// At most seven digits of a fraction, as in Microsoft's samples. Offsets with seconds, which zones had before standard
+/// time, are rounded to the minute; the local time stays.
+fn write(local: DateTime, offset: Offset) -> String {
+    let ticks = local.subsec_nanosecond() / 100 * 100;
+    let local = local.with().subsec_nanosecond(ticks).build().unwrap_or(local);
+    let minutes = (offset.seconds().unsigned_abs() + 30) / 60;
+    let sign = if offset.is_negative() && minutes > 0 {
+        '-'
+    } else {
+        '+'
+    };
+    format!("{local}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }

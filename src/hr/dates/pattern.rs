@@ -5,29 +5,21 @@ use jiff::{civil, tz};
 
 use super::iso;
 use super::moment::{Moment, has_four_digits};
-use super::named::Named;
+use super::named::NAMED;
 use crate::settings::suggestion;
 
-/// A checked pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     source: String,
-    two_digit_year: bool,
+    pub(super) two_digit_year: bool,
     pivot: u16,
 }
 
-/// Why a pattern cannot be used.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct PatternError {
-    pub(super) message: String,
-    pub(super) hint: String,
-}
+/// Why a pattern cannot be used, and a hint.
+pub(super) type PatternError = (String, String);
 
 fn error<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, PatternError> {
-    Err(PatternError {
-        message: message.into(),
-        hint: hint.into(),
-    })
+    Err((message.into(), hint.into()))
 }
 
 impl Pattern {
@@ -48,11 +40,8 @@ impl Pattern {
                 ("mbBhDFj", "month (`%m`)"),
                 ("deDFj", "day (`%d`)"),
             ];
-            let missing = parts
-                .into_iter()
-                .filter(|(any, _)| !has(any))
-                .map(|(_, name)| name);
-            let missing: Vec<&str> = missing.collect();
+            let missing = parts.into_iter().filter(|(any, _)| !has(any));
+            let missing: Vec<&str> = missing.map(|(_, name)| name).collect();
             if !missing.is_empty() {
                 let message = format!("the format has no {}", missing.join(", no "));
                 return error(message, "a date needs its year, month and day");
@@ -72,24 +61,13 @@ impl Pattern {
         })
     }
 
-    pub(super) fn source(&self) -> &str {
-        &self.source
-    }
-
-    pub(super) fn has_two_digit_year(&self) -> bool {
-        self.two_digit_year
-    }
-
     /// Reads `text`, which is trimmed.
     pub(super) fn read(&self, text: &str) -> Option<Moment> {
         let mut found = BrokenDownTime::parse(&self.source, text).ok()?;
         if self.two_digit_year {
             let year = found.year()?.rem_euclid(100);
-            let century = if year.unsigned_abs() < self.pivot {
-                2000
-            } else {
-                1900
-            };
+            let is_recent = year.unsigned_abs() < self.pivot;
+            let century = if is_recent { 2000 } else { 1900 };
             found.set_year(Some(century + year)).ok()?;
         }
         let day = found.to_date().ok().filter(has_four_digits)?;
@@ -115,20 +93,14 @@ fn reads_back(source: &str) -> Result<(), PatternError> {
         .and_then(|zoned| strtime::format(source, &zoned))
         .and_then(|text| BrokenDownTime::parse(source, text))
         .and_then(|found| found.to_datetime());
-    match read {
-        Ok(found) if found.date() == sample.date() => Ok(()),
-        Ok(_) => error(
-            "a date written in this format is not read back as the same date",
-            HINT,
-        ),
-        Err(cause) => error(
-            format!("a date written in this format cannot be read back: {cause}"),
-            HINT,
-        ),
-    }
+    let problem = match read {
+        Ok(found) if found.date() == sample.date() => return Ok(()),
+        Ok(_) => "is not read back as the same date".to_owned(),
+        Err(cause) => format!("cannot be read back: {cause}"),
+    };
+    error(format!("a date written in this format {problem}"), HINT)
 }
 
-/// The letters of the directives in `source`.
 fn directives(source: &str) -> Result<Vec<u8>, PatternError> {
     const KNOWN: &[u8] = b"AaBbCDdeFfGHhIjklMmNnPpRSTtUuVWwYyz%";
     if !source.contains('%') {
@@ -190,27 +162,15 @@ fn unknown<T>(letter: u8) -> Result<T, PatternError> {
 
 /// Neither a name nor a pattern: a misspelled name, or the letters of another language (`MM/dd/yyyy`).
 fn not_a_pattern<T>(source: &str) -> Result<T, PatternError> {
+    const LETTERS: &str =
+        "yyyy=%Y YYYY=%Y yy=%y YY=%y MMMM=%B MMM=%b MM=%m dd=%d DD=%d HH=%H hh=%I mm=%M ss=%S";
     let message = format!("`{source}` is not a format: it has no `%` and is not one of the names");
     let mut pattern = source.to_owned();
-    for (letters, directive) in [
-        ("yyyy", "%Y"),
-        ("YYYY", "%Y"),
-        ("yy", "%y"),
-        ("YY", "%y"),
-        ("MMMM", "%B"),
-        ("MMM", "%b"),
-        ("MM", "%m"),
-        ("dd", "%d"),
-        ("DD", "%d"),
-        ("HH", "%H"),
-        ("hh", "%I"),
-        ("mm", "%M"),
-        ("ss", "%S"),
-    ] {
+    for (letters, directive) in LETTERS.split(' ').filter_map(|pair| pair.split_once('=')) {
         pattern = pattern.replace(letters, directive);
     }
     if !pattern.contains("%Y") && !pattern.contains("%y") {
-        let near = suggestion(source, Named::ALL.map(Named::name));
+        let near = suggestion(source, NAMED.map(|(name, _)| name));
         let hint =
             near.unwrap_or_else(|| "formats are written as in strftime, such as `%m/%d/%Y`".to_owned());
         return error(message, hint);
@@ -228,12 +188,8 @@ fn not_a_pattern<T>(source: &str) -> Result<T, PatternError> {
 /// Patterns that a value of the wrong kind most likely fits: day and month swapped, the year in two digits.
 pub(super) fn variants(source: &str) -> Vec<String> {
     let letters = directives(source).unwrap_or_default();
-    let count = |any: &str| {
-        letters
-            .iter()
-            .filter(|letter| any.as_bytes().contains(letter))
-            .count()
-    };
+    let is_one_of = |any: &str, letter: &u8| any.as_bytes().contains(letter);
+    let count = |any: &str| letters.iter().filter(|letter| is_one_of(any, letter)).count();
     let spelled_out = source.replace("%F", "%Y-%m-%d").replace("%D", "%m/%d/%y");
     let mut variants = Vec::new();
     if count("mFD") == 1 && count("deFD") == 1 {
@@ -281,10 +237,10 @@ mod tests {
             %d-%b-%Y | 15-JAN-2024 | 2024-01-15
             %B %d, %Y | January 15, 2024 | 2024-01-15
             %a %d %b %Y | Tue 15 Jan 2024 | none
-            %m/%d/%Y %I:%M %p | 1/15/2024 12:05 am | 2024-01-15T00:05:00
-            %m/%d/%Y %I:%M:%S%p | 1/15/2024 3:05:60PM | 2024-01-15T15:05:59
-            %F %H:%M:%S%.f | 2024-01-15 09:05:06.25 | 2024-01-15T09:05:06.25
-            %Y-%m-%d%:z | 2018-10-01-07:00 | 2018-10-01 -07
+            %m/%d/%Y %I:%M %p | 1/15/2024 12:05 am | local 2024-01-15T00:05:00
+            %m/%d/%Y %I:%M:%S%p | 1/15/2024 3:05:60PM | local 2024-01-15T15:05:59
+            %F %H:%M:%S%.f | 2024-01-15 09:05:06.25 | local 2024-01-15T09:05:06.25
+            %Y-%m-%d%:z | 2018-10-01-07:00 | 2018-10-01-07
             %Y-%m-%d%:z | 2018-10-01-17:00 | none
             %d.%m.%y | 1.5.69 | 2069-05-01
             %d.%m.%y | 1.5.70 | 1970-05-01
@@ -295,14 +251,8 @@ mod tests {
             let [source, text, expected] = parts[..] else {
                 panic!("{case}")
             };
-            let found = match Pattern::compile(source, Some(70)).unwrap().read(text) {
-                Some(Moment::Day(day)) => day.to_string(),
-                Some(Moment::Local(local)) => local.to_string(),
-                Some(Moment::Offset(day, None, offset)) => format!("{day} {offset}"),
-                None => "none".to_owned(),
-                other => format!("{other:?}"),
-            };
-            assert_eq!(found, expected, "{case}");
+            let found = Pattern::compile(source, Some(70)).unwrap().read(text);
+            assert_eq!(Moment::shown(found), expected, "{case}");
         }
     }
 
@@ -335,10 +285,7 @@ mod tests {
                 panic!("{case}")
             };
             let error = Pattern::compile(source, None).unwrap_err();
-            assert!(
-                error.message.contains(message) && error.hint.contains(hint),
-                "{source}: {error:?}"
-            );
+            assert!(error.0.contains(message) && error.1.contains(hint), "{error:?}");
         }
     }
 

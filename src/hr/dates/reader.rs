@@ -1,21 +1,24 @@
 //! Columns into texts.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, StringBuilder, new_null_array};
+use ahash::AHashMap;
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, UInt64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimeUnit};
 
 use super::iso;
-use super::memo::Memo;
-use super::moment::Moment;
-use super::named::{Named, Number};
+use super::moment::{DAY_SECONDS, Moment, Reason, Rules};
+use super::named::Named;
 use super::pattern::{Pattern, variants};
-use super::zone::{Reason, Rules};
 use crate::component::RejectCode;
-use crate::hr::checked::{Checked, RowFault};
+use crate::hr::checked::{self, Checked, CheckedBuilder};
 use crate::hr::space::trim;
+
+/// Most texts kept with their results: three times the days from 1980 to 2040. Values that never repeat do not fill the
+/// memory.
+const MAX_KNOWN: usize = 1 << 16;
 
 /// Reads columns of dates by [`DateSettings`](super::DateSettings). Any number of threads may use it at once.
 pub(crate) struct DateReader {
@@ -23,13 +26,14 @@ pub(crate) struct DateReader {
     formats: Vec<Format>,
     /// Whether eight bare digits are an ISO date.
     iso_digits: bool,
-    null_values: Vec<NullValue>,
+    /// Texts in lower case that mean "no date", and as numbers.
+    null_values: Vec<(String, Option<f64>)>,
     /// The message for a value that no format fits.
     invalid: String,
     /// Patterns that are not among the formats, with a remark for a value that fits one.
     variants: Vec<(Pattern, String)>,
-    texts: Memo<String, Outcome>,
-    counts: Memo<(Unit, i64), Outcome>,
+    /// Results of earlier texts: HR dates are few distinct days in millions of rows.
+    known: RwLock<AHashMap<String, Outcome>>,
 }
 
 /// Values are personal data.
@@ -42,57 +46,37 @@ impl fmt::Debug for DateReader {
 }
 
 #[derive(Debug)]
-pub(super) enum Format {
+pub(super) struct Format {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
     Pattern(Pattern),
     Named(Named),
 }
 
 impl Format {
-    fn name(&self) -> &str {
-        match self {
-            Self::Pattern(pattern) => pattern.source(),
-            Self::Named(named) => named.name(),
-        }
-    }
-
     fn is_numeric(&self) -> bool {
-        matches!(self, Self::Named(named) if named.is_numeric())
+        matches!(self.kind, Kind::Named(named) if named != Named::OData)
     }
-}
-
-/// A value that means "no date".
-struct NullValue {
-    lower: String,
-    number: Option<f64>,
 }
 
 /// A column whose type cannot hold dates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a column of type {column_type} cannot be read as dates")]
 pub(crate) struct WrongType {
-    /// The column's type.
     pub column_type: DataType,
-    /// How to fix it.
     pub hint: &'static str,
 }
 
-/// The result for one value: a text, no value, or a fault.
-type Outcome = Result<Option<String>, (RejectCode, Cow<'static, str>)>;
+type Outcome = checked::Outcome<String>;
 
-/// What the integers of a column without text count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Unit {
-    Days,
-    /// Milliseconds, where midnight is a day without time.
-    Date64,
-    Local(TimeUnit),
-    Instant(TimeUnit),
-    Number,
-    /// The bits of a floating-point number.
-    Float,
+fn null_value() -> Outcome {
+    let message = "a required value is missing: this is one of the `null_values`";
+    Err((RejectCode::Missing, message.into()))
 }
-
-const NULL_VALUE: &str = "a required value is missing: this is one of the `null_values`";
 
 impl DateReader {
     pub(super) fn new(
@@ -101,25 +85,20 @@ impl DateReader {
         null_values: &[String],
         pivot: Option<u16>,
     ) -> Self {
-        let names: Vec<String> = formats
-            .iter()
-            .map(|format| format!("`{}`", format.name()))
-            .collect();
-        let epoch = formats
-            .iter()
-            .any(|format| matches!(format, Format::Named(named) if named.is_epoch()));
+        let names = formats.iter().map(|format| format!("`{}`", format.name));
+        let expected = one_of(std::iter::once("ISO 8601".to_owned()).chain(names));
+        let is_epoch = |format: &Format| {
+            use Named::{EpochMilliseconds, EpochSeconds};
+            matches!(format.kind, Kind::Named(EpochSeconds | EpochMilliseconds))
+        };
         let mut reader = Self {
             variants: find_variants(&formats, pivot),
-            invalid: format!(
-                "invalid date: expected {}",
-                one_of(std::iter::once("ISO 8601".to_owned()).chain(names))
-            ),
+            invalid: format!("invalid date: expected {expected}"),
             rules,
+            iso_digits: !formats.iter().any(is_epoch),
             formats,
-            iso_digits: !epoch,
             null_values: Vec::new(),
-            texts: Memo::new(),
-            counts: Memo::new(),
+            known: RwLock::default(),
         };
         for value in null_values {
             let text = trim(value);
@@ -129,87 +108,87 @@ impl DateReader {
                     reader.rules.null_days.push(day);
                 }
             }
-            reader.null_values.push(NullValue {
-                lower: text.to_lowercase(),
-                number: text.parse().ok(),
-            });
+            let number = text.parse().ok();
+            reader.null_values.push((text.to_lowercase(), number));
         }
         reader
     }
 
     /// Reads a column: one text for each row, null where there is no value or a fault. With `required`, a row without a
     /// value is a fault.
-    ///
-    /// # Errors
-    /// The column's type holds no dates, or holds numbers and no format says what they mean.
     pub(crate) fn read(&self, values: &ArrayRef, required: bool) -> Result<Checked, WrongType> {
         use DataType as T;
-        let column_type = values.data_type();
-        let is_number = column_type.is_integer() || column_type.is_floating();
-        if is_number && !self.formats.iter().any(Format::is_numeric) {
-            return Err(WrongType {
-                column_type: column_type.clone(),
-                hint: "a bare number does not say what it counts: add one of `excel_serial`, \
-                       `excel_serial_1904`, `epoch_seconds`, `epoch_milliseconds` to `formats`, or turn it into \
-                       text in the field's expression: cast(… as varchar)",
-            });
+        let plain = |to: &T| cast(values, to).map_err(|_| wrong_type(values.data_type()));
+        match values.data_type() {
+            T::Utf8 => Ok(self.read_texts(values.as_string(), required)),
+            T::LargeUtf8 | T::Utf8View => self.read(&plain(&T::Utf8)?, required),
+            T::Null => self.read(&new_null_array(&T::Utf8, values.len()), required),
+            T::Dictionary(_, inner) => self.read(&plain(inner)?, required),
+            T::RunEndEncoded(_, inner) => self.read(&plain(inner.data_type())?, required),
+            T::Date32 => self.each::<Int64Type>(values, required, |days| {
+                self.outcome(Moment::from_local(days * DAY_SECONDS, 0, true))
+            }),
+            T::Date64 => self.each::<Int64Type>(values, required, |count| {
+                let (seconds, nanos) = split(count, TimeUnit::Millisecond);
+                self.outcome(Moment::from_local(seconds, nanos, true))
+            }),
+            T::Timestamp(unit, zone) => self.each::<Int64Type>(values, required, |count| {
+                let (seconds, nanos) = split(count, *unit);
+                self.outcome(match zone {
+                    None => Moment::from_local(seconds, nanos, false),
+                    Some(_) => Moment::from_epoch(seconds, nanos),
+                })
+            }),
+            number if number.is_integer() || number.is_floating() => {
+                if !self.formats.iter().any(Format::is_numeric) {
+                    return Err(WrongType {
+                        column_type: number.clone(),
+                        hint: "a bare number does not say what it counts: add one of `excel_serial`, \
+                               `excel_serial_1904`, `epoch_seconds`, `epoch_milliseconds` to `formats`, or turn it \
+                               into text in the field's expression: cast(… as varchar)",
+                    });
+                }
+                self.each::<Float64Type>(values, required, |number| self.number(number))
+            }
+            other => Err(wrong_type(other)),
         }
-        let unit = match column_type {
-            T::Utf8 => return Ok(self.read_texts(values.as_string(), required)),
-            T::LargeUtf8 | T::Utf8View => return self.read_cast(values, &T::Utf8, required),
-            T::Null => return self.read(&new_null_array(&T::Utf8, values.len()), required),
-            T::Dictionary(_, inner) => return self.read_cast(values, inner, required),
-            T::RunEndEncoded(_, inner) => return self.read_cast(values, inner.data_type(), required),
-            T::Date32 => Unit::Days,
-            T::Date64 => Unit::Date64,
-            T::Timestamp(unit, None) => Unit::Local(*unit),
-            T::Timestamp(unit, Some(_)) => Unit::Instant(*unit),
-            _ if column_type.is_integer() => Unit::Number,
-            _ if column_type.is_floating() => Unit::Float,
-            _ => return Err(wrong_type(column_type)),
-        };
-        let cast_to = |to| cast(values, to).map_err(|_| wrong_type(column_type));
-        let counts: Int64Array = match column_type {
-            // Beyond an i64 no count is a date.
-            T::UInt64 => {
-                let values = values.as_primitive::<UInt64Type>();
-                values.unary(|value| i64::try_from(value).unwrap_or(i64::MAX))
-            }
-            _ if unit == Unit::Float => {
-                let values = cast_to(&T::Float64)?;
-                values
-                    .as_primitive::<Float64Type>()
-                    .unary(|value| value.to_bits().cast_signed())
-            }
-            _ => cast_to(&T::Int64)?.as_primitive::<Int64Type>().clone(),
-        };
-        let mut memo = self.counts.column();
-        let mut column = Builder::new(counts.len(), required);
-        for (row, count) in counts.iter().enumerate() {
-            match count {
-                None => column.push(row, &Ok(None)),
-                Some(count) => column.push(row, memo.get(&(unit, count), || self.count(unit, count))),
-            }
+    }
+
+    fn each<T: ArrowPrimitiveType>(
+        &self,
+        values: &ArrayRef,
+        required: bool,
+        read: impl Fn(T::Native) -> Outcome,
+    ) -> Result<Checked, WrongType> {
+        let counts = cast(values, &T::DATA_TYPE).map_err(|_| wrong_type(values.data_type()))?;
+        let mut column = CheckedBuilder::new(values.len(), values.len() * 25, required);
+        for count in counts.as_primitive::<T>() {
+            column.push(&count.map_or(Ok(None), &read));
         }
-        memo.finish();
         Ok(column.finish())
     }
 
-    fn read_cast(&self, values: &ArrayRef, to: &DataType, required: bool) -> Result<Checked, WrongType> {
-        let plain = cast(values, to).map_err(|_| wrong_type(values.data_type()))?;
-        self.read(&plain, required)
-    }
-
     fn read_texts(&self, values: &StringArray, required: bool) -> Checked {
-        let mut memo = self.texts.column();
-        let mut column = Builder::new(values.len(), required);
-        for (row, text) in values.iter().enumerate() {
-            match text.map(trim) {
-                None => column.push(row, &Ok(None)),
-                Some(text) => column.push(row, memo.get(text, || self.text(text))),
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        // Kept at the end of the column, so that columns do not wait for one another.
+        let mut new: AHashMap<String, Outcome> = AHashMap::new();
+        let mut column = CheckedBuilder::new(values.len(), values.len() * 25, required);
+        for text in values {
+            let text = text.map(trim).unwrap_or_default();
+            if let Some(outcome) = known.get(text).or_else(|| new.get(text)) {
+                column.push(outcome);
+                continue;
             }
+            let outcome = self.text(text);
+            column.push(&outcome);
+            new.insert(text.to_owned(), outcome);
         }
-        memo.finish();
+        let room = MAX_KNOWN.saturating_sub(known.len());
+        drop(known);
+        if room > 0 && !new.is_empty() {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.extend(new.into_iter().take(room));
+        }
         column.finish()
     }
 
@@ -217,13 +196,13 @@ impl DateReader {
     fn moment(&self, text: &str) -> Option<Moment> {
         let mut implausible = None;
         for format in &self.formats {
-            match format {
-                Format::Pattern(pattern) => {
+            match &format.kind {
+                Kind::Pattern(pattern) => {
                     if let Some(moment) = pattern.read(text) {
                         return Some(moment);
                     }
                 }
-                Format::Named(named) => {
+                Kind::Named(named) => {
                     if let Some(moment) = named.read(text) {
                         if self.rules.is_plausible(moment) {
                             return Some(moment);
@@ -241,7 +220,7 @@ impl DateReader {
             return Ok(None);
         }
         if self.is_null_value(text) {
-            return Err((RejectCode::Missing, NULL_VALUE.into()));
+            return null_value();
         }
         match self.moment(text) {
             Some(moment) => self.outcome(moment),
@@ -249,37 +228,13 @@ impl DateReader {
         }
     }
 
-    fn count(&self, unit: Unit, count: i64) -> Outcome {
-        match unit {
-            Unit::Days => self.outcome(Moment::from_days(count)),
-            Unit::Date64 => {
-                let (seconds, nanos) = split(count, TimeUnit::Millisecond);
-                self.outcome(Moment::from_local(seconds, nanos, true))
-            }
-            Unit::Local(unit) => {
-                let (seconds, nanos) = split(count, unit);
-                self.outcome(Moment::from_local(seconds, nanos, false))
-            }
-            Unit::Instant(unit) => {
-                let (seconds, nanos) = split(count, unit);
-                self.outcome(Moment::from_epoch(seconds, nanos))
-            }
-            #[expect(clippy::cast_precision_loss, reason = "null values are small numbers")]
-            Unit::Number => self.number(Number::Int(count), count as f64),
-            Unit::Float => {
-                let value = f64::from_bits(count.cast_unsigned());
-                self.number(Number::Float(value), value)
-            }
+    fn number(&self, number: f64) -> Outcome {
+        if self.null_values.iter().any(|(_, null)| *null == Some(number)) {
+            return null_value();
         }
-    }
-
-    fn number(&self, number: Number, value: f64) -> Outcome {
-        if self.null_values.iter().any(|null| null.number == Some(value)) {
-            return Err((RejectCode::Missing, NULL_VALUE.into()));
-        }
-        let named = self.formats.iter().filter_map(|format| match format {
-            Format::Named(named) => named.read_number(number),
-            Format::Pattern(_) => None,
+        let named = self.formats.iter().filter_map(|format| match format.kind {
+            Kind::Named(named) => named.read_number(number),
+            Kind::Pattern(_) => None,
         });
         let moments: Vec<Moment> = named.collect();
         let plausible = moments.iter().find(|moment| self.rules.is_plausible(**moment));
@@ -287,31 +242,32 @@ impl DateReader {
             return self.outcome(*moment);
         }
         let numeric = self.formats.iter().filter(|format| format.is_numeric());
-        let names = one_of(numeric.map(|format| format!("`{}`", format.name())));
-        Err((
-            RejectCode::InvalidDate,
-            format!("invalid date: expected {names}").into(),
-        ))
+        let names = one_of(numeric.map(|format| format!("`{}`", format.name)));
+        let message = format!("invalid date: expected {names}");
+        Err((RejectCode::InvalidDate, message.into()))
     }
 
     fn outcome(&self, moment: Moment) -> Outcome {
         let (earliest, latest) = (self.rules.earliest, self.rules.latest);
-        Err(match self.rules.text(moment) {
+        let reason = match self.rules.text(moment) {
             Ok(text) => return Ok(Some(text)),
-            Err(Reason::Null) => (RejectCode::Missing, NULL_VALUE.into()),
-            Err(Reason::TooEarly) => (
+            Err(reason) => reason,
+        };
+        Err(match reason {
+            Reason::Null => return null_value(),
+            Reason::TooEarly => (
                 RejectCode::ImplausibleDate,
                 format!("is before {earliest}, the earliest plausible date").into(),
             ),
-            Err(Reason::TooLate) => (
+            Reason::TooLate => (
                 RejectCode::ImplausibleDate,
                 format!("is after {latest}, the latest plausible date").into(),
             ),
-            Err(Reason::Gap) => (
+            Reason::Gap => (
                 RejectCode::NonexistentTime,
                 "is a local time that does not exist: the clocks skip it on a DST change".into(),
             ),
-            Err(Reason::Overlap) => (
+            Reason::Overlap => (
                 RejectCode::AmbiguousTime,
                 "is a local time that occurs twice on a DST change".into(),
             ),
@@ -319,9 +275,9 @@ impl DateReader {
     }
 
     fn is_null_value(&self, text: &str) -> bool {
-        self.null_values.iter().any(|null| {
-            text.eq_ignore_ascii_case(&null.lower)
-                || (!text.is_ascii() && text.chars().flat_map(char::to_lowercase).eq(null.lower.chars()))
+        self.null_values.iter().any(|(null, _)| {
+            text.eq_ignore_ascii_case(null)
+                || (!text.is_ascii() && text.chars().flat_map(char::to_lowercase).eq(null.chars()))
         })
     }
 
@@ -329,9 +285,8 @@ impl DateReader {
     fn explain(&self, text: &str) -> String {
         let invalid = &self.invalid;
         let fits = |pattern: &Pattern| {
-            pattern
-                .read(text)
-                .is_some_and(|moment| self.rules.is_plausible(moment))
+            let moment = pattern.read(text);
+            moment.is_some_and(|moment| self.rules.is_plausible(moment))
         };
         if let Some((_, remark)) = self.variants.iter().find(|(pattern, _)| fits(pattern)) {
             return format!("{invalid}; {remark}");
@@ -345,59 +300,21 @@ impl DateReader {
     }
 }
 
-/// Collects the results of a column.
-struct Builder {
-    values: StringBuilder,
-    faults: Vec<RowFault>,
-    required: bool,
-}
-
-impl Builder {
-    fn new(rows: usize, required: bool) -> Self {
-        Self {
-            values: StringBuilder::with_capacity(rows, rows * 25),
-            faults: Vec::new(),
-            required,
-        }
-    }
-
-    fn push(&mut self, row: usize, outcome: &Outcome) {
-        self.values
-            .append_option(outcome.as_ref().ok().and_then(Option::as_ref));
-        match outcome {
-            Ok(None) if self.required => self.faults.push(RowFault::missing(row)),
-            Err((code, message)) if *code != RejectCode::Missing || self.required => {
-                self.faults.push(RowFault::new(row, *code, message.clone()));
-            }
-            _ => {}
-        }
-    }
-
-    fn finish(mut self) -> Checked {
-        Checked {
-            values: self.values.finish(),
-            faults: self.faults,
-            truncated: 0,
-        }
-    }
-}
-
 /// Patterns that are not among the formats, with a remark for a value that fits one.
 fn find_variants(formats: &[Format], pivot: Option<u16>) -> Vec<(Pattern, String)> {
-    let given: Vec<&str> = formats.iter().map(Format::name).collect();
+    let given = formats.iter().map(|format| format.name.as_str());
+    let mut known: Vec<String> = given.clone().map(str::to_owned).collect();
     let mut found: Vec<(Pattern, String)> = Vec::new();
-    for variant in given.iter().copied().chain(["%Y-%m-%d"]).flat_map(variants) {
-        if given.contains(&variant.as_str()) || found.iter().any(|(pattern, _)| pattern.source() == variant) {
-            continue;
-        }
+    for variant in given.chain(["%Y-%m-%d"]).flat_map(variants) {
         // The century does not matter for whether a value fits.
-        if let Ok(pattern) = Pattern::compile(&variant, pivot.or(Some(70))) {
-            let needs_pivot = pattern.has_two_digit_year() && pivot.is_none();
+        if !known.contains(&variant)
+            && let Ok(pattern) = Pattern::compile(&variant, pivot.or(Some(70)))
+        {
+            let needs_pivot = pattern.two_digit_year && pivot.is_none();
             let needs = if needs_pivot { ", with `century_pivot`" } else { "" };
-            found.push((
-                pattern,
-                format!("it fits `{variant}`, which could be added to `formats`{needs}"),
-            ));
+            let remark = format!("it fits `{variant}`, which could be added to `formats`{needs}");
+            found.push((pattern, remark));
+            known.push(variant);
         }
     }
     found
@@ -406,10 +323,10 @@ fn find_variants(formats: &[Format], pivot: Option<u16>) -> Vec<(Pattern, String
 /// `a`, `a or b`, `a, b or c`.
 fn one_of(names: impl Iterator<Item = String>) -> String {
     let mut names: Vec<String> = names.collect();
-    match names.pop() {
-        Some(last) if !names.is_empty() => format!("{} or {last}", names.join(", ")),
-        Some(only) => only,
-        None => String::new(),
+    let last = names.pop().unwrap_or_default();
+    match names.is_empty() {
+        true => last,
+        false => format!("{} or {last}", names.join(", ")),
     }
 }
 

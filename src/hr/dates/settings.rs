@@ -5,11 +5,10 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::moment::has_four_digits;
+use super::moment::{Rules, has_four_digits};
 use super::named::Named;
 use super::pattern::Pattern;
-use super::reader::{DateReader, Format};
-use super::zone::Rules;
+use super::reader::{DateReader, Format, Kind};
 use crate::component::Problems;
 use crate::settings::{BoundedInt, Timezone};
 
@@ -43,11 +42,11 @@ pub(crate) struct DateSettings {
     #[schemars(example = "17:00")]
     pub default_time: Option<String>,
     /// What to do with a local time that does not exist because clocks go forward. Default: `later`.
-    #[schemars(example = OnGap::Reject)]
-    pub on_gap: Option<OnGap>,
+    #[schemars(example = OnDstChange::Reject)]
+    pub on_gap: Option<OnDstChange>,
     /// What to do with a local time that occurs twice because clocks go back. Default: `earlier`.
-    #[schemars(example = OnOverlap::Reject)]
-    pub on_overlap: Option<OnOverlap>,
+    #[schemars(example = OnDstChange::Reject)]
+    pub on_overlap: Option<OnDstChange>,
     /// The first plausible day, as `yyyy-mm-dd`; an earlier date is rejected. Default: `1980-01-01`, which excludes the
     /// usual placeholders (1900-01-01, 0001-01-01), the zero of 1970, and numbers read in the wrong unit.
     #[schemars(example = "1990-01-01")]
@@ -61,29 +60,14 @@ pub(crate) struct DateSettings {
     pub century_pivot: Option<BoundedInt<0, 100>>,
 }
 
-/// What to do with a local time that the clocks skip. A plain date, whose time of day is the default one, is never
-/// rejected for it and goes later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
+/// What to do with a local time that a DST change skips or repeats. A plain date, whose time of day is the default one, is
+/// never rejected for it: it is the later of a skipped time and the earlier of a repeated one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum OnGap {
-    /// 02:30 becomes 03:30.
-    #[default]
-    Later,
-    /// 02:30 becomes 01:30.
+pub(crate) enum OnDstChange {
+    /// A skipped 02:30 becomes 01:30; of a time that occurs twice it is the first, still in daylight saving time.
     Earlier,
-    /// The row is rejected.
-    Reject,
-}
-
-/// What to do with a local time that occurs twice. A plain date, whose time of day is the default one, is never rejected
-/// for it and is the first of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OnOverlap {
-    /// The first of the two, still in daylight saving time.
-    #[default]
-    Earlier,
-    /// The second of the two, in standard time.
+    /// A skipped 02:30 becomes 03:30; of a time that occurs twice it is the second, in standard time.
     Later,
     /// The row is rejected.
     Reject,
@@ -143,13 +127,16 @@ impl DateSettings {
             let mut here = problems.at_index(index);
             if given[..index].contains(source) {
                 here.add(format!("`{source}` occurs twice"));
-            } else if let Some(named) = Named::from_name(source) {
-                compiled.push(Format::Named(named));
-            } else {
-                match Pattern::compile(source, pivot) {
-                    Ok(pattern) => compiled.push(Format::Pattern(pattern)),
-                    Err(error) => here.add_with_hint(error.message, error.hint),
-                }
+                continue;
+            }
+            let kind = match Named::from_name(source) {
+                Some(named) => Ok(Kind::Named(named)),
+                None => Pattern::compile(source, pivot).map(Kind::Pattern),
+            };
+            let name = source.clone();
+            match kind {
+                Ok(kind) => compiled.push(Format { name, kind }),
+                Err((message, hint)) => here.add_with_hint(message, hint),
             }
         }
         compiled
@@ -191,8 +178,8 @@ impl DateSettings {
                 .as_ref()
                 .map_or(TimeZone::UTC, |zone| zone.zone().clone()),
             default_time: default_time.unwrap_or_default(),
-            on_gap: self.on_gap.unwrap_or_default(),
-            on_overlap: self.on_overlap.unwrap_or_default(),
+            on_gap: self.on_gap.unwrap_or(OnDstChange::Later),
+            on_overlap: self.on_overlap.unwrap_or(OnDstChange::Earlier),
             earliest,
             latest,
             null_days: Vec::new(),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Date64Array, Decimal128Array, Int64Array, NullArray,
-    StringArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, Date64Array, Decimal128Array, Float64Array, Int64Array,
+    NullArray, StringArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
+    UInt64Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -15,7 +16,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{DateReader, DateSettings};
-use crate::component::RejectCode;
 use crate::component::{Problem, Problems};
 
 fn settings(value: &Value) -> DateSettings {
@@ -46,6 +46,14 @@ fn rows(reader: &DateReader, values: &ArrayRef, required: bool) -> Vec<String> {
 
 fn column(reader: &DateReader, values: impl Array + 'static) -> Vec<String> {
     rows(reader, &(Arc::new(values) as ArrayRef), false)
+}
+
+fn required(reader: &DateReader, texts: &[&str]) -> Vec<String> {
+    rows(
+        reader,
+        &(Arc::new(StringArray::from(texts.to_vec())) as ArrayRef),
+        true,
+    )
 }
 
 fn text(reader: &DateReader, value: &str) -> String {
@@ -113,100 +121,99 @@ fn validates_halves_of_a_merge_separately() {
 }
 
 #[test]
-fn prefers_declared_formats_to_iso_8601() {
-    check(
-        &json!({"timezone": "UTC", "formats": ["%Y-%d-%m"]}),
-        "2024-03-04 => 2024-04-03T00:00:00+00:00
-        2024-03-04T10:00:00Z => 2024-03-04T10:00:00+00:00",
-    );
-}
-
-#[test]
 fn writes_iso_8601_with_offset() {
     let new_york = |formats: &[&str]| json!({"timezone": "America/New_York", "formats": formats});
-    check(
-        &new_york(&[
-            "%m/%d/%Y",
-            "%m/%d/%Y %I:%M %p",
-            "%d-%b-%Y",
-            "excel_serial",
-            "odata",
-        ]),
-        "2024-01-15 => 2024-01-15T00:00:00-05:00
-        2024-07-15 => 2024-07-15T00:00:00-04:00
-        20240115 => 2024-01-15T00:00:00-05:00
-        1/15/2024 => 2024-01-15T00:00:00-05:00
-        7/4/2024 3:30 pm => 2024-07-04T15:30:00-04:00
-        15-Jan-2024 => 2024-01-15T00:00:00-05:00
-        45306 => 2024-01-15T00:00:00-05:00
-        45306.75 => 2024-01-15T18:00:00-05:00
-        /Date(1705276800000)/ => 2024-01-15T00:00:00-05:00
-        /Date(1705276800000+0000)/ => 2024-01-15T00:00:00+00:00
-        2024-01-15T09:30:00Z => 2024-01-15T09:30:00+00:00
-        2024-01-15T09:30:00.1234567+05:30 => 2024-01-15T09:30:00.1234567+05:30
-        2024-01-15 09:30:00.100 => 2024-01-15T09:30:00.1-05:00
-        2024-01-15 09:30:00.000000099 => 2024-01-15T09:30:00-05:00
-        \u{a0}2024-01-15\t\u{feff} => 2024-01-15T00:00:00-05:00
-        \u{2003}1/15/2024\r => 2024-01-15T00:00:00-05:00",
-    );
-    // Formats are tried in order, never by plausibility; of numeric formats only plausible dates count.
-    check(&new_york(&["%d/%m/%Y", "%m/%d/%Y"]), "03/04/2024 => 2024-04-03T");
-    check(
-        &new_york(&["%m/%d/%Y", "%d/%m/%Y"]),
-        "03/04/2024 => 2024-03-04T\n25/04/2024 => 2024-04-25T",
-    );
-    check(
-        &new_york(&["excel_serial", "epoch_seconds", "epoch_milliseconds"]),
-        "45306 => 2024-01-15T00:00:00-05:00
-        1705312800 => 2024-01-15T05:00:00-05:00
-        1705312800000 => 2024-01-15T05:00:00-05:00",
-    );
-    let too_early = "implausible_date: is before 1980-01-01";
-    check(&new_york(&["excel_serial"]), &format!("2 => {too_early}"));
-    check(
-        &new_york(&["epoch_milliseconds"]),
-        &format!("1705312800 => {too_early}"),
-    );
-    check(&new_york(&["epoch_seconds"]), &format!("45306 => {too_early}"));
-    // Eight digits are a count where a format counts.
-    check(
-        &json!({"timezone": "America/New_York", "formats": ["epoch_milliseconds"], "earliest": "1950-01-01"}),
-        "1720000000250 => 2024-07-03T05:46:40.25-04:00
-        -1 => 1969-12-31T18:59:59.999-05:00
-        20240115 => 1970-01-01T00:37:20.115-05:00",
-    );
-    check(
-        &json!({"timezone": "+02:00", "default_time": "17:30"}),
-        "2024-01-15 => 2024-01-15T17:30:00+02:00
-        2024-07-15T08:00 => 2024-07-15T08:00:00+02:00
-        2024-07-15T00:00:00 => 2024-07-15T00:00:00+02:00
-        2024-07-01-07:00 => 2024-07-01T17:30:00-07:00",
-    );
-    // Offsets with seconds are rounded.
-    check(
-        &json!({"timezone": "Europe/Amsterdam", "earliest": "1900-01-01"}),
-        "1920-01-15 => 1920-01-15T00:00:00+00:20",
-    );
-    check(
-        &json!({"timezone": "America/New_York", "earliest": "1000-01-01", "latest": "9999-12-31"}),
-        "1000-01-01 => 1000-01-01T00:00:00-04:56
-        9999-12-29 => 9999-12-29T00:00:00-05:00
-        9999-12-31T23:59:59 => 9999-12-31T23:59:59-05:00
-        0999-12-31 => invalid_date",
-    );
+    let wide = |zone: &str, formats: &[&str], earliest: &str| json!({"timezone": zone, "formats": formats, "earliest": earliest, "latest": "9999-12-31"});
+    for (settings, cases) in [
+        (
+            new_york(&[
+                "%m/%d/%Y",
+                "%m/%d/%Y %I:%M %p",
+                "%d-%b-%Y",
+                "excel_serial",
+                "odata",
+            ]),
+            "2024-01-15 => 2024-01-15T00:00:00-05:00
+            2024-07-15 => 2024-07-15T00:00:00-04:00
+            20240115 => 2024-01-15T00:00:00-05:00
+            1/15/2024 => 2024-01-15T00:00:00-05:00
+            7/4/2024 3:30 pm => 2024-07-04T15:30:00-04:00
+            15-Jan-2024 => 2024-01-15T00:00:00-05:00
+            45306 => 2024-01-15T00:00:00-05:00
+            45306.75 => 2024-01-15T18:00:00-05:00
+            /Date(1705276800000)/ => 2024-01-15T00:00:00-05:00
+            /Date(1705276800000+0000)/ => 2024-01-15T00:00:00+00:00
+            2024-01-15T09:30:00Z => 2024-01-15T09:30:00+00:00
+            2024-01-15T09:30:00.1234567+05:30 => 2024-01-15T09:30:00.1234567+05:30
+            2024-01-15 09:30:00.100 => 2024-01-15T09:30:00.1-05:00
+            2024-01-15 09:30:00.000000099 => 2024-01-15T09:30:00-05:00
+            \u{a0}2024-01-15\t\u{feff} => 2024-01-15T00:00:00-05:00
+            \u{2003}1/15/2024\r => 2024-01-15T00:00:00-05:00
+            2 => implausible_date: is before 1980-01-01",
+        ),
+        // Formats are tried in order and before ISO 8601, never by plausibility; of numeric formats only plausible dates
+        // count.
+        (
+            json!({"timezone": "UTC", "formats": ["%Y-%d-%m"]}),
+            "2024-03-04 => 2024-04-03T00:00:00+00:00
+            2024-03-04T10:00:00Z => 2024-03-04T10:00:00+00:00",
+        ),
+        (new_york(&["%d/%m/%Y", "%m/%d/%Y"]), "03/04/2024 => 2024-04-03T"),
+        (
+            new_york(&["%m/%d/%Y", "%d/%m/%Y"]),
+            "03/04/2024 => 2024-03-04T\n25/04/2024 => 2024-04-25T",
+        ),
+        (
+            new_york(&["excel_serial", "epoch_seconds", "epoch_milliseconds"]),
+            "45306 => 2024-01-15T00:00:00-05:00
+            1705312800 => 2024-01-15T05:00:00-05:00
+            1705312800000 => 2024-01-15T05:00:00-05:00",
+        ),
+        (
+            new_york(&["epoch_milliseconds"]),
+            "1705312800 => implausible_date: is before 1980-01-01",
+        ),
+        (
+            new_york(&["epoch_seconds"]),
+            "45306 => implausible_date: is before 1980-01-01",
+        ),
+        // Eight digits are a count where a format counts.
+        (
+            wide("America/New_York", &["epoch_milliseconds"], "1950-01-01"),
+            "1720000000250 => 2024-07-03T05:46:40.25-04:00
+            -1 => 1969-12-31T18:59:59.999-05:00
+            20240115 => 1970-01-01T00:37:20.115-05:00",
+        ),
+        (
+            json!({"timezone": "+02:00", "default_time": "17:30"}),
+            "2024-01-15 => 2024-01-15T17:30:00+02:00
+            2024-07-15T08:00 => 2024-07-15T08:00:00+02:00
+            2024-07-15T00:00:00 => 2024-07-15T00:00:00+02:00
+            2024-07-01-07:00 => 2024-07-01T17:30:00-07:00",
+        ),
+        // Offsets with seconds are rounded.
+        (
+            wide("Europe/Amsterdam", &[], "1900-01-01"),
+            "1920-01-15 => 1920-01-15T00:00:00+00:20",
+        ),
+        (
+            wide("America/New_York", &[], "1000-01-01"),
+            "1000-01-01 => 1000-01-01T00:00:00-04:56
+            9999-12-29 => 9999-12-29T00:00:00-05:00
+            9999-12-31T23:59:59 => 9999-12-31T23:59:59-05:00
+            0999-12-31 => invalid_date",
+        ),
+    ] {
+        check(&settings, cases);
+    }
 }
 
 #[test]
 fn treats_null_values_as_none_in_every_notation() {
-    let nulls = [
-        "0000-00-00",
-        " 9999-12-31 ",
-        "01/01/1970",
-        "N/A",
-        "Ohne Kündigung",
-    ];
-    let settings =
-        json!({"timezone": "America/New_York", "formats": ["%m/%d/%Y", "odata"], "null_values": nulls});
+    let settings = json!({
+        "timezone": "America/New_York", "formats": ["%m/%d/%Y", "odata"],
+        "null_values": ["0000-00-00", " 9999-12-31 ", "01/01/1970", "N/A", "Ohne Kündigung"],
+    });
     check(
         &settings,
         "0000-00-00 => null
@@ -223,30 +230,20 @@ fn treats_null_values_as_none_in_every_notation() {
         ohne KÜNDIGUNG => null",
     );
     let reader = reader(&settings);
-    let required = rows(
-        &reader,
-        &(Arc::new(StringArray::from(vec!["n/a", " ", ""])) as ArrayRef),
-        true,
-    );
-    assert!(
-        required.iter().all(|row| row.starts_with("missing: ")),
-        "{required:?}"
-    );
-    assert!(required[0].contains("null_values") && !required[1].contains("null_values"));
-    let days = Date32Array::from(vec![2_932_896, 0, 19_737]);
+    let missing = "missing: a required value is missing";
+    let by_setting = format!("{missing}: this is one of the `null_values`");
+    let rows = required(&reader, &["n/a", " ", "", "9999-12-31"]);
+    assert_eq!(rows, [&*by_setting, missing, missing, &*by_setting]);
     assert_eq!(
-        column(&reader, days),
-        ["null", "null", "2024-01-15T00:00:00-05:00"]
+        column(&reader, Date32Array::from(vec![2_932_896, 0])),
+        ["null", "null"]
     );
     let local = TimestampSecondArray::from(vec![253_402_214_400]);
     assert_eq!(column(&reader, local.clone()), ["null"]);
     assert_eq!(column(&reader, local.with_timezone("UTC")), ["null"]);
     assert!(!format!("{reader:?}").contains("Ohne"));
-}
-
-#[test]
-fn treats_numeric_null_values_as_numbers() {
-    let reader = reader(&json!({
+    // Numbers are compared as numbers.
+    let reader = self::reader(&json!({
         "timezone": "UTC", "formats": ["epoch_seconds"], "null_values": ["0", "-1"], "earliest": "1950-01-01",
     }));
     let expected = ["null", "null", "1970-01-01T00:00:01+00:00"];
@@ -257,23 +254,18 @@ fn treats_numeric_null_values_as_numbers() {
 #[test]
 fn explains_faults_without_the_value() {
     let reader = new_york(&["%m/%d/%Y", "%d-%b-%Y"]);
-    for (value, expected) in [
-        (
-            "marker",
-            "invalid_date: invalid date: expected ISO 8601, `%m/%d/%Y` or `%d-%b-%Y`",
-        ),
-        ("15/01/2024", "it fits `%d/%m/%Y`"),
-        (
-            "1/15/24",
-            "it fits `%m/%d/%y`, which could be added to `formats`, with `century_pivot`",
-        ),
-        ("2024-15-01", "it fits `%Y-%d-%m`"),
-        ("45306", "it is a bare number: add `excel_serial`"),
-        ("02/30/2024", "invalid_date"),
-        ("0000-00-00", "invalid_date"),
-        ("1900-01-01", "implausible_date: is before 1980-01-01"),
-        ("12/31/9999", "implausible_date: is after 2100-01-01"),
-    ] {
+    for case in "marker => invalid_date: invalid date: expected ISO 8601, `%m/%d/%Y` or `%d-%b-%Y`
+        15/01/2024 => it fits `%d/%m/%Y`
+        1/15/24 => it fits `%m/%d/%y`, which could be added to `formats`, with `century_pivot`
+        2024-15-01 => it fits `%Y-%d-%m`
+        45306 => it is a bare number: add `excel_serial`
+        02/30/2024 => invalid_date
+        0000-00-00 => invalid_date
+        1900-01-01 => implausible_date: is before 1980-01-01
+        12/31/9999 => implausible_date: is after 2100-01-01"
+        .lines()
+    {
+        let (value, expected) = case.trim().split_once(" => ").unwrap();
         let row = text(&reader, value);
         assert!(row.contains(expected) && !row.contains(value), "{value}: {row}");
     }
@@ -311,48 +303,49 @@ fn resolves_times_on_dst_changes() {
 #[test]
 fn reads_date_and_timestamp_columns() {
     let reader = reader(&json!({"timezone": "America/New_York", "earliest": "1950-01-01"}));
-    let (day, noon) = (19_737, 1_705_320_000);
-    let implausible = |values: Vec<String>| {
-        let early = values[0].starts_with("implausible_date: is before");
-        early && values[1].starts_with("implausible_date: is after")
-    };
-    let days = Date32Array::from(vec![Some(day), None]);
-    assert_eq!(column(&reader, days), ["2024-01-15T00:00:00-05:00", "null"]);
-    assert!(implausible(column(
-        &reader,
-        Date32Array::from(vec![i32::MIN, i32::MAX])
-    )));
-    let dates = Date64Array::from(vec![i64::from(day) * 86_400_000, noon * 1000 + 5]);
-    assert_eq!(
-        column(&reader, dates),
-        ["2024-01-15T00:00:00-05:00", "2024-01-15T12:00:00.005-05:00"]
+    let (midnight, noon) = ("2024-01-15T00:00:00-05:00", "2024-01-15T12:00:00-05:00");
+    let at_noon = 1_705_320_000;
+    let seconds = |count: i64| TimestampSecondArray::from(vec![count]);
+    let nanos = TimestampNanosecondArray::from(vec![at_noon * 1_000_000_000 + 1_234_567_890]);
+    let before_1970 = TimestampMillisecondArray::from(vec![-1]).with_timezone("UTC");
+    let days = |day: i32| Arc::new(Date32Array::from(vec![day])) as ArrayRef;
+    let millis = |count: i64| Arc::new(Date64Array::from(vec![count])) as ArrayRef;
+    let (early, late) = (
+        "implausible_date: is before 1950",
+        "implausible_date: is after 2100",
     );
-    let seconds = TimestampSecondArray::from(vec![noon]);
-    for unit in [
-        TimeUnit::Second,
-        TimeUnit::Millisecond,
-        TimeUnit::Microsecond,
-        TimeUnit::Nanosecond,
-    ] {
-        for (zone, expected) in [
-            (None, "2024-01-15T12:00:00-05:00"),
-            (Some("+09:00"), "2024-01-15T07:00:00-05:00"),
+    let mut cases: Vec<(ArrayRef, &str)> = vec![
+        (days(19_737), midnight),
+        (days(i32::MIN), early),
+        (days(i32::MAX), late),
+        (millis(19_737 * 86_400_000), midnight),
+        (millis(at_noon * 1000 + 5), "2024-01-15T12:00:00.005-05:00"),
+        (Arc::new(nanos), "2024-01-15T12:00:01.2345678-05:00"),
+        (Arc::new(before_1970), "1969-12-31T18:59:59.999-05:00"),
+    ];
+    for (count, expected) in [(i64::MIN, early), (i64::MAX, late)] {
+        cases.push((Arc::new(seconds(count)), expected));
+        cases.push((Arc::new(seconds(count).with_timezone("UTC")), expected));
+    }
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    for unit in [Second, Millisecond, Microsecond, Nanosecond] {
+        let zone = Some("+09:00".into());
+        for (values, zone, expected) in [
+            (seconds(at_noon), None, noon),
+            (
+                seconds(at_noon).with_timezone("+09:00"),
+                zone,
+                "2024-01-15T07:00:00-05:00",
+            ),
         ] {
-            let zoned: ArrayRef = match zone {
-                Some(zone) => Arc::new(seconds.clone().with_timezone(zone)),
-                None => Arc::new(seconds.clone()),
-            };
-            let values = cast(&zoned, &DataType::Timestamp(unit, zone.map(Into::into))).unwrap();
-            assert_eq!(rows(&reader, &values, false), [expected], "{unit:?} {zone:?}");
+            let values = cast(&values, &DataType::Timestamp(unit, zone)).unwrap();
+            cases.push((values, expected));
         }
     }
-    let nanos = TimestampNanosecondArray::from(vec![noon * 1_000_000_000 + 1_234_567_890]);
-    assert_eq!(column(&reader, nanos), ["2024-01-15T12:00:01.2345678-05:00"]);
-    let before_1970 = TimestampMillisecondArray::from(vec![-1]).with_timezone("UTC");
-    assert_eq!(column(&reader, before_1970), ["1969-12-31T18:59:59.999-05:00"]);
-    let extremes = TimestampSecondArray::from(vec![i64::MIN, i64::MAX]);
-    assert!(implausible(column(&reader, extremes.clone())));
-    assert!(implausible(column(&reader, extremes.with_timezone("UTC"))));
+    for (values, expected) in cases {
+        let found = rows(&reader, &values, false);
+        assert!(found[0].starts_with(expected), "{values:?}: {found:?}");
+    }
 }
 
 #[test]
@@ -361,83 +354,48 @@ fn reads_every_kind_of_text_column() {
     let values = StringArray::from(vec![Some("x"), Some("1/15/2024"), None, Some("2024-07-04")]);
     let values: ArrayRef = Arc::new(values.slice(1, 3));
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let expected = ["2024-01-15T00:00:00-05:00", "null", "2024-07-04T00:00:00-04:00"];
     for data_type in [
         DataType::Utf8,
         DataType::LargeUtf8,
         DataType::Utf8View,
         dictionary,
     ] {
-        let found = rows(&reader, &cast(&values, &data_type).unwrap(), false);
-        assert_eq!(
-            found,
-            ["2024-01-15T00:00:00-05:00", "null", "2024-07-04T00:00:00-04:00"],
-            "{data_type}"
-        );
+        let values = cast(&values, &data_type).unwrap();
+        assert_eq!(rows(&reader, &values, false), expected, "{data_type}");
     }
     let nulls: ArrayRef = Arc::new(NullArray::new(2));
     assert_eq!(rows(&reader, &nulls, false), ["null", "null"]);
-    let required = reader.read(&nulls, true).unwrap();
-    assert!(
-        required
-            .faults
-            .iter()
-            .all(|fault| fault.code == RejectCode::Missing)
-    );
-    assert_eq!(required.faults.len(), 2);
+    assert!(rows(&reader, &nulls, true)[1].starts_with("missing"));
 }
 
 #[test]
 fn reads_numbers_by_numeric_formats_only() {
+    use DataType::{Float32, Float64, Int32, Int64, UInt16};
     let excel = new_york(&["excel_serial", "epoch_milliseconds"]);
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![45_306]));
-    for data_type in [
-        DataType::Int64,
-        DataType::Int32,
-        DataType::UInt16,
-        DataType::Float32,
-        DataType::Float64,
-    ] {
+    for data_type in [Int64, Int32, UInt16, Float32, Float64] {
         let found = rows(&excel, &cast(&numbers, &data_type).unwrap(), false);
         assert_eq!(found, ["2024-01-15T00:00:00-05:00"], "{data_type}");
     }
     let counts = column(&excel, UInt64Array::from(vec![1_705_294_800_000, u64::MAX]));
     assert!(counts[0] == "2024-01-15T00:00:00-05:00" && counts[1].starts_with("implausible_date"));
-    let odd = arrow::array::Float64Array::from(vec![f64::NAN, f64::INFINITY, -1e300, 60.0]);
+    let odd = Float64Array::from(vec![f64::NAN, f64::INFINITY, -1e300, 60.0]);
     let odd = column(&excel, odd);
     assert!(odd.iter().all(|row| row.contains("_date: ")), "{odd:?}");
 
     let plain = new_york(&["%m/%d/%Y"]);
-    let decimal = Decimal128Array::from(vec![45_306])
-        .with_precision_and_scale(10, 2)
-        .unwrap();
+    let decimal = Decimal128Array::from(vec![45_306]);
+    let decimal = decimal.with_precision_and_scale(10, 2).unwrap();
     let refused: [(ArrayRef, &str); 3] = [
         (numbers, "excel_serial"),
         (Arc::new(decimal), "bigint"),
         (Arc::new(BooleanArray::from(vec![true])), "varchar"),
     ];
     for (values, hint) in refused {
-        let error = plain.read(&values, false).unwrap_err();
-        assert!(
-            error.to_string().contains("cannot be read as dates") && error.hint.contains(hint),
-            "{error}"
-        );
+        let error = plain.read(&values, false).err().unwrap();
+        assert!(error.to_string().contains("cannot be read as dates") && error.hint.contains(hint));
     }
-}
-
-#[test]
-fn gives_threads_the_same_results() {
-    let dates = (0..2000).map(|n| format!("{}/{}/{}", n % 12 + 1, n % 28 + 1, 1980 + n % 120));
-    let values: ArrayRef = Arc::new(StringArray::from_iter_values(dates));
-    let alone = new_york(&["%m/%d/%Y"]).read(&values, true).unwrap();
-    let shared = new_york(&["%m/%d/%Y"]);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| shared.read(&values, true).unwrap()))
-            .collect();
-        for thread in threads {
-            assert_eq!(thread.join().unwrap().values, alone.values);
-        }
-    });
 }
 
 const ISO: &str = "%Y-%m-%dT%H:%M:%S%:z";

@@ -43,10 +43,10 @@ impl Extension {
             let problem = format!("cannot detect the format of `{name}`: {}", self.unknown());
             return Err(Error::input(problem).with_hint(self.hint()));
         };
-        if encoded && format.access() == Access::Ranges {
+        if encoded && format.registration.access == Access::Ranges {
             let problem = format!(
                 "cannot read `{}` from the compressed or encrypted file `{name}`",
-                format.name()
+                format.registration.name
             );
             return Err(Error::input(problem).with_hint(NEEDS_RANGES));
         }

@@ -15,8 +15,8 @@ use crate::component::{Output, SourceContext};
 use crate::disk::{ByteSpool, SpooledBytes};
 use crate::error::{Result, read_error};
 use crate::format::{
-    Access, Added, AddedColumns, Bytestream, Collector, FormatConfig, Input, READ_BYTES, RandomAccess,
-    ReadRanges, ReadResult,
+    Access, Added, Bytestream, Collector, FormatConfig, Input, READ_BYTES, RandomAccess, ReadRanges,
+    ReadResult,
 };
 use crate::storage::{FileInfo, Storage};
 
@@ -49,7 +49,7 @@ impl Job {
     pub(super) fn prefetch(&mut self, cancel: &CancellationToken) {
         let small = self.file.size.is_some_and(|size| size <= MAX_PREFETCH_BYTES);
         let streamed = !self.codecs.is_empty()
-            || matches!(self.format(), Ok(format) if format.access() == Access::Stream);
+            || matches!(self.format(), Ok(format) if format.registration.access == Access::Stream);
         let prefetched = self.prefetched.get_mut().unwrap_or_else(PoisonError::into_inner);
         if small && streamed && prefetched.is_none() && self.storage.local_path(&self.file).is_none() {
             *prefetched = Some(self.storage.open(&self.file, cancel));
@@ -67,7 +67,7 @@ impl Job {
                 ranges: self.ranges(),
             };
             let rows = self.collector(name.clone(), cx, out);
-            return self.format()?.read(&input, &rows).map(|()| true);
+            return self.format()?.format.read(&input, &rows).map(|()| true);
         }
         let encoded = self.encoded(cx)?;
         if let (Some(known), Some(hash)) = (&self.known_hash, &self.hash)
@@ -92,7 +92,9 @@ impl Job {
                 can_reopen: true,
                 ranges: None,
             };
-            format.read(&input, &self.collector(name.clone(), cx, out))?;
+            format
+                .format
+                .read(&input, &self.collector(name.clone(), cx, out))?;
         }
         Ok(true)
     }
@@ -136,7 +138,7 @@ impl Job {
             name,
             cx: cx.clone(),
             output: out.clone(),
-            added: AddedColumns::new(self.added.clone()),
+            added: self.added.clone(),
         }
     }
 

@@ -267,7 +267,7 @@ impl FileConfig {
         };
         let detects = !self.path.is_empty() && !stdin && !extension.open;
         match &self.format {
-            Some(format) => format.validate(&mut problems.at("format")),
+            Some(format) => format.format.validate(&mut problems.at("format")),
             None if stdin => problems.at("format").add_with_hint(
                 "required: standard input has no extension to detect the format by",
                 format!("set it to one of {}", format::names()),
@@ -280,10 +280,10 @@ impl FileConfig {
             None => {}
         }
         let format = self.format.clone().or_else(|| extension.format());
-        let Some(format) = format.filter(|format| format.access() == Access::Ranges) else {
+        let Some(format) = format.filter(|format| format.registration.access == Access::Ranges) else {
             return;
         };
-        let name = format.name();
+        let name = format.registration.name;
         if stdin {
             problems.at("format").add_with_hint(
                 format!("`{name}` cannot be read from standard input"),

@@ -1,7 +1,7 @@
 //! The settings of `hr_schema`.
 
-use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -10,9 +10,9 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 
 use super::transform::Mapper;
 use crate::component::{
-    Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext, mapped,
+    Columns, Description, InputDescription, Problem, Problems, RowKind, Transform, TransformConfig,
+    TransformContext, mapped,
 };
-use crate::component::{Problem, Problems};
 use crate::error::{Error, Result};
 use crate::hr::dates::{DateReader, DateSettings};
 use crate::hr::text::OnTooLong;
@@ -52,7 +52,6 @@ pub(crate) struct TextSettings {
     pub on_too_long: Option<OnTooLong>,
 }
 
-/// The fields in the order of the pipeline file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldMap(pub Vec<(String, FieldSettings)>);
 
@@ -73,7 +72,6 @@ pub(crate) struct FieldSettings {
     /// Text fields: overrides `text` of the transform.
     #[schemars(example = serde_json::json!({"on_too_long": "reject"}))]
     pub text: Option<TextSettings>,
-    /// Whether it was written as a plain expression.
     #[serde(skip)]
     is_plain: bool,
 }
@@ -148,7 +146,6 @@ impl JsonSchema for FieldMap {
     }
 }
 
-/// A checked field.
 #[derive(Debug)]
 pub(super) struct FieldPlan {
     pub(super) field: &'static Field,
@@ -157,11 +154,10 @@ pub(super) struct FieldPlan {
     pub(super) required: bool,
 }
 
-/// The check of a field's values.
 #[derive(Debug)]
 pub(super) enum Check {
     Upn,
-    Date(Box<DateReader>),
+    Date(Arc<DateReader>),
     Text {
         max_chars: Option<usize>,
         trim: bool,
@@ -169,7 +165,6 @@ pub(super) enum Check {
     },
 }
 
-/// The checked settings.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) scenario: Scenario,
@@ -178,10 +173,18 @@ pub(super) struct Checked {
     pub(super) fields: Vec<FieldPlan>,
 }
 
+/// The `dates` of the transform.
+struct SharedDates {
+    is_valid: bool,
+    /// Only if a field uses them unchanged.
+    reader: Option<Arc<DateReader>>,
+}
+
 impl HrSchemaConfig {
     /// Checks everything that needs no input and adds every problem. If there are any, fields may be missing from the
     /// result.
     pub(super) fn check(&self, engine: &Engine, problems: &mut Problems<'_>) -> Checked {
+        let dates = self.shared_dates(&mut problems.at("dates"));
         let filter = self
             .filter
             .as_deref()
@@ -189,22 +192,17 @@ impl HrSchemaConfig {
         let mut fields = Vec::new();
         let mut here = problems.at("fields");
         for (name, settings) in &self.fields.0 {
-            let Some(field) = self.scenario.field(name) else {
-                self.unknown_field(name, &mut here.at(name));
-                continue;
-            };
-            if let Some(field) = self.check_field(engine, field, settings, &mut here.at(name)) {
-                fields.push(field);
+            let mut here = here.at(name);
+            match self.scenario.field(name) {
+                Some(field) => fields.extend(self.check_field(engine, field, settings, &dates, &mut here)),
+                None => self.unknown_field(name, &mut here),
             }
         }
         for field in self.scenario.fields().iter().filter(|field| field.required) {
             if !self.fields.0.iter().any(|(name, _)| name == field.name) {
-                here.at(field.name).add_with_hint(
-                    format!(
-                        "`{}` is missing: the scenario {} requires it",
-                        field.name,
-                        self.scenario.id()
-                    ),
+                let (name, scenario) = (field.name, self.scenario.id());
+                here.at(name).add_with_hint(
+                    format!("`{name}` is missing: the scenario {scenario} requires it"),
                     format!("add an SQL expression for it: {}", field.summary),
                 );
             }
@@ -218,8 +216,22 @@ impl HrSchemaConfig {
         }
     }
 
+    fn shared_dates(&self, here: &mut Problems<'_>) -> SharedDates {
+        let before = here.len();
+        self.dates.validate(here);
+        let is_valid = here.len() == before;
+        let is_used = self.fields.0.iter().any(|(name, settings)| {
+            let field = self.scenario.field(name);
+            field.is_some_and(|field| field.kind == FieldKind::DateTime) && settings.dates.is_none()
+        });
+        let reader = (is_valid && is_used).then(|| self.dates.reader(here)).flatten();
+        SharedDates {
+            is_valid,
+            reader: reader.map(Arc::new),
+        }
+    }
+
     fn unknown_field(&self, name: &str, here: &mut Problems<'_>) {
-        let message = format!("the scenario {} has no field `{name}`", self.scenario.id());
         let hint = match self.scenario.field_meant_by(name) {
             Some(field) => Some(format!(
                 "the field is called `{}` here; the name mapped in the portal goes under the sink's `columns`",
@@ -227,10 +239,8 @@ impl HrSchemaConfig {
             )),
             None => suggestion(name, self.scenario.fields().iter().map(|field| field.name)),
         };
-        match hint {
-            Some(hint) => here.add_with_hint(message, hint),
-            None => here.add(message),
-        }
+        let scenario = self.scenario.id();
+        here.add_with(format!("the scenario {scenario} has no field `{name}`"), hint);
     }
 
     fn check_field(
@@ -238,35 +248,45 @@ impl HrSchemaConfig {
         engine: &Engine,
         field: &'static Field,
         settings: &FieldSettings,
+        dates: &SharedDates,
         here: &mut Problems<'_>,
     ) -> Option<FieldPlan> {
-        let (kind, dates, text) = match field.kind {
-            FieldKind::Upn => ("a user principal name", false, false),
-            FieldKind::DateTime => ("a date", true, false),
-            FieldKind::Text { .. } => ("a text", false, true),
+        let (kind, own) = match field.kind {
+            FieldKind::Upn => ("a user principal name", ""),
+            FieldKind::DateTime => ("a date", "dates"),
+            FieldKind::Text { .. } => ("a text", "text"),
         };
-        let blocks = [
-            ("dates", settings.dates.is_some() && !dates),
-            ("text", settings.text.is_some() && !text),
-        ];
-        for (key, _) in blocks.into_iter().filter(|(_, misplaced)| *misplaced) {
-            here.at(key)
-                .add(format!("does not apply: {} is {kind}", field.name));
+        for (key, is_set) in [
+            ("dates", settings.dates.is_some()),
+            ("text", settings.text.is_some()),
+        ] {
+            if is_set && key != own {
+                here.at(key)
+                    .add(format!("does not apply: {} is {kind}", field.name));
+            }
         }
         if field.required && settings.required == Some(false) {
             here.at("required")
                 .add(format!("must be true: the HR schema requires {}", field.name));
         }
-        let expression = if settings.is_plain {
-            parse(engine, &settings.expr, here)
-        } else {
-            parse(engine, &settings.expr, &mut here.at("expr"))
-        };
+        let key = if settings.is_plain { "" } else { "expr" };
+        let expression = parse(engine, &settings.expr, &mut here.at(key));
         let check = match field.kind {
             FieldKind::Upn => Some(Check::Upn),
-            FieldKind::DateTime => self
-                .date_reader(settings, here)
-                .map(|reader| Check::Date(Box::new(reader))),
+            FieldKind::DateTime => match &settings.dates {
+                None => dates.reader.clone(),
+                Some(own) => {
+                    // Problems of the shared settings are reported there; here only those in the field's own settings, or in
+                    // the two together.
+                    let mut here = here.at("dates");
+                    let before = here.len();
+                    own.validate(&mut here);
+                    let is_valid = dates.is_valid && here.len() == before;
+                    let reader = is_valid.then(|| own.merged_over(&self.dates).reader(&mut here));
+                    reader.flatten().map(Arc::new)
+                }
+            }
+            .map(Check::Date),
             FieldKind::Text { max_chars } => {
                 let own = settings.text.clone().unwrap_or_default();
                 Some(Check::Text {
@@ -283,48 +303,13 @@ impl HrSchemaConfig {
             required: field.required || settings.required == Some(true),
         })
     }
-
-    /// The reader of one date field. Problems in the shared `dates` are reported there, once; here only those in the field's
-    /// own settings, or in the two together.
-    fn date_reader(&self, settings: &FieldSettings, here: &mut Problems<'_>) -> Option<DateReader> {
-        let mut shared = Vec::new();
-        self.dates.validate(&mut Problems::new(&mut shared));
-        let Some(own) = &settings.dates else {
-            return self.dates.reader(&mut Problems::new(&mut shared));
-        };
-        let mut here = here.at("dates");
-        let before = here.len();
-        own.validate(&mut here);
-        if here.len() > before || !shared.is_empty() {
-            return None;
-        }
-        own.merged_over(&self.dates).reader(&mut here)
-    }
-
-    /// Whether a date field has only the shared `dates`.
-    fn uses_shared_dates(&self) -> bool {
-        self.fields.0.iter().any(|(name, settings)| {
-            let field = self.scenario.field(name);
-            field.is_some_and(|field| field.kind == FieldKind::DateTime) && settings.dates.is_none()
-        })
-    }
 }
 
 fn parse(engine: &Engine, sql: &str, here: &mut Problems<'_>) -> Option<ParsedExpression> {
-    match engine.parse(sql) {
-        Ok(parsed) => Some(parsed),
-        Err(error) => {
-            note(&error, here);
-            None
-        }
-    }
-}
-
-fn note(error: &SqlError, here: &mut Problems<'_>) {
-    match error.hint() {
-        Some(hint) => here.add_with_hint(error.to_string(), hint.to_owned()),
-        None => here.add(error.to_string()),
-    }
+    let parsed = engine.parse(sql);
+    let report =
+        |error: &SqlError| here.add_with(error.to_string(), error.hint().map(|hint| hint.to_owned()));
+    parsed.inspect_err(report).ok()
 }
 
 #[async_trait]
@@ -341,12 +326,6 @@ impl TransformConfig for HrSchemaConfig {
                 );
             }
         }
-        let mut here = problems.at("dates");
-        let before = here.len();
-        self.dates.validate(&mut here);
-        if here.len() == before && self.uses_shared_dates() {
-            self.dates.reader(&mut here);
-        }
         self.check(&Engine::new(), problems);
     }
 
@@ -356,16 +335,9 @@ impl TransformConfig for HrSchemaConfig {
 
     fn columns(&self) -> Columns {
         let checked = self.check(&Engine::new(), &mut Problems::new(&mut Vec::new()));
-        let mut names = BTreeSet::new();
-        for expression in checked
-            .fields
-            .iter()
-            .map(|field| &field.expression)
-            .chain(&checked.filter)
-        {
-            names.extend(expression.columns().iter().cloned());
-        }
-        Columns::Named(names)
+        let fields = checked.fields.iter().map(|field| &field.expression);
+        let columns = fields.chain(&checked.filter).flat_map(ParsedExpression::columns);
+        Columns::Named(columns.cloned().collect())
     }
 
     async fn build(&self, cx: TransformContext) -> Result<Box<dyn Transform>> {
@@ -373,9 +345,9 @@ impl TransformConfig for HrSchemaConfig {
         let mut found: Vec<Problem> = Vec::new();
         let checked = self.check(&engine, &mut Problems::new(&mut found));
         if let Some(problem) = found.first() {
+            let name = &cx.name;
             return Err(Error::config(format!(
-                "the transform `{}` is invalid: {problem}",
-                cx.name
+                "the transform `{name}` is invalid: {problem}"
             )));
         }
         let counts = cx.counts.clone();

@@ -1,71 +1,48 @@
 //! The settings planned for the columns of one input.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::physical_expr::expressions::cast;
 use datafusion::physical_plan::PhysicalExpr;
 
-use super::config::{Check, Checked};
-use crate::component::Part;
+use super::config::Check;
+use super::transform::Mapper;
+use crate::component::{Chunk, Part};
 use crate::error::{Error, Result};
-use crate::transforms::{Engine, ParsedExpression};
+use crate::transforms::ParsedExpression;
 
-/// Physical expressions over one schema.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
-    /// In the order of the checked fields.
     pub(super) fields: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-/// Plans and caches: all chunks of a file share a schema, and so do most files.
-#[derive(Debug)]
-pub(super) struct Planner {
-    engine: Engine,
-    cache: RwLock<Vec<(SchemaRef, Arc<Plan>)>>,
-}
-
-/// Cached plans. Files of one pattern rarely have more schemas.
+/// Cached plans. All chunks of a file share a schema, and files of one pattern rarely have more schemas.
 const MAX_PLANS: usize = 8;
 
-impl Planner {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            cache: RwLock::new(Vec::new()),
-        }
-    }
-
-    /// The plan for rows of `schema`.
-    ///
-    /// # Errors
-    /// All missing columns and mismatched types, with the part they are missing in.
-    pub(super) fn plan(
-        &self,
-        name: &str,
-        checked: &Checked,
-        schema: &SchemaRef,
-        part: &Part,
-    ) -> Result<Arc<Plan>> {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+impl Mapper {
+    /// The plan for the rows of `chunk`.
+    pub(super) fn plan(&self, chunk: &Chunk) -> Result<Arc<Plan>> {
+        let schema = chunk.batch.schema();
+        let cache = self.plans.read().unwrap_or_else(PoisonError::into_inner);
         let cached = cache
             .iter()
-            .find(|(other, _)| Arc::ptr_eq(other, schema) || other == schema);
+            .find(|(other, _)| Arc::ptr_eq(other, &schema) || *other == schema);
         if let Some((_, plan)) = cached {
             return Ok(plan.clone());
         }
         drop(cache);
-        let plan = Arc::new(self.make(name, checked, schema, part)?);
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let plan = Arc::new(self.make(&schema, chunk.origins.part())?);
+        let mut cache = self.plans.write().unwrap_or_else(PoisonError::into_inner);
         if cache.len() == MAX_PLANS {
             cache.remove(0);
         }
-        cache.push((schema.clone(), plan.clone()));
+        cache.push((schema, plan.clone()));
         Ok(plan)
     }
 
-    fn make(&self, name: &str, checked: &Checked, schema: &Schema, part: &Part) -> Result<Plan> {
+    fn make(&self, schema: &Schema, part: &Part) -> Result<Plan> {
         let mut problems: Vec<String> = Vec::new();
         let mut plan = |what: &str, expression: &ParsedExpression, check: Option<&Check>| {
             let planned = self.plan_one(expression, check, schema, part.shown_columns());
@@ -73,18 +50,17 @@ impl Planner {
                 .map_err(|problem| problems.push(format!("{what}: {problem}")))
                 .ok()
         };
-        let filter = checked.filter.as_ref().map(|filter| plan("where", filter, None));
-        let fields = checked.fields.iter();
+        let filter = self.checked.filter.as_ref();
+        let filter = filter.map(|filter| plan("where", filter, None));
+        let fields = self.checked.fields.iter();
         let fields: Vec<_> = fields
-            .map(|field| plan(field.field.name, &field.expression, Some(&field.check)))
+            .filter_map(|field| plan(field.field.name, &field.expression, Some(&field.check)))
             .collect();
-        let fields: Option<Vec<_>> = fields.into_iter().collect();
-        match (filter, fields) {
-            (None, Some(fields)) => return Ok(Plan { filter: None, fields }),
-            (Some(filter @ Some(_)), Some(fields)) => return Ok(Plan { filter, fields }),
-            _ => {}
+        if problems.is_empty() {
+            let filter = filter.flatten();
+            return Ok(Plan { filter, fields });
         }
-        let part_name = &part.name;
+        let (name, part_name) = (&self.cx.name, &part.name);
         let error = Error::input(format!(
             "the transform `{name}` does not fit the columns of `{part_name}`"
         ))

@@ -1,8 +1,8 @@
 //! Maps chunks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
@@ -13,7 +13,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::config::{Check, Checked, FieldPlan};
-use super::plan::Planner;
+use super::plan::Plan;
 use crate::component::{Chunk, Fault, MapTransform, Reject, RejectCode, RowKind, TransformContext};
 use crate::error::{Error, Result};
 use crate::hr::{self, RowFault};
@@ -22,57 +22,35 @@ use crate::transforms::{Engine, is_about_a_value};
 /// Faults, by the index of the row in the chunk.
 type Faults = BTreeMap<usize, Vec<Fault>>;
 
-/// The worker of `hr_schema`.
 #[derive(Debug)]
 pub(super) struct Mapper {
-    cx: TransformContext,
-    checked: Checked,
-    planner: Planner,
-    /// The schema of the mapped rows.
+    pub(super) cx: TransformContext,
+    pub(super) engine: Engine,
+    pub(super) checked: Checked,
+    pub(super) plans: RwLock<Vec<(SchemaRef, Arc<Plan>)>>,
     schema: SchemaRef,
     truncated: AtomicUsize,
 }
 
 impl Mapper {
     pub(super) fn new(cx: TransformContext, engine: Engine, checked: Checked) -> Self {
-        let columns: Vec<_> = checked
-            .fields
-            .iter()
-            .map(|field| ArrowField::new(field.field.name, DataType::Utf8, true))
-            .collect();
-        let schema = Arc::new(Schema::new(columns));
+        let fields = checked.fields.iter();
+        let columns = fields.map(|field| ArrowField::new(field.field.name, DataType::Utf8, true));
         Self {
+            schema: Arc::new(Schema::new(columns.collect::<Vec<_>>())),
             cx,
+            engine,
             checked,
-            planner: Planner::new(engine),
-            schema,
+            plans: RwLock::default(),
             truncated: AtomicUsize::new(0),
         }
     }
 }
 
 impl MapTransform for Mapper {
+    /// Counts filtered rows and reports rejected ones.
     fn map(&self, _input: usize, chunk: Chunk) -> Result<Chunk> {
-        self.map_chunk(chunk)
-    }
-
-    fn finish(&self) {
-        let truncated = self.truncated.load(Ordering::Relaxed);
-        if truncated > 0 {
-            tracing::warn!(transform = %self.cx.name, texts = truncated, "texts were truncated to the limit of their field");
-        }
-    }
-}
-
-impl Mapper {
-    /// Maps one chunk; counts filtered rows and reports rejected ones.
-    fn map_chunk(&self, chunk: Chunk) -> Result<Chunk> {
-        let plan = self.planner.plan(
-            &self.cx.name,
-            &self.checked,
-            &chunk.batch.schema(),
-            chunk.origins.part(),
-        )?;
+        let plan = self.plan(&chunk)?;
         let before = chunk.num_rows();
         let mut faults = Faults::new();
         let chunk = match &plan.filter {
@@ -106,6 +84,15 @@ impl Mapper {
         Ok(out)
     }
 
+    fn finish(&self) {
+        let truncated = self.truncated.load(Ordering::Relaxed);
+        if truncated > 0 {
+            tracing::warn!(transform = %self.cx.name, texts = truncated, "texts were truncated to the limit of their field");
+        }
+    }
+}
+
+impl Mapper {
     /// The rows for which the condition is true. A row for which it cannot be computed stays, with a fault.
     fn filter(&self, filter: &Arc<dyn PhysicalExpr>, chunk: &Chunk, faults: &mut Faults) -> Result<Chunk> {
         let (values, failed) = evaluate(filter, &chunk.batch)?;
@@ -122,7 +109,6 @@ impl Mapper {
         kept(chunk, &keep)
     }
 
-    /// The checked values of one field.
     fn column(
         &self,
         field: &FieldPlan,
@@ -146,10 +132,8 @@ impl Mapper {
             });
         }
         for (row, detail) in &failed {
-            faults
-                .entry(*row)
-                .or_default()
-                .push(self.failed(field.field.name, detail));
+            let fault = self.failed(field.field.name, detail);
+            faults.entry(*row).or_default().push(fault);
         }
         Ok(Arc::new(checked.values))
     }
@@ -161,21 +145,21 @@ impl Mapper {
                 max_chars,
                 trim,
                 on_too_long,
-            } => Ok(hr::text::check(
-                text(values)?,
-                *max_chars,
-                *trim,
-                *on_too_long,
-                plan.required,
-            )),
-            Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
-                Error::input(format!(
-                    "the field {} of the transform `{}` cannot be read from `{}`",
-                    plan.field.name,
-                    self.cx.name,
-                    plan.expression.sql()
+            } => {
+                let values = text(values)?;
+                Ok(hr::text::check(
+                    values,
+                    *max_chars,
+                    *trim,
+                    *on_too_long,
+                    plan.required,
                 ))
-                .with_source(error)
+            }
+            Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
+                let (field, name, sql) = (plan.field.name, &self.cx.name, plan.expression.sql());
+                let message =
+                    format!("the field {field} of the transform `{name}` cannot be read from `{sql}`");
+                Error::input(message).with_source(error)
             }),
         }
     }
@@ -212,7 +196,6 @@ fn evaluate(
     Ok((values, failed))
 }
 
-/// Bisects if the expression fails.
 fn evaluate_part(
     expression: &Arc<dyn PhysicalExpr>,
     batch: &RecordBatch,
@@ -268,7 +251,6 @@ fn kept(chunk: &Chunk, keep: &BooleanArray) -> Result<Chunk> {
     })
 }
 
-/// The values of a text field.
 fn text(values: &ArrayRef) -> Result<&StringArray> {
     values
         .as_string_opt()
