@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::checked::{Checked, check_each};
-use super::space::trim as trimmed;
+use super::space::trim;
 use crate::component::RejectCode;
 
 /// What to do with a text longer than its field allows.
@@ -18,24 +18,24 @@ pub(crate) enum OnTooLong {
     /// Truncate it to the limit; the report counts how often.
     #[default]
     Truncate,
+    /// Reject its row.
     Reject,
 }
 
 /// Checks `values` against a limit of `max_chars` characters, if there is one.
 ///
-/// With `trim`, white space at both ends is removed first. A blank text is no value: null, or a fault when `required`. A
+/// White space at both ends is removed first. A blank text is no value: null, or a fault when `required`. A
 /// text over the limit is truncated, or its row rejected. Truncation never splits what a reader sees as one character (a
 /// letter with its accents, an emoji with its parts), so the result may be a little shorter than the limit.
 pub(crate) fn check(
     values: &StringArray,
     max_chars: Option<usize>,
-    trim: bool,
     on_too_long: OnTooLong,
     required: bool,
 ) -> Checked {
     let mut truncated = 0;
     let checked = check_each(values, required, |whole| {
-        let text = if trim { trimmed(whole) } else { whole };
+        let text = trim(whole);
         let Some((max, short)) = max_chars.and_then(|max| Some((max, truncate(text, max)?))) else {
             return Ok(text);
         };
@@ -45,7 +45,7 @@ pub(crate) fn check(
             return Err((RejectCode::TooLong, message.into()));
         }
         truncated += 1;
-        Ok(if trim { trimmed(short) } else { short })
+        Ok(trim(short))
     });
     Checked { truncated, ..checked }
 }
@@ -87,7 +87,7 @@ mod tests {
             ("secret remark", 5, Reject, None, 0),
         ] {
             let values = StringArray::from(vec![text]);
-            let checked = check(&values, Some(max), true, on_too_long, false);
+            let checked = check(&values, Some(max), on_too_long, false);
             assert_eq!(checked.values, StringArray::from(vec![expected]));
             assert_eq!(checked.truncated, truncated, "{text}");
             let faults = checked.faults.iter().map(|fault| (fault.code, &*fault.message));
@@ -99,12 +99,12 @@ mod tests {
     #[test]
     fn treats_blank_as_missing() {
         let values = StringArray::from(vec![Some(" \u{A0}"), None, Some(""), Some(" x ")]);
-        for (trim, required, expected) in [(true, true, "x"), (false, false, " x ")] {
-            let checked = check(&values, None, trim, OnTooLong::Truncate, required);
+        for required in [true, false] {
+            let checked = check(&values, None, OnTooLong::Truncate, required);
             let faults = checked.faults.iter().map(|fault| (fault.row, fault.code));
             let missing = (0..if required { 3 } else { 0 }).map(|row| (row, RejectCode::Missing));
             assert!(faults.eq(missing));
-            let expected = StringArray::from(vec![None, None, None, Some(expected)]);
+            let expected = StringArray::from(vec![None, None, None, Some("x")]);
             assert_eq!(checked.values, expected);
         }
     }

@@ -253,14 +253,4 @@ proptest! {
         let large = buffered(&content, json!({"skip_last": skip_last}), 1 << 16);
         prop_assert_eq!(small.origins(), large.origins());
     }
-
-    #[test]
-    fn reads_any_bytes_alike_with_any_buffer(content in "[a,;\"\r\n#]{0,40}", buffer in 1_usize..5) {
-        let content = format!("x,y\n{content}\n");
-        let settings = json!({"comment": "#", "quote": null});
-        let small = buffered(content.as_bytes(), settings.clone(), buffer);
-        let large = buffered(content.as_bytes(), settings, 1 << 16);
-        prop_assert_eq!(small.rows(), large.rows());
-        prop_assert_eq!(small.rejected(), large.rejected());
-    }
 }

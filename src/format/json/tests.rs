@@ -128,14 +128,6 @@ async fn reports_files_that_cannot_be_read() {
     }
 }
 
-#[tokio::test]
-async fn has_the_used_columns_without_records() {
-    for (name, content) in [("a.ndjson", "\n"), ("a.json", "[ ]")] {
-        let found = read_used(name, content, &["x"]).await;
-        assert_eq!((found.rows().len(), found.columns()), (0, &["x".to_owned()][..]));
-    }
-}
-
 impl Format for Reader {
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         Self::read(self, input, out)

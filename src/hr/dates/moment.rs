@@ -6,20 +6,23 @@ use jiff::tz::{AmbiguousOffset, Disambiguation, Offset, TimeZone};
 
 use super::settings::OnDstChange;
 
-pub(super) const DAY_SECONDS: i64 = 86_400;
+/// The first plausible day: excludes the usual placeholders (1900-01-01, 0001-01-01), the zero of 1970, and numbers read in
+/// the wrong unit.
+pub(super) const EARLIEST: Date = date(1980, 1, 1);
+
+/// The last plausible day: excludes the usual placeholders (2999-12-31, 9999-12-31).
+pub(super) const LATEST: Date = date(2100, 1, 1);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Moment {
-    /// A day without a time: takes the default time, in the time zone of the settings.
+    /// A day without a time: midnight, in the time zone of the settings.
     Day(Date),
     /// A local time, in the time zone of the settings.
     Local(DateTime),
-    /// A day, or a local time, with its own offset.
-    Offset(Date, Option<Time>, Offset),
+    /// A local time with its own offset.
+    Offset(DateTime, Offset),
     /// An instant, as its date and time in UTC; shown in the time zone of the settings.
     Instant(DateTime),
-    /// Outside the years that have four digits.
-    OutOfRange(Reason),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,23 +39,17 @@ impl Moment {
     /// A civil date and time counted in seconds since 1970-01-01T00:00. With `midnight_is_day`, midnight means that there
     /// is no time.
     pub(super) fn from_local(seconds: i64, nanos: i32, midnight_is_day: bool) -> Self {
-        match Self::from_epoch(seconds, nanos) {
-            Self::Instant(local) if midnight_is_day && local.time() == Time::midnight() => {
-                Self::Day(local.date())
-            }
-            Self::Instant(local) => Self::Local(local),
-            out_of_range => out_of_range,
+        let local = civil(seconds, nanos);
+        if midnight_is_day && local.time() == Time::midnight() {
+            Self::Day(local.date())
+        } else {
+            Self::Local(local)
         }
     }
 
     /// An instant counted in seconds since 1970-01-01T00:00:00Z.
     pub(super) fn from_epoch(seconds: i64, nanos: i32) -> Self {
-        let since = SignedDuration::new(seconds, nanos);
-        match date(1970, 1, 1).at(0, 0, 0, 0).checked_add(since) {
-            Ok(utc) if has_four_digits(&utc.date()) => Self::Instant(utc),
-            _ if seconds < 0 => Self::OutOfRange(Reason::TooEarly),
-            _ => Self::OutOfRange(Reason::TooLate),
-        }
+        Self::Instant(civil(seconds, nanos))
     }
 
     #[cfg(test)]
@@ -61,12 +58,16 @@ impl Moment {
             Some(Self::Day(day)) => day.to_string(),
             Some(Self::Local(local)) => format!("local {local}"),
             Some(Self::Instant(utc)) => format!("{utc}Z"),
-            Some(Self::Offset(day, None, offset)) => format!("{day}{offset}"),
-            Some(Self::Offset(day, Some(time), offset)) => format!("{day} {time}{offset}"),
-            Some(Self::OutOfRange(reason)) => format!("{reason:?}"),
+            Some(Self::Offset(local, offset)) => format!("{local}{offset}"),
             None => "none".to_owned(),
         }
     }
+}
+
+/// Counted in seconds since 1970-01-01T00:00. Saturates, far outside the plausible years.
+fn civil(seconds: i64, nanos: i32) -> DateTime {
+    let start = date(1970, 1, 1).at(0, 0, 0, 0);
+    start.saturating_add(SignedDuration::new(seconds, nanos))
 }
 
 /// Whether the year has four digits. Others are typing errors, or two digits that `%Y` would accept.
@@ -78,11 +79,8 @@ pub(super) fn has_four_digits(day: &Date) -> bool {
 #[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) zone: TimeZone,
-    pub(super) default_time: Time,
     pub(super) on_gap: OnDstChange,
     pub(super) on_overlap: OnDstChange,
-    pub(super) earliest: Date,
-    pub(super) latest: Date,
     /// Days that mean "no value".
     pub(super) null_days: Vec<Date>,
 }
@@ -92,28 +90,31 @@ impl Rules {
         let (local, offset) = match moment {
             Moment::Day(day) => {
                 self.check(day)?;
-                self.resolve(day.to_datetime(self.default_time), false)?
+                self.resolve(day.to_datetime(Time::midnight()), false)?
             }
             Moment::Local(local) => {
                 self.check(local.date())?;
                 self.resolve(local, true)?
             }
-            Moment::Offset(day, time, offset) => {
-                self.check(day)?;
-                (day.to_datetime(time.unwrap_or(self.default_time)), offset)
+            Moment::Offset(local, offset) => {
+                self.check(local.date())?;
+                (local, offset)
             }
             Moment::Instant(utc) => {
                 // Placeholders such as 9999-12-31 are written in UTC, which may be the day before in the zone.
                 if self.null_days.contains(&utc.date()) {
                     return Err(Reason::Null);
                 }
-                let instant = Offset::UTC.to_timestamp(utc).map_err(|_| Reason::TooLate)?;
+                let instant = Offset::UTC.to_timestamp(utc);
+                let instant = instant.map_err(|_| match utc.year() {
+                    ..0 => Reason::TooEarly,
+                    _ => Reason::TooLate,
+                })?;
                 let offset = self.zone.to_offset(instant);
                 let local = offset.to_datetime(instant);
                 self.check(local.date())?;
                 (local, offset)
             }
-            Moment::OutOfRange(reason) => return Err(reason),
         };
         Ok(write(local, offset))
     }
@@ -126,9 +127,9 @@ impl Rules {
     fn check(&self, day: Date) -> Result<(), Reason> {
         if self.null_days.contains(&day) {
             Err(Reason::Null)
-        } else if day < self.earliest {
+        } else if day < EARLIEST {
             Err(Reason::TooEarly)
-        } else if day > self.latest {
+        } else if day > LATEST {
             Err(Reason::TooLate)
         } else {
             Ok(())
@@ -136,7 +137,7 @@ impl Rules {
     }
 
     /// The local time that is sent and its offset. `strict`: reject times on a DST change if the settings say so. A plain
-    /// date never is: its time is the default one, not the record's.
+    /// date never is: its time is midnight, not the record's.
     fn resolve(&self, local: DateTime, strict: bool) -> Result<(DateTime, Offset), Reason> {
         let found = self.zone.to_ambiguous_timestamp(local);
         let (choice, reason) = match found.offset() {
@@ -157,16 +158,11 @@ impl Rules {
     }
 }
 
-/// At most seven digits of a fraction, as in Microsoft's samples. Offsets with seconds, which zones had before standard
-/// time, are rounded to the minute; the local time stays.
+/// At most seven digits of a fraction, as in Microsoft's samples.
 fn write(local: DateTime, offset: Offset) -> String {
     let ticks = local.subsec_nanosecond() / 100 * 100;
     let local = local.with().subsec_nanosecond(ticks).build().unwrap_or(local);
-    let minutes = (offset.seconds().unsigned_abs() + 30) / 60;
-    let sign = if offset.is_negative() && minutes > 0 {
-        '-'
-    } else {
-        '+'
-    };
+    let minutes = offset.seconds().unsigned_abs() / 60;
+    let sign = if offset.is_negative() { '-' } else { '+' };
     format!("{local}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
 }

@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimeUnit};
 
 use super::iso;
-use super::moment::{DAY_SECONDS, Moment, Reason, Rules};
+use super::moment::{EARLIEST, LATEST, Moment, Reason, Rules};
 use super::named::Named;
 use super::pattern::{Pattern, variants};
 use crate::component::RejectCode;
@@ -126,7 +126,7 @@ impl DateReader {
             T::Dictionary(_, inner) => self.read(&plain(inner)?, required),
             T::RunEndEncoded(_, inner) => self.read(&plain(inner.data_type())?, required),
             T::Date32 => self.each::<Int64Type>(values, required, |days| {
-                self.outcome(Moment::from_local(days * DAY_SECONDS, 0, true))
+                self.outcome(Moment::from_local(days * 86_400, 0, true))
             }),
             T::Date64 => self.each::<Int64Type>(values, required, |count| {
                 let (seconds, nanos) = split(count, TimeUnit::Millisecond);
@@ -144,8 +144,7 @@ impl DateReader {
                     return Err(WrongType {
                         column_type: number.clone(),
                         hint: "a bare number does not say what it counts: add one of `excel_serial`, \
-                               `excel_serial_1904`, `epoch_seconds`, `epoch_milliseconds` to `formats`, or turn it \
-                               into text in the field's expression: cast(… as varchar)",
+                               `epoch_seconds`, `epoch_milliseconds` to `formats`, or turn it into text in the field's expression: cast(… as varchar)",
                     });
                 }
                 self.each::<Float64Type>(values, required, |number| self.number(number))
@@ -248,7 +247,6 @@ impl DateReader {
     }
 
     fn outcome(&self, moment: Moment) -> Outcome {
-        let (earliest, latest) = (self.rules.earliest, self.rules.latest);
         let reason = match self.rules.text(moment) {
             Ok(text) => return Ok(Some(text)),
             Err(reason) => reason,
@@ -257,11 +255,11 @@ impl DateReader {
             Reason::Null => return null_value(),
             Reason::TooEarly => (
                 RejectCode::ImplausibleDate,
-                format!("is before {earliest}, the earliest plausible date").into(),
+                format!("is before {EARLIEST}, the earliest plausible date").into(),
             ),
             Reason::TooLate => (
                 RejectCode::ImplausibleDate,
-                format!("is after {latest}, the latest plausible date").into(),
+                format!("is after {LATEST}, the latest plausible date").into(),
             ),
             Reason::Gap => (
                 RejectCode::NonexistentTime,

@@ -1,11 +1,9 @@
 //! The `dates:` block, and its check.
 
-use jiff::civil::{Date, Time, date};
-use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::moment::{Rules, has_four_digits};
+use super::moment::Rules;
 use super::named::Named;
 use super::pattern::Pattern;
 use super::reader::{DateReader, Format, Kind};
@@ -24,8 +22,8 @@ use crate::settings::{BoundedInt, Timezone};
 #[serde(deny_unknown_fields)]
 pub(crate) struct DateSettings {
     /// Formats to try, in order, before ISO 8601 (`2024-01-15`, `2024-01-15T09:30:00Z`, `20240115`). Each is a strftime
-    /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial`, `excel_serial_1904` (days since
-    /// Excel's epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
+    /// pattern (`%m/%d/%Y`, `%d.%m.%Y %H:%M`, `%d-%b-%Y`) or one of `excel_serial` (days since Excel's
+    /// epoch), `epoch_seconds`, `epoch_milliseconds` (since 1970 in UTC), `odata` (`/Date(1462060800000)/`). The
     /// first pattern that matches is used; a numeric format is used only if its date is plausible.
     #[schemars(example = ["%m/%d/%Y", "excel_serial"])]
     pub formats: Option<Vec<String>>,
@@ -38,29 +36,18 @@ pub(crate) struct DateSettings {
     /// "no date".
     #[schemars(example = ["0000-00-00", "9999-12-31", "n/a"])]
     pub null_values: Option<Vec<String>>,
-    /// The time of day for dates without one, as `hh:mm` or `hh:mm:ss`. Default: `00:00`.
-    #[schemars(example = "17:00")]
-    pub default_time: Option<String>,
     /// What to do with a local time that does not exist because clocks go forward. Default: `later`.
     #[schemars(example = OnDstChange::Reject)]
     pub on_gap: Option<OnDstChange>,
     /// What to do with a local time that occurs twice because clocks go back. Default: `earlier`.
     #[schemars(example = OnDstChange::Reject)]
     pub on_overlap: Option<OnDstChange>,
-    /// The first plausible day, as `yyyy-mm-dd`; an earlier date is rejected. Default: `1980-01-01`, which excludes the
-    /// usual placeholders (1900-01-01, 0001-01-01), the zero of 1970, and numbers read in the wrong unit.
-    #[schemars(example = "1990-01-01")]
-    pub earliest: Option<String>,
-    /// The last plausible day, as `yyyy-mm-dd`; a later date is rejected. Default: `2100-01-01`, which excludes the usual
-    /// placeholders (2999-12-31, 9999-12-31).
-    #[schemars(example = "2050-01-01")]
-    pub latest: Option<String>,
     /// The pivot of two-digit years (`%y`): years below it are 20yy, the others 19yy. Required with `%y`.
     #[schemars(example = 70)]
     pub century_pivot: Option<BoundedInt<0, 100>>,
 }
 
-/// What to do with a local time that a DST change skips or repeats. A plain date, whose time of day is the default one, is
+/// What to do with a local time that a DST change skips or repeats. A plain date, which is midnight, is
 /// never rejected for it: it is the later of a skipped time and the earlier of a repeated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -82,11 +69,8 @@ impl DateSettings {
             formats: own.formats.or(base.formats),
             timezone: own.timezone.or(base.timezone),
             null_values: own.null_values.or(base.null_values),
-            default_time: own.default_time.or(base.default_time),
             on_gap: own.on_gap.or(base.on_gap),
             on_overlap: own.on_overlap.or(base.on_overlap),
-            earliest: own.earliest.or(base.earliest),
-            latest: own.latest.or(base.latest),
             century_pivot: own.century_pivot.or(base.century_pivot),
         }
     }
@@ -95,21 +79,26 @@ impl DateSettings {
     /// appears where it was written; if neither has any, [`reader`](Self::reader) finds the rest.
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
         self.compile_formats(self.pivot().or(Some(0)), problems);
-        self.rules(problems);
     }
 
     /// The reader for these settings; `None` if there are problems, all of which are added.
     pub(crate) fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
         let before = problems.len();
         let formats = self.compile_formats(self.pivot(), problems);
-        let rules = self.rules(problems);
-        if self.timezone.is_none() {
+        let Some(timezone) = &self.timezone else {
             problems.at("timezone").add_with_hint(
                 "is missing: dates without an offset need a time zone",
                 "set the zone in which the HR system means its dates, such as `timezone: America/New_York`, or a fixed \
                  offset such as `timezone: \"+02:00\"`",
             );
-        }
+            return None;
+        };
+        let rules = Rules {
+            zone: timezone.zone().clone(),
+            on_gap: self.on_gap.unwrap_or(OnDstChange::Later),
+            on_overlap: self.on_overlap.unwrap_or(OnDstChange::Earlier),
+            null_days: Vec::new(),
+        };
         let null_values = self.null_values.as_deref().unwrap_or_default();
         (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.pivot()))
     }
@@ -140,49 +129,5 @@ impl DateSettings {
             }
         }
         compiled
-    }
-
-    fn rules(&self, problems: &mut Problems<'_>) -> Rules {
-        let default_time = self.default_time.as_deref().map(|text| {
-            let time = Time::strptime("%H:%M", text).or_else(|_| Time::strptime("%H:%M:%S", text));
-            time.unwrap_or_else(|_| {
-                problems.at("default_time").add_with_hint(
-                    format!("`{text}` is not a time of day"),
-                    "write `hh:mm` or `hh:mm:ss`, such as `17:00`",
-                );
-                Time::midnight()
-            })
-        });
-        let mut day = |key: &str, text: Option<&String>, default: Date| {
-            let Some(text) = text else { return default };
-            let day = Date::strptime("%Y-%m-%d", text).ok().filter(has_four_digits);
-            day.unwrap_or_else(|| {
-                problems.at(key).add_with_hint(
-                    format!("`{text}` is not a date"),
-                    "write `yyyy-mm-dd`, such as `1990-01-01`",
-                );
-                default
-            })
-        };
-        let earliest = day("earliest", self.earliest.as_ref(), date(1980, 1, 1));
-        let latest = day("latest", self.latest.as_ref(), date(2100, 1, 1));
-        if earliest > latest {
-            problems.at("latest").add_with_hint(
-                format!("{latest} is before {earliest}, the earliest plausible day"),
-                "the defaults are 1980-01-01 for `earliest` and 2100-01-01 for `latest`",
-            );
-        }
-        Rules {
-            zone: self
-                .timezone
-                .as_ref()
-                .map_or(TimeZone::UTC, |zone| zone.zone().clone()),
-            default_time: default_time.unwrap_or_default(),
-            on_gap: self.on_gap.unwrap_or(OnDstChange::Later),
-            on_overlap: self.on_overlap.unwrap_or(OnDstChange::Earlier),
-            earliest,
-            latest,
-            null_days: Vec::new(),
-        }
     }
 }

@@ -44,9 +44,6 @@ pub(crate) struct HrSchemaConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TextSettings {
-    /// Whether to remove white space at both ends. Default: true.
-    #[schemars(example = false)]
-    pub trim: Option<bool>,
     /// What to do with text longer than its field allows. Default: `truncate`.
     #[schemars(example = OnTooLong::Reject)]
     pub on_too_long: Option<OnTooLong>,
@@ -160,7 +157,6 @@ pub(super) enum Check {
     Date(Arc<DateReader>),
     Text {
         max_chars: Option<usize>,
-        trim: bool,
         on_too_long: OnTooLong,
     },
 }
@@ -288,11 +284,11 @@ impl HrSchemaConfig {
             }
             .map(Check::Date),
             FieldKind::Text { max_chars } => {
-                let own = settings.text.clone().unwrap_or_default();
+                let own = settings.text.as_ref().and_then(|text| text.on_too_long);
+                let on_too_long = own.or(self.text.on_too_long).unwrap_or_default();
                 Some(Check::Text {
                     max_chars,
-                    trim: own.trim.or(self.text.trim).unwrap_or(true),
-                    on_too_long: own.on_too_long.or(self.text.on_too_long).unwrap_or_default(),
+                    on_too_long,
                 })
             }
         };

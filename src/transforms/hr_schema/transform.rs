@@ -143,18 +143,13 @@ impl Mapper {
             Check::Upn => Ok(hr::upn::check(text(values)?, plan.required)),
             Check::Text {
                 max_chars,
-                trim,
                 on_too_long,
-            } => {
-                let values = text(values)?;
-                Ok(hr::text::check(
-                    values,
-                    *max_chars,
-                    *trim,
-                    *on_too_long,
-                    plan.required,
-                ))
-            }
+            } => Ok(hr::text::check(
+                text(values)?,
+                *max_chars,
+                *on_too_long,
+                plan.required,
+            )),
             Check::Date(reader) => reader.read(values, plan.required).map_err(|error| {
                 let (field, name, sql) = (plan.field.name, &self.cx.name, plan.expression.sql());
                 let message =
