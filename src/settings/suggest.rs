@@ -30,7 +30,8 @@ pub fn suggestion<'k>(name: &str, known: impl IntoIterator<Item = &'k str> + Clo
     (!all.is_empty() && all.len() <= 20).then(|| format!("known here: {}", quoted(all)))
 }
 
-fn quoted(names: Vec<&str>) -> String {
+/// The names in backquotes, separated by commas.
+pub(crate) fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     names
         .into_iter()
         .map(|name| format!("`{name}`"))

@@ -22,7 +22,6 @@ pub(super) struct BlockReader {
     _task: JoinSet<()>,
 }
 
-/// What is sent.
 #[derive(Debug)]
 pub(super) enum Block {
     Bytes(Bytes),
@@ -31,13 +30,7 @@ pub(super) enum Block {
 }
 
 /// A reader of what the task sends, with a channel of `capacity` blocks. Called on a thread of the runtime.
-#[cfg(any(
-    feature = "sftp",
-    feature = "s3",
-    feature = "azure",
-    feature = "gcs",
-    feature = "https"
-))]
+#[allow(dead_code, reason = "only remote backends use it")]
 pub(super) fn reader<Task>(
     capacity: usize,
     cancel: &CancellationToken,

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc;
@@ -20,21 +20,16 @@ const MAX_REQUEST_BYTES: u64 = 4 << 20;
 /// Gap between two ranges up to which they are read in one request.
 const MAX_GAP_BYTES: u64 = 128 << 10;
 
-/// Reads bytes of a file.
 #[async_trait]
 pub(super) trait Fetch: Send + Sync + 'static {
-    /// Exactly these bytes of the file as it was listed.
-    ///
-    /// # Errors
-    /// They cannot be read, or the file has changed.
+    /// Exactly these bytes of the file as it was listed; an error if the file has changed.
     async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes>;
 }
 
 /// How bytes are prefetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReadAhead {
-    request_bytes: u64,
-    /// Requests in flight.
+    pub(super) request_bytes: u64,
     requests: usize,
 }
 
@@ -48,12 +43,6 @@ impl ReadAhead {
             request_bytes,
             requests: usize::try_from(requests).unwrap_or(1),
         }
-    }
-
-    /// Bytes of a request.
-    #[cfg(feature = "https")]
-    pub(super) fn request_bytes(self) -> u64 {
-        self.request_bytes
     }
 
     fn split(self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
@@ -89,103 +78,27 @@ pub(super) async fn send(
 }
 
 /// Reads `ranges`: close ones in one request, large ones in several concurrent requests.
-///
-/// # Errors
-/// See [`Fetch::fetch`].
 pub(super) async fn ranges(
     fetch: &dyn Fetch,
     file: &FileInfo,
     ranges: &[Range<u64>],
     read_ahead: ReadAhead,
 ) -> Result<Vec<Bytes>> {
-    let runs = merge(ranges);
     // Boxed: otherwise the compiler cannot prove that the future is `Send`.
-    let parts: Vec<(usize, Range<u64>)> = runs
-        .iter()
-        .enumerate()
-        .flat_map(|(at, run)| read_ahead.split(run.clone()).map(move |part| (at, part)))
-        .collect();
-    let mut read = stream::iter(parts)
-        .map(|(at, part)| async move { fetch.fetch(file, part).await.map(|bytes| (at, bytes)) }.boxed())
-        .buffered(read_ahead.requests);
-    let mut fetched: Vec<Run> = runs.into_iter().map(Run::new).collect();
-    while let Some((at, bytes)) = read.try_next().await? {
-        fetched[at].add(bytes);
-    }
-    let fetched: Vec<(Range<u64>, Bytes)> = fetched.into_iter().map(Run::finish).collect();
-    ranges
-        .iter()
-        .map(|range| {
-            if range.is_empty() {
-                return Ok(Bytes::new());
-            }
-            let at = fetched.partition_point(|(run, _)| run.end < range.end);
-            fetched
-                .get(at)
-                .and_then(|(run, bytes)| {
-                    let start = usize::try_from(range.start.checked_sub(run.start)?).ok()?;
-                    let end = usize::try_from(range.end - run.start).ok()?;
-                    (end <= bytes.len()).then(|| bytes.slice(start..end))
-                })
-                .ok_or_else(|| Error::unexpected(format!("a part of `{}` was not read", file.name)))
-        })
-        .collect()
-}
-
-/// Consecutive bytes.
-struct Run {
-    range: Range<u64>,
-    first: Bytes,
-    /// All bytes, once there is more than one part.
-    all: BytesMut,
-}
-
-impl Run {
-    fn new(range: Range<u64>) -> Self {
-        Self {
-            range,
-            first: Bytes::new(),
-            all: BytesMut::new(),
+    let read = |range: Range<u64>| {
+        let parts: Vec<Range<u64>> = read_ahead.split(range).collect();
+        let reads = stream::iter(parts).map(|part| fetch.fetch(file, part));
+        let read = reads.buffered(read_ahead.requests).try_collect::<Vec<Bytes>>();
+        async move {
+            let mut parts = read.await?;
+            Ok::<_, Error>(match parts.len() {
+                1 => parts.remove(0),
+                _ => parts.concat().into(),
+            })
         }
-    }
-
-    fn add(&mut self, bytes: Bytes) {
-        if self.first.is_empty() && self.all.is_empty() {
-            self.first = bytes;
-            return;
-        }
-        if self.all.is_empty() {
-            let length = self.range.end - self.range.start;
-            self.all.reserve(usize::try_from(length).unwrap_or_default());
-            self.all.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.all.extend_from_slice(&bytes);
-    }
-
-    fn finish(self) -> (Range<u64>, Bytes) {
-        let bytes = if self.all.is_empty() {
-            self.first
-        } else {
-            self.all.freeze()
-        };
-        (self.range, bytes)
-    }
-}
-
-/// The bytes to read for `ranges`, in order, without overlaps and small gaps.
-fn merge(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted: Vec<&Range<u64>> = ranges.iter().filter(|range| !range.is_empty()).collect();
-    sorted.sort_by_key(|range| range.start);
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for range in sorted {
-        match runs.last_mut() {
-            Some(last) if range.start <= last.end.saturating_add(MAX_GAP_BYTES) => {
-                last.end = last.end.max(range.end);
-            }
-            _ => runs.push(range.clone()),
-        }
-    }
-    runs
+        .boxed()
+    };
+    object_store::coalesce_ranges(ranges, read, MAX_GAP_BYTES).await
 }
 
 #[cfg(test)]
@@ -193,35 +106,23 @@ mod tests {
     use std::io::Read as _;
     use std::sync::{Arc, Mutex};
 
-    use proptest::prelude::*;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::error::ErrorKind;
     use crate::storage::blocks;
 
-    /// Byte *n* is *n* modulo 251; bytes from `limit` on fail.
-    struct Numbers {
-        requests: Mutex<Vec<Range<u64>>>,
-        limit: u64,
-    }
-
-    impl Numbers {
-        fn up_to(limit: u64) -> Self {
-            Self {
-                requests: Mutex::default(),
-                limit,
-            }
-        }
-    }
+    /// Byte *n* is *n* modulo 251; bytes from 1 MiB on fail.
+    #[derive(Default)]
+    struct Numbers(Mutex<Vec<Range<u64>>>);
 
     #[async_trait]
     impl Fetch for Numbers {
         async fn fetch(&self, _: &FileInfo, range: Range<u64>) -> Result<Bytes> {
-            if range.start >= self.limit {
+            if range.start >= 1 << 20 {
                 return Err(Error::new(ErrorKind::Transient, "gone"));
             }
-            self.requests.lock().unwrap().push(range.clone());
+            self.0.lock().unwrap().push(range.clone());
             Ok(bytes(range))
         }
     }
@@ -240,52 +141,31 @@ mod tests {
         }
     }
 
-    fn block_on<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(work)
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn returns_all_ranges_and_reads_no_byte_twice(
-            requested in prop::collection::vec((0_u64..3_000_000, 0_u64..400_000), 0..6),
-        ) {
-            let requested: Vec<Range<u64>> =
-                requested.into_iter().map(|(start, length)| start..start + length).collect();
-            let numbers = Numbers::up_to(u64::MAX);
-            let read = block_on(ranges(&numbers, &file(), &requested, ReadAhead::new(1 << 20))).unwrap();
-            for (range, read) in requested.iter().zip(read) {
-                prop_assert!(read == bytes(range.clone()), "{range:?}");
-            }
-            let mut all = numbers.requests.into_inner().unwrap();
-            all.sort_by_key(|range| range.start);
-            prop_assert!(all.windows(2).all(|two| two[0].end <= two[1].start), "{all:?}");
+    #[tokio::test]
+    async fn merges_close_ranges_and_splits_large_ones() {
+        let numbers = Numbers::default();
+        let requested = [500_000..800_000, 0..10, 100..200, 5..5];
+        let read_ahead = ReadAhead::new(1 << 20);
+        let read = ranges(&numbers, &file(), &requested, read_ahead).await.unwrap();
+        for (range, read) in requested.into_iter().zip(read) {
+            assert!(read == bytes(range.clone()), "{range:?}");
         }
-    }
-
-    #[test]
-    fn merges_close_ranges_into_one_request() {
-        let numbers = Numbers::up_to(u64::MAX);
-        let requested = [0..10, 100..200, (1 << 20)..(1 << 20) + 5];
-        block_on(ranges(&numbers, &file(), &requested, ReadAhead::new(32 << 20))).unwrap();
+        let requests = numbers.0.into_inner().unwrap();
         assert_eq!(
-            *numbers.requests.lock().unwrap(),
-            [0..200, (1 << 20)..(1 << 20) + 5]
+            requests,
+            [0..200, 500_000..631_072, 631_072..762_144, 762_144..800_000]
         );
         for bytes in [1 << 20, 3 << 20, 32 << 20, 1 << 30] {
             let read_ahead = ReadAhead::new(bytes);
-            assert!(
-                (read_ahead.requests as u64 + 2) * read_ahead.request_bytes <= bytes,
-                "{read_ahead:?}"
-            );
+            let held = (read_ahead.requests as u64 + 2) * read_ahead.request_bytes;
+            assert!(held <= bytes, "{read_ahead:?}");
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn sends_parts_in_order_and_errors_in_their_place() {
         let read = |size: u64| async move {
-            let fetch = Arc::new(Numbers::up_to(1 << 20));
+            let fetch = Arc::new(Numbers::default());
             let mut reader = blocks::reader(1, &CancellationToken::new(), |blocks| async move {
                 send(&*fetch, &file(), 0..size, ReadAhead::new(1 << 20), &blocks).await;
             });

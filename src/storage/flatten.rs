@@ -9,13 +9,8 @@ use serde::forward_to_deserialize_any;
 
 /// A group of keys that other settings include.
 pub(crate) trait FlatSettings: Default {
-    /// The keys of the group.
     fn keys() -> impl Iterator<Item = &'static str>;
 
-    /// Decodes the value of one of the keys.
-    ///
-    /// # Errors
-    /// The value is invalid.
     fn set<'de, D: Deserializer<'de>>(&mut self, key: &str, value: D) -> Result<(), D::Error>;
 }
 
@@ -139,70 +134,5 @@ impl<'de, F: FlatSettings> DeserializeSeed<'de> for SetKey<'_, F> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.1.set(self.0, deserializer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
-    struct Group {
-        size: Option<u8>,
-    }
-
-    impl FlatSettings for Group {
-        fn keys() -> impl Iterator<Item = &'static str> {
-            ["size"].into_iter()
-        }
-
-        fn set<'de, D: Deserializer<'de>>(&mut self, _: &str, value: D) -> Result<(), D::Error> {
-            self.size = Deserialize::deserialize(value)?;
-            Ok(())
-        }
-    }
-
-    #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
-    #[serde(remote = "Self", deny_unknown_fields)]
-    #[schemars(transform = add_properties::<Group>, rename = "Outer")]
-    struct Outer {
-        path: String,
-        #[serde(skip)]
-        group: Group,
-    }
-
-    impl<'de> Deserialize<'de> for Outer {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let mut group = Group::default();
-            let outer = Self::deserialize(Flat {
-                inner: deserializer,
-                group: &mut group,
-            })?;
-            Ok(Self { group, ..outer })
-        }
-    }
-
-    #[test]
-    fn includes_the_keys_of_a_group() {
-        let parse = |text: &str| {
-            let result = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
-            result.map_err(|error| (error.path().to_string(), error.into_inner().to_string()))
-        };
-        let group = Group { size: Some(3) };
-        let path = "a".to_owned();
-        assert_eq!(parse(r#"{"size": 3, "path": "a"}"#), Ok(Outer { path, group }));
-        let (at, message) = parse(r#"{"path": "a", "size": 300}"#).unwrap_err();
-        assert!(at == "size" && message.contains("300"), "{at}: {message}");
-        let (_, message) = parse(r#"{"path": "a", "sizes": 3}"#).unwrap_err();
-        assert!(
-            message.starts_with("unknown field `sizes`, expected one of `path`, `size`"),
-            "{message}"
-        );
-        let (_, message) = parse(r#"{"size": 3}"#).unwrap_err();
-        assert!(message.starts_with("missing field `path`"), "{message}");
-        let schema = schemars::schema_for!(Outer);
-        assert!(schema.pointer("/properties/size").is_some() && schema.pointer("/properties/path").is_some());
     }
 }

@@ -5,12 +5,10 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -21,17 +19,11 @@ use super::walk::{self, Entry, Folders, Kind};
 use super::{FileInfo, FilePattern, RenameOutcome, Storage};
 use crate::error::{Error, Result};
 
-/// Files on the local disk; relative paths are relative to a folder.
+/// Files on the local disk.
 #[derive(Debug)]
 pub(crate) struct Local {
-    base: Arc<PathBuf>,
-}
-
-impl Local {
-    /// `base` is the folder of relative paths.
-    pub(crate) fn new(base: Arc<PathBuf>) -> Self {
-        Self { base }
-    }
+    /// The folder of relative paths.
+    pub(crate) base: Arc<PathBuf>,
 }
 
 #[async_trait]
@@ -46,15 +38,10 @@ impl Storage for Local {
     }
 
     async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>> {
-        let (folder, shown) = (self.base.join(pattern.folder()), pattern.folder().to_owned());
+        let pattern = pattern.clone();
+        let folders = LocalFolders::new(self.base.clone(), &pattern);
         blocking("listing a folder", move || {
-            let listing = fs::read_dir(&folder).map_err(|cause| {
-                Error::input(format!("cannot list the folder `{shown}`")).with_source(cause)
-            })?;
-            Ok(listing
-                .filter_map(|entry| entry.ok().filter(|entry| !entry.path().is_dir()))
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect())
+            futures::executor::block_on(walk::sibling_names(&pattern, &folders))
         })
         .await
     }
@@ -62,16 +49,10 @@ impl Storage for Local {
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         let (file, name) = (self.base.join(path), path.to_owned());
         blocking("reading file metadata", move || {
-            let Some(metadata) = metadata(&file)?.filter(|metadata| !metadata.is_dir()) else {
-                return Ok(None);
-            };
-            Ok(Some(FileInfo {
-                name: name.into(),
-                path: unicode(&file)?,
-                size: size(&metadata),
-                modified: modified(&metadata),
-                version: None,
-            }))
+            let entry = target(&file, String::new())?.filter(|entry| entry.kind != Kind::Folder);
+            entry
+                .map(|entry| Ok(walk::file_info(&name, unicode(&file)?, &entry)))
+                .transpose()
         })
         .await
     }
@@ -84,37 +65,19 @@ impl Storage for Local {
         }
         let opened = File::open(path).map_err(|error| {
             let hint = match error.kind() {
-                io::ErrorKind::PermissionDenied => "let the account that runs the pipeline read the file",
-                io::ErrorKind::NotFound => "the file existed when the run started: it was moved since",
-                _ => return read_error(&file.name, error),
+                io::ErrorKind::PermissionDenied => {
+                    Some("let the account that runs the pipeline read the file")
+                }
+                io::ErrorKind::NotFound => Some("the file existed when the run started: it was moved since"),
+                _ => None,
             };
-            read_error(&file.name, error).with_hint(hint)
+            let error = Error::input(format!("cannot read `{}`", file.name)).with_source(error);
+            hint.into_iter().fold(error, Error::with_hint)
         })?;
         Ok(Box::new(CheckedFile {
             file: opened,
             info: file.clone(),
         }))
-    }
-
-    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        use std::io::{Seek as _, SeekFrom};
-        let (path, name, ranges) = (PathBuf::from(&file.path), file.name.clone(), ranges.to_vec());
-        blocking("reading a file", move || {
-            let read = || -> io::Result<Vec<Bytes>> {
-                let mut opened = File::open(&path)?;
-                let one = |range: &Range<u64>| {
-                    opened.seek(SeekFrom::Start(range.start))?;
-                    let length =
-                        usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-                    let mut bytes = vec![0; length];
-                    opened.read_exact(&mut bytes)?;
-                    Ok(Bytes::from(bytes))
-                };
-                ranges.iter().map(one).collect()
-            };
-            read().map_err(|error| read_error(&name, error))
-        })
-        .await
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
@@ -176,10 +139,6 @@ impl Storage for Local {
     }
 }
 
-fn read_error(name: &str, error: io::Error) -> Error {
-    Error::input(format!("cannot read `{name}`")).with_source(error)
-}
-
 async fn blocking<T: Send + 'static>(
     task: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -213,21 +172,25 @@ fn is_pipe(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !metadata.is_file())
 }
 
-/// `None` if the path does not exist.
-fn metadata(path: &Path) -> Result<Option<Metadata>> {
+/// What is at a path, links followed; `None` if it does not exist.
+fn target(path: &Path, name: String) -> Result<Option<Entry>> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
-        Err(error) => {
-            Err(Error::input(format!("cannot read the metadata of `{}`", path.display())).with_source(error))
-        }
+        Ok(metadata) => Ok(Some(Entry {
+            name,
+            is_unicode: true,
+            kind: match metadata.is_dir() {
+                true => Kind::Folder,
+                false => Kind::File,
+            },
+            size: size(&metadata),
+            modified: modified(&metadata),
+        })),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(
+                Error::input(format!("cannot read the metadata of `{}`", path.display())).with_source(error),
+            ),
+        },
     }
 }
 
@@ -269,12 +232,8 @@ impl LocalFolders {
     }
 
     fn error(&self, folder: &Path, error: io::Error) -> Error {
-        Error::input(format!(
-            "cannot search for `{}` in `{}`",
-            self.pattern,
-            folder.display()
-        ))
-        .with_source(error)
+        let (pattern, folder) = (&self.pattern, folder.display());
+        Error::input(format!("cannot search for `{pattern}` in `{folder}`")).with_source(error)
     }
 }
 
@@ -319,33 +278,18 @@ impl Folders for LocalFolders {
 
     async fn target(&self, path: &str) -> Result<Option<Entry>> {
         let name = path.rsplit('/').next().unwrap_or(path).to_owned();
-        Ok(metadata(&self.path(path))?.map(|metadata| Entry {
-            name,
-            is_unicode: true,
-            kind: if metadata.is_dir() {
-                Kind::Folder
-            } else {
-                Kind::File
-            },
-            size: size(&metadata),
-            modified: modified(&metadata),
-        }))
+        target(&self.path(path), name)
     }
 
     async fn real_path(&self, path: &str) -> Result<String> {
         let path = self.path(path);
         let real = fs::canonicalize(&path).map_err(|error| {
-            let is_gone = error.kind() == io::ErrorKind::NotFound;
-            let message = format!(
-                "cannot resolve `{}`, which matches `{}`",
-                path.display(),
-                self.pattern
-            );
-            let error = Error::input(message).with_source(error);
-            match is_gone {
-                true => error.with_hint("it is a link without a target, or was just removed"),
-                false => error,
-            }
+            let hint = (error.kind() == io::ErrorKind::NotFound)
+                .then_some("it is a link without a target, or was just removed");
+            let (path, pattern) = (path.display(), &self.pattern);
+            let error = Error::input(format!("cannot resolve `{path}`, which matches `{pattern}`"))
+                .with_source(error);
+            hint.into_iter().fold(error, Error::with_hint)
         })?;
         unicode(&real)
     }
@@ -392,9 +336,8 @@ mod tests {
     }
 
     async fn list(pattern: &str, base: &Path) -> Result<Vec<FileInfo>> {
-        Local::new(Arc::new(base.to_owned()))
-            .list(&FilePattern::plain(pattern))
-            .await
+        let base = Arc::new(base.to_owned());
+        Local { base }.list(&FilePattern::plain(pattern)).await
     }
 
     async fn names(pattern: &str, base: &Path) -> Vec<String> {
@@ -408,35 +351,31 @@ mod tests {
     async fn matches_each_component_on_its_own() {
         // A base that looks like a pattern is literal.
         let folder = tree(&[
-            "a [old]/a/x.csv",
-            "a [old]/a/b/x.csv",
             "a [old]/a/b/a/x.csv",
             "a [old]/b/x.csv",
             "a [old]/.c/x.csv",
             "a [old]/x.csv",
-            "a [old]/y[1].csv",
-            "a [old]/.x.csv",
             "a [old]/d.csv/x.txt",
             "y.csv",
         ]);
         let base = folder.path().join("a [old]");
         for (pattern, expected) in [
             ("x*.csv", &["x.csv"][..]),
-            (".*.csv", &[".x.csv"]),
-            ("?/x.csv", &["a/x.csv", "b/x.csv"]),
+            ("?/x.csv", &["b/x.csv"]),
             ("./[!a]/*", &["b/x.csv"]),
-            (
-                "**/x.csv",
-                &["a/b/a/x.csv", "a/b/x.csv", "a/x.csv", "b/x.csv", "x.csv"],
-            ),
+            ("**/x.csv", &["a/b/a/x.csv", "b/x.csv", "x.csv"]),
             // Found on two ways, read once.
-            ("**/a/**/**/x.csv", &["a/b/a/x.csv", "a/b/x.csv", "a/x.csv"]),
+            ("**/a/**/**/x.csv", &["a/b/a/x.csv"]),
             ("x.csv/*", &[]),
+            ("x.csv/**/*", &[]),
             ("d*.csv", &[]),
-            ("y[1].csv", &["y[1].csv"]),
             ("../y.csv", &["../y.csv"]),
         ] {
             assert_eq!(names(pattern, &base).await, expected, "{pattern}");
+        }
+        for (pattern, expected) in [("d.csv", "is a folder"), ("[.csv", "not a valid pattern")] {
+            let error = list(pattern, &base).await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{pattern}: {error}");
         }
         let absolute = format!("{}/b/*", glob::Pattern::escape(base.to_str().unwrap()));
         assert_eq!(list(&absolute, Path::new("elsewhere")).await.unwrap().len(), 1);
@@ -445,14 +384,6 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn visits_folders_once_if_links_form_cycles() {
-        let folder = tree(&["a/x.csv", "c/y.csv"]);
-        let link =
-            |target: &Path, name: &str| std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
-        link(folder.path(), "a/back");
-        link(&folder.path().join("c"), "a/c");
-        assert_eq!(names("**/*.csv", folder.path()).await, ["a/x.csv", "c/y.csv"]);
-        assert_eq!(names("a/c/*.csv", folder.path()).await, ["a/c/y.csv"]);
-
         let letters = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
         let files: Vec<String> = letters.iter().map(|name| format!("{name}/{name}.csv")).collect();
         let folder = tree(&files.iter().map(|file| &**file).collect::<Vec<_>>());
@@ -476,7 +407,6 @@ mod tests {
             "in/2026-03.csv",
             "in/..data_1/c.csv",
             "in/sub/d.csv",
-            "out/secret.csv",
             "out/b/e.csv",
         ]);
         let base = folder.path();
@@ -490,10 +420,10 @@ mod tests {
         assert_eq!(Path::new(&found[0].path), target);
         // The folder itself may be a link, and a named file may be anywhere.
         symlink("in", base.join("export")).unwrap();
-        symlink("../out/secret.csv", base.join("in/named")).unwrap();
+        symlink("../out/b/e.csv", base.join("in/named")).unwrap();
         for (pattern, name) in [
             ("export/l*.csv", "export/latest.csv"),
-            ("in/../out/s*.csv", "in/../out/secret.csv"),
+            ("in/../out/b/e*.csv", "in/../out/b/e.csv"),
             ("in/named", "in/named"),
         ] {
             assert_eq!(names(pattern, base).await, [name]);
@@ -506,21 +436,17 @@ mod tests {
             assert!(text.contains(&format!("{target}`, out of")), "{text}");
             assert!(error.hints().next().unwrap().contains("`path`"), "{error:?}");
         };
-        symlink(base.join("out/secret.csv"), base.join("in/z.csv")).unwrap();
+        symlink(base.join("out/b/e.csv"), base.join("in/z.csv")).unwrap();
         for pattern in ["in/*.csv", "in/**/*.csv", "in/[z].csv"] {
-            rejects(pattern, "in/z.csv", "out/secret.csv").await;
+            rejects(pattern, "in/z.csv", "out/b/e.csv").await;
         }
         fs::remove_file(base.join("in/z.csv")).unwrap();
         // Through a folder, or `..`.
         symlink("../out", base.join("in/way")).unwrap();
-        rejects("in/*/s*.csv", "in/way/secret.csv", "out/secret.csv").await;
+        rejects("in/*/b/e*.csv", "in/way/b/e.csv", "out/b/e.csv").await;
         rejects("in/**/*.csv", "in/way", "out").await;
-        rejects(
-            "in/s*/../../out/b/*.csv",
-            "in/sub/../../out/b/e.csv",
-            "out/b/e.csv",
-        )
-        .await;
+        let up = "in/sub/../../out/b/e.csv";
+        rejects("in/s*/../../out/b/*.csv", up, "out/b/e.csv").await;
     }
 
     #[cfg(unix)]
@@ -535,8 +461,8 @@ mod tests {
         assert_eq!(&*found[0].name, "latest.csv");
         fs::remove_file(&link).unwrap();
         symlink("/etc/passwd", &link).unwrap();
-        let local = Local::new(Arc::new(folder.path().to_owned()));
-        let mut file = local.open(&found[0], &CancellationToken::new()).unwrap();
+        let base = Arc::new(folder.path().to_owned());
+        let mut file = Local { base }.open(&found[0], &CancellationToken::new()).unwrap();
         let mut content = String::new();
         file.read_to_string(&mut content).unwrap();
         assert_eq!(content, "x");

@@ -35,10 +35,7 @@ pub(crate) struct RemoteLocation {
 }
 
 impl Location {
-    /// Parses `path`.
-    ///
-    /// # Errors
-    /// The problem, and a hint.
+    /// Parses `path`; an error is the problem and a hint.
     pub(crate) fn parse(path: &str) -> Result<Self, (String, Option<String>)> {
         if path == STANDARD_INPUT {
             return Ok(Self::StandardInput);
@@ -52,14 +49,10 @@ impl Location {
             let hint = match &*scheme {
                 "file" => Some("give the path of a local file without a scheme".to_owned()),
                 "ftp" | "ftps" => Some("FTP is not supported; most such servers support SFTP too".to_owned()),
-                _ => {
-                    let known: Vec<&str> = BACKENDS
-                        .iter()
-                        .flat_map(|backend| backend.schemes)
-                        .copied()
-                        .collect();
-                    suggestion(&scheme, known)
-                }
+                _ => suggestion(
+                    &scheme,
+                    BACKENDS.iter().flat_map(|backend| backend.schemes).copied(),
+                ),
             };
             return Err((format!("`{scheme}://` is not a supported storage"), hint));
         };
@@ -71,13 +64,9 @@ impl Location {
         let url = Url::parse(&format!("ssh://{authority}/"))
             .map_err(|error| (format!("invalid host after `{scheme}://`: {error}"), None))?;
         if url.password().is_some() {
-            return Err((
-                "contains a password, which must not be stored in this file".to_owned(),
-                Some(format!(
-                    "remove it, and reference the secret in `{}`",
-                    backend.key
-                )),
-            ));
+            let hint = format!("remove it, and reference the secret in `{}`", backend.key);
+            let message = "contains a password, which must not be stored in this file";
+            return Err((message.to_owned(), Some(hint)));
         }
         let host = match url.host() {
             Some(url::Host::Ipv6(address)) => address.to_string(),
@@ -160,15 +149,11 @@ mod tests {
         assert_eq!(parsed.path, "/out/leavers-?{date:%Y%m%d}*.csv.gz");
         assert_eq!(parsed.origin(), "sftp://files.contoso.com:2222");
         let parsed = remote("ABFSS://hr@contoso.dfs.core.windows.net/exports/a b.csv");
-        assert_eq!(
-            (&*parsed.scheme, &*parsed.user, &*parsed.path),
-            ("abfss", "hr", "/exports/a b.csv")
-        );
+        let found = (&*parsed.scheme, &*parsed.user, &*parsed.path);
+        assert_eq!(found, ("abfss", "hr", "/exports/a b.csv"));
         assert_eq!(remote("sftp://[::1]:22/a.csv").origin(), "sftp://[::1]:22");
-        assert_eq!(
-            Location::parse("in/a.csv"),
-            Ok(Location::Local("in/a.csv".into()))
-        );
+        let local = Location::Local("in/a.csv".into());
+        assert_eq!(Location::parse("in/a.csv"), Ok(local));
         assert_eq!(Location::parse("-"), Ok(Location::StandardInput));
     }
 
@@ -183,10 +168,7 @@ mod tests {
             ("sftp://h:x/a", "invalid host", ""),
         ] {
             let (found, found_hint) = Location::parse(path).unwrap_err();
-            assert!(
-                found.contains(message) && !found.contains("hunter2"),
-                "{path}: {found}"
-            );
+            assert!(found.contains(message) && !found.contains("hunter2"), "{found}");
             assert!(found_hint.unwrap_or_default().contains(hint), "{path}");
         }
     }

@@ -43,7 +43,7 @@ pub(crate) use location::{Location, STANDARD_INPUT};
 pub(crate) use pattern::{FilePattern, is_pattern};
 pub(crate) use registry::{BACKENDS, Context, Settings};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A file and its metadata when it was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,50 +87,34 @@ pub(crate) enum RenameOutcome {
 pub(crate) trait Storage: Debug + Send + Sync {
     /// The files that match, in any order; an empty list is not an error. Folders are skipped, with a warning if the last
     /// component of the pattern matches one.
-    ///
-    /// # Errors
-    /// The storage cannot be reached, or a folder cannot be listed.
     async fn list(&self, pattern: &FilePattern) -> Result<Vec<FileInfo>>;
 
     /// Names of files in the folder of `pattern`, for the error message if nothing matches. May be incomplete.
-    ///
-    /// # Errors
-    /// The folder cannot be listed.
     async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>>;
 
     /// The current metadata of a file; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// The storage cannot be reached.
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>>;
 
     /// Opens a file for sequential reads on a blocking thread; prefetches. A file that is not what `file` describes, at
-    /// the start or at the end, is an error. Called on a thread of the runtime.
-    ///
-    /// # Errors
-    /// It cannot be opened. A later failure is an [`io::Error`](std::io::Error) with a text of its own, or around a
-    /// [`crate::error::Error`].
+    /// the start or at the end, is an error: an [`io::Error`](std::io::Error) around a [`crate::error::Error`]. Called on
+    /// a thread of the runtime.
     fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>>;
 
-    /// Reads byte ranges, in the order of `ranges`; adjacent ones may be read in one request.
-    ///
-    /// # Errors
-    /// They cannot be read, or the file has changed.
-    async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
+    /// Reads byte ranges, in the order of `ranges`; close ones may be read in one request. Only for files that are
+    /// rereadable and have no [local path](Self::local_path).
+    async fn read_ranges(&self, file: &FileInfo, _ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        Err(Error::unexpected(format!(
+            "`{}` cannot be read in ranges",
+            file.name
+        )))
+    }
 
     /// Renames a file and creates missing folders. Never overwrites.
-    ///
-    /// # Errors
-    /// The storage rejects it.
     async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome>;
 
     /// Deletes a file; a missing one is not an error.
-    ///
-    /// # Errors
-    /// The storage rejects it.
     async fn delete(&self, path: &str) -> Result<()>;
 
-    /// A path for messages.
     fn display_path(&self, path: &str) -> String {
         path.to_owned()
     }
@@ -140,13 +124,15 @@ pub(crate) trait Storage: Debug + Send + Sync {
         None
     }
 
-    /// Whether [`read_ranges`](Self::read_ranges) works; not for pipes.
-    fn supports_ranges(&self, file: &FileInfo) -> bool {
-        self.is_rereadable(file)
-    }
-
-    /// Whether the file can be read a second time.
+    /// Whether the file can be read a second time, and in ranges; not if it is a pipe.
     fn is_rereadable(&self, _file: &FileInfo) -> bool {
         true
     }
+}
+
+/// An error about `cause`, with its kind and hints.
+#[allow(dead_code, reason = "only remote backends use it")]
+fn wrap(cause: &Error, message: String) -> Error {
+    let error = Error::new(cause.kind(), message).with_source(cause.chain());
+    cause.hints().map(str::to_owned).fold(error, Error::with_hint)
 }

@@ -13,19 +13,16 @@ use super::location::{Location, RemoteLocation};
 use super::{Storage, local, object, sftp, stdin, web};
 use crate::component::Problems;
 use crate::error::{Error, Result};
-use crate::secret::SecretFiles;
+use crate::secret::{Secret, SecretFiles, SecretRef};
 
 /// What a backend declares.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Backend {
-    /// Key of its settings in a source.
+    /// Key of its settings in a source, and its cargo feature.
     pub(crate) key: &'static str,
     /// URL schemes; the first is the usual one.
     pub(crate) schemes: &'static [&'static str],
-    /// One line for `hrsink list`.
     pub(crate) summary: &'static str,
-    /// The cargo feature, and whether this build has it.
-    pub(crate) feature: &'static str,
     pub(crate) is_built_in: bool,
     /// Default of the time for which a file must not have changed.
     pub(crate) quiet_period: Duration,
@@ -43,7 +40,6 @@ impl Backend {
         key: "",
         schemes: &[],
         summary: "",
-        feature: "",
         is_built_in: true,
         quiet_period: Duration::ZERO,
         is_read_only: false,
@@ -53,7 +49,7 @@ impl Backend {
 
     /// The message and hint for a build without this backend.
     fn missing(&self) -> (String, String) {
-        let feature = self.feature;
+        let feature = self.key;
         (
             format!("`{}://` is not in this build of hrsink", self.schemes[0]),
             format!("use a build with the feature `{feature}`: `cargo install hrsink --features {feature}`"),
@@ -64,15 +60,10 @@ impl Backend {
 /// The settings of a backend.
 #[async_trait]
 pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
-    fn backend(&self) -> &'static Backend;
-
     /// Reports invalid settings, given the location. `problems` is at the source, so that `path` can be named.
     fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>);
 
-    /// Connects.
-    ///
-    /// # Errors
-    /// A secret cannot be read, or the storage cannot be reached or rejects the login.
+    /// Connects; an error if a secret cannot be read, or the storage cannot be reached or rejects the login.
     async fn connect(&self, location: &RemoteLocation, _cx: &Context) -> Result<Arc<dyn Storage>> {
         // A build without the backend: `validate` has reported it.
         Err(Error::config(location.backend.missing().0))
@@ -81,16 +72,7 @@ pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
 
 /// What a backend needs of a run.
 #[derive(Debug, Clone)]
-#[cfg_attr(
-    not(any(
-        feature = "sftp",
-        feature = "s3",
-        feature = "azure",
-        feature = "gcs",
-        feature = "https"
-    )),
-    expect(dead_code, reason = "only remote backends use it")
-)]
+#[allow(dead_code, reason = "only remote backends use it")]
 pub(crate) struct Context {
     /// The folder of relative paths.
     pub(crate) base: Arc<PathBuf>,
@@ -98,10 +80,16 @@ pub(crate) struct Context {
     pub(crate) cancel: tokio_util::sync::CancellationToken,
 }
 
+#[allow(dead_code, reason = "only remote backends use it")]
+impl Context {
+    pub(super) fn read(&self, secret: &SecretRef) -> Result<Secret> {
+        secret.read(&self.base, &self.secret_files)
+    }
+}
+
 /// Declares the backends by the types of their settings, whose key, schema and decoding follow.
 macro_rules! backends {
     ($($settings:ty),+ $(,)?) => {
-        /// All backends.
         pub(crate) static BACKENDS: &[&Backend] = &[$(&<$settings>::BACKEND),+];
 
         impl FlatSettings for Settings {
@@ -112,7 +100,7 @@ macro_rules! backends {
             fn set<'de, D: Deserializer<'de>>(&mut self, key: &str, value: D) -> Result<(), D::Error> {
                 $(if key == <$settings>::BACKEND.key {
                     if let Some(settings) = Option::<$settings>::deserialize(value)? {
-                        self.0.push(Arc::new(settings));
+                        self.0.push((&<$settings>::BACKEND, Arc::new(settings)));
                     }
                     return Ok(());
                 })+
@@ -155,20 +143,22 @@ backends! {
 
 /// The settings of a source for storage backends, each under the key of its backend.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Settings(Vec<Arc<dyn BackendSettings>>);
+pub(crate) struct Settings(Vec<(&'static Backend, Arc<dyn BackendSettings>)>);
 
 impl Settings {
-    fn of(&self, backend: &Backend) -> Option<&Arc<dyn BackendSettings>> {
-        self.0
-            .iter()
-            .find(|settings| settings.backend().key == backend.key)
+    /// The settings of a backend, or the defaults if those may do.
+    fn of(&self, backend: &Backend) -> Option<Arc<dyn BackendSettings>> {
+        let given = self.0.iter().find(|(of, _)| of.key == backend.key);
+        match (given, backend.requires_settings) {
+            (None, None) => default_settings(backend),
+            (given, _) => given.map(|(_, settings)| settings.clone()),
+        }
     }
 
     /// Reports what is wrong with the location or the settings; `problems` is at the source.
     pub(crate) fn validate(&self, location: &Location, problems: &mut Problems<'_>) {
         let used = location.backend();
-        for settings in &self.0 {
-            let backend = settings.backend();
+        for (backend, _) in &self.0 {
             if used.is_none_or(|used| used.key != backend.key) {
                 problems.at(backend.key).add_with_hint(
                     format!("requires a `path` that starts with `{}://`", backend.schemes[0]),
@@ -184,30 +174,23 @@ impl Settings {
             let (message, hint) = backend.missing();
             problems.at("path").add_with_hint(message, hint);
         }
-        match (self.of(backend), backend.requires_settings) {
-            (Some(settings), _) => settings.validate(location, problems),
-            (None, Some(why)) => {
-                let hint = format!("see docs/src/how-to/{}.md for an example", backend.key);
-                problems
-                    .at(backend.key)
-                    .add_with_hint(format!("is required: {why}"), hint);
-            }
-            (None, None) => {
-                if let Some(settings) = default_settings(backend) {
-                    settings.validate(location, problems);
-                }
-            }
+        match self.of(backend) {
+            Some(settings) => settings.validate(location, problems),
+            None => problems.at(backend.key).add_with_hint(
+                format!("is required: {}", backend.requires_settings.unwrap_or_default()),
+                format!("see docs/src/how-to/{}.md for an example", backend.key),
+            ),
         }
     }
 
-    /// Connects to the storage of a location.
-    ///
-    /// # Errors
-    /// The settings are invalid, the storage cannot be reached or rejects the login, or this build does not include it.
     pub(crate) async fn connect(&self, location: &Location, cx: &Context) -> Result<Arc<dyn Storage>> {
         let location = match location {
             Location::StandardInput => return Ok(Arc::new(stdin::StandardInput)),
-            Location::Local(_) => return Ok(Arc::new(local::Local::new(cx.base.clone()))),
+            Location::Local(_) => {
+                return Ok(Arc::new(local::Local {
+                    base: cx.base.clone(),
+                }));
+            }
             Location::Remote(remote) => remote,
         };
         let mut problems = Vec::new();
@@ -216,14 +199,11 @@ impl Settings {
             &mut Problems::new(&mut problems),
         );
         if let Some(problem) = problems.first() {
+            let hint = problem.hint.clone();
             let error = Error::config(problem.to_string());
-            return Err(match &problem.hint {
-                Some(hint) => error.with_hint(hint.clone()),
-                None => error,
-            });
+            return Err(hint.into_iter().fold(error, Error::with_hint));
         }
-        let settings = self.of(location.backend).cloned();
-        match settings.or_else(|| default_settings(location.backend)) {
+        match self.of(location.backend) {
             Some(settings) => settings.connect(location, cx).await,
             None => Err(Error::unexpected("a storage backend without settings")),
         }

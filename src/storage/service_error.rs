@@ -6,11 +6,10 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 use crate::http::redact::{clean, clean_bytes};
 use crate::http::transport::Failure;
 
-/// Upper bound of a service's message in characters.
 const MAX_MESSAGE: usize = 240;
 
 /// What is kept of an error response. `Display` is JSON: it passes through the clients of object stores as text.
@@ -22,8 +21,7 @@ pub(super) struct ServiceError {
     host: String,
     code: Option<String>,
     message: Option<String>,
-    /// The region of the bucket.
-    region: Option<String>,
+    pub(super) region: Option<String>,
     request_id: Option<String>,
 }
 
@@ -46,7 +44,7 @@ impl ServiceError {
     }
 
     /// Finds one in a text that contains it.
-    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+    #[allow(dead_code, reason = "only object stores use it")]
     pub(super) fn find(text: &str) -> Option<Self> {
         let json = &text[text.find("{\"hrsink_status\":")?..];
         serde_json::Deserializer::from_str(json).into_iter().next()?.ok()
@@ -56,17 +54,11 @@ impl ServiceError {
         StatusCode::from_u16(self.hrsink_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+    #[allow(dead_code, reason = "only object stores use it")]
     pub(super) fn has_code(&self, codes: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
-    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
-    pub(super) fn region(&self) -> Option<&str> {
-        self.region.as_deref()
-    }
-
-    /// The response in words.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{} answered {}", self.host, self.status());
         for part in [&self.code, &self.message].into_iter().flatten() {
@@ -141,24 +133,22 @@ pub(super) fn without_queries(text: &str) -> String {
         .collect()
 }
 
-/// The cause of an error, in words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Cause(pub(super) String);
-
 /// Whether a later request may succeed.
 pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
-/// Error kind and hints of a failed exchange with `host`; `key` is the settings key of the backend.
-pub(super) fn transport_error(failure: &Failure, host: &str, key: &str) -> (ErrorKind, Vec<String>) {
+/// The error of a failed exchange with `host`; `key` is the settings key of the backend.
+pub(super) fn transport_error(failure: &Failure, host: &str, key: &str) -> Error {
     let kind = match failure {
         Failure::Certificate { .. } => ErrorKind::Config,
         Failure::Invalid(_) => ErrorKind::Unexpected,
         _ => ErrorKind::Transient,
     };
-    (kind, failure.hints(host, &format!("{key}.")))
+    let hints = failure.hints(host, &format!("{key}."));
+    hints
+        .into_iter()
+        .fold(Error::new(kind, failure.to_string()), Error::with_hint)
 }
 
 #[cfg(test)]
@@ -192,7 +182,6 @@ mod tests {
         }
     }
 
-    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
     #[test]
     fn is_found_in_a_text() {
         let headers = HeaderMap::from_iter([("x-amz-request-id".parse().unwrap(), "R1".parse().unwrap())]);

@@ -1,10 +1,8 @@
 //! Standard input and pipes: reads cannot be interrupted, and a run must be able to stop while no data arrives.
 
 use std::io::{self, Read};
-use std::ops::Range;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +38,6 @@ impl Storage for StandardInput {
         Ok(Box::new(piped(cancel.clone(), || Ok(io::stdin().lock()))))
     }
 
-    async fn read_ranges(&self, _: &FileInfo, _: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        Err(not_supported("read in ranges"))
-    }
-
     async fn rename(&self, _: &str, _: &str) -> Result<RenameOutcome> {
         Err(not_supported("moved"))
     }
@@ -53,10 +47,6 @@ impl Storage for StandardInput {
     }
 
     fn is_rereadable(&self, _: &FileInfo) -> bool {
-        false
-    }
-
-    fn supports_ranges(&self, _: &FileInfo) -> bool {
         false
     }
 }

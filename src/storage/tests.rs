@@ -33,173 +33,111 @@ pub(super) fn settings(path: &str, mut keys: Value) -> Settings {
     serde_json::from_value::<Source>(keys).unwrap().storage
 }
 
-/// The problems as `key: message`, without those about features that this build lacks.
-fn problems(config: Value) -> Vec<String> {
-    let source: Source = serde_json::from_value(config).unwrap();
-    let mut found = Vec::new();
-    let mut problems = Problems::new(&mut found);
-    if let Some(location) = Location::validate(&source.path, &mut problems.at("path")) {
-        source.storage.validate(&location, &mut problems);
-    }
-    found.retain(|problem| !problem.message.contains("is not in this build"));
-    found.iter().map(ToString::to_string).collect()
-}
+/// Of each line: the path, the other keys, and the start of the only problem. `S` is a secret.
+const CASES: &str = r#"
+    in/*.csv
+    -
+    s3://hr/in/*.csv
+    s3://hr/in/a.csv | s3: {access_key_id: S, secret_access_key: S, session_token: S, region: eu-central-1}
+    s3://hr/a.csv | s3: {endpoint: "http://127.0.0.1:9000", unsigned: true}
+    s3://hr/a.csv | s3: {endpoint: "http://minio.contoso.com", allow_http: true}
+    az://hr/a.csv | azure: {account: contoso, sas_token: S}
+    abfss://hr@contoso.dfs.core.windows.net/a.csv | azure: {client_id: a, tenant_id: b, client_secret: S}
+    az://hr/a.csv | azure: {managed_identity: true, client_id: a}
+    gs://hr/{date:%Y%m%d}/*.csv | gcs: {service_account: S}
+    https://h/a%20b.csv | https: {auth: {type: bearer, token: S}}
+    https://h/a | https: {query: S, timeout: 2m, tls: {ca_file: a}, retry: {max_attempts: 2}, proxy: none}
+    http://localhost:8080/a.csv
+
+    s3://hr/a.csv | s3: {access_key_id: S} | s3.secret_access_key: is required
+    s3://hr/a.csv | s3: {session_token: S, unsigned: true} | s3: `access_key_id` and `unsigned` exclude each other
+    s3://hr/a.csv | s3: {region: ""} | s3.region: is empty
+    az://hr/a.csv | azure: {access_key: S, sas_token: S, unsigned: true} | azure: `access_key` and `sas_token` and
+    az://hr/a.csv | azure: {client_id: a, client_secret: S} | azure.tenant_id: is required
+    az://hr/a.csv | azure: {client_id: a} | azure.client_id: requires a login method
+    az://hr/a.csv | azure: {tenant_id: a} | azure.tenant_id: requires `client_secret`
+    gs://hr/a.csv | gcs: {service_account: S, unsigned: true} | gcs: `service_account` and `unsigned`
+    https://h/a | https: {auth: {type: bearer, token: S}, headers: {authorization: S}} | https: `auth` and `headers.A
+    https://h/a.csv | https: {headers: {Range: S}} | https.headers: `Range` is set
+    https://h/a.csv | https: {headers: {a b: S}} | https.headers: `a b` is not
+
+    http://files.contoso.com/a.csv | | path: is `http://`
+    s3://hr/a.csv | s3: {endpoint: "http://minio.contoso.com"} | s3.endpoint: is `http://`
+    az://hr/a.csv | azure: {endpoint: "https://a:b@contoso.com"} | azure.endpoint: contains credentials
+    gs://hr/a.csv | gcs: {endpoint: contoso.com} | gcs.endpoint: is not a URL
+    gs://hr/a.csv | gcs: {endpoint: "ftp://contoso.com"} | gcs.endpoint: is `ftp://`
+
+    https://h/*.csv | | path: is a pattern
+    https://h/a.csv?sig=x | | path: contains a query
+    https://hr@h/a.csv | | path: contains a user
+    s3://hr@bucket/a.csv | | path: expected only the bucket after `s3://`
+    gs://bucket | | path: names no file
+    abfss://contoso.dfs.core.windows.net/a.csv | | path: names no container
+    abfss://hr@contoso/a.csv | | path: `contoso` is not the host of a storage account
+    az://hr@contoso/a.csv | | path: expected only the container after `az://`
+    abfss://hr@contoso.dfs.core.windows.net/a.csv | azure: {account: fabrikam} | azure.account: is `fabrikam`
+
+    in/a.csv | s3: {} | s3: requires a `path` that starts with `s3://`
+    sftp://hr@h/a.csv | | sftp: is required
+"#;
 
 #[test]
-fn accepts_valid_settings() {
-    let secret = json!({"env": "X"});
-    for config in [
-        json!({"path": "in/*.csv"}),
-        json!({"path": "-"}),
-        json!({"path": "s3://hr/in/*.csv"}),
-        json!({"path": "s3://hr/in/a.csv", "s3": {"access_key_id": secret, "secret_access_key": secret,
-            "session_token": secret, "endpoint": "https://s3.contoso.com", "region": "eu-central-1"}}),
-        json!({"path": "s3://hr/a.csv", "s3": {"endpoint": "http://127.0.0.1:9000", "unsigned": true}}),
-        json!({"path": "s3://hr/a.csv", "s3": {"endpoint": "http://minio.contoso.com", "allow_http": true}}),
-        json!({"path": "az://hr/a.csv", "azure": {"account": "contoso", "sas_token": secret}}),
-        json!({"path": "abfss://hr@contoso.dfs.core.windows.net/a.csv", "azure": {"client_id": "a",
-            "tenant_id": "b", "client_secret": secret}}),
-        json!({"path": "az://hr/a.csv", "azure": {"managed_identity": true, "client_id": "a"}}),
-        json!({"path": "gs://hr/{date:%Y%m%d}/*.csv", "gcs": {"service_account": secret}}),
-        json!({"path": "https://h/a%20b.csv", "https": {"auth": {"type": "bearer", "token": secret}}}),
-        json!({"path": "https://h/a", "https": {"query": secret, "timeout": "2m", "tls": {"ca_file": "ca.pem"},
-            "retry": {"max_attempts": 2}, "proxy": "none"}}),
-        json!({"path": "http://localhost:8080/a.csv"}),
-    ] {
-        assert_eq!(problems(config.clone()), [""; 0], "{config}");
-    }
-}
-
-#[test]
-fn reports_invalid_settings() {
-    let secret = json!({"env": "X"});
-    let basic = json!({"type": "basic", "username": "hr", "password": secret});
-    for (config, expected) in [
-        (
-            json!({"path": "s3://hr/a.csv", "s3": {"access_key_id": secret}}),
-            "s3.secret_access_key: is required",
-        ),
-        (
-            json!({"path": "s3://hr/a.csv", "s3": {"access_key_id": secret, "secret_access_key": secret, "unsigned": true}}),
-            "s3: `access_key_id` and `unsigned` exclude each other",
-        ),
-        (
-            json!({"path": "s3://hr/a.csv", "s3": {"region": ""}}),
-            "s3.region: is empty",
-        ),
-        (
-            json!({"path": "az://hr/a.csv", "azure": {"access_key": secret, "sas_token": secret, "managed_identity": true}}),
-            "azure: `access_key` and `sas_token` and `managed_identity`",
-        ),
-        (
-            json!({"path": "az://hr/a.csv", "azure": {"client_id": "a", "client_secret": secret}}),
-            "azure.tenant_id: is required",
-        ),
-        (
-            json!({"path": "az://hr/a.csv", "azure": {"client_id": "a"}}),
-            "azure.client_id: requires a login method",
-        ),
-        (
-            json!({"path": "gs://hr/a.csv", "gcs": {"service_account": secret, "unsigned": true}}),
-            "gcs: `service_account` and `unsigned`",
-        ),
-        (
-            json!({"path": "https://h/a.csv", "https": {"auth": basic, "headers": {"authorization": secret}}}),
-            "https: `auth` and `headers.Authorization`",
-        ),
-        (
-            json!({"path": "https://h/a.csv", "https": {"headers": {"Range": secret}}}),
-            "https.headers: `Range` is set",
-        ),
-        (
-            json!({"path": "https://h/a.csv", "https": {"headers": {"a b": secret}}}),
-            "https.headers: `a b` is not",
-        ),
-        // Unencrypted connections.
-        (
-            json!({"path": "http://files.contoso.com/a.csv"}),
-            "path: is `http://`",
-        ),
-        (
-            json!({"path": "s3://hr/a.csv", "s3": {"endpoint": "http://minio.contoso.com"}}),
-            "s3.endpoint: is `http://`",
-        ),
-        (
-            json!({"path": "az://hr/a.csv", "azure": {"endpoint": "https://a:b@contoso.com"}}),
-            "azure.endpoint: contains credentials",
-        ),
-        (
-            json!({"path": "gs://hr/a.csv", "gcs": {"endpoint": "contoso.com"}}),
-            "gcs.endpoint: is not a URL",
-        ),
-        // URLs.
-        (json!({"path": "https://h/*.csv"}), "path: is a pattern"),
-        (json!({"path": "https://h/a.csv?sig=x"}), "path: contains a query"),
-        (json!({"path": "https://hr@h/a.csv"}), "path: contains a user"),
-        (
-            json!({"path": "s3://hr@bucket/a.csv"}),
-            "path: expected only the bucket after `s3://`",
-        ),
-        (json!({"path": "gs://bucket"}), "path: names no file"),
-        (
-            json!({"path": "abfss://contoso.dfs.core.windows.net/a.csv"}),
-            "path: names no container",
-        ),
-        (
-            json!({"path": "az://hr@contoso/a.csv"}),
-            "path: expected only the container after `az://`",
-        ),
-        (
-            json!({"path": "abfss://hr@contoso.dfs.core.windows.net/a.csv", "azure": {"account": "fabrikam"}}),
-            "azure.account: is `fabrikam`",
-        ),
-        // Settings of another backend, and missing ones.
-        (
-            json!({"path": "in/a.csv", "s3": {}}),
-            "s3: requires a `path` that starts with `s3://`",
-        ),
-        (json!({"path": "sftp://hr@h/a.csv"}), "sftp: is required"),
-    ] {
-        let found = problems(config.clone());
+fn validates_settings_of_all_backends() {
+    for case in CASES.lines().map(str::trim).filter(|case| !case.is_empty()) {
+        let mut parts = case.split(" |").map(str::trim);
+        let mut next = || parts.next().unwrap_or_default();
+        let (path, keys, expected) = (next(), next().replace(": S", ": {env: X}"), next());
+        let source: Source = serde_saphyr::from_str(&format!("path: '{path}'\n{keys}")).unwrap();
+        let mut found = Vec::new();
+        let mut problems = Problems::new(&mut found);
+        if let Some(location) = Location::validate(&source.path, &mut problems.at("path")) {
+            source.storage.validate(&location, &mut problems);
+        }
+        found.retain(|problem| !problem.message.contains("is not in this build"));
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found.len(),
+            usize::from(!expected.is_empty()),
+            "{case}: {found:?}"
+        );
         assert!(
-            found.len() == 1 && found[0].starts_with(expected),
-            "{config}: {found:?}"
+            found.iter().all(|problem| problem.starts_with(expected)),
+            "{case}: {found:?}"
         );
     }
 }
 
 #[test]
-fn names_unknown_keys_of_sources_and_backends() {
-    for (config, expected) in [
+fn names_unknown_and_invalid_keys_of_sources_and_backends() {
+    for (config, path, expected) in [
         (
             json!({"path": "a", "sftpp": {}}),
+            "sftpp",
             "unknown field `sftpp`, expected one of `path`, `sftp`, `s3`",
         ),
         (
             json!({"path": "a", "s3": {"acess_key": 1}}),
+            "s3.acess_key",
             "unknown field `acess_key`, expected one of `region`",
         ),
         (
-            json!({"path": "a", "s3": {"read_ahead": "1KiB"}}),
+            json!({"s3": {"read_ahead": "1KiB"}, "path": "a"}),
+            "s3.read_ahead",
             "expected 1MiB to 1GiB",
         ),
+        (json!({"s3": {}}), ".", "missing field `path`"),
     ] {
-        let error = serde_json::from_value::<Source>(config)
+        let error = serde_path_to_error::deserialize::<_, Source>(config)
             .err()
-            .unwrap()
-            .to_string();
-        assert!(error.contains(expected), "{error}");
+            .unwrap();
+        assert_eq!(error.path().to_string(), path);
+        assert!(error.to_string().contains(expected), "{error}");
     }
     let schema = schemars::schema_for!(Source);
     for backend in BACKENDS {
-        let key = backend.key;
-        assert!(
-            schema.pointer(&format!("/properties/{key}/properties")).is_some(),
-            "{key}"
-        );
+        let pointer = format!("/properties/{}/properties", backend.key);
+        assert!(schema.pointer(&pointer).is_some(), "{pointer}");
     }
-    assert!(
-        schema.pointer("/properties/s3/properties/read_ahead").is_some(),
-        "{schema:?}"
-    );
+    let shared = schema.pointer("/properties/s3/properties/read_ahead");
+    assert!(shared.is_some(), "{schema:?}");
 }

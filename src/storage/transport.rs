@@ -1,16 +1,15 @@
 //! Settings of the backends that use HTTP: object stores and web servers.
 
-use std::net::IpAddr;
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer};
 use url::Url;
 
 use super::flatten::FlatSettings;
 use crate::component::Problems;
+use crate::http::address::{has_credentials, is_loopback};
 use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+use crate::http::transport::TransportConfig;
 use crate::settings::bounded::{GIB, HOUR, MIB, SECOND};
 use crate::settings::{BoundedDuration, BoundedSize};
 
@@ -84,10 +83,38 @@ impl FlatSettings for TransportSettings {
 }
 
 impl TransportSettings {
-    /// Reports what is wrong; `problems` is at the settings of the backend.
-    pub(super) fn validate(&self, problems: &mut Problems<'_>) {
+    /// Reports what is wrong, also with the URL of the service; `problems` is at the settings of the backend.
+    pub(super) fn validate(&self, endpoint: Option<&String>, problems: &mut Problems<'_>) {
         self.tls.validate(&mut problems.at("tls"));
         self.retry.validate(&mut problems.at("retry"));
+        validate_endpoint("endpoint", endpoint, self.allow_http, problems);
+    }
+
+    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+    pub(super) fn client_config(&self, cx: &super::Context) -> crate::error::Result<TransportConfig> {
+        let mut config = TransportConfig {
+            connect_timeout: self.connect_timeout.get(),
+            // Transfers may take as long as bytes arrive.
+            timeout: std::time::Duration::from_secs(24 * 3600),
+            read_timeout: Some(self.timeout.get()),
+            decompress: false,
+            proxy: self.proxy.clone(),
+            pool_max_idle_per_host: 16,
+            ..TransportConfig::default()
+        };
+        self.tls.apply(&cx.base, &cx.secret_files, &mut config)?;
+        Ok(config)
+    }
+}
+
+pub(super) fn validate_endpoint(
+    key: &str,
+    endpoint: Option<&String>,
+    allow_http: bool,
+    problems: &mut Problems<'_>,
+) {
+    if let Some((message, hint)) = endpoint.and_then(|endpoint| endpoint_problem(endpoint, allow_http)) {
+        problems.at(key).add_with_hint(message, hint);
     }
 }
 
@@ -111,13 +138,6 @@ macro_rules! with_transport {
 }
 pub(super) use with_transport;
 
-/// Whether the host is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 pub(super) const UNENCRYPTED: &str = "is `http://`: everyone on the network can read the data";
 
 /// What is wrong with the URL of a service, and a hint.
@@ -126,8 +146,7 @@ pub(super) fn endpoint_problem(endpoint: &str, allow_http: bool) -> Option<(Stri
     let Ok(url) = Url::parse(endpoint) else {
         return Some(("is not a URL".to_owned(), FORM));
     };
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
-    if has_credentials || url.query().is_some() || url.fragment().is_some() {
+    if has_credentials(&url) || url.query().is_some() || url.fragment().is_some() {
         return Some((
             "contains credentials or a query".to_owned(),
             "use the settings for the login",
@@ -135,7 +154,7 @@ pub(super) fn endpoint_problem(endpoint: &str, allow_http: bool) -> Option<(Stri
     }
     match url.scheme() {
         "https" => None,
-        "http" if allow_http || url.host_str().is_some_and(is_loopback) => None,
+        "http" if allow_http || is_loopback(&url) => None,
         "http" => Some((
             UNENCRYPTED.to_owned(),
             "use `https://`; on a trusted network, set `allow_http: true`",
@@ -146,11 +165,8 @@ pub(super) fn endpoint_problem(endpoint: &str, allow_http: bool) -> Option<(Stri
 
 /// Reports more than one login method.
 pub(super) fn validate_methods(methods: &[(&'static str, bool)], problems: &mut Problems<'_>) {
-    let given: Vec<String> = methods
-        .iter()
-        .filter(|(_, is_given)| *is_given)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
+    let given = methods.iter().filter(|(_, is_given)| *is_given);
+    let given: Vec<String> = given.map(|(name, _)| format!("`{name}`")).collect();
     if given.len() > 1 {
         problems.add_with_hint(
             format!(
@@ -159,33 +175,5 @@ pub(super) fn validate_methods(methods: &[(&'static str, bool)], problems: &mut 
             ),
             "keep the one that you need",
         );
-    }
-}
-
-/// Transfers may take as long as bytes arrive.
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
-const MAX_TRANSFER: Duration = Duration::from_secs(24 * 3600);
-
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
-impl TransportSettings {
-    /// The settings of the HTTP client.
-    ///
-    /// # Errors
-    /// A certificate or key cannot be read.
-    pub(super) fn client_config(
-        &self,
-        cx: &super::Context,
-    ) -> crate::error::Result<crate::http::transport::TransportConfig> {
-        let mut config = crate::http::transport::TransportConfig {
-            connect_timeout: self.connect_timeout.get(),
-            timeout: MAX_TRANSFER,
-            read_timeout: Some(self.timeout.get()),
-            decompress: false,
-            proxy: self.proxy.clone(),
-            pool_max_idle_per_host: 16,
-            ..Default::default()
-        };
-        self.tls.apply(&cx.base, &cx.secret_files, &mut config)?;
-        Ok(config)
     }
 }

@@ -4,6 +4,7 @@
 //! followed where a component names or matches them; `**` follows them on the local disk only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -14,31 +15,20 @@ use super::pattern::{MATCH_OPTIONS, is_pattern};
 use super::{FileInfo, FilePattern};
 use crate::error::{Error, Result};
 
-/// Requests in flight.
 const MAX_CONCURRENT: usize = 32;
 
-/// Upper bound of the depth below `**`.
 const MAX_DEPTH: usize = 64;
 
 /// Access to folders. Paths use `/`, as patterns do; relative ones are relative to where the storage starts.
 #[async_trait]
 pub(super) trait Folders: Sync {
     /// The entries of a folder, without itself and its parent; `None` if it is not a folder.
-    ///
-    /// # Errors
-    /// It cannot be listed.
     async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>>;
 
     /// The entry at a path, links followed; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// It cannot be read.
     async fn target(&self, path: &str) -> Result<Option<Entry>>;
 
     /// The absolute path, links resolved.
-    ///
-    /// # Errors
-    /// It cannot be resolved.
     async fn real_path(&self, path: &str) -> Result<String>;
 
     /// Resolving a path is cheap: every match is resolved and checked with [`require_inside`](Self::require_inside), and
@@ -48,9 +38,6 @@ pub(super) trait Folders: Sync {
     }
 
     /// Rejects what lies outside the folder of the pattern.
-    ///
-    /// # Errors
-    /// It does.
     fn require_inside(&self, _path: &str, _real_path: &str) -> Result<()> {
         Ok(())
     }
@@ -59,19 +46,16 @@ pub(super) trait Folders: Sync {
     fn storage_path(&self, path: &str) -> String;
 }
 
-/// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Lossy where it is not Unicode.
     pub(super) name: String,
     pub(super) is_unicode: bool,
     pub(super) kind: Kind,
-    /// Bytes.
     pub(super) size: Option<u64>,
     pub(super) modified: Option<Timestamp>,
 }
 
-/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -87,21 +71,14 @@ pub(super) enum Kind {
     Unknown,
 }
 
-/// A component of a pattern.
 enum Component {
-    /// A literal name.
     Name(String),
-    /// Wildcards.
     Wildcards(Pattern),
     /// `**`: this folder and all below it.
     AnyDepth,
 }
 
 /// The files that match, in the order of their names.
-///
-/// # Errors
-/// The pattern is invalid, a folder cannot be listed, a link leads out of the folder of the pattern on a storage that
-/// forbids it, or a name that may match is not valid Unicode.
 pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Result<Vec<FileInfo>> {
     let text = pattern.glob();
     // A file with brackets in its name. Some servers reject requests with a `*`.
@@ -133,6 +110,8 @@ pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Resul
         folders,
         found: BTreeMap::new(),
         visited: BTreeSet::new(),
+        visits: VecDeque::new(),
+        links: VecDeque::new(),
     };
     let found = walk.run().await?;
     // Real paths show which files were found under two names.
@@ -146,7 +125,7 @@ pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Resul
         }
     }
     let real_folders = &real_folders;
-    let files: Vec<Option<(Match, bool)>> = stream::iter(found)
+    let files: Vec<Option<Match>> = stream::iter(found)
         .map(|(path, entry)| resolve(path, entry, text, folders, real_folders))
         .buffered(MAX_CONCURRENT)
         .try_collect()
@@ -154,7 +133,17 @@ pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Resul
     Ok(unique(files.into_iter().flatten().collect(), text))
 }
 
-fn file_info(name: &str, path: String, entry: &Entry) -> FileInfo {
+/// The names of the files in the folder of `pattern`.
+pub(super) async fn sibling_names(pattern: &FilePattern, folders: &impl Folders) -> Result<Vec<String>> {
+    let folder = pattern.folder();
+    let Some(entries) = folders.entries(folder).await? else {
+        return Err(Error::input(format!("there is no folder `{folder}`")));
+    };
+    let files = entries.into_iter().filter(|entry| entry.kind != Kind::Folder);
+    Ok(files.map(|entry| entry.name).collect())
+}
+
+pub(super) fn file_info(name: &str, path: String, entry: &Entry) -> FileInfo {
     FileInfo {
         name: name.into(),
         path,
@@ -167,71 +156,62 @@ fn file_info(name: &str, path: String, entry: &Entry) -> FileInfo {
 struct Match {
     file: FileInfo,
     real_path: String,
+    is_link: bool,
 }
 
-/// The match and whether it is a link, if it is a file.
+/// The match, if it is a file.
 async fn resolve(
     path: String,
-    entry: Entry,
+    mut entry: Entry,
     pattern: &str,
     folders: &impl Folders,
     real_folders: &BTreeMap<String, String>,
-) -> Result<Option<(Match, bool)>> {
+) -> Result<Option<Match>> {
     let is_link = entry.kind == Kind::Link;
-    let entry = match entry.kind {
-        Kind::Link | Kind::Unknown => match folders.target(&path).await? {
-            Some(target) => target,
+    if matches!(entry.kind, Kind::Link | Kind::Unknown) {
+        let Some(target) = folders.target(&path).await? else {
             // A link to the newest file dangles once that file was moved away.
-            None => {
-                tracing::warn!(
-                    file = path,
-                    pattern,
-                    "skipping a link without a target, or a file that was just removed"
-                );
-                return Ok(None);
-            }
-        },
-        _ => entry,
-    };
-    match entry.kind {
-        Kind::Folder => tracing::warn!(
-            folder = path,
-            pattern,
-            "skipping a folder that matches the pattern"
-        ),
-        Kind::Special => {
             tracing::warn!(
-                path,
+                file = path,
                 pattern,
-                "skipping a pipe, a socket or a device that matches the pattern"
+                "skipping a link without a target, or a file that was just removed"
             );
-        }
-        // An unknown type is treated as a file.
-        Kind::File | Kind::Link | Kind::Unknown => {
-            let (real_path, storage_path) = if is_link || folders.resolves_all() {
-                // Later reads use the resolved path, wherever the link points by then.
-                let real = folders.real_path(&path).await?;
-                folders.require_inside(&path, &real)?;
-                (real.clone(), real)
-            } else {
-                let (folder, name) = split(&path);
-                let real = real_folders.get(folder);
-                let real = real.map(|real| format!("{}/{name}", real.trim_end_matches('/')));
-                (real.unwrap_or_else(|| path.clone()), folders.storage_path(&path))
-            };
-            let file = file_info(&path, storage_path, &entry);
-            return Ok(Some((Match { file, real_path }, is_link)));
-        }
+            return Ok(None);
+        };
+        entry = target;
     }
-    Ok(None)
+    if matches!(entry.kind, Kind::Folder | Kind::Special) {
+        tracing::warn!(
+            path,
+            pattern,
+            "skipping a folder, a pipe, a socket or a device that matches the pattern"
+        );
+        return Ok(None);
+    }
+    // An unknown type is treated as a file.
+    let (real_path, storage_path) = if is_link || folders.resolves_all() {
+        // Later reads use the resolved path, wherever the link points by then.
+        let real = folders.real_path(&path).await?;
+        folders.require_inside(&path, &real)?;
+        (real.clone(), real)
+    } else {
+        let (folder, name) = split(&path);
+        let real = real_folders.get(folder).map(|folder| join(folder, name));
+        (real.unwrap_or_else(|| path.clone()), folders.storage_path(&path))
+    };
+    Ok(Some(Match {
+        file: file_info(&path, storage_path, &entry),
+        real_path,
+        is_link,
+    }))
 }
 
 /// Each file once, under its own name rather than that of a link.
-fn unique(files: Vec<(Match, bool)>, pattern: &str) -> Vec<FileInfo> {
-    let (links, plain): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, is_link)| *is_link);
-    let mut names: BTreeMap<String, std::sync::Arc<str>> = BTreeMap::new();
+fn unique(mut files: Vec<Match>, pattern: &str) -> Vec<FileInfo> {
+    files.sort_by_key(|found| found.is_link);
+    let mut names: BTreeMap<String, Arc<str>> = BTreeMap::new();
     let mut unique = Vec::new();
-    for (Match { file, real_path }, _) in plain.into_iter().chain(links) {
+    for Match { file, real_path, .. } in files {
         if let Some(first) = names.get(&real_path) {
             tracing::warn!(
                 file = &*file.name,
@@ -248,56 +228,56 @@ fn unique(files: Vec<(Match, bool)>, pattern: &str) -> Vec<FileInfo> {
     unique
 }
 
+/// A folder to visit: its path, the component to match there, the depth.
+type Visit = (String, usize, usize);
+
 struct Walk<'w, F> {
     pattern: &'w FilePattern,
     folders: &'w F,
     found: BTreeMap<String, Entry>,
     /// Folders with the index of the component that was matched there.
     visited: BTreeSet<(String, usize)>,
+    visits: VecDeque<Visit>,
+    /// Links to folders, visited last: a folder keeps its own name.
+    links: VecDeque<Visit>,
 }
-
-/// A folder to visit: its path, the component to match there, the depth.
-type Visit = (String, usize, usize);
 
 impl<F: Folders> Walk<'_, F> {
     async fn run(mut self) -> Result<BTreeMap<String, Entry>> {
         let text = self.pattern.glob();
         let components = components(text)?;
         let root = if text.starts_with('/') { "/" } else { "" };
-        // Links last: a folder keeps its own name.
-        let (mut visits, mut links) = (VecDeque::from([(root.to_owned(), 0, 0)]), VecDeque::new());
-        while let Some(visit) = visits.pop_front().or_else(|| links.pop_front()) {
-            let (path, at, depth) = visit;
-            let is_last = at + 1 == components.len();
-            match components.get(at) {
+        self.visits.push_back((root.to_owned(), 0, 0));
+        while let Some(visit) = self.visits.pop_front().or_else(|| self.links.pop_front()) {
+            let is_last = visit.1 + 1 == components.len();
+            match components.get(visit.1) {
                 None => {}
-                Some(Component::Name(name)) if !is_last => {
-                    visits.push_front((join(&path, name), at + 1, depth));
-                }
                 Some(Component::Name(name)) => {
+                    let (path, at, depth) = visit;
                     let path = join(&path, name);
-                    if self.pattern.matches_name(name)
+                    if !is_last {
+                        self.visits.push_front((path, at + 1, depth));
+                    } else if self.pattern.matches_name(name)
                         && let Some(entry) = self.folders.target(&path).await?
                     {
                         self.found.insert(path, entry);
                     }
                 }
                 Some(Component::Wildcards(wildcards)) => {
-                    self.match_entries(wildcards, (path, at, depth), is_last, &mut visits)
-                        .await?;
+                    self.match_entries(wildcards, visit, is_last).await?;
                 }
-                Some(Component::AnyDepth) => {
-                    self.descend((path, at, depth), &mut visits, &mut links).await?;
-                }
+                Some(Component::AnyDepth) => self.descend(visit).await?,
             }
         }
         Ok(self.found)
     }
 
-    async fn entries(&self, folder: &str) -> Result<Vec<Entry>> {
-        let mut entries = self.folders.entries(folder).await?.unwrap_or_default();
-        // The name under which a file is found must not depend on the order of the listing.
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>> {
+        let mut entries = self.folders.entries(folder).await?;
+        if let Some(entries) = &mut entries {
+            // The name under which a file is found must not depend on the order of the listing.
+            entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
         Ok(entries)
     }
 
@@ -306,17 +286,13 @@ impl<F: Folders> Walk<'_, F> {
         wildcards: &Pattern,
         (path, at, depth): Visit,
         is_last: bool,
-        visits: &mut VecDeque<Visit>,
     ) -> Result<()> {
         if !self.visited.insert((path.clone(), at)) {
             return Ok(());
         }
-        for entry in self.entries(&path).await? {
+        for entry in self.entries(&path).await?.unwrap_or_default() {
             // Only folders lead on, and only files end a path.
-            let is_irrelevant = match entry.kind {
-                Kind::File | Kind::Special => !is_last,
-                Kind::Folder | Kind::Link | Kind::Unknown => false,
-            };
+            let is_irrelevant = !is_last && matches!(entry.kind, Kind::File | Kind::Special);
             if is_irrelevant || !wildcards.matches_with(&entry.name, MATCH_OPTIONS) {
                 continue;
             }
@@ -333,7 +309,7 @@ impl<F: Folders> Walk<'_, F> {
             let below = join(&path, &entry.name);
             if !is_last {
                 if self.is_folder(&below, &entry).await? {
-                    visits.push_back((below, at + 1, depth + 1));
+                    self.visits.push_back((below, at + 1, depth + 1));
                 }
             } else if self.pattern.matches_name(&entry.name) {
                 self.found.insert(below, entry);
@@ -343,12 +319,7 @@ impl<F: Folders> Walk<'_, F> {
     }
 
     /// `**`: matches the rest of the pattern here, and visits the folders below.
-    async fn descend(
-        &mut self,
-        (path, at, depth): Visit,
-        visits: &mut VecDeque<Visit>,
-        links: &mut VecDeque<Visit>,
-    ) -> Result<()> {
+    async fn descend(&mut self, (path, at, depth): Visit) -> Result<()> {
         let follows_links = self.folders.resolves_all();
         if depth > MAX_DEPTH {
             return Err(Error::input(format!(
@@ -357,8 +328,7 @@ impl<F: Folders> Walk<'_, F> {
             ))
             .with_hint("name more of the path before `**`"));
         }
-        let Some(entries) = self.folders.entries(&path).await? else {
-            visits.push_front((path, at + 1, depth));
+        let Some(entries) = self.entries(&path).await? else {
             return Ok(());
         };
         // With links, one folder has several paths, which may be infinitely many.
@@ -369,8 +339,6 @@ impl<F: Folders> Walk<'_, F> {
         if !self.visited.insert((identity, at)) {
             return Ok(());
         }
-        let mut entries = entries;
-        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         for entry in entries {
             let may_be_folder = match entry.kind {
                 Kind::Folder | Kind::Unknown => true,
@@ -397,22 +365,21 @@ impl<F: Folders> Walk<'_, F> {
                 // Before anything behind it is listed.
                 let real = self.folders.real_path(&below).await?;
                 self.folders.require_inside(&below, &real)?;
-                links.push_back((below, at, depth + 1));
+                self.links.push_back((below, at, depth + 1));
             } else {
-                visits.push_back((below, at, depth + 1));
+                self.visits.push_back((below, at, depth + 1));
             }
         }
-        visits.push_front((path, at + 1, depth));
+        self.visits.push_front((path, at + 1, depth));
         Ok(())
     }
 
     async fn is_folder(&self, path: &str, entry: &Entry) -> Result<bool> {
         Ok(match entry.kind {
-            Kind::Link | Kind::Unknown => self
-                .folders
-                .target(path)
-                .await?
-                .is_some_and(|target| target.kind == Kind::Folder),
+            Kind::Link | Kind::Unknown => {
+                let target = self.folders.target(path).await?;
+                target.is_some_and(|target| target.kind == Kind::Folder)
+            }
             kind => kind == Kind::Folder,
         })
     }
@@ -438,7 +405,6 @@ fn components(text: &str) -> Result<Vec<Component>> {
     Ok(components)
 }
 
-/// The folder and the name of a path.
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),
@@ -453,131 +419,5 @@ fn join(folder: &str, name: &str) -> String {
         "" => name.to_owned(),
         "/" => format!("/{name}"),
         folder => format!("{folder}/{name}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Paths with their types; links with their targets.
-    struct Tree(BTreeMap<&'static str, (Kind, &'static str)>);
-
-    impl Tree {
-        fn entry(path: &str, name: &str, kind: Kind) -> Entry {
-            Entry {
-                name: name.to_owned(),
-                is_unicode: !name.contains('\u{fffd}'),
-                kind,
-                size: (kind == Kind::File).then_some(path.len() as u64),
-                modified: None,
-            }
-        }
-
-        /// The path with links resolved.
-        fn follow(&self, path: &str) -> String {
-            let mut real = String::new();
-            for part in path.split('/').filter(|part| !part.is_empty()) {
-                real = format!("{real}/{part}");
-                for _ in 0..8 {
-                    match self.0.get(&*real) {
-                        Some((Kind::Link, target)) => real = (*target).to_owned(),
-                        _ => break,
-                    }
-                }
-            }
-            real
-        }
-    }
-
-    #[async_trait]
-    impl Folders for Tree {
-        async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>> {
-            let real = self.follow(folder);
-            if !real.is_empty() && self.0.get(&*real).is_none_or(|(kind, _)| *kind != Kind::Folder) {
-                return Ok(None);
-            }
-            let below = self.0.iter().filter_map(|(path, (kind, _))| {
-                let (parent, name) = path.rsplit_once('/')?;
-                (parent == real).then(|| Self::entry(path, name, *kind))
-            });
-            Ok(Some(below.collect()))
-        }
-
-        async fn target(&self, path: &str) -> Result<Option<Entry>> {
-            let real = self.follow(path);
-            let name = path.rsplit('/').next().unwrap();
-            let found = self.0.get(&*real).filter(|(kind, _)| *kind != Kind::Link);
-            Ok(found.map(|(kind, _)| Self::entry(&real, name, *kind)))
-        }
-
-        async fn real_path(&self, path: &str) -> Result<String> {
-            Ok(self.follow(path))
-        }
-
-        fn storage_path(&self, path: &str) -> String {
-            path.to_owned()
-        }
-    }
-
-    fn tree() -> Tree {
-        use Kind::*;
-        Tree(BTreeMap::from([
-            ("/out", (Folder, "")),
-            ("/out/a.csv", (File, "")),
-            ("/out/b.csv", (File, "")),
-            ("/out/.hidden.csv", (File, "")),
-            ("/out/latest.csv", (Link, "/out/b.csv")),
-            ("/out/pipe.csv", (Special, "")),
-            ("/out/folder.csv", (Folder, "")),
-            ("/out/sub", (Folder, "")),
-            ("/out/sub/c.csv", (File, "")),
-            ("/out/sub/back", (Link, "/out")),
-            ("/out/M\u{fffd}ller.txt", (File, "")),
-            ("/other", (Link, "/out/sub")),
-            ("/gone", (Folder, "")),
-            ("/gone/x.csv", (Link, "/nowhere")),
-        ]))
-    }
-
-    async fn names(pattern: &str) -> Result<Vec<String>> {
-        let found = list(&FilePattern::plain(pattern), &tree()).await?;
-        Ok(found.into_iter().map(|file| file.name.to_string()).collect())
-    }
-
-    #[tokio::test]
-    async fn matches_each_component_and_returns_each_file_once() {
-        for (pattern, expected) in [
-            ("/out/*.csv", &["/out/a.csv", "/out/b.csv"][..]),
-            ("/out/.*.csv", &["/out/.hidden.csv"]),
-            ("/o*/c.csv", &["/other/c.csv"]),
-            ("/o*/*/c.csv", &["/out/sub/c.csv"]),
-            ("/other/*.csv", &["/other/c.csv"]),
-            ("/**/c.csv", &["/out/sub/c.csv"]),
-            ("/**/**/[ab].csv", &["/out/a.csv", "/out/b.csv"]),
-            ("/out/sub/back/a*.csv", &["/out/sub/back/a.csv"]),
-            ("/nowhere/*.csv", &[]),
-            ("/out/a.csv/*", &[]),
-            // A link without a target is skipped.
-            ("/gone/*.csv", &[]),
-        ] {
-            assert_eq!(names(pattern).await.unwrap(), expected, "{pattern}");
-        }
-        let found = list(&FilePattern::plain("/out/latest.*"), &tree()).await.unwrap();
-        // The target's.
-        assert_eq!((&*found[0].path, found[0].size), ("/out/b.csv", Some(10)));
-    }
-
-    #[tokio::test]
-    async fn rejects_folders_invalid_patterns_and_names_that_are_not_unicode() {
-        for (pattern, expected) in [
-            ("/out/M*.txt", "not valid Unicode"),
-            ("/out/[.csv", "not a valid pattern"),
-            ("/out", "is a folder"),
-            ("/out/pipe.csv", "is a pipe"),
-        ] {
-            let error = names(pattern).await.unwrap_err();
-            assert!(error.to_string().contains(expected), "{pattern}: {error}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Which files are found, and what is done with them.
+//! File selection and post-processing.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 
 use crate::digest::of_lines;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, age, serving};
 use crate::sshd::{Account, Settings, Sshd};
 use crate::{needs_root, needs_sshd};
 
@@ -29,16 +29,12 @@ async fn finds_names_in_any_script() {
     }
     sshd.write("in [old]/a b.csv", "line\nx\n");
     let mut pipeline = Pipeline::new(&sshd, "Austritte*.csv");
-    assert_eq!(
-        pipeline.run().await.good(),
-        of_lines("line\nAustritte März.csv\nAustritte Übersicht 離職.csv\n")
-    );
-    pipeline.source["path"] = json!(sshd.address("in [[]old]/a b.csv"));
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    pipeline.source["path"] = json!(sshd.address("in [old]/a b.csv"));
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    pipeline.source["path"] = json!(sshd.address("**/a*.csv"));
-    assert_eq!(pipeline.run().await.good().rows, 1);
+    let expected = of_lines("line\nAustritte März.csv\nAustritte Übersicht 離職.csv\n");
+    assert_eq!(pipeline.read().await, expected);
+    for path in ["in [[]old]/a b.csv", "in [old]/a b.csv", "**/a*.csv"] {
+        pipeline.source["path"] = json!(sshd.address(path));
+        assert_eq!(pipeline.rows().await, 1, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,32 +49,31 @@ async fn reads_links_once_and_skips_folders_and_pipes() {
     symlink("../elsewhere", out.join("folder")).unwrap();
     symlink("..", out.join("loop")).unwrap();
     std::fs::create_dir(out.join("sub.csv")).unwrap();
-    let made = std::process::Command::new("mkfifo")
-        .arg(out.join("pipe.csv"))
-        .status()
-        .unwrap();
-    assert!(made.success());
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    assert!(mkfifo.arg(out.join("pipe.csv")).status().unwrap().success());
     let mut pipeline = Pipeline::new(&sshd, "out/*.csv");
-    assert_eq!(pipeline.run().await.good(), of_lines("line\n2\n3\n"));
+    assert_eq!(pipeline.read().await, of_lines("line\n2\n3\n"));
     for (pattern, expected) in [
         ("out/l*.csv", "line\n3\n"),
         ("out/latest.csv", "line\n3\n"),
-        // Named, and matched by a part of the pattern; not by `**`.
+        // Links to folders are followed by name and by wildcards, not by `**`.
         ("out/folder/*.csv", "line\nelsewhere\n"),
         ("out/f*/a.csv", "line\nelsewhere\n"),
         ("out/**/*.csv", "line\n2\n3\n"),
     ] {
         pipeline.source["path"] = json!(sshd.address(pattern));
-        assert_eq!(pipeline.run().await.good(), of_lines(expected), "{pattern}");
+        assert_eq!(pipeline.read().await, of_lines(expected), "{pattern}");
     }
     symlink("gone", out.join("broken.csv")).unwrap();
     pipeline.source["path"] = json!(sshd.address("out/*.csv"));
-    // What a link to the newest file is once that was moved away.
-    assert_eq!(pipeline.run().await.good(), of_lines("line\n2\n3\n"));
+    // A link to the newest file, which was moved away.
+    assert_eq!(pipeline.read().await, of_lines("line\n2\n3\n"));
     std::fs::remove_file(out.join("broken.csv")).unwrap();
-    pipeline.source["path"] = json!(sshd.address("out"));
     pipeline.source["format"] = json!("csv");
-    pipeline.run().await.failed(2, &["is a folder"]);
+    for (path, said) in [("out", "is a folder"), ("out/pipe.csv", "is a pipe")] {
+        pipeline.source["path"] = json!(sshd.address(path));
+        pipeline.fails(2, &[said]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,10 +85,8 @@ async fn reads_two_thousand_files_in_order() {
         sshd.write(&format!("leavers-{number:04}.csv"), format!("line\n{number}\n"));
         all.push_str(&format!("{number}\n"));
     }
-    assert_eq!(
-        Pipeline::new(&sshd, "leavers-*.csv").run().await.good(),
-        of_lines(&all)
-    );
+    let pipeline = Pipeline::new(&sshd, "leavers-*.csv");
+    assert_eq!(pipeline.read().await, of_lines(&all));
     // Over one connection, beside the one that waits for the server to start.
     assert_eq!(sshd.count("Connection from"), 2);
 }
@@ -108,38 +101,29 @@ async fn reports_missing_permissions() {
     sshd.write("open.csv", "line\na\n");
     let mut pipeline = Pipeline::new(&sshd, "closed.csv");
     pipeline.sftp()["username"] = json!(account.name);
-    pipeline.run().await.failed(
-        5,
-        &[
-            "cannot read `",
-            "closed.csv`",
-            &format!("as `{}`", account.name),
-            "ermission denied",
-        ],
-    );
-    // The rows are delivered; the file stays, and that is said.
+    let user = format!("as `{}`", account.name);
+    let said = ["cannot read `", "closed.csv`", &user, "ermission denied"];
+    pipeline.fails(5, &said).await;
+    // The rows are delivered; the file stays.
     pipeline.source["path"] = json!(sshd.address("open.csv"));
     pipeline.source["on_success"] = json!({"move": "archive/{name}"});
-    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert_eq!(pipeline.rows().await, 1);
     assert!(sshd.path("files/open.csv").exists());
     let folder = sshd.path("files");
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
     pipeline.source["path"] = json!(sshd.address("*.csv"));
-    pipeline
-        .run()
-        .await
-        .failed(5, &["cannot list `", "ermission denied"]);
+    pipeline.fails(5, &["cannot list `", "ermission denied"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_in_a_chroot() {
     needs_root!("accounts that are shut into a folder");
     let account = Account::make();
-    // The folder and all above must be root's alone, which folders for temporary files are not.
-    let home = std::path::PathBuf::from(format!("/var/lib/{}", account.name));
-    std::fs::create_dir(&home).unwrap();
-    let removed = Removed(home.clone());
-    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).unwrap();
+    // The folder and all above must belong to root, unlike temporary folders.
+    let removed = Removed(format!("/var/lib/{}", account.name).into());
+    let home = &removed.0;
+    std::fs::create_dir(home).unwrap();
+    std::fs::set_permissions(home, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::create_dir(home.join("out")).unwrap();
     std::fs::write(home.join("out/a.csv"), "line\na\n").unwrap();
     account.owns(&home.join("out"));
@@ -154,13 +138,12 @@ async fn reads_in_a_chroot() {
     pipeline.sftp()["username"] = json!(account.name);
     for path in ["/out/*.csv", "/~/*.csv", "/~/a.csv"] {
         pipeline.source["path"] = json!(format!("sftp://127.0.0.1:{}{path}", sshd.port));
-        assert_eq!(pipeline.run().await.good().rows, 1, "{path}");
+        assert_eq!(pipeline.rows().await, 1, "{path}");
     }
-    // The folder of the login is the account's own, and the one above is not.
+    // The account owns only the folder of the login.
     pipeline.source["on_success"] = json!({"move": "read/{name}"});
-    assert_eq!(pipeline.run().await.good().rows, 1);
+    assert_eq!(pipeline.rows().await, 1);
     assert!(home.join("out/read/a.csv").exists());
-    drop(removed);
 }
 
 struct Removed(std::path::PathBuf);
@@ -173,37 +156,34 @@ impl Drop for Removed {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_only_changed_files_again() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let path = sshd.write("a.csv", "line\na\n");
-    // Of one that was changed just now nobody can tell whether it will be again within the same second.
-    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-    let file = std::fs::File::options().append(true).open(&path).unwrap();
-    file.set_modified(long_ago).unwrap();
-    let mut pipeline = Pipeline::new(&sshd, "*.csv");
+    let Some((sshd, mut pipeline)) = serving("a.csv", "line\na\n") else {
+        return;
+    };
+    // A file that was changed just now may change again within the same second.
+    age(&sshd.path("files/a.csv"));
     pipeline.source["select"]["incremental"] = json!(true);
-    assert_eq!(pipeline.run().await.good().rows, 1);
-    assert_eq!(pipeline.run().await.good().rows, 0);
+    assert_eq!(pipeline.rows().await, 1);
+    assert_eq!(pipeline.rows().await, 0);
     sshd.write("a.csv", "line\na\nb\n");
-    assert_eq!(pipeline.run().await.good().rows, 2);
+    assert_eq!(pipeline.rows().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_parquet_in_ranges() {
-    needs_sshd!();
-    let sshd = Sshd::start();
     let local = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/config-examples/data/terminations.parquet"
     );
-    sshd.write("a.parquet", std::fs::read(local).unwrap());
-    let read = Pipeline::new(&sshd, "a.parquet").run().await.good();
+    let Some((_sshd, pipeline)) = serving("a.parquet", std::fs::read(local).unwrap()) else {
+        return;
+    };
+    let read = pipeline.read().await;
     assert!(read.rows > 0);
     let mut on_disk = Pipeline::at(local);
     for key in ["sftp", "select"] {
         on_disk.source.as_object_mut().unwrap().remove(key);
     }
-    assert_eq!(read, on_disk.run().await.good());
+    assert_eq!(read, on_disk.read().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -240,7 +220,7 @@ async fn skips_growing_files_if_the_clock_of_the_server_lags() {
     assert_eq!(ran.good(), of_lines("line\na\n"));
     // Nobody writes any more.
     pipeline.source["path"] = json!(sshd.address("grows.csv"));
-    assert!(pipeline.run().await.good().rows > 1);
+    assert!(pipeline.rows().await > 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,31 +238,28 @@ async fn waits_for_a_marker_which_goes_where_its_file_goes() {
     ] {
         pipeline.source[key] = value;
     }
-    assert_eq!(pipeline.run().await.good(), of_lines("line\na\n"));
+    assert_eq!(pipeline.read().await, of_lines("line\na\n"));
     let there = |name: &str| sshd.path("files/out").join(name).exists();
     assert!(there("archive/a.csv") && there("archive/a.ok") && there("b.csv"));
     assert!(!there("a.csv") && !there("a.ok"));
     sshd.write("out/b.ok", "");
-    assert_eq!(pipeline.run().await.good(), of_lines("line\nb\n"));
+    assert_eq!(pipeline.read().await, of_lines("line\nb\n"));
     assert!(there("archive/b.csv") && there("archive/b.ok") && !there("b.ok"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retries_failed_moves_in_the_next_run() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    sshd.write("a.csv", "line\na\n");
+    let Some((sshd, mut pipeline)) = serving("a.csv", "line\na\n") else {
+        return;
+    };
     // A file where the folder should be.
     let blocked = sshd.write("archive", "");
-    let mut pipeline = Pipeline::new(&sshd, "*.csv");
     pipeline.source["select"]["incremental"] = json!(true);
     pipeline.source["on_success"] = json!({"move": "archive/"});
     let (code, _, told) = pipeline.run_program();
     assert_eq!(code, 0, "{told}");
-    assert!(
-        told.contains("was delivered, but cannot be moved or deleted"),
-        "{told}"
-    );
+    let warning = "was delivered, but cannot be moved or deleted";
+    assert!(told.contains(warning), "{told}");
     assert!(sshd.path("files/a.csv").exists());
     std::fs::remove_file(blocked).unwrap();
     let (code, report, told) = pipeline.run_program();

@@ -1,5 +1,6 @@
 //! A pipeline that reads from a server.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -36,6 +37,41 @@ pub(crate) fn program(folder: &Path, file: &str, environment: &[(&str, String)])
     let report = std::fs::read_to_string(folder.join("report.json")).unwrap_or_default();
     let report = serde_json::from_str(&report).unwrap_or_default();
     (output.status.code().unwrap(), report, told)
+}
+
+/// A server with one file, and a pipeline that reads it; `None` if tests against real servers are not requested.
+pub(crate) fn serving(name: &str, content: impl AsRef<[u8]>) -> Option<(Sshd, Pipeline)> {
+    crate::external::enabled("SFTP").then(|| {
+        let sshd = Sshd::start();
+        sshd.write(name, content);
+        let pipeline = Pipeline::new(&sshd, name);
+        (sshd, pipeline)
+    })
+}
+
+/// A folder with an example, and the host key of `sshd` as known.
+pub(crate) fn example(sshd: &Sshd, name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+    std::fs::copy(examples.join(name), folder.path().join(name)).unwrap();
+    let known = format!("[127.0.0.1]:{} {}\n", sshd.port, sshd.host_key("ed25519"));
+    std::fs::write(folder.path().join("known_hosts"), known).unwrap();
+    folder
+}
+
+/// An export of three people, two of whom have left.
+pub(crate) const EXPORT: &str = concat!(
+    "employee_id,work_email,status,resign_date,last_day\r\n",
+    "1,Adele.Vance@contoso.com,Terminated,2026-03-02,2026-03-31\r\n",
+    "2,alex.wilber@contoso.com,Active,,\r\n",
+    "3,diego.siciliani@contoso.com,Terminated,2026-03-03,2026-04-30\r\n",
+);
+
+/// Makes a file an hour old.
+pub(crate) fn age(path: &Path) {
+    let then = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let file = std::fs::File::options().append(true).open(path).unwrap();
+    file.set_modified(then).unwrap();
 }
 
 /// How a run ended.
@@ -83,25 +119,22 @@ impl Pipeline {
     /// Writes a file beside the pipeline file, its owner's alone.
     pub(crate) fn write(&self, name: &str, content: &str) {
         std::fs::write(self.path(name), content).unwrap();
-        std::fs::set_permissions(
-            self.path(name),
-            std::os::unix::fs::PermissionsExt::from_mode(0o600),
-        )
-        .unwrap();
+        std::fs::set_permissions(self.path(name), PermissionsExt::from_mode(0o600)).unwrap();
     }
 
-    pub(crate) fn config(&self) -> PipelineConfig {
+    /// Removes a setting of the backend.
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.sftp().as_object_mut().unwrap().remove(key);
+    }
+
+    fn config(&self) -> PipelineConfig {
         let file = json!({
             "sources": {"export": self.source},
             "sinks": {"out": {"type": "digest", "inputs": ["export"], "note_as": self.note}},
         });
-        PipelineConfig::parse(
-            &file.to_string(),
-            Notation::Json,
-            &self.path("pipeline.json"),
-            &|_| None,
-        )
-        .unwrap_or_else(|error| panic!("{error:#?}"))
+        let path = self.path("pipeline.json");
+        PipelineConfig::parse(&file.to_string(), Notation::Json, &path, &|_| None)
+            .unwrap_or_else(|error| panic!("{error:#?}"))
     }
 
     /// Runs the program with the same source, printing what it reads; see [`program`].
@@ -116,6 +149,23 @@ impl Pipeline {
 
     pub(crate) async fn run(&self) -> Ran {
         self.run_with(RunOptions::default()).await
+    }
+
+    /// Runs it; the digest of a successful run.
+    pub(crate) async fn read(&self) -> Digest {
+        self.run().await.good()
+    }
+
+    /// Runs it; the rows of a successful run.
+    pub(crate) async fn rows(&self) -> usize {
+        self.read().await.rows
+    }
+
+    /// Runs it; a run that ends otherwise or does not report all of this fails the test.
+    pub(crate) async fn fails(&self, code: u8, said: &[&str]) -> Ran {
+        let ran = self.run().await;
+        ran.failed(code, said);
+        ran
     }
 
     pub(crate) async fn run_with(&self, options: RunOptions) -> Ran {

@@ -1,18 +1,19 @@
-//! Bytes that come, whatever happens to the connection.
+//! Transfers over connections that break.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::time::Duration;
 
 use hrsink::pipeline::RunOptions;
 use serde_json::json;
 
 use crate::digest::{Digest, of_lines};
 use crate::needs_sshd;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Ran, serving};
 use crate::proxy::Proxy;
 use crate::sshd::{Settings, Sshd};
 
-/// A file of about so many bytes, in which no place is like another.
+/// A file of about so many bytes without repetitions.
 fn export(bytes: usize) -> String {
     let mut text = String::with_capacity(bytes + 2048);
     text.push_str("line\n");
@@ -31,40 +32,62 @@ fn lines() -> impl Iterator<Item = String> {
     .map(|number| format!("{number:016x}").repeat(64) + "\n")
 }
 
-/// A pipeline that reaches `sshd` by way of a proxy.
-async fn by_proxy(sshd: &Sshd, name: &str) -> (Pipeline, Proxy) {
-    let proxy = Proxy::to(sshd.port).await;
-    let mut pipeline = Pipeline::new(sshd, name);
-    let path = sshd
-        .address(name)
-        .replace(&format!(":{}", sshd.port), &format!(":{}", proxy.port));
-    pipeline.source["path"] = json!(path);
-    (pipeline, proxy)
+/// A file on a server behind a proxy.
+struct Transfer {
+    sshd: Sshd,
+    text: String,
+    pipeline: Pipeline,
+    proxy: Proxy,
+}
+
+impl Transfer {
+    /// `None` if tests against real servers are not requested.
+    async fn start(bytes: usize) -> Option<Self> {
+        let text = export(bytes);
+        let (sshd, mut pipeline) = serving("a.csv", &text)?;
+        let proxy = Proxy::to(sshd.port).await;
+        let (direct, through_proxy) = (format!(":{}", sshd.port), format!(":{}", proxy.port));
+        pipeline.source["path"] = json!(sshd.address("a.csv").replace(&direct, &through_proxy));
+        Some(Self {
+            sshd,
+            text,
+            pipeline,
+            proxy,
+        })
+    }
+
+    /// Runs the pipeline, and acts once the proxy holds the connection after so many bytes.
+    async fn run_held(&mut self, bytes: u64, act: impl FnOnce(&mut Sshd)) -> Ran {
+        self.proxy.hold_after(bytes);
+        let acts = async {
+            self.proxy.is_held().await;
+            act(&mut self.sshd);
+        };
+        tokio::join!(self.pipeline.run(), acts).0
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_64_mib_unchanged() {
-    needs_sshd!();
-    let sshd = Sshd::start();
     let text = export(64 << 20);
-    sshd.write("a.csv", &text);
-    let mut pipeline = Pipeline::new(&sshd, "a.csv");
-    assert_eq!(pipeline.run().await.good(), of_lines(&text));
-    // As it is with a small window too.
-    sshd.write("a.csv", &text[..text[..3 << 20].rfind('\n').unwrap() + 1]);
+    let Some((sshd, mut pipeline)) = serving("a.csv", &text) else {
+        return;
+    };
+    assert_eq!(pipeline.read().await, of_lines(&text));
+    // With a small window too.
+    let short = &text[..text[..3 << 20].rfind('\n').unwrap() + 1];
+    sshd.write("a.csv", short);
     pipeline.sftp()["read_ahead"] = json!("32KiB");
-    assert_eq!(
-        pipeline.run().await.good().rows,
-        of_lines(&text[..3 << 20]).rows - 1
-    );
+    assert_eq!(pipeline.read().await, of_lines(short));
 }
 
-/// More than the gibibyte after which our side asks for new keys.
+/// More than the gibibyte after which the client requests new keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_more_than_a_gigabyte_unchanged() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let mut file = BufWriter::new(File::create(sshd.write("a.csv", "")).unwrap());
+    let Some((sshd, pipeline)) = serving("a.csv", "") else {
+        return;
+    };
+    let mut file = BufWriter::new(File::create(sshd.path("files/a.csv")).unwrap());
     let (mut hasher, rows) = (blake3::Hasher::new(), 1_100 << 10);
     file.write_all(b"line\n").unwrap();
     for line in lines().take(rows) {
@@ -72,14 +95,9 @@ async fn transfers_more_than_a_gigabyte_unchanged() {
         hasher.update(line.as_bytes());
     }
     file.flush().unwrap();
-    let written = Digest {
-        rows,
-        hash: hasher.finalize(),
-    };
-    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good(), written);
-    assert_eq!(sshd.count("Accepted publickey"), 1, "{}", sshd.log());
-    let exchanges = sshd.count("kex: algorithm:");
-    assert!(exchanges >= 2, "{exchanges} exchanges of keys\n{}", sshd.log());
+    let hash = hasher.finalize();
+    assert_eq!(pipeline.read().await, Digest { rows, hash });
+    exchanged_keys(&sshd, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,174 +109,140 @@ async fn survives_rekeying_by_the_server() {
     });
     let text = export(48 << 20);
     sshd.write("a.csv", &text);
-    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good(), of_lines(&text));
+    assert_eq!(Pipeline::new(&sshd, "a.csv").read().await, of_lines(&text));
+    exchanged_keys(&sshd, 10);
+}
+
+/// At least so many times, with one login.
+fn exchanged_keys(sshd: &Sshd, min: usize) {
     assert_eq!(sshd.count("Accepted publickey"), 1, "{}", sshd.log());
     let exchanges = sshd.count("kex: algorithm:");
-    assert!(exchanges >= 10, "{exchanges} exchanges of keys\n{}", sshd.log());
+    assert!(exchanges >= min, "{exchanges} exchanges of keys\n{}", sshd.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resumes_after_the_server_was_killed() {
-    needs_sshd!();
-    let mut sshd = Sshd::start();
-    let text = export(24 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    // However long the server takes to be there again.
-    pipeline.sftp()["retry"]["max_attempts"] = json!(20);
-    pipeline.sftp()["retry"]["initial_backoff"] = json!("200ms");
-    proxy.hold_after(9 << 20);
-    let server = async {
-        proxy.is_held().await;
+    let Some(mut transfer) = Transfer::start(24 << 20).await else {
+        return;
+    };
+    // However long the server takes to restart.
+    transfer.pipeline.sftp()["retry"]["max_attempts"] = json!(20);
+    transfer.pipeline.sftp()["retry"]["initial_backoff"] = json!("200ms");
+    let restart = |sshd: &mut Sshd| {
         sshd.kill();
         sshd.run();
     };
-    let (ran, ()) = tokio::join!(pipeline.run(), server);
-    assert_eq!(ran.good(), of_lines(&text));
-    assert_eq!(sshd.count("Accepted publickey"), 2, "{}", sshd.log());
+    let ran = transfer.run_held(9 << 20, restart).await;
+    assert_eq!(ran.good(), of_lines(&transfer.text));
+    let log = transfer.sshd.log();
+    assert_eq!(transfer.sshd.count("Accepted publickey"), 2, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_attempts_anew_after_progress() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let text = export(24 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["retry"]["max_attempts"] = json!(2);
+    let Some(mut transfer) = Transfer::start(24 << 20).await else {
+        return;
+    };
+    transfer.pipeline.sftp()["retry"]["max_attempts"] = json!(2);
+    let proxy = &transfer.proxy;
     proxy.cut_after(5 << 20);
-    let more = async {
+    let cut_again = async {
         for connections in 2..5 {
-            crate::transfer::until(|| proxy.connections() >= connections).await;
+            while proxy.connections() < connections {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             proxy.cut_after(5 << 20);
         }
     };
-    let (ran, ()) = tokio::join!(pipeline.run(), more);
-    assert_eq!(ran.good(), of_lines(&text));
+    let (ran, _) = tokio::join!(
+        transfer.pipeline.run(),
+        tokio::time::timeout(Duration::from_secs(120), cut_again)
+    );
+    assert_eq!(ran.good(), of_lines(&transfer.text));
     assert!(proxy.connections() >= 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_a_lost_server_as_transient() {
-    needs_sshd!();
-    let mut sshd = Sshd::start();
-    let text = export(24 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    proxy.hold_after(5 << 20);
-    let server = async {
-        proxy.is_held().await;
-        sshd.kill();
+    let Some(mut transfer) = Transfer::start(24 << 20).await else {
+        return;
     };
-    let (ran, ()) = tokio::join!(pipeline.run(), server);
+    let ran = transfer.run_held(5 << 20, Sshd::kill).await;
     ran.failed(75, &["attempts: 8", "cannot connect to sftp://127.0.0.1"]);
-    // Nor is one that is not there at all.
-    pipeline.sftp()["retry"]["max_attempts"] = json!(1);
-    pipeline.source["path"] = json!(sshd.address("a.csv"));
-    pipeline.run().await.failed(75, &["no server listens"]);
+    transfer.pipeline.sftp()["retry"]["max_attempts"] = json!(1);
+    transfer.pipeline.source["path"] = json!(transfer.sshd.address("a.csv"));
+    transfer.pipeline.fails(75, &["no server listens"]).await;
 }
 
+/// The first limit detects it, even if the second is long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn detects_silent_connections_by_timeout() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let text = export(8 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["timeout"] = json!("2s");
-    proxy.hold_after(2 << 20);
-    assert_eq!(pipeline.run().await.good(), of_lines(&text));
-    assert_eq!(proxy.connections(), 2);
+async fn detects_silent_connections_by_timeout_and_by_keep_alive() {
+    for (timeout, keep_alive) in [("2s", "15s"), ("1h", "1s")] {
+        let Some(mut transfer) = Transfer::start(8 << 20).await else {
+            return;
+        };
+        transfer.pipeline.sftp()["timeout"] = json!(timeout);
+        transfer.pipeline.sftp()["keep_alive"] = json!(keep_alive);
+        let ran = transfer.run_held(2 << 20, |_| {}).await;
+        assert_eq!(ran.good(), of_lines(&transfer.text));
+        assert_eq!(transfer.proxy.connections(), 2);
+    }
 }
 
-/// However patient one is with a single answer.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn detects_silent_connections_by_keep_alive() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let text = export(8 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["timeout"] = json!("1h");
-    pipeline.sftp()["keep_alive"] = json!("1s");
-    proxy.hold_after(2 << 20);
-    assert_eq!(pipeline.run().await.good(), of_lines(&text));
-    assert_eq!(proxy.connections(), 2);
-}
-
-/// It waits for bytes that do not come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stops_without_waiting_for_the_server() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    sshd.write("a.csv", export(8 << 20));
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["timeout"] = json!("1h");
-    pipeline.sftp()["keep_alive"] = json!("1h");
-    proxy.hold_after(2 << 20);
+    let Some(mut transfer) = Transfer::start(8 << 20).await else {
+        return;
+    };
+    transfer.pipeline.sftp()["timeout"] = json!("1h");
+    transfer.pipeline.sftp()["keep_alive"] = json!("1h");
+    transfer.proxy.hold_after(2 << 20);
     let options = RunOptions::default();
     let cancel = options.cancel.clone();
     let stop = async {
-        proxy.is_held().await;
+        transfer.proxy.is_held().await;
         cancel.cancel();
     };
-    let (ran, ()) = tokio::join!(pipeline.run_with(options), stop);
+    let (ran, ()) = tokio::join!(transfer.pipeline.run_with(options), stop);
     assert_eq!(ran.code, 130, "{}", ran.told);
-    assert_eq!(proxy.connections(), 1);
+    assert_eq!(transfer.proxy.connections(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn does_not_retry_a_login_rejected_on_reconnect() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let text = export(24 << 20);
-    sshd.write("a.csv", &text);
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["timeout"] = json!("2s");
-    proxy.hold_after(5 << 20);
-    let server = async {
-        proxy.is_held().await;
-        std::fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let Some(mut transfer) = Transfer::start(24 << 20).await else {
+        return;
     };
-    let (ran, ()) = tokio::join!(pipeline.run(), server);
+    transfer.pipeline.sftp()["timeout"] = json!("2s");
+    let lock_out = |sshd: &mut Sshd| std::fs::write(sshd.path("authorized_keys"), "").unwrap();
+    let ran = transfer.run_held(5 << 20, lock_out).await;
     ran.failed(5, &["rejected the login"]);
-    assert_eq!(sshd.count("Failed publickey"), 1, "{}", sshd.log());
+    let log = transfer.sshd.log();
+    assert_eq!(transfer.sshd.count("Failed publickey"), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejects_files_that_grow_while_read() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    let path = sshd.write("a.csv", export(24 << 20));
-    let (mut pipeline, proxy) = by_proxy(&sshd, "a.csv").await;
-    pipeline.sftp()["timeout"] = json!("2s");
-    proxy.hold_after(5 << 20);
-    let writer = async {
-        proxy.is_held().await;
-        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+    let Some(mut transfer) = Transfer::start(24 << 20).await else {
+        return;
+    };
+    transfer.pipeline.sftp()["timeout"] = json!("2s");
+    let grow = |sshd: &mut Sshd| {
+        let mut file = File::options()
+            .append(true)
+            .open(sshd.path("files/a.csv"))
+            .unwrap();
         file.write_all(b"more\n").unwrap();
     };
-    let (ran, ()) = tokio::join!(pipeline.run(), writer);
+    let ran = transfer.run_held(5 << 20, grow).await;
     ran.failed(75, &["changed while it was read"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disconnects_from_the_server() {
-    needs_sshd!();
-    let sshd = Sshd::start();
-    sshd.write("a.csv", "line\na\n");
-    assert_eq!(Pipeline::new(&sshd, "a.csv").run().await.good().rows, 1);
-    sshd.wait_for("Received disconnect from", 1);
-}
-
-/// Comes back when `check` holds.
-async fn until(check: impl Fn() -> bool) {
-    let waiting = async {
-        while !check() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+    let Some((sshd, pipeline)) = serving("a.csv", "line\na\n") else {
+        return;
     };
-    tokio::time::timeout(std::time::Duration::from_secs(120), waiting)
-        .await
-        .expect("what is waited for happens");
+    assert_eq!(pipeline.rows().await, 1);
+    sshd.wait_for("Received disconnect from", 1);
 }

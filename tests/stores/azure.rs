@@ -72,43 +72,31 @@ async fn reports_errors_without_credentials() {
     let store = server.container("hr-data").await;
     put(&*store, "exports/terminations.csv", csv(1..=1)).await;
     let account = server.account();
-    fails(
-        &with_key(&account, "az://nowhere/a.csv"),
-        2,
-        &["ContainerNotFound", "check the container"],
-        &[],
-    )
-    .await;
-    fails(
-        &with_key(&account, "az://hr-data/exports/leavers-*.csv"),
-        2,
-        &["leavers-*", "contains 1 file"],
-        &[],
-    )
-    .await;
+    for (path, said) in [
+        ("az://nowhere/a.csv", ["ContainerNotFound", "check the container"]),
+        (
+            "az://hr-data/exports/leavers-*.csv",
+            ["leavers-*", "contains 1 file"],
+        ),
+    ] {
+        fails(&with_key(&account, path), 2, &said, &[]).await;
+    }
 
+    let path = "az://hr-data/exports/*.csv";
     let wrong = KEY.replace("Eby8", "Aby8");
-    let pipeline = with_login(
-        source(&account, "az://hr-data/exports/*.csv", "access_key"),
-        &wrong,
-    );
-    fails(
-        &pipeline,
-        5,
-        &["devstoreaccount1/hr-data", "403", "AuthorizationFailure"],
-        &[&wrong],
-    )
-    .await;
+    let pipeline = with_login(source(&account, path, "access_key"), &wrong);
+    let said = ["devstoreaccount1/hr-data", "403", "AuthorizationFailure"];
+    fails(&pipeline, 5, &said, &[&wrong]).await;
 
     let signature = account_sas("rl");
     let (_, secret) = signature.split_once("sig=").unwrap_or_default();
     let secret = secret.split('&').next().unwrap();
     let bad = signature.replace(secret, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%3D");
-    let pipeline = with_login(source(&account, "az://hr-data/exports/*.csv", "sas_token"), &bad);
+    let pipeline = with_login(source(&account, path, "sas_token"), &bad);
     fails(&pipeline, 5, &["403"], &["sig=", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"]).await;
 
     // Allowed to read, not to delete: the rows are delivered, and the file stays.
-    let mut source = source(&account, "az://hr-data/exports/*.csv", "sas_token");
+    let mut source = source(&account, path, "sas_token");
     source["on_success"] = json!("delete");
     delivers(&with_login(source, &account_sas("rl")), 1..=1).await;
     assert_eq!(keys(&*store).await, ["exports/terminations.csv"]);

@@ -83,19 +83,14 @@ pub(crate) fn pipeline(source: Value) -> Pipeline {
     pipeline
 }
 
-/// The addresses that came out, in order.
-pub(crate) fn came_out(pipeline: &Pipeline) -> Vec<String> {
-    let mut reader = csv::Reader::from_path(pipeline.path("out.csv")).unwrap();
-    let records = reader.records().map(|record| record.unwrap()[0].to_owned());
-    records.collect()
-}
-
 /// Runs it, and asserts that so many rows came out, the right ones in order.
 pub(crate) async fn delivers(pipeline: &Pipeline, rows: impl IntoIterator<Item = usize>) -> RunReport {
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     let expected: Vec<String> = rows.into_iter().map(email).collect();
-    let found = came_out(pipeline);
+    let mut reader = csv::Reader::from_path(pipeline.path("out.csv")).unwrap();
+    let records = reader.records().map(|record| record.unwrap()[0].to_owned());
+    let found: Vec<String> = records.collect();
     assert!(found == expected, "{} rows of {}", found.len(), expected.len());
     report
 }

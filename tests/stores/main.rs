@@ -1,10 +1,10 @@
-//! Files in object stores and on web servers: against Azurite, moto's server, and servers of our own that break off, change
-//! their mind or know no ranges.
+//! Files in object stores and on web servers: against Azurite, moto's server, and servers of our own that abort, change the
+//! content or do not support ranges.
 
 #![cfg(all(unix, feature = "s3", feature = "azure", feature = "https"))]
-#![allow(clippy::disallowed_methods, reason = "a server of a test ends with it")]
+#![allow(clippy::disallowed_methods, reason = "servers end with their test")]
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "what is left out is said")]
+#![allow(clippy::print_stderr, reason = "reports skipped tests")]
 
 mod azure;
 mod data;

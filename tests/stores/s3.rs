@@ -62,19 +62,13 @@ async fn reads_large_objects_in_ranges() {
     let pipeline = pipeline(source(&proxy.url, "s3://hr-data/large.csv"));
     delivers(&pipeline, 1..=rows).await;
     assert_eq!(proxy.bytes_of("/hr-data/large.csv"), size);
-    let gets = proxy
-        .log()
-        .into_iter()
-        .filter(|passed| passed.status == 206)
-        .count();
+    let log = proxy.log();
+    let gets = log.iter().filter(|passed| passed.status == 206).count();
     assert!(gets >= 10, "{gets} requests");
     // The hash of what was read is kept in the ledger.
     let connection = rusqlite::Connection::open(pipeline.path(".hrsink/state.db")).unwrap();
-    let positions: String = connection
-        .query_row("SELECT group_concat(position) FROM position", [], |row| {
-            row.get(0)
-        })
-        .unwrap();
+    let query = "SELECT group_concat(position) FROM position";
+    let positions: String = connection.query_row(query, [], |row| row.get(0)).unwrap();
     assert!(positions.contains(&hash), "{positions}");
 }
 
@@ -89,10 +83,6 @@ async fn fetches_only_used_parquet_columns() {
     let pipeline = pipeline(source(&proxy.url, "s3://hr-data/lake/*.parquet"));
     delivers(&pipeline, 1..=60_000).await;
     let fetched = proxy.bytes_of("/hr-data/lake/leavers.parquet");
-    eprintln!(
-        "{fetched} of {size} bytes fetched: {:.1} %",
-        100.0 * fetched as f64 / size as f64
-    );
     assert!(fetched * 10 < size, "{fetched} of {size}");
 }
 
@@ -101,21 +91,15 @@ async fn distinguishes_missing_buckets_and_files() {
     let Some(server) = server() else { return };
     let store = server.bucket("hr-data").await;
     put(&*store, "exports/terminations.csv", csv(1..=1)).await;
-    let pipeline_of = |path| pipeline(source(&server.url, path));
-    for path in ["s3://nowhere/a.csv", "s3://nowhere/*.csv"] {
-        fails(&pipeline_of(path), 2, &["NoSuchBucket", "check the bucket"], &[]).await;
-    }
-    for path in [
-        "s3://hr-data/exports/leavers.csv",
-        "s3://hr-data/exports/leavers-*.csv",
+    let missing_bucket = &["NoSuchBucket", "check the bucket"];
+    let missing_file = &["exports/leavers", "contains 1 file"];
+    for (path, said) in [
+        ("s3://nowhere/a.csv", missing_bucket),
+        ("s3://nowhere/*.csv", missing_bucket),
+        ("s3://hr-data/exports/leavers.csv", missing_file),
+        ("s3://hr-data/exports/leavers-*.csv", missing_file),
     ] {
-        fails(
-            &pipeline_of(path),
-            2,
-            &["exports/leavers", "contains 1 file"],
-            &[],
-        )
-        .await;
+        fails(&pipeline(source(&server.url, path)), 2, said, &[]).await;
     }
 }
 
@@ -128,13 +112,8 @@ async fn reports_invalid_keys_without_showing_them() {
     let server = moto(&[("INITIAL_NO_AUTH_ACTION_COUNT", "1")]);
     server.bucket("hr-data").await;
     let pipeline = pipeline(source(&server.url, "s3://hr-data/*.csv"));
-    fails(
-        &pipeline,
-        5,
-        &["s3://hr-data", "403", "InvalidAccessKeyId"],
-        &["the-right-secret"],
-    )
-    .await;
+    let said = ["s3://hr-data", "403", "InvalidAccessKeyId"];
+    fails(&pipeline, 5, &said, &["the-right-secret"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,21 +1,16 @@
 //! Azurite and moto's server, each a process of its own that ends with the test.
 
-use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
-    HttpService,
-};
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _};
 
@@ -37,31 +32,7 @@ struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Service(client())))
-    }
-}
-
-#[derive(Debug)]
-struct Service(reqwest::Client);
-
-#[async_trait]
-impl HttpService for Service {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let failed = |error| HttpError::new(HttpErrorKind::Unknown, error);
-        let (parts, body) = request.into_parts();
-        let mut request = reqwest::Request::new(parts.method, parts.uri.to_string().parse().unwrap());
-        *request.headers_mut() = parts.headers;
-        *request.body_mut() = Some(match body.as_bytes() {
-            Some(bytes) => bytes.clone().into(),
-            None => reqwest::Body::wrap(body),
-        });
-        let response = self.0.execute(request).await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(failed)?;
-        let mut answer = HttpResponse::new(HttpResponseBody::from(body));
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        Ok(answer)
+        Ok(HttpClient::new(client()))
     }
 }
 
@@ -91,20 +62,16 @@ impl Drop for Server {
 }
 
 fn tool(variable: &str, below_cache: &str) -> PathBuf {
-    let path = std::env::var_os(variable).map_or_else(
-        || {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-                || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"),
-                PathBuf::from,
-            );
-            cache.join("hrsink").join(below_cache)
-        },
-        PathBuf::from,
-    );
+    let in_cache = || {
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
+        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
+        cache.join("hrsink").join(below_cache)
+    };
+    let path = std::env::var_os(variable).map_or_else(in_cache, PathBuf::from);
+    let shown = path.display();
     assert!(
         path.exists(),
-        "{} is not there: tests/external.sh installs it",
-        path.display()
+        "{shown} does not exist: tests/external.sh installs it"
     );
     path
 }
@@ -148,18 +115,12 @@ pub(crate) fn moto(env: &[(&str, &str)]) -> Server {
 /// Azurite's blob service.
 pub(crate) fn azurite() -> Server {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let mut command = Command::new(tool(
-        "HRSINK_TEST_AZURITE",
-        "azurite/node_modules/.bin/azurite-blob",
-    ));
+    let program = tool("HRSINK_TEST_AZURITE", "azurite/node_modules/.bin/azurite-blob");
+    let mut command = Command::new(program);
     command
         .args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()])
-        .args([
-            "--silent",
-            "--disableTelemetry",
-            "--skipApiVersionCheck",
-            "--location",
-        ])
+        .args(["--silent", "--disableTelemetry", "--skipApiVersionCheck"])
+        .arg("--location")
         .arg(folder.path());
     start(command, port, folder)
 }
@@ -213,7 +174,7 @@ pub(crate) fn account_sas(permissions: &str) -> String {
     let text = format!("{ACCOUNT}\n{permissions}\nb\nsco\n\n{expiry}\n\nhttps,http\n{version}\n\n");
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &BASE64_STANDARD.decode(KEY).unwrap());
     let signature = BASE64_STANDARD.encode(ring::hmac::sign(&key, text.as_bytes()));
-    let pairs = BTreeMap::from([
+    let pairs = [
         ("sv", version),
         ("ss", "b"),
         ("srt", "sco"),
@@ -221,19 +182,16 @@ pub(crate) fn account_sas(permissions: &str) -> String {
         ("se", expiry),
         ("spr", "https,http"),
         ("sig", &*signature),
-    ]);
-    url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    ];
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(pairs).finish()
 }
 
 /// Writes an object.
 pub(crate) async fn put(store: &dyn ObjectStore, key: &str, content: impl Into<bytes::Bytes>) {
     let content: bytes::Bytes = content.into();
-    store
-        .put(&Path::parse(key).unwrap(), content.into())
-        .await
-        .unwrap();
+    let key = Path::parse(key).unwrap();
+    store.put(&key, content.into()).await.unwrap();
 }
 
 /// All keys, in order.

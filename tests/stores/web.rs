@@ -13,31 +13,30 @@ use serde_json::json;
 
 use crate::data::{csv, delivers, fails, parquet, pipeline, wide_csv};
 
-/// What a server does.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ways {
+/// How a server behaves; by default it supports everything.
+#[derive(Debug, Clone, Copy)]
+struct Behavior {
     ranges: bool,
     etag: bool,
-    /// Takes HEAD.
     head: bool,
-    /// Says how long answers are.
+    /// Reports the length of responses.
     length: bool,
-    /// Breaks off after so many bytes, in the first so many answers.
-    breaks: Option<(usize, usize)>,
-    /// From the second GET on the content is the second one.
+    /// Aborts after so many bytes, in the first so many responses.
+    aborts: Option<(usize, usize)>,
+    /// From the second GET on, the content is the second one.
     changes: bool,
     /// Answers 503 so many times first.
     busy: usize,
-    /// Wants this header `authorization`.
+    /// The required header `authorization`.
     login: Option<&'static str>,
-    /// Wants this query.
+    /// The required query.
     query: Option<&'static str>,
-    /// The type of what it sends.
+    /// Sends everything as a web page.
     page: bool,
 }
 
-struct Shop {
-    ways: Ways,
+struct Shared {
+    behavior: Behavior,
     content: [Bytes; 2],
     gets: AtomicUsize,
     requests: AtomicUsize,
@@ -45,42 +44,76 @@ struct Shop {
     log: Mutex<Vec<String>>,
 }
 
-struct Served {
+struct Server {
     url: String,
-    shop: Arc<Shop>,
+    shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Served {
+impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Served {
-    fn requests(&self) -> Vec<String> {
-        self.shop.log.lock().unwrap().clone()
+impl Server {
+    async fn start(set: impl FnOnce(&mut Behavior), content: impl Into<Bytes>) -> Self {
+        Self::with_change(set, content.into(), Bytes::new()).await
     }
-}
 
-async fn serve(ways: Ways, content: impl Into<Bytes>) -> Served {
-    serve_both(ways, content.into(), Bytes::new()).await
-}
+    async fn with_change(set: impl FnOnce(&mut Behavior), first: Bytes, second: Bytes) -> Self {
+        let mut behavior = Behavior {
+            ranges: true,
+            etag: true,
+            head: true,
+            length: true,
+            aborts: None,
+            changes: false,
+            busy: 0,
+            login: None,
+            query: None,
+            page: false,
+        };
+        set(&mut behavior);
+        let shared = Arc::new(Shared {
+            behavior,
+            content: [first, second],
+            gets: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
+            log: Mutex::default(),
+        });
+        let app = Router::new().fallback(answer).with_state(shared.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, shared, task }
+    }
 
-async fn serve_both(ways: Ways, first: Bytes, second: Bytes) -> Served {
-    let shop = Arc::new(Shop {
-        ways,
-        content: [first, second],
-        gets: AtomicUsize::new(0),
-        requests: AtomicUsize::new(0),
-        sent: AtomicU64::new(0),
-        log: Mutex::default(),
-    });
-    let app = Router::new().fallback(answer).with_state(shop.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    Served { url, shop, task }
+    fn requests(&self) -> Vec<String> {
+        self.shared.log.lock().unwrap().clone()
+    }
+
+    fn source(&self, file: &str) -> serde_json::Value {
+        json!({
+            "path": format!("{}/files/{file}", self.url),
+            "https": {"retry": {"max_attempts": 4, "initial_backoff": "10ms"}},
+        })
+    }
+
+    async fn delivers(&self, file: &str, rows: usize) {
+        delivers(&pipeline(self.source(file)), 1..=rows).await;
+    }
+
+    async fn fails(&self, file: &str, exit_code: u8, said: &[&str]) {
+        fails(
+            &pipeline(self.source(file)),
+            exit_code,
+            said,
+            &["the-right-secret"],
+        )
+        .await;
+    }
 }
 
 fn range_of(headers: &HeaderMap, length: usize) -> Option<Result<(usize, usize), ()>> {
@@ -94,103 +127,78 @@ fn range_of(headers: &HeaderMap, length: usize) -> Option<Result<(usize, usize),
     })
 }
 
-async fn answer(State(shop): State<Arc<Shop>>, request: Request) -> Response<Body> {
-    let ways = shop.ways;
-    let header = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
-    };
-    shop.log.lock().unwrap().push(format!(
-        "{} {} {}",
-        request.method(),
-        request.uri().path(),
-        header("range").unwrap_or_default()
-    ));
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let behavior = shared.behavior;
+    let headers = request.headers();
+    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (method, path) = (request.method(), request.uri().path());
+    let range = header("range").unwrap_or_default();
+    shared
+        .log
+        .lock()
+        .unwrap()
+        .push(format!("{method} {path} {range}"));
     let bare = |status: u16| Response::builder().status(status).body(Body::empty()).unwrap();
-    if shop.requests.fetch_add(1, Ordering::SeqCst) < ways.busy {
+    if shared.requests.fetch_add(1, Ordering::SeqCst) < behavior.busy {
         return bare(503);
     }
-    if ways.login.is_some() && header("authorization").as_deref() != ways.login {
+    if behavior.login.is_some() && header("authorization").as_deref() != behavior.login {
         return bare(401);
     }
-    if ways.query.is_some() && request.uri().query() != ways.query {
+    if behavior.query.is_some() && request.uri().query() != behavior.query {
         return bare(403);
     }
-    if !request.uri().path().starts_with("/files/") {
+    if !path.starts_with("/files/") {
         return bare(404);
     }
-    let head = request.method() == Method::HEAD;
-    if head && !ways.head {
+    let head = *method == Method::HEAD;
+    if head && !behavior.head {
         return bare(405);
     }
-    let gets = if head {
-        0
-    } else {
-        shop.gets.fetch_add(1, Ordering::SeqCst)
+    let gets = match head {
+        true => 0,
+        false => shared.gets.fetch_add(1, Ordering::SeqCst),
     };
-    let number = usize::from(ways.changes && gets > 0);
-    let all = &shop.content[number];
+    let number = usize::from(behavior.changes && gets > 0);
+    let all = &shared.content[number];
     let mut response = Response::builder();
-    if ways.etag {
+    if behavior.etag {
         response = response.header("etag", format!("\"v{number}\""));
     }
-    if ways.page {
+    if behavior.page {
         response = response.header("content-type", "text/html; charset=utf-8");
     }
-    let (status, part) = match range_of(request.headers(), all.len()).filter(|_| ways.ranges) {
+    let (status, part) = match range_of(headers, all.len()).filter(|_| behavior.ranges) {
         None => (StatusCode::OK, all.clone()),
         Some(Err(())) => {
-            return response
-                .status(416)
-                .header("content-range", format!("bytes */{}", all.len()))
-                .body(Body::empty())
-                .unwrap();
+            let all = format!("bytes */{}", all.len());
+            let response = response.status(416).header("content-range", all);
+            return response.body(Body::empty()).unwrap();
         }
         Some(Ok((start, end))) => {
-            response = response.header(
-                "content-range",
-                format!("bytes {start}-{}/{}", end - 1, all.len()),
-            );
+            let range = format!("bytes {start}-{}/{}", end - 1, all.len());
+            response = response.header("content-range", range);
             (StatusCode::PARTIAL_CONTENT, all.slice(start..end))
         }
     };
     response = response.status(status);
-    if ways.length {
+    if behavior.length {
         response = response.header("content-length", part.len());
     }
     if head {
         return response.body(Body::empty()).unwrap();
     }
-    shop.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
-    let body = match ways.breaks {
+    shared.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
+    let body = match behavior.aborts {
         Some((after, times)) if gets < times && part.len() > after => {
             let begin: Result<Bytes, std::io::Error> = Ok(part.slice(..after));
             Body::from_stream(stream::iter([begin, Err(std::io::Error::other("gone"))]))
         }
-        _ if ways.length => Body::from(part),
+        _ if behavior.length => Body::from(part),
         // In pieces without a length.
         _ => Body::from_stream(stream::iter([Ok::<_, std::io::Error>(part)])),
     };
     response.body(body).unwrap()
-}
-
-const GOOD: Ways = Ways {
-    ranges: true,
-    etag: true,
-    head: true,
-    length: true,
-    breaks: None,
-    changes: false,
-    busy: 0,
-    login: None,
-    query: None,
-    page: false,
-};
-
-fn from(served: &Served, file: &str) -> serde_json::Value {
-    json!({"path": format!("{}/files/{file}", served.url), "https": {"retry": {"max_attempts": 4, "initial_backoff": "10ms"}}})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,21 +212,15 @@ async fn reads_from_servers_with_and_without_ranges_tags_lengths_and_head() {
             (false, false, true),
             (false, false, false),
         ] {
-            let ways = Ways {
-                ranges,
-                etag,
-                head,
-                length,
-                ..GOOD
+            let set = |behavior: &mut Behavior| {
+                (behavior.ranges, behavior.etag) = (ranges, etag);
+                (behavior.head, behavior.length) = (head, length);
             };
-            let served = serve(ways, content.clone()).await;
-            delivers(&pipeline(from(&served, "a b.csv")), 1..=rows).await;
-            let gets = served
-                .requests()
-                .iter()
-                .filter(|line| line.starts_with("GET"))
-                .count();
-            assert_eq!(gets > 3, ranges, "{ways:?}: {:?}", served.requests());
+            let server = Server::start(set, content.clone()).await;
+            server.delivers("a b.csv", rows).await;
+            let requests = server.requests();
+            let gets = requests.iter().filter(|line| line.starts_with("GET")).count();
+            assert_eq!(gets > 3, ranges, "{:?}: {requests:?}", server.shared.behavior);
         }
     }
 }
@@ -226,57 +228,29 @@ async fn reads_from_servers_with_and_without_ranges_tags_lengths_and_head() {
 #[tokio::test(flavor = "multi_thread")]
 async fn continues_truncated_ranges() {
     let (content, rows) = wide_csv(10 << 20);
-    let served = serve(
-        Ways {
-            breaks: Some((1_000_000, 2)),
-            ..GOOD
-        },
-        content.clone(),
-    )
-    .await;
-    delivers(&pipeline(from(&served, "a.csv")), 1..=rows).await;
-    let rest = served
-        .requests()
-        .iter()
-        .any(|line| line.contains("bytes=1000000-"));
-    assert!(rest, "{:?}", served.requests());
+    let server = Server::start(|to| to.aborts = Some((1_000_000, 2)), content.clone()).await;
+    server.delivers("a.csv", rows).await;
+    let requests = server.requests();
+    let continued = requests.iter().any(|line| line.contains("bytes=1000000-"));
+    assert!(continued, "{requests:?}");
 
-    // Again and again: the run fails, and another may do better.
-    let served = serve(
-        Ways {
-            breaks: Some((1_000, usize::MAX)),
-            ..GOOD
-        },
-        content.clone(),
-    )
-    .await;
-    fails(
-        &pipeline(from(&served, "a.csv")),
-        75,
-        &["a.csv", "the connection ended"],
-        &[],
-    )
-    .await;
+    let server = Server::start(|to| to.aborts = Some((1_000, usize::MAX)), content).await;
+    server
+        .fails("a.csv", 75, &["a.csv", "the connection ended"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_truncated_files_of_servers_without_ranges() {
     let (content, _) = wide_csv(4 << 20);
     for length in [true, false] {
-        let ways = Ways {
-            ranges: false,
-            length,
-            breaks: Some((1_000_000, 9)),
-            ..GOOD
+        let set = |behavior: &mut Behavior| {
+            (behavior.ranges, behavior.length) = (false, length);
+            behavior.aborts = Some((1_000_000, 9));
         };
-        let served = serve(ways, content.clone()).await;
-        fails(
-            &pipeline(from(&served, "a.csv")),
-            75,
-            &["a.csv", "closed the connection after", "run again"],
-            &[],
-        )
-        .await;
+        let server = Server::start(set, content.clone()).await;
+        let said = ["a.csv", "closed the connection after", "run again"];
+        server.fails("a.csv", 75, &said).await;
     }
 }
 
@@ -284,65 +258,27 @@ async fn rejects_truncated_files_of_servers_without_ranges() {
 async fn rejects_files_that_change_between_ranges() {
     let (first, _) = wide_csv(20 << 20);
     let second = first.replace("contoso", "cantoso");
-    let ways = Ways {
-        changes: true,
-        ..GOOD
-    };
-    let served = serve_both(ways, first.clone().into(), second.clone().into()).await;
-    fails(
-        &pipeline(from(&served, "a.csv")),
-        75,
-        &["changed while it was read"],
-        &[],
-    )
-    .await;
-    // Without tags the size tells, where it is another.
-    let ways = Ways {
-        changes: true,
-        etag: false,
-        ..GOOD
-    };
-    let served = serve_both(ways, first.into(), format!("{second}x").into()).await;
-    fails(
-        &pipeline(from(&served, "a.csv")),
-        75,
-        &["changed while it was read"],
-        &[],
-    )
-    .await;
+    // Without tags, another size shows the change.
+    for (etag, second) in [(true, second.clone()), (false, format!("{second}x"))] {
+        let set = |behavior: &mut Behavior| (behavior.changes, behavior.etag) = (true, etag);
+        let server = Server::with_change(set, first.clone().into(), second.into()).await;
+        server.fails("a.csv", 75, &["changed while it was read"]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requires_ranges_for_parquet() {
     let file = Bytes::from(parquet(60_000, 20_000, 12));
-    let served = serve(GOOD, file.clone()).await;
-    delivers(&pipeline(from(&served, "a.parquet")), 1..=60_000).await;
-    let (sent, size) = (served.shop.sent.load(Ordering::SeqCst), file.len() as u64);
+    let server = Server::start(|_| {}, file.clone()).await;
+    server.delivers("a.parquet", 60_000).await;
+    let (sent, size) = (server.shared.sent.load(Ordering::SeqCst), file.len() as u64);
     assert!(sent * 10 < size, "{sent} of {size}");
 
-    let served = serve(
-        Ways {
-            ranges: false,
-            ..GOOD
-        },
-        file,
-    )
-    .await;
-    fails(
-        &pipeline(from(&served, "a.parquet")),
-        2,
-        &["does not support ranges", "another storage"],
-        &[],
-    )
-    .await;
-    let served = serve(GOOD, "no Parquet").await;
-    fails(
-        &pipeline(from(&served, "a.parquet")),
-        2,
-        &["cannot read", "as Parquet"],
-        &[],
-    )
-    .await;
+    let server = Server::start(|to| to.ranges = false, file).await;
+    let said = ["does not support ranges", "another storage"];
+    server.fails("a.parquet", 2, &said).await;
+    let server = Server::start(|_| {}, "no Parquet").await;
+    server.fails("a.parquet", 2, &["cannot read", "as Parquet"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,35 +298,14 @@ async fn authenticates_and_signs_links() {
         ),
         ("the-right-secret", json!({"headers": {"Authorization": secret}})),
     ] {
-        let served = serve(
-            Ways {
-                login: Some(login),
-                ..GOOD
-            },
-            content.clone(),
-        )
-        .await;
-        let mut source = from(&served, "a.csv");
+        let server = Server::start(|to| to.login = Some(login), content.clone()).await;
+        let mut source = server.source("a.csv");
         source["https"] = https;
         delivers(&pipeline(source), 1..=2).await;
-        let told = fails(
-            &pipeline(from(&served, "a.csv")),
-            5,
-            &["401", "`https.auth`"],
-            &["the-right-secret"],
-        )
-        .await;
-        assert!(told.error.is_some());
+        server.fails("a.csv", 5, &["401", "`https.auth`"]).await;
     }
-    let served = serve(
-        Ways {
-            query: Some("sig=abc%2Fdef&se=1"),
-            ..GOOD
-        },
-        content.clone(),
-    )
-    .await;
-    let mut source = from(&served, "a.csv");
+    let server = Server::start(|to| to.query = Some("sig=abc%2Fdef&se=1"), content).await;
+    let mut source = server.source("a.csv");
     source["https"]["query"] = json!({"file": "query"});
     let signed = pipeline(source);
     signed.write("query", "?sig=abc%2Fdef&se=1");
@@ -398,8 +313,8 @@ async fn authenticates_and_signs_links() {
     signed.write("query", "?sig=hunter2");
     std::fs::remove_file(signed.path("out.csv")).unwrap();
     fails(&signed, 5, &["403", "signed link"], &["hunter2"]).await;
-    // As a part of the address it would be in a file, in logs and in errors.
-    let mut source = from(&served, "a.csv?sig=abc%2Fdef&se=1");
+    // In the path, it would be in a file, in logs and in errors.
+    let mut source = server.source("a.csv?sig=abc%2Fdef&se=1");
     source["format"] = json!("csv");
     let error = format!("{:?}", pipeline(source).load().unwrap_err());
     assert!(error.contains("query") && !error.contains("abc%2Fdef"), "{error}");
@@ -407,19 +322,12 @@ async fn authenticates_and_signs_links() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_transient_responses_and_rejects_pages() {
-    let served = serve(Ways { busy: 2, ..GOOD }, csv(1..=2)).await;
-    delivers(&pipeline(from(&served, "a.csv")), 1..=2).await;
-    let served = serve(Ways { busy: 99, ..GOOD }, csv(1..=2)).await;
-    fails(&pipeline(from(&served, "a.csv")), 75, &["503"], &[]).await;
-    let served = serve(Ways { page: true, ..GOOD }, "<html>Log in</html>").await;
-    fails(&pipeline(from(&served, "a.csv")), 2, &["web page", "login"], &[]).await;
-    let mut gone = from(&served, "a.csv");
-    gone["path"] = json!(format!("{}/elsewhere/a.csv", served.url));
-    fails(
-        &pipeline(gone),
-        2,
-        &["elsewhere/a.csv", "do not list their files"],
-        &[],
-    )
-    .await;
+    let server = Server::start(|to| to.busy = 2, csv(1..=2)).await;
+    server.delivers("a.csv", 2).await;
+    let said = ["elsewhere/a.csv", "do not list their files"];
+    server.fails("../elsewhere/a.csv", 2, &said).await;
+    let server = Server::start(|to| to.busy = 99, csv(1..=2)).await;
+    server.fails("a.csv", 75, &["503"]).await;
+    let server = Server::start(|to| to.page = true, "<html>Log in</html>").await;
+    server.fails("a.csv", 2, &["web page", "login"]).await;
 }

@@ -10,7 +10,7 @@ mod session;
 
 use std::fmt;
 
-pub use packet::{Attributes, DirEntry, FileType, Status};
+pub use packet::{Attributes, DirEntry, Status};
 pub use read::RangeReader;
 pub use session::{File, Session};
 

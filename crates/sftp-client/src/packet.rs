@@ -12,29 +12,36 @@ const MAX_PACKET_BYTES: usize = 1 << 20;
 /// The protocol version of this client.
 pub(crate) const VERSION: u32 = 3;
 
-const INIT: u8 = 1;
+// Types of requests.
+pub(crate) const INIT: u8 = 1;
+pub(crate) const OPEN: u8 = 3;
+pub(crate) const CLOSE: u8 = 4;
+pub(crate) const READ: u8 = 5;
+pub(crate) const LSTAT: u8 = 7;
+pub(crate) const FSTAT: u8 = 8;
+pub(crate) const OPENDIR: u8 = 11;
+pub(crate) const READDIR: u8 = 12;
+pub(crate) const REMOVE: u8 = 13;
+pub(crate) const MKDIR: u8 = 14;
+pub(crate) const REALPATH: u8 = 16;
+pub(crate) const STAT: u8 = 17;
+pub(crate) const RENAME: u8 = 18;
+pub(crate) const EXTENDED: u8 = 200;
+
+// Types of responses.
 const VERSION_REPLY: u8 = 2;
-const OPEN: u8 = 3;
-const CLOSE: u8 = 4;
-const READ: u8 = 5;
-const LSTAT: u8 = 7;
-const FSTAT: u8 = 8;
-const OPENDIR: u8 = 11;
-const READDIR: u8 = 12;
-const REMOVE: u8 = 13;
-const MKDIR: u8 = 14;
-const REALPATH: u8 = 16;
-const STAT: u8 = 17;
-const RENAME: u8 = 18;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
 const DATA: u8 = 103;
 const NAME: u8 = 104;
 const ATTRS: u8 = 105;
-const EXTENDED: u8 = 200;
 const EXTENDED_REPLY: u8 = 201;
 
-const OPEN_READ: u32 = 1;
+/// Opens a file for reading.
+pub(crate) const OPEN_READ: u32 = 1;
+
+/// No attributes, in a request.
+pub(crate) const NO_ATTRIBUTES: u32 = 0;
 
 const HAS_SIZE: u32 = 1;
 const HAS_OWNER: u32 = 2;
@@ -43,114 +50,49 @@ const HAS_TIMES: u32 = 8;
 const HAS_EXTENDED: u32 = 1 << 31;
 
 /// OpenSSH's extension that reports the server's limits.
-pub(crate) const LIMITS_EXTENSION: &str = "limits@openssh.com";
+pub(crate) const LIMITS_EXTENSION: &[u8] = b"limits@openssh.com";
 
 /// A request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Request<'r> {
-    Open(&'r str),
-    Close(&'r [u8]),
-    Read {
-        handle: &'r [u8],
-        offset: u64,
-        length: u32,
-    },
-    LinkStat(&'r str),
-    HandleStat(&'r [u8]),
-    OpenDir(&'r str),
-    ReadDir(&'r [u8]),
-    Remove(&'r str),
-    CreateDir(&'r str),
-    RealPath(&'r str),
-    Stat(&'r str),
-    Rename {
-        from: &'r str,
-        to: &'r str,
-    },
-    Limits,
-}
+#[derive(Debug)]
+pub(crate) struct Request(BytesMut);
 
-impl Request<'_> {
-    /// The packet with its length.
-    pub(crate) fn encode(self, id: u32) -> Bytes {
-        let mut packet = start(64);
-        let kind = match self {
-            Self::Open(_) => OPEN,
-            Self::Close(_) => CLOSE,
-            Self::Read { .. } => READ,
-            Self::LinkStat(_) => LSTAT,
-            Self::HandleStat(_) => FSTAT,
-            Self::OpenDir(_) => OPENDIR,
-            Self::ReadDir(_) => READDIR,
-            Self::Remove(_) => REMOVE,
-            Self::CreateDir(_) => MKDIR,
-            Self::RealPath(_) => REALPATH,
-            Self::Stat(_) => STAT,
-            Self::Rename { .. } => RENAME,
-            Self::Limits => EXTENDED,
-        };
+impl Request {
+    pub(crate) fn new(kind: u8) -> Self {
+        let mut packet = BytesMut::with_capacity(64);
+        // The length.
+        packet.put_u32(0);
         packet.put_u8(kind);
-        packet.put_u32(id);
-        match self {
-            Self::Open(path) => {
-                put(&mut packet, path.as_bytes());
-                packet.put_u32(OPEN_READ);
-                // No attributes.
-                packet.put_u32(0);
-            }
-            Self::Close(bytes) | Self::HandleStat(bytes) | Self::ReadDir(bytes) => put(&mut packet, bytes),
-            Self::Read {
-                handle,
-                offset,
-                length,
-            } => {
-                put(&mut packet, handle);
-                packet.put_u64(offset);
-                packet.put_u32(length);
-            }
-            Self::LinkStat(path)
-            | Self::OpenDir(path)
-            | Self::Remove(path)
-            | Self::RealPath(path)
-            | Self::Stat(path) => put(&mut packet, path.as_bytes()),
-            Self::CreateDir(path) => {
-                put(&mut packet, path.as_bytes());
-                packet.put_u32(0);
-            }
-            Self::Rename { from, to } => {
-                put(&mut packet, from.as_bytes());
-                put(&mut packet, to.as_bytes());
-            }
-            Self::Limits => put(&mut packet, LIMITS_EXTENSION.as_bytes()),
-        }
-        finish(packet)
+        // The id.
+        packet.put_u32(0);
+        Self(packet)
     }
-}
 
-/// The first packet of a session.
-pub(crate) fn init() -> Bytes {
-    let mut packet = start(9);
-    packet.put_u8(INIT);
-    packet.put_u32(VERSION);
-    finish(packet)
-}
+    /// Adds a path or a handle.
+    pub(crate) fn bytes(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref();
+        // A length of 4 GiB does not occur: handles come in packets, and paths from the caller.
+        self.0.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.0.put_slice(bytes);
+        self
+    }
 
-fn start(capacity: usize) -> BytesMut {
-    let mut packet = BytesMut::with_capacity(capacity);
-    packet.put_u32(0);
-    packet
-}
+    pub(crate) fn u32(mut self, number: u32) -> Self {
+        self.0.put_u32(number);
+        self
+    }
 
-fn finish(mut packet: BytesMut) -> Bytes {
-    let length = u32::try_from(packet.len() - 4).unwrap_or(u32::MAX);
-    packet[..4].copy_from_slice(&length.to_be_bytes());
-    packet.freeze()
-}
+    pub(crate) fn u64(mut self, number: u64) -> Self {
+        self.0.put_u64(number);
+        self
+    }
 
-fn put(packet: &mut BytesMut, bytes: &[u8]) {
-    // A length of 4 GiB does not occur: handles come in packets, and paths from the caller.
-    packet.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    packet.put_slice(bytes);
+    /// The packet with its length. The id of [`INIT`] is the version.
+    pub(crate) fn encode(mut self, id: u32) -> Bytes {
+        let length = u32::try_from(self.0.len() - 4).unwrap_or(u32::MAX);
+        self.0[..4].copy_from_slice(&length.to_be_bytes());
+        self.0[5..9].copy_from_slice(&id.to_be_bytes());
+        self.0.freeze()
+    }
 }
 
 /// A response.
@@ -254,34 +196,6 @@ pub struct Attributes {
     pub modified: Option<u32>,
 }
 
-/// The type of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileType {
-    /// A regular file.
-    File,
-    /// A directory.
-    Dir,
-    /// A symbolic link.
-    Link,
-    /// A pipe, a socket or a device.
-    Special,
-    /// Not reported by the server.
-    Unknown,
-}
-
-impl Attributes {
-    /// The file type in `mode`.
-    pub fn file_type(&self) -> FileType {
-        match self.mode.map(|mode| mode & 0o170_000) {
-            None | Some(0) => FileType::Unknown,
-            Some(0o100_000) => FileType::File,
-            Some(0o040_000) => FileType::Dir,
-            Some(0o120_000) => FileType::Link,
-            Some(_) => FileType::Special,
-        }
-    }
-}
-
 /// A packet without its length.
 #[derive(Debug)]
 pub(crate) struct Packet {
@@ -380,26 +294,12 @@ impl Packet {
     }
 }
 
-/// The server's limits; 0 is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) read_bytes: u64,
-    pub(crate) open_handles: u64,
-}
-
-impl Limits {
-    /// Decodes the response to [`Request::Limits`].
-    pub(crate) fn decode(response: Bytes) -> Result<Self> {
-        let mut fields = Fields(response);
-        fields.u64()?;
-        let read_bytes = fields.u64()?;
-        fields.u64()?;
-        let open_handles = fields.u64()?;
-        Ok(Self {
-            read_bytes,
-            open_handles,
-        })
-    }
+/// The limit of bytes of a read, in the response to [`LIMITS_EXTENSION`]; 0 is unknown.
+pub(crate) fn read_limit(response: Bytes) -> Result<u64> {
+    let mut fields = Fields(response);
+    // The limit of a packet.
+    fields.u64()?;
+    fields.u64()
 }
 
 #[derive(Debug)]
@@ -518,19 +418,19 @@ mod tests {
             modified: Some(1_000),
         };
         assert_eq!(names[0].attributes, expected);
-        assert_eq!(expected.file_type(), FileType::File);
     }
 
     #[test]
     fn rejects_what_is_not_sftp() {
-        let message = |result: Error| result.to_string();
-        assert!(message(packets(b"Welcome to", 3).unwrap_err()).contains("`Welc`"));
+        let error = packets(b"Welcome to", 3).unwrap_err();
+        assert!(error.to_string().contains("`Welc`"), "{error}");
         for (packet, expected) in [
             (framed(DATA, &[0, 0, 0, 1, 0, 0, 0, 9, 1]), "truncated"),
             (framed(99, &[0, 0, 0, 1]), "unknown type 99"),
         ] {
             let packet = packets(&packet, 64).unwrap().remove(0);
-            assert!(message(packet.response().unwrap_err()).contains(expected));
+            let error = packet.response().unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 
@@ -541,7 +441,7 @@ mod tests {
                 let _ = packet.response();
             }
             let _ = packets(&bytes, 5);
-            let _ = Limits::decode(Bytes::from(bytes));
+            let _ = read_limit(Bytes::from(bytes));
         }
     }
 }

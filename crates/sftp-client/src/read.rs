@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::packet::{Request, Response, Status};
+use crate::packet::{READ, Request, Response, Status};
 use crate::session::{File, PendingResponse, unexpected};
 use crate::{Error, Result};
 
@@ -25,15 +25,12 @@ pub struct RangeReader<'f> {
 
 impl File {
     /// Reads `ranges` one after another, with at most `window` bytes in flight. The first requests are sent by this call.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub fn read_ranges(
         &self,
         ranges: impl IntoIterator<Item = Range<u64>>,
         window: u64,
     ) -> Result<RangeReader<'_>> {
-        let read_bytes = self.session.read_bytes();
+        let read_bytes = self.session.read_bytes;
         let mut reader = RangeReader {
             file: self,
             request_bytes: read_bytes.min(u32::try_from(window).unwrap_or(read_bytes)),
@@ -49,9 +46,6 @@ impl File {
 
 impl RangeReader<'_> {
     /// The next bytes; `None` after the last range or at the end of the file.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some((offset, length, pending)) = self.in_flight.pop_front() else {
             return Ok(None);
@@ -96,11 +90,8 @@ impl RangeReader<'_> {
     }
 
     fn request(&mut self, offset: u64, length: u32) -> Result<(u64, u32, PendingResponse)> {
-        let pending = self.file.session.post(Request::Read {
-            handle: &self.file.handle,
-            offset,
-            length,
-        })?;
+        let request = Request::new(READ).bytes(&self.file.handle);
+        let pending = self.file.session.post(request.u64(offset).u32(length))?;
         self.in_flight_bytes += u64::from(length);
         Ok((offset, length, pending))
     }

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::packet::{
-    self, Attributes, DirEntry, LIMITS_EXTENSION, Limits, Packet, Request, Response, Status, VERSION,
-};
+use crate::packet::{self, Attributes, DirEntry, LIMITS_EXTENSION, Packet, Request, Response, Status};
 use crate::{Error, Result};
 
 /// Bytes of a read that every server supports.
@@ -32,22 +30,15 @@ const MAX_BATCH: usize = 64;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An SFTP session. Dropping it closes the stream.
+#[derive(Debug)]
 pub struct Session {
     outgoing: mpsc::UnboundedSender<Bytes>,
     pending: Arc<PendingRequests>,
     next_id: AtomicU32,
-    read_bytes: u32,
-    open_handles: Option<Arc<Semaphore>>,
+    /// Bytes that the server supports in one read.
+    pub(crate) read_bytes: u32,
     request_timeout: Duration,
     tasks: JoinSet<()>,
-}
-
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("read_bytes", &self.read_bytes)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The requests without a response; `Err` once the connection is unusable.
@@ -121,9 +112,6 @@ fn no_response(after: Duration) -> Error {
 impl Session {
     /// Starts a session on `stream`. `on_close` runs after the stream was closed, for at most two seconds: it can close
     /// what the stream belongs to. Called on a tokio runtime.
-    ///
-    /// # Errors
-    /// The stream ends, or the server does not offer SFTP 3.
     pub async fn start<S, C>(stream: S, request_timeout: Duration, on_close: C) -> Result<Arc<Self>>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -132,7 +120,11 @@ impl Session {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut buffer = BytesMut::new();
         let hello = timeout(request_timeout, async {
-            if writer.write_all(&packet::init()).await.is_err() {
+            if writer
+                .write_all(&Request::new(packet::INIT).encode(packet::VERSION))
+                .await
+                .is_err()
+            {
                 return Err(connection_ended());
             }
             receive(&mut reader, &mut buffer).await?.hello()
@@ -140,9 +132,10 @@ impl Session {
         let (version, extensions) = hello
             .await
             .unwrap_or_else(|_| Err(no_response(request_timeout)))?;
-        if version < VERSION {
+        if version < packet::VERSION {
             return Err(Error::Protocol(format!(
-                "the server supports SFTP {version}, and {VERSION} is required"
+                "the server supports SFTP {version}, and {} is required",
+                packet::VERSION
             )));
         }
         let (outgoing, requests) = mpsc::unbounded_channel();
@@ -155,34 +148,18 @@ impl Session {
             pending,
             next_id: AtomicU32::new(0),
             read_bytes: DEFAULT_READ_BYTES,
-            open_handles: None,
             request_timeout,
             tasks,
         };
-        if extensions
-            .iter()
-            .any(|name| **name == *LIMITS_EXTENSION.as_bytes())
-        {
-            session.apply_limits().await?;
+        if extensions.iter().any(|name| *name == LIMITS_EXTENSION) {
+            let request = Request::new(packet::EXTENDED).bytes(LIMITS_EXTENSION);
+            if let Response::Extended(limits) = session.request(request).await?
+                && let Ok(bytes @ 1..) = packet::read_limit(limits)
+            {
+                session.read_bytes = u32::try_from(bytes.min(MAX_READ_BYTES)).unwrap_or(u32::MAX);
+            }
         }
         Ok(Arc::new(session))
-    }
-
-    async fn apply_limits(&mut self) -> Result<()> {
-        let Response::Extended(response) = self.request(Request::Limits).await? else {
-            return Ok(());
-        };
-        let Ok(limits) = Limits::decode(response) else {
-            return Ok(());
-        };
-        if limits.read_bytes > 0 {
-            self.read_bytes = u32::try_from(limits.read_bytes.min(MAX_READ_BYTES)).unwrap_or(u32::MAX);
-        }
-        // A higher limit is never reached.
-        if let Ok(handles @ 1..=4096) = usize::try_from(limits.open_handles) {
-            self.open_handles = Some(Arc::new(Semaphore::new(handles)));
-        }
-        Ok(())
     }
 
     /// Whether requests can be sent.
@@ -190,20 +167,8 @@ impl Session {
         self.pending.error().is_none()
     }
 
-    /// Bytes that the server supports in one read.
-    pub(crate) fn read_bytes(&self) -> u32 {
-        self.read_bytes
-    }
-
-    /// Sends a request and ignores the response.
-    fn send(&self, request: Request<'_>) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // Fails only if the session has ended.
-        let _ = self.outgoing.send(request.encode(id));
-    }
-
     /// Sends a request.
-    pub(crate) fn post(&self, request: Request<'_>) -> Result<PendingResponse> {
+    pub(crate) fn post(&self, request: Request) -> Result<PendingResponse> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let response = self.pending.add(id)?;
         if self.outgoing.send(request.encode(id)).is_err() {
@@ -216,49 +181,42 @@ impl Session {
         })
     }
 
-    async fn request(&self, request: Request<'_>) -> Result<Response> {
+    async fn request(&self, request: Request) -> Result<Response> {
         self.post(request)?.wait().await
     }
 
-    async fn execute(&self, request: Request<'_>) -> Result<()> {
+    async fn execute(&self, request: Request) -> Result<()> {
         match self.request(request).await? {
             Response::Status(status) if status.code == Status::OK => Ok(()),
             other => Err(unexpected(other)),
         }
     }
 
-    async fn open_handle(self: &Arc<Self>, request: Request<'_>) -> Result<File> {
-        let permit = match &self.open_handles {
-            Some(handles) => handles.clone().acquire_owned().await.ok(),
-            None => None,
-        };
+    async fn open_handle(self: &Arc<Self>, request: Request) -> Result<File> {
         match self.request(request).await? {
             Response::Handle(handle) => Ok(File {
                 session: self.clone(),
                 handle,
-                _permit: permit,
             }),
             other => Err(unexpected(other)),
         }
     }
 
     /// Opens a file for reading.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn open(self: &Arc<Self>, path: &str) -> Result<File> {
-        self.open_handle(Request::Open(path)).await
+        let request = Request::new(packet::OPEN).bytes(path).u32(packet::OPEN_READ);
+        self.open_handle(request.u32(packet::NO_ATTRIBUTES)).await
     }
 
     /// Lists a directory, without `.` and `..`.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn read_dir(self: &Arc<Self>, path: &str) -> Result<Vec<DirEntry>> {
-        let dir = self.open_handle(Request::OpenDir(path)).await?;
+        let dir = self
+            .open_handle(Request::new(packet::OPENDIR).bytes(path))
+            .await?;
         let mut entries = Vec::new();
         loop {
-            match self.request(Request::ReadDir(&dir.handle)).await? {
+            let request = Request::new(packet::READDIR).bytes(&dir.handle);
+            match self.request(request).await? {
                 // Some servers end a listing this way.
                 Response::Names(names) if names.is_empty() => return Ok(entries),
                 Response::Names(names) => {
@@ -272,22 +230,16 @@ impl Session {
     }
 
     /// The attributes of a file, links followed; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn stat(&self, path: &str) -> Result<Option<Attributes>> {
-        self.attributes(Request::Stat(path)).await
+        self.attributes(Request::new(packet::STAT).bytes(path)).await
     }
 
     /// The attributes of a file, of a link itself; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn link_stat(&self, path: &str) -> Result<Option<Attributes>> {
-        self.attributes(Request::LinkStat(path)).await
+        self.attributes(Request::new(packet::LSTAT).bytes(path)).await
     }
 
-    async fn attributes(&self, request: Request<'_>) -> Result<Option<Attributes>> {
+    async fn attributes(&self, request: Request) -> Result<Option<Attributes>> {
         match self.request(request).await? {
             Response::Attributes(attributes) => Ok(Some(attributes)),
             Response::Status(status) if status.is_missing() => Ok(None),
@@ -296,11 +248,8 @@ impl Session {
     }
 
     /// The absolute path, links resolved.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn real_path(&self, path: &str) -> Result<String> {
-        match self.request(Request::RealPath(path)).await? {
+        match self.request(Request::new(packet::REALPATH).bytes(path)).await? {
             Response::Names(names) if names.len() == 1 => {
                 Ok(String::from_utf8_lossy(&names[0].name).into_owned())
             }
@@ -309,27 +258,20 @@ impl Session {
     }
 
     /// Renames a file; version 3 does not overwrite.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.execute(Request::Rename { from, to }).await
+        self.execute(Request::new(packet::RENAME).bytes(from).bytes(to))
+            .await
     }
 
     /// Deletes a file.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn remove(&self, path: &str) -> Result<()> {
-        self.execute(Request::Remove(path)).await
+        self.execute(Request::new(packet::REMOVE).bytes(path)).await
     }
 
     /// Creates a directory.
-    ///
-    /// # Errors
-    /// See [`Error`].
     pub async fn create_dir(&self, path: &str) -> Result<()> {
-        self.execute(Request::CreateDir(path)).await
+        let request = Request::new(packet::MKDIR).bytes(path).u32(packet::NO_ATTRIBUTES);
+        self.execute(request).await
     }
 }
 
@@ -345,13 +287,12 @@ impl Drop for Session {
 pub struct File {
     pub(crate) session: Arc<Session>,
     pub(crate) handle: Bytes,
-    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl File {
     /// The attributes now. The request is sent by this call, not by the first poll.
     pub fn stat(&self) -> impl Future<Output = Result<Attributes>> + Send + use<> {
-        let response = self.session.post(Request::HandleStat(&self.handle));
+        let response = self.session.post(Request::new(packet::FSTAT).bytes(&self.handle));
         async {
             match response?.wait().await? {
                 Response::Attributes(attributes) => Ok(attributes),
@@ -363,7 +304,11 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        self.session.send(Request::Close(&self.handle));
+        let session = &self.session;
+        let id = session.next_id.fetch_add(1, Ordering::Relaxed);
+        let request = Request::new(packet::CLOSE).bytes(&self.handle);
+        // Fails only if the session has ended; the response is ignored.
+        let _ = session.outgoing.send(request.encode(id));
     }
 }
 

@@ -129,7 +129,7 @@ impl Job {
             storage: self.storage.clone(),
             file: self.file.clone(),
         };
-        let supported = self.storage.supports_ranges(&self.file);
+        let supported = self.storage.is_rereadable(&self.file);
         supported.then(|| RandomAccess::Remote(Arc::new(ranges)))
     }
 

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{validate_endpoint, validate_key};
+use super::validate_key;
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
 use crate::storage::add_properties;
 use crate::storage::location::RemoteLocation;
 use crate::storage::registry::{Backend, BackendSettings};
-use crate::storage::transport::{TransportSettings, validate_methods, with_transport};
+use crate::storage::transport::{TransportSettings, validate_endpoint, validate_methods, with_transport};
 #[cfg(feature = "azure")]
 use crate::storage::{Context, Storage};
 
@@ -69,7 +69,6 @@ impl AzureConfig {
         key: "azure",
         schemes: &["az", "abfs", "abfss"],
         summary: "Azure Blob Storage",
-        feature: "azure",
         is_built_in: cfg!(feature = "azure"),
         ..Backend::DEFAULT
     };
@@ -125,16 +124,10 @@ fn validate_container(location: &RemoteLocation, problems: &mut Problems<'_>) {
 
 #[async_trait]
 impl BackendSettings for AzureConfig {
-    fn backend(&self) -> &'static Backend {
-        &Self::BACKEND
-    }
-
     fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
         validate_container(location, problems);
         let mut problems = problems.at("azure");
-        let allow_http = self.transport.allow_http;
-        self.transport.validate(&mut problems);
-        validate_endpoint("endpoint", self.endpoint.as_ref(), allow_http, &mut problems);
+        self.transport.validate(self.endpoint.as_ref(), &mut problems);
         validate_endpoint("authority", self.authority.as_ref(), false, &mut problems);
         self.validate_login(&mut problems);
         if let Some(account) = &self.account
@@ -153,15 +146,15 @@ impl BackendSettings for AzureConfig {
         use object_store::ClientOptions;
         use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
+        use super::bucket::{Bucket, check_endpoint};
         use super::explain::Service;
-        use super::{bucket, check_endpoint};
 
         let environment = MicrosoftAzureBuilder::from_env();
-        let target = container(location);
+        let (container, account, endpoint) = target(location);
         let account = self
             .account
             .clone()
-            .or(target.account)
+            .or(account)
             .or_else(|| environment.get_config_value(&Key::AccountName))
             .ok_or_else(|| {
                 crate::error::Error::config(format!("unknown storage account of {}", location.origin()))
@@ -173,35 +166,33 @@ impl BackendSettings for AzureConfig {
         let endpoint = self
             .endpoint
             .clone()
-            .or(target.endpoint)
+            .or(endpoint)
             .or_else(|| environment.get_config_value(&Key::Endpoint));
         let allow_http = self.transport.allow_http;
         check_endpoint("AZURE_STORAGE_ENDPOINT", endpoint.as_deref(), allow_http)?;
         let mut builder = self.login(environment, cx)?;
-        if let Some(id) = &self.client_id {
-            builder = builder.with_client_id(id);
-        }
-        if let Some(id) = &self.tenant_id {
-            builder = builder.with_tenant_id(id);
-        }
-        if let Some(authority) = &self.authority {
-            builder = builder.with_authority_host(authority);
+        for (key, value) in [
+            (Key::ClientId, &self.client_id),
+            (Key::AuthorityId, &self.tenant_id),
+            (Key::AuthorityHost, &self.authority),
+            (Key::Endpoint, &endpoint),
+        ] {
+            if let Some(value) = value {
+                builder = builder.with_config(key, value);
+            }
         }
         if self.unsigned {
             builder = builder.with_skip_signature(true);
         }
-        if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let name = format!("{account}/{}", target.container);
+        let name = format!("{account}/{container}");
         let built = builder
             .with_account(account)
-            .with_container_name(target.container)
+            .with_container_name(container)
             .with_client_options(ClientOptions::new())
             .with_retry(self.transport.retry_config())
-            .with_http_connector(self.transport.connector(cx)?)
+            .with_http_connector(self.transport.connector(Service::Azure, cx)?)
             .build();
-        bucket(built, Service::Azure, name, &self.transport, true)
+        Bucket::storage(built, Service::Azure, name, &self.transport)
     }
 }
 
@@ -215,20 +206,18 @@ impl AzureConfig {
     ) -> Result<object_store::azure::MicrosoftAzureBuilder> {
         use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
-        use super::read;
-
         let empty = MicrosoftAzureBuilder::new;
         Ok(if let Some(key) = &self.access_key {
             empty()
-                .with_access_key(read(key, cx)?.expose())
+                .with_access_key(cx.read(key)?.expose())
                 .with_credential_type("access_key")
         } else if let Some(token) = &self.sas_token {
             empty()
-                .with_config(Key::SasKey, read(token, cx)?.expose())
+                .with_config(Key::SasKey, cx.read(token)?.expose())
                 .with_credential_type("sas_token")
         } else if let Some(secret) = &self.client_secret {
             empty()
-                .with_client_secret(read(secret, cx)?.expose())
+                .with_client_secret(cx.read(secret)?.expose())
                 .with_credential_type("client_secret")
         } else if let Some(file) = &self.federated_token_file {
             empty()
@@ -246,35 +235,19 @@ impl AzureConfig {
     }
 }
 
-#[cfg(feature = "azure")]
-#[derive(Debug, PartialEq)]
-struct Target {
-    container: String,
-    account: Option<String>,
-    endpoint: Option<String>,
-}
-
 /// The container, account and endpoint in a URL.
 #[cfg(feature = "azure")]
-fn container(location: &RemoteLocation) -> Target {
+fn target(location: &RemoteLocation) -> (&str, Option<String>, Option<String>) {
     if location.user.is_empty() {
-        return Target {
-            container: location.host.clone(),
-            account: None,
-            endpoint: None,
-        };
+        return (&location.host, None, None);
     }
     let (account, domain) = location.host.split_once('.').unwrap_or((&location.host, ""));
     // Data lakes offer the blob interface too.
-    let endpoint = domain
-        .strip_prefix("dfs.")
-        .map(|domain| format!("https://{account}.blob.{domain}"))
-        .unwrap_or_else(|| format!("https://{}", location.host));
-    Target {
-        container: location.user.clone(),
-        account: Some(account.to_owned()),
-        endpoint: Some(endpoint),
-    }
+    let endpoint = match domain.strip_prefix("dfs.") {
+        Some(domain) => format!("https://{account}.blob.{domain}"),
+        None => format!("https://{}", location.host),
+    };
+    (&location.user, Some(account.to_owned()), Some(endpoint))
 }
 
 #[cfg(all(test, feature = "azure"))]
@@ -300,12 +273,8 @@ mod tests {
             let Ok(Location::Remote(location)) = Location::parse(path) else {
                 panic!("{path}");
             };
-            let expected = Target {
-                container: "hr".to_owned(),
-                account: account.map(str::to_owned),
-                endpoint: endpoint.map(str::to_owned),
-            };
-            assert_eq!(container(&location), expected, "{path}");
+            let expected = ("hr", account.map(str::to_owned), endpoint.map(str::to_owned));
+            assert_eq!(target(&location), expected, "{path}");
         }
     }
 }

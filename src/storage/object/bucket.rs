@@ -12,37 +12,39 @@ use jiff::Timestamp;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    CopyMode, CopyOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    BackoffConfig, CopyMode, CopyOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    RetryConfig,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::explain::{Action, Service, explain};
+use super::connector::Connector;
+use super::explain::{Action, Service, cause, explain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::blocks::{self, changed};
 use crate::storage::fetch::{self, Fetch, ReadAhead};
-use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
+use crate::storage::transport::{TransportSettings, endpoint_problem};
+use crate::storage::{Context, FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Upper bound of the keys listed for a pattern: a million takes a thousand requests.
 const MAX_KEYS: usize = 1_000_000;
 
-/// Upper bound of the names listed if none matches.
 const MAX_SIBLINGS: usize = 1000;
 
 /// Polls of a copy that the store makes asynchronously.
 const COPY_CHECKS: u32 = 20;
 const COPY_WAIT: Duration = Duration::from_millis(250);
 
-/// A bucket or container.
+/// Requests are signed once, and signatures expire.
+const MAX_RETRY_TIME: Duration = Duration::from_secs(4 * 60);
+
 #[derive(Clone)]
-pub(in crate::storage) struct Bucket {
-    pub(super) objects: Arc<dyn ObjectStore>,
-    pub(super) pages: Arc<dyn PaginatedListStore>,
-    pub(super) service: Service,
+pub(super) struct Bucket {
+    objects: Arc<dyn ObjectStore>,
+    pages: Arc<dyn PaginatedListStore>,
+    service: Service,
     /// As in `s3://bucket`, for messages.
-    pub(super) name: Arc<str>,
-    pub(super) read_ahead: ReadAhead,
-    /// Whether the store supports copies that do not overwrite.
-    pub(super) copies_if_absent: bool,
+    name: Arc<str>,
+    read_ahead: ReadAhead,
 }
 
 impl fmt::Debug for Bucket {
@@ -54,19 +56,65 @@ impl fmt::Debug for Bucket {
     }
 }
 
+/// An endpoint from the environment must meet the rules for one in the settings.
+pub(super) fn check_endpoint(variable: &str, endpoint: Option<&str>, allow_http: bool) -> Result<()> {
+    match endpoint.and_then(|endpoint| endpoint_problem(endpoint, allow_http)) {
+        Some((message, hint)) => {
+            Err(Error::config(format!("the endpoint in `{variable}` {message}")).with_hint(hint))
+        }
+        None => Ok(()),
+    }
+}
+
+impl TransportSettings {
+    pub(super) fn connector(&self, service: Service, cx: &Context) -> Result<Connector> {
+        let (transport, key) = (self.client_config(cx)?, service.key());
+        Ok(Connector { transport, key })
+    }
+
+    pub(super) fn retry_config(&self) -> RetryConfig {
+        RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: self.retry.initial_backoff.get(),
+                max_backoff: self.retry.max_backoff.get(),
+                ..BackoffConfig::default()
+            },
+            max_retries: self.retry.max_attempts.as_usize() - 1,
+            retry_timeout: self.retry.max_elapsed.get().min(MAX_RETRY_TIME),
+        }
+    }
+}
+
 impl Bucket {
+    /// The storage over the client of a service. `name` is the bucket in messages.
+    pub(super) fn storage<S: ObjectStore + PaginatedListStore>(
+        built: object_store::Result<S>,
+        service: Service,
+        name: String,
+        transport: &TransportSettings,
+    ) -> Result<Arc<dyn Storage>> {
+        let store = Arc::new(built.map_err(|error| {
+            Error::config(format!("cannot set up the client of {name}"))
+                .with_source(cause(&error, service, Action::Stat).chain())
+        })?);
+        Ok(Arc::new(Self {
+            objects: store.clone(),
+            pages: store,
+            service,
+            name: name.into(),
+            read_ahead: ReadAhead::new(transport.read_ahead.get()),
+        }))
+    }
+
     fn explain(&self, error: &object_store::Error, action: Action, key: &str) -> Error {
         explain(error, self.service, &self.name, action, key)
     }
 
     /// The key for the client, not encoded.
     fn key(&self, path: &str) -> Result<Path> {
-        Path::parse(path.trim_start_matches('/')).map_err(|error| {
-            self.explain(
-                &object_store::Error::InvalidPath { source: error },
-                Action::Stat,
-                path,
-            )
+        Path::parse(path.trim_start_matches('/')).map_err(|source| {
+            let error = object_store::Error::InvalidPath { source };
+            self.explain(&error, Action::Stat, path)
         })
     }
 
@@ -128,7 +176,6 @@ impl Bucket {
         Ok(meta.size > 0 || self.head(meta.location.as_ref(), Action::Stat).await?.is_some())
     }
 
-    /// Waits until the copy is complete.
     async fn is_copied(&self, to: &str, size: u64) -> Result<bool> {
         for _ in 0..COPY_CHECKS {
             match self.head(to, Action::Move).await? {
@@ -216,10 +263,8 @@ impl Storage for Bucket {
     }
 
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
-        Ok(self
-            .head(path, Action::Stat)
-            .await?
-            .map(|meta| Self::file_info(&meta)))
+        let meta = self.head(path, Action::Stat).await?;
+        Ok(meta.as_ref().map(Self::file_info))
     }
 
     fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
@@ -255,10 +300,10 @@ impl Storage for Bucket {
             }
             Some(_) => return Ok(RenameOutcome::Exists),
         }
-        let mode = if self.copies_if_absent {
-            CopyMode::Create
-        } else {
-            CopyMode::Overwrite
+        let mode = match self.service {
+            // Conditional copies are not standard: each store has its own header.
+            Service::S3 => CopyMode::Overwrite,
+            Service::Azure | Service::Gcs => CopyMode::Create,
         };
         let options = CopyOptions {
             mode,
@@ -278,13 +323,11 @@ impl Storage for Bucket {
             .with_hint("the file was not deleted; delete the copy if you do not need it"));
         }
         if let Err(error) = self.objects.delete(&source_key).await {
-            // Otherwise every run would add a copy.
-            let is_undone = self.objects.delete(&target_key).await.is_ok();
             let error = failed(error);
-            return Err(if is_undone {
-                error
-            } else {
-                error.with_hint(format!("the copy at `{to}` remains"))
+            // Otherwise every run would add a copy.
+            return Err(match self.objects.delete(&target_key).await {
+                Ok(()) => error,
+                Err(_) => error.with_hint(format!("the copy at `{to}` remains")),
             });
         }
         Ok(RenameOutcome::Renamed)
@@ -308,11 +351,8 @@ impl Fetch for Bucket {
             ..GetOptions::default()
         };
         let failed = |error: object_store::Error| self.explain(&error, Action::Read, &file.path);
-        let answer = self
-            .objects
-            .get_opts(&self.key(&file.path)?, options)
-            .await
-            .map_err(failed)?;
+        let key = self.key(&file.path)?;
+        let answer = self.objects.get_opts(&key, options).await.map_err(failed)?;
         let now = Self::file_info(&answer.meta);
         if !file.is_unchanged(&now) || answer.range != range {
             return Err(changed());
@@ -345,5 +385,13 @@ mod tests {
         ] {
             assert_eq!(prefix(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn rejects_unencrypted_endpoints_in_the_environment() {
+        assert!(check_endpoint("X", Some("http://127.0.0.1:9000"), false).is_ok());
+        assert!(check_endpoint("X", Some("http://minio.contoso.com"), true).is_ok());
+        let error = check_endpoint("X", Some("http://minio.contoso.com"), false).unwrap_err();
+        assert!(error.to_string().contains("http://"), "{error}");
     }
 }

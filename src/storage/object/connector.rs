@@ -1,11 +1,7 @@
 //! The HTTP client of object stores: certificates, proxy and redirects as everywhere in hrsink, and errors without URLs.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
 use async_trait::async_trait;
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
@@ -16,44 +12,45 @@ use reqwest::StatusCode;
 use super::explain::NoIdentity;
 use crate::http::settings::Proxy;
 use crate::http::transport::{Failure, TransportConfig, read_limited};
-use crate::storage::service_error::ServiceError;
+use crate::storage::service_error::{ServiceError, transport_error};
 
-/// Upper bound of an error body.
 const MAX_ERROR_BODY: usize = 16 << 10;
 
 /// Limit of the time to connect to the identity service of a machine.
 const IDENTITY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Creates the clients.
 #[derive(Debug)]
-pub(in crate::storage) struct Connector {
-    pub(in crate::storage) transport: TransportConfig,
+pub(super) struct Connector {
+    pub(super) transport: TransportConfig,
+    /// Key of the backend's settings.
+    pub(super) key: &'static str,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         // Set by the crate only for the identity service of a machine, which has no TLS.
         let is_identity = options.get_config_value(&ClientConfigKey::AllowHttp).as_deref() == Some("true");
-        let transport = if is_identity {
-            TransportConfig {
-                proxy: Proxy::Direct,
-                connect_timeout: IDENTITY_TIMEOUT,
-                ..self.transport.clone()
-            }
-        } else {
-            self.transport.clone()
-        };
+        let (mut transport, key) = (self.transport.clone(), self.key);
+        if is_identity {
+            transport.proxy = Proxy::Direct;
+            transport.connect_timeout = IDENTITY_TIMEOUT;
+        }
         let client = transport.client().map_err(|error| object_store::Error::Generic {
             store: "HTTP",
             source: Box::new(error),
         })?;
-        Ok(HttpClient::new(Service { client, is_identity }))
+        Ok(HttpClient::new(Service {
+            client,
+            key,
+            is_identity,
+        }))
     }
 }
 
 #[derive(Debug)]
 struct Service {
     client: reqwest::Client,
+    key: &'static str,
     /// For the identity service of the machine.
     is_identity: bool,
 }
@@ -67,47 +64,47 @@ impl HttpService for Service {
             .to_string()
             .parse()
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let (host, key) = (url.host_str().unwrap_or_default().to_owned(), self.key);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
         *request.body_mut() = Some(match body.as_bytes() {
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
         });
-        let response = self.client.execute(request).await.map_err(|error| {
-            let error = http_error(error);
-            if self.is_identity {
+        let response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|error| match self.is_identity {
                 // A retry would not help.
-                HttpError::new(HttpErrorKind::Unknown, NoIdentity)
-            } else {
-                error
-            }
-        })?;
+                true => HttpError::new(HttpErrorKind::Unknown, NoIdentity),
+                false => http_error(error, &host, key),
+            })?;
         let status = response.status();
         if !(status.is_client_error() || status.is_server_error() || status.is_redirection())
             || status == StatusCode::NOT_MODIFIED
         {
             let response: hyper::Response<reqwest::Body> = response.into();
-            return Ok(response.map(|body| HttpResponseBody::new(Received(Box::pin(body)))));
+            let failed = move |error| http_error(error, &host, key);
+            return Ok(response.map(|body| HttpResponseBody::new(body.map_err(failed))));
         }
-        // The crate puts the complete body into its error message.
-        let mut answer = hyper::Response::new(());
-        // A redirect names the region of the bucket; the crate would not report it.
-        *answer.status_mut() = if status.is_redirection() {
-            StatusCode::BAD_REQUEST
-        } else {
-            status
-        };
-        *answer.headers_mut() = response.headers().clone();
-        let headers = response.headers().clone();
+        let mut headers = response.headers().clone();
         let (body, _) = read_limited(response, MAX_ERROR_BODY).await;
+        // The crate puts the complete body into its error message.
         let error = ServiceError::new(status, host, &headers, &body);
-        answer.headers_mut().remove(reqwest::header::CONTENT_LENGTH);
-        Ok(answer.map(|()| HttpResponseBody::from(error.to_string())))
+        headers.remove(reqwest::header::CONTENT_LENGTH);
+        let mut answer = hyper::Response::new(HttpResponseBody::from(error.to_string()));
+        *answer.headers_mut() = headers;
+        // A redirect names the region of the bucket; the crate would not report it.
+        *answer.status_mut() = match status.is_redirection() {
+            true => StatusCode::BAD_REQUEST,
+            false => status,
+        };
+        Ok(answer)
     }
 }
 
-fn http_error(error: reqwest::Error) -> HttpError {
+fn http_error(error: reqwest::Error, host: &str, key: &str) -> HttpError {
     let failure = Failure::of(error);
     let kind = match &failure {
         Failure::NotSent { .. } => HttpErrorKind::Connect,
@@ -115,30 +112,5 @@ fn http_error(error: reqwest::Error) -> HttpError {
         Failure::Unknown { .. } => HttpErrorKind::Interrupted,
         Failure::Certificate { .. } | Failure::Invalid(_) | Failure::Answer(_) => HttpErrorKind::Unknown,
     };
-    HttpError::new(kind, failure)
-}
-
-/// A body with our errors.
-#[derive(Debug)]
-struct Received(Pin<Box<reqwest::Body>>);
-
-impl Body for Received {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let frame = ready!(self.0.as_mut().poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(http_error)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
+    HttpError::new(kind, transport_error(&failure, host, key))
 }

@@ -1,7 +1,7 @@
 //! Errors of object stores, with hints, and without URLs that contain a signature.
 //!
 //! The clients' own messages are not shown: they contain the URL, whose query may be a credential. A service's response
-//! travels through them as a [`ServiceError`], a failure of the transport as a [`Failure`].
+//! travels through them as a [`ServiceError`], a failure of the transport as an [`Error`].
 
 use std::error::Error as StdError;
 
@@ -10,11 +10,10 @@ use reqwest::StatusCode;
 
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
-use crate::http::transport::Failure;
 use crate::storage::blocks::changed;
-use crate::storage::service_error::{Cause, ServiceError, is_transient, transport_error, without_queries};
+use crate::storage::service_error::{ServiceError, is_transient, without_queries};
+use crate::storage::wrap;
 
-/// Upper bound of a message in characters.
 const MAX_MESSAGE: usize = 240;
 
 /// The machine has no identity service.
@@ -22,19 +21,14 @@ const MAX_MESSAGE: usize = 240;
 #[error("there are no credentials in the settings or the environment, and this machine has no identity")]
 pub(super) struct NoIdentity;
 
-/// The services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(all(feature = "s3", feature = "azure", feature = "gcs")),
-    allow(dead_code, reason = "this build does not have all of them")
-)]
+#[allow(dead_code, reason = "a build may lack some of them")]
 pub(in crate::storage) enum Service {
     S3,
     Azure,
     Gcs,
 }
 
-/// What was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     List,
@@ -45,8 +39,7 @@ pub(super) enum Action {
 }
 
 impl Service {
-    /// The key of its settings.
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::S3 => "s3",
             Self::Azure => "azure",
@@ -101,188 +94,158 @@ impl Service {
     }
 }
 
-/// The cause of a client's error.
-enum RootCause {
-    Response(ServiceError),
-    Transport(Failure),
-    NoIdentity,
-    InvalidKey(String),
-    Other(String),
-}
-
-impl RootCause {
-    fn of(error: &StoreError) -> Self {
-        let mut last = String::new();
-        let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-        while let Some(error) = next {
-            if let Some(failure) = error.downcast_ref::<Failure>() {
-                return Self::Transport(failure.clone());
-            }
-            if error.is::<NoIdentity>() {
-                return Self::NoIdentity;
-            }
-            if let Some(error) = error.downcast_ref::<object_store::path::Error>() {
-                return Self::InvalidKey(clean(&error.to_string(), MAX_MESSAGE));
-            }
-            last = error.to_string();
-            next = error.source();
-        }
-        match ServiceError::find(&last).or_else(|| ServiceError::find(&error.to_string())) {
-            Some(response) => Self::Response(response),
-            None => Self::Other(clean(&without_queries(&last), MAX_MESSAGE)),
-        }
-    }
-}
-
-/// The message of a client that cannot be set up.
-pub(super) fn setup_text(error: &StoreError) -> String {
+/// The cause of a client's error, as an error of its own.
+pub(super) fn cause(error: &StoreError, service: Service, action: Action) -> Error {
+    let mut last = String::new();
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(own) = error.downcast_ref::<Error>() {
-            return own.chain();
+        if error.is::<NoIdentity>() {
+            return Error::config(NoIdentity.to_string()).with_hint(service.login_hint());
         }
+        if error.is::<object_store::path::Error>() {
+            return Error::input(clean(&error.to_string(), MAX_MESSAGE)).with_hint(
+                "keys with an empty part (`a//b`), with `.` or `..` as a part, or with control characters are not \
+                 supported: rename them, or use a `path` without them",
+            );
+        }
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return own.copy();
+        }
+        last = error.to_string();
         next = error.source();
     }
-    match RootCause::of(error) {
-        RootCause::Other(message) | RootCause::InvalidKey(message) => message,
-        RootCause::Response(response) => response.text(),
-        RootCause::Transport(failure) => failure.to_string(),
-        RootCause::NoIdentity => NoIdentity.to_string(),
+    match ServiceError::find(&last).or_else(|| ServiceError::find(&error.to_string())) {
+        Some(response) => response_error(&response, service, action),
+        None => Error::unexpected(clean(&without_queries(&last), MAX_MESSAGE)),
     }
 }
 
 /// The error for an action on `key` (or a prefix of keys) of `store`.
 pub(super) fn explain(error: &StoreError, service: Service, store: &str, action: Action, key: &str) -> Error {
-    let (kind, message, hints) = match RootCause::of(error) {
-        RootCause::Response(response) => {
-            if action == Action::Read && matches!(response.status().as_u16(), 412 | 416) {
-                return changed();
-            }
-            let (kind, hints) = classify(&response, service, action);
-            (kind, response.text(), hints)
-        }
-        RootCause::Transport(failure) => {
-            let (kind, hints) = transport_error(&failure, store, service.key());
-            (kind, failure.to_string(), hints)
-        }
-        RootCause::NoIdentity => (
-            ErrorKind::Config,
-            NoIdentity.to_string(),
-            vec![service.login_hint().to_owned()],
-        ),
-        RootCause::InvalidKey(message) => (
-            ErrorKind::Input,
-            message,
-            vec![
-                "keys with an empty part (`a//b`), with `.` or `..` as a part, or with control characters are not \
-                 supported: rename them, or use a `path` without them"
-                    .to_owned(),
-            ],
-        ),
-        RootCause::Other(message) => (ErrorKind::Unexpected, message, Vec::new()),
-    };
+    let cause = cause(error, service, action);
     let verb = match action {
         Action::List => "list",
         Action::Stat => "access",
         Action::Move => "move",
         Action::Delete => "delete",
         // The caller names the file.
-        Action::Read => {
-            return hints
-                .into_iter()
-                .fold(Error::new(kind, message), Error::with_hint);
-        }
+        Action::Read => return cause,
     };
-    let error = Error::new(kind, format!("cannot {verb} `{store}/{key}`")).with_source(Cause(message));
-    hints.into_iter().fold(error, Error::with_hint)
+    wrap(&cause, format!("cannot {verb} `{store}/{key}`"))
 }
 
-/// Error kind and hints of a response.
-fn classify(response: &ServiceError, service: Service, action: Action) -> (ErrorKind, Vec<String>) {
+fn response_error(response: &ServiceError, service: Service, action: Action) -> Error {
     let status = response.status();
-    let one = |kind: ErrorKind, hint: &str| (kind, vec![hint.to_owned()]);
-    if response.has_code(&["NoSuchBucket", "ContainerNotFound"]) {
-        let hint = match service {
+    let refused = || Error::new(ErrorKind::Refused, response.text());
+    if action == Action::Read && matches!(status.as_u16(), 412 | 416) {
+        changed()
+    } else if response.has_code(&["NoSuchBucket", "ContainerNotFound"]) {
+        Error::input(response.text()).with_hint(match service {
             Service::S3 | Service::Gcs => "check the bucket in `path`, and the endpoint if there is one",
             Service::Azure => "check the container in `path`, and the account",
-        };
-        return one(ErrorKind::Input, hint);
-    }
-    let other_region = [
-        "AuthorizationHeaderMalformed",
-        "PermanentRedirect",
-        "IllegalLocationConstraintException",
-    ];
-    if status.is_redirection() || response.has_code(&other_region) {
-        let hint = match response.region() {
+        })
+    } else if status.is_redirection() || response.has_code(&OTHER_REGION) {
+        Error::config(response.text()).with_hint(match &response.region {
             Some(region) => format!("the bucket is in another region: set `s3: {{region: {region}}}`"),
             None => format!(
                 "set the region of the bucket, or the endpoint of its service, in `{}`",
                 service.key()
             ),
-        };
-        return (ErrorKind::Config, vec![hint]);
-    }
-    let invalid_credentials = [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "InvalidToken",
-        "AuthenticationFailed",
-        "InvalidAuthenticationInfo",
-        "invalid_client",
-        "invalid_grant",
-    ];
-    if response.has_code(&["RequestTimeTooSkewed"]) {
-        one(
-            ErrorKind::Refused,
-            "set the clock of this machine: signatures are valid for some minutes",
-        )
+        })
+    } else if response.has_code(&["RequestTimeTooSkewed"]) {
+        refused().with_hint("set the clock of this machine: signatures are valid for some minutes")
     } else if response.has_code(&["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"]) {
-        one(
-            ErrorKind::Refused,
-            "the session has expired: get a new session token",
-        )
-    } else if response.has_code(&invalid_credentials) || status == StatusCode::UNAUTHORIZED {
-        let hints = [
-            "the key, signature or secret is wrong or no longer valid",
-            "check the clock of this machine: signatures are valid for some minutes",
-        ];
-        (ErrorKind::Refused, hints.map(str::to_owned).to_vec())
+        refused().with_hint("the session has expired: get a new session token")
+    } else if response.has_code(&INVALID_CREDENTIALS) || status == StatusCode::UNAUTHORIZED {
+        refused()
+            .with_hint("the key, signature or secret is wrong or no longer valid")
+            .with_hint("check the clock of this machine: signatures are valid for some minutes")
     } else if status == StatusCode::FORBIDDEN {
-        one(ErrorKind::Refused, service.permission(action))
+        refused().with_hint(service.permission(action))
     } else if status == StatusCode::NOT_FOUND {
-        one(
-            ErrorKind::Input,
-            "the file existed when it was listed: it was moved or deleted since",
-        )
+        Error::input(response.text())
+            .with_hint("the file existed when it was listed: it was moved or deleted since")
     } else if is_transient(status) {
-        (ErrorKind::Transient, Vec::new())
+        Error::new(ErrorKind::Transient, response.text())
     } else {
-        (ErrorKind::Refused, Vec::new())
+        refused()
     }
 }
 
+const OTHER_REGION: [&str; 3] = [
+    "AuthorizationHeaderMalformed",
+    "PermanentRedirect",
+    "IllegalLocationConstraintException",
+];
+const INVALID_CREDENTIALS: [&str; 7] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "invalid_client",
+    "invalid_grant",
+];
+
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderMap;
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
 
     #[test]
-    fn names_the_region_of_a_redirect() {
-        let headers = HeaderMap::from_iter(
-            [("x-amz-bucket-region", "eu-central-1")]
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())),
-        );
-        let host = "s3.amazonaws.com".to_owned();
-        let response = ServiceError::new(
-            StatusCode::MOVED_PERMANENTLY,
-            host,
-            &headers,
-            b"<Code>PermanentRedirect</Code>",
-        );
-        let (kind, hints) = classify(&response, Service::S3, Action::List);
-        assert_eq!(kind, ErrorKind::Config);
-        assert!(hints[0].contains("eu-central-1"), "{hints:?}");
+    fn names_what_to_set_or_check() {
+        for (service, status, code, kind, hint) in [
+            (
+                Service::S3,
+                301,
+                "PermanentRedirect",
+                ErrorKind::Config,
+                "eu-central-1",
+            ),
+            (Service::S3, 403, "ExpiredToken", ErrorKind::Refused, "session"),
+            (
+                Service::S3,
+                403,
+                "RequestTimeTooSkewed",
+                ErrorKind::Refused,
+                "clock",
+            ),
+            (
+                Service::S3,
+                403,
+                "AccessDenied",
+                ErrorKind::Refused,
+                "s3:GetObject",
+            ),
+            (Service::Azure, 401, "", ErrorKind::Refused, "no longer valid"),
+            (
+                Service::Azure,
+                404,
+                "ContainerNotFound",
+                ErrorKind::Input,
+                "container",
+            ),
+            (Service::Gcs, 403, "", ErrorKind::Refused, "Object Viewer"),
+            (Service::Gcs, 404, "", ErrorKind::Input, "moved or deleted"),
+            (Service::Gcs, 412, "", ErrorKind::Transient, "run again"),
+            (Service::Gcs, 503, "", ErrorKind::Transient, ""),
+            (Service::Gcs, 418, "", ErrorKind::Refused, ""),
+        ] {
+            let region = HeaderName::from_static("x-amz-bucket-region");
+            let headers = HeaderMap::from_iter([(region, HeaderValue::from_static("eu-central-1"))]);
+            let (status, body) = (
+                StatusCode::from_u16(status).unwrap(),
+                format!("<Code>{code}</Code>"),
+            );
+            let response = ServiceError::new(status, "store".to_owned(), &headers, body.as_bytes());
+            let error = response_error(&response, service, Action::Read);
+            assert_eq!(error.kind(), kind, "{status} {code}");
+            assert_eq!(hint.is_empty(), error.hints().next().is_none(), "{error:?}");
+            assert!(
+                error.hints().any(|found| found.contains(hint)) || hint.is_empty(),
+                "{error:?}"
+            );
+        }
     }
 }

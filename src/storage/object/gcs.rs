@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{validate_bucket, validate_endpoint};
+use super::validate_bucket;
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
@@ -43,7 +43,6 @@ impl GcsConfig {
         key: "gcs",
         schemes: &["gs"],
         summary: "Google Cloud Storage",
-        feature: "gcs",
         is_built_in: cfg!(feature = "gcs"),
         ..Backend::DEFAULT
     };
@@ -51,16 +50,10 @@ impl GcsConfig {
 
 #[async_trait]
 impl BackendSettings for GcsConfig {
-    fn backend(&self) -> &'static Backend {
-        &Self::BACKEND
-    }
-
     fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
         validate_bucket(location, problems);
         let mut problems = problems.at("gcs");
-        let allow_http = self.transport.allow_http;
-        self.transport.validate(&mut problems);
-        validate_endpoint("endpoint", self.endpoint.as_ref(), allow_http, &mut problems);
+        self.transport.validate(self.endpoint.as_ref(), &mut problems);
         let methods = [
             ("service_account", self.service_account.is_some()),
             ("unsigned", self.unsigned),
@@ -73,12 +66,12 @@ impl BackendSettings for GcsConfig {
         use object_store::ClientOptions;
         use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
 
+        use super::bucket::{Bucket, check_endpoint};
         use super::explain::Service;
-        use super::{bucket, check_endpoint, read};
 
         let mut builder = match &self.service_account {
             Some(key) => {
-                let key = read(key, cx)?;
+                let key = cx.read(key)?;
                 check_service_account(&key)?;
                 GoogleCloudStorageBuilder::new().with_service_account_key(key.expose())
             }
@@ -96,10 +89,10 @@ impl BackendSettings for GcsConfig {
             .with_bucket_name(&location.host)
             .with_client_options(ClientOptions::new())
             .with_retry(self.transport.retry_config())
-            .with_http_connector(self.transport.connector(cx)?)
+            .with_http_connector(self.transport.connector(Service::Gcs, cx)?)
             .build();
         let name = format!("gs://{}", location.host);
-        bucket(built, Service::Gcs, name, &self.transport, true)
+        Bucket::storage(built, Service::Gcs, name, &self.transport)
     }
 }
 

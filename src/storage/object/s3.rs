@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{validate_bucket, validate_endpoint};
+use super::validate_bucket;
 use crate::component::Problems;
 use crate::error::Result;
 use crate::secret::SecretRef;
@@ -56,7 +56,6 @@ impl S3Config {
         key: "s3",
         schemes: &["s3", "s3a"],
         summary: "Amazon S3 and S3-compatible stores",
-        feature: "s3",
         is_built_in: cfg!(feature = "s3"),
         ..Backend::DEFAULT
     };
@@ -64,16 +63,10 @@ impl S3Config {
 
 #[async_trait]
 impl BackendSettings for S3Config {
-    fn backend(&self) -> &'static Backend {
-        &Self::BACKEND
-    }
-
     fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
         validate_bucket(location, problems);
         let mut problems = problems.at("s3");
-        let allow_http = self.transport.allow_http;
-        self.transport.validate(&mut problems);
-        validate_endpoint("endpoint", self.endpoint.as_ref(), allow_http, &mut problems);
+        self.transport.validate(self.endpoint.as_ref(), &mut problems);
         let keys = [&self.access_key_id, &self.secret_access_key, &self.session_token];
         let has_key = keys.iter().any(|key| key.is_some());
         validate_methods(
@@ -101,8 +94,8 @@ impl BackendSettings for S3Config {
         use object_store::ClientOptions;
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
 
+        use super::bucket::{Bucket, check_endpoint};
         use super::explain::Service;
-        use super::{bucket, check_endpoint, read};
 
         let environment = AmazonS3Builder::from_env();
         let mut builder = match (&self.access_key_id, &self.secret_access_key) {
@@ -122,21 +115,20 @@ impl BackendSettings for S3Config {
                     }
                 }
                 builder = builder
-                    .with_access_key_id(read(id, cx)?.expose())
-                    .with_secret_access_key(read(secret, cx)?.expose());
+                    .with_access_key_id(cx.read(id)?.expose())
+                    .with_secret_access_key(cx.read(secret)?.expose());
                 match &self.session_token {
-                    Some(token) => builder.with_token(read(token, cx)?.expose()),
+                    Some(token) => builder.with_token(cx.read(token)?.expose()),
                     None => builder,
                 }
             }
             _ => environment,
         };
-        if let Some(region) = &self.region {
-            builder = builder.with_region(region);
-        }
-        if let Some(endpoint) = &self.endpoint {
-            // Otherwise the endpoint of the environment would win.
-            builder = builder.with_config(Key::S3Endpoint, endpoint);
+        // With the key of the endpoint that outweighs the environment.
+        for (key, value) in [(Key::Region, &self.region), (Key::S3Endpoint, &self.endpoint)] {
+            if let Some(value) = value {
+                builder = builder.with_config(key, value);
+            }
         }
         if self.virtual_hosted_style {
             builder = builder.with_virtual_hosted_style_request(true);
@@ -161,11 +153,10 @@ impl BackendSettings for S3Config {
             .with_disable_bulk_delete(true)
             .with_client_options(ClientOptions::new())
             .with_retry(self.transport.retry_config())
-            .with_http_connector(self.transport.connector(cx)?)
+            .with_http_connector(self.transport.connector(Service::S3, cx)?)
             .build();
         let name = format!("s3://{}", location.host);
-        // Conditional copies are not standard: each store has its own header.
-        bucket(built, Service::S3, name, &self.transport, false)
+        Bucket::storage(built, Service::S3, name, &self.transport)
     }
 }
 

@@ -2,14 +2,11 @@
 //!
 //! A revoked key is rejected even if the settings list it. Unknown keys are never stored: the error says what to add.
 
-use std::path::PathBuf;
-
 use ring::hmac;
 use russh::keys::ssh_key::Fingerprint;
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
 use russh::keys::{HashAlg, PublicKey};
 
-/// A host key in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PinnedKey {
     Fingerprint(Fingerprint),
@@ -22,10 +19,7 @@ pub(super) fn fingerprint(key: &PublicKey) -> Fingerprint {
 }
 
 impl PinnedKey {
-    /// Parses a fingerprint or a public key.
-    ///
-    /// # Errors
-    /// The problem and a hint.
+    /// Parses a fingerprint or a public key; an error is the problem and a hint.
     pub(super) fn parse(text: &str) -> Result<Self, (&'static str, &'static str)> {
         const FORM: &str =
             "give `SHA256:…`, as `ssh-keygen -lf` prints it, or a complete public key, `ssh-ed25519 AAAA…`";
@@ -42,18 +36,13 @@ impl PinnedKey {
         if text.to_ascii_uppercase().starts_with("MD5:") {
             return Err(("is an MD5 fingerprint, which can be forged", FORM));
         }
-        match text.parse::<PublicKey>() {
+        let is_key = |text: &str| text.parse::<PublicKey>().is_ok();
+        match text.parse() {
             Ok(key) => Ok(Self::Key(Box::new(key))),
-            Err(_)
-                if text
-                    .split_once(' ')
-                    .is_some_and(|(_, key)| key.parse::<PublicKey>().is_ok()) =>
-            {
-                Err((
-                    "starts with a host name",
-                    "remove the host name in front of the key",
-                ))
-            }
+            Err(_) if text.split_once(' ').is_some_and(|(_, key)| is_key(key)) => Err((
+                "starts with a host name",
+                "remove the host name in front of the key",
+            )),
             Err(_) => Err(("is neither a fingerprint nor a public key", FORM)),
         }
     }
@@ -83,17 +72,14 @@ struct Line {
     is_other_port: bool,
 }
 
-/// The known keys of a server.
 #[derive(Debug, Clone)]
 pub(super) struct KnownKeys {
     /// As written in `known_hosts`.
     host: String,
-    file: Option<PathBuf>,
     lines: Vec<Line>,
     pins: Vec<PinnedKey>,
 }
 
-/// Result of the verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum HostKeyStatus {
     Trusted,
@@ -112,14 +98,8 @@ pub(super) enum HostKeyStatus {
 }
 
 impl KnownKeys {
-    /// The keys in `content`, which is that of `file`, and in `pins`.
-    pub(super) fn new(
-        host: &str,
-        port: u16,
-        file: Option<PathBuf>,
-        content: &str,
-        pins: Vec<PinnedKey>,
-    ) -> Self {
+    /// The keys in `content`, the text of `known_hosts`, and in `pins`.
+    pub(super) fn new(host: &str, port: u16, content: &str, pins: Vec<PinnedKey>) -> Self {
         let plain = host.to_lowercase();
         let host = match port {
             22 => plain.clone(),
@@ -147,19 +127,13 @@ impl KnownKeys {
                 Err(_) => tracing::warn!(line = index + 1, host, "skipping an invalid line in known_hosts"),
             }
         }
-        Self {
-            host,
-            file,
-            lines,
-            pins,
-        }
+        Self { host, lines, pins }
     }
 
     fn trusted_lines(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|line| line.marker.is_none())
     }
 
-    /// The algorithms of the known keys.
     pub(super) fn algorithms(&self) -> Vec<String> {
         let pinned = self.pins.iter().filter_map(|pin| match pin {
             PinnedKey::Key(key) => Some(&**key),
@@ -208,11 +182,6 @@ impl KnownKeys {
         let key: Vec<&str> = key.split_whitespace().take(2).collect();
         format!("{} {}", self.host, key.join(" "))
     }
-
-    /// The file that the settings name.
-    pub(super) fn file(&self) -> Option<&PathBuf> {
-        self.file.as_ref()
-    }
 }
 
 /// Whether the patterns match a host; a negated match outweighs all others.
@@ -227,10 +196,8 @@ fn matches_host(patterns: &HostPatterns, host: &str) -> bool {
     };
     let (negated, positive): (Vec<&String>, Vec<&String>) =
         patterns.iter().partition(|pattern| pattern.starts_with('!'));
-    positive.iter().any(|pattern| matches_wildcards(pattern, host))
-        && !negated
-            .iter()
-            .any(|pattern| matches_wildcards(&pattern[1..], host))
+    let matches = |pattern: &&String| matches_wildcards(pattern.trim_start_matches('!'), host);
+    positive.iter().any(matches) && !negated.iter().any(matches)
 }
 
 /// Whether `*` and `?` in `pattern` match `host`, case-insensitive.
@@ -245,8 +212,6 @@ fn matches_wildcards(pattern: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
     use russh::keys::ssh_key::public::{Ed25519PublicKey, KeyData};
 
     use super::*;
@@ -263,7 +228,7 @@ mod tests {
     }
 
     fn verify(content: &str, port: u16, presented: &PublicKey) -> HostKeyStatus {
-        KnownKeys::new("Files.Contoso.com", port, None, content, Vec::new()).verify(presented)
+        KnownKeys::new("Files.Contoso.com", port, content, Vec::new()).verify(presented)
     }
 
     #[test]
@@ -291,51 +256,25 @@ mod tests {
     }
 
     #[test]
-    fn matches_hashed_names() {
-        for (host, port) in [("files.contoso.com", 22), ("[files.contoso.com]:2222", 2222)] {
-            let salt = [7; 20];
-            let hmac_key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt);
-            let hash = STANDARD.encode(hmac::sign(&hmac_key, host.as_bytes()));
-            let line = line(&format!("|1|{}|{hash}", STANDARD.encode(salt)), &key(1));
-            assert_eq!(verify(&line, port, &key(1)), HostKeyStatus::Trusted, "{host}");
-            let other = KnownKeys::new("other.contoso.com", port, None, &line, Vec::new());
-            assert_ne!(other.verify(&key(1)), HostKeyStatus::Trusted, "{host}");
-        }
-    }
-
-    #[test]
     fn trusts_each_known_key_and_reports_any_other_as_changed() {
-        let content = format!(
-            "# farm\n{}\n{}",
-            line("files.contoso.com", &key(1)),
-            line("files.contoso.com\t", &key(2))
-        );
+        let lines = [key(1), key(2)].map(|key| line("files.contoso.com", &key));
+        let content = format!("# farm\n{}\n{}", lines[0], lines[1]);
         assert_eq!(verify(&content, 22, &key(1)), HostKeyStatus::Trusted);
         assert_eq!(verify(&content, 22, &key(2)), HostKeyStatus::Trusted);
         let known = [(2, 1), (4, 2)].map(|(line, seed)| (Some(line), fingerprint(&key(seed)).to_string()));
-        assert_eq!(
-            verify(&content, 22, &key(3)),
-            HostKeyStatus::Changed {
-                known: known.to_vec()
-            }
-        );
+        let known = known.to_vec();
+        assert_eq!(verify(&content, 22, &key(3)), HostKeyStatus::Changed { known });
         // Another server may use that port.
-        assert_eq!(
-            verify(&content, 2222, &key(3)),
-            HostKeyStatus::Unknown { authority_line: None }
-        );
+        let unknown = HostKeyStatus::Unknown { authority_line: None };
+        assert_eq!(verify(&content, 2222, &key(3)), unknown);
     }
 
     #[test]
-    fn rejects_revoked_keys_even_if_pinned() {
+    fn rejects_revoked_keys_even_if_pinned_and_does_not_trust_authorities() {
         let content = line("files.contoso.com", &key(1)) + &line("@revoked *", &key(1));
         let pins = vec![PinnedKey::Key(Box::new(key(1)))];
-        let keys = KnownKeys::new("files.contoso.com", 22, None, &content, pins);
+        let keys = KnownKeys::new("files.contoso.com", 22, &content, pins);
         assert_eq!(keys.verify(&key(1)), HostKeyStatus::Revoked { line: 2 });
-    }
-
-    #[test]
-    fn does_not_trust_certificate_authorities() {
         let content = line("@cert-authority *.contoso.com", &key(1)) + "files.contoso.com not a key\n";
         let unknown = |authority_line| HostKeyStatus::Unknown { authority_line };
         assert_eq!(verify(&content, 22, &key(1)), unknown(Some(1)));
@@ -349,25 +288,21 @@ mod tests {
         };
         let pinned = |text: &str| {
             let pins = vec![PinnedKey::parse(text).unwrap()];
-            KnownKeys::new("h", 22, None, "", pins)
+            KnownKeys::new("h", 22, "", pins)
         };
         let print = fingerprint(&presented).to_string();
         for text in [ED25519, &print, &format!("{print}=")] {
             assert_eq!(pinned(text).verify(&presented), HostKeyStatus::Trusted, "{text}");
         }
         assert_eq!(pinned(ED25519).algorithms(), ["ssh-ed25519"]);
-        assert!(matches!(
-            pinned(&print).verify(&key(1)),
-            HostKeyStatus::Changed { .. }
-        ));
+        let changed = pinned(&print).verify(&key(1));
+        assert!(matches!(changed, HostKeyStatus::Changed { .. }));
+        let with_host = format!("files.contoso.com {ED25519}");
         for (text, message) in [
             ("SHA256:abc", "43"),
             ("MD5:00:11", "MD5"),
             ("ssh-rsa AAAA", "neither"),
-            (
-                &*format!("files.contoso.com {ED25519}"),
-                "starts with a host name",
-            ),
+            (&with_host, "starts with a host name"),
         ] {
             assert!(PinnedKey::parse(text).unwrap_err().0.contains(message), "{text}");
         }

@@ -1,17 +1,15 @@
 //! The credentials of a login: passwords and private keys.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use russh::MethodKind;
 use russh::keys::{self, PrivateKey};
 
-use super::config::SftpAuth;
-use super::error::Cause;
+use super::SftpAuth;
 use crate::error::{Error, Result};
-use crate::secret::{Secret, SecretFiles};
+use crate::secret::{Secret, SecretRef};
+use crate::storage::Context;
 
-/// A login method with its secret.
 pub(super) enum Credential {
     Password(Secret),
     Key(Arc<PrivateKey>),
@@ -26,15 +24,8 @@ impl std::fmt::Debug for Credential {
 }
 
 impl Credential {
-    /// Reads the secrets of an entry. `base` is the folder of relative paths.
-    ///
-    /// # Errors
-    /// A secret cannot be read, or the private key is invalid.
-    pub(super) fn read(entry: &SftpAuth, base: &Path, files: &SecretFiles) -> Result<Self> {
-        let read = |secret: &Option<_>| {
-            let secret: Option<&crate::secret::SecretRef> = secret.as_ref();
-            secret.map(|secret| secret.read(base, files)).transpose()
-        };
+    pub(super) fn read(entry: &SftpAuth, cx: &Context) -> Result<Self> {
+        let read = |secret: &Option<SecretRef>| secret.as_ref().map(|secret| cx.read(secret)).transpose();
         if let Some(password) = read(&entry.password)? {
             return Ok(Self::Password(password));
         }
@@ -73,40 +64,40 @@ fn private_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey>
         Ok(key) => return Ok(key),
         Err(error) => error,
     };
-    let failed = Error::config("cannot read the `private_key` of `sftp.auth`");
     let text = lines.expose();
     let is_encrypted = text.contains("ENCRYPTED")
         || text.contains("\nEncryption: aes")
         || passphrase.is_some() && text.contains("OPENSSH")
         || matches!(error, keys::Error::KeyIsEncrypted);
-    if is_encrypted && passphrase.is_none() {
-        return Err(failed
-            .with_source(Cause("it is encrypted with a passphrase".to_owned()))
-            .with_hint("set `passphrase: {env: …}` beside `private_key`"));
-    }
-    if text.contains("DEK-Info:") && !text.contains("DEK-Info: AES-128-CBC,") {
-        return Err(failed
-            .with_source(Cause("its old encryption is not supported".to_owned()))
-            .with_hint("convert it to the OpenSSH format: `ssh-keygen -p -f KEY`"));
-    }
-    if text.contains("PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
-        return Err(failed
-            .with_source(Cause("it is a public key".to_owned()))
-            .with_hint("the private key is in the file beside it, without `.pub`"));
-    }
-    let has_header = text.contains("-----BEGIN ") || text.starts_with("PuTTY-User-Key-File-");
-    if !has_header {
-        return Err(failed
-            .with_source(Cause(
-                "it contains no line such as `-----BEGIN OPENSSH PRIVATE KEY-----`".to_owned(),
-            ))
-            .with_hint("give the complete key, from the BEGIN line to the END line"));
-    }
-    let failed = failed.with_source(error);
-    Err(match passphrase {
-        Some(_) if is_encrypted => failed.with_hint("the passphrase is wrong, or the key is damaged"),
-        _ => failed.with_hint("it is damaged, or not an Ed25519, ECDSA or RSA key"),
-    })
+    let other = error.to_string();
+    let (cause, hint) = if is_encrypted && passphrase.is_none() {
+        (
+            "it is encrypted with a passphrase",
+            "set `passphrase: {env: …}` beside `private_key`",
+        )
+    } else if text.contains("DEK-Info:") && !text.contains("DEK-Info: AES-128-CBC,") {
+        (
+            "its old encryption is not supported",
+            "convert it to the OpenSSH format: `ssh-keygen -p -f KEY`",
+        )
+    } else if text.contains("PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
+        (
+            "it is a public key",
+            "the private key is in the file beside it, without `.pub`",
+        )
+    } else if !text.contains("-----BEGIN ") && !text.starts_with("PuTTY-User-Key-File-") {
+        (
+            "it contains no line such as `-----BEGIN OPENSSH PRIVATE KEY-----`",
+            "give the complete key, from the BEGIN line to the END line",
+        )
+    } else if is_encrypted {
+        (&*other, "the passphrase is wrong, or the key is damaged")
+    } else {
+        (&*other, "it is damaged, or not an Ed25519, ECDSA or RSA key")
+    };
+    Err(Error::config("cannot read the `private_key` of `sftp.auth`")
+        .with_source(cause)
+        .with_hint(hint))
 }
 
 /// The text with its line breaks, which environment variables and secret stores turn into `\n` or spaces.
@@ -174,42 +165,15 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
 ";
 
     #[test]
-    fn reads_putty_keys() {
-        let key = private_key(&Secret::new(PUTTY), Some(&Secret::new("test"))).unwrap();
-        let public = key.public_key().to_openssh().unwrap();
-        assert!(
-            public.contains("AAAAC3NzaC1lZDI1NTE5AAAAIJ/RJ8+EN9qpvH7NYhPcZFirSO1y1J+PIVnspB89lOVa"),
-            "{public}"
-        );
-        let error = private_key(&Secret::new(PUTTY), Some(&Secret::new("wrong"))).unwrap_err();
-        assert!(
-            error.hints().any(|hint| hint.contains("passphrase is wrong")),
-            "{error:?}"
-        );
-        let error = private_key(&Secret::new(PUTTY), None).unwrap_err();
-        assert!(
-            error.hints().any(|hint| hint.contains("`passphrase: {env: …}`")),
-            "{error:?}"
-        );
-    }
-
-    #[test]
-    fn explains_invalid_keys_without_showing_them() {
-        let encrypted = PrivateKey::random(&mut keys::key::safe_rng(), keys::Algorithm::Ed25519)
-            .unwrap()
-            .encrypt(&mut keys::key::safe_rng(), "right")
-            .unwrap()
-            .to_openssh(keys::ssh_key::LineEnding::LF)
-            .unwrap()
-            .to_string();
+    fn reads_putty_keys_and_explains_invalid_keys_without_showing_them() {
         let public = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
         let damaged = {
             let key = generate();
             format!("{}{}", &key[..120], &key[124..])
         };
-        for (text, passphrase, said) in [
-            (&*encrypted, None, "`passphrase: {env: …}`"),
-            (&*encrypted, Some("wrong-marker"), "passphrase is wrong"),
+        for (text, passphrase, expected) in [
+            (PUTTY, None, "`passphrase: {env: …}`"),
+            (PUTTY, Some("wrong-marker"), "passphrase is wrong"),
             (public, None, "without `.pub`"),
             ("hunter2-marker", None, "BEGIN"),
             (&*damaged, None, "damaged"),
@@ -217,9 +181,11 @@ Private-MAC: aaf65ab10d300a9c8d9e6cdd5fe57236a246f7513099ab3d72b54ca0106be404
             let passphrase = passphrase.map(Secret::new);
             let error = private_key(&Secret::new(text), passphrase.as_ref()).unwrap_err();
             let shown = format!("{} {:?}", error.chain(), error.hints().collect::<Vec<_>>());
-            assert!(shown.contains(said), "{shown}");
+            assert!(shown.contains(expected), "{shown}");
             assert!(!shown.contains("marker") && !shown.contains("AAAA"), "{shown}");
         }
-        assert!(private_key(&Secret::new(&*encrypted), Some(&Secret::new("right"))).is_ok());
+        let key = private_key(&Secret::new(PUTTY), Some(&Secret::new("test"))).unwrap();
+        let public = key.public_key().to_openssh().unwrap();
+        assert!(public.contains("AAAAIJ/RJ8+EN9qpvH7NYhPcZFirSO1y1J+PIVnspB89lOVa"));
     }
 }

@@ -1,6 +1,6 @@
 //! The login: each method in the settings once, in order.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Answer, Prompt};
 use russh::keys::HashAlg;
@@ -9,80 +9,57 @@ use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 
 use super::connect::{Client, CloseReason};
-use super::error::{Cause, SftpError};
 use super::identity::Credential;
+use super::server::{Server, SftpError};
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::secret::Secret;
+use crate::settings::suggest::quoted;
 
-/// The user and the login methods.
-#[derive(Debug)]
-pub(super) struct Logins {
-    pub(super) user: String,
-    /// In the order in which they are tried.
-    pub(super) credentials: Vec<Credential>,
-    /// Whether RSA keys may sign with SHA-1 if the server accepts nothing better.
-    pub(super) allow_sha1: bool,
-    /// Limit of the wait for a response.
-    pub(super) timeout: Duration,
-}
-
-/// Outcome of one method.
-enum Outcome {
-    LoggedIn,
-    Rejected { remaining: MethodSet, partial: bool },
-}
-
-impl Logins {
-    /// Logs in.
+impl Server {
     pub(super) async fn log_in(
         &self,
         ssh: &mut Handle<Client>,
-        server: &str,
         reason: &CloseReason,
     ) -> Result<(), SftpError> {
-        let mut tried = vec![false; self.credentials.len()];
+        let limit = self.settings.timeout.get();
+        let mut untried: Vec<&Credential> = self.credentials.iter().collect();
         let mut rejected = Vec::new();
         let mut remaining: Option<MethodSet> = None;
         loop {
-            let next = self.credentials.iter().enumerate().find(|(index, credential)| {
-                !tried[*index]
-                    && remaining
-                        .as_ref()
-                        .is_none_or(|methods| methods.contains(&credential.method()))
-            });
-            let Some((index, credential)) = next else {
-                let error = self.rejected(server, &rejected, remaining.as_ref());
-                return Err(SftpError::Permanent(error));
+            let is_accepted = |credential: &&Credential| {
+                let methods = remaining.as_ref();
+                methods.is_none_or(|methods| methods.contains(&credential.method()))
             };
-            tried[index] = true;
-            let outcome = timeout(self.timeout, self.try_one(credential, ssh, server)).await;
-            let outcome = outcome.unwrap_or_else(|_| {
-                let cause = format!("no response within {:?}", self.timeout);
-                Err(SftpError::LoginUnanswered(cause))
-            });
-            match outcome? {
-                Outcome::LoggedIn => return Ok(()),
-                Outcome::Rejected {
-                    remaining: now,
-                    partial,
-                } => {
-                    // The library reports this for a closed connection too.
-                    if now.is_empty() && !partial && !reason.is_no_auth_method() && ssh.is_closed() {
-                        return Err(match reason.message() {
-                            Some(message) => SftpError::Permanent(
-                                self.rejected(server, &[credential.key()], None)
-                                    .with_source(Cause(format!("the server reported: {message}"))),
-                            ),
-                            None => SftpError::LoginUnanswered(reason.text()),
-                        });
-                    }
-                    if !partial {
-                        rejected.push(credential.key());
-                    }
-                    remaining = Some(now);
-                }
+            let Some(next) = untried.iter().position(is_accepted) else {
+                return Err(SftpError::Permanent(self.rejected(&rejected, remaining.as_ref())));
+            };
+            let credential = untried.remove(next);
+            let result = timeout(limit, self.try_one(credential, ssh)).await;
+            let result =
+                result.unwrap_or_else(|_| Err(self.unanswered(format!("no response within {limit:?}"))));
+            let AuthResult::Failure {
+                remaining_methods: methods,
+                partial_success: partial,
+            } = result?
+            else {
+                return Ok(());
+            };
+            // The library reports this for a closed connection too.
+            if methods.is_empty() && !partial && ssh.is_closed() && !reason.lock().no_auth_method {
+                let message = reason.lock().message.clone();
+                return Err(match message {
+                    Some(message) => SftpError::Permanent(
+                        self.rejected(&[credential.key()], None)
+                            .with_source(format!("the server reported: {message}")),
+                    ),
+                    None => self.unanswered(reason.text("the server closed the connection")),
+                });
             }
+            if !partial {
+                rejected.push(credential.key());
+            }
+            remaining = Some(methods);
         }
     }
 
@@ -90,47 +67,36 @@ impl Logins {
         &self,
         credential: &Credential,
         ssh: &mut Handle<Client>,
-        server: &str,
-    ) -> Result<Outcome, SftpError> {
+    ) -> Result<AuthResult, SftpError> {
+        let user = &self.user;
         let result = match credential {
-            Credential::Password(password) => ssh.authenticate_password(&self.user, password.expose()).await,
+            Credential::Password(password) => ssh.authenticate_password(user, password.expose()).await,
             Credential::Key(key) => {
                 let hash = match key.algorithm().is_rsa() {
-                    true => self.rsa_hash(ssh, server).await?,
+                    true => self.rsa_hash(ssh).await?,
                     false => None,
                 };
                 let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
-                ssh.authenticate_publickey(&self.user, key).await
+                ssh.authenticate_publickey(user, key).await
             }
-            Credential::KeyboardInteractive(password) => return self.answer(password, ssh, server).await,
+            Credential::KeyboardInteractive(password) => return self.answer(password, ssh).await,
         };
-        match result.map_err(|error| unanswered(&error))? {
-            AuthResult::Success => Ok(Outcome::LoggedIn),
-            AuthResult::Failure {
-                remaining_methods: remaining,
-                partial_success: partial,
-            } => Ok(Outcome::Rejected { remaining, partial }),
-        }
+        result.map_err(|error| self.unanswered(error.to_string()))
     }
 
     /// The hash of RSA signatures: the best that the server announces.
-    async fn rsa_hash(&self, ssh: &Handle<Client>, server: &str) -> Result<Option<HashAlg>, SftpError> {
-        match ssh
-            .best_supported_rsa_hash()
-            .await
-            .map_err(|error| unanswered(&error))?
-        {
+    async fn rsa_hash(&self, ssh: &Handle<Client>) -> Result<Option<HashAlg>, SftpError> {
+        let announced = ssh.best_supported_rsa_hash().await;
+        match announced.map_err(|error| self.unanswered(error.to_string()))? {
             Some(Some(hash)) => Ok(Some(hash)),
-            Some(None) | None if self.allow_sha1 => {
+            Some(None) | None if self.settings.algorithms.enables("ssh-rsa") => {
                 tracing::warn!("the RSA login key signs with SHA-1 (`ssh-rsa`), as `algorithms` allows");
                 Ok(None)
             }
             // It would be rejected, and accounts lock after a few failures.
             Some(None) => Err(SftpError::Permanent(
-                self.error(server)
-                    .with_source(Cause(
-                        "it accepts RSA keys with SHA-1 only, and the key was not sent".to_owned(),
-                    ))
+                self.login_error()
+                    .with_source("it accepts RSA keys with SHA-1 only, and the key was not sent")
                     .with_hint("use an Ed25519 key, or ask for an update of the server")
                     .with_hint("until then, `algorithms: {host_key: [ssh-rsa]}` enables it, with a warning"),
             )),
@@ -139,25 +105,23 @@ impl Logins {
         }
     }
 
-    /// Answers a prompt for the password.
-    async fn answer(
-        &self,
-        password: &Secret,
-        ssh: &mut Handle<Client>,
-        server: &str,
-    ) -> Result<Outcome, SftpError> {
+    async fn answer(&self, password: &Secret, ssh: &mut Handle<Client>) -> Result<AuthResult, SftpError> {
+        let failed = |error: russh::Error| self.unanswered(error.to_string());
         let mut is_answered = false;
-        let mut answer = ssh
-            .authenticate_keyboard_interactive_start(&self.user, None)
-            .await
-            .map_err(|error| unanswered(&error))?;
+        let started = ssh.authenticate_keyboard_interactive_start(&self.user, None);
+        let mut answer = started.await.map_err(failed)?;
         loop {
             let prompts = match answer {
-                Answer::Success => return Ok(Outcome::LoggedIn),
+                Answer::Success => return Ok(AuthResult::Success),
                 Answer::Failure {
-                    remaining_methods: remaining,
-                    partial_success: partial,
-                } => return Ok(Outcome::Rejected { remaining, partial }),
+                    remaining_methods,
+                    partial_success,
+                } => {
+                    return Ok(AuthResult::Failure {
+                        remaining_methods,
+                        partial_success,
+                    });
+                }
                 Answer::InfoRequest { prompts, .. } => prompts,
             };
             let responses = match &prompts[..] {
@@ -168,17 +132,15 @@ impl Logins {
                     vec![password.expose().to_owned()]
                 }
                 [prompt] if is_password_prompt(prompt) => {
-                    return Err(SftpError::Permanent(
-                        self.rejected(server, &["keyboard_interactive"], None)
-                            .with_source(Cause("it asks for the password a second time".to_owned())),
-                    ));
+                    let error = self.rejected(&["keyboard_interactive"], None);
+                    let error = error.with_source("it asks for the password a second time");
+                    return Err(SftpError::Permanent(error));
                 }
                 prompts => {
-                    let prompts = prompts.iter().map(|prompt| clean(&prompt.prompt, 80));
-                    let prompts = quoted(prompts);
+                    let prompts = quoted(prompts.iter().map(|prompt| clean(&prompt.prompt, 80)));
                     return Err(SftpError::Permanent(
-                        self.error(server)
-                            .with_source(Cause(format!("it asks for something other than a password: {prompts}")))
+                        self.login_error()
+                            .with_source(format!("it asks for something other than a password: {prompts}"))
                             .with_hint(
                                 "no person is there to answer: have the account set up for a private key, or without a \
                                  second factor",
@@ -186,25 +148,23 @@ impl Logins {
                     ));
                 }
             };
-            answer = ssh
-                .authenticate_keyboard_interactive_respond(responses)
-                .await
-                .map_err(|error| unanswered(&error))?;
+            let responded = ssh.authenticate_keyboard_interactive_respond(responses);
+            answer = responded.await.map_err(failed)?;
         }
     }
 
-    fn error(&self, server: &str) -> Error {
-        let message = format!("{server} rejected the login of `{}`", self.user);
+    fn login_error(&self) -> Error {
+        let message = format!("{} rejected the login of `{}`", self.name, self.user);
         Error::new(ErrorKind::Refused, message)
     }
 
     /// The server rejected every method that could be tried.
-    fn rejected(&self, server: &str, rejected: &[&str], remaining: Option<&MethodSet>) -> Error {
-        let mut error = self.error(server);
+    fn rejected(&self, rejected: &[&str], remaining: Option<&MethodSet>) -> Error {
+        let mut error = self.login_error();
         if !rejected.is_empty() {
             error = error.with_hint(format!(
                 "tried {}, each once; not retried, because accounts lock",
-                quoted(rejected.iter())
+                quoted(rejected)
             ));
         }
         if let Some(remaining) = remaining.filter(|methods| !methods.is_empty()) {
@@ -221,13 +181,27 @@ impl Logins {
              public address of this machine; and that the account is not locked",
         )
     }
+
+    /// The server closed the connection during the login, which may count as a failed one.
+    fn unanswered(&self, cause: String) -> SftpError {
+        let message = format!(
+            "the server did not answer the login of `{}` at {}",
+            self.user, self.name
+        );
+        if self.logged_in.load(Ordering::Relaxed) {
+            return SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(cause));
+        }
+        SftpError::Permanent(
+            Error::new(ErrorKind::Refused, message)
+                .with_source(cause)
+                .with_hint(
+                    "some servers reject a login this way, and accounts lock, so it is not retried: check user, password \
+                     or key, and run again if they are right",
+                ),
+        )
+    }
 }
 
-fn unanswered(error: &russh::Error) -> SftpError {
-    SftpError::LoginUnanswered(error.to_string())
-}
-
-/// Whether the prompt asks for the password.
 fn is_password_prompt(prompt: &Prompt) -> bool {
     const OTHER_PROMPTS: [&str; 7] = [
         "code",
@@ -240,13 +214,6 @@ fn is_password_prompt(prompt: &Prompt) -> bool {
     ];
     let text = prompt.prompt.to_lowercase();
     !prompt.echo && !OTHER_PROMPTS.iter().any(|other| text.contains(other))
-}
-
-fn quoted(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    names
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

@@ -1,15 +1,11 @@
 //! SFTP servers.
 //!
-//! [`connect`] opens the SSH connection, [`login`] logs in, [`server`] keeps one connection for a source and restores it,
-//! [`storage`] and [`read`] send requests through the crate `sftp-client`. No login is sent to a server whose host key is
-//! not known, no rejected login is repeated, and a file is read as it was listed or not at all.
+//! No login is sent to a server whose host key is not known, no rejected login is repeated, and a file is read as it was
+//! listed or not at all. [`server`] keeps one connection for a source and restores it; [`connect`] and [`login`] open it.
 
 mod algorithms;
-mod config;
 #[cfg(feature = "sftp")]
 mod connect;
-#[cfg(feature = "sftp")]
-mod error;
 #[cfg(feature = "sftp")]
 mod host_key;
 #[cfg(feature = "sftp")]
@@ -17,136 +13,272 @@ mod identity;
 #[cfg(feature = "sftp")]
 mod login;
 #[cfg(feature = "sftp")]
-mod read;
-#[cfg(feature = "sftp")]
 mod server;
 #[cfg(feature = "sftp")]
 mod storage;
 
-#[cfg(feature = "sftp")]
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-pub(super) use config::SftpConfig;
-
+use self::algorithms::SftpAlgorithms;
 use super::location::RemoteLocation;
 use super::registry::{Backend, BackendSettings};
-#[cfg(feature = "sftp")]
-use super::{Context, Storage};
 use crate::component::Problems;
-#[cfg(feature = "sftp")]
-use crate::error::Result;
+use crate::http::settings::RetrySettings;
+use crate::secret::SecretRef;
+use crate::settings::bounded::{HOUR, KIB, MIB, MINUTE, SECOND};
+use crate::settings::{BoundedDuration, BoundedSize};
 
-#[async_trait]
-impl BackendSettings for SftpConfig {
-    fn backend(&self) -> &'static Backend {
-        &Self::BACKEND
-    }
+/// An SFTP server: its host key and the login.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct SftpConfig {
+    /// The user. May be part of the URL instead: `sftp://user@host/…`.
+    username: Option<String>,
+    /// The login methods, tried in this order, each once; a server that requires two factors gets them in this order. A
+    /// rejected login is not repeated in the same run, because accounts lock.
+    auth: Vec<SftpAuth>,
+    /// A file in the format of OpenSSH's `known_hosts` that contains the host key. Relative to the pipeline file.
+    known_hosts: Option<PathBuf>,
+    /// The accepted host keys: fingerprints (`SHA256:…`) or public keys (`ssh-ed25519 AAAA…`). Without this and
+    /// `known_hosts`, nothing is read, and the error shows the key of the server.
+    #[schemars(example = ["SHA256:uNiVztksCsDhcc0u9e8BrWiFbs5t65qwSPtAu0Ug4zg"])]
+    host_keys: Vec<String>,
+    /// Weak algorithms to enable, for old servers.
+    #[schemars(example = serde_json::json!({"kex": ["diffie-hellman-group14-sha1"]}))]
+    algorithms: SftpAlgorithms,
+    /// The timeout of connecting and negotiating keys.
+    #[schemars(example = &"10s")]
+    connect_timeout: BoundedDuration<SECOND, { 10 * MINUTE }>,
+    /// The timeout of a request.
+    #[schemars(example = &"2m")]
+    timeout: BoundedDuration<SECOND, HOUR>,
+    /// How long the connection may be silent before a keep-alive request is sent. After three requests without a response,
+    /// the connection counts as lost.
+    #[schemars(example = &"30s")]
+    keep_alive: BoundedDuration<SECOND, HOUR>,
+    /// Retries of connections; received bytes reset the number of attempts.
+    #[schemars(example = serde_json::json!({"max_attempts": 4}))]
+    retry: RetrySettings,
+    /// Bytes of a file in flight. They limit the throughput: `4MiB` allows 80 MiB/s at a round-trip time of 50 ms.
+    #[schemars(example = &"16MiB")]
+    read_ahead: BoundedSize<{ 32 * KIB }, { 64 * MIB }>,
+}
 
-    fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
-        self.validate_settings(location, &mut problems.at("sftp"));
-    }
+/// A login method: exactly one of `password`, `private_key` and `keyboard_interactive`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct SftpAuth {
+    /// The password.
+    password: Option<SecretRef>,
+    /// The private key: OpenSSH, PEM (PKCS #1, PKCS #8) or `.ppk`; Ed25519, ECDSA or RSA.
+    private_key: Option<SecretRef>,
+    /// The passphrase of the private key.
+    #[schemars(example = serde_json::json!({"env": "SFTP_PASSPHRASE"}))]
+    passphrase: Option<SecretRef>,
+    /// The password for an interactive prompt. Other prompts, such as for a one-time code, end the login.
+    #[schemars(example = serde_json::json!({"env": "SFTP_PASSWORD"}))]
+    keyboard_interactive: Option<SecretRef>,
+}
 
-    #[cfg(feature = "sftp")]
-    async fn connect(&self, location: &RemoteLocation, cx: &Context) -> Result<Arc<dyn Storage>> {
-        let server = self.server(location, cx).await?;
-        let storage = storage::Sftp {
-            server: Arc::new(server),
-        };
-        // The login is checked before any row is read.
-        storage.connect().await?;
-        Ok(Arc::new(storage))
+impl Default for SftpConfig {
+    fn default() -> Self {
+        Self {
+            username: None,
+            auth: Vec::new(),
+            known_hosts: None,
+            host_keys: Vec::new(),
+            algorithms: SftpAlgorithms::default(),
+            connect_timeout: BoundedDuration::new(30 * SECOND),
+            timeout: BoundedDuration::new(60 * SECOND),
+            keep_alive: BoundedDuration::new(15 * SECOND),
+            retry: RetrySettings::default(),
+            read_ahead: BoundedSize::new(4 * MIB),
+        }
     }
 }
 
-#[cfg(feature = "sftp")]
-mod setup {
-    use std::path::Path;
-    use std::sync::Arc;
+impl SftpConfig {
+    pub(super) const BACKEND: Backend = Backend {
+        key: "sftp",
+        schemes: &["sftp"],
+        summary: "SFTP servers",
+        is_built_in: cfg!(feature = "sftp"),
+        // Vendors write files over connections that stall.
+        quiet_period: Duration::from_secs(30),
+        connect_logs_in: true,
+        requires_settings: Some("it sets the login and the host key of the server"),
+        ..Backend::DEFAULT
+    };
 
-    use super::algorithms::OfferedAlgorithms;
-    use super::config::{SftpConfig, user_of};
-    use super::connect::Connector;
-    use super::host_key::{KnownKeys, PinnedKey};
-    use super::identity::Credential;
-    use super::login::Logins;
-    use super::server::Server;
-    use crate::error::{Error, Result};
-    use crate::storage::Context;
-    use crate::storage::location::RemoteLocation;
-
-    /// Receive window beyond the bytes of a file in flight: responses that are not file content.
-    const EXTRA_WINDOW_BYTES: u64 = 1 << 20;
-
-    impl SftpConfig {
-        /// The server, not connected yet.
-        pub(super) async fn server(&self, location: &RemoteLocation, cx: &Context) -> Result<Server> {
-            let port = location.port.unwrap_or(22);
-            let (settings, context) = (self.clone(), cx.clone());
-            let secrets = tokio::task::spawn_blocking(move || {
-                let auth = settings.auth.iter();
-                // Decrypting a key is slow by design.
-                let credentials =
-                    auth.map(|entry| Credential::read(entry, &context.base, &context.secret_files));
-                Ok::<_, Error>((
-                    credentials.collect::<Result<Vec<_>>>()?,
-                    read_known_hosts(settings.known_hosts.as_deref(), &context.base)?,
-                ))
-            });
-            let (credentials, known_hosts) = secrets
-                .await
-                .map_err(|error| Error::task_failed("reading secrets", &error))??;
-            let pins = self.host_keys.iter().filter_map(|pin| PinnedKey::parse(pin).ok());
-            let keys = KnownKeys::new(
-                &location.host,
-                port,
-                self.known_hosts.clone(),
-                &known_hosts,
-                pins.collect(),
-            );
-            let read_ahead = self.read_ahead.get();
-            let connector = Connector {
-                host: location.host.clone(),
-                port,
-                server: location.origin().into(),
-                keys: Arc::new(keys),
-                algorithms: Arc::new(OfferedAlgorithms::new(&self.algorithms)),
-                connect_timeout: self.connect_timeout.get(),
-                keep_alive: self.keep_alive.get(),
-                window: u32::try_from(read_ahead * 2 + EXTRA_WINDOW_BYTES).unwrap_or(u32::MAX),
-            };
-            let user = self.username.clone().or(user_of(location).ok().flatten());
-            let logins = Logins {
-                user: user.unwrap_or_default(),
-                credentials,
-                allow_sha1: self.algorithms.host_key.iter().any(|name| name == "ssh-rsa"),
-                timeout: self.timeout.get(),
-            };
-            Ok(Server::new(
-                connector,
-                logins,
-                self.retry,
-                read_ahead,
-                cx.cancel.clone(),
-            ))
+    fn validate_username(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
+        match (self.username.as_deref(), user_of(location)) {
+            (None, Ok(None)) => problems.add_with_hint(
+                "is required",
+                "set `username`, or put the user into the URL: `sftp://user@host/…`",
+            ),
+            (Some(""), _) => problems.add("is empty"),
+            (Some(set), Ok(Some(user))) if set != user => {
+                problems.add(format!(
+                    "is `{set}`, and the URL names `{user}`: remove one of them"
+                ));
+            }
+            (_, Err(message)) => problems.add(message),
+            _ => {}
         }
     }
 
-    /// The content of `known_hosts`; it may not exist before the first host is known.
-    fn read_known_hosts(path: Option<&Path>, base: &Path) -> Result<String> {
-        let Some(path) = path.map(|path| base.join(path)) else {
-            return Ok(String::new());
-        };
-        match std::fs::read(&path) {
-            Ok(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                tracing::warn!(file = %path.display(), "the known_hosts file does not exist");
-                Ok(String::new())
-            }
-            Err(error) => Err(
-                Error::config(format!("cannot read `{}` (known_hosts)", path.display())).with_source(error),
-            ),
+    fn validate_auth(&self, problems: &mut Problems<'_>) {
+        if self.auth.is_empty() {
+            problems.add_with_hint(
+                "requires a login method",
+                "list one or more of `{private_key: {file: …}}`, `{password: {env: …}}` and \
+                 `{keyboard_interactive: {env: …}}`",
+            );
         }
+        for (index, entry) in self.auth.iter().enumerate() {
+            let mut problems = problems.at_index(index);
+            let methods = [&entry.password, &entry.private_key, &entry.keyboard_interactive];
+            if methods.into_iter().flatten().count() != 1 {
+                problems.add_with_hint(
+                    "expected exactly one of `password`, `private_key` and `keyboard_interactive`",
+                    "list each method as an entry of its own; they are tried in order",
+                );
+            } else if entry.passphrase.is_some() && entry.private_key.is_none() {
+                problems
+                    .at("passphrase")
+                    .add("requires `private_key` in the same entry");
+            }
+            if self.auth[..index].contains(entry) {
+                problems.add("is listed twice, and each method is tried once");
+            }
+        }
+    }
+}
+
+/// The user in the URL, percent-decoded.
+fn user_of(location: &RemoteLocation) -> Result<Option<String>, &'static str> {
+    let user = &location.user;
+    // The decoder passes incomplete codes on.
+    let is_code = |code: &str| code.len() >= 2 && code.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    match percent_encoding::percent_decode_str(user).decode_utf8() {
+        Ok(decoded) if user.split('%').skip(1).all(is_code) => {
+            Ok(Some(decoded.into_owned()).filter(|user| !user.is_empty()))
+        }
+        _ => Err("in the URL contains an invalid percent code"),
+    }
+}
+
+#[async_trait]
+impl BackendSettings for SftpConfig {
+    fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
+        let mut problems = problems.at("sftp");
+        self.validate_username(location, &mut problems.at("username"));
+        self.validate_auth(&mut problems.at("auth"));
+        if let Some(path) = &self.known_hosts {
+            if path.as_os_str().is_empty() {
+                problems.at("known_hosts").add("is empty");
+            } else if path.starts_with("~") {
+                problems.at("known_hosts").add_with_hint(
+                    "starts with `~`, which is not expanded in pipeline files",
+                    "use `${HOME}/.ssh/known_hosts`",
+                );
+            }
+        }
+        #[cfg(feature = "sftp")]
+        for (index, text) in self.host_keys.iter().enumerate() {
+            if let Err((message, hint)) = host_key::PinnedKey::parse(text) {
+                let mut problems = problems.at("host_keys");
+                problems.at_index(index).add_with_hint(message, hint);
+            }
+        }
+        self.algorithms.validate(&mut problems.at("algorithms"));
+        self.retry.validate(&mut problems.at("retry"));
+    }
+
+    #[cfg(feature = "sftp")]
+    async fn connect(
+        &self,
+        location: &RemoteLocation,
+        cx: &super::Context,
+    ) -> crate::error::Result<std::sync::Arc<dyn super::Storage>> {
+        let server = server::Server::new(self.clone(), location, cx).await?;
+        Ok(std::sync::Arc::new(storage::Sftp::connect(server).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::storage::Location;
+
+    fn paths(url: &str, config: Value) -> Vec<String> {
+        let config: SftpConfig = serde_json::from_value(config).unwrap();
+        let Ok(Location::Remote(location)) = Location::parse(url) else {
+            panic!("{url}");
+        };
+        let mut found = Vec::new();
+        config.validate(&location, &mut Problems::new(&mut found));
+        found.into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn requires_one_user() {
+        let auth = json!([{"password": {"env": "P"}}]);
+        for (url, user, expected) in [
+            ("sftp://hr@h/a", None, &[][..]),
+            ("sftp://h/a", Some("hr"), &[]),
+            ("sftp://hr%40contoso@h/a", Some("hr@contoso"), &[]),
+            ("sftp://h/a", None, &["sftp.username"]),
+            ("sftp://x@h/a", Some("hr"), &["sftp.username"]),
+            ("sftp://x%4@h/a", None, &["sftp.username"]),
+            ("sftp://%FF@h/a", None, &["sftp.username"]),
+        ] {
+            assert_eq!(
+                paths(url, json!({"username": user, "auth": auth})),
+                expected,
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn reports_all_problems_at_once() {
+        let found = paths(
+            "sftp://hr@h/a",
+            json!({
+                "auth": [
+                    {"password": {"env": "P"}, "private_key": {"env": "K"}},
+                    {"password": {"env": "P"}, "passphrase": {"env": "K"}},
+                    {},
+                    {"password": {"env": "Q"}},
+                    {"password": {"env": "Q"}},
+                ],
+                "known_hosts": "~/.ssh/known_hosts",
+                "algorithms": {
+                    "kex": ["diffie-hellman-group14-sha1", "diffie-hellman-group14-sha"], "host_key": ["ssh-rsa", "ssh-dss"],
+                    "cipher": ["aes256-ctr"], "mac": ["hmac-md5"],
+                },
+            }),
+        );
+        let expected = [
+            "auth[0]",
+            "auth[1].passphrase",
+            "auth[2]",
+            "auth[4]",
+            "known_hosts",
+            "algorithms.kex[1]",
+            "algorithms.host_key[1]",
+            "algorithms.cipher[0]",
+            "algorithms.mac[0]",
+        ];
+        assert_eq!(found, expected.map(|key| format!("sftp.{key}")));
+        assert_eq!(paths("sftp://hr@h/a", json!({})), ["sftp.auth"]);
     }
 }

@@ -3,29 +3,65 @@
 //! One connection serves a source. When it breaks, it is opened again with host key verification and login, within the
 //! limits of `retry`. A rejected login is never repeated, nor is one that may have been rejected.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use russh::client::Handle;
 use russh::{ChannelMsg, Disconnect};
-use sftp_client::Session;
+use sftp_client::{Session, Status};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{Client, CloseReason, Connector};
-use super::error::{Cause, SftpError};
-use super::login::Logins;
-use crate::error::{Error, ErrorKind};
-use crate::http::retry::{GaveUp, Reason, RetrySettings, Spent, Verdict};
+use super::connect::{Client, CloseReason};
+use super::host_key::{KnownKeys, PinnedKey};
+use super::identity::Credential;
+use super::{SftpConfig, user_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::retry::{AttemptError, GaveUp, Reason, Verdict};
+use crate::storage::Context;
+use crate::storage::location::RemoteLocation;
+
+#[derive(Debug)]
+pub(super) enum SftpError {
+    Status(Status),
+    /// A new connection may succeed.
+    Transient(Error),
+    /// Retrying does not help.
+    Permanent(Error),
+}
+
+impl fmt::Display for SftpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Transient(error) | Self::Permanent(error) => f.write_str(&error.chain()),
+        }
+    }
+}
+
+impl AttemptError for SftpError {
+    fn is_unknown(&self) -> bool {
+        false
+    }
+}
 
 /// A server and an account on it.
 #[derive(Debug)]
 pub(super) struct Server {
-    connector: Connector,
-    logins: Logins,
-    retry: RetrySettings,
-    /// Bytes of a file in flight.
-    pub(super) read_ahead: u64,
+    pub(super) settings: SftpConfig,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The server in messages.
+    pub(super) name: String,
+    pub(super) user: String,
+    /// In the order in which they are tried.
+    pub(super) credentials: Vec<Credential>,
+    pub(super) keys: Arc<KnownKeys>,
+    /// The login succeeded before, so that a connection that closes during another one is not due to the credentials.
+    pub(super) logged_in: AtomicBool,
     cancel: CancellationToken,
     state: tokio::sync::Mutex<State>,
 }
@@ -33,8 +69,6 @@ pub(super) struct Server {
 #[derive(Debug, Default)]
 struct State {
     connection: Option<Connection>,
-    /// The login succeeded before, so that a connection that closes during another one is not due to the credentials.
-    logged_in: bool,
     /// Why this run opens no further connection.
     permanent: Option<Error>,
 }
@@ -43,34 +77,46 @@ struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) session: Arc<Session>,
-    reason: Arc<CloseReason>,
+    reason: CloseReason,
 }
 
 impl Server {
-    pub(super) fn new(
-        connector: Connector,
-        logins: Logins,
-        retry: RetrySettings,
-        read_ahead: u64,
-        cancel: CancellationToken,
-    ) -> Self {
-        Self {
-            retry,
-            connector,
-            logins,
-            read_ahead,
-            cancel,
+    /// A server, not connected yet.
+    pub(super) async fn new(settings: SftpConfig, location: &RemoteLocation, cx: &Context) -> Result<Self> {
+        let (reading, context) = (settings.clone(), cx.clone());
+        let secrets = tokio::task::spawn_blocking(move || {
+            let auth = reading.auth.iter();
+            // Decrypting a key is slow by design.
+            let credentials = auth.map(|entry| Credential::read(entry, &context));
+            Ok::<_, Error>((
+                credentials.collect::<Result<Vec<_>>>()?,
+                read_known_hosts(reading.known_hosts.as_deref(), &context.base)?,
+            ))
+        });
+        let (credentials, known_hosts) = secrets
+            .await
+            .map_err(|error| Error::task_failed("reading secrets", &error))??;
+        let pins = settings.host_keys.iter();
+        let pins = pins.filter_map(|pin| PinnedKey::parse(pin).ok()).collect();
+        let (name, port) = (location.origin(), location.port.unwrap_or(22));
+        let user = settings.username.clone().or(user_of(location).ok().flatten());
+        Ok(Self {
+            user: user.unwrap_or_default(),
+            credentials,
+            keys: Arc::new(KnownKeys::new(&location.host, port, &known_hosts, pins)),
+            logged_in: AtomicBool::new(false),
+            cancel: cx.cancel.clone(),
             state: tokio::sync::Mutex::default(),
-        }
+            host: location.host.clone(),
+            port,
+            name,
+            settings,
+        })
     }
 
-    /// The server in messages.
-    pub(super) fn name(&self) -> &str {
-        &self.connector.server
-    }
-
-    pub(super) fn user(&self) -> &str {
-        &self.logins.user
+    /// Bytes of a file in flight.
+    pub(super) fn read_ahead(&self) -> u64 {
+        self.settings.read_ahead.get()
     }
 
     /// The connection, opened if there is none. One attempt.
@@ -83,51 +129,28 @@ impl Server {
         }
         state.connection = None;
         if let Some(error) = &state.permanent {
-            return Err(SftpError::Permanent(copy(error)));
+            return Err(SftpError::Permanent(error.copy()));
         }
         let opened = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Err(SftpError::Permanent(Error::interrupted())),
-            opened = self.open(&mut state) => opened,
+            opened = self.open() => opened,
         };
-        match opened {
-            Ok(connection) => {
-                state.connection = Some(connection.clone());
-                Ok(connection)
-            }
-            Err(SftpError::Permanent(error)) => {
-                state.permanent = Some(copy(&error));
-                Err(SftpError::Permanent(error))
-            }
-            Err(transient) => Err(transient),
+        match &opened {
+            Ok(connection) => state.connection = Some(connection.clone()),
+            Err(SftpError::Permanent(error)) => state.permanent = Some(error.copy()),
+            Err(_) => {}
         }
+        opened
     }
 
-    async fn open(&self, state: &mut State) -> Result<Connection, SftpError> {
-        let (server, user) = (self.name(), self.user());
-        let (mut ssh, reason) = self.connector.connect().await?;
-        match self.logins.log_in(&mut ssh, server, &reason).await {
-            Err(SftpError::LoginUnanswered(cause)) => {
-                let message = format!("the server did not answer the login of `{user}` at {server}");
-                return Err(if state.logged_in {
-                    SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(Cause(cause)))
-                } else {
-                    SftpError::Permanent(
-                        Error::new(ErrorKind::Refused, message)
-                            .with_source(Cause(cause))
-                            .with_hint(
-                                "some servers reject a login this way, and accounts lock, so it is not retried: check user, \
-                                 password or key, and run again if they are right",
-                            ),
-                    )
-                });
-            }
-            other => other?,
-        }
-        state.logged_in = true;
-        tracing::info!(server, %user, "connected");
-        let session = start_session(ssh, &reason, self.logins.timeout).await;
-        match session {
+    async fn open(&self) -> Result<Connection, SftpError> {
+        let (server, user) = (&self.name, &self.user);
+        let (mut ssh, reason) = self.connect().await?;
+        self.log_in(&mut ssh, &reason).await?;
+        self.logged_in.store(true, Ordering::Relaxed);
+        tracing::info!(server, user, "connected");
+        match start_session(ssh, &reason, self.settings.timeout.get()).await {
             Ok(session) => Ok(Connection { session, reason }),
             Err(sftp_client::Error::Disconnected(cause)) => Err(self.lost(&reason, cause)),
             Err(other) => Err(SftpError::Permanent(
@@ -157,24 +180,17 @@ impl Server {
     where
         F: Future<Output = sftp_client::Result<T>>,
     {
-        self.retry(|| async {
+        let attempt = || async {
             let connection = self.connection().await?;
             let result = work(connection.session.clone()).await;
             result.map_err(|error| self.convert(error, &connection))
-        })
-        .await
+        };
+        self.retry(attempt, || false).await
     }
 
-    /// Retries transient failures. When the run is cancelled, there is one attempt.
-    pub(super) async fn retry<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, SftpError>
-    where
-        F: Future<Output = Result<T, SftpError>>,
-    {
-        self.retry_or_resume(attempt, || false).await
-    }
-
-    /// Retries transient failures; after progress, the attempts count anew.
-    pub(super) async fn retry_or_resume<T, F>(
+    /// Retries transient failures; after progress, the attempts count anew. When the run is cancelled, there is one
+    /// attempt.
+    pub(super) async fn retry<T, F>(
         &self,
         attempt: impl Fn() -> F,
         has_progressed: impl Fn() -> bool,
@@ -190,30 +206,22 @@ impl Server {
             SftpError::Transient(_) => Verdict::Retry { after: None },
             _ => Verdict::Stop,
         };
-        let result = self
-            .retry
-            .run(&self.cancel, (None, self.name()), attempt, verdict);
-        match result.await {
-            Ok((value, _)) => Ok(value),
-            Err(GaveUp {
-                spent:
-                    Spent {
-                        reason: Reason::Cancelled,
-                        ..
-                    },
-                ..
-            }) => Err(SftpError::Permanent(Error::interrupted())),
-            Err(GaveUp {
-                last: Some(SftpError::Transient(error)),
-                spent,
-            }) => Err(SftpError::Transient(error.with_hint(format!(
-                "attempts: {} (`retry`); run again later",
-                spent.tally.attempts
-            )))),
-            Err(gave_up) => Err(gave_up
-                .last
-                .unwrap_or_else(|| SftpError::Permanent(Error::interrupted()))),
-        }
+        let about = (None, &*self.name);
+        let result = self.settings.retry.run(&self.cancel, about, attempt, verdict);
+        let GaveUp { last, spent } = match result.await {
+            Ok((value, _)) => return Ok(value),
+            Err(gave_up) => gave_up,
+        };
+        let attempts = spent.tally.attempts;
+        Err(match last {
+            Some(error) if spent.reason != Reason::Cancelled => match error {
+                SftpError::Transient(error) => SftpError::Transient(
+                    error.with_hint(format!("attempts: {attempts} (`retry`); run again later")),
+                ),
+                other => other,
+            },
+            _ => SftpError::Permanent(Error::interrupted()),
+        })
     }
 
     /// The error of a request on `connection`.
@@ -222,29 +230,33 @@ impl Server {
             sftp_client::Error::Status(status) => SftpError::Status(status),
             sftp_client::Error::Disconnected(cause) => self.lost(&connection.reason, cause),
             sftp_client::Error::Protocol(cause) => SftpError::Permanent(
-                Error::unexpected(format!("{} violates the SFTP protocol", self.name()))
-                    .with_source(Cause(cause)),
+                Error::unexpected(format!("{} violates the SFTP protocol", self.name)).with_source(cause),
             ),
         }
     }
 
     fn lost(&self, reason: &CloseReason, cause: String) -> SftpError {
-        let message = format!("lost the connection to {}", self.name());
-        let cause = reason.reported().unwrap_or(cause);
-        SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(Cause(cause)))
+        let message = format!("lost the connection to {}", self.name);
+        let error = Error::new(ErrorKind::Transient, message);
+        SftpError::Transient(error.with_source(reason.text(cause)))
     }
 }
 
-/// A copy, with causes as text.
-fn copy(error: &Error) -> Error {
-    let mut links = error.links();
-    let copy = Error::new(error.kind(), links.next().unwrap_or_default());
-    let causes: Vec<String> = links.collect();
-    let copy = match causes.is_empty() {
-        true => copy,
-        false => copy.with_source(Cause(causes.join(": "))),
+/// The content of `known_hosts`; it may not exist before the first host is known.
+fn read_known_hosts(path: Option<&Path>, base: &Path) -> Result<String> {
+    let Some(path) = path.map(|path| base.join(path)) else {
+        return Ok(String::new());
     };
-    error.hints().map(str::to_owned).fold(copy, Error::with_hint)
+    match std::fs::read(&path) {
+        Ok(content) => Ok(String::from_utf8_lossy(&content).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), "the known_hosts file does not exist");
+            Ok(String::new())
+        }
+        Err(error) => {
+            Err(Error::config(format!("cannot read `{}` (known_hosts)", path.display())).with_source(error))
+        }
+    }
 }
 
 /// Starts SFTP on a connection that is logged in; disconnects when the session is dropped.
@@ -270,7 +282,9 @@ async fn start_session(
                 Some(ChannelMsg::Failure) => {
                     return Err(Protocol("the server offers no SFTP to this account".to_owned()));
                 }
-                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(Disconnected(reason.text())),
+                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => {
+                    return Err(Disconnected(reason.text("the server closed the connection")));
+                }
                 Some(_) => {}
             }
         }

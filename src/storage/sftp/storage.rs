@@ -1,30 +1,33 @@
 //! An SFTP server as a storage.
 
-use std::io::Read;
+//!
+//! Files are read with many requests in flight, and reading resumes after a lost connection. The file must be the one that
+//! was listed: when it is opened, when it is opened again, and at its end.
+
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use sftp_client::{Attributes, DirEntry, FileType, Session, Status};
+use sftp_client::{Attributes, DirEntry, Session, Status};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{Cause, SftpError};
-use super::read;
-use super::server::Server;
+use super::server::{Server, SftpError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::redact::clean;
-use crate::storage::blocks::changed;
+use crate::storage::blocks::{self, Block, changed};
 use crate::storage::walk::{self, Entry, Folders, Kind};
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
-/// The files of an account on a server.
+/// Blocks of at most 256 KiB that wait for the decoder.
+const MAX_WAITING_BLOCKS: usize = 8;
+
 #[derive(Debug, Clone)]
-pub(super) struct Sftp {
-    pub(super) server: Arc<Server>,
-}
+pub(super) struct Sftp(Arc<Server>);
 
 /// The path for the server: `/~/` and paths without a slash start in the home folder.
 fn server_path(path: &str) -> &str {
@@ -37,45 +40,44 @@ fn server_path(path: &str) -> &str {
     }
 }
 
-pub(super) fn modified(attributes: Attributes) -> Option<Timestamp> {
+fn modified(attributes: Attributes) -> Option<Timestamp> {
     Timestamp::from_second(attributes.modified?.into()).ok()
+}
+
+fn kind(attributes: Attributes) -> Kind {
+    match attributes.mode.map(|mode| mode & 0o170_000) {
+        None | Some(0) => Kind::Unknown,
+        Some(0o100_000) => Kind::File,
+        Some(0o040_000) => Kind::Folder,
+        Some(0o120_000) => Kind::Link,
+        Some(_) => Kind::Special,
+    }
 }
 
 fn entry(name: &[u8], attributes: Attributes) -> Entry {
     Entry {
         name: String::from_utf8_lossy(name).into_owned(),
         is_unicode: std::str::from_utf8(name).is_ok(),
-        kind: match attributes.file_type() {
-            FileType::File => Kind::File,
-            FileType::Dir => Kind::Folder,
-            FileType::Link => Kind::Link,
-            FileType::Special => Kind::Special,
-            FileType::Unknown => Kind::Unknown,
-        },
+        kind: kind(attributes),
         size: attributes.size,
         modified: modified(attributes),
     }
 }
 
-/// The server's words, and the code.
-fn status_text(status: &Status) -> String {
-    let message = clean(&status.message, 200);
-    let status = Status {
-        message,
-        ..status.clone()
-    };
-    status.to_string()
-}
-
 impl Sftp {
+    /// Connects and logs in, so that the login is checked before any row is read.
+    pub(super) async fn connect(server: Server) -> Result<Self> {
+        let sftp = Self(Arc::new(server));
+        let connected = sftp.0.retry(|| sftp.0.connection(), || false).await;
+        connected.map_err(|error| sftp.error("connect to", "", error))?;
+        Ok(sftp)
+    }
+
     /// The error for a failed `action` on `path`.
     fn error(&self, action: &str, path: &str, error: SftpError) -> Error {
         let status = match error {
             SftpError::Status(status) => status,
             SftpError::Transient(error) | SftpError::Permanent(error) => return error,
-            SftpError::Changed => return changed(),
-            // Converted when the connection was opened.
-            other => return Error::unexpected(other.to_string()),
         };
         let (kind, hint) = match status.code {
             Status::PERMISSION_DENIED => (
@@ -91,34 +93,62 @@ impl Sftp {
             _ if action == "read" || action == "list" => (ErrorKind::Transient, None),
             _ => (ErrorKind::Unexpected, None),
         };
-        let (server, user) = (self.server.name(), self.server.user());
+        let status = Status {
+            message: clean(&status.message, 200),
+            ..status
+        };
+        let (server, user) = (&self.0.name, &self.0.user);
         let error = Error::new(kind, format!("cannot {action} `{path}` at {server} as `{user}`"))
-            .with_source(Cause(status_text(&status)));
-        match hint {
-            Some(hint) => error.with_hint(hint),
-            None => error,
+            .with_source(status.to_string());
+        hint.into_iter().fold(error, Error::with_hint)
+    }
+
+    /// Reads from the current offset to the end, over one connection; `false` if nobody reads on.
+    async fn continue_reading(&self, file: &FileInfo, download: &Download) -> Result<bool, SftpError> {
+        let connection = self.0.connection().await?;
+        let failed = |error| self.0.convert(error, &connection);
+        let offset = download.offset.load(Ordering::Relaxed);
+        if offset > 0 {
+            tracing::info!(file = %file.name, offset, "resuming");
         }
+        let open = connection.session.open(&file.path).await.map_err(failed)?;
+        let attributes = open.stat();
+        let range = offset..file.size.unwrap_or(u64::MAX);
+        let mut reader = open.read_ranges([range], self.0.read_ahead()).map_err(failed)?;
+        require_unchanged(file, attributes.await.map_err(failed)?)?;
+        while let Some(bytes) = reader.next().await.map_err(failed)? {
+            download.offset.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            if download.blocks.send(Block::Bytes(bytes)).await.is_err() {
+                return Ok(false);
+            }
+        }
+        let read = download.offset.load(Ordering::Relaxed);
+        if file.size.is_some_and(|size| size != read) {
+            return Err(SftpError::Permanent(changed()));
+        }
+        require_unchanged(file, open.stat().await.map_err(failed)?)?;
+        Ok(true)
     }
+}
 
-    /// Connects and logs in.
-    pub(super) async fn connect(&self) -> Result<()> {
-        let connected = self.server.retry(|| self.server.connection()).await;
-        connected
-            .map(drop)
-            .map_err(|error| self.error("connect to", "", error))
-    }
+/// The state of a sequential read, over all its connections.
+struct Download {
+    offset: AtomicU64,
+    blocks: mpsc::Sender<Block>,
+}
 
-    async fn read_dir(&self, folder: &str) -> Result<Vec<DirEntry>, SftpError> {
-        self.server
-            .query(|session| async move { session.read_dir(server_path(folder)).await })
-            .await
+fn require_unchanged(file: &FileInfo, now: Attributes) -> Result<(), SftpError> {
+    match file.size == now.size && file.modified == modified(now) {
+        true => Ok(()),
+        false => Err(SftpError::Permanent(changed())),
     }
 }
 
 #[async_trait]
 impl Folders for Sftp {
     async fn entries(&self, folder: &str) -> Result<Option<Vec<Entry>>> {
-        let entries = match self.read_dir(folder).await {
+        let list = |session: Arc<Session>| async move { session.read_dir(server_path(folder)).await };
+        let entries = match self.0.query(list).await {
             Ok(entries) => entries,
             Err(SftpError::Status(status)) if status.is_missing() => return Ok(None),
             Err(error) => return Err(self.error("list", folder, error)),
@@ -130,10 +160,9 @@ impl Folders for Sftp {
             }
             is_name
         };
+        let entries = entries.into_iter().filter(is_name);
         Ok(Some(
             entries
-                .into_iter()
-                .filter(is_name)
                 .map(|found| entry(&found.name, found.attributes))
                 .collect(),
         ))
@@ -142,7 +171,7 @@ impl Folders for Sftp {
     async fn target(&self, path: &str) -> Result<Option<Entry>> {
         let name = path.rsplit('/').next().unwrap_or(path);
         let attributes = self
-            .server
+            .0
             .query(|session| async move { session.stat(server_path(path)).await })
             .await
             .map_err(|error| self.error("stat", path, error))?;
@@ -150,7 +179,7 @@ impl Folders for Sftp {
     }
 
     async fn real_path(&self, path: &str) -> Result<String> {
-        self.server
+        self.0
             .query(|session| async move { session.real_path(server_path(path)).await })
             .await
             .map_err(|error| self.error("resolve", path, error))
@@ -168,58 +197,80 @@ impl Storage for Sftp {
     }
 
     async fn sibling_names(&self, pattern: &FilePattern) -> Result<Vec<String>> {
-        let folder = pattern.folder();
-        let entries = self.read_dir(folder).await;
-        Ok(entries
-            .map_err(|error| self.error("list", folder, error))?
-            .into_iter()
-            .filter(|entry| entry.attributes.file_type() != FileType::Dir)
-            .map(|entry| String::from_utf8_lossy(&entry.name).into_owned())
-            .collect())
+        walk::sibling_names(pattern, self).await
     }
 
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         // Also for the post-processing of files while the run is being cancelled.
         let attributes = self
-            .server
+            .0
             .execute(|session| async move { session.stat(server_path(path)).await })
             .await
             .map_err(|error| self.error("stat", path, error))?;
-        Ok(attributes
-            .filter(|attributes| attributes.file_type() != FileType::Dir)
-            .map(|attributes| FileInfo {
-                name: path.into(),
-                path: server_path(path).to_owned(),
-                size: attributes.size,
-                modified: modified(attributes),
-                version: None,
-            }))
+        let file = attributes.filter(|attributes| kind(*attributes) != Kind::Folder);
+        Ok(file
+            .map(|attributes| walk::file_info(path, server_path(path).to_owned(), &entry(b"", attributes))))
     }
 
     fn open(&self, file: &FileInfo, cancel: &CancellationToken) -> Result<Box<dyn Read + Send>> {
-        let (storage, name) = (self.clone(), file.name.clone());
-        let to_error = move |error| storage.error("read", &name, error);
-        Ok(read::open(self.server.clone(), file, cancel, to_error))
+        let (sftp, file) = (self.clone(), file.clone());
+        Ok(blocks::reader(MAX_WAITING_BLOCKS, cancel, |blocks| async move {
+            let offset = AtomicU64::new(0);
+            let download = Download { offset, blocks };
+            let resumed_at = AtomicU64::new(0);
+            let has_progressed = || {
+                let offset = download.offset.load(Ordering::Relaxed);
+                resumed_at.swap(offset, Ordering::Relaxed) < offset
+            };
+            let attempt = || sftp.continue_reading(&file, &download);
+            let end = match sftp.0.retry(attempt, has_progressed).await {
+                Ok(true) => Block::End,
+                Ok(false) => return,
+                Err(error) => Block::Failed(io::Error::other(sftp.error("read", &file.name, error))),
+            };
+            // Fails if nobody reads on.
+            let _ = download.blocks.send(end).await;
+        }))
     }
 
     async fn read_ranges(&self, file: &FileInfo, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let read = read::ranges(&self.server, file, ranges).await;
-        read.map_err(|error| self.error("read", &file.name, error))
+        let read = self.0.query(|session| async move {
+            let open = session.open(&file.path).await?;
+            let attributes = open.stat();
+            let mut reader = open.read_ranges(ranges.iter().cloned(), self.0.read_ahead())?;
+            let attributes = attributes.await?;
+            let mut found = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+                let mut bytes = BytesMut::new();
+                while bytes.len() < length {
+                    match reader.next().await? {
+                        Some(next) if bytes.is_empty() && next.len() == length => bytes = next.into(),
+                        Some(next) => bytes.extend_from_slice(&next),
+                        None => return Ok((attributes, None)),
+                    }
+                }
+                found.push(bytes.freeze());
+            }
+            Ok((attributes, Some(found)))
+        });
+        let checked = read.await.and_then(|(attributes, found)| {
+            require_unchanged(file, attributes)?;
+            found.ok_or_else(|| SftpError::Permanent(changed()))
+        });
+        checked.map_err(|error| self.error("read", &file.name, error))
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<RenameOutcome> {
         let (from, to) = (server_path(from), server_path(to));
         let sent = &AtomicBool::new(false);
-        let renamed = self
-            .server
-            .execute(|session| rename(session, from, to, sent))
-            .await;
+        let renamed = self.0.execute(|session| rename(session, from, to, sent)).await;
         renamed.map_err(|error| self.error(&format!("move to `{to}` the file"), from, error))
     }
 
     async fn delete(&self, path: &str) -> Result<()> {
         let deleted = self
-            .server
+            .0
             .execute(|session| async move { session.remove(server_path(path)).await });
         match deleted.await {
             Err(SftpError::Status(status)) if status.is_missing() => Ok(()),

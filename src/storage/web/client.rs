@@ -15,22 +15,21 @@ use url::Url;
 
 use super::{HttpsConfig, WebAuth};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::retry::{AttemptError, GaveUp, RetrySettings, Verdict};
+use crate::http::retry::{AttemptError, RetrySettings, Verdict};
 use crate::http::retry_after::parse_retry_after;
 use crate::http::transport::{Failure, read_limited};
-use crate::secret::{Secret, SecretRef};
+use crate::secret::Secret;
 use crate::storage::Context;
 use crate::storage::location::RemoteLocation;
 use crate::storage::service_error::{ServiceError, is_transient, transport_error};
 
-/// Upper bound of an error body.
 const MAX_ERROR_BODY: usize = 4 << 10;
 
-/// A client of one server.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct WebClient {
     client: reqwest::Client,
     origin: Url,
+    /// Those with credentials are marked as sensitive.
     headers: HeaderMap,
     /// The query of every URL: a signed link has its credentials there.
     query: Option<Secret>,
@@ -38,44 +37,27 @@ pub(super) struct WebClient {
     cancel: CancellationToken,
 }
 
-impl fmt::Debug for WebClient {
-    /// Without headers and query, which contain credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebClient")
-            .field("origin", &self.origin.as_str())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Why a request failed.
-pub(super) enum WebError {
-    Transport(Failure),
-    Response {
-        error: ServiceError,
-        retry_after: Option<Duration>,
-        /// The origin that a redirect leads to.
-        redirect: Option<String>,
-    },
-    /// The response ended too early.
-    Truncated(String),
-    /// Retrying does not help.
-    Permanent(Error),
+pub(super) struct WebError {
+    pub(super) error: Error,
+    pub(super) status: Option<StatusCode>,
+    verdict: Verdict,
 }
 
 impl From<Error> for WebError {
+    /// An error that a retry does not solve.
     fn from(error: Error) -> Self {
-        Self::Permanent(error)
+        Self {
+            error,
+            status: None,
+            verdict: Verdict::Stop,
+        }
     }
 }
 
 impl fmt::Display for WebError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Transport(failure) => failure.fmt(f),
-            Self::Response { error, .. } => f.write_str(&error.text()),
-            Self::Truncated(message) => f.write_str(message),
-            Self::Permanent(error) => error.fmt(f),
-        }
+        self.error.fmt(f)
     }
 }
 
@@ -86,65 +68,61 @@ impl AttemptError for WebError {
 }
 
 impl WebError {
-    pub(super) fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Response { error, .. } => Some(error.status()),
-            _ => None,
-        }
-    }
-
-    fn verdict(&self) -> Verdict {
-        match self {
-            Self::Transport(failure) if failure.is_transient() => Verdict::Retry { after: None },
-            Self::Response {
-                error, retry_after, ..
-            } if is_transient(error.status()) => Verdict::Retry { after: *retry_after },
-            Self::Truncated(_) => Verdict::Retry { after: None },
-            _ => Verdict::Stop,
-        }
-    }
-
-    pub(super) fn into_error(self) -> Error {
-        let (error, redirect) = match self {
-            Self::Permanent(error) => return error,
-            Self::Truncated(message) => return Error::new(ErrorKind::Transient, message),
-            Self::Transport(failure) => {
-                let (kind, hints) = transport_error(&failure, "the server", "https");
-                let error = Error::new(kind, failure.to_string());
-                return hints.into_iter().fold(error, Error::with_hint);
-            }
-            Self::Response { error, redirect, .. } => (error, redirect),
+    fn transport(failure: &Failure, host: &str) -> Self {
+        let verdict = match failure.is_transient() {
+            true => Verdict::Retry { after: None },
+            false => Verdict::Stop,
         };
-        let status = error.status();
-        let (kind, hint) = match status.as_u16() {
-            401 | 403 | 407 => (
-                ErrorKind::Refused,
-                "check `https.auth` and `https.headers`; a signed link may have expired".to_owned(),
-            ),
-            404 | 410 => (
-                ErrorKind::Input,
-                "the file existed when it was listed: it was moved or deleted since".to_owned(),
-            ),
+        Self {
+            error: transport_error(failure, host, "https"),
+            status: None,
+            verdict,
+        }
+    }
+
+    /// The response ended too early.
+    pub(super) fn truncated(message: String) -> Self {
+        Self {
+            error: Error::new(ErrorKind::Transient, message),
+            status: None,
+            verdict: Verdict::Retry { after: None },
+        }
+    }
+
+    /// `redirect` is the origin that a redirect leads to.
+    fn response(response: &ServiceError, retry_after: Option<Duration>, redirect: Option<String>) -> Self {
+        let status = response.status();
+        let error = |kind| Error::new(kind, response.text());
+        let verdict = match is_transient(status) {
+            true => Verdict::Retry { after: retry_after },
+            false => Verdict::Stop,
+        };
+        let error = match status.as_u16() {
+            _ if is_transient(status) => error(ErrorKind::Transient),
+            401 | 403 | 407 => error(ErrorKind::Refused)
+                .with_hint("check `https.auth` and `https.headers`; a signed link may have expired"),
+            404 | 410 => error(ErrorKind::Input)
+                .with_hint("the file existed when it was listed: it was moved or deleted since"),
             300..=399 => {
                 let target = redirect.map(|origin| format!(" to {origin}")).unwrap_or_default();
                 let hint = format!(
                     "redirects are not followed, so that credentials never reach another server: set `path` to the \
                      target of this redirect{target}"
                 );
-                (ErrorKind::Config, hint)
+                error(ErrorKind::Config).with_hint(hint)
             }
-            _ if is_transient(status) => return Error::new(ErrorKind::Transient, error.text()),
-            _ => return Error::new(ErrorKind::Refused, error.text()),
+            _ => error(ErrorKind::Refused),
         };
-        Error::new(kind, error.text()).with_hint(hint)
+        Self {
+            error,
+            status: Some(status),
+            verdict,
+        }
     }
 }
 
 impl WebClient {
-    /// # Errors
-    /// A secret cannot be read or is not valid in a header, or the client cannot be set up.
     pub(super) fn new(settings: &HttpsConfig, location: &RemoteLocation, cx: &Context) -> Result<Self> {
-        let read = |secret: &SecretRef| secret.read(&cx.base, &cx.secret_files);
         let origin = location.origin();
         let origin = Url::parse(&origin)
             .map_err(|error| Error::config(format!("`{origin}` is not a URL")).with_source(error))?;
@@ -164,10 +142,10 @@ impl WebClient {
         };
         match &settings.auth {
             Some(WebAuth::Bearer { token }) => {
-                add(AUTHORIZATION, format!("Bearer {}", read(token)?.expose()))?;
+                add(AUTHORIZATION, format!("Bearer {}", cx.read(token)?.expose()))?;
             }
             Some(WebAuth::Basic { username, password }) => {
-                let credentials = format!("{username}:{}", read(password)?.expose());
+                let credentials = format!("{username}:{}", cx.read(password)?.expose());
                 add(
                     AUTHORIZATION,
                     format!("Basic {}", BASE64_STANDARD.encode(credentials)),
@@ -178,10 +156,10 @@ impl WebClient {
         for (name, value) in &settings.headers {
             let name = HeaderName::try_from(name.as_str())
                 .map_err(|_| Error::config(format!("`{name}` is not a valid header name")))?;
-            add(name, read(value)?.expose().to_owned())?;
+            add(name, cx.read(value)?.expose().to_owned())?;
         }
         let query = match &settings.query {
-            Some(secret) => Some(Secret::new(read(secret)?.expose().trim_start_matches('?'))),
+            Some(secret) => Some(Secret::new(cx.read(secret)?.expose().trim_start_matches('?'))),
             None => None,
         };
         let mut config = settings.transport.client_config(cx)?;
@@ -215,7 +193,6 @@ impl WebClient {
         format!("{}{path}", self.origin.as_str().trim_end_matches('/'))
     }
 
-    /// Sends a request once.
     pub(super) async fn send(
         &self,
         method: &Method,
@@ -230,8 +207,9 @@ impl WebClient {
                 request.headers_mut().insert(RANGE, range);
             }
         }
+        let host = self.origin.host_str().unwrap_or_default();
         let response = self.client.execute(request).await;
-        let response = response.map_err(|error| WebError::Transport(Failure::of(error)))?;
+        let response = response.map_err(|error| WebError::transport(&Failure::of(error), host))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -246,13 +224,9 @@ impl WebClient {
         let redirect = text(LOCATION)
             .and_then(|target| self.origin.join(target).ok())
             .map(|target| target.origin().ascii_serialization());
-        let host = self.origin.host_str().unwrap_or_default().to_owned();
         let (body, _) = read_limited(response, MAX_ERROR_BODY).await;
-        Err(WebError::Response {
-            error: ServiceError::new(status, host, &headers, &body),
-            retry_after,
-            redirect,
-        })
+        let error = ServiceError::new(status, host.to_owned(), &headers, &body);
+        Err(WebError::response(&error, retry_after, redirect))
     }
 
     /// Sends a request, again after transient failures.
@@ -265,21 +239,15 @@ impl WebClient {
         self.retry(path, || self.send(method, path, range)).await
     }
 
-    /// Retries transient failures.
     pub(super) async fn retry<T, F>(&self, path: &str, attempt: impl Fn() -> F) -> Result<T, WebError>
     where
         F: Future<Output = Result<T, WebError>>,
     {
         let url = self.display_url(path);
-        let result = self
-            .retry
-            .run(&self.cancel, (None, &url), attempt, WebError::verdict);
-        match result.await {
+        let verdict = |error: &WebError| error.verdict;
+        match self.retry.run(&self.cancel, (None, &url), attempt, verdict).await {
             Ok((value, _)) => Ok(value),
-            Err(GaveUp {
-                last: Some(error), ..
-            }) => Err(error),
-            Err(GaveUp { last: None, .. }) => Err(Error::interrupted().into()),
+            Err(gave_up) => Err(gave_up.last.unwrap_or_else(|| Error::interrupted().into())),
         }
     }
 }

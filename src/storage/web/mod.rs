@@ -17,11 +17,12 @@ use serde::Deserialize;
 use super::add_properties;
 use super::location::RemoteLocation;
 use super::registry::{Backend, BackendSettings};
-use super::transport::{TransportSettings, UNENCRYPTED, is_loopback, validate_methods, with_transport};
+use super::transport::{TransportSettings, UNENCRYPTED, validate_methods, with_transport};
 #[cfg(feature = "https")]
 use super::{Context, Storage};
 use crate::component::Problems;
 use crate::error::Result;
+use crate::http::address::is_loopback;
 use crate::secret::SecretRef;
 
 /// A web server.
@@ -71,7 +72,6 @@ impl HttpsConfig {
         key: "https",
         schemes: &["https", "http"],
         summary: "web servers",
-        feature: "https",
         is_built_in: cfg!(feature = "https"),
         is_read_only: true,
         ..Backend::DEFAULT
@@ -96,7 +96,8 @@ fn validate_url(location: &RemoteLocation, allow_http: bool, problems: &mut Prob
     if !location.user.is_empty() {
         problems.add_with_hint("contains a user", "use `https: {auth: {type: basic, …}}`");
     }
-    if location.scheme == "http" && !allow_http && !is_loopback(&location.host) {
+    let is_local = url::Url::parse(&location.origin()).is_ok_and(|url| is_loopback(&url));
+    if location.scheme == "http" && !allow_http && !is_local {
         problems.add_with_hint(
             UNENCRYPTED,
             "use `https://`; on a trusted network, set `https: {allow_http: true}`",
@@ -120,14 +121,10 @@ fn validate_url(location: &RemoteLocation, allow_http: bool, problems: &mut Prob
 
 #[async_trait]
 impl BackendSettings for HttpsConfig {
-    fn backend(&self) -> &'static Backend {
-        &Self::BACKEND
-    }
-
     fn validate(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
         validate_url(location, self.transport.allow_http, &mut problems.at("path"));
         let mut problems = problems.at("https");
-        self.transport.validate(&mut problems);
+        self.transport.validate(None, &mut problems);
         let is_authorization = |name: &String| name.eq_ignore_ascii_case("authorization");
         let methods = [
             ("auth", self.auth.is_some()),

@@ -5,7 +5,6 @@
 
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -14,7 +13,7 @@ use reqwest::header::{
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
 };
 use reqwest::{Method, Response, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{WebClient, WebError};
@@ -22,10 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::transport::Failure;
 use crate::storage::blocks::{self, Block, changed};
 use crate::storage::fetch::{self, Fetch, ReadAhead};
-use crate::storage::service_error::Cause;
-use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage, wrap};
 
-/// A web server.
 #[derive(Debug, Clone)]
 pub(super) struct Web {
     pub(super) client: WebClient,
@@ -35,20 +32,17 @@ pub(super) struct Web {
 impl Web {
     async fn find(&self, path: &str) -> Result<Option<FileInfo>> {
         let cannot_access = |error: WebError| {
-            let error = error.into_error();
             let url = self.client.display_url(path);
-            let hints: Vec<String> = error.hints().map(str::to_owned).collect();
-            let outer =
-                Error::new(error.kind(), format!("cannot access `{url}`")).with_source(Cause(error.chain()));
-            hints.into_iter().fold(outer, Error::with_hint)
+            wrap(&error.error, format!("cannot access `{url}`"))
         };
+        let status = |error: &WebError| error.status.map(|status| status.as_u16());
         match self.client.request(&Method::HEAD, path, None).await {
             // Servers that generate the file on request report no length, or zero.
             Ok(response) => match length(response.headers()) {
                 Some(size) if size > 0 => return Ok(Some(file_info(path, Some(size), response.headers()))),
                 _ => {}
             },
-            Err(error) => match error.status().map(|status| status.as_u16()) {
+            Err(error) => match status(&error) {
                 Some(404 | 410) => return Ok(None),
                 // A link may be signed for GET only, and not every server supports HEAD.
                 Some(400 | 403 | 405 | 501) => {}
@@ -58,14 +52,13 @@ impl Web {
         match self.client.request(&Method::GET, path, Some(&(0..1))).await {
             Ok(response) => {
                 let headers = response.headers();
-                let size = if response.status() == StatusCode::PARTIAL_CONTENT {
-                    content_range(headers).and_then(|(_, size)| size)
-                } else {
-                    length(headers)
+                let size = match response.status() {
+                    StatusCode::PARTIAL_CONTENT => content_range(headers).and_then(|(_, size)| size),
+                    _ => length(headers),
                 };
                 Ok(Some(file_info(path, size, headers)))
             }
-            Err(error) => match error.status().map(|status| status.as_u16()) {
+            Err(error) => match status(&error) {
                 Some(404 | 410) => Ok(None),
                 // There is no first byte.
                 Some(416) => Ok(Some(file_info(path, Some(0), &HeaderMap::new()))),
@@ -76,7 +69,7 @@ impl Web {
 
     /// Sends the complete file, in ranges if the server supports them.
     async fn send(&self, file: &FileInfo, blocks: &mpsc::Sender<Block>) -> Result<()> {
-        let request_bytes = self.read_ahead.request_bytes();
+        let request_bytes = self.read_ahead.request_bytes;
         let first = 0..file.size.map_or(request_bytes, |size| size.min(request_bytes));
         if first.is_empty() {
             let _ = blocks.send(Block::End).await;
@@ -121,22 +114,19 @@ impl Web {
         require_unchanged(file, response.headers())?;
         let mut received = 0_u64;
         loop {
-            match response.chunk().await {
-                Ok(Some(bytes)) => {
-                    received += bytes.len() as u64;
-                    if blocks.send(Block::Bytes(bytes)).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    let failure = Failure::of(error);
-                    let message =
-                        format!("the server closed the connection after {received} bytes: {failure}");
-                    return Err(Error::new(ErrorKind::Transient, message).with_hint(
-                        "run again: the server does not support ranges, so the transfer cannot be resumed",
-                    ));
-                }
+            let chunk = response.chunk().await.map_err(|error| {
+                let failure = Failure::of(error);
+                let message = format!("the server closed the connection after {received} bytes: {failure}");
+                Error::new(ErrorKind::Transient, message).with_hint(
+                    "run again: the server does not support ranges, so the transfer cannot be resumed",
+                )
+            })?;
+            let Some(bytes) = chunk else {
+                break;
+            };
+            received += bytes.len() as u64;
+            if blocks.send(Block::Bytes(bytes)).await.is_err() {
+                return Ok(());
             }
         }
         if file.size.is_some_and(|size| size != received) {
@@ -151,61 +141,48 @@ impl Web {
         let length = usize::try_from(range.end - range.start).map_err(|_| no_ranges(file))?;
         let state = Mutex::new((BytesMut::with_capacity(length), first));
         let attempt = || async {
-            let (mut bytes, first) = {
-                let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                std::mem::take(&mut *state)
-            };
-            let rest = range.start + bytes.len() as u64..range.end;
-            let result = self.continue_range(file, &rest, first, &mut bytes, length).await;
-            state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).0 = bytes;
-            result
+            let (bytes, first) = &mut *state.lock().await;
+            self.continue_range(file, &range, first.take(), bytes).await
         };
         self.client.retry(&file.path, attempt).await.map_err(read_error)?;
-        let (bytes, _) = state
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(bytes.freeze())
+        Ok(state.into_inner().0.freeze())
     }
 
-    /// Appends the bytes of `rest` to `bytes`, up to `length`.
+    /// Appends the rest of `range` to `bytes`.
     async fn continue_range(
         &self,
         file: &FileInfo,
-        rest: &Range<u64>,
+        range: &Range<u64>,
         response: Option<Response>,
         bytes: &mut BytesMut,
-        length: usize,
     ) -> Result<(), WebError> {
+        let rest = range.start + bytes.len() as u64..range.end;
         let mut response = match response {
             Some(response) => response,
-            None => self.client.send(&Method::GET, &file.path, Some(rest)).await?,
+            None => self.client.send(&Method::GET, &file.path, Some(&rest)).await?,
         };
         let Some((received, size)) = content_range(response.headers()) else {
             check_type(response.headers())?;
             return Err(no_ranges(file).into());
         };
         require_unchanged(file, response.headers())?;
-        if received != *rest || (size.is_some() && file.size.is_some() && size != file.size) {
+        if received != rest || (size.is_some() && file.size.is_some() && size != file.size) {
             return Err(changed().into());
         }
-        while bytes.len() < length {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = length - bytes.len();
-                    bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                }
-                Ok(None) => {
-                    return Err(WebError::Truncated(
-                        "the server truncated its response".to_owned(),
-                    ));
-                }
-                Err(error) => {
-                    let failure = Failure::of(error);
-                    return Err(WebError::Truncated(format!(
-                        "the server closed the connection: {failure}"
-                    )));
-                }
-            }
+        let mut missing = usize::try_from(rest.end - rest.start).map_err(|_| no_ranges(file))?;
+        while missing > 0 {
+            let chunk = response.chunk().await.map_err(|error| {
+                let failure = Failure::of(error);
+                WebError::truncated(format!("the server closed the connection: {failure}"))
+            })?;
+            let Some(chunk) = chunk else {
+                return Err(WebError::truncated(
+                    "the server truncated its response".to_owned(),
+                ));
+            };
+            let length = chunk.len().min(missing);
+            bytes.extend_from_slice(&chunk[..length]);
+            missing -= length;
         }
         Ok(())
     }
@@ -213,9 +190,9 @@ impl Web {
 
 /// A range that cannot be satisfied: the file is shorter now.
 fn read_error(error: WebError) -> Error {
-    match error.status() {
+    match error.status {
         Some(StatusCode::RANGE_NOT_SATISFIABLE) => changed(),
-        _ => error.into_error(),
+        _ => error.error,
     }
 }
 

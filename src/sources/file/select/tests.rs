@@ -56,7 +56,9 @@ fn folder_of(names: &[&str]) -> tempfile::TempDir {
 }
 
 fn local(folder: &Path) -> Local {
-    Local::new(Arc::new(folder.to_owned()))
+    Local {
+        base: Arc::new(folder.to_owned()),
+    }
 }
 
 async fn try_select(folder: &Path, path: &str, selection: &Selection) -> Result<Vec<String>> {
