@@ -28,7 +28,6 @@ pub(crate) fn service_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Whether the host is this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -38,7 +37,6 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether the URL has a user name or a password.
 pub(crate) fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }

@@ -42,7 +42,6 @@ pub(crate) struct Exchange {
     pub(crate) permit: Option<Permit>,
 }
 
-/// Why a request failed.
 #[derive(Debug)]
 pub(crate) enum SendError<E> {
     Token(Arc<TokenError>),
@@ -69,7 +68,6 @@ impl<E: AttemptError> AttemptError for SendError<E> {
     }
 }
 
-/// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
     Stop,
@@ -180,137 +178,5 @@ impl Client {
         read(exchange)
             .await
             .map_err(|error| SendError::Failed { error, credentials })
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("auth", &self.auth)
-            .field("retry", &self.retry)
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use test_server::{Reply, Server, Step};
-
-    use super::*;
-    use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
-    use crate::http::auth::{Scheme, SharedTokens};
-    use crate::http::redact::Redactor;
-    use crate::http::settings::Proxy;
-    use crate::http::transport::{TransportConfig, read_answer};
-    use crate::secret::Secret;
-    use crate::settings::{BoundedDuration, BoundedInt};
-
-    fn token(number: u32) -> Reply {
-        Reply::ok(json!({"access_token": format!("t{number}"), "expires_in": 3600}))
-    }
-
-    /// The statuses that 200 follows, with the decision of the caller for others; and the requests.
-    async fn send(
-        tokens: &[Reply],
-        steps: Vec<Step>,
-        decide: impl Fn(u16) -> Decision,
-    ) -> (Result<u32, Reason>, Vec<String>, Duration) {
-        let token_server = Server::script(tokens.to_vec());
-        let server = Server::script(steps);
-        let transport = TransportConfig {
-            tls: false,
-            proxy: Proxy::Direct,
-            ..TransportConfig::default()
-        };
-        let http = transport.client().unwrap();
-        let url = token_server.url().parse().unwrap();
-        let endpoint = TokenEndpoint::entra(
-            http.clone(),
-            url,
-            "t",
-            "app",
-            Secret::new("secret"),
-            "https://r.example",
-        );
-        let cache = SharedTokens::default().get(String::new(), TokenProvider::new(endpoint, Grant::Fields));
-        let retry = RetrySettings {
-            max_attempts: BoundedInt::new(3),
-            initial_backoff: BoundedDuration::new(1),
-            max_backoff: BoundedDuration::new(2),
-            ..RetrySettings::default()
-        };
-        let client = Client {
-            http: http.clone(),
-            auth: Authenticator::new(Scheme::Token(cache), Vec::new()),
-            retry,
-            rate_limit: Some((RateLimiters::default(), RateLimit::default())),
-            abort_on_cancel: false,
-        };
-        let start = Instant::now();
-        let result = client
-            .send(
-                &CancellationToken::new(),
-                (None, "GET /"),
-                || http.get(server.url()).build(),
-                |exchange: Exchange| async {
-                    read_answer(exchange.response, 10, Redactor::new(&[], &[]))
-                        .await
-                        .map(drop)
-                },
-                |error: &Failure| decide(error.answer().map_or(0, |answer| answer.status.as_u16())),
-            )
-            .await;
-        let elapsed = start.elapsed();
-        token_server.finish();
-        let requests = server.finish();
-        let bearers = requests
-            .iter()
-            .map(|request| request.header("authorization").unwrap().to_owned());
-        let result = result
-            .map(|((), tally)| tally.attempts)
-            .map_err(|gave_up| gave_up.spent.reason);
-        (result, bearers.collect(), elapsed)
-    }
-
-    #[tokio::test]
-    async fn renews_a_rejected_token_once() {
-        let steps = |statuses: &[u16]| statuses.iter().map(|status| Reply::new(*status).into()).collect();
-        let decide = |_| Decision::RenewToken;
-        let (result, bearers, _) = send(&[token(1), token(2)], steps(&[401, 200]), decide).await;
-        assert_eq!(
-            (result, bearers),
-            (Ok(2), vec!["Bearer t1".to_owned(), "Bearer t2".to_owned()])
-        );
-        let (result, bearers, _) = send(&[token(1), token(2)], steps(&[401, 401]), decide).await;
-        assert_eq!((result, bearers.len()), (Err(Reason::Permanent), 2));
-    }
-
-    #[tokio::test]
-    async fn counts_failed_token_requests_as_attempts() {
-        let (result, bearers, _) = send(&[Reply::new(503), token(1)], vec![Reply::new(200).into()], |_| {
-            Decision::Stop
-        })
-        .await;
-        assert_eq!((result, bearers.len()), (Ok(2), 1));
-        let (result, bearers, _) = send(&[Reply::new(400)], Vec::new(), |_| Decision::Stop).await;
-        assert_eq!((result, bearers.len()), (Err(Reason::Permanent), 0));
-    }
-
-    #[tokio::test]
-    async fn holds_the_rate_limiter_of_the_host() {
-        let wait = Duration::from_millis(300);
-        let steps = vec![
-            Reply::new(429).into(),
-            Step::CloseAfterBody,
-            Reply::new(200).into(),
-        ];
-        let decide = |status| match status {
-            429 => Decision::RateLimited { after: Some(wait) },
-            _ => Decision::Retry { after: None },
-        };
-        let (result, _, elapsed) = send(&[token(1)], steps, decide).await;
-        assert_eq!(result, Ok(3));
-        assert!(elapsed >= wait, "{elapsed:?}");
     }
 }

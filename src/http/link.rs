@@ -3,6 +3,9 @@
 //! A link is followed verbatim, apart from the normal form of [`Url`], which leaves percent-encoding, `+`, `$`, `(` and
 //! `,` alone and encodes spaces, quotation marks and characters outside ASCII.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use reqwest::header::{HeaderMap, LINK};
 use url::Url;
 
@@ -109,89 +112,42 @@ pub(crate) fn follow(base: &Url, link: &str, allowed: &AllowedHosts) -> Result<U
     )))
 }
 
-/// The target of the first link in `Link` headers (RFC 8288) with this relation type (case-insensitive), verbatim.
-///
-/// An own parser: crates for it split at commas inside `<…>` or are unmaintained. Unreadable links are skipped, as the
-/// RFC asks; a link with an `anchor` is about another resource and is skipped, too.
+/// A link and its parameters (RFC 8288). An own expression: crates for it split at commas inside `<…>` or are
+/// unmaintained.
+static VALUE: LazyLock<Regex> = LazyLock::new(|| regex(&format!("<([^>]*)>((?:{PARAMETER})*)")));
+static EACH_PARAMETER: LazyLock<Regex> = LazyLock::new(|| regex(PARAMETER));
+const PARAMETER: &str = r#"\s*;\s*([^=;,\s]+)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^;,]*)))?"#;
+
+fn regex(pattern: &str) -> Regex {
+    // A test uses both.
+    Regex::new(pattern).expect("the pattern is valid")
+}
+
+/// The target of the first link in `Link` headers with this relation type (case-insensitive), verbatim. Unreadable links
+/// are skipped, as the RFC asks; a link with an `anchor` is about another resource and is skipped, too.
 pub(crate) fn target(headers: &HeaderMap, relation: &str) -> Option<String> {
     let values = headers.get_all(LINK).into_iter();
-    let texts = values.filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-    texts.into_iter().find_map(|value| in_value(value, relation))
+    values
+        .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
+        .find_map(|value| in_value(value, relation))
 }
 
 fn in_value(value: &str, relation: &str) -> Option<String> {
-    let mut rest = value;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c == ',' || c.is_ascii_whitespace());
-        if rest.is_empty() {
-            return None;
-        }
-        let Some((target, after)) = rest.strip_prefix('<').and_then(|rest| rest.split_once('>')) else {
-            rest = rest.split_once(',')?.1;
-            continue;
+    let link = VALUE.captures_iter(value).find(|link| {
+        // Of several of one name the first one applies.
+        let named = |name: &str| {
+            let mut parameters = EACH_PARAMETER.captures_iter(&link[2]);
+            parameters.find(|parameter| parameter[1].eq_ignore_ascii_case(name))
         };
-        let (parameters, after) = parameters(after);
-        rest = after;
-        let named = |wanted: &str| {
-            parameters
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-        };
-        // Of several `rel` the first one applies.
-        let matches = named("rel").is_some_and(|(_, types)| {
+        let matches = named("rel").is_some_and(|rel| {
+            let types = rel.get(2).or(rel.get(3)).map_or("", |types| types.as_str());
             types
                 .split_ascii_whitespace()
                 .any(|kind| kind.eq_ignore_ascii_case(relation))
         });
-        if matches && named("anchor").is_none() {
-            return Some(target.trim().to_owned());
-        }
-    }
-}
-
-/// The parameters of one link, and the text after its comma.
-fn parameters(mut rest: &str) -> (Vec<(&str, String)>, &str) {
-    let mut found = Vec::new();
-    loop {
-        rest = rest.trim_ascii_start();
-        let Some(c) = rest.chars().next() else {
-            return (found, rest);
-        };
-        rest = &rest[c.len_utf8()..];
-        match c {
-            ',' => return (found, rest),
-            ';' => {}
-            // Not allowed here; skipped.
-            _ => continue,
-        }
-        let end = rest.find(['=', ';', ',']).unwrap_or(rest.len());
-        let name = rest[..end].trim_ascii();
-        rest = &rest[end..];
-        let mut value = String::new();
-        if let Some(after) = rest.strip_prefix('=') {
-            (value, rest) = parameter_value(after.trim_ascii_start());
-        }
-        if !name.is_empty() {
-            found.push((name, value));
-        }
-    }
-}
-
-fn parameter_value(text: &str) -> (String, &str) {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([';', ',']).unwrap_or(text.len());
-        return (text[..end].trim_ascii().to_owned(), &text[end..]);
-    };
-    let mut value = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return (value, &quoted[at + 1..]),
-            '\\' => value.extend(chars.next().map(|(_, c)| c)),
-            c => value.push(c),
-        }
-    }
-    (value, "")
+        matches && named("anchor").is_none()
+    });
+    link.map(|link| link[1].trim().to_owned())
 }
 
 #[cfg(test)]
@@ -325,11 +281,6 @@ mod tests {
             if let Ok(url) = to(BASE, &link, &[]) {
                 proptest::prop_assert!(url.starts_with("https://api.contoso.com/"), "{}", url);
             }
-        }
-
-        #[test]
-        fn no_header_panics(value in "[<>;,=\"\\\\ a-zé]*") {
-            let _ = in_value(&value, "next");
         }
     }
 }

@@ -5,7 +5,6 @@
 //! that give up waiting (drop the future) take nothing away from others.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,13 +36,8 @@ impl Window {
         }
         Ok(Self { count, per })
     }
-
-    fn count(self) -> usize {
-        self.count as usize
-    }
 }
 
-/// A service's limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RateLimit {
     /// All of them apply. Empty: starts are not limited.
@@ -70,16 +64,8 @@ struct State {
 }
 
 /// A running request; dropped when it has ended.
-#[derive(Debug)]
 #[must_use = "the request counts as ended once this is dropped"]
 pub(crate) struct Permit(Arc<RateLimiter>);
-
-/// What the caller whose turn it is waits for.
-enum Next {
-    Started,
-    At(Instant),
-    End,
-}
 
 impl RateLimiter {
     pub(crate) fn new(limit: RateLimit) -> Arc<Self> {
@@ -99,12 +85,12 @@ impl RateLimiter {
     pub(crate) async fn acquire(self: &Arc<Self>) -> Permit {
         let _turn = self.turn.lock().await;
         loop {
-            let next = self.lock().next(Instant::now());
-            match next {
-                Next::Started => return Permit(Arc::clone(self)),
-                Next::At(time) => tokio::time::sleep_until(time).await,
+            let started = self.lock().start(Instant::now());
+            match started {
+                Ok(()) => return Permit(Arc::clone(self)),
+                Err(Some(time)) => tokio::time::sleep_until(time).await,
                 // A request that ended meanwhile has left a permit in `ended`.
-                Next::End => self.ended.notified().await,
+                Err(None) => self.ended.notified().await,
             }
         }
     }
@@ -115,40 +101,31 @@ impl RateLimiter {
         state.hold = state.hold.max(Some(time));
     }
 
-    /// Adds limits: all windows apply, and the lower number of concurrent requests. A new window counts from now on.
-    pub(crate) fn restrict(&self, limit: &RateLimit) {
-        let mut state = self.lock();
-        for window in &limit.windows {
-            if !state.limit.windows.contains(window) {
-                state.limit.windows.push(*window);
-            }
-        }
-        state.limit.max_concurrent = match (state.limit.max_concurrent, limit.max_concurrent) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Starts a request if one may start now.
-    fn next(&mut self, now: Instant) -> Next {
+    /// Starts a request, or says when one may start: at this time, or when another has ended.
+    fn start(&mut self, now: Instant) -> Result<(), Option<Instant>> {
         if self.limit.max_concurrent.is_some_and(|max| self.running >= max) {
-            return Next::End;
+            return Err(None);
         }
         let free = |window: &Window| {
-            let at = self.started.len().checked_sub(window.count())?;
+            let at = self.started.len().checked_sub(window.count as usize)?;
             Some(self.started[at] + window.per)
         };
         let ready = self.limit.windows.iter().filter_map(free).chain(self.hold).max();
         if let Some(time) = ready.filter(|time| *time > now) {
-            return Next::At(time);
+            return Err(Some(time));
         }
-        let kept = self.limit.windows.iter().map(|window| window.count()).max();
+        let kept = self
+            .limit
+            .windows
+            .iter()
+            .map(|window| window.count as usize)
+            .max();
         if let Some(kept) = kept {
             while self.started.len() >= kept {
                 self.started.pop_front();
@@ -156,7 +133,7 @@ impl State {
             self.started.push_back(now);
         }
         self.running += 1;
-        Next::Started
+        Ok(())
     }
 }
 
@@ -167,34 +144,27 @@ impl Drop for Permit {
     }
 }
 
-impl fmt::Debug for RateLimiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter")
-            .field("limit", &self.lock().limit)
-            .finish_non_exhaustive()
-    }
-}
-
 /// The limiters of a run, by host: a service counts all requests together. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct RateLimiters(Arc<Mutex<HashMap<String, Arc<RateLimiter>>>>);
 
 impl RateLimiters {
-    /// The limiter for `host` ([`address::host`](super::address::host)); an existing one is
-    /// [restricted](RateLimiter::restrict) further.
+    /// The limiter for `host` ([`address::host`](super::address::host)). An existing one gets these limits, too: all
+    /// windows apply, a new one from now on, and the lower number of concurrent requests.
     pub(crate) fn of(&self, host: &str, limit: &RateLimit) -> Arc<RateLimiter> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get(host) {
-            Some(limiter) => {
-                limiter.restrict(limit);
-                Arc::clone(limiter)
-            }
-            None => {
-                let limiter = RateLimiter::new(limit.clone());
-                all.insert(host.to_owned(), Arc::clone(&limiter));
-                limiter
+        let limiter = all
+            .entry(host.to_owned())
+            .or_insert_with(|| RateLimiter::new(limit.clone()));
+        let mut state = limiter.lock();
+        for window in &limit.windows {
+            if !state.limit.windows.contains(window) {
+                state.limit.windows.push(*window);
             }
         }
+        let lower = [state.limit.max_concurrent, limit.max_concurrent];
+        state.limit.max_concurrent = lower.into_iter().flatten().min();
+        Arc::clone(limiter)
     }
 }
 
@@ -204,20 +174,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn window(count: u32, per: Duration) -> Window {
-        Window::new(count, per).unwrap()
-    }
-
-    fn limiter(windows: &[Window], max_concurrent: Option<usize>) -> Arc<RateLimiter> {
-        RateLimiter::new(RateLimit {
-            windows: windows.to_vec(),
+    fn limit(windows: &[(u32, Duration)], max_concurrent: Option<usize>) -> RateLimit {
+        let windows = windows
+            .iter()
+            .map(|(count, per)| Window::new(*count, *per).unwrap());
+        RateLimit {
+            windows: windows.collect(),
             max_concurrent,
-        })
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn applies_every_window() {
-        let limiter = limiter(&[window(2, SECOND), window(3, 10 * SECOND)], None);
+        let limiter = RateLimiter::new(limit(&[(2, SECOND), (3, 10 * SECOND)], None));
         let start = Instant::now();
         let mut started = Vec::new();
         for _ in 0..8 {
@@ -228,55 +197,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn limits_concurrent_requests() {
-        let limiter = limiter(&[], Some(2));
+    async fn an_aborted_caller_takes_nothing_from_others() {
+        let limiter = RateLimiter::new(limit(&[(1, 10 * SECOND)], Some(1)));
+        let aborted = async || {
+            for _ in 0..3 {
+                assert!(tokio::time::timeout(SECOND, limiter.acquire()).await.is_err());
+            }
+        };
         let first = limiter.acquire().await;
-        let _second = limiter.acquire().await;
-        let mut third = std::pin::pin!(limiter.acquire());
-        assert!(futures::poll!(third.as_mut()).is_pending());
+        aborted().await;
         drop(first);
-        drop(third.await);
+        let start = Instant::now();
+        aborted().await;
+        let _permit = limiter.acquire().await;
+        assert_eq!(start.elapsed(), 7 * SECOND);
         assert_eq!(limiter.lock().running, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn admits_in_order() {
-        let limiter = limiter(&[window(1, SECOND)], Some(1));
-        let order = Mutex::new(Vec::new());
-        let ask = |number: usize| {
-            let (limiter, order) = (&limiter, &order);
-            async move {
-                let _permit = limiter.acquire().await;
-                order.lock().unwrap().push(number);
-            }
-        };
-        futures::future::join_all((0..20).map(ask)).await;
-        assert_eq!(order.into_inner().unwrap(), (0..20).collect::<Vec<_>>());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_aborted_caller_takes_nothing_from_others() {
-        let limiter = limiter(&[window(1, 10 * SECOND)], Some(1));
-        let first = limiter.acquire().await;
-        for _ in 0..5 {
-            let given_up = tokio::time::timeout(SECOND, limiter.acquire()).await;
-            assert!(given_up.is_err());
-        }
-        drop(first);
+    async fn a_hold_stops_all_until_its_longest_end() {
+        let limiter = RateLimiter::new(RateLimit::default());
         let start = Instant::now();
-        for _ in 0..3 {
-            assert!(tokio::time::timeout(SECOND, limiter.acquire()).await.is_err());
-        }
-        let _permit = limiter.acquire().await;
-        assert_eq!(start.elapsed(), 5 * SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_hold_applies_to_all() {
-        let limiter = limiter(&[], None);
-        let start = Instant::now();
+        limiter.hold_until(start + 2 * SECOND);
         let waiting = async {
-            limiter.hold_until(start + 3 * SECOND);
             let _permit = limiter.acquire().await;
             start.elapsed()
         };
@@ -293,35 +236,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_has_one_limiter_with_all_limits() {
         let limiters = RateLimiters::default();
-        let limit = |windows: &[Window], max_concurrent| RateLimit {
-            windows: windows.to_vec(),
-            max_concurrent,
-        };
-        let one = limiters.of("a", &limit(&[window(5, SECOND)], None));
-        let two = limiters
-            .clone()
-            .of("a", &limit(&[window(1, SECOND), window(5, SECOND)], Some(3)));
+        let one = limiters.of("a", &limit(&[(5, SECOND)], None));
+        let two = limiters.of("a", &limit(&[(1, SECOND), (5, SECOND)], Some(3)));
         assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &limiters.of("b", &RateLimit::default())));
-        assert_eq!(
-            one.lock().limit,
-            limit(&[window(5, SECOND), window(1, SECOND)], Some(3))
-        );
-        let start = Instant::now();
-        drop(one.acquire().await);
-        drop(two.acquire().await);
-        assert_eq!(start.elapsed(), SECOND);
-    }
-
-    #[test]
-    fn rejects_windows_out_of_range() {
-        for (count, per) in [
-            (0, SECOND),
-            (MAX_COUNT + 1, SECOND),
-            (1, Duration::ZERO),
-            (1, MAX_WINDOW + SECOND),
-        ] {
-            assert!(Window::new(count, per).is_err(), "{count} {per:?}");
-        }
+        assert_eq!(one.lock().limit, limit(&[(5, SECOND), (1, SECOND)], Some(3)));
     }
 
     proptest::proptest! {
@@ -331,17 +249,11 @@ mod tests {
             windows in proptest::collection::vec((1u32..8, 1u64..5_000), 1..4),
             pauses in proptest::collection::vec(0u64..700, 1..60),
         ) {
-            let windows: Vec<Window> = windows
-                .into_iter()
-                .map(|(count, millis)| window(count, Duration::from_millis(millis)))
-                .collect();
-            let limiter = limiter(&windows, None);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .start_paused(true)
-                .build()
-                .unwrap();
-            let started = runtime.block_on(async {
+            let windows: Vec<_> =
+                windows.into_iter().map(|(count, millis)| (count, Duration::from_millis(millis))).collect();
+            let limiter = RateLimiter::new(limit(&windows, None));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let started = runtime.unwrap().block_on(async {
                 let mut started = Vec::new();
                 for pause in pauses {
                     // A third of them come in a burst.
@@ -351,10 +263,10 @@ mod tests {
                 }
                 started
             });
-            for window in &windows {
+            for (count, per) in windows {
                 for (first, begin) in started.iter().enumerate() {
-                    let within = started[first..].iter().filter(|other| **other < *begin + window.per).count();
-                    proptest::prop_assert!(within <= window.count(), "{} starts in {:?}", within, window.per);
+                    let within = started[first..].iter().filter(|other| **other < *begin + per).count();
+                    proptest::prop_assert!(within <= count as usize, "{} starts in {:?}", within, per);
                 }
             }
         }

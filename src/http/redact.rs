@@ -119,7 +119,6 @@ pub(crate) fn is_html(body: &[u8]) -> bool {
     start.starts_with("<!doctype html") || start.contains("<html")
 }
 
-/// The title of a web page, not cleaned.
 pub(crate) fn html_title(body: &[u8]) -> Option<String> {
     let page = String::from_utf8_lossy(body);
     // ASCII lower case keeps the offsets.

@@ -161,7 +161,6 @@ fn jitter() -> f64 {
     if cfg!(test) { 1.0 } else { rand::random() }
 }
 
-/// What is used up of the bounds of a policy.
 struct Budget {
     start: Instant,
     used: u32,
@@ -171,7 +170,9 @@ struct Budget {
 /// The failure of one attempt. Its `Display` goes to the log: no secret, no payload.
 pub(crate) trait AttemptError: fmt::Display {
     /// Whether the service may have processed the request although no response arrived.
-    fn is_unknown(&self) -> bool;
+    fn is_unknown(&self) -> bool {
+        false
+    }
 }
 
 /// What to do about the failure of an attempt.
@@ -191,7 +192,6 @@ pub(crate) enum Verdict {
     RetryAtOnce,
 }
 
-/// What a loop did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) attempts: u32,
@@ -202,7 +202,6 @@ pub(crate) struct Tally {
     pub(crate) elapsed: Duration,
 }
 
-/// Why a loop ended without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     Permanent,
@@ -233,7 +232,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What retrying took, and why it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spent {
     pub(crate) tally: Tally,
@@ -261,7 +259,6 @@ impl fmt::Display for Spent {
     }
 }
 
-/// A loop that ended without success.
 #[derive(Debug)]
 pub(crate) struct GaveUp<E> {
     /// The last failure; none if the run was cancelled before the first attempt ended.

@@ -7,13 +7,14 @@ use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a response says how long to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum WaitSource {
     /// The header `Retry-After`: seconds or an HTTP date. Fractions of a second are accepted.
     RetryAfter,
-    /// Another header.
-    Header { name: HeaderName, form: ResetForm },
+    Header {
+        name: HeaderName,
+        form: ResetForm,
+    },
 }
 
 /// Meaning of the number in a reset header.
@@ -114,51 +115,53 @@ mod tests {
     }
 
     #[test]
-    fn reads_retry_after_as_seconds_or_date() {
-        for (value, expected) in [
-            ("7", Some(7.0)),
-            (" 0 ", Some(0.0)),
-            ("1.5", Some(1.5)),
-            ("Tue, 14 Nov 2023 22:13:30 GMT", Some(10.0)),
-            ("Tuesday, 14-Nov-23 22:13:30 GMT", Some(10.0)),
-            ("Tue, 14 Nov 2023 22:13:10 GMT", Some(0.0)),
-            ("99999999999999999999999", Some(300.0)),
-            ("-1", None),
-            ("+3", None),
-            ("soon", None),
-            ("", None),
-            ("NaN", None),
-        ] {
-            assert_eq!(
-                read(ResetForm::Seconds, &[("retry-after", value)]),
-                expected,
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn reads_reset_headers_by_their_form() {
-        for (form, value, expected) in [
-            (ResetForm::EpochSeconds, "1700000030", Some(30.0)),
-            (ResetForm::EpochSeconds, "1699999999", Some(0.0)),
-            (ResetForm::EpochSeconds, "1700009999", Some(300.0)),
-            (ResetForm::EpochMilliseconds, "1700000001500", Some(1.5)),
-            (ResetForm::Seconds, "30", Some(30.0)),
-            (ResetForm::Seconds, "in 30", None),
-            (ResetForm::Milliseconds, "2500", Some(2.5)),
-        ] {
-            assert_eq!(read(form, &[("x-reset", value)]), expected, "{value}");
-        }
-        assert_eq!(
-            read(ResetForm::Seconds, &[("retry-after", "2"), ("x-reset", "60")]),
-            Some(2.0)
-        );
-        // The service's clock is an hour behind ours.
-        let pairs = [
+    fn reads_waits_by_their_form() {
+        use ResetForm::{EpochMilliseconds, EpochSeconds, Milliseconds, Seconds};
+        let service_behind = [
             ("date", "Tue, 14 Nov 2023 21:13:20 GMT"),
             ("x-reset", "1699996405"),
         ];
-        assert_eq!(read(ResetForm::EpochSeconds, &pairs), Some(5.0));
+        for (form, pairs, expected) in [
+            (Seconds, &[("retry-after", "7")][..], Some(7.0)),
+            (Seconds, &[("retry-after", " 0 ")], Some(0.0)),
+            (Seconds, &[("retry-after", "1.5")], Some(1.5)),
+            (
+                Seconds,
+                &[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")],
+                Some(10.0),
+            ),
+            (
+                Seconds,
+                &[("retry-after", "Tuesday, 14-Nov-23 22:13:30 GMT")],
+                Some(10.0),
+            ),
+            (
+                Seconds,
+                &[("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT")],
+                Some(0.0),
+            ),
+            (
+                Seconds,
+                &[("retry-after", "99999999999999999999999")],
+                Some(300.0),
+            ),
+            (Seconds, &[("retry-after", "-1")], None),
+            (Seconds, &[("retry-after", "+3")], None),
+            (Seconds, &[("retry-after", "soon")], None),
+            (Seconds, &[("retry-after", "")], None),
+            (Seconds, &[("retry-after", "NaN")], None),
+            (Seconds, &[("retry-after", "2"), ("x-reset", "60")], Some(2.0)),
+            (Seconds, &[("x-reset", "30")], Some(30.0)),
+            (Seconds, &[("x-reset", "in 30")], None),
+            (Milliseconds, &[("x-reset", "2500")], Some(2.5)),
+            (EpochSeconds, &[("x-reset", "1700000030")], Some(30.0)),
+            (EpochSeconds, &[("x-reset", "1699999999")], Some(0.0)),
+            (EpochSeconds, &[("x-reset", "1700009999")], Some(300.0)),
+            (EpochMilliseconds, &[("x-reset", "1700000001500")], Some(1.5)),
+            // The service's clock is an hour behind ours.
+            (EpochSeconds, &service_behind, Some(5.0)),
+        ] {
+            assert_eq!(read(form, pairs), expected, "{pairs:?}");
+        }
     }
 }

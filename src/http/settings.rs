@@ -76,14 +76,11 @@ impl TlsSettings {
 /// A text, or a reference to a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TextOrSecret {
-    /// The value itself.
     Text(String),
-    /// Where the value is kept.
     Secret(SecretRef),
 }
 
 impl TextOrSecret {
-    /// The value. Files are relative to `base`.
     pub(crate) fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
         match self {
             Self::Text(text) => Ok(Secret::new(text.as_str())),
@@ -91,7 +88,6 @@ impl TextOrSecret {
         }
     }
 
-    /// The text, if it is not a secret.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -234,20 +230,6 @@ mod tests {
         let mut found = Vec::new();
         check(&mut Problems::new(&mut found));
         found.into_iter().map(|problem| problem.path).collect()
-    }
-
-    #[test]
-    fn rejects_retry_settings_out_of_range() {
-        for settings in [
-            json!({"max_attempts": 101}),
-            json!({"max_elapsed": "25h"}),
-            json!({"initial_backoff": "0s"}),
-            json!({"max_backoff": "2h"}),
-        ] {
-            assert!(serde_json::from_value::<RetrySettings>(settings).is_err());
-        }
-        let retry: RetrySettings = serde_json::from_value(json!({"initial_backoff": "2m"})).unwrap();
-        assert_eq!(found(|problems| retry.validate(problems)), ["max_backoff"]);
     }
 
     #[test]

@@ -24,10 +24,8 @@ use crate::error::{Error, Result};
 /// The most bytes of a response's body that are read.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// How to connect to a service.
 #[derive(Debug, Clone)]
 pub(crate) struct TransportConfig {
-    /// To resolve the name, connect and shake hands.
     pub(crate) connect_timeout: Duration,
     /// From the start of a request to the end of the response's body. Long by default, because a time-out after the
     /// connection was made leaves the outcome unknown.
@@ -36,12 +34,10 @@ pub(crate) struct TransportConfig {
     pub(crate) read_timeout: Option<Duration>,
     /// Whether compressed bodies are decompressed. Without it, byte offsets are those of the server's file.
     pub(crate) decompress: bool,
-    /// A PEM file of certificates to trust besides the platform's.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) identity: Option<Identity>,
     pub(crate) min_tls: TlsVersion,
     pub(crate) proxy: Proxy,
-    /// Idle connections kept open per host.
     pub(crate) pool_max_idle_per_host: usize,
     /// Whether `https` is used. Without it, the platform's certificate store is not needed.
     pub(crate) tls: bool,
@@ -141,7 +137,6 @@ impl TransportConfig {
     }
 }
 
-/// A response with a bounded body.
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -166,7 +161,6 @@ impl Answer {
         parse_retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
     }
 
-    /// The time by the service's clock, to the second.
     pub(crate) fn date(&self) -> Option<SystemTime> {
         httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
     }
@@ -193,7 +187,6 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// Sends a request and reads the response as [`read_answer`] does.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,

@@ -81,5 +81,17 @@ mod tests {
             &[("path", json!(" ")), ("columns.Salary", json!("pay"))],
             |config, problems| config.validate(&inputs, problems),
         );
+        let id = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
+        let auth = json!({"type": "client_secret", "client_id": id, "client_secret": {"env": "SECRET"}});
+        contract::validation::<dyn SinkConfig>(
+            &json!({"type": "m365_hr", "tenant_id": "contoso.com", "job_id": id, "auth": auth}),
+            &[
+                ("auth.client_id", json!("app")),
+                ("tenant_id", json!("contoso")),
+                ("retry.max_backoff", json!("1ms")),
+                ("columns.Salary", json!("pay")),
+            ],
+            |config, problems| config.validate(&inputs, problems),
+        );
     }
 }

@@ -9,25 +9,26 @@ use rcgen::{
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
 
-/// An RSA key of 2048 bits (PKCS #1), without the lines that would make it look like a key that matters. Nothing here
+/// An RSA key of 2048 bits (PKCS #8), without the lines that would make it look like a key that matters. Nothing here
 /// can make one.
 const RSA: &str = "\
-MIIEowIBAAKCAQEAwqZ0q87Ci6a1Z47W9omkYHAMXCzUHSl0GNiTcbPbNNQoKwOQXTva0n7+ZCV7NsrIrOu2OYQoAkvE9EqGft+E\
-Hq5DraZIaPPFKYZkivyGf+rCMxgCx3v2Hr6PPmJH9NgEhg4tBJ9s2N2h5DNN88WI6BgV0YgeUe2UFKoCOIoxhhX3K1JVjAoOhx2S\
-w5YF7HiZtAYYSRYnpe5CqyUrKCbe/ueRZDnSkBuYLv4m/mwfuitL0yGDBkRYbr2tXo+Vj2E+JvQofumfqWUlqSenCLbVUAvnrQYI\
-BpiaqPpc5CQxXaurkFsWqJqkY9dGHMkRigBn6zExkZlTD95dMfrc3dqh9wIDAQABAoIBAFDmKbt2VXkBMof13/XbQwwpxZlRsF7m\
-abAh4zXwkHymaINoGcoGJG40BbrNsSYWpczosnW5LX+2ygbWKov0jc7KkqpLX/Duz9TwXD0/sw7bHRdrNUx/gs1IWfSNmGZ0mXy1\
-y5QORojjpHNZt15HjR0ZVYgeUKuwWEk2V3H0TZzyLnxktup0xIktdtr4xBGy1yKUQ1Du/Y1zkLxTIlLuGovDP+MiDYL1FJWdL6d1\
-tBAYWfv++jc49S58NWcOPnn/HLXhI9lh7Dh0s2PpzNZAoiOfix7/MvjuqbhGTXfvkjsyBiXgxn1d8mNl/yzDrrD6m4zTlwR3I3wb\
-E3nCBk5REMECgYEA5v2KenAMcAg749shsWvd63U3cPrMcuJ4ru/DS5SCFeHOpUeKIjO8CGcNQlk5pRC233VxfrQ7ceJPblTNh2T3\
-MQdXyD7okJv8mHG+1Obonf6KU8z77Ts49sH8Yo59nnoJpPBHsa18WZpozW7yOgiaVe7HvIeJUhZESnlL06yHSScCgYEA17monw9T\
-Bktu9pPyCVPlURduwDhBL7ZY2mRVWSgoKiV7nHu1AKJs1joGFaTKKKa+e9oFv81yVKY+ulFI8u0Z99+NGKpEacOyFoZT97URfOJ5\
-QyLESrnqE3SN2sWPUesrEGtqeo8RSWbpUzCtz//HgqSxc8K05Ne0gYrStmgDQrECgYB9yepkXKpZRBKhNc72WGBkfdOwQdOeaHgC\
-A+1dNkVU9z/aP8gYcgXeqYfN7tr2adC8ha9FqY6JqQ1KbwHxzmjSmUYTdTaesWNv/NlIBWr9xwS7N/ClMtAFiIQRg7ki2SBxYqwY\
-NPp3rR+PZ/Ce69poG31HzKNaQWf1CnLhlZ2ilwKBgQCf441lBvikS7icrZ7Q5wuqBNIjSg6WjHJiu8a+ZBMQ2eM6Yj4PkFNWnH7x\
-/8eORbgdF8T3GhDJSMZpVeHZm36Jx3lOdLRsJ42RQFJv4BZsF3eFGPmf4Rfq/5I8Of013DV44AR1fiBz5QC+le/doFiBLgwQHpnw\
-myfAc+IlLAZuoQKBgE/vSvMYYm2dpL3GNZ56xmTCakjnc5oGqCHNQa1FLBenEPjieDFl33Gg3neZASh6qUT4+VjGp2hg/tCcH51H\
-V1IPLzg9cWg+kkkVg9txW7EQWLBQxS3lz157f2SSMsYmQxmeTkZ5pv7Xt3Gv/6Dp5znxf8xKBapLD8Jo1hUniISx";
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDCpnSrzsKLprVnjtb2iaRgcAxcLNQdKXQY2JNxs9s01CgrA5Bd\
+O9rSfv5kJXs2ysis67Y5hCgCS8T0SoZ+34QerkOtpkho88UphmSK/IZ/6sIzGALHe/Yevo8+Ykf02ASGDi0En2zY3aHkM03zxYjo\
+GBXRiB5R7ZQUqgI4ijGGFfcrUlWMCg6HHZLDlgXseJm0BhhJFiel7kKrJSsoJt7+55FkOdKQG5gu/ib+bB+6K0vTIYMGRFhuva1e\
+j5WPYT4m9Ch+6Z+pZSWpJ6cIttVQC+etBggGmJqo+lzkJDFdq6uQWxaomqRj10YcyRGKAGfrMTGRmVMP3l0x+tzd2qH3AgMBAAEC\
+ggEAUOYpu3ZVeQEyh/Xf9dtDDCnFmVGwXuZpsCHjNfCQfKZog2gZygYkbjQFus2xJhalzOiydbktf7bKBtYqi/SNzsqSqktf8O7P\
+1PBcPT+zDtsdF2s1TH+CzUhZ9I2YZnSZfLXLlA5GiOOkc1m3XkeNHRlViB5Qq7BYSTZXcfRNnPIufGS26nTEiS122vjEEbLXIpRD\
+UO79jXOQvFMiUu4ai8M/4yINgvUUlZ0vp3W0EBhZ+/76Nzj1Lnw1Zw4+ef8cteEj2WHsOHSzY+nM1kCiI5+LHv8y+O6puEZNd++S\
+OzIGJeDGfV3yY2X/LMOusPqbjNOXBHcjfBsTecIGTlEQwQKBgQDm/Yp6cAxwCDvj2yGxa93rdTdw+sxy4niu78NLlIIV4c6lR4oi\
+M7wIZw1CWTmlELbfdXF+tDtx4k9uVM2HZPcxB1fIPuiQm/yYcb7U5uid/opTzPvtOzj2wfxijn2eegmk8EexrXxZmmjNbvI6CJpV\
+7se8h4lSFkRKeUvTrIdJJwKBgQDXuaifD1MGS272k/IJU+VRF27AOEEvtljaZFVZKCgqJXuce7UAomzWOgYVpMoopr572gW/zXJU\
+pj66UUjy7Rn3340YqkRpw7IWhlP3tRF84nlDIsRKueoTdI3axY9R6ysQa2p6jxFJZulTMK3P/8eCpLFzwrTk17SBitK2aANCsQKB\
+gH3J6mRcqllEEqE1zvZYYGR907BB055oeAID7V02RVT3P9o/yBhyBd6ph83u2vZp0LyFr0WpjompDUpvAfHOaNKZRhN1Np6xY2/8\
+2UgFav3HBLs38KUy0AWIhBGDuSLZIHFirBg0+netH49n8J7r2mgbfUfMo1pBZ/UKcuGVnaKXAoGBAJ/jjWUG+KRLuJytntDnC6oE\
+0iNKDpaMcmK7xr5kExDZ4zpiPg+QU1acfvH/x45FuB0XxPcaEMlIxmlV4dmbfonHeU50tGwnjZFAUm/gFmwXd4UY+Z/hF+r/kjw5\
+/TXcNXjgBHV+IHPlAL6V792gWIEuDBAemfCbJ8Bz4iUsBm6hAoGAT+9K8xhibZ2kvcY1nnrGZMJqSOdzmgaoIc1BrUUsF6cQ+OJ4\
+MWXfcaDed5kBKHqpRPj5WManaGD+0JwfnUdXUg8vOD1xaD6SSRWD23FbsRBYsFDFLeXPXnt/ZJIyxiZDGZ5ORnmm/te3ca//oOnn\
+OfF/zEoFqksPwmjWFSeIhLE=";
 
 const VALID: &str = "a valid key or certificate";
 
@@ -43,24 +44,13 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     )
 }
 
-pub fn rsa_pkcs1() -> Vec<u8> {
+pub fn rsa_pkcs8() -> Vec<u8> {
     STANDARD.decode(RSA).expect(VALID)
 }
 
-pub fn rsa_pkcs8() -> Vec<u8> {
-    let inner = rsa_pkcs1();
-    let length = |length: usize| u16::try_from(length).expect(VALID).to_be_bytes();
-    // Version 0, rsaEncryption, and the key in an octet string.
-    let head = [
-        0x02, 0x01, 0x00, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05,
-        0x00, 0x04, 0x82,
-    ];
-    let mut der = vec![0x30, 0x82];
-    der.extend(length(head.len() + 2 + inner.len()));
-    der.extend(head);
-    der.extend(length(inner.len()));
-    der.extend(inner);
-    der
+/// The key in the octet string of PKCS #8.
+pub fn rsa_pkcs1() -> Vec<u8> {
+    rsa_pkcs8().split_off(26)
 }
 
 pub fn rsa_pem() -> String {
@@ -82,7 +72,6 @@ pub fn rsa_certificate() -> String {
     pem("CERTIFICATE", params.self_signed(&key).expect(VALID).der())
 }
 
-/// An authority that signs certificates.
 pub struct Authority {
     params: CertificateParams,
     key: KeyPair,

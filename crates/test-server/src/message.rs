@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What the server does with one request.
 #[derive(Debug, Clone)]
 pub enum Step {
     Reply(Reply),
@@ -23,7 +22,6 @@ pub enum Step {
     },
     /// Sends these bytes instead of a reply, and closes.
     Garbage(Vec<u8>),
-    /// Fails the test: the request is not expected.
     Unexpected,
 }
 
@@ -50,7 +48,6 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply with an empty body and the usual reason phrase.
     pub fn new(status: u16) -> Self {
         let code = http::StatusCode::from_u16(status).ok();
         let reason = code.and_then(|code| code.canonical_reason());
@@ -179,12 +176,10 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The decoded pairs of a form body.
     pub fn form(&self) -> Vec<(String, String)> {
         url::form_urlencoded::parse(&self.body).into_owned().collect()
     }
 
-    /// The decoded pairs of the query.
     pub fn query(&self) -> Vec<(String, String)> {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         url::form_urlencoded::parse(query.as_bytes())

@@ -20,10 +20,8 @@ const RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// After a renewal because of a rejection, another rejection renews nothing for this long: it is not the token.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Longer lifetimes count as this.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// A bearer token and its lifetime.
 pub(crate) struct Token {
     pub(super) secret: Secret,
     renew: Instant,
@@ -49,7 +47,6 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Caches the token of a provider.
 #[derive(Default)]
 pub(super) struct TokenCache {
     /// Held during a request; readers of a valid token never wait for it.
@@ -63,9 +60,7 @@ pub(super) struct TokenCache {
 struct State {
     token: Option<Arc<Token>>,
     failed: Option<(u64, Arc<TokenError>)>,
-    /// No early renewal before this.
     pause: Option<Instant>,
-    /// The last renewal because of a rejection.
     renewed: Option<Instant>,
 }
 

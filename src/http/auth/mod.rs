@@ -29,7 +29,6 @@ use crate::secret::Secret;
 /// Shorter secrets are not hidden in texts: that would hide half of every text.
 pub(crate) const MIN_SECRET: usize = 4;
 
-/// How a request carries credentials.
 pub(crate) enum Scheme {
     None,
     Header { name: HeaderName, value: HeaderValue },
@@ -96,7 +95,6 @@ impl Authenticator {
         }
     }
 
-    /// The provider of the tokens, if there are any.
     pub(crate) fn provider(&self) -> Option<&TokenProvider> {
         match &self.scheme {
             Scheme::Token(provider) => Some(provider),

@@ -1,7 +1,6 @@
 //! The one OAuth token provider: a request in any of the forms that services expect. Fields as a form or as JSON,
 //! credentials in the body or in a header, signed assertions, refresh tokens. Microsoft Entra ID is a preset.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,12 +148,9 @@ pub(crate) fn entra_token_url(authority: &Url, tenant_id: &str) -> Url {
 
 /// What a request holds beyond the endpoint's fields.
 pub(crate) enum Grant {
-    /// Nothing: all of it is in the endpoint's fields.
     Fields,
     Jwt(JwtGrant),
-    /// A SAML assertion, signed for each request.
     Saml(SamlGrant),
-    /// A refresh token, which the service may replace.
     Refresh(Arc<RefreshTokens>),
 }
 
@@ -177,7 +173,6 @@ impl TokenProvider {
         }
     }
 
-    /// A valid token: the cached one, or a new one.
     pub(crate) async fn token(&self) -> Result<Arc<Token>, Arc<TokenError>> {
         let fetch = async {
             let response = self.request().await?;
@@ -194,7 +189,6 @@ impl TokenProvider {
         self.exchanges.reopen();
     }
 
-    /// One request.
     pub(crate) async fn request(&self) -> Result<TokenResponse, TokenError> {
         match &self.grant {
             Grant::Fields => self.endpoint.request(&[]).await,
@@ -210,12 +204,6 @@ impl TokenProvider {
                     .map_err(|error| Error::task_failed("exchanging the refresh token", &error))?
             }
         }
-    }
-}
-
-impl fmt::Debug for TokenProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenProvider(hidden)")
     }
 }
 
@@ -248,7 +236,6 @@ mod tests {
             "https://contoso.com/service",
         );
         let provider = TokenProvider::new(endpoint, Grant::Fields);
-        assert!(!format!("{provider:?}").contains("marker"));
         (provider.request().await, server.finish().remove(0))
     }
 
@@ -330,33 +317,23 @@ mod tests {
     async fn retries_transient_causes_only() {
         let oauth = json!({"error": "temporarily_unavailable", "error_description": "AADSTS7000215: codes decide nothing"});
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        for (status, transient) in [
-            (400, false),
-            (401, false),
-            (404, false),
-            (302, false),
-            (408, true),
-            (429, true),
-            (503, true),
-        ] {
+        let after = Some(Duration::from_secs(7));
+        for status in [400, 401, 404, 302, 408, 429, 503] {
+            let expected = match status {
+                408 | 429 | 503 => Verdict::Retry { after },
+                _ => Verdict::Stop,
+            };
             for reply in [
                 Reply::new(status).json(&oauth),
                 Reply::new(status).body("not JSON"),
             ] {
                 let error = error(reply.header("retry-after", "7").header("date", date)).await;
-                let after = Some(Duration::from_secs(7));
-                let expected = match transient {
-                    true => Verdict::Retry { after },
-                    false => Verdict::Stop,
-                };
                 assert_eq!(error.verdict(), expected, "{status} {error:?}");
                 assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
             }
         }
-        for step in [
-            Step::CloseAfterBody,
-            Reply::ok(json!({"access_token": "tok3n"})).truncate(9),
-        ] {
+        let truncated = Reply::ok(json!({"access_token": "tok3n"})).truncate(9);
+        for step in [Step::CloseAfterBody, truncated] {
             assert_eq!(error(step).await.verdict(), Verdict::Retry { after: None });
         }
     }

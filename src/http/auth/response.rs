@@ -16,7 +16,6 @@ use crate::secret::Secret;
 pub(crate) struct KeyPath(Vec<String>);
 
 impl KeyPath {
-    /// Reads keys separated by dots.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let keys: Vec<String> = text.split('.').map(str::to_owned).collect();
         if keys.iter().any(String::is_empty) {
@@ -42,7 +41,6 @@ impl KeyPath {
 }
 
 impl Default for KeyPath {
-    /// As in RFC 6749.
     fn default() -> Self {
         Self(vec!["access_token".to_owned()])
     }
@@ -59,7 +57,6 @@ pub(crate) struct TokenResponse {
     pub(crate) access_token: Secret,
     /// From `expires_in` beside the token.
     pub(crate) lifetime: Option<Duration>,
-    /// The refresh token to use from now on.
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) date: Option<SystemTime>,
 }
@@ -150,7 +147,6 @@ fn whole_number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Why there is no token.
 #[derive(Debug)]
 pub(crate) struct TokenError {
     pub(crate) cause: TokenCause,
@@ -159,10 +155,8 @@ pub(crate) struct TokenError {
     pub(crate) date: Option<SystemTime>,
 }
 
-/// What kind of failure it is.
 #[derive(Debug)]
 pub(crate) enum TokenCause {
-    /// The endpoint responded with an OAuth error.
     Refused(OAuthError),
     /// The exchange failed, or the response is not an OAuth error.
     Transport(Failure),
@@ -176,7 +170,6 @@ pub(crate) enum TokenCause {
     Local(Error),
 }
 
-/// The body of an OAuth error.
 #[derive(Debug)]
 pub(crate) struct OAuthError {
     pub(crate) status: u16,
@@ -188,7 +181,6 @@ pub(crate) struct OAuthError {
 }
 
 impl TokenError {
-    /// A failed exchange; `redactor` hides what was sent.
     pub(super) fn new(failure: Failure, redactor: Redactor<'_>) -> Self {
         let answer = failure.answer();
         if let Some(error) = answer.and_then(|answer| Self::refused(answer, redactor)) {
@@ -201,7 +193,6 @@ impl TokenError {
         }
     }
 
-    /// Reads the body of an OAuth error.
     fn refused(answer: &Answer, redactor: Redactor<'_>) -> Option<Self> {
         let body: Value = serde_json::from_slice(&answer.body).ok()?;
         let text = |name: &str| {

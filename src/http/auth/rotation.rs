@@ -7,7 +7,6 @@
 //!
 //! The file says from which configured token its own descends, as a salted hash, so a newly configured token wins.
 
-use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +41,6 @@ pub(crate) enum Rotation {
     File(PathBuf, SecretFiles),
 }
 
-/// A refresh token and its successors.
 pub(crate) struct RefreshTokens {
     configured: Secret,
     /// Token endpoint and client: the file of another client is not this one's.
@@ -58,7 +56,6 @@ pub(crate) struct RefreshTokens {
 struct Stored {
     about: String,
     version: u32,
-    /// Random; Base64.
     salt: String,
     /// Hash of the configured token, the context and the salt; hexadecimal.
     descends_from: String,
@@ -70,7 +67,6 @@ const ABOUT: &str = "The refresh token that hrsink uses next. A secret: each use
 const VERSION: u32 = 1;
 
 impl RefreshTokens {
-    /// `context` identifies the token endpoint and the client.
     pub(crate) fn new(configured: Secret, context: String, rotation: Rotation) -> Self {
         Self {
             configured,
@@ -84,7 +80,6 @@ impl RefreshTokens {
         &self.rotation
     }
 
-    /// The configured token, and the newest one if this process knows it.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         std::iter::once(self.configured.clone())
             .chain(self.newest())
@@ -142,32 +137,32 @@ impl RefreshTokens {
     /// The token to use, whether it is stored or configured, and a file for the next.
     async fn prepare(&self, path: &Path, files: &SecretFiles) -> Result<(Secret, bool, AtomicFile)> {
         let (from, files) = (path.to_owned(), files.clone());
-        let stored = in_background(move || read(&from, &files)).await?;
+        let prepare = move || {
+            let stored = read(&from, &files)?;
+            let file = AtomicFile::create(&from).and_then(|mut file| {
+                file.reserve(RESERVED_BYTES)?;
+                Ok(file)
+            });
+            Ok((stored, file.map_err(|error| cannot("store", &from, error))?))
+        };
+        let (stored, file) = in_background(prepare).await?;
         let (used, is_stored) = match (self.newest(), stored) {
             // It could not be written before, and is newer than the file.
             (Some(newest), _) => (newest, false),
             (None, Some(stored)) if self.is_ancestor(&stored) => (Secret::new(stored.refresh_token), true),
-            (None, Some(_)) => {
-                tracing::info!(
-                    file = %path.display(),
-                    "using the configured refresh token: the stored one descends from another"
-                );
+            (None, stored) => {
+                if stored.is_some() {
+                    tracing::info!(
+                        file = %path.display(),
+                        "using the configured refresh token: the stored one descends from another"
+                    );
+                }
                 (self.configured.clone(), true)
             }
-            (None, None) => (self.configured.clone(), true),
         };
-        let target = path.to_owned();
-        let file = in_background(move || {
-            let file = AtomicFile::create(&target).and_then(|mut file| {
-                file.reserve(RESERVED_BYTES)?;
-                Ok(file)
-            });
-            file.map_err(|error| cannot("store", &target, error))
-        });
-        Ok((used, is_stored, file.await?))
+        Ok((used, is_stored, file))
     }
 
-    /// The content of the file with this token.
     fn content(&self, token: &Secret) -> Result<Secret> {
         let mut salt = [0; 32];
         SystemRandom::new()
@@ -203,14 +198,6 @@ impl RefreshTokens {
         hasher.update(b"\0");
         hasher.update(self.configured.expose().as_bytes());
         hasher.finalize().to_hex().to_string()
-    }
-}
-
-impl fmt::Debug for RefreshTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshTokens")
-            .field("rotation", &self.rotation)
-            .finish_non_exhaustive()
     }
 }
 

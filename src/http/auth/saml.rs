@@ -32,7 +32,6 @@ const RSA_SHA256: &str = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256";
 const DIGEST_SHA256: &str = "http://www.w3.org/2001/04/xmlenc#sha256";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
-/// Makes one assertion for each request.
 pub(crate) struct SamlGrant {
     pub(crate) issuer: String,
     pub(crate) subject: String,
@@ -46,7 +45,6 @@ pub(crate) struct SamlGrant {
 }
 
 impl SamlGrant {
-    /// A new assertion.
     pub(crate) fn assertion(&self) -> Result<Secret> {
         // Begins with a letter, as an XML id must.
         let id = format!("_{}", Uuid::new_v4().simple());
@@ -129,12 +127,10 @@ fn moment(time: SystemTime) -> Result<String> {
     Ok(format!("{time:.3}"))
 }
 
-/// A value between tags, in canonical form.
 fn text(field: &str, value: &str) -> Result<String> {
     escape(field, value, false)
 }
 
-/// A value between quotation marks, in canonical form.
 fn attribute(field: &str, value: &str) -> Result<String> {
     escape(field, value, true)
 }

@@ -35,7 +35,6 @@ pub(crate) enum Failure {
     Answer(Box<Answer>),
 }
 
-/// What failed before a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Dns,

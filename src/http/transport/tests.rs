@@ -1,27 +1,24 @@
 //! Against real sockets: only the client library makes the errors that decide how an exchange ended.
 
-mod tls;
-
 use std::io::{Read, Write};
+use std::net::TcpListener;
 
-use test_server::{Reply, Server, Step};
+use test_server::certificates::Authority;
+use test_server::{Reply, Server, Step, Tls};
 
 use super::*;
 use crate::http::retry::AttemptError as _;
-use crate::secret::Secret;
 
 /// A timeout that a passing test never reaches.
 const LONG: u64 = 20_000;
 
 fn client(timeout_ms: u64) -> reqwest::Client {
-    let timeout = Duration::from_millis(timeout_ms);
-    TransportConfig {
-        timeout,
+    let config = TransportConfig {
+        timeout: Duration::from_millis(timeout_ms),
         proxy: Proxy::Direct,
         ..TransportConfig::default()
-    }
-    .client()
-    .unwrap()
+    };
+    config.client().unwrap()
 }
 
 async fn post(client: &reqwest::Client, url: &str) -> Result<Answer, Failure> {
@@ -45,23 +42,17 @@ fn stage(failure: &Failure) -> Option<Stage> {
 
 #[tokio::test]
 async fn a_refused_connection_sends_nothing() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let failure = post(&client(LONG), &format!("http://{free}/?secret-marker"))
-        .await
-        .unwrap_err();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/?secret-marker");
+    let failure = post(&client(LONG), &url).await.unwrap_err();
     assert_eq!(stage(&failure), Some(Stage::Connect), "{failure:?}");
     let text = failure.to_string().to_lowercase();
     assert_eq!(text.matches("refused").count(), 1, "each cause once: {text}");
     assert!(!text.contains("secret-marker") && !failure.is_unknown() && failure.is_transient());
     // A label that is too long fails in the resolver, without a network.
     let unresolved = format!("http://{}.invalid/", "a".repeat(70));
-    assert_eq!(
-        stage(&post(&client(LONG), &unresolved).await.unwrap_err()),
-        Some(Stage::Dns)
-    );
+    let failure = post(&client(LONG), &unresolved).await.unwrap_err();
+    assert_eq!(stage(&failure), Some(Stage::Dns));
 }
 
 #[tokio::test]
@@ -71,6 +62,8 @@ async fn a_failure_after_sending_began_is_unknown() {
         (Step::CloseAfterBody, LONG),
         (Step::Garbage(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()), LONG),
         (Step::Garbage(b"HTTP/1.1 200".to_vec()), LONG),
+        // A control character is not allowed in a reason phrase.
+        (Reply::new(403).reason("no \u{1b}[1m").into(), LONG),
         (Step::Stall, 300),
         (Reply::new(200).body("taken").trickle(Duration::from_secs(5)), 300),
     ] {
@@ -105,81 +98,55 @@ async fn reads_bodies_up_to_the_bound() {
     }
 }
 
-/// Sends `head` and then `block` until the client closes the connection, up to a gigabyte. Returns the bytes sent. The
-/// caller needs a runtime of several threads.
-fn infinite(
-    head: &'static [u8],
-    block: Vec<u8>,
-    pause: Duration,
-) -> (String, std::thread::JoinHandle<usize>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+/// A server on a thread: reads a request, and then does `reply` with the connection.
+fn raw<T: Send + 'static>(
+    reply: impl FnOnce(String, std::net::TcpStream) -> T + Send + 'static,
+) -> (std::net::SocketAddr, std::thread::JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
     let task = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut request = [0; 4096];
-        while !request.ends_with(b"\r\n\r\n") {
-            let read = stream.read(&mut request).unwrap();
-            request.rotate_left(read);
-        }
-        let mut sent = 0;
-        let mut next = stream.write_all(head);
-        while next.is_ok() && sent < 1 << 30 {
-            std::thread::sleep(pause);
-            next = stream.write_all(&block);
-            sent += block.len();
-        }
-        sent
+        let mut head = vec![0; 4096];
+        let read = stream.read(&mut head).unwrap();
+        reply(String::from_utf8_lossy(&head[..read]).into_owned(), stream)
     });
-    (url, task)
+    (address, task)
 }
-
-/// More than the buffers of two sockets hold.
-const IN_BUFFERS: usize = 64 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_reading_infinite_responses() {
-    let block = vec![b'y'; 64 << 10];
-    let chunk = [b"10000\r\n", &block[..], b"\r\n"].concat();
-    let header = [b"x: ", &[b'y'; 1000][..], b"\r\n"].concat();
-    let (no_length, slow) = (
-        b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
-        Duration::from_millis(20),
-    );
+    let no_length = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let block = "y".repeat(64 << 10);
+    let chunk = format!("10000\r\n{block}\r\n");
+    let header = format!("x: {}\r\n", &block[..1000]);
     // Head, block, pause, timeout; and the bound of the body that is read, none for no response.
-    type Case<'a> = (&'a [u8], Vec<u8>, Duration, u64, Option<usize>);
-    let cases: [Case<'_>; 5] = [
-        (no_length, block.clone(), Duration::ZERO, LONG, Some(MAX_BODY)),
-        (
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
-            chunk,
-            Duration::ZERO,
-            LONG,
-            Some(MAX_BODY),
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551000\r\n\r\n",
-            block,
-            Duration::ZERO,
-            LONG,
-            Some(MAX_BODY),
-        ),
-        (no_length, b"y".to_vec(), slow, 500, Some(1000)),
-        (b"HTTP/1.1 200 OK\r\n", header, Duration::ZERO, LONG, None),
-    ];
-    for (head, block, pause, timeout_ms, bound) in cases {
-        let (url, server) = infinite(head, block, pause);
+    for (head, block, pause_ms, timeout_ms, bound) in [
+        (no_length, block.clone(), 0, LONG, Some(MAX_BODY)),
+        (chunked, chunk, 0, LONG, Some(MAX_BODY)),
+        (no_length, "y".to_owned(), 20, 500, Some(1000)),
+        ("HTTP/1.1 200 OK\r\n", header, 0, LONG, None),
+    ] {
+        let (address, server) = raw(move |_, mut stream| {
+            let (mut sent, mut next) = (0, stream.write_all(head.as_bytes()));
+            while next.is_ok() && sent < 1 << 30 {
+                std::thread::sleep(Duration::from_millis(pause_ms));
+                next = stream.write_all(block.as_bytes());
+                sent += block.len();
+            }
+            sent
+        });
         let client = client(timeout_ms);
-        let request = client.get(url).build().unwrap();
-        match (
-            exchange(&client, request, MAX_BODY, Redactor::new(&[], &[])).await,
-            bound,
-        ) {
+        let request = client.get(format!("http://{address}")).build().unwrap();
+        let result = exchange(&client, request, MAX_BODY, Redactor::new(&[], &[])).await;
+        match (result, bound) {
             (Ok(answer), Some(bound)) => assert!(answer.body.len() <= bound && !answer.complete),
             (Err(Failure::Unknown { timeout: false, .. }), None) => {}
             (result, _) => panic!("{result:?}"),
         }
-        assert!(server.join().unwrap() < IN_BUFFERS, "the connection was closed");
+        // More than the buffers of two sockets hold.
+        assert!(server.join().unwrap() < 64 << 20, "the connection was closed");
     }
 }
 
@@ -195,97 +162,28 @@ async fn classifies_statuses() {
         (504, true, true),
     ] {
         let failure = play(Reply::new(status), LONG).await.unwrap_err();
-        assert_eq!(
-            (failure.is_unknown(), failure.is_transient()),
-            (unknown, transient),
-            "{status}"
-        );
+        let found = (failure.is_unknown(), failure.is_transient());
+        assert_eq!(found, (unknown, transient), "{status}");
     }
-    for (reply, expected) in [
-        (Reply::new(404), "the response was 404 Not Found"),
-        (
-            Reply::new(403).reason("jobId do not match"),
-            "the response was 403 jobId do not match",
-        ),
-    ] {
-        assert_eq!(play(reply, LONG).await.unwrap_err().to_string(), expected);
-    }
-    // A control character is not allowed there: this is not a response.
-    assert!(
-        play(Reply::new(403).reason("jobId and \u{1b}[1mno"), LONG)
-            .await
-            .unwrap_err()
-            .is_unknown()
-    );
-}
-
-#[tokio::test]
-async fn hides_secrets_in_the_reason_phrase() {
-    let server = Server::script([Reply::new(400).reason("bad tok3n-marker")]);
-    let client = client(LONG);
-    let request = client.get(server.url()).build().unwrap();
-    let failure = exchange(
-        &client,
-        request,
-        10,
-        Redactor::new(&[Secret::new("tok3n-marker")], &[]),
-    )
-    .await;
-    assert_eq!(
-        failure.unwrap_err().to_string(),
-        "the response was 400 bad [hidden]"
-    );
-}
-
-#[tokio::test]
-async fn does_not_follow_redirects() {
-    let other = Server::script(Vec::<Step>::new());
-    let elsewhere = format!("{}/login?state=secret-marker", other.other_url());
-    for status in [301, 302, 303, 307, 308] {
-        let failure = play(Reply::new(status).header("location", &elsewhere), LONG)
-            .await
-            .unwrap_err();
-        let answer = failure.answer().unwrap();
-        assert_eq!(
-            (answer.status.as_u16(), answer.redirect_host()),
-            (status, Some(other.other_url()))
-        );
-    }
-    assert!(other.finish().is_empty());
-}
-
-#[tokio::test]
-async fn requests_name_the_program() {
-    let server = Server::script([Reply::new(204)]);
-    post(&client(LONG), &server.url()).await.unwrap();
-    let request = server.finish().remove(0);
-    assert_eq!(
-        request.header("user-agent"),
-        Some(concat!("hrsink/", env!("CARGO_PKG_VERSION")))
-    );
-    assert_eq!(request.header("content-length"), Some("1048576"));
+    let failure = play(Reply::new(403).reason("jobId do not match"), LONG).await;
+    let failure = failure.unwrap_err().to_string();
+    assert_eq!(failure, "the response was 403 jobId do not match");
 }
 
 #[tokio::test]
 async fn reports_a_proxy_that_does_not_connect() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let proxy = format!("http://{}", listener.local_addr().unwrap());
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 4096];
-        let read = stream.read(&mut head).unwrap();
-        assert!(head[..read].starts_with(b"CONNECT in.contoso.com:443"));
+    let (address, server) = raw(|head, mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+        assert!(head.starts_with("CONNECT in.contoso.com:443"), "{head}");
+        let agent = concat!("hrsink/", env!("CARGO_PKG_VERSION"));
+        assert!(head.to_lowercase().contains(agent), "{head}");
     });
     let config = TransportConfig {
-        proxy: Proxy::Url(proxy.parse().unwrap()),
+        proxy: Proxy::Url(format!("http://{address}").parse().unwrap()),
         ..TransportConfig::default()
     };
     let client = config.client().unwrap();
-    let request = client.get("https://in.contoso.com/").build().unwrap();
-    let failure = exchange(&client, request, 10, Redactor::new(&[], &[]))
-        .await
-        .unwrap_err();
+    let failure = post(&client, "https://in.contoso.com/").await.unwrap_err();
     assert_eq!(stage(&failure), Some(Stage::Proxy), "{failure:?}");
     assert!(
         failure.to_string().contains("authorization required"),
@@ -295,14 +193,7 @@ async fn reports_a_proxy_that_does_not_connect() {
 }
 
 #[test]
-fn rejects_unusable_settings() {
-    let error = TransportConfig {
-        timeout: Duration::ZERO,
-        ..Default::default()
-    }
-    .client()
-    .unwrap_err();
-    assert_eq!(error.to_string(), "`timeout` must be more than zero");
+fn rejects_unusable_ca_files() {
     let folder = tempfile::tempdir().unwrap();
     let damaged = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (name, content, expected) in [
@@ -318,34 +209,73 @@ fn rejects_unusable_settings() {
             ca_file: Some(path),
             ..Default::default()
         };
-        assert!(
-            config.client().unwrap_err().to_string().contains(expected),
-            "{name}"
-        );
+        let error = config.client().unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
     }
 }
 
 #[test]
 fn debug_shows_nothing_secret() {
-    let mut headers = HeaderMap::new();
-    headers.insert("set-cookie", "c00kie-marker".parse().unwrap());
-    let body = Bytes::from_static(b"tok3n-marker");
     let answer = Answer {
         status: StatusCode::OK,
         reason: None,
-        headers,
-        body,
+        headers: HeaderMap::from_iter([(LOCATION, "c00kie-marker".parse().unwrap())]),
+        body: Bytes::from_static(b"tok3n-marker"),
         complete: true,
     };
-    let proxy = Proxy::Url("http://user:hunter2-marker@proxy.contoso.com".parse().unwrap());
     let config = TransportConfig {
-        proxy,
+        proxy: Proxy::Url("http://user:hunter2-marker@proxy.contoso.com".parse().unwrap()),
         ..TransportConfig::default()
     };
-    let shown = format!(
-        "{answer:?} {:?} {config:?} {:?}",
-        Failure::Answer(Box::new(answer.clone())),
-        config.client().unwrap()
-    );
+    let failure = Failure::Answer(Box::new(answer.clone()));
+    let shown = format!("{answer:?} {failure:?} {config:?} {:?}", config.client().unwrap());
     assert!(!shown.contains("marker"), "{shown}");
+}
+
+/// The stage at which a request for `url` fails.
+async fn failed_stage(url: &str, ca_file: Option<PathBuf>, min_tls: TlsVersion) -> Option<Stage> {
+    let config = TransportConfig {
+        ca_file,
+        min_tls,
+        proxy: Proxy::Direct,
+        ..TransportConfig::default()
+    };
+    let client = config.client().unwrap();
+    stage(&post(&client, url).await.unwrap_err())
+}
+
+#[tokio::test]
+async fn rejects_older_versions_and_servers_without_tls() {
+    let authority = Authority::new("hrsink test");
+    let (certificate, key) = authority.server("localhost");
+    let tls = Tls {
+        certificate,
+        key,
+        only_tls12: true,
+        ..Tls::default()
+    };
+    let server = Server::builder().tls(tls).script(Vec::<Step>::new());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), authority.pem()).unwrap();
+    let ca = Some(file.path().to_owned());
+    assert_eq!(
+        failed_stage(&server.url(), ca, TlsVersion::Tls13).await,
+        Some(Stage::Tls)
+    );
+    // A `ServerHello` of TLS 1.1 with a cipher suite of its time; and no TLS at all.
+    let mut hello = vec![0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0xc0, 0x13, 0]);
+    for answer in [hello, b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()] {
+        let (address, server) = raw(move |_, mut stream| {
+            stream.write_all(&answer).unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+        });
+        let url = format!("https://localhost:{}/", address.port());
+        assert_eq!(
+            failed_stage(&url, None, TlsVersion::Tls12).await,
+            Some(Stage::Tls)
+        );
+        server.join().unwrap();
+    }
 }

@@ -70,7 +70,6 @@ struct ConsoleSink {
     cx: SinkContext,
     format: ConsoleFormat,
     max_rows: usize,
-    /// One for each input.
     shown: Vec<Shown>,
 }
 

@@ -114,7 +114,6 @@ impl SinkConfig for FileConfig {
 
 struct FileSink {
     cx: SinkContext,
-    /// One for each input.
     files: Vec<Target>,
 }
 

@@ -4,8 +4,6 @@
 //! [`Unknown`](Verdict::Unknown) as soon as any attempt ended without a response after the service may have received
 //! the payload, unless a later one was accepted.
 
-use std::fmt;
-
 use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Request, StatusCode};
@@ -25,7 +23,6 @@ use crate::http::settings::Proxy;
 use crate::http::transport::{self, Failure, MAX_BODY, TransportConfig, read_answer};
 use crate::secret::Secret;
 
-/// Statuses after which an upload is retried.
 pub(super) const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
 
 /// A client of one connector job. Shared by reference; concurrent uploads share the token.
@@ -126,7 +123,6 @@ impl Client {
         }
     }
 
-    /// The response was a 2xx.
     fn accepted(
         &self,
         file_name: &str,
@@ -177,15 +173,6 @@ impl Client {
             answer.verdict = Verdict::Unknown;
         }
         answer
-    }
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("job", &self.job)
-            .field("http", &self.http)
-            .finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,6 @@ use url::Url;
 use crate::http::address::{is_loopback, service_url};
 use crate::settings::suggestion;
 
-/// The default address of the local emulator.
 pub(crate) const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 
 /// The Microsoft endpoints. In a pipeline file a name (`cloud: worldwide`) or an object
@@ -36,14 +35,10 @@ pub(crate) enum Cloud {
     Custom(Endpoints),
 }
 
-/// The three endpoints of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoints {
-    /// Issues tokens.
     pub(crate) authority: Url,
-    /// The resource of a token.
     pub(crate) resource: String,
-    /// Receives uploads.
     pub(crate) ingestion: Url,
 }
 
@@ -86,19 +81,16 @@ const TABLE: [(Cloud, &str, &str, &str); 5] = [
 ];
 
 impl Cloud {
-    /// The names of the clouds.
     pub(crate) fn names() -> impl Iterator<Item = &'static str> + Clone {
         TABLE.into_iter().map(|(_, name, ..)| name)
     }
 
-    /// The cloud of a name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         TABLE
             .into_iter()
             .find_map(|(cloud, known, ..)| (known == name).then_some(cloud))
     }
 
-    /// The endpoints.
     pub(crate) fn endpoints(&self) -> Endpoints {
         if let Self::Custom(endpoints) = self {
             return endpoints.clone();

@@ -21,7 +21,6 @@ use crate::http::transport::{Answer, Failure};
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) endpoints: Endpoints,
-    /// The tenant's id, or one of its domain names.
     pub(super) tenant_id: String,
     pub(super) client_id: String,
     pub(super) job_id: Uuid,
@@ -50,7 +49,6 @@ impl Job {
     }
 }
 
-/// There is no token, so nothing was sent.
 pub(super) fn token(job: &Job, error: &TokenError, spent: Spent) -> Error {
     let kind = match error.cause {
         TokenCause::Transport(Failure::Invalid(_)) | TokenCause::Local(_) => ErrorKind::Unexpected,
@@ -163,7 +161,6 @@ const WRONG_CLOCK: &str = "check this machine's clock: a token is valid only bet
 const OLDER_RESOURCE: &str = "a connector set up with an older script may need that script's resource: compare the \
      `$resource` of the script, and set it as `cloud: {authority: …, resource: …, ingestion: …}`";
 
-/// What to do about Entra ID's codes.
 fn code_hints(code: u64) -> Option<&'static [&'static str]> {
     Some(match code {
         7_000_215 => &[
@@ -210,7 +207,6 @@ fn code_hints(code: u64) -> Option<&'static [&'static str]> {
     })
 }
 
-/// Puts the job's settings into hints.
 fn fill(job: &Job, hints: &[&str]) -> Vec<String> {
     let cloud = job.endpoints.cloud_of_ingestion();
     let known_page = matches!(job.authority(), "login.microsoftonline.com" | "login.windows.net");
@@ -384,7 +380,6 @@ fn allow_page(host: &str) -> String {
     )
 }
 
-/// Hints on an exchange without a response.
 fn transport_hints(job: &Job, host: &str, failure: &Failure) -> Vec<String> {
     match failure {
         Failure::NotSent { .. } if job.endpoints.is_local() => {
@@ -394,7 +389,6 @@ fn transport_hints(job: &Job, host: &str, failure: &Failure) -> Vec<String> {
     }
 }
 
-/// Hints on an upload without a response.
 fn upload_hints(job: &Job, failure: &Failure) -> Vec<String> {
     let own = match failure {
         Failure::Unknown { timeout: true, .. } => Some(

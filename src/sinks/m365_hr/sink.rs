@@ -14,16 +14,15 @@ use crate::component::{CheckStep, Input, RunInfo, Sink, SinkContext};
 use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
+use crate::http::address;
 use crate::http::transport::TransportConfig;
 use crate::secret::{Secret, SecretFiles};
 use crate::sinks::payload::scenario;
 
-/// The sink, built.
 struct M365Hr {
     cx: SinkContext,
     dispatcher: Dispatcher,
     partitions: Vec<Partition>,
-    /// The embedded emulator, with `cloud: emulator`.
     emulator: Option<Emulator>,
 }
 
@@ -32,25 +31,19 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         Cloud::Emulator => Some(start_emulator(config, &cx).await?),
         _ => None,
     };
-    let client = Arc::new(client(config, &cx, emulator.as_ref())?);
     let naming = config.naming();
     let partitions = cx.inputs.iter().map(|input| naming.partition(input)).collect();
     let limits = Limits {
         max_rows: config.batch.max_rows.as_usize(),
         max_bytes: config.batch.max_bytes.as_usize(),
     };
-    let service = Arc::new(ConnectorJob {
-        client,
+    let service = ConnectorJob {
+        client: client(config, &cx, emulator.as_ref())?,
         run: cx.run.clone(),
-    });
+    };
     let policy = config.delivery.policy(job_name(config, &cx));
-    let dispatcher = Dispatcher::new(
-        cx.clone(),
-        service,
-        policy,
-        limits,
-        config.max_concurrent.as_usize(),
-    );
+    let max_concurrent = config.max_concurrent.as_usize();
+    let dispatcher = Dispatcher::new(cx.clone(), Arc::new(service), policy, limits, max_concurrent);
     Ok(Box::new(M365Hr {
         cx,
         dispatcher,
@@ -70,18 +63,10 @@ fn job_name(config: &M365HrConfig, cx: &SinkContext) -> String {
             let data = std::path::absolute(&data).unwrap_or(data);
             format!("emulator {}/{job}", data.display())
         }
-        _ => {
-            let ingestion = config.cloud.endpoints().ingestion;
-            let port = ingestion
-                .port()
-                .map(|port| format!(":{port}"))
-                .unwrap_or_default();
-            format!("{}{port}/{job}", ingestion.host_str().unwrap_or_default())
-        }
+        _ => format!("{}/{job}", address::host(&config.cloud.endpoints().ingestion)),
     }
 }
 
-/// Asks what can be asked without uploading a row.
 pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckStep> {
     let emulator = match config.cloud {
         // In memory: a check leaves nothing behind.
@@ -229,9 +214,8 @@ fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
     }
 }
 
-/// Uploads batches through the client.
 struct ConnectorJob {
-    client: Arc<Client>,
+    client: Client,
     run: RunInfo,
 }
 

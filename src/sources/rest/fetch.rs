@@ -120,12 +120,7 @@ impl From<Failure> for PageError {
     }
 }
 
-impl AttemptError for PageError {
-    /// Reading a page twice changes nothing.
-    fn is_unknown(&self) -> bool {
-        false
-    }
-}
+impl AttemptError for PageError {}
 
 impl std::fmt::Display for PageError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
