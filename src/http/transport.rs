@@ -14,7 +14,9 @@ use bytes::{Bytes, BytesMut};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 
-pub(crate) use self::failure::{Failure, Stage};
+pub(crate) use self::failure::Failure;
+#[cfg(test)]
+pub(crate) use self::failure::Stage;
 use super::redact::{MAX_SHOWN, Redactor};
 use super::retry_after::parse_retry_after;
 use super::settings::{Proxy, TlsVersion};
