@@ -123,6 +123,15 @@ impl Totals {
         self.read + self.copied + self.derived == self.combined + self.finished()
     }
 
+    /// The ratio of rejected rows to the rows that were to be sent.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of row counts")]
+    pub fn reject_ratio(&self) -> f64 {
+        match self.finished().saturating_sub(self.filtered) {
+            0 => 0.0,
+            to_send => self.rejected as f64 / to_send as f64,
+        }
+    }
+
     /// Rows in a final state. Rows that a query consumed continue as those it created.
     pub fn finished(&self) -> u64 {
         self.filtered

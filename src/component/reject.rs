@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Serialize;
 
-use super::Origin;
+use super::{Counts, Origin};
 use crate::error::{Error, Result};
 
 /// Why a row or one of its fields was rejected. The names are stable.
@@ -125,16 +125,8 @@ pub struct Rejects(Arc<Inner>);
 struct Inner {
     include_values: bool,
     state: Mutex<State>,
-    limit: OnceLock<Limit>,
-}
-
-/// Whether the run has rejected more rows than allowed.
-struct Limit(Box<dyn Fn() -> bool + Send + Sync>);
-
-impl fmt::Debug for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Limit")
-    }
+    /// The counters of all components, and the allowed ratio.
+    limit: OnceLock<(Vec<Counts>, f64)>,
 }
 
 #[derive(Debug)]
@@ -233,14 +225,15 @@ impl Rejects {
         sums
     }
 
-    /// Sets what decides whether the run has rejected more rows than allowed. The first call counts.
-    pub(crate) fn set_limit(&self, is_exceeded: impl Fn() -> bool + Send + Sync + 'static) {
-        let _ = self.0.limit.set(Limit(Box::new(is_exceeded)));
+    /// Limits the ratio of rejects to the rows that `all` components of the run were to send. The first call counts.
+    pub(crate) fn set_limit(&self, all: Vec<Counts>, max_ratio: f64) {
+        let _ = self.0.limit.set((all, max_ratio));
     }
 
     /// Whether more rows were rejected so far than the run allows.
     pub fn exceed_limit(&self) -> bool {
-        self.0.limit.get().is_some_and(|limit| limit.0())
+        let limit = self.0.limit.get();
+        limit.is_some_and(|(all, max_ratio)| Counts::sum(all).reject_ratio() > *max_ratio)
     }
 
     /// Rejected rows of the file of this name so far, including members if it is an archive (`name/member`).

@@ -73,12 +73,3 @@ impl Counters {
 pub(super) fn nothing_new(sources: &[Counts]) -> bool {
     !sources.is_empty() && sources.iter().all(Counts::is_nothing_new)
 }
-
-/// The ratio of rejected rows to the rows that were to be sent.
-#[expect(clippy::cast_precision_loss, reason = "a ratio of row counts")]
-pub(super) fn reject_ratio(rows: &Totals) -> f64 {
-    match rows.finished().saturating_sub(rows.filtered) {
-        0 => 0.0,
-        to_send => rows.rejected as f64 / to_send as f64,
-    }
-}

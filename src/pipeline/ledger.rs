@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 
-use super::RunOptions;
+use super::run::Run;
 use crate::component::{PositionStore, RunInfo};
 use crate::config::PipelineConfig;
 use crate::error::Result;
@@ -27,31 +26,26 @@ pub(super) struct LedgerRecord {
 
 impl LedgerRecord {
     /// Opens the ledger if a component needs it, and records the start. A dry run only reads.
-    pub(super) async fn start(
-        config: &PipelineConfig,
-        options: &RunOptions,
-        run: &RunInfo,
-        started: Timestamp,
-    ) -> Result<Self> {
-        let keeps_position = |source: &str| {
-            let source = config.sources.iter().find(|component| component.name == source);
-            source.is_some_and(|source| source.config.traits().keeps_position)
-        };
-        let needs_ledger = config
-            .sinks
-            .iter()
-            .any(|sink| sink.config.uses_ledger() || !sink.guards.over(&config.guards).is_empty())
-            || config.sources.iter().any(|source| keeps_position(&source.name))
+    pub(super) async fn start(run: &Run<'_>) -> Result<Self> {
+        let (config, info) = (run.config, &run.info);
+        let sources = config.sources.iter();
+        let with_position: Vec<_> = sources
+            .filter(|source| source.config.traits().keeps_position)
+            .map(|source| source.name.as_str())
+            .collect();
+        let mut sinks = config.sinks.iter();
+        let needs_ledger = !with_position.is_empty()
             // For the lock: two runs at once would each miss the rows of the other.
-            || !config.snapshots.is_empty();
+            || !config.snapshots.is_empty()
+            || sinks.any(|sink| sink.config.uses_ledger() || !sink.guards.over(&config.guards).is_empty());
         if !needs_ledger {
             return Ok(Self::default());
         }
-        let path = run.base.join(&config.state.path);
-        if run.dry_run {
+        let path = info.base.join(&config.state.path);
+        if info.dry_run {
             let ledger = Ledger::open_read_only(&path).await?;
             let last = match &ledger {
-                Some(ledger) => last_runs(config, ledger, &run.pipeline).await?,
+                Some(ledger) => last_runs(config, ledger, &info.pipeline).await?,
                 None => HashMap::new(),
             };
             return Ok(Self {
@@ -61,28 +55,26 @@ impl LedgerRecord {
             });
         }
         let ledger = Ledger::open(&path).await?;
-        let lock = ledger.lock_pipeline(&run.pipeline, &run.id)?;
-        let allowed = options.allow.iter().map(|guard| guard.id().to_owned()).collect();
+        let lock = ledger.lock_pipeline(&info.pipeline, &info.id)?;
+        let allowed = run
+            .options
+            .allow
+            .iter()
+            .map(|guard| guard.id().to_owned())
+            .collect();
         ledger
             .begin_run(NewRun {
-                id: run.id.to_string(),
-                pipeline: run.pipeline.to_string(),
-                started,
+                id: info.id.to_string(),
+                pipeline: info.pipeline.to_string(),
+                started: run.started,
                 allowed,
-                partial: run.partial,
+                partial: info.partial,
             })
             .await?;
-        let last = last_runs(config, &ledger, &run.pipeline).await?;
+        let last = last_runs(config, &ledger, &info.pipeline).await?;
         let mut positions = Vec::new();
-        for source in config
-            .sources
-            .iter()
-            .filter(|source| keeps_position(&source.name))
-        {
-            positions.push((
-                source.name.clone(),
-                ledger.position(&run.pipeline, &source.name).await?,
-            ));
+        for source in with_position {
+            positions.push((source.to_owned(), ledger.position(&info.pipeline, source).await?));
         }
         Ok(Self {
             ledger: Some(ledger),

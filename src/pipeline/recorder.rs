@@ -7,10 +7,9 @@ mod json;
 mod request;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -32,43 +31,30 @@ const MAX_PAGE_BYTES: usize = 1 << 20;
 /// Characters to store of a body that is not JSON.
 const MAX_OTHER_CHARS: usize = 200;
 
-/// Cheap to clone; clones count together.
-#[derive(Clone)]
-pub(super) struct PageRecorder(Arc<Inner>);
-
-struct Inner {
+#[derive(Debug)]
+pub(super) struct PageRecorder {
     folder: PathBuf,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     pages: u64,
     bytes: u64,
     sources: BTreeMap<String, Pages>,
 }
 
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Pages {
     stored: u64,
     left_out: u64,
 }
 
-impl fmt::Debug for PageRecorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PageRecorder")
-            .field("folder", &self.0.folder)
-            .finish_non_exhaustive()
-    }
-}
-
 impl PageRecorder {
     /// Stores pages in `folder`, which is created with the first page.
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self(Arc::new(Inner {
-            folder,
-            state: Mutex::default(),
-        }))
+        let state = Mutex::default();
+        Self { folder, state }
     }
 
     /// Reports the folder and the numbers of pages.
@@ -81,13 +67,13 @@ impl PageRecorder {
             if pages.left_out > 0 {
                 what.push_str(&format!("; {} more were not stored", pages.left_out));
             }
-            tracing::info!(source, folder = %self.0.folder.display(), "{what}");
-            outputs.add(source, what, &self.0.folder);
+            tracing::info!(source, folder = %self.folder.display(), "{what}");
+            outputs.add(source, what, &self.folder);
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,12 +94,10 @@ impl ExchangeRecorder for PageRecorder {
         let text = page(exchange)
             .map_err(|error| Error::unexpected("cannot write a recorded page as JSON").with_source(error))?;
         self.state().bytes += text.len() as u64;
-        let path = self
-            .0
-            .folder
-            .join(format!("{}-{number:06}.json", file_name(exchange.source)));
+        let name = format!("{}-{number:06}.json", file_name(exchange.source));
+        let path = self.folder.join(name);
         let write = || {
-            create_private_folder(&self.0.folder)?;
+            create_private_folder(&self.folder)?;
             create_private(&path)?.write_all(text.as_bytes())
         };
         write().map_err(|error| {
@@ -125,12 +109,9 @@ impl ExchangeRecorder for PageRecorder {
 
 /// The name of a source as the start of a file name.
 fn file_name(source: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' {
-            c
-        } else {
-            '_'
-        }
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => c,
+        _ => '_',
     };
     source.chars().take(60).map(plain).collect()
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::counters::{Counters, reject_ratio};
+use super::counters::Counters;
 use super::graph::{Failures, Graph};
 use super::ledger::LedgerRecord;
 use super::recorder::PageRecorder;
@@ -17,7 +17,7 @@ use super::snapshots::{self, Named};
 use super::{
     ErrorReport, ExitCode, GuardsReport, Observer, RejectsFile, RejectsReport, RunOptions, RunReport,
 };
-use crate::component::{BatchReport, Counts, Outputs, Rejects, RunInfo, SinkContext, SourceContext};
+use crate::component::{BatchReport, Outputs, Rejects, RunInfo, SinkContext, SourceContext};
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::{RunEnd, pipeline_name};
@@ -32,7 +32,7 @@ pub async fn run(config: &PipelineConfig, options: RunOptions, observer: &Observ
         tracing::warn!("{advice}");
     }
     let mut results = Results::default();
-    let record = match LedgerRecord::start(config, &options, &run.info, run.started).await {
+    let record = match LedgerRecord::start(&run).await {
         Ok(record) => {
             results = run.execute(&record).await;
             record
@@ -60,7 +60,7 @@ pub(super) struct Run<'r> {
     pub(super) rejects: Rejects,
     pub(super) rejects_file: Option<RejectsFile>,
     pub(super) outputs: Outputs,
-    recorder: Option<PageRecorder>,
+    recorder: Option<Arc<PageRecorder>>,
 }
 
 #[derive(Default)]
@@ -77,13 +77,12 @@ impl<'r> Run<'r> {
         let started = Timestamp::now();
         let mut info = run_info(config, options);
         let folder = options.record.as_ref();
-        let recorder = folder.map(|folder| PageRecorder::new(folder.join(&*info.id)));
-        info.record = recorder.clone().map(|recorder| Arc::new(recorder) as _);
+        let recorder = folder.map(|folder| Arc::new(PageRecorder::new(folder.join(&*info.id))));
+        info.record = recorder.clone().map(|recorder| recorder as _);
         let (rejects, rejects_file) = options.rejects.open(config, &info);
         let counters = Counters::new(config);
         let _ = observer.counts.set(counters.all());
-        let (all, max_ratio) = (counters.all(), config.rejects.max_ratio.get());
-        rejects.set_limit(move || reject_ratio(&Counts::sum(&all)) > max_ratio);
+        rejects.set_limit(counters.all(), config.rejects.max_ratio.get());
         Self {
             config,
             options,
@@ -198,7 +197,7 @@ impl<'r> Run<'r> {
     fn exit_code(&self, failures: &Failures) -> ExitCode {
         match failures.first() {
             Some((_, error)) => error.kind().into(),
-            None if reject_ratio(&self.counters.totals()) > self.config.rejects.max_ratio.get() => {
+            None if self.counters.totals().reject_ratio() > self.config.rejects.max_ratio.get() => {
                 ExitCode::TooManyRejects
             }
             None => ExitCode::Delivered,
@@ -248,7 +247,7 @@ impl<'r> Run<'r> {
             batches: results.batches,
             rejects: RejectsReport {
                 path: rejects_path,
-                ratio: reject_ratio(&rows),
+                ratio: rows.reject_ratio(),
                 max_ratio: self.config.rejects.max_ratio.get(),
                 by_reason: reasons
                     .map(|(field, code, rows)| ReasonCount { field, code, rows })

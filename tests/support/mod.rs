@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use hrsink::config::{LoadError, PipelineConfig};
-use hrsink::emulator::{Emulator, EmulatorConfig, RESOURCE};
+use hrsink::emulator::{Emulator, RESOURCE};
 use hrsink::pipeline::{ErrorReport, Observer, RunOptions, RunReport, run};
 use hrsink::plugin::{BatchOutcome, Role, Totals};
 use serde_json::{Value, json};
@@ -114,13 +114,11 @@ impl Pipeline {
 pub(crate) async fn program(pipeline: &Pipeline, args: &[&str]) -> Output {
     pipeline.load().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
-    for arg in args {
-        command.arg(if *arg == "{}" {
-            pipeline.path("pipeline.json").into_os_string()
-        } else {
-            arg.into()
-        });
-    }
+    let file = pipeline.path("pipeline.json").display().to_string();
+    command.args(
+        args.iter()
+            .map(|&arg| if arg == "{}" { file.as_str() } else { arg }),
+    );
     command.stdin(Stdio::null()).env_remove("HRSINK_LOG");
     // The service of a test runs in its thread.
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -188,17 +186,15 @@ fn assert_sound(report: &RunReport) {
         let begun = batches.iter().filter(|batch| batch.attempts > 0).count();
         assert_eq!(parts.len(), begun, "{shown}");
         let rows = |outcome| -> u64 {
-            batches
-                .iter()
-                .filter(|batch| batch.outcome == outcome)
-                .map(|batch| batch.rows)
-                .sum()
+            let batches = batches.iter().filter(|batch| batch.outcome == outcome);
+            batches.map(|batch| batch.rows).sum()
         };
-        assert_eq!(rows(BatchOutcome::Accepted), component.rows.accepted, "{shown}");
-        assert_eq!(rows(BatchOutcome::Refused), component.rows.refused, "{shown}");
-        assert_eq!(rows(BatchOutcome::Unknown), component.rows.unknown, "{shown}");
-        assert!(rows(BatchOutcome::Rejected) <= component.rows.rejected, "{shown}");
-        assert!(rows(BatchOutcome::NotSent) <= component.rows.not_sent, "{shown}");
+        let totals = component.rows;
+        assert_eq!(rows(BatchOutcome::Accepted), totals.accepted, "{shown}");
+        assert_eq!(rows(BatchOutcome::Refused), totals.refused, "{shown}");
+        assert_eq!(rows(BatchOutcome::Unknown), totals.unknown, "{shown}");
+        assert!(rows(BatchOutcome::Rejected) <= totals.rejected, "{shown}");
+        assert!(rows(BatchOutcome::NotSent) <= totals.not_sent, "{shown}");
         for batch in batches {
             // A batch with attempts has its own error; one without has that of the run.
             let begun = batch.attempts > 0;
@@ -221,13 +217,7 @@ pub(crate) fn emails(rows: usize) -> Vec<String> {
 
 /// An emulator that accepts any app and job, with these faults.
 pub(crate) async fn emulator(faults: &str) -> Emulator {
-    let faults = faults.parse().unwrap();
-    Emulator::start(EmulatorConfig {
-        faults,
-        ..EmulatorConfig::default()
-    })
-    .await
-    .unwrap()
+    emulator_with(json!({"faults": faults})).await
 }
 
 /// An emulator with these settings.
@@ -240,10 +230,8 @@ pub(crate) async fn emulator_with(settings: Value) -> Emulator {
 /// The addresses that arrived, in order.
 pub(crate) fn arrived(emulator: &Emulator) -> Vec<String> {
     let rows = emulator.accepted_rows().unwrap();
-    let mut emails: Vec<_> = rows
-        .iter()
-        .map(|row| row.get("EmailAddress").unwrap().to_owned())
-        .collect();
+    let emails = rows.iter().map(|row| row.get("EmailAddress").unwrap());
+    let mut emails: Vec<String> = emails.map(str::to_owned).collect();
     emails.sort();
     emails
 }

@@ -6,10 +6,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use hrsink::emulator::RESOURCE;
 use serde_json::{Value, json};
 
-use super::{CLIENT, SECRET, TENANT};
+use super::{SECRET, sink};
 
 /// `hrsink` with `args` in `folder`, which has the client secret in the file `secret`.
 pub(crate) fn hrsink(folder: &Path, args: &[&str]) -> Command {
@@ -40,6 +39,12 @@ pub(crate) fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
 
 /// A pipeline file that sends the rows of `export` to `job` of the service at `url`, with short waits.
 pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, job: &str) -> Value {
+    let mut sink = sink(url, job, "rows");
+    sink["batch"]["max_rows"] = json!(40);
+    sink["max_concurrent"] = json!(4);
+    sink["timeout"] = json!("150ms");
+    sink["retry"]["max_attempts"] = json!(4);
+    sink["retry"]["max_backoff"] = json!("10ms");
     json!({
         "sources": {"export": {"type": "file", "path": export}},
         "transforms": {"rows": {
@@ -49,17 +54,7 @@ pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, 
             "dates": {"timezone": "UTC"},
             "fields": fields,
         }},
-        "sinks": {"purview": {
-            "type": "m365_hr",
-            "inputs": ["rows"],
-            "cloud": {"authority": url, "resource": RESOURCE, "ingestion": url},
-            "tenant_id": TENANT,
-            "job_id": job,
-            "auth": {"type": "client_secret", "client_id": CLIENT, "client_secret": {"file": "secret"}},
-            "batch": {"max_rows": 40},
-            "max_concurrent": 4, "timeout": "150ms",
-            "retry": {"max_attempts": 4, "max_elapsed": "5s", "initial_backoff": "1ms", "max_backoff": "10ms"},
-        }},
+        "sinks": {"purview": sink},
     })
 }
 

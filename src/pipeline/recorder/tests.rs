@@ -178,7 +178,7 @@ fn stores_private_files_and_counts_pages() {
         reported(),
         ["2 recorded pages, masked", "1 recorded page, masked"]
     );
-    let folder = &recorder.0.folder;
+    let folder = &recorder.folder;
     for name in ["hr_one-000001.json", "hr_one-000002.json", "two-000003.json"] {
         let file = folder.join(name).metadata().unwrap();
         #[cfg(unix)]
