@@ -5,6 +5,7 @@
 //! [`SecretFiles`] allows it; on Windows permissions are not checked.
 
 use std::collections::BTreeSet;
+use std::env::VarError;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde_json::Value;
 
 use crate::component::RunInfo;
 use crate::error::{Error, Result};
@@ -130,17 +131,21 @@ impl SecretRef {
     /// never contains the content.
     pub fn read(&self, base: &Path, files: &SecretFiles) -> Result<Secret> {
         match self {
-            Self::Env(name) => match std::env::var(name) {
-                Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
-                Ok(_) => Err(Error::config(format!("the environment variable `{name}` for a secret is empty"))),
-                Err(std::env::VarError::NotPresent) => {
-                    Err(Error::config(format!("the environment variable `{name}` for a secret is not set"))
-                        .with_hint(format!("set it in the environment of this process, or use `{{file: …}}` instead of `{{env: {name}}}`")))
+            Self::Env(name) => {
+                let wrong = |what| {
+                    Error::config(format!(
+                        "the environment variable `{name}` for a secret is {what}"
+                    ))
+                };
+                match std::env::var(name) {
+                    Ok(text) if !text.is_empty() => Ok(Secret::new(text)),
+                    Ok(_) => Err(wrong("empty")),
+                    Err(VarError::NotPresent) => Err(wrong("not set").with_hint(format!(
+                        "set it in the environment of this process, or use `{{file: …}}` instead of `{{env: {name}}}`"
+                    ))),
+                    Err(VarError::NotUnicode(_)) => Err(wrong("not valid UTF-8")),
                 }
-                Err(std::env::VarError::NotUnicode(_)) => {
-                    Err(Error::config(format!("the environment variable `{name}` for a secret is not valid UTF-8")))
-                }
-            },
+            }
             Self::File(path) => {
                 let path = base.join(path);
                 // The checked file is the one that is read, also if the path changes in between.
@@ -149,19 +154,23 @@ impl SecretRef {
                 let mut text = String::new();
                 file.read_to_string(&mut text)
                     .map_err(|error| unreadable(&path, error))?;
-                let text = text.trim_end_matches(['\r', '\n']);
-                if text.is_empty() {
-                    return Err(Error::config(format!("the secret file `{}` is empty", path.display())));
+                match text.trim_end_matches(['\r', '\n']) {
+                    "" => Err(Error::config(format!(
+                        "the secret file `{}` is empty",
+                        path.display()
+                    ))),
+                    text => Ok(Secret::new(text)),
                 }
-                Ok(Secret::new(text))
             }
             Self::StandardInput => {
                 let mut line = String::new();
-                std::io::stdin()
-                    .read_line(&mut line)
-                    .map_err(|e| Error::config("cannot read the secret from standard input").with_source(e))?;
+                std::io::stdin().read_line(&mut line).map_err(|e| {
+                    Error::config("cannot read the secret from standard input").with_source(e)
+                })?;
                 match line.trim_end_matches(['\r', '\n']) {
-                    "" => Err(Error::config("standard input is empty: its first line must be the secret")),
+                    "" => Err(Error::config(
+                        "standard input is empty: its first line must be the secret",
+                    )),
                     text => Ok(Secret::new(text)),
                 }
             }
@@ -171,53 +180,26 @@ impl SecretRef {
 
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct RefVisitor;
         const FORM: &str = "a secret must be a reference: `{env: NAME}` or `{file: PATH}`";
-
-        impl<'de> Visitor<'de> for RefVisitor {
-            type Value = SecretRef;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(FORM)
-            }
-
-            fn visit_str<E: de::Error>(self, _: &str) -> Result<SecretRef, E> {
-                Err(E::custom(format!(
+        let map = match Value::deserialize(deserializer)? {
+            Value::Object(map) => map,
+            _ => {
+                return Err(D::Error::custom(format!(
                     "{FORM}, not text in the file (it is not repeated here)"
-                )))
+                )));
             }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretRef, E> {
-                self.visit_str("")
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretRef, E> {
-                self.visit_str("")
-            }
-
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretRef, E> {
-                self.visit_str("")
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretRef, E> {
-                self.visit_str("")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
-                let found = match map.next_key::<String>()?.as_deref() {
-                    Some("env") => SecretRef::Env(map.next_value()?),
-                    Some("file") => SecretRef::File(map.next_value()?),
-                    Some(other) => return Err(de::Error::unknown_field(other, &["env", "file"])),
-                    None => return Err(de::Error::custom(FORM)),
-                };
-                if map.next_key::<String>()?.is_some() {
-                    return Err(de::Error::custom("set `env` or `file`, not both"));
-                }
-                Ok(found)
-            }
+        };
+        if map.len() > 1 {
+            return Err(D::Error::custom("set `env` or `file`, not both"));
         }
-
-        deserializer.deserialize_any(RefVisitor)
+        match map.into_iter().next() {
+            Some((key, Value::String(name))) if key == "env" => Ok(Self::Env(name)),
+            Some((key, Value::String(path))) if key == "file" => Ok(Self::File(path.into())),
+            Some((key, _)) if key != "env" && key != "file" => {
+                Err(D::Error::unknown_field(&key, &["env", "file"]))
+            }
+            _ => Err(D::Error::custom(FORM)),
+        }
     }
 }
 
@@ -232,35 +214,33 @@ mod tests {
 
     #[test]
     fn refuses_literal_values_without_repeating_them() {
-        for value in [r#""hunter2-marker""#, "271828", "-271828", "271828.5", "true"] {
+        for value in [
+            r#""hunter2-marker""#,
+            "271828",
+            "-271828.5",
+            "true",
+            r#"["hunter2"]"#,
+            r#"{"env": 271828}"#,
+        ] {
             let error = serde_json::from_str::<SecretRef>(value).unwrap_err().to_string();
             assert!(error.contains("{env: NAME}"), "{error}");
-            assert!(
-                !["hunter2", "271828", "true"]
-                    .iter()
-                    .any(|value| error.contains(value)),
-                "{error}"
-            );
+            let words = ["hunter2", "271828", "true"];
+            assert!(!words.iter().any(|word| error.contains(word)), "{error}");
         }
     }
 
     #[test]
-    fn removes_only_the_line_end_of_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        write(&folder.path().join("s"), " pass word \r\n", 0o600);
-        let secret = SecretRef::File("s".into())
-            .read(folder.path(), &SecretFiles::default())
-            .unwrap();
-        assert_eq!(secret.expose(), " pass word ");
+    fn names_a_missing_variable() {
+        let variable = SecretRef::Env("HRSINK_NO_SUCH_VARIABLE".into());
+        let error = variable.read(Path::new(""), &SecretFiles::default()).unwrap_err();
+        assert!(error.to_string().contains("HRSINK_NO_SUCH_VARIABLE"));
     }
 
+    #[cfg(unix)]
     fn write(path: &Path, text: &str, mode: u32) {
         let _ = std::fs::remove_file(path);
         std::fs::write(path, text).unwrap();
-        #[cfg(unix)]
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        #[cfg(not(unix))]
-        let _ = mode;
     }
 
     #[cfg(unix)]
@@ -268,13 +248,13 @@ mod tests {
     fn refuses_files_that_other_users_can_access() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink("s", &link).unwrap();
+        std::os::unix::fs::symlink("s", folder.path().join("link")).unwrap();
         for name in ["s", "link"] {
             let secret = SecretRef::File(name.into());
+            let read = |files: &SecretFiles| secret.read(folder.path(), files);
             for mode in [0o604, 0o640, 0o602, 0o620, 0o610, 0o444, 0o777] {
                 write(&path, "hunter2-marker", mode);
-                let error = secret.read(folder.path(), &SecretFiles::default()).unwrap_err();
+                let error = read(&SecretFiles::default()).unwrap_err();
                 assert_eq!(error.kind(), crate::error::ErrorKind::Config);
                 let named = folder.path().join(name);
                 let (shown, hints) = (error.chain(), error.hints().collect::<Vec<_>>());
@@ -283,16 +263,12 @@ mod tests {
                 assert_eq!(hints[0], format!("run `chmod 600 {}`", named.display()));
                 assert!(hints[2].contains("--insecure-secret-files"), "{hints:?}");
                 assert!(!format!("{error:?}").contains("hunter2"));
-
-                let read = secret.read(folder.path(), &SecretFiles::any()).unwrap();
-                assert_eq!(read.expose(), "hunter2-marker");
+                assert_eq!(read(&SecretFiles::any()).unwrap().expose(), "hunter2-marker");
             }
             for mode in [0o600, 0o400] {
-                write(&path, "s", mode);
-                assert!(
-                    secret.read(folder.path(), &SecretFiles::default()).is_ok(),
-                    "{mode:o}"
-                );
+                write(&path, " pass word \r\n", mode);
+                let secret = read(&SecretFiles::default()).unwrap();
+                assert_eq!(secret.expose(), " pass word ", "only the line end is removed");
             }
         }
     }
@@ -302,28 +278,12 @@ mod tests {
     fn warns_once_of_an_accepted_file() {
         let folder = tempfile::tempdir().unwrap();
         let files = SecretFiles::any();
-        for name in ["a", "b", "c"] {
-            write(
-                &folder.path().join(name),
-                "s",
-                if name == "c" { 0o600 } else { 0o644 },
-            );
-        }
-        for name in ["a", "a", "b", "c"] {
+        for (name, mode) in [("a", 0o644), ("b", 0o644), ("c", 0o600), ("a", 0o644)] {
+            write(&folder.path().join(name), "s", mode);
             SecretRef::File(name.into()).read(folder.path(), &files).unwrap();
         }
         let warned = files.any.as_ref().unwrap().lock().unwrap();
-        assert_eq!(
-            warned.iter().cloned().collect::<Vec<_>>(),
-            ["a", "b"].map(|name| folder.path().join(name))
-        );
-    }
-
-    #[test]
-    fn names_a_missing_variable() {
-        let error = SecretRef::Env("HRSINK_NO_SUCH_VARIABLE".into())
-            .read(Path::new(""), &SecretFiles::default())
-            .unwrap_err();
-        assert!(error.to_string().contains("HRSINK_NO_SUCH_VARIABLE"));
+        let expected = ["a", "b"].map(|name| folder.path().join(name));
+        assert!(warned.iter().eq(&expected), "{warned:?}");
     }
 }

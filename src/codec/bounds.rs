@@ -1,11 +1,13 @@
 //! Readers between codecs: they count bytes, limit the output and keep the first error.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::CodecError;
+use bytesize::ByteSize;
+
+use super::error::refused;
 
 /// Decoded bytes to which no ratio applies: a small regular file compresses to almost nothing.
 pub(crate) const RATIO_FREE_BYTES: u64 = 16 << 20;
@@ -15,33 +17,24 @@ pub(crate) const RATIO_FREE_BYTES: u64 = 16 << 20;
 pub(super) struct MaxRatio(pub(super) u64);
 
 impl MaxRatio {
-    pub(super) fn check(self, kind: &'static str, encoded: u64, decoded: u64) -> io::Result<()> {
+    pub(super) fn check(self, kind: &str, encoded: u64, decoded: u64) -> io::Result<()> {
         if decoded <= RATIO_FREE_BYTES || decoded <= encoded.saturating_mul(self.0) {
             return Ok(());
         }
-        Err(CodecError::RatioExceeded {
-            kind,
-            encoded,
-            decoded,
-            max_ratio: self.0,
-        }
-        .into())
+        let (from, to, ratio) = (ByteSize(encoded), ByteSize(decoded), decoded / encoded.max(1));
+        Err(refused(
+            format!(
+                "the {kind} data expands from {from} to more than {to}, {ratio} times its size; \
+                 `max_compression_ratio` is {}",
+                self.0
+            ),
+            "check the file: it may be damaged or malicious; if it is correct, raise `max_compression_ratio`",
+        ))
     }
 }
 
 /// A byte count shared between the reader that updates it and those that read it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ByteCount(Arc<AtomicU64>);
-
-impl ByteCount {
-    pub(super) fn of(bytes: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(bytes)))
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+pub(super) type ByteCount = Arc<AtomicU64>;
 
 /// The error of the innermost reader. Decoders of other crates wrap, replace or drop the errors of their input.
 #[derive(Debug, Clone, Default)]
@@ -64,29 +57,19 @@ impl FirstError {
 
 /// The input of a decoder of another crate: counts its bytes and stores its first error.
 pub(super) struct DecoderInput<R> {
-    inner: R,
-    count: ByteCount,
-    first_error: FirstError,
-}
-
-impl<R> DecoderInput<R> {
-    pub(super) fn new(inner: R, count: &ByteCount, first_error: &FirstError) -> Self {
-        Self {
-            inner,
-            count: count.clone(),
-            first_error: first_error.clone(),
-        }
-    }
+    pub(super) inner: R,
+    pub(super) count: ByteCount,
+    pub(super) first_error: FirstError,
 }
 
 impl<R: Read> Read for DecoderInput<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.inner.read(buffer) {
             Ok(length) => {
-                self.count.0.fetch_add(length as u64, Ordering::Relaxed);
+                self.count.fetch_add(length as u64, Ordering::Relaxed);
                 Ok(length)
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => Err(self.first_error.keep(error)),
         }
     }
@@ -110,11 +93,11 @@ pub(super) struct BoundedReader<R> {
 
 impl<R> BoundedReader<R> {
     /// `encoded` counts the bytes that the codec has read.
-    pub(super) fn new(inner: R, kind: &'static str, encoded: &ByteCount, max_ratio: MaxRatio) -> Self {
+    pub(super) fn new(inner: R, kind: &'static str, encoded: ByteCount, max_ratio: MaxRatio) -> Self {
         Self {
             inner: Some(inner),
             kind,
-            encoded: encoded.clone(),
+            encoded,
             decoded: 0,
             max_ratio,
         }
@@ -128,11 +111,11 @@ impl<R: Read> Read for BoundedReader<R> {
         };
         let result = inner.read(buffer).and_then(|length| {
             self.decoded += length as u64;
-            self.max_ratio
-                .check(self.kind, self.encoded.get(), self.decoded)?;
+            let encoded = self.encoded.load(Ordering::Relaxed);
+            self.max_ratio.check(self.kind, encoded, self.decoded)?;
             Ok(length)
         });
-        if matches!(&result, Err(error) if error.kind() != io::ErrorKind::Interrupted) {
+        if matches!(&result, Err(error) if error.kind() != ErrorKind::Interrupted) {
             self.inner = None;
         }
         result

@@ -1,81 +1,71 @@
 //! gzip and zstd, decoded while reading. A file may have several members or frames.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
-use super::Reader;
+use bytesize::ByteSize;
+
 use super::bounds::{BoundedReader, ByteCount, DecoderInput, FirstError, MaxRatio};
-use super::error::CodecError;
+use super::error::{damaged, refused};
+use super::{BUFFER_BYTES, Reader};
 
 /// Base-two logarithm of the largest accepted zstd window: 128 MiB. Every level of the `zstd` program stays within it,
 /// `--ultra -22` and `--long` included.
 pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 
-const BUFFER_BYTES: usize = 256 << 10;
+type Input = BufReader<DecoderInput<Reader>>;
 
-pub(super) fn gzip(encoded: Reader, max_ratio: MaxRatio) -> Reader {
-    let stream = Stream::new("gzip");
-    let decoder = flate2::bufread::MultiGzDecoder::new(stream.input(encoded));
-    stream.reader(decoder, max_ratio)
+pub(super) fn gzip(encoded: Reader, max_ratio: MaxRatio) -> io::Result<Reader> {
+    let decoder = |input| Ok(flate2::bufread::MultiGzDecoder::new(input));
+    reader("gzip", encoded, max_ratio, decoder)
 }
 
 pub(super) fn zstd(encoded: Reader, max_ratio: MaxRatio) -> io::Result<Reader> {
-    let stream = Stream::new("zstd");
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(stream.input(encoded))?;
-    decoder.window_log_max(MAX_WINDOW_LOG)?;
-    Ok(stream.reader(decoder, max_ratio))
+    reader("zstd", encoded, max_ratio, |input| {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+        decoder.window_log_max(MAX_WINDOW_LOG)?;
+        Ok(decoder)
+    })
 }
 
-struct Stream {
+fn reader<D: Read + Send + 'static>(
     kind: &'static str,
-    count: ByteCount,
+    encoded: Reader,
+    max_ratio: MaxRatio,
+    decoder: impl FnOnce(Input) -> io::Result<D>,
+) -> io::Result<Reader> {
+    let (count, first_error) = (ByteCount::default(), FirstError::default());
+    let input = DecoderInput {
+        inner: encoded,
+        count: count.clone(),
+        first_error: first_error.clone(),
+    };
+    let decoder = Decoder {
+        inner: decoder(BufReader::with_capacity(BUFFER_BYTES, input))?,
+        kind,
+        first_error,
+    };
+    Ok(Box::new(BoundedReader::new(decoder, kind, count, max_ratio)))
+}
+
+struct Decoder<D> {
+    inner: D,
+    kind: &'static str,
     first_error: FirstError,
 }
 
-impl Stream {
-    fn new(kind: &'static str) -> Self {
-        Self {
-            kind,
-            count: ByteCount::default(),
-            first_error: FirstError::default(),
-        }
-    }
-
-    fn input(&self, encoded: Reader) -> io::BufReader<DecoderInput<Reader>> {
-        io::BufReader::with_capacity(
-            BUFFER_BYTES,
-            DecoderInput::new(encoded, &self.count, &self.first_error),
-        )
-    }
-
-    fn reader(self, decoder: impl Read + Send + 'static, max_ratio: MaxRatio) -> Reader {
-        let (kind, count) = (self.kind, self.count.clone());
-        let decoder = StreamDecoder {
-            inner: decoder,
-            stream: self,
-        };
-        Box::new(BoundedReader::new(decoder, kind, &count, max_ratio))
-    }
-}
-
-struct StreamDecoder<R> {
-    inner: R,
-    stream: Stream,
-}
-
-impl<R: Read> Read for StreamDecoder<R> {
+impl<D: Read> Read for Decoder<D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).map_err(|error| {
-            if error.kind() == io::ErrorKind::Interrupted {
-                return error;
-            }
-            let kind = self.stream.kind;
-            self.stream.first_error.or(|| {
-                // zstd reports this by its text alone; a test pins the text.
-                if kind == "zstd" && error.to_string().contains("too much memory") {
-                    return CodecError::WindowTooLarge.into();
-                }
-                CodecError::damaged(kind, Some(error))
-            })
+        self.inner.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            // zstd reports this by its text alone; a test pins the text.
+            _ if self.kind == "zstd" && error.to_string().contains("too much memory") => refused(
+                format!(
+                    "decoding the zstd data takes more than {} of memory",
+                    ByteSize(1 << MAX_WINDOW_LOG)
+                ),
+                "compress the file without `--long`, or with at most `--long=27`",
+            ),
+            _ => self.first_error.or(|| damaged(self.kind, Some(error))),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Decompression and decryption: gzip, zstd, zip and OpenPGP, nested in any order.
 //!
-//! [`Decoder::check`] decodes a file to its end and discards the bytes; [`Decoded::open`] decodes it again to be read.
+//! [`Decoder::check`] decodes a file to its end and discards the bytes; [`Member::open`] decodes it again to be read.
 //! So a wrong key, damage, a missing signature or a decompression bomb is an error before the first row, and nothing
 //! decoded is written to disk. Exception: a zip archive inside another codec is read from its end, so a
 //! large one goes to an unnamed temporary file. This module knows files and bytes, not formats and rows.
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use self::bounds::{BoundedReader, ByteCount, MaxRatio};
-use self::error::{CodecError, printable};
+use self::error::{printable, refused};
 pub(crate) use self::settings::{CODECS, Codec, Compression, PgpSettings, Settings, ZipSettings, codecs_of};
 #[cfg(test)]
 pub(crate) use self::{bounds::RATIO_FREE_BYTES, gzip_zstd::MAX_WINDOW_LOG};
@@ -65,17 +65,17 @@ impl Decoder {
         let zip = settings.zip.cloned().unwrap_or_default();
         let pattern = zip.members.as_deref().map(glob::Pattern::new).transpose();
         let pattern = pattern.map_err(|error| Error::config("invalid `zip.members`").with_source(error))?;
-        let password = zip.password.as_ref();
-        let password = password
-            .map(|password| password.read(base, secret_files))
-            .transpose()?;
+        let password = zip.password.map(|password| password.read(base, secret_files));
         #[cfg(not(feature = "pgp"))]
         if settings.pgp.is_some() {
             return Err(Error::config(settings::NO_PGP.0).with_hint(settings::NO_PGP.1));
         }
         Ok(Self(Arc::new(Config {
             max_ratio: MaxRatio(settings.max_compression_ratio),
-            zip: zip::MemberFilter { pattern, password },
+            zip: zip::MemberFilter {
+                pattern,
+                password: password.transpose()?,
+            },
             #[cfg(feature = "pgp")]
             pgp: settings
                 .pgp
@@ -87,60 +87,25 @@ impl Decoder {
 
     /// Decodes all of `input` and discards the bytes: every member, checksum and signature is checked. `codecs` are
     /// outermost first; those after a zip apply to its members, whose extensions decide if there are none. Blocks.
-    /// `name` is for messages.
+    /// `name` is for messages. Returns at least one member, in the order to read them.
     pub(crate) fn check(
         &self,
         name: &str,
         input: SpooledBytes,
         codecs: &[Codec],
         cancel: &CancellationToken,
-    ) -> Result<Decoded> {
-        Check {
-            config: &self.0,
-            name,
-            cancel,
-        }
-        .file(input, codecs)
+    ) -> Result<Vec<Member>> {
+        let config = &self.0;
+        Check { config, name, cancel }.file(input, codecs)
     }
 }
 
-/// A file that can be decoded.
-#[derive(Debug)]
-pub(crate) struct Decoded {
-    members: Vec<Member>,
-    chains: Vec<Chain>,
-}
-
-/// A file out of a decoded file.
+/// A file out of a decoded file: the codecs between its bytes and those of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     /// Its name in the zip archive, without the extensions that its own codecs had: for matching, never a path. `None`
     /// without a zip.
     pub(crate) name: Option<String>,
-}
-
-impl Member {
-    /// The name for messages.
-    pub(crate) fn printable_name(&self) -> Option<String> {
-        self.name.as_deref().map(printable)
-    }
-}
-
-impl Decoded {
-    /// At least one, in the order to read them.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// A reader of a member's bytes from the start, each time. Its errors are for [`read_error`].
-    pub(crate) fn open(&self, member: usize) -> io::Result<Reader> {
-        self.chains[member].open(None)
-    }
-}
-
-/// The codecs between the bytes of a file and those of a member.
-#[derive(Debug, Clone)]
-struct Chain {
     config: Arc<Config>,
     base: Base,
     codecs: Vec<Codec>,
@@ -149,67 +114,65 @@ struct Chain {
 #[derive(Debug, Clone)]
 enum Base {
     File(SpooledBytes),
-    Member(Arc<zip::Archive>, zip::Entry),
+    Entry(Arc<zip::Archive>, zip::Entry),
 }
 
-impl Chain {
-    /// `warn_as`: the file name for a warning about a missing signature, on the first reading.
-    fn open(&self, warn_as: Option<&str>) -> io::Result<Reader> {
-        let inner = self
-            .open_codecs(self.codecs.len(), warn_as)
-            .map_err(error::public)?;
-        let encoded = match &self.base {
-            Base::File(file) => file.len(),
-            Base::Member(_, entry) => entry.encoded_size,
-        };
-        let encoded = ByteCount::of(encoded);
-        let bounded = BoundedReader::new(inner, "nested", &encoded, self.config.max_ratio);
-        Ok(Box::new(PublicErrors(bounded)))
+impl Member {
+    /// The name for messages.
+    pub(crate) fn printable_name(&self) -> Option<String> {
+        self.name.as_deref().map(printable)
     }
 
-    /// The output of the first `count` codecs.
+    /// A reader of the bytes from the start, each time. Its errors are for [`read_error`].
+    pub(crate) fn open(&self) -> io::Result<Reader> {
+        self.open_and_warn(None)
+    }
+
+    /// `warn_as`: the file name for a warning about a missing signature, on the first reading.
+    fn open_and_warn(&self, warn_as: Option<&str>) -> io::Result<Reader> {
+        let inner = self.open_codecs(&self.codecs, warn_as)?;
+        let encoded = match &self.base {
+            Base::File(file) => file.len(),
+            Base::Entry(_, entry) => entry.encoded_size,
+        };
+        let encoded = ByteCount::new(encoded.into());
+        let bounded = BoundedReader::new(inner, "nested", encoded, self.config.max_ratio);
+        Ok(Box::new(bounded))
+    }
+
     #[cfg_attr(
         not(feature = "pgp"),
         allow(clippy::only_used_in_recursion, reason = "OpenPGP warns about signatures")
     )]
-    fn open_codecs(&self, count: usize, warn_as: Option<&str>) -> io::Result<Reader> {
-        let Some(below) = count.checked_sub(1) else {
+    fn open_codecs(&self, codecs: &[Codec], warn_as: Option<&str>) -> io::Result<Reader> {
+        let Some((codec, outer)) = codecs.split_last() else {
             return Ok(match &self.base {
                 Base::File(file) => Box::new(file.reader()),
-                Base::Member(archive, entry) => archive.read(entry)?,
+                Base::Entry(archive, entry) => archive.read(entry)?,
             });
         };
-        let open = || self.open_codecs(below, warn_as);
+        let open = || self.open_codecs(outer, warn_as);
         let max_ratio = self.config.max_ratio;
-        match self.codecs[below] {
-            Codec::Gzip => Ok(gzip_zstd::gzip(open()?, max_ratio)),
+        match codec {
+            Codec::Gzip => gzip_zstd::gzip(open()?, max_ratio),
             Codec::Zstd => gzip_zstd::zstd(open()?, max_ratio),
             Codec::Zip => Err(zip_in_zip()),
             #[cfg(feature = "pgp")]
             Codec::Pgp => match &self.config.pgp {
                 Some(pgp) => pgp.open(&open, max_ratio, warn_as),
-                None => Err(CodecError::refused(
+                None => Err(refused(
                     "the file is encrypted with OpenPGP, and there are no keys",
                     settings::PGP_KEYS_HINT,
                 )),
             },
             #[cfg(not(feature = "pgp"))]
-            Codec::Pgp => Err(CodecError::refused(settings::NO_PGP.0, settings::NO_PGP.1)),
+            Codec::Pgp => Err(refused(settings::NO_PGP.0, settings::NO_PGP.1)),
         }
     }
 }
 
 fn zip_in_zip() -> io::Error {
-    CodecError::refused("the zip archive contains another one", settings::ZIP_IN_ZIP_HINT)
-}
-
-/// The outermost reader: its errors are for [`read_error`].
-struct PublicErrors<R>(R);
-
-impl<R: Read> Read for PublicErrors<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(error::public)
-    }
+    refused("the zip archive contains another one", settings::ZIP_IN_ZIP_HINT)
 }
 
 /// The first reading of a file.
@@ -220,25 +183,22 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn file(&self, input: SpooledBytes, codecs: &[Codec]) -> Result<Decoded> {
+    fn file(&self, input: SpooledBytes, codecs: &[Codec]) -> Result<Vec<Member>> {
         let length = input.len();
         let Some(zip) = codecs.iter().position(|&codec| codec == Codec::Zip) else {
-            let chain = self.chain(Base::File(input), codecs);
-            self.discard(&chain, None)?;
-            return Ok(Decoded {
-                members: vec![Member { name: None }],
-                chains: vec![chain],
-            });
+            let file = self.member(None, Base::File(input), codecs);
+            self.copy(&file, self.name, |_| Ok(()))?;
+            return Ok(vec![file]);
         };
         let (outer, inner) = (&codecs[..zip], &codecs[zip + 1..]);
         let input = match outer {
             [] => input,
-            _ => self.spool(&self.chain(Base::File(input), outer))?,
+            _ => self.spool(&self.member(None, Base::File(input), outer))?,
         };
         let (archive, entries) = zip::Archive::open(&input, &self.config.zip, self.config.max_ratio)
             .map_err(|error| self.failed(error))?;
         let archive = Arc::new(archive);
-        let (mut members, mut chains, mut total) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut members, mut total) = (Vec::new(), 0_u64);
         for entry in entries {
             let (own, stem) = codecs_of(&entry.name);
             let (codecs, name) = match inner {
@@ -248,56 +208,48 @@ impl Check<'_> {
             if codecs.contains(&Codec::Zip) {
                 return Err(self.failed(zip_in_zip()));
             }
-            let full_name = entry.name.clone();
-            let chain = self.chain(Base::Member(Arc::clone(&archive), entry), codecs);
-            total = total.saturating_add(self.discard(&chain, Some(&full_name))?);
+            // Errors of the zip itself already name the member.
+            let shown = match codecs {
+                [] => self.name.to_owned(),
+                _ => format!("{}/{}", self.name, printable(&entry.name)),
+            };
+            let member = self.member(Some(name), Base::Entry(Arc::clone(&archive), entry), codecs);
+            self.copy(&member, &shown, |bytes| {
+                total = total.saturating_add(bytes.len() as u64);
+                Ok(())
+            })?;
             // The encoded sizes of single members say nothing if several share their bytes.
             self.config
                 .max_ratio
                 .check("nested", length, total)
                 .map_err(|error| self.failed(error))?;
-            members.push(Member { name: Some(name) });
-            chains.push(chain);
+            members.push(member);
         }
-        Ok(Decoded { members, chains })
+        Ok(members)
     }
 
-    fn chain(&self, base: Base, codecs: &[Codec]) -> Chain {
-        Chain {
+    fn member(&self, name: Option<String>, base: Base, codecs: &[Codec]) -> Member {
+        Member {
+            name,
             config: Arc::clone(self.config),
             base,
             codecs: codecs.to_vec(),
         }
     }
 
-    /// Reads to the end; returns the length.
-    fn discard(&self, chain: &Chain, member: Option<&str>) -> Result<u64> {
-        // Errors of the zip itself already name the member.
-        let name = match member {
-            Some(member) if !chain.codecs.is_empty() => format!("{}/{}", self.name, printable(member)),
-            _ => self.name.to_owned(),
-        };
-        let mut length = 0;
-        self.copy(chain, &name, |bytes| {
-            length += bytes.len() as u64;
-            Ok(())
-        })?;
-        Ok(length)
-    }
-
     /// Stores the output.
-    fn spool(&self, chain: &Chain) -> Result<SpooledBytes> {
+    fn spool(&self, archive: &Member) -> Result<SpooledBytes> {
         let content = "a zip archive inside another codec";
         let mut spool = ByteSpool::new(&self.config.scratch, MAX_SPOOL_MEMORY, content);
-        self.copy(chain, self.name, |bytes| {
+        self.copy(archive, self.name, |bytes| {
             spool.write_all(bytes).map_err(|error| self.failed(error))
         })?;
         Ok(spool.finish())
     }
 
-    fn copy(&self, chain: &Chain, name: &str, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn copy(&self, member: &Member, name: &str, mut write: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let failed = |error| read_error(name, error, None);
-        let mut reader = chain.open(Some(self.name)).map_err(failed)?;
+        let mut reader = member.open_and_warn(Some(self.name)).map_err(failed)?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {
             if self.cancel.is_cancelled() {
@@ -313,6 +265,6 @@ impl Check<'_> {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        read_error(self.name, error::public(error), None)
+        read_error(self.name, error, None)
     }
 }

@@ -102,10 +102,11 @@ impl TryFrom<NameOrList> for Compression {
             if name == NONE {
                 return Err("`none` cannot be in a list: write `compression: none`".to_owned());
             }
+            let known = CODECS.iter().map(|(_, known, ..)| *known);
             let codec = CODECS.iter().find(|(_, known, ..)| *known == name);
             codec.map(|(codec, ..)| *codec).ok_or_else(|| {
-                let hint = suggestion(&name, CODECS.iter().map(|(_, known, ..)| *known).chain([NONE]));
-                format!("unknown compression `{name}`; {}", hint.unwrap_or_default())
+                let hint = suggestion(&name, known.chain([NONE])).unwrap_or_default();
+                format!("unknown compression `{name}`; {hint}")
             })
         };
         names.into_iter().map(codec).collect::<Result<_, _>>().map(Self)
@@ -197,14 +198,13 @@ pub(crate) struct Settings<'a> {
 }
 
 /// A message and a hint.
-type Advice = (&'static str, &'static str);
-
-pub(super) const NO_PGP: Advice = (
+pub(super) const NO_PGP: (&str, &str) = (
     "this build of hrsink cannot read OpenPGP: it was compiled without the feature `pgp`",
     "use a build with the feature `pgp`, which is on by default",
 );
 pub(super) const PGP_KEYS_HINT: &str =
     "give the secret key: `pgp: {keys: [{key: {file: …}, passphrase: {env: …}}]}`";
+pub(super) const ZIP_IN_ZIP_HINT: &str = "a zip archive inside another is not supported: extract the outer one first, or exclude it with `zip: {members: …}`";
 
 impl Settings<'_> {
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
@@ -212,30 +212,27 @@ impl Settings<'_> {
         if let Some(codecs) = codecs {
             self.validate_codecs(codecs, &mut problems.at("compression"));
         }
-        let unused = |codec| codecs.is_some_and(|codecs| !codecs.contains(&codec));
-        if let Some(zip) = self.zip {
-            let mut problems = problems.at("zip");
-            if unused(Codec::Zip) {
-                problems.add_with_hint(
-                    "has no effect: `compression` does not include `zip`",
-                    "add it, or remove `zip`",
-                );
-            }
-            if let Some(Err(error)) = zip.members.as_deref().map(glob::Pattern::new) {
-                problems.at("members").add_with_hint(
-                    format!("invalid pattern: {} (at character {})", error.msg, error.pos + 1),
-                    "`[` starts a set of characters; write a literal `[` as `[[]`",
+        for (codec, key, is_set) in [
+            (Codec::Zip, "zip", self.zip.is_some()),
+            (Codec::Pgp, "pgp", self.pgp.is_some()),
+        ] {
+            if is_set && codecs.is_some_and(|codecs| !codecs.contains(&codec)) {
+                problems.at(key).add_with_hint(
+                    format!("has no effect: `compression` does not include `{key}`"),
+                    format!("add it, or remove `{key}`"),
                 );
             }
         }
+        let members = self.zip.and_then(|zip| zip.members.as_deref());
+        if let Some(Err(error)) = members.map(glob::Pattern::new) {
+            problems.at("zip").at("members").add_with_hint(
+                format!("invalid pattern: {} (at character {})", error.msg, error.pos + 1),
+                "`[` starts a set of characters; write a literal `[` as `[[]`",
+            );
+        }
         if let Some(pgp) = self.pgp {
             let mut problems = problems.at("pgp");
-            if unused(Codec::Pgp) {
-                problems.add_with_hint(
-                    "has no effect: `compression` does not include `pgp`",
-                    "add it, or remove `pgp`",
-                );
-            } else if !cfg!(feature = "pgp") {
+            if !cfg!(feature = "pgp") {
                 problems.add_with_hint(NO_PGP.0, NO_PGP.1);
             }
             pgp.validate(&mut problems);
@@ -244,11 +241,9 @@ impl Settings<'_> {
 
     fn validate_codecs(&self, codecs: &[Codec], problems: &mut Problems<'_>) {
         const MAX_CODECS: usize = 4;
-        if codecs.len() > MAX_CODECS {
-            problems.add(format!(
-                "has {} entries; at most {MAX_CODECS} are supported",
-                codecs.len()
-            ));
+        let count = codecs.len();
+        if count > MAX_CODECS {
+            problems.add(format!("has {count} entries; at most {MAX_CODECS} are supported"));
         }
         if codecs.iter().filter(|&&codec| codec == Codec::Zip).count() > 1 {
             problems.add_with_hint("has `zip` twice", ZIP_IN_ZIP_HINT);
@@ -263,16 +258,13 @@ impl Settings<'_> {
     }
 }
 
-pub(super) const ZIP_IN_ZIP_HINT: &str = "a zip archive inside another is not supported: extract the outer one first, or exclude it with `zip: {members: …}`";
-
 impl PgpSettings {
     /// The policy in effect.
     #[cfg(feature = "pgp")]
     pub(super) fn signature(&self) -> SignaturePolicy {
-        self.signature.unwrap_or(if self.signed_by.is_empty() {
-            SignaturePolicy::Ignored
-        } else {
-            SignaturePolicy::Required
+        self.signature.unwrap_or(match self.signed_by.is_empty() {
+            true => SignaturePolicy::Ignored,
+            false => SignaturePolicy::Required,
         })
     }
 
@@ -283,13 +275,11 @@ impl PgpSettings {
                 "give a secret key, or `encrypted: optional` if the files are only signed",
             );
         }
-        match self.signature {
-            Some(SignaturePolicy::Ignored) if !self.signed_by.is_empty() => {
-                problems
-                    .at("signature")
-                    .add_with_hint("`ignored` contradicts `signed_by`", "remove one of them");
-            }
-            Some(SignaturePolicy::Required | SignaturePolicy::Optional) if self.signed_by.is_empty() => {
+        match (self.signature, self.signed_by.is_empty()) {
+            (Some(SignaturePolicy::Ignored), false) => problems
+                .at("signature")
+                .add_with_hint("`ignored` contradicts `signed_by`", "remove one of them"),
+            (Some(SignaturePolicy::Required | SignaturePolicy::Optional), true) => {
                 problems.at("signature").add_with_hint(
                     "requires `signed_by`: a signature is checked with a public key",
                     "give the sender's public key: `signed_by: [sender.asc]`",
@@ -297,13 +287,16 @@ impl PgpSettings {
             }
             _ => {}
         }
-        for (index, path) in self.signed_by.iter().enumerate() {
-            if path.as_os_str().is_empty() {
-                problems
-                    .at("signed_by")
-                    .at_index(index)
-                    .add("empty; give the path of a public key");
-            }
+        for (index, _) in self
+            .signed_by
+            .iter()
+            .enumerate()
+            .filter(|(_, path)| path.as_os_str().is_empty())
+        {
+            let mut problems = problems.at("signed_by");
+            problems
+                .at_index(index)
+                .add("empty; give the path of a public key");
         }
     }
 }

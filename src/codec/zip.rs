@@ -8,7 +8,7 @@ use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use super::Reader;
 use super::bounds::MaxRatio;
-use super::error::{CodecError, TRANSFER_AGAIN, printable};
+use super::error::{self, TRANSFER_AGAIN, is_ours, printable, refused};
 use crate::disk::{SpooledBytes, SpooledReader};
 use crate::secret::Secret;
 
@@ -55,7 +55,7 @@ impl Archive {
         };
         let archive = ZipArchive::new(reader).map_err(|error| zip_error(error, None))?;
         if archive.has_duplicate_names() {
-            return Err(CodecError::refused(
+            return Err(refused(
                 "two members of the zip archive have the same name",
                 "give each file its own name",
             ));
@@ -76,7 +76,7 @@ impl Archive {
             }
             entries.push(filter.entry(index, name, &member)?);
             if entries.len() > MAX_MEMBERS {
-                return Err(CodecError::refused(
+                return Err(refused(
                     format!("the zip archive has more than {MAX_MEMBERS} members to read"),
                     "select some with `zip: {members: …}`, or put fewer files into an archive",
                 ));
@@ -85,9 +85,8 @@ impl Archive {
         if entries.is_empty() {
             return Err(filter.nothing_selected(&others));
         }
-        let size = entries
-            .iter()
-            .fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
+        let sizes = entries.iter().map(|entry| entry.size);
+        let size = sizes.fold(0, u64::saturating_add);
         max_ratio.check("zip", input.len(), size)?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let password = filter.password.clone();
@@ -97,11 +96,8 @@ impl Archive {
     /// A reader of the member's bytes.
     pub(super) fn read(&self, entry: &Entry) -> io::Result<Reader> {
         let archive = self_cell::MutBorrow::new(self.archive.clone());
-        let password = self
-            .password
-            .as_ref()
-            .map(|password| password.expose().as_bytes());
-        let options = ZipReadOptions::new().password(password);
+        let password = self.password.as_ref();
+        let options = ZipReadOptions::new().password(password.map(|password| password.expose().as_bytes()));
         let inner = Member::try_new(archive, |archive| {
             archive
                 .borrow_mut()
@@ -135,49 +131,52 @@ impl MemberFilter {
     }
 
     fn entry(&self, index: usize, name: String, member: &ZipFileEntry<'_>) -> io::Result<Entry> {
-        let refused = |what: &str, hint: &'static str| {
-            let member = printable(&name);
-            Err(CodecError::refused(
-                format!("member `{member}` of the zip archive {what}"),
-                hint,
-            ))
-        };
-        if !member.is_file() {
-            return refused("is a symbolic link", "add the file itself to the archive");
-        }
         let method = member.compression();
-        if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
-            return refused(
-                &format!(
+        let (what, hint) = if !member.is_file() {
+            (
+                "is a symbolic link".to_owned(),
+                "add the file itself to the archive",
+            )
+        } else if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+            (
+                format!(
                     "is compressed with {}, which is not supported",
                     method_name(method)
                 ),
                 "use \"deflate\", which every zip program supports: `zip -Z deflate`, `7z a -mm=Deflate`",
-            );
-        }
-        if member.encrypted() && self.password.is_none() {
-            return refused("is encrypted", "give its password: `zip: {password: {env: …}}`");
-        }
-        Ok(Entry {
-            index,
-            size: member.size(),
-            encoded_size: member.compressed_size(),
-            encrypted: member.encrypted(),
-            name,
-        })
+            )
+        } else if member.encrypted() && self.password.is_none() {
+            (
+                "is encrypted".to_owned(),
+                "give its password: `zip: {password: {env: …}}`",
+            )
+        } else {
+            return Ok(Entry {
+                index,
+                size: member.size(),
+                encoded_size: member.compressed_size(),
+                encrypted: member.encrypted(),
+                name,
+            });
+        };
+        let member = printable(&name);
+        Err(refused(
+            format!("member `{member}` of the zip archive {what}"),
+            hint,
+        ))
     }
 
     fn nothing_selected(&self, names: &[String]) -> io::Error {
         const MAX_SHOWN: usize = 10;
         let Some(pattern) = &self.pattern else {
-            return CodecError::refused(
+            return refused(
                 "the zip archive contains no files",
                 "check how the archive is made; an empty archive would mean missed leavers",
             );
         };
         let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
         if names.is_empty() {
-            return CodecError::refused(message, "the archive contains no files");
+            return refused(message, "the archive contains no files");
         }
         let more = match names.len().saturating_sub(MAX_SHOWN) {
             0 => String::new(),
@@ -185,7 +184,7 @@ impl MemberFilter {
         };
         let names = names.iter().take(MAX_SHOWN);
         let names: Vec<String> = names.map(|name| format!("`{}`", printable(name))).collect();
-        CodecError::refused(message, format!("it contains {}{more}", names.join(", ")))
+        refused(message, format!("it contains {}{more}", names.join(", ")))
     }
 }
 
@@ -211,17 +210,16 @@ fn method_name(method: CompressionMethod) -> String {
 fn zip_error(error: ZipError, entry: Option<&Entry>) -> io::Error {
     match error {
         ZipError::Io(error) => damaged(error, entry),
-        ZipError::InvalidPassword => CodecError::refused(
-            match entry {
-                Some(entry) => format!(
-                    "the password does not open member `{}` of the zip archive",
-                    printable(&entry.name)
-                ),
-                None => "the password does not open the zip archive".to_owned(),
-            },
-            "check `zip.password`: it is used for every member",
-        ),
-        ZipError::UnsupportedArchive(what) => CodecError::refused(
+        ZipError::InvalidPassword => {
+            let member = entry.map_or_else(String::new, |entry| {
+                format!("member `{}` of ", printable(&entry.name))
+            });
+            refused(
+                format!("the password does not open {member}the zip archive"),
+                "check `zip.password`: it is used for every member",
+            )
+        }
+        ZipError::UnsupportedArchive(what) => refused(
             format!("unsupported zip archive: {}", what.to_lowercase()),
             "create it as a single file, with \"deflate\"",
         ),
@@ -232,23 +230,24 @@ fn zip_error(error: ZipError, entry: Option<&Entry>) -> io::Error {
 /// For a failed read. Errors of the operating system (they have a number) and our own are kept; those of the decoders
 /// could contain content.
 fn damaged(error: io::Error, entry: Option<&Entry>) -> io::Error {
-    if CodecError::is_in(&error) || error.raw_os_error().is_some() {
+    if is_ours(&error) || error.raw_os_error().is_some() {
         return error;
     }
     let Some(entry) = entry else {
-        return CodecError::damaged("zip", Some(error));
+        return error::damaged("zip", Some(error));
     };
-    let member = format!(
-        "member `{}` of the zip archive is damaged",
-        printable(&entry.name)
-    );
-    match entry.encrypted {
-        true => CodecError::refused(
-            format!("{member}, or the password is wrong"),
+    let (or, hint) = match entry.encrypted {
+        true => (
+            ", or the password is wrong",
             "check `zip.password`; then transfer the file again",
         ),
-        false => CodecError::refused(format!("{member} or truncated"), TRANSFER_AGAIN),
-    }
+        false => (" or truncated", TRANSFER_AGAIN),
+    };
+    let member = printable(&entry.name);
+    refused(
+        format!("member `{member}` of the zip archive is damaged{or}"),
+        hint,
+    )
 }
 
 type OpenMember<'a> = ZipFile<'a, ArchiveReader>;
@@ -303,7 +302,7 @@ impl Clone for ArchiveReader {
 impl Read for ArchiveReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.remaining == 0 {
-            return Err(CodecError::refused(
+            return Err(refused(
                 "the member list of the zip archive is too long",
                 "put fewer files into an archive; such a list may be made to exhaust memory",
             ));

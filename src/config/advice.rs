@@ -1,64 +1,52 @@
 //! Warnings about settings that are valid but most likely not intended.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::{PipelineConfig, wiring};
-use crate::component::SkipsUnchanged;
 
 /// The warnings, each a sentence with what to do.
 pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
     let kinds = wiring::kinds(config);
-    let inputs: HashMap<&str, &[String]> = config
-        .transforms
-        .iter()
-        .map(|transform| (transform.name.as_str(), transform.inputs.as_slice()))
-        .collect();
     let mut advice = Vec::new();
-    for sink in &config.sinks {
-        for input in &sink.inputs {
-            let input = std::slice::from_ref(input);
-            let Some(after) = sink.config.refreshes_after(&wiring::describe(input, &kinds)) else {
-                continue;
-            };
-            let upstream = upstream(input, &inputs);
-            for source in &config.sources {
-                let Some(SkipsUnchanged {
-                    max_duration: time,
-                    remedy,
-                }) = source.config.traits().skips_unchanged
-                else {
-                    continue;
-                };
-                if upstream.contains(source.name.as_str()) && time > after {
-                    advice.push(format!(
-                        "the sink `{}` must receive unchanged rows of `{}` again after {}, but the source `{}` skips unchanged \
-                         records: {remedy}, unless the records change within that time anyway",
-                        sink.name,
-                        input[0],
-                        humantime::format_duration(after),
-                        source.name
-                    ));
-                }
+    for (sink, input) in config
+        .sinks
+        .iter()
+        .flat_map(|sink| sink.inputs.iter().map(move |input| (sink, input)))
+    {
+        let described = wiring::describe(std::slice::from_ref(input), &kinds);
+        let Some(after) = sink.config.refreshes_after(&described) else {
+            continue;
+        };
+        let upstream = upstream(config, input);
+        for source in config
+            .sources
+            .iter()
+            .filter(|source| upstream.contains(&*source.name))
+        {
+            if let Some(skips) = source.config.traits().skips_unchanged
+                && skips.max_duration > after
+            {
+                advice.push(format!(
+                    "the sink `{}` must receive unchanged rows of `{input}` again after {}, but the source `{}` skips \
+                     unchanged records: {}, unless the records change within that time anyway",
+                    sink.name,
+                    humantime::format_duration(after),
+                    source.name,
+                    skips.remedy
+                ));
             }
         }
     }
     advice
 }
 
-/// `names` and everything upstream of them.
-fn upstream<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BTreeSet<&'c str> {
-    let mut upstream = BTreeSet::new();
-    let mut left: Vec<&str> = names.iter().map(String::as_str).collect();
-    while let Some(name) = left.pop() {
-        if upstream.insert(name) {
-            left.extend(
-                inputs
-                    .get(name)
-                    .copied()
-                    .unwrap_or_default()
-                    .iter()
-                    .map(String::as_str),
-            );
+/// `name` and everything upstream of it.
+fn upstream<'c>(config: &'c PipelineConfig, name: &'c str) -> BTreeSet<&'c str> {
+    let mut upstream = BTreeSet::from([name]);
+    // Each transform comes after its inputs.
+    for transform in config.transforms.iter().rev() {
+        if upstream.contains(&*transform.name) {
+            upstream.extend(transform.inputs.iter().map(String::as_str));
         }
     }
     upstream
@@ -68,122 +56,95 @@ fn upstream<'c>(names: &'c [String], inputs: &HashMap<&str, &'c [String]>) -> BT
 mod tests {
     use std::path::Path;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::config::document::Notation;
 
-    fn of(source: &serde_json::Value, scenario: &str, delivery: &serde_json::Value) -> Vec<String> {
-        let fields = match scenario {
-            "employee_profile" => profile(),
-            _ => leaver(),
-        };
-        let file = json!({
-            "sources": {"people": source},
-            "transforms": {
-                "all": {"type": "sql", "inputs": ["people"], "query": "SELECT * FROM people"},
-                "hr": {
-                    "type": "hr_schema", "inputs": ["all"], "scenario": scenario, "fields": fields,
-                    "dates": {"timezone": "UTC"},
-                },
-            },
-            "sinks": {"purview": {"type": "m365_hr", "inputs": ["hr"], "cloud": "emulator", "delivery": delivery}},
-        });
-        advice(&parse(&file))
-    }
-
-    fn parse(file: &serde_json::Value) -> PipelineConfig {
-        PipelineConfig::parse(&file.to_string(), Notation::Json, Path::new("p.json"), &|_| None)
-            .unwrap_or_else(|error| panic!("{error:#?}"))
-    }
-
-    fn leaver() -> serde_json::Value {
-        json!({"EmailAddress": "upn", "ResignationDate": "left", "LastWorkingDate": "left"})
-    }
-
-    fn profile() -> serde_json::Value {
+    fn profiles(input: &str) -> Value {
         json!({
-            "EmailAddress": "upn", "EmployeeFirstName": "upn", "EmployeeLastName": "upn", "EmployeeAddressLine1": "upn",
-            "EmployeeZipCode": "upn", "EmployeeCity": "upn", "EmployeeState": "upn", "EmployeeCountry": "upn",
-            "EmployeeDepartment": "upn", "EmployeeRole": "upn",
+            "type": "hr_schema", "inputs": [input], "scenario": "employee_profile", "dates": {"timezone": "UTC"},
+            "fields": {
+                "EmailAddress": "upn", "EmployeeFirstName": "upn", "EmployeeLastName": "upn",
+                "EmployeeAddressLine1": "upn", "EmployeeZipCode": "upn", "EmployeeCity": "upn", "EmployeeState": "upn",
+                "EmployeeCountry": "upn", "EmployeeDepartment": "upn", "EmployeeRole": "upn",
+            },
         })
     }
 
-    fn file(incremental: bool) -> serde_json::Value {
+    fn leavers(input: &str) -> Value {
+        json!({
+            "type": "hr_schema", "inputs": [input], "scenario": "employee_resignation", "dates": {"timezone": "UTC"},
+            "fields": {"EmailAddress": "upn", "ResignationDate": "left", "LastWorkingDate": "left"},
+        })
+    }
+
+    fn file(incremental: bool) -> Value {
         json!({"type": "file", "path": "people.csv", "select": {"incremental": incremental}})
     }
 
-    #[test]
-    fn warns_of_profiles_that_are_not_read_again() {
-        let advice = of(&file(true), "employee_profile", &json!({}));
-        assert_eq!(advice.len(), 1, "{advice:?}");
-        for part in [
-            "`purview`",
-            "`hr`",
-            "20days",
-            "`people`",
-            "`select.incremental: false`",
-        ] {
-            assert!(advice[0].contains(part), "{advice:?}");
+    fn rest(full_refresh: &str) -> Value {
+        json!({
+            "type": "rest", "base_url": "https://api.contoso.com", "records": {"path": "$[*]"},
+            "request": {"path": "people", "query": {"since": "{start}"}},
+            "incremental": {"initial": "2024-01-01", "full_refresh_every": {"every": full_refresh}},
+        })
+    }
+
+    fn of(sources: &Value, mut transforms: Value, delivery: &Value) -> Vec<String> {
+        transforms["all"] = json!({"type": "sql", "inputs": ["people"], "query": "SELECT * FROM people"});
+        let mut file = json!({
+            "sources": sources,
+            "transforms": transforms,
+            "sinks": {"purview": {"type": "m365_hr", "inputs": ["hr"], "cloud": "emulator", "delivery": delivery}},
+        });
+        if file["transforms"].get("more").is_some() {
+            file["sinks"]["purview"]["inputs"] = json!(["hr", "more"]);
+            file["sinks"]["purview"]["scenario_column"] = json!("HRScenario");
         }
-        let rest = |full_every| {
-            json!({
-                "type": "rest", "base_url": "https://api.contoso.com", "request": {"path": "people", "query": {"since": "{start}"}},
-                "records": {"path": "$[*]"},
-                "incremental": {"initial": "2024-01-01", "full_refresh_every": full_every},
-            })
-        };
-        assert_eq!(
-            of(&rest(json!({"every": "30d"})), "employee_profile", &json!({})).len(),
-            1
-        );
-        assert!(of(&rest(json!({"every": "14d"})), "employee_profile", &json!({})).is_empty());
+        let parsed = PipelineConfig::parse(&file.to_string(), Notation::Json, Path::new("p.json"), &|_| None);
+        advice(&parsed.unwrap_or_else(|error| panic!("{error:#?}")))
     }
 
     #[test]
-    fn ignores_inputs_that_need_no_refresh() {
-        let mut pipeline = parse(&json!({
-            "sources": {"all": file(false), "new": file(true)},
-            "transforms": {
-                "profiles": {
-                    "type": "hr_schema", "inputs": ["all"], "scenario": "employee_profile", "fields": profile(),
-                    "dates": {"timezone": "UTC"},
-                },
-                "leavers": {
-                    "type": "hr_schema", "inputs": ["new"], "scenario": "employee_resignation", "fields": leaver(),
-                    "dates": {"timezone": "UTC"},
-                },
-            },
-            "sinks": {"purview": {
-                "type": "m365_hr", "inputs": ["profiles", "leavers"], "cloud": "emulator", "scenario_column": "HRScenario",
-            }},
-        }));
-        assert_eq!(advice(&pipeline), Vec::<String>::new());
-        pipeline.transforms[0].inputs = vec!["new".to_owned()];
-        assert_eq!(advice(&pipeline).len(), 1);
-    }
-
-    #[test]
-    fn does_not_warn_without_need() {
-        assert!(of(&file(false), "employee_profile", &json!({})).is_empty());
-        assert!(of(&file(true), "employee_resignation", &json!({})).is_empty());
+    fn warns_only_of_rows_that_the_sink_needs_again_and_the_source_skips() {
+        let profile = || json!({"hr": profiles("all")});
+        let leaver = || json!({"hr": leavers("all")});
+        for (source, transforms, delivery, warnings) in [
+            (file(true), profile(), json!({}), 1),
+            (file(false), profile(), json!({}), 0),
+            (rest("30d"), profile(), json!({}), 1),
+            (rest("14d"), profile(), json!({}), 0),
+            (file(true), profile(), json!({"refresh_after": "never"}), 0),
+            (file(true), profile(), json!({"mode": "all"}), 0),
+            (file(true), leaver(), json!({}), 0),
+            (file(true), leaver(), json!({"refresh_after": "90d"}), 1),
+        ] {
+            let advice = of(&json!({"people": source}), transforms, &delivery);
+            assert_eq!(advice.len(), warnings, "{source} {delivery}: {advice:?}");
+        }
+        let two = json!({"people": file(false), "new": file(true)});
         assert!(
             of(
-                &file(true),
-                "employee_profile",
-                &json!({"refresh_after": "never"})
+                &two,
+                json!({"hr": profiles("all"), "more": leavers("new")}),
+                &json!({})
             )
             .is_empty()
         );
-        assert!(of(&file(true), "employee_profile", &json!({"mode": "all"})).is_empty());
-        assert_eq!(
-            of(
-                &file(true),
-                "employee_resignation",
-                &json!({"refresh_after": "90d"})
-            )
-            .len(),
-            1
+        let advice = of(
+            &two,
+            json!({"hr": leavers("all"), "more": profiles("new")}),
+            &json!({}),
         );
+        for part in [
+            "`purview`",
+            "`more`",
+            "20days",
+            "`new`",
+            "`select.incremental: false`",
+        ] {
+            assert!(advice.len() == 1 && advice[0].contains(part), "{advice:?}");
+        }
     }
 }

@@ -25,20 +25,15 @@ impl Notation {
     /// # Errors
     /// The extension is unknown.
     pub fn of(path: &Path) -> Result<Self> {
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        match extension.as_str() {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
             "yaml" | "yml" => Ok(Self::Yaml),
             "toml" => Ok(Self::Toml),
             "json" => Ok(Self::Json),
-            _ => Err(Error::config(format!(
-                "unknown extension of the pipeline file `{}`",
-                path.display()
-            ))
-            .with_hint("name it `.yaml`, `.yml`, `.toml` or `.json`")),
+            _ => {
+                let error = format!("unknown extension of the pipeline file `{}`", path.display());
+                Err(Error::config(error).with_hint("name it `.yaml`, `.yml`, `.toml` or `.json`"))
+            }
         }
     }
 }
@@ -60,14 +55,10 @@ pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
                 // A snippet would repeat lines of the file, which may hold a secret.
                 with_snippet: false,
             };
-            serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-                // This advice is for programmers.
-                cannot(
-                    "YAML",
-                    e.to_string()
-                        .replace(", set DuplicateKeyPolicy in Options if acceptable", ""),
-                )
-            })
+            // For programmers.
+            let advice = ", set DuplicateKeyPolicy in Options if acceptable";
+            serde_saphyr::from_str_with_options(text, options)
+                .map_err(|error| cannot("YAML", error.to_string().replace(advice, "")))
         }
         Notation::Toml => {
             let table: toml::Table = toml::from_str(text).map_err(|e| {
@@ -146,23 +137,13 @@ mod tests {
 
     #[test]
     fn parses_all_notations_to_the_same_tree() {
-        let yaml = parse(
-            "sources:\n  a:\n    type: file\n    path: x.csv\n    n: [1, 'x']\n",
-            Notation::Yaml,
-        )
-        .unwrap();
-        let toml = parse(
-            "[sources.a]\ntype = 'file'\npath = 'x.csv'\nn = [1, 'x']\n",
-            Notation::Toml,
-        )
-        .unwrap();
-        let json = parse(
-            r#"{"sources":{"a":{"type":"file","path":"x.csv","n":[1,"x"]}}}"#,
-            Notation::Json,
-        )
-        .unwrap();
-        assert_eq!(yaml, toml);
-        assert_eq!(yaml, json);
+        let expected =
+            serde_json::json!({"sources": {"a": {"path": "x.csv", "n": [1, "x", null, 1.5, true, -1]}}});
+        assert_eq!(parse(&expected.to_string(), Notation::Json).unwrap(), expected);
+        let yaml = "sources:\n  a:\n    path: x.csv\n    n: [1, 'x', null, 1.5, true, -1]\n";
+        assert_eq!(parse(yaml, Notation::Yaml).unwrap(), expected);
+        let toml = parse("[sources.a]\npath = 'x.csv'\nn = [1, 'x']\n", Notation::Toml).unwrap();
+        assert_eq!(toml["sources"]["a"]["n"], serde_json::json!([1, "x"]));
     }
 
     #[test]

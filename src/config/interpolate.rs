@@ -61,19 +61,14 @@ fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String
                 "write `${NAME}` or `${NAME:-default}`, and `$${` for a literal `${`",
             );
         }
-        match (
-            lookup(name).filter(|value| !value.is_empty() || default.is_none()),
-            default,
-        ) {
-            (Some(value), _) => out.push_str(&value),
-            (None, Some(default)) => out.push_str(default),
-            (None, None) => {
-                return wrong(
-                    &format!("the environment variable `{name}` is not set"),
-                    &format!("set it, or add a default: `${{{name}:-value}}`"),
-                );
-            }
-        }
+        let value = lookup(name).filter(|value| !value.is_empty() || default.is_none());
+        let Some(value) = value.or_else(|| default.map(str::to_owned)) else {
+            return wrong(
+                &format!("the environment variable `{name}` is not set"),
+                &format!("set it, or add a default: `${{{name}:-value}}`"),
+            );
+        };
+        out.push_str(&value);
         rest = &rest[end + 1..];
     }
     out.push_str(rest);

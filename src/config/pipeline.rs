@@ -157,25 +157,13 @@ impl PipelineConfig {
     /// ([`LoadError::Problems`]).
     pub fn load_source(path: &Path, name: &str) -> Result<Self, LoadError> {
         let mut tree = read(path)?;
-        let section = |key: &str| tree.get(key).and_then(Value::as_object);
-        if !section("sources").is_some_and(|sources| sources.contains_key(name)) {
-            let error = Error::config(format!("`{}` has no source `{name}`", path.display()));
-            let is_in = |key: &&str| section(key).is_some_and(|components| components.contains_key(name));
-            let sources: Vec<&str> = section("sources")
-                .into_iter()
-                .flat_map(Map::keys)
-                .map(String::as_str)
-                .collect();
-            let hint = match ["transforms", "sinks"].into_iter().find(is_in) {
-                Some(other) => format!("`{name}` is in `{other}`"),
-                None => suggestion(name, sources).unwrap_or_else(|| {
-                    "add a source: `sources: {hr_export: {type: file, path: export.csv}}`".to_owned()
-                }),
-            };
-            return Err(LoadError::Unreadable(error.with_hint(hint)));
-        }
-        let source = tree["sources"][name].take();
-        let mut tree = serde_json::json!({"sources": {name: source}});
+        let Some(source) = tree
+            .pointer_mut("/sources")
+            .and_then(|sources| sources.get_mut(name))
+        else {
+            return Err(LoadError::Unreadable(no_source(&tree, path, name)));
+        };
+        let mut tree = serde_json::json!({"sources": {name: source.take()}});
         let mut found = Vec::new();
         let mut problems = Problems::new(&mut found);
         interpolate::interpolate(&mut tree, &environment, &mut problems);
@@ -245,12 +233,32 @@ impl PipelineConfig {
             sinks: sinks.nodes,
         };
         let order = wiring::check(&graph, problems);
-        config
-            .transforms
-            .sort_by_key(|transform| order.iter().position(|name| *name == transform.name));
+        let place = |name: &str| order.iter().position(|other| other == name);
+        config.transforms.sort_by_key(|transform| place(&transform.name));
         wiring::validate(&config, problems);
         Some(config)
     }
+}
+
+fn no_source(tree: &Value, path: &Path, name: &str) -> Error {
+    let names = |section: &str| {
+        let components = tree.get(section).and_then(Value::as_object);
+        components
+            .into_iter()
+            .flat_map(Map::keys)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+    };
+    let other = ["transforms", "sinks"]
+        .into_iter()
+        .find(|section| names(section).contains(&name));
+    let hint = match other {
+        Some(other) => format!("`{name}` is in `{other}`"),
+        None => suggestion(name, names("sources")).unwrap_or_else(|| {
+            "add a source: `sources: {hr_export: {type: file, path: export.csv}}`".to_owned()
+        }),
+    };
+    Error::config(format!("`{}` has no source `{name}`", path.display())).with_hint(hint)
 }
 
 fn read(path: &Path) -> Result<Value> {
@@ -282,20 +290,16 @@ pub enum LoadError {
     #[error(transparent)]
     Unreadable(#[from] Error),
     /// Its content has problems.
-    #[error("the pipeline file `{}` has {}", path.display(), count(problems.len()))]
+    #[error("the pipeline file `{}` has {}", path.display(), match problems.len() {
+        1 => "a problem".to_owned(),
+        count => format!("{count} problems"),
+    })]
     Problems {
         /// The file.
         path: PathBuf,
         /// At least one; in the file's order as far as possible.
         problems: Vec<Problem>,
     },
-}
-
-fn count(problems: usize) -> String {
-    match problems {
-        1 => "a problem".to_owned(),
-        _ => format!("{problems} problems"),
-    }
 }
 
 impl From<LoadError> for Error {

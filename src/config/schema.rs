@@ -64,13 +64,11 @@ fn accept_variables(schema: &mut Value) {
                     _ => accept_variables(value),
                 }
             }
+            let mut texts = map.get("enum").and_then(Value::as_array).into_iter().flatten();
             let restricted = map.contains_key("pattern")
                 || map.contains_key("format")
                 || map.get("const").is_some_and(Value::is_string)
-                || map
-                    .get("enum")
-                    .and_then(Value::as_array)
-                    .is_some_and(|values| values.iter().any(Value::is_string));
+                || texts.any(Value::is_string);
             // The schema of numbers has a `format` too.
             let may_be_string = map.get("type").is_none_or(|kind| match kind {
                 Value::Array(kinds) => kinds.iter().any(|kind| kind == "string"),
@@ -78,12 +76,10 @@ fn accept_variables(schema: &mut Value) {
             });
             if restricted && may_be_string {
                 let described = ["description", "default", "examples", "title"];
-                let mut out: Map<String, Value> = Map::new();
-                for key in described {
-                    if let Some(value) = map.shift_remove(key) {
-                        out.insert(key.to_owned(), value);
-                    }
-                }
+                let described = described
+                    .into_iter()
+                    .filter_map(|key| map.shift_remove_entry(key));
+                let mut out: Map<String, Value> = described.collect();
                 let own = Value::Object(std::mem::take(map));
                 let variable =
                     json!({"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"});
@@ -101,22 +97,20 @@ fn one_of(role: Role, generator: &mut SchemaGenerator) -> Value {
     let known = descriptions_of(role);
     let names: Vec<&str> = known.iter().map(|description| description.name).collect();
     let summaries: Vec<&str> = known.iter().map(|description| description.summary).collect();
-    let cases: Vec<Value> = known
-        .iter()
-        .map(|description| {
-            let schema = (description.schema)(generator).to_value();
-            let common = match role {
-                Role::Source => Some(("snapshot", generator.subschema_for::<SnapshotConfig>())),
-                Role::Sink => Some(("guards", generator.subschema_for::<GuardsConfig>())),
-                Role::Transform => None,
-            };
-            let common = common.map(|(key, schema)| (key, schema.to_value()));
-            json!({
-                "if": {"properties": {"type": {"const": description.name}}, "required": ["type"]},
-                "then": with_common(schema, description.name, role, common),
-            })
+    let cases = known.iter().map(|description| {
+        let schema = (description.schema)(generator).to_value();
+        let common = match role {
+            Role::Source => Some(("snapshot", generator.subschema_for::<SnapshotConfig>())),
+            Role::Sink => Some(("guards", generator.subschema_for::<GuardsConfig>())),
+            Role::Transform => None,
+        };
+        let common = common.map(|(key, schema)| (key, schema.to_value()));
+        json!({
+            "if": {"properties": {"type": {"const": description.name}}, "required": ["type"]},
+            "then": with_common(schema, description.name, role, common),
         })
-        .collect();
+    });
+    let cases: Vec<Value> = cases.collect();
     json!({
         "type": "object",
         "required": ["type"],
@@ -180,24 +174,19 @@ mod tests {
     fn accepts_every_example_with_its_variables() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
         let mut examples = Vec::new();
-        files(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples"),
-            &mut examples,
-        );
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config-examples");
+        files(&folder, &mut examples);
         let mut checked = 0;
         for path in examples {
             let text = std::fs::read_to_string(&path).unwrap();
             let tree = document::parse(&text, Notation::of(&path).unwrap(), &path).unwrap();
             // Data beside the pipeline files may have the same extensions.
-            if tree.get("sources").is_none() {
-                continue;
+            if tree.get("sources").is_some() {
+                let problems = validator.iter_errors(&tree);
+                let problems = problems.map(|error| format!("{}: {error}", error.instance_path()));
+                assert_eq!(problems.collect::<Vec<_>>(), [""; 0], "{}", path.display());
+                checked += 1;
             }
-            let problems: Vec<String> = validator
-                .iter_errors(&tree)
-                .map(|error| format!("{}: {error}", error.instance_path()))
-                .collect();
-            assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
-            checked += 1;
         }
         assert!(checked > 10);
     }
@@ -205,27 +194,21 @@ mod tests {
     #[test]
     fn accepts_variables_only_where_the_program_does() {
         let validator = jsonschema::validator_for(&schema()).unwrap();
-        let file = |cloud: Value, max_rows: Value| {
-            json!({
-                "sources": {"a": {"type": "file", "path": "${EXPORT}"}},
-                "sinks": {"b": {
-                    "type": "m365_hr", "inputs": ["a"], "cloud": cloud, "batch": {"max_rows": max_rows},
-                    "tenant_id": "${TENANT:-d5723623-11cf-4e2e-b5a5-01d1506273f9}",
-                    "job_id": "${JOB}",
-                }},
-            })
-        };
         for (cloud, max_rows, valid) in [
             (json!("worldwide"), json!(10), true),
             (json!("${CLOUD:-worldwide}"), json!(10), true),
             (json!("$CLOUD"), json!(10), false),
             (json!("worldwide"), json!("${ROWS}"), false),
         ] {
-            assert_eq!(
-                validator.is_valid(&file(cloud.clone(), max_rows.clone())),
-                valid,
-                "{cloud} {max_rows}"
-            );
+            let file = json!({
+                "sources": {"a": {"type": "file", "path": "${EXPORT}"}},
+                "sinks": {"b": {
+                    "type": "m365_hr", "inputs": ["a"], "cloud": cloud, "batch": {"max_rows": max_rows},
+                    "tenant_id": "${TENANT:-d5723623-11cf-4e2e-b5a5-01d1506273f9}",
+                    "job_id": "${JOB}",
+                }},
+            });
+            assert_eq!(validator.is_valid(&file), valid, "{cloud} {max_rows}");
         }
     }
 }

@@ -64,20 +64,19 @@ impl<C: ComponentConfig + ?Sized> Section<C> {
         };
         for (name, value) in map {
             let mut here = here.at(&name);
-            match value {
-                Value::Object(settings) => section.add(name, settings, &mut here),
-                _ => {
-                    here.add_with_hint(
-                        "a component must be a map with a `type`",
-                        "for example `{type: file, path: export.csv}`",
-                    );
-                    section.nodes.push(wiring::Node {
-                        name,
-                        inputs: None,
-                        has_snapshot: false,
-                    });
-                }
+            if let Value::Object(settings) = value {
+                section.add(name, settings, &mut here);
+                continue;
             }
+            here.add_with_hint(
+                "a component must be a map with a `type`",
+                "for example `{type: file, path: export.csv}`",
+            );
+            section.nodes.push(wiring::Node {
+                name,
+                inputs: None,
+                has_snapshot: false,
+            });
         }
         section
     }

@@ -34,41 +34,18 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             "to print rows instead of sending them, add `{type: console, inputs: […]}`",
         );
     }
-    let mut sections: BTreeMap<&str, &str> = BTreeMap::new();
-    for (section, nodes) in [
-        ("sources", &graph.sources),
-        ("transforms", &graph.transforms),
-        ("sinks", &graph.sinks),
-    ] {
-        for node in nodes {
-            if let Some(other) = sections.insert(&node.name, section) {
-                problems.at(section).at(&node.name).add(format!(
-                    "duplicate name `{}`: another component in `{other}` has it",
-                    node.name
-                ));
-            }
-        }
-    }
-    let snapshots: Vec<(&str, String)> = graph
-        .sources
-        .iter()
-        .filter(|source| source.has_snapshot)
-        .map(|source| (source.name.as_str(), snapshot_input(&source.name)))
+    let with_snapshot = graph.sources.iter().filter(|source| source.has_snapshot);
+    let snapshots: Vec<(&str, String)> = with_snapshot
+        .map(|source| (&*source.name, snapshot_input(&source.name)))
         .collect();
-    for (source, previous) in &snapshots {
-        if let Some(section) = sections.get(previous.as_str()) {
-            problems.at(section).at(previous).add_with_hint(
-                format!("`{previous}` is reserved for the snapshot of the source `{source}`"),
-                "give this component another name",
-            );
-        }
-    }
-    let senders: Vec<&str> = graph
+    check_names(graph, &snapshots, problems);
+    let senders = graph
         .sources
         .iter()
         .chain(&graph.transforms)
-        .map(|node| node.name.as_str())
-        .chain(snapshots.iter().map(|(_, previous)| previous.as_str()))
+        .map(|node| &*node.name);
+    let senders: Vec<&str> = senders
+        .chain(snapshots.iter().map(|(_, previous)| &**previous))
         .collect();
     let mut used = BTreeSet::new();
     for (section, nodes) in [("transforms", &graph.transforms), ("sinks", &graph.sinks)] {
@@ -81,131 +58,131 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
                 here.add("at least one input is required");
             }
             for (index, input) in inputs.iter().enumerate() {
-                let mut here = here.at_index(index);
                 if inputs[..index].contains(input) {
-                    here.add(format!(
-                        "duplicate input `{input}`: its rows would be received twice"
-                    ));
-                } else if graph.sinks.iter().any(|sink| sink.name == *input) {
-                    here.add(format!("`{input}` is a sink, and a sink sends no rows"));
-                } else if senders.contains(&input.as_str()) {
-                    used.insert(input.as_str());
-                } else if let Some((message, hint)) = missing_snapshot(graph, input) {
-                    here.add_with_hint(message, hint);
+                    let message = format!("duplicate input `{input}`: its rows would be received twice");
+                    here.at_index(index).add(message);
+                } else if senders.contains(&&**input) {
+                    used.insert(&**input);
                 } else {
-                    let others = senders.iter().copied().filter(|name| *name != node.name);
-                    let message = format!("unknown component `{input}`");
-                    match suggestion(input, others) {
-                        Some(hint) => here.add_with_hint(message, hint),
-                        None => here.add(message),
-                    }
+                    let (message, hint) = unknown_input(graph, &node.name, input, &senders);
+                    here.at_index(index).add_with(message, hint);
                 }
             }
         }
     }
     for (section, nodes) in [("sources", &graph.sources), ("transforms", &graph.transforms)] {
-        for node in nodes {
-            if !used.contains(node.name.as_str()) {
-                problems.at(section).at(&node.name).add_with_hint(
-                    "no component receives its rows",
-                    format!("add it to the `inputs` of a component, or remove `{}`", node.name),
-                );
-            }
-        }
-    }
-    for (source, previous) in &snapshots {
-        if !used.contains(previous.as_str()) {
-            problems.at("sources").at(source).at("snapshot").add_with_hint(
-                format!("the snapshot is not used: no component has `{previous}` in its `inputs`"),
-                format!("add `{previous}` to the `inputs` of a component, or remove `snapshot`"),
+        for node in nodes.iter().filter(|node| !used.contains(&*node.name)) {
+            problems.at(section).at(&node.name).add_with_hint(
+                "no component receives its rows",
+                format!("add it to the `inputs` of a component, or remove `{}`", node.name),
             );
         }
     }
-    order(graph, problems)
+    for (source, previous) in snapshots
+        .iter()
+        .filter(|(_, previous)| !used.contains(&**previous))
+    {
+        problems.at("sources").at(source).at("snapshot").add_with_hint(
+            format!("the snapshot is not used: no component has `{previous}` in its `inputs`"),
+            format!("add `{previous}` to the `inputs` of a component, or remove `snapshot`"),
+        );
+    }
+    order(&graph.transforms, problems)
 }
 
-/// Why there is no snapshot `input`, if its name looks like one.
-fn missing_snapshot(graph: &Graph, input: &str) -> Option<(String, String)> {
-    let of = source_of_input(input)?;
-    let is = |nodes: &[Node]| nodes.iter().any(|node| node.name == of);
-    if is(&graph.sources) {
-        Some((
+/// `snapshots`: the sources that have one, and its name as an input.
+fn check_names(graph: &Graph, snapshots: &[(&str, String)], problems: &mut Problems<'_>) {
+    let mut sections: BTreeMap<&str, &str> = BTreeMap::new();
+    for (section, nodes) in [
+        ("sources", &graph.sources),
+        ("transforms", &graph.transforms),
+        ("sinks", &graph.sinks),
+    ] {
+        for Node { name, .. } in nodes {
+            if let Some(other) = sections.insert(name, section) {
+                let message = format!("duplicate name `{name}`: another component in `{other}` has it");
+                problems.at(section).at(name).add(message);
+            }
+        }
+    }
+    for (source, previous) in snapshots {
+        if let Some(section) = sections.get(&**previous) {
+            problems.at(section).at(previous).add_with_hint(
+                format!("`{previous}` is reserved for the snapshot of the source `{source}`"),
+                "give this component another name",
+            );
+        }
+    }
+}
+
+/// Why the component `name` cannot receive rows of `input`, and what to do.
+fn unknown_input(graph: &Graph, name: &str, input: &str, senders: &[&str]) -> (String, Option<String>) {
+    if graph.sinks.iter().any(|sink| sink.name == input) {
+        return (format!("`{input}` is a sink, and a sink sends no rows"), None);
+    }
+    let is = |nodes: &[Node], of| nodes.iter().any(|node| node.name == of);
+    match source_of_input(input) {
+        Some(of) if is(&graph.sources, of) => (
             format!("the source `{of}` keeps no snapshot"),
-            format!(
+            Some(format!(
                 "add a `snapshot` block to `{of}`: `snapshot: {{key: […], columns: […], encryption_key: {{env: …}}}}`"
-            ),
-        ))
-    } else if is(&graph.transforms) {
-        Some((
+            )),
+        ),
+        Some(of) if is(&graph.transforms, of) => (
             format!("`{of}` is a transform, and only sources have snapshots"),
-            "add `snapshot` to the source its rows come from".to_owned(),
-        ))
-    } else {
-        None
+            Some("add `snapshot` to the source its rows come from".to_owned()),
+        ),
+        _ => {
+            let others = senders.iter().copied().filter(|sender| *sender != name);
+            (format!("unknown component `{input}`"), suggestion(input, others))
+        }
     }
 }
 
 /// The transforms, each after its inputs; a cycle is reported once, with its members.
-fn order(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
-    let mut left: Vec<&Node> = graph.transforms.iter().collect();
-    let mut done: Vec<String> = Vec::new();
-    loop {
-        let waits = |node: &Node| {
-            node.inputs
-                .iter()
-                .flatten()
-                .any(|input| left.iter().any(|other| other.name == *input))
-        };
-        let (later, now): (Vec<&Node>, Vec<&Node>) = left.iter().copied().partition(|node| waits(node));
-        if now.is_empty() {
-            if let Some(cycle) = cycle(&later) {
-                let first = cycle[0].to_owned();
-                let ring = cycle
-                    .iter()
-                    .chain([&cycle[0]])
-                    .map(|name| format!("`{name}`"))
-                    .collect::<Vec<_>>();
-                problems
-                    .at("transforms")
-                    .at(first)
-                    .at("inputs")
-                    .add(format!("the inputs form a cycle: {}", ring.join(" ← ")));
-            }
-            return done;
-        }
-        done.extend(now.iter().map(|node| node.name.clone()));
-        left = later;
-        if left.is_empty() {
-            return done;
+fn order(transforms: &[Node], problems: &mut Problems<'_>) -> Vec<String> {
+    let mut done = Vec::new();
+    for node in transforms {
+        if let Err(cycle) = visit(node, transforms, &mut Vec::new(), &mut done) {
+            let ring = cycle.iter().chain([&cycle[0]]).map(|name| format!("`{name}`"));
+            let ring = ring.collect::<Vec<_>>().join(" ← ");
+            let message = format!("the inputs form a cycle: {ring}");
+            problems.at("transforms").at(cycle[0]).at("inputs").add(message);
+            break;
         }
     }
+    done
 }
 
-/// Follows inputs among `nodes`, each of which has one there, until a name repeats.
-fn cycle<'n>(nodes: &[&'n Node]) -> Option<Vec<&'n str>> {
-    let by_name: HashMap<&str, &'n Node> = nodes.iter().map(|node| (node.name.as_str(), *node)).collect();
-    let mut seen: Vec<&str> = Vec::new();
-    let mut at = *nodes.first()?;
-    loop {
-        if let Some(start) = seen.iter().position(|name| *name == at.name) {
-            return Some(seen[start..].to_vec());
-        }
-        seen.push(&at.name);
-        at = at
-            .inputs
-            .iter()
-            .flatten()
-            .find_map(|input| by_name.get(input.as_str()).copied())?;
+/// Adds to `done` what `node` needs, then itself. `path` leads to it; the error is a cycle.
+fn visit<'n>(
+    node: &'n Node,
+    transforms: &'n [Node],
+    path: &mut Vec<&'n str>,
+    done: &mut Vec<String>,
+) -> Result<(), Vec<&'n str>> {
+    if done.contains(&node.name) {
+        return Ok(());
     }
+    if let Some(start) = path.iter().position(|name| *name == node.name) {
+        return Err(path.split_off(start));
+    }
+    path.push(&node.name);
+    for input in node.inputs.iter().flatten() {
+        if let Some(input) = transforms.iter().find(|other| other.name == *input) {
+            visit(input, transforms, path, done)?;
+        }
+    }
+    path.pop();
+    done.push(node.name.clone());
+    Ok(())
 }
 
 /// Validates the settings of every component, given its inputs.
 pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     let kinds = kinds(config);
-    let mut readers = config
-        .sources
-        .iter()
-        .filter(|source| source.config.traits().uses_stdin);
+    let sources = config.sources.iter();
+    let mut readers = sources.clone().filter(|source| source.config.traits().uses_stdin);
     if let Some(first) = readers.next() {
         for other in readers {
             problems.at("sources").at(&other.name).add(format!(
@@ -214,22 +191,15 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
             ));
         }
     }
-    for source in &config.sources {
-        source
-            .config
-            .validate(&mut problems.at("sources").at(&source.name));
-    }
-    for snapshot in &config.snapshots {
-        let source = config
-            .sources
-            .iter()
-            .find(|source| source.name == snapshot.source);
-        let Some(source) = source else { continue };
+    for source in sources.clone() {
         let mut here = problems.at("sources");
         let mut here = here.at(&source.name);
-        let mut here = here.at("snapshot");
-        if source.config.traits().keeps_position {
-            here.add_with_hint(
+        source.config.validate(&mut here);
+    }
+    for snapshot in &config.snapshots {
+        let source = sources.clone().find(|source| source.name == snapshot.source);
+        if source.is_some_and(|source| source.config.traits().keeps_position) {
+            problems.at("sources").at(&snapshot.source).at("snapshot").add_with_hint(
                 "an incremental source returns only new rows, so the rows of a failed run would be missing from the snapshot",
                 "make the source return all rows in every run, or remove `snapshot`",
             );
@@ -237,52 +207,44 @@ pub(super) fn validate(config: &PipelineConfig, problems: &mut Problems<'_>) {
     }
     for transform in &config.transforms {
         let inputs = describe(&transform.inputs, &kinds);
-        transform
-            .config
-            .validate(&inputs, &mut problems.at("transforms").at(&transform.name));
+        let mut here = problems.at("transforms");
+        transform.config.validate(&inputs, &mut here.at(&transform.name));
     }
     let mut targets: HashMap<String, &str> = HashMap::new();
     for sink in &config.sinks {
         let inputs = describe(&sink.inputs, &kinds);
+        let mut here = problems.at("sinks");
+        let mut here = here.at(&sink.name);
         for target in sink.config.targets(&inputs) {
             if let Some(other) = targets.insert(target.clone(), &sink.name) {
-                problems.at("sinks").at(&sink.name).add_with_hint(
+                here.add_with_hint(
                     format!("`{other}` delivers to {target} already"),
                     "use one sink with the inputs of both",
                 );
             }
         }
-        let mut problems = problems.at("sinks");
-        let mut here = problems.at(&sink.name);
         sink.config.validate(&inputs, &mut here);
-        sink.guards
-            .validate_in_sink(&config.guards, &inputs, &mut here.at("guards"));
+        let guards = &sink.guards;
+        guards.validate_in_sink(&config.guards, &inputs, &mut here.at("guards"));
     }
 }
 
 /// The kind of rows of each source and transform.
 pub(crate) fn kinds(config: &PipelineConfig) -> HashMap<&str, RowKind> {
-    let sources = config
-        .sources
-        .iter()
-        .map(|source| (source.name.as_str(), source.config.traits().kind));
-    let transforms = config
-        .transforms
-        .iter()
-        .map(|transform| (transform.name.as_str(), transform.config.kind()));
+    let sources = config.sources.iter();
+    let sources = sources.map(|source| (&*source.name, source.config.traits().kind));
+    let transforms = config.transforms.iter();
+    let transforms = transforms.map(|transform| (&*transform.name, transform.config.kind()));
     sources.chain(transforms).collect()
 }
 
 /// The inputs of a component, without invalid ones.
 pub(crate) fn describe(inputs: &[String], kinds: &HashMap<&str, RowKind>) -> Vec<InputDescription> {
-    inputs
-        .iter()
-        .filter_map(|name| {
-            let kind = *kinds.get(name.as_str())?;
-            Some(InputDescription {
-                name: Arc::from(name.as_str()),
-                kind,
-            })
+    let describe = |name: &String| {
+        Some(InputDescription {
+            name: Arc::from(&**name),
+            kind: *kinds.get(&**name)?,
         })
-        .collect()
+    };
+    inputs.iter().filter_map(describe).collect()
 }

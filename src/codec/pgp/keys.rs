@@ -9,7 +9,7 @@ use ::pgp::composed::{
 use ::pgp::packet::PublicKeyEncryptedSessionKey;
 use ::pgp::types::{DecryptionKey, EskType, KeyDetails, Password, PkeskVersion};
 
-use super::super::error::CodecError;
+use super::super::error::refused;
 use super::super::settings::{PgpKey, PgpSettings};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles};
@@ -37,7 +37,6 @@ impl fmt::Debug for Keys {
 }
 
 /// Candidates to decrypt a message with, each once.
-#[derive(Default)]
 pub(super) struct SessionKeys {
     pub(super) found: Vec<PlainSessionKey>,
     /// Whether they come from passwords: then nothing proves yet that they are right.
@@ -45,10 +44,14 @@ pub(super) struct SessionKeys {
 }
 
 impl SessionKeys {
-    fn add(&mut self, key: PlainSessionKey) {
-        if !self.found.contains(&key) {
-            self.found.push(key);
+    fn new(keys: impl Iterator<Item = PlainSessionKey>, by_password: bool) -> Self {
+        let mut found = Vec::new();
+        for key in keys {
+            if !found.contains(&key) {
+                found.push(key);
+            }
         }
+        Self { found, by_password }
     }
 }
 
@@ -68,12 +71,15 @@ impl Keys {
 
     /// The session keys of a message with these recipients.
     pub(super) fn session_keys(&self, recipients: &[Esk]) -> io::Result<SessionKeys> {
-        let with_password = recipients
-            .iter()
-            .filter(|esk| matches!(esk, Esk::SymKeyEncryptedSessionKey(_)))
-            .count();
+        let public = || {
+            recipients.iter().filter_map(|esk| match esk {
+                Esk::PublicKeyEncryptedSessionKey(esk) => Some(esk),
+                Esk::SymKeyEncryptedSessionKey(_) => None,
+            })
+        };
+        let with_password = recipients.len() - public().count();
         if recipients.len() > MAX_RECIPIENTS || with_password > MAX_PASSWORDS {
-            return Err(CodecError::refused(
+            return Err(refused(
                 format!(
                     "the OpenPGP file has {} recipients, {with_password} of them by password",
                     recipients.len()
@@ -83,31 +89,26 @@ impl Keys {
                 ),
             ));
         }
-        let mut session_keys = SessionKeys::default();
-        for esk in recipients {
-            if let Esk::PublicKeyEncryptedSessionKey(esk) = esk {
-                self.with_keys(esk).for_each(|key| session_keys.add(key));
-            }
+        let keys = SessionKeys::new(public().flat_map(|esk| self.with_keys(esk)), false);
+        if !keys.found.is_empty() {
+            return Ok(keys);
         }
-        if !session_keys.found.is_empty() {
-            return Ok(session_keys);
-        }
-        session_keys.by_password = true;
-        for esk in recipients {
+        let by_password = recipients.iter().flat_map(|esk| {
             // Without an algorithm it has an unknown version.
-            if let Esk::SymKeyEncryptedSessionKey(esk) = esk
-                && esk.sym_algorithm().is_some()
-            {
-                let passwords = self.passwords.iter();
-                passwords
-                    .filter_map(|password| decrypt_session_key_with_password(esk, password).ok())
-                    .for_each(|key| session_keys.add(key));
-            }
+            let esk = match esk {
+                Esk::SymKeyEncryptedSessionKey(esk) => esk.sym_algorithm().map(|_| esk),
+                Esk::PublicKeyEncryptedSessionKey(_) => None,
+            };
+            let passwords = self.passwords.iter();
+            passwords.filter_map(move |password| decrypt_session_key_with_password(esk?, password).ok())
+        });
+        let keys = SessionKeys::new(by_password, true);
+        if !keys.found.is_empty() {
+            return Ok(keys);
         }
-        match session_keys.found.is_empty() {
-            true => Err(self.no_match(recipients, with_password)),
-            false => Ok(session_keys),
-        }
+        let mut ids: Vec<String> = public().map(recipient).collect();
+        ids.dedup();
+        Err(self.no_match(&ids, with_password > 0))
     }
 
     /// The session keys that our keys find in `esk`. A hidden recipient matches any key.
@@ -148,45 +149,32 @@ impl Keys {
         ids
     }
 
-    fn no_match(&self, recipients: &[Esk], with_password: usize) -> io::Error {
-        let mut ids: Vec<String> = recipients
-            .iter()
-            .filter_map(|esk| match esk {
-                Esk::PublicKeyEncryptedSessionKey(esk) => Some(recipient(esk)),
-                Esk::SymKeyEncryptedSessionKey(_) => None,
-            })
-            .collect();
-        ids.dedup();
-        if ids.is_empty() {
+    /// `recipients`: the ids of their keys.
+    fn no_match(&self, recipients: &[String], with_password: bool) -> io::Error {
+        if recipients.is_empty() {
             return match (with_password, self.passwords.is_empty()) {
-                (0, _) => CodecError::refused(
+                (false, _) => refused(
                     "the OpenPGP file is encrypted in an unknown way",
                     "ask the sender to encrypt it with the defaults of GnuPG",
                 ),
-                (_, true) => CodecError::refused(
+                (true, true) => refused(
                     "the OpenPGP file is encrypted with a password, and none was given",
                     "give it: `pgp: {passwords: [{env: …}]}`",
                 ),
-                (_, false) => CodecError::refused(
+                (true, false) => refused(
                     "none of the passwords opens the OpenPGP file",
                     "check `pgp.passwords`",
                 ),
             };
         }
-        let ours = match self.ids() {
-            ids if ids.is_empty() => "no key was given".to_owned(),
-            ids => format!("the keys in `pgp.keys` are {}", listed(&ids)),
+        let ours = match &*self.ids() {
+            [] => "no key was given".to_owned(),
+            ids => format!("the keys in `pgp.keys` are {}", listed(ids)),
         };
-        let or_password = if with_password > 0 {
-            " or with a password"
-        } else {
-            ""
-        };
-        CodecError::refused(
-            format!(
-                "the OpenPGP file is encrypted for {}{or_password}; {ours}",
-                listed(&ids)
-            ),
+        let or_password = if with_password { " or with a password" } else { "" };
+        let recipients = listed(recipients);
+        refused(
+            format!("the OpenPGP file is encrypted for {recipients}{or_password}; {ours}"),
             "add the secret key of a recipient to `pgp.keys`, or ask the sender to encrypt for yours; `gpg --list-keys \
              --with-subkey-fingerprint` shows key ids",
         )
@@ -223,15 +211,15 @@ fn read_key(
 ) -> Result<Vec<SignedSecretKey>> {
     let which = format!("the OpenPGP key `pgp.keys[{index}]`");
     let text = key.key.read(base, secret_files)?;
-    let passphrase = key.passphrase.as_ref();
-    let passphrase = passphrase
-        .map(|passphrase| passphrase.read(base, secret_files))
-        .transpose()?;
-    let keys: Result<Vec<_>, _> =
-        SignedSecretKey::from_armor_many(text.expose().as_bytes()).and_then(|(keys, _)| keys.collect());
-    let mut keys = match keys {
+    let text = text.expose();
+    let passphrase = match &key.passphrase {
+        Some(passphrase) => password_of(&passphrase.read(base, secret_files)?),
+        None => Password::empty(),
+    };
+    let keys = SignedSecretKey::from_armor_many(text.as_bytes());
+    let mut keys = match keys.and_then(|(keys, _)| keys.collect::<Result<Vec<_>, _>>()) {
         Ok(keys) if !keys.is_empty() => keys,
-        _ if matches!(Any::from_string(text.expose()), Ok((Any::PublicKey(_), _))) => {
+        _ if matches!(Any::from_string(text), Ok((Any::PublicKey(_), _))) => {
             return Err(Error::config(format!("{which} is a public key, which cannot decrypt")).with_hint(
                 "export the secret key: `gpg --armor --export-secret-keys ID`; public keys belong in `pgp.signed_by`",
             ));
@@ -243,8 +231,6 @@ fn read_key(
             ));
         }
     };
-    let locked = passphrase.is_none();
-    let passphrase = passphrase.as_ref().map_or_else(Password::empty, password_of);
     let mut usable = false;
     for key in &mut keys {
         // Signing keys are of no use here, and may be stubs of keys kept elsewhere.
@@ -256,11 +242,11 @@ fn read_key(
     if usable {
         return Ok(keys);
     }
-    Err(match locked {
-        false => Error::config(format!("the passphrase does not open {which}"))
+    Err(match key.passphrase {
+        Some(_) => Error::config(format!("the passphrase does not open {which}"))
             .with_hint("test it: `gpg --import` asks for it")
             .with_hint("a key exported without its secret part, or on a smart card, cannot be opened"),
-        true => Error::config(format!("{which} has a passphrase, or cannot decrypt"))
+        None => Error::config(format!("{which} has a passphrase, or cannot decrypt"))
             .with_hint(format!(
                 "give its passphrase: `pgp: {{keys: [{{key: …, passphrase: {{env: …}}}}]}}` (entry {index})"
             ))

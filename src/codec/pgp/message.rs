@@ -11,7 +11,7 @@ use ::pgp::packet::{Decompressor, PacketParser, ProtectedDataConfig, SymEncrypte
 use ::pgp::types::{Seipdv1ReadMode, Tag};
 
 use super::super::bounds::{BoundedReader, ByteCount, DecoderInput, FirstError, MaxRatio};
-use super::super::error::{CodecError, TRANSFER_AGAIN};
+use super::super::error::{self, TRANSFER_AGAIN, is_ours, refused};
 use super::super::settings::SignaturePolicy;
 use super::super::{BUFFER_BYTES, Reader};
 use super::{KIND, Pgp, Signers};
@@ -24,37 +24,34 @@ const MAX_COMPRESSED: usize = 2;
 
 const AS_GNUPG: &str = "ask the sender to encrypt it with the defaults of GnuPG";
 
-fn damaged() -> io::Error {
-    CodecError::damaged(KIND, None)
+pub(super) fn damaged() -> io::Error {
+    error::damaged(KIND, None)
 }
 
-/// The bytes of the message, read once.
-pub(super) struct Source {
-    bytes: std::cell::RefCell<Option<Reader>>,
-    count: ByteCount,
-    first_error: FirstError,
+/// Opens one message.
+pub(super) struct Opening<'a> {
+    pub(super) pgp: &'a Pgp,
+    pub(super) max_ratio: MaxRatio,
+    pub(super) warn_as: Option<&'a str>,
+    pub(super) count: ByteCount,
+    pub(super) first_error: FirstError,
 }
 
-impl Source {
-    pub(super) fn new(bytes: Reader) -> Self {
-        Self {
-            bytes: std::cell::RefCell::new(Some(bytes)),
-            count: ByteCount::default(),
-            first_error: FirstError::default(),
-        }
-    }
-
-    /// The outermost packet. For one call only.
-    pub(super) fn message(&self) -> io::Result<Message<'static>> {
-        let bytes = self.bytes.take().unwrap_or_else(|| Box::new(io::empty()));
-        let bytes = DecoderInput::new(bytes, &self.count, &self.first_error);
+impl Opening<'_> {
+    /// The outermost packet.
+    pub(super) fn message(&self, bytes: Reader) -> io::Result<Message<'static>> {
+        let bytes = DecoderInput {
+            inner: bytes,
+            count: self.count.clone(),
+            first_error: self.first_error.clone(),
+        };
         let mut bytes = BufReader::with_capacity(BUFFER_BYTES, bytes);
         let start = bytes.fill_buf().map_err(|error| self.first_error.or(|| error))?;
         if start.is_empty() {
-            return Err(CodecError::refused("the OpenPGP file is empty", TRANSFER_AGAIN));
+            return Err(refused("the OpenPGP file is empty", TRANSFER_AGAIN));
         }
         if start.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-            return Err(CodecError::refused(
+            return Err(refused(
                 "clear-signed text is not supported",
                 "ask the sender to use `gpg --sign`, not `--clear-sign`",
             ));
@@ -68,11 +65,11 @@ impl Source {
         };
         message.map_err(|error| {
             self.first_error.or(|| match error {
-                PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => CodecError::refused(
+                PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => refused(
                     "not an OpenPGP message, or one of an unsupported kind",
                     "supported is the output of `gpg --encrypt` and `gpg --sign`, not keys and detached signatures",
                 ),
-                _ => CodecError::refused(
+                _ => refused(
                     "not an OpenPGP message, or truncated at its start",
                     "inspect it with `gpg --list-packets`; if its name does not tell how it is encoded, set `compression`",
                 ),
@@ -83,22 +80,12 @@ impl Source {
     fn failed(&self, error: &PgpError) -> io::Error {
         self.first_error.or(|| match error {
             PgpError::Unsupported { .. } | PgpError::Unimplemented { .. } => {
-                CodecError::refused("the OpenPGP file uses an unsupported feature", AS_GNUPG)
+                refused("the OpenPGP file uses an unsupported feature", AS_GNUPG)
             }
             _ => damaged(),
         })
     }
-}
 
-/// Opens the packets after the outermost one.
-pub(super) struct Opening<'a> {
-    pub(super) pgp: &'a Pgp,
-    pub(super) source: &'a Source,
-    pub(super) max_ratio: MaxRatio,
-    pub(super) warn_as: Option<&'a str>,
-}
-
-impl Opening<'_> {
     /// The content of an encrypted message.
     pub(super) fn decrypt(&self, message: Message<'static>, key: &PlainSessionKey) -> io::Result<Reader> {
         let aead = match &message {
@@ -106,7 +93,7 @@ impl Opening<'_> {
                 edata: Edata::SymEncryptedData { .. },
                 ..
             } => {
-                return Err(CodecError::refused(
+                return Err(refused(
                     "the OpenPGP file is encrypted without integrity protection",
                     "ask the sender to use a current program: GnuPG protects since version 1.0.7, of 2002",
                 ));
@@ -123,8 +110,8 @@ impl Opening<'_> {
         };
         // The crate computes with the size of the nonce before it checks whether it knows the cipher.
         if aead.is_some_and(|aead| aead.nonce_size() == 0) {
-            return Err(self.source.first_error.or(|| {
-                CodecError::refused(
+            return Err(self.first_error.or(|| {
+                refused(
                     "the OpenPGP file is encrypted in an unknown mode, or damaged at its start",
                     AS_GNUPG,
                 )
@@ -140,7 +127,7 @@ impl Opening<'_> {
         };
         let (message, _) = message
             .decrypt_the_ring(ring, true)
-            .map_err(|error| self.source.failed(&error))?;
+            .map_err(|error| self.failed(&error))?;
         if message.is_encrypted() {
             return Err(unsupported_order());
         }
@@ -149,38 +136,26 @@ impl Opening<'_> {
 
     /// The content of a message that is not or no longer encrypted.
     pub(super) fn content(&self, mut message: Message<'static>) -> io::Result<Reader> {
-        let first_error = &self.source.first_error;
         let mut compressed = 0;
         loop {
             message = match message {
                 Message::Compressed { reader, .. } if compressed < MAX_COMPRESSED => {
                     compressed += 1;
-                    let inner = Decompressed::new(reader.into_inner())
-                        .map_err(|error| first_error.or(|| not_decompressed(&error)))?;
-                    let inner = DecoderInput::new(self.bounded(inner), &ByteCount::default(), first_error);
+                    let inner = Decompressor::from_reader(reader.into_inner())
+                        .map_err(|error| self.first_error.or(|| not_decompressed(&error)))?;
+                    let inner = DecoderInput {
+                        inner: self.bounded(Decompressed(Some(inner))),
+                        count: ByteCount::default(),
+                        first_error: self.first_error.clone(),
+                    };
                     Message::from_bytes(BufReader::with_capacity(BUFFER_BYTES, inner))
-                        .map_err(|error| self.source.failed(&error))?
+                        .map_err(|error| self.failed(&error))?
                 }
                 Message::Signed { reader, is_nested } if reader.get_ref().is_literal() => {
                     return Ok(self.verified(Message::Signed { reader, is_nested }));
                 }
                 Message::Literal { .. } => {
-                    match (self.pgp.signature, self.warn_as) {
-                        (SignaturePolicy::Required, _) => {
-                            return Err(CodecError::refused(
-                                "the OpenPGP file is not signed",
-                                "ask the sender to sign it with a key in `pgp.signed_by` (`gpg --sign --encrypt`), or set \
-                                 `pgp: {signature: optional}` to accept it",
-                            ));
-                        }
-                        (SignaturePolicy::Optional, Some(file)) => {
-                            tracing::warn!(
-                                file,
-                                "the OpenPGP file is not signed; accepted by `signature: optional`"
-                            );
-                        }
-                        _ => {}
-                    }
+                    self.accept_unsigned()?;
                     return Ok(self.verified(message));
                 }
                 _ => return Err(unsupported_order()),
@@ -188,22 +163,40 @@ impl Opening<'_> {
         }
     }
 
+    fn accept_unsigned(&self) -> io::Result<()> {
+        match (self.pgp.signature, self.warn_as) {
+            (SignaturePolicy::Required, _) => Err(refused(
+                "the OpenPGP file is not signed",
+                "ask the sender to sign it with a key in `pgp.signed_by` (`gpg --sign --encrypt`), or set \
+                 `pgp: {signature: optional}` to accept it",
+            )),
+            (SignaturePolicy::Optional, Some(file)) => {
+                tracing::warn!(
+                    file,
+                    "the OpenPGP file is not signed; accepted by `signature: optional`"
+                );
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn verified(&self, message: Message<'static>) -> Reader {
         let signers = (self.pgp.signature != SignaturePolicy::Ignored).then(|| self.pgp.signers.clone());
         Box::new(self.bounded(Content {
             message: Some(message),
-            first_error: self.source.first_error.clone(),
+            first_error: self.first_error.clone(),
             signers,
         }))
     }
 
     fn bounded<R: Read>(&self, inner: R) -> BoundedReader<R> {
-        BoundedReader::new(inner, KIND, &self.source.count, self.max_ratio)
+        BoundedReader::new(inner, KIND, self.count.clone(), self.max_ratio)
     }
 }
 
 fn unsupported_order() -> io::Error {
-    CodecError::refused(
+    refused(
         "the OpenPGP file nests its parts in an unsupported order",
         "supported is the output of `gpg --sign --encrypt`: encrypted, then compressed, then signed",
     )
@@ -211,7 +204,7 @@ fn unsupported_order() -> io::Error {
 
 fn not_decompressed(error: &io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::InvalidInput => CodecError::refused(
+        io::ErrorKind::InvalidInput => refused(
             "the OpenPGP file is compressed in an unsupported way",
             "ask the sender to compress it with zip, zlib or bzip2, or not at all",
         ),
@@ -229,12 +222,9 @@ struct Content {
 
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(message) = &mut self.message else {
+        let Some(message) = self.message.as_mut().filter(|_| !buffer.is_empty()) else {
             return Ok(0);
         };
-        if buffer.is_empty() {
-            return Ok(0);
-        }
         // Not through the message: at its end that looks at what follows, and takes a part that is truncated between two
         // lengths for complete, or panics.
         let read = match message {
@@ -243,18 +233,15 @@ impl Read for Content {
             Message::Compressed { .. } | Message::Encrypted { .. } => Err(unsupported_order()),
         };
         match read {
-            Ok(0) => {}
+            Ok(length) if length > 0 => return Ok(length),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-            Err(error) => {
-                self.message = None;
-                return Err(self.failed(error));
-            }
-            read => return read,
+            _ => {}
         }
         let Some(mut message) = self.message.take() else {
             return Ok(0);
         };
-        check_end(message.get_mut().get_mut()).map_err(|error| self.failed(error))?;
+        read.and_then(|_| check_end(message.get_mut().get_mut()))
+            .map_err(|error| self.first_error.or(|| ours(error)))?;
         if let Some(signers) = &self.signers {
             signers.verify(&message)?;
         }
@@ -262,15 +249,9 @@ impl Read for Content {
     }
 }
 
-impl Content {
-    fn failed(&self, error: io::Error) -> io::Error {
-        self.first_error.or(|| ours(error))
-    }
-}
-
 /// The error if it is from a reader of this module; else that of damage.
 fn ours(error: io::Error) -> io::Error {
-    match CodecError::is_in(&error) {
+    match is_ours(&error) {
         true => error,
         false => damaged(),
     }
@@ -310,7 +291,7 @@ fn check_nothing_follows<R: BufRead>(reader: &mut R) -> io::Result<()> {
                 io::copy(&mut packet, &mut io::sink())?;
             }
             _ => {
-                return Err(CodecError::refused(
+                return Err(refused(
                     "the OpenPGP file contains more than one message",
                     "ask the sender to encrypt each file on its own",
                 ));
@@ -323,12 +304,6 @@ fn check_nothing_follows<R: BufRead>(reader: &mut R) -> io::Result<()> {
 /// The content of a compressed packet. At its end it checks what contains the packet.
 #[derive(Debug)]
 struct Decompressed(Option<Decompressor<PacketBodyReader<MessageReader<'static>>>>);
-
-impl Decompressed {
-    fn new(body: PacketBodyReader<MessageReader<'static>>) -> io::Result<Self> {
-        Ok(Self(Some(Decompressor::from_reader(body)?)))
-    }
-}
 
 impl Read for Decompressed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

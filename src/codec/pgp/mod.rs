@@ -12,15 +12,15 @@ mod signers;
 use std::io::{self, Read};
 use std::path::Path;
 
-use ::pgp::composed::{Message, PlainSessionKey};
+use ::pgp::composed::Message;
 
 use self::keys::Keys;
-use self::message::{Opening, Source};
+use self::message::{Opening, damaged};
 use self::signers::Signers;
-use super::bounds::MaxRatio;
-use super::error::CodecError;
+use super::Reader;
+use super::bounds::{ByteCount, FirstError, MaxRatio};
+use super::error::refused;
 use super::settings::{EncryptionPolicy, PgpSettings, SignaturePolicy};
-use super::{BUFFER_BYTES, Reader};
 use crate::error::Result;
 use crate::secret::SecretFiles;
 
@@ -58,78 +58,55 @@ impl Pgp {
         max_ratio: MaxRatio,
         warn_as: Option<&str>,
     ) -> io::Result<Reader> {
-        let source = Source::new(encoded()?);
-        let message = source.message()?;
+        let opening = |warn_as| Opening {
+            pgp: self,
+            max_ratio,
+            warn_as,
+            count: ByteCount::default(),
+            first_error: FirstError::default(),
+        };
+        let first = opening(warn_as);
+        let message = first.message(encoded()?)?;
         let Message::Encrypted { esk, .. } = &message else {
             if self.encryption == EncryptionPolicy::Required {
-                return Err(CodecError::refused(
+                return Err(refused(
                     "the OpenPGP file is not encrypted",
                     "ask the sender to encrypt it, or set `pgp: {encrypted: optional}` to accept it",
                 ));
             }
-            return self.opening(&source, max_ratio, warn_as).content(message);
+            return first.content(message);
         };
-        let mut session_keys = self.keys.session_keys(esk)?;
-        let by_password = session_keys.by_password;
-        if session_keys.found.len() == 1
-            && let Some(key) = session_keys.found.pop()
-        {
-            let content = self.opening(&source, max_ratio, warn_as).decrypt(message, &key);
-            return Ok(match by_password {
-                true => Box::new(PasswordReader(content.map_err(wrong_password)?)),
-                false => content?,
+        let keys = self.keys.session_keys(esk)?;
+        let explained = |error| {
+            if keys.by_password {
+                wrong_password(error)
+            } else {
+                error
+            }
+        };
+        if let [key] = &*keys.found {
+            let content = first.decrypt(message, key).map_err(explained)?;
+            return Ok(if keys.by_password {
+                Box::new(PasswordReader(content))
+            } else {
+                content
             });
         }
         // A wrong password also yields a key, only not the right one. This shows at the end of the content at the latest,
         // so the first key that reaches the end is the right one.
         drop(message);
-        let mut first = None;
-        for key in &session_keys.found {
-            let checked = self.decrypted(encoded, key, max_ratio, None).and_then(discard);
-            match checked {
-                Ok(()) => return self.decrypted(encoded, key, max_ratio, warn_as),
-                Err(error) => first = first.or(Some(error)),
+        let decrypted = |key, warn_as| {
+            let opening = opening(warn_as);
+            opening.decrypt(opening.message(encoded()?)?, key)
+        };
+        let mut first_error = None;
+        for key in &keys.found {
+            match decrypted(key, None).and_then(|mut content| io::copy(&mut content, &mut io::sink())) {
+                Ok(_) => return decrypted(key, warn_as),
+                Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        let error = first.unwrap_or_else(|| CodecError::damaged(KIND, None));
-        Err(if by_password { wrong_password(error) } else { error })
-    }
-
-    fn decrypted(
-        &self,
-        encoded: &dyn Fn() -> io::Result<Reader>,
-        key: &PlainSessionKey,
-        max_ratio: MaxRatio,
-        warn_as: Option<&str>,
-    ) -> io::Result<Reader> {
-        let source = Source::new(encoded()?);
-        let message = source.message()?;
-        self.opening(&source, max_ratio, warn_as).decrypt(message, key)
-    }
-
-    fn opening<'a>(
-        &'a self,
-        source: &'a Source,
-        max_ratio: MaxRatio,
-        warn_as: Option<&'a str>,
-    ) -> Opening<'a> {
-        Opening {
-            pgp: self,
-            source,
-            max_ratio,
-            warn_as,
-        }
-    }
-}
-
-fn discard(mut content: Reader) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        Err(explained(first_error.unwrap_or_else(damaged)))
     }
 }
 
@@ -143,12 +120,12 @@ impl Read for PasswordReader {
 }
 
 fn wrong_password(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match inner {
-        Some(CodecError::Damaged { kind: KIND, .. }) => CodecError::refused(
-            "none of the passwords opens the OpenPGP file, or the file is damaged",
-            "check `pgp.passwords`; then transfer the file again",
-        ),
-        _ => error,
+    // Not of another codec, whose error passes through.
+    if error.to_string() != damaged().to_string() {
+        return error;
     }
+    refused(
+        "none of the passwords opens the OpenPGP file, or the file is damaged",
+        "check `pgp.passwords`; then transfer the file again",
+    )
 }

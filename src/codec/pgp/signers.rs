@@ -5,35 +5,33 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use std::{fmt, io};
 
-use ::pgp::composed::{Any, Deserializable as _, Message, SignedPublicKey, SignedPublicSubKey};
+use ::pgp::composed::{Any, Deserializable as _, Message, SignedPublicKey};
 use ::pgp::crypto::hash::HashAlgorithm;
 use ::pgp::packet::{Signature, SignatureType, SignatureVersion, SubpacketData};
 use ::pgp::types::{KeyDetails, KeyVersion, Tag, Timestamp, VerifyingKey};
 
-use super::super::error::CodecError;
+use super::super::error::refused;
 use crate::error::{Error, Result};
 
 /// How far ahead a signer's clock may be.
-const MAX_CLOCK_SKEW_SECONDS: u32 = 3_600;
+const MAX_CLOCK_SKEW_SECONDS: u64 = 3_600;
 
 /// Bytes read of a key file.
 const MAX_KEY_BYTES: u64 = 16 << 20;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Signers {
-    keys: Arc<[Signer]>,
-}
+pub(super) struct Signers(Arc<[Signer]>);
 
 impl fmt::Debug for Signers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(Signer::id)).finish()
+        f.debug_list().entries(self.0.iter().map(Signer::id)).finish()
     }
 }
 
 /// A primary key or subkey.
 struct Signer {
-    key: Key,
+    key: Box<dyn VerifyingKey + Send + Sync>,
     file: PathBuf,
     /// In seconds since 1970; `None` if it does not expire.
     expires: Option<u64>,
@@ -41,23 +39,9 @@ struct Signer {
     refused: Option<&'static str>,
 }
 
-enum Key {
-    Primary(SignedPublicKey),
-    Sub(SignedPublicSubKey),
-}
-
-impl Key {
-    fn verifying(&self) -> &dyn VerifyingKey {
-        match self {
-            Self::Primary(key) => key,
-            Self::Sub(key) => key,
-        }
-    }
-}
-
 impl Signer {
     fn id(&self) -> String {
-        self.key.verifying().legacy_key_id().to_string()
+        self.key.legacy_key_id().to_string()
     }
 
     /// Why the key cannot be used at `now`.
@@ -80,40 +64,34 @@ impl Signers {
                 keys.extend(signers(key, file));
             }
         }
-        let signers = Self { keys: keys.into() };
+        let signers = Self(keys.into());
         signers.check_usable(files)?;
         Ok(signers)
     }
 
     /// Warns about keys that cannot be used; an error if that is all of them.
     fn check_usable(&self, files: &[PathBuf]) -> Result<()> {
-        if files.is_empty() {
+        let (now, mut refused) = (now(), Vec::new());
+        for signer in self.0.iter() {
+            refused.extend(signer.unusable(now).map(|why| (signer, why)));
+        }
+        if refused.len() < self.0.len() || files.is_empty() {
+            // Most files also contain encryption keys.
+            for (signer, why) in refused.iter().filter(|(_, why)| why != NOT_FOR_SIGNING) {
+                let (key, file) = (signer.id(), signer.file.display());
+                tracing::warn!(key, %file, "ignored a key in `pgp.signed_by`: it {why}");
+            }
             return Ok(());
         }
-        let now = now();
-        let refused: Vec<_> = self
-            .keys
-            .iter()
-            .filter_map(|signer| signer.unusable(now).map(|why| (signer, why)))
-            .collect();
-        if refused.len() == self.keys.len() {
-            let error = match refused.first() {
-                Some((signer, why)) => format!(
-                    "no key in `pgp.signed_by` is valid: key {} in `{}` {why}",
-                    signer.id(),
-                    signer.file.display()
-                ),
-                None => "no key in `pgp.signed_by` can sign".to_owned(),
-            };
-            return Err(Error::config(error).with_hint(CURRENT_KEY));
-        }
-        for (signer, why) in refused {
-            // Most files also contain encryption keys.
-            if why != NOT_FOR_SIGNING {
-                tracing::warn!(key = signer.id(), file = %signer.file.display(), "ignored a key in `pgp.signed_by`: it {why}");
-            }
-        }
-        Ok(())
+        let error = match refused.first() {
+            Some((signer, why)) => format!(
+                "no key in `pgp.signed_by` is valid: key {} in `{}` {why}",
+                signer.id(),
+                signer.file.display()
+            ),
+            None => "no key in `pgp.signed_by` can sign".to_owned(),
+        };
+        Err(Error::config(error).with_hint(CURRENT_KEY))
     }
 
     /// Verifies the signatures of a message that was read to its end. An unsigned message passes: the policy was applied
@@ -132,14 +110,10 @@ impl Signers {
                 return Err(bad_signature(None));
             };
             let mut known = false;
-            for signer in self
-                .keys
-                .iter()
-                .filter(|signer| made_by(signature, signer.key.verifying()))
-            {
-                // A signature without an issuer is tried with every key.
-                let named = names_issuer(signature);
-                match message.verify_nested_explicit(index, signer.key.verifying()) {
+            // A signature without an issuer is tried with every key.
+            let named = names_issuer(signature);
+            for signer in self.0.iter().filter(|signer| made_by(signature, &*signer.key)) {
+                match message.verify_nested_explicit(index, &*signer.key) {
                     Err(_) if !named => continue,
                     Err(_) => return Err(bad_signature(Some(signer))),
                     Ok(_) => {}
@@ -159,13 +133,12 @@ impl Signers {
             true => "an unnamed key".to_owned(),
             false => others.join(", "),
         };
-        let ours: Vec<String> = self
-            .keys
+        let for_signing = self
+            .0
             .iter()
-            .filter(|signer| signer.refused != Some(NOT_FOR_SIGNING))
-            .map(Signer::id)
-            .collect();
-        Err(CodecError::refused(
+            .filter(|signer| signer.refused != Some(NOT_FOR_SIGNING));
+        let ours: Vec<String> = for_signing.map(Signer::id).collect();
+        Err(refused(
             format!(
                 "the OpenPGP file is signed by {by}, which is not in `pgp.signed_by` ({})",
                 ours.join(", ")
@@ -179,54 +152,42 @@ impl Signers {
 /// Whether a signature that matches the content is acceptable.
 fn check_signature(signature: &Signature, signer: &Signer) -> io::Result<()> {
     let now = now();
-    let refuse = |why: &str| {
-        Err(CodecError::refused(
-            format!(
-                "the signature of the OpenPGP file by key {} is not accepted: {why}",
-                signer.id()
-            ),
-            "ask the sender to sign the file again",
-        ))
-    };
     if let Some(why) = signer.unusable(now) {
-        return Err(CodecError::refused(
-            format!(
-                "the OpenPGP file is signed by key {} in `{}`, which {why}",
-                signer.id(),
-                signer.file.display()
-            ),
+        let (key, file) = (signer.id(), signer.file.display());
+        return Err(refused(
+            format!("the OpenPGP file is signed by key {key} in `{file}`, which {why}"),
             CURRENT_KEY,
         ));
     }
-    if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) {
-        return refuse("it does not sign a file");
-    }
-    let v6 = signer.key.verifying().version() == KeyVersion::V6;
-    if v6 != (signature.version() == SignatureVersion::V6) {
-        return refuse("its version differs from that of the key");
-    }
-    if signature.hash_alg().is_none_or(is_weak) {
-        return refuse("its hash can be forged (MD5, SHA-1, RIPEMD-160)");
-    }
-    let Some(created) = signature.created() else {
-        return refuse("it has no date");
+    let seconds = u64::from(now.as_secs());
+    let lasts = signature
+        .signature_expiration_time()
+        .map_or(0, |lasts| lasts.as_secs());
+    let is_v6 = signer.key.version() == KeyVersion::V6;
+    let why = match signature.created() {
+        _ if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) => {
+            "it does not sign a file"
+        }
+        _ if is_v6 != (signature.version() == SignatureVersion::V6) => {
+            "its version differs from that of the key"
+        }
+        _ if signature.hash_alg().is_none_or(is_weak) => "its hash can be forged (MD5, SHA-1, RIPEMD-160)",
+        None => "it has no date",
+        Some(created) if created < signer.key.created_at() => "it is older than the key",
+        Some(created) if u64::from(created.as_secs()) > seconds + MAX_CLOCK_SKEW_SECONDS => {
+            "its date is in the future"
+        }
+        Some(created) if lasts != 0 && u64::from(created.as_secs()) + u64::from(lasts) <= seconds => {
+            "it has expired"
+        }
+        _ if requires_unknown(signature) => "it requires an unsupported feature",
+        _ => return Ok(()),
     };
-    if created < signer.key.verifying().created_at() {
-        return refuse("it is older than the key");
-    }
-    if created.as_secs() > now.as_secs().saturating_add(MAX_CLOCK_SKEW_SECONDS) {
-        return refuse("its date is in the future");
-    }
-    if let Some(lasts) = signature.signature_expiration_time()
-        && lasts.as_secs() != 0
-        && u64::from(created.as_secs()) + u64::from(lasts.as_secs()) <= u64::from(now.as_secs())
-    {
-        return refuse("it has expired");
-    }
-    if requires_unknown(signature) {
-        return refuse("it requires an unsupported feature");
-    }
-    Ok(())
+    let key = signer.id();
+    Err(refused(
+        format!("the signature of the OpenPGP file by key {key} is not accepted: {why}"),
+        "ask the sender to sign the file again",
+    ))
 }
 
 fn now() -> Timestamp {
@@ -240,7 +201,7 @@ const CURRENT_KEY: &str = "ask the sender for the current public key";
 
 fn bad_signature(signer: Option<&Signer>) -> io::Error {
     let by = signer.map_or_else(String::new, |signer| format!(" by key {}", signer.id()));
-    CodecError::refused(
+    refused(
         format!("the signature of the OpenPGP file{by} is invalid: it was made for other content"),
         "transfer the file again; if the error persists, ask the sender",
     )
@@ -301,31 +262,26 @@ fn read_file(path: &Path) -> Result<Vec<SignedPublicKey>> {
     io::Read::read_to_end(&mut io::Read::take(file, MAX_KEY_BYTES), &mut bytes).map_err(unreadable)?;
     let keys = SignedPublicKey::from_reader_many(&bytes[..])
         .and_then(|(keys, _)| keys.collect::<Result<Vec<_>, _>>());
-    match keys {
-        Ok(keys) if !keys.is_empty() => Ok(keys),
-        _ if matches!(Any::from_armor(&bytes[..]), Ok((Any::SecretKey(_), _))) => {
-            Err(Error::config(format!(
-                "`{}` in `pgp.signed_by` is a secret key; a public key is expected",
-                path.display()
-            ))
-            .with_hint("remove it, and export the public key: `gpg --armor --export ID`"))
-        }
-        _ => Err(Error::config(format!(
-            "`{}` in `pgp.signed_by` is not an OpenPGP public key",
-            path.display()
-        ))
-        .with_hint("export it with `gpg --armor --export ID`")),
-    }
+    let (what, hint) = match keys {
+        Ok(keys) if !keys.is_empty() => return Ok(keys),
+        _ if matches!(Any::from_armor(&bytes[..]), Ok((Any::SecretKey(_), _))) => (
+            "a secret key; a public key is expected",
+            "remove it, and export the public key: `gpg --armor --export ID`",
+        ),
+        _ => (
+            "not an OpenPGP public key",
+            "export it with `gpg --armor --export ID`",
+        ),
+    };
+    let error = format!("`{}` in `pgp.signed_by` is {what}", path.display());
+    Err(Error::config(error).with_hint(hint))
 }
 
 /// The keys of a certificate, each with what its self-signatures state.
 fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
     let primary = &certificate.primary_key;
-    let revoked = certificate
-        .details
-        .revocation_signatures
-        .iter()
-        .any(|revocation| revocation.verify_key(primary).is_ok());
+    let mut revocations = certificate.details.revocation_signatures.iter();
+    let revoked = revocations.any(|revocation| revocation.verify_key(primary).is_ok());
     let own = newest_self_signature(&certificate);
     let expires = own.and_then(|own| expiry(primary, own));
     let refused = match own {
@@ -334,50 +290,43 @@ fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
         Some(own) if !can_sign(own) || !primary.algorithm().can_sign() => Some(NOT_FOR_SIGNING),
         Some(_) => None,
     };
-    let mut all = Vec::new();
-    for subkey in &certificate.public_subkeys {
-        let bound = newest(subkey.signatures.iter().filter(|signature| {
-            signature.typ() == Some(SignatureType::SubkeyBinding)
-                && accepts_hash(signature)
-                && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
-        }));
-        let subkey_revoked = subkey.signatures.iter().any(|signature| {
-            signature.typ() == Some(SignatureType::SubkeyRevocation)
-                && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
-        });
-        let subkey_refused = match bound {
-            _ if revoked || subkey_revoked => Some("was revoked"),
-            _ if own.is_none() => Some("has no valid self-signature"),
-            None => Some("is not bound to its primary key"),
-            Some(bound) if !bound.key_flags().sign() => Some(NOT_FOR_SIGNING),
-            // Without the subkey's own signature anyone's subkey could be claimed.
-            Some(bound)
-                if bound
-                    .embedded_signature()
-                    .is_none_or(|back| back.verify_primary_key_binding(&subkey.key, primary).is_err()) =>
-            {
-                Some("is not bound to its primary key")
+    let subkeys = certificate.public_subkeys.iter().map(|subkey| {
+        let statements = |typ| {
+            subkey.signatures.iter().filter(move |signature| {
+                signature.typ() == Some(typ) && signature.verify_subkey_binding(primary, &subkey.key).is_ok()
+            })
+        };
+        let bound = newest(statements(SignatureType::SubkeyBinding).filter(|binding| accepts_hash(binding)));
+        // Without the subkey's own signature anyone's subkey could be claimed.
+        let confirms = |bound: &Signature| {
+            let back = bound.embedded_signature();
+            back.is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok())
+        };
+        let refused = match bound {
+            _ if revoked || statements(SignatureType::SubkeyRevocation).next().is_some() => {
+                Some("was revoked")
             }
-            Some(_) => None,
+            _ if own.is_none() => Some("has no valid self-signature"),
+            Some(bound) if !bound.key_flags().sign() => Some(NOT_FOR_SIGNING),
+            Some(bound) if confirms(bound) => None,
+            _ => Some("is not bound to its primary key"),
         };
         let own_expiry = bound.and_then(|bound| expiry(&subkey.key, bound));
-        all.push(Signer {
-            key: Key::Sub(subkey.clone()),
+        Signer {
+            key: Box::new(subkey.clone()),
             file: file.to_owned(),
             expires: expires.into_iter().chain(own_expiry).min(),
-            refused: subkey_refused,
-        });
-    }
-    all.insert(
-        0,
-        Signer {
-            key: Key::Primary(certificate),
-            file: file.to_owned(),
-            expires,
             refused,
-        },
-    );
-    all
+        }
+    });
+    let subkeys: Vec<Signer> = subkeys.collect();
+    let primary = Signer {
+        key: Box::new(certificate),
+        file: file.to_owned(),
+        expires,
+        refused,
+    };
+    std::iter::once(primary).chain(subkeys).collect()
 }
 
 /// The newest statement of the key about itself, or about a user id that it did not revoke.
@@ -427,11 +376,9 @@ fn can_sign(own: &Signature) -> bool {
 }
 
 fn day(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-        .map_or_else(
-            || "an unknown day".to_owned(),
-            |time| time.strftime("%Y-%m-%d").to_string(),
-        )
+    let time = i64::try_from(seconds).ok().map(jiff::Timestamp::from_second);
+    match time {
+        Some(Ok(time)) => time.strftime("%Y-%m-%d").to_string(),
+        _ => "an unknown day".to_owned(),
+    }
 }

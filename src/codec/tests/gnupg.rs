@@ -42,14 +42,21 @@ impl Gnupg {
         // Passphrases that are quick to try.
         std::fs::write(gnupg.home.path().join("gpg-agent.conf"), "s2k-count 65536\n").unwrap();
         secret(gnupg.path(), "passphrase", PASSPHRASE);
-        for (user, algorithms, passphrase) in [
+        for (user, [sign, encrypt], passphrase) in [
             ("rsa@contoso.com", ["rsa2048", "rsa2048"], "PASSPHRASE"),
             ("ed@contoso.com", ["ed25519", "cv25519"], "EMPTY"),
             ("rsa@fabrikam.example", ["rsa2048", "rsa2048"], "EMPTY"),
             ("ed@fabrikam.example", ["ed25519", "cv25519"], "EMPTY"),
         ] {
-            gnupg.key(user, algorithms, passphrase);
-            gnupg.export(user);
+            let run = |arguments: &str| gnupg.run(&format!("--passphrase {passphrase} {arguments}"));
+            // A key to sign with, and a subkey to encrypt for.
+            run(&format!("--quick-gen-key {user} {sign} sign never"));
+            let listed = String::from_utf8(run(&format!("--with-colons --list-keys {user}"))).unwrap();
+            let line = listed.lines().find(|line| line.starts_with("fpr:")).unwrap();
+            let fingerprint = line.split(':').nth(9).unwrap();
+            run(&format!("--quick-add-key {fingerprint} {encrypt} encr never"));
+            run(&format!("--armor --output {user}.asc --export {user}"));
+            run(&format!("--output {user}.gpg --export {user}"));
         }
         gnupg.export_secret("--export-secret-keys", "rsa@contoso.com", "rsa.key");
         gnupg.export_secret("--export-secret-keys", "ed@contoso.com", "ed.key");
@@ -84,25 +91,6 @@ impl Gnupg {
             arguments.collect::<Vec<_>>()
         );
         output.stdout
-    }
-
-    /// Makes a key to sign with and a subkey to encrypt for.
-    fn key(&self, user: &str, [sign, encrypt]: [&str; 2], passphrase: &str) {
-        self.run(&format!(
-            "--passphrase {passphrase} --quick-gen-key {user} {sign} sign never"
-        ));
-        let listed = String::from_utf8(self.run(&format!("--with-colons --list-keys {user}"))).unwrap();
-        let line = listed.lines().find(|line| line.starts_with("fpr:")).unwrap();
-        let fingerprint = line.split(':').nth(9).unwrap();
-        self.run(&format!(
-            "--passphrase {passphrase} --quick-add-key {fingerprint} {encrypt} encr never"
-        ));
-    }
-
-    /// The public key, armored as `USER.asc` and binary as `USER.gpg`.
-    fn export(&self, user: &str) {
-        self.run(&format!("--armor --output {user}.asc --export {user}"));
-        self.run(&format!("--output {user}.gpg --export {user}"));
     }
 
     fn export_secret(&self, what: &str, user: &str, name: &str) {

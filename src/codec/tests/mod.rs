@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::{Codec, Compression, PgpSettings, Settings, ZipSettings, codecs_of};
 use super::{Decoder, SpooledBytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::SecretFiles;
 
 /// Settings as in a pipeline file.
@@ -26,20 +26,21 @@ struct Given {
     compression: Option<Compression>,
     zip: Option<ZipSettings>,
     pgp: Option<PgpSettings>,
-    max_compression_ratio: Option<u64>,
+    #[serde(default = "default_ratio")]
+    max_compression_ratio: u64,
+}
+
+fn default_ratio() -> u64 {
+    200
 }
 
 impl Given {
-    fn new(settings: Value) -> Self {
-        serde_json::from_value(settings).unwrap()
-    }
-
     fn settings(&self) -> Settings<'_> {
         Settings {
             compression: self.compression.as_ref(),
             zip: self.zip.as_ref(),
             pgp: self.pgp.as_ref(),
-            max_compression_ratio: self.max_compression_ratio.unwrap_or(200),
+            max_compression_ratio: self.max_compression_ratio,
         }
     }
 }
@@ -49,26 +50,24 @@ type Content = Vec<(Option<String>, Vec<u8>)>;
 
 /// Decodes `bytes` as a file called `name`; the files that the settings name are in `folder`.
 fn decode_in(folder: &Path, name: &str, bytes: &[u8], settings: Value) -> Result<Content> {
-    let decoder = decoder_in(folder, settings.clone())?;
-    let given = Given::new(settings);
+    let given: Given = serde_json::from_value(settings.clone()).unwrap();
     let (detected, _) = codecs_of(name);
     let codecs = given.compression.as_ref().map_or(&*detected, Compression::codecs);
-    decode_with(&decoder, name, bytes, codecs)
+    decode_with(&decoder_in(folder, settings)?, name, bytes, codecs)
 }
 
 fn decoder_in(folder: &Path, settings: Value) -> Result<Decoder> {
-    let given = Given::new(settings);
+    let given: Given = serde_json::from_value(settings).unwrap();
     Decoder::new(&given.settings(), folder, &SecretFiles::default(), folder.into())
 }
 
 fn decode_with(decoder: &Decoder, name: &str, bytes: &[u8], codecs: &[Codec]) -> Result<Content> {
     let input = SpooledBytes::Memory(bytes.to_vec().into());
-    let decoded = decoder.check(name, input, codecs, &CancellationToken::new())?;
     let mut content = Vec::new();
-    for (index, member) in decoded.members().iter().enumerate() {
+    for member in decoder.check(name, input, codecs, &CancellationToken::new())? {
         let read = || {
             let mut bytes = Vec::new();
-            decoded.open(index).unwrap().read_to_end(&mut bytes).unwrap();
+            member.open().unwrap().read_to_end(&mut bytes).unwrap();
             bytes
         };
         let bytes = read();
@@ -120,12 +119,9 @@ fn zstd(content: &[u8]) -> Vec<u8> {
 
 /// About this many bytes of CSV that hardly compress.
 fn rows(bytes: usize) -> Vec<u8> {
-    let mut rows = "upn,resigned\n".to_owned();
-    let mut number = 1_u64;
+    let (mut rows, mut number) = ("upn,resigned\n".to_owned(), 1_u64);
     while rows.len() < bytes {
-        number = number
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         rows.push_str(&format!("user{number:016x}@contoso.com,2026-03-02\n"));
     }
     rows.into_bytes()

@@ -29,43 +29,32 @@ fn problem_paths(yaml: &str) -> Vec<String> {
     found.into_iter().map(|problem| problem.path).collect()
 }
 
+/// Settings | path of the problem; none if they are valid.
+#[cfg(feature = "pgp")]
+const CASES: &str = "
+    compression: pgp                                                          | compression
+    compression: [zip, gzip, zip]                                             | compression
+    compression: [gzip, gzip, gzip, gzip, gzip]                               | compression
+    {compression: gzip, zip: {}}                                              | zip
+    {compression: gzip, pgp: {passwords: [{env: X}]}}                         | pgp
+    zip: {members: '[a'}                                                      | zip.members
+    pgp: {}                                                                   | pgp.keys
+    pgp: {passwords: [{env: X}], signature: required}                         | pgp.signature
+    pgp: {passwords: [{env: X}], signature: optional}                         | pgp.signature
+    pgp: {passwords: [{env: X}], signature: ignored, signed_by: [a]}          | pgp.signature
+    pgp: {keys: [{key: {env: X}}], signed_by: [a.asc, '']}                    | pgp.signed_by[1]
+    {}                                                                        |
+    compression: none                                                         |
+    {compression: [pgp, zip], zip: {members: '*'}, pgp: {passwords: [{env: X}]}} |
+    pgp: {encrypted: optional, signed_by: [a.asc]}                            |
+";
+
 #[cfg(feature = "pgp")]
 #[test]
 fn reports_contradictions_at_their_key() {
-    for (yaml, path) in [
-        ("compression: pgp", "compression"),
-        ("compression: [zip, gzip, zip]", "compression"),
-        ("compression: [gzip, gzip, gzip, gzip, gzip]", "compression"),
-        ("{compression: gzip, zip: {}}", "zip"),
-        ("{compression: gzip, pgp: {passwords: [{env: X}]}}", "pgp"),
-        ("zip: {members: '[a'}", "zip.members"),
-        ("pgp: {}", "pgp.keys"),
-        (
-            "pgp: {passwords: [{env: X}], signature: required}",
-            "pgp.signature",
-        ),
-        (
-            "pgp: {passwords: [{env: X}], signature: optional}",
-            "pgp.signature",
-        ),
-        (
-            "pgp: {passwords: [{env: X}], signature: ignored, signed_by: [a]}",
-            "pgp.signature",
-        ),
-        (
-            "pgp: {keys: [{key: {env: X}}], signed_by: [a.asc, '']}",
-            "pgp.signed_by[1]",
-        ),
-        ("{}", ""),
-        ("compression: none", ""),
-        (
-            "{compression: [pgp, zip], zip: {members: '*.csv'}, pgp: {passwords: [{env: X}]}}",
-            "",
-        ),
-        ("pgp: {encrypted: optional, signed_by: [a.asc]}", ""),
-    ] {
+    for (yaml, path) in CASES.lines().filter_map(|case| case.split_once('|')) {
         let expected: Vec<&str> = path.split_whitespace().collect();
-        assert_eq!(problem_paths(yaml), expected, "{yaml}");
+        assert_eq!(problem_paths(yaml.trim()), expected, "{yaml}");
     }
 }
 

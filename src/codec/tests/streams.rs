@@ -2,22 +2,18 @@
 
 use super::super::{MAX_WINDOW_LOG, RATIO_FREE_BYTES};
 use super::*;
-use crate::error::ErrorKind;
 
 #[test]
 fn detects_codecs_from_extensions_outermost_first() {
     use Codec::{Gzip, Pgp, Zip, Zstd};
     for (name, codecs, rest) in [
         ("x.csv", vec![], "x.csv"),
-        ("x.csv.gz", vec![Gzip], "x.csv"),
         ("x.csv.gz.pgp", vec![Pgp, Gzip], "x.csv"),
         ("in/x.CSV.ZST.Asc", vec![Pgp, Zstd], "in/x.CSV"),
         ("x.zip.gpg", vec![Pgp, Zip], "x"),
         // Before `.zip` it is part of the archive's name.
         ("x.csv.gz.zip", vec![Zip], "x.csv.gz"),
-        (".gz", vec![], ".gz"),
         ("in.gz/.gz", vec![], "in.gz/.gz"),
-        ("in.gz/x", vec![], "in.gz/x"),
         ("gz", vec![], "gz"),
     ] {
         assert_eq!(codecs_of(name), (codecs, rest), "{name}");
@@ -31,17 +27,13 @@ fn decodes_single_nested_and_concatenated_streams() {
     let (start, end) = content.split_at(1 << 20);
     for (name, encoded, settings) in [
         ("x.csv", content.clone(), json!({})),
-        ("x.csv.gz", gzip(&content), json!({})),
-        ("x.csv.zst", zstd(&content), json!({})),
         ("x.csv.zst.gz", nested.clone(), json!({})),
         ("x", nested, json!({"compression": ["gzip", "zstd"]})),
         ("x.gz", [gzip(start), gzip(end)].concat(), json!({})),
         ("x.zst", [zstd(start), zstd(end)].concat(), json!({})),
     ] {
-        assert!(
-            one(decode(name, &encoded, settings).unwrap()) == content,
-            "{name}"
-        );
+        let decoded = one(decode(name, &encoded, settings).unwrap());
+        assert!(decoded == content, "{name}");
     }
     assert_eq!(one(decode("x.csv", b"", json!({})).unwrap()), b"");
 }
@@ -50,27 +42,21 @@ fn decodes_single_nested_and_concatenated_streams() {
 fn rejects_truncated_and_changed_streams_by_name_and_codec() {
     let content = rows(200_000);
     for (name, encoded) in [("x.csv.gz", gzip(&content)), ("x.csv.zst", zstd(&content))] {
-        for length in (1..encoded.len())
-            .step_by(encoded.len() / 40)
-            .chain([encoded.len() - 1])
-        {
+        let lengths = (1..encoded.len()).step_by(encoded.len() / 40);
+        for length in lengths.chain([encoded.len() - 1]) {
             let error = decode(name, &encoded[..length], json!({})).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Input);
             assert_shows(&shown(&error), &[name, "damaged or truncated"]);
         }
     }
-    let mut changed = gzip(&content);
-    let middle = changed.len() / 2;
-    changed[middle] ^= 1;
+    let inner = gzip(&content);
+    let mut changed = inner.clone();
+    changed[inner.len() / 2] ^= 1;
     refused("x.csv.gz", &changed, json!({}));
 
-    let inner = gzip(&content);
-    let damaged_inside = zstd(&inner[..inner.len() / 2]);
-    assert_shows(
-        &refused("x.csv.gz.zst", &damaged_inside, json!({})),
-        &["gzip data is damaged"],
-    );
-    let outer = zstd(&inner);
+    let (damaged_inside, outer) = (zstd(&inner[..inner.len() / 2]), zstd(&inner));
+    let shown = refused("x.csv.gz.zst", &damaged_inside, json!({}));
+    assert_shows(&shown, &["gzip data is damaged"]);
     let shown = refused("x.csv.gz.zst", &outer[..outer.len() / 2], json!({}));
     assert!(
         shown.contains("zstd data is damaged") && !shown.contains("gzip"),
@@ -81,10 +67,7 @@ fn rejects_truncated_and_changed_streams_by_name_and_codec() {
 #[test]
 fn rejects_decompression_bombs_of_each_codec_and_of_all_together() {
     let mib = regular(1);
-    for (name, encoded) in [
-        ("x.csv.gz", gzip(&mib).repeat(24)),
-        ("x.csv.zst", zstd(&mib).repeat(24)),
-    ] {
+    for (name, encoded) in [("x.gz", gzip(&mib).repeat(24)), ("x.zst", zstd(&mib).repeat(24))] {
         assert!(RATIO_FREE_BYTES.max(200 * encoded.len() as u64) < 24 << 20);
         assert_shows(
             &refused(name, &encoded, json!({})),
@@ -97,20 +80,20 @@ fn rejects_decompression_bombs_of_each_codec_and_of_all_together() {
     assert_shows(&shown, &["the nested data expands"]);
     let decoded = decode("x.gz.gz", &nested, json!({"max_compression_ratio": 1_000_000}));
     assert_eq!(one(decoded.unwrap()).len(), 24 << 20);
+    // A small file may have any ratio.
+    let decoded = decode(
+        "x.gz",
+        &gzip(&mib).repeat(15),
+        json!({"max_compression_ratio": 1}),
+    );
+    assert_eq!(one(decoded.unwrap()).len(), 15 << 20);
 }
 
 #[test]
-fn accepts_small_files_at_any_ratio_and_ordinary_large_exports() {
-    let small = gzip(&regular(1)).repeat(15);
-    let decoded = decode("x.csv.gz", &small, json!({"max_compression_ratio": 1}));
-    assert_eq!(one(decoded.unwrap()).len(), 15 << 20);
-    let mut export = String::new();
-    for row in 0..20_000_u64 {
-        let number = row.wrapping_mul(2_654_435_761) % 1_000_000;
-        export.push_str(&format!(
-            "user{number}@contoso.com,Operations,Germany,2026-03-02\n"
-        ));
-    }
+fn accepts_ordinary_large_exports() {
+    let row = |row: u64| row.wrapping_mul(2_654_435_761) % 1_000_000;
+    let row = |at| format!("user{}@contoso.com,Operations,Germany,2026-03-02\n", row(at));
+    let export: String = (0..20_000).map(row).collect();
     for (name, encode) in [("a.csv.gz", gzip as fn(&[u8]) -> Vec<u8>), ("a.csv.zst", zstd)] {
         let encoded = encode(export.as_bytes()).repeat(20);
         assert!(decode(name, &encoded, json!({})).is_ok(), "{name}");
@@ -139,8 +122,7 @@ fn stops_when_the_run_is_cancelled_and_reads_what_was_checked() {
     std::fs::write(&path, gzip(b"right\n")).unwrap();
     let decoder = decoder_in(folder.path(), json!({})).unwrap();
     let check = |cancel: &CancellationToken| {
-        let file = SpooledBytes::open(&path).unwrap();
-        decoder.check("x.gz", file, &[Codec::Gzip], cancel)
+        decoder.check("x.gz", SpooledBytes::open(&path).unwrap(), &[Codec::Gzip], cancel)
     };
     let cancel = CancellationToken::new();
     let decoded = check(&cancel).unwrap();
@@ -149,10 +131,7 @@ fn stops_when_the_run_is_cancelled_and_reads_what_was_checked() {
     // Another file takes its name.
     std::fs::write(folder.path().join("y"), gzip(b"wrong\n")).unwrap();
     std::fs::rename(folder.path().join("y"), &path).unwrap();
-    let mut readers = [decoded.open(0).unwrap(), decoded.open(0).unwrap()];
-    for reader in &mut readers {
-        let mut text = String::new();
-        reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "right\n");
+    for mut reader in [decoded[0].open().unwrap(), decoded[0].open().unwrap()] {
+        assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "right\n");
     }
 }

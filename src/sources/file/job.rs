@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::extension::Extension;
-use crate::codec::{Codec, Decoded, Decoder, MAX_SPOOL_MEMORY};
+use crate::codec::{Codec, Decoder, MAX_SPOOL_MEMORY, Member};
 use crate::component::{Output, SourceContext};
 use crate::disk::{ByteSpool, SpooledBytes};
 use crate::error::{Result, read_error};
@@ -81,11 +81,8 @@ impl Job {
         // Before the first row: a member of an unknown format must leave nothing of the file sent.
         let members = self.members(&decoded)?;
         for (index, (name, extension, format)) in members.into_iter().enumerate() {
-            let open = || {
-                decoded
-                    .open(index)
-                    .map_err(|error| read_error(&name, error, None))
-            };
+            let opened = || decoded[index].open();
+            let open = || opened().map_err(|error| read_error(&name, error, None));
             let input = Input {
                 extension: &extension,
                 open: &open,
@@ -100,18 +97,19 @@ impl Job {
     }
 
     /// Name, extension and format of each decoded file.
-    fn members(&self, decoded: &Decoded) -> Result<Vec<(Arc<str>, String, FormatConfig)>> {
+    fn members(&self, decoded: &[Member]) -> Result<Vec<(Arc<str>, String, FormatConfig)>> {
         let file = &self.file.name;
-        let members = decoded.members().iter();
-        let members = members.map(|member| match (&member.name, member.printable_name()) {
-            (Some(inner), Some(printable)) => {
-                let name = format!("{file}/{printable}");
-                let extension = Extension::of(inner);
-                let format = extension.format_of(&name, self.context.format.as_ref(), true)?;
-                Ok((name.into(), extension.format, format))
-            }
-            _ => Ok((file.clone(), Extension::of(file).format, self.format()?)),
-        });
+        let members = decoded
+            .iter()
+            .map(|member| match (&member.name, member.printable_name()) {
+                (Some(inner), Some(printable)) => {
+                    let name = format!("{file}/{printable}");
+                    let extension = Extension::of(inner);
+                    let format = extension.format_of(&name, self.context.format.as_ref(), true)?;
+                    Ok((name.into(), extension.format, format))
+                }
+                _ => Ok((file.clone(), Extension::of(file).format, self.format()?)),
+            });
         members.collect()
     }
 

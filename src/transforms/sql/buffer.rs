@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
@@ -23,27 +22,30 @@ const MIN_BATCHES: usize = 16;
 /// readers have read are released.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    tables: Vec<Buffer>,
+    state: Mutex<State>,
     spool: Spool,
     max_batch_bytes: usize,
-    /// Readers that wait for rows.
-    waiting: AtomicUsize,
-    demand: Notify,
-    /// Whether batches are kept after they were read.
-    retain: AtomicBool,
-    /// Readers that have not asked for rows yet, under [`Retention::UntilStarted`].
-    not_started: AtomicUsize,
-    error: Mutex<Option<Error>>,
-}
-
-#[derive(Debug, Default)]
-struct Buffer {
-    state: Mutex<State>,
+    /// Rows were added, or a table ended.
     more: Notify,
+    /// A reader waits for rows.
+    demand: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    tables: Vec<Table>,
+    retention: Retention,
+    /// Readers that have not asked for rows yet.
+    not_started: usize,
+    /// Readers that wait for rows.
+    waiting: usize,
+    /// How often the readers were replaced.
+    round: usize,
+    error: Option<Error>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Table {
     batches: VecDeque<Stored<RecordBatch>>,
     /// Number of the first of them.
     first: usize,
@@ -51,8 +53,6 @@ struct State {
     /// Readers that the plan will create, and the positions of those it has created; `None` for a finished one.
     expected: usize,
     readers: Vec<Option<usize>>,
-    /// How often the readers were replaced.
-    round: usize,
 }
 
 /// Which batches are kept after they were read.
@@ -77,16 +77,21 @@ struct Reader {
 impl Buffers {
     /// Buffers for `tables` tables: `max_memory` bytes in memory, then a file in `folder`.
     pub(super) fn new(tables: usize, folder: Arc<Path>, max_memory: usize) -> Self {
+        let state = State {
+            tables: std::iter::repeat_with(Table::default).take(tables).collect(),
+            // Until the readers are known.
+            retention: Retention::All,
+            not_started: 0,
+            waiting: 0,
+            round: 0,
+            error: None,
+        };
         Self {
-            tables: std::iter::repeat_with(Buffer::default).take(tables).collect(),
+            state: Mutex::new(state),
             spool: Spool::new(folder, max_memory, "the rows of a query"),
             max_batch_bytes: max_memory / MIN_BATCHES,
-            waiting: AtomicUsize::new(0),
+            more: Notify::new(),
             demand: Notify::new(),
-            // Until the readers are known.
-            retain: AtomicBool::new(true),
-            not_started: AtomicUsize::new(usize::MAX),
-            error: Mutex::new(None),
         }
     }
 
@@ -94,11 +99,8 @@ impl Buffers {
     pub(super) fn single(batch: RecordBatch, folder: Arc<Path>) -> Result<Self> {
         let buffers = Self::new(1, folder, usize::MAX);
         let stored = buffers.spool.store_blocking(batch, 0)?;
-        {
-            let mut state = buffers.state(0);
-            state.batches.push_back(stored);
-            state.ended = true;
-        }
+        buffers.state().tables[0].batches.push_back(stored);
+        buffers.end(0);
         Ok(buffers)
     }
 
@@ -107,55 +109,47 @@ impl Buffers {
         for batch in split(batch, self.max_batch_bytes)? {
             let bytes = batch.get_array_memory_size();
             let stored = self.spool.store(batch, bytes).await?;
-            let mut state = self.state(input);
-            state.batches.push_back(stored);
-            self.release(&mut state);
+            let mut state = self.state();
+            state.tables[input].batches.push_back(stored);
+            state.release(input);
             drop(state);
-            self.tables[input].more.notify_waiters();
+            self.more.notify_waiters();
         }
         Ok(())
     }
 
     /// Marks a table as complete.
     pub(super) fn end(&self, input: usize) {
-        self.state(input).ended = true;
-        self.tables[input].more.notify_waiters();
+        self.state().tables[input].ended = true;
+        self.more.notify_waiters();
     }
 
     /// Expects this many readers for each table. Existing readers end.
     pub(super) fn expect(&self, readers: &[usize], retention: Retention) {
-        let not_started = match retention {
-            Retention::UntilStarted => readers.iter().sum(),
-            Retention::All | Retention::None => usize::MAX,
-        };
-        self.not_started.store(not_started, Ordering::Relaxed);
-        self.retain.store(retention != Retention::None, Ordering::Relaxed);
-        for (input, readers) in readers.iter().enumerate() {
-            let mut state = self.state(input);
-            state.readers.clear();
-            state.round += 1;
-            state.expected = *readers;
-            self.release(&mut state);
+        let mut state = self.state();
+        state.not_started = readers.iter().sum();
+        state.retention = retention;
+        state.round += 1;
+        for (input, expected) in readers.iter().enumerate() {
+            state.tables[input].readers.clear();
+            state.tables[input].expected = *expected;
+            state.release(input);
         }
     }
 
     /// Whether the query can start again.
     pub(super) fn is_complete(&self) -> bool {
-        self.retain.load(Ordering::Relaxed)
+        self.state().retention != Retention::None
     }
 
-    /// Releases, from now on, what all readers have read.
+    /// Releases, from now on, what all readers have read, unless the number of readers is unknown.
     pub(super) fn stop_retaining(&self) {
-        if self.retain.swap(false, Ordering::Relaxed) {
-            for input in 0..self.tables.len() {
-                self.release(&mut self.state(input));
-            }
-        }
+        self.state().stop_retaining();
     }
 
     /// Whether a reader waits for rows.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+        self.state().waiting > 0
     }
 
     /// Waits until a reader starts to wait. For one caller.
@@ -165,25 +159,26 @@ impl Buffers {
 
     /// Why rows could not be read, if they could not.
     pub(super) fn take_error(&self) -> Option<Error> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.state().error.take()
     }
 
     /// Reads a table from its start: its first columns, as many as `schema` has.
     pub(super) fn read(self: Arc<Self>, input: usize, schema: SchemaRef) -> SendableRecordBatchStream {
-        let reader = {
-            let mut state = self.state(input);
-            state.readers.push(Some(0));
-            Reader {
-                buffers: self.clone(),
-                input,
-                number: state.readers.len() - 1,
-                round: state.round,
-                width: schema.fields().len(),
-            }
+        let (number, round) = {
+            let mut state = self.state();
+            state.tables[input].readers.push(Some(0));
+            (state.tables[input].readers.len() - 1, state.round)
+        };
+        let reader = Reader {
+            buffers: self,
+            input,
+            number,
+            round,
+            width: schema.fields().len(),
         };
         let stream = futures::stream::try_unfold((reader, true), |(reader, first)| async move {
-            if first && reader.buffers.not_started.fetch_sub(1, Ordering::AcqRel) == 1 {
-                reader.buffers.stop_retaining();
+            if first {
+                reader.start();
             }
             Ok(reader.next().await?.map(|batch| (batch, (reader, false))))
         });
@@ -192,7 +187,7 @@ impl Buffers {
 
     /// Removes and returns the rows of a table.
     pub(super) async fn take(&self, input: usize) -> Result<Vec<RecordBatch>> {
-        let batches = std::mem::take(&mut self.state(input).batches);
+        let batches = std::mem::take(&mut self.state().tables[input].batches);
         let mut loaded = Vec::with_capacity(batches.len());
         for batch in batches {
             loaded.push(self.spool.load(batch).await?);
@@ -200,22 +195,27 @@ impl Buffers {
         Ok(loaded)
     }
 
-    fn state(&self, input: usize) -> MutexGuard<'_, State> {
-        self.tables[input]
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn release(&self, state: &mut State) {
-        if self.retain.load(Ordering::Relaxed) || state.readers.len() < state.expected {
+impl State {
+    fn release(&mut self, input: usize) {
+        let table = &mut self.tables[input];
+        if self.retention != Retention::None || table.readers.len() < table.expected {
             return;
         }
-        let end = state.first + state.batches.len();
-        let read = state.readers.iter().flatten().copied().min().unwrap_or(end);
-        while state.first < read {
-            state.batches.pop_front();
-            state.first += 1;
+        let end = table.first + table.batches.len();
+        let read = table.readers.iter().flatten().copied().min().unwrap_or(end);
+        table.batches.drain(..read - table.first);
+        table.first = read;
+    }
+
+    fn stop_retaining(&mut self) {
+        if self.retention == Retention::UntilStarted {
+            self.retention = Retention::None;
+            (0..self.tables.len()).for_each(|input| self.release(input));
         }
     }
 }
@@ -225,21 +225,19 @@ fn split(batch: RecordBatch, max_bytes: usize) -> Result<Vec<RecordBatch>> {
     if batch.get_array_memory_size() <= max_bytes {
         return Ok(vec![batch]);
     }
-    let bytes: usize = batch
+    let sizes = batch
         .columns()
         .iter()
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-        .sum();
+        .map(|column| column.to_data().get_slice_memory_size());
+    let bytes: usize = sizes.map(|size| size.unwrap_or(0)).sum();
     let rows = batch.num_rows();
     let batch_rows = rows.div_ceil(bytes.div_ceil(max_bytes.max(1)).max(1)).max(1);
-    (0..rows)
-        .step_by(batch_rows)
-        .map(|first| {
-            let selected: UInt64Array = (first as u64..rows.min(first + batch_rows) as u64).collect();
-            take_record_batch(&batch, &selected)
-                .map_err(|error| Error::unexpected("cannot split a batch of rows").with_source(error))
-        })
-        .collect()
+    let parts = (0..rows).step_by(batch_rows).map(|first| {
+        let selected: UInt64Array = (first as u64..rows.min(first + batch_rows) as u64).collect();
+        take_record_batch(&batch, &selected)
+            .map_err(|error| Error::unexpected("cannot split a batch of rows").with_source(error))
+    });
+    parts.collect()
 }
 
 /// Counts a reader as waiting until it is dropped.
@@ -247,7 +245,7 @@ struct Waiting<'a>(&'a Buffers);
 
 impl<'a> Waiting<'a> {
     fn new(buffers: &'a Buffers) -> Self {
-        buffers.waiting.fetch_add(1, Ordering::AcqRel);
+        buffers.state().waiting += 1;
         buffers.demand.notify_one();
         Self(buffers)
     }
@@ -255,30 +253,39 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.state().waiting -= 1;
     }
 }
 
 impl Reader {
+    fn start(&self) {
+        let mut state = self.buffers.state();
+        if state.round == self.round {
+            state.not_started = state.not_started.saturating_sub(1);
+            if state.not_started == 0 {
+                state.stop_retaining();
+            }
+        }
+    }
+
     async fn next(&self) -> EngineResult<Option<RecordBatch>> {
         let buffers = &*self.buffers;
         let stored = loop {
-            let mut more = std::pin::pin!(buffers.tables[self.input].more.notified());
+            let mut more = std::pin::pin!(buffers.more.notified());
             more.as_mut().enable();
             {
-                let mut state = buffers.state(self.input);
+                let mut state = buffers.state();
                 // A reader of an earlier round has no position.
                 let Some(position) = self.position(&mut state).and_then(|position| *position) else {
                     return Ok(None);
                 };
-                if let Some(stored) = state.batches.get(position - state.first).cloned() {
-                    if let Some(current) = self.position(&mut state) {
-                        *current = Some(position + 1);
-                    }
-                    buffers.release(&mut state);
+                let table = &mut state.tables[self.input];
+                if let Some(stored) = table.batches.get(position - table.first).cloned() {
+                    table.readers[self.number] = Some(position + 1);
+                    state.release(self.input);
                     break stored;
                 }
-                if state.ended {
+                if table.ended {
                     return Ok(None);
                 }
             }
@@ -286,8 +293,7 @@ impl Reader {
             more.await;
         };
         let batch = buffers.spool.load(stored).await.map_err(|error| {
-            let mut first = buffers.error.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(error);
+            buffers.state().error.get_or_insert(error);
             // Replaced by the error above.
             DataFusionError::Execution("cannot read buffered rows".to_owned())
         })?;
@@ -302,17 +308,17 @@ impl Reader {
         if state.round != self.round {
             return None;
         }
-        state.readers.get_mut(self.number)
+        state.tables[self.input].readers.get_mut(self.number)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.buffers.state(self.input);
+        let mut state = self.buffers.state();
         if let Some(position) = self.position(&mut state) {
             *position = None;
         }
-        self.buffers.release(&mut state);
+        state.release(self.input);
     }
 }
 

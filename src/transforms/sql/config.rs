@@ -1,7 +1,5 @@
 //! The settings of `sql`.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,9 +8,8 @@ use super::error::{self, QueryError};
 use super::query::Query;
 use super::session;
 use super::transform::Sql;
-use crate::component::Problems;
 use crate::component::{
-    Columns, Description, InputDescription, RowKind, Transform, TransformConfig, TransformContext,
+    Columns, Description, InputDescription, Problems, RowKind, Transform, TransformConfig, TransformContext,
 };
 use crate::error::{Error, Result};
 use crate::settings::BoundedSize;
@@ -45,7 +42,7 @@ impl SqlConfig {
         &self,
         inputs: &[InputDescription],
     ) -> Result<std::result::Result<(Query, Vec<QueryError>), QueryError>> {
-        let inputs: Vec<Arc<str>> = inputs.iter().map(|input| input.name.clone()).collect();
+        let inputs: Vec<_> = inputs.iter().map(|input| input.name.clone()).collect();
         let state = session::state(None, false).map_err(|error| error::engine(&error))?;
         Ok(Query::parse(&self.query).map(|query| {
             let errors = query.check(&state, &inputs);
@@ -64,10 +61,7 @@ impl TransformConfig for SqlConfig {
         };
         let mut problems = problems.at("query");
         for error in errors {
-            match error.hint {
-                Some(hint) => problems.add_with_hint(error.message, hint),
-                None => problems.add(error.message),
-            }
+            problems.add_with(error.message, error.hint);
         }
     }
 

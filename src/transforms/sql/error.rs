@@ -115,18 +115,17 @@ pub(super) fn failed(
     error: &DataFusionError,
 ) -> Error {
     let failed = |why: &str| Error::input(format!("the query of the transform `{name}` failed: {why}"));
-    let value = |why: &str, positions: &[Position], what: &str| {
-        let error = failed(why);
-        match list(positions) {
-            Some(positions) => error.with_hint(format!("the query {what} at {positions}")),
-            None => error,
-        }
-        .with_hint(
+    let at = |error: Error, what: &str, positions: &[Position]| match list(positions) {
+        Some(positions) => error.with_hint(format!("the query {what} at {positions}")),
+        None => error,
+    };
+    let value = |why: &str, what: &str, positions: &[Position]| {
+        at(failed(why), what, positions).with_hint(
             "SQL cannot reject a single row: use `try_cast`, which returns NULL, add a condition, or leave the value to \
              `hr_schema`, which rejects the row",
         )
     };
-    let conversion = |why: &str| value(why, &query.casts, "converts values");
+    let conversion = |why: &str| value(why, "converts values", &query.casts);
     let file = |error: &io::Error| {
         // Without its text, which may contain anything.
         let error = io::Error::new(error.kind(), "input or output failed");
@@ -145,8 +144,8 @@ pub(super) fn failed(
                 let to = target_type(text).unwrap_or("the type it is cast to");
                 conversion(&format!("a value cannot be converted to {to}"))
             }
-            ArrowError::DivideByZero => value("division by zero", &query.divisions, "divides"),
-            ArrowError::ArithmeticOverflow(_) => value("a number is too large for its type", &[], ""),
+            ArrowError::DivideByZero => value("division by zero", "divides", &query.divisions),
+            ArrowError::ArithmeticOverflow(_) => value("a number is too large for its type", "", &[]),
             ArrowError::IoError(_, error) => file(error),
             _ => conversion("invalid value"),
         },
@@ -157,19 +156,13 @@ pub(super) fn failed(
                 // Its first lines repeat the expression, which may be a value; the last gives the reason.
                 Some(regex::Error::Syntax(text)) => {
                     let reason = text.lines().last().unwrap_or_default().trim();
-                    reason.strip_prefix("error: ").map(str::to_owned)
+                    reason.strip_prefix("error: ").map(|reason| format!(": {reason}"))
                 }
-                Some(regex::Error::CompiledTooBig(max)) => Some(format!("it needs more than {max} bytes")),
+                Some(regex::Error::CompiledTooBig(max)) => Some(format!(": it needs more than {max} bytes")),
                 _ => None,
             };
-            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            let error = failed(&format!("invalid regular expression{why}"));
-            match list(&query.regular_expressions()) {
-                Some(positions) => {
-                    error.with_hint(format!("the query has regular expressions at {positions}"))
-                }
-                None => error,
-            }
+            let error = failed(&format!("invalid regular expression{}", why.unwrap_or_default()));
+            at(error, "has regular expressions", &query.regular_expressions())
         }
         _ => Error::unexpected(format!(
             "the query of the transform `{name}` failed for an unexpected reason"
@@ -180,23 +173,12 @@ pub(super) fn failed(
 
 /// The type at the end of Arrow's "… to value of Int32 type".
 fn target_type(text: &str) -> Option<&str> {
-    const TYPES: [&str; 10] = [
-        "Int",
-        "UInt",
-        "Float",
-        "Date",
-        "Time",
-        "Timestamp",
-        "Decimal",
-        "Boolean",
-        "Duration",
-        "Interval",
-    ];
+    const TYPES: &str = "Int UInt Float Date Time Timestamp Decimal Boolean Duration Interval";
     let (_, end) = text.rsplit_once(" to value of ")?;
     let name = end.strip_suffix(" type").unwrap_or(end);
     let plain = |c: char| c.is_ascii_alphanumeric() || "(), ".contains(c);
     let is_type =
-        name.len() <= 40 && TYPES.iter().any(|known| name.starts_with(known)) && name.chars().all(plain);
+        name.len() <= 40 && TYPES.split(' ').any(|known| name.starts_with(known)) && name.chars().all(plain);
     is_type.then_some(name)
 }
 

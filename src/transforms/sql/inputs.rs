@@ -10,7 +10,7 @@ use super::buffer::Buffers;
 use super::origin::Parts;
 use super::query::Query;
 use super::table::Table;
-use crate::component::{Checkpoint, Chunk, Ends, Input, Item, Stopped};
+use crate::component::{Checkpoint, Chunk, Ends, Input, Item, Stopped, TransformContext};
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub(super) struct Inputs<'a> {
     ends: Ends,
     cancel: CancellationToken,
     query: Arc<Query>,
-    pub(super) parts: Arc<Parts>,
-    inputs: Vec<InputState>,
+    pub(super) parts: Parts,
+    pub(super) inputs: Vec<InputState>,
     pub(super) buffers: Arc<Buffers>,
     /// Checkpoints that wait, in the order of their arrival.
     pub(super) checkpoints: Vec<Checkpoint>,
@@ -62,40 +62,37 @@ pub(super) struct Inputs<'a> {
 }
 
 #[derive(Debug)]
-struct InputState {
+pub(super) struct InputState {
     name: Arc<str>,
     table: Option<Table>,
     /// Chunks without rows before the first with rows: they may lack columns.
     empty_chunks: Vec<Chunk>,
     ended: bool,
     /// Received rows that are not in a counter yet.
-    rows: usize,
+    pub(super) rows: usize,
 }
 
 impl<'a> Inputs<'a> {
     pub(super) fn new(
         input: &'a mut Input,
-        names: impl Iterator<Item = Arc<str>>,
-        cancel: CancellationToken,
+        cx: &TransformContext,
         query: Arc<Query>,
         buffers: Arc<Buffers>,
     ) -> Self {
-        let inputs = names
-            .map(|name| InputState {
-                name,
-                table: None,
-                empty_chunks: Vec::new(),
-                ended: false,
-                rows: 0,
-            })
-            .collect();
+        let inputs = cx.inputs.iter().map(|input| InputState {
+            name: input.name.clone(),
+            table: None,
+            empty_chunks: Vec::new(),
+            ended: false,
+            rows: 0,
+        });
         Self {
             ends: input.ends(),
             input,
-            cancel,
+            cancel: cx.run.cancel.clone(),
             query,
-            parts: Arc::default(),
-            inputs,
+            parts: Parts::default(),
+            inputs: inputs.collect(),
             buffers,
             checkpoints: Vec::new(),
             sent: 0,
@@ -163,27 +160,25 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Whether the columns of all inputs are known.
-    pub(super) fn are_known(&self) -> bool {
-        self.inputs.iter().all(|input| input.table.is_some())
-    }
-
-    /// Whether all inputs have ended without a chunk, so that there is nothing to query.
-    pub(super) fn are_empty(&self) -> Result<bool> {
-        if !self.all_ended {
-            return Ok(false);
+    /// Receives until the columns of all inputs are known; `false` if there is nothing to query, because all inputs have
+    /// ended without a chunk.
+    pub(super) async fn find_columns(&mut self) -> Result<bool, Abort> {
+        while let Some(unknown) = self.inputs.iter().find(|input| input.table.is_none()) {
+            if self.all_ended {
+                if self.tables().next().is_none() {
+                    return Ok(false);
+                }
+                let error = format!(
+                    "the input `{}` sent nothing, so its columns are unknown",
+                    unknown.name
+                );
+                let hint =
+                    "name the columns in the query instead of `*`: then no file is needed to know them";
+                return Err(Error::input(error).with_hint(hint).into());
+            }
+            self.receive().await?;
         }
-        let Some(unknown) = self.inputs.iter().find(|input| input.table.is_none()) else {
-            return Ok(false);
-        };
-        if self.inputs.iter().all(|input| input.table.is_none()) {
-            return Ok(true);
-        }
-        Err(Error::input(format!(
-            "the input `{}` sent nothing, so its columns are unknown",
-            unknown.name
-        ))
-        .with_hint("name the columns in the query instead of `*`: then no file is needed to know them"))
+        Ok(true)
     }
 
     /// The tables that are known.
@@ -191,14 +186,9 @@ impl<'a> Inputs<'a> {
         self.inputs.iter().filter_map(|input| input.table.as_ref())
     }
 
-    /// Received rows of each input that are not in a counter yet.
-    pub(super) fn rows(&self) -> impl Iterator<Item = usize> {
-        self.inputs.iter().map(|input| input.rows)
-    }
-
-    /// Rows of an input were added to a counter.
-    pub(super) fn counted(&mut self, input: usize, rows: usize) {
-        self.inputs[input].rows -= rows;
+    /// Received rows that are not in a counter yet.
+    pub(super) fn rows(&self) -> usize {
+        self.inputs.iter().map(|input| input.rows).sum()
     }
 
     fn fit(&self, input: usize, chunk: &Chunk) -> Result<RecordBatch> {
@@ -254,9 +244,8 @@ impl<'a> Inputs<'a> {
             if state.table.is_none() {
                 // An empty file may have no columns.
                 let chunks = state.empty_chunks.iter();
-                let widest = chunks.max_by_key(|chunk| chunk.batch.num_columns()).cloned();
-                let Some(widest) = widest else {
-                    // Matters only when all inputs have ended; see `are_empty`.
+                let Some(widest) = chunks.max_by_key(|chunk| chunk.batch.num_columns()).cloned() else {
+                    // Matters only when all inputs have ended; see `find_columns`.
                     continue;
                 };
                 self.set_table(input, &widest)?;

@@ -9,7 +9,7 @@
 //! match after the others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, StructArray, UInt32Array, UInt64Array};
 use arrow::buffer::NullBuffer;
@@ -83,10 +83,11 @@ impl Parts {
         };
         let lines = lines.map_or_else(|| UInt64Array::new_null(rows.len()), Clone::clone);
         let places: UInt64Array = (first..first + rows.len() as u64).collect();
+        let rows = rows.clone();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(places),
             Arc::new(numbers),
-            Arc::new(rows.clone()),
+            Arc::new(rows),
             Arc::new(lines),
         ];
         Arc::new(StructArray::new(fields(), columns, None))
@@ -100,51 +101,42 @@ impl Parts {
         first: u64,
         rows: usize,
     ) -> Origins {
-        let own = Origins::consecutive(query.clone(), first, rows);
         let Some(column) = column.and_then(|column| column.as_struct_opt()) else {
-            return own;
+            return Origins::consecutive(query.clone(), first, rows);
         };
-        let children = (
-            column.column(1).as_primitive_opt::<UInt32Type>(),
-            column.column(2).as_primitive_opt::<UInt64Type>(),
-            column.column(3).as_primitive_opt::<UInt64Type>(),
-        );
-        let (Some(parts), Some(numbers), Some(lines)) = children else {
-            return own;
-        };
+        let parts = column.column(1).as_primitive::<UInt32Type>();
+        let numbers = column.column(2).as_primitive::<UInt64Type>();
+        let lines = column.column(3).as_primitive::<UInt64Type>();
         let mut names = self.numbers();
-        let (parts, numbers, lines) = match column.nulls() {
-            Some(nulls) if nulls.null_count() > 0 => {
-                let here = names.number(&query.name);
-                let parts = select(nulls, |row| parts.value(row), |_| here);
-                let numbers = select(nulls, |row| numbers.value(row), |row| first + row as u64);
-                let lines = UInt64Array::new(
-                    lines.values().clone(),
-                    NullBuffer::union(lines.nulls(), Some(nulls)),
-                );
-                (parts.into(), numbers.into(), lines)
-            }
-            _ => (parts.clone(), numbers.clone(), lines.clone()),
-        };
+        let here = names.number(&query.name);
+        let valid = |row: &usize| column.is_valid(*row);
+        let index = (0..rows)
+            .map(|row| if valid(&row) { parts.value(row) } else { here })
+            .collect();
+        let numbers = (0..rows)
+            .map(|row| {
+                if valid(&row) {
+                    numbers.value(row)
+                } else {
+                    first + row as u64
+                }
+            })
+            .collect();
+        let lines = UInt64Array::new(
+            lines.values().clone(),
+            NullBuffer::union(lines.nulls(), column.nulls()),
+        );
         if names.shared.len() < names.names.len() {
             names.shared = names.names.as_slice().into();
         }
         let lines = (lines.null_count() < lines.len()).then_some(lines);
-        Origins::of_columns(query.clone(), numbers, lines).mixed_with(Mixed {
-            names: names.shared.clone(),
-            index: parts,
-        })
+        let names = names.shared.clone();
+        Origins::of_columns(query.clone(), numbers, lines).mixed_with(Mixed { names, index })
     }
 
-    fn numbers(&self) -> std::sync::MutexGuard<'_, PartNumbers> {
+    fn numbers(&self) -> MutexGuard<'_, PartNumbers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn select<T>(nulls: &NullBuffer, value: impl Fn(usize) -> T, other: impl Fn(usize) -> T) -> Vec<T> {
-    let rows = nulls.iter().enumerate();
-    rows.map(|(row, valid)| if valid { value(row) } else { other(row) })
-        .collect()
 }
 
 /// For a table of the query, the same table with the column.
@@ -152,9 +144,9 @@ type TableOf<'a> = &'a dyn Fn(&LogicalPlan) -> Option<Arc<dyn TableProvider>>;
 
 /// The plan with the column at its end; `None` if its rows are not rows of an input.
 pub(super) fn track(plan: &LogicalPlan, table_of: TableOf<'_>) -> Result<Option<LogicalPlan>> {
-    with_column(plan, table_of)?
-        .map(|tracked| at_end(plan, tracked))
-        .transpose()
+    let tracked = with_column(plan, table_of)?;
+    let at_end = |tracked| with_last(plan, column_of(&tracked).map(Expr::Column), tracked);
+    tracked.map(at_end).transpose()
 }
 
 /// The plan with the column in any place.
@@ -200,14 +192,13 @@ fn with_column(plan: &LogicalPlan, table_of: TableOf<'_>) -> Result<Option<Logic
             Ok(None)
         }
         LogicalPlan::Union(union) => {
-            let tracked: Vec<_> = union
-                .inputs
-                .iter()
-                .map(|input| track(input, table_of))
-                .collect::<Result<_>>()?;
+            let tracked = union.inputs.iter().map(|input| track(input, table_of));
+            let tracked: Vec<_> = tracked.collect::<Result<_>>()?;
             if tracked.iter().all(Option::is_none) {
                 return Ok(None);
             }
+            let null = Expr::Literal(ScalarValue::try_from(field().data_type())?, None).alias(COLUMN);
+            let with_null = |input: &LogicalPlan| with_last(input, Some(null.clone()), input.clone());
             let inputs = tracked.into_iter().zip(&union.inputs);
             let inputs = inputs
                 .map(|(tracked, input)| tracked.map_or_else(|| with_null(input), Ok).map(Arc::new))
@@ -231,20 +222,10 @@ fn row_preserving_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     })
 }
 
-/// The columns of `plan`, then the origin column of `tracked`.
-fn at_end(plan: &LogicalPlan, tracked: LogicalPlan) -> Result<LogicalPlan> {
-    let origin = column_of(&tracked).map(Expr::Column);
+/// The columns of `plan`, then `origin`, of `input`.
+fn with_last(plan: &LogicalPlan, origin: Option<Expr>, input: LogicalPlan) -> Result<LogicalPlan> {
     let columns = plan.schema().columns().into_iter().map(Expr::Column);
-    Projection::try_new(columns.chain(origin).collect(), Arc::new(tracked)).map(LogicalPlan::Projection)
-}
-
-/// The plan with an origin column of nulls.
-fn with_null(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let null = ScalarValue::try_from(field().data_type())?;
-    let origin = Expr::Literal(null, None).alias(COLUMN);
-    let columns = plan.schema().columns().into_iter().map(Expr::Column);
-    Projection::try_new(columns.chain([origin]).collect(), Arc::new(plan.clone()))
-        .map(LogicalPlan::Projection)
+    Projection::try_new(columns.chain(origin).collect(), Arc::new(input)).map(LogicalPlan::Projection)
 }
 
 fn column_of(plan: &LogicalPlan) -> Option<Column> {
@@ -252,35 +233,29 @@ fn column_of(plan: &LogicalPlan) -> Option<Column> {
     columns.find(|column| column.name == COLUMN)
 }
 
-/// The inputs whose rows the plan only filters: each output row is one input row. `None` if it makes other rows, or reads
+/// The inputs whose rows the plan only filters: each output row is one input row. Empty if it makes other rows, or reads
 /// an input twice. `input_of` gives the input that is scanned.
-pub(super) fn filtered(
-    plan: &LogicalPlan,
-    input_of: &dyn Fn(&LogicalPlan) -> Option<usize>,
-) -> Option<Vec<usize>> {
-    if let Some(input) = row_preserving_input(plan) {
-        return filtered(input, input_of);
-    }
-    match plan {
-        LogicalPlan::TableScan(_) => Some(vec![input_of(plan)?]),
-        LogicalPlan::Union(union) => {
-            let mut all = Vec::new();
-            for input in &union.inputs {
-                for table in filtered(input, input_of)? {
-                    if all.contains(&table) {
-                        return None;
-                    }
-                    all.push(table);
-                }
+pub(super) fn filtered(plan: &LogicalPlan, input_of: &dyn Fn(&LogicalPlan) -> Option<usize>) -> Vec<usize> {
+    let mut inputs = Vec::new();
+    let makes_rows = plan.exists(|node| {
+        Ok(match input_of(node) {
+            Some(input) if inputs.contains(&input) => true,
+            Some(input) => {
+                inputs.push(input);
+                false
             }
-            Some(all)
-        }
-        _ => None,
+            None => !matches!(node, LogicalPlan::Union(_)) && row_preserving_input(node).is_none(),
+        })
+    });
+    match makes_rows {
+        Ok(false) => inputs,
+        _ => Vec::new(),
     }
 }
 
 /// Whether the plan only filters and computes rows of one table, so that each row can be processed alone.
 pub(super) fn row_by_row(plan: &LogicalPlan) -> bool {
+    use LogicalPlan::{Filter, Projection, SubqueryAlias, TableScan};
     let needs_other_rows = |expr: &Expr| {
         matches!(
             expr,
@@ -292,15 +267,11 @@ pub(super) fn row_by_row(plan: &LogicalPlan) -> bool {
                 | Expr::Unnest(_)
         )
     };
-    let is_alone = |expr: &Expr| {
-        expr.exists(|expr| Ok(needs_other_rows(expr)))
-            .is_ok_and(|found| !found)
-    };
-    match plan {
-        LogicalPlan::TableScan(_) => true,
-        LogicalPlan::Projection(node) => node.expr.iter().all(is_alone) && row_by_row(&node.input),
-        LogicalPlan::Filter(node) => is_alone(&node.predicate) && row_by_row(&node.input),
-        LogicalPlan::SubqueryAlias(node) => row_by_row(&node.input),
-        _ => false,
-    }
+    let found = plan.exists(|node| {
+        let is_simple = matches!(node, TableScan(_) | Projection(_) | Filter(_) | SubqueryAlias(_));
+        let mut exprs = node.expressions().into_iter();
+        Ok(!is_simple
+            || exprs.any(|expr| !matches!(expr.exists(|expr| Ok(needs_other_rows(expr))), Ok(false))))
+    });
+    matches!(found, Ok(false))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, SchemaError, TableReference};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -36,7 +35,7 @@ pub(super) struct Plan {
     /// Whether each row can be processed alone.
     pub(super) row_by_row: bool,
     /// The inputs whose rows are only filtered. Rows of the others are combined. If empty, the output is derived.
-    pub(super) filtered: BTreeSet<usize>,
+    pub(super) filtered: Vec<usize>,
     /// How often each input is read.
     pub(super) readers: Vec<usize>,
     /// Whether inputs may be read more often than that.
@@ -59,41 +58,43 @@ impl Plan {
         let engine = |error: DataFusionError| error::engine(&error);
         let mismatch = |error: DataFusionError| schema_mismatch(name, query, tables, &error);
         let state = session::state(Some(limits), sort_joins).map_err(engine)?;
-        let mut plain: Vec<(Arc<str>, Arc<dyn TableProvider>)> = Vec::new();
-        let mut with_origin: Vec<Arc<dyn TableProvider>> = Vec::new();
-        let mut streams = Vec::new();
+        // Each table without and with the origin column.
+        let (mut providers, mut streams) = (Vec::new(), Vec::new());
         for (input, table) in tables.iter().enumerate() {
-            let (provider, stream) = session::table(input, table.schema.clone(), vec![]).map_err(engine)?;
-            plain.push((table.name.clone(), provider));
+            let (plain, stream) = session::table(input, table.schema.clone(), vec![]).map_err(engine)?;
             streams.push((stream, input));
-            let (provider, stream) =
+            let (tracked, stream) =
                 session::table(input, table.with_origin.clone(), vec![origin::order()]).map_err(engine)?;
-            with_origin.push(provider);
             streams.push((stream, input));
+            providers.push((plain, tracked));
         }
-        session::register(&state, &plain).map_err(engine)?;
+        let plain = providers.iter().map(|(plain, _)| plain.clone());
+        let names = tables.iter().map(|table| table.name.clone());
+        session::register(&state, names.zip(plain)).map_err(engine)?;
         let input_of = |plan: &LogicalPlan| -> Option<usize> {
             let LogicalPlan::TableScan(scan) = plan else {
                 return None;
             };
             let provider = source_as_provider(&scan.source).ok()?;
-            plain.iter().position(|(_, table)| Arc::ptr_eq(table, &provider))
+            providers
+                .iter()
+                .position(|(plain, _)| Arc::ptr_eq(plain, &provider))
         };
         let statement = query.statement.clone();
         let logical = state.statement_to_plan(statement).await.map_err(mismatch)?;
         let schema = output_schema(name, &logical)?;
-        let table_of = |plan: &LogicalPlan| input_of(plan).map(|input| with_origin[input].clone());
+        let table_of = |plan: &LogicalPlan| input_of(plan).map(|input| providers[input].1.clone());
         let tracked = origin::track(&logical, &table_of).map_err(engine)?;
         let physical = state
             .create_physical_plan(tracked.as_ref().unwrap_or(&logical))
             .await
             .map_err(mismatch)?;
-        let filtered = origin::filtered(&logical, &input_of).unwrap_or_default();
+        let filtered = origin::filtered(&logical, &input_of);
         let mut plan = Self {
             schema,
             origins: tracked.is_some(),
             row_by_row: !filtered.is_empty() && origin::row_by_row(&logical),
-            filtered: filtered.into_iter().collect(),
+            filtered,
             readers: vec![0; tables.len()],
             recursive: false,
             hash_joins: false,
@@ -136,18 +137,15 @@ impl Plan {
 
 /// The output, in types that the rest of the pipeline supports.
 fn output_schema(name: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
-    let fields: Vec<Field> = plan
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| Field::new(field.name(), without_views(field.data_type()), true))
-        .collect();
+    let fields = plan.schema().fields().iter();
+    let fields = fields.map(|field| Field::new(field.name(), without_views(field.data_type()), true));
+    let fields: Vec<Field> = fields.collect();
     let mut seen = BTreeSet::new();
     let names = fields.iter().map(|field| field.name());
-    let duplicates: BTreeSet<String> = names
+    let duplicates = names
         .filter(|name| !seen.insert(*name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+        .map(|name| format!("`{name}`"));
+    let duplicates: BTreeSet<String> = duplicates.collect();
     if duplicates.is_empty() {
         return Ok(Arc::new(Schema::new(fields)));
     }
@@ -162,12 +160,8 @@ fn output_schema(name: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
 /// Replaces the view types that the engine prefers.
 fn without_views(kind: &DataType) -> DataType {
     let field = |field: &FieldRef| -> FieldRef {
-        Arc::new(
-            field
-                .as_ref()
-                .clone()
-                .with_data_type(without_views(field.data_type())),
-        )
+        let kind = without_views(field.data_type());
+        Arc::new(field.as_ref().clone().with_data_type(kind))
     };
     match kind {
         DataType::Utf8View => DataType::Utf8,
@@ -202,31 +196,25 @@ fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> QueryEr
         position = start.map(|start| Position::new(start.line, start.column));
         link = Some(inner);
     }
-    match error.find_root() {
-        DataFusionError::SchemaError(schema, _) => match &**schema {
-            SchemaError::FieldNotFound { field, valid_fields } => {
-                let of = field.relation.as_ref();
-                let known = known_columns(of, valid_fields, tables);
-                let of = of
-                    .map(|table| format!(" in `{}`", table.table()))
-                    .unwrap_or_default();
-                QueryError::new(
-                    query.position_of(&field.name).or(position),
-                    format!("unknown column `{}`{of}", field.name),
-                )
-                .hint(suggestion(
-                    &field.name,
-                    known.iter().map(String::as_str).collect::<Vec<_>>(),
-                ))
-            }
-            SchemaError::AmbiguousReference { field } => QueryError::new(
-                query.position_of(&field.name).or(position),
-                format!("the column `{}` is in several tables", field.name),
-            )
-            .hint(format!("write the table before it, such as `t.{}`", field.name)),
-            _ => explain_text(query, tables, error, position),
-        },
-        _ => explain_text(query, tables, error, position),
+    let root = error.find_root();
+    let DataFusionError::SchemaError(schema, _) = root else {
+        return explain_text(query, tables, root, position);
+    };
+    match &**schema {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let of = field.relation.as_ref();
+            let known = known_columns(of, valid_fields, tables);
+            let of = of.map_or_else(String::new, |table| format!(" in `{}`", table.table()));
+            let position = query.position_of(&field.name).or(position);
+            QueryError::new(position, format!("unknown column `{}`{of}", field.name))
+                .hint(suggestion(&field.name, known.iter().map(String::as_str)))
+        }
+        SchemaError::AmbiguousReference { field } => QueryError::new(
+            query.position_of(&field.name).or(position),
+            format!("the column `{}` is in several tables", field.name),
+        )
+        .hint(format!("write the table before it, such as `t.{}`", field.name)),
+        _ => explain_text(query, tables, root, position),
     }
 }
 
@@ -234,51 +222,40 @@ fn explain(query: &Query, tables: &[&Table], error: &DataFusionError) -> QueryEr
 fn explain_text(
     query: &Query,
     tables: &[&Table],
-    error: &DataFusionError,
+    root: &DataFusionError,
     position: Option<Position>,
 ) -> QueryError {
-    let root = error.find_root();
     let message = root.strip_backtrace();
-    if let Some(field) = message
-        .split_once("Field ")
-        .and_then(|(_, rest)| rest.split_once(" not found in struct"))
-        .map(|(field, _)| field)
-    {
-        let known: BTreeSet<String> = tables
-            .iter()
-            .flat_map(|table| table.schema.fields())
-            .flat_map(|column| fields_in(column.data_type()))
-            .collect();
+    let rest = message.split_once("Field ").map(|(_, rest)| rest);
+    if let Some((field, _)) = rest.and_then(|rest| rest.split_once(" not found in struct")) {
+        let columns = tables.iter().flat_map(|table| table.schema.fields());
+        let known: BTreeSet<String> = columns.flat_map(|column| fields_in(column.data_type())).collect();
         let position = query.position_of_field(field).or(position);
-        return QueryError::new(position, format!("unknown field `{field}` of this column")).hint(
-            suggestion(field, known.iter().map(String::as_str).collect::<Vec<_>>()),
-        );
+        return QueryError::new(position, format!("unknown field `{field}` of this column"))
+            .hint(suggestion(field, known.iter().map(String::as_str)));
     }
     if let Some((_, expression)) = message.split_once("Physical plan does not support logical expression ") {
         let position = query.position_of_function_in(expression).or(position);
         // The rest of the message describes internals of the engine.
-        return if expression.starts_with("WindowFunction") {
-            QueryError::new(
-                position,
-                "a window function (with OVER) is not allowed in WHERE, HAVING or GROUP BY",
-            )
-            .hint("compute it in a subquery and filter its result".to_owned())
-        } else {
-            QueryError::new(position, "an expression of this kind is not allowed here")
-        };
+        if !expression.starts_with("WindowFunction") {
+            return QueryError::new(position, "an expression of this kind is not allowed here");
+        }
+        let message = "a window function (with OVER) is not allowed in WHERE, HAVING or GROUP BY";
+        return QueryError::new(position, message)
+            .hint("compute it in a subquery and filter its result".to_owned());
     }
     let (own, text) = clean_message(&message);
     let position = position.or(own).or_else(|| query.position_of_function_in(&text));
-    if let (None, DataFusionError::ArrowError(..)) = (position, root) {
+    match (position, root, query.casts.as_slice()) {
         // A literal in the query that cannot be cast.
-        return match query.casts.as_slice() {
-            [only] => QueryError::new(Some(*only), text),
-            several => QueryError::new(None, text).hint(
-                error::list(several).map(|positions| format!("the query converts values at {positions}")),
-            ),
-        };
+        (None, DataFusionError::ArrowError(..), [only]) => QueryError::new(Some(*only), text),
+        (None, DataFusionError::ArrowError(..), several) => {
+            let positions = error::list(several);
+            let hint = positions.map(|positions| format!("the query converts values at {positions}"));
+            QueryError::new(None, text).hint(hint)
+        }
+        _ => QueryError::new(position, text),
     }
-    QueryError::new(position, text)
 }
 
 /// The names of fields in a type, at any depth.

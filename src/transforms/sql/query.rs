@@ -86,12 +86,12 @@ impl Query {
         if let ControlFlow::Break(error) = sql_statement.visit(&mut walk) {
             return Err(error);
         }
+        let columns = match walk.all_columns {
+            true => Columns::All,
+            false => Columns::Named(words(sql, &walk.aliases)),
+        };
         Ok(Self {
-            columns: if walk.all_columns {
-                Columns::All
-            } else {
-                Columns::Named(words(sql, &walk.aliases))
-            },
+            columns,
             names: walk.names,
             casts: walk.casts,
             divisions: walk.divisions,
@@ -103,55 +103,57 @@ impl Query {
     pub(super) fn check(&self, state: &SessionState, inputs: &[Arc<str>]) -> Vec<QueryError> {
         let names = &self.names;
         let mut errors = Vec::new();
+        let mut report = |position: Option<Position>, message: String, hint: Option<String>| {
+            errors.push(QueryError::new(position, message).hint(hint));
+        };
         for (cte, position) in &names.ctes {
             if inputs.iter().any(|input| **input == **cte) {
-                errors.push(
-                    QueryError::new(*position, format!("`{cte}` is already the name of an input"))
-                        .hint("use another name after WITH".to_owned()),
+                let hint = "use another name after WITH".to_owned();
+                report(
+                    *position,
+                    format!("`{cte}` is already the name of an input"),
+                    Some(hint),
                 );
             }
         }
-        let known: Vec<&str> = inputs
+        let known = inputs
             .iter()
             .map(|input| &**input)
-            .chain(names.ctes.keys().map(String::as_str))
-            .collect();
+            .chain(names.ctes.keys().map(String::as_str));
         for (name, position) in &names.relations {
-            if !known.contains(&&**name) {
-                errors.push(
-                    QueryError::new(*position, format!("the inputs have no table `{name}`"))
-                        .hint(suggestion(name, known.clone())),
-                );
+            if !known.clone().any(|known| known == name) {
+                let hint = suggestion(name, known.clone());
+                report(*position, format!("the inputs have no table `{name}`"), hint);
             }
         }
         for input in inputs {
             if !names.relations.iter().any(|(name, _)| *name == **input) {
-                errors.push(
-                    QueryError::new(None, format!("the query does not use the input `{input}`"))
-                        .hint(format!("use it as a table, or remove `{input}` from `inputs`")),
+                let hint = format!("use it as a table, or remove `{input}` from `inputs`");
+                report(
+                    None,
+                    format!("the query does not use the input `{input}`"),
+                    Some(hint),
                 );
             }
         }
         let functions = state.scalar_functions().keys();
-        let functions: BTreeSet<&str> = functions
+        let functions = functions
             .chain(state.aggregate_functions().keys())
             .chain(state.window_functions().keys())
             .chain(state.higher_order_functions().keys())
             .map(String::as_str)
-            .chain(PLANNED_FUNCTIONS.iter().copied())
-            .collect();
-        let table_functions: BTreeSet<&str> = state.table_functions().keys().map(String::as_str).collect();
+            .chain(PLANNED_FUNCTIONS.iter().copied());
+        let table_functions = state.table_functions().keys().map(String::as_str);
+        let known: [BTreeSet<&str>; 2] = [functions.collect(), table_functions.collect()];
         for (known, used, kind) in [
-            (&functions, &names.functions, "function"),
-            (&table_functions, &names.table_functions, "table function"),
+            (&known[0], &names.functions, "function"),
+            (&known[1], &names.table_functions, "table function"),
         ] {
             for (name, position) in used {
                 let lower = name.to_lowercase();
                 if !known.contains(&*lower) {
-                    errors.push(
-                        QueryError::new(*position, format!("unknown {kind} `{name}`"))
-                            .hint(suggestion(&lower, known.iter().copied().collect::<Vec<_>>())),
-                    );
+                    let hint = suggestion(&lower, known.iter().copied());
+                    report(*position, format!("unknown {kind} `{name}`"), hint);
                 }
             }
         }
@@ -161,9 +163,7 @@ impl Query {
     /// Where a column is named first.
     pub(super) fn position_of(&self, column: &str) -> Option<Position> {
         let mut columns = self.names.columns.iter();
-        columns
-            .find(|(name, _)| name == column)
-            .and_then(|(_, position)| *position)
+        columns.find(|(name, _)| name == column)?.1
     }
 
     /// Where a field within a column is named first: `column['field']`, or `column.field`.
@@ -186,19 +186,15 @@ impl Query {
             })
         };
         let functions = self.names.functions.iter();
-        functions
-            .filter_map(|(name, position)| Some((find(name)?, (*position)?)))
-            .min()
-            .map(|(_, position)| position)
+        let found = functions.filter_map(|(name, position)| Some((find(name)?, (*position)?)));
+        found.min().map(|(_, position)| position)
     }
 
     /// Where functions of regular expressions are called.
     pub(super) fn regular_expressions(&self) -> Vec<Position> {
         let functions = self.names.functions.iter();
-        functions
-            .filter(|(name, _)| name.to_lowercase().starts_with("regexp_"))
-            .filter_map(|(_, position)| *position)
-            .collect()
+        let regular = functions.filter(|(name, _)| name.to_lowercase().starts_with("regexp_"));
+        regular.filter_map(|(_, position)| *position).collect()
     }
 
     /// Whether it may use a column of this name.
@@ -213,14 +209,16 @@ impl Query {
 /// Every word of the text except aliases: contains all columns that it uses, and more.
 fn words(sql: &str, aliases: &BTreeSet<Position>) -> BTreeSet<String> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location();
-    tokens
+    let words = tokens
         .unwrap_or_default()
         .into_iter()
-        .filter(|token| Position::of(token.span).is_none_or(|position| !aliases.contains(&position)))
         .filter_map(|token| match token.token {
-            Token::Word(word) => Some(word.value),
+            Token::Word(word) => Some((word.value, Position::of(token.span)?)),
             _ => None,
-        })
+        });
+    words
+        .filter(|(_, position)| !aliases.contains(position))
+        .map(|(word, _)| word)
         .collect()
 }
 
@@ -247,15 +245,11 @@ struct Walk {
 }
 
 fn named(name: &ObjectName) -> Named {
-    let parts: Vec<String> = name
-        .0
-        .iter()
-        .map(|part| match part {
-            ObjectNamePart::Identifier(ident) => ident.value.clone(),
-            other => other.to_string(),
-        })
-        .collect();
-    (parts.join("."), Position::of(name.span()))
+    let parts = name.0.iter().map(|part| match part {
+        ObjectNamePart::Identifier(ident) => ident.value.clone(),
+        other => other.to_string(),
+    });
+    (parts.collect::<Vec<_>>().join("."), Position::of(name.span()))
 }
 
 fn not_read_only(position: Option<Position>, what: &str) -> ControlFlow<QueryError> {

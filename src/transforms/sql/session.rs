@@ -1,6 +1,5 @@
 //! The DataFusion session: options, tables by name, joins, and files that operators spill to.
 
-use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::pin::Pin;
@@ -10,16 +9,14 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::catalog::{
-    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
-};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, TableProvider};
 use datafusion::common::JoinType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::spill_file::{SpillFile, SpillWriter, TempFileFactory};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::SortExpr;
@@ -81,52 +78,47 @@ pub(super) fn state(limits: Option<&Limits>, sort_joins: bool) -> Result<Session
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "join_selection");
     rules.insert(after.map_or(0, |at| at + 1), Arc::new(JoinRule { sort_joins }));
-    let mut state = SessionStateBuilder::new()
+    let mut builder = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(runtime(limits)?)
         .with_default_features()
-        .with_physical_optimizer_rules(rules)
-        .build();
+        .with_physical_optimizer_rules(rules);
+    if let Some(limits) = limits {
+        let spill = Arc::new(SpillFolder(limits.folder.clone()));
+        let runtime = RuntimeEnvBuilder::new()
+            // Several operators of one plan may spill; each gets its share.
+            .with_memory_pool(Arc::new(FairSpillPool::new(limits.operator_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_temp_file_factory(spill));
+        builder = builder.with_runtime_env(runtime.build_arc()?);
+    }
+    let mut state = builder.build();
     state.mark_start_execution();
     Ok(state)
 }
 
-fn runtime(limits: Option<&Limits>) -> Result<Arc<RuntimeEnv>> {
-    let Some(limits) = limits else {
-        return Ok(Arc::default());
-    };
-    RuntimeEnvBuilder::new()
-        // Several operators of one plan may spill; each gets its share.
-        .with_memory_pool(Arc::new(FairSpillPool::new(limits.operator_bytes)))
-        .with_disk_manager_builder(
-            DiskManagerBuilder::default()
-                .with_temp_file_factory(Arc::new(SpillFolder(limits.folder.clone()))),
-        )
-        .build_arc()
-}
-
 /// Registers `tables`, each as `"name"` and, if its name has one dot, also as `schema.table`.
-pub(super) fn register(state: &SessionState, tables: &[(Arc<str>, Arc<dyn TableProvider>)]) -> Result<()> {
+pub(super) fn register(
+    state: &SessionState,
+    tables: impl Iterator<Item = (Arc<str>, Arc<dyn TableProvider>)>,
+) -> Result<()> {
     let catalog = Arc::new(MemoryCatalogProvider::new());
-    let schema = |name: &str| -> Result<Arc<dyn SchemaProvider>> {
-        if let Some(schema) = catalog.schema(name) {
-            return Ok(schema);
+    let register = |schema: &str, name: &str, table: Arc<dyn TableProvider>| -> Result<()> {
+        if catalog.schema(schema).is_none() {
+            catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
         }
-        let schema: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
-        catalog.register_schema(name, schema.clone())?;
-        Ok(schema)
+        if let Some(schema) = catalog.schema(schema) {
+            schema.register_table(name.to_owned(), table)?;
+        }
+        Ok(())
     };
     for (name, table) in tables {
-        schema(SCHEMA)?.register_table(name.to_string(), table.clone())?;
-        if let Some((before, after)) = name.split_once('.')
-            && !after.contains('.')
+        register(SCHEMA, &name, table.clone())?;
+        if let Some((schema, name)) = name.split_once('.')
+            && !name.contains('.')
         {
-            schema(before)?.register_table(after.to_owned(), table.clone())?;
+            register(schema, name, table)?;
         }
     }
-    schema(SCHEMA)?;
-    let catalogs = state.catalog_list();
-    catalogs.register_catalog(CATALOG.to_owned(), catalog);
+    state.catalog_list().register_catalog(CATALOG.to_owned(), catalog);
     Ok(())
 }
 
@@ -136,35 +128,24 @@ pub(super) fn table(
     schema: SchemaRef,
     order: Vec<SortExpr>,
 ) -> Result<(Arc<dyn TableProvider>, Arc<dyn PartitionStream>)> {
-    let stream: Arc<dyn PartitionStream> = Arc::new(TableStream {
-        input,
-        schema: schema.clone(),
-    });
+    let stream: Arc<dyn PartitionStream> = Arc::new(TableStream(input, schema.clone()));
     let table = StreamingTable::try_new(schema, vec![stream.clone()])?.with_sort_order(order);
     Ok((Arc::new(table), stream))
 }
 
 /// The rows of one input, from the [`Buffers`] of the task.
-struct TableStream {
-    input: usize,
-    schema: SchemaRef,
-}
-
-impl fmt::Debug for TableStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TableStream").field(&self.input).finish()
-    }
-}
+#[derive(Debug)]
+struct TableStream(usize, SchemaRef);
 
 impl PartitionStream for TableStream {
     fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.1
     }
 
     fn execute(&self, cx: Arc<TaskContext>) -> SendableRecordBatchStream {
         match cx.session_config().get_extension::<Buffers>() {
-            Some(buffers) => buffers.read(self.input, self.schema.clone()),
-            None => Box::pin(EmptyRecordBatchStream::new(self.schema.clone())),
+            Some(buffers) => buffers.read(self.0, self.1.clone()),
+            None => Box::pin(EmptyRecordBatchStream::new(self.1.clone())),
         }
     }
 }
@@ -179,49 +160,31 @@ struct JoinRule {
     sort_joins: bool,
 }
 
-impl JoinRule {
-    fn sort_merge(join: &HashJoinExec) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(SortMergeJoinExec::try_new(
-            join.left().clone(),
-            join.right().clone(),
-            join.on().to_vec(),
-            join.filter().cloned(),
-            *join.join_type(),
-            vec![SortOptions::default(); join.on().len()],
-            join.null_equality(),
-        )?))
-    }
-}
-
 impl PhysicalOptimizerRule for JoinRule {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
             let Some(join) = plan.downcast_ref::<HashJoinExec>() else {
                 return Ok(Transformed::no(plan));
             };
+            use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi};
+            let first_is_held = matches!(join.join_type(), Inner | Left | LeftSemi | LeftAnti | LeftMark);
             // Only the hash join handles `NOT IN` over nulls.
-            if join.null_aware || join.contains_projection() {
+            if join.null_aware || join.contains_projection() || !(self.sort_joins || first_is_held) {
                 return Ok(Transformed::no(plan));
             }
-            if self.sort_joins {
-                return Self::sort_merge(join).map(Transformed::yes);
+            if !self.sort_joins {
+                return join.swap_inputs(PartitionMode::CollectLeft).map(Transformed::yes);
             }
-            let first_is_held = matches!(
-                join.join_type(),
-                JoinType::Inner
-                    | JoinType::Left
-                    | JoinType::LeftSemi
-                    | JoinType::LeftAnti
-                    | JoinType::LeftMark
-            );
-            if !first_is_held {
-                return Ok(Transformed::no(plan));
-            }
-            join.swap_inputs(PartitionMode::CollectLeft).map(Transformed::yes)
+            let sorted = SortMergeJoinExec::try_new(
+                join.left().clone(),
+                join.right().clone(),
+                join.on().to_vec(),
+                join.filter().cloned(),
+                *join.join_type(),
+                vec![SortOptions::default(); join.on().len()],
+                join.null_equality(),
+            )?;
+            Ok(Transformed::yes(Arc::new(sorted)))
         })
         .data()
     }
@@ -255,20 +218,17 @@ struct SpillFolder(Arc<Path>);
 
 impl TempFileFactory for SpillFolder {
     fn create_temp_file(&self, _description: &str) -> Result<Arc<dyn SpillFile>> {
-        Ok(Arc::new(Spilled(SharedFile::unnamed(&self.0)?)))
+        Ok(Arc::new(SharedFile::unnamed(&self.0)?))
     }
 }
 
-#[derive(Debug)]
-struct Spilled(SharedFile);
-
-impl SpillFile for Spilled {
+impl SpillFile for SharedFile {
     fn size(&self) -> Option<u64> {
-        Some(self.0.len())
+        Some(self.len())
     }
 
     fn read_stream(&self) -> Result<Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>> {
-        let file = self.0.clone();
+        let file = self.clone();
         Ok(Box::pin(futures::stream::try_unfold(0, move |at| {
             let file = file.clone();
             async move {
@@ -281,11 +241,8 @@ impl SpillFile for Spilled {
     }
 
     fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
-        let file = self.0.clone();
-        Ok(Box::new(SpillBuffer(io::BufWriter::with_capacity(
-            SPILL_BUFFER_BYTES,
-            file,
-        ))))
+        let writer = io::BufWriter::with_capacity(SPILL_BUFFER_BYTES, self.clone());
+        Ok(Box::new(SpillBuffer(writer)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use async_trait::async_trait;
 use datafusion::common::DataFusionError;
@@ -29,8 +29,6 @@ pub(super) struct Sql {
     query: Arc<Query>,
     memory_limit: MemoryLimit,
     limits: Limits,
-    /// Bytes of memory for rows that wait for the plan.
-    buffer_bytes: usize,
 }
 
 /// The output, and what was sent to it.
@@ -45,17 +43,16 @@ struct Sent<'a> {
 
 impl Sql {
     pub(super) fn new(cx: TransformContext, query: Query, memory_limit: MemoryLimit) -> Self {
-        let bytes = memory_limit.as_usize();
-        let buffer_bytes = bytes / 4;
+        let limits = Limits {
+            // The rest is for rows that wait for the plan.
+            operator_bytes: memory_limit.as_usize() / 4 * 3,
+            folder: cx.run.scratch_folder(),
+        };
         Self {
+            cx,
             query: Arc::new(query),
             memory_limit,
-            limits: Limits {
-                operator_bytes: bytes - buffer_bytes,
-                folder: cx.run.scratch_folder(),
-            },
-            buffer_bytes,
-            cx,
+            limits,
         }
     }
 
@@ -66,17 +63,13 @@ impl Sql {
 
     fn failed(&self, buffers: &Buffers, error: &DataFusionError) -> Error {
         let folder: &Path = &self.limits.folder;
-        buffers
-            .take_error()
-            .unwrap_or_else(|| error::failed(&self.cx.name, &self.query, self.memory_limit, folder, error))
+        let failed = || error::failed(&self.cx.name, &self.query, self.memory_limit, folder, error);
+        buffers.take_error().unwrap_or_else(failed)
     }
 
     async fn work(&self, inputs: &mut Inputs<'_>, out: &Output) -> Result<(), Abort> {
-        while !inputs.are_known() {
-            inputs.receive().await?;
-            if inputs.are_empty()? {
-                return pass_checkpoints(inputs, out).await;
-            }
+        if !inputs.find_columns().await? {
+            return pass_checkpoints(inputs, out).await;
         }
         let plan = self.plan(inputs, false).await?;
         let columns = plan.schema.fields().iter().map(|field| field.name().clone());
@@ -90,10 +83,9 @@ impl Sql {
             rows: 0,
             chunks: 0,
         };
-        if plan.row_by_row {
-            self.run_row_by_row(inputs, &mut sent, &plan).await
-        } else {
-            self.run_all(inputs, &mut sent, plan).await
+        match plan.row_by_row {
+            true => self.run_row_by_row(inputs, &mut sent, &plan).await,
+            false => self.run_all(inputs, &mut sent, plan).await,
         }
     }
 
@@ -138,7 +130,7 @@ impl Sql {
         let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(failed)?;
         let selected: usize = batches.iter().map(RecordBatch::num_rows).sum();
         self.cx.counts.filtered(rows - selected);
-        inputs.counted(0, rows - selected);
+        inputs.inputs[0].rows -= rows - selected;
         for batch in batches {
             sent.send(inputs, &self.cx, plan, &batch).await?;
         }
@@ -165,9 +157,8 @@ impl Sql {
         }
         // Rows that the query does not need are received all the same: checkpoints follow them.
         inputs.discard = true;
-        inputs
-            .buffers
-            .expect(&vec![0; plan.readers.len()], Retention::None);
+        let no_readers = vec![0; plan.readers.len()];
+        inputs.buffers.expect(&no_readers, Retention::None);
         while !inputs.all_ended {
             inputs.receive().await?;
         }
@@ -210,9 +201,7 @@ impl Sql {
                 None => return Ok(Ok(())),
                 Some(Err(error)) => return Ok(Err(error)),
                 Some(Ok(batch)) => {
-                    if !plan.recursive {
-                        buffers.stop_retaining();
-                    }
+                    buffers.stop_retaining();
                     sent.send(inputs, &self.cx, plan, &batch).await?;
                 }
             }
@@ -222,17 +211,16 @@ impl Sql {
     /// Adds the received rows to the counters after a successful run.
     fn count(&self, inputs: &mut Inputs<'_>, plan: &Plan) {
         let mut candidates = 0;
-        let received: Vec<usize> = inputs.rows().collect();
-        for (input, rows) in received.into_iter().enumerate() {
-            if plan.filtered.contains(&input) {
-                candidates += rows;
-            } else {
-                self.cx.counts.combined(rows);
+        for (number, input) in inputs.inputs.iter_mut().enumerate() {
+            let rows = std::mem::take(&mut input.rows);
+            match plan.filtered.contains(&number) {
+                true => candidates += rows,
+                false => self.cx.counts.combined(rows),
             }
-            inputs.counted(input, rows);
         }
-        self.cx.counts.filtered(candidates - inputs.sent);
-        inputs.sent = 0;
+        self.cx
+            .counts
+            .filtered(candidates - std::mem::take(&mut inputs.sent));
     }
 }
 
@@ -269,11 +257,12 @@ impl Sent<'_> {
         }
         let records = to_schema(plan, batch)
             .map_err(|_| Error::unexpected("the columns of a query differ from the schema of its plan"))?;
-        let origin = batch.columns().get(plan.schema.fields().len());
+        let origin = batch
+            .columns()
+            .get(plan.schema.fields().len())
+            .filter(|_| plan.origins);
         let first = self.rows as u64 + 1;
-        let origins = inputs
-            .parts
-            .origins(origin.filter(|_| plan.origins), &self.part, first, rows);
+        let origins = inputs.parts.origins(origin, &self.part, first, rows);
         let chunk = Chunk::records(records, origins);
         for first in (0..rows).step_by(CHUNK_ROWS) {
             let chunk = chunk.slice(first, CHUNK_ROWS.min(rows - first));
@@ -293,36 +282,21 @@ impl Sent<'_> {
 
 /// The columns of the query, in the types that the plan declares.
 fn to_schema(plan: &Plan, batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let fields = plan.schema.fields().iter();
-    let columns: Vec<ArrayRef> = fields
-        .zip(batch.columns())
-        .map(|(field, column)| {
-            if column.data_type() == field.data_type() {
-                Ok(column.clone())
-            } else {
-                cast(column, field.data_type())
-            }
-        })
-        .collect::<Result<_, _>>()?;
+    let fields = plan.schema.fields().iter().zip(batch.columns());
+    let columns = fields.map(|(field, column)| cast(column, field.data_type()));
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(plan.schema.clone(), columns, &options)
+    RecordBatch::try_new_with_options(plan.schema.clone(), columns.collect::<Result<_, _>>()?, &options)
 }
 
 #[async_trait]
 impl Transform for Sql {
     async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
-        let names = self.cx.inputs.iter().map(|input| input.name.clone());
-        let buffers = Buffers::new(
-            self.cx.inputs.len(),
-            self.limits.folder.clone(),
-            self.buffer_bytes,
-        );
-        let cancel = self.cx.run.cancel.clone();
-        let mut inputs = Inputs::new(input, names, cancel, self.query.clone(), Arc::new(buffers));
+        let buffer_bytes = self.memory_limit.as_usize() / 4;
+        let buffers = Buffers::new(self.cx.inputs.len(), self.limits.folder.clone(), buffer_bytes);
+        let mut inputs = Inputs::new(input, &self.cx, self.query.clone(), Arc::new(buffers));
         let result = self.work(&mut inputs, &out).await;
         // After an error or a stop: received rows that are in no sent row.
-        let rows: usize = inputs.rows().sum();
-        self.cx.counts.not_sent(rows - inputs.sent);
+        self.cx.counts.not_sent(inputs.rows() - inputs.sent);
         match result {
             Err(Abort::Failed(error)) => Err(error),
             Ok(()) | Err(Abort::Stopped) => Ok(()),

@@ -5,7 +5,6 @@ mod keys;
 mod reading;
 mod signatures;
 
-use std::path::Path;
 use std::sync::LazyLock;
 
 use ::pgp::composed::{
@@ -25,49 +24,42 @@ use proptest::prelude::*;
 use rand_08::rngs::OsRng;
 
 use super::*;
-use crate::error::ErrorKind;
 
 /// 2023, long before any test runs.
 const CREATED: u32 = 1_700_000_000;
 
 fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
-    let weak_lock = || S2kParams::Cfb {
+    let (created, passphrase) = (Timestamp::from_secs(CREATED), passphrase.map(str::to_owned));
+    let lock = S2kParams::Cfb {
         sym_alg: SymmetricKeyAlgorithm::AES256,
         s2k: weak_s2k(),
         iv: vec![7; 16].into(),
     };
-    let subkey = |typ: KeyType, sign: bool| {
-        let encrypt = if sign {
-            EncryptionCaps::None
-        } else {
-            EncryptionCaps::All
-        };
-        SubkeyParamsBuilder::default()
-            .key_type(typ)
-            .can_sign(sign)
-            .can_encrypt(encrypt)
-            .created_at(Timestamp::from_secs(CREATED))
-            .passphrase(passphrase.map(str::to_owned))
-            .s2k(Some(weak_lock()))
-            .build()
-            .unwrap()
+    let subkey = |typ: KeyType, sign: bool, encrypt: EncryptionCaps| {
+        let mut key = SubkeyParamsBuilder::default();
+        key.key_type(typ).can_sign(sign).can_encrypt(encrypt);
+        key.created_at(created)
+            .passphrase(passphrase.clone())
+            .s2k(Some(lock.clone()));
+        key.build().unwrap()
     };
-    SecretKeyParamsBuilder::default()
-        .key_type(KeyType::Ed25519Legacy)
+    let subkeys = vec![
+        subkey(
+            KeyType::ECDH(ECCCurve::Curve25519Legacy),
+            false,
+            EncryptionCaps::All,
+        ),
+        subkey(KeyType::Ed25519Legacy, true, EncryptionCaps::None),
+    ];
+    let mut key = SecretKeyParamsBuilder::default();
+    key.key_type(KeyType::Ed25519Legacy)
         .can_certify(true)
-        .can_sign(true)
-        .created_at(Timestamp::from_secs(CREATED))
-        .primary_user_id(name.to_owned())
-        .passphrase(passphrase.map(str::to_owned))
-        .s2k(Some(weak_lock()))
-        .subkeys(vec![
-            subkey(KeyType::ECDH(ECCCurve::Curve25519Legacy), false),
-            subkey(KeyType::Ed25519Legacy, true),
-        ])
-        .build()
-        .unwrap()
-        .generate(OsRng)
-        .unwrap()
+        .can_sign(true);
+    key.created_at(created)
+        .passphrase(passphrase.clone())
+        .s2k(Some(lock.clone()));
+    key.primary_user_id(name.to_owned()).subkeys(subkeys);
+    key.build().unwrap().generate(OsRng).unwrap()
 }
 
 static OURS: LazyLock<SignedSecretKey> = LazyLock::new(|| generate("hr-import@contoso.com", None));
@@ -94,6 +86,11 @@ struct Make<'a> {
     v2: bool,
     armor: bool,
     text: bool,
+}
+
+fn regular_subpackets(data: Vec<SubpacketData>) -> Vec<Subpacket> {
+    let subpackets = data.into_iter().map(Subpacket::regular);
+    subpackets.collect::<std::result::Result<_, _>>().unwrap()
 }
 
 /// Quick to try.
@@ -124,19 +121,14 @@ impl<'a> Make<'a> {
         }
         let hash = HashAlgorithm::Sha256;
         for (key, subpackets) in &self.signed {
-            match subpackets {
-                None => builder.sign(*key, Password::empty(), hash),
-                Some(hashed) => {
-                    let hashed = hashed
-                        .iter()
-                        .map(|data| Subpacket::regular(data.clone()).unwrap());
-                    let config = SubpacketConfig::UserDefined {
-                        hashed: hashed.collect(),
-                        unhashed: Vec::new(),
-                    };
-                    builder.sign_with_subpackets(*key, Password::empty(), hash, config)
-                }
+            let config = match subpackets {
+                None => SubpacketConfig::Default,
+                Some(hashed) => SubpacketConfig::UserDefined {
+                    hashed: regular_subpackets(hashed.clone()),
+                    unhashed: Vec::new(),
+                },
             };
+            builder.sign_with_subpackets(*key, Password::empty(), hash, config);
         }
         macro_rules! encrypt_and_write {
             ($builder:expr, $($rng:ident)?) => {{
@@ -190,7 +182,7 @@ impl Fixture {
             folder: tempfile::tempdir().unwrap().into(),
             pgp: json!({"keys": [{"key": {"file": "ours"}}]}),
         };
-        secret(fixture.path(), "ours", &armored(&OURS));
+        fixture.secret("ours", &armored(&OURS));
         fixture.public("sender.asc", &SENDER.to_public_key());
         fixture
     }
@@ -210,42 +202,48 @@ impl Fixture {
         Self { pgp, ..self.clone() }
     }
 
-    fn path(&self) -> &Path {
-        self.folder.path()
+    fn secret(&self, name: &str, text: &str) {
+        secret(self.folder.path(), name, text);
     }
 
     fn public(&self, name: &str, key: &SignedPublicKey) {
-        std::fs::write(self.path().join(name), armored_public(key)).unwrap();
+        std::fs::write(self.folder.path().join(name), armored_public(key)).unwrap();
     }
 
     fn read(&self, name: &str, encoded: &[u8]) -> Result<Content> {
-        decode_in(self.path(), name, encoded, json!({"pgp": self.pgp}))
+        decode_in(self.folder.path(), name, encoded, json!({"pgp": self.pgp}))
     }
 
     /// Reads many files with the same keys.
     fn decoder(&self) -> Decoder {
-        decoder_in(self.path(), json!({"pgp": self.pgp})).unwrap()
+        decoder_in(self.folder.path(), json!({"pgp": self.pgp})).unwrap()
     }
 
     fn content(&self, encoded: &[u8]) -> Vec<u8> {
         let content = self.read("x.csv.pgp", encoded);
-        one(content.unwrap_or_else(|error| panic!("{}", shown(&error))))
+        one(content.unwrap_or_else(|error| panic!("{}: {}", self.pgp, shown(&error))))
     }
 
-    /// What a user sees of an error of the input.
-    fn refused(&self, encoded: &[u8]) -> String {
+    /// The error of the input shows this.
+    #[track_caller]
+    fn refuses(&self, encoded: &[u8], expected: &[&str]) {
         let error = self.read("x.csv.pgp", encoded).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.to_string().contains("`x.csv.pgp`"), "{error}");
-        assert_eq!(error.hints().count(), 1, "{}", shown(&error));
-        shown(&error)
+        assert_eq!(
+            (error.kind(), error.hints().count()),
+            (ErrorKind::Input, 1),
+            "{}",
+            shown(&error)
+        );
+        assert_shows(&shown(&error), &["`x.csv.pgp`"]);
+        assert_shows(&shown(&error), expected);
     }
 
-    /// What a user sees of an error of the settings.
-    fn invalid(&self) -> String {
+    /// The error of the settings shows this.
+    #[track_caller]
+    fn is_invalid(&self, expected: &[&str]) {
         let error = self.read("x.csv.pgp", b"").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{}", shown(&error));
-        shown(&error)
+        assert_shows(&shown(&error), expected);
     }
 }
 

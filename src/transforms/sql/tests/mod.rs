@@ -16,10 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::SqlConfig;
 use super::config::MemoryLimit;
 use crate::component::{
-    Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, RowKind, RunInfo, Totals,
-    TransformConfig, TransformContext, channel,
+    Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, Problem, Problems, RowKind,
+    RunInfo, Totals, TransformConfig, TransformContext, channel,
 };
-use crate::component::{Problem, Problems};
 use crate::error::Error;
 
 /// Longer than any test takes: a test that hangs fails.
@@ -79,12 +78,12 @@ impl Outcome {
 fn chunk(file: &str, first: u64, text: &str) -> Chunk {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let rows: Vec<Vec<Option<&str>>> = lines
-        .map(|line| {
-            let values = line.split(',');
-            values.map(|value| (value != "-").then_some(value)).collect()
-        })
-        .collect();
+    let rows = lines.map(|line| {
+        line.split(',')
+            .map(|value| (value != "-").then_some(value))
+            .collect()
+    });
+    let rows: Vec<Vec<Option<&str>>> = rows.collect();
     let columns = names.iter().enumerate().map(|(at, name)| {
         let values = rows.iter().map(|row| row[at]);
         let (name, column): (&str, ArrayRef) = match name.strip_suffix(":int") {
@@ -152,33 +151,31 @@ impl<'a> Run<'a> {
     }
 
     fn descriptions(&self) -> Vec<InputDescription> {
-        self.inputs
-            .iter()
-            .map(|name| InputDescription {
-                name: (*name).into(),
-                kind: RowKind::Records,
-            })
-            .collect()
+        let describe = |name: &&str| InputDescription {
+            name: (*name).into(),
+            kind: RowKind::Records,
+        };
+        self.inputs.iter().map(describe).collect()
+    }
+
+    fn context(&self, counts: &Counts, cancel: &CancellationToken) -> TransformContext {
+        let mut cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
+        cx.run.cancel = cancel.clone();
+        cx.counts = counts.clone();
+        cx
     }
 
     async fn with(&self, script: Script) -> Outcome {
         let counts = Counts::default();
         let cancel = CancellationToken::new();
-        let mut cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
-        cx.run.cancel = cancel.clone();
-        cx.counts = counts.clone();
-        let transform = self.config().build(cx).await.unwrap();
+        let transform = self.config().build(self.context(&counts, &cancel)).await.unwrap();
         let (sender, mut input) = channel(2, counts.clone());
         let mut outs: BTreeMap<usize, Output> = (0..self.inputs.len())
             .map(|number| {
                 let targets = vec![(sender.clone(), number)];
                 let out = Output::source(targets, counts.clone(), cancel.clone(), None);
-                let ends = if self.reports_ends {
-                    vec![(input.ends(), number)]
-                } else {
-                    vec![]
-                };
-                (number, out.notifying(ends))
+                let ends = self.reports_ends.then(|| (input.ends(), number));
+                (number, out.notifying(ends.into_iter().collect()))
             })
             .collect();
         drop(sender);
@@ -225,38 +222,34 @@ async fn collect(sink: &mut Input, counts: &Counts, max_chunks: usize) -> Outcom
     while outcome.chunks.len() < max_chunks
         && let Some((_, item)) = sink.next().await
     {
-        match item {
+        let chunk = match item {
+            Item::Chunk(chunk) => chunk,
             Item::Checkpoint(checkpoint) => {
-                outcome
-                    .checkpoints
-                    .push((outcome.rows.len(), checkpoint.position().to_owned()));
+                let position = checkpoint.position().to_owned();
+                outcome.checkpoints.push((outcome.rows.len(), position));
                 checkpoint.done();
+                continue;
             }
-            Item::Chunk(chunk) => {
-                counts.accepted(chunk.num_rows());
-                outcome.chunks.push(chunk.num_rows());
-                let names = chunk.batch.schema_ref().fields().iter();
-                outcome.columns = names
-                    .map(|field| format!("{} {}", field.name(), field.data_type()))
-                    .collect();
-                let options = FormatOptions::default().with_null("-");
-                let columns: Vec<ArrayFormatter<'_>> = chunk
-                    .batch
-                    .columns()
-                    .iter()
-                    .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
-                    .collect();
-                for row in 0..chunk.num_rows() {
-                    let cells: Vec<String> = columns
-                        .iter()
-                        .map(|column| column.value(row).to_string())
-                        .collect();
-                    outcome.rows.push(cells.join("|"));
-                    let at = chunk.origins.at(row);
-                    let line = at.line.map_or_else(|| "-".to_owned(), |line| line.to_string());
-                    outcome.origins.push(format!("{}:{}:{line}", at.file, at.row));
-                }
-            }
+        };
+        counts.accepted(chunk.num_rows());
+        outcome.chunks.push(chunk.num_rows());
+        let fields = chunk.batch.schema_ref().fields().iter();
+        let fields = fields.map(|field| format!("{} {}", field.name(), field.data_type()));
+        outcome.columns = fields.collect();
+        let options = FormatOptions::default().with_null("-");
+        let columns = chunk.batch.columns().iter();
+        let columns: Vec<_> = columns
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..chunk.num_rows() {
+            let cells: Vec<_> = columns
+                .iter()
+                .map(|column| column.value(row).to_string())
+                .collect();
+            outcome.rows.push(cells.join("|"));
+            let at = chunk.origins.at(row);
+            let line = at.line.map_or_else(|| "-".to_owned(), |line| line.to_string());
+            outcome.origins.push(format!("{}:{}:{line}", at.file, at.row));
         }
     }
     sink.drain().await;
@@ -282,11 +275,8 @@ async fn rows(given: &Tables<'_>, sql: &str) -> Vec<String> {
 
 /// Checks a table of two lines for each case: a query, in which `⏎` is a line break, and its result.
 async fn check(table: &str, result: impl AsyncFn(&str) -> String) {
-    let lines: Vec<&str> = table
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines = table.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let mut actual = Vec::new();
     for case in lines.chunks(2) {
         actual.push(case[0].to_owned());

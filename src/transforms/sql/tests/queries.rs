@@ -69,13 +69,9 @@ async fn keeps_the_order_of_the_first_table_of_a_join() {
                LEFT JOIN more m ON m.employeeId = w.id WHERE w.id <> '1'";
     let mut script = tables(&given);
     script.insert(1, (0, Step::Chunk(chunk("b.csv", 1, "id\n8\n0\n3"))));
-    let outcome = Run::new(&["workers", "directory", "more"], sql)
-        .with(script)
-        .await;
-    assert_eq!(
-        outcome.rows,
-        ["3|-", "2|-", "9|y", "4|-", "8|x", "8|x", "0|-", "3|-"]
-    );
+    let run = Run::new(&["workers", "directory", "more"], sql);
+    let rows = run.with(script).await.rows;
+    assert_eq!(rows, ["3|-", "2|-", "9|y", "4|-", "8|x", "8|x", "0|-", "3|-"]);
 }
 
 #[tokio::test]
@@ -128,15 +124,11 @@ async fn runs_documented_snapshot_queries() {
         // The first run.
         (columns, ["a@contoso.com", "-", "-", "-"], ""),
     ] {
+        let leavers = "employee_id,last_day\n1,03-01\n2,03-02\n3,03-03\n4,03-04";
+        let directory = "employee_id,upn,level\n1,a@contoso.com,L2\n2, ,L4\n5,e@contoso.com,L1";
         let given = [
-            (
-                "leavers",
-                "employee_id,last_day\n1,03-01\n2,03-02\n3,03-03\n4,03-04",
-            ),
-            (
-                "directory",
-                "employee_id,upn,level\n1,a@contoso.com,L2\n2, ,L4\n5,e@contoso.com,L1",
-            ),
+            ("leavers", leavers),
+            ("directory", directory),
             ("directory.previous", previous),
         ];
         let resolved = (1..).zip(upns).map(|(n, upn)| format!("{n}|03-0{n}|{upn}"));
@@ -148,21 +140,16 @@ async fn runs_documented_snapshot_queries() {
 #[tokio::test]
 async fn sends_columns_without_rows() {
     let given = [("w", "id,name"), ("d", "id,upn")];
-    for (inputs, sql, columns) in [
-        (
-            2,
-            "SELECT w.name, d.upn FROM w LEFT JOIN d ON w.id = d.id",
-            "name Utf8, upn Utf8",
-        ),
+    for (inputs, sql) in [
+        (2, "SELECT w.name, d.upn FROM w LEFT JOIN d ON w.id = d.id"),
         (
             2,
             "SELECT upper(name) AS name, id AS upn FROM w UNION ALL SELECT id, upn FROM d",
-            "name Utf8, upn Utf8",
         ),
-        (1, "SELECT name FROM w WHERE id = '1'", "name Utf8"),
+        (1, "SELECT name, id AS upn FROM w WHERE id = '1'"),
     ] {
         let outcome = run(&given[..inputs], sql).await;
-        assert_eq!(outcome.columns.join(", "), columns, "{outcome:?}");
+        assert_eq!(outcome.columns, ["name Utf8", "upn Utf8"], "{outcome:?}");
         assert_eq!((outcome.chunks, outcome.checkpoints.len()), (vec![0], inputs));
     }
 }
@@ -173,17 +160,9 @@ async fn returns_plain_types() {
     let outcome = run(&[("w", "id\nx1")], sql).await;
     assert_eq!(outcome.rows, ["1|x1|X1|-|true"]);
     assert_eq!(
-        outcome.columns,
-        ["a Utf8", "b Utf8", "c Utf8", "d Null", "e Boolean"]
+        outcome.columns.join(", "),
+        "a Utf8, b Utf8, c Utf8, d Null, e Boolean"
     );
-}
-
-#[tokio::test]
-async fn reads_parts_with_the_schema_of_the_first_rows() {
-    let texts = ["id,name", "id,name\nA1,Ann", "name,id:int\nBob,2"];
-    let script = texts.map(|text| (0, Step::Chunk(chunk("a.csv", 1, text))));
-    let outcome = Run::new(&["w"], "SELECT * FROM w").with(script.into()).await;
-    assert_eq!(outcome.rows, ["A1|Ann", "2|Bob"]);
 }
 
 #[tokio::test]
@@ -195,9 +174,8 @@ async fn selects_from_a_list_by_type() {
         Field::new("lastDay", DataType::Utf8, true),
         Field::new("emails", emails, true),
     ]);
-    let mut decoder = arrow::json::ReaderBuilder::new(Arc::new(schema))
-        .build_decoder()
-        .unwrap();
+    let decoder = arrow::json::ReaderBuilder::new(Arc::new(schema)).build_decoder();
+    let mut decoder = decoder.unwrap();
     let text = br#"
         {"id":1,"lastDay":"a","emails":[{"type":"HOME","value":"h1"},{"type":"WORK","value":"w1"}]}
         {"id":2,"lastDay":"b","emails":[{"type":"HOME","value":"h2"}]}
@@ -214,8 +192,8 @@ async fn selects_from_a_list_by_type() {
 #[tokio::test]
 async fn tracks_the_origin_of_rows() {
     let origins = async |given: &Tables<'_>, sql: &str| {
-        let outcome = run(given, sql).await;
-        let rows = outcome.rows.iter().zip(&outcome.origins);
+        let Outcome { rows, origins, .. } = run(given, sql).await;
+        let rows = rows.iter().zip(&origins);
         let mut rows: Vec<String> = rows.map(|(row, origin)| format!("{row} {origin}")).collect();
         rows.sort();
         rows.join(", ")
@@ -228,11 +206,8 @@ async fn tracks_the_origin_of_rows() {
         "WITH x AS (SELECT *, row_number() OVER (ORDER BY n) AS place FROM w) SELECT id FROM x WHERE place > 1",
         "SELECT id FROM w WHERE n > (SELECT min(n) FROM w)",
     ] {
-        assert_eq!(
-            origins(&given[..1], sql).await,
-            "2 w.csv:2:3, 3 w.csv:3:4",
-            "{sql}"
-        );
+        let found = origins(&given[..1], sql).await;
+        assert_eq!(found, "2 w.csv:2:3, 3 w.csv:3:4", "{sql}");
     }
     let table = "
         SELECT w.id, upn FROM w LEFT JOIN d ON w.id = d.id
@@ -252,10 +227,8 @@ async fn tracks_the_origin_of_rows() {
     ";
     check(table, async |sql| origins(&given, sql).await).await;
     let sql = "SELECT id, count(*) AS n FROM d GROUP BY id ORDER BY id";
-    assert_eq!(
-        origins(&given[1..], sql).await,
-        "1|2 sql transform q:1:-, 3|1 sql transform q:2:-"
-    );
+    let found = origins(&given[1..], sql).await;
+    assert_eq!(found, "1|2 sql transform q:1:-, 3|1 sql transform q:2:-");
 }
 
 #[test]
@@ -268,8 +241,5 @@ fn renumbers_the_parts_of_mixed_origins() {
     let again = Parts::default();
     let found = again.origins(Some(&again.column(&mixed, 0)), &query, 1, 2);
     let origin = found.at(1);
-    assert_eq!(
-        (origin.file.to_string(), origin.row, origin.line),
-        ("y.csv".into(), 5, Some(6))
-    );
+    assert_eq!((&*origin.file, origin.row, origin.line), ("y.csv", 5, Some(6)));
 }
