@@ -181,13 +181,10 @@ impl SecretRef {
 impl<'de> Deserialize<'de> for SecretRef {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const FORM: &str = "a secret must be a reference: `{env: NAME}` or `{file: PATH}`";
-        let map = match Value::deserialize(deserializer)? {
-            Value::Object(map) => map,
-            _ => {
-                return Err(D::Error::custom(format!(
-                    "{FORM}, not text in the file (it is not repeated here)"
-                )));
-            }
+        let Value::Object(map) = Value::deserialize(deserializer)? else {
+            return Err(D::Error::custom(format!(
+                "{FORM}, not text in the file (it is not repeated here)"
+            )));
         };
         if map.len() > 1 {
             return Err(D::Error::custom("set `env` or `file`, not both"));

@@ -89,10 +89,8 @@ fn search(pipeline: &Pipeline, report: &RunReport) {
         is_clean("the rejects", &std::fs::read_to_string(path).unwrap());
     }
     let log = logged();
-    assert!(
-        log.contains("run started") && log.contains(&report.run_id),
-        "the log is collected"
-    );
+    let is_collected = log.contains("run started") && log.contains(&report.run_id);
+    assert!(is_collected, "the log is collected");
     is_clean("the log", &log);
 }
 
@@ -148,15 +146,10 @@ async fn hides_rows_and_secrets_of_a_successful_run() {
         "debug messages are collected too"
     );
     // The marked words arrived.
-    assert_eq!(
-        emulator.accepted_rows().unwrap()[0].get("EmailAddress"),
-        Some(EMAIL)
-    );
-    assert!(
-        std::fs::read_to_string(pipeline.path("out.csv"))
-            .unwrap()
-            .contains("Planted4")
-    );
+    let rows = emulator.accepted_rows().unwrap();
+    assert_eq!(rows[0].get("EmailAddress"), Some(EMAIL));
+    let copy = std::fs::read_to_string(pipeline.path("out.csv")).unwrap();
+    assert!(copy.contains("Planted4"), "{copy}");
 }
 
 #[tokio::test]
@@ -170,11 +163,7 @@ async fn hides_rows_echoed_in_a_success() {
         assert_eq!(report.exit_code, if page { 5 } else { 0 });
         search(&pipeline, &report);
         let requests = server.finish();
-        assert!(
-            requests[0].text().contains(SECRET_IN_A_FORM),
-            "{}",
-            requests[0].text()
-        );
+        assert!(requests[0].text().contains(SECRET_IN_A_FORM));
         assert!(requests[1].text().contains(EMAIL));
     }
 }
@@ -195,24 +184,18 @@ async fn hides_rows_and_token_echoed_in_a_refusal() {
             };
             let steps = match status {
                 401 => vec![token(), reply(), token(), reply()],
-                // The two rows, and the first of them alone.
-                413 => vec![token(), reply(), reply()],
-                408 | 429 | 500 | 502 | 503 => vec![token(), reply(), reply()],
+                // Of 413: the two rows, and the first of them alone.
+                408 | 413 | 429 | 500 | 502 | 503 => vec![token(), reply(), reply()],
                 _ => vec![token(), reply()],
             };
             let server = Server::script(steps);
             let pipeline = reviews(&server.url());
             let report = pipeline.run().await;
-            assert!(
-                matches!(report.exit_code, 5 | 75),
-                "{status}: {}",
-                report.exit_code
-            );
+            assert!(matches!(report.exit_code, 5 | 75), "{status}: {report:?}");
             let message = &report.error.as_ref().unwrap().message;
-            assert!(
-                message.contains(&status.to_string()) && message.contains("characters not shown"),
-                "{message}"
-            );
+            for shown in [&*status.to_string(), "characters not shown"] {
+                assert!(message.contains(shown), "{message}");
+            }
             search(&pipeline, &report);
             server.finish();
         }
@@ -223,17 +206,13 @@ async fn hides_rows_and_token_echoed_in_a_refusal() {
 async fn hides_rows_and_token_of_aborted_uploads() {
     let _turn = turn().await;
     let redirect = Reply::new(302).header("location", &format!("https://{MARK}.example/{TOKEN}?upn={EMAIL}"));
+    let garbage = Step::Garbage(format!("{EMAIL} {TOKEN}\r\n\r\n").into_bytes());
+    let truncated = Reply::new(400).body(format!("{EMAIL} and more")).truncate(12);
     let ends = [
         (vec![Step::CloseAfterBody, Step::CloseAfterBody], 75),
         (vec![Step::CloseBeforeBody, Step::CloseBeforeBody], 75),
-        (
-            vec![Step::Garbage(format!("{EMAIL} {TOKEN}\r\n\r\n").into_bytes()); 2],
-            75,
-        ),
-        (
-            vec![Reply::new(400).body(format!("{EMAIL} and more")).truncate(12)],
-            5,
-        ),
+        (vec![garbage; 2], 75),
+        (vec![truncated], 5),
     ];
     for (steps, exit_code) in ends {
         let server = Server::script(std::iter::once(token()).chain(steps));
@@ -260,29 +239,30 @@ async fn hides_the_secret_echoed_by_the_token_endpoint() {
     );
     let refused =
         json!({"error": "invalid_client", "error_description": described, "error_codes": [7_000_215]});
+    let body = |status: u16, body: String| Reply::new(status).body(body);
     let replies = [
         (
             Reply::new(401).json(&refused).reason(&format!("Not {SECRET}")),
             "AADSTS7000215",
         ),
         (
-            Reply::new(400).body(format!("<html><title>{SECRET}</title>{SECRET_IN_A_FORM}</html>")),
+            body(
+                400,
+                format!("<html><title>{SECRET}</title>{SECRET_IN_A_FORM}</html>"),
+            ),
             "400",
         ),
+        (body(400, format!("client_secret={SECRET_IN_A_FORM}")), "400"),
         (
-            Reply::new(400).body(format!("client_secret={SECRET_IN_A_FORM}")),
-            "400",
-        ),
-        (
-            Reply::new(200).body(format!("{{\"access_token\": \"{TOKEN} two\"}}")),
+            body(200, format!("{{\"access_token\": \"{TOKEN} two\"}}")),
             "not allowed in a header",
         ),
         (
-            Reply::new(200).body(format!("{{\"access_token\": {{\"is\": \"{TOKEN}\"}}}}")),
+            body(200, json!({"access_token": {"is": TOKEN}}).to_string()),
             "that is not a string",
         ),
         (
-            Reply::new(200).body(format!("<html><title>{SECRET}</title></html>")),
+            body(200, format!("<html><title>{SECRET}</title></html>")),
             "is a web page",
         ),
     ];
@@ -323,14 +303,8 @@ async fn rejects_show_place_and_reason_without_values() {
     );
     search(&pipeline, &report);
     let lines = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
-    for code in [
-        "invalid_upn",
-        "invalid_date",
-        "implausible_date",
-        "expression_failed",
-        "ragged_row",
-        "too_long",
-    ] {
+    let codes = "invalid_upn invalid_date implausible_date expression_failed ragged_row too_long";
+    for code in codes.split(' ') {
         assert!(lines.contains(code), "{code} is not in {lines}");
     }
 
@@ -338,10 +312,9 @@ async fn rejects_show_place_and_reason_without_values() {
     pipeline.file["rejects"] = json!({"include_values": true});
     let mut report = pipeline.run().await;
     let values = std::fs::read_to_string(report.rejects.path.take().unwrap()).unwrap();
-    assert!(
-        values.contains("planted no address") && values.contains("planted-day"),
-        "{values}"
-    );
+    for value in ["planted no address", "planted-day"] {
+        assert!(values.contains(value), "{values}");
+    }
     search(&pipeline, &report);
 }
 
@@ -349,18 +322,13 @@ async fn rejects_show_place_and_reason_without_values() {
 async fn does_not_repeat_unreadable_input() {
     let _turn = turn().await;
     let emulator = emulator("").await;
+    let row = format!("{{\"upn\": \"{EMAIL}\"");
     let inputs = [
-        (
-            "export.json",
-            format!("[{{\"upn\": \"{EMAIL}\", \"day\": \"{MARK}\" \"oops\"}}]"),
-        ),
-        (
-            "export.json",
-            format!("[{{\"upn\": \"{EMAIL}\"}}, \"{MARK}\", 7]"),
-        ),
+        ("export.json", format!("[{row}, \"day\": \"{MARK}\" \"oops\"}}]")),
+        ("export.json", format!("[{row}}}, \"{MARK}\", 7]")),
         (
             "export.ndjson",
-            format!("{{\"upn\": \"{EMAIL}\"\n\"{MARK}\"\n{MARK}\n{{\"upn\": [\"{MARK}\"]}}\n"),
+            format!("{row}\n\"{MARK}\"\n{MARK}\n{{\"upn\": [\"{MARK}\"]}}\n"),
         ),
         ("export.csv", format!("upn,day,rating,comment\n\"{EMAIL}\n{MARK}")),
         ("export.parquet", format!("PAR1{EMAIL}{MARK}PAR1")),
@@ -373,11 +341,8 @@ async fn does_not_repeat_unreadable_input() {
         let fields = &mut pipeline.file["transforms"]["resignations"]["fields"];
         *fields = json!({"EmailAddress": "upn", "EffectiveDate": "'2026-03-02'"});
         let report = pipeline.run().await;
-        assert_ne!(
-            (report.exit_code, report.rows.rejected),
-            (0, 0),
-            "{name} was taken: {content}"
-        );
+        let found = (report.exit_code, report.rows.rejected);
+        assert_ne!(found, (0, 0), "{name} was taken: {content}");
         search(&pipeline, &report);
     }
 }

@@ -4,40 +4,19 @@
 
 mod support;
 
+#[cfg(unix)]
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RejectsTarget, RunOptions, RunReport};
 use serde_json::json;
+#[cfg(unix)]
+use support::program::{hrsink, told};
 use support::{Pipeline, emulator, failure};
 use test_server::certificates::Authority;
 use test_server::{Reply, Server, Step, Tls};
 
 // Secret files
-
-/// Runs the program, with nothing in its environment that these tests are about.
-fn program(args: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
-    command.args(args).stdin(Stdio::null());
-    for name in [
-        "HRSINK_LOG",
-        "HRSINK_CLIENT_SECRET",
-        "HRSINK_INSECURE_SECRET_FILES",
-        "NO_COLOR",
-        "CLICOLOR_FORCE",
-    ] {
-        command.env_remove(name);
-    }
-    command.envs(environment.iter().copied()).output().unwrap()
-}
-
-fn code_and_errors(output: &Output) -> (i32, String) {
-    (
-        output.status.code().unwrap(),
-        String::from_utf8(output.stderr.clone()).unwrap(),
-    )
-}
 
 #[cfg(unix)]
 fn set_mode(path: &Path, mode: u32) {
@@ -62,22 +41,28 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
     pipeline.file["sinks"]["second"] = second;
     pipeline.load().unwrap();
     let secret = pipeline.path("secret");
-    let file = pipeline.path("pipeline.json");
-    let file = file.to_str().unwrap();
     set_mode(&secret, 0o644);
     let close = format!("chmod 600 {}", secret.display());
+    let program = |args: &[&str], insecure: Option<&str>| {
+        let mut command = hrsink(&pipeline.path("."), args);
+        for name in ["HRSINK_CLIENT_SECRET", "HRSINK_INSECURE_SECRET_FILES"] {
+            command.env_remove(name);
+        }
+        command.envs(insecure.map(|value| ("HRSINK_INSECURE_SECRET_FILES", value)));
+        told(&command.output().unwrap())
+    };
+    let file = pipeline.path("pipeline.json");
+    let file = file.to_str().unwrap();
+    let run = ["run", file];
 
-    let (code, errors) = code_and_errors(&program(&["run", file], &[]));
-    assert_eq!(code, 2, "{errors}");
+    let (code, _, errors) = program(&run, None);
     assert!(
         errors.contains(&close) && errors.contains("(mode 0644)"),
         "{errors}"
     );
-    assert!(!errors.contains(support::SECRET), "{errors}");
-    let checked = program(&["check", file], &[]);
-    let shown = String::from_utf8(checked.stdout).unwrap();
-    assert!(shown.contains(&close), "{shown}");
-    assert_eq!(checked.status.code(), Some(2), "{shown}");
+    assert!(code == 2 && !errors.contains(support::SECRET), "{errors}");
+    let (code, shown, _) = program(&["check", file], None);
+    assert!(code == 2 && shown.contains(&close), "{shown}");
     let ids = [
         "--tenant-id",
         support::TENANT,
@@ -86,36 +71,28 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
         "--job-id",
         support::JOB,
     ];
-    let input = pipeline.path("export.csv");
-    let mut upload = vec!["upload", "--client-secret-file", secret.to_str().unwrap()];
-    upload.extend(ids);
-    upload.push(input.to_str().unwrap());
-    let (code, errors) = code_and_errors(&program(&upload, &[]));
+    let input = ["--client-secret-file", secret.to_str().unwrap(), "export.csv"];
+    let (code, _, errors) = program(&[&["upload"], &ids[..], &input].concat(), None);
     assert!(code == 2 && errors.contains(&close), "{code} {errors}");
     assert!(emulator.accepted_rows().unwrap().is_empty());
     assert_eq!(emulator.status().tokens_issued, 0);
 
     // Nothing is read where no secret is needed.
-    assert_eq!(program(&["validate", file], &[]).status.code(), Some(0));
+    assert_eq!(program(&["validate", file], None).0, 0);
 
-    let flag = program(&["run", file, "--insecure-secret-files"], &[]);
-    let variable = program(&["run", file], &[("HRSINK_INSECURE_SECRET_FILES", "1")]);
-    for output in [flag, variable] {
-        let (code, errors) = code_and_errors(&output);
-        assert_eq!(code, 0, "{errors}");
-        assert_eq!(errors.matches(&close).count(), 1, "{errors}");
+    let flag = [&run[..], &["--insecure-secret-files"]].concat();
+    for (args, variable) in [(&flag[..], None), (&run, Some("1"))] {
+        let (code, _, errors) = program(args, variable);
+        assert_eq!((code, errors.matches(&close).count()), (0, 1), "{errors}");
     }
     for off in ["0", "false"] {
-        let output = program(&["run", file], &[("HRSINK_INSECURE_SECRET_FILES", off)]);
-        assert_eq!(output.status.code(), Some(2), "{off}");
+        assert_eq!(program(&run, Some(off)).0, 2, "{off}");
     }
-    let unclear = program(&["validate", file], &[("HRSINK_INSECURE_SECRET_FILES", "maybe")]);
-    assert_eq!(unclear.status.code(), Some(2));
+    assert_eq!(program(&["validate", file], Some("maybe")).0, 2);
 
     set_mode(&secret, 0o400);
-    let (code, errors) = code_and_errors(&program(&["run", file], &[]));
-    assert_eq!(code, 0, "{errors}");
-    assert!(!errors.contains("chmod"), "{errors}");
+    let (code, _, errors) = program(&run, None);
+    assert!(code == 0 && !errors.contains("chmod"), "{errors}");
 }
 
 #[cfg(unix)]
@@ -128,13 +105,11 @@ async fn checks_the_file_behind_a_linked_secret() {
     std::os::unix::fs::symlink("..data_1", pipeline.path("..data")).unwrap();
     std::os::unix::fs::symlink("..data/secret", pipeline.path("mounted")).unwrap();
     pipeline.sink()["auth"]["client_secret"] = json!({"file": "mounted"});
-    for (mode, taken) in [(0o400, true), (0o600, true), (0o440, false), (0o444, false)] {
+    for (mode, exit_code) in [(0o400, 0), (0o600, 0), (0o440, 2), (0o444, 2)] {
         set_mode(&pipeline.path("..data_1/secret"), mode);
         let report = pipeline.run().await;
-        if taken {
-            assert_eq!(report.exit_code, 0, "{mode:o}");
-        } else {
-            let error = failure(&report, 2);
+        assert_eq!(report.exit_code, exit_code, "{mode:o}");
+        if let Some(error) = report.error {
             assert_eq!(error.kind, ErrorKind::Config);
             assert!(error.message.contains("mounted`"), "{}", error.message);
         }
@@ -177,12 +152,7 @@ async fn trusts_a_private_authority_only_with_its_file() {
 
         pipeline.sink()["tls"]["ca_file"] = json!("ca.pem");
         let report = pipeline.run().await;
-        assert_eq!(
-            (report.exit_code, report.rows.accepted),
-            (0, 3),
-            "{:?}",
-            report.error
-        );
+        assert_eq!((report.exit_code, report.rows.accepted), (0, 3), "{report:?}");
         server.finish();
     }
 }
@@ -222,10 +192,9 @@ async fn follows_no_redirect_with_secret_token_or_rows() {
             let server = Server::script(steps);
             let report = Pipeline::new(&server.url(), 2).run().await;
             let message = failure(&report, 5).message.clone();
-            assert!(
-                message.contains(&status.to_string()) && message.contains(&other.other_url()),
-                "{message}"
-            );
+            for shown in [status.to_string(), other.other_url()] {
+                assert!(message.contains(&shown), "{message}");
+            }
             assert!(!message.contains("elsewhere"), "the host only: {message}");
             assert_eq!(report.rows.accepted, 0);
             // One attempt each: a redirect is not transient.
@@ -279,29 +248,22 @@ async fn removes_old_rejects_files_only() {
     let mut pipeline = Pipeline::new(&emulator.url(), 1);
     pipeline.file["rejects"] = json!({"path": "rejects", "max_files": 2, "max_age": "30d", "max_ratio": 1.0});
     // Runs of 2024, and what is not of a run.
-    let old = [
-        "018d0000-0000-7000-8000-000000000001.ndjson",
-        "018d0000-0000-7000-8000-000000000002.ndjson",
-    ];
+    let old = [1, 2].map(|number| format!("018d0000-0000-7000-8000-00000000000{number}.ndjson"));
     let others = [
-        "notes.txt",
-        "leavers.ndjson",
         "018d0000-0000-4000-8000-000000000001.ndjson",
+        "leavers.ndjson",
+        "notes.txt",
     ];
     std::fs::create_dir(pipeline.path("rejects")).unwrap();
-    for name in old.iter().chain(&others) {
+    for name in old.iter().map(String::as_str).chain(others) {
         pipeline.write(&format!("rejects/{name}"), "{}\n");
     }
     let left = |pipeline: &Pipeline| {
-        let mut names: Vec<String> = std::fs::read_dir(pipeline.path("rejects"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
+        let entries = std::fs::read_dir(pipeline.path("rejects")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<String>>()
     };
-    let mut all: Vec<String> = old.iter().chain(&others).map(ToString::to_string).collect();
-    all.sort();
+    let all = left(&pipeline);
 
     // A file of one's own choice is nothing to clean up around.
     let options = RunOptions {
@@ -310,23 +272,16 @@ async fn removes_old_rejects_files_only() {
     };
     pipeline.run_with(options, &Observer::default()).await;
     assert_eq!(left(&pipeline), all);
-
-    let mut kept: Vec<String> = others.iter().map(ToString::to_string).collect();
-    kept.sort();
     pipeline.run().await;
-    assert_eq!(left(&pipeline), kept);
+    assert!(left(&pipeline).iter().eq(others));
 
     // Of the runs since, the newest two beside the last.
     pipeline.write("export.csv", "upn,resigned,last_day\nnobody,never,\n");
     for runs in 1..=5_usize {
         let report = pipeline.run().await;
-        let own = report.rejects.path.unwrap();
-        assert!(own.exists());
-        assert_eq!(
-            left(&pipeline).len(),
-            others.len() + runs.min(3),
-            "after {runs} runs"
-        );
+        assert!(report.rejects.path.unwrap().exists());
+        let expected = others.len() + runs.min(3);
+        assert_eq!(left(&pipeline).len(), expected, "after {runs} runs");
     }
 }
 
@@ -361,13 +316,10 @@ async fn ignores_links_out_of_the_input_folder() {
     std::os::unix::fs::symlink("../private/salaries.csv", pipeline.path("in/more.csv")).unwrap();
     let report = pipeline.run().await;
     let error = failure(&report, 2);
-    assert_eq!(error.kind, ErrorKind::Input);
-    assert!(
-        error.message.contains("in/more.csv") && error.message.contains("private/salaries.csv"),
-        "{}",
-        error.message
-    );
-    assert_eq!(report.rows.read, 0);
+    assert_eq!((error.kind, report.rows.read), (ErrorKind::Input, 0));
+    for shown in ["in/more.csv", "private/salaries.csv"] {
+        assert!(error.message.contains(shown), "{}", error.message);
+    }
     assert_eq!(emulator.status().tokens_issued, 0);
 
     // Named by the user, it is meant.
@@ -389,15 +341,9 @@ async fn stops_at_a_decompression_bomb() {
     let report = pipeline.run().await;
     let error = failure(&report, 2);
     assert_eq!(error.kind, ErrorKind::Input);
-    assert!(
-        error.message.contains("export.csv.zst") && error.message.contains("max_compression_ratio"),
-        "{}",
-        error.message
-    );
-    assert!(
-        report.rows.read < 20 << 10,
-        "{} rows of {}",
-        report.rows.read,
-        64 << 10
-    );
+    for shown in ["export.csv.zst", "max_compression_ratio"] {
+        assert!(error.message.contains(shown), "{}", error.message);
+    }
+    // Of 64 Ki.
+    assert!(report.rows.read < 20 << 10, "{} rows", report.rows.read);
 }

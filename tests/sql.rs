@@ -46,16 +46,14 @@ async fn joins_a_directory_and_tracks_lines_guards_and_deliveries() {
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_eq!(arrived(&emulator), support::emails(5));
     let rows = report.rows;
-    assert_eq!(
-        [
-            rows.read,
-            rows.combined,
-            rows.derived,
-            rows.accepted,
-            rows.rejected
-        ],
-        [11, 11, 6, 5, 1]
-    );
+    let counts = [
+        rows.read,
+        rows.combined,
+        rows.derived,
+        rows.accepted,
+        rows.rejected,
+    ];
+    assert_eq!(counts, [11, 11, 6, 5, 1]);
     let reject = first_reject(&report.rejects.path.unwrap());
     assert!(
         reject["file"].as_str().unwrap().ends_with("leavers-1.csv"),
@@ -139,9 +137,7 @@ async fn delivers_one_row_per_person_of_the_example() {
     let report = hrsink::pipeline::run(&config, RunOptions::default(), &Observer::default()).await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     let rows = report.rows;
-    assert_eq!(
-        (rows.read, rows.derived, rows.rejected, rows.accepted),
-        (13, 6, 1, 5)
-    );
+    let counts = [rows.read, rows.derived, rows.rejected, rows.accepted];
+    assert_eq!(counts, [13, 6, 1, 5]);
     assert_eq!(first_reject(&report.rejects.path.unwrap())["line"], 8);
 }

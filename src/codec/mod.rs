@@ -53,9 +53,6 @@ struct Config {
 
 impl Decoder {
     /// Reads keys and secrets; relative paths are relative to `base`. `scratch` is the folder of temporary files.
-    ///
-    /// # Errors
-    /// A secret or key cannot be read, a passphrase is wrong, or no key in `signed_by` is valid.
     pub(crate) fn new(
         settings: &Settings<'_>,
         base: &Path,

@@ -1,10 +1,9 @@
 //! The bounded channels between components, and the counting that goes with them.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoint, Chunk, Counts, Delivered};
@@ -33,47 +32,6 @@ struct OutputInner {
     targets: Vec<Target>,
     counts: Counts,
     source: Option<SourceSide>,
-    /// Notified when this output and its clones are dropped.
-    ends: Vec<(Ends, usize)>,
-}
-
-impl Drop for OutputInner {
-    fn drop(&mut self) {
-        for (ends, input) in &self.ends {
-            ends.add(*input);
-        }
-    }
-}
-
-/// Which inputs of a component have ended; their last items may still wait in the channel. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Ends(Arc<EndsInner>);
-
-#[derive(Debug, Default)]
-struct EndsInner {
-    ended: Mutex<BTreeSet<usize>>,
-    added: Notify,
-}
-
-impl Ends {
-    fn add(&self, input: usize) {
-        self.lock().insert(input);
-        self.0.added.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<usize>> {
-        self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The numbers of the inputs that have ended, if their outputs [notify](Output::notifying).
-    pub fn ended(&self) -> BTreeSet<usize> {
-        self.lock().clone()
-    }
-
-    /// Waits until a further input has ended. For one waiter.
-    pub async fn changed(&self) {
-        self.0.added.notified().await;
-    }
 }
 
 type Target = (mpsc::Sender<(usize, Item)>, usize);
@@ -97,19 +55,13 @@ struct SourceSide {
 pub struct Input {
     receiver: mpsc::Receiver<(usize, Item)>,
     counts: Counts,
-    ends: Ends,
 }
 
 /// A channel into a component, in which `capacity` items may wait. The sender is for [`Output::source`] and
 /// [`Output::transform`].
 pub fn channel(capacity: usize, counts: Counts) -> (mpsc::Sender<(usize, Item)>, Input) {
     let (sender, receiver) = mpsc::channel(capacity);
-    let input = Input {
-        receiver,
-        counts,
-        ends: Ends::default(),
-    };
-    (sender, input)
+    (sender, Input { receiver, counts })
 }
 
 impl Output {
@@ -142,7 +94,6 @@ impl Output {
             targets,
             counts,
             source,
-            ends: Vec::new(),
         }))
     }
 
@@ -151,15 +102,6 @@ impl Output {
     pub(crate) fn tapped(mut self, tap: Option<mpsc::Sender<Chunk>>) -> Self {
         if let Some(source) = Arc::get_mut(&mut self.0).and_then(|inner| inner.source.as_mut()) {
             source.tap = tap;
-        }
-        self
-    }
-
-    /// Notifies each of `ends` that the input of this number has ended, once this output and its clones are dropped.
-    #[must_use]
-    pub fn notifying(mut self, ends: Vec<(Ends, usize)>) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.ends = ends;
         }
         self
     }
@@ -285,19 +227,6 @@ impl Input {
     /// The next item and the number of its input in `inputs`; `None` when all inputs have ended.
     pub async fn next(&mut self) -> Option<(usize, Item)> {
         self.receiver.recv().await
-    }
-
-    /// The items that wait now.
-    pub fn waiting(&mut self) -> Vec<(usize, Item)> {
-        let waiting = self.receiver.len();
-        std::iter::from_fn(|| self.receiver.try_recv().ok())
-            .take(waiting)
-            .collect()
-    }
-
-    /// Which inputs have ended.
-    pub fn ends(&self) -> Ends {
-        self.ends.clone()
     }
 
     /// Receives the rest and counts its rows as not sent. The engine calls this after a component returned.

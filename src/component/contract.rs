@@ -241,13 +241,8 @@ fn feed<'g>(
     let (sender, input) = channel(capacity, counts.clone());
     let cancel = run.cancel.clone();
     let output = |number| {
-        Output::source(
-            vec![(sender.clone(), number)],
-            counts.clone(),
-            cancel.clone(),
-            None,
-        )
-        .notifying(vec![(input.ends(), number)])
+        let targets = vec![(sender.clone(), number)];
+        Output::source(targets, counts.clone(), cancel.clone(), None)
     };
     let outs: Vec<Output> = (0..inputs).map(output).collect();
     let send = async move {

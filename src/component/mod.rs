@@ -23,7 +23,7 @@ mod reject;
 mod report;
 mod traits;
 
-pub use channel::{Ends, Input, Item, Output, Stopped, channel};
+pub use channel::{Input, Item, Output, Stopped, channel};
 pub use checkpoint::{Checkpoint, Delivered};
 pub(crate) use chunk::Mixed;
 pub use chunk::{Chunk, Origin, Origins, Part, RowKind};

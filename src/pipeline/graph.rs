@@ -16,7 +16,7 @@ use super::snapshots::{Named, Recording, Taps};
 use super::staging::{Gate, MAX_MEMORY_BYTES, StagedSink, upstream};
 use super::{GuardsReport, RejectsFile};
 use crate::component::{
-    BatchReport, Columns, Counts, Ends, Input, Item, Output, Position, Role, RunInfo, Sink, SinkContext,
+    BatchReport, Columns, Counts, Input, Item, Output, Position, Role, RunInfo, Sink, SinkContext,
     Source, SourceContext, Transform, TransformContext, channel,
 };
 use crate::config::{PipelineConfig, wiring};
@@ -38,37 +38,23 @@ struct Channels<'c>(Vec<Receiver<'c>>);
 struct Receiver<'c> {
     inputs: &'c [String],
     sender: Sender,
-    ends: Ends,
 }
 
 impl<'c> Channels<'c> {
     /// Adds a channel into a component, fed by all its inputs.
     fn add(&mut self, inputs: &'c [String], counts: &Counts) -> Input {
         let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
-        let ends = input.ends();
-        self.0.push(Receiver { inputs, sender, ends });
+        self.0.push(Receiver { inputs, sender });
         input
     }
 
-    /// The receivers of the component `name`, each with the number of its input.
-    fn receivers(&self, name: &str) -> impl Iterator<Item = (&Receiver<'c>, usize)> {
-        self.0.iter().filter_map(move |receiver| {
-            Some((receiver, receiver.inputs.iter().position(|input| input == name)?))
-        })
-    }
-
+    /// The senders to the receivers of the component `name`, each with the number of its input.
     fn targets(&self, name: &str) -> Vec<(Sender, usize)> {
-        let receivers = self.receivers(name);
-        receivers
-            .map(|(receiver, input)| (receiver.sender.clone(), input))
-            .collect()
-    }
-
-    fn ends(&self, name: &str) -> Vec<(Ends, usize)> {
-        let receivers = self.receivers(name);
-        receivers
-            .map(|(receiver, input)| (receiver.ends.clone(), input))
-            .collect()
+        let target = |receiver: &Receiver<'c>| {
+            let input = receiver.inputs.iter().position(|input| input == name)?;
+            Some((receiver.sender.clone(), input))
+        };
+        self.0.iter().filter_map(target).collect()
     }
 }
 
@@ -173,7 +159,7 @@ impl Graph {
                 rejects: run.rejects.clone(),
                 ..TransformContext::new(name.as_str(), run.info.clone(), inputs)
             };
-            let out = Output::transform(channels.targets(name), counts).notifying(channels.ends(name));
+            let out = Output::transform(channels.targets(name), counts);
             match component.config.build(cx).await {
                 Ok(transform) => self.transforms.push((name.clone(), transform, input, out)),
                 Err(error) => failures.push((Some(name.clone()), error)),
@@ -202,8 +188,7 @@ impl Graph {
             };
             let cancel = run.info.cancel.clone();
             let out = Output::source(channels.targets(name), counts, cancel, run.options.limit)
-                .tapped(taps.add(run.config, name))
-                .notifying(channels.ends(name));
+                .tapped(taps.add(run.config, name));
             match component.config.build(cx).await {
                 Ok(source) => self.sources.push((name.clone(), source, out)),
                 Err(error) => failures.push((Some(name.clone()), error)),

@@ -71,9 +71,6 @@ pub(crate) fn has_unset_variable(text: &str) -> bool {
 
 impl Template {
     /// Parses a text.
-    ///
-    /// # Errors
-    /// A single brace that does not belong to a placeholder.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -117,9 +114,6 @@ impl Template {
     }
 
     /// Parses a text whose placeholders must be among `known`.
-    ///
-    /// # Errors
-    /// It does not parse, or a placeholder is unknown; the hint names the nearest known.
     pub(crate) fn parse_known<'k>(
         text: &str,
         known: &(impl IntoIterator<Item = &'k str> + Clone),
@@ -172,9 +166,6 @@ impl Template {
     }
 
     /// The text with each placeholder replaced by what `fill` appends.
-    ///
-    /// # Errors
-    /// Those of `fill`.
     pub(crate) fn render<E>(
         &self,
         mut fill: impl FnMut(&Placeholder, &mut String) -> Result<(), E>,

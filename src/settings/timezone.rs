@@ -31,9 +31,6 @@ impl Timezone {
     }
 
     /// Parses a name or an offset.
-    ///
-    /// # Errors
-    /// It is neither; in words for the person who wrote it.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let zone = if name.starts_with(['+', '-']) {
             offset(name).ok_or_else(|| format!("`{name}` is not an offset: write `+hh:mm` or `-hh:mm`"))?

@@ -91,9 +91,6 @@ impl Engine {
     }
 
     /// Parses an expression and checks what needs no input.
-    ///
-    /// # Errors
-    /// It is not valid SQL, calls an unknown function, or does not work on a single row.
     pub(crate) fn parse(&self, sql: &str) -> Result<ParsedExpression, SqlError> {
         if sql.trim().is_empty() {
             return Err(SqlError::new("the expression is empty"));
@@ -165,9 +162,6 @@ impl Engine {
     }
 
     /// Plans an expression for rows of `schema`. `all_columns`: every column of the input, for suggestions.
-    ///
-    /// # Errors
-    /// A column is unknown, or types do not match.
     pub(crate) fn plan(
         &self,
         expression: &ParsedExpression,

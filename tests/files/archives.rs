@@ -48,20 +48,14 @@ async fn reads_each_member_in_its_format() {
 async fn sends_nothing_of_an_archive_with_a_damaged_or_unknown_member() {
     let emulator = emulator("").await;
     let rows: Vec<usize> = (1..=200).collect();
-    let damaged = pipeline(
-        &emulator,
-        json!({}),
-        &[("a.csv", csv(&rows)), ("b.csv", csv(&rows))],
-    );
+    let two = [("a.csv", csv(&rows)), ("b.csv", csv(&rows))];
+    let damaged = pipeline(&emulator, json!({}), &two);
     let mut bytes = std::fs::read(damaged.path("leavers.zip")).unwrap();
     let in_second = bytes.len() * 3 / 5;
     bytes[in_second] ^= 0x55;
     std::fs::write(damaged.path("leavers.zip"), bytes).unwrap();
-    let unknown = pipeline(
-        &emulator,
-        json!({}),
-        &[("a.csv", csv(&[1])), ("b.xlsx", "PK".to_owned())],
-    );
+    let two = [("a.csv", csv(&[1])), ("b.xlsx", "PK".to_owned())];
+    let unknown = pipeline(&emulator, json!({}), &two);
     for (pipeline, expected) in [
         (damaged, "`b.csv` of the zip archive is damaged"),
         (unknown, "b.xlsx"),

@@ -21,10 +21,8 @@ async fn moves_a_file_once_its_rows_are_accepted_and_never_overwrites() {
     // Another file with the same name.
     put(&pipeline, "a.csv", &[5]);
     assert_eq!(pipeline.run().await.exit_code, 0);
-    assert_eq!(
-        files(&pipeline),
-        ["archive/a.csv", "archive/a.csv-2", "archive/b.csv"]
-    );
+    let moved = ["archive/a.csv", "archive/a.csv-2", "archive/b.csv"];
+    assert_eq!(files(&pipeline), moved);
     assert_eq!(arrived(&emulator), emails(5));
 }
 
@@ -103,10 +101,8 @@ async fn a_failed_move_is_done_by_a_later_run_without_reading_the_file() {
         assert_eq!(report.rows.read, 0, "{report:#?}");
         if if_none_new == "error" {
             let message = &failure(&report, 2).message;
-            assert!(
-                message.ends_with("of the 1 files that match `in/*.csv`, 1 read before"),
-                "{message}"
-            );
+            let expected = "of the 1 files that match `in/*.csv`, 1 read before";
+            assert!(message.ends_with(expected), "{message}");
         }
         assert_eq!(files(&pipeline), ["archive/a.csv"]);
         // A new file with that name is not the old one.
@@ -128,10 +124,8 @@ async fn moves_a_file_that_cannot_be_read_and_leaves_the_others_for_the_next_run
     assert_eq!(files(&pipeline), ["a.csv", "c.csv", "failed/b.csv"]);
     assert_eq!(arrived(&emulator).len(), 0);
     assert_eq!(pipeline.run().await.exit_code, 0);
-    assert_eq!(
-        files(&pipeline),
-        ["archive/a.csv", "archive/c.csv", "failed/b.csv"]
-    );
+    let moved = ["archive/a.csv", "archive/c.csv", "failed/b.csv"];
+    assert_eq!(files(&pipeline), moved);
     assert_eq!(arrived(&emulator), emails(2));
 }
 
@@ -143,10 +137,8 @@ async fn rejects_a_target_that_path_would_match_again() {
     let pipeline = pipeline(&emulator, settings);
     put(&pipeline, "a.csv", &[1]);
     let report = pipeline.run().await;
-    assert!(
-        failure(&report, 2).message.contains("matches again"),
-        "{report:#?}"
-    );
+    let message = &failure(&report, 2).message;
+    assert!(message.contains("matches again"), "{message}");
     assert_eq!(arrived(&emulator).len(), 0);
 }
 
@@ -188,11 +180,8 @@ async fn keeps_files_with_rejects_if_there_are_too_many() {
         }
         let report = pipeline.run().await;
         let exit_code = if left.is_empty() { 0 } else { 3 };
-        assert_eq!(
-            (report.exit_code, report.rows.rejected),
-            (exit_code, 2),
-            "{report:#?}"
-        );
+        let found = (report.exit_code, report.rows.rejected);
+        assert_eq!(found, (exit_code, 2), "{report:#?}");
         assert_eq!(files(&pipeline), left);
     }
 }

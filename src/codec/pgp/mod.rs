@@ -48,10 +48,6 @@ impl Pgp {
 
     /// The content of the message whose bytes `encoded` opens, as often as it is called. `warn_as` is the file name for
     /// a warning about a missing signature.
-    ///
-    /// # Errors
-    /// It is not a message, not for these keys, or not encrypted although required. Damage, and a missing or invalid
-    /// signature, show while reading.
     pub(super) fn open(
         &self,
         encoded: &dyn Fn() -> io::Result<Reader>,

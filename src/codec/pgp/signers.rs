@@ -96,9 +96,6 @@ impl Signers {
 
     /// Verifies the signatures of a message that was read to its end. An unsigned message passes: the policy was applied
     /// before.
-    ///
-    /// # Errors
-    /// A signature by one of the keys is invalid, or none is by one of them.
     pub(super) fn verify(&self, message: &Message<'_>) -> io::Result<()> {
         let Message::Signed { reader, .. } = message else {
             return Ok(());

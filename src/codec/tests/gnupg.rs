@@ -1,7 +1,5 @@
 //! Reads files made by GnuPG 2.2 and later.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -12,8 +10,6 @@ const PASSPHRASE: &str = "open sesame ä";
 struct Gnupg {
     folder: tempfile::TempDir,
     home: tempfile::TempDir,
-    /// By their settings: unlocking a key takes time.
-    decoders: RefCell<HashMap<String, Decoder>>,
 }
 
 impl Drop for Gnupg {
@@ -37,7 +33,6 @@ impl Gnupg {
         let gnupg = Self {
             folder: tempfile::tempdir().unwrap(),
             home: tempfile::tempdir().unwrap(),
-            decoders: RefCell::default(),
         };
         // Passphrases that are quick to try.
         std::fs::write(gnupg.home.path().join("gpg-agent.conf"), "s2k-count 65536\n").unwrap();
@@ -106,17 +101,7 @@ impl Gnupg {
     }
 
     fn read(&self, encoded: &[u8], pgp: &Value) -> Result<Content> {
-        let mut decoders = self.decoders.borrow_mut();
-        let key = pgp.to_string();
-        if !decoders.contains_key(&key) {
-            decoders.insert(key.clone(), decoder_in(self.path(), json!({"pgp": pgp}))?);
-        }
-        decode_with(&decoders[&key], "x.csv.pgp", encoded, &[Codec::Pgp])
-    }
-
-    fn content(&self, encoded: &[u8], pgp: &Value) -> Vec<u8> {
-        let content = self.read(encoded, pgp);
-        one(content.unwrap_or_else(|error| panic!("{pgp}: {}", shown(&error))))
+        decode_in(self.path(), "x.csv.pgp", encoded, json!({"pgp": pgp}))
     }
 }
 
@@ -132,7 +117,7 @@ fn reads_what_gnupg_encrypts_and_signs() {
                 for content in [rows(300_000), b"upn\n1\n".to_vec(), b"".to_vec()] {
                     let arguments = format!("--compress-algo {form} -u {by} -r {to} -se");
                     let encoded = gnupg.encode(&content, &arguments);
-                    assert!(gnupg.content(&encoded, &pgp) == content, "{arguments}");
+                    assert!(one(gnupg.read(&encoded, &pgp).unwrap()) == content, "{arguments}");
                     let truncated = &encoded[..encoded.len() - 30];
                     assert!(gnupg.read(truncated, &pgp).is_err(), "{arguments}");
                 }
@@ -191,7 +176,8 @@ fn reads_other_forms_of_gnupg_and_rejects_what_is_not_accepted() {
     }
     let arguments = "--textmode -u rsa@fabrikam.example -r ed@contoso.com -se";
     let encoded = gnupg.encode(b"upn\n1\n", arguments);
-    assert_eq!(gnupg.content(&encoded, &settings["strict"]), b"upn\r\n1\r\n");
+    let read = gnupg.read(&encoded, &settings["strict"]);
+    assert_eq!(one(read.unwrap()), b"upn\r\n1\r\n");
 }
 
 fn our_keys() -> Value {

@@ -4,8 +4,8 @@
 //! Inputs ──▶ Table: one schema for all chunks ──▶ Buffers: rows that wait ──▶ DataFusion plan ──▶ chunks with origins
 //! ```
 //!
-//! The plan pulls rows. Rows of a table that it does not read yet wait in memory, then in a file: no input can block
-//! another. Error messages contain no value of a row; see `error`. Knows `component`, `disk` and DataFusion.
+//! All rows of all inputs are received, in memory and then in a file, before the plan reads them: no input can block
+//! another. Only a query that handles each row alone runs chunk by chunk. Error messages contain no value of a row; see `error`. Knows `component`, `disk` and DataFusion.
 
 mod buffer;
 mod config;

@@ -9,9 +9,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
-use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 
 use super::buffer::Buffers;
@@ -36,10 +34,6 @@ pub(super) struct Plan {
     pub(super) row_by_row: bool,
     /// The inputs whose rows are only filtered. Rows of the others are combined. If empty, the output is derived.
     pub(super) filtered: Vec<usize>,
-    /// How often each input is read.
-    pub(super) readers: Vec<usize>,
-    /// Whether inputs may be read more often than that.
-    pub(super) recursive: bool,
     /// Whether it holds rows in memory for a join that could be sorted instead.
     pub(super) hash_joins: bool,
     limits: Limits,
@@ -59,13 +53,11 @@ impl Plan {
         let mismatch = |error: DataFusionError| schema_mismatch(name, query, tables, &error);
         let state = session::state(Some(limits), sort_joins).map_err(engine)?;
         // Each table without and with the origin column.
-        let (mut providers, mut streams) = (Vec::new(), Vec::new());
+        let mut providers = Vec::new();
         for (input, table) in tables.iter().enumerate() {
-            let (plain, stream) = session::table(input, table.schema.clone(), vec![]).map_err(engine)?;
-            streams.push((stream, input));
-            let (tracked, stream) =
-                session::table(input, table.with_origin.clone(), vec![origin::order()]).map_err(engine)?;
-            streams.push((stream, input));
+            let plain = session::table(input, table.schema.clone(), vec![]).map_err(engine)?;
+            let order = vec![origin::order()];
+            let tracked = session::table(input, table.with_origin.clone(), order).map_err(engine)?;
             providers.push((plain, tracked));
         }
         let plain = providers.iter().map(|(plain, _)| plain.clone());
@@ -95,35 +87,21 @@ impl Plan {
             origins: tracked.is_some(),
             row_by_row: !filtered.is_empty() && origin::row_by_row(&logical),
             filtered,
-            readers: vec![0; tables.len()],
-            recursive: false,
             hash_joins: false,
             limits: limits.clone(),
             sorts: 0,
             physical: physical.clone(),
             state,
         };
-        plan.inspect(&physical, &streams);
+        plan.inspect(&physical);
         Ok(plan)
     }
 
-    fn inspect(&mut self, node: &Arc<dyn ExecutionPlan>, streams: &[(Arc<dyn PartitionStream>, usize)]) {
-        if let Some(scan) = node.downcast_ref::<StreamingTableExec>() {
-            for partition in scan.partitions() {
-                for (stream, input) in streams {
-                    if std::ptr::addr_eq(Arc::as_ptr(stream), Arc::as_ptr(partition)) {
-                        self.readers[*input] += 1;
-                    }
-                }
-            }
-        }
-        self.recursive |= node.is::<RecursiveQueryExec>();
+    fn inspect(&mut self, node: &Arc<dyn ExecutionPlan>) {
         let join = node.downcast_ref::<HashJoinExec>();
         self.hash_joins |= join.is_some_and(|join| !join.null_aware);
         self.sorts += usize::from(node.is::<SortExec>());
-        for child in node.children() {
-            self.inspect(child, streams);
-        }
+        node.children().into_iter().for_each(|child| self.inspect(child));
     }
 
     /// Starts the plan over the rows in `buffers`.

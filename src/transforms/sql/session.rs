@@ -122,15 +122,11 @@ pub(super) fn register(
     Ok(())
 }
 
-/// An input, sorted by `order`: as a table for the planner, and as the stream that the plan contains.
-pub(super) fn table(
-    input: usize,
-    schema: SchemaRef,
-    order: Vec<SortExpr>,
-) -> Result<(Arc<dyn TableProvider>, Arc<dyn PartitionStream>)> {
-    let stream: Arc<dyn PartitionStream> = Arc::new(TableStream(input, schema.clone()));
-    let table = StreamingTable::try_new(schema, vec![stream.clone()])?.with_sort_order(order);
-    Ok((Arc::new(table), stream))
+/// An input, sorted by `order`, as a table for the planner.
+pub(super) fn table(input: usize, schema: SchemaRef, order: Vec<SortExpr>) -> Result<Arc<dyn TableProvider>> {
+    let stream = Arc::new(TableStream(input, schema.clone()));
+    let table = StreamingTable::try_new(schema, vec![stream])?;
+    Ok(Arc::new(table.with_sort_order(order)))
 }
 
 /// The rows of one input, from the [`Buffers`] of the task.

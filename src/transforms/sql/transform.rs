@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use datafusion::common::DataFusionError;
 use futures::{StreamExt, TryStreamExt};
 
-use super::buffer::{Buffers, Retention};
+use super::buffer::Buffers;
 use super::config::MemoryLimit;
 use super::error;
-use super::inputs::{Abort, Event, Inputs};
+use super::inputs::{Abort, Inputs};
 use super::plan::Plan;
 use super::query::Query;
 use super::session::Limits;
@@ -101,15 +101,12 @@ impl Sql {
         for batch in inputs.buffers.take(0).await? {
             self.run_batch(inputs, sent, plan, batch).await?;
         }
-        while !inputs.all_ended {
-            match inputs.next().await {
-                Event::Item(_, Item::Checkpoint(checkpoint)) => sent.out.pass_checkpoint(checkpoint).await?,
-                // The end of the only input also arrives as the end of all.
-                Event::Ended => {}
-                event => {
-                    if let Some(batch) = inputs.handle_chunk(event).await? {
-                        self.run_batch(inputs, sent, plan, batch).await?;
-                    }
+        while let Some((input, item)) = inputs.next().await? {
+            match item {
+                Item::Checkpoint(checkpoint) => sent.out.pass_checkpoint(checkpoint).await?,
+                Item::Chunk(chunk) => {
+                    let batch = inputs.fit(input, &chunk)?;
+                    self.run_batch(inputs, sent, plan, batch).await?;
                 }
             }
         }
@@ -124,7 +121,9 @@ impl Sql {
         batch: RecordBatch,
     ) -> Result<(), Abort> {
         let rows = batch.num_rows();
-        let buffers = Arc::new(Buffers::single(batch, self.limits.folder.clone())?);
+        let mut buffers = Buffers::new(1, self.limits.folder.clone(), usize::MAX);
+        buffers.push(0, batch).await?;
+        let buffers = Arc::new(buffers);
         let failed = |error: DataFusionError| self.failed(&buffers, &error);
         let stream = plan.start(buffers.clone()).map_err(failed)?;
         let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(failed)?;
@@ -144,23 +143,16 @@ impl Sql {
         sent: &mut Sent<'_>,
         mut plan: Plan,
     ) -> Result<(), Abort> {
-        let mut sort_joins = false;
-        while let Err(error) = self.run_plan(inputs, sent, &plan, sort_joins).await? {
-            let can_retry =
-                plan.hash_joins && !sort_joins && sent.chunks == 0 && inputs.buffers.is_complete();
-            if !(can_retry && error::is_out_of_memory(&error)) {
-                return Err(self.failed(&inputs.buffers, &error).into());
+        inputs.receive_all().await?;
+        let nothing = Buffers::new(0, self.limits.folder.clone(), 0);
+        let buffers = Arc::new(std::mem::replace(&mut inputs.buffers, nothing));
+        while let Err(error) = self.run_plan(inputs, sent, &plan, &buffers).await? {
+            if !plan.hash_joins || sent.chunks > 0 || !error::is_out_of_memory(&error) {
+                return Err(self.failed(&buffers, &error).into());
             }
             tracing::debug!(transform = %self.cx.name, "a join does not fit into memory and is sorted instead");
-            sort_joins = true;
             plan = self.plan(inputs, true).await?;
-        }
-        // Rows that the query does not need are received all the same: checkpoints follow them.
-        inputs.discard = true;
-        let no_readers = vec![0; plan.readers.len()];
-        inputs.buffers.expect(&no_readers, Retention::None);
-        while !inputs.all_ended {
-            inputs.receive().await?;
+            plan.hash_joins = false;
         }
         sent.send_schema(&plan).await?;
         self.count(inputs, &plan);
@@ -173,37 +165,22 @@ impl Sql {
         inputs: &mut Inputs<'_>,
         sent: &mut Sent<'_>,
         plan: &Plan,
-        sort_joins: bool,
+        buffers: &Arc<Buffers>,
     ) -> Result<Result<(), DataFusionError>, Abort> {
-        let buffers = inputs.buffers.clone();
-        let retention = match (plan.recursive, plan.hash_joins && !sort_joins) {
-            (true, _) => Retention::All,
-            (false, true) => Retention::UntilStarted,
-            (false, false) => Retention::None,
-        };
-        buffers.expect(&plan.readers, retention);
         let mut stream = match plan.start(buffers.clone()) {
             Ok(stream) => stream,
-            Err(error) => return Err(self.failed(&buffers, &error).into()),
+            Err(error) => return Ok(Err(error)),
         };
         loop {
             let batch = tokio::select! {
                 biased;
                 () = self.cx.run.cancel.cancelled() => return Err(Abort::Stopped),
                 batch = stream.next() => batch,
-                event = inputs.next(), if buffers.is_waiting() && !inputs.all_ended => {
-                    inputs.handle(event).await?;
-                    continue;
-                }
-                () = buffers.demand() => continue,
             };
             match batch {
                 None => return Ok(Ok(())),
                 Some(Err(error)) => return Ok(Err(error)),
-                Some(Ok(batch)) => {
-                    buffers.stop_retaining();
-                    sent.send(inputs, &self.cx, plan, &batch).await?;
-                }
+                Some(Ok(batch)) => sent.send(inputs, &self.cx, plan, &batch).await?,
             }
         }
     }
@@ -293,7 +270,7 @@ impl Transform for Sql {
     async fn run(self: Box<Self>, input: &mut Input, out: Output) -> Result<()> {
         let buffer_bytes = self.memory_limit.as_usize() / 4;
         let buffers = Buffers::new(self.cx.inputs.len(), self.limits.folder.clone(), buffer_bytes);
-        let mut inputs = Inputs::new(input, &self.cx, self.query.clone(), Arc::new(buffers));
+        let mut inputs = Inputs::new(input, &self.cx, self.query.clone(), buffers);
         let result = self.work(&mut inputs, &out).await;
         // After an error or a stop: received rows that are in no sent row.
         self.cx.counts.not_sent(inputs.rows() - inputs.sent);

@@ -20,6 +20,7 @@ use ::pgp::ser::Serialize as _;
 use ::pgp::types::{
     CompressionAlgorithm, Duration, KeyDetails, Password, S2kParams, SigningKey, StringToKey, Timestamp,
 };
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use proptest::prelude::*;
 use rand_08::rngs::OsRng;
 
@@ -84,7 +85,6 @@ struct Make<'a> {
     signed: Vec<(&'a dyn SigningKey, Option<Vec<SubpacketData>>)>,
     compression: Option<CompressionAlgorithm>,
     v2: bool,
-    armor: bool,
     text: bool,
 }
 
@@ -143,30 +143,26 @@ impl<'a> Make<'a> {
                 for password in &self.passwords {
                     builder.encrypt_with_password($($rng,)? weak_s2k(), &Password::from(*password)).unwrap();
                 }
-                write!(builder)
+                builder.to_vec(OsRng)
             }};
         }
-        macro_rules! write {
-            ($builder:expr) => {
-                match self.armor {
-                    true => $builder
-                        .to_armored_string(OsRng, ArmorOptions::default())
-                        .unwrap()
-                        .into_bytes(),
-                    false => $builder.to_vec(OsRng).unwrap(),
-                }
-            };
-        }
         let cipher = SymmetricKeyAlgorithm::AES256;
-        if self.to.is_empty() && self.passwords.is_empty() {
-            write!(builder)
+        let encoded = if self.to.is_empty() && self.passwords.is_empty() {
+            builder.to_vec(OsRng)
         } else if self.v2 {
             let aead = AeadAlgorithm::Ocb;
             encrypt_and_write!(builder.seipd_v2(OsRng, cipher, aead, ChunkSize::C4KiB), OsRng)
         } else {
             encrypt_and_write!(builder.seipd_v1(OsRng, cipher),)
-        }
+        };
+        encoded.unwrap()
     }
+}
+
+fn armor(message: &[u8]) -> Vec<u8> {
+    let lines = message.chunks(48).map(|line| BASE64_STANDARD.encode(line) + "\n");
+    let text = lines.collect::<String>();
+    format!("-----BEGIN PGP MESSAGE-----\n\n{text}-----END PGP MESSAGE-----\n").into()
 }
 
 /// A folder with our key and the sender's, and the settings `pgp`.
@@ -231,8 +227,7 @@ impl Fixture {
         assert_eq!(
             (error.kind(), error.hints().count()),
             (ErrorKind::Input, 1),
-            "{}",
-            shown(&error)
+            "{error:?}"
         );
         assert_shows(&shown(&error), &["`x.csv.pgp`"]);
         assert_shows(&shown(&error), expected);

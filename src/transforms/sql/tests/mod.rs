@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::SqlConfig;
 use super::config::MemoryLimit;
+use crate::component::contract::{self, chunk};
 use crate::component::{
     Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, Problem, Problems, RowKind,
     RunInfo, Totals, TransformConfig, TransformContext, channel,
@@ -73,37 +74,6 @@ impl Outcome {
     }
 }
 
-/// A chunk from text: a line of names, `name:int` for numbers, then rows; `-` is null. Its first row is row `first` of
-/// `file`.
-fn chunk(file: &str, first: u64, text: &str) -> Chunk {
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let names: Vec<&str> = lines.next().unwrap().split(',').collect();
-    let rows = lines.map(|line| {
-        line.split(',')
-            .map(|value| (value != "-").then_some(value))
-            .collect()
-    });
-    let rows: Vec<Vec<Option<&str>>> = rows.collect();
-    let columns = names.iter().enumerate().map(|(at, name)| {
-        let values = rows.iter().map(|row| row[at]);
-        let (name, column): (&str, ArrayRef) = match name.strip_suffix(":int") {
-            Some(name) => {
-                let numbers = values.map(|value| value.map(|value| value.parse().unwrap()));
-                (name, Arc::new(numbers.collect::<Int64Array>()))
-            }
-            None => (name, Arc::new(values.collect::<StringArray>())),
-        };
-        (Field::new(name, column.data_type().clone(), true), column)
-    });
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.unzip();
-    let numbers: Vec<u64> = (first..first + rows.len() as u64).collect();
-    let lines = numbers.iter().map(|number| number + 1).collect();
-    let part = part(file, fields.iter().map(|field| field.name().as_str()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).unwrap();
-    Chunk::records(batch, Origins::with_lines(part, numbers, lines))
-}
-
 fn part<'a>(name: &str, columns: impl IntoIterator<Item = &'a str>) -> Arc<Part> {
     Arc::new(Part {
         name: name.into(),
@@ -126,10 +96,6 @@ struct Run<'a> {
     inputs: Vec<&'static str>,
     sql: &'a str,
     memory: u64,
-    /// Chunks after which the receiver closes.
-    max_chunks: usize,
-    /// Whether the end of each input is reported.
-    reports_ends: bool,
 }
 
 impl<'a> Run<'a> {
@@ -138,8 +104,6 @@ impl<'a> Run<'a> {
             inputs: inputs.to_vec(),
             sql,
             memory: 64 << 20,
-            max_chunks: usize::MAX,
-            reports_ends: true,
         }
     }
 
@@ -151,11 +115,7 @@ impl<'a> Run<'a> {
     }
 
     fn descriptions(&self) -> Vec<InputDescription> {
-        let describe = |name: &&str| InputDescription {
-            name: (*name).into(),
-            kind: RowKind::Records,
-        };
-        self.inputs.iter().map(describe).collect()
+        contract::inputs(&self.inputs, RowKind::Records)
     }
 
     fn context(&self, counts: &Counts, cancel: &CancellationToken) -> TransformContext {
@@ -173,9 +133,10 @@ impl<'a> Run<'a> {
         let mut outs: BTreeMap<usize, Output> = (0..self.inputs.len())
             .map(|number| {
                 let targets = vec![(sender.clone(), number)];
-                let out = Output::source(targets, counts.clone(), cancel.clone(), None);
-                let ends = self.reports_ends.then(|| (input.ends(), number));
-                (number, out.notifying(ends.into_iter().collect()))
+                (
+                    number,
+                    Output::source(targets, counts.clone(), cancel.clone(), None),
+                )
             })
             .collect();
         drop(sender);
@@ -207,7 +168,7 @@ impl<'a> Run<'a> {
             input.drain().await;
             result
         };
-        let receive = collect(&mut sink, &counts, self.max_chunks);
+        let receive = collect(&mut sink, &counts);
         let ran = async { tokio::join!(feed, run, receive) };
         let (_, result, mut outcome) = tokio::time::timeout(TIMEOUT, ran).await.expect("the run ends");
         outcome.error = result.err();
@@ -217,11 +178,9 @@ impl<'a> Run<'a> {
     }
 }
 
-async fn collect(sink: &mut Input, counts: &Counts, max_chunks: usize) -> Outcome {
+async fn collect(sink: &mut Input, counts: &Counts) -> Outcome {
     let mut outcome = Outcome::default();
-    while outcome.chunks.len() < max_chunks
-        && let Some((_, item)) = sink.next().await
-    {
+    while let Some((_, item)) = sink.next().await {
         let chunk = match item {
             Item::Chunk(chunk) => chunk,
             Item::Checkpoint(checkpoint) => {
@@ -252,7 +211,6 @@ async fn collect(sink: &mut Input, counts: &Counts, max_chunks: usize) -> Outcom
             outcome.origins.push(format!("{}:{}:{line}", at.file, at.row));
         }
     }
-    sink.drain().await;
     outcome
 }
 

@@ -99,65 +99,12 @@ async fn sends_nothing_when_cancelled_before_the_end() {
 }
 
 #[tokio::test]
-async fn stops_when_the_receiver_closes() {
-    let mut script = tables(&[("w", &ids(40_000)), ("d", "id\n1")]);
-    script.push((0, Step::Checkpoint("late")));
-    script.retain(|(input, step)| *input == 1 || !matches!(step, Step::End));
-    for sql in [
-        "SELECT w.id FROM w LEFT JOIN d ON w.id = d.id",
-        "SELECT id FROM w UNION ALL SELECT id FROM d",
-    ] {
-        let mut run = Run::new(&["w", "d"], sql);
-        run.max_chunks = 1;
-        let outcome = run.with(script.clone()).await;
-        assert!(outcome.error.is_none() && outcome.checkpoints.is_empty());
-        assert!(outcome.totals.not_sent > 0, "{outcome:?}");
-    }
-}
-
-#[tokio::test]
 async fn limits_the_rows_of_a_chunk() {
     for sql in ["SELECT id FROM w", "SELECT id FROM w ORDER BY id"] {
         let outcome = run(&[("w", &ids(20_000))], sql).await;
         assert_eq!(outcome.rows.len(), 20_000);
         assert!(outcome.chunks.iter().all(|rows| *rows <= 8_192));
     }
-}
-
-#[tokio::test]
-async fn does_not_read_ahead_of_a_slow_receiver() {
-    let counts = Counts::default();
-    let (sender, mut input) = channel(2, counts.clone());
-    let out = Output::transform(vec![(sender, 0)], Counts::default());
-    let (to_sink, sink) = channel(2, counts.clone());
-    let run = Run::new(&["w"], "SELECT id, row_number() OVER () AS n FROM w");
-    let cancel = CancellationToken::new();
-    let cx = run.context(&counts, &cancel);
-    let transform = run.config().build(cx).await.unwrap();
-    let chunk = chunk("a.csv", 1, &ids(8_192));
-    let mut work = std::pin::pin!(transform.run(&mut input, Output::transform(vec![(to_sink, 0)], counts)));
-    let mut sent = 0;
-    loop {
-        let mut send = std::pin::pin!(out.send(chunk.clone()));
-        let mut blocked = true;
-        for _ in 0..100 {
-            assert!(futures::poll!(&mut work).is_pending());
-            if futures::poll!(&mut send).is_ready() {
-                blocked = false;
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-        if blocked {
-            break;
-        }
-        sent += 1;
-        assert!(sent < 20, "reads ahead of a receiver that takes nothing");
-    }
-    drop(sink);
-    cancel.cancel();
-    drop(out);
-    work.await.unwrap();
 }
 
 const CHUNKS: usize = 30;
@@ -223,38 +170,4 @@ async fn suggests_a_larger_limit_when_a_query_cannot_spill() {
     let expected = "the query of the transform `q` needs more memory than its `memory_limit` of 8MiB allows (raise \
                     `memory_limit`";
     assert!(error.starts_with(expected), "{error}");
-}
-
-#[tokio::test]
-async fn joins_inputs_of_different_speed() {
-    // One input sends all rows before the other starts.
-    for reports_ends in [true, false] {
-        for inputs in [[0, 1], [1, 0]] {
-            let mut script = Vec::new();
-            for input in inputs {
-                for row in 0..50 {
-                    script.push((input, Step::Chunk(chunk("x.csv", row, &format!("id\n{row}")))));
-                }
-                script.push((input, Step::End));
-            }
-            let mut run = Run::new(&["w", "d"], "SELECT w.id FROM w JOIN d ON w.id = d.id");
-            run.reports_ends = reports_ends;
-            assert_eq!(run.with(script).await.sorted().len(), 50);
-        }
-    }
-}
-
-#[tokio::test]
-async fn sends_joined_rows_before_the_first_table_ends() {
-    let mut script = vec![
-        (1, Step::Chunk(chunk("d.csv", 1, "id\n1"))),
-        (1, Step::End),
-        (0, Step::Chunk(chunk("w.csv", 1, "id\n1"))),
-    ];
-    script.extend((0..200).map(|_| (0, Step::Chunk(chunk("w.csv", 2, &ids(2_000))))));
-    let mut run = Run::new(&["w", "d"], "SELECT w.id FROM w LEFT JOIN d ON w.id = d.id");
-    run.max_chunks = 1;
-    let outcome = run.with(script).await;
-    assert_eq!(outcome.chunks.len(), 1);
-    assert!(outcome.totals.derived < 400_000, "{:?}", outcome.totals);
 }
