@@ -274,7 +274,8 @@ fn origins(chunk: &Chunk) -> impl Iterator<Item = String> {
     (0..chunk.num_rows()).map(|row| format!("{:?}", chunk.origins.at(row)))
 }
 
-async fn run_transform(
+/// Runs a transform to its end, or until `stop_after` items were received.
+pub(crate) async fn run_transform(
     config: &dyn TransformConfig,
     cx: TransformContext,
     given: &Given,

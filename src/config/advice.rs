@@ -8,22 +8,16 @@ use super::{PipelineConfig, wiring};
 pub(crate) fn advice(config: &PipelineConfig) -> Vec<String> {
     let kinds = wiring::kinds(config);
     let mut advice = Vec::new();
-    for (sink, input) in config
-        .sinks
-        .iter()
-        .flat_map(|sink| sink.inputs.iter().map(move |input| (sink, input)))
-    {
+    let sinks = config.sinks.iter();
+    for (sink, input) in sinks.flat_map(|sink| sink.inputs.iter().map(move |input| (sink, input))) {
         let described = wiring::describe(std::slice::from_ref(input), &kinds);
         let Some(after) = sink.config.refreshes_after(&described) else {
             continue;
         };
         let upstream = upstream(config, input);
-        for source in config
-            .sources
-            .iter()
-            .filter(|source| upstream.contains(&*source.name))
-        {
+        for source in &config.sources {
             if let Some(skips) = source.config.traits().skips_unchanged
+                && upstream.contains(&*source.name)
                 && skips.max_duration > after
             {
                 advice.push(format!(

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::component::Problems;
-use crate::settings::template::is_name;
+use crate::settings::template::{TemplateError, is_name};
 
 /// Replaces every reference in the strings of `value`; `lookup` returns the value of a variable. Invalid references are
 /// reported and stay.
@@ -14,7 +14,7 @@ pub fn interpolate(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, p
     match value {
         Value::String(text) if text.contains("${") => match replace(text, lookup) {
             Ok(replaced) => *text = replaced,
-            Err((message, hint)) => problems.add_with_hint(message, hint),
+            Err(error) => problems.add_with_hint(error.message, error.hint),
         },
         Value::Array(values) => {
             for (index, value) in values.iter_mut().enumerate() {
@@ -30,7 +30,7 @@ pub fn interpolate(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, p
     }
 }
 
-fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, (String, String)> {
+fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, TemplateError> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -75,8 +75,11 @@ fn replace(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String
     Ok(out)
 }
 
-fn wrong(message: &str, hint: &str) -> Result<String, (String, String)> {
-    Err((message.to_owned(), hint.to_owned()))
+fn wrong(message: &str, hint: &str) -> Result<String, TemplateError> {
+    Err(TemplateError {
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    })
 }
 
 #[cfg(test)]

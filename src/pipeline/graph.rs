@@ -16,8 +16,8 @@ use super::snapshots::{Named, Recording, Taps};
 use super::staging::{Gate, MAX_MEMORY_BYTES, StagedSink, upstream};
 use super::{GuardsReport, RejectsFile};
 use crate::component::{
-    BatchReport, Columns, Counts, Input, Item, Output, Position, Role, RunInfo, Sink, SinkContext,
-    Source, SourceContext, Transform, TransformContext, channel,
+    BatchReport, Columns, Counts, Input, Item, Output, Position, Role, RunInfo, Sink, SinkContext, Source,
+    SourceContext, Transform, TransformContext, channel,
 };
 use crate::config::{PipelineConfig, wiring};
 use crate::error::{Error, Result};

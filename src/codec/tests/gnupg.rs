@@ -14,12 +14,9 @@ struct Gnupg {
 
 impl Drop for Gnupg {
     fn drop(&mut self) {
-        let mut gpgconf = Command::new("gpgconf");
-        let _ = gpgconf
-            .arg("--homedir")
-            .arg(self.home.path())
-            .args(["--kill", "all"])
-            .status();
+        let home = self.home.path().as_os_str();
+        let arguments = ["--homedir".as_ref(), home, "--kill".as_ref(), "all".as_ref()];
+        let _ = Command::new("gpgconf").args(arguments).status();
     }
 }
 

@@ -122,7 +122,7 @@ async fn explains_mismatches_with_their_position() {
     let batch = RecordBatch::try_from_iter_with_nullable([("address", address, true)]).unwrap();
     let chunk = Chunk::records(batch, Origins::consecutive(part("s.json", ["address"]), 1, 1));
     let run = Run::new(&["s"], "SELECT\n  s.address['cty'] AS city FROM s");
-    let outcome = run.with(vec![(0, Step::Chunk(chunk)), (0, Step::End)]).await;
+    let outcome = run.with(vec![(0, chunk)]).await;
     let expected = "line 2, column 13: unknown field `cty` of this column (did you mean `city`?)";
     assert_eq!(outcome.error(), format!("{MISMATCH}{expected}"));
 }

@@ -1,42 +1,26 @@
-//! Runs the transform with inputs that arrive in the order of a script.
+//! Runs the transform with inputs that arrive in a given order.
 
 mod messages;
 mod queries;
 mod runs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tokio_util::sync::CancellationToken;
 
 use super::SqlConfig;
 use super::config::MemoryLimit;
 use crate::component::contract::{self, chunk};
 use crate::component::{
-    Chunk, Columns, Counts, Input, InputDescription, Item, Origins, Output, Part, Problem, Problems, RowKind,
-    RunInfo, Totals, TransformConfig, TransformContext, channel,
+    Chunk, Columns, InputDescription, Origins, Part, Problem, Problems, RowKind, RunInfo, Totals,
+    TransformConfig, TransformContext,
 };
 use crate::error::Error;
 
-/// Longer than any test takes: a test that hangs fails.
-const TIMEOUT: Duration = Duration::from_secs(120);
-
-/// What an input sends next.
-#[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "nearly every step is a chunk")]
-enum Step {
-    Chunk(Chunk),
-    Checkpoint(&'static str),
-    End,
-    /// Cancels the run.
-    Cancel,
-}
-
-type Script = Vec<(usize, Step)>;
+/// Chunks with the number of their input, in the order of their arrival.
+type Given = Vec<(usize, Chunk)>;
 
 /// Names and rows of the inputs.
 type Tables<'a> = [(&'static str, &'a str)];
@@ -51,8 +35,8 @@ struct Outcome {
     columns: Vec<String>,
     /// Rows of each chunk.
     chunks: Vec<usize>,
-    /// Rows before each checkpoint.
-    checkpoints: Vec<(usize, String)>,
+    /// Rows before each checkpoint, one behind each chunk.
+    checkpoints: Vec<usize>,
     totals: Totals,
     error: Option<Error>,
 }
@@ -81,15 +65,11 @@ fn part<'a>(name: &str, columns: impl IntoIterator<Item = &'a str>) -> Arc<Part>
     })
 }
 
-/// One input after the other, each a chunk, a checkpoint and its end.
-fn tables(given: &Tables<'_>) -> Script {
+/// One input after the other, each a chunk.
+fn tables(given: &Tables<'_>) -> Given {
     let inputs = given.iter().enumerate();
-    inputs
-        .flat_map(|(input, (name, text))| {
-            let chunk = chunk(&format!("{name}.csv"), 1, text);
-            [Step::Chunk(chunk), Step::Checkpoint(name), Step::End].map(|step| (input, step))
-        })
-        .collect()
+    let chunks = inputs.map(|(input, (name, text))| (input, chunk(&format!("{name}.csv"), 1, text)));
+    chunks.collect()
 }
 
 struct Run<'a> {
@@ -118,100 +98,47 @@ impl<'a> Run<'a> {
         contract::inputs(&self.inputs, RowKind::Records)
     }
 
-    fn context(&self, counts: &Counts, cancel: &CancellationToken) -> TransformContext {
-        let mut cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
-        cx.run.cancel = cancel.clone();
-        cx.counts = counts.clone();
-        cx
+    async fn with(&self, given: Given) -> Outcome {
+        self.cancelled_before(None, given).await
     }
 
-    async fn with(&self, script: Script) -> Outcome {
-        let counts = Counts::default();
-        let cancel = CancellationToken::new();
-        let transform = self.config().build(self.context(&counts, &cancel)).await.unwrap();
-        let (sender, mut input) = channel(2, counts.clone());
-        let mut outs: BTreeMap<usize, Output> = (0..self.inputs.len())
-            .map(|number| {
-                let targets = vec![(sender.clone(), number)];
-                (
-                    number,
-                    Output::source(targets, counts.clone(), cancel.clone(), None),
-                )
-            })
-            .collect();
-        drop(sender);
-        let feed = async {
-            let mut delivered = Vec::new();
-            for (number, step) in script {
-                match (step, outs.get(&number)) {
-                    (Step::Cancel, _) => cancel.cancel(),
-                    (Step::Chunk(chunk), Some(out)) => {
-                        // As a source: it ends when its rows are not received anymore.
-                        if out.send(chunk).await.is_err() {
-                            outs.remove(&number);
-                        }
-                    }
-                    (Step::Checkpoint(position), Some(out)) => {
-                        delivered.extend(out.checkpoint(position).await);
-                    }
-                    (Step::End, _) => drop(outs.remove(&number)),
-                    (Step::Chunk(_) | Step::Checkpoint(_), None) => {}
-                }
-            }
-            outs.clear();
-            delivered
-        };
-        let (to_sink, mut sink) = channel(2, counts.clone());
-        let out = Output::transform(vec![(to_sink, 0)], counts.clone());
-        let run = async {
-            let result = transform.run(&mut input, out).await;
-            input.drain().await;
-            result
-        };
-        let receive = collect(&mut sink, &counts);
-        let ran = async { tokio::join!(feed, run, receive) };
-        let (_, result, mut outcome) = tokio::time::timeout(TIMEOUT, ran).await.expect("the run ends");
-        outcome.error = result.err();
-        outcome.totals = counts.totals();
-        assert!(outcome.totals.conserved(), "{outcome:#?}");
-        outcome
+    /// Cancels the run before this chunk.
+    async fn cancelled_before(&self, chunk: Option<usize>, given: Given) -> Outcome {
+        let cx = TransformContext::new("q", RunInfo::new("."), self.descriptions());
+        contract::run_transform(&self.config(), cx, &given, None, chunk)
+            .await
+            .into()
     }
 }
 
-async fn collect(sink: &mut Input, counts: &Counts) -> Outcome {
-    let mut outcome = Outcome::default();
-    while let Some((_, item)) = sink.next().await {
-        let chunk = match item {
-            Item::Chunk(chunk) => chunk,
-            Item::Checkpoint(checkpoint) => {
-                let position = checkpoint.position().to_owned();
-                outcome.checkpoints.push((outcome.rows.len(), position));
-                checkpoint.done();
-                continue;
-            }
+impl From<contract::Outcome> for Outcome {
+    fn from(outcome: contract::Outcome) -> Self {
+        let checkpoints = outcome.checkpoints().into_iter().map(|(rows, _)| rows);
+        let mut shown = Self {
+            checkpoints: checkpoints.collect(),
+            ..Self::default()
         };
-        counts.accepted(chunk.num_rows());
-        outcome.chunks.push(chunk.num_rows());
-        let fields = chunk.batch.schema_ref().fields().iter();
-        let fields = fields.map(|field| format!("{} {}", field.name(), field.data_type()));
-        outcome.columns = fields.collect();
-        let options = FormatOptions::default().with_null("-");
-        let columns = chunk.batch.columns().iter();
-        let columns: Vec<_> = columns
-            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
-            .collect();
-        for row in 0..chunk.num_rows() {
-            let cells: Vec<_> = columns
-                .iter()
-                .map(|column| column.value(row).to_string())
-                .collect();
-            outcome.rows.push(cells.join("|"));
-            let at = chunk.origins.at(row);
-            let line = at.line.map_or_else(|| "-".to_owned(), |line| line.to_string());
-            outcome.origins.push(format!("{}:{}:{line}", at.file, at.row));
+        for chunk in outcome.chunks() {
+            shown.chunks.push(chunk.num_rows());
+            let fields = chunk.batch.schema_ref().fields().iter();
+            let fields = fields.map(|field| format!("{} {}", field.name(), field.data_type()));
+            shown.columns = fields.collect();
+            let options = FormatOptions::default().with_null("-");
+            let columns = chunk.batch.columns().iter();
+            let columns = columns.map(|column| ArrayFormatter::try_new(column, &options).unwrap());
+            let columns: Vec<_> = columns.collect();
+            for row in 0..chunk.num_rows() {
+                let cells = columns.iter().map(|column| column.value(row).to_string());
+                shown.rows.push(cells.collect::<Vec<_>>().join("|"));
+                let at = chunk.origins.at(row);
+                let line = at.line.map_or_else(|| "-".to_owned(), |line| line.to_string());
+                shown.origins.push(format!("{}:{}:{line}", at.file, at.row));
+            }
         }
+        shown.totals = outcome.totals;
+        shown.error = outcome.result.err();
+        shown
     }
-    outcome
 }
 
 /// Runs a query over tables that arrive one after the other.
@@ -224,9 +151,8 @@ async fn run(given: &Tables<'_>, sql: &str) -> Outcome {
 async fn rows(given: &Tables<'_>, sql: &str) -> Vec<String> {
     let rows = run(given, sql).await.sorted();
     let names: Vec<&'static str> = given.iter().map(|(name, _)| *name).collect();
-    let mut script = tables(given);
-    script.sort_by_key(|(input, _)| std::cmp::Reverse(*input));
-    let reversed = Run::new(&names, sql).with(script).await.sorted();
+    let given = tables(given).into_iter().rev().collect();
+    let reversed = Run::new(&names, sql).with(given).await.sorted();
     assert_eq!(reversed, rows, "depends on the order of arrival: {sql}");
     rows
 }

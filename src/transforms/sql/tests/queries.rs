@@ -68,7 +68,7 @@ async fn keeps_the_order_of_the_first_table_of_a_join() {
     let sql = "SELECT w.id, m.upn FROM workers w LEFT JOIN directory d ON d.employeeId = w.id
                LEFT JOIN more m ON m.employeeId = w.id WHERE w.id <> '1'";
     let mut script = tables(&given);
-    script.insert(1, (0, Step::Chunk(chunk("b.csv", 1, "id\n8\n0\n3"))));
+    script.insert(1, (0, chunk("b.csv", 1, "id\n8\n0\n3")));
     let run = Run::new(&["workers", "directory", "more"], sql);
     let rows = run.with(script).await.rows;
     assert_eq!(rows, ["3|-", "2|-", "9|y", "4|-", "8|x", "8|x", "0|-", "3|-"]);
@@ -183,9 +183,9 @@ async fn selects_from_a_list_by_type() {
     decoder.decode(text).unwrap();
     let batch = decoder.flush().unwrap().unwrap();
     let origins = Origins::consecutive(part("people.json", ["id", "lastDay", "emails"]), 1, 3);
-    let script = vec![(0, Step::Chunk(Chunk::records(batch, origins))), (0, Step::End)];
+    let given = vec![(0, Chunk::records(batch, origins))];
     let sql = documented("sql", "Select from a list by type");
-    let outcome = Run::new(&["people"], &sql).with(script).await;
+    let outcome = Run::new(&["people"], &sql).with(given).await;
     assert_eq!(outcome.sorted(), ["1|a|w1", "2|b|-", "3|c|-"]);
 }
 
