@@ -11,7 +11,7 @@ use hrsink::error::ErrorKind;
 use hrsink::pipeline::{Observer, RejectsTarget, RunOptions, RunReport};
 use serde_json::json;
 #[cfg(unix)]
-use support::program::{hrsink, told};
+use support::program::{ended, hrsink};
 use support::{Pipeline, emulator, failure};
 use test_server::certificates::Authority;
 use test_server::{Reply, Server, Step, Tls};
@@ -49,7 +49,7 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
             command.env_remove(name);
         }
         command.envs(insecure.map(|value| ("HRSINK_INSECURE_SECRET_FILES", value)));
-        told(&command.output().unwrap())
+        ended(&command.output().unwrap())
     };
     let file = pipeline.path("pipeline.json");
     let file = file.to_str().unwrap();
