@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::service::EncodedRows;
 use crate::component::{Origin, Origins};
+use crate::format::encode::EncodedRows;
 use crate::ledger::RowHash;
 
-/// The maximum size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Rows, without the header row; at least 1.
@@ -22,30 +21,19 @@ pub(crate) struct Limits {
 /// The rows of one upload, with their origins.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
-    payload: Bytes,
+    pub(super) payload: Bytes,
     /// Bytes of the header row.
     header: usize,
     /// For each row, its end in `payload`.
     ends: Vec<usize>,
-    /// In the order of the rows.
     origins: Vec<Origins>,
-    /// Empty without a ledger.
-    hashes: Arc<Vec<RowHash>>,
+    /// The rows' hashes; empty without a ledger.
+    pub(super) hashes: Arc<Vec<RowHash>>,
 }
 
 impl Batch {
-    /// The header row and the rows.
-    pub(super) fn payload(&self) -> &Bytes {
-        &self.payload
-    }
-
     pub(super) fn rows(&self) -> usize {
         self.ends.len()
-    }
-
-    /// The rows' hashes; empty without a ledger.
-    pub(super) fn hashes(&self) -> &Arc<Vec<RowHash>> {
-        &self.hashes
     }
 
     /// `None` after the last row.
@@ -110,7 +98,6 @@ pub(super) struct Batcher {
 }
 
 impl Batcher {
-    /// Every payload starts with `header`.
     pub(super) fn new(header: Vec<u8>, limits: Limits) -> Self {
         Self {
             payload: header.clone(),
@@ -123,7 +110,6 @@ impl Batcher {
         }
     }
 
-    /// Rows that are in no batch yet.
     pub(super) fn pending(&self) -> usize {
         self.ends.len()
     }
@@ -174,7 +160,6 @@ impl Batcher {
         }
     }
 
-    /// The last batch, if there are rows left.
     pub(super) fn finish(&mut self) -> Option<Batch> {
         (!self.ends.is_empty()).then(|| self.cut())
     }
@@ -269,7 +254,7 @@ mod tests {
                         let (row, text) = expected.next().unwrap();
                         prop_assert_eq!(line, text);
                         prop_assert_eq!(batch.origin(index).unwrap().row, row as u64);
-                        prop_assert_eq!(batch.hashes()[index], RowHash(row as u128));
+                        prop_assert_eq!(batch.hashes[index], RowHash(row as u128));
                         sent += 1;
                     }
                     prop_assert_eq!(batch.origin(batch.rows()), None);

@@ -36,11 +36,9 @@ struct ScenarioIndex {
     unsent: HashSet<RowHash>,
 }
 
-/// The rows to send.
 pub(super) struct NewRows {
     /// `None`: all.
     pub(super) selected: Option<BooleanArray>,
-    /// The hashes of the selected rows.
     pub(super) hashes: Vec<RowHash>,
 }
 
@@ -74,7 +72,7 @@ impl DedupIndex {
                 for batch in state.unknown.iter().filter(|batch| batch.open) {
                     cx.outputs.add_unknown(earlier(cx, label, batch, 0));
                 }
-                return Err(held(&policy.job, label, &state.unknown));
+                return Err(held(policy, label, &state.unknown));
             }
             let mut unknown = HashMap::new();
             for (index, batch) in state.unknown.iter_mut().enumerate() {
@@ -147,7 +145,6 @@ impl DedupIndex {
         (hash, index.is_some_and(|index| index.headers.contains(&hash)))
     }
 
-    /// Records rows that were selected but not sent.
     pub(super) fn mark_unsent(&mut self, label: &'static str, rows: &[RowHash]) {
         if let Some(index) = self.scenarios.get_mut(label) {
             index.unsent.extend(rows);
@@ -211,10 +208,9 @@ fn earlier(cx: &SinkContext, label: &str, batch: &UnknownBatch, resent_rows: u64
     }
 }
 
-fn held(job: &str, label: &str, batches: &[UnknownBatch]) -> Error {
-    let list: Vec<String> = batches
-        .iter()
-        .filter(|batch| batch.open)
+fn held(policy: &Policy, label: &str, batches: &[UnknownBatch]) -> Error {
+    let open = batches.iter().filter(|batch| batch.open);
+    let list: Vec<String> = open
         .map(|batch| {
             let part = match batch.part {
                 0 => String::new(),
@@ -226,14 +222,13 @@ fn held(job: &str, label: &str, batches: &[UnknownBatch]) -> Error {
             )
         })
         .collect();
-    Error::new(
-        ErrorKind::Guard,
-        format!(
-            "nothing was sent: it is unknown whether the job `{job}` accepted these rows of `{label}`: {}",
-            list.join(", ")
-        ),
-    )
-    .with_hint("find the batch in the connector's log in the Purview portal: its file name contains the end of the run's id and the batch's number")
-    .with_hint("record what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
-    .with_hint("or set `delivery.on_unknown: resend` to send such rows again automatically")
+    let message = format!(
+        "nothing was sent: it is unknown whether the job `{}` accepted these rows of `{label}`: {}",
+        policy.job,
+        list.join(", ")
+    );
+    Error::new(ErrorKind::Guard, message)
+        .with_hint(format!("find the batch in {}", policy.evidence))
+        .with_hint("record what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+        .with_hint("or set `delivery.on_unknown: resend` to send such rows again automatically")
 }

@@ -115,7 +115,6 @@ async fn wait_until(deadline: Option<Instant>) {
     }
 }
 
-/// The state of a run.
 struct Run<'d> {
     cx: &'d SinkContext,
     uploader: &'d Arc<Uploader>,
@@ -124,10 +123,11 @@ struct Run<'d> {
     partitions: Vec<PartitionState>,
     /// `None` without a ledger.
     dedup: Option<DedupIndex>,
-    ready: VecDeque<Ready>,
+    /// Batches that are cut but not sent yet.
+    ready: VecDeque<UploadTask>,
     uploads: JoinSet<()>,
     /// The batches of `uploads`.
-    in_flight: HashMap<Id, (BatchInfo, Progress)>,
+    in_flight: HashMap<Id, (Arc<UploadTask>, Progress)>,
     last_number: u64,
     /// Rows resent, by label and index of the earlier batch.
     resent: HashMap<(&'static str, usize), u64>,
@@ -135,22 +135,6 @@ struct Run<'d> {
     first_failure: Option<Error>,
     streak: Option<Streak>,
     stopped: Option<Stopped>,
-}
-
-/// A batch that is cut but not sent yet.
-struct Ready {
-    info: BatchInfo,
-    batch: Batch,
-    columns: PayloadColumns,
-}
-
-struct BatchInfo {
-    partition: usize,
-    label: &'static str,
-    number: u64,
-    rows: usize,
-    bytes: usize,
-    hashes: Arc<Vec<RowHash>>,
 }
 
 /// Consecutive batches that failed for the same cause.
@@ -243,7 +227,7 @@ impl Run<'_> {
         }
         let (limits, dedup) = (self.limits, self.dedup.as_ref());
         let state = &mut self.partitions[partition];
-        let max_bytes = state.max_bytes();
+        let max_bytes = state.max_bytes;
         let (label, encoder) = (state.partition.label, &state.partition.encoder);
         state.filling.get_or_insert_with(|| {
             let encoder = encoder(schema);
@@ -271,7 +255,6 @@ impl Run<'_> {
         }
     }
 
-    /// Cuts the batch being filled, if it has rows.
     fn cut(&mut self, partition: usize) {
         if let Some(filling) = &mut self.partitions[partition].filling
             && let Some(batch) = filling.batcher.finish()
@@ -291,42 +274,35 @@ impl Run<'_> {
         self.last_number += 1;
         let state = &mut self.partitions[partition];
         state.queue_batch(self.last_number);
-        let info = BatchInfo {
+        let label = state.partition.label;
+        let unknown = self.dedup.as_ref().map(|dedup| dedup.unknown(label));
+        self.ready.push_back(UploadTask {
             partition,
-            label: state.partition.label,
             number: self.last_number,
-            rows: batch.rows(),
-            bytes: batch.payload().len(),
-            hashes: batch.hashes().clone(),
-        };
-        self.ready.push_back(Ready { info, batch, columns });
+            label,
+            batch,
+            unknown: unknown.unwrap_or_default(),
+            columns,
+        });
     }
 
     /// Starts the batches that are ready, as far as the concurrency allows.
     fn start_uploads(&mut self) {
         while self.uploads.len() < self.concurrency {
-            let Some(Ready { info, batch, columns }) = self.ready.pop_front() else {
+            let Some(task) = self.ready.pop_front() else {
                 return;
             };
             // A dry run does everything but send.
             if self.cx.run.dry_run {
-                self.not_sent(&info, info.rows);
+                self.not_sent(&task, task.batch.rows());
                 continue;
             }
-            let unknown = self.dedup.as_ref().map(|dedup| dedup.unknown(info.label));
-            let task = UploadTask {
-                number: info.number,
-                label: info.label,
-                batch,
-                unknown: unknown.unwrap_or_default(),
-                columns,
-            };
-            let (uploader, progress) = (self.uploader.clone(), Progress::default());
             self.cx.in_flight.fetch_add(1, Ordering::Relaxed);
-            let shared = progress.clone();
-            let upload = async move { uploader.upload(&task, &shared).await };
+            let (task, progress) = (Arc::new(task), Progress::default());
+            let (uploader, sent, shared) = (self.uploader.clone(), task.clone(), progress.clone());
+            let upload = async move { uploader.upload(&sent, &shared).await };
             let id = self.uploads.spawn(upload).id();
-            self.in_flight.insert(id, (info, progress));
+            self.in_flight.insert(id, (task, progress));
         }
     }
 
@@ -346,8 +322,8 @@ impl Run<'_> {
             }
         }
         self.cx.run.cancel.cancel();
-        for ready in std::mem::take(&mut self.ready) {
-            self.not_sent(&ready.info, ready.info.rows);
+        for task in std::mem::take(&mut self.ready) {
+            self.not_sent(&task, task.batch.rows());
         }
         for state in &mut self.partitions {
             self.cx.counts.not_sent(state.pending());
@@ -356,7 +332,6 @@ impl Run<'_> {
         self.drop_stale_checkpoints();
     }
 
-    /// The grace period is over.
     fn abort_uploads(&mut self) {
         self.uploads.abort_all();
         if let Some(stopped) = &mut self.stopped {
@@ -365,9 +340,8 @@ impl Run<'_> {
     }
 
     fn drop_stale_checkpoints(&mut self) {
-        let in_flight = self.in_flight.values().map(|(info, _)| info);
-        let ready = self.ready.iter().map(|ready| &ready.info);
-        let active: BTreeSet<u64> = in_flight.chain(ready).map(|info| info.number).collect();
+        let in_flight = self.in_flight.values().map(|(task, _)| &**task);
+        let active: BTreeSet<u64> = in_flight.chain(&self.ready).map(|task| task.number).collect();
         let stopped = self.stopped.is_some();
         for state in self
             .partitions

@@ -6,8 +6,8 @@
 //!              └──────────── ledger ◀────────────┴───────────────────────────────┘
 //! ```
 //!
-//! A checkpoint is done when every row before it is accepted, rejected or skipped. Knows no protocol and no format: the
-//! [`SinkService`] classifies its answers, the [`Encoder`] makes payloads.
+//! A checkpoint is done when every row before it is accepted, rejected or skipped. Knows no protocol: the
+//! [`SinkService`] classifies its answers.
 
 mod batch;
 mod dedup;
@@ -24,4 +24,4 @@ pub(crate) use dispatch::Dispatcher;
 pub(crate) use partition::Partition;
 pub(crate) use policy::Policy;
 pub(crate) use policy::{Mode, OnRefused, OnUnknown};
-pub(crate) use service::{Answer, EncodedRows, Encoder, EncoderFactory, SinkService, Upload, Verdict};
+pub(crate) use service::{Answer, EncoderFactory, SinkService, Upload, Verdict};

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use arrow::datatypes::SchemaRef;
 
 use super::batch::Batcher;
-use super::service::{Encoder, EncoderFactory};
+use super::service::EncoderFactory;
 use super::upload::PayloadColumns;
 use crate::component::Checkpoint;
+use crate::format::encode::CsvEncoder;
 
 /// One input of a sink. Rows of different partitions or schemas never share a batch, so that the batches do not depend
 /// on which input was faster.
@@ -37,13 +38,12 @@ pub(super) struct PartitionState {
     /// Whether the warning about other header rows was logged.
     pub(super) warned: bool,
     /// The largest payload the service accepts, once it refused one for its size.
-    max_bytes: usize,
+    pub(super) max_bytes: usize,
 }
 
-/// The batch being filled.
 pub(super) struct Filling {
     pub(super) schema: SchemaRef,
-    pub(super) encoder: Box<dyn Encoder>,
+    pub(super) encoder: CsvEncoder,
     pub(super) batcher: Batcher,
     pub(super) columns: PayloadColumns,
 }
@@ -61,15 +61,10 @@ impl PartitionState {
         }
     }
 
-    /// Rows in the batch being filled.
     pub(super) fn pending(&self) -> usize {
         self.filling
             .as_ref()
             .map_or(0, |filling| filling.batcher.pending())
-    }
-
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
     }
 
     /// The service accepts payloads of at most `bytes`.
@@ -99,22 +94,16 @@ impl PartitionState {
         }
     }
 
-    /// All rows of the batch are final.
     pub(super) fn batch_done(&mut self, number: u64) {
         for queued in &mut self.queue {
-            if let Queued::Batch {
-                number: candidate,
-                done,
-            } = queued
-                && *candidate == number
-            {
-                *done = true;
+            match queued {
+                Queued::Batch { number: known, done } if *known == number => *done = true,
+                _ => {}
             }
         }
         self.release();
     }
 
-    /// Completes the checkpoints at the front.
     fn release(&mut self) {
         while let Some(front) = self.queue.pop_front() {
             match front {

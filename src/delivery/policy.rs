@@ -41,7 +41,6 @@ pub(crate) enum OnRefused {
     Split,
 }
 
-/// How batches are delivered.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     /// Identifies the service in the ledger: rows accepted by one job say nothing about another.
@@ -53,12 +52,13 @@ pub(crate) struct Policy {
     pub(crate) on_refused: OnRefused,
     /// Consecutive batches that fail for the same transient cause before the run stops.
     pub(crate) max_consecutive_failures: NonZeroU32,
+    /// Where a person finds out whether a batch arrived, for hints.
+    pub(crate) evidence: &'static str,
 }
 
 impl Policy {
     pub(crate) const MAX_CONSECUTIVE_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("not zero");
 
-    /// The defaults for `job`.
     pub(crate) fn new(job: impl Into<String>) -> Self {
         Self {
             job: job.into(),
@@ -67,6 +67,7 @@ impl Policy {
             on_unknown: OnUnknown::default(),
             on_refused: OnRefused::default(),
             max_consecutive_failures: Self::MAX_CONSECUTIVE_FAILURES,
+            evidence: "the service's log",
         }
     }
 }

@@ -1,14 +1,13 @@
-//! What a sink provides: a service that takes payloads, and an encoder that makes them.
+//! What a sink provides: a service that takes payloads, and encoders that make them.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
-pub(crate) use crate::format::encode::EncodedRows;
+use crate::error::Error;
+use crate::format::encode::CsvEncoder;
 
 /// Sends payloads, retries, and classifies the answer.
 #[async_trait]
@@ -16,7 +15,6 @@ pub(crate) trait SinkService: Send + Sync + 'static {
     async fn upload(&self, upload: Upload) -> Answer;
 }
 
-/// A payload to send.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
     /// Number of the batch in this run, from 1.
@@ -25,7 +23,6 @@ pub(crate) struct Upload {
     pub(crate) part: u32,
     /// Label of the [partition](super::Partition).
     pub(crate) label: &'static str,
-    /// The header row and the rows.
     pub(crate) payload: Bytes,
 }
 
@@ -37,10 +34,10 @@ pub(crate) enum Verdict {
     TooLarge,
     /// Refused for its content: other rows may be accepted.
     ContentRejected,
-    /// Refused for another reason.
-    Refused,
-    /// Not delivered. If the error is transient, the next batch is tried.
-    NotSent,
+    /// Not delivered for a cause that may pass: the next batch is tried.
+    Transient,
+    /// Refused for a cause that stays; without a [status](Answer::status), before the rows were sent.
+    PermanentlyRefused,
     /// No answer after the service may have accepted the rows.
     Unknown,
 }
@@ -49,24 +46,20 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
-    /// Requests sent.
     pub(crate) attempts: u32,
     /// Requests before the last that got no answer although the service may have received the payload.
     pub(crate) unknown_attempts: u32,
     /// Status of the last answer, for the report.
     pub(crate) status: Option<u16>,
-    /// Ids for support cases.
     pub(crate) request_ids: Vec<String>,
     /// Body of the last answer, without secrets and values.
     pub(crate) body: Option<String>,
-    /// Why the rows were not accepted.
     pub(crate) error: Option<Error>,
     /// The service asked to wait longer than the retry limits allow: send nothing more.
     pub(crate) stop: bool,
 }
 
 impl Answer {
-    /// Without any request.
     pub(crate) fn without_request(verdict: Verdict, error: Option<Error>) -> Self {
         Self {
             verdict,
@@ -81,13 +74,4 @@ impl Answer {
     }
 }
 
-/// Encodes rows of one schema.
-pub(crate) trait Encoder: Send + Sync {
-    /// The start of every payload, such as the header row.
-    fn header(&self) -> Vec<u8>;
-
-    fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows>;
-}
-
-/// Creates the encoder for a schema.
-pub(crate) type EncoderFactory = Arc<dyn Fn(&Schema) -> Box<dyn Encoder> + Send + Sync>;
+pub(crate) type EncoderFactory = Arc<dyn Fn(&Schema) -> CsvEncoder + Send + Sync>;

@@ -76,9 +76,9 @@ async fn completes_a_checkpoint_after_every_batch_before_it() {
 async fn stops_after_a_refused_batch_and_finishes_uploads_in_progress() {
     let script = [
         after(1, Verdict::Accepted),
-        after(2, Verdict::Refused),
+        after(2, Verdict::PermanentlyRefused),
         after(5, Verdict::Accepted),
-        after(9, Verdict::Refused),
+        after(9, Verdict::PermanentlyRefused),
     ];
     let fixture = Fixture {
         concurrency: 3,
@@ -98,36 +98,6 @@ async fn stops_after_a_refused_batch_and_finishes_uploads_in_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn never_mixes_partitions_or_schemas_in_a_batch() {
-    let fixture = Fixture {
-        limits: limits(10),
-        ..Fixture::default()
-    };
-    let feed = vec![
-        rows(0, 1),
-        rows(1, 1),
-        rows(0, 1),
-        Feed::Wider(0, 1),
-        Feed::Checkpoint(0),
-        rows(0, 1),
-    ];
-    let outcome = fixture.run(feed).await;
-    let batches: Vec<_> = outcome
-        .seen
-        .values()
-        .map(|seen| (seen.label, seen.header.as_str(), seen.rows.len()))
-        .collect();
-    let expected = [
-        ("first", "id", 2),
-        ("first", "id,note", 1),
-        ("first", "id", 1),
-        ("second", "id", 1),
-    ];
-    assert_eq!(batches, expected);
-    assert_eq!(outcome.delivered(), [true]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn gives_every_row_an_outcome_when_rows_cannot_be_encoded() {
     let fixture = Fixture {
         limits: limits(10),
@@ -143,27 +113,17 @@ async fn gives_every_row_an_outcome_when_rows_cannot_be_encoded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drops_checkpoints_after_rows_that_were_not_sent() {
-    let fixture = Fixture {
-        cancel_at: Some(SECOND),
-        ..Fixture::default()
-    };
-    // Nothing is queued before the checkpoint when its rows are dropped.
-    let feed = vec![Feed::Wait(2 * SECOND), rows(0, 2), Feed::Checkpoint(0)];
-    let outcome = fixture.run(feed).await;
-    assert_eq!(outcome.error().kind(), ErrorKind::Interrupted);
-    assert_eq!((outcome.totals.not_sent, outcome.delivered()), (2, vec![false]));
-}
-
-#[tokio::test(start_paused = true)]
 async fn aborts_uploads_after_the_grace_period() {
-    let script = [20, 40, 3600].map(|seconds| after(seconds, Verdict::Accepted));
-    let fixture = Fixture {
+    let fixture = |grace| Fixture {
         concurrency: 3,
         cancel_at: Some(SECOND),
-        ..Fixture::scripted(script)
+        grace,
+        ..Fixture::scripted([20, 40, 3600].map(|seconds| after(seconds, Verdict::Accepted)))
     };
-    let outcome = fixture.run(vec![rows(0, 6), rows(0, 5)]).await;
+    let outcome = fixture(Duration::MAX).run(vec![rows(0, 6)]).await;
+    let found = (outcome.totals.accepted, outcome.error().kind());
+    assert_eq!(found, (6, ErrorKind::Interrupted), "unlimited");
+    let outcome = fixture(30 * SECOND).run(vec![rows(0, 6), rows(0, 5)]).await;
     let outcomes: Vec<_> = outcome.outcomes().into_values().take(3).collect();
     assert_eq!(outcomes, [Accepted, Unknown, Unknown]);
     assert_eq!(counts(&outcome), [2, 0, 4, 5]);
@@ -201,20 +161,6 @@ async fn ends_a_stopped_run_while_a_source_waits_for_its_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_for_uploads_with_an_unlimited_grace_period() {
-    let fixture = Fixture {
-        cancel_at: Some(SECOND),
-        grace: Duration::MAX,
-        ..Fixture::scripted([Step::After(HOUR, Verdict::Accepted)])
-    };
-    let outcome = fixture.run(vec![rows(0, 2)]).await;
-    assert_eq!(
-        (outcome.totals.accepted, outcome.error().kind()),
-        (2, ErrorKind::Interrupted)
-    );
-}
-
-#[tokio::test(start_paused = true)]
 async fn treats_a_panicked_upload_as_unknown_without_its_text() {
     let fixture = Fixture {
         concurrency: 2,
@@ -228,42 +174,6 @@ async fn treats_a_panicked_upload_as_unknown_without_its_text() {
         text.contains("batch 1 panicked") && !text.contains("contoso"),
         "{text}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn holds_back_the_input_while_uploads_are_slow() {
-    let fixture = Fixture {
-        concurrency: 2,
-        ..Fixture::scripted([Step::After(HOUR, Verdict::Accepted); 50])
-    };
-    let outcome = fixture.run(vec![rows(0, 2); 50]).await;
-    // Two in progress, one ready, two in the channel.
-    assert_eq!((outcome.taken_early, outcome.totals.accepted), (5, 100));
-}
-
-#[tokio::test(start_paused = true)]
-async fn splits_batches_to_find_rejected_rows() {
-    let feed = vec![rows(0, 8), Feed::Checkpoint(0)];
-    let outcome = splitting(4, [2, 7]).run(feed).await;
-    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
-    assert_eq!((outcome.totals.accepted, outcome.totals.rejected), (6, 2));
-    assert_eq!(outcome.rejected, [id(0, 2, 0), id(0, 7, 0)].into());
-    let reason = "refused: the service rejected this row on its own: status 400: row not valid";
-    assert_eq!(outcome.reasons, [reason, reason]);
-    assert_eq!(outcome.delivered(), [true], "a rejected row is final");
-    let first = outcome.reports.iter().filter(|report| report.number == 1);
-    let parts: Vec<_> = first
-        .map(|report| (report.part, report.rows, report.outcome))
-        .collect();
-    use BatchOutcome::{Rejected, Split};
-    let expected = [
-        (0, 4, Split),
-        (1, 2, Split),
-        (2, 1, Accepted),
-        (3, 1, Rejected),
-        (4, 2, Accepted),
-    ];
-    assert_eq!(parts, expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,35 +204,6 @@ async fn halves_payloads_that_are_too_large_and_sends_smaller_ones_afterwards() 
     assert!(splits.count() <= 3, "only those cut before the first answer");
 }
 
-#[tokio::test(start_paused = true)]
-async fn tries_the_next_batches_after_a_transient_failure() {
-    use Verdict::{Accepted, NotSent, Unknown};
-    let fixture = Fixture::scripted([Accepted, Unknown, Accepted, NotSent].map(|verdict| after(1, verdict)));
-    let mut feed = Vec::new();
-    for _ in 0..5 {
-        feed.extend([rows(0, 2), Feed::Checkpoint(0)]);
-    }
-    let outcome = fixture.run(feed).await;
-    assert_eq!(outcome.error().to_string(), "batch 2 failed", "the first failure");
-    assert_eq!(outcome.error().kind(), ErrorKind::Transient);
-    assert_eq!(counts(&outcome), [6, 0, 2, 2]);
-    assert_eq!(outcome.delivered(), [true, false, false, false, false]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn stops_after_consecutive_failures_for_the_same_cause() {
-    use Verdict::{Accepted, NotSent, Unknown};
-    let failing = |verdicts: [Verdict; 6]| Fixture::scripted(verdicts.map(|verdict| after(1, verdict)));
-    let outcome = failing([NotSent; 6]).run(vec![rows(0, 40)]).await;
-    assert_eq!(outcome.seen.len(), 3);
-    assert!(outcome.has_hint("3 consecutive batches"), "{:?}", outcome.result);
-    // Another cause or a success resets the count.
-    let outcome = failing([NotSent, NotSent, Unknown, NotSent, NotSent, Accepted])
-        .run(vec![rows(0, 40)])
-        .await;
-    assert_eq!((outcome.seen.len(), outcome.totals.accepted), (20, 30));
-}
-
 fn feeds() -> impl Strategy<Value = Vec<Feed>> {
     let one = prop_oneof![
         5 => (0..3_usize, prop::collection::vec(0..24_usize, 0..12)).prop_map(|(partition, rows)| Feed::Rows(partition, rows)),
@@ -336,9 +217,9 @@ fn feeds() -> impl Strategy<Value = Vec<Feed>> {
 fn scripts() -> impl Strategy<Value = Vec<Step>> {
     let verdict = prop_oneof![
         30 => Just(Verdict::Accepted),
-        1 => Just(Verdict::Refused),
+        1 => Just(Verdict::PermanentlyRefused),
         1 => Just(Verdict::Unknown),
-        1 => Just(Verdict::NotSent),
+        1 => Just(Verdict::Transient),
     ];
     let one = (0..80_u64, verdict).prop_map(|(ms, verdict)| Step::After(Duration::from_millis(ms), verdict));
     prop::collection::vec(one, 0..40)

@@ -36,7 +36,6 @@ pub(super) struct Uploader {
     pub(super) policy: Policy,
 }
 
-/// The columns of a payload.
 #[derive(Debug, Clone)]
 pub(super) struct PayloadColumns {
     /// Hash of the header row; unused without a ledger.
@@ -45,8 +44,9 @@ pub(super) struct PayloadColumns {
     pub(super) accepted: Arc<AtomicBool>,
 }
 
-/// A batch to upload.
 pub(super) struct UploadTask {
+    /// The index of its input.
+    pub(super) partition: usize,
     pub(super) number: u64,
     pub(super) label: &'static str,
     pub(super) batch: Batch,
@@ -82,7 +82,6 @@ pub(super) struct Parts {
 }
 
 impl Progress {
-    /// Takes everything out.
     pub(super) fn take(&self) -> Parts {
         std::mem::take(&mut *self.lock())
     }
@@ -93,7 +92,6 @@ impl Progress {
 }
 
 impl PartOutcome {
-    /// A part that was not sent.
     pub(super) fn not_sent(part: u32, rows: usize, bytes: usize, error: Option<Error>) -> Self {
         Self {
             part,
@@ -102,7 +100,7 @@ impl PartOutcome {
             resent: BTreeMap::new(),
             duration: Duration::ZERO,
             outcome: BatchOutcome::NotSent,
-            answer: Answer::without_request(Verdict::NotSent, error),
+            answer: Answer::without_request(Verdict::PermanentlyRefused, error),
             recorded: true,
             suspect: None,
         }
@@ -112,8 +110,8 @@ impl PartOutcome {
 impl Uploader {
     /// Uploads the batch. Rows without an outcome in `progress` were not sent, because a part before them failed.
     pub(super) async fn upload(&self, task: &UploadTask, progress: &Progress) {
-        let mut waiting = Vec::new();
-        waiting.push(0..task.batch.rows());
+        let all = 0..task.batch.rows();
+        let mut waiting = vec![all];
         let (mut part, mut suspects) = (0, 0);
         while !waiting.is_empty() {
             let accepted = task.columns.accepted.load(Ordering::Relaxed);
@@ -172,9 +170,9 @@ impl Uploader {
     async fn send(&self, task: &UploadTask, part: u32, batch: &Batch, progress: &Progress) -> PartOutcome {
         let rows = batch.rows();
         let new = || {
-            let mut new = PartOutcome::not_sent(part, rows, batch.payload().len(), None);
+            let mut new = PartOutcome::not_sent(part, rows, batch.payload.len(), None);
             if !task.unknown.is_empty() {
-                for index in batch.hashes().iter().filter_map(|row| task.unknown.get(row)) {
+                for index in batch.hashes.iter().filter_map(|row| task.unknown.get(row)) {
                     *new.resent.entry(*index).or_insert(0) += 1;
                 }
             }
@@ -197,15 +195,16 @@ impl Uploader {
                 number: task.number,
                 part,
                 label: task.label,
-                payload: batch.payload().clone(),
+                payload: batch.payload.clone(),
             })
             .await;
         sent.duration = started.elapsed();
         let verdict = sent.answer.verdict;
         sent.outcome = match verdict {
             Verdict::Accepted => BatchOutcome::Accepted,
-            Verdict::TooLarge | Verdict::ContentRejected | Verdict::Refused => BatchOutcome::Refused,
-            Verdict::NotSent => BatchOutcome::NotSent,
+            Verdict::TooLarge | Verdict::ContentRejected => BatchOutcome::Refused,
+            Verdict::PermanentlyRefused if sent.answer.status.is_some() => BatchOutcome::Refused,
+            Verdict::PermanentlyRefused | Verdict::Transient => BatchOutcome::NotSent,
             Verdict::Unknown => BatchOutcome::Unknown,
         };
         if rows > 1 && (verdict == Verdict::TooLarge || self.splits(verdict)) {
@@ -251,7 +250,7 @@ impl Uploader {
             number: task.number,
             part: part.part,
             bytes: part.bytes as u64,
-            rows: batch.hashes().clone(),
+            rows: batch.hashes.clone(),
             resent: part.resent.values().sum(),
             header: task.columns.header,
         };

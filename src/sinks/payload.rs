@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 
 use crate::component::Problems;
 use crate::component::{InputDescription, RowKind};
-use crate::delivery::{EncodedRows, Encoder, Partition};
-use crate::error::Result;
+use crate::delivery::Partition;
 use crate::format::encode::{CsvEncoder, Values};
 use crate::hr::Scenario;
 use crate::settings::suggestion;
@@ -111,22 +109,12 @@ impl Naming {
                 let column = naming.column(field.name()).to_owned();
                 columns.push((column, Values::Column(field.name().clone())));
             }
-            Box::new(CsvEncoder { columns }) as Box<dyn Encoder>
+            CsvEncoder { columns }
         };
         Partition {
             label: scenario.map_or("records", Scenario::id),
             encoder: Arc::new(encoder),
         }
-    }
-}
-
-impl Encoder for CsvEncoder {
-    fn header(&self) -> Vec<u8> {
-        Self::header(self)
-    }
-
-    fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows> {
-        Self::encode(self, rows)
     }
 }
 

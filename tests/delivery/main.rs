@@ -28,14 +28,12 @@ mod stopping;
 mod success;
 #[path = "../support/mod.rs"]
 mod support;
-mod tokens;
-mod transient;
 mod unknown;
 
-use hrsink::pipeline::RunReport;
+use hrsink::pipeline::{ErrorReport, RunReport};
 use hrsink::plugin::{BatchOutcome, Totals};
 use serde_json::{Value, json};
-use support::{CLIENT, JOB, Pipeline, SECRET, TENANT};
+use support::{CLIENT, JOB, Pipeline, SECRET, TENANT, failure};
 use test_server::{Reply, Step};
 
 const OTHER_ID: &str = "11111111-2222-4333-8444-555555555555";
@@ -49,10 +47,19 @@ fn totals(read: u64, set: impl FnOnce(&mut Totals)) -> Totals {
     totals
 }
 
+/// The error of a failed run, with these texts in its message or hints.
+fn fails<'r>(report: &'r RunReport, code: i32, texts: &[&str]) -> &'r ErrorReport {
+    let error = failure(report, code);
+    let shown = format!("{}\n{}", error.message, error.hints.join("\n"));
+    for text in texts {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    error
+}
+
 fn outcomes(report: &RunReport) -> Vec<(u64, BatchOutcome, u32)> {
-    let mut found: Vec<_> = report
-        .batches
-        .iter()
+    let batches = report.batches.iter();
+    let mut found: Vec<_> = batches
         .map(|batch| (batch.number, batch.outcome, batch.attempts))
         .collect();
     found.sort_unstable_by_key(|(number, ..)| *number);
@@ -68,8 +75,24 @@ fn strict() -> Value {
 }
 
 fn token() -> Step {
-    let body = json!({"access_token": "a-token", "token_type": "Bearer", "expires_in": "3599"});
-    Reply::new(200).json(&body).into()
+    named_token("a-token")
+}
+
+fn named_token(token: &str) -> Step {
+    Reply::ok(json!({"access_token": token, "token_type": "Bearer", "expires_in": "3599"})).into()
+}
+
+fn ok() -> Step {
+    Reply::new(200).into()
+}
+
+/// Has the transform reject these rows.
+fn reject_row(pipeline: &mut Pipeline, row: usize) {
+    let case = format!(
+        "CASE WHEN upn = '{}' THEN 'no address' ELSE upn END",
+        support::email(row)
+    );
+    pipeline.file["transforms"]["resignations"]["fields"]["EmailAddress"] = json!(case);
 }
 
 /// A pipeline with an infinite source: each chunk of ten rows is an upload.

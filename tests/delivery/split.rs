@@ -1,15 +1,16 @@
 //! `on_refused: split`: rejects the rows that the service rejects, and delivers the others.
 
+use crate::fails;
 use crate::support::strict::StrictServer;
-use crate::support::{Pipeline, email, failure, history};
+use crate::support::{Pipeline, email, history};
 use hrsink::plugin::RejectCode;
 use serde_json::{Value, json};
 
 /// The numbers of the accepted rows, in order.
 fn accepted_rows(server: &StrictServer) -> Vec<usize> {
     let (bodies, _) = server.seen();
-    let mut rows: Vec<usize> = bodies
-        .iter()
+    let rows = bodies.iter();
+    let mut rows: Vec<usize> = rows
         .flat_map(|body| (1..=20).filter(|row| body.contains(&email(*row))))
         .collect();
     rows.sort_unstable();
@@ -30,10 +31,8 @@ fn splitting(server: &StrictServer, rows: usize) -> Pipeline {
 
 fn fix(pipeline: &Pipeline, row: usize) {
     let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
-    pipeline.write(
-        "export.csv",
-        &export.replace(&email(row), &format!("fixed.{row}@contoso.com")),
-    );
+    let fixed = export.replace(&email(row), &format!("fixed.{row}@contoso.com"));
+    pipeline.write("export.csv", &fixed);
 }
 
 #[tokio::test]
@@ -44,10 +43,8 @@ async fn rejects_the_row_that_the_service_rejects() {
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_rows!(report, 12, accepted: 11, rejected: 1);
     assert_eq!(accepted_rows(&server), all_but(12, &[5]));
-    assert_eq!(
-        (report.rejects.by_reason[0].code, report.rejects.by_reason[0].rows),
-        (RejectCode::Refused, 1)
-    );
+    let reason = &report.rejects.by_reason[0];
+    assert_eq!((reason.code, reason.rows), (RejectCode::Refused, 1));
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
     let reject: Value = serde_json::from_str(&rejects).unwrap();
     assert_eq!(
@@ -55,38 +52,27 @@ async fn rejects_the_row_that_the_service_rejects() {
         (&json!(5), &json!("purview"), &json!("refused"))
     );
     let message = reject["faults"][0]["message"].as_str().unwrap();
-    assert!(
-        message.contains("400") && message.contains("a row is not right"),
-        "{message}"
-    );
+    let found = message.contains("400") && message.contains("a row is not right");
+    assert!(found, "{message}");
     assert!(!rejects.contains(&email(5)), "no value: {rejects}");
 
     // The ledger has each step of the search.
     let recorded = history(&pipeline).await;
-    let steps: Vec<_> = recorded["runs"][0]["batches"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let steps = recorded["runs"][0]["batches"].as_array().unwrap().iter();
+    let steps: Vec<Value> = steps
         .filter(|batch| batch["number"] == 1)
-        .map(|batch| {
-            let number = |key: &str| batch[key].as_u64().unwrap();
-            let outcome = batch["outcome"].as_str().unwrap().to_owned();
-            (number("part"), number("rows"), outcome, number("status"))
-        })
+        .map(|batch| json!([batch["part"], batch["rows"], batch["outcome"], batch["status"]]))
         .collect();
-    let step = |part, rows, outcome: &str, status| (part, rows, outcome.to_owned(), status);
-    assert_eq!(
-        steps,
-        [
-            step(0, 8, "split", 400),
-            step(1, 4, "accepted", 200),
-            step(2, 4, "split", 400),
-            step(3, 2, "split", 400),
-            step(4, 1, "refused", 400),
-            step(5, 1, "accepted", 200),
-            step(6, 2, "accepted", 200),
-        ]
-    );
+    let expected = json!([
+        [0, 8, "split", 400],
+        [1, 4, "accepted", 200],
+        [2, 4, "split", 400],
+        [3, 2, "split", 400],
+        [4, 1, "refused", 400],
+        [5, 1, "accepted", 200],
+        [6, 2, "accepted", 200],
+    ]);
+    assert_eq!(json!(steps), expected);
 
     fix(&pipeline, 5);
     let report = pipeline.run().await;
@@ -94,11 +80,8 @@ async fn rejects_the_row_that_the_service_rejects() {
     assert_rows!(report, 12, accepted: 1, skipped: 11);
     let (bodies, refused) = server.seen();
     assert_eq!((bodies.len(), refused), (1, 0));
-    assert!(
-        bodies[0].contains("fixed.5@") && !bodies[0].contains("user"),
-        "{}",
-        bodies[0]
-    );
+    let body = &bodies[0];
+    assert!(body.contains("fixed.5@") && !body.contains("user"), "{body}");
 }
 
 #[tokio::test]
@@ -112,13 +95,9 @@ async fn finds_several_rejected_rows() {
     assert_rows!(report, 20, accepted: 16, rejected: 4);
     assert_eq!(accepted_rows(&server), all_but(20, &bad));
     let rejects = std::fs::read_to_string(report.rejects.path.unwrap()).unwrap();
+    let rejects = rejects.lines().map(|line| serde_json::from_str(line).unwrap());
     let mut found: Vec<u64> = rejects
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<Value>(line).unwrap()["row"]
-                .as_u64()
-                .unwrap()
-        })
+        .map(|reject: Value| reject["row"].as_u64().unwrap())
         .collect();
     found.sort_unstable();
     assert_eq!(found, [2, 3, 8, 16]);
@@ -129,12 +108,7 @@ async fn rejects_no_row_if_the_service_rejects_all() {
     let server = StrictServer::start(&["LastWorkingDate"]).await;
     let pipeline = splitting(&server, 8);
     let report = pipeline.run().await;
-    let error = failure(&report, 5);
-    assert!(
-        error.hints.join("\n").contains("down to a single row"),
-        "{:?}",
-        error.hints
-    );
+    fails(&report, 5, &["down to a single row"]);
     assert_eq!((report.rows.accepted, report.rows.rejected), (0, 0));
     assert_eq!(server.seen().0.len(), 0);
 

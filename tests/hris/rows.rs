@@ -27,20 +27,26 @@ pub(crate) fn expected(scenario: &Scenario, rows: &[Value]) -> Vec<Row> {
 
 fn expected_row(scenario: &Scenario, row: &Value) -> Row {
     let (kind, given) = row.as_object().unwrap().iter().next().unwrap();
-    let (name, label) = match kind.as_str() {
-        "resignation" => ("employee_resignation", "Resignation"),
-        "level" => ("job_level_change", "Job level change"),
-        "review" => ("performance_review", "Performance review"),
-        "profile" => ("employee_profile", "Employee profile"),
+    let (name, label, usual) = match kind.as_str() {
+        "resignation" => (
+            "employee_resignation",
+            "Resignation",
+            "EmailAddress ResignationDate LastWorkingDate",
+        ),
+        "level" => (
+            "job_level_change",
+            "Job level change",
+            "EmailAddress EffectiveDate OldLevel NewLevel",
+        ),
+        "review" => (
+            "performance_review",
+            "Performance review",
+            "EmailAddress EffectiveDate Rating",
+        ),
+        "profile" => ("employee_profile", "Employee profile", ""),
         other => panic!("unknown kind of row: {other}"),
     };
-    let usual: &[&str] = match kind.as_str() {
-        "resignation" => &["EmailAddress", "ResignationDate", "LastWorkingDate"],
-        "level" => &["EmailAddress", "EffectiveDate", "OldLevel", "NewLevel"],
-        "review" => &["EmailAddress", "EffectiveDate", "Rating"],
-        _ => &[],
-    };
-    let usual = || usual.iter().map(|column| (*column).to_owned()).collect();
+    let usual = || usual.split_whitespace().map(str::to_owned).collect();
     let columns: Vec<String> = scenario.columns.get(kind).cloned().unwrap_or_else(usual);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut values: BTreeMap<String, String> = columns
@@ -58,12 +64,9 @@ fn expected_row(scenario: &Scenario, row: &Value) -> Row {
         })
         .collect();
     if let Value::Object(given) = given {
-        let known = |name: &str| {
-            columns
-                .iter()
-                .any(|column| column.trim_start_matches("Employee") == name)
-        };
-        assert!(given.keys().all(|name| known(name)), "{given:?}");
+        let names = columns.iter().map(|column| column.trim_start_matches("Employee"));
+        let names: Vec<&str> = names.collect();
+        assert!(given.keys().all(|name| names.contains(&&**name)), "{given:?}");
     }
     values.insert("HRScenario".to_owned(), label.to_owned());
     (name.to_owned(), values)
@@ -90,12 +93,8 @@ fn accepted_row(line: &str) -> Row {
     let row: Value = serde_json::from_str(line).unwrap();
     let values = row["values"].as_object().unwrap().iter().map(|(name, value)| {
         let text = value.as_str().unwrap();
-        let text = if is_now(text, SignedDuration::ZERO) {
-            "<now>"
-        } else {
-            text
-        };
-        (name.clone(), text.to_owned())
+        let now = is_now(text, SignedDuration::ZERO);
+        (name.clone(), if now { "<now>" } else { text }.to_owned())
     });
     (
         row["scenario"].as_str().unwrap_or_default().to_owned(),

@@ -24,7 +24,7 @@ pub(crate) struct Scenario {
     /// By request line.
     #[serde(default)]
     routes: Map<String, Value>,
-    cases: BTreeMap<String, Vec<Run>>,
+    pub(crate) cases: BTreeMap<String, Vec<Run>>,
     /// A place for anchors.
     #[serde(default)]
     #[expect(dead_code, reason = "holds anchors")]
@@ -112,16 +112,6 @@ impl Scenario {
         let value: Value =
             serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
-
-    pub(crate) fn case(&self, name: &str) -> &[Run] {
-        self.cases
-            .get(name)
-            .unwrap_or_else(|| panic!("there is no case {name}"))
-    }
-
-    pub(crate) fn case_names(&self) -> Vec<&str> {
-        self.cases.keys().map(String::as_str).collect()
     }
 
     /// The routes of a run.

@@ -5,37 +5,36 @@ use std::sync::atomic::Ordering;
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
-use super::{BatchInfo, Run, Streak};
+use super::{Run, Streak};
 use crate::component::{BatchOutcome, BatchReport, RejectCode};
 use crate::delivery::policy::OnUnknown;
 use crate::delivery::service::{Answer, Verdict};
-use crate::delivery::upload::PartOutcome;
+use crate::delivery::upload::{PartOutcome, UploadTask};
 use crate::error::{Error, ErrorKind};
 
 impl Run<'_> {
-    /// An upload has ended or was aborted.
     pub(super) fn upload_ended(&mut self, ended: Result<(Id, ()), JoinError>) {
         let (id, aborted) = match ended {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(error)),
         };
-        let Some((info, progress)) = self.in_flight.remove(&id) else {
+        let Some((task, progress)) = self.in_flight.remove(&id) else {
             return;
         };
         self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut parts = progress.take();
         if let Some(error) = aborted {
-            let aborted = self.aborted(&info, parts.in_progress, &error);
+            let aborted = self.aborted(&task, parts.in_progress, &error);
             parts.finished.push(aborted);
         }
-        let mut left = info.rows;
+        let mut left = task.batch.rows();
         let mut failed: Option<PartOutcome> = None;
         for part in parts.finished {
             if part.outcome != BatchOutcome::Split {
                 left -= part.rows;
             }
             // An interrupt says least.
-            if let Some(failure) = self.record_part(&info, part)
+            if let Some(failure) = self.record_part(&task, part)
                 && failed.as_ref().is_none_or(is_interrupted)
             {
                 failed = Some(failure);
@@ -43,21 +42,21 @@ impl Run<'_> {
         }
         if left > 0 {
             // Parts that were not sent, because one before them failed.
-            self.not_sent(&info, left);
+            self.not_sent(&task, left);
             let interrupted = || PartOutcome::not_sent(0, left, 0, Some(Error::interrupted()));
             failed.get_or_insert_with(interrupted);
         }
         match failed {
             None => {
                 self.streak = None;
-                self.partitions[info.partition].batch_done(info.number);
+                self.partitions[task.partition].batch_done(task.number);
             }
-            Some(failed) => self.batch_failed(&info, failed),
+            Some(failed) => self.batch_failed(&task, failed),
         }
     }
 
     /// Counts and reports a part. Returns it if it was not delivered.
-    fn record_part(&mut self, info: &BatchInfo, mut part: PartOutcome) -> Option<PartOutcome> {
+    fn record_part(&mut self, task: &UploadTask, mut part: PartOutcome) -> Option<PartOutcome> {
         let counts = &self.cx.counts;
         match part.outcome {
             BatchOutcome::Accepted => counts.accepted(part.rows),
@@ -65,7 +64,7 @@ impl Run<'_> {
             BatchOutcome::Unknown => counts.unknown(part.rows),
             BatchOutcome::NotSent => counts.not_sent(part.rows),
             BatchOutcome::Split if part.answer.verdict == Verdict::TooLarge => {
-                self.partitions[info.partition].shrink(part.bytes / 2);
+                self.partitions[task.partition].shrink(part.bytes / 2);
             }
             BatchOutcome::Split => {}
             BatchOutcome::Rejected => {
@@ -76,10 +75,10 @@ impl Run<'_> {
         }
         if matches!(part.outcome, BatchOutcome::Accepted | BatchOutcome::Unknown) {
             for (index, rows) in &part.resent {
-                *self.resent.entry((info.label, *index)).or_default() += rows;
+                *self.resent.entry((task.label, *index)).or_default() += rows;
             }
         }
-        self.report(info, &part);
+        self.report(task, &part);
         let delivered = matches!(
             part.outcome,
             BatchOutcome::Accepted | BatchOutcome::Split | BatchOutcome::Rejected
@@ -89,7 +88,7 @@ impl Run<'_> {
     }
 
     /// A batch was not delivered: stops the run, unless the next one may succeed.
-    fn batch_failed(&mut self, info: &BatchInfo, failed: PartOutcome) {
+    fn batch_failed(&mut self, task: &UploadTask, failed: PartOutcome) {
         let PartOutcome {
             outcome,
             answer,
@@ -99,32 +98,29 @@ impl Run<'_> {
         let error = answer.error.unwrap_or_else(|| {
             Error::new(
                 ErrorKind::Transient,
-                format!("batch {} was not accepted", info.number),
+                format!("batch {} was not accepted", task.number),
             )
         });
         // Rows of this batch may have been skipped as duplicates in another partition of the scenario.
         for state in &mut self.partitions {
-            state.incomplete |= state.partition.label == info.label;
+            state.incomplete |= state.partition.label == task.label;
         }
         if outcome == BatchOutcome::NotSent
             && let Some(dedup) = &mut self.dedup
         {
-            dedup.mark_unsent(info.label, &info.hashes);
+            dedup.mark_unsent(task.label, &task.batch.hashes);
         }
         let policy = &self.uploader.policy;
+        let may_pass = match outcome {
+            BatchOutcome::Unknown => error.kind() == ErrorKind::Transient,
+            _ => answer.verdict == Verdict::Transient && error.kind() != ErrorKind::Interrupted,
+        };
         let held = outcome == BatchOutcome::Unknown && policy.on_unknown == OnUnknown::Hold;
-        let transient = error.kind() == ErrorKind::Transient;
-        if held && transient {
-            return self.stop(hold(error));
+        if held && may_pass {
+            return self.stop(hold(error, policy.evidence));
         }
-        if held
-            || !transient
-            || outcome == BatchOutcome::Refused
-            || answer.stop
-            // Without a ledger nothing more may be sent.
-            || !recorded
-            || self.stopped.is_some()
-        {
+        // Without a ledger nothing more may be sent.
+        if held || !may_pass || answer.stop || !recorded || self.stopped.is_some() {
             return self.stop(error);
         }
         let cause = (answer.verdict, answer.status);
@@ -150,20 +146,20 @@ impl Run<'_> {
     /// accepted it.
     fn aborted(
         &self,
-        info: &BatchInfo,
+        task: &UploadTask,
         in_progress: Option<(PartOutcome, Instant)>,
         error: &JoinError,
     ) -> PartOutcome {
         let error = if error.is_panic() {
             // The panic's text may contain values of rows.
-            Error::unexpected(format!("the upload of batch {} panicked", info.number))
+            Error::unexpected(format!("the upload of batch {} panicked", task.number))
                 .with_hint("please report this: it should not happen")
         } else {
             Error::new(
                 ErrorKind::Interrupted,
                 format!(
                     "the upload of batch {} was aborted: it had not ended {} after the run was stopped",
-                    info.number,
+                    task.number,
                     humantime::format_duration(self.cx.run.grace)
                 ),
             )
@@ -185,15 +181,15 @@ impl Run<'_> {
         }
     }
 
-    /// Counts and reports `rows` of a batch as not sent.
-    pub(super) fn not_sent(&self, info: &BatchInfo, rows: usize) {
+    pub(super) fn not_sent(&self, task: &UploadTask, rows: usize) {
         self.cx.counts.not_sent(rows);
-        let bytes = if rows == info.rows { info.bytes } else { 0 };
-        self.report(info, &PartOutcome::not_sent(0, rows, bytes, None));
+        let complete = rows == task.batch.rows();
+        let bytes = if complete { task.batch.payload.len() } else { 0 };
+        self.report(task, &PartOutcome::not_sent(0, rows, bytes, None));
     }
 
-    fn report(&self, info: &BatchInfo, part: &PartOutcome) {
-        let (number, label, outcome, answer) = (info.number, info.label, part.outcome, &part.answer);
+    fn report(&self, task: &UploadTask, part: &PartOutcome) {
+        let (number, label, outcome, answer) = (task.number, task.label, part.outcome, &part.answer);
         tracing::debug!(
             sink = %self.cx.name, batch = number, part = part.part, label, rows = part.rows, bytes = part.bytes, ?outcome,
             "batch finished"
@@ -224,7 +220,6 @@ fn is_interrupted(part: &PartOutcome) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::Interrupted)
 }
 
-/// Why the service rejected a row.
 fn reason(answer: &Answer) -> String {
     let mut text = "the service rejected this row on its own".to_owned();
     if let Some(status) = answer.status {
@@ -237,10 +232,9 @@ fn reason(answer: &Answer) -> String {
     text
 }
 
-/// The failure of a batch whose rows wait to be resolved.
-fn hold(error: Error) -> Error {
+fn hold(error: Error, evidence: &str) -> Error {
     let message = "the service may have accepted a batch, and `delivery.on_unknown` is `hold`: nothing more is sent until the batch is resolved";
     Error::new(ErrorKind::Guard, message)
-        .with_hint("`hrsink history FILE --batches` names the batch; find it in the connector's log in the Purview portal, then record what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`")
+        .with_hint(format!("`hrsink history FILE --batches` names the batch; find it in {evidence}, then record what you found: `hrsink ledger resolve FILE --run RUN --batch NUMBER --as accepted` or `--as not-accepted`"))
         .with_source(error)
 }

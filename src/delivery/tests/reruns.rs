@@ -133,9 +133,9 @@ async fn rejects_a_bad_row_in_every_run() {
 fn scripts() -> impl Strategy<Value = Vec<Step>> {
     let verdict = prop_oneof![
         6 => Just(Verdict::Accepted),
-        1 => Just(Verdict::Refused),
+        1 => Just(Verdict::PermanentlyRefused),
         2 => Just(Verdict::Unknown),
-        1 => Just(Verdict::NotSent),
+        1 => Just(Verdict::Transient),
     ];
     let one = verdict.prop_map(|verdict| Step::After(Duration::ZERO, verdict));
     prop::collection::vec(one, 0..12)

@@ -18,9 +18,10 @@ use crate::component::Problems;
 use crate::component::{
     Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
 };
-use crate::delivery::{Encoder, EncoderFactory, Partition};
+use crate::delivery::{EncoderFactory, Partition};
 use crate::disk::AtomicFile;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::encode::CsvEncoder;
 use crate::hr::Scenario;
 
 /// Writes CSV exactly as it would be uploaded.
@@ -125,7 +126,7 @@ struct Target {
 
 struct Open {
     schema: SchemaRef,
-    encoder: Box<dyn Encoder>,
+    encoder: CsvEncoder,
     file: BufWriter<AtomicFile>,
     rows: usize,
 }

@@ -152,19 +152,24 @@ impl Client {
             attempts: tally.attempts,
             unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
             stop: matches!(spent.reason, Reason::AskedToWait { .. }),
-            ..Answer::without_request(Verdict::NotSent, None)
+            ..Answer::without_request(Verdict::Transient, None)
         };
         answer.error = Some(match last {
             None => Error::interrupted(),
-            Some(SendError::Token(error)) => explain::token(&self.job, &error, spent),
+            Some(SendError::Token(error)) => {
+                if !error.is_transient() {
+                    answer.verdict = Verdict::PermanentlyRefused;
+                }
+                explain::token(&self.job, &error, spent)
+            }
             Some(SendError::Failed { error, credentials }) => {
+                if !error.is_transient() {
+                    answer.verdict = refusal(error.answer().map(|answer| answer.status.as_u16()));
+                }
                 let secrets = self.http.auth.secrets(&credentials);
                 let redactor = Redactor::new(&secrets, rows);
                 if let Some(response) = error.answer() {
                     record(&mut answer, response, redactor);
-                    if !error.is_transient() {
-                        answer.verdict = refusal(response.status.as_u16());
-                    }
                 }
                 explain::upload(&self.job, file_name, &error, spent, redactor)
             }
@@ -183,11 +188,11 @@ fn record(answer: &mut Answer, response: &transport::Answer, redactor: Redactor<
 }
 
 /// Microsoft documents no statuses: these are what its gateways and API return for a payload.
-fn refusal(status: u16) -> Verdict {
+fn refusal(status: Option<u16>) -> Verdict {
     match status {
-        413 => Verdict::TooLarge,
-        400 | 422 => Verdict::ContentRejected,
-        _ => Verdict::Refused,
+        Some(413) => Verdict::TooLarge,
+        Some(400 | 422) => Verdict::ContentRejected,
+        _ => Verdict::PermanentlyRefused,
     }
 }
 

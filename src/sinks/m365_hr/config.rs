@@ -234,6 +234,8 @@ impl DeliverySettings {
             on_refused: self.on_refused,
             max_consecutive_failures: NonZeroU32::new(self.max_consecutive_failures.as_u32())
                 .unwrap_or(Policy::MAX_CONSECUTIVE_FAILURES),
+            evidence: "the connector's log in the Purview portal, where its file name contains the end of the run's id \
+                       and the batch's number",
             ..Policy::new(job)
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::RestConfig;
 use super::extract::{Extractor, RecordsConfig};
-use super::incremental::{CursorConfig, Incremental};
+use super::incremental::Incremental;
 use super::json_path::{SinglePath, ValuePaths};
 use super::pagination::{self, PaginationConfig};
 use super::partitions::Partitioning;
@@ -55,13 +55,7 @@ impl Plan {
         if let Some(partitioning) = &partitioning {
             partitioning.names(&mut names);
         }
-        let cursor = config
-            .incremental
-            .as_ref()
-            .and_then(|incremental| match &incremental.cursor {
-                CursorConfig::Path(path) => Some(path.clone()),
-                CursorConfig::RunTime => None,
-            });
+        let cursor = config.incremental.as_ref().and_then(|block| block.cursor.clone());
         let blocks = (&config.request, &config.pagination, &config.records);
         let sequence = config.sequence(blocks, cursor, &names, problems);
         // What an invalid request uses is unknown.

@@ -13,11 +13,11 @@ mod waits;
 use std::time::Duration;
 
 use crate::support::barrier::{Barrier, Break};
-use crate::support::{Pipeline, failure, history, until};
-use crate::{outcomes, token, totals};
+use crate::support::{Pipeline, history, until};
+use crate::{fails, ok, outcomes, token};
 use hrsink::error::ErrorKind;
 use hrsink::pipeline::RunReport;
-use hrsink::plugin::BatchOutcome::{self, Accepted, NotSent, Unknown};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Unknown};
 use serde_json::{Value, json};
 use test_server::{Reply, Request, Server, Step};
 
@@ -130,11 +130,11 @@ impl Fixture {
             Endpoint::Upload => "ingestion",
         };
         pipeline.sink()["cloud"][way] = json!(barrier.url());
-        if let Time::Out(seconds) = fault.time {
-            pipeline.sink()["timeout"] = json!(format!("{seconds}s"));
-        } else {
-            pipeline.sink()["timeout"] = json!("10m");
-        }
+        let timeout = match fault.time {
+            Time::Out(seconds) => format!("{seconds}s"),
+            _ => "10m".to_owned(),
+        };
+        pipeline.sink()["timeout"] = json!(timeout);
         pipeline.sink()["retry"]["max_elapsed"] = json!("10m");
         pipeline.sink()["retry"]["max_attempts"] = json!(2);
         Self {
@@ -181,11 +181,10 @@ impl Fixture {
 
     /// The rows of each upload that the server received, and its file name.
     fn uploads(&self) -> Vec<(Vec<usize>, String)> {
-        self.server
-            .requests()
-            .iter()
+        let requests = self.server.requests().into_iter();
+        requests
             .filter(|request| request.path.starts_with("/api/signals"))
-            .map(|request| (rows_of(request), file_of(request)))
+            .map(|request| (rows_of(&request), file_of(&request)))
             .collect()
     }
 }
@@ -200,10 +199,6 @@ async fn forward(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
     tokio::time::resume();
-}
-
-fn ok() -> Step {
-    Reply::new(200).into()
 }
 
 /// The numbers of the rows in an upload.
@@ -225,16 +220,17 @@ fn file_of(request: &Request) -> String {
 
 /// Number, outcome, attempts, unknown attempts and status of each batch of a run in `hrsink history`.
 fn batches(run: &Value) -> Value {
-    let batch = |batch: &Value| {
-        json!([
-            batch["number"],
-            batch["outcome"],
-            batch["attempts"],
-            batch["unknown_attempts"],
-            batch["status"]
-        ])
-    };
-    run["batches"].as_array().unwrap().iter().map(batch).collect()
+    columns(
+        run,
+        &["number", "outcome", "attempts", "unknown_attempts", "status"],
+    )
+}
+
+/// These values of each batch.
+fn columns(run: &Value, keys: &[&str]) -> Value {
+    let batches = run["batches"].as_array().unwrap().iter();
+    let values = |batch: &Value| -> Value { keys.iter().map(|key| batch[key].clone()).collect() };
+    batches.map(values).collect()
 }
 
 /// The fault happens once: the batch is retried, and all rows are delivered.
@@ -252,12 +248,9 @@ async fn passes(endpoint: Endpoint, fault: &Fault) {
         let waited = report.batches[0].duration_ms;
         assert!(waited >= seconds * 500, "{name}: {waited} ms");
     }
-    let recorded = history(&fixture.pipeline).await;
-    assert_eq!(
-        batches(&recorded["runs"][0]),
-        json!([[1, "accepted", 2, unknown, 200], [2, "accepted", 1, 0, 200]]),
-        "{name}"
-    );
+    let recorded = batches(&history(&fixture.pipeline).await["runs"][0]);
+    let expected = json!([[1, "accepted", 2, unknown, 200], [2, "accepted", 1, 0, 200]]);
+    assert_eq!(recorded, expected, "{name}");
     is_delivered(&fixture, name).await;
     let mut uploads = fixture.uploads();
     if endpoint == Endpoint::Upload && matches!(fault.play, Play::Step(_)) {
@@ -281,57 +274,36 @@ async fn lasts(endpoint: Endpoint, fault: &Fault) {
     // Nothing waits after the last attempt.
     let last = first + usize::from(matches!(fault.time, Time::Out(_)));
     let report = fixture.run(fault.time, first, last).await;
-    let error = failure(&report, 75);
-    assert_eq!(
-        (error.component.as_deref(), error.kind),
-        (Some("purview"), ErrorKind::Transient),
-        "{name}"
-    );
     let action = match endpoint {
         Endpoint::Token => "cannot get an access token",
         Endpoint::Upload => "cannot upload",
     };
-    for part in [&*fault.says, action, "2 attempts"] {
-        assert!(error.message.contains(part), "{name}: {part}: {}", error.message);
-    }
+    let error = fails(&report, 75, &[&fault.says, action, "2 attempts"]);
+    let found = (error.component.as_deref(), error.kind);
+    assert_eq!(found, (Some("purview"), ErrorKind::Transient), "{name}");
     assert!(!error.hints.is_empty(), "{name}");
     let outcome = if fault.unknown { Unknown } else { NotSent };
     assert_eq!(outcomes(&report), [(1, outcome, 2), (2, Accepted, 1)], "{name}");
-    let lost = |rows: &mut hrsink::plugin::Totals| {
-        rows.accepted = 2;
-        match outcome {
-            Unknown => rows.unknown = 2,
-            _ => rows.not_sent = 2,
-        }
-    };
-    assert_eq!(report.rows, totals(4, lost), "{name}");
+    match outcome {
+        Unknown => assert_rows!(report, 4, accepted: 2, unknown: 2; "{name}"),
+        _ => assert_rows!(report, 4, accepted: 2, not_sent: 2; "{name}"),
+    }
 
     let recorded = history(&fixture.pipeline).await;
     let open = u64::from(fault.unknown);
     let run = &recorded["runs"][0];
-    assert_eq!(
-        batches(run),
-        json!([
-            [1, word(outcome), 2, open, fault.status],
-            [2, "accepted", 1, 0, 200]
-        ]),
-        "{name}"
-    );
+    let expected = json!([[1, outcome, 2, open, fault.status], [2, "accepted", 1, 0, 200]]);
+    assert_eq!(batches(run), expected, "{name}");
     assert_eq!(
         (&run["exit_code"], &run["open_unknown"]),
-        (&json!(75), &json!(open)),
-        "{name}"
+        (&json!(75), &json!(open))
     );
     assert!(run["error"].as_str().unwrap().contains(action), "{name}: {run}");
 
     let before = fixture.uploads().len();
     is_resumed(&fixture, fault, &report, 2).await;
-    let sent: Vec<_> = fixture
-        .uploads()
-        .split_off(before)
-        .into_iter()
-        .map(|(rows, _)| rows)
-        .collect();
+    let sent = fixture.uploads().split_off(before).into_iter();
+    let sent: Vec<_> = sent.map(|(rows, _)| rows).collect();
     assert_eq!(sent, [[1, 2]], "{name}: only what is missing");
     is_delivered(&fixture, name).await;
     fixture.server.finish();
@@ -342,14 +314,9 @@ async fn is_resumed(fixture: &Fixture, fault: &Fault, before: &RunReport, rows: 
     let name = fault.name;
     let report = fixture.pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{name}: {report:#?}");
-    assert_eq!(
-        report.rows,
-        totals(4, |totals| (totals.accepted, totals.skipped) = (rows, 4 - rows)),
-        "{name}"
-    );
-    let twice: Vec<_> = report
-        .earlier_unknown
-        .iter()
+    assert_rows!(report, 4, accepted: rows, skipped: 4 - rows; "{name}");
+    let twice = report.earlier_unknown.iter();
+    let twice: Vec<_> = twice
         .map(|batch| (batch.run.clone(), batch.number, batch.rows, batch.resent_rows))
         .collect();
     let resent: u64 = report.batches.iter().map(|batch| batch.resent_rows).sum();
@@ -362,8 +329,7 @@ async fn is_resumed(fixture: &Fixture, fault: &Fault, before: &RunReport, rows: 
         assert_eq!(resent, 2, "{name}");
         assert_eq!(
             (&decision["decision"], &decision["run"]),
-            (&json!("resent"), &json!(report.run_id)),
-            "{name}"
+            (&json!("resent"), &json!(report.run_id))
         );
     } else {
         assert!(twice.is_empty() && resent == 0, "{name}: {twice:?}");
@@ -382,9 +348,4 @@ async fn is_delivered(fixture: &Fixture, name: &str) {
         "{name}: {report:#?}"
     );
     assert_eq!(fixture.requests(), before, "{name}");
-}
-
-/// An outcome as the ledger and the report write it.
-fn word(outcome: BatchOutcome) -> Value {
-    serde_json::to_value(outcome).unwrap()
 }

@@ -1,8 +1,8 @@
 //! The service answers with a status that is not a success.
 
-use super::{Endpoint, Fault, batches, lasts, ok, passes, rows_of};
+use super::{Endpoint, Fault, batches, columns, lasts, passes, rows_of};
 use crate::support::{Pipeline, failure, history};
-use crate::{outcomes, token, totals};
+use crate::{fails, named_token, ok, outcomes, token, totals};
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Refused};
 use serde_json::{Value, json};
 use test_server::{Reply, Server, Step};
@@ -46,9 +46,7 @@ async fn delivers_in_the_next_run_after_transient_statuses() {
 
 #[tokio::test]
 async fn renews_the_token_once_after_a_401() {
-    let renewed = json!({"access_token": "a-new-token", "token_type": "Bearer", "expires_in": "3599"});
-    let renewed = Reply::new(200).json(&renewed).into();
-    let server = Server::script([token(), ok(), status(401), renewed, ok()]);
+    let server = Server::script([token(), ok(), status(401), named_token("a-new-token"), ok()]);
     let pipeline = Pipeline::new(&server.url(), 4);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0);
@@ -70,25 +68,13 @@ async fn renews_the_token_once_after_a_401() {
 
 #[tokio::test]
 async fn treats_a_second_401_as_a_refusal() {
-    let steps = [
-        token(),
-        ok(),
-        status(401),
-        token(),
-        status(401),
-        token(),
-        ok(),
-        ok(),
-    ];
-    let server = Server::script(steps);
+    let first = [token(), ok(), status(401), token(), status(401)];
+    let server = Server::script(first.into_iter().chain([token(), ok(), ok()]));
     let pipeline = Pipeline::new(&server.url(), 6);
     let report = pipeline.run().await;
-    let error = failure(&report, 5);
-    assert!(error.message.contains("401 Unauthorized"), "{}", error.message);
-    assert_eq!(
-        outcomes(&report),
-        [(1, Accepted, 1), (2, Refused, 2), (3, NotSent, 0)]
-    );
+    fails(&report, 5, &["401 Unauthorized"]);
+    let expected = [(1, Accepted, 1), (2, Refused, 2), (3, NotSent, 0)];
+    assert_eq!(outcomes(&report), expected);
     assert_rows!(report, 6, accepted: 2, refused: 2, not_sent: 2);
     let recorded = history(&pipeline).await;
     // What was not begun is not in the ledger.
@@ -116,18 +102,7 @@ async fn splits_a_batch_after_a_413() {
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");
     assert_rows!(report, 4, accepted: 4);
-    let parts = |run: &Value| -> Value {
-        let part = |batch: &Value| {
-            json!([
-                batch["part"],
-                batch["rows"],
-                batch["outcome"],
-                batch["attempts"],
-                batch["status"]
-            ])
-        };
-        run["batches"].as_array().unwrap().iter().map(part).collect()
-    };
+    let parts = |run: &Value| columns(run, &["part", "rows", "outcome", "attempts", "status"]);
     let expected = json!([
         [0, 4, "split", 1, 413],
         [1, 2, "accepted", 1, 200],
@@ -167,62 +142,39 @@ async fn delivers_the_rest_after_a_refusal_is_fixed() {
         let server = Server::script(steps);
         let pipeline = Pipeline::new(&server.url(), 6);
         let report = pipeline.run().await;
-        let error = failure(&report, 5);
-        assert!(
-            error.message.contains(&format!("the response was {refused}")),
-            "{}",
-            error.message
-        );
+        fails(&report, 5, &[&format!("the response was {refused}")]);
         let recorded = history(&pipeline).await;
         assert_eq!(
             batches(&recorded["runs"][0]),
             json!([[1, "accepted", 1, 0, 200], [2, "refused", 1, 0, refused]])
         );
         let report = pipeline.run().await;
-        assert_eq!(
-            (report.exit_code, report.rows.accepted, report.rows.skipped),
-            (0, 4, 2),
-            "{refused}"
-        );
+        assert_rows!(report, 6, accepted: 4, skipped: 2; "{refused}");
         assert_eq!(asked(&server.finish())[3..], [vec![], vec![3, 4], vec![5, 6]]);
     }
 }
 
 #[tokio::test]
 async fn stops_after_consecutive_failures_for_the_same_cause() {
-    let down = || status(503);
-    let steps = [
-        token(),
-        ok(),
-        down(),
-        down(),
-        down(),
-        down(),
-        token(),
-        ok(),
-        ok(),
-        ok(),
-    ];
+    let down = vec![status(503); 4];
+    let steps = [vec![token(), ok()], down, vec![token(), ok(), ok(), ok()]].concat();
     let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 8);
     pipeline.sink()["retry"]["max_attempts"] = json!(2);
     pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
-    let error = failure(&report, 75);
-    let hints = error.hints.join("\n");
-    assert!(
-        hints.contains("2 consecutive batches") && hints.contains("`delivery.max_consecutive_failures`"),
-        "{hints}"
+    fails(
+        &report,
+        75,
+        &["2 consecutive batches", "`delivery.max_consecutive_failures`"],
     );
-    assert_eq!(
-        outcomes(&report),
-        [
-            (1, Accepted, 1),
-            (2, NotSent, 2),
-            (3, NotSent, 2),
-            (4, NotSent, 0)
-        ]
-    );
+    let expected = [
+        (1, Accepted, 1),
+        (2, NotSent, 2),
+        (3, NotSent, 2),
+        (4, NotSent, 0),
+    ];
+    assert_eq!(outcomes(&report), expected);
     let report = pipeline.run().await;
     assert_eq!((report.exit_code, report.rows.accepted), (0, 6));
     server.finish();
@@ -230,8 +182,7 @@ async fn stops_after_consecutive_failures_for_the_same_cause() {
 
 #[tokio::test]
 async fn continues_after_failures_for_different_causes() {
-    let steps = [
-        token(),
+    let failing = [
         status(503),
         status(500),
         status(503),
@@ -239,17 +190,14 @@ async fn continues_after_failures_for_different_causes() {
         Step::CloseAfterBody,
         ok(),
     ];
+    let steps = [token()].into_iter().chain(failing);
     let server = Server::script(steps);
     let mut pipeline = Pipeline::new(&server.url(), 12);
     pipeline.sink()["retry"]["max_attempts"] = json!(1);
     pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 2});
     let report = pipeline.run().await;
-    let error = failure(&report, 75);
-    assert!(
-        error.message.contains("503"),
-        "the first failure is reported: {}",
-        error.message
-    );
+    // The first failure is reported.
+    fails(&report, 75, &["503"]);
     assert_rows!(report, 12, accepted: 4, unknown: 2, not_sent: 6);
     server.finish();
 }

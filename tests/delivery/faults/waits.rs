@@ -3,6 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Endpoint, Fault, Time, lasts, passes};
+use crate::fails;
+use crate::support::{Pipeline, emulator};
+use serde_json::json;
 use test_server::{Reply, Step};
 
 /// An HTTP date so many seconds ahead, and so a whole number of them or a part less.
@@ -56,4 +59,18 @@ async fn retries_a_token_request_after_a_minute_without_answer() {
     let fault = Fault::new("time-out", Step::Stall, "no response within the timeout").time(Time::Out(60));
     passes(Endpoint::Token, &fault).await;
     lasts(Endpoint::Token, &fault).await;
+}
+
+#[tokio::test]
+async fn stops_when_retry_after_exceeds_the_time_left() {
+    for faults in ["429=1,retry_after=3600s", "503=1,retry_after=date:3600s"] {
+        let emulator = emulator(faults).await;
+        let mut pipeline = Pipeline::new(&emulator.url(), 6);
+        pipeline.sink()["retry"]["max_elapsed"] = json!("30m");
+        pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 1});
+        let report = pipeline.run().await;
+        fails(&report, 75, &["the service asked to wait 3", "run again later"]);
+        assert_eq!(emulator.status().uploads, 1);
+        assert_rows!(report, 6, not_sent: 6);
+    }
 }

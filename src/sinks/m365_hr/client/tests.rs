@@ -125,8 +125,8 @@ async fn retries_and_classifies_by_status() {
         let kind = answer.error.as_ref().map(Error::kind);
         let expected = match status {
             _ if retried => (Verdict::Accepted, 2, None),
-            500.. => (Verdict::NotSent, 1, Some(ErrorKind::Transient)),
-            _ => (refusal(status), 1, Some(ErrorKind::Refused)),
+            500.. => (Verdict::Transient, 1, Some(ErrorKind::Transient)),
+            _ => (refusal(Some(status)), 1, Some(ErrorKind::Refused)),
         };
         assert_eq!((answer.verdict, answer.attempts, kind), expected, "{status}");
         fixture.ingestion.finish();
@@ -164,19 +164,19 @@ async fn reports_the_outcome_of_every_failure() {
     // Tokens, uploads, attempts allowed; verdict, attempts, those before with an unknown outcome, kind of the error; a
     // text of the error or its hints. A token request that fails is an attempt, and leaves no row unknown.
     const TABLE: &str = "
-        token token      | audience audience | 8 | Refused 2 0 Refused    | The audience is invalid
-        token            | redirect          | 8 | Refused 1 0 Refused    | it redirects to https://login.example
+        token token      | audience audience | 8 | PermanentlyRefused 2 0 Refused | The audience is invalid
+        token            | redirect          | 8 | PermanentlyRefused 1 0 Refused | it redirects to https://login.example
         token            | lost early 200    | 8 | Accepted 3 2 -         |
         token            | lost lost         | 2 | Unknown 2 1 Transient  | RecordsSaved
         token            | lost 403          | 2 | Unknown 2 1 Refused    | RecordsSaved
         token            | lost 503          | 2 | Unknown 2 1 Transient  | RecordsSaved
         token            | 504 504           | 2 | Unknown 2 1 Transient  | RecordsSaved
-        token            | wait              | 8 | NotSent 1 0 Transient  | asked to wait 3600 s, and only
+        token            | wait              | 8 | Transient 1 0 Transient | asked to wait 3600 s, and only
         token            | page              | 3 | Unknown 1 0 Refused    | a web page with the title `Sign in`
         token            | cut               | 3 | Accepted 1 0 -         |
         short token      | 503 200           | 2 | Accepted 2 0 -         |
-        secret           |                   | 8 | NotSent 1 0 Refused    | secret's value, not its ID
-        503 lost token   | 503 503           | 4 | NotSent 4 0 Transient  | 4 attempts in";
+        secret           |                   | 8 | PermanentlyRefused 1 0 Refused | secret's value, not its ID
+        503 lost token   | 503 503           | 4 | Transient 4 0 Transient | 4 attempts in";
     for case in TABLE.lines().skip(1) {
         let [tokens, uploads, allowed, expected, text] = case
             .split('|')

@@ -32,9 +32,6 @@ impl AuthConfig {
     ///
     /// `client` is the one of the data requests, so that its certificate applies to tokens too. Equal settings in the
     /// same run share their tokens, if `way` is equal, which stands for everything that distinguishes `client`.
-    ///
-    /// # Errors
-    /// A secret cannot be read, or is invalid where it is used.
     pub(crate) fn build(&self, run: &RunInfo, client: &reqwest::Client, way: &str) -> Result<Authenticator> {
         match self.kind {
             AuthType::None => Ok(Authenticator::new(Scheme::None, Vec::new())),
@@ -90,7 +87,6 @@ impl AuthConfig {
     }
 }
 
-/// A token request while it is built.
 struct TokenRequest<'r> {
     config: &'r AuthConfig,
     run: &'r RunInfo,
@@ -259,7 +255,6 @@ impl<'r> TokenRequest<'r> {
         }))
     }
 
-    /// How long an assertion is valid.
     fn lifetime(&self) -> Duration {
         let lifetime = self.config.lifetime;
         lifetime.unwrap_or(BoundedDuration::new(5 * MINUTE)).get()
@@ -339,7 +334,6 @@ fn text(value: &TextOrSecret, run: &RunInfo) -> Result<String> {
     Ok(value.read(&run.base, &SecretFiles::of(run))?.expose().to_owned())
 }
 
-/// An authenticator that sets one header.
 fn header(setting: &str, name: HeaderName, value: &str, secrets: Vec<Secret>) -> Result<Authenticator> {
     let value = secret_header(value).map_err(|()| invalid(setting))?;
     Ok(Authenticator::new(Scheme::Header { name, value }, secrets))

@@ -1,10 +1,7 @@
 //! The settings of `incremental`, checked and compiled.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::super::json_path::SinglePath;
 use super::super::template::Uses;
@@ -30,10 +27,11 @@ pub(crate) type Span = BoundedDuration<0, MAX_SPAN>;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IncrementalConfig {
-    /// Where the next run starts: at the start time of this run (`run_time`), or at the greatest value found at this
-    /// JSONPath in the records: an ISO 8601 date or date-time, or `/Date(milliseconds)/`.
+    /// Where the next run starts: at the greatest value found at this JSONPath in the records, an ISO 8601 date or
+    /// date-time, or `/Date(milliseconds)/`. Default: at the start time of this run.
     #[serde(default)]
-    pub cursor: CursorConfig,
+    #[schemars(example = &"$.lastModifiedDateTime")]
+    pub cursor: Option<SinglePath>,
     /// How `{start}` and `{end}` are written: `iso_z` (`2024-05-31T10:00:00Z`), `iso_offset`
     /// (`2024-05-31T12:00:00+02:00`), `epoch_seconds`, `epoch_milliseconds`, or a `strftime` pattern such as
     /// `%Y-%m-%d`. Windows start and end at whole units of the format, such as days.
@@ -70,56 +68,6 @@ pub(crate) struct FullRefresh {
     pub runs: Option<BoundedInt<2, 1_000_000>>,
     /// When this much time has passed since the last full refresh started.
     pub every: Option<BoundedDuration<1, UNBOUNDED>>,
-}
-
-/// Where the next run starts.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) enum CursorConfig {
-    /// At the start time of this run.
-    #[default]
-    RunTime,
-    /// At the greatest value at this path.
-    Path(SinglePath),
-}
-
-impl CursorConfig {
-    pub(super) fn name(&self) -> String {
-        match self {
-            Self::RunTime => "run_time".to_owned(),
-            Self::Path(path) => path.to_string(),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for CursorConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text == "run_time" {
-            return Ok(Self::RunTime);
-        }
-        SinglePath::parse(&text)
-            .map(Self::Path)
-            .map_err(|message| de::Error::custom(format!("expected `run_time` or a path: {message}")))
-    }
-}
-
-impl Serialize for CursorConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.name())
-    }
-}
-
-impl JsonSchema for CursorConfig {
-    fn schema_name() -> Cow<'static, str> {
-        "Cursor".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "`run_time`, or the JSONPath of the cursor in a record.",
-            "examples": ["run_time", "$.lastModifiedDateTime"],
-        })
-    }
 }
 
 fn iso_z() -> String {

@@ -18,7 +18,6 @@ const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in super::super) struct Seen {
     pub(super) greatest: Option<Timestamp>,
-    /// Records with a cursor.
     pub(in super::super) with: u64,
     /// Records whose cursor is missing, null or blank.
     pub(in super::super) without: u64,
@@ -28,9 +27,7 @@ pub(in super::super) struct Seen {
 
 impl Seen {
     /// Adds the value at `path` of a record.
-    ///
-    /// # Errors
-    /// It is not a time. The error names the path, never the value.
+    /// An error names the path, never the value.
     pub(super) fn observe(
         &mut self,
         value: Option<&Value>,

@@ -19,7 +19,7 @@ mod tests;
 
 use jiff::Timestamp;
 
-pub(crate) use self::config::{CursorConfig, FullRefresh, IncrementalConfig};
+pub(crate) use self::config::{FullRefresh, IncrementalConfig};
 pub(super) use self::cursor::Seen;
 use self::format::Format;
 pub(super) use self::plan::Plan;

@@ -10,7 +10,7 @@ use super::super::template::Values;
 use super::cursor::Seen;
 use super::format::DAY;
 use super::state::{State, hashed};
-use super::{CursorConfig, FullRefresh, Incremental};
+use super::{FullRefresh, Incremental};
 use crate::error::{Error, ErrorKind, Result};
 
 /// More windows in one run are a mistake.
@@ -37,7 +37,6 @@ impl StartReason {
     }
 }
 
-/// For the log.
 impl fmt::Display for StartReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,10 +53,8 @@ impl fmt::Display for StartReason {
     }
 }
 
-/// One span to request.
 #[derive(Debug, Clone, PartialEq)]
 pub(in super::super) struct Window {
-    /// `{start}` and `{end}`.
     pub(in super::super) values: Values,
     /// For messages, such as `2024-05-01 to 2024-05-07`.
     pub(in super::super) shown: String,
@@ -107,9 +104,6 @@ pub(in super::super) struct Plan {
 impl Incremental {
     /// Starts a run at `now` from the saved position. `settings_of_source` are the source's settings that give a
     /// position its meaning, such as base URL and path.
-    ///
-    /// # Errors
-    /// The position is damaged or lies in the future, or there would be too many windows.
     pub(in super::super) fn begin(
         &self,
         saved: Option<&str>,
@@ -122,7 +116,8 @@ impl Incremental {
                     .with_hint("check the clock of this machine"),
             );
         }
-        let cursor = self.config.cursor.name();
+        let cursor = self.config.cursor.as_ref();
+        let cursor = cursor.map_or("run_time".to_owned(), ToString::to_string);
         let own = [
             ("cursor", &*cursor),
             ("timezone", self.config.timezone.name()),
@@ -237,9 +232,6 @@ impl Plan {
     }
 
     /// The window with this index.
-    ///
-    /// # Errors
-    /// The format cannot write a time.
     pub(in super::super) fn window(&self, index: u64) -> Result<Window> {
         let (start, end) = self
             .windows
@@ -260,14 +252,12 @@ impl Plan {
     }
 
     /// Adds the cursor of a record to `seen`, if there is one.
-    ///
-    /// # Errors
-    /// It is not a time. The error names the path, never the value.
+    /// An error names the path, never the value.
     pub(in super::super) fn observe(&self, seen: &mut Seen, value: Option<&Value>) -> Result<()> {
         let config = &self.incremental.config;
         match &config.cursor {
-            CursorConfig::Path(path) => seen.observe(value, path, config.timezone.zone(), self.now),
-            CursorConfig::RunTime => Ok(()),
+            Some(path) => seen.observe(value, path, config.timezone.zone(), self.now),
+            None => Ok(()),
         }
     }
 
@@ -276,16 +266,12 @@ impl Plan {
         self.seen.merge(seen);
     }
 
-    /// The cursors merged so far.
     pub(in super::super) fn seen(&self) -> &Seen {
         &self.seen
     }
 
     /// The position to save once all rows up to the end of this window have an outcome. Requires that the cursors of
     /// these windows were [merged](Self::merge), and none of a later one.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub(in super::super) fn after_window(&self, index: u64) -> Result<String> {
         if index.saturating_add(1) >= self.len() {
             return self.finished();
@@ -299,9 +285,6 @@ impl Plan {
     }
 
     /// The position to save once all rows of the run have an outcome.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub(in super::super) fn finished(&self) -> Result<String> {
         let mut state = self.state.clone();
         state.at = self.reached(None)?.max(self.state.at);
@@ -327,7 +310,7 @@ impl Plan {
             None if !self.incremental.uses_end => until,
             _ => self.incremental.format.instant(end)?.min(until),
         };
-        if self.incremental.config.cursor == CursorConfig::RunTime {
+        if self.incremental.config.cursor.is_none() {
             return Ok(end);
         }
         // The service's clock decides: a window without records may not be over there.

@@ -25,7 +25,6 @@ pub(super) struct State {
     /// When the full run started that is not complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) filling: Option<Timestamp>,
-    /// The settings of the position.
     pub(super) of: Settings,
 }
 
@@ -52,9 +51,6 @@ impl State {
     }
 
     /// Reads what was saved.
-    ///
-    /// # Errors
-    /// It is damaged, or another version wrote it.
     pub(super) fn read(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {

@@ -10,7 +10,6 @@ use super::super::template::scalar_text;
 use super::{ForEachConfig, OnMissingKey, Partition, Partitioning};
 use crate::error::{Error, Result};
 
-/// Counts of a parent's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in super::super) struct KeyCounts {
     pub(in super::super) rows: u64,
@@ -44,9 +43,7 @@ impl Partitioning {
 
 impl Keys<'_> {
     /// Takes a row; returns a partition if one is complete.
-    ///
-    /// # Errors
-    /// The key is missing or not a scalar. The error names the path, never the value.
+    /// An error names the path, never the value.
     pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Partition>> {
         self.counts.rows += 1;
         let mut found: Vec<(Arc<str>, &Value)> = Vec::with_capacity(self.config.key.len());

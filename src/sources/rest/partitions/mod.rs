@@ -23,10 +23,8 @@ pub(crate) use self::config::{ForEachConfig, OnMissingKey, SkipConfig};
 use super::template::{Kind, Names, Uses, Values};
 use crate::component::Problems;
 
-/// What one sequence of requests reads.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Partition {
-    /// Values of the placeholders.
     pub(super) values: Values,
     /// Columns that every row gets.
     pub(super) columns: Columns,

@@ -29,14 +29,12 @@ impl SkipConfig {
 }
 
 impl Partitioning {
-    /// Whether a partition with this status may be skipped.
     pub(in super::super) fn may_skip(&self, status: u16) -> bool {
         let skip = self.config.skip.iter();
         skip.flat_map(|skip| &skip.status)
             .any(|known| known.get() == u64::from(status))
     }
 
-    /// Starts to count.
     pub(in super::super) fn skips(&self) -> Skips {
         Skips {
             max_ratio: self.config.skip.as_ref().map_or(0.0, |skip| skip.max_ratio),
@@ -46,7 +44,6 @@ impl Partitioning {
     }
 }
 
-/// Counts of answered and skipped partitions.
 #[derive(Debug)]
 pub(in super::super) struct Skips {
     max_ratio: f64,
@@ -56,9 +53,6 @@ pub(in super::super) struct Skips {
 
 impl Skips {
     /// Counts a skipped partition.
-    ///
-    /// # Errors
-    /// None of the first partitions was answered.
     pub(in super::super) fn skip(&mut self, status: u16) -> Result<()> {
         self.skipped += 1;
         if self.answered > 0 || self.skipped < MAX_UNANSWERED_START || self.max_ratio >= 1.0 {
@@ -73,9 +67,6 @@ impl Skips {
     }
 
     /// Checks the share of skipped partitions at the end.
-    ///
-    /// # Errors
-    /// It exceeds `max_ratio`.
     pub(in super::super) fn finish(&self) -> Result<()> {
         let all = self.answered + self.skipped;
         #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]

@@ -73,7 +73,6 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Whether the request is repeated after a wait.
     pub(crate) fn retries(self) -> bool {
         matches!(self, Self::Retry | Self::RateLimited)
     }
@@ -82,7 +81,6 @@ impl Action {
 /// A status, or a class of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StatusSet {
-    /// One status.
     One(u16),
     /// All statuses with this first digit: `4xx`.
     Class(u8),

@@ -13,18 +13,14 @@ use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::http::retry_after::WaitRule;
 
-/// What is known of an answer.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Facts<'a> {
     pub(in super::super) status: u16,
     pub(in super::super) headers: &'a HeaderMap,
-    /// Values of the body.
     pub(in super::super) values: &'a ExtractedValues,
-    /// The start of the body.
     pub(in super::super) text: &'a [u8],
 }
 
-/// What happens to an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Decision {
     pub(in super::super) action: Action,
@@ -32,7 +28,6 @@ pub(in super::super) struct Decision {
     pub(in super::super) wait: Option<Duration>,
     /// The index of the rule that decided; `None` if it was the status.
     pub(in super::super) rule: Option<usize>,
-    /// For the error message.
     pub(in super::super) hint: Option<String>,
 }
 
@@ -64,7 +59,6 @@ impl ResponseActions {
         self.rules.iter().any(|rule| rule.when.needs_body_of_success())
     }
 
-    /// Decides about an answer.
     pub(in super::super) fn decide(&self, facts: &Facts<'_>) -> Decision {
         let mut rules = self.rules.iter().enumerate();
         let found = rules.find(|(_, rule)| rule.matches(facts));

@@ -3,111 +3,73 @@
 use super::*;
 
 #[tokio::test]
-async fn requests_one_token_for_concurrent_requests() {
-    let fixture = Fixture::new();
-    let server = Server::script([gives(TOKEN)]);
-    let config = with(
-        credentials(&server),
-        &json!({"scope": "https://graph.microsoft.com/.default"}),
-    );
-    let auth = fixture.build(config).unwrap();
-    let all = futures::future::join_all((0..5).map(|_| authorization(&auth))).await;
-    for header in all {
-        assert_eq!(header.unwrap(), format!("Bearer {TOKEN}"));
-    }
-    let held: Vec<_> = auth.secrets(&Credentials::default());
-    assert!(held.iter().any(|secret| secret.expose() == TOKEN));
-    assert!(held.iter().any(|secret| secret.expose() == SECRET));
-    let request = server.finish().remove(0);
-    assert_eq!((&*request.method, &*request.path), ("POST", "/token?version=1"));
-    assert_eq!(request.header("accept"), Some("application/json"));
-    assert_eq!(
-        form(&request),
-        json!({
-            "grant_type": "client_credentials", "client_id": "app", "client_secret": SECRET,
-            "scope": "https://graph.microsoft.com/.default",
-        })
-    );
-}
-
-#[tokio::test]
-async fn sends_credentials_in_a_header_and_more_parameters_and_headers() {
+async fn sends_each_form_of_token_request() {
     let fixture = Fixture::new();
     fixture.secret("extra", "extra-marker");
-    let server = Server::script([gives(TOKEN)]);
-    let config = with(
-        credentials(&server),
-        &json!({
-            "credentials": "basic_header", "client_id": "a b",
-            "parameters": {"resource": "hr", "pin": {"file": "extra"}, "grant_type": "other"},
-            "headers": {"X-Partner": "p", "X-Key": {"file": "extra"}},
-        }),
-    );
-    let auth = fixture.build(config).unwrap();
-    authorization(&auth).await.unwrap();
-    let request = server.finish().remove(0);
+    let extra = json!({"file": "extra"});
+    let client = json!({"grant_type": "client_credentials", "client_id": "app", "client_secret": SECRET});
+    let in_header = json!({
+        "credentials": "basic_header", "client_id": "a b",
+        "parameters": {"resource": "hr", "pin": extra, "grant_type": "other"},
+        "headers": {"X-Partner": "p", "X-Key": extra},
+    });
     // `a+b:` and the secret, form-encoded.
-    assert_eq!(
-        request.header("authorization"),
-        Some("Basic YStiOnMzY3JldC1tYXJrZXIlMkIlMkYlM0QlMjJ4JTIy")
-    );
-    assert_eq!(
-        (request.header("x-partner"), request.header("x-key")),
-        (Some("p"), Some("extra-marker"))
-    );
-    assert_eq!(
-        form(&request),
-        json!({"grant_type": "other", "resource": "hr", "pin": "extra-marker"})
-    );
-}
-
-#[tokio::test]
-async fn sends_json_with_secrets_at_any_depth() {
-    let fixture = Fixture::new();
-    fixture.secret("user", "user-marker");
-    let step = Reply::new(200).json(&json!({"success": true, "data": {"token": TOKEN}}));
-    let server = Server::script([step]);
-    let config = with(
-        credentials(&server),
-        &json!({
-            "body": "json",
-            "parameters": {"scope": {"userId": {"file": "user"}, "list": [{"file": "user"}, 1], "file": {"a": 1}}},
-            "token_path": "data.token",
-        }),
-    );
-    let auth = fixture.build(config).unwrap();
-    assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
-    authorization(&auth).await.unwrap();
-    assert!(
-        auth.secrets(&Credentials::default())
-            .iter()
-            .any(|secret| secret.expose() == "user-marker")
-    );
-    let request = server.finish().remove(0);
-    assert_eq!(request.header("content-type"), Some("application/json"));
-    assert_eq!(
-        serde_json::from_slice::<Value>(&request.body).unwrap(),
-        json!({
-            "grant_type": "client_credentials", "client_id": "app", "client_secret": SECRET,
-            "scope": {"userId": "user-marker", "list": ["user-marker", 1], "file": {"a": 1}},
-        })
-    );
-}
-
-#[tokio::test]
-async fn sends_a_password_with_more_parameters() {
-    let fixture = Fixture::new();
-    let server = Server::script([gives(TOKEN)]);
-    let config = json!({
-        "type": "oauth2_password", "token_url": server.url(), "client_id": "c", "username": "integration",
-        "password": {"file": "secret"}, "parameters": {"companyId": "contoso"},
+    let basic = "Basic YStiOnMzY3JldC1tYXJrZXIlMkIlMkYlM0QlMjJ4JTIy";
+    let json = json!({
+        "body": "json", "token_path": "data.token",
+        "parameters": {"scope": {"userId": extra, "list": [extra, 1], "file": {"a": 1}}},
     });
-    authorization(&fixture.build(config).unwrap()).await.unwrap();
-    let expected = json!({
-        "grant_type": "password", "client_id": "c", "username": "integration", "password": SECRET,
-        "companyId": "contoso",
+    let nested = json!({"userId": "extra-marker", "list": ["extra-marker", 1], "file": {"a": 1}});
+    let password = json!({
+        "type": "oauth2_password", "username": "ada", "password": {"file": "secret"},
+        "client_id": null, "client_secret": null, "parameters": {"companyId": "contoso"},
     });
-    assert_eq!(form(&server.finish()[0]), expected);
+    for (more, headers, body) in [
+        (
+            json!({"scope": "hr"}),
+            &[("accept", "application/json")][..],
+            with(client.clone(), &json!({"scope": "hr"})),
+        ),
+        (
+            in_header,
+            &[
+                ("authorization", basic),
+                ("x-partner", "p"),
+                ("x-key", "extra-marker"),
+            ],
+            json!({"grant_type": "other", "resource": "hr", "pin": "extra-marker"}),
+        ),
+        (
+            json,
+            &[("content-type", "application/json")],
+            with(client, &json!({"scope": nested})),
+        ),
+        (
+            password,
+            &[],
+            json!({"grant_type": "password", "username": "ada", "password": SECRET, "companyId": "contoso"}),
+        ),
+    ] {
+        let answer = json!({"access_token": TOKEN, "expires_in": 60, "data": {"token": TOKEN}});
+        let server = Server::script([Reply::ok(answer)]);
+        let auth = fixture.build(with(credentials(&server), &more)).unwrap();
+        assert_eq!(authorization(&auth).await.unwrap(), format!("Bearer {TOKEN}"));
+        let request = server.finish().remove(0);
+        assert_eq!((&*request.method, &*request.path), ("POST", "/token?version=1"));
+        for (name, value) in headers {
+            assert_eq!(request.header(name), Some(*value));
+        }
+        let sent = serde_json::from_slice(&request.body).unwrap_or_else(|_| form(&request));
+        assert_eq!(sent, body);
+        let hidden = auth.secrets(&Credentials::default());
+        for (secret, is_hidden) in [
+            (TOKEN, true),
+            (SECRET, true),
+            ("extra-marker", sent.to_string().contains("extra-marker")),
+        ] {
+            assert_eq!(hidden.iter().any(|hidden| hidden.expose() == secret), is_hidden);
+        }
+    }
 }
 
 #[tokio::test]
