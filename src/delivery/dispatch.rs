@@ -1,7 +1,7 @@
 //! Takes the rows of a sink's inputs, and uploads their batches concurrently.
 //!
 //! After a transient failure of a batch the next ones are tried, up to
-//! [`max_consecutive_failures`](Policy::max_consecutive_failures). Any other failure, and a cancelled run, stops: what was
+//! [`max_consecutive_failures`](super::Policy::max_consecutive_failures). Any other failure, and a cancelled run, stops: what was
 //! not sent gets that outcome at once; uploads in progress are finished, within the grace period if the run was
 //! cancelled, and are unknown after it.
 
@@ -17,52 +17,28 @@ use tokio::time::Instant;
 use super::batch::{Batch, Batcher, Limits};
 use super::dedup::DedupIndex;
 use super::partition::{Filling, Partition, PartitionState};
-use super::policy::Policy;
-use super::service::{SinkService, Verdict};
+use super::service::Verdict;
 use super::upload::{PayloadColumns, Progress, UploadTask, Uploader};
-use crate::component::{Checkpoint, Chunk, Fault, Input, Item, Origin, Reject, RejectCode, SinkContext};
+use crate::component::{Checkpoint, Chunk, Fault, Input, Item, Origin, Reject, RejectCode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::RowHash;
 
 /// Delivers the input of one sink.
 pub(crate) struct Dispatcher {
-    cx: SinkContext,
-    uploader: Arc<Uploader>,
-    limits: Limits,
-    concurrency: usize,
+    pub(crate) uploader: Uploader,
+    pub(crate) limits: Limits,
+    /// Uploads at a time, at least 1.
+    pub(crate) concurrency: usize,
 }
 
 impl Dispatcher {
-    /// `concurrency`: uploads at a time, at least 1.
-    pub(crate) fn new(
-        cx: SinkContext,
-        service: Arc<dyn SinkService>,
-        policy: Policy,
-        limits: Limits,
-        concurrency: usize,
-    ) -> Self {
-        let uploader = Uploader {
-            service,
-            ledger: cx.run.services.get(),
-            sink: cx.name.clone(),
-            run: cx.run.clone(),
-            policy,
-        };
-        Self {
-            cx,
-            uploader: Arc::new(uploader),
-            limits,
-            concurrency,
-        }
-    }
-
     /// Gives every row of `input`, whose inputs are `partitions` in order, an outcome. Cancels the run when it stops
     /// early.
-    pub(crate) async fn run(&self, partitions: Vec<Partition>, input: &mut Input) -> Result<()> {
+    pub(crate) async fn run(self, partitions: Vec<Partition>, input: &mut Input) -> Result<()> {
         let labels: BTreeSet<&'static str> = partitions.iter().map(|partition| partition.label).collect();
+        let uploader = Arc::new(self.uploader);
         let mut run = Run {
-            cx: &self.cx,
-            uploader: &self.uploader,
+            uploader: &uploader,
             limits: self.limits,
             concurrency: self.concurrency,
             partitions: partitions.into_iter().map(PartitionState::new).collect(),
@@ -76,7 +52,8 @@ impl Dispatcher {
             streak: None,
             stopped: None,
         };
-        match DedupIndex::open(&self.cx, &self.uploader.policy, labels).await {
+        let cx = &uploader.cx;
+        match DedupIndex::open(cx, &uploader.policy, labels).await {
             Ok(dedup) => run.dedup = dedup,
             Err(error) => run.stop(error),
         }
@@ -91,7 +68,7 @@ impl Dispatcher {
             let has_room = run.ready.is_empty();
             tokio::select! {
                 biased;
-                () = self.cx.run.cancel.cancelled(), if run.stopped.is_none() => run.stop(Error::interrupted()),
+                () = cx.run.cancel.cancelled(), if run.stopped.is_none() => run.stop(Error::interrupted()),
                 Some(ended) = run.uploads.join_next_with_id(), if !run.uploads.is_empty() => run.upload_ended(ended),
                 () = wait_until(deadline), if !run.uploads.is_empty() => run.abort_uploads(),
                 item = input.next(), if open && has_room => match item {
@@ -116,7 +93,6 @@ async fn wait_until(deadline: Option<Instant>) {
 }
 
 struct Run<'d> {
-    cx: &'d SinkContext,
     uploader: &'d Arc<Uploader>,
     limits: Limits,
     concurrency: usize,
@@ -154,9 +130,9 @@ impl Run<'_> {
     fn add_rows(&mut self, partition: usize, chunk: Chunk) {
         let rows = chunk.num_rows();
         if self.stopped.is_some() {
-            self.cx.counts.not_sent(rows);
+            self.uploader.cx.counts.not_sent(rows);
         } else if let Err(error) = self.fill(partition, chunk) {
-            self.cx.counts.not_sent(rows);
+            self.uploader.cx.counts.not_sent(rows);
             self.stop(error);
         }
     }
@@ -188,7 +164,7 @@ impl Run<'_> {
             |batch| full.push(batch),
             |row| too_large.push(row),
         );
-        self.cx.counts.skipped(skipped);
+        self.uploader.cx.counts.skipped(skipped);
         let state = &mut self.partitions[partition];
         if skipped > 0
             && !state.warned
@@ -197,7 +173,7 @@ impl Run<'_> {
         {
             state.warned = true;
             tracing::warn!(
-                sink = %self.cx.name, scenario = label,
+                sink = %self.uploader.cx.name, scenario = label,
                 "skipping rows that the job accepted under other column names; if those were wrong, run `hrsink ledger forget` to send the rows again"
             );
         }
@@ -250,7 +226,7 @@ impl Run<'_> {
 
     fn add_checkpoint(&mut self, partition: usize, checkpoint: Checkpoint) {
         // Dropped, it is not delivered: rows before it were not sent, as in every dry run.
-        if self.stopped.is_none() && !self.cx.run.dry_run {
+        if self.stopped.is_none() && !self.uploader.cx.run.dry_run {
             self.partitions[partition].add_checkpoint(checkpoint);
         }
     }
@@ -293,11 +269,11 @@ impl Run<'_> {
                 return;
             };
             // A dry run does everything but send.
-            if self.cx.run.dry_run {
+            if self.uploader.cx.run.dry_run {
                 self.not_sent(&task, task.batch.rows());
                 continue;
             }
-            self.cx.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.uploader.cx.in_flight.fetch_add(1, Ordering::Relaxed);
             let (task, progress) = (Arc::new(task), Progress::default());
             let (uploader, sent, shared) = (self.uploader.clone(), task.clone(), progress.clone());
             let upload = async move { uploader.upload(&sent, &shared).await };
@@ -316,17 +292,17 @@ impl Run<'_> {
                 // After a failure of its own, the requests' time-out bounds the wait.
                 let interrupted = error.kind() == ErrorKind::Interrupted;
                 let deadline = interrupted
-                    .then(|| Instant::now().checked_add(self.cx.run.grace))
+                    .then(|| Instant::now().checked_add(self.uploader.cx.run.grace))
                     .flatten();
                 self.stopped = Some(Stopped { error, deadline });
             }
         }
-        self.cx.run.cancel.cancel();
+        self.uploader.cx.run.cancel.cancel();
         for task in std::mem::take(&mut self.ready) {
             self.not_sent(&task, task.batch.rows());
         }
         for state in &mut self.partitions {
-            self.cx.counts.not_sent(state.pending());
+            self.uploader.cx.counts.not_sent(state.pending());
             state.filling = None;
         }
         self.drop_stale_checkpoints();
@@ -356,16 +332,18 @@ impl Run<'_> {
     async fn close(self) -> Result<()> {
         let failure = self.stopped.map(|stopped| stopped.error).or(self.first_failure);
         if let Some(dedup) = self.dedup {
-            let delivered_all = failure.is_none() && !self.cx.run.partial;
-            dedup.close(self.cx, &self.resent, delivered_all).await?;
+            let delivered_all = failure.is_none() && !self.uploader.cx.run.partial;
+            dedup
+                .close(&self.uploader.cx, &self.resent, delivered_all)
+                .await?;
         }
         failure.map_or(Ok(()), Err)
     }
 
     fn reject(&self, origin: Origin, code: RejectCode, message: String) {
-        self.cx.reject(Reject {
+        self.uploader.cx.reject(Reject {
             origin,
-            component: self.cx.name.clone(),
+            component: self.uploader.cx.name.clone(),
             faults: vec![Fault {
                 field: None,
                 code,

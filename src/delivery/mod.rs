@@ -25,3 +25,4 @@ pub(crate) use partition::Partition;
 pub(crate) use policy::Policy;
 pub(crate) use policy::{Mode, OnRefused, OnUnknown};
 pub(crate) use service::{Answer, EncoderFactory, SinkService, Upload, Verdict};
+pub(crate) use upload::Uploader;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use self::fixture::{
-    Accepted, Feed, Fixture, HOUR, NotSent, Outcome, Refused, SECOND, Step, Unknown, after, id, limits, rows,
-    splitting,
+    Accepted, CHECK, Feed, Fixture, NotSent, Outcome, Refused, SECOND, Step, Unknown, accepting, after, id,
+    limits, rows, splitting,
 };
 use super::{Limits, OnRefused, OnUnknown, Policy, Verdict};
 use crate::component::BatchOutcome;
@@ -23,11 +23,7 @@ fn counts(outcome: &Outcome) -> [u64; 4] {
 #[tokio::test(start_paused = true)]
 async fn uses_the_allowed_concurrency() {
     for concurrency in [1, 3, 7] {
-        let fixture = Fixture {
-            concurrency,
-            ..Fixture::scripted([after(1, Verdict::Accepted); 20])
-        };
-        let outcome = fixture.run(vec![rows(0, 40)]).await;
+        let outcome = accepting(concurrency, [1; 20]).run(vec![rows(0, 40)]).await;
         assert_eq!((outcome.max_running, outcome.totals.accepted), (concurrency, 40));
     }
 }
@@ -37,11 +33,7 @@ async fn cuts_the_same_batches_whichever_upload_is_faster() {
     let feed = || vec![rows(0, 3), rows(1, 5), rows(0, 4), rows(1, 2), rows(0, 1)];
     let mut seen = Vec::new();
     for (concurrency, seconds) in [(1, [1; 8]), (4, [9, 1, 8, 2, 7, 3, 6, 4]), (8, [0; 8])] {
-        let fixture = Fixture {
-            concurrency,
-            ..Fixture::scripted(seconds.map(|seconds| after(seconds, Verdict::Accepted)))
-        };
-        seen.push(fixture.run(feed()).await.seen);
+        seen.push(accepting(concurrency, seconds).run(feed()).await.seen);
     }
     assert_eq!(seen[0].len(), 8);
     assert_eq!(seen[0], seen[1]);
@@ -51,21 +43,16 @@ async fn cuts_the_same_batches_whichever_upload_is_faster() {
 
 #[tokio::test(start_paused = true)]
 async fn completes_a_checkpoint_after_every_batch_before_it() {
-    let script = [10, 2, 30].map(|seconds| after(seconds, Verdict::Accepted));
-    let fixture = Fixture {
-        concurrency: 4,
-        ..Fixture::scripted(script)
-    };
     let feed = vec![
-        Feed::Checkpoint(0),
+        CHECK,
         rows(0, 1),
-        Feed::Checkpoint(0),
+        CHECK,
         rows(0, 1),
         rows(0, 2),
-        Feed::Checkpoint(0),
+        CHECK,
         rows(0, 1),
     ];
-    let outcome = fixture.run(feed).await;
+    let outcome = accepting(4, [10, 2, 30]).run(feed).await;
     let when = outcome.checkpoints.iter().map(|(_, _, when)| when.as_secs());
     // The second waits for batch 1, the third for batches 1 and 2, of which 2 is accepted first.
     assert_eq!(when.collect::<Vec<_>>(), [0, 10, 10]);
@@ -84,8 +71,15 @@ async fn stops_after_a_refused_batch_and_finishes_uploads_in_progress() {
         concurrency: 3,
         ..Fixture::scripted(script)
     };
-    let mut feed = vec![rows(0, 2), Feed::Checkpoint(0), rows(0, 2), Feed::Checkpoint(0)];
-    feed.extend([rows(0, 9), rows(0, 8), Feed::Checkpoint(0)]);
+    let feed = vec![
+        rows(0, 2),
+        CHECK,
+        rows(0, 2),
+        CHECK,
+        rows(0, 9),
+        rows(0, 8),
+        CHECK,
+    ];
     let outcome = fixture.run(feed).await;
     assert_eq!(outcome.error().to_string(), "batch 2 failed");
     assert_eq!(outcome.error().kind(), ErrorKind::Refused);
@@ -104,9 +98,8 @@ async fn gives_every_row_an_outcome_when_rows_cannot_be_encoded() {
         ..Fixture::default()
     };
     // The new schema cuts a batch of three, then the chunk fails.
-    let outcome = fixture
-        .run(vec![rows(0, 3), Feed::NotText(0, 2), Feed::Checkpoint(0)])
-        .await;
+    let feed = vec![rows(0, 3), Feed::NotText(0, 2), CHECK];
+    let outcome = fixture.run(feed).await;
     assert_eq!(outcome.error().kind(), ErrorKind::Unexpected);
     assert_eq!((outcome.totals.not_sent, outcome.outcomes()[&1]), (5, NotSent));
     assert_eq!(outcome.delivered(), [false]);
@@ -115,10 +108,9 @@ async fn gives_every_row_an_outcome_when_rows_cannot_be_encoded() {
 #[tokio::test(start_paused = true)]
 async fn aborts_uploads_after_the_grace_period() {
     let fixture = |grace| Fixture {
-        concurrency: 3,
         cancel_at: Some(SECOND),
         grace,
-        ..Fixture::scripted([20, 40, 3600].map(|seconds| after(seconds, Verdict::Accepted)))
+        ..accepting(3, [20, 40, 3600])
     };
     let outcome = fixture(Duration::MAX).run(vec![rows(0, 6)]).await;
     let found = (outcome.totals.accepted, outcome.error().kind());
@@ -129,10 +121,8 @@ async fn aborts_uploads_after_the_grace_period() {
     assert_eq!(counts(&outcome), [2, 0, 4, 5]);
     let error = outcome.error();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(
-        error.to_string().contains("30s after the run was stopped"),
-        "{error}"
-    );
+    let message = error.to_string();
+    assert!(message.contains("30s after the run was stopped"), "{message}");
     assert_eq!(outcome.elapsed, 31 * SECOND);
     let aborted = outcome.reports.iter().find(|report| report.number == 3).unwrap();
     assert_eq!((aborted.duration_ms, aborted.error.is_some()), (31_000, true));
@@ -143,16 +133,10 @@ async fn ends_a_stopped_run_while_a_source_waits_for_its_checkpoint() {
     let fixture = Fixture {
         cancel_at: Some(SECOND),
         grace: 5 * SECOND,
-        ..Fixture::scripted([Step::After(HOUR, Verdict::Accepted)])
+        ..accepting(1, [3600])
     };
     // The input stays open until both checkpoints are resolved: of a batch in progress, and of one never sent.
-    let feed = vec![
-        rows(0, 2),
-        Feed::Checkpoint(0),
-        rows(0, 1),
-        Feed::Checkpoint(0),
-        Feed::AwaitCheckpoints,
-    ];
+    let feed = vec![rows(0, 2), CHECK, rows(0, 1), CHECK, Feed::AwaitCheckpoints];
     let outcome = fixture.run(feed).await;
     let resolved = outcome.checkpoints.iter();
     let resolved = resolved.map(|(_, delivered, when)| (*delivered, when.as_secs()));
@@ -170,10 +154,8 @@ async fn treats_a_panicked_upload_as_unknown_without_its_text() {
     assert_eq!(outcome.outcomes(), [(1, Unknown), (2, Accepted)].into());
     assert_eq!(outcome.error().kind(), ErrorKind::Unexpected);
     let text = format!("{:?} {:?}", outcome.result, outcome.reports);
-    assert!(
-        text.contains("batch 1 panicked") && !text.contains("contoso"),
-        "{text}"
-    );
+    assert!(text.contains("batch 1 panicked"), "{text}");
+    assert!(!text.contains("contoso"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +177,7 @@ async fn halves_payloads_that_are_too_large_and_sends_smaller_ones_afterwards() 
         max_bytes: Some(4 + 5 * 6),
         ..Fixture::default()
     };
-    let feed = vec![rows(0, 8), rows(0, 20), Feed::Checkpoint(0)];
+    let feed = vec![rows(0, 8), rows(0, 20), CHECK];
     let outcome = fixture.run(feed).await;
     assert!(outcome.result.is_ok(), "{:?}", outcome.result);
     assert_eq!((outcome.totals.accepted, outcome.delivered()), (28, vec![true]));

@@ -16,7 +16,7 @@ use super::batch::Batch;
 use super::dedup::UnknownRows;
 use super::policy::{OnRefused, Policy};
 use super::service::{Answer, SinkService, Upload, Verdict};
-use crate::component::{BatchOutcome, Origin, RunInfo};
+use crate::component::{BatchOutcome, Origin, SinkContext};
 use crate::error::{Error, Result};
 use crate::ledger::{BatchId, Intent, Ledger, RowHash, UploadOutcome};
 
@@ -28,12 +28,10 @@ const MAX_PARTS: u32 = 256;
 const MAX_SUSPECTS: u32 = 8;
 
 /// What all uploads of a sink share.
-pub(super) struct Uploader {
-    pub(super) service: Arc<dyn SinkService>,
-    pub(super) ledger: Option<Ledger>,
-    pub(super) sink: Arc<str>,
-    pub(super) run: RunInfo,
-    pub(super) policy: Policy,
+pub(crate) struct Uploader {
+    pub(crate) cx: SinkContext,
+    pub(crate) service: Arc<dyn SinkService>,
+    pub(crate) policy: Policy,
 }
 
 #[derive(Debug, Clone)]
@@ -126,7 +124,7 @@ impl Uploader {
             };
             let Some(range) = range else { break };
             // A stopped run sends no further part.
-            if part > 0 && self.run.cancel.is_cancelled() {
+            if part > 0 && self.cx.run.cancel.is_cancelled() {
                 break;
             }
             let batch = match part {
@@ -239,12 +237,12 @@ impl Uploader {
         part: &PartOutcome,
         batch: &Batch,
     ) -> Result<Option<BatchId>> {
-        let Some(ledger) = &self.ledger else {
+        let Some(ledger) = self.cx.run.services.get::<Ledger>() else {
             return Ok(None);
         };
         let intent = Intent {
-            run: self.run.id.to_string(),
-            sink: self.sink.to_string(),
+            run: self.cx.run.id.to_string(),
+            sink: self.cx.name.to_string(),
             job: self.policy.job.clone(),
             scenario: task.label.to_owned(),
             number: task.number,
@@ -258,7 +256,7 @@ impl Uploader {
     }
 
     async fn record_outcome(&self, id: Option<BatchId>, sent: &PartOutcome) -> Result<()> {
-        let (Some(ledger), Some(id)) = (&self.ledger, id) else {
+        let (Some(ledger), Some(id)) = (self.cx.run.services.get::<Ledger>(), id) else {
             return Ok(());
         };
         let upload = UploadOutcome {

@@ -48,7 +48,7 @@ fn totals(read: u64, set: impl FnOnce(&mut Totals)) -> Totals {
 }
 
 /// The error of a failed run, with these texts in its message or hints.
-fn fails<'r>(report: &'r RunReport, code: i32, texts: &[&str]) -> &'r ErrorReport {
+fn fails<'r>(report: &'r RunReport, code: u8, texts: &[&str]) -> &'r ErrorReport {
     let error = failure(report, code);
     let shown = format!("{}\n{}", error.message, error.hints.join("\n"));
     for text in texts {

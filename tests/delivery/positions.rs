@@ -18,6 +18,11 @@ use tokio_util::sync::CancellationToken;
 /// The pages requested from each system.
 static ASKED: Mutex<BTreeMap<String, Vec<usize>>> = Mutex::new(BTreeMap::new());
 
+fn record(system: &str, page: usize) {
+    let mut asked = ASKED.lock().unwrap();
+    asked.entry(system.to_owned()).or_default().push(page);
+}
+
 /// A system with two rows per page.
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(crate = "hrsink::plugin::serde", deny_unknown_fields)]
@@ -66,9 +71,7 @@ impl Source for Pages {
         let (from, to) = (self.from, self.config.pages);
         let mut waiting = Vec::new();
         for page in from + 1..=to {
-            let mut asked = ASKED.lock().unwrap();
-            asked.entry(self.config.system.clone()).or_default().push(page);
-            drop(asked);
+            record(&self.config.system, page);
             let upn: ArrayRef = Arc::new(StringArray::from(vec![email(2 * page - 1), email(2 * page)]));
             let day = |day: &str| -> ArrayRef { Arc::new(StringArray::from(vec![day; 2])) };
             let columns = [

@@ -21,7 +21,7 @@ impl Run<'_> {
         let Some((task, progress)) = self.in_flight.remove(&id) else {
             return;
         };
-        self.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.uploader.cx.in_flight.fetch_sub(1, Ordering::Relaxed);
         let mut parts = progress.take();
         if let Some(error) = aborted {
             let aborted = self.aborted(&task, parts.in_progress, &error);
@@ -57,7 +57,7 @@ impl Run<'_> {
 
     /// Counts and reports a part. Returns it if it was not delivered.
     fn record_part(&mut self, task: &UploadTask, mut part: PartOutcome) -> Option<PartOutcome> {
-        let counts = &self.cx.counts;
+        let counts = &self.uploader.cx.counts;
         match part.outcome {
             BatchOutcome::Accepted => counts.accepted(part.rows),
             BatchOutcome::Refused => counts.refused(part.rows),
@@ -137,7 +137,7 @@ impl Run<'_> {
                 )),
             });
         }
-        tracing::warn!(sink = %self.cx.name, error = %error.chain(), "a batch failed; trying the next ones");
+        tracing::warn!(sink = %self.uploader.cx.name, error = %error.chain(), "a batch failed; trying the next ones");
         self.first_failure.get_or_insert(error);
         self.drop_stale_checkpoints();
     }
@@ -160,7 +160,7 @@ impl Run<'_> {
                 format!(
                     "the upload of batch {} was aborted: it had not ended {} after the run was stopped",
                     task.number,
-                    humantime::format_duration(self.cx.run.grace)
+                    humantime::format_duration(self.uploader.cx.run.grace)
                 ),
             )
             .with_hint(
@@ -182,7 +182,7 @@ impl Run<'_> {
     }
 
     pub(super) fn not_sent(&self, task: &UploadTask, rows: usize) {
-        self.cx.counts.not_sent(rows);
+        self.uploader.cx.counts.not_sent(rows);
         let complete = rows == task.batch.rows();
         let bytes = if complete { task.batch.payload.len() } else { 0 };
         self.report(task, &PartOutcome::not_sent(0, rows, bytes, None));
@@ -191,12 +191,12 @@ impl Run<'_> {
     fn report(&self, task: &UploadTask, part: &PartOutcome) {
         let (number, label, outcome, answer) = (task.number, task.label, part.outcome, &part.answer);
         tracing::debug!(
-            sink = %self.cx.name, batch = number, part = part.part, label, rows = part.rows, bytes = part.bytes, ?outcome,
+            sink = %self.uploader.cx.name, batch = number, part = part.part, label, rows = part.rows, bytes = part.bytes, ?outcome,
             "batch finished"
         );
         // The receiver may be gone when a run is torn down; the counts are right all the same.
-        let _ = self.cx.batches.send(BatchReport {
-            sink: self.cx.name.to_string(),
+        let _ = self.uploader.cx.batches.send(BatchReport {
+            sink: self.uploader.cx.name.to_string(),
             number,
             part: part.part,
             scenario: label.to_owned(),

@@ -19,7 +19,7 @@ use crate::component::{
     SinkContext, Totals, channel,
 };
 use crate::delivery::{
-    Answer, Dispatcher, Limits, OnRefused, Partition, Policy, SinkService, Upload, Verdict,
+    Answer, Dispatcher, Limits, OnRefused, Partition, Policy, SinkService, Upload, Uploader, Verdict,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::encode::{CsvEncoder, Values};
@@ -28,7 +28,6 @@ use crate::ledger::Ledger;
 pub(super) use BatchOutcome::{Accepted, NotSent, Refused, Unknown};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the service does with a batch.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +126,9 @@ pub(super) enum Feed {
     Wait(Duration),
 }
 
+/// A checkpoint of the first partition.
+pub(super) const CHECK: Feed = Feed::Checkpoint(0);
+
 pub(super) fn rows(partition: usize, rows: usize) -> Feed {
     Feed::Rows(partition, vec![0; rows])
 }
@@ -162,6 +164,17 @@ impl Default for Fixture {
             ledger: None,
             run: "run",
         }
+    }
+}
+
+/// A service that accepts each batch after so many seconds.
+pub(super) fn accepting(concurrency: usize, seconds: impl IntoIterator<Item = u64>) -> Fixture {
+    let steps = seconds
+        .into_iter()
+        .map(|seconds| after(seconds, Verdict::Accepted));
+    Fixture {
+        concurrency,
+        ..Fixture::scripted(steps)
     }
 }
 
@@ -238,13 +251,16 @@ impl Fixture {
             max_bytes: self.max_bytes,
             ..ScriptedService::default()
         });
-        let dispatcher = Dispatcher::new(
-            cx.clone(),
-            service.clone(),
-            self.policy,
-            self.limits,
-            self.concurrency,
-        );
+        let uploader = Uploader {
+            cx: cx.clone(),
+            service: service.clone(),
+            policy: self.policy,
+        };
+        let dispatcher = Dispatcher {
+            uploader,
+            limits: self.limits,
+            concurrency: self.concurrency,
+        };
         let partitions = LABELS.map(|label| Partition {
             label,
             encoder: Arc::new(|schema: &Schema| {
@@ -271,7 +287,6 @@ impl Fixture {
         };
         let ((result, elapsed, cancelled), (checkpoints, ids, rows_in)) =
             tokio::join!(running, send(feed, sender, started));
-        drop(dispatcher);
         let rejected = cx.rejects.kept();
         let earlier = cx.outputs.unknown();
         let (totals, in_flight) = (cx.counts.totals(), cx.in_flight.load(Ordering::SeqCst));

@@ -11,7 +11,7 @@ use super::cloud::{Cloud, Endpoints};
 use super::config::{Auth, M365HrConfig};
 use super::explain;
 use crate::component::{CheckStep, Input, RunInfo, Sink, SinkContext};
-use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload};
+use crate::delivery::{Answer, Dispatcher, Limits, OnUnknown, Partition, SinkService, Upload, Uploader};
 use crate::emulator::{Emulator, EmulatorConfig, Job};
 use crate::error::{Error, Result};
 use crate::http::address;
@@ -41,9 +41,16 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         client: client(config, &cx, emulator.as_ref())?,
         run: cx.run.clone(),
     };
-    let policy = config.delivery.policy(job_name(config, &cx));
-    let max_concurrent = config.max_concurrent.as_usize();
-    let dispatcher = Dispatcher::new(cx.clone(), Arc::new(service), policy, limits, max_concurrent);
+    let uploader = Uploader {
+        cx: cx.clone(),
+        service: Arc::new(service),
+        policy: config.delivery.policy(job_name(config, &cx)),
+    };
+    let dispatcher = Dispatcher {
+        uploader,
+        limits,
+        concurrency: config.max_concurrent.as_usize(),
+    };
     Ok(Box::new(M365Hr {
         cx,
         dispatcher,

@@ -28,4 +28,6 @@ pub(crate) mod request;
 pub(crate) mod response_actions;
 mod source;
 mod template;
+#[cfg(test)]
+mod test_cases;
 mod typed_keys;

@@ -120,7 +120,7 @@ impl Reader {
         let settings: Vec<(&str, &str)> = settings.collect();
         let mut run = incremental.begin(saved.as_deref(), &settings, jiff::Timestamp::now())?;
         tracing::info!(
-            source = %self.cx().name, windows = run.len(), full = run.why().is_full(), "{}", run.why()
+            source = %self.cx().name, windows = run.len(), full = run.why.is_full(), "{}", run.why
         );
         let reader = Self {
             run: Some(Arc::new(run.clone())),
@@ -133,14 +133,14 @@ impl Reader {
             let Some(totals) = reader.window(&window.values, &out).await? else {
                 return Ok(());
             };
-            run.merge(&totals.seen);
+            run.seen.merge(&totals.seen);
             all.add(&totals);
             let position = run.after_window(index)?;
             if out.send(Message::Position(position)).await.is_err() {
                 return Ok(());
             }
         }
-        let seen = run.seen();
+        let seen = &run.seen;
         if seen.without > 0 || seen.future > 0 {
             tracing::warn!(
                 source = %self.cx().name, with = seen.with, without = seen.without, future = seen.future,

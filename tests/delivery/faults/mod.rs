@@ -285,8 +285,12 @@ async fn lasts(endpoint: Endpoint, fault: &Fault) {
     let outcome = if fault.unknown { Unknown } else { NotSent };
     assert_eq!(outcomes(&report), [(1, outcome, 2), (2, Accepted, 1)], "{name}");
     match outcome {
-        Unknown => assert_rows!(report, 4, accepted: 2, unknown: 2; "{name}"),
-        _ => assert_rows!(report, 4, accepted: 2, not_sent: 2; "{name}"),
+        Unknown => {
+            assert_rows!(report, 4, accepted: 2, unknown: 2; "{name}");
+        }
+        _ => {
+            assert_rows!(report, 4, accepted: 2, not_sent: 2; "{name}");
+        }
     }
 
     let recorded = history(&fixture.pipeline).await;

@@ -316,19 +316,17 @@ impl AuthConfig {
     }
 
     fn validate_basic(&self, problems: &mut Problems<'_>) {
-        match &self.username {
-            Some(TextOrSecret::Text(name)) if name.contains(':') => {
-                problems
-                    .at("username")
-                    .add("the user name of HTTP Basic must not contain a colon");
-            }
-            Some(TextOrSecret::Text(_)) if self.password.is_none() => {
-                problems.at("password").add_with_hint(
-                    "`password` is required",
-                    "if the user name is the key, give it as a secret: `username: {env: NAME}`; the password is then `x`",
-                );
-            }
-            _ => {}
+        let Some(TextOrSecret::Text(name)) = &self.username else {
+            return;
+        };
+        if name.contains(':') {
+            let mut here = problems.at("username");
+            here.add("the user name of HTTP Basic must not contain a colon");
+        } else if self.password.is_none() {
+            problems.at("password").add_with_hint(
+                "`password` is required",
+                "if the user name is the key, give it as a secret: `username: {env: NAME}`; the password is then `x`",
+            );
         }
     }
 
@@ -343,12 +341,8 @@ impl AuthConfig {
             (None, Some(_)) if self.prefix.is_some() => problems.at("prefix").add("requires `header`"),
             _ => {}
         }
-        if let Some(prefix) = &self.prefix
-            && HeaderValue::from_str(prefix).is_err()
-        {
-            problems
-                .at("prefix")
-                .add("contains a character that is invalid in a header");
+        if let Some(prefix) = &self.prefix {
+            check_header_value(prefix, &mut problems.at("prefix"));
         }
     }
 
@@ -369,10 +363,8 @@ impl AuthConfig {
                 }
                 Ok(_) => {}
             }
-            if let TextOrSecret::Text(text) = value
-                && HeaderValue::from_str(text).is_err()
-            {
-                here.add("contains a character that is invalid in a header");
+            if let TextOrSecret::Text(text) = value {
+                check_header_value(text, &mut here);
             }
         }
         if self.body != Some(BodyForm::Json) {
@@ -390,5 +382,11 @@ impl AuthConfig {
         {
             problems.at("token_path").add(problem);
         }
+    }
+}
+
+fn check_header_value(text: &str, problems: &mut Problems<'_>) {
+    if HeaderValue::from_str(text).is_err() {
+        problems.add("contains a character that is invalid in a header");
     }
 }

@@ -131,35 +131,39 @@ fn out_of_range(error: jiff::Error) -> Error {
     Error::config("a time of `incremental` is out of range").with_source(error)
 }
 
+/// A unit in milliseconds and a yes or no; or a message and a hint.
+type Checked = Result<(i64, bool), (String, &'static str)>;
+
 /// The unit of a pattern, and whether its texts name one instant.
-fn check(pattern: &str, zone: &TimeZone) -> Result<(i64, bool), (String, &'static str)> {
+fn check(pattern: &str, zone: &TimeZone) -> Checked {
     let (unit, has_offset) = resolution(pattern)?;
     let utc = *zone == TimeZone::UTC;
     if pattern.ends_with('Z') && !has_offset && !utc {
+        let message = "`Z` at the end means UTC, and `timezone` is different";
         return Err((
-            "`Z` at the end means UTC, and `timezone` is different".to_owned(),
+            message.to_owned(),
             "write the offset with `%:z`, or remove `timezone`",
         ));
     }
     Ok((unit, has_offset || utc))
 }
 
-/// The smallest difference that a pattern shows in milliseconds, and whether it has an offset.
-fn resolution(pattern: &str) -> Result<(i64, bool), (String, &'static str)> {
+/// The smallest difference that a pattern shows, and whether it has an offset.
+fn resolution(pattern: &str) -> Checked {
+    let wrong = |message: &str, hint| Err((message.to_owned(), hint));
     // The parts of a time that the directives write, one letter each.
     let mut parts = String::new();
     let mut rest = pattern;
     while let Some((_, after)) = rest.split_once('%') {
-        let flags = after
-            .find(|c: char| !matches!(c, '-' | '_' | '0' | '^' | '#' | '.' | ':' | '1'..='9'))
-            .ok_or_else(|| {
-                (
-                    "the pattern ends within a directive".to_owned(),
-                    "a percent sign itself is written `%%`",
-                )
-            })?;
-        let (flags, directive) = after.split_at(flags);
-        let letter = directive.chars().next().unwrap_or_default();
+        let is_flag = |c: char| matches!(c, '-' | '_' | '0' | '^' | '#' | '.' | ':' | '1'..='9');
+        let directive = after.trim_start_matches(is_flag);
+        let flags = &after[..after.len() - directive.len()];
+        let Some(letter) = directive.chars().next() else {
+            return wrong(
+                "the pattern ends within a directive",
+                "a percent sign itself is written `%%`",
+            );
+        };
         rest = &directive[letter.len_utf8()..];
         parts.push_str(match letter {
             'Y' => "Y",
@@ -176,19 +180,19 @@ fn resolution(pattern: &str) -> Result<(i64, bool), (String, &'static str)> {
             'T' => "HMS",
             'f' if flags.ends_with('3') => "f",
             'f' => {
-                return Err((
-                    format!("`%{flags}f` writes fractions of any length"),
+                return wrong(
+                    &format!("`%{flags}f` writes fractions of any length"),
                     "write milliseconds: `%.3f`, or `%3f` without the point",
-                ));
+                );
             }
             's' => "s",
             'z' => "z",
             'a' | 'A' | '%' => "",
             other => {
-                return Err((
-                    format!("unsupported directive `%{flags}{other}`"),
+                return wrong(
+                    &format!("unsupported directive `%{flags}{other}`"),
                     "supported are %Y %m %b %B %d %e %j %F, %H %I %p %M %S %R %T %.3f %s, %z and %a",
-                ));
+                );
             }
         });
     }
@@ -197,23 +201,23 @@ fn resolution(pattern: &str) -> Result<(i64, bool), (String, &'static str)> {
         return Ok((1000, true));
     }
     if !(has('Y') && has('m') && has('d')) {
-        return Err((
-            "the pattern does not name a day: year, month and day are required".to_owned(),
+        return wrong(
+            "the pattern does not name a day: year, month and day are required",
             "such as `%Y-%m-%d` or `%m/%d/%Y %I:%M:%S %p`",
-        ));
+        );
     }
     if has('I') != has('p') {
-        return Err((
-            "`%I` and `%p` require each other".to_owned(),
+        return wrong(
+            "`%I` and `%p` require each other",
             "such as `%I:%M:%S %p`, or `%H:%M:%S`",
-        ));
+        );
     }
     let hour = has('H') || has('I');
     if has('M') && !hour || has('S') && !has('M') || has('f') && !has('S') {
-        return Err((
-            "the pattern has a smaller part of the time without the larger one".to_owned(),
+        return wrong(
+            "the pattern has a smaller part of the time without the larger one",
             "such as `%H:%M:%S`",
-        ));
+        );
     }
     let unit = match (hour, has('M'), has('S'), has('f')) {
         (.., true) => 1,

@@ -94,11 +94,12 @@ impl Windows {
 #[derive(Debug, Clone)]
 pub(in super::super) struct Plan {
     incremental: Incremental,
-    why: StartReason,
+    pub(in super::super) why: StartReason,
     now: Timestamp,
     state: State,
     windows: Windows,
-    seen: Seen,
+    /// Cursors of records that were read completely.
+    pub(in super::super) seen: Seen,
 }
 
 impl Incremental {
@@ -222,10 +223,6 @@ impl Incremental {
 }
 
 impl Plan {
-    pub(in super::super) fn why(&self) -> &StartReason {
-        &self.why
-    }
-
     /// The number of windows; 0 if nothing can be new.
     pub(in super::super) fn len(&self) -> u64 {
         self.windows.len()
@@ -259,15 +256,6 @@ impl Plan {
             Some(path) => seen.observe(value, path, config.timezone.zone(), self.now),
             None => Ok(()),
         }
-    }
-
-    /// Merges the cursors of records that were read completely.
-    pub(in super::super) fn merge(&mut self, seen: &Seen) {
-        self.seen.merge(seen);
-    }
-
-    pub(in super::super) fn seen(&self) -> &Seen {
-        &self.seen
     }
 
     /// The position to save once all rows up to the end of this window have an outcome. Requires that the cursors of

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::template::Uses;
+use super::super::test_cases::cases;
 use super::format::DAY;
 use super::plan::StartReason;
 use super::*;
@@ -63,19 +64,19 @@ fn observe(plan: &mut Plan, values: &[Value]) {
     for value in values {
         plan.observe(&mut seen, Some(value)).unwrap();
     }
-    plan.merge(&seen);
+    plan.seen.merge(&seen);
 }
 
 #[test]
 fn starts_where_the_last_run_started() {
     let incremental = from_start(json!({"initial": "2024-01-01", "lookback": "1h"}));
     let first = begin(&incremental, None, "2024-05-01T10:00:00.5Z");
-    assert_eq!(*first.why(), StartReason::FirstRun);
+    assert_eq!(first.why, StartReason::FirstRun);
     assert_eq!(first_start(&first), "2024-01-01T00:00:00Z");
     let saved = first.finished().unwrap();
     assert_eq!(position(&saved), "2024-05-01T10:00:00.5Z");
     let second = begin(&incremental, Some(&saved), "2024-05-02T10:00:00Z");
-    assert_eq!((second.why(), second.len()), (&StartReason::Continues, 1));
+    assert_eq!((&second.why, second.len()), (&StartReason::Continues, 1));
     assert_eq!(first_start(&second), "2024-05-01T09:00:00Z");
     let saved = second.finished().unwrap();
     assert_eq!(position(&saved), "2024-05-02T10:00:00Z");
@@ -164,7 +165,7 @@ fn continues_after_the_greatest_cursor() {
         json!(" "),
     ];
     observe(&mut plan, &values);
-    let seen = plan.seen();
+    let seen = &plan.seen;
     assert_eq!((seen.with, seen.without, seen.future), (4, 2, 0));
     let saved = plan.finished().unwrap();
     assert_eq!(position(&saved), "2024-05-31T08:00:00.25Z");
@@ -179,20 +180,20 @@ fn continues_after_the_greatest_cursor() {
 #[test]
 fn reads_cursors_in_every_notation() {
     let incremental = from_start(json!({"cursor": "$.c", "initial": "2024-01-01"}));
-    for (value, expected) in [
-        (json!("2024-05-01T22:30:15+02:00"), "2024-05-01T20:30:15Z"),
-        (json!("2024-05-01 22:30:15"), "2024-05-01T22:30:15Z"),
-        (json!("/Date(1714602615500)/"), "2024-05-01T22:30:15.5Z"),
-        // Cursors in the future count as now.
-        (json!("9999-12-31"), "2024-06-01T00:00:00Z"),
-        (json!("9999-12-31T23:59:59Z"), "2024-06-01T00:00:00Z"),
-        (json!("/Date(253402214400000)/"), "2024-06-01T00:00:00Z"),
-        // Others are errors that do not show the value.
-        (json!("marker"), "another text"),
-        (json!("/Date(marker)/"), "another text"),
-        (json!(20_240_501), "a number"),
-        (json!(["marker"]), "a list"),
-    ] {
+    // Cursors in the future count as now. Others are errors that do not show the value.
+    for (value, expected) in cases(
+        "
+        '2024-05-01T22:30:15+02:00' | 2024-05-01T20:30:15Z;
+        '2024-05-01 22:30:15' | 2024-05-01T22:30:15Z;
+        '/Date(1714602615500)/' | 2024-05-01T22:30:15.5Z;
+        '9999-12-31' | 2024-06-01T00:00:00Z;
+        '9999-12-31T23:59:59Z' | 2024-06-01T00:00:00Z;
+        '/Date(253402214400000)/' | 2024-06-01T00:00:00Z;
+        'marker' | another text;
+        '/Date(marker)/' | another text;
+        20240501 | a number;
+        [marker] | a list;",
+    ) {
         let mut plan = begin(&incremental, None, "2024-06-01T00:00:00Z");
         let mut seen = Seen::default();
         if let Err(error) = plan.observe(&mut seen, Some(&value)) {
@@ -202,8 +203,8 @@ fn reads_cursors_in_every_notation() {
             assert_eq!(error.to_string(), message);
             continue;
         }
-        plan.merge(&seen);
-        assert_eq!(position(&plan.finished().unwrap()), expected, "{value}");
+        plan.seen.merge(&seen);
+        assert_eq!(position(&plan.finished().unwrap()), *expected, "{value}");
     }
 }
 
@@ -228,7 +229,7 @@ fn repeats_full_runs() {
             let now = format!("2024-05-0{day}T00:00:00Z");
             let plan = begin(&incremental, saved.as_deref(), &now);
             saved = Some(plan.finished().unwrap());
-            plan.why().is_full()
+            plan.why.is_full()
         });
         assert_eq!(full, [true, false, false, true, false, false, true], "{every}");
     }
@@ -241,15 +242,15 @@ fn resumes_an_interrupted_full_run() {
     let mut saved = finished(&incremental, None, "2024-05-03T00:00:00Z");
     saved = finished(&incremental, Some(&saved), "2024-05-04T00:00:00Z");
     let full = begin(&incremental, Some(&saved), "2024-05-05T00:00:00Z");
-    assert_eq!((full.why(), full.len()), (&StartReason::FullRefreshDue, 4));
+    assert_eq!((&full.why, full.len()), (&StartReason::FullRefreshDue, 4));
     saved = full.after_window(0).unwrap();
     assert_eq!(position(&saved), "2024-05-02T00:00:00Z");
     let resumed = begin(&incremental, Some(&saved), "2024-05-06T00:00:00Z");
-    assert_eq!((resumed.why(), resumed.len()), (&StartReason::Resumed, 4));
+    assert_eq!((&resumed.why, resumed.len()), (&StartReason::Resumed, 4));
     assert_eq!(first_start(&resumed), "2024-05-02T00:00:00Z");
     saved = resumed.finished().unwrap();
     let next = begin(&incremental, Some(&saved), "2024-05-07T00:00:00Z");
-    assert_eq!((next.why(), next.len()), (&StartReason::Continues, 1));
+    assert_eq!((&next.why, next.len()), (&StartReason::Continues, 1));
 }
 
 #[test]
@@ -271,7 +272,7 @@ fn restarts_after_a_change_of_settings() {
         .begin(Some(&saved), &[("base_url", "https://b.example")], now)
         .unwrap();
     assert_eq!(
-        plan.why().to_string(),
+        plan.why.to_string(),
         "the position belongs to other settings (`base_url`): reading everything from `initial`"
     );
     assert_eq!(first_start(&plan), "2024-01-01T00:00:00Z");
@@ -312,7 +313,7 @@ fn rejects_runs_that_cannot_begin() {
 #[test]
 fn rejects_invalid_settings_by_key() {
     let found = compile(
-        json!({"initial": "May 2024", "format": "iso", "window": "1h", "full_refresh_every": {}}),
+        json!({"initial": "May 2024", "format": "iso", "window": "1h", "delay": "1h", "full_refresh_every": {}}),
         &[],
     )
     .unwrap_err();
@@ -323,53 +324,27 @@ fn rejects_invalid_settings_by_key() {
             "initial: expected an ISO 8601 date or date-time",
             "no request uses `{start}`, so every run would read everything",
             "window: no request uses `{end}`, so every request would read to the end",
+            "delay: no request uses `{end}`, so every request would read to the end",
             "full_refresh_every: give either `runs` or `every`",
         ]
     );
-    let format = |format: &str| json!({"format": format});
-    for (mut config, names, expected) in [
-        (
-            json!({"delay": "3h"}),
-            &["start"][..],
-            "delay: no request uses `{end}`",
-        ),
-        (
-            json!({"window": "36h", "format": "%Y-%m-%d"}),
-            &["start", "end"],
-            "window: expected a multiple of the smallest unit of `format` (1day)",
-        ),
-        (
-            json!({"format": "%Y-%m-%dT%H:%M:%SZ", "timezone": "+02:00"}),
-            &["start"],
-            "`Z` at the end means UTC",
-        ),
-        (json!({"timezone": "+2:00"}), &["start"], "is not an offset"),
-        (
-            json!({"full_refresh_every": {"runs": 1}}),
-            &["start"],
-            "expected 2 to",
-        ),
-        (format("%Y-%m"), &["start"], "does not name a day"),
-        (
-            format("%Y-%m-%d %I:%M"),
-            &["start"],
-            "`%I` and `%p` require each other",
-        ),
-        (format("%Y-%m-%d %M"), &["start"], "without the larger one"),
-        (format("%Y-%m-%d %Q"), &["start"], "unsupported directive `%Q`"),
-        (format("%Y-%m-%d %"), &["start"], "ends within a directive"),
-        (
-            format("%Y-%m-%dT%H:%M:%S%f"),
-            &["start"],
-            "fractions of any length",
-        ),
-    ] {
+    for (mut config, expected) in cases(
+        "
+        {window: 36h, format: '%Y-%m-%d'} | window: expected a multiple of the smallest unit of `format` (1day);
+        {format: '%Y-%m-%dT%H:%M:%SZ', timezone: '+02:00'} | `Z` at the end means UTC;
+        {timezone: '+2:00'} | is not an offset;
+        {full_refresh_every: {runs: 1}} | expected 2 to;
+        {format: '%Y-%m'} | does not name a day;
+        {format: '%Y-%m-%d %I:%M'} | `%I` and `%p` require each other;
+        {format: '%Y-%m-%d %M'} | without the larger one;
+        {format: '%Y-%m-%d %Q'} | unsupported directive `%Q`;
+        {format: '%Y-%m-%d %'} | ends within a directive;
+        {format: '%Y-%m-%dT%H:%M:%S%f'} | fractions of any length;",
+    ) {
         config["initial"] = json!("2024-01-01");
-        let found = compile(config, names).unwrap_err();
-        assert!(
-            found.len() == 1 && found[0].contains(expected),
-            "{expected}: {found:#?}"
-        );
+        let found = compile(config, &["start", "end"]).unwrap_err();
+        let is_expected = found.len() == 1 && found[0].contains(&expected);
+        assert!(is_expected, "{expected}: {found:#?}");
     }
 }
 

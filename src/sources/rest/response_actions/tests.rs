@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::json_path::{ExtractedValues, ValuePaths};
 use super::super::rate_limit::RateLimitConfig;
+use super::super::test_cases::cases;
 use super::{Action, Decision, Facts, ResponseActionConfig, ResponseActions};
 use crate::component::Problems;
 use crate::error::ErrorKind;
@@ -117,20 +118,21 @@ fn decides_by_the_first_rule_that_matches() {
 
 #[test]
 fn tests_values_of_the_body() {
-    let pattern = json!({"path": "$.e", "matches": "^A[0-9]+$"});
-    for (test, body, matches) in [
-        (json!({"path": "$.e"}), r#"{"e":{}}"#, true),
-        (json!({"path": "$.e"}), r#"{"e":null}"#, false),
-        (json!({"path": "$.e"}), "no json", false),
-        (json!({"path": "$.e", "equals": 5}), r#"{"e":"5"}"#, true),
-        (json!({"path": "$.e", "equals": "5"}), r#"{"e":5}"#, true),
-        (json!({"path": "$.e", "equals": 5}), r#"{"e":[5]}"#, false),
-        (pattern.clone(), r#"{"e":"A17"}"#, true),
-        (pattern, r#"{"e":"B17"}"#, false),
-    ] {
+    for (test, body) in cases(
+        r#"
+        {path: $.e} | yes {"e":{}};
+        {path: $.e} | no {"e":null};
+        {path: $.e} | no json;
+        {path: $.e, equals: 5} | yes {"e":"5"};
+        {path: $.e, equals: "5"} | yes {"e":5};
+        {path: $.e, equals: 5} | no {"e":[5]};
+        {path: $.e, matches: "^A[0-9]+$"} | yes {"e":"A17"};
+        {path: $.e, matches: "^A[0-9]+$"} | no {"e":"B17"};"#,
+    ) {
+        let (matches, body) = body.split_once(' ').unwrap();
         let rules = json!([{"when": {"body": test}, "action": "skip"}]);
         let decision = decide(&rules, 200, NO_HEADER, body);
-        assert_eq!(decision.rule.is_some(), matches, "{test} {body}");
+        assert_eq!(decision.rule.is_some(), matches == "yes", "{test} {body}");
     }
 }
 
@@ -152,77 +154,39 @@ fn reads_as_little_of_good_answers_as_the_rules_need() {
 
 #[test]
 fn rejects_invalid_rules_by_key() {
-    let rule = |when: Value, action: &str| json!([{"when": when, "action": action}]);
-    let mut wait = rule(json!({"status": [404]}), "skip");
-    wait[0]["wait"] = json!("5s");
-    let mut long_wait = rule(json!({"status": [429]}), "retry");
-    long_wait[0]["wait"] = json!("2d");
-    let mut narrow_last = rule(json!({"status": ["4xx"]}), "fail");
-    let narrow = json!({"when": {"status": [404], "text": "x"}, "action": "skip"});
-    narrow_last.as_array_mut().unwrap().push(narrow.clone());
-    let both = json!({"body": {"path": "$.a", "equals": 1, "matches": "1"}});
-    for (rules, expected) in [
-        (
-            rule(json!({}), "fail"),
-            "[0].when: is empty and would match every answer",
-        ),
-        (
-            rule(json!({"status": [401]}), "retry"),
-            "[0].action: status 401 must not be retried",
-        ),
-        (
-            rule(json!({"status": ["4xx"]}), "rate_limited"),
-            "[0].action: status 401 must not be retried",
-        ),
-        (
-            rule(json!({"status": [403]}), "empty"),
-            "[0].action: status 403 does not mean that there are no rows",
-        ),
-        (
-            rule(json!({"status": [429]}), "skip"),
-            "[0].action: status 429 is transient or the same for every request",
-        ),
-        (wait, "[0].wait: applies to `retry` and `rate_limited` only"),
-        (
-            rule(both, "fail"),
-            "[0].when.body: give either `equals` or `matches`",
-        ),
-        (narrow_last, "[1].when: never applies: rule 0"),
-        (long_wait, "duration out of range"),
-        (
-            rule(json!({"text": "a("}), "fail"),
-            "is not a regular expression: unclosed group",
-        ),
-        (
-            rule(json!({"text": ".*"}), "fail"),
-            "matches every text, even an empty one",
-        ),
-        (
-            rule(json!({"header": {"name": "a b"}}), "fail"),
-            "`a b` is not a valid header name",
-        ),
-        (
-            rule(json!({"body": {"path": "$.a", "equals": null}}), "fail"),
-            "expected a text, a number or a boolean",
-        ),
-        (rule(json!({"status": [99]}), "fail"), "`99` is not a status"),
-        (rule(json!({"status": ["6xx"]}), "fail"), "`6xx` is not a status"),
-        (
-            rule(json!({"status": [404]}), "ignore"),
-            "unknown variant `ignore`",
-        ),
-        (
-            rule(json!({"status": [404]}), "accept"),
-            "unknown variant `accept`",
-        ),
-    ] {
+    for (rules, expected) in cases(
+        "
+        [{when: {}, action: fail}] | [0].when: is empty and would match every answer;
+        [{when: {status: [401]}, action: retry}] | [0].action: status 401 must not be retried;
+        [{when: {status: [4xx]}, action: rate_limited}] | [0].action: status 401 must not be retried;
+        [{when: {status: [403]}, action: empty}]
+            | [0].action: status 403 does not mean that there are no rows;
+        [{when: {status: [429]}, action: skip}]
+            | [0].action: status 429 is transient or the same for every request;
+        [{when: {status: [404]}, action: skip, wait: 5s}]
+            | [0].wait: applies to `retry` and `rate_limited` only;
+        [{when: {body: {path: $.a, equals: 1, matches: '1'}}, action: fail}]
+            | [0].when.body: give either `equals` or `matches`;
+        [{when: {status: [4xx]}, action: fail}, {when: {status: [404], text: x}, action: skip}]
+            | [1].when: never applies: rule 0;
+        [{when: {status: [429]}, action: retry, wait: 2d}] | duration out of range;
+        [{when: {text: a(}, action: fail}] | is not a regular expression: unclosed group;
+        [{when: {text: .*}, action: fail}] | matches every text, even an empty one;
+        [{when: {header: {name: a b}}, action: fail}] | `a b` is not a valid header name;
+        [{when: {body: {path: $.a, equals: null}}, action: fail}] | expected a text, a number or a boolean;
+        [{when: {status: [99]}, action: fail}] | `99` is not a status;
+        [{when: {status: [6xx]}, action: fail}] | `6xx` is not a status;
+        [{when: {status: [404]}, action: ignore}] | unknown variant `ignore`;
+        [{when: {status: [404]}, action: accept}] | unknown variant `accept`;",
+    ) {
         let found = problems(&rules, true, true);
-        assert!(
-            found.len() == 1 && found[0].contains(expected),
-            "{expected}: {found:?}"
-        );
+        let is_expected = found.len() == 1 && found[0].contains(&expected);
+        assert!(is_expected, "{expected}: {found:?}");
     }
-    let narrow_first = json!([narrow, {"when": {"status": ["4xx"]}, "action": "renew_token"}]);
+    let narrow_first = json!([
+        {"when": {"status": [404], "text": "x"}, "action": "skip"},
+        {"when": {"status": ["4xx"]}, "action": "renew_token"},
+    ]);
     assert_eq!(problems(&narrow_first, true, true), [] as [String; 0]);
     assert_eq!(problems(&narrow_first, false, false).len(), 2);
 }
