@@ -75,11 +75,7 @@ fn strict() -> Value {
 }
 
 fn token() -> Step {
-    named_token("a-token")
-}
-
-fn named_token(token: &str) -> Step {
-    Reply::ok(json!({"access_token": token, "token_type": "Bearer", "expires_in": "3599"})).into()
+    Reply::ok(json!({"access_token": "a-token", "token_type": "Bearer", "expires_in": "3599"})).into()
 }
 
 fn ok() -> Step {

@@ -2,8 +2,8 @@
 
 use super::{Endpoint, Fault, batches, columns, lasts, passes, rows_of};
 use crate::support::{Pipeline, failure, history};
-use crate::{fails, named_token, ok, outcomes, token, totals};
-use hrsink::plugin::BatchOutcome::{Accepted, NotSent, Refused};
+use crate::{fails, ok, outcomes, token, totals};
+use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
 use serde_json::{Value, json};
 use test_server::{Reply, Server, Step};
 
@@ -42,55 +42,6 @@ async fn delivers_in_the_next_run_after_transient_statuses() {
     for fault in faults() {
         lasts(Endpoint::Upload, &fault).await;
     }
-}
-
-#[tokio::test]
-async fn renews_the_token_once_after_a_401() {
-    let server = Server::script([token(), ok(), status(401), named_token("a-new-token"), ok()]);
-    let pipeline = Pipeline::new(&server.url(), 4);
-    let report = pipeline.run().await;
-    assert_eq!(report.exit_code, 0);
-    assert_eq!(outcomes(&report), [(1, Accepted, 1), (2, Accepted, 2)]);
-    let recorded = history(&pipeline).await;
-    assert_eq!(
-        batches(&recorded["runs"][0]),
-        json!([[1, "accepted", 1, 0, 200], [2, "accepted", 2, 0, 200]])
-    );
-    assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.skipped = 4));
-    let requests = server.finish();
-    let with: Vec<_> = requests
-        .iter()
-        .map(|request| request.header("authorization").unwrap_or("-"))
-        .collect();
-    let (old, new) = ("Bearer a-token", "Bearer a-new-token");
-    assert_eq!(with, ["-", old, old, "-", new]);
-}
-
-#[tokio::test]
-async fn treats_a_second_401_as_a_refusal() {
-    let first = [token(), ok(), status(401), token(), status(401)];
-    let server = Server::script(first.into_iter().chain([token(), ok(), ok()]));
-    let pipeline = Pipeline::new(&server.url(), 6);
-    let report = pipeline.run().await;
-    fails(&report, 5, &["401 Unauthorized"]);
-    let expected = [(1, Accepted, 1), (2, Refused, 2), (3, NotSent, 0)];
-    assert_eq!(outcomes(&report), expected);
-    assert_rows!(report, 6, accepted: 2, refused: 2, not_sent: 2);
-    let recorded = history(&pipeline).await;
-    // What was not begun is not in the ledger.
-    assert_eq!(
-        batches(&recorded["runs"][0]),
-        json!([[1, "accepted", 1, 0, 200], [2, "refused", 2, 0, 401]])
-    );
-
-    let report = pipeline.run().await;
-    assert_rows!(report, 6, accepted: 4, skipped: 2);
-    assert!(
-        report.earlier_unknown.is_empty(),
-        "a refusal leaves nothing unknown"
-    );
-    let requests = asked(&server.finish());
-    assert_eq!(requests[5..], [vec![], vec![3, 4], vec![5, 6]]);
 }
 
 #[tokio::test]

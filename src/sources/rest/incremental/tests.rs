@@ -263,22 +263,6 @@ fn keeps_the_position_while_it_looks_back() {
 }
 
 #[test]
-fn restarts_after_a_change_of_settings() {
-    let incremental = from_start(json!({"initial": "2024-01-01"}));
-    let saved = finished(&incremental, None, "2024-05-01T00:00:00Z");
-    assert!(!saved.contains("a.example"), "{saved}");
-    let now = "2024-05-02T00:00:00Z".parse().unwrap();
-    let plan = incremental
-        .begin(Some(&saved), &[("base_url", "https://b.example")], now)
-        .unwrap();
-    assert_eq!(
-        plan.why.to_string(),
-        "the position belongs to other settings (`base_url`): reading everything from `initial`"
-    );
-    assert_eq!(first_start(&plan), "2024-01-01T00:00:00Z");
-}
-
-#[test]
 fn stops_if_the_clock_went_back() {
     let incremental = from_start(json!({"initial": "2024-01-01"}));
     let saved = finished(&incremental, None, "2024-05-01T00:00:00Z");
