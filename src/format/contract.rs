@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::collector::CHUNK_BYTES;
 use super::testing::{Outcome, Reading};
-use super::{Access, CHUNK_BYTES, CHUNK_ROWS, FormatConfig, formats};
+use super::{Access, CHUNK_ROWS, FormatConfig, formats};
 use crate::error::ErrorKind;
 
 /// Files of a format with the columns `id` (a number) and `note` (text).

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use collector::RowBuffer;
-pub(crate) use collector::{Added, CHUNK_BYTES, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
+pub(crate) use collector::{Added, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
 pub(crate) use registry::{FormatConfig, Registration, extensions, formats, names};
 
 use crate::component::Problems;

@@ -12,7 +12,7 @@ use crate::settings::suggestion;
 pub(super) struct Pattern {
     source: String,
     pub(super) two_digit_year: bool,
-    pivot: u16,
+    pivot: u64,
 }
 
 /// Why a pattern cannot be used, and a hint.
@@ -24,7 +24,7 @@ fn error<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Pa
 
 impl Pattern {
     /// Checks `source`. `pivot`: where years of two digits divide.
-    pub(super) fn compile(source: &str, pivot: Option<u16>) -> Result<Self, PatternError> {
+    pub(super) fn compile(source: &str, pivot: Option<u64>) -> Result<Self, PatternError> {
         let letters = directives(source)?;
         let has = |any: &str| letters.iter().any(|letter| any.as_bytes().contains(letter));
         if has("yD") && pivot.is_none() {
@@ -66,7 +66,7 @@ impl Pattern {
         let mut found = BrokenDownTime::parse(&self.source, text).ok()?;
         if self.two_digit_year {
             let year = found.year()?.rem_euclid(100);
-            let is_recent = year.unsigned_abs() < self.pivot;
+            let is_recent = u64::from(year.unsigned_abs()) < self.pivot;
             let century = if is_recent { 2000 } else { 1900 };
             found.set_year(Some(century + year)).ok()?;
         }

@@ -83,7 +83,7 @@ impl DateReader {
         formats: Vec<Format>,
         rules: Rules,
         null_values: &[String],
-        pivot: Option<u16>,
+        pivot: Option<u64>,
     ) -> Self {
         let names = formats.iter().map(|format| format!("`{}`", format.name));
         let expected = one_of(std::iter::once("ISO 8601".to_owned()).chain(names));
@@ -299,7 +299,7 @@ impl DateReader {
 }
 
 /// Patterns that are not among the formats, with a remark for a value that fits one.
-fn find_variants(formats: &[Format], pivot: Option<u16>) -> Vec<(Pattern, String)> {
+fn find_variants(formats: &[Format], pivot: Option<u64>) -> Vec<(Pattern, String)> {
     let given = formats.iter().map(|format| format.name.as_str());
     let mut known: Vec<String> = given.clone().map(str::to_owned).collect();
     let mut found: Vec<(Pattern, String)> = Vec::new();

@@ -103,12 +103,11 @@ impl DateSettings {
         (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.pivot()))
     }
 
-    fn pivot(&self) -> Option<u16> {
-        self.century_pivot
-            .and_then(|pivot| u16::try_from(pivot.get()).ok())
+    fn pivot(&self) -> Option<u64> {
+        self.century_pivot.map(BoundedInt::get)
     }
 
-    fn compile_formats(&self, pivot: Option<u16>, problems: &mut Problems<'_>) -> Vec<Format> {
+    fn compile_formats(&self, pivot: Option<u64>, problems: &mut Problems<'_>) -> Vec<Format> {
         let mut compiled = Vec::new();
         let given = self.formats.as_deref().unwrap_or_default();
         let mut problems = problems.at("formats");
