@@ -8,6 +8,7 @@ use serde::de::{self, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use super::{Access, Format};
+use crate::settings::suggest::quoted;
 
 #[derive(Debug)]
 pub(crate) struct Registration {
@@ -60,15 +61,13 @@ fn name_list() -> &'static [&'static str] {
 
 /// The names of all formats, as in `csv`, `json`.
 pub(crate) fn names() -> String {
-    let all: Vec<String> = name_list().iter().map(|name| format!("`{name}`")).collect();
-    all.join(", ")
+    quoted(name_list())
 }
 
 /// Every extension of a format, as in `.csv`, `.json`.
 pub(crate) fn extensions() -> String {
     let all = formats().iter().flat_map(|format| format.extensions);
-    let all: Vec<String> = all.map(|extension| format!("`.{extension}`")).collect();
-    all.join(", ")
+    quoted(all.map(|extension| format!(".{extension}")))
 }
 
 /// A format with its settings: `csv`, or `{type: csv, delimiter: ";"}`.

@@ -10,6 +10,7 @@ use super::config::Check;
 use super::transform::Mapper;
 use crate::component::{Chunk, Part};
 use crate::error::{Error, Result};
+use crate::settings::suggest::quoted;
 use crate::transforms::ParsedExpression;
 
 #[derive(Debug)]
@@ -106,34 +107,23 @@ impl Mapper {
 
 /// What is expected instead of the type `found`; `None` if it fits.
 fn mismatch(check: Option<&Check>, found: &DataType) -> Option<&'static str> {
-    let binary = matches!(
-        found,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
-    );
-    let (fits, expected) = match check {
-        None => (
-            matches!(found, DataType::Boolean | DataType::Null),
-            "a condition must be true or false",
-        ),
-        Some(Check::Date(_)) => return None,
-        Some(Check::Upn | Check::Text { .. }) => (
-            !found.is_nested() && !binary,
-            "the field requires text; select a part of it, such as `column['key']`",
-        ),
-    };
-    (!fits).then_some(expected)
+    use DataType::{Binary, BinaryView, Boolean, LargeBinary, Null};
+    match check {
+        Some(Check::Date(_)) => None,
+        None if matches!(found, Boolean | Null) => None,
+        None => Some("a condition must be true or false"),
+        Some(_) if found.is_nested() || matches!(found, Binary | LargeBinary | BinaryView) => {
+            Some("the field requires text; select a part of it, such as `column['key']`")
+        }
+        Some(_) => None,
+    }
 }
 
 fn column_list(columns: &[String]) -> String {
     const MAX_SHOWN: usize = 40;
-    let mut list = columns
-        .iter()
-        .take(MAX_SHOWN)
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if columns.len() > MAX_SHOWN {
-        list.push_str(&format!(" and {} more", columns.len() - MAX_SHOWN));
+    let list = quoted(columns.iter().take(MAX_SHOWN));
+    match columns.len().saturating_sub(MAX_SHOWN) {
+        0 => list,
+        more => format!("{list} and {more} more"),
     }
-    list
 }
