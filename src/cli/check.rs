@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::Ended;
 use super::failure::one_line;
-use super::output::{self, BAD, Format, GOOD, HEAD, HINT, OutputArg, WARN};
-use super::signals::Signals;
-use super::{Ended, block_on};
+use super::output::{BAD, GOOD, HEAD, OutputArg, WARN, hint};
+use super::signals::until_signal;
 use crate::component::{CheckState, CheckStep};
 use crate::config::PipelineConfig;
-use crate::error::Error;
 use crate::pipeline::{self, ExitCode, RunOptions};
 use crate::secret::SecretFiles;
 
@@ -56,21 +55,11 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         secret_files,
         ..RunOptions::default()
     };
-    let checked = block_on(async {
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            checked = check(&config, &options) => Ok(Ok(checked)),
-            signal = signals.next() => Ok::<_, Error>(Err(signal)),
-        }
-    })??;
-    let checked = match checked {
+    let checked = match until_signal(check(&config, &options))? {
         Ok(checked) => checked,
-        Err(signal) => return Ok(signal.exit_code()),
+        Err(exit_code) => return Ok(exit_code),
     };
-    match args.output.format {
-        Format::Json => output::print_json(&checked)?,
-        Format::Text => output::print(&text(&checked))?,
-    }
+    args.output.print(&checked, || text(&checked))?;
     Ok(exit_code(&checked))
 }
 
@@ -97,25 +86,17 @@ async fn check<'c>(config: &'c PipelineConfig, options: &RunOptions) -> Vec<Chec
 }
 
 fn exit_code(checked: &[Checked<'_>]) -> u8 {
-    let any = |state| {
-        checked
-            .iter()
-            .flat_map(|sink| &sink.steps)
-            .any(|step| step.state == state)
-    };
-    let settings = checked
-        .iter()
-        .flat_map(|sink| &sink.steps)
-        .any(|step| step.state == CheckState::Fails && step.name == CheckStep::SETTINGS);
-    if settings {
-        ExitCode::Config as u8
-    } else if any(CheckState::Fails) {
-        ExitCode::Refused as u8
-    } else if any(CheckState::Transient) {
-        ExitCode::Transient as u8
-    } else {
-        ExitCode::Delivered as u8
+    let mut found = [ExitCode::Delivered; 3];
+    for step in checked.iter().flat_map(|component| &component.steps) {
+        match step.state {
+            CheckState::Fails if step.name == CheckStep::SETTINGS => found[0] = ExitCode::Config,
+            CheckState::Fails => found[1] = ExitCode::Refused,
+            CheckState::Transient => found[2] = ExitCode::Transient,
+            CheckState::Works | CheckState::Unsure => {}
+        }
     }
+    let worst = found.into_iter().find(|code| *code != ExitCode::Delivered);
+    worst.unwrap_or(ExitCode::Delivered) as u8
 }
 
 fn text(checked: &[Checked<'_>]) -> String {
@@ -126,37 +107,19 @@ fn text(checked: &[Checked<'_>]) -> String {
         if steps.is_empty() {
             text.push_str("  nothing to check: this sink uses no service\n");
         }
-        let widest = steps
-            .iter()
-            .map(|step| step.name.chars().count())
-            .max()
-            .unwrap_or_default();
-        for CheckStep {
-            name,
-            state,
-            detail,
-            hints,
-        } in steps
-        {
-            let (style, word) = match state {
+        let widths = steps.iter().map(|step| step.name.chars().count());
+        let widest = widths.max().unwrap_or_default();
+        for step in steps {
+            let (style, word) = match step.state {
                 CheckState::Works => (GOOD, "ok"),
                 CheckState::Unsure => (WARN, "unsure"),
                 CheckState::Transient => (BAD, "later"),
                 CheckState::Fails => (BAD, "fails"),
             };
-            let _ = writeln!(
-                text,
-                "  {style}{word:<6}{style:#}  {name:<widest$}  {}",
-                one_line(detail)
-            );
-            for hint in hints {
-                let _ = writeln!(
-                    text,
-                    "  {:6}  {:widest$}  {HINT}hint:{HINT:#} {}",
-                    "",
-                    "",
-                    one_line(hint)
-                );
+            let (name, detail) = (&step.name, one_line(&step.detail));
+            let _ = writeln!(text, "  {style}{word:<6}{style:#}  {name:<widest$}  {detail}");
+            for text_of_hint in &step.hints {
+                let _ = write!(text, "  {:6}  {:widest$}  {}", "", "", hint(text_of_hint));
             }
         }
     }
@@ -183,9 +146,14 @@ mod tests {
     #[test]
     fn permanent_failures_outweigh_transient_ones() {
         use CheckState::{Fails, Transient, Unsure, Works};
-        assert_eq!(exit_code(&[]), 0);
-        assert_eq!(exit_code(&[step(Works), step(Unsure)]), 0);
-        assert_eq!(exit_code(&[step(Transient), step(Works)]), 75);
-        assert_eq!(exit_code(&[step(Transient), step(Fails)]), 5);
+        for (states, code) in [
+            (&[][..], 0),
+            (&[Works, Unsure], 0),
+            (&[Transient, Works], 75),
+            (&[Transient, Fails], 5),
+        ] {
+            let steps: Vec<_> = states.iter().map(|state| step(*state)).collect();
+            assert_eq!(exit_code(&steps), code, "{states:?}");
+        }
     }
 }

@@ -46,20 +46,17 @@ pub(super) fn execute(args: Args) -> Ended {
 
 /// The settings of the file, overridden by the command line.
 fn settings(args: Args) -> Result<EmulatorConfig> {
-    let usual = || {
-        EMULATOR_ADDRESS
-            .parse()
-            .map_err(|error: std::net::AddrParseError| {
-                Error::unexpected("the default address is invalid").with_source(error)
-            })
-    };
     let mut config = match &args.config {
         Some(path) => EmulatorConfig::read(path)?,
         None => EmulatorConfig::default(),
     };
+    let default = || {
+        let default = EMULATOR_ADDRESS.parse();
+        default.map_err(|_| Error::unexpected("the default address is invalid"))
+    };
     config.address = match args.listen.or(config.address) {
         Some(address) => Some(address),
-        None => Some(usual()?),
+        None => Some(default()?),
     };
     if args.data.is_some() {
         config.data = args.data;
@@ -130,7 +127,7 @@ fn greeting(status: &Status) -> String {
 }
 
 fn summary(status: &Status) -> String {
-    let mut text = format!(
+    let text = format!(
         "\n{}, {} accepted, {}, {}\n",
         count(status.uploads, "upload", "uploads"),
         HumanCount(status.imports),
@@ -139,27 +136,15 @@ fn summary(status: &Status) -> String {
     );
     let mut table = Table::plain();
     for (job, counts) in &status.jobs {
-        let imports = count(counts.imports, "import", "imports");
-        table.push([
-            format!("job {job}"),
-            imports,
-            count(counts.rows_saved, "row", "rows"),
-        ]);
+        let (imports, rows) = (counts.imports, counts.rows_saved);
+        let imports = count(imports, "import", "imports");
+        table.push([format!("job {job}"), imports, count(rows, "row", "rows")]);
     }
     for (status, uploads) in &status.refused {
-        table.push([
-            format!("answered {status}"),
-            count(*uploads, "upload", "uploads"),
-            String::new(),
-        ]);
+        table.push([format!("answered {status}"), count(*uploads, "upload", "uploads")]);
     }
     for (fault, times) in &status.injected {
-        table.push([
-            format!("fault {fault}"),
-            count(*times, "time", "times"),
-            String::new(),
-        ]);
+        table.push([format!("fault {fault}"), count(*times, "time", "times")]);
     }
-    text.push_str(&table.render(None));
-    text
+    text + &table.render(None)
 }

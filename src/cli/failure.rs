@@ -3,92 +3,63 @@
 use std::fmt::Write as _;
 
 use super::logging;
-use super::output::{self, BAD, HINT};
+use super::output::{self, BAD, HINT, hint};
 use crate::component::Problem;
 use crate::config::LoadError;
-use crate::error::Error;
-use crate::pipeline::{ErrorReport, ExitCode};
+use crate::error::{Error, ErrorKind};
+use crate::pipeline::{ExitCode, RunReport};
 use crate::table::visible;
 
 /// Why a command did not succeed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// An error.
-    Error(Error),
-    /// A pipeline file with problems.
-    Load(LoadError),
-}
+pub(super) type Failure = LoadError;
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
+/// The program's exit code.
+pub(super) fn exit_code(failure: &Failure) -> u8 {
+    match failure {
+        LoadError::Unreadable(error) => ExitCode::from(error.kind()) as u8,
+        LoadError::Problems { .. } => ExitCode::Config as u8,
     }
 }
 
-impl From<LoadError> for Failure {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Unreadable(error) => Self::Error(error),
-            problems @ LoadError::Problems { .. } => Self::Load(problems),
-        }
-    }
-}
-
-impl Failure {
-    /// The program's exit code.
-    pub(super) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Error(error) => ExitCode::from(error.kind()) as u8,
-            Self::Load(_) => ExitCode::Config as u8,
-        }
-    }
-
-    /// Prints it to standard error, as log lines with `--log-format json`.
-    pub(super) fn show(&self) {
-        match self {
-            Self::Error(error) => show_error(error),
-            Self::Load(error) => {
-                let problems = match error {
-                    LoadError::Problems { problems, .. } => problems.as_slice(),
-                    LoadError::Unreadable(_) => &[],
-                };
-                if logging::is_json() {
-                    for problem in problems {
-                        tracing::error!(path = problem.path, hint = problem.hint, "{}", problem.message);
-                    }
-                } else {
-                    let list = list(problems);
-                    output::note(&format!(
-                        "{BAD}error:{BAD:#} {}\n{list}",
-                        one_line(&error.to_string())
-                    ));
-                }
+/// Prints it to standard error, as log lines with `--log-format json`.
+pub(super) fn show(failure: &Failure) {
+    match failure {
+        LoadError::Unreadable(error) => show_error(error),
+        LoadError::Problems { problems, .. } if logging::is_json() => {
+            for problem in problems {
+                tracing::error!(path = problem.path, hint = problem.hint, "{}", problem.message);
             }
+        }
+        LoadError::Problems { problems, .. } => {
+            let message = one_line(&failure.to_string());
+            output::note(&format!("{BAD}error:{BAD:#} {message}\n{}", list(problems)));
         }
     }
 }
 
 /// Prints an error to standard error.
 pub(super) fn show_error(error: &Error) {
+    let hints: Vec<&str> = error.hints().collect();
     if logging::is_json() {
-        let hints: Vec<&str> = error.hints().collect();
         tracing::error!(kind = ?error.kind(), hints = ?hints, "{}", error.chain());
-        return;
+    } else {
+        output::note(&text(None, &error.links().collect::<Vec<_>>(), hints));
     }
-    let chain: Vec<String> = error.links().collect();
-    output::note(&text(None, &chain, error.hints()));
 }
 
-/// Prints a run's error to standard error; a JSON log already contains it.
-pub(super) fn show_report(error: &ErrorReport) {
-    if logging::is_json() {
-        return;
-    }
-    output::note(&text(
-        error.component.as_deref(),
-        error.chain(),
-        error.hints.iter().map(String::as_str),
-    ));
+/// Prints the failures of a run to standard error, and gives their kinds. A JSON log already contains them; the summary
+/// says that a run was interrupted.
+pub(super) fn show_failures(report: &RunReport) -> Vec<ErrorKind> {
+    let failures = report.error.iter().chain(&report.further_errors);
+    let failures = failures.filter(|error| error.kind != ErrorKind::Interrupted);
+    let show = |error: &crate::pipeline::ErrorReport| {
+        if !logging::is_json() {
+            let hints = error.hints.iter().map(String::as_str);
+            output::note(&text(error.component.as_deref(), error.chain(), hints));
+        }
+        error.kind
+    };
+    failures.map(show).collect()
 }
 
 fn text<'h>(component: Option<&str>, chain: &[String], hints: impl IntoIterator<Item = &'h str>) -> String {
@@ -96,16 +67,9 @@ fn text<'h>(component: Option<&str>, chain: &[String], hints: impl IntoIterator<
     if let Some(component) = component {
         let _ = write!(text, "{}: ", one_line(component));
     }
-    for (depth, link) in chain.iter().enumerate() {
-        if depth > 0 {
-            text.push_str("  caused by: ");
-        }
-        text.push_str(&one_line(link));
-        text.push('\n');
-    }
-    for hint in hints {
-        let _ = writeln!(text, "{HINT}hint:{HINT:#} {}", one_line(hint));
-    }
+    let chain: Vec<String> = chain.iter().map(|link| one_line(link)).collect();
+    let _ = writeln!(text, "{}", chain.join("\n  caused by: "));
+    text.extend(hints.into_iter().map(hint));
     text
 }
 

@@ -1,23 +1,21 @@
 //! `hrsink history`: past runs and their batches.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anstyle::Style;
 use indicatif::{HumanBytes, HumanCount};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde_json::json;
 
 use super::failure::one_line;
 use super::ledger_path::LedgerPath;
-use super::output::{self, BAD, DIM, Format, GOOD, HEAD, HINT, OutputArg, WARN, count};
+use super::output::{
+    self, BAD, DIM, GOOD, HEAD, HINT, OutputArg, WARN, batch_label, count, grid, hint, local,
+};
 use super::{Ended, block_on};
 use crate::component::Totals;
 use crate::error::Error;
 use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
 use crate::ledger::{Ledger, pipeline_name};
-use crate::table::{self, Table};
 
 /// Show past runs and their batches
 ///
@@ -48,12 +46,6 @@ pub(super) struct Args {
     output: OutputArg,
 }
 
-#[derive(Serialize)]
-struct History<'h> {
-    ledger: &'h Path,
-    runs: &'h [RunRecord],
-}
-
 pub(super) fn execute(args: &Args) -> Ended {
     let path = args.ledger.path()?;
     let file = &args.ledger.file;
@@ -73,20 +65,14 @@ pub(super) fn execute(args: &Args) -> Ended {
         only_one(prefix, runs)?;
     }
     let found = runs.as_deref().unwrap_or_default();
-    match args.output.format {
-        Format::Json => output::print_json(&History {
-            ledger: &path,
-            runs: found,
-        })?,
-        Format::Text if runs.is_none() => {
-            let path = path.display();
-            output::print(&format!(
-                "No runs yet: the ledger `{path}` does not exist; the first run creates it\n"
-            ))?;
+    let text = || match (&runs, path.display()) {
+        (None, path) => {
+            format!("No runs yet: the ledger `{path}` does not exist; the first run creates it\n")
         }
-        Format::Text if found.is_empty() => output::print("No runs yet\n")?,
-        Format::Text => output::print(&text(args, found))?,
-    }
+        _ if found.is_empty() => "No runs yet\n".to_owned(),
+        _ => text(args, found),
+    };
+    args.output.print(&json!({"ledger": path, "runs": found}), text)?;
     Ok(0)
 }
 
@@ -97,11 +83,10 @@ fn only_one(prefix: &str, runs: &[RunRecord]) -> Result<(), Error> {
             Error::config(format!("no run has an ID that starts with `{prefix}`"))
                 .with_hint("`hrsink history FILE` shows the IDs"),
         ),
-        several => Err(Error::config(format!(
-            "{} runs have an ID that starts with `{prefix}`",
-            several.len()
-        ))
-        .with_hint("specify more characters of the ID")),
+        several => {
+            let problem = format!("{} runs have an ID that starts with `{prefix}`", several.len());
+            Err(Error::config(problem).with_hint("specify more characters of the ID"))
+        }
     }
 }
 
@@ -114,27 +99,17 @@ fn text(args: &Args, runs: &[RunRecord]) -> String {
     };
     let open: u64 = runs.iter().map(|run| run.open_unknown).sum();
     if open > 0 {
-        let (have, them) = if open == 1 {
-            ("has", "it")
-        } else {
-            ("have", "them")
-        };
+        let batches = count(open, "batch has", "batches have");
         let _ = writeln!(
             text,
-            "{WARN}{} {have} an unknown outcome{WARN:#}: the service may have accepted {them}",
-            count(open, "batch", "batches")
+            "{WARN}{batches} an unknown outcome{WARN:#}: the service may have accepted the rows"
         );
-        let _ = writeln!(
-            text,
-            "{HINT}hint:{HINT:#} check the connector's log in the Purview portal, then see `hrsink ledger resolve --help`"
-        );
+        text +=
+            &hint("check the connector's log in the Purview portal, then see `hrsink ledger resolve --help`");
     }
     if args.run.is_none() && runs.len() as u64 == u64::from(args.runs) && args.runs > 1 {
-        let _ = writeln!(
-            text,
-            "{DIM}newest {} runs; `--runs N` shows more{DIM:#}",
-            HumanCount(runs.len() as u64)
-        );
+        let runs = HumanCount(runs.len() as u64);
+        let _ = writeln!(text, "{DIM}newest {runs} runs; `--runs N` shows more{DIM:#}");
     }
     text
 }
@@ -156,10 +131,10 @@ const COUNTERS: [Counter; 8] = [
 /// One line per run, without counters that are zero in all of them.
 fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
     let totals = || runs.iter().filter_map(|run| run.rows.as_ref());
-    let counters: Vec<Counter> = COUNTERS
-        .into_iter()
-        .filter(|(name, of)| ["read", "accepted"].contains(name) || totals().any(|rows| of(rows) > 0))
-        .collect();
+    let is_shown = |name: &str| ["read", "accepted"].contains(&name);
+    let counters = COUNTERS.into_iter();
+    let counters = counters.filter(|(name, of)| is_shown(name) || totals().any(|rows| of(rows) > 0));
+    let counters: Vec<Counter> = counters.collect();
     let mut header = vec!["started", "took", "result"];
     header.extend(counters.iter().map(|(name, _)| *name));
     header.extend(["batches", "run"]);
@@ -173,12 +148,9 @@ fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
             run.duration_ms.map(output::duration).unwrap_or_default(),
             result(run).1,
         ];
-        line.extend(counters.iter().map(|(_, of)| {
-            run.rows
-                .as_ref()
-                .map(|rows| HumanCount(of(rows)).to_string())
-                .unwrap_or_default()
-        }));
+        let rows = run.rows.as_ref();
+        let number = |of: fn(&Totals) -> u64| rows.map(|rows| HumanCount(of(rows)).to_string());
+        line.extend(counters.iter().map(|(_, of)| number(*of).unwrap_or_default()));
         line.push(HumanCount(run.batch_count).to_string());
         line.push(short(&run.run).to_owned());
         if with_pipeline {
@@ -188,6 +160,8 @@ fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
     }
     grid(&header, lines, 3..counters.len() + 4)
 }
+
+const BATCH_HEADER: &str = "sink|scenario|batch|rows|size|tries|status|sent|took|outcome|request IDs";
 
 /// A run with its batches and their outcomes.
 fn with_batches(run: &RunRecord) -> String {
@@ -201,12 +175,10 @@ fn with_batches(run: &RunRecord) -> String {
         let _ = writeln!(text, "  {}", one_line(error));
     }
     if let Some(rows) = &run.rows {
-        let sums: Vec<String> = COUNTERS
-            .into_iter()
-            .filter(|(name, of)| *name == "read" || of(rows) > 0)
-            .map(|(name, of)| format!("{} {name}", HumanCount(of(rows))))
-            .collect();
-        let _ = writeln!(text, "  rows: {}", sums.join(", "));
+        let counters = COUNTERS.into_iter();
+        let counters = counters.filter(|(name, of)| *name == "read" || of(rows) > 0);
+        let sums = counters.map(|(name, of)| format!("{} {name}", HumanCount(of(rows))));
+        let _ = writeln!(text, "  rows: {}", sums.collect::<Vec<_>>().join(", "));
     }
     if run.partial {
         text.push_str("  read only a part of its sources\n");
@@ -225,7 +197,7 @@ fn with_batches(run: &RunRecord) -> String {
             vec![
                 batch.sink.clone(),
                 batch.scenario.clone(),
-                batch.label(),
+                batch_label(batch.number, batch.part),
                 HumanCount(batch.rows).to_string(),
                 HumanBytes(batch.bytes).to_string(),
                 batch.attempts.map(|n| n.to_string()).unwrap_or_default(),
@@ -237,21 +209,8 @@ fn with_batches(run: &RunRecord) -> String {
             ]
         })
         .collect();
-    let header = [
-        "sink",
-        "scenario",
-        "batch",
-        "rows",
-        "size",
-        "tries",
-        "status",
-        "sent",
-        "took",
-        "outcome",
-        "request IDs",
-    ];
-    text.push_str(&grid(&header, lines, 2..7));
-    text
+    let header: Vec<&str> = BATCH_HEADER.split('|').collect();
+    text + &grid(&header, lines, 2..7)
 }
 
 /// The outcome of a batch, and a later decision about it.
@@ -276,11 +235,8 @@ fn outcome(batch: &BatchRecord) -> String {
         }
     };
     if batch.resent > 0 {
-        let _ = write!(
-            text,
-            "; {} had an unknown outcome before",
-            count(batch.resent, "row", "rows")
-        );
+        let rows = count(batch.resent, "row", "rows");
+        let _ = write!(text, "; {rows} had an unknown outcome before");
     }
     text
 }
@@ -304,33 +260,6 @@ fn result(run: &RunRecord) -> (Style, String) {
         _ => (BAD, "failed"),
     };
     (style, format!("{word} ({code})"))
-}
-
-/// A framed table; the columns in `numbers` are right-aligned.
-pub(super) fn grid(header: &[&str], mut lines: Vec<Vec<String>>, numbers: std::ops::Range<usize>) -> String {
-    for column in numbers {
-        let widest = lines
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default();
-        for cell in lines.iter_mut().filter_map(|line| line.get_mut(column)) {
-            *cell = format!("{cell:>widest$}");
-        }
-    }
-    let mut table = Table::framed(header);
-    for line in lines {
-        table.push(line);
-    }
-    table.render(table::width())
-}
-
-/// `time` in this machine's time zone, with its offset.
-pub(super) fn local(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S%:z")
-        .to_string()
 }
 
 /// The first part of a run's ID: of a UUID version 7, its time.

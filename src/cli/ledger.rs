@@ -3,19 +3,19 @@
 mod actions;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::history::{grid, local};
+use super::failure::one_line;
 use super::ledger_path::{LedgerPath, open_read_only};
-use super::output::{self, BAD, Format, GOOD, HEAD, HINT, OutputArg, WARN, count};
+use super::output::{self, BAD, GOOD, HEAD, OutputArg, count, grid, hint, local};
 use super::{Ended, block_on};
 use crate::error::Error;
 use crate::ledger::history::RunFilter;
-use crate::ledger::maintenance::Stats;
+use crate::ledger::maintenance::{JobStats, Stats};
 
 /// Inspect and maintain the ledger
 ///
@@ -192,24 +192,20 @@ pub(super) fn execute(args: &Args) -> Ended {
 fn stats(args: &StatsArgs) -> Ended {
     #[derive(Serialize)]
     struct LedgerStats<'s> {
-        ledger: &'s std::path::Path,
+        ledger: &'s Path,
         #[serde(flatten)]
         stats: &'s Stats,
     }
 
     let path = args.ledger.path()?;
     let stats = block_on(async { open_read_only(&path).await?.stats().await })??;
-    match args.output.format {
-        Format::Json => output::print_json(&LedgerStats {
-            ledger: &path,
-            stats: &stats,
-        })?,
-        Format::Text => output::print(&stats_text(&path, &stats))?,
-    }
+    let (ledger, stats) = (&*path, &stats);
+    args.output
+        .print(&LedgerStats { ledger, stats }, || stats_text(ledger, stats))?;
     Ok(0)
 }
 
-fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
+fn stats_text(path: &Path, stats: &Stats) -> String {
     let mut text = format!(
         "{HEAD}{}{HEAD:#}\n  {}, {}",
         path.display(),
@@ -223,100 +219,83 @@ fn stats_text(path: &std::path::Path, stats: &Stats) -> String {
     if stats.jobs.is_empty() {
         text.push_str("  nothing has been sent yet\n");
     } else {
-        jobs(&mut text, stats);
+        text += &jobs(stats);
     }
     if !stats.sources.is_empty() {
-        let lines = stats
-            .sources
-            .iter()
-            .map(|source| {
-                vec![
-                    source.source.clone(),
-                    source.pipeline.clone(),
-                    local(source.saved),
-                ]
-            })
-            .collect();
+        let sources = stats.sources.iter();
+        let lines = sources.map(|source| {
+            vec![
+                source.source.clone(),
+                source.pipeline.clone(),
+                local(source.saved),
+            ]
+        });
         let _ = writeln!(text, "\n{HEAD}Saved positions{HEAD:#}");
-        text.push_str(&grid(&["source", "pipeline", "since"], lines, 0..0));
+        text += &grid(&["source", "pipeline", "since"], lines.collect(), 0..0);
     }
     text
 }
 
-fn jobs(text: &mut String, stats: &Stats) {
-    let lines = stats
-        .jobs
-        .iter()
-        .map(|job| {
-            vec![
-                job.job.clone(),
-                job.scenario.clone(),
-                HumanCount(job.accepted_rows).to_string(),
-                HumanCount(job.batches).to_string(),
-                job.last_accepted.map(local).unwrap_or_default(),
-                match job.open_unknown {
-                    0 => String::new(),
-                    batches => format!(
-                        "{} ({})",
-                        count(batches, "batch", "batches"),
-                        count(job.unknown_rows, "row", "rows")
-                    ),
-                },
-            ]
-        })
-        .collect();
-    let header = [
-        "job",
-        "scenario",
-        "accepted rows",
-        "batches",
-        "last accepted",
-        "unknown",
-    ];
-    text.push_str(&grid(&header, lines, 2..4));
+fn jobs(stats: &Stats) -> String {
+    let line = |job: &JobStats| {
+        let batches = count(job.open_unknown, "batch", "batches");
+        let unknown = format!("{batches} ({})", count(job.unknown_rows, "row", "rows"));
+        vec![
+            job.job.clone(),
+            job.scenario.clone(),
+            HumanCount(job.accepted_rows).to_string(),
+            HumanCount(job.batches).to_string(),
+            job.last_accepted.map(local).unwrap_or_default(),
+            if job.open_unknown > 0 {
+                unknown
+            } else {
+                String::new()
+            },
+        ]
+    };
+    let lines = stats.jobs.iter().map(line).collect();
+    let mut text = grid(
+        &[
+            "job",
+            "scenario",
+            "accepted rows",
+            "batches",
+            "last accepted",
+            "unknown",
+        ],
+        lines,
+        2..4,
+    );
     if stats.jobs.iter().any(|job| job.open_unknown > 0) {
-        let _ = writeln!(
-            text,
-            "{HINT}hint:{HINT:#} `hrsink history FILE --batches` lists unknown batches, `hrsink ledger resolve` resolves them"
+        text += &hint(
+            "`hrsink history FILE --batches` lists unknown batches, `hrsink ledger resolve` resolves them",
         );
     }
+    text
 }
 
 fn verify(args: &VerifyArgs) -> Ended {
     let path = args.ledger.path()?;
-    if !path.exists() {
-        block_on(open_read_only(&path))??;
-    }
     let (problems, hints) = match block_on(async { open_read_only(&path).await?.verify().await })? {
-        Ok(problems) => (problems, Vec::new()),
+        Ok(problems) => {
+            let hint = "restore the ledger and its key together from a backup";
+            (problems, vec![hint.to_owned()])
+        }
         // A ledger that cannot be read is not necessarily damaged.
         Err(error) if !error.is_damage() => return Err(error.into()),
-        Err(error) => {
-            let hints = error.hints().map(str::to_owned).collect();
-            (vec![error.chain()], hints)
-        }
+        Err(error) => (vec![error.chain()], error.hints().map(str::to_owned).collect()),
     };
     let name = path.display();
     if problems.is_empty() {
         output::print(&format!("{name}: {GOOD}no damage{GOOD:#}\n"))?;
         return Ok(0);
     }
-    let mut text = format!(
-        "{name}: {BAD}{}{BAD:#}\n",
-        count(problems.len() as u64, "problem", "problems")
-    );
+    let found = count(problems.len() as u64, "problem", "problems");
+    let mut text = format!("{name}: {BAD}{found}{BAD:#}\n");
     for problem in problems {
-        let _ = writeln!(text, "  {}", super::failure::one_line(&problem));
+        let _ = writeln!(text, "  {}", one_line(&problem));
     }
-    if hints.is_empty() {
-        let _ = writeln!(
-            text,
-            "{HINT}hint:{HINT:#} restore the ledger and its key together from a backup"
-        );
-    }
-    for hint in hints {
-        let _ = writeln!(text, "{HINT}hint:{HINT:#} {hint}");
-    }
+    text.extend(hints.iter().map(|text| hint(text)));
     output::print(&text)?;
     Ok(1)
 }
@@ -338,14 +317,4 @@ fn export(args: &ExportArgs) -> Ended {
     }
     output::print(&text)?;
     Ok(0)
-}
-
-/// A hint.
-fn hint(text: &str) -> String {
-    format!("{HINT}hint:{HINT:#} {text}\n")
-}
-
-/// A warning.
-fn warning(text: &str) -> String {
-    format!("{WARN}{text}{WARN:#}\n")
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use super::output::{self, HINT};
+use super::output::{self, hint};
 use crate::config::{LoadError, PipelineConfig};
 use crate::error::Error;
 use crate::ledger::Ledger;
@@ -35,8 +35,8 @@ pub(super) fn ledger_of(file: &Path) -> Result<PathBuf, Failure> {
     // Only `state.path` of it is used.
     let config = PipelineConfig::load(file).inspect_err(|error| {
         if matches!(error, LoadError::Problems { .. }) {
-            output::note(&format!(
-                "{HINT}hint:{HINT:#} use `--state PATH` instead of the file to specify the ledger itself\n"
+            output::note(&hint(
+                "use `--state PATH` instead of the file to specify the ledger itself",
             ));
         }
     })?;

@@ -1,12 +1,12 @@
 //! `hrsink list`: the components, formats, storage backends and codecs.
 
-use serde::Serialize;
+use serde_json::json;
 
 use super::Ended;
-use super::output::{self, Format, HEAD, OutputArg};
+use super::output::{OutputArg, list};
 use crate::codec::CODECS;
-use crate::component::{Role, descriptions};
-use crate::table::{self, Table};
+use crate::component::{Role, descriptions, descriptions_of};
+use crate::table;
 
 /// List the component types a pipeline file can use
 ///
@@ -19,81 +19,55 @@ pub(super) struct Args {
     output: OutputArg,
 }
 
-#[derive(Serialize)]
-struct Component {
-    role: Role,
-    name: &'static str,
-    summary: &'static str,
-}
-
 pub(super) fn execute(args: &Args) -> Ended {
-    let components: Vec<Component> = descriptions()
-        .into_iter()
-        .map(|known| Component {
-            role: known.role,
-            name: known.name,
-            summary: known.summary,
-        })
-        .collect();
-    match args.output.format {
-        Format::Json => output::print_json(&components)?,
-        Format::Text => output::print(&(text(&components) + &parts()))?,
-    }
+    let known = descriptions().into_iter();
+    let components =
+        known.map(|known| json!({"role": known.role, "name": known.name, "summary": known.summary}));
+    args.output.print(&components.collect::<Vec<_>>(), text)?;
     Ok(0)
 }
 
-fn text(components: &[Component]) -> String {
-    let mut text = String::new();
-    for (role, heading) in [
-        (Role::Source, "sources"),
-        (Role::Transform, "transforms"),
-        (Role::Sink, "sinks"),
-    ] {
-        let mut table = Table::plain();
-        for component in components.iter().filter(|component| component.role == role) {
-            table.push([component.name, component.summary]);
-        }
-        text.push_str(&format!(
-            "{HEAD}{heading}{HEAD:#}\n{}",
-            table.render(table::width())
-        ));
-    }
-    text
-}
+/// A name, a summary, and whether this build contains it.
+type Part = (String, &'static str, bool);
 
-/// Formats, storage backends and codecs of the source `file`.
-fn parts() -> String {
-    let mut formats = Table::plain();
-    for format in crate::format::formats() {
-        formats.push([format.name, format.summary]);
+fn text() -> String {
+    let components = |role| {
+        let known = descriptions_of(role).into_iter();
+        known
+            .map(|known| (known.name.to_owned(), known.summary, true))
+            .collect()
+    };
+    let formats = crate::format::formats().iter();
+    let formats = formats.map(|format| (format.name.to_owned(), format.summary, true));
+    let codecs = CODECS.map(|(codec, name, summary, _)| (name.to_owned(), summary, codec.is_built_in()));
+    let mut storage = vec![("PATH, -".to_owned(), "local disk, standard input", true)];
+    for backend in crate::storage::BACKENDS {
+        let schemes: Vec<String> = backend
+            .schemes
+            .iter()
+            .map(|scheme| format!("{scheme}://"))
+            .collect();
+        storage.push((schemes.join(", "), backend.summary, backend.is_built_in));
     }
-    let mut text = format!("{HEAD}file formats{HEAD:#}\n{}", formats.render(table::width()));
-    let codecs = CODECS.map(|(codec, name, summary, _)| (name, summary, codec.is_built_in()));
-    let backends: Vec<(String, &str, bool)> = crate::storage::BACKENDS
-        .iter()
-        .map(|backend| {
-            let schemes = backend.schemes.iter().map(|scheme| format!("{scheme}://"));
-            let schemes = schemes.collect::<Vec<_>>().join(", ");
-            (schemes, backend.summary, backend.is_built_in)
-        })
-        .collect();
-    let local = [("PATH, -", "local disk, standard input", true)];
-    let storage = backends
-        .iter()
-        .map(|(schemes, summary, built_in)| (&**schemes, *summary, *built_in));
-    let storage: Vec<_> = local.into_iter().chain(storage).collect();
-    for (heading, parts) in [
-        ("storage backends", &storage[..]),
-        ("compression and encryption", &codecs),
-    ] {
-        let mut table = Table::plain();
-        for (name, summary, built_in) in parts {
-            table.push([*name, if *built_in { *summary } else { "not in this build" }]);
-        }
-        text.push_str(&format!(
-            "{HEAD}{heading}{HEAD:#}\n{}",
-            table.render(table::width())
-        ));
+    let sections: [(&str, Vec<Part>); 6] = [
+        ("sources", components(Role::Source)),
+        ("transforms", components(Role::Transform)),
+        ("sinks", components(Role::Sink)),
+        ("file formats", formats.collect()),
+        ("storage backends", storage),
+        ("compression and encryption", codecs.to_vec()),
+    ];
+    let mut text = String::new();
+    for (heading, parts) in sections {
+        let rows = parts.iter().map(|(name, summary, is_built_in)| {
+            let summary = if *is_built_in {
+                *summary
+            } else {
+                "not in this build"
+            };
+            [name.as_str(), summary]
+        });
+        text += &list(heading, rows, table::width());
     }
     text
 }

@@ -116,16 +116,6 @@ struct Global {
     insecure_secret_files: bool,
 }
 
-impl Global {
-    fn secret_files(&self) -> SecretFiles {
-        if self.insecure_secret_files {
-            SecretFiles::any()
-        } else {
-            SecretFiles::default()
-        }
-    }
-}
-
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
@@ -155,7 +145,10 @@ pub fn main() -> ExitCode {
     output::set_color(cli.global.color);
     let always_info = matches!(cli.command, Command::Emulator(_));
     logging::start(cli.global.log_level, cli.global.log_format, always_info);
-    let secret_files = cli.global.secret_files();
+    let secret_files = match cli.global.insecure_secret_files {
+        true => SecretFiles::any(),
+        false => SecretFiles::default(),
+    };
     let ended = match cli.command {
         Command::Validate(args) => validate::execute(&args),
         Command::Preview(args) => preview::execute(&args, secret_files),
@@ -170,8 +163,8 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::execute(&args),
     };
     ExitCode::from(ended.unwrap_or_else(|failure| {
-        failure.show();
-        failure.exit_code()
+        failure::show(&failure);
+        failure::exit_code(&failure)
     }))
 }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
-use super::failure::show_report;
-use super::output::{self, Format, OutputArg, WARN};
+use super::failure::{show_error, show_failures};
+use super::output::{self, Format, OutputArg};
 use super::progress::Progress;
 use super::signals::{Signal, Signals};
 use super::{Ended, block_on, logging, summary};
 use crate::config::{Guard, PipelineConfig};
-use crate::disk::create_private_folder;
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::{create_private_folder, folder_of, with_suffix};
+use crate::error::{Error, Result};
 use crate::pipeline::{self, ExitCode, Observer, RejectsTarget, RunOptions, RunReport};
 use crate::secret::SecretFiles;
 
@@ -94,14 +94,14 @@ fn prepare_recording(folder: &Path) -> Result<()> {
         ))
         .with_source(error)
     })?;
+    let folder = folder.display();
     let what = format!(
-        "responses are recorded in `{}` with values masked; review the files before you share them",
-        folder.display()
+        "responses are recorded in `{folder}` with values masked; review the files before you share them"
     );
     if logging::is_json() {
         tracing::warn!("{what}");
     } else {
-        output::note(&format!("{WARN}warning:{WARN:#} {what}\n"));
+        output::note(&output::warning(&what));
     }
     Ok(())
 }
@@ -112,11 +112,11 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     if let Some(sink) = stdout_is_taken
         && how.output.format == Format::Json
     {
-        let problem = format!(
-            "the rows of the sink `{}` and the run report both use standard output",
-            sink.name
-        );
-        return Err(Error::config(problem)
+        let name = &sink.name;
+        let error = Error::config(format!(
+            "the rows of the sink `{name}` and the run report both use standard output"
+        ));
+        return Err(error
             .with_hint("write the report to a file: `--report PATH`")
             .into());
     }
@@ -126,10 +126,10 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     let options = RunOptions {
         dry_run: how.dry_run,
         limit: how.limit,
-        rejects: how
-            .rejects
-            .clone()
-            .map_or(RejectsTarget::Folder, RejectsTarget::File),
+        rejects: match &how.rejects {
+            Some(path) => RejectsTarget::File(path.clone()),
+            None => RejectsTarget::Folder,
+        },
         grace: how.grace,
         ..options
     };
@@ -140,19 +140,15 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     let Some(report) = ended.report else {
         let what =
             "stopped at once: uploads in flight may or may not have been accepted, and no report was written";
-        output::note(&format!("{WARN}warning:{WARN:#} {what}\n"));
+        output::note(&output::warning(what));
         return Ok(ended.exit_code);
     };
     let printed = print_result(&report, how, stdout_is_taken.is_some());
-    // The summary's first line already says that it was interrupted.
-    let failures = report.error.iter().chain(&report.further_errors);
-    failures
-        .filter(|error| error.kind != ErrorKind::Interrupted)
-        .for_each(show_report);
+    show_failures(&report);
     match printed {
         // The run's exit code says more than a failure to print its report.
         Err(error) if ended.exit_code != ExitCode::Delivered as u8 => {
-            super::failure::show_error(&error);
+            show_error(&error);
             Ok(ended.exit_code)
         }
         printed => printed.map(|()| ended.exit_code).map_err(Into::into),
@@ -161,16 +157,13 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
 
 /// Writes the report to its file and the summary to its stream.
 fn print_result(report: &RunReport, how: &RunArgs, stdout_is_taken: bool) -> Result<()> {
-    let written = how
-        .report
-        .as_deref()
-        .map_or(Ok(()), |path| write_report(path, report));
-    match how.output.format {
-        Format::Json => output::print_json(report)?,
-        Format::Text if stdout_is_taken => output::note(&summary::text(report)),
-        Format::Text => output::print(&summary::text(report))?,
+    let written = how.report.as_deref().map(|path| write_report(path, report));
+    if stdout_is_taken {
+        output::note(&summary::text(report));
+    } else {
+        how.output.print(report, || summary::text(report))?;
     }
-    written
+    written.unwrap_or(Ok(()))
 }
 
 /// How a run ended.
@@ -225,30 +218,23 @@ async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: b
 
 /// Checks the folder of the report before rows are sent.
 fn check_folder(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if path.is_dir() {
-        return Err(Error::config(format!(
-            "`--report` is a folder: `{}`",
-            path.display()
-        )));
-    }
-    if !folder.is_dir() {
-        return Err(Error::config(format!(
+    let folder = folder_of(path);
+    let problem = if path.is_dir() {
+        format!("`--report` is a folder: `{}`", path.display())
+    } else if !folder.is_dir() {
+        format!(
             "the folder `{}` for the run report does not exist",
             folder.display()
-        )));
-    }
-    Ok(())
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(problem))
 }
 
 /// Replaces the report atomically, so that readers never see a partial one.
 fn write_report(path: &Path, report: &RunReport) -> Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", report.run_id));
-    let part = PathBuf::from(part);
+    let part = with_suffix(path, &format!(".{}.part", report.run_id));
     // Devices, pipes and links are written in place.
     let in_place = std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file());
     let write = || -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Ended;
-use super::output::{self, DIM, Format, HEAD, OutputArg};
+use super::output::{DIM, HEAD, OutputArg};
 use crate::error::Error;
 use crate::hr::{Field, FieldKind, Scenario};
 use crate::settings::suggestion;
@@ -33,16 +33,9 @@ pub(super) fn execute(args: &Args) -> Ended {
         None => Scenario::ALL.to_vec(),
         Some(name) => vec![find(name)?],
     };
-    match args.output.format {
-        Format::Json => {
-            let described: Vec<Described> = chosen.into_iter().map(Described::of).collect();
-            output::print_json(&described)?;
-        }
-        Format::Text => {
-            let texts: Vec<String> = chosen.into_iter().map(text).collect();
-            output::print(&texts.join("\n"))?;
-        }
-    }
+    let described: Vec<Described> = chosen.into_iter().map(Described::of).collect();
+    let text = || described.iter().map(text).collect::<Vec<_>>().join("\n");
+    args.output.print(&described, text)?;
     Ok(0)
 }
 
@@ -111,21 +104,19 @@ impl DescribedField {
     }
 }
 
-fn text(scenario: Scenario) -> String {
-    let about = Described::of(scenario);
+fn text(about: &Described) -> String {
     let mut text = format!("{HEAD}{}{HEAD:#}  {}\n", about.name, about.title);
-    let _ = writeln!(
-        text,
-        "  {DIM}value of the scenario column:{DIM:#} {}",
-        about.documented_identifier
-    );
-    let _ = writeln!(
-        text,
-        "  {DIM}used by:{DIM:#} {}",
-        about.policy_templates.join("; ")
-    );
+    for (what, value) in [
+        (
+            "value of the scenario column",
+            about.documented_identifier.to_owned(),
+        ),
+        ("used by", about.policy_templates.join("; ")),
+    ] {
+        let _ = writeln!(text, "  {DIM}{what}:{DIM:#} {value}");
+    }
     let mut table = Table::plain();
-    for field in about.fields {
+    for field in &about.fields {
         let kind = match field.max_chars {
             Some(most) => format!("{}, at most {most} characters", field.kind),
             None => field.kind.to_owned(),

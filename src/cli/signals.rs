@@ -1,5 +1,6 @@
 //! Interrupts: the first one stops a run gracefully, the second one at once.
 
+use super::block_on;
 use crate::error::{Error, Result};
 use crate::pipeline::ExitCode;
 
@@ -14,7 +15,6 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    /// The program's exit code.
     pub(super) fn exit_code(self) -> u8 {
         match self {
             Self::Interrupt => ExitCode::Interrupted as u8,
@@ -23,19 +23,28 @@ impl Signal {
     }
 }
 
+/// Runs `work` to its end, or to the first signal, whose exit code is the error.
+pub(super) fn until_signal<F: Future>(work: F) -> Result<Result<F::Output, u8>> {
+    block_on(async {
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            output = work => Ok(Ok(output)),
+            signal = signals.next() => Ok(Err(signal.exit_code())),
+        }
+    })?
+}
+
 /// Receives signals from its creation on.
-#[cfg(unix)]
 pub(super) struct Signals {
+    #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     /// Replaces the system's default handling. Requires a runtime.
-    ///
-    /// # Errors
-    /// The handler cannot be installed.
     pub(super) fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
@@ -47,7 +56,6 @@ impl Signals {
         })
     }
 
-    /// The next signal.
     pub(super) async fn next(&mut self) -> Signal {
         let ended = std::future::pending();
         tokio::select! {
@@ -58,21 +66,12 @@ impl Signals {
     }
 }
 
-/// Receives signals from its creation on.
-#[cfg(not(unix))]
-pub(super) struct Signals;
-
 #[cfg(not(unix))]
 impl Signals {
-    /// Replaces the system's default handling.
-    ///
-    /// # Errors
-    /// Never on this system.
     pub(super) fn listen() -> Result<Self> {
-        Ok(Self)
+        Ok(Self {})
     }
 
-    /// The next signal.
     pub(super) async fn next(&mut self) -> Signal {
         match tokio::signal::ctrl_c().await {
             Ok(()) => Signal::Interrupt,

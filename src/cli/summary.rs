@@ -7,8 +7,8 @@ use anstyle::Style;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::failure::one_line;
-use super::output::{BAD, DIM, GOOD, HEAD, WARN, count, duration};
-use crate::component::{BatchOutcome, Totals};
+use super::output::{BAD, DIM, GOOD, WARN, batch_label, count, duration, list};
+use crate::component::{BatchOutcome, EarlierUnknown, Totals};
 use crate::pipeline::{ExitCode, RunReport};
 use crate::table::Table;
 
@@ -36,27 +36,23 @@ pub(super) fn text(report: &RunReport) -> String {
 fn headline(report: &RunReport) -> (Style, String) {
     let rows = &report.rows;
     let accepted = count(rows.accepted, "row", "rows");
-    if report.exit_code == ExitCode::Interrupted as u8 || report.exit_code == ExitCode::Terminated as u8 {
+    let ended_with = |code: ExitCode| report.exit_code == code as u8;
+    if ended_with(ExitCode::Interrupted) || ended_with(ExitCode::Terminated) {
         return (WARN, format!("Interrupted: {}", delivered(rows)));
     }
-    if report.exit_code == ExitCode::TooManyRejects as u8 {
+    if ended_with(ExitCode::TooManyRejects) {
         let sent = if report.dry_run {
             "Dry run, nothing was sent".to_owned()
         } else {
             format!("{accepted} delivered")
         };
-        let share = percent(report.rejects.ratio);
-        let allowed = percent(report.rejects.max_ratio);
-        return (
-            BAD,
-            format!("{sent}, but {share} of the rows were rejected; `rejects.max_ratio` allows {allowed}"),
-        );
+        let (share, allowed) = (percent(report.rejects.ratio), percent(report.rejects.max_ratio));
+        let why = format!("{share} of the rows were rejected; `rejects.max_ratio` allows {allowed}");
+        return (BAD, format!("{sent}, but {why}"));
     }
-    if report.exit_code != ExitCode::Delivered as u8 {
+    if !ended_with(ExitCode::Delivered) {
         let headline = match (rows.read, rows.accepted) {
-            (0, _) if report.exit_code == ExitCode::Guarded as u8 => {
-                "Failed: the input has no rows".to_owned()
-            }
+            (0, _) if ended_with(ExitCode::Guarded) => "Failed: the input has no rows".to_owned(),
             (0, _) => "Failed before any row was read".to_owned(),
             (_, 0) => format!("Failed: {}", delivered(rows)),
             _ => format!("Incomplete: {}", delivered(rows)),
@@ -70,17 +66,23 @@ fn headline(report: &RunReport) -> (Style, String) {
         };
         return (GOOD, format!("Dry run: nothing was sent{batches}"));
     }
-    let uploaded = report
-        .batches
-        .iter()
-        .filter(|batch| batch.outcome == BatchOutcome::Accepted);
+    let mut outcomes = report.batches.iter().map(|batch| batch.outcome);
     match (rows.read, rows.accepted) {
         (0, _) => (WARN, "Nothing to do: no rows were read".to_owned()),
         (_, 0) if rows.skipped > 0 && rows.rejected == 0 => {
             (GOOD, "Nothing to do: every row was already delivered".to_owned())
         }
         (_, 0) => (WARN, "Nothing to do: no rows are left to deliver".to_owned()),
-        _ if uploaded.count() > 0 => (GOOD, format!("Upload successful: {accepted}")),
+        _ if report.not_saved > 0 => {
+            let saved = HumanCount(rows.accepted.saturating_sub(report.not_saved));
+            (
+                WARN,
+                format!("Accepted, but not all rows were saved: {saved} of {accepted}"),
+            )
+        }
+        _ if outcomes.any(|outcome| outcome == BatchOutcome::Accepted) => {
+            (GOOD, format!("Upload successful: {accepted}"))
+        }
         _ => (GOOD, format!("Done: {accepted}")),
     }
 }
@@ -102,64 +104,63 @@ fn delivered(rows: &Totals) -> String {
 /// Rows that the service may have received twice.
 fn possible_duplicates(report: &RunReport) -> String {
     let mut text = String::new();
-    if !report.earlier_unknown.is_empty() {
-        let (rows, resent) = report
-            .earlier_unknown
+    let earlier = &report.earlier_unknown;
+    if !earlier.is_empty() {
+        let batches = count(earlier.len() as u64, "batch", "batches");
+        let rows = count(earlier.iter().map(|batch| batch.rows).sum(), "row", "rows");
+        let resent = earlier
             .iter()
-            .fold((0, 0), |(rows, resent), batch| {
-                (
-                    rows + batch.rows,
-                    resent + batch.resent_rows + batch.resent_unreported,
-                )
-            });
+            .map(|batch| batch.resent_rows + batch.resent_unreported);
+        let resent = match resent.sum() {
+            0 => "none of their rows were sent again in this run".to_owned(),
+            n => format!(
+                "{} sent again and may be duplicated",
+                count(n, "row was", "rows were")
+            ),
+        };
         let _ = writeln!(
             text,
-            "{WARN}{} of earlier runs with {} had an unknown outcome;{WARN:#} {}:",
-            count(report.earlier_unknown.len() as u64, "batch", "batches"),
-            count(rows, "row", "rows"),
-            match resent {
-                0 => "none of their rows were sent again in this run".to_owned(),
-                1 => "1 row was sent again and may be duplicated".to_owned(),
-                rows => format!("{} rows were sent again and may be duplicated", HumanCount(rows)),
-            },
+            "{WARN}{batches} of earlier runs with {rows} had an unknown outcome;{WARN:#} {resent}:"
         );
-        for batch in report.earlier_unknown.iter().take(MAX_REASONS) {
-            let part = if batch.part == 0 {
-                String::new()
-            } else {
-                format!(".{}", batch.part)
-            };
-            let _ = writeln!(
+    }
+    for batch in earlier.iter().take(MAX_REASONS) {
+        let EarlierUnknown {
+            run, scenario, sent, ..
+        } = batch;
+        let (label, rows) = (
+            batch_label(batch.number, batch.part),
+            count(batch.rows, "row", "rows"),
+        );
+        let resent = HumanCount(batch.resent_rows);
+        let _ = write!(
+            text,
+            "  batch {label} of run {run} ({scenario}), sent {sent}: {rows}, {resent} sent again"
+        );
+        if batch.resent_unreported > 0 {
+            let _ = write!(
                 text,
-                "  batch {}{part} of run {} ({}), sent {}: {}, {} sent again{}",
-                batch.number,
-                batch.run,
-                batch.scenario,
-                batch.sent,
-                count(batch.rows, "row", "rows"),
-                HumanCount(batch.resent_rows),
-                match batch.resent_unreported {
-                    0 => String::new(),
-                    rows => format!(", {} by a run that crashed", HumanCount(rows)),
-                }
+                ", {} by a run that crashed",
+                HumanCount(batch.resent_unreported)
             );
         }
-        let more = report.earlier_unknown.len().saturating_sub(MAX_REASONS);
-        if more > 0 {
-            let _ = writeln!(text, "  and {more} more, in the run report");
-        }
+        text.push('\n');
     }
-    let repeated: u64 = report
-        .batches
-        .iter()
-        .filter(|batch| batch.outcome == BatchOutcome::Accepted && batch.unknown_attempts > 0)
-        .map(|batch| batch.rows)
-        .sum();
-    if repeated > 0 {
+    if earlier.len() > MAX_REASONS {
         let _ = writeln!(
             text,
-            "{WARN}{} were accepted after a request without a response{WARN:#} and may be duplicated",
-            count(repeated, "row", "rows")
+            "  and {} more, in the run report",
+            earlier.len() - MAX_REASONS
+        );
+    }
+    let repeated = report.batches.iter();
+    let repeated =
+        repeated.filter(|batch| batch.outcome == BatchOutcome::Accepted && batch.unknown_attempts > 0);
+    let repeated: u64 = repeated.map(|batch| batch.rows).sum();
+    if repeated > 0 {
+        let rows = count(repeated, "row was", "rows were");
+        let _ = writeln!(
+            text,
+            "{WARN}{rows} accepted after a request without a response{WARN:#} and may be duplicated"
         );
     }
     text
@@ -168,12 +169,6 @@ fn possible_duplicates(report: &RunReport) -> String {
 /// The counters that are not zero.
 fn counters(report: &RunReport) -> String {
     let rows = &report.rows;
-    let mut table = Table::plain();
-    let mut line = |name: &str, value: u64, about: &str| {
-        if value > 0 || name == "read" {
-            table.push([name, &format!("{:>12}", HumanCount(value).to_string()), about]);
-        }
-    };
     let not_sent = if report.dry_run {
         "would have been sent"
     } else if report.exit_code == ExitCode::Guarded as u8 {
@@ -181,29 +176,36 @@ fn counters(report: &RunReport) -> String {
     } else {
         "the upload failed, or the run stopped first"
     };
-    line("read", rows.read, "");
-    line("copied", rows.copied, "sent to more than one component");
-    line("derived", rows.derived, "made by a query");
-    line(
-        "combined",
-        rows.combined,
-        "consumed by a query that makes new rows",
-    );
-    line("filtered", rows.filtered, "removed by `where` or a query");
-    line("rejected", rows.rejected, "not sent; see the reasons below");
-    line(
-        "skipped",
-        rows.skipped,
-        "already delivered unchanged, or duplicates in the input",
-    );
-    line("accepted", rows.accepted, "");
-    line("refused", rows.refused, "refused by the service");
-    line(
-        "unknown",
-        rows.unknown,
-        "no response; the service may have accepted them",
-    );
-    line("not sent", rows.not_sent, not_sent);
+    let mut table = Table::plain();
+    for (name, value, about) in [
+        ("read", rows.read, ""),
+        ("copied", rows.copied, "sent to more than one component"),
+        ("derived", rows.derived, "made by a query"),
+        (
+            "combined",
+            rows.combined,
+            "consumed by a query that makes new rows",
+        ),
+        ("filtered", rows.filtered, "removed by `where` or a query"),
+        ("rejected", rows.rejected, "not sent; see the reasons below"),
+        (
+            "skipped",
+            rows.skipped,
+            "already delivered unchanged, or duplicates in the input",
+        ),
+        ("accepted", rows.accepted, ""),
+        ("refused", rows.refused, "refused by the service"),
+        (
+            "unknown",
+            rows.unknown,
+            "no response; the service may have accepted them",
+        ),
+        ("not sent", rows.not_sent, not_sent),
+    ] {
+        if value > 0 || name == "read" {
+            table.push([name, &format!("{:>12}", HumanCount(value).to_string()), about]);
+        }
+    }
     let mut text = table.render(None);
     // A split batch counts as its parts.
     let whole = report
@@ -211,23 +213,19 @@ fn counters(report: &RunReport) -> String {
         .iter()
         .filter(|batch| batch.outcome != BatchOutcome::Split);
     let (batches, bytes) = whole.fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
+    let attempts: u64 = report.batches.iter().map(|batch| u64::from(batch.attempts)).sum();
     if batches > 0 {
-        let attempts: u64 = report.batches.iter().map(|batch| u64::from(batch.attempts)).sum();
-        let requests = if attempts > batches {
-            format!(", {} requests", HumanCount(attempts))
-        } else {
-            String::new()
-        };
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "{}, {}{requests}, {}",
+            "{}, {}, ",
             count(batches, "batch", "batches"),
-            HumanBytes(bytes),
-            speed(report)
+            HumanBytes(bytes)
         );
-    } else {
-        let _ = writeln!(text, "{}", speed(report));
     }
+    if batches > 0 && attempts > batches {
+        let _ = write!(text, "{} requests, ", HumanCount(attempts));
+    }
+    let _ = writeln!(text, "{}", speed(report));
     text
 }
 
@@ -245,18 +243,11 @@ fn reasons(report: &RunReport) -> String {
     if reasons.is_empty() {
         return String::new();
     }
-    let mut table = Table::plain();
-    for reason in reasons.iter().take(MAX_REASONS) {
-        table.push([
-            &reason.field,
-            reason.code.as_str(),
-            &HumanCount(reason.rows).to_string(),
-        ]);
-    }
-    let mut text = format!(
-        "\n{HEAD}Rejected rows by field and reason{HEAD:#}\n{}",
-        table.render(None)
-    );
+    let rows = reasons.iter().take(MAX_REASONS).map(|reason| {
+        let code = reason.code.as_str().to_owned();
+        [reason.field.clone(), code, HumanCount(reason.rows).to_string()]
+    });
+    let mut text = "\n".to_owned() + &list("Rejected rows by field and reason", rows, None);
     if reasons.len() > MAX_REASONS {
         let _ = writeln!(text, "  and {} more reasons", reasons.len() - MAX_REASONS);
     }
@@ -265,30 +256,21 @@ fn reasons(report: &RunReport) -> String {
 
 /// The files that the run wrote.
 fn files(report: &RunReport) -> String {
-    let mut table = Table::plain();
-    let mut line = |what: &str, path: &Path| {
-        table.push([
-            what,
-            &path.strip_prefix(".").unwrap_or(path).display().to_string(),
-        ]);
-    };
-    if let Some(path) = &report.rejects.path {
-        line("rejected rows and reasons", path);
+    let rejects = report.rejects.path.iter();
+    let rejects = rejects.map(|path| ("rejected rows and reasons".to_owned(), path));
+    let outputs = report.outputs.iter().map(|output| {
+        let what = format!("{}: {}", output.component, one_line(&output.what));
+        (what, &output.path)
+    });
+    let mut files = rejects.chain(outputs).peekable();
+    let mut text = String::new();
+    if files.peek().is_some() {
+        let shown = |path: &Path| path.strip_prefix(".").unwrap_or(path).display().to_string();
+        let rows = files.map(|(what, path)| [what, shown(path)]);
+        text = "\n".to_owned() + &list("Files", rows, None);
     }
-    for output in &report.outputs {
-        line(
-            &format!("{}: {}", output.component, one_line(&output.what)),
-            &output.path,
-        );
-    }
-    if report.rejects.path.is_none() && report.outputs.is_empty() {
-        return format!("{DIM}run {}{DIM:#}\n", report.run_id);
-    }
-    format!(
-        "\n{HEAD}Files{HEAD:#}\n{}{DIM}run {}{DIM:#}\n",
-        table.render(None),
-        report.run_id
-    )
+    let _ = writeln!(text, "{DIM}run {}{DIM:#}", report.run_id);
+    text
 }
 
 /// A ratio in percent, with enough decimals that a small one is not shown as zero.
@@ -305,9 +287,8 @@ fn percent(ratio: f64) -> String {
 mod tests {
     use super::*;
     use crate::component::BatchReport;
-    use crate::pipeline::RejectsReport;
 
-    fn ended(exit: ExitCode, batches: &[BatchOutcome], rows: Totals) -> String {
+    fn report(exit: ExitCode, batches: &[BatchOutcome], rows: Totals) -> RunReport {
         let batch = |outcome: &BatchOutcome| BatchReport {
             sink: "purview".into(),
             number: 1,
@@ -325,33 +306,16 @@ mod tests {
             duration_ms: 1,
             error: None,
         };
-        let report = RunReport {
-            report_version: 1,
-            hrsink_version: String::new(),
-            run_id: "id".into(),
-            pipeline: "hr.yaml".into(),
-            dry_run: false,
-            started: String::new(),
-            finished: String::new(),
-            duration_ms: 1,
+        RunReport {
             exit_code: exit as u8,
-            conserved: rows.conserved(),
             rows,
-            components: Vec::new(),
             batches: batches.iter().map(batch).collect(),
-            rejects: RejectsReport {
-                path: None,
-                ratio: 0.0,
-                max_ratio: 0.1,
-                by_reason: Vec::new(),
-            },
-            outputs: Vec::new(),
-            earlier_unknown: Vec::new(),
-            guards: Default::default(),
-            error: None,
-            further_errors: Vec::new(),
-        };
-        let text = anstream::adapter::strip_str(&text(&report)).to_string();
+            ..RunReport::default()
+        }
+    }
+
+    fn first_line(report: &RunReport) -> String {
+        let text = anstream::adapter::strip_str(&text(report)).to_string();
         text.lines().next().unwrap_or_default().to_owned()
     }
 
@@ -411,8 +375,14 @@ mod tests {
             (Transient, &[], rows(0, 0), "Failed before any row was read"),
             (Guarded, &[], rows(0, 0), "Failed: the input has no rows"),
         ] {
-            assert_eq!(ended(exit, batches, rows), expected);
+            assert_eq!(first_line(&report(exit, batches, rows)), expected);
         }
+        let report = RunReport {
+            not_saved: 2,
+            ..report(Delivered, &[Accepted], rows(3, 3))
+        };
+        let expected = "Accepted, but not all rows were saved: 1 of 3 rows";
+        assert_eq!(first_line(&report), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::output::{self, BAD, Format, GOOD, OutputArg, WARN};
+use super::output::{BAD, GOOD, OutputArg, count, warning};
 use super::{Ended, failure};
 use crate::component::Problem;
 use crate::config::advice::advice;
@@ -43,10 +43,7 @@ struct Checked<'f> {
 
 pub(super) fn execute(args: &Args) -> Ended {
     let checked: Vec<Checked<'_>> = args.files.iter().map(|file| check(file)).collect();
-    match args.output.format {
-        Format::Json => output::print_json(&checked)?,
-        Format::Text => output::print(&text(&checked))?,
-    }
+    args.output.print(&checked, || text(&checked))?;
     let valid = checked.iter().all(|file| file.valid);
     Ok(if valid { 0 } else { ExitCode::Config as u8 })
 }
@@ -75,21 +72,15 @@ fn check(file: &Path) -> Checked<'_> {
 
 fn text(checked: &[Checked<'_>]) -> String {
     let mut text = String::new();
-    for Checked {
-        file,
-        problems,
-        warnings,
-        ..
-    } in checked
-    {
-        let _ = match problems.len() {
-            0 => writeln!(text, "{}: {GOOD}valid{GOOD:#}", file.display()),
-            1 => writeln!(text, "{}: {BAD}1 problem{BAD:#}", file.display()),
-            many => writeln!(text, "{}: {BAD}{many} problems{BAD:#}", file.display()),
+    for file in checked {
+        let (style, result) = match file.problems.len() {
+            0 => (GOOD, "valid".to_owned()),
+            problems => (BAD, count(problems as u64, "problem", "problems")),
         };
-        text.push_str(&failure::list(problems));
-        for warning in warnings {
-            let _ = writeln!(text, "  {WARN}warning:{WARN:#} {warning}");
+        let _ = writeln!(text, "{}: {style}{result}{style:#}", file.file.display());
+        text.push_str(&failure::list(&file.problems));
+        for text_of_warning in &file.warnings {
+            let _ = write!(text, "  {}", warning(text_of_warning));
         }
     }
     text

@@ -106,6 +106,7 @@ pub struct Outputs(Arc<Mutex<Collected>>);
 struct Collected {
     outputs: Vec<OutputReport>,
     unknown: Vec<EarlierUnknown>,
+    not_saved: u64,
 }
 
 impl Outputs {
@@ -122,6 +123,15 @@ impl Outputs {
     /// Reports a batch of an earlier run with an unknown outcome.
     pub fn add_unknown(&self, batch: EarlierUnknown) {
         self.collected().unknown.push(batch);
+    }
+
+    /// Reports accepted rows that the emulator did not save.
+    pub(crate) fn add_not_saved(&self, rows: u64) {
+        self.collected().not_saved += rows;
+    }
+
+    pub(crate) fn not_saved(&self) -> u64 {
+        self.collected().not_saved
     }
 
     /// Everything that was left behind.

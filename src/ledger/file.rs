@@ -152,7 +152,7 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
         .with_hint("update hrsink: a newer version wrote this ledger"));
     }
     let read = || -> Result<_, LedgerError> {
-        for table in schema::tables(found) {
+        for table in schema::TABLES {
             if !connection.table_exists(None, table)? {
                 return Ok(Err(format!("the table `{table}` is missing")));
             }

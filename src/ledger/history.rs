@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::error::LedgerError;
-use super::lock;
 use super::rows::{natural, time};
 use super::store::Ledger;
+use super::{SinkEnd, lock};
 use crate::component::Totals;
 use crate::error::Result;
 
@@ -18,9 +18,8 @@ pub(crate) struct RunRecord {
     /// The name of its pipeline.
     pub pipeline: String,
     pub state: RunState,
-    #[serde(serialize_with = "text")]
     pub started: Timestamp,
-    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
@@ -35,7 +34,7 @@ pub(crate) struct RunRecord {
     pub allowed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    pub sinks: Vec<SinkRecord>,
+    pub sinks: Vec<SinkEnd>,
     pub batch_count: u64,
     /// Batches of unknown outcome that nobody has resolved.
     pub open_unknown: u64,
@@ -53,16 +52,6 @@ pub(crate) enum RunState {
     Running,
     /// It was killed, or the machine went down.
     Dead,
-}
-
-/// A sink's part of a run.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct SinkRecord {
-    pub sink: String,
-    /// Rows it received.
-    pub rows: u64,
-    /// Whether it delivered all of them.
-    pub complete: bool,
 }
 
 /// A batch. Fields that are known with its outcome are missing before.
@@ -86,12 +75,11 @@ pub(crate) struct BatchRecord {
     /// Rows that were in an earlier batch of unknown outcome.
     pub resent: u64,
     /// When the intent was recorded.
-    #[serde(serialize_with = "text")]
     pub intended: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// When the outcome was recorded.
-    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Timestamp>,
     /// Requests sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,14 +99,6 @@ pub(crate) struct BatchRecord {
 }
 
 impl BatchRecord {
-    /// Its number, with its part if it has one: `3`, `3.2`.
-    pub(crate) fn label(&self) -> String {
-        match self.part {
-            0 => self.number.to_string(),
-            part => format!("{}.{part}", self.number),
-        }
-    }
-
     /// Whether its outcome is unknown and nobody has resolved it.
     pub(crate) fn is_open(&self) -> bool {
         self.outcome.as_deref() == Some("unknown") && self.decision.is_none()
@@ -130,7 +110,6 @@ impl BatchRecord {
 pub(crate) struct Decision {
     /// `resent`, `accepted` or `not_accepted` for an unknown batch; `forgotten`: its rows no longer count.
     pub decision: String,
-    #[serde(serialize_with = "text")]
     pub decided: Timestamp,
     /// The run that decided; missing if a person did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,13 +133,12 @@ impl Ledger {
     pub(crate) async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {
-            let mut query = db.prepare(
-                "SELECT seq, id, pipeline, started, ended, exit_code, partial, allowed, error, read, copied, filtered,
-                     rejected, skipped, accepted, refused, unknown, not_sent
+            let mut query = db.prepare(&format!(
+                "SELECT seq, id, pipeline, started, ended, exit_code, partial, allowed, error, {COUNTERS}
                  FROM run
                  WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
-                 ORDER BY started DESC, seq DESC LIMIT ?3",
-            )?;
+                 ORDER BY started DESC, seq DESC LIMIT ?3"
+            ))?;
             let limit = filter.limit.map_or(-1, i64::from);
             let mut found = query.query(params![filter.pipeline, filter.run, limit])?;
             let mut runs = Vec::new();
@@ -183,25 +161,34 @@ impl Ledger {
     }
 }
 
+/// The columns of `run` with its [`counters`], in the same order.
+pub(super) const COUNTERS: &str =
+    "read, copied, filtered, rejected, skipped, accepted, refused, unknown, not_sent";
+
+/// `derived` and `combined` are not recorded: they describe a query, not the outcome of rows.
+pub(super) fn counters(rows: &mut Totals) -> [&mut u64; 9] {
+    [
+        &mut rows.read,
+        &mut rows.copied,
+        &mut rows.filtered,
+        &mut rows.rejected,
+        &mut rows.skipped,
+        &mut rows.accepted,
+        &mut rows.refused,
+        &mut rows.unknown,
+        &mut rows.not_sent,
+    ]
+}
+
 fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     let started = time(row, 3)?;
     let ended = optional_time(row, 4)?;
-    let rows = match ended {
-        None => None,
-        Some(_) => Some(Totals {
-            read: natural(row, 9)?,
-            copied: natural(row, 10)?,
-            filtered: natural(row, 11)?,
-            rejected: natural(row, 12)?,
-            skipped: natural(row, 13)?,
-            accepted: natural(row, 14)?,
-            refused: natural(row, 15)?,
-            unknown: natural(row, 16)?,
-            not_sent: natural(row, 17)?,
-            // Not recorded: they describe a query, not the outcome of rows.
-            ..Totals::default()
-        }),
-    };
+    let mut rows = Totals::default();
+    if ended.is_some() {
+        for (column, counter) in (9..).zip(counters(&mut rows)) {
+            *counter = natural(row, column)?;
+        }
+    }
     Ok(RunRecord {
         run: row.get(1)?,
         pipeline: row.get(2)?,
@@ -216,7 +203,7 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
             u64::try_from(ended.as_millisecond() - started.as_millisecond()).unwrap_or_default()
         }),
         exit_code: row.get(5)?,
-        rows,
+        rows: ended.map(|_| rows),
         partial: row.get(6)?,
         allowed: list(row, 7)?,
         error: row.get(8)?,
@@ -227,10 +214,10 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     })
 }
 
-fn sinks_of(db: &Connection, run: i64) -> rusqlite::Result<Vec<SinkRecord>> {
+fn sinks_of(db: &Connection, run: i64) -> rusqlite::Result<Vec<SinkEnd>> {
     db.prepare("SELECT sink, rows, complete FROM run_sink WHERE run = ?1 ORDER BY sink")?
         .query_map([run], |row| {
-            Ok(SinkRecord {
+            Ok(SinkEnd {
                 sink: row.get(0)?,
                 rows: natural(row, 1)?,
                 complete: row.get(2)?,
@@ -311,19 +298,5 @@ pub(super) fn optional_time(row: &Row<'_>, n: usize) -> rusqlite::Result<Option<
     match row.get::<_, Option<i64>>(n)? {
         None => Ok(None),
         Some(_) => time(row, n).map(Some),
-    }
-}
-
-pub(super) fn text<S: Serializer>(time: &Timestamp, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
-pub(super) fn optional_text<S: Serializer>(
-    time: &Option<Timestamp>,
-    serializer: S,
-) -> std::result::Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => text(time, serializer),
-        None => serializer.serialize_none(),
     }
 }

@@ -3,7 +3,7 @@
 //! Without it the hashes in the ledger cannot be compared with guessed rows, and no row can be recognized. A missing or
 //! foreign key is an error, never a new ledger.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
@@ -75,11 +75,7 @@ impl Key {
 
     /// Writes it atomically to a private file.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let mut text = String::with_capacity(65);
-        for byte in self.0 {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
+        let text = format!("{}\n", blake3::Hash::from(self.0).to_hex());
         atomic_write::write(path, text.as_bytes())
             .map_err(|error| error::io(path, "write the ledger's key", error))
     }
@@ -107,14 +103,7 @@ impl Key {
 
 /// 32 bytes as 64 hexadecimal digits.
 pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut key = [0; 32];
-    for (n, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-    }
-    Some(key)
+    blake3::Hash::from_hex(text).ok().map(Into::into)
 }
 
 #[cfg(test)]

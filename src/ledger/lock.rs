@@ -32,11 +32,13 @@ impl Drop for Lock {
     }
 }
 
-/// What is locked.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Subject<'a> {
-    Pipeline(&'a str),
-    Job { job: &'a str, scenario: &'a str },
+/// What is locked, in words for people.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    file: String,
+    name: String,
+    /// What another run does that holds the lock.
+    in_use: String,
 }
 
 /// Who holds a lock.
@@ -51,25 +53,31 @@ pub(super) struct Holder {
     locks: String,
 }
 
-impl Subject<'_> {
-    /// The lock file and the holder's file.
-    fn paths(self, ledger: &Path) -> (PathBuf, PathBuf) {
-        let (kind, hash) = match self {
-            Self::Pipeline(pipeline) => ("pipeline", blake3::hash(pipeline.as_bytes())),
-            Self::Job { job, scenario } => ("job", blake3::hash(format!("{job}\n{scenario}").as_bytes())),
-        };
-        let path = locks_of(ledger).join(format!("{kind}-{}", &hash.to_hex()[..16]));
-        (with_suffix(&path, ".lock"), with_suffix(&path, ".json"))
-    }
-
-    fn describe(self) -> String {
-        match self {
-            Self::Pipeline(pipeline) => format!("the pipeline `{pipeline}`"),
-            Self::Job { job, scenario } => format!("`{scenario}` to the job `{job}`"),
+impl Subject {
+    pub(super) fn pipeline(pipeline: &str) -> Self {
+        Self {
+            file: format!("pipeline-{}", &blake3::hash(pipeline.as_bytes()).to_hex()[..16]),
+            name: format!("the pipeline `{pipeline}`"),
+            in_use: format!("another run of `{pipeline}` is in progress"),
         }
     }
 
-    fn held(self, holder: Option<&Holder>) -> Error {
+    pub(super) fn job(job: &str, scenario: &str) -> Self {
+        let hash = blake3::hash(format!("{job}\n{scenario}").as_bytes());
+        Self {
+            file: format!("job-{}", &hash.to_hex()[..16]),
+            name: format!("`{scenario}` to the job `{job}`"),
+            in_use: format!("another run is sending `{scenario}` to the job `{job}`"),
+        }
+    }
+
+    /// The lock file and the holder's file.
+    fn paths(&self, ledger: &Path) -> (PathBuf, PathBuf) {
+        let path = locks_of(ledger).join(&self.file);
+        (with_suffix(&path, ".lock"), with_suffix(&path, ".json"))
+    }
+
+    fn held(&self, holder: Option<&Holder>) -> Error {
         let by = match holder {
             Some(holder) => format!(
                 "pid {} on host `{}`, started {}",
@@ -77,19 +85,13 @@ impl Subject<'_> {
             ),
             None => "unknown process".to_owned(),
         };
-        let message = match self {
-            Self::Pipeline(pipeline) => format!("another run of `{pipeline}` is in progress: {by}"),
-            Self::Job { job, scenario } => {
-                format!("another run is sending `{scenario}` to the job `{job}`: {by}")
-            }
-        };
-        Error::new(ErrorKind::Transient, message)
+        Error::new(ErrorKind::Transient, format!("{}: {by}", self.in_use))
             .with_hint("wait until it has ended, or stop it, then run again")
     }
 }
 
 /// Locks `subject` for `run`.
-pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<Lock> {
+pub(super) fn acquire(ledger: &Path, subject: &Subject, run: &str) -> Result<Lock> {
     let folder = locks_of(ledger);
     disk::create_private_folder(&folder)
         .map_err(|error| error::io(&folder, "create the folder of the ledger's locks", error))?;
@@ -107,7 +109,7 @@ pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<
             host = dead.host,
             started = dead.started,
             "an earlier run ended without unlocking {}; taking over",
-            subject.describe()
+            subject.name
         );
     }
     write(&lock.holder, subject, run)
@@ -116,7 +118,7 @@ pub(super) fn acquire(ledger: &Path, subject: Subject<'_>, run: &str) -> Result<
 }
 
 /// Who holds `subject` now.
-pub(super) fn holder(ledger: &Path, subject: Subject<'_>) -> Option<Holder> {
+pub(super) fn holder(ledger: &Path, subject: &Subject) -> Option<Holder> {
     let (path, holder) = subject.paths(ledger);
     // Without this file nobody holds it: no need to touch the lock.
     let holder = read(&holder)?;
@@ -125,7 +127,7 @@ pub(super) fn holder(ledger: &Path, subject: Subject<'_>) -> Option<Holder> {
 
 /// Whether the run is in progress: it holds the lock on its pipeline.
 pub(super) fn is_running(ledger: &Path, pipeline: &str, run: &str) -> bool {
-    holder(ledger, Subject::Pipeline(pipeline)).is_some_and(|holder| holder.run == run)
+    holder(ledger, &Subject::pipeline(pipeline)).is_some_and(|holder| holder.run == run)
 }
 
 /// Whether any lock of the ledger is held now.
@@ -152,7 +154,7 @@ fn read(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-fn write(path: &Path, subject: Subject<'_>, run: &str) -> std::io::Result<()> {
+fn write(path: &Path, subject: &Subject, run: &str) -> std::io::Result<()> {
     let holder = Holder {
         pid: std::process::id(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
@@ -161,7 +163,7 @@ fn write(path: &Path, subject: Subject<'_>, run: &str) -> std::io::Result<()> {
             .unwrap_or_default()
             .to_string(),
         run: run.to_owned(),
-        locks: subject.describe(),
+        locks: subject.name.clone(),
     };
     let mut text = serde_json::to_vec_pretty(&holder)?;
     text.push(b'\n');
@@ -172,63 +174,52 @@ fn write(path: &Path, subject: Subject<'_>, run: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    const PIPELINE: Subject<'_> = Subject::Pipeline("/etc/hr.yaml");
-    const JOB: Subject<'_> = Subject::Job {
-        job: "tenant job",
-        scenario: "employee_resignation",
-    };
-
     #[test]
     fn names_the_holder_to_a_second_run() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
+        let (pipeline, job) = (
+            Subject::pipeline("/etc/hr.yaml"),
+            Subject::job("tenant job", "resignation"),
+        );
         assert!(!any_held(&ledger).unwrap());
-        assert_eq!(holder(&ledger, PIPELINE), None);
-        let refused = |subject: Subject<'_>| {
+        for (subject, start) in [
+            (&pipeline, "another run of `/etc/hr.yaml` is in progress: pid "),
+            (
+                &job,
+                "another run is sending `resignation` to the job `tenant job`: pid ",
+            ),
+        ] {
+            let lock = acquire(&ledger, subject, "run-1").unwrap();
             let error = acquire(&ledger, subject, "run-2").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Transient);
-            error.to_string()
-        };
-        let first = acquire(&ledger, PIPELINE, "run-1").unwrap();
-        let (text, pid) = (refused(PIPELINE), format!("pid {}", std::process::id()));
-        assert!(
-            text.starts_with("another run of `/etc/hr.yaml` is in progress: "),
-            "{text}"
-        );
-        assert!(text.contains(&pid), "{text}");
-        assert_eq!(holder(&ledger, PIPELINE).unwrap().run, "run-1");
-        let job = acquire(&ledger, JOB, "run-1").unwrap();
-        let text = refused(JOB);
-        let start = "another run is sending `employee_resignation` to the job `tenant job`: pid";
-        assert!(text.starts_with(start), "{text}");
-        let other = Subject::Job {
-            job: "tenant job",
-            scenario: "performance_review",
-        };
-        acquire(&ledger, other, "run-2").unwrap();
-        drop(first);
-        assert_eq!(holder(&ledger, PIPELINE), None);
-        assert!(any_held(&ledger).unwrap(), "the job");
-        drop(job);
-        assert!(!any_held(&ledger).unwrap());
-        acquire(&ledger, PIPELINE, "run-2").unwrap();
+            let text = error.to_string();
+            let pid = std::process::id().to_string();
+            assert!(text.starts_with(start) && text.contains(&pid), "{text}");
+            assert_eq!(holder(&ledger, subject).unwrap().run, "run-1");
+            acquire(&ledger, &Subject::job("tenant job", "review"), "run-2").unwrap();
+            assert!(any_held(&ledger).unwrap());
+            drop(lock);
+            assert!(holder(&ledger, subject).is_none() && !any_held(&ledger).unwrap());
+        }
     }
 
     #[test]
     fn takes_over_the_lock_of_a_dead_run() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");
-        drop(acquire(&ledger, PIPELINE, "run-1").unwrap());
-        let (_, left) = PIPELINE.paths(&ledger);
+        let pipeline = Subject::pipeline("/etc/hr.yaml");
+        drop(acquire(&ledger, &pipeline, "run-1").unwrap());
+        let (_, left) = pipeline.paths(&ledger);
         assert!(!left.exists());
         // A killed process leaves its file; the system ends its lock.
-        write(&left, PIPELINE, "killed").unwrap();
-        assert_eq!(holder(&ledger, PIPELINE), None);
-        let lock = acquire(&ledger, PIPELINE, "run-2").unwrap();
+        write(&left, &pipeline, "killed").unwrap();
+        assert_eq!(holder(&ledger, &pipeline), None);
+        let lock = acquire(&ledger, &pipeline, "run-2").unwrap();
         assert_eq!(read(&left).unwrap().run, "run-2");
         drop(lock);
         assert!(!left.exists());
         std::fs::write(&left, "{\"pid\": 1").unwrap();
-        acquire(&ledger, PIPELINE, "run-3").unwrap();
+        acquire(&ledger, &pipeline, "run-3").unwrap();
     }
 }

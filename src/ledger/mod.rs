@@ -33,6 +33,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::component::{BatchOutcome, Totals};
 
@@ -62,7 +63,7 @@ pub(crate) struct RunEnd {
 }
 
 /// A sink's part of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct SinkEnd {
     /// Name in the pipeline file.
     pub sink: String,

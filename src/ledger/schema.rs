@@ -104,21 +104,8 @@ CREATE TABLE position (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// The tables, each with its first version.
-const TABLES: [(u32, &str); 6] = [
-    (1, "meta"),
-    (1, "run"),
-    (1, "run_sink"),
-    (1, "batch"),
-    (1, "batch_rows"),
-    (1, "position"),
-];
-
-/// The tables of `version`.
-pub(super) fn tables(version: u32) -> impl Iterator<Item = &'static str> {
-    let there = TABLES.into_iter().filter(move |(since, _)| *since <= version);
-    there.map(|(_, table)| table)
-}
+/// The tables of version 1.
+pub(super) const TABLES: [&str; 6] = ["meta", "run", "run_sink", "batch", "batch_rows", "position"];
 
 /// The version of an open ledger.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::error::LedgerError;
 use super::file::{self, Opened};
+use super::history::{COUNTERS, counters};
 use super::lock::{self, Subject};
 use super::rows::{Reader, accepted_headers, checksum, int, natural, now, time};
 use super::writer::{Access, Writer};
@@ -87,13 +89,13 @@ impl Ledger {
     /// Locks `pipeline` for `run`.
     pub(crate) fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
-        lock::acquire(&self.0.path, Subject::Pipeline(pipeline), run)
+        lock::acquire(&self.0.path, &Subject::pipeline(pipeline), run)
     }
 
     /// Locks a scenario of a job for `run`. `job` identifies the job, its tenant included.
     pub(crate) fn lock_job(&self, job: &str, scenario: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
-        lock::acquire(&self.0.path, Subject::Job { job, scenario }, run)
+        lock::acquire(&self.0.path, &Subject::job(job, scenario), run)
     }
 
     /// Records the start of a run.
@@ -116,50 +118,22 @@ impl Ledger {
         self.write(move |db| {
             let seq = run_seq(db, &run)?;
             let ended = end.ended.as_millisecond();
-            let rows = end.rows;
-            let counts = [
-                rows.read,
-                rows.copied,
-                rows.filtered,
-                rows.rejected,
-                rows.skipped,
-                rows.accepted,
-                rows.refused,
-                rows.unknown,
-                rows.not_sent,
-            ]
-            .map(int);
-            let mut update = db.prepare(
-                "UPDATE run SET ended = ?2, exit_code = ?3, error = ?4, read = ?5, copied = ?6, filtered = ?7,
-                     rejected = ?8, skipped = ?9, accepted = ?10, refused = ?11, unknown = ?12, not_sent = ?13
-                 WHERE seq = ?1",
+            let mut rows = end.rows;
+            let mut values: Vec<Value> = vec![
+                seq.into(),
+                ended.into(),
+                i64::from(end.exit_code).into(),
+                end.error.into(),
+            ];
+            values.extend(counters(&mut rows).map(|counter| int(*counter).into()));
+            db.execute(
+                &format!(
+                    "UPDATE run SET (ended, exit_code, error, {COUNTERS})
+                         = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                     WHERE seq = ?1"
+                ),
+                params_from_iter(values),
             )?;
-            let [
-                read,
-                copied,
-                filtered,
-                rejected,
-                skipped,
-                accepted,
-                refused,
-                unknown,
-                not_sent,
-            ] = counts;
-            update.execute(params![
-                seq,
-                ended,
-                end.exit_code,
-                end.error,
-                read,
-                copied,
-                filtered,
-                rejected,
-                skipped,
-                accepted,
-                refused,
-                unknown,
-                not_sent
-            ])?;
             for sink in end.sinks {
                 db.execute(
                     "INSERT OR REPLACE INTO run_sink (run, sink, rows, complete) VALUES (?1, ?2, ?3, ?4)",
@@ -255,6 +229,8 @@ impl Ledger {
             [] => None,
             ids => Some(json(ids)?),
         };
+        // Named as in reports.
+        let outcome = json(&upload.outcome)?.trim_matches('"').to_owned();
         self.write(move |db| {
             let recorded = db.execute(
                 "UPDATE batch SET outcome = ?2, settled = ?3, attempts = ?4, unknown_attempts = ?5, status = ?6,
@@ -262,7 +238,7 @@ impl Ledger {
                  WHERE id = ?1 AND outcome IS NULL",
                 params![
                     batch.0,
-                    name(upload.outcome),
+                    outcome,
                     now(),
                     upload.attempts,
                     upload.unknown_attempts,
@@ -409,18 +385,6 @@ impl Ledger {
             )));
         }
         Ok(())
-    }
-}
-
-/// The name of an outcome in the ledger, as in reports.
-pub(super) fn name(outcome: BatchOutcome) -> &'static str {
-    match outcome {
-        BatchOutcome::Accepted => "accepted",
-        BatchOutcome::Refused => "refused",
-        BatchOutcome::Unknown => "unknown",
-        BatchOutcome::NotSent => "not_sent",
-        BatchOutcome::Split => "split",
-        BatchOutcome::Rejected => "rejected",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::component::{BatchReport, EarlierUnknown, OutputReport, RejectCode, Ro
 use crate::error::{Error, ErrorKind};
 
 /// The report of a run, as `hrsink run --report` writes it.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct RunReport {
     /// Version of the report's format. Fields may be added within a version.
     pub report_version: u32,
@@ -41,6 +41,10 @@ pub struct RunReport {
     /// Batches of earlier runs with an unknown outcome, and how many of their rows this run sent again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier_unknown: Vec<EarlierUnknown>,
+    /// Accepted rows that the emulator did not save. A job does not save them either, and only its log says so.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub not_saved: u64,
     /// The guards, evaluated before anything was sent.
     pub guards: GuardsReport,
     /// The rejected rows.
@@ -53,6 +57,11 @@ pub struct RunReport {
     /// Further failures of other components.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_errors: Vec<ErrorReport>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(rows: &u64) -> bool {
+    *rows == 0
 }
 
 /// The counters of a component.
@@ -68,7 +77,7 @@ pub struct ComponentReport {
 }
 
 /// The rejected rows.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct RejectsReport {
     /// The NDJSON file; absent when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]

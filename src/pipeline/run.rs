@@ -255,6 +255,7 @@ impl<'r> Run<'r> {
             },
             outputs: self.outputs.all(),
             earlier_unknown: self.outputs.unknown(),
+            not_saved: self.outputs.not_saved(),
             guards: results.guards,
             error: errors.next(),
             further_errors: errors.collect(),

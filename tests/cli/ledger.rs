@@ -1,4 +1,4 @@
-//! `history` and `ledger`: what past runs did, and looking after what is remembered.
+//! `history` and `ledger`.
 
 use super::*;
 
@@ -19,10 +19,26 @@ fn run(folder: &Folder, args: &[&str]) -> (i32, String, String) {
     (code(&output), stream(&output.stdout), stream(&output.stderr))
 }
 
-fn history(folder: &Folder) -> serde_json::Value {
-    let (code, stdout, _) = run(folder, &["history", PIPELINE, "--batches", "--output", "json"]);
+/// The command ends with this exit code, and both streams together contain all of `words`.
+#[track_caller]
+fn says(folder: &Folder, args: &[&str], exit_code: i32, words: &[&str]) {
+    let output = folder.run(args);
+    let printed = printed(&output);
+    assert_eq!(code(&output), exit_code, "{printed}");
+    assert!(
+        words.iter().all(|word| printed.contains(word)),
+        "{words:?} {printed}"
+    );
+}
+
+fn history_of(folder: &Folder, pipeline: &str) -> serde_json::Value {
+    let (code, stdout, _) = run(folder, &["history", pipeline, "--batches", "--output", "json"]);
     assert_eq!(code, 0);
     serde_json::from_str(&stdout).unwrap()
+}
+
+fn history(folder: &Folder) -> serde_json::Value {
+    history_of(folder, PIPELINE)
 }
 
 /// As if no answer had come to the first batch.
@@ -35,10 +51,12 @@ fn lose_the_answer(folder: &Folder) {
 
 #[test]
 fn history_lists_runs_and_batches() {
-    let folder = Folder::examples();
-    let (code, stdout, _) = run(&folder, &["history", PIPELINE]);
-    assert_eq!(code, 0);
-    assert!(stdout.starts_with("No runs yet: the ledger"), "{stdout}");
+    says(
+        &Folder::examples(),
+        &["history", PIPELINE],
+        0,
+        &["\nNo runs yet: the ledger"],
+    );
     let folder = ran_twice();
     let printed = history(&folder);
     let runs = printed["runs"].as_array().unwrap();
@@ -63,10 +81,14 @@ fn history_lists_runs_and_batches() {
         "a counter that is zero everywhere is left out"
     );
     let id = runs[1]["run"].as_str().unwrap();
-    let (_, one, _) = run(&folder, &["history", PIPELINE, "--run", &id[..14]]);
-    assert!(one.contains(id) && one.contains("employee_resignation"), "{one}");
-    let (code, _, stderr) = run(&folder, &["history", PIPELINE, "--run", "nobody"]);
-    assert_eq!(code, 2, "{stderr}");
+    let words = [id, "employee_resignation"];
+    says(&folder, &["history", PIPELINE, "--run", &id[..14]], 0, &words);
+    says(
+        &folder,
+        &["history", PIPELINE, "--run", "nobody"],
+        2,
+        &["no run has an ID"],
+    );
 }
 
 #[test]
@@ -88,23 +110,18 @@ fn shows_verifies_and_exports_the_ledger() {
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["batches"].as_array().unwrap().len(), 1);
     std::fs::write(folder.path().join(".hrsink/state.db.key"), "lost").unwrap();
-    let (code, stdout, _) = run(&folder, &["ledger", "verify", PIPELINE]);
-    assert_eq!(code, 1);
-    assert!(
-        stdout.contains("1 problem") && stdout.contains("invalid ledger key"),
-        "{stdout}"
+    says(
+        &folder,
+        &["ledger", "verify", PIPELINE],
+        1,
+        &["1 problem", "invalid ledger key"],
     );
     // A ledger that cannot be read is not reported as damaged.
     std::fs::create_dir(folder.path().join("folder.db")).unwrap();
-    let (code, stdout, stderr) = run(&folder, &["ledger", "verify", "--state", "folder.db"]);
-    assert_eq!((code, &*stdout), (2, ""), "{stderr}");
-    assert!(
-        stderr.contains("is not a file") && stderr.contains("`state.path`"),
-        "{stderr}"
-    );
-    let (code, _, stderr) = run(&folder, &["ledger", "stats", "--state", "none.db"]);
-    assert_eq!(code, 2);
-    assert!(stderr.contains("the ledger `none.db` does not exist"), "{stderr}");
+    let words = ["exit code 2\n--- stderr", "is not a file", "`state.path`"];
+    says(&folder, &["ledger", "verify", "--state", "folder.db"], 2, &words);
+    let words = ["the ledger `none.db` does not exist"];
+    says(&folder, &["ledger", "stats", "--state", "none.db"], 2, &words);
     assert!(!folder.path().join("none.db").exists());
 }
 
@@ -112,17 +129,15 @@ fn shows_verifies_and_exports_the_ledger() {
 fn sends_forgotten_rows_again() {
     let folder = ran_twice();
     let forget = ["ledger", "forget", PIPELINE, "--job", "emulator"];
-    let (code, _, stderr) = run(&folder, &forget);
-    assert_eq!(code, 2);
-    assert!(
-        stderr.contains("this forgets 30 rows in 1 batch") && stderr.contains("--yes"),
-        "{stderr}"
-    );
+    says(&folder, &forget, 2, &["this forgets 30 rows in 1 batch", "--yes"]);
     folder.run(&["run", PIPELINE]);
     assert_eq!(history(&folder)["runs"][0]["rows"]["skipped"], 30);
-    let (code, stdout, _) = run(&folder, &[&forget[..], &["--yes"]].concat());
-    assert_eq!(code, 0);
-    assert!(stdout.starts_with("Forgotten: 30 rows"), "{stdout}");
+    says(
+        &folder,
+        &[&forget[..], &["--yes"]].concat(),
+        0,
+        &["\nForgotten: 30 rows"],
+    );
     folder.run(&["run", PIPELINE]);
     assert_eq!(history(&folder)["runs"][0]["rows"]["accepted"], 30);
 }
@@ -133,21 +148,14 @@ fn resolves_batches_of_unknown_outcome() {
         let folder = Folder::examples();
         folder.run(&["run", PIPELINE]);
         lose_the_answer(&folder);
-        let (_, printed, _) = run(&folder, &["history", PIPELINE, "--batches"]);
-        assert!(
-            printed.contains("unknown: open") && printed.contains("1 batch has an unknown outcome"),
-            "{printed}"
-        );
+        let words = ["unknown: open", "1 batch has an unknown outcome"];
+        says(&folder, &["history", PIPELINE, "--batches"], 0, &words);
         let id = history(&folder)["runs"][0]["run"].as_str().unwrap().to_owned();
         let resolve = [
             "ledger", "resolve", PIPELINE, "--run", &id, "--batch", "1", "--as", outcome,
         ];
-        let (code, stdout, stderr) = run(&folder, &resolve);
-        assert_eq!(code, 0, "{stderr}");
-        assert!(stdout.starts_with("Batch 1 of the sink `purview`"), "{stdout}");
-        let (code, _, stderr) = run(&folder, &resolve);
-        assert_eq!(code, 2);
-        assert!(stderr.contains("is already resolved"), "{stderr}");
+        says(&folder, &resolve, 0, &["\nBatch 1 of the sink `purview`"]);
+        says(&folder, &resolve, 2, &["is already resolved"]);
         folder.run(&["run", PIPELINE]);
         let rows = &history(&folder)["runs"][0]["rows"];
         assert_eq!(
@@ -189,10 +197,10 @@ fn leaves_out(folder: &Folder, date: &str) {
     folder.write("p.json", &pipeline.to_string());
 }
 
+/// Rows that the last run delivered.
 fn accepted(folder: &Folder) -> u64 {
-    let (_, printed, _) = run(folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
-    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    printed["runs"][0]["rows"]["accepted"].as_u64().unwrap()
+    let history = history_of(folder, "p.json");
+    history["runs"][0]["rows"]["accepted"].as_u64().unwrap()
 }
 
 const LEAVERS: &str = "mail,day\na@contoso.com,31/01/2026\nb@contoso.com,28/02/2026\n";
@@ -206,17 +214,14 @@ fn forget_rewinds_incremental_sources() {
         assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
         assert_eq!(accepted(&folder), rows);
     }
-    let (_, printed, _) = run(&folder, &["ledger", "stats", "p.json"]);
-    assert!(
-        printed.contains("Saved positions") && printed.contains("export"),
-        "{printed}"
-    );
-    let (code_, printed, _) = run(
+    says(
         &folder,
-        &["ledger", "forget", "p.json", "--job", "emulator", "--yes"],
+        &["ledger", "stats", "p.json"],
+        0,
+        &["Saved positions", "export"],
     );
-    assert_eq!(code_, 0);
-    assert!(printed.contains("reads 1 source from the start"), "{printed}");
+    let forget = ["ledger", "forget", "p.json", "--job", "emulator", "--yes"];
+    says(&folder, &forget, 0, &["reads 1 source from the start"]);
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(accepted(&folder), 2);
 }
@@ -227,22 +232,18 @@ fn rewind_reads_again_and_skips_accepted_rows() {
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%d/%m/%Y");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
-    let (wrong, _, printed) = run(&folder, &["ledger", "rewind", "p.json", "--source", "exports"]);
-    assert!(
-        wrong == 2 && printed.contains("sources with one: `export`"),
-        "{printed}"
-    );
-    let (good, printed, _) = run(&folder, &["ledger", "rewind", "p.json", "--source", "export"]);
-    assert!(good == 0 && printed.starts_with("Rewound: export;"), "{printed}");
+    let rewind = ["ledger", "rewind", "p.json"];
+    let of = |source| [&rewind[..], &["--source", source]].concat();
+    says(&folder, &of("exports"), 2, &["sources with one: `export`"]);
+    says(&folder, &of("export"), 0, &["\nRewound: export;"]);
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
-    let (_, printed, _) = run(&folder, &["history", "p.json", "--runs", "1", "--output", "json"]);
-    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!(printed["runs"][0]["rows"]["skipped"], 2);
-    run(&folder, &["ledger", "rewind", "p.json"]);
-    let (none, _, printed) = run(&folder, &["ledger", "rewind", "p.json"]);
-    assert!(
-        none == 2 && printed.contains("no source of `p.json` has a saved position"),
-        "{printed}"
+    assert_eq!(history_of(&folder, "p.json")["runs"][0]["rows"]["skipped"], 2);
+    says(&folder, &rewind, 0, &[]);
+    says(
+        &folder,
+        &rewind,
+        2,
+        &["no source of `p.json` has a saved position"],
     );
 }
 
@@ -252,12 +253,8 @@ fn reads_the_input_again_after_too_many_rejects() {
     let folder = Folder::empty();
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%m/%d/%Y");
-    let (failed, _, printed) = run(&folder, &["run", "p.json"]);
-    assert_eq!(failed, 3, "{printed}");
-    assert!(
-        printed.contains("the file is kept, and the next run reads it again"),
-        "{printed}"
-    );
+    let words = ["the file is kept, and the next run reads it again"];
+    says(&folder, &["run", "p.json"], 3, &words);
     leaves_out(&folder, "%d/%m/%Y");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(accepted(&folder), 2);
@@ -267,7 +264,6 @@ fn reads_the_input_again_after_too_many_rejects() {
 fn opens_a_ledger_without_a_valid_pipeline_file() {
     let folder = ran_twice();
     folder.write("broken.yaml", "sources: {}\n");
-    let (wrong, _, printed) = run(&folder, &["history", "broken.yaml"]);
-    assert!(wrong == 2 && printed.contains("--state PATH"), "{printed}");
-    assert_eq!(run(&folder, &["history", "--state", ".hrsink/state.db"]).0, 0);
+    says(&folder, &["history", "broken.yaml"], 2, &["--state PATH"]);
+    says(&folder, &["history", "--state", ".hrsink/state.db"], 0, &[]);
 }

@@ -125,30 +125,22 @@ fn interrupted(signals: &[&str], grace: &str) -> (Folder, Output) {
 }
 
 #[test]
-fn interrupted_run_writes_a_report() {
-    let (folder, output) = interrupted(&["-INT"], "1ms");
-    assert_eq!(code(&output), 130, "{}", printed(&output));
-    assert!(
-        text(&output.stdout).starts_with("Interrupted"),
-        "{}",
-        printed(&output)
-    );
-    let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
-    assert!(
-        report.contains("\"exit_code\": 130") && report.contains("\"conserved\": true"),
-        "{report}"
-    );
-}
-
-#[test]
-fn terminated_run_exits_with_143() {
-    let (folder, output) = interrupted(&["-TERM"], "1ms");
-    assert_eq!(code(&output), 143, "{}", printed(&output));
-    assert!(
-        std::fs::read_to_string(folder.path().join("report.json"))
-            .unwrap()
-            .contains("\"exit_code\": 143")
-    );
+fn stopped_run_writes_a_report() {
+    for (signal, exit_code) in [("-INT", 130), ("-TERM", 143)] {
+        let (folder, output) = interrupted(&[signal], "1ms");
+        assert_eq!(code(&output), exit_code, "{}", printed(&output));
+        assert!(
+            text(&output.stdout).starts_with("Interrupted"),
+            "{}",
+            printed(&output)
+        );
+        let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(
+            (&report["exit_code"], &report["conserved"]),
+            (&exit_code.into(), &true.into())
+        );
+    }
 }
 
 #[test]

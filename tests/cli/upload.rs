@@ -24,6 +24,26 @@ fn uploads_without_a_pipeline_file() {
 }
 
 #[test]
+fn says_that_accepted_rows_were_not_saved() {
+    let folder = Folder::empty();
+    folder.write("a.csv", "nickname\nSara\nMike\n");
+    let output = folder.run(&[
+        "upload",
+        "--cloud",
+        "emulator",
+        "a.csv",
+        "--report",
+        "report.json",
+    ]);
+    assert_eq!(code(&output), 0, "{}", printed(&output));
+    let first = text(&output.stdout).lines().next();
+    let expected = "Accepted, but not all rows were saved: 0 of 2 rows";
+    assert_eq!(first, Some(expected), "{}", printed(&output));
+    let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
+    assert!(report.contains("\"not_saved\": 2"), "{report}");
+}
+
+#[test]
 fn refuses_a_secret_on_the_command_line() {
     let folder = Folder::empty();
     for args in [

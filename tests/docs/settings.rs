@@ -32,6 +32,9 @@ struct Reference {
 /// The settings of one component, and the definitions that were described on the way.
 struct Page<'r> {
     reference: &'r Reference,
+    file: String,
+    title: String,
+    about: String,
     /// The values in the examples that the page's settings stand in.
     values: Vec<&'r Value>,
     keys: Vec<Key>,
@@ -41,23 +44,8 @@ struct Page<'r> {
 /// The pages by file name.
 pub(crate) fn pages() -> Vec<(String, String)> {
     let reference = Reference::load();
-    let mut pages = vec![(
-        "pipeline.md".to_owned(),
-        reference.top_level().render("Pipeline file", INTRODUCTION),
-    )];
-    for (role, title) in ROLES {
-        for component in reference.components(role) {
-            let page = reference.component(role, &component);
-            let about = text(&component["then"], "description");
-            let name = component_name(&component);
-            let heading = format!("{title} `{name}`");
-            pages.push((
-                format!("{}-{name}.md", title.to_lowercase()),
-                page.render(&heading, &about),
-            ));
-        }
-    }
-    pages
+    let page = |page: Page<'_>| (page.file.clone(), page.render());
+    reference.pages().into_iter().map(page).collect()
 }
 
 const ROLES: [(&str, &str); 3] = [
@@ -71,25 +59,12 @@ const INTRODUCTION: &str =
 /// The settings that neither an example nor the schema shows a value of.
 pub(crate) fn keys_without_example() -> Vec<String> {
     let reference = Reference::load();
-    let mut pages = vec![("pipeline".to_owned(), reference.top_level())];
-    for (role, _) in ROLES {
-        for component in reference.components(role) {
-            pages.push((component_name(&component), reference.component(role, &component)));
-        }
-    }
     let mut missing = Vec::new();
-    for (name, page) in &pages {
+    for page in reference.pages() {
         let keys = page.keys.iter().filter(|key| key.example.is_none());
-        missing.extend(keys.map(|key| format!("{name}: {}", key.name)));
+        missing.extend(keys.map(|key| format!("{}: {}", page.file, key.name)));
     }
     missing
-}
-
-fn component_name(component: &Value) -> String {
-    component["if"]["properties"]["type"]["const"]
-        .as_str()
-        .unwrap()
-        .to_owned()
 }
 
 impl Reference {
@@ -100,9 +75,14 @@ impl Reference {
         }
     }
 
-    fn components(&self, role: &str) -> Vec<Value> {
-        let list = &self.schema["properties"][role]["additionalProperties"]["allOf"];
-        list.as_array().unwrap().clone()
+    fn pages(&self) -> Vec<Page<'_>> {
+        let mut pages = vec![self.top_level()];
+        for (role, title) in ROLES {
+            let components = &self.schema["properties"][role]["additionalProperties"]["allOf"];
+            let components = components.as_array().unwrap().iter();
+            pages.extend(components.map(|component| self.component(role, title, component)));
+        }
+        pages
     }
 
     /// The forms of a secret, once for all the secrets of a page.
@@ -120,7 +100,15 @@ impl Reference {
     }
 
     fn top_level(&self) -> Page<'_> {
-        let mut page = Page::new(self, self.pipelines.iter().collect());
+        let mut page = Page {
+            reference: self,
+            file: "pipeline.md".to_owned(),
+            title: "Pipeline file".to_owned(),
+            about: INTRODUCTION.to_owned(),
+            values: self.pipelines.iter().collect(),
+            keys: Vec::new(),
+            expanded: Vec::new(),
+        };
         for (key, property) in self.schema["properties"].as_object().unwrap() {
             if !ROLES.iter().any(|(role, _)| role == key) {
                 page.add(&[Step::Key(key.clone())], property, false);
@@ -129,33 +117,29 @@ impl Reference {
         page
     }
 
-    fn component(&self, role: &str, component: &Value) -> Page<'_> {
+    fn component(&self, role: &str, title: &str, component: &Value) -> Page<'_> {
+        let name = text(&component["if"]["properties"]["type"], "const");
         let steps = [
             Step::Key(role.to_owned()),
             Step::Entry,
-            Step::Variant(component_name(component)),
+            Step::Variant(name.clone()),
         ];
-        let values = self
-            .pipelines
-            .iter()
-            .flat_map(|pipeline| find(pipeline, &steps))
-            .collect();
-        let mut page = Page::new(self, values);
+        let pipelines = self.pipelines.iter();
+        let mut page = Page {
+            reference: self,
+            file: format!("{}-{name}.md", title.to_lowercase()),
+            title: format!("{title} `{name}`"),
+            about: text(&component["then"], "description"),
+            values: pipelines.flat_map(|pipeline| find(pipeline, &steps)).collect(),
+            keys: Vec::new(),
+            expanded: Vec::new(),
+        };
         page.add_object(&[], &component["then"]);
         page
     }
 }
 
-impl<'r> Page<'r> {
-    fn new(reference: &'r Reference, values: Vec<&'r Value>) -> Self {
-        Self {
-            reference,
-            values,
-            keys: Vec::new(),
-            expanded: Vec::new(),
-        }
-    }
-
+impl Page<'_> {
     /// The schema that `schema` refers to, and the name of the definition.
     fn resolve(&self, schema: &Value) -> (Value, Option<String>) {
         let one = schema["allOf"].as_array().filter(|all| all.len() == 1);
@@ -165,33 +149,14 @@ impl<'r> Page<'r> {
         if let Some(reference) = reference {
             let name = reference.rsplit('/').next().unwrap().to_owned();
             let definition = &self.reference.schema["definitions"][&name];
-            let (mut resolved, inner) = self.resolve(definition);
-            for key in ["description", "default", "examples"] {
-                if let Some(value) = schema.get(key) {
-                    resolved[key] = value.clone();
-                }
-            }
-            return (resolved, inner.or(Some(name)));
+            let (resolved, inner) = self.resolve(definition);
+            return (described_by(resolved, schema), inner.or(Some(name)));
         }
-        for word in ["anyOf", "oneOf"] {
-            let Some(list) = schema[word].as_array() else {
-                continue;
-            };
-            let others: Vec<&Value> = list
-                .iter()
-                .filter(|one| one["type"] != "null" && !is_variable(one))
-                .collect();
-            if let [only] = others[..] {
-                let mut only = only.clone();
-                for key in ["description", "default", "examples"] {
-                    if let Some(value) = schema.get(key) {
-                        only[key] = value.clone();
-                    }
-                }
-                return self.resolve(&only);
-            }
+        let others: Vec<&Value> = forms(schema).filter(|one| one["type"] != "null").collect();
+        match others[..] {
+            [only] => self.resolve(&described_by(only.clone(), schema)),
+            _ => (schema.clone(), None),
         }
-        (schema.clone(), None)
     }
 
     fn add(&mut self, path: &[Step], property: &Value, required: bool) {
@@ -264,10 +229,8 @@ impl<'r> Page<'r> {
         if let Some(items) = schema.get("items").filter(|items| items.is_object()) {
             found.extend(self.below(&Step::Element, items));
         }
-        for word in ["anyOf", "oneOf"] {
-            for one in schema[word].as_array().into_iter().flatten() {
-                found.extend(self.nested(&self.resolve(one).0));
-            }
+        for one in forms(schema) {
+            found.extend(self.nested(&self.resolve(one).0));
         }
         found
     }
@@ -294,30 +257,26 @@ impl<'r> Page<'r> {
         if is_secret(schema) {
             return "secret".to_owned();
         }
-        for word in ["anyOf", "oneOf"] {
-            if let Some(list) = schema[word].as_array() {
-                let mut kinds: Vec<String> = Vec::new();
-                for one in list.iter().filter(|one| !is_variable(one)) {
-                    let kind = self.kind(&self.resolve(one).0);
-                    if !kinds.contains(&kind) && kind != "null" {
-                        kinds.push(kind);
-                    }
-                }
-                return kinds.join(" or ");
+        let mut kinds: Vec<String> = Vec::new();
+        for one in forms(schema) {
+            let kind = self.kind(&self.resolve(one).0);
+            if !kinds.contains(&kind) && kind != "null" {
+                kinds.push(kind);
             }
+        }
+        if !kinds.is_empty() {
+            return kinds.join(" or ");
         }
         if schema.get("const").is_some() || schema.get("enum").is_some() {
             return "one of".to_owned();
         }
-        let types: Vec<&str> = match &schema["type"] {
-            Value::String(one) => vec![one],
-            Value::Array(several) => several
-                .iter()
-                .filter_map(Value::as_str)
-                .filter(|one| *one != "null")
-                .collect(),
-            _ => Vec::new(),
-        };
+        let types = schema["type"].as_array().cloned();
+        let types = types.unwrap_or_else(|| vec![schema["type"].clone()]);
+        let types = types
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|one| *one != "null");
+        let types: Vec<&str> = types.collect();
         let title = schema["title"].as_str().map(str::to_lowercase);
         let mut kind = title.unwrap_or_else(|| match types[..] {
             ["array"] => format!("list of {}", self.kind(&self.resolve(&schema["items"]).0)),
@@ -330,12 +289,7 @@ impl<'r> Page<'r> {
             },
             _ => types.join(" or "),
         });
-        let bound = |key: &str| {
-            schema
-                .get(key)
-                .filter(|value| !value.is_null())
-                .map(ToString::to_string)
-        };
+        let bound = |key: &str| schema[key].as_number().map(ToString::to_string);
         match (schema["x-range"].as_str(), bound("minimum"), bound("maximum")) {
             (Some(range), ..) => write!(kind, ", {range}").unwrap(),
             (None, Some(least), Some(most)) => write!(kind, ", {least} to {most}").unwrap(),
@@ -348,33 +302,24 @@ impl<'r> Page<'r> {
 
     fn choices(&self, schema: &Value) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        for one in schema["enum"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|one| !one.is_null())
-        {
-            found.push((flow(one), String::new()));
-        }
+        let values = schema["enum"].as_array().into_iter().flatten();
+        found.extend(
+            values
+                .filter(|one| !one.is_null())
+                .map(|one| (flow(one), String::new())),
+        );
         if let Some(value) = schema.get("const") {
             found.push((flow(value), text(schema, "description")));
         }
-        for word in ["anyOf", "oneOf"] {
-            for one in schema[word]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter(|one| !is_variable(one))
+        for one in forms(schema) {
+            let (one, _) = self.resolve(one);
+            if let Some(variant) = self.only_value(&one["properties"]["type"]) {
+                found.push((format!("{{type: {variant}}}"), text(&one, "description")));
+            } else if ["const", "enum", "oneOf"]
+                .iter()
+                .any(|key| one.get(key).is_some())
             {
-                let (one, _) = self.resolve(one);
-                if let Some(variant) = self.only_value(&one["properties"]["type"]) {
-                    found.push((format!("{{type: {variant}}}"), text(&one, "description")));
-                } else if one.get("const").is_some()
-                    || one.get("enum").is_some()
-                    || one.get("oneOf").is_some()
-                {
-                    found.extend(self.choices(&one));
-                }
+                found.extend(self.choices(&one));
             }
         }
         found
@@ -387,22 +332,17 @@ impl<'r> Page<'r> {
         if let Some(example) = short.or_else(|| used.iter().min_by_key(|example| example.len())) {
             return Some(example.clone());
         }
-        let declared = schema["examples"]
-            .as_array()
-            .and_then(|list| list.first())
-            .map(flow);
+        let declared = schema["examples"].get(0).map(flow);
         let choice = || self.choices(schema).first().map(|(value, _)| value.clone());
         let simple = || (schema["type"] == "boolean").then(|| "true".to_owned());
         let default = || schema.get("default").filter(|value| !value.is_null()).map(flow);
         let nested = || (!self.nested(schema).is_empty()).then(String::new);
-        declared
-            .or_else(simple)
-            .or_else(choice)
-            .or_else(default)
-            .or_else(nested)
+        let simple = declared.or_else(simple).or_else(choice);
+        simple.or_else(default).or_else(nested)
     }
 
-    fn render(&self, title: &str, about: &str) -> String {
+    fn render(&self) -> String {
+        let (title, about) = (&self.title, &self.about);
         let mut page = format!(
             "# {title}\n\n<!-- Generated from the JSON Schema: run `make reference`. -->\n\n{about}\n"
         );
@@ -417,13 +357,11 @@ impl<'r> Page<'r> {
                 (None, false) => " · optional".to_owned(),
             };
             writeln!(page, "*{}{necessity}*\n\n{}", key.kind, key.description).unwrap();
-            let choices: Vec<_> = key
-                .choices
-                .iter()
-                .map(|(value, meaning)| choice(value, meaning))
-                .collect();
-            if !choices.is_empty() {
-                write!(page, "\n{}", choices.concat()).unwrap();
+            if !key.choices.is_empty() {
+                page.push('\n');
+            }
+            for (value, meaning) in &key.choices {
+                page += &choice(value, meaning);
             }
             if let Some(example) = key.example.as_ref().filter(|example| !example.is_empty()) {
                 let last = key.path.iter().rev().find_map(|step| match step {
@@ -435,6 +373,24 @@ impl<'r> Page<'r> {
         }
         page
     }
+}
+
+/// `schema` with what the schema that refers to it says about the value.
+fn described_by(mut schema: Value, reference: &Value) -> Value {
+    for key in ["description", "default", "examples"] {
+        if let Some(value) = reference.get(key) {
+            schema[key] = value.clone();
+        }
+    }
+    schema
+}
+
+/// The forms that a value can have, without `${NAME}`.
+fn forms(schema: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(|word| schema[word].as_array());
+    lists.flatten().filter(|one| !is_variable(one))
 }
 
 fn choice(value: &str, meaning: &str) -> String {

@@ -1,10 +1,11 @@
 //! The commands that change the ledger.
 
+use indicatif::HumanBytes;
 use jiff::Timestamp;
 
-use super::{ForgetArgs, PruneArgs, ResolveArgs, RewindArgs, hint, warning};
+use super::{ForgetArgs, PruneArgs, ResolveArgs, RewindArgs};
 use crate::cli::ledger_path::{ledger_of, open};
-use crate::cli::output::{self, count};
+use crate::cli::output::{self, count, hint, warning};
 use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
 use crate::ledger::maintenance::{BatchSelector, Compaction, Forgotten};
@@ -19,16 +20,15 @@ pub(super) struct Label {
 
 /// Reads `3` or `3.2`.
 pub(super) fn batch_label(text: &str) -> std::result::Result<Label, String> {
-    let (number, part) = match text.split_once('.') {
-        None => (text, None),
-        Some((number, part)) => (number, Some(part)),
+    let positive = |text: &str| text.parse().ok().filter(|number| *number > 0);
+    let label = match text.split_once('.') {
+        None => positive(text).map(|number| (number, 0)),
+        Some((number, part)) => positive(number).zip(positive(part)),
     };
-    let label = (|| {
-        Some(Label {
-            number: number.parse().ok().filter(|&number| number > 0)?,
-            part: part.map_or(Some(0), |part| part.parse().ok().filter(|&part| part > 0))?,
-        })
-    })();
+    let label = label.and_then(|(number, part)| {
+        let part = u32::try_from(part).ok()?;
+        Some(Label { number, part })
+    });
     label.ok_or_else(|| "a batch is a number such as `3`, or `3.2` for a part of one".to_owned())
 }
 
@@ -62,11 +62,10 @@ pub(super) fn resolve(args: &ResolveArgs) -> Ended {
     } else {
         format!("its {rows} count as never sent; the next run sends those that are still in the input")
     };
+    let label = output::batch_label(batch.number, batch.part);
+    let (sink, scenario) = (&batch.sink, &batch.scenario);
     output::print(&format!(
-        "Batch {} of the sink `{}` ({}): {what}\n",
-        batch.label(),
-        batch.sink,
-        batch.scenario
+        "Batch {label} of the sink `{sink}` ({scenario}): {what}\n"
     ))?;
     Ok(0)
 }
@@ -76,11 +75,7 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
     let (job, forgotten) = block_on(async {
         let ledger = open(&path).await?;
         let (job, scenarios) = find(&ledger.jobs().await?, &args.job, args.scenario.as_deref())?;
-        let mut all = Forgotten {
-            batches: 0,
-            rows: 0,
-            sources: 0,
-        };
+        let mut all = Forgotten::default();
         for scenario in &scenarios {
             let forgotten = ledger.forget(&job, scenario, !args.yes).await?;
             all.batches += forgotten.batches;
@@ -122,31 +117,21 @@ pub(super) fn rewind(args: &RewindArgs) -> Ended {
         let ledger = open(&path).await?;
         let all = ledger.rewind(&pipeline, None, true).await?;
         if all.is_empty() {
-            return Err(Error::config(format!(
-                "no source of `{}` has a saved position",
-                args.file.display()
-            ))
-            .with_hint("the next run reads all of them from the start"));
+            let file = args.file.display();
+            let error = Error::config(format!("no source of `{file}` has a saved position"));
+            return Err(error.with_hint("the next run reads all of them from the start"));
         }
         if let Some(source) = &args.source
             && !all.contains(source)
         {
-            return Err(
-                Error::config(format!("the source `{source}` has no saved position")).with_hint(format!(
-                    "sources with one: {}",
-                    all.iter()
-                        .map(|name| format!("`{name}`"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )),
-            );
+            let error = Error::config(format!("the source `{source}` has no saved position"));
+            return Err(error.with_hint(format!("sources with one: {}", quoted(&all))));
         }
         ledger.rewind(&pipeline, args.source.as_deref(), false).await
     })??;
+    let (sources, them) = (rewound.join(", "), if rewound.len() == 1 { "it" } else { "them" });
     output::print(&format!(
-        "Rewound: {}; the next run reads {} from the start and skips rows that the job has accepted\n",
-        rewound.join(", "),
-        if rewound.len() == 1 { "it" } else { "them" }
+        "Rewound: {sources}; the next run reads {them} from the start and skips rows that the job has accepted\n"
     ))?;
     Ok(0)
 }
@@ -169,30 +154,34 @@ fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Res
     };
     let job = match fitting[..] {
         [job] => job,
-        [] => {
-            return Err(
-                Error::config(format!("the ledger does not contain the job `{wanted}`"))
-                    .with_hint("`hrsink ledger stats` lists its jobs"),
-            );
-        }
+        [] => return Err(not_in_ledger(&format!("the job `{wanted}`"))),
         _ => {
-            let list: Vec<String> = fitting.iter().map(|job| format!("`{job}`")).collect();
-            return Err(Error::config(format!("more than one job contains `{wanted}`"))
-                .with_hint(format!("specify one: {}", list.join(", "))));
+            let error = Error::config(format!("more than one job contains `{wanted}`"));
+            return Err(error.with_hint(format!("specify one: {}", quoted(&fitting))));
         }
     };
-    let scenarios: Vec<String> = known
+    let scenarios = known
         .iter()
-        .filter(|(of, name)| of == job && scenario.is_none_or(|wanted| wanted == name))
-        .map(|(_, scenario)| scenario.clone())
-        .collect();
+        .filter(|(of, _)| of == job)
+        .map(|(_, scenario)| scenario);
+    let scenarios = scenarios.filter(|name| scenario.is_none_or(|wanted| wanted == *name));
+    let scenarios: Vec<String> = scenarios.cloned().collect();
     match scenario {
-        Some(scenario) if scenarios.is_empty() => Err(Error::config(format!(
-            "the ledger does not contain rows of `{scenario}` for the job `{job}`"
-        ))
-        .with_hint("`hrsink ledger stats` lists its jobs")),
+        Some(scenario) if scenarios.is_empty() => Err(not_in_ledger(&format!(
+            "rows of `{scenario}` for the job `{job}`"
+        ))),
         _ => Ok((job.to_owned(), scenarios)),
     }
+}
+
+fn not_in_ledger(what: &str) -> Error {
+    Error::config(format!("the ledger does not contain {what}"))
+        .with_hint("`hrsink ledger stats` lists its jobs")
+}
+
+fn quoted<T: std::fmt::Display>(names: &[T]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 pub(super) fn prune(args: &PruneArgs) -> Ended {
@@ -203,10 +192,9 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
     let (pruned, compacted) = block_on(async {
         let ledger = open(&path).await?;
         let pruned = ledger.prune(before, args.rows, args.dry_run).await?;
-        let compacted = if args.dry_run {
-            Ok(Compaction::NotNeeded)
-        } else {
-            ledger.compact().await
+        let compacted = match args.dry_run {
+            true => Ok(Compaction::NotNeeded),
+            false => ledger.compact().await,
         };
         Ok::<_, Error>((pruned, compacted))
     })??;
@@ -221,29 +209,28 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         text.push_str(&format!("{forgot} {}\n", count(pruned.rows, "row", "rows")));
         if pruned.rows > 0 {
             text.push_str(&warning(&format!(
-                "The next run {}sends those that are still in the input again, unless they were accepted later",
+                "the next run {}sends those that are still in the input again, unless they were accepted later",
                 reread(pruned.sources, "reads")
             )));
         }
     }
-    match compacted {
-        Ok(Compaction::Done {
-            bytes_before: before,
-            bytes_after: after,
-        }) => text.push_str(&format!(
-            "The file shrank from {} to {}\n",
-            indicatif::HumanBytes(before),
-            indicatif::HumanBytes(after)
-        )),
-        Ok(Compaction::NotNeeded) => {}
-        Ok(Compaction::Postponed) => text.push_str(&hint(
-            "the file was not compacted because a run is in progress; run `prune` again later",
-        )),
-        Err(error) => text.push_str(&hint(&format!(
-            "the file was not compacted: {}; run `prune` again later",
-            error.chain()
-        ))),
-    }
+    let not_compacted = |why| {
+        hint(&format!(
+            "the file was not compacted{why}; run `prune` again later"
+        ))
+    };
+    text += &match compacted {
+        Ok(Compaction::Done { before, after }) => {
+            format!(
+                "The file shrank from {} to {}\n",
+                HumanBytes(before),
+                HumanBytes(after)
+            )
+        }
+        Ok(Compaction::NotNeeded) => String::new(),
+        Ok(Compaction::Postponed) => not_compacted(" because a run is in progress".to_owned()),
+        Err(error) => not_compacted(format!(": {}", error.chain())),
+    };
     output::print(&text)?;
     Ok(0)
 }
@@ -272,18 +259,13 @@ mod tests {
         );
         assert_eq!(find("11", Some("y")).unwrap().1, ["y"]);
         assert_eq!(find("1", None).unwrap().0, "1", "an exact name wins");
-        assert!(find("a", None).unwrap_err().to_string().contains("more than one"));
-        assert!(
-            find("b", None)
-                .unwrap_err()
-                .to_string()
-                .contains("does not contain the job")
-        );
-        assert!(
-            find("11", Some("z"))
-                .unwrap_err()
-                .to_string()
-                .contains("rows of `z`")
-        );
+        for (job, scenario, message) in [
+            ("a", None, "more than one"),
+            ("b", None, "does not contain the job"),
+            ("11", Some("z"), "rows of `z`"),
+        ] {
+            let error = find(job, scenario).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 }

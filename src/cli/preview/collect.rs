@@ -6,45 +6,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::component::Problems;
 use crate::component::{
-    Chunk, Input, InputDescription, Item, Output, Sink, SinkConfig, SinkContext, Source, SourceConfig,
-    SourceContext, SourceTraits,
+    Chunk, Input, InputDescription, Item, Output, Problems, Sink, SinkConfig, SinkContext, Source,
+    SourceConfig, SourceContext, SourceTraits,
 };
 use crate::error::Result;
 
-/// The first rows of a component. Cheap to clone. `Debug` shows no rows.
+/// The first rows of a component, and the settings of the sink that collects them. Cheap to clone. `Debug` shows no rows.
 #[derive(Clone)]
 pub(super) struct Collected {
-    name: Arc<str>,
-    enough: usize,
-    max: usize,
-    kept: Arc<Mutex<Vec<Chunk>>>,
+    pub(super) name: Arc<str>,
+    /// Rows after which no more are wanted.
+    pub(super) enough: usize,
+    /// Rows to keep.
+    pub(super) max: usize,
+    /// How many of the collecting sinks do not have enough.
+    pub(super) missing: Arc<AtomicUsize>,
+    pub(super) kept: Arc<Mutex<Vec<Chunk>>>,
 }
 
 impl Collected {
-    /// Collects until there are `enough` rows of the component `name`, and keeps at most `max`.
-    pub(super) fn new(name: String, enough: usize, max: usize) -> Self {
-        Self {
-            name: name.into(),
-            enough,
-            max: max.max(enough),
-            kept: Arc::default(),
-        }
-    }
-
-    /// The component.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The rows in their chunks; a chunk without rows has the columns.
     pub(super) fn chunks(&self) -> MutexGuard<'_, Vec<Chunk>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows kept.
-    pub(super) fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.chunks().iter().map(Chunk::num_rows).sum()
     }
 
@@ -107,37 +94,20 @@ impl SourceConfig for LimitedSource {
     }
 }
 
-/// The collecting sink. Stops the run once all of them are full.
-#[derive(Debug)]
-pub(super) struct Collect {
-    collected: Collected,
-    missing: Arc<AtomicUsize>,
-}
-
-impl Collect {
-    /// `missing` is the shared number of collecting sinks that are not full.
-    pub(super) fn new(collected: Collected, missing: Arc<AtomicUsize>) -> Self {
-        Self { collected, missing }
-    }
-}
-
 #[async_trait]
-impl SinkConfig for Collect {
+impl SinkConfig for Collected {
     fn validate(&self, _: &[InputDescription], _: &mut Problems<'_>) {}
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(Collector {
-            cx,
-            collected: self.collected.clone(),
-            missing: self.missing.clone(),
-        }))
+        let collected = self.clone();
+        Ok(Box::new(Collector { cx, collected }))
     }
 }
 
+/// Stops the run once all collecting sinks are full.
 struct Collector {
     cx: SinkContext,
     collected: Collected,
-    missing: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -153,7 +123,7 @@ impl Sink for Collector {
             }
             self.collected.keep(&chunk);
             full = self.collected.is_full();
-            if full && self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if full && self.collected.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.cx.run.cancel.cancel();
             }
         }

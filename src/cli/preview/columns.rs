@@ -45,21 +45,24 @@ impl fmt::Debug for Column {
 }
 
 impl Column {
-    pub(super) fn is_object(&self) -> bool {
-        matches!(self.data_type, DataType::Struct(_))
+    pub(super) fn is_text(&self) -> bool {
+        use DataType as T;
+        matches!(
+            self.data_type,
+            T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Dictionary(..) | T::Null
+        )
     }
 
     fn example(&self, open: bool) -> String {
-        match self.values.first() {
-            Some(value) if open => value.clone(),
-            Some(_) if self.data_type == DataType::Boolean || self.is_object() => String::new(),
-            Some(value) => mask::upn(value),
-            None => String::new(),
+        match (self.values.first(), &self.data_type) {
+            (Some(value), _) if open => value.clone(),
+            (None, _) | (_, DataType::Boolean | DataType::Struct(_)) => String::new(),
+            (Some(value), _) => mask::upn(value),
         }
     }
 
     /// The path, masked if it looks like a value: without a header, column names are personal data.
-    pub(super) fn shown(&self, open: bool) -> String {
+    fn shown(&self, open: bool) -> String {
         if !open && self.names.iter().any(|name| mask::is_like_a_value(name)) {
             mask::form(&self.path)
         } else {
@@ -79,13 +82,8 @@ pub(super) fn describe(chunks: &[Chunk]) -> Result<Vec<Column>> {
         indexes: BTreeMap::new(),
     };
     for chunk in chunks {
-        for (field, values) in chunk
-            .batch
-            .schema_ref()
-            .fields()
-            .iter()
-            .zip(chunk.batch.columns())
-        {
+        let fields = chunk.batch.schema_ref().fields().iter();
+        for (field, values) in fields.zip(chunk.batch.columns()) {
             let there = vec![true; values.len()];
             found.add(&mut Vec::new(), field, values, &there)?;
         }
@@ -109,25 +107,18 @@ impl Columns {
         there: &[bool],
     ) -> Result<()> {
         names.push(field.name().clone());
-        let index = match self.indexes.get(names.as_slice()) {
-            Some(index) => *index,
-            None => {
-                self.columns.push(Column {
-                    names: names.clone(),
-                    path: path(&self.engine, names),
-                    data_type: values.data_type().clone(),
-                    rows: 0,
-                    values: Vec::new(),
-                });
-                self.indexes.insert(names.clone(), self.columns.len() - 1);
-                self.columns.len() - 1
-            }
-        };
-        let there: Vec<bool> = there
-            .iter()
-            .enumerate()
-            .map(|(row, there)| *there && values.is_valid(row))
-            .collect();
+        let index = *self.indexes.entry(names.clone()).or_insert_with(|| {
+            self.columns.push(Column {
+                names: names.clone(),
+                path: path(&self.engine, names),
+                data_type: values.data_type().clone(),
+                rows: 0,
+                values: Vec::new(),
+            });
+            self.columns.len() - 1
+        });
+        let there = there.iter().enumerate();
+        let there: Vec<bool> = there.map(|(row, there)| *there && values.is_valid(row)).collect();
         let column = &mut self.columns[index];
         column.rows += there.len();
         let wrong = |error| Error::unexpected("cannot show rows of this type").with_source(error);
@@ -177,9 +168,8 @@ fn is_plain(engine: &Engine, name: &str) -> bool {
         && [name.to_owned(), format!("lower(trim({name}))")]
             .iter()
             .all(|sql| {
-                engine
-                    .parse(sql)
-                    .is_ok_and(|parsed| parsed.columns().iter().eq([name]))
+                let parsed = engine.parse(sql);
+                parsed.is_ok_and(|parsed| parsed.columns().iter().eq([name]))
             })
 }
 
@@ -193,23 +183,18 @@ fn type_name(data_type: &DataType) -> String {
         T::Date32 | T::Date64 => "date".to_owned(),
         T::Timestamp(_, None) => "date and time".to_owned(),
         T::Timestamp(_, Some(_)) => "date and time with zone".to_owned(),
-        T::Time32(_) | T::Time64(_) => "time".to_owned(),
         T::Dictionary(_, values) => type_name(values),
-        T::RunEndEncoded(_, values) => type_name(values.data_type()),
         T::List(items) | T::LargeList(items) | T::FixedSizeList(items, _) => {
             format!("list of {}", type_name(items.data_type()))
         }
         T::Struct(members) => {
             let names: Vec<&str> = members.iter().map(|member| member.name().as_str()).collect();
             let more = if names.len() > MAX_MEMBERS { ", …" } else { "" };
-            format!(
-                "object {{{}{more}}}",
-                names[..names.len().min(MAX_MEMBERS)].join(", ")
-            )
+            let names = names[..names.len().min(MAX_MEMBERS)].join(", ");
+            format!("object {{{names}{more}}}")
         }
         integer if integer.is_integer() => "integer".to_owned(),
         number if number.is_numeric() => "number".to_owned(),
-        T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "bytes".to_owned(),
         other => other.to_string(),
     }
 }

@@ -6,6 +6,8 @@
 
 mod collect;
 mod columns;
+mod dates;
+mod names;
 mod show;
 mod suggest;
 
@@ -13,16 +15,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::failure::show_report;
+use super::Ended;
+use super::failure::show_failures;
 use super::output;
-use super::signals::Signals;
-use super::{Ended, block_on};
+use super::signals::until_signal;
 use crate::component::Rejects;
 use crate::config::{GuardsConfig, PipelineConfig, Wired};
-use crate::error::{Error, ErrorKind};
 use crate::pipeline::{self, Observer, RejectsTarget, RunOptions};
 use crate::secret::SecretFiles;
-use collect::{Collect, Collected, LimitedSource};
+use collect::{Collected, LimitedSource};
 
 /// Rows of a source from which its columns are described.
 const MAX_SAMPLE: usize = 1000;
@@ -79,10 +80,15 @@ enum Format {
 
 pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let max_rows = usize::try_from(args.rows).unwrap_or(usize::MAX);
-    let (config, collected) = match &args.source {
-        Some(source) => with_collector_of(PipelineConfig::load_source(&args.file, source)?, source, max_rows),
-        None => with_collectors(PipelineConfig::load(&args.file)?, max_rows),
+    let mut config = match &args.source {
+        Some(source) => PipelineConfig::load_source(&args.file, source)?,
+        None => PipelineConfig::load(&args.file)?,
     };
+    let (names, max, from_start) = match &args.source {
+        Some(source) => (vec![source.clone()], max_rows.max(MAX_SAMPLE), true),
+        None => (shown(&config), max_rows, false),
+    };
+    let collected = collect(&mut config, names, max_rows, max, from_start);
     let rejects = Rejects::in_memory(max_rows, args.show_personal_data);
     let options = RunOptions {
         dry_run: true,
@@ -92,16 +98,9 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         ..RunOptions::default()
     };
     let observer = Observer::default();
-    let ended = block_on(async {
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            report = pipeline::run(&config, options, &observer) => Ok(Ok(report)),
-            signal = signals.next() => Ok::<_, Error>(Err(signal)),
-        }
-    })??;
-    let report = match ended {
+    let report = match until_signal(pipeline::run(&config, options, &observer))? {
         Ok(report) => report,
-        Err(signal) => return Ok(signal.exit_code()),
+        Err(exit_code) => return Ok(exit_code),
     };
     let open = args.show_personal_data;
     let mut text = match args.output {
@@ -109,11 +108,8 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         Format::Ndjson => show::lines(&collected, &rejects, max_rows, open)?,
     };
     if let Some(source) = &args.source {
-        let chunks = collected
-            .iter()
-            .flat_map(|one| one.chunks().clone())
-            .collect::<Vec<_>>();
-        let columns = columns::describe(&chunks)?;
+        let chunks = collected.iter().flat_map(|one| one.chunks().clone());
+        let columns = columns::describe(&chunks.collect::<Vec<_>>())?;
         let suggested = suggest::suggest(source, &columns);
         match args.output {
             Format::Table => {
@@ -122,7 +118,7 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
             }
             Format::Ndjson => {
                 text.push_str(&columns::lines(source, &columns, open));
-                text.push_str(&suggest::lines(&suggested));
+                text.push_str(&suggest::lines(&suggested, &columns));
             }
         }
     }
@@ -130,75 +126,59 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     let enough = collected.iter().all(Collected::is_full);
     output::note(&show::rows_read(&report, enough));
     // The run is interrupted when there are enough rows.
-    let failures = report.error.iter().chain(&report.further_errors);
-    let mut exit_code = 0;
-    for error in failures.filter(|error| error.kind != ErrorKind::Interrupted) {
-        show_report(error);
-        exit_code = pipeline::ExitCode::from(error.kind) as u8;
-    }
-    Ok(exit_code)
+    let kinds = show_failures(&report);
+    Ok(kinds
+        .last()
+        .map_or(0, |kind| pipeline::ExitCode::from(*kind) as u8))
 }
 
-/// The pipeline with its sinks replaced.
-fn with_collectors(mut config: PipelineConfig, max_rows: usize) -> (PipelineConfig, Vec<Collected>) {
+/// The components that send rows to a sink or transform them.
+fn shown(config: &PipelineConfig) -> Vec<String> {
     let direct: BTreeSet<&String> = config.sinks.iter().flat_map(|sink| &sink.inputs).collect();
-    let sources = config
-        .sources
-        .iter()
-        .map(|source| &source.name)
-        .filter(|name| direct.contains(name));
+    let sources = config.sources.iter().map(|source| &source.name);
     let transforms = config.transforms.iter().map(|transform| &transform.name);
-    let names: Vec<String> = sources.chain(transforms).cloned().collect();
-    let collected: Vec<Collected> = names
-        .into_iter()
-        .map(|name| Collected::new(name, max_rows, max_rows))
-        .collect();
-    limit_sources(&mut config, max_rows, false);
-    collecting(config, collected)
+    let shown = sources.filter(|name| direct.contains(name)).chain(transforms);
+    shown.cloned().collect()
 }
 
-/// One source of the pipeline, with a sink that keeps more rows than are shown.
-fn with_collector_of(
-    mut config: PipelineConfig,
-    source: &str,
-    max_rows: usize,
-) -> (PipelineConfig, Vec<Collected>) {
-    limit_sources(&mut config, max_rows, true);
-    collecting(
-        config,
-        vec![Collected::new(source.to_owned(), max_rows, MAX_SAMPLE)],
-    )
-}
-
-/// Limits the sources to the rows that are needed.
-fn limit_sources(config: &mut PipelineConfig, max_rows: usize, from_start: bool) {
-    config.sources = std::mem::take(&mut config.sources)
-        .into_iter()
-        .map(|source| Wired {
-            name: source.name,
-            inputs: source.inputs,
-            config: Box::new(LimitedSource {
-                config: source.config,
-                from_start,
-                enough: max_rows as u64,
-            }) as _,
-            guards: source.guards,
-        })
-        .collect();
-}
-
-fn collecting(mut config: PipelineConfig, collected: Vec<Collected>) -> (PipelineConfig, Vec<Collected>) {
-    let missing = Arc::new(collected.len().into());
-    config.sinks = collected
-        .iter()
-        .map(|collected| Wired {
-            name: format!("preview of {}", collected.name()),
-            inputs: vec![collected.name().to_owned()],
-            config: Box::new(Collect::new(collected.clone(), Arc::clone(&missing))) as _,
-            guards: GuardsConfig::default(),
-        })
-        .collect();
+/// Replaces the sinks by one for each of the components `names`, which keeps `max` of its rows, and limits the sources to
+/// the `enough` rows that are needed.
+fn collect(
+    config: &mut PipelineConfig,
+    names: Vec<String>,
+    enough: usize,
+    max: usize,
+    from_start: bool,
+) -> Vec<Collected> {
+    let missing = Arc::new(names.len().into());
+    let collected = names.into_iter().map(|name| Collected {
+        name: name.into(),
+        enough,
+        max,
+        missing: Arc::clone(&missing),
+        kept: Arc::default(),
+    });
+    let collected: Vec<Collected> = collected.collect();
+    let sources = std::mem::take(&mut config.sources).into_iter();
+    let limited = sources.map(|source| Wired {
+        name: source.name,
+        inputs: source.inputs,
+        config: Box::new(LimitedSource {
+            config: source.config,
+            from_start,
+            enough: enough as u64,
+        }) as _,
+        guards: source.guards,
+    });
+    config.sources = limited.collect();
+    let sinks = collected.iter().map(|collected| Wired {
+        name: format!("preview of {}", collected.name),
+        inputs: vec![collected.name.to_string()],
+        config: Box::new(collected.clone()) as _,
+        guards: GuardsConfig::default(),
+    });
+    config.sinks = sinks.collect();
     // Only the first rows are read, so guards do not apply.
     config.guards = GuardsConfig::default();
-    (config, collected)
+    collected
 }

@@ -25,12 +25,8 @@ pub(super) fn tables(
     let mut text = String::new();
     for component in collected {
         let chunks = first(&component.chunks(), max_rows);
-        let _ = writeln!(
-            text,
-            "{HEAD}{}{HEAD:#}{}",
-            component.name(),
-            about(chunks.first(), removed(report, component.name()))
-        );
+        let about = about(chunks.first(), removed(report, &component.name));
+        let _ = writeln!(text, "{HEAD}{}{HEAD:#}{about}", component.name);
         // Files can have different columns; each change starts a new table.
         for same in chunks.chunk_by(|a, b| a.batch.schema_ref().fields() == b.batch.schema_ref().fields()) {
             if same.iter().all(|chunk| chunk.num_rows() == 0) {
@@ -98,13 +94,13 @@ pub(super) fn lines(
         for chunk in &first(&component.chunks(), max_rows) {
             let names: Vec<&str> = columns(chunk).collect();
             for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
-                let cells: Map<String, Value> = names
+                let cells = names
                     .iter()
-                    .map(|name| (*name).to_owned())
-                    .zip(cells.into_iter().map(Value::from))
-                    .collect();
+                    .zip(cells)
+                    .map(|(name, cell)| ((*name).to_owned(), cell.into()));
+                let cells: Map<String, Value> = cells.collect();
                 let line =
-                    json!({"component": component.name(), "origin": chunk.origins.at(row), "row": cells});
+                    json!({"component": &*component.name, "origin": chunk.origins.at(row), "row": cells});
                 let _ = writeln!(text, "{line}");
             }
         }
@@ -138,15 +134,13 @@ pub(super) fn rows_read(report: &RunReport, enough: bool) -> String {
 
 /// Rows that a component filtered or rejected.
 fn removed(report: &RunReport, component: &str) -> Vec<String> {
-    let rows = report
-        .components
-        .iter()
+    let mut components = report.components.iter();
+    let rows = components
         .find(|reported| reported.name == component)
         .map(|reported| reported.rows);
-    rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")])
-        .into_iter()
-        .flatten()
-        .filter(|(count, _)| *count > 0)
+    let counts = rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")]);
+    let counts = counts.into_iter().flatten().filter(|(count, _)| *count > 0);
+    counts
         .map(|(count, what)| format!("{} {what}", HumanCount(count)))
         .collect()
 }
@@ -168,12 +162,8 @@ fn about(chunk: Option<&Chunk>, removed: Vec<String>) -> String {
 }
 
 fn columns(chunk: &Chunk) -> impl Iterator<Item = &str> {
-    chunk
-        .batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
+    let fields = chunk.batch.schema_ref().fields();
+    fields.iter().map(|field| field.name().as_str())
 }
 
 /// `terminations.csv:12`: the line, or the row in formats without lines.

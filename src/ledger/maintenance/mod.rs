@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::error::LedgerError;
 use super::file;
-use super::history::{optional_text, optional_time, text};
+use super::history::optional_time;
 use super::lock;
 use super::rows::{natural, time};
 use super::store::{Ledger, blocking};
@@ -33,7 +33,7 @@ pub(crate) struct Stats {
     pub bytes: u64,
     pub runs: u64,
     /// When the oldest run started.
-    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
     /// One for each job and scenario.
     pub jobs: Vec<JobStats>,
@@ -46,7 +46,6 @@ pub(crate) struct Stats {
 pub(crate) struct SourceStats {
     pub pipeline: String,
     pub source: String,
-    #[serde(serialize_with = "text")]
     pub saved: Timestamp,
 }
 
@@ -59,7 +58,7 @@ pub(crate) struct JobStats {
     pub accepted_rows: u64,
     /// The batches they are in.
     pub batches: u64,
-    #[serde(serialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_accepted: Option<Timestamp>,
     /// Batches of unknown outcome that nobody has resolved, and their rows.
     pub open_unknown: u64,
@@ -73,10 +72,8 @@ pub(crate) enum Compaction {
     NotNeeded,
     /// A run is in progress, which could not write meanwhile.
     Postponed,
-    Done {
-        bytes_before: u64,
-        bytes_after: u64,
-    },
+    /// Bytes of the file.
+    Done { before: u64, after: u64 },
 }
 
 impl Ledger {
@@ -209,12 +206,10 @@ impl Ledger {
                 connection.query_row(sql, (), |row| natural(row, 0))
             };
             let rewrite = || -> rusqlite::Result<_> {
-                let bytes_before = size()?;
+                let before = size()?;
                 connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")?;
-                Ok(Compaction::Done {
-                    bytes_before,
-                    bytes_after: size()?,
-                })
+                let after = size()?;
+                Ok(Compaction::Done { before, after })
             };
             rewrite().map_err(|error| LedgerError::from(error).on(&path, "compact"))
         })

@@ -32,19 +32,18 @@ fn key(fixture: &Fixture) -> PathBuf {
 
 #[tokio::test]
 async fn refuses_missing_tables() {
-    let empty = fixture().await;
-    fs::write(empty.path(), "").unwrap();
-    empty
-        .sqlite()
-        .execute_batch("CREATE TABLE t (a); DROP TABLE t")
-        .unwrap();
-    refuses(&empty, "it has no tables").await;
-    let fixture = fixture().await;
-    fixture.sqlite().execute_batch("DROP TABLE position").unwrap();
-    refuses(&fixture, "the table `position` is missing").await;
-    let fixture = self::fixture().await;
-    fixture.sqlite().execute_batch("DELETE FROM meta").unwrap();
-    refuses(&fixture, "has no record of its key").await;
+    for (damage, what) in [
+        ("CREATE TABLE t (a); DROP TABLE t", "it has no tables"),
+        ("DROP TABLE position", "the table `position` is missing"),
+        ("DELETE FROM meta", "has no record of its key"),
+    ] {
+        let fixture = fixture().await;
+        if damage.starts_with("CREATE") {
+            fs::write(fixture.path(), "").unwrap();
+        }
+        fixture.sqlite().execute_batch(damage).unwrap();
+        refuses(&fixture, what).await;
+    }
 }
 
 #[tokio::test]
@@ -79,54 +78,18 @@ async fn refuses_changed_rows() {
         "UPDATE batch SET rows = 2",
         "UPDATE batch SET rows = -1",
         "DELETE FROM batch_rows",
+        // Swapped.
+        "UPDATE batch_rows SET batch = -batch; UPDATE batch_rows SET batch = 3 + batch",
     ] {
         let fixture = fixture().await;
-        fixture.sqlite().execute_batch(damage).unwrap();
         let ledger = fixture.open().await;
+        send(&ledger, intent("a", 2, [7, 8, 9]), BatchOutcome::Accepted).await;
+        let sql = format!("PRAGMA foreign_keys = OFF; {damage}");
+        fixture.sqlite().execute_batch(&sql).unwrap();
         let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
-        if !damage.contains("-1") {
-            assert_eq!(error.kind(), ErrorKind::Config, "{damage}: {}", error.chain());
-            assert!(
-                error.to_string().contains("is damaged: the rows of batch 1"),
-                "{error}"
-            );
-        }
+        assert_eq!(error.kind(), ErrorKind::Config, "{damage}: {}", error.chain());
+        assert!(error.to_string().contains("is damaged: "), "{damage}: {error}");
     }
-    let fixture = fixture().await;
-    let ledger = fixture.open().await;
-    send(&ledger, intent("a", 2, [7, 8, 9]), BatchOutcome::Accepted).await;
-    fixture
-        .sqlite()
-        .execute_batch(
-            "PRAGMA foreign_keys = OFF; UPDATE batch_rows SET batch = -batch; UPDATE batch_rows SET batch = 3 + batch",
-        )
-        .unwrap();
-    let error = ledger.job_state(JOB, SCENARIO, None, "b").await.unwrap_err();
-    assert!(
-        error.to_string().contains("is damaged: the rows of batch"),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn refuses_paths_that_cannot_be_a_ledger() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
-    fs::write(&file, "x").unwrap();
-    let error = Ledger::open(&file.join("state.db")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config, "{}", error.chain());
-    assert!(
-        error.to_string().contains("create the ledger's folder"),
-        "{error}"
-    );
-    assert!(
-        Ledger::open_read_only(&file.join("state.db"))
-            .await
-            .unwrap()
-            .is_none()
-    );
-    let error = Ledger::open(folder.path()).await.unwrap_err();
-    assert!(error.to_string().contains("is not a file"), "{error}");
 }
 
 #[tokio::test]

@@ -212,6 +212,7 @@ fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
         .map(|import| import.rows.saturating_sub(import.records_saved))
         .sum();
     if lost > 0 {
+        cx.outputs.add_not_saved(lost);
         let why = imports
             .iter()
             .flat_map(|import| &import.messages)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 
-use super::super::columns::Column;
+use super::columns::Column;
 use crate::component::Problems;
 use crate::hr::dates::DateSettings;
 
@@ -20,16 +20,15 @@ pub(super) struct DateFormats {
 
 /// The formats of a column; `None` if its values are not dates.
 pub(super) fn detect(column: &Column) -> Option<DateFormats> {
-    use DataType as T;
     let mut found = DateFormats::default();
     match &column.data_type {
-        T::Date32 | T::Date64 | T::Timestamp(..) => return Some(found),
-        T::Utf8 | T::LargeUtf8 | T::Utf8View | T::Dictionary(..) | T::Null => {}
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => return Some(found),
+        _ if column.is_text() => {}
         _ => return None,
     }
     let mut values: Vec<&str> = Vec::new();
     for value in column.values.iter().map(|value| value.trim()) {
-        let mut no_dates = include_str!("no_dates.txt").lines();
+        let mut no_dates = include_str!("data/no_dates.txt").lines();
         match no_dates.find(|known| known.eq_ignore_ascii_case(value)) {
             Some(known) if !found.null_values.contains(&known) => found.null_values.push(known),
             Some(_) => {}
@@ -41,7 +40,7 @@ pub(super) fn detect(column: &Column) -> Option<DateFormats> {
     if values.is_empty() || reads(None, &values) {
         return Some(found);
     }
-    let formats = include_str!("date_formats.txt").lines();
+    let formats = include_str!("data/date_formats.txt").lines();
     found.formats = formats.filter(|format| reads(Some(format), &values)).collect();
     (!found.formats.is_empty()).then_some(found)
 }
@@ -68,36 +67,30 @@ mod tests {
     #[test]
     fn detects_formats_and_null_values() {
         for (values, formats, null_values) in [
+            ("2026-05-31|2026-06-01T10:00:00Z", Some(""), ""),
+            ("05/31/2026|06/01/2026", Some("%m/%d/%Y"), ""),
+            ("31/05/2026|01/06/2026", Some("%d/%m/%Y"), ""),
+            ("01/06/2026", Some("%m/%d/%Y|%d/%m/%Y"), ""),
+            ("31-May-2026", Some("%d-%b-%Y"), ""),
+            ("/Date(1780185600000)/", Some("odata"), ""),
             (
-                &["2026-05-31", "2026-06-01T10:00:00Z"][..],
-                Some(&[][..]),
-                &[][..],
+                "05/31/2026|12/31/9999|N/A|n/a",
+                Some("%m/%d/%Y"),
+                "12/31/9999|n/a",
             ),
-            (&["05/31/2026", "06/01/2026"], Some(&["%m/%d/%Y"]), &[]),
-            (&["31/05/2026", "01/06/2026"], Some(&["%d/%m/%Y"]), &[]),
-            (&["01/06/2026"], Some(&["%m/%d/%Y", "%d/%m/%Y"]), &[]),
-            (&["31-May-2026"], Some(&["%d-%b-%Y"]), &[]),
-            (&["/Date(1780185600000)/"], Some(&["odata"]), &[]),
-            (
-                &["05/31/2026", "12/31/9999", "N/A", "n/a"],
-                Some(&["%m/%d/%Y"]),
-                &["12/31/9999", "n/a"],
-            ),
-            (&["31/05/2026", "06/01/2026", "06/30/2026"], None, &[]),
-            (&["Sales"], None, &[]),
+            ("31/05/2026|06/01/2026|06/30/2026", None, ""),
+            ("Sales", None, ""),
         ] {
             let found = detect(&Column {
                 names: vec!["d".to_owned()],
                 path: "d".to_owned(),
                 data_type: DataType::Utf8,
-                rows: values.len(),
-                values: values.iter().map(ToString::to_string).collect(),
+                rows: 1,
+                values: values.split('|').map(str::to_owned).collect(),
             });
-            let expected = formats.map(|formats| DateFormats {
-                formats: formats.to_vec(),
-                null_values: null_values.to_vec(),
-            });
-            assert_eq!(found, expected, "{values:?}");
+            let found = found.map(|found| (found.formats.join("|"), found.null_values.join("|")));
+            let expected = formats.map(|formats| (formats.to_owned(), null_values.to_owned()));
+            assert_eq!(found, expected, "{values}");
         }
     }
 }
