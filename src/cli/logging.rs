@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
@@ -11,19 +12,10 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use super::{output, progress};
 
-/// Minimum severity of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Level {
-    /// Errors
-    Error,
-    /// Warnings
-    Warn,
-    /// Start and end of runs, uploads
-    Info,
-    /// Requests, retries, files
-    Debug,
-    /// Everything
-    Trace,
+/// Parses the minimum severity of log lines.
+pub(super) fn level_parser() -> impl TypedValueParser<Value = LevelFilter> {
+    let levels = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]);
+    levels.try_map(|level| level.parse::<LevelFilter>())
 }
 
 /// Format of log lines.
@@ -43,15 +35,13 @@ pub(super) fn is_json() -> bool {
 }
 
 /// Starts logging. The default level is `warn` for text and `info` for JSON and for commands whose output is their log.
-pub(super) fn start(level: Option<Level>, format: LogFormat, always_info: bool) {
+pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, always_info: bool) {
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    let level = match (level.or(always_info.then_some(Level::Info)), format) {
-        (Some(Level::Error), _) => LevelFilter::ERROR,
-        (Some(Level::Warn), _) | (None, LogFormat::Text) => LevelFilter::WARN,
-        (Some(Level::Info), _) | (None, LogFormat::Json) => LevelFilter::INFO,
-        (Some(Level::Debug), _) => LevelFilter::DEBUG,
-        (Some(Level::Trace), _) => LevelFilter::TRACE,
+    let default = match format {
+        LogFormat::Text if !always_info => LevelFilter::WARN,
+        LogFormat::Text | LogFormat::Json => LevelFilter::INFO,
     };
+    let level = level.unwrap_or(default);
     // Other crates log at most warnings: an HTTP library could log headers with a token.
     let wanted = filter_fn(move |event| {
         let own = event.target().starts_with("hrsink");

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
 
 use crate::error::Error;
 use crate::secret::SecretFiles;
@@ -88,13 +89,13 @@ struct Global {
     #[arg(
         long,
         global = true,
-        value_enum,
+        value_parser = logging::level_parser(),
         value_name = "LEVEL",
         env = "HRSINK_LOG",
         hide_env_values = true,
         hide_possible_values = true
     )]
-    log_level: Option<logging::Level>,
+    log_level: Option<LevelFilter>,
     /// Format of log lines: text or json (one object per line, errors included)
     #[arg(
         long,

@@ -136,22 +136,22 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     // Rows and a progress line would overwrite each other.
     let progress =
         output::stderr_is_terminal() && !how.no_progress && !logging::is_json() && stdout_is_taken.is_none();
-    let ended = block_on(until_stopped(config, options, progress))??;
-    let Some(report) = ended.report else {
+    let (report, exit_code) = block_on(until_stopped(config, options, progress))??;
+    let Some(report) = report else {
         let what =
             "stopped at once: uploads in flight may or may not have been accepted, and no report was written";
         output::note(&output::warning(what));
-        return Ok(ended.exit_code);
+        return Ok(exit_code);
     };
     let printed = print_result(&report, how, stdout_is_taken.is_some());
     show_failures(&report);
     match printed {
         // The run's exit code says more than a failure to print its report.
-        Err(error) if ended.exit_code != ExitCode::Delivered as u8 => {
+        Err(error) if exit_code != ExitCode::Delivered as u8 => {
             show_error(&error);
-            Ok(ended.exit_code)
+            Ok(exit_code)
         }
-        printed => printed.map(|()| ended.exit_code).map_err(Into::into),
+        printed => printed.map(|()| exit_code).map_err(Into::into),
     }
 }
 
@@ -166,15 +166,12 @@ fn print_result(report: &RunReport, how: &RunArgs, stdout_is_taken: bool) -> Res
     written.unwrap_or(Ok(()))
 }
 
-/// How a run ended.
-struct EndedRun {
-    /// Its report; `None` if it was stopped at once.
-    report: Option<RunReport>,
-    exit_code: u8,
-}
-
-/// Runs to the end, or to the second signal.
-async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: bool) -> Result<EndedRun> {
+/// Runs to the end, or to the second signal: then there is no report. Gives the exit code, too.
+async fn until_stopped(
+    config: &PipelineConfig,
+    options: RunOptions,
+    progress: bool,
+) -> Result<(Option<RunReport>, u8)> {
     let mut signals = Signals::listen()?;
     let cancel = options.cancel.clone();
     let grace = options.grace;
@@ -191,7 +188,8 @@ async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: b
                 {
                     report.exit_code = signal.exit_code();
                 }
-                return Ok(EndedRun { exit_code: report.exit_code, report: Some(report) });
+                let exit_code = report.exit_code;
+                return Ok((Some(report), exit_code));
             }
             signal = signals.next() => match first {
                 None => {
@@ -205,7 +203,7 @@ async fn until_stopped(config: &PipelineConfig, options: RunOptions, progress: b
                         ));
                     }
                 }
-                Some(_) => return Ok(EndedRun { report: None, exit_code: signal.exit_code() }),
+                Some(_) => return Ok((None, signal.exit_code())),
             },
             _ = redraw.tick(), if progress.is_some() => {
                 if let Some(progress) = &progress {

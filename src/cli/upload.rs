@@ -3,21 +3,18 @@
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use uuid::Uuid;
 
 use super::Ended;
 use super::run::{self, RunArgs};
-use crate::component::{InputDescription, RowKind, SinkConfig, SourceConfig};
-use crate::component::{Problem, Problems};
+use crate::component::{InputDescription, Problem, Problems, RowKind, SinkConfig, SourceConfig};
 use crate::config::{GuardsConfig, PipelineConfig, RejectsConfig, StateConfig, Wired};
 use crate::delivery::Mode;
 use crate::error::{Error, Result};
 use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
-use crate::settings::BoundedInt;
-use crate::settings::suggestion;
+use crate::settings::{BoundedInt, suggestion};
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{Auth, BatchSettings, DeliverySettings, M365HrConfig};
 use crate::sources::file::FileConfig;
@@ -58,8 +55,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATH")]
     client_secret_file: Option<PathBuf>,
     /// Refused, with an explanation
-    #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1)]
-    client_secret: Option<Option<Refused>>,
+    #[arg(long, hide = true, value_name = "TEXT", num_args = 0..=1, value_parser = discard)]
+    client_secret: Option<Option<()>>,
     /// Microsoft cloud: `worldwide`, `gcc`, `gcc_high`, `dod`, or `emulator`, which needs no IDs [default: worldwide]
     #[arg(long, value_name = "NAME", default_value = "worldwide", hide_default_value = true, value_parser = cloud)]
     cloud: Cloud,
@@ -96,16 +93,10 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     run::run(&config, &args.how, options)
 }
 
-/// A value that is discarded.
-#[derive(Debug, Clone)]
-struct Refused;
-
-impl FromStr for Refused {
-    type Err = Infallible;
-
-    fn from_str(_: &str) -> Result<Self, Infallible> {
-        Ok(Self)
-    }
+/// The value is not kept.
+#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
+fn discard(_: &str) -> Result<(), Infallible> {
+    Ok(())
 }
 
 fn cloud(name: &str) -> Result<Cloud, String> {
@@ -116,20 +107,18 @@ fn cloud(name: &str) -> Result<Cloud, String> {
 fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
     for file in &args.files {
+        let shown = file.display();
         let Some(path) = file.to_str() else {
             return Err(Error::config(format!(
-                "the name of the file `{}` is not valid UTF-8",
-                file.display()
+                "the name of the file `{shown}` is not valid UTF-8"
             )));
         };
         if sources.iter().any(|source| source.name == path) {
             return Err(Error::config(format!("the file `{path}` is listed twice")));
         }
         let config = FileConfig::of_path(path);
-        checked(
-            |problems| config.validate(problems),
-            |problem| format!("cannot read `{path}`: {}", problem.message),
-        )?;
+        let tell = |problem: &Problem| format!("cannot read `{path}`: {}", problem.message);
+        checked(|problems| config.validate(problems), tell)?;
         sources.push(Wired {
             name: path.to_owned(),
             inputs: Vec::new(),
@@ -139,20 +128,14 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     }
     let inputs: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     let sink = sink(args)?;
-    let described: Vec<InputDescription> = inputs
-        .iter()
-        .map(|name| InputDescription {
-            name: name.as_str().into(),
-            kind: RowKind::Records,
-        })
-        .collect();
-    checked(
-        |problems| sink.validate(&described, problems),
-        |problem| {
-            // The sink's keys have the names of the options.
-            format!("--{}: {}", problem.path.replace('_', "-"), problem.message)
-        },
-    )?;
+    let described = inputs.iter().map(|name| InputDescription {
+        name: name.as_str().into(),
+        kind: RowKind::Records,
+    });
+    let described: Vec<InputDescription> = described.collect();
+    // The sink's keys have the names of the options.
+    let tell = |problem: &Problem| format!("--{}: {}", problem.path.replace('_', "-"), problem.message);
+    checked(|problems| sink.validate(&described, problems), tell)?;
     Ok(PipelineConfig {
         // Uploads to different jobs can run at the same time.
         path: PathBuf::from(match args.job_id {
@@ -179,19 +162,13 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
 
 fn sink(args: &Args) -> Result<M365HrConfig> {
     let embedded = args.cloud == Cloud::Emulator;
-    let missing: Vec<&str> = [
-        ("`--tenant-id`", args.tenant_id.is_none()),
-        ("`--app-id`", args.app_id.is_none()),
-        ("`--job-id`", args.job_id.is_none()),
-    ]
-    .into_iter()
-    .filter_map(|(name, missing)| missing.then_some(name))
-    .collect();
+    let mut missing = Vec::new();
+    missing.extend(args.tenant_id.is_none().then_some("`--tenant-id`"));
+    missing.extend(args.app_id.is_none().then_some("`--app-id`"));
+    missing.extend(args.job_id.is_none().then_some("`--job-id`"));
     if !(embedded || missing.is_empty()) {
-        return Err(
-            Error::config(format!("an upload needs {}", missing.join(" and ")))
-                .with_hint("to try it without a tenant: `--cloud emulator`"),
-        );
+        let error = Error::config(format!("an upload needs {}", missing.join(" and ")));
+        return Err(error.with_hint("to try it without a tenant: `--cloud emulator`"));
     }
     let cloud = match (&args.cloud, &args.resource) {
         (cloud, None) => cloud.clone(),
@@ -249,11 +226,9 @@ fn secret(args: &Args) -> Result<SecretRef> {
         ));
     }
     if std::io::stdin().is_terminal() {
-        return Err(
-            Error::config("standard input is a terminal, which would show the client secret").with_hint(
-                "pipe it from a secret store: `pass show hr | hrsink upload --client-secret-file - …`",
-            ),
-        );
+        let error = Error::config("standard input is a terminal, which would show the client secret");
+        let hint = "pipe it from a secret store: `pass show hr | hrsink upload --client-secret-file - …`";
+        return Err(error.with_hint(hint));
     }
     Ok(SecretRef::StandardInput)
 }
@@ -262,14 +237,12 @@ fn secret(args: &Args) -> Result<SecretRef> {
 fn checked(validate: impl FnOnce(&mut Problems<'_>), tell: impl FnOnce(&Problem) -> String) -> Result<()> {
     let mut found = Vec::new();
     validate(&mut Problems::new(&mut found));
-    match found.into_iter().next() {
-        None => Ok(()),
-        Some(problem) => {
-            let error = Error::config(tell(&problem));
-            Err(match problem.hint {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            })
-        }
-    }
+    let Some(problem) = found.into_iter().next() else {
+        return Ok(());
+    };
+    let error = Error::config(tell(&problem));
+    Err(match problem.hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    })
 }

@@ -18,7 +18,6 @@ pub(super) enum LedgerError {
 #[derive(Debug, Clone)]
 pub(super) struct SqliteError {
     code: Option<ErrorCode>,
-    no_rows: bool,
     /// A value that this program never writes.
     invalid_value: bool,
     text: String,
@@ -33,7 +32,6 @@ impl From<rusqlite::Error> for SqliteError {
                 Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => Some(ErrorCode::DiskFull),
                 _ => error.sqlite_error_code(),
             },
-            no_rows: matches!(error, E::QueryReturnedNoRows),
             invalid_value: matches!(
                 error,
                 E::IntegralValueOutOfRange(..)
@@ -69,10 +67,6 @@ impl LedgerError {
 }
 
 impl SqliteError {
-    pub(super) fn is_no_rows(&self) -> bool {
-        self.no_rows
-    }
-
     /// As [`LedgerError::on`].
     pub(super) fn on(self, path: &Path, doing: &str) -> Error {
         if self.invalid_value {

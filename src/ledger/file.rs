@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::error::{self, LedgerError, damaged};
 use super::key::{self, Key};
@@ -35,7 +35,11 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     if !exists(path)? {
         create(path)?;
     }
-    open_existing(path)
+    let opened = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, "")?;
+    settings(&opened.connection, path)
+        .and_then(|()| schema::migrate(&opened.connection, schema::STEPS))
+        .map_err(|fault| fault.on(path, "open"))?;
+    Ok(opened)
 }
 
 /// `None` if there is no ledger.
@@ -43,18 +47,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
     if !exists(path)? {
         return Ok(None);
     }
-    let key = check_files(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = (|| {
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.execute_batch(
-            "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF",
-        )?;
-        Ok(connection)
-    })()
-    .map_err(|fault: LedgerError| fault.on(path, "open"))?;
-    check(&connection, &key, path)?;
+    let settings = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF";
+    let Opened { connection, key } = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, settings)?;
     if version(&connection, path)? < schema::newest(schema::STEPS) {
         return Err(Error::config(format!(
             "the ledger `{}` was written by an older version of hrsink",
@@ -85,20 +79,17 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     })
 }
 
-fn open_existing(path: &Path) -> Result<Opened> {
+/// Opens the file and verifies it, before the first write.
+fn connect(path: &Path, flags: OpenFlags, settings: &str) -> Result<Opened> {
     let key = check_files(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)
-        .and_then(|connection| {
-            connection.busy_timeout(BUSY_TIMEOUT)?;
-            Ok(connection)
-        })
-        .map_err(|error| LedgerError::from(error).on(path, "open"))?;
-    // Verified before the first write.
+    let connect = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.execute_batch(settings)?;
+        Ok(connection)
+    };
+    let connection = connect().map_err(|error| LedgerError::from(error).on(path, "open"))?;
     check(&connection, &key, path)?;
-    settings(&connection, path)
-        .and_then(|()| schema::migrate(&connection, schema::STEPS))
-        .map_err(|fault| fault.on(path, "open"))?;
     Ok(Opened { connection, key })
 }
 
@@ -163,26 +154,20 @@ fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
         if found != "ok" {
             return Ok(Err(found));
         }
-        let check: Vec<u8> =
-            connection.query_row("SELECT value FROM meta WHERE name = 'key_check'", (), |row| {
-                row.get(0)
-            })?;
-        Ok(Ok(check))
+        let sql = "SELECT value FROM meta WHERE name = 'key_check'";
+        let check: Option<Vec<u8>> = connection.query_row(sql, (), |row| row.get(0)).optional()?;
+        Ok(check.ok_or_else(|| "it has no record of its key".to_owned()))
     };
-    match read() {
-        Ok(Ok(check)) if check == key.check() => Ok(()),
-        Ok(Ok(_)) => Err(Error::config(format!(
+    match read().map_err(|fault| fault.on(path, "open"))? {
+        Ok(check) if check == key.check() => Ok(()),
+        Ok(_) => Err(Error::config(format!(
             "`{}` is not the key of the ledger `{}`",
             key::path_of(path).display(),
             path.display()
         ))
         .into_damage()
         .with_hint("a ledger and its key belong together: restore both from the same backup")),
-        Ok(Err(how)) => Err(damaged(path, how)),
-        Err(LedgerError::Sqlite(error)) if error.is_no_rows() => {
-            Err(damaged(path, "it has no record of its key"))
-        }
-        Err(fault) => Err(fault.on(path, "open")),
+        Err(how) => Err(damaged(path, how)),
     }
 }
 

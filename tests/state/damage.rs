@@ -43,17 +43,19 @@ fn sqlite(fixture: &Fixture, sql: &str) {
     std::fs::set_permissions(fixture.ledger(), PermissionsExt::from_mode(0o600)).unwrap();
 }
 
+fn change(fixture: &Fixture, change: fn(&mut Vec<u8>)) {
+    let mut content = std::fs::read(fixture.ledger()).unwrap();
+    change(&mut content);
+    std::fs::write(fixture.ledger(), content).unwrap();
+}
+
 type Damage = (fn(&Fixture), &'static [&'static str]);
 
 #[test]
 fn refuses_damaged_and_foreign_ledgers() {
     let cases: [Damage; 10] = [
         (
-            |fixture| {
-                let mut content = std::fs::read(fixture.ledger()).unwrap();
-                content[..100].fill(0xa5);
-                std::fs::write(fixture.ledger(), content).unwrap();
-            },
+            |fixture| change(fixture, |content| content[..100].fill(0xa5)),
             &[
                 "the ledger `",
                 "` is damaged: ",
@@ -62,16 +64,10 @@ fn refuses_damaged_and_foreign_ledgers() {
             ],
         ),
         (
-            |fixture| {
-                let content = std::fs::read(fixture.ledger()).unwrap();
-                std::fs::write(fixture.ledger(), &content[..content.len() / 2]).unwrap();
-            },
+            |fixture| change(fixture, |content| content.truncate(content.len() / 2)),
             &["` is damaged: "],
         ),
-        (
-            |fixture| std::fs::write(fixture.ledger(), "").unwrap(),
-            &["` is damaged: "],
-        ),
+        (|fixture| change(fixture, Vec::clear), &["` is damaged: "]),
         (
             |fixture| std::fs::remove_file(file(fixture, FILES[1])).unwrap(),
             &["the key of the ledger", "restore the key from a backup"],

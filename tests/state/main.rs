@@ -131,9 +131,16 @@ impl Fixture {
         (1..=self.rows).map(email).collect()
     }
 
+    /// Runs a command that ends with `code`, and gives what it prints.
+    #[track_caller]
+    fn ends(&self, code: i32, args: &[&str]) -> String {
+        let (ended, said, error) = program::run(self.path(), args);
+        assert_eq!(ended, code, "{said}{error}");
+        said + &error
+    }
+
     #[track_caller]
     fn check_ledger(&self) {
-        let (code, said, error) = program::run(self.path(), &["ledger", "verify", FILE]);
-        assert_eq!(code, 0, "{said}{error}");
+        self.ends(0, &["ledger", "verify", FILE]);
     }
 }

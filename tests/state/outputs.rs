@@ -29,14 +29,20 @@ fn device(path: &Path, minor: &str) -> Option<()> {
     None
 }
 
+fn is_device(path: &Path) -> bool {
+    std::fs::symlink_metadata(path)
+        .unwrap()
+        .file_type()
+        .is_char_device()
+}
+
 #[test]
 fn writes_the_report_to_a_pipe() {
     let fixture = Fixture::new(4);
     fixture.delivers(4);
     let path = fixture.path().join("pipe");
     let reader = pipe(&path);
-    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "pipe"]);
-    assert_eq!(code, 0, "{said}{error}");
+    fixture.ends(0, &["run", FILE, "--report", "pipe"]);
     assert!(
         std::fs::metadata(&path).unwrap().file_type().is_fifo(),
         "a file has taken its place"
@@ -51,20 +57,13 @@ fn writes_the_report_to_devices_and_links() {
     fixture.delivers(4);
     let link = fixture.path().join("link");
     std::os::unix::fs::symlink("report.json", &link).unwrap();
-    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "link"]);
-    assert_eq!(code, 0, "{said}{error}");
+    fixture.ends(0, &["run", FILE, "--report", "link"]);
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fixture.report()["rows"]["skipped"], 4);
     let null = fixture.path().join("null");
     if device(&null, "3").is_some() {
-        let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "null"]);
-        assert_eq!(code, 0, "{said}{error}");
-        assert!(
-            std::fs::symlink_metadata(&null)
-                .unwrap()
-                .file_type()
-                .is_char_device()
-        );
+        fixture.ends(0, &["run", FILE, "--report", "null"]);
+        assert!(is_device(&null));
     }
 }
 
@@ -76,23 +75,14 @@ fn fails_the_run_but_not_the_delivery_without_space_for_the_report() {
         return;
     }
     std::fs::write(fixture.path().join(FILE), fixture.pipeline.to_string()).unwrap();
-    let (code, said, error) = program::run(fixture.path(), &["run", FILE, "--report", "full"]);
-    assert_eq!(code, 1, "{said}{error}");
+    let said = fixture.ends(1, &["run", FILE, "--report", "full"]);
     assert!(
-        error.contains("cannot write the run report `full`") && error.contains("No space left"),
-        "{error}"
+        said.contains("cannot write the run report `full`") && said.contains("No space left"),
+        "{said}"
     );
     assert!(said.contains("Upload successful: 4 rows"), "{said}");
-    assert!(
-        std::fs::symlink_metadata(&full)
-            .unwrap()
-            .file_type()
-            .is_char_device()
-    );
-    let left = std::fs::read_dir(fixture.path()).unwrap().flatten();
-    assert!(
-        left.map(|entry| entry.file_name())
-            .all(|name| !name.to_string_lossy().contains(".part"))
-    );
+    assert!(is_device(&full));
+    let mut left = std::fs::read_dir(fixture.path()).unwrap().flatten();
+    assert!(left.all(|entry| !entry.file_name().to_string_lossy().contains(".part")));
     fixture.delivers(0);
 }

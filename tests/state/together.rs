@@ -30,11 +30,10 @@ fn stops_a_second_run_of_a_pipeline_at_once() {
     let link = fixture.path().join("link.json");
     std::os::unix::fs::symlink(fixture.path().join(FILE), &link).unwrap();
     for file in [FILE, "./hr.json", link.to_str().unwrap()] {
-        let (code, said, error) = program::run(fixture.path(), &["run", file, "--report", "second.json"]);
-        assert_eq!(code, 75, "{said}{error}");
-        assert!(error.contains("another run of `"), "{error}");
+        let said = fixture.ends(75, &["run", file, "--report", "second.json"]);
+        assert!(said.contains("another run of `"), "{said}");
         let pid = format!("pid {} on host `", first.id());
-        assert!(error.contains(&pid) && error.contains("`, started 2"), "{error}");
+        assert!(said.contains(&pid) && said.contains("`, started 2"), "{said}");
         let report: Value =
             serde_json::from_slice(&std::fs::read(fixture.path().join("second.json")).unwrap()).unwrap();
         assert_eq!(report["rows"]["read"], 0, "{report:#}");
@@ -67,24 +66,19 @@ fn does_not_send_one_scenario_to_one_job_from_two_pipelines_at_once() {
     fixture.service.faults("latency=1s");
     let mut first = hrsink(fixture.path(), &["run", FILE]).spawn().unwrap();
     until_it_sends(&fixture.service, &mut first);
-    let (code, said, error) = program::run(fixture.path(), &["run", "other.json", "--report", REPORT]);
-    assert_eq!(code, 75, "{said}{error}");
+    let said = fixture.ends(75, &["run", "other.json", "--report", REPORT]);
     let words = [
         "another run is sending `employee_resignation` to the job `",
         "wait until it has ended",
     ];
-    assert!(words.iter().all(|word| error.contains(word)), "{error}");
-    assert!(
-        error.contains(&format!("pid {} on host `", first.id())),
-        "{error}"
-    );
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    assert!(said.contains(&format!("pid {} on host `", first.id())), "{said}");
     assert_eq!(fixture.report()["rows"]["not_sent"], 8);
     let (code, said, error) = ended(&first.wait_with_output().unwrap());
     assert_eq!(code, 0, "{said}{error}");
     fixture.service.faults("");
     // What one delivered, the other need not.
-    let (code, said, error) = program::run(fixture.path(), &["run", "other.json", "--report", REPORT]);
-    assert_eq!(code, 0, "{said}{error}");
+    fixture.ends(0, &["run", "other.json", "--report", REPORT]);
     assert_eq!(fixture.report()["rows"]["skipped"], 8);
     fixture.delivers(0);
 }
@@ -178,8 +172,7 @@ fn shares_a_ledger_between_many_pipelines() {
             rows.sort();
             assert_eq!(*rows, support::emails(30));
         }
-        let (code, said, error) = program::run(fixture.path(), &["ledger", "verify", "0.json"]);
-        assert_eq!(code, 0, "{said}{error}");
+        fixture.ends(0, &["ledger", "verify", "0.json"]);
         let (_, said, _) = program::run(fixture.path(), &["ledger", "stats", "0.json", "--output", "json"]);
         let stats: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(

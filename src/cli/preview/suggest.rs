@@ -35,7 +35,7 @@ struct Choice {
     column: usize,
     score: u32,
     /// What its values say against it.
-    doubt: String,
+    doubt: &'static str,
     dates: DateFormats,
 }
 
@@ -93,64 +93,35 @@ fn assign(scenario: Scenario, columns: &[Column]) -> Vec<(&'static Field, Option
 
 /// A column as the source of a field; `None` if its name does not match or its values contradict it.
 fn candidate(field: &'static Field, index: usize, column: &Column) -> Option<Choice> {
-    if column.data_type.is_nested() {
-        return None;
-    }
     let score = names::score(field.name, &column.names)?;
-    let values = column.values.len();
-    let addresses = column.values.iter().filter(|value| is_address(value)).count();
-    let mut dates = DateFormats::default();
-    let (penalty, doubt) = match field.kind {
-        _ if values == 0 => (15, "no value was read".to_owned()),
-        FieldKind::Upn if !column.is_text() || addresses * 2 < values => return None,
-        FieldKind::Upn if addresses == values => (0, String::new()),
-        FieldKind::Upn => {
-            let others = values - addresses;
-            (20, format!("but {others} of {values} values are not addresses"))
-        }
-        FieldKind::DateTime => match dates::detect(column) {
-            Some(found) => {
-                dates = found;
-                (0, String::new())
-            }
-            None if column.is_text() => (
-                30,
-                "but its values do not have one date format: set `dates.formats`".to_owned(),
-            ),
-            None if column.data_type.is_integer() => {
-                let doubt =
-                    "but its values are numbers: does `formats` need `epoch_milliseconds` or `excel_serial`?";
-                (30, doubt.to_owned())
-            }
-            None => return None,
-        },
-        FieldKind::Text { .. } if column.data_type == DataType::Boolean || addresses * 2 > values => {
-            return None;
-        }
-        FieldKind::Text { max_chars } => {
-            let is_long = |value: &&String| max_chars.is_some_and(|max| value.chars().count() > max);
-            match column.values.iter().filter(is_long).count() {
-                0 => (0, String::new()),
-                long => (
-                    0,
-                    format!("but {long} of {values} values are too long and would be truncated"),
-                ),
-            }
-        }
+    let has_values = !column.values.is_empty();
+    let has_addresses = column.values.iter().any(|value| value.contains('@'));
+    let is_text = column.is_text();
+    let dates = match field.kind {
+        FieldKind::DateTime => dates::detect(column),
+        FieldKind::Upn | FieldKind::Text { .. } => None,
     };
-    let score = score.saturating_sub(penalty);
-    (score >= MIN_SCORE).then_some(Choice {
+    let is_possible = match field.kind {
+        FieldKind::Upn => is_text && (has_addresses || !has_values),
+        FieldKind::DateTime => is_text || column.data_type.is_integer() || dates.is_some(),
+        FieldKind::Text { .. } => column.data_type != DataType::Boolean && !has_addresses,
+    };
+    let (penalty, doubt) = if !has_values {
+        (15, "no value was read")
+    } else if field.kind == FieldKind::DateTime && dates.is_none() {
+        (
+            30,
+            "but its values do not have one date format: set `dates.formats`",
+        )
+    } else {
+        (0, "")
+    };
+    let is_possible = is_possible && !column.data_type.is_nested() && score >= MIN_SCORE + penalty;
+    is_possible.then(|| Choice {
         column: index,
-        score,
+        score: score - penalty,
         doubt,
-        dates,
-    })
-}
-
-fn is_address(value: &str) -> bool {
-    let parts = value.trim().split_once('@');
-    parts.is_some_and(|(user, domain)| {
-        !user.is_empty() && domain.contains('.') && !domain.contains(['@', ' '])
+        dates: dates.unwrap_or_default(),
     })
 }
 
@@ -412,19 +383,16 @@ mod tests {
     fn columns(columns: &[&str]) -> Vec<Column> {
         let column = |text: &&str| {
             let (name, values) = text.split_once('=').unwrap();
+            let values = values.split('|').filter(|value| !value.is_empty());
+            let names: Vec<String> = name.split('.').map(str::to_owned).collect();
+            let members: String = names[1..].iter().map(|name| format!("['{name}']")).collect();
+            let quote = if name.contains(' ') { "\"" } else { "" };
             Column {
-                names: name.split('.').map(str::to_owned).collect(),
-                path: match name.contains(' ') {
-                    true => format!("\"{name}\""),
-                    false => name.to_owned(),
-                },
+                path: format!("{quote}{}{quote}{members}", names[0]),
+                names,
                 data_type: DataType::Utf8,
                 rows: 3,
-                values: values
-                    .split('|')
-                    .filter(|value| !value.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
+                values: values.map(str::to_owned).collect(),
             }
         };
         columns.iter().map(column).collect()
@@ -467,7 +435,7 @@ mod tests {
                 ],
                 [
                     "EmailAddress: lower(trim(mail))",
-                    "LastWorkingDate: last_day  # likely, but its values do not",
+                    "LastWorkingDate: last_day  # a guess, but its values do not",
                 ],
             ),
             (
@@ -477,8 +445,8 @@ mod tests {
                     "attributes.hire_date.value=2020-05-31",
                 ],
                 [
-                    "EmailAddress: lower(trim(attributes.email.value))",
-                    "LastWorkingDate: attributes.last_working_day.value",
+                    "EmailAddress: lower(trim(attributes['email']['value']))",
+                    "LastWorkingDate: attributes['last_working_day']['value']",
                 ],
             ),
             (
