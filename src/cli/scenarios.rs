@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Ended;
 use super::output::{DIM, HEAD, OutputArg};
@@ -33,8 +33,8 @@ pub(super) fn execute(args: &Args) -> Ended {
         None => Scenario::ALL.to_vec(),
         Some(name) => vec![find(name)?],
     };
-    let described: Vec<Described> = chosen.into_iter().map(Described::of).collect();
-    let text = || described.iter().map(text).collect::<Vec<_>>().join("\n");
+    let described: Vec<Value> = chosen.iter().map(described).collect();
+    let text = || chosen.iter().map(text).collect::<Vec<_>>().join("\n");
     args.output.print(&described, text)?;
     Ok(0)
 }
@@ -53,85 +53,55 @@ fn find(name: &str) -> Result<Scenario, Error> {
         })
 }
 
-/// A scenario for JSON output.
-#[derive(Serialize)]
-struct Described {
-    name: &'static str,
-    title: &'static str,
-    documented_identifier: &'static str,
-    policy_templates: &'static [&'static str],
-    fields: Vec<DescribedField>,
+/// The kind of a field, and the maximum number of characters of a text.
+fn kind(field: &Field) -> (&'static str, Option<usize>) {
+    match field.kind {
+        FieldKind::Upn => ("upn", None),
+        FieldKind::DateTime => ("datetime", None),
+        FieldKind::Text { max_chars } => ("text", max_chars),
+    }
 }
 
-#[derive(Serialize)]
-struct DescribedField {
-    name: &'static str,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_chars: Option<usize>,
-    required: bool,
-    aliases: &'static [&'static str],
-    summary: &'static str,
-}
-
-impl Described {
-    fn of(scenario: Scenario) -> Self {
-        Self {
-            name: scenario.id(),
-            title: scenario.facts().title,
-            documented_identifier: scenario.facts().identifier,
-            policy_templates: scenario.facts().policy_templates,
-            fields: scenario.fields().iter().map(DescribedField::of).collect(),
+fn described(scenario: &Scenario) -> Value {
+    let field = |field: &Field| {
+        let (kind, max_chars) = kind(field);
+        let mut described = json!({"name": field.name, "kind": kind});
+        if let Some(max_chars) = max_chars {
+            described["max_chars"] = max_chars.into();
         }
-    }
+        described["required"] = field.required.into();
+        described["aliases"] = field.aliases.into();
+        described["summary"] = field.summary.into();
+        described
+    };
+    let facts = scenario.facts();
+    json!({
+        "name": scenario.id(),
+        "title": facts.title,
+        "documented_identifier": facts.identifier,
+        "policy_templates": facts.policy_templates,
+        "fields": scenario.fields().iter().map(field).collect::<Vec<Value>>(),
+    })
 }
 
-impl DescribedField {
-    fn of(field: &'static Field) -> Self {
-        let (kind, max_chars) = match field.kind {
-            FieldKind::Upn => ("upn", None),
-            FieldKind::DateTime => ("datetime", None),
-            FieldKind::Text { max_chars } => ("text", max_chars),
-        };
-        Self {
-            name: field.name,
-            kind,
-            max_chars,
-            required: field.required,
-            aliases: field.aliases,
-            summary: field.summary,
-        }
-    }
-}
-
-fn text(about: &Described) -> String {
-    let mut text = format!("{HEAD}{}{HEAD:#}  {}\n", about.name, about.title);
-    for (what, value) in [
-        (
-            "value of the scenario column",
-            about.documented_identifier.to_owned(),
-        ),
-        ("used by", about.policy_templates.join("; ")),
-    ] {
-        let _ = writeln!(text, "  {DIM}{what}:{DIM:#} {value}");
-    }
+fn text(scenario: &Scenario) -> String {
+    let facts = scenario.facts();
+    let mut text = format!("{HEAD}{}{HEAD:#}  {}\n", scenario.id(), facts.title);
+    let (identifier, templates) = (facts.identifier, facts.policy_templates.join("; "));
+    let _ = writeln!(text, "  {DIM}value of the scenario column:{DIM:#} {identifier}");
+    let _ = writeln!(text, "  {DIM}used by:{DIM:#} {templates}");
     let mut table = Table::plain();
-    for field in &about.fields {
-        let kind = match field.max_chars {
-            Some(most) => format!("{}, at most {most} characters", field.kind),
-            None => field.kind.to_owned(),
+    for field in scenario.fields() {
+        let kind = match kind(field) {
+            (kind, Some(max)) => format!("{kind}, at most {max} characters"),
+            (kind, None) => kind.to_owned(),
         };
         let summary = match field.aliases {
             [] => field.summary.to_owned(),
             also => format!("{} (also: {})", field.summary, also.join(", ")),
         };
-        table.push([
-            field.name,
-            if field.required { "required" } else { "optional" },
-            &kind,
-            &summary,
-        ]);
+        let required = if field.required { "required" } else { "optional" };
+        table.push([field.name, required, &kind, &summary]);
     }
-    text.push_str(&table.render(table::width()));
-    text
+    text + &table.render(table::width())
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use super::error::LedgerError;
-use super::rows::{natural, time};
+use super::rows::{all, natural, time};
 use super::store::Ledger;
 use super::{SinkEnd, lock};
 use crate::component::Totals;
@@ -133,16 +133,14 @@ impl Ledger {
     pub(crate) async fn runs(&self, filter: RunFilter) -> Result<Vec<RunRecord>> {
         let path = self.path().to_owned();
         self.read(move |db| {
-            let mut query = db.prepare(&format!(
+            let sql = format!(
                 "SELECT seq, id, pipeline, started, ended, exit_code, partial, allowed, error, {COUNTERS}
                  FROM run
                  WHERE (?1 IS NULL OR pipeline = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
                  ORDER BY started DESC, seq DESC LIMIT ?3"
-            ))?;
+            );
             let limit = filter.limit.map_or(-1, i64::from);
-            let mut found = query.query(params![filter.pipeline, filter.run, limit])?;
-            let mut runs = Vec::new();
-            while let Some(row) = found.next()? {
+            all(db, &sql, params![filter.pipeline, filter.run, limit], |row| {
                 let seq: i64 = row.get(0)?;
                 let mut run = run_of(row)?;
                 if run.ended.is_none() && lock::is_running(&path, &run.pipeline, &run.run) {
@@ -153,9 +151,8 @@ impl Ledger {
                 run.batch_count = batches.len() as u64;
                 run.open_unknown = batches.iter().filter(|batch| batch.is_open()).count() as u64;
                 run.batches = filter.batches.then_some(batches);
-                runs.push(run);
-            }
-            Ok(runs)
+                Ok(run)
+            })
         })
         .await
     }
@@ -214,16 +211,15 @@ fn run_of(row: &Row<'_>) -> Result<RunRecord, LedgerError> {
     })
 }
 
-fn sinks_of(db: &Connection, run: i64) -> rusqlite::Result<Vec<SinkEnd>> {
-    db.prepare("SELECT sink, rows, complete FROM run_sink WHERE run = ?1 ORDER BY sink")?
-        .query_map([run], |row| {
-            Ok(SinkEnd {
-                sink: row.get(0)?,
-                rows: natural(row, 1)?,
-                complete: row.get(2)?,
-            })
-        })?
-        .collect()
+fn sinks_of(db: &Connection, run: i64) -> Result<Vec<SinkEnd>, LedgerError> {
+    let sql = "SELECT sink, rows, complete FROM run_sink WHERE run = ?1 ORDER BY sink";
+    all(db, sql, [run], |row| {
+        Ok(SinkEnd {
+            sink: row.get(0)?,
+            rows: natural(row, 1)?,
+            complete: row.get(2)?,
+        })
+    })
 }
 
 /// The columns that [`batch_of`] reads.
@@ -234,21 +230,18 @@ pub(super) const BATCH: &str =
     batch.decided_by";
 
 fn batches_of(db: &Connection, run: i64, state: RunState) -> Result<Vec<BatchRecord>, LedgerError> {
-    let mut query = db.prepare(&format!(
+    let sql = format!(
         "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run WHERE batch.run = ?1
          ORDER BY batch.sink, batch.number, batch.part, batch.id"
-    ))?;
-    let mut found = query.query([run])?;
-    let mut batches = Vec::new();
-    while let Some(row) = found.next()? {
+    );
+    all(db, &sql, [run], |row| {
         let mut batch = batch_of(row)?;
         if state != RunState::Running {
             // Its run died before it could record the outcome.
             batch.outcome.get_or_insert_with(|| "unknown".to_owned());
         }
-        batches.push(batch);
-    }
-    Ok(batches)
+        Ok(batch)
+    })
 }
 
 pub(super) fn batch_of(row: &Row<'_>) -> Result<BatchRecord, LedgerError> {

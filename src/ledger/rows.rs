@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use super::error::{LedgerError, damaged};
 use super::{BatchId, RowHash, RowSet, UnknownBatch};
@@ -40,13 +40,10 @@ impl Reader {
         )?;
         // A damaged count must not allocate all memory; the set grows by itself.
         set.reserve(usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 21));
-        let mut query = db.prepare(&format!(
-            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes {WHICH}"
-        ))?;
-        let mut found = query.query(params![job, scenario, since])?;
-        while let Some(row) = found.next()? {
-            self.rows(row, |hash| _ = set.insert(hash))?;
-        }
+        let sql = format!("SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes {WHICH}");
+        all(db, &sql, params![job, scenario, since], |row| {
+            self.rows(row, |hash| _ = set.insert(hash))
+        })?;
         Ok(set)
     }
 
@@ -57,26 +54,21 @@ impl Reader {
         scenario: &str,
         run: &str,
     ) -> Result<Vec<UnknownBatch>, LedgerError> {
-        let mut query = db.prepare(
-            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
+        let sql = "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
                  run.id, batch.number, batch.part, batch.intended, batch.decision IS NULL
              FROM batch LEFT JOIN run ON run.seq = batch.run LEFT JOIN batch_rows ON batch_rows.batch = batch.id
              WHERE batch.job = ?1 AND batch.scenario = ?2 AND run.id IS NOT ?3 AND (
                  batch.decision IS NULL AND (batch.outcome = 'unknown' OR batch.outcome IS NULL)
                  OR batch.decision = 'resent' AND batch_rows.batch IS NOT NULL)
-             ORDER BY batch.id",
-        )?;
-        let mut found = query.query(params![job, scenario, run])?;
-        let mut batches = Vec::new();
-        while let Some(row) = found.next()? {
+             ORDER BY batch.id";
+        let mut batches = all(db, sql, params![job, scenario, run], |row| {
             let mut rows = Vec::new();
             self.rows(row, |hash| rows.push(hash))?;
-            batches.push(UnknownBatch {
+            // Its run may have been pruned.
+            let run: Option<String> = row.get(4)?;
+            Ok(UnknownBatch {
                 id: BatchId(row.get(0)?),
-                // Its run may have been pruned.
-                run: row
-                    .get::<_, Option<String>>(4)?
-                    .unwrap_or_else(|| "(pruned)".to_owned()),
+                run: run.unwrap_or_else(|| "(pruned)".to_owned()),
                 number: natural(row, 5)?,
                 part: row.get(6)?,
                 intended: time(row, 7)?,
@@ -84,8 +76,8 @@ impl Reader {
                 rows,
                 open: row.get(8)?,
                 resent_unreported: 0,
-            });
-        }
+            })
+        })?;
         self.resent_unreported(db, job, scenario, run, &mut batches)?;
         Ok(batches)
     }
@@ -102,17 +94,14 @@ impl Reader {
         let Some(first) = batches.iter().find(|batch| batch.open).map(|batch| batch.id) else {
             return Ok(());
         };
-        let mut query = db.prepare(
-            "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes
+        let sql = "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes
              FROM batch JOIN run ON run.seq = batch.run LEFT JOIN batch_rows ON batch_rows.batch = batch.id
              WHERE batch.job = ?1 AND batch.scenario = ?2 AND batch.id > ?4 AND batch.outcome = 'accepted'
                  AND batch.decision IS NULL AND run.ended IS NULL AND run.id IS NOT ?3
-             ORDER BY batch.id",
-        )?;
-        let mut found = query.query(params![job, scenario, run, first.0])?;
+             ORDER BY batch.id";
         let mut batch_of: HashMap<RowHash, usize> = HashMap::new();
         let mut next = 0;
-        while let Some(row) = found.next()? {
+        all(db, sql, params![job, scenario, run, first.0], |row| {
             let id: i64 = row.get(0)?;
             while let Some(batch) = batches.get(next).filter(|batch| batch.id.0 < id) {
                 if batch.open {
@@ -124,8 +113,8 @@ impl Reader {
                 if let Some(index) = batch_of.remove(&hash) {
                     batches[index].resent_unreported += 1;
                 }
-            })?;
-        }
+            })
+        })?;
         Ok(())
     }
 
@@ -170,14 +159,12 @@ pub(super) fn accepted_headers(
     job: &str,
     scenario: &str,
 ) -> Result<HashSet<RowHash>, LedgerError> {
-    let mut query = db.prepare(
-        "SELECT DISTINCT header FROM batch WHERE job = ?1 AND scenario = ?2 AND outcome = 'accepted' AND decision IS NULL",
-    )?;
-    let headers = query.query_map(params![job, scenario], |row| {
-        row.get::<_, [u8; RowHash::BYTES]>(0)
-    })?;
-    let headers = headers.map(|header| header.map(|bytes| RowHash(u128::from_le_bytes(bytes))));
-    Ok(headers.collect::<Result<_, _>>()?)
+    let sql = "SELECT DISTINCT header FROM batch
+         WHERE job = ?1 AND scenario = ?2 AND outcome = 'accepted' AND decision IS NULL";
+    let headers = all(db, sql, params![job, scenario], |row| {
+        Ok(RowHash(u128::from_le_bytes(row.get(0)?)))
+    });
+    Ok(headers?.into_iter().collect())
 }
 
 /// Covers the batch's id too, so that blobs cannot be swapped.
@@ -186,6 +173,22 @@ pub(super) fn checksum(key: &[u8; 32], batch: i64, hashes: &[u8]) -> [u8; 16] {
     hasher.update(&batch.to_le_bytes()).update(hashes);
     let hash = hasher.finalize();
     std::array::from_fn(|n| hash.as_bytes()[n])
+}
+
+/// The rows of a query.
+pub(super) fn all<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, LedgerError>,
+) -> Result<Vec<T>, LedgerError> {
+    let mut query = db.prepare(sql)?;
+    let mut found = query.query(params)?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        all.push(read(row)?);
+    }
+    Ok(all)
 }
 
 /// SQLite's integers are signed.

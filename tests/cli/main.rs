@@ -27,6 +27,17 @@ impl Folder {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
+    /// Writes the quickstart with a text replaced.
+    fn write_quickstart(&self, name: &str, from: &str, to: &str) {
+        let pipeline = std::fs::read_to_string(self.path().join("quickstart.yaml")).unwrap();
+        assert!(pipeline.contains(from), "{pipeline}");
+        self.write(name, &pipeline.replacen(from, to, 1));
+    }
+
+    fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_slice(&self.run(args).stdout).unwrap()
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hrsink"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());

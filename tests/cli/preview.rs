@@ -103,8 +103,7 @@ fn check_reports_each_step() {
     let folder = Folder::examples();
     let output = folder.run(&["check", "quickstart.yaml"]);
     assert_eq!(code(&output), 0, "{}", printed(&output));
-    let output = folder.run(&["check", "quickstart.yaml", "--output", "json"]);
-    let checked: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let checked = folder.json(&["check", "quickstart.yaml", "--output", "json"]);
     assert_eq!(checked[0]["source"], "hr_export");
     assert_eq!(checked[0]["steps"][0]["state"], "works", "{checked:#}");
     assert_eq!(checked[1]["sink"], "purview");

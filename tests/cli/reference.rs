@@ -36,14 +36,10 @@ fn list_names_every_component() {
       zip   archives of one or several files
       pgp   OpenPGP encryption and signatures
     "#);
-    let listed: serde_json::Value =
-        serde_json::from_slice(&folder.run(&["list", "--output", "json"]).stdout).unwrap();
+    let listed = folder.json(&["list", "--output", "json"]);
+    let mut components = listed.as_array().unwrap().iter();
     assert!(
-        listed
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|c| c["role"] == "sink" && c["name"] == "m365_hr"),
+        components.any(|c| c["role"] == "sink" && c["name"] == "m365_hr"),
         "{listed}"
     );
 }
@@ -62,8 +58,7 @@ fn scenarios_lists_fields() {
       LastWorkingDate  required  datetime  the last day of work
     "#);
     let all = printed(&folder.run(&["scenarios"]));
-    let json = folder.run(&["scenarios", "--output", "json"]);
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let json = folder.json(&["scenarios", "--output", "json"]);
     assert_eq!(json.as_array().unwrap().len(), 5);
     for scenario in json.as_array().unwrap() {
         for key in ["name", "title", "documented_identifier"] {
@@ -84,7 +79,7 @@ fn scenarios_lists_fields() {
 #[test]
 fn schema_accepts_examples_and_rejects_unknown_keys() {
     let folder = Folder::empty();
-    let schema: serde_json::Value = serde_json::from_slice(&folder.run(&["schema"]).stdout).unwrap();
+    let schema = folder.json(&["schema"]);
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut seen = 0;
     for entry in std::fs::read_dir(examples()).unwrap() {

@@ -5,14 +5,8 @@ use super::*;
 #[test]
 fn run_reports_the_outcome_of_every_row() {
     let folder = Folder::examples();
-    let output = folder.run(&[
-        "run",
-        "quickstart.yaml",
-        "--report",
-        "report.json",
-        "--rejects",
-        "rejects.ndjson",
-    ]);
+    let files = ["--report", "report.json", "--rejects", "rejects.ndjson"];
+    let output = folder.run(&[&["run", "quickstart.yaml"][..], &files].concat());
     snapshot!(printed(&output), @r#"
     exit code 0
     --- stdout
@@ -76,20 +70,15 @@ fn dry_run_sends_nothing() {
 #[test]
 fn run_prints_json() {
     let folder = Folder::examples();
-    let output = folder.run(&["run", "quickstart.yaml", "--output", "json"]);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((code(&output), &report["exit_code"]), (0, &0.into()));
+    let report = folder.json(&["run", "quickstart.yaml", "--output", "json"]);
+    assert_eq!(report["exit_code"], 0);
     assert!(report["rows"]["accepted"].as_u64().unwrap() > 0);
 }
 
 #[test]
 fn too_many_rejects_exit_with_3() {
     let folder = Folder::examples();
-    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
-    folder.write(
-        "strict.yaml",
-        &pipeline.replace("max_ratio: 0.25", "max_ratio: 0.001"),
-    );
+    folder.write_quickstart("strict.yaml", "max_ratio: 0.25", "max_ratio: 0.001");
     let output = folder.run(&["run", "strict.yaml"]);
     assert_eq!(code(&output), 3, "{}", printed(&output));
     let first = text(&output.stdout).lines().next().unwrap();
@@ -119,9 +108,8 @@ fn missing_file_error_has_hints() {
 #[test]
 fn transient_failure_exits_with_75() {
     let folder = Folder::examples();
-    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     let faulty = "cloud: emulator\n    emulator: {faults: 503=1}\n    retry: {max_attempts: 2, initial_backoff: 1ms, max_backoff: 1ms}";
-    folder.write("faulty.yaml", &pipeline.replacen("cloud: emulator", faulty, 1));
+    folder.write_quickstart("faulty.yaml", "cloud: emulator", faulty);
     let output = folder.run(&["run", "faulty.yaml", "--report", "report.json"]);
     assert_eq!(code(&output), 75, "{}", printed(&output));
     assert!(
@@ -173,14 +161,10 @@ fn stdout_contains_only_rows() {
 fn json_log_has_one_object_per_line() {
     let folder = Folder::examples();
     let output = folder.run(&["run", "quickstart.yaml", "--log-format", "json"]);
-    let lines: Vec<serde_json::Value> = text(&output.stderr)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect();
-    assert!(
-        lines.iter().any(|line| line["message"] == "run ended"),
-        "{lines:#?}"
-    );
+    let lines = text(&output.stderr).lines();
+    let mut lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+    assert!(lines.any(|line| line["message"] == "run ended"));
+    lines.for_each(drop);
 
     folder.write("mistakes.yaml", "sources: {}\n");
     let output = folder.run(&["run", "mistakes.yaml", "--log-format", "json"]);
@@ -197,11 +181,8 @@ fn colors_follow_the_environment() {
     let colored = |command: &mut Command| text(&command.output().unwrap().stdout).contains('\u{1b}');
     assert!(!colored(&mut folder.command(&["list"])), "no terminal");
     assert!(colored(&mut folder.command(&["list", "--color", "always"])));
-    assert!(!colored(
-        folder
-            .command(&["list", "--color", "never"])
-            .env("CLICOLOR_FORCE", "1")
-    ));
+    let mut never = folder.command(&["list", "--color", "never"]);
+    assert!(!colored(never.env("CLICOLOR_FORCE", "1")));
     assert!(!colored(folder.command(&["list"]).env("NO_COLOR", "1")));
 }
 
@@ -222,19 +203,15 @@ fn closed_stdout_is_not_an_error() {
 #[test]
 fn report_matches_its_schema() {
     let folder = Folder::examples();
-    let schema: serde_json::Value =
-        serde_json::from_slice(&folder.run(&["schema", "report"]).stdout).unwrap();
+    let schema = folder.json(&["schema", "report"]);
     let validator = jsonschema::validator_for(&schema).unwrap();
     for arguments in [
         &["run", "quickstart.yaml", "--output", "json"][..],
         &["run", "profiles.yaml", "--dry-run", "--output", "json"],
     ] {
-        let report: serde_json::Value = serde_json::from_slice(&folder.run(arguments).stdout).unwrap();
-        let wrong: Vec<String> = validator
-            .iter_errors(&report)
-            .map(|error| error.to_string())
-            .collect();
-        assert!(wrong.is_empty(), "{wrong:?}");
+        let report = folder.json(arguments);
+        let wrong = validator.iter_errors(&report).map(|error| error.to_string());
+        assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
         assert!(report["rows"]["read"].as_u64() > Some(0));
     }
 }

@@ -87,9 +87,8 @@ fn emulator_serves_until_stopped() {
 /// A run whose upload hangs until it is stopped.
 fn interrupted(signals: &[&str], grace: &str) -> (Folder, Output) {
     let folder = Folder::examples();
-    let pipeline = std::fs::read_to_string(folder.path().join("quickstart.yaml")).unwrap();
     let slow = "cloud: emulator\n    emulator: {faults: latency=1h}";
-    folder.write("slow.yaml", &pipeline.replacen("cloud: emulator", slow, 1));
+    folder.write_quickstart("slow.yaml", "cloud: emulator", slow);
     let args = [
         "run",
         "slow.yaml",

@@ -8,7 +8,7 @@ use crate::cli::ledger_path::{ledger_of, open};
 use crate::cli::output::{self, count, hint, warning};
 use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
-use crate::ledger::maintenance::{BatchSelector, Compaction, Forgotten};
+use crate::ledger::maintenance::{BatchSelector, Compaction, Deleted};
 use crate::ledger::pipeline_name;
 
 /// A batch's number and part.
@@ -75,7 +75,7 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
     let (job, forgotten) = block_on(async {
         let ledger = open(&path).await?;
         let (job, scenarios) = find(&ledger.jobs().await?, &args.job, args.scenario.as_deref())?;
-        let mut all = Forgotten::default();
+        let mut all = Deleted::default();
         for scenario in &scenarios {
             let forgotten = ledger.forget(&job, scenario, !args.yes).await?;
             all.batches += forgotten.batches;

@@ -4,32 +4,22 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
-use serde::Serialize;
 
 use super::BY_HAND;
 use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::ledger::error::LedgerError;
 use crate::ledger::lock;
-use crate::ledger::rows::{natural, now};
+use crate::ledger::rows::{all, natural, now};
 
-/// What [`Ledger::prune`] deleted, or would.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Pruned {
+/// What was deleted, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    /// Runs of which the history was deleted.
     pub runs: u64,
-    /// Batches that were deleted or have lost their history.
+    /// Batches that were deleted, have lost their history, or whose rows were forgotten.
     pub batches: u64,
-    /// Rows that were forgotten, and are sent again if the input still has them.
-    pub rows: u64,
-    /// Sources that are read from the start again because those rows may come from them.
-    pub sources: u64,
-}
-
-/// What [`Ledger::forget`] deleted, or would.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Forgotten {
-    pub batches: u64,
-    /// Rows in the batches; one that was accepted twice counts twice.
+    /// Rows that were forgotten, and are sent again if the input still has them; one accepted twice counts twice.
     pub rows: u64,
     /// Sources that are read from the start again because those rows may come from them.
     pub sources: u64,
@@ -39,7 +29,7 @@ impl Ledger {
     /// Deletes the history of runs that ended before `before`; with `rows` also the rows accepted before, and the
     /// positions of the sources they may come from. Keeps runs with an open unknown batch, and the last complete run of
     /// each sink, which guards compare with. `dry_run` only counts.
-    pub(crate) async fn prune(&self, before: Timestamp, rows: bool, dry_run: bool) -> Result<Pruned> {
+    pub(crate) async fn prune(&self, before: Timestamp, rows: bool, dry_run: bool) -> Result<Deleted> {
         let path = self.path().to_owned();
         let before = before.as_millisecond();
         self.write(move |db| {
@@ -56,7 +46,7 @@ impl Ledger {
 
     /// Forgets the rows of `scenario` that `job` has accepted, so that they are sent again, and the positions of the
     /// sources they may come from. Open unknown batches stay. `dry_run` only counts.
-    pub(crate) async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Forgotten> {
+    pub(crate) async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Deleted> {
         let _lock = self.lock_job(job, scenario, BY_HAND)?;
         let (job, scenario) = (job.to_owned(), scenario.to_owned());
         self.write(move |db| {
@@ -81,12 +71,8 @@ impl Ledger {
         let (pipeline, source) = (pipeline.to_owned(), source.map(str::to_owned));
         self.write(move |db| {
             const SELECTED: &str = "pipeline = ?1 AND (?2 IS NULL OR source = ?2)";
-            let found = db
-                .prepare(&format!(
-                    "SELECT source FROM position WHERE {SELECTED} ORDER BY source"
-                ))?
-                .query_map(params![pipeline, source], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
+            let sql = format!("SELECT source FROM position WHERE {SELECTED} ORDER BY source");
+            let found = all(db, &sql, params![pipeline, source], |row| Ok(row.get(0)?))?;
             if !dry_run {
                 db.execute(
                     &format!("DELETE FROM position WHERE {SELECTED}"),
@@ -132,14 +118,15 @@ impl AcceptedRows<'_> {
         )
     }
 
-    fn count(self, db: &Connection) -> Result<Forgotten, LedgerError> {
+    fn count(self, db: &Connection) -> Result<Deleted, LedgerError> {
         let (selected, positions) = (Self::SELECTED, Self::positions());
         let sql = format!(
             "SELECT count(*), coalesce(sum(rows), 0), (SELECT count(*) FROM position WHERE {positions})
              FROM batch WHERE {selected}"
         );
         Ok(db.query_row(&sql, self.params(), |row| {
-            Ok(Forgotten {
+            Ok(Deleted {
+                runs: 0,
                 batches: natural(row, 0)?,
                 rows: natural(row, 1)?,
                 sources: natural(row, 2)?,
@@ -147,7 +134,7 @@ impl AcceptedRows<'_> {
         })?)
     }
 
-    fn forget(self, db: &Connection) -> Result<Forgotten, LedgerError> {
+    fn forget(self, db: &Connection) -> Result<Deleted, LedgerError> {
         let counted = self.count(db)?;
         let (selected, positions) = (Self::SELECTED, Self::positions());
         for sql in [
@@ -170,14 +157,13 @@ impl AcceptedRows<'_> {
     }
 }
 
-fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Pruned, LedgerError> {
-    let forgotten = if rows {
-        AcceptedRows::Before(before).forget(db)?
-    } else {
-        Forgotten::default()
+fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Deleted, LedgerError> {
+    let mut pruned = match rows {
+        true => AcceptedRows::Before(before).forget(db)?,
+        false => Deleted::default(),
     };
-    let mut query = db.prepare(
-        "SELECT seq, id, pipeline, ended FROM run WHERE coalesce(ended, started) < ?1
+    pruned.batches = 0;
+    let sql = "SELECT seq, id, pipeline, ended FROM run WHERE coalesce(ended, started) < ?1
              AND NOT EXISTS (
                  SELECT 1 FROM batch WHERE batch.run = run.seq
                      AND (outcome IS NULL OR outcome = 'unknown' AND decision IS NULL)
@@ -189,19 +175,10 @@ fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Pruned
                          WHERE later.pipeline = run.pipeline AND its.sink = run_sink.sink AND its.complete
                              AND NOT later.partial AND (later.ended, later.seq) > (run.ended, run.seq)
                      )
-             )",
-    )?;
-    let old: Vec<(i64, String, String, Option<i64>)> = query
-        .query_map([before], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut pruned = Pruned {
-        runs: 0,
-        batches: 0,
-        rows: forgotten.rows,
-        sources: forgotten.sources,
-    };
+             )";
+    let old: Vec<(i64, String, String, Option<i64>)> = all(db, sql, [before], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
     for (seq, id, pipeline, ended) in old {
         if ended.is_none() && lock::is_running(path, &pipeline, &id) {
             continue;

@@ -3,9 +3,7 @@
 mod forget;
 mod resolve;
 
-pub(crate) use forget::Forgotten;
-#[cfg(test)]
-pub(crate) use forget::Pruned;
+pub(crate) use forget::Deleted;
 pub(crate) use resolve::BatchSelector;
 
 use std::path::Path;
@@ -18,7 +16,7 @@ use super::error::LedgerError;
 use super::file;
 use super::history::optional_time;
 use super::lock;
-use super::rows::{natural, time};
+use super::rows::{all, natural, time};
 use super::store::{Ledger, blocking};
 use crate::disk::with_suffix;
 use crate::error::Result;
@@ -87,7 +85,7 @@ impl Ledger {
             })?;
             // Without an outcome: in progress, or left by a run that died.
             let running = running(db, &path)?;
-            let mut query = db.prepare(&format!(
+            let sql = format!(
                 "WITH known AS (
                      SELECT *, decision IS NULL AND (
                          outcome = 'unknown' OR outcome IS NULL AND coalesce(run NOT IN ({running}), TRUE)
@@ -99,12 +97,10 @@ impl Ledger {
                      coalesce(sum(open), 0),
                      coalesce(sum(CASE WHEN open THEN rows ELSE 0 END), 0)
                  FROM known GROUP BY job, scenario ORDER BY job, scenario"
-            ))?;
-            let mut found = query.query(())?;
-            let mut jobs = Vec::new();
-            while let Some(row) = found.next()? {
+            );
+            let jobs = all(db, &sql, (), |row| {
                 let (job, scenario): (String, String) = (row.get(0)?, row.get(1)?);
-                jobs.push(JobStats {
+                Ok(JobStats {
                     accepted_rows: reader.accepted(db, &job, &scenario, None)?.len() as u64,
                     job,
                     scenario,
@@ -112,18 +108,16 @@ impl Ledger {
                     last_accepted: optional_time(row, 3)?,
                     open_unknown: natural(row, 4)?,
                     unknown_rows: natural(row, 5)?,
-                });
-            }
-            let sources = db
-                .prepare("SELECT pipeline, source, saved FROM position ORDER BY pipeline, source")?
-                .query_map((), |row| {
-                    Ok(SourceStats {
-                        pipeline: row.get(0)?,
-                        source: row.get(1)?,
-                        saved: time(row, 2)?,
-                    })
-                })?
-                .collect::<rusqlite::Result<_>>()?;
+                })
+            })?;
+            let sql = "SELECT pipeline, source, saved FROM position ORDER BY pipeline, source";
+            let sources = all(db, sql, (), |row| {
+                Ok(SourceStats {
+                    pipeline: row.get(0)?,
+                    source: row.get(1)?,
+                    saved: time(row, 2)?,
+                })
+            })?;
             Ok(Stats {
                 bytes: size(&path),
                 runs,
@@ -139,34 +133,25 @@ impl Ledger {
     pub(crate) async fn verify(&self) -> Result<Vec<String>> {
         let reader = self.reader();
         self.read(move |db| {
-            let mut problems = Vec::new();
-            let mut query = db.prepare("PRAGMA integrity_check")?;
-            let mut found = query.query(())?;
-            while let Some(row) = found.next()? {
+            let mut problems = all(db, "PRAGMA integrity_check", (), |row| {
                 let message: String = row.get(0)?;
-                if message != "ok" {
-                    problems.push(format!("SQLite: {message}"));
-                }
-            }
-            let mut query = db.prepare("PRAGMA foreign_key_check")?;
-            let mut found = query.query(())?;
-            while let Some(row) = found.next()? {
+                Ok(format!("SQLite: {message}"))
+            })?;
+            problems.retain(|problem| problem != "SQLite: ok");
+            problems.extend(all(db, "PRAGMA foreign_key_check", (), |row| {
                 let (table, id, parent): (String, Option<i64>, String) =
                     (row.get(0)?, row.get(1)?, row.get(2)?);
                 let id = id.map_or_else(|| "an entry".to_owned(), |id| format!("entry {id}"));
-                problems.push(format!("{id} of the table `{table}` has no `{parent}`"));
-            }
-            let mut query = db.prepare(
-                "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
+                Ok(format!("{id} of the table `{table}` has no `{parent}`"))
+            })?);
+            let sql = "SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes,
                      batch.outcome IS NULL
                      OR batch.outcome = 'accepted' AND batch.decision IS NULL
                      OR batch.outcome = 'unknown' AND (batch.decision IS NULL OR batch.decision = 'accepted'
                          OR batch.decision = 'resent' AND batch_rows.batch IS NOT NULL),
                      batch_rows.batch IS NOT NULL
-                 FROM batch LEFT JOIN batch_rows ON batch_rows.batch = batch.id ORDER BY batch.id",
-            )?;
-            let mut found = query.query(())?;
-            while let Some(row) = found.next()? {
+                 FROM batch LEFT JOIN batch_rows ON batch_rows.batch = batch.id ORDER BY batch.id";
+            all(db, sql, (), |row| {
                 let (id, expected, exist): (i64, bool, bool) = (row.get(0)?, row.get(4)?, row.get(5)?);
                 if expected || exist {
                     if let Err(how) = reader.hashes(row)? {
@@ -175,7 +160,8 @@ impl Ledger {
                         problems.push(format!("the rows of batch {id} should have been deleted"));
                     }
                 }
-            }
+                Ok(())
+            })?;
             Ok(problems)
         })
         .await
@@ -219,27 +205,20 @@ impl Ledger {
     /// Every job and scenario in the ledger.
     pub(crate) async fn jobs(&self) -> Result<Vec<(String, String)>> {
         self.read(|db| {
-            let found = db
-                .prepare("SELECT DISTINCT job, scenario FROM batch ORDER BY job, scenario")?
-                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(found)
+            let sql = "SELECT DISTINCT job, scenario FROM batch ORDER BY job, scenario";
+            all(db, sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
     }
 }
 
 /// The runs in progress, as a list in SQL.
-fn running(db: &Connection, path: &Path) -> rusqlite::Result<String> {
-    let mut query = db.prepare("SELECT seq, id, pipeline FROM run WHERE ended IS NULL")?;
-    let mut found = query.query(())?;
-    let mut running = Vec::new();
-    while let Some(row) = found.next()? {
-        let (seq, id, pipeline): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        if lock::is_running(path, &pipeline, &id) {
-            running.push(seq.to_string());
-        }
-    }
+fn running(db: &Connection, path: &Path) -> Result<String, LedgerError> {
+    let sql = "SELECT seq, id, pipeline FROM run WHERE ended IS NULL";
+    let mut open: Vec<(i64, String, String)> =
+        all(db, sql, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    open.retain(|(_, id, pipeline)| lock::is_running(path, pipeline, id));
+    let running: Vec<String> = open.iter().map(|(seq, ..)| seq.to_string()).collect();
     Ok(running.join(", "))
 }
 

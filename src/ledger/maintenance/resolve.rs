@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::BY_HAND;
 use crate::error::{Error, Result};
 use crate::ledger::history::{BATCH, BatchRecord, batch_of};
-use crate::ledger::rows::now;
+use crate::ledger::rows::{all, int, now};
 use crate::ledger::store::forget_rows;
 use crate::ledger::{BatchId, Ledger};
 
@@ -25,19 +25,15 @@ impl Ledger {
     /// The batch that `selector` identifies.
     pub(crate) async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
         self.read(move |db| {
-            let mut query = db.prepare(&format!(
+            let sql = format!(
                 "SELECT {BATCH} FROM batch JOIN run ON run.seq = batch.run
                  WHERE substr(run.id, 1, length(?1)) = ?1 AND (?2 IS NULL OR batch.sink = ?2) AND batch.number = ?3
                      AND batch.part = ?4
                  ORDER BY batch.id LIMIT 2"
-            ))?;
-            let number = i64::try_from(selector.number).unwrap_or(i64::MAX);
-            let mut found = query.query(params![selector.run, selector.sink, number, selector.part])?;
-            let mut batches = Vec::new();
-            while let Some(row) = found.next()? {
-                batches.push(batch_of(row)?);
-            }
-            let mut batches = batches.into_iter();
+            );
+            let BatchSelector { run, sink, number, part } = selector;
+            let found = all(db, &sql, params![run, sink, int(number), part], batch_of)?;
+            let mut batches = found.into_iter();
             match (batches.next(), batches.next()) {
                 (Some(batch), None) => Ok(batch),
                 (Some(one), Some(other)) => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ledger::history::{BatchRecord, RunFilter, RunRecord, RunState};
-use crate::ledger::maintenance::{BatchSelector, Compaction, Forgotten, Pruned};
+use crate::ledger::maintenance::{BatchSelector, Compaction, Deleted};
 
 fn at(day: i8) -> Timestamp {
     format!("2026-01-{day:02}T06:00:00Z").parse().unwrap()
@@ -290,11 +290,11 @@ async fn forgets_rows_and_keeps_their_history() {
         let saved = ledger.save_position(pipeline, source, "there".to_owned());
         saved.await.unwrap();
     }
-    let (batches, rows, sources) = (2, 2, 2);
-    let two = Forgotten {
-        batches,
-        rows,
-        sources,
+    let two = Deleted {
+        batches: 2,
+        rows: 2,
+        sources: 2,
+        runs: 0,
     };
     assert_eq!(ledger.forget(JOB, SCENARIO, true).await.unwrap(), two);
     assert_eq!(known(&ledger, "x").await, (vec![11, 12], vec![vec![13]]));
@@ -332,11 +332,10 @@ async fn prunes_history_but_not_rows_open_batches_or_the_last_complete_run() {
     let rows = (vec![11, 31, 41], vec![vec![21]]);
     assert_eq!(known(&ledger, "x").await, rows);
 
-    let pruned = Pruned {
+    let pruned = Deleted {
         runs: 3,
         batches: 3,
-        rows: 0,
-        sources: 0,
+        ..Deleted::default()
     };
     assert_eq!(ledger.prune(at(4), false, true).await.unwrap(), pruned);
     assert_eq!(ids(&runs(&ledger).await), ["f", "e", "d", "c", "b", "a"]);
