@@ -148,7 +148,7 @@ async fn keeps_only_rows_that_may_have_been_accepted() {
     // Its own unknown batch is not an earlier run's.
     assert_eq!(known(&ledger, "a").await, (vec![1], vec![]));
     assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
-    let sql = "SELECT group_concat(outcome), (SELECT count(*) FROM batch_rows) FROM batch";
+    let sql = "SELECT group_concat(outcome ORDER BY id), (SELECT count(*) FROM batch_rows) FROM batch";
     let found = fixture
         .sqlite()
         .query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
