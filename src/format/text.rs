@@ -161,20 +161,10 @@ impl Lines {
 
 impl Read for TextReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(transcoder) = &mut self.transcoder else {
-            return self.raw.read(buffer);
-        };
-        let ended = transcoder.ended;
-        let length = transcoder.read(&mut self.raw, buffer)?;
-        if transcoder.ended && !ended && transcoder.replaced > 0 {
-            tracing::warn!(
-                file = %self.name,
-                encoding = transcoder.encoding.name(),
-                replaced = transcoder.replaced,
-                "bytes that are invalid in the encoding of the file were replaced by U+FFFD"
-            );
+        match &mut self.transcoder {
+            Some(transcoder) => transcoder.read(&self.name, &mut self.raw, buffer),
+            None => self.raw.read(buffer),
         }
-        Ok(length)
     }
 }
 
@@ -191,15 +181,21 @@ impl Transcoder {
         }
     }
 
-    fn read(&mut self, raw: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, name: &str, raw: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.text.len() && !self.ended {
             let length = raw.read(&mut self.raw)?;
             self.ended = length == 0;
             self.decode(length);
+            if self.ended && self.replaced > 0 {
+                tracing::warn!(
+                    file = name,
+                    encoding = self.encoding.name(),
+                    replaced = self.replaced,
+                    "bytes that are invalid in the encoding of the file were replaced by U+FFFD"
+                );
+            }
         }
-        let text = &self.text.as_bytes()[self.at..];
-        let length = text.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&text[..length]);
+        let length = (&self.text.as_bytes()[self.at..]).read(buffer)?;
         self.at += length;
         Ok(length)
     }
@@ -230,29 +226,22 @@ impl Transcoder {
 
 /// What a file that starts like this is, and what to do with it, if it is not text.
 fn not_text(head: &[u8]) -> Option<(String, String)> {
+    const EXPORT: &str = "have the HR system export CSV";
     const SAVE_AS_CSV: &str =
         "save it as \"CSV UTF-8\" in the program it comes from, or have the HR system export CSV";
+    const ZIP: &str =
+        "an archive: set `compression: zip`; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"";
+    const OTHER: &str = "compress it with gzip or zstd instead";
+    const PGP: &str = "set `compression: pgp` and give the key in `pgp`";
     const FOREIGN: [(&[u8], &str, &str); 8] = [
         (b"\x1f\x8b", "a gzip archive", "set `compression: gzip`"),
         (b"\x28\xb5\x2f\xfd", "a zstd archive", "set `compression: zstd`"),
-        (
-            b"PK\x03\x04",
-            "a ZIP archive or an Excel workbook",
-            "an archive: set `compression: zip`; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"",
-        ),
+        (b"PK\x03\x04", "a ZIP archive or an Excel workbook", ZIP),
         (b"\xd0\xcf\x11\xe0", "an old Excel workbook", SAVE_AS_CSV),
-        (b"BZh", "a bzip2 archive", "compress it with gzip or zstd instead"),
-        (
-            b"\xfd7zXZ",
-            "an xz archive",
-            "compress it with gzip or zstd instead",
-        ),
-        (b"%PDF-", "a PDF document", "have the HR system export CSV"),
-        (
-            b"-----BEG",
-            "a PGP message or a key",
-            "set `compression: pgp` and give the key in `pgp`",
-        ),
+        (b"BZh", "a bzip2 archive", OTHER),
+        (b"\xfd7zXZ", "an xz archive", OTHER),
+        (b"%PDF-", "a PDF document", EXPORT),
+        (b"-----BEG", "a PGP message or a key", PGP),
     ];
     let format = formats()
         .iter()

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::config::SourceSnapshot;
 use super::file::{NewFile, SnapshotFile};
-use super::table::{self, Table};
+use super::table::{self, RowCounts, Table};
 use crate::component::{Chunk, RunInfo};
 use crate::disk::AtomicFile;
 use crate::error::{Error, Result};
@@ -26,16 +26,6 @@ pub(crate) struct Recorder {
     frame: Vec<u8>,
     /// `None` in a run that must not change the snapshot.
     new: Option<NewFile>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct RowCounts {
-    kept: u64,
-    carried: u64,
-    expired: u64,
-    without_key: u64,
-    invalid: u64,
-    duplicates: u64,
 }
 
 impl Recorder {
@@ -66,11 +56,9 @@ impl Recorder {
         if chunk.num_rows() == 0 && chunk.origins.part().columns.is_empty() {
             return Ok(());
         }
-        let sorted = self.table.sort_out(chunk)?;
-        self.counts.without_key += sorted.without_key as u64;
-        self.counts.invalid += sorted.invalid as u64;
-        let (kept, duplicates) = self.unseen(&sorted.valid)?;
-        self.counts.duplicates += duplicates as u64;
+        let valid = self.table.valid(chunk, &mut self.counts)?;
+        let kept = self.unseen(&valid)?;
+        self.counts.duplicates += (valid.num_rows() - kept.num_rows()) as u64;
         self.counts.kept += kept.num_rows() as u64;
         self.write(&kept)
     }
@@ -80,9 +68,8 @@ impl Recorder {
         if self.new.is_some() {
             let file = self.file.clone();
             file.read(|stored| {
-                let (rows, expired) = self.table.unexpired(stored)?;
-                self.counts.expired += expired as u64;
-                let (rows, _) = self.unseen(&rows)?;
+                let rows = self.table.unexpired(stored, &mut self.counts)?;
+                let rows = self.unseen(&rows)?;
                 self.counts.carried += rows.num_rows() as u64;
                 self.write(&rows).map(|()| true)
             })?;
@@ -96,15 +83,13 @@ impl Recorder {
         })
     }
 
-    /// The rows whose key has not been seen yet, and the number of the others.
-    fn unseen(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, usize)> {
+    /// The rows whose key has not been seen yet.
+    fn unseen(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
         let hashes = self.table.hash(rows, &self.hasher)?;
         let unseen = hashes.into_iter().map(|key| Some(self.seen.insert(key)));
         let unseen: BooleanArray = unseen.collect();
-        let kept = filter_record_batch(rows, &unseen)
-            .map_err(|_| Error::unexpected("cannot filter the rows of a snapshot"))?;
-        let others = rows.num_rows() - kept.num_rows();
-        Ok((kept, others))
+        filter_record_batch(rows, &unseen)
+            .map_err(|_| Error::unexpected("cannot filter the rows of a snapshot"))
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {

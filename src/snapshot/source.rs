@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::config::SourceSnapshot;
 use super::file::SnapshotFile;
-use super::table::Table;
+use super::table::{RowCounts, Table};
 use crate::component::{Chunk, Origins, Output, Part, Problems, Source, SourceConfig, SourceContext};
 use crate::error::{Error, Result};
 
@@ -60,7 +60,7 @@ impl Source for Previous {
         blocking(move || {
             let mut row = 1;
             file.read(|stored| {
-                let (batch, _) = table.unexpired(stored)?;
+                let batch = table.unexpired(stored, &mut RowCounts::default())?;
                 let rows = batch.num_rows();
                 let origins = Origins::consecutive(part.clone(), row, rows);
                 row += rows as u64;

@@ -36,11 +36,15 @@ pub(super) struct Table {
     pub(super) source: Arc<str>,
 }
 
-pub(super) struct Sorted {
-    pub(super) valid: RecordBatch,
-    pub(super) without_key: usize,
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RowCounts {
+    pub(super) kept: u64,
+    pub(super) carried: u64,
+    pub(super) expired: u64,
+    pub(super) without_key: u64,
     /// Rows with a key but without a value in a required column.
-    pub(super) invalid: usize,
+    pub(super) invalid: u64,
+    pub(super) duplicates: u64,
 }
 
 impl Table {
@@ -71,7 +75,7 @@ impl Table {
     }
 
     /// Selects the valid rows of a chunk of the source.
-    pub(super) fn sort_out(&self, chunk: &Chunk) -> Result<Sorted> {
+    pub(super) fn valid(&self, chunk: &Chunk, counts: &mut RowCounts) -> Result<RecordBatch> {
         let rows = chunk.num_rows();
         let columns = self.columns(&chunk.batch, |name| Err(self.missing(name, chunk.origins.part())))?;
         let with_key = have_values(&columns, &self.key, rows);
@@ -79,11 +83,9 @@ impl Table {
         let valid = arrow::compute::and(&with_key, &complete).map_err(unexpected)?;
         let without_key = rows - with_key.true_count();
         let last_seen = TimestampMicrosecondArray::from_value(self.now, rows);
-        Ok(Sorted {
-            invalid: rows - without_key - valid.true_count(),
-            without_key,
-            valid: self.batch(columns, last_seen, &valid)?,
-        })
+        counts.without_key += without_key as u64;
+        counts.invalid += (rows - without_key - valid.true_count()) as u64;
+        self.batch(columns, last_seen, &valid)
     }
 
     pub(super) fn hash(&self, rows: &RecordBatch, hasher: &RowHasher) -> Result<Vec<RowHash>> {
@@ -93,8 +95,8 @@ impl Table {
     }
 
     /// Stored rows, which may have been written with other settings, with the current columns; without expired rows and
-    /// rows that have no key now. Also returns how many were left out.
-    pub(super) fn unexpired(&self, rows: &RecordBatch) -> Result<(RecordBatch, usize)> {
+    /// rows that have no key now, which count as expired too.
+    pub(super) fn unexpired(&self, rows: &RecordBatch, counts: &mut RowCounts) -> Result<RecordBatch> {
         let last_seen = rows
             .column_by_name(LAST_SEEN)
             .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>())
@@ -104,8 +106,8 @@ impl Table {
         let seen = last_seen.values().iter();
         let fresh: BooleanArray = seen.map(|&seen| Some(seen > self.expired)).collect();
         let kept = arrow::compute::and(&with_key, &fresh).map_err(unexpected)?;
-        let left_out = rows.num_rows() - kept.true_count();
-        Ok((self.batch(columns, last_seen.clone(), &kept)?, left_out))
+        counts.expired += (rows.num_rows() - kept.true_count()) as u64;
+        self.batch(columns, last_seen.clone(), &kept)
     }
 
     fn columns(

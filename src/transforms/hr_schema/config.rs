@@ -1,12 +1,13 @@
 //! The settings of `hr_schema`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::transform::Mapper;
 use crate::component::{
@@ -49,8 +50,11 @@ pub(crate) struct TextSettings {
     pub on_too_long: Option<OnTooLong>,
 }
 
-#[derive(Debug, Clone, Default)]
-pub(crate) struct FieldMap(pub Vec<(String, FieldSettings)>);
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+pub(crate) struct FieldMap(BTreeMap<String, Entry>);
+
+#[derive(Debug, Clone)]
+struct Entry(FieldSettings);
 
 /// The source of a field's values, and settings for this field alone.
 #[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
@@ -74,54 +78,31 @@ pub(crate) struct FieldSettings {
 }
 
 /// An SQL expression, or a map with `expr`. Not an untagged enum, whose errors say only that nothing fits.
-struct FieldSeed;
+struct EntryVisitor;
 
-impl<'de> DeserializeSeed<'de> for FieldSeed {
-    type Value = FieldSettings;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldSettings, D::Error> {
-        deserializer.deserialize_any(self)
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
     }
 }
 
-impl<'de> Visitor<'de> for FieldSeed {
-    type Value = FieldSettings;
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an SQL expression as text, or a map with `expr`")
     }
 
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<FieldSettings, E> {
-        Ok(FieldSettings {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
+        Ok(Entry(FieldSettings {
             expr: text.to_owned(),
             is_plain: true,
             ..FieldSettings::default()
-        })
+        }))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSettings, A::Error> {
-        FieldSettings::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-impl<'de> Deserialize<'de> for FieldMap {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self::default())
-    }
-}
-
-impl<'de> Visitor<'de> for FieldMap {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of HR fields to SQL expressions")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
-        while let Some(name) = map.next_key()? {
-            self.0.push((name, map.next_value_seed(FieldSeed)?));
-        }
-        Ok(self)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        FieldSettings::deserialize(MapAccessDeserializer::new(map)).map(Entry)
     }
 }
 
@@ -185,26 +166,27 @@ impl HrSchemaConfig {
             .filter
             .as_deref()
             .and_then(|sql| parse(engine, sql, &mut problems.at("where")));
-        let mut fields = Vec::new();
         let mut here = problems.at("fields");
-        for (name, settings) in &self.fields.0 {
-            let mut here = here.at(name);
-            match self.scenario.field(name) {
-                Some(field) => fields.extend(self.check_field(engine, field, settings, &dates, &mut here)),
-                None => self.unknown_field(name, &mut here),
-            }
+        let is_unknown = |name: &&String| self.scenario.field(name).is_none();
+        for name in self.fields.0.keys().filter(is_unknown) {
+            self.unknown_field(name, &mut here.at(name));
         }
-        for field in self.scenario.fields().iter().filter(|field| field.required) {
-            if !self.fields.0.iter().any(|(name, _)| name == field.name) {
-                let (name, scenario) = (field.name, self.scenario.id());
-                here.at(name).add_with_hint(
-                    format!("`{name}` is missing: the scenario {scenario} requires it"),
+        let mut fields = Vec::new();
+        for field in self.scenario.fields() {
+            let mut here = here.at(field.name);
+            match self.fields.0.get(field.name) {
+                Some(Entry(own)) => fields.extend(self.check_field(engine, field, own, &dates, &mut here)),
+                None if field.required => here.add_with_hint(
+                    format!(
+                        "`{}` is missing: the scenario {} requires it",
+                        field.name,
+                        self.scenario.id()
+                    ),
                     format!("add an SQL expression for it: {}", field.summary),
-                );
+                ),
+                None => {}
             }
         }
-        let order = |name: &str| self.scenario.fields().iter().position(|field| field.name == name);
-        fields.sort_by_key(|plan| order(plan.field.name));
         Checked {
             scenario: self.scenario,
             filter,
@@ -216,9 +198,10 @@ impl HrSchemaConfig {
         let before = here.len();
         self.dates.validate(here);
         let is_valid = here.len() == before;
-        let is_used = self.fields.0.iter().any(|(name, settings)| {
-            let field = self.scenario.field(name);
-            field.is_some_and(|field| field.kind == FieldKind::DateTime) && settings.dates.is_none()
+        let mut dates = self.scenario.fields().iter();
+        let is_used = dates.any(|field| {
+            let own = self.fields.0.get(field.name);
+            field.kind == FieldKind::DateTime && own.is_some_and(|Entry(own)| own.dates.is_none())
         });
         let reader = (is_valid && is_used).then(|| self.dates.reader(here)).flatten();
         SharedDates {
