@@ -120,7 +120,7 @@ impl Reader {
         let settings: Vec<(&str, &str)> = settings.collect();
         let mut run = incremental.begin(saved.as_deref(), &settings, jiff::Timestamp::now())?;
         tracing::info!(
-            source = %self.cx().name, windows = run.len(), full = run.why.is_full(), "{}", run.why
+            source = %self.cx().name, windows = run.len(), full = run.is_full(), "{}", run.why
         );
         let reader = Self {
             run: Some(Arc::new(run.clone())),
@@ -128,9 +128,9 @@ impl Reader {
         };
         let mut all = Totals::default();
         for index in 0..run.len() {
-            let window = run.window(index)?;
-            tracing::debug!(source = %self.cx().name, "reading {}", window.shown);
-            let Some(totals) = reader.window(&window.values, &out).await? else {
+            let (values, shown) = run.window(index)?;
+            tracing::debug!(source = %self.cx().name, "reading {shown}");
+            let Some(totals) = reader.window(&values, &out).await? else {
                 return Ok(());
             };
             run.seen.merge(&totals.seen);
@@ -285,9 +285,8 @@ impl Reader {
                 return Ok(More::Stopped);
             };
             totals.add(&more);
-            let counts = keys.counts;
             tracing::info!(
-                source = %self.cx().name, rows = counts.rows, without_key = counts.missing, repeated = counts.repeated,
+                source = %self.cx().name, rows = keys.rows, without_key = keys.missing, repeated = keys.repeated,
                 "parent read"
             );
         }

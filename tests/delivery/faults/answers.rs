@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Endpoint, Fault, Fixture, Time, batches, is_delivered, is_resumed, lasts, passes};
+use super::{Endpoint, Fault, Fixture, Time, batches, is_delivered, is_resumed, passes_and_lasts};
 use crate::support::history;
 use crate::{fails, ok, outcomes, token};
 use hrsink::error::ErrorKind;
@@ -52,8 +52,7 @@ async fn times_out_on_an_answer_that_trickles() {
     let fault = Fault::new("trickles too long", slow, "no response within the timeout")
         .unknown()
         .time(Time::Out(60));
-    passes(Endpoint::Upload, &fault).await;
-    lasts(Endpoint::Upload, &fault).await;
+    passes_and_lasts(Endpoint::Upload, [fault]).await;
 }
 
 #[tokio::test]

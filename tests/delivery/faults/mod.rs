@@ -233,6 +233,13 @@ fn columns(run: &Value, keys: &[&str]) -> Value {
     batches.map(values).collect()
 }
 
+async fn passes_and_lasts(endpoint: Endpoint, faults: impl IntoIterator<Item = Fault>) {
+    for fault in faults {
+        passes(endpoint, &fault).await;
+        lasts(endpoint, &fault).await;
+    }
+}
+
 /// The fault happens once: the batch is retried, and all rows are delivered.
 async fn passes(endpoint: Endpoint, fault: &Fault) {
     let name = fault.name;

@@ -1,6 +1,6 @@
 //! The service answers with a status that is not a success.
 
-use super::{Endpoint, Fault, batches, columns, lasts, passes, rows_of};
+use super::{Endpoint, Fault, batches, columns, passes_and_lasts, rows_of};
 use crate::support::{Pipeline, failure, history};
 use crate::{fails, ok, outcomes, token, totals};
 use hrsink::plugin::BatchOutcome::{Accepted, NotSent};
@@ -31,17 +31,8 @@ fn asked(requests: &[test_server::Request]) -> Vec<Vec<usize>> {
 }
 
 #[tokio::test]
-async fn retries_transient_statuses() {
-    for fault in faults() {
-        passes(Endpoint::Upload, &fault).await;
-    }
-}
-
-#[tokio::test]
-async fn delivers_in_the_next_run_after_transient_statuses() {
-    for fault in faults() {
-        lasts(Endpoint::Upload, &fault).await;
-    }
+async fn retries_transient_statuses_and_delivers_in_the_next_run() {
+    passes_and_lasts(Endpoint::Upload, faults()).await;
 }
 
 #[tokio::test]

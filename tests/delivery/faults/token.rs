@@ -1,6 +1,6 @@
 //! Failures of the token endpoint. Its outcome is never unknown.
 
-use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, lasts, passes};
+use super::{Endpoint, Fault, Fixture, batches, is_delivered, is_resumed, passes_and_lasts};
 use crate::support::barrier::Break;
 use crate::support::history;
 use crate::{fails, ok, outcomes};
@@ -37,17 +37,8 @@ fn faults() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn retries_transient_failures_of_the_token_endpoint() {
-    for fault in faults() {
-        passes(Endpoint::Token, &fault).await;
-    }
-}
-
-#[tokio::test]
-async fn delivers_in_the_next_run_without_a_token_in_the_first() {
-    for fault in faults() {
-        lasts(Endpoint::Token, &fault).await;
-    }
+async fn retries_transient_failures_of_the_token_endpoint_and_delivers_in_the_next_run() {
+    passes_and_lasts(Endpoint::Token, faults()).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Network failures.
 
-use super::{Endpoint, Fault, Time, batches, lasts, passes};
-use crate::outcomes;
+use super::{Endpoint, Fault, Time, batches, passes_and_lasts};
 use crate::support::barrier::{Barrier, Break};
-use crate::support::{Pipeline, arrived, emails, emulator, failure, history};
+use crate::support::{Pipeline, arrived, emails, emulator, history};
+use crate::{fails, outcomes};
 use hrsink::plugin::BatchOutcome::NotSent;
 use serde_json::json;
 use test_server::Step;
@@ -33,17 +33,8 @@ fn faults() -> [Fault; 7] {
 }
 
 #[tokio::test]
-async fn retries_broken_connections_and_reports_them_as_unknown() {
-    for fault in faults() {
-        passes(Endpoint::Upload, &fault).await;
-    }
-}
-
-#[tokio::test]
-async fn resends_rows_of_broken_connections_in_the_next_run() {
-    for fault in faults() {
-        lasts(Endpoint::Upload, &fault).await;
-    }
+async fn retries_broken_connections_and_resends_their_rows_in_the_next_run() {
+    passes_and_lasts(Endpoint::Upload, faults()).await;
 }
 
 #[tokio::test]
@@ -54,18 +45,12 @@ async fn retries_refused_connections_without_unknown_rows() {
         let mut pipeline = Pipeline::new(&emulator.url(), 4);
         pipeline.sink()["cloud"][way] = json!(barrier.url());
         let report = pipeline.run().await;
-        let error = failure(&report, 75);
-        for part in ["cannot connect", "3 attempts"] {
-            assert!(error.message.contains(part), "{way}: {part}: {}", error.message);
-        }
+        fails(&report, 75, &["cannot connect", "3 attempts"]);
         assert_eq!(outcomes(&report), [(1, NotSent, 3), (2, NotSent, 3)], "{way}");
         assert_rows!(report, 4, not_sent: 4; "{way}");
         let recorded = history(&pipeline).await;
-        assert_eq!(
-            batches(&recorded["runs"][0]),
-            json!([[1, "not_sent", 3, 0, null], [2, "not_sent", 3, 0, null]]),
-            "{way}"
-        );
+        let expected = json!([[1, "not_sent", 3, 0, null], [2, "not_sent", 3, 0, null]]);
+        assert_eq!(batches(&recorded["runs"][0]), expected, "{way}");
         assert_eq!(recorded["runs"][0]["open_unknown"], 0, "{way}");
 
         barrier.open(&emulator.url(), []);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Endpoint, Fault, Time, lasts, passes};
+use super::{Endpoint, Fault, Time, lasts, passes, passes_and_lasts};
 use crate::fails;
 use crate::support::{Pipeline, emulator};
 use serde_json::json;
@@ -57,8 +57,7 @@ async fn honors_retry_after_of_the_token_endpoint() {
 #[tokio::test]
 async fn retries_a_token_request_after_a_minute_without_answer() {
     let fault = Fault::new("time-out", Step::Stall, "no response within the timeout").time(Time::Out(60));
-    passes(Endpoint::Token, &fault).await;
-    lasts(Endpoint::Token, &fault).await;
+    passes_and_lasts(Endpoint::Token, [fault]).await;
 }
 
 #[tokio::test]

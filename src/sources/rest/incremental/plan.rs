@@ -1,6 +1,5 @@
 //! One run: what it requests, and how far it came.
 
-use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,86 +17,16 @@ const MAX_WINDOWS: u64 = 100_000;
 /// Milliseconds that a position may lie in the future: a clock was adjusted.
 const CLOCK_TOLERANCE: i64 = 5 * 60_000;
 
-/// Why a run starts where it does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) enum StartReason {
-    FirstRun,
-    Continues,
-    FullRefreshDue,
-    /// Continues an interrupted full run.
-    Resumed,
-    /// These settings differ from those of the position.
-    SettingsChanged(Vec<String>),
-}
-
-impl StartReason {
-    /// Whether everything will have been read at the end, in this run or in the ones that it continues.
-    pub(in super::super) fn is_full(&self) -> bool {
-        *self != Self::Continues
-    }
-}
-
-impl fmt::Display for StartReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FirstRun => f.write_str("no position yet: reading everything from `initial`"),
-            Self::Continues => f.write_str("reading what is new since the last position"),
-            Self::FullRefreshDue => f.write_str("a full run is due: reading everything from `initial`"),
-            Self::Resumed => f.write_str("resuming an interrupted full run"),
-            Self::SettingsChanged(names) => write!(
-                f,
-                "the position belongs to other settings (`{}`): reading everything from `initial`",
-                names.join("`, `")
-            ),
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct Window {
-    pub(in super::super) values: Values,
-    /// For messages, such as `2024-05-01 to 2024-05-07`.
-    pub(in super::super) shown: String,
-}
-
-/// A span of an axis in windows of equal length, the last one shorter: each point is in exactly one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Windows {
-    start: i64,
-    end: i64,
-    length: i64,
-}
-
-impl Windows {
-    /// Splits `start` (inclusive) to `end` (exclusive); no length means one window.
-    fn new(start: i64, end: i64, length: Option<i64>) -> Self {
-        let end = end.max(start);
-        let length = length.unwrap_or(end.saturating_sub(start)).max(1);
-        Self { start, end, length }
-    }
-
-    fn len(&self) -> u64 {
-        self.end.abs_diff(self.start).div_ceil(self.length.unsigned_abs())
-    }
-
-    fn get(&self, index: u64) -> Option<(i64, i64)> {
-        if index >= self.len() {
-            return None;
-        }
-        let offset = i64::try_from(index).ok()?.checked_mul(self.length)?;
-        let start = self.start.checked_add(offset)?;
-        Some((start, start.saturating_add(self.length).min(self.end)))
-    }
-}
-
 /// What one run requests, and how far it came. See the [module](super).
 #[derive(Debug, Clone)]
 pub(in super::super) struct Plan {
     incremental: Incremental,
-    pub(in super::super) why: StartReason,
+    /// Why the run starts where it does, for the log.
+    pub(in super::super) why: String,
     now: Timestamp,
     state: State,
-    windows: Windows,
+    /// Start (inclusive) and end (exclusive) of each request, on the line of the format.
+    windows: Vec<(i64, i64)>,
     /// Cursors of records that were read completely.
     pub(in super::super) seen: Seen,
 }
@@ -112,10 +41,8 @@ impl Incremental {
         now: Timestamp,
     ) -> Result<Plan> {
         if self.initial > now {
-            return Err(
-                Error::config(format!("`initial` ({}) is in the future", self.initial))
-                    .with_hint("check the clock of this machine"),
-            );
+            let message = format!("`initial` ({}) is in the future", self.initial);
+            return Err(Error::config(message).with_hint("check the clock of this machine"));
         }
         let cursor = self.config.cursor.as_ref();
         let cursor = cursor.map_or("run_time".to_owned(), ToString::to_string);
@@ -125,37 +52,32 @@ impl Incremental {
             ("initial", &*self.config.initial),
         ];
         let settings = hashed(own.into_iter().chain(settings_of_source.iter().copied()));
-        let full = |of| State::full(self.initial, now, of);
-        let (why, state) = match saved.map(State::read).transpose()? {
-            None => (StartReason::FirstRun, full(settings)),
-            Some(state) => {
-                let changed = state.changed(&settings);
-                if changed.is_empty() {
-                    self.resume(state, now)?
-                } else {
-                    (StartReason::SettingsChanged(changed), full(settings))
-                }
+        let saved = saved.map(State::read).transpose()?;
+        let changed = saved.as_ref().map(|state| state.changed(&settings).join("`, `"));
+        let (why, state) = match (saved, changed.unwrap_or_default()) {
+            (Some(mut state), changed) if changed.is_empty() => {
+                (self.resume(&mut state, now)?.to_owned(), state)
+            }
+            (saved, changed) => {
+                let why = match saved {
+                    None => "no position yet".to_owned(),
+                    Some(_) => format!("the position belongs to other settings (`{changed}`)"),
+                };
+                let why = why + ": reading everything from `initial`";
+                (why, State::full(self.initial, now, settings))
             }
         };
-        let windows = self.windows(state.at, now);
-        if windows.len() > MAX_WINDOWS {
-            return Err(Error::config(format!(
-                "the run would request {} windows, more than {MAX_WINDOWS}",
-                windows.len()
-            ))
-            .with_hint("set a later `initial`, or a longer `window`"));
-        }
         Ok(Plan {
             incremental: self.clone(),
             why,
             now,
+            windows: self.windows(state.at, now)?,
             state,
-            windows,
             seen: Seen::default(),
         })
     }
 
-    fn resume(&self, mut state: State, now: Timestamp) -> Result<(StartReason, State)> {
+    fn resume(&self, state: &mut State, now: Timestamp) -> Result<&'static str> {
         let at = state.at;
         if at.as_millisecond() > now.as_millisecond().saturating_add(CLOCK_TOLERANCE) {
             return Err(Error::new(
@@ -168,14 +90,14 @@ impl Incremental {
             ));
         }
         if state.filling.is_some() {
-            return Ok((StartReason::Resumed, state));
+            return Ok("resuming an interrupted full run");
         }
-        if self.is_full_refresh_due(&state, now) {
+        if self.is_full_refresh_due(state, now) {
             state.at = self.initial;
             state.filling = Some(now);
-            return Ok((StartReason::FullRefreshDue, state));
+            return Ok("a full run is due: reading everything from `initial`");
         }
-        Ok((StartReason::Continues, state))
+        Ok("reading what is new since the last position")
     }
 
     fn is_full_refresh_due(&self, state: &State, now: Timestamp) -> bool {
@@ -199,7 +121,13 @@ impl Incremental {
         now.as_millisecond().saturating_sub(self.delay)
     }
 
-    fn windows(&self, at: Timestamp, now: Timestamp) -> Windows {
+    /// The end of what is requested, in milliseconds.
+    fn until(&self, now: Timestamp) -> i64 {
+        now.as_millisecond().saturating_sub(self.delay)
+    }
+
+    /// Windows of equal length, the last one shorter: each point is in exactly one.
+    fn windows(&self, at: Timestamp, now: Timestamp) -> Result<Vec<(i64, i64)>> {
         let unit = self.format.unit;
         let floor = |point: i64| point - point.rem_euclid(unit);
         let start = at
@@ -209,32 +137,41 @@ impl Incremental {
         let start = floor(self.format.point(start));
         let until = self.format.point(self.until(now));
         // Today's records are wanted although the day is not over, unless `delay` excludes them.
-        let end = if unit >= DAY && self.delay == 0 && until != floor(until) {
-            floor(until) + unit
-        } else {
-            floor(until)
-        };
-        if self.uses_end {
-            return Windows::new(start, end, self.window);
+        let today = unit >= DAY && self.delay == 0 && until != floor(until);
+        let end = floor(until) + if today { unit } else { 0 };
+        if !self.uses_end {
+            // Without an end there is always something to request.
+            return Ok(vec![(start, end.max(start.saturating_add(1)))]);
         }
-        // Without an end there is always something to request.
-        Windows::new(start, end.max(start.saturating_add(1)), None)
+        let length = self.window.unwrap_or(i64::MAX);
+        let count = end.saturating_sub(start).max(0).unsigned_abs();
+        let count = count.div_ceil(length.unsigned_abs());
+        if count > MAX_WINDOWS {
+            let message = format!("the run would request {count} windows, more than {MAX_WINDOWS}");
+            return Err(Error::config(message).with_hint("set a later `initial`, or a longer `window`"));
+        }
+        let starts = (start..end).step_by(usize::try_from(length).unwrap_or(usize::MAX));
+        Ok(starts
+            .map(|start| (start, start.saturating_add(length).min(end)))
+            .collect())
     }
 }
 
 impl Plan {
+    /// Whether everything will have been read at the end, in this run or in the ones that it continues.
+    pub(in super::super) fn is_full(&self) -> bool {
+        self.state.filling.is_some()
+    }
+
     /// The number of windows; 0 if nothing can be new.
-    pub(in super::super) fn len(&self) -> u64 {
+    pub(in super::super) fn len(&self) -> usize {
         self.windows.len()
     }
 
-    /// The window with this index.
-    pub(in super::super) fn window(&self, index: u64) -> Result<Window> {
-        let (start, end) = self
-            .windows
-            .get(index)
-            .ok_or_else(|| Error::unexpected("there is no such window"))?;
+    /// The values of `{start}` and `{end}` in a window, and a text for messages, such as `2024-05-01 to 2024-05-07`.
+    pub(in super::super) fn window(&self, index: usize) -> Result<(Values, String)> {
         let format = &self.incremental.format;
+        let (start, end) = self.windows[index];
         let (start, end) = (format.write(start)?, format.write(end)?);
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let shown = if self.incremental.uses_end {
@@ -245,7 +182,7 @@ impl Plan {
         let mut values = Values::default();
         values.set(Arc::from("start"), start);
         values.set(Arc::from("end"), end);
-        Ok(Window { values, shown })
+        Ok((values, shown))
     }
 
     /// Adds the cursor of a record to `seen`, if there is one.
@@ -259,9 +196,9 @@ impl Plan {
     }
 
     /// The position to save once all rows up to the end of this window have an outcome. Requires that the cursors of
-    /// these windows were [merged](Self::merge), and none of a later one.
-    pub(in super::super) fn after_window(&self, index: u64) -> Result<String> {
-        if index.saturating_add(1) >= self.len() {
+    /// these windows were merged into `seen`, and none of a later one.
+    pub(in super::super) fn after_window(&self, index: usize) -> Result<String> {
+        if index + 1 >= self.len() {
             return self.finished();
         }
         let mut state = self.state.clone();
@@ -287,9 +224,9 @@ impl Plan {
     }
 
     /// How far the run came after this window, or after all.
-    fn reached(&self, window: Option<u64>) -> Result<Timestamp> {
+    fn reached(&self, window: Option<usize>) -> Result<Timestamp> {
         let last = self.len().checked_sub(1);
-        let Some((start, end)) = window.or(last).and_then(|index| self.windows.get(index)) else {
+        let Some(&(start, end)) = window.or(last).and_then(|index| self.windows.get(index)) else {
             return Ok(self.state.at);
         };
         let until = Timestamp::from_millisecond(self.incremental.until(self.now))
@@ -303,14 +240,9 @@ impl Plan {
         }
         // The service's clock decides: a window without records may not be over there.
         let start = self.incremental.format.instant(start)?.min(until);
-        let latest = if window.is_none() || window == last {
-            self.now
-        } else {
-            end
-        };
-        Ok(match self.seen.greatest {
-            Some(seen) => seen.min(latest).max(start),
-            None => start,
-        })
+        let is_last = window.is_none() || window == last;
+        let latest = if is_last { self.now } else { end };
+        let seen = self.seen.greatest.unwrap_or(start);
+        Ok(seen.min(latest).max(start))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -52,25 +53,21 @@ impl State {
 
     /// Reads what was saved.
     pub(super) fn read(text: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Version {
-            v: u32,
-        }
         let damaged = |error| {
             Error::unexpected("the position in the ledger cannot be read")
                 .into_damage()
                 .with_source(error)
         };
-        let version: Version = serde_json::from_str(text).map_err(damaged)?;
-        if version.v != VERSION {
-            return Err(Error::config(format!(
-                "another version of hrsink wrote the position in the ledger (format {}, this version reads {VERSION})",
-                version.v
+        let state: Value = serde_json::from_str(text).map_err(damaged)?;
+        match state["v"].as_u64() {
+            Some(version) if version != VERSION.into() => Err(Error::config(format!(
+                "another version of hrsink wrote the position in the ledger (format {version}, this version reads \
+                 {VERSION})"
             ))
-            .with_hint("run the version that wrote it, or a newer one"));
+            .with_hint("run the version that wrote it, or a newer one")),
+            // serde's text may repeat a value of the ledger, never one of a record.
+            _ => serde_json::from_value(state).map_err(damaged),
         }
-        // serde's text may repeat a value of the ledger, never one of a record.
-        serde_json::from_str(text).map_err(damaged)
     }
 
     pub(super) fn write(&self) -> Result<String> {
@@ -81,10 +78,7 @@ impl State {
     /// Names of settings that differ from `now`, in order.
     pub(super) fn changed(&self, now: &Settings) -> Vec<String> {
         let names: BTreeSet<_> = self.of.keys().chain(now.keys()).collect();
-        names
-            .into_iter()
-            .filter(|name| self.of.get(*name) != now.get(*name))
-            .cloned()
-            .collect()
+        let changed = |name: &&String| self.of.get(*name) != now.get(*name);
+        names.into_iter().filter(changed).cloned().collect()
     }
 }

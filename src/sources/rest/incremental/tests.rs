@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::super::template::Uses;
 use super::super::test_cases::cases;
 use super::format::DAY;
-use super::plan::StartReason;
 use super::*;
 use crate::component::Problems;
 
@@ -40,7 +39,7 @@ fn requests(plan: &Plan) -> Vec<[Value; 2]> {
     let one = |values: &super::super::template::Values, name| values.get(name).cloned().unwrap_or_default();
     (0..plan.len())
         .map(|index| {
-            let values = plan.window(index).unwrap().values;
+            let (values, _) = plan.window(index).unwrap();
             [one(&values, "start"), one(&values, "end")]
         })
         .collect()
@@ -71,12 +70,12 @@ fn observe(plan: &mut Plan, values: &[Value]) {
 fn starts_where_the_last_run_started() {
     let incremental = from_start(json!({"initial": "2024-01-01", "lookback": "1h"}));
     let first = begin(&incremental, None, "2024-05-01T10:00:00.5Z");
-    assert_eq!(first.why, StartReason::FirstRun);
+    assert!(first.is_full());
     assert_eq!(first_start(&first), "2024-01-01T00:00:00Z");
     let saved = first.finished().unwrap();
     assert_eq!(position(&saved), "2024-05-01T10:00:00.5Z");
     let second = begin(&incremental, Some(&saved), "2024-05-02T10:00:00Z");
-    assert_eq!((&second.why, second.len()), (&StartReason::Continues, 1));
+    assert_eq!((second.is_full(), second.len()), (false, 1));
     assert_eq!(first_start(&second), "2024-05-01T09:00:00Z");
     let saved = second.finished().unwrap();
     assert_eq!(position(&saved), "2024-05-02T10:00:00Z");
@@ -98,10 +97,7 @@ fn splits_a_delayed_span_into_windows() {
             ["05-01-2024 06:00", "05-01-2024 07:30"],
         ])
     );
-    assert_eq!(
-        plan.window(2).unwrap().shown,
-        "05-01-2024 06:00 to 05-01-2024 07:30"
-    );
+    assert_eq!(plan.window(2).unwrap().1, "05-01-2024 06:00 to 05-01-2024 07:30");
     assert_eq!(position(&plan.after_window(0).unwrap()), "2024-05-01T03:00:00Z");
     let saved = plan.after_window(2).unwrap();
     assert_eq!(position(&saved), "2024-05-01T07:30:00Z");
@@ -229,7 +225,7 @@ fn repeats_full_runs() {
             let now = format!("2024-05-0{day}T00:00:00Z");
             let plan = begin(&incremental, saved.as_deref(), &now);
             saved = Some(plan.finished().unwrap());
-            plan.why.is_full()
+            plan.is_full()
         });
         assert_eq!(full, [true, false, false, true, false, false, true], "{every}");
     }
@@ -242,15 +238,18 @@ fn resumes_an_interrupted_full_run() {
     let mut saved = finished(&incremental, None, "2024-05-03T00:00:00Z");
     saved = finished(&incremental, Some(&saved), "2024-05-04T00:00:00Z");
     let full = begin(&incremental, Some(&saved), "2024-05-05T00:00:00Z");
-    assert_eq!((&full.why, full.len()), (&StartReason::FullRefreshDue, 4));
+    assert_eq!((full.is_full(), full.len()), (true, 4));
     saved = full.after_window(0).unwrap();
     assert_eq!(position(&saved), "2024-05-02T00:00:00Z");
     let resumed = begin(&incremental, Some(&saved), "2024-05-06T00:00:00Z");
-    assert_eq!((&resumed.why, resumed.len()), (&StartReason::Resumed, 4));
+    assert_eq!(
+        (&*resumed.why, resumed.len()),
+        ("resuming an interrupted full run", 4)
+    );
     assert_eq!(first_start(&resumed), "2024-05-02T00:00:00Z");
     saved = resumed.finished().unwrap();
     let next = begin(&incremental, Some(&saved), "2024-05-07T00:00:00Z");
-    assert_eq!((&next.why, next.len()), (&StartReason::Continues, 1));
+    assert_eq!((next.is_full(), next.len()), (false, 1));
 }
 
 #[test]

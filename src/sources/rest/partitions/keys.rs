@@ -10,22 +10,17 @@ use super::super::template::scalar_text;
 use super::{ForEachConfig, OnMissingKey, Partition, Partitioning};
 use crate::error::{Error, Result};
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in super::super) struct KeyCounts {
-    pub(in super::super) rows: u64,
-    /// Rows without a key, skipped.
-    pub(in super::super) missing: u64,
-    /// Rows whose key was requested before.
-    pub(in super::super) repeated: u64,
-}
-
 /// Takes the keys from the rows of one reading of the parent.
 pub(in super::super) struct Keys<'p> {
     config: &'p ForEachConfig,
     outer: Partition,
     seen: HashSet<Vec<String>>,
     batch: Vec<Value>,
-    pub(in super::super) counts: KeyCounts,
+    pub(in super::super) rows: u64,
+    /// Rows without a key, skipped.
+    pub(in super::super) missing: u64,
+    /// Rows whose key was requested before.
+    pub(in super::super) repeated: u64,
 }
 
 impl Partitioning {
@@ -36,7 +31,9 @@ impl Partitioning {
             outer: outer.clone(),
             seen: HashSet::new(),
             batch: Vec::new(),
-            counts: KeyCounts::default(),
+            rows: 0,
+            missing: 0,
+            repeated: 0,
         }
     }
 }
@@ -45,19 +42,19 @@ impl Keys<'_> {
     /// Takes a row; returns a partition if one is complete.
     /// An error names the path, never the value.
     pub(in super::super) fn take(&mut self, row: &Value) -> Result<Option<Partition>> {
-        self.counts.rows += 1;
+        self.rows += 1;
         let mut found: Vec<(Arc<str>, &Value)> = Vec::with_capacity(self.config.key.len());
         for (name, path) in &self.config.key {
             match key(name, path, row)? {
                 Some(value) => found.push((name.as_str().into(), value)),
                 None if self.config.on_missing_key == OnMissingKey::Skip => {
-                    self.counts.missing += 1;
+                    self.missing += 1;
                     return Ok(None);
                 }
                 None => {
                     return Err(Error::input(format!(
                         "row {} of the parent has no value at `{path}` for the key `{name}`",
-                        self.counts.rows
+                        self.rows
                     ))
                     .with_hint("check the path of `key` against an answer of the service")
                     .with_hint("set `on_missing_key: skip` to skip and count such rows"));
@@ -69,7 +66,7 @@ impl Keys<'_> {
             .iter()
             .filter_map(|(_, value)| scalar_text(value).map(std::borrow::Cow::into_owned));
         if !self.seen.insert(texts.collect()) {
-            self.counts.repeated += 1;
+            self.repeated += 1;
             return Ok(None);
         }
         if let Some(size) = self.config.batch_size {

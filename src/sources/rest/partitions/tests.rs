@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::keys::KeyCounts;
 use super::*;
 
 fn compile(mut config: Value) -> Result<Partitioning, Vec<String>> {
@@ -49,12 +48,7 @@ fn takes_each_key_once_and_batches_them() {
         .collect();
     assert_eq!(json!(ids), json!([[1, 2], [3, 4], [5]]));
     assert_eq!((keys.finish(), all[0].columns.0.len()), (None, 0));
-    let counts = KeyCounts {
-        rows: 9,
-        missing: 3,
-        repeated: 1,
-    };
-    assert_eq!(keys.counts, counts);
+    assert_eq!((keys.rows, keys.missing, keys.repeated), (9, 3, 1));
 }
 
 #[test]
