@@ -14,7 +14,7 @@ use super::super::request::RequestConfig;
 use super::super::template::scalar_text;
 use super::{Partition, Partitioning};
 use crate::component::Problems;
-use crate::settings::BoundedInt;
+use crate::settings::{BoundedInt, Ratio};
 use crate::settings::template::is_name;
 
 /// More combinations of `values` are a mistake.
@@ -97,15 +97,14 @@ pub(crate) struct SkipConfig {
     pub status: Vec<BoundedInt<400, 499>>,
     /// The largest share of skipped partitions, from 0 to 1; the run fails above it. It fails at once if none of the
     /// first 20 partitions is answered.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub max_ratio: f64,
+    pub max_ratio: Ratio,
 }
 
 impl Default for SkipConfig {
     fn default() -> Self {
         Self {
             status: vec![BoundedInt::new(403), BoundedInt::new(404)],
-            max_ratio: 0.1,
+            max_ratio: Ratio::new(0.1),
         }
     }
 }

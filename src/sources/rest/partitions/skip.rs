@@ -19,12 +19,6 @@ impl SkipConfig {
                 here.at_index(index).add(problem);
             }
         }
-        if !(0.0..=1.0).contains(&self.max_ratio) {
-            problems.at("max_ratio").add_with_hint(
-                format!("expected 0 to 1, found {}", self.max_ratio),
-                "10 % is written 0.1",
-            );
-        }
     }
 }
 
@@ -37,7 +31,7 @@ impl Partitioning {
 
     pub(in super::super) fn skips(&self) -> Skips {
         Skips {
-            max_ratio: self.config.skip.as_ref().map_or(0.0, |skip| skip.max_ratio),
+            max_ratio: self.config.skip.as_ref().map_or(0.0, |skip| skip.max_ratio.get()),
             answered: 0,
             skipped: 0,
         }

@@ -102,7 +102,7 @@ fn reports_all_invalid_settings_at_once() {
         "key": {"v": "$.v", "w": "$.w"},
         "include_from_parent": {"v": "$.v"},
         "batch_size": 2,
-        "skip": {"status": [429], "max_ratio": 10.0},
+        "skip": {"status": [429]},
     }))
     .unwrap_err();
     assert_eq!(
@@ -120,7 +120,6 @@ fn reports_all_invalid_settings_at_once() {
             "batch_size: requires a single `key`: lists of several keys would not belong together",
             "include_from_parent: does not work with `batch_size`: a row of a batch has no single parent",
             "skip.status[0]: 429 is transient: it is retried and cannot be skipped",
-            "skip.max_ratio: expected 0 to 1, found 10",
         ]
     );
     let found = compile(json!({"key": {"id": "$.id"}, "batch_size": 2})).unwrap_err();
