@@ -8,9 +8,9 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use async_trait::async_trait;
-use futures::future::try_join_all;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -272,9 +272,10 @@ impl Fixture {
             }),
         });
         let (sender, mut input) = channel(2, cx.counts.clone());
+        let mut canceller = JoinSet::new();
         if let Some(at) = self.cancel_at {
             let cancel = cancel.clone();
-            tokio::spawn(async move {
+            canceller.spawn(async move {
                 tokio::time::sleep(at).await;
                 cancel.cancel();
             });
@@ -323,7 +324,8 @@ type Sent = (
 async fn send(feed: Vec<Feed>, sender: mpsc::Sender<(usize, Item)>, started: Instant) -> Sent {
     let mut before = vec![BTreeSet::new(); LABELS.len()];
     let mut rows_before = Vec::new();
-    let (mut waiting, mut resolved) = (Vec::new(), Vec::new());
+    let mut waiting: JoinSet<(usize, bool, Duration)> = JoinSet::new();
+    let mut resolved = BTreeMap::new();
     let mut ids = BTreeMap::new();
     let mut row = 0;
     for feed in feed {
@@ -332,13 +334,16 @@ async fn send(feed: Vec<Feed>, sender: mpsc::Sender<(usize, Item)>, started: Ins
             Feed::Wider(partition, rows) | Feed::NotText(partition, rows) => (*partition, vec![0; *rows]),
             Feed::Checkpoint(partition) => {
                 let (checkpoint, delivered) = Checkpoint::new("here");
-                waiting.push(tokio::spawn(wait_for(delivered, started)));
+                waiting.spawn(wait_for(rows_before.len(), delivered, started));
                 rows_before.push(before[*partition].clone());
                 let _ = sender.send((*partition, Item::Checkpoint(checkpoint))).await;
                 continue;
             }
             Feed::AwaitCheckpoints => {
-                resolved.extend(try_join_all(waiting.drain(..)).await.unwrap());
+                while let Some(waited) = waiting.join_next().await {
+                    let (index, delivered, when) = waited.unwrap();
+                    resolved.insert(index, (delivered, when));
+                }
                 continue;
             }
             Feed::Wait(time) => {
@@ -372,14 +377,18 @@ async fn send(feed: Vec<Feed>, sender: mpsc::Sender<(usize, Item)>, started: Ins
         assert!(sent.is_ok(), "the dispatcher takes every item");
     }
     drop(sender);
-    resolved.extend(try_join_all(waiting).await.unwrap());
-    let checkpoints = rows_before.into_iter().zip(resolved);
+    while let Some(waited) = waiting.join_next().await {
+        let (index, delivered, when) = waited.unwrap();
+        resolved.insert(index, (delivered, when));
+    }
+    let checkpoints = rows_before.into_iter().zip(resolved.into_values());
     let checkpoints = checkpoints.map(|(rows, (delivered, when))| (rows, delivered, when));
     (checkpoints.collect(), ids, row)
 }
 
-async fn wait_for(delivered: Delivered, started: Instant) -> (bool, Duration) {
-    (delivered.await, started.elapsed())
+async fn wait_for(index: usize, delivered: Delivered, started: Instant) -> (usize, bool, Duration) {
+    let delivered = delivered.await;
+    (index, delivered, started.elapsed())
 }
 
 impl Outcome {

@@ -225,7 +225,7 @@ impl<'r> TokenRequest<'r> {
             lifetime: self.lifetime(),
             claims: config.claims.clone().unwrap_or_default(),
             key_id: config.key_id.clone(),
-            key: self.signing_key(config.algorithm.unwrap_or_default())?,
+            key: self.signing_key()?,
         }))
     }
 
@@ -250,7 +250,7 @@ impl<'r> TokenRequest<'r> {
                 .map(|(name, value)| Ok((name.clone(), text(value, run)?)))
                 .collect::<Result<_>>()?,
             lifetime: self.lifetime(),
-            key: self.signing_key(Algorithm::Rs256)?,
+            key: self.signing_key()?,
             certificate: certificate.transpose()?,
         }))
     }
@@ -260,9 +260,9 @@ impl<'r> TokenRequest<'r> {
         lifetime.unwrap_or(BoundedDuration::new(5 * MINUTE)).get()
     }
 
-    fn signing_key(&self, algorithm: Algorithm) -> Result<SigningKey> {
+    fn signing_key(&self) -> Result<SigningKey> {
         let pem = read(need(&self.config.private_key, "private_key")?, self.run)?;
-        SigningKey::from_pem(&pem, algorithm, "`private_key`")
+        SigningKey::from_pem(&pem, Algorithm::Rs256, "`private_key`")
     }
 
     fn headers(&mut self) -> Result<()> {

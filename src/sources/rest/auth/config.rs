@@ -14,7 +14,6 @@ use crate::component::Problems;
 use crate::http::address::service_url;
 use crate::http::auth::provider::BodyForm;
 use crate::http::auth::response::KeyPath;
-use crate::http::auth::signing::Algorithm;
 use crate::http::settings::TextOrSecret;
 use crate::secret::SecretRef;
 use crate::settings::BoundedDuration;
@@ -108,17 +107,13 @@ pub(crate) struct AuthConfig {
     /// The audience (`aud`). Required with `saml2_bearer`; default with `jwt_bearer`: `token_url`.
     #[serde(default)]
     pub audience: Option<String>,
-    /// The private key, PEM (PKCS #8, or PKCS #1 for RSA). Line breaks may be written as `\n`.
+    /// The private key for RS256, PEM (PKCS #8 or PKCS #1). Line breaks may be written as `\n`.
     #[serde(default)]
     pub private_key: Option<SecretRef>,
     /// How long an assertion is valid. Default 5m.
     #[serde(default)]
     #[schemars(example = &"5m")]
     pub lifetime: Option<BoundedDuration<SECOND, HOUR>>,
-    /// The signature algorithm of the JWT. Default `RS256`.
-    #[serde(default)]
-    #[schemars(example = &"ES256")]
-    pub algorithm: Option<Algorithm>,
     /// The key ID of the JWT (`kid`). Default: not sent.
     #[serde(default)]
     #[schemars(example = &"2026-01")]
@@ -203,14 +198,7 @@ const TYPES: [TypedKeys; 9] = [
     typed(
         "jwt_bearer",
         &["token_url", "issuer", "subject", "private_key"],
-        token_keys!(
-            "client_id",
-            "audience",
-            "lifetime",
-            "algorithm",
-            "key_id",
-            "claims"
-        ),
+        token_keys!("client_id", "audience", "lifetime", "key_id", "claims"),
     ),
     typed(
         "saml2_bearer",
@@ -275,7 +263,7 @@ impl AuthConfig {
     pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
         let given = given!(self; username, password, token, header, query, value, prefix, token_url, client_id,
             client_secret, credentials, scope, body, parameters, headers, token_path, refresh_token, rotation, issuer,
-            subject, audience, private_key, lifetime, algorithm, key_id, claims, company_id, recipient, attributes,
+            subject, audience, private_key, lifetime, key_id, claims, company_id, recipient, attributes,
             certificate);
         typed_keys::check(&TYPES, TYPES[self.kind as usize].name, &given, problems);
         for (key, value) in [

@@ -121,11 +121,6 @@ impl Incremental {
         now.as_millisecond().saturating_sub(self.delay)
     }
 
-    /// The end of what is requested, in milliseconds.
-    fn until(&self, now: Timestamp) -> i64 {
-        now.as_millisecond().saturating_sub(self.delay)
-    }
-
     /// Windows of equal length, the last one shorter: each point is in exactly one.
     fn windows(&self, at: Timestamp, now: Timestamp) -> Result<Vec<(i64, i64)>> {
         let unit = self.format.unit;

@@ -60,7 +60,7 @@ impl State {
         };
         let state: Value = serde_json::from_str(text).map_err(damaged)?;
         match state["v"].as_u64() {
-            Some(version) if version != VERSION.into() => Err(Error::config(format!(
+            Some(version) if version != u64::from(VERSION) => Err(Error::config(format!(
                 "another version of hrsink wrote the position in the ledger (format {version}, this version reads \
                  {VERSION})"
             ))

@@ -14,8 +14,8 @@ use super::super::request::RequestConfig;
 use super::super::template::scalar_text;
 use super::{Partition, Partitioning};
 use crate::component::Problems;
-use crate::settings::{BoundedInt, Ratio};
 use crate::settings::template::is_name;
+use crate::settings::{BoundedInt, Ratio};
 
 /// More combinations of `values` are a mistake.
 const MAX_COMBINATIONS: usize = 10_000;

@@ -62,7 +62,7 @@ fn reports_all_problems_by_key() {
         {type: oauth2_password, token_url: 'https://contoso.com', username: u, password: {env: NAME},
             client_secret: {env: NAME}} | client_secret;
         {type: saml2_bearer, token_url: 'https://contoso.com', client_id: {env: NAME}, subject: s,
-            private_key: {env: NAME}, algorithm: ES256} | algorithm audience issuer;",
+            private_key: {env: NAME}, key_id: k} | audience issuer key_id;",
     ) {
         let parsed: AuthConfig = serde_json::from_value(config.clone()).unwrap();
         let found = problems(&parsed);
