@@ -113,15 +113,19 @@ impl EmulatorConfig {
             .map_err(|e| Error::config(format!("cannot read `{}`", path.display())).with_source(e))?;
         let tree = document::parse(&text, Notation::of(path)?, path)?;
         let mut found = Vec::new();
-        let Some(mut config) = decode::<Self>(tree, &mut Problems::new(&mut found)) else {
-            let error = Error::config(format!("`{}` is not a valid emulator file", path.display()))
-                .with_source(std::io::Error::other(joined(&found)));
-            return Err(with_hints(error, found));
+        let config = decode::<Self>(tree, &mut Problems::new(&mut found));
+        if let Some(config) = &config {
+            config.validate(&mut Problems::new(&mut found));
+        }
+        let Some(mut config) = config.filter(|_| found.is_empty()) else {
+            return Err(invalid(
+                &format!("`{}` is not a valid emulator file", path.display()),
+                found,
+            ));
         };
         if let (Some(data), Some(folder)) = (&mut config.data, path.parent()) {
             *data = folder.join(&*data);
         }
-        config.checked()?;
         Ok(config)
     }
 
@@ -159,24 +163,20 @@ impl EmulatorConfig {
         }
     }
 
-    /// The problems as one error.
     pub(super) fn checked(&self) -> Result<()> {
         let mut found = Vec::new();
         self.validate(&mut Problems::new(&mut found));
-        if found.is_empty() {
-            return Ok(());
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(invalid("invalid emulator settings", found)),
         }
-        let message = format!("invalid emulator settings: {}", joined(&found));
-        Err(with_hints(Error::config(message), found))
     }
 }
 
-fn joined(problems: &[Problem]) -> String {
+/// The problems as one error.
+fn invalid(what: &str, problems: Vec<Problem>) -> Error {
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    texts.join("; ")
-}
-
-fn with_hints(error: Error, problems: Vec<Problem>) -> Error {
+    let error = Error::config(format!("{what}: {}", texts.join("; ")));
     let hints = problems.into_iter().filter_map(|problem| problem.hint);
     hints.fold(error, Error::with_hint)
 }

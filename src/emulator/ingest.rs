@@ -6,58 +6,16 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use hyper::ext::ReasonPhrase;
 use uuid::Uuid;
 
 use super::config::{Job, guid};
+use super::refusal::Refusal;
 use super::state::Shared;
-use super::table::{self, TableError};
-
-/// The header with the reason of a refusal. The real service has no such header: its refusals are opaque.
-pub(super) const REASON_HEADER: &str = "x-emulator-reason";
-
-#[derive(Debug)]
-pub(super) struct Refusal {
-    status: StatusCode,
-    phrase: Option<ReasonPhrase>,
-    reason: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            phrase: None,
-            reason: reason.into(),
-        }
-    }
-
-    fn malformed(reason: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, reason)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        tracing::info!(status = self.status.as_u16(), reason = %self.reason, "upload refused");
-        let mut response = self.status.into_response();
-        if let Ok(reason) = HeaderValue::from_str(&self.reason) {
-            response.headers_mut().insert(REASON_HEADER, reason);
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        }
-        if let Some(phrase) = self.phrase {
-            response.extensions_mut().insert(phrase);
-        }
-        response
-    }
-}
+use super::table;
 
 /// Reads a body of any size to its end, so that the client gets the response instead of a connection error.
 /// `None`: it was larger than `max`, and was discarded.
@@ -87,17 +45,10 @@ pub(super) async fn import(shared: &Shared, parts: Parts, body: Option<Bytes>) -
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, reason));
     };
     let (file, content) = file_part(parts, body).await?;
-    let internal = |reason: String| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason);
-    let table =
-        table::read(&content, job.as_deref(), shared.config.max_rows.get()).map_err(|error| match error {
-            TableError::Malformed(reason) => Refusal::malformed(reason),
-            TableError::Ragged(row) => {
-                internal(format!("row {row} and the header differ in the number of cells"))
-            }
-        })?;
+    let table = table::read(&content, job.as_deref(), shared.config.max_rows.get())?;
     let import = shared.store.add(job_id, file, table).map_err(|error| {
         tracing::error!(%error, "cannot save the rows of an upload");
-        internal("the emulator cannot write to its data folder".to_owned())
+        Refusal::internal("the emulator cannot write to its data folder")
     })?;
     tracing::info!(
         import = import.import,

@@ -13,6 +13,7 @@ mod config;
 mod faults;
 mod ingest;
 mod inject;
+mod refusal;
 mod server;
 mod state;
 mod store;

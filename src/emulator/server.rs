@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::faults::{FaultKind, Faults};
 use super::ingest;
 use super::inject::Endpoint;
+use super::refusal::REASON_HEADER;
 use super::state::Shared;
 use super::token::{self, Version};
 
@@ -163,7 +164,7 @@ fn injected(status: u16, retry_after: Option<String>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = status.into_response();
     let reason = HeaderValue::from_static("injected fault");
-    response.headers_mut().insert(ingest::REASON_HEADER, reason);
+    response.headers_mut().insert(REASON_HEADER, reason);
     if let Some(value) = retry_after.and_then(|value| HeaderValue::from_str(&value).ok()) {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }

@@ -10,6 +10,7 @@ use csv::{ErrorKind, ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
 
 use super::config::Job;
+use super::refusal::Refusal;
 use crate::hr::{Field, FieldKind, Scenario};
 
 /// The documented name of the column with the scenario of a row.
@@ -49,30 +50,21 @@ impl Messages {
     }
 }
 
-/// Why the endpoint refused a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum TableError {
-    /// Status 400.
-    Malformed(String),
-    /// Status 500: this row and the header differ in the number of cells.
-    Ragged(u64),
-}
-
 /// Reads a file for a job; `None`: open mode.
-pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<Table, TableError> {
+pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<Table, Refusal> {
     if content.starts_with(b"\xef\xbb\xbf") {
-        return Err(malformed("the file starts with a byte order mark"));
+        return Err(Refusal::malformed("the file starts with a byte order mark"));
     }
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(content);
     let header = reader.headers().map_err(|e| unreadable(&e))?.clone();
     if header.iter().all(str::is_empty) {
-        return Err(malformed("the file has no header row"));
+        return Err(Refusal::malformed("the file has no header row"));
     }
     let lowered: Vec<String> = header.iter().map(str::to_lowercase).collect();
     let mut names = HashSet::new();
     if let Some(position) = lowered.iter().position(|name| !names.insert(name)) {
         let column = position + 1;
-        return Err(malformed(format!(
+        return Err(Refusal::malformed(format!(
             "header column {column} duplicates an earlier one"
         )));
     }
@@ -86,10 +78,13 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     while reader.read_record(&mut record).map_err(|e| unreadable(&e))? {
         rows += 1;
         if record.len() != header.len() {
-            return Err(TableError::Ragged(rows));
+            let reason = format!("row {rows} and the header differ in the number of cells");
+            return Err(Refusal::internal(reason));
         }
         if rows > max_rows {
-            return Err(malformed(format!("the file has more than {max_rows} data rows")));
+            return Err(Refusal::malformed(format!(
+                "the file has more than {max_rows} data rows"
+            )));
         }
         match layout.scenario_of(&record) {
             Err(message) => messages.add(|| format!("row {rows}: {message}")),
@@ -135,15 +130,11 @@ pub(super) fn read(content: &[u8], job: Option<&Job>, max_rows: u64) -> Result<T
     })
 }
 
-fn unreadable(error: &csv::Error) -> TableError {
-    malformed(match error.kind() {
+fn unreadable(error: &csv::Error) -> Refusal {
+    Refusal::malformed(match error.kind() {
         ErrorKind::Utf8 { .. } => "the file is not UTF-8",
         _ => "the file is not CSV",
     })
-}
-
-fn malformed(reason: impl Into<String>) -> TableError {
-    TableError::Malformed(reason.into())
 }
 
 /// The columns of a file, matched to a job.
@@ -364,7 +355,7 @@ mod tests {
             (b"a\n\xff\n", "UTF-8"),
             (b"a,A\n", "column 2"),
             (b"a\n1\n2\n3\n4\n5\n6\n", "more than 5"),
-            (b"a,b\n1,2\n1\n", "Ragged(2)"),
+            (b"a,b\n1,2\n1\n", "row 2 and the header"),
         ];
         for (content, expected) in cases {
             let error = format!("{:?}", super::read(content, None, 5).unwrap_err());

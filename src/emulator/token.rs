@@ -25,24 +25,14 @@ pub(super) enum Version {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TokenError {
     pub(super) code: u32,
-    status: StatusCode,
     error: &'static str,
     text: String,
 }
 
 impl TokenError {
     fn new(code: u32, error: &'static str, text: impl Into<String>) -> Self {
-        let status = match error {
-            "invalid_client" => StatusCode::UNAUTHORIZED,
-            _ => StatusCode::BAD_REQUEST,
-        };
         let text = text.into();
-        Self {
-            code,
-            status,
-            error,
-            text,
-        }
+        Self { code, error, text }
     }
 }
 
@@ -61,7 +51,11 @@ impl IntoResponse for TokenError {
             "trace_id": trace,
             "correlation_id": correlation,
         });
-        (self.status, Json(body)).into_response()
+        let status = match self.error {
+            "invalid_client" => StatusCode::UNAUTHORIZED,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        (status, Json(body)).into_response()
     }
 }
 

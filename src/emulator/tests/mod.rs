@@ -156,7 +156,7 @@ fn file(csv: &str) -> Form {
 }
 
 fn reason(response: &Response) -> String {
-    let header = response.headers().get(ingest::REASON_HEADER);
+    let header = response.headers().get(refusal::REASON_HEADER);
     header.map_or_else(String::new, |reason| reason.to_str().unwrap().to_owned())
 }
 
