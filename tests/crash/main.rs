@@ -67,8 +67,17 @@ fn number(name: &str) -> Option<u32> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Runs `round` with a percentage of the kills, and prints the results.
-fn campaign(name: &str, share: u32, round: impl Fn(u32, &mut StdRng) -> Summary) {
+/// Runs `round` with a percentage of the kills, each in a new folder and with a new service, and prints the results.
+fn campaign(name: &str, share: u32, round: impl Fn(&Path, &Service, u32, &mut StdRng) -> Summary) {
+    campaign_with(name, share, &json!({}), round);
+}
+
+fn campaign_with(
+    name: &str,
+    share: u32,
+    settings: &Value,
+    round: impl Fn(&Path, &Service, u32, &mut StdRng) -> Summary,
+) {
     let seed = number("HRSINK_CRASH_SEED").unwrap_or(1);
     let kills = number("HRSINK_CRASH_KILLS").unwrap_or(KILLS) * share / 100;
     let mut left = kills.max(2);
@@ -77,7 +86,10 @@ fn campaign(name: &str, share: u32, round: impl Fn(u32, &mut StdRng) -> Summary)
     while left > 0 {
         let now = left.min(KILLS_PER_ROUND);
         println!("{name}: round {rounds}, {now} kills, HRSINK_CRASH_SEED={seed}");
-        sum += round(now, &mut random(u64::from(seed) << 32 | u64::from(rounds)));
+        let folder = tempfile::tempdir().unwrap();
+        let service = Service::start(settings);
+        let mut rng = random(u64::from(seed) << 32 | u64::from(rounds));
+        sum += round(folder.path(), &service, now, &mut rng);
         left -= now;
         rounds += 1;
     }
@@ -107,99 +119,82 @@ fn finish_and_check(mut line: Line, service: &Service, kills: u32, way: Way, rng
 
 #[test]
 fn killed_runs() {
-    campaign("killed", 16, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
+    campaign("killed", 16, |folder, service, kills, rng| {
         let mut line = line(
-            folder.path(),
-            &service,
+            folder,
+            service,
             "export.csv",
             Kind::Resignations,
             without_concurrency,
         );
         line.export.grow(ROWS);
         line.faults = HEALTHY;
-        finish_and_check(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
 fn killed_runs_with_a_faulty_service() {
-    campaign("killed, faulty service", 20, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
-        let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, |_| {});
+    campaign("killed, faulty service", 20, |folder, service, kills, rng| {
+        let mut line = line(folder, service, "export.csv", Kind::Resignations, |_| {});
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        finish_and_check(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
 fn terminated_runs() {
-    campaign("stopped", 14, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
-        let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, |_| {});
+    campaign("stopped", 14, |folder, service, kills, rng| {
+        let mut line = line(folder, service, "export.csv", Kind::Resignations, |_| {});
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        finish_and_check(line, &service, kills, Way::Terminate, rng)
+        finish_and_check(line, service, kills, Way::Terminate, rng)
     });
 }
 
 #[test]
 fn guarded_runs() {
-    campaign("guarded, compressed input", 12, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
+    campaign("guarded, compressed input", 12, |folder, service, kills, rng| {
         let guarded = |pipeline: &mut Value| {
             pipeline["guards"] = json!({"max_rows": 1_000_000, "max_shrink": 0.1, "max_rows_per_person": 5});
         };
-        let mut line = line(
-            folder.path(),
-            &service,
-            "export.csv.gz",
-            Kind::Resignations,
-            guarded,
-        );
+        let mut line = line(folder, service, "export.csv.gz", Kind::Resignations, guarded);
         line.export.grow(ROWS);
         line.faults = FAULTY;
-        finish_and_check(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
 fn guarded_runs_with_a_spool_file() {
-    campaign("guarded, rows in a file", 4, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
+    campaign("guarded, rows in a file", 4, |folder, service, kills, rng| {
         let guarded = |pipeline: &mut Value| pipeline["guards"] = json!({"max_rows": 1_000_000});
-        let mut line = line(folder.path(), &service, "export.csv", Kind::LevelChanges, guarded);
+        let mut line = line(folder, service, "export.csv", Kind::LevelChanges, guarded);
         // 36 MB: more than the spool keeps in memory.
         line.export.width = 12_000;
         line.export.grow(ROWS);
         line.growth = 40;
         line.faults = HEALTHY;
-        finish_and_check(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, service, kills, Way::Kill, rng)
     });
 }
 
 #[test]
 fn runs_that_split_batches() {
-    campaign("split", 12, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        // Refuses more than 12 rows with 400, and one row, for its size, with 413.
-        let service = Service::start(&json!({"max_rows": 12, "max_body": "40KB"}));
+    // Refuses more than 12 rows with 400, and one row, for its size, with 413.
+    let settings = json!({"max_rows": 12, "max_body": "40KB"});
+    campaign_with("split", 12, &settings, |folder, service, kills, rng| {
         let split = |pipeline: &mut Value| {
             pipeline["sinks"]["purview"]["delivery"] = json!({"on_refused": "split"});
         };
-        let mut line = line(folder.path(), &service, "export.csv", Kind::LevelChanges, split);
+        let mut line = line(folder, service, "export.csv", Kind::LevelChanges, split);
         line.export.grow(ROWS / 3);
         line.export.add_too_large();
         line.refused = 1;
         line.export.grow(ROWS / 3);
         line.faults = FAULTY;
-        finish_and_check(line, &service, kills, Way::Kill, rng)
+        finish_and_check(line, service, kills, Way::Kill, rng)
     });
 }
 
@@ -255,22 +250,20 @@ fn resolve(line: &Line, service: &Service) {
 
 #[test]
 fn held_runs_have_no_duplicates() {
-    campaign("held", 12, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
+    campaign("held", 12, |folder, service, kills, rng| {
         let held = |pipeline: &mut Value| {
             pipeline["sinks"]["purview"]["delivery"] = json!({"on_unknown": "hold"});
         };
-        let mut line = line(folder.path(), &service, "export.csv", Kind::Resignations, held);
+        let mut line = line(folder, service, "export.csv", Kind::Resignations, held);
         line.export.grow(ROWS);
         line.faults = FAULTY;
         line.codes = &[75, 5, 4];
         line.before_each = resolve;
-        line.kill(&service, kills, Way::Kill, rng);
+        line.kill(service, kills, Way::Kill, rng);
         service.faults("");
-        resolve(&line, &service);
+        resolve(&line, service);
         line.finish();
-        let summary = account::check(&[line], &service);
+        let summary = account::check(&[line], service);
         assert!(summary.is_once(), "{summary}");
         summary
     });
@@ -278,33 +271,35 @@ fn held_runs_have_no_duplicates() {
 
 #[test]
 fn runs_that_share_a_ledger() {
-    campaign("two pipelines on one ledger", 14, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
-        let mut lines = vec![
-            line(folder.path(), &service, "leavers.csv", Kind::Resignations, |_| {}),
-            line(
-                folder.path(),
-                &service,
-                "levels.csv",
-                Kind::LevelChanges,
-                without_concurrency,
-            ),
-        ];
-        std::thread::scope(|scope| {
-            for line in &mut lines {
-                let (service, mut rng) = (&service, random(rand::RngExt::random(rng)));
-                scope.spawn(move || {
-                    line.export.grow(ROWS);
-                    line.faults = FAULTY;
-                    line.kill(service, kills.div_ceil(2), Way::Kill, &mut rng);
-                });
-            }
-        });
-        service.faults("");
-        lines.iter_mut().for_each(Line::finish);
-        account::check(&lines, &service)
-    });
+    campaign(
+        "two pipelines on one ledger",
+        14,
+        |folder, service, kills, rng| {
+            let mut lines = vec![
+                line(folder, service, "leavers.csv", Kind::Resignations, |_| {}),
+                line(
+                    folder,
+                    service,
+                    "levels.csv",
+                    Kind::LevelChanges,
+                    without_concurrency,
+                ),
+            ];
+            std::thread::scope(|scope| {
+                for line in &mut lines {
+                    let (service, mut rng) = (service, random(rand::RngExt::random(rng)));
+                    scope.spawn(move || {
+                        line.export.grow(ROWS);
+                        line.faults = FAULTY;
+                        line.kill(service, kills.div_ceil(2), Way::Kill, &mut rng);
+                    });
+                }
+            });
+            service.faults("");
+            lines.iter_mut().for_each(Line::finish);
+            account::check(&lines, service)
+        },
+    );
 }
 
 /// A pipeline whose rows come in files that are moved when delivered; `path` is their folder as the source names it.
@@ -349,15 +344,13 @@ fn check_moved_files(line: &Line) {
 
 #[test]
 fn runs_that_move_files() {
-    campaign("files moved", 12, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
-        let mut line = dropping(folder.path(), &service, "drops", |_| {});
-        line.kill(&service, kills, Way::Kill, rng);
+    campaign("files moved", 12, |folder, service, kills, rng| {
+        let mut line = dropping(folder, service, "drops", |_| {});
+        line.kill(service, kills, Way::Kill, rng);
         service.faults("");
         line.finish();
         check_moved_files(&line);
-        account::check(&[line], &service)
+        account::check(&[line], service)
     });
 }
 
@@ -367,33 +360,27 @@ fn runs_that_move_files_over_sftp() {
     if !external::enabled("crashes with an SFTP source") {
         return;
     }
-    campaign("files moved over SFTP", 12, |kills, rng| {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(&json!({}));
+    campaign("files moved over SFTP", 12, |folder, service, kills, rng| {
         let server = sshd::Sshd::start();
         let key = server.login_key("login", &["-t", "ed25519", "-N", ""]);
-        let path = format!(
-            "sftp://127.0.0.1:{}{}/drops",
-            server.port,
-            folder.path().display()
-        );
-        let mut line = dropping(folder.path(), &service, &path, |source| {
+        let path = format!("sftp://127.0.0.1:{}{}/drops", server.port, folder.display());
+        let mut line = dropping(folder, service, &path, |source| {
             source["sftp"] = json!({
                 "username": sshd::me(), "auth": [{"private_key": {"file": key}}],
                 "host_keys": [server.fingerprint("ed25519")],
             });
         });
-        line.kill(&service, kills, Way::Kill, rng);
+        line.kill(service, kills, Way::Kill, rng);
         service.faults("");
         line.finish();
         check_moved_files(&line);
-        account::check(&[line], &service)
+        account::check(&[line], service)
     });
 }
 
 #[test]
 fn runs_that_create_the_ledger() {
-    campaign("killed while creating the ledger", 14, |kills, rng| {
+    campaign("killed while creating the ledger", 14, |_, _, kills, rng| {
         let mut sum = Summary::default();
         let (mut left, mut uncreated) = (kills, 0);
         while left > 0 {
