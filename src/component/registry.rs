@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::decode::decode;
 use super::{Problems, SinkConfig, SourceConfig, TransformConfig};
+use crate::settings::suggest::quoted;
 use crate::settings::suggestion;
 
 /// The role of a component in a pipeline.
@@ -131,8 +132,7 @@ pub fn decode_component<C: ComponentConfig + ?Sized>(
             return None;
         }
         None => {
-            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-            let hint = format!("known here: {}", names.join(", "));
+            let hint = format!("known here: {}", quoted(names));
             here.add_with_hint("missing required key `type`", hint);
             return None;
         }

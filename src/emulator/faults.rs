@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::component::Problem;
 use crate::error::{Error, Result};
 use crate::settings::nearest;
+use crate::settings::suggest::quoted;
 
 /// Faults to inject. The default has none.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -167,7 +168,7 @@ fn status(name: &str, bare: &str) -> Result<u16, Problem> {
         Err(_) => {
             let hint = match nearest(name, NAMES).first() {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("use {STATUSES}, or one of `{}`", NAMES.join("`, `")),
+                None => format!("use {STATUSES}, or one of {}", quoted(NAMES)),
             };
             ("unknown fault".to_owned(), hint)
         }

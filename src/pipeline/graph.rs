@@ -77,18 +77,14 @@ impl Graph {
         let config = run.config;
         let mut failures = Failures::new();
         let mut channels = Channels::default();
+        let mut add = |role, name: &str, inputs| channels.add(inputs, &run.counters.of(role, name));
         let transforms = config.transforms.iter();
         let transform_inputs: Vec<Input> = transforms
-            .map(|component| {
-                channels.add(
-                    &component.inputs,
-                    &run.counters.of(Role::Transform, &component.name),
-                )
-            })
+            .map(|component| add(Role::Transform, &component.name, &component.inputs))
             .collect();
         let sinks = config.sinks.iter();
         let sink_inputs: Vec<Input> = sinks
-            .map(|component| channels.add(&component.inputs, &run.counters.of(Role::Sink, &component.name)))
+            .map(|component| add(Role::Sink, &component.name, &component.inputs))
             .collect();
         let mut taps = Taps::default();
         let mut graph = Self::default();

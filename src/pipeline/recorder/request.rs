@@ -123,21 +123,13 @@ fn is_rate_limit(name: &str) -> bool {
 
 /// `<https://…>; rel="next"` with its URLs masked.
 fn link(value: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = value;
-    while let Some((before, after)) = rest.split_once('<') {
-        let Some((target, after)) = after.split_once('>') else {
-            break;
-        };
-        shown.push_str(&relation(before));
-        let target = match Url::parse(target) {
-            Ok(target) => url(&target),
-            Err(_) => mask::strict_form(target, MAX_FORM_CHARS),
-        };
-        shown.push_str(&format!("<{target}>"));
-        rest = after;
-    }
-    shown + &relation(rest)
+    let parts = value.split(['<', '>']).enumerate();
+    let shown = parts.map(|(at, part)| match (at % 2, Url::parse(part)) {
+        (0, _) => relation(part),
+        (_, Ok(target)) => format!("<{}>", url(&target)),
+        (_, Err(_)) => format!("<{}>", mask::strict_form(part, MAX_FORM_CHARS)),
+    });
+    shown.collect()
 }
 
 /// The text between the URLs, masked if it is more than a relation.
