@@ -267,6 +267,7 @@ mod tests {
         let config = EmulatorConfig::read(&path).unwrap();
         assert_eq!(config.data, Some(folder.path().join("emulator-data")));
         assert_eq!((config.apps.len(), config.jobs.len()), (1, 2));
+        assert_eq!(config.faults, "503=first:2,retry_after=2s".parse().unwrap());
         assert_eq!(config.max_body, BoundedSize::new(50 * MIB));
         assert!(!format!("{config:?}").contains(config.apps[0].client_secret.expose()));
     }
@@ -292,19 +293,6 @@ mod tests {
             "jobs[0].scenario_values.employee_profile",
         ] {
             assert!(text.contains(part), "{part} not in: {text}");
-        }
-    }
-
-    #[test]
-    fn rejects_unknown_keys_and_invalid_values() {
-        for yaml in [
-            "{listn: 127.0.0.1:1}",
-            "{token_lifetime: soon}",
-            "{max_body: big}",
-            "{max_rows: 0}",
-            "{faults: 42=1}",
-        ] {
-            assert!(serde_saphyr::from_str::<EmulatorConfig>(yaml).is_err(), "{yaml}");
         }
     }
 

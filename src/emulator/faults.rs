@@ -333,18 +333,4 @@ mod tests {
             assert_ne!(faults.parse::<Faults>().unwrap(), Faults::default(), "{faults}");
         }
     }
-
-    #[test]
-    fn reads_maps_and_texts_from_yaml() {
-        for (yaml, text) in [
-            (
-                "{429: 0.1, 500: every:7, latency: 50ms, seed: 3}",
-                "429=0.1,500=every:7,latency=50ms,seed=3",
-            ),
-            ("\"429=0.1\"", "429=0.1"),
-        ] {
-            let faults: Faults = serde_saphyr::from_str(yaml).unwrap();
-            assert_eq!(faults, text.parse().unwrap());
-        }
-    }
 }

@@ -9,9 +9,9 @@ pub(super) const REASON_HEADER: &str = "x-emulator-reason";
 
 #[derive(Debug)]
 pub(super) struct Refusal {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     pub(super) phrase: Option<ReasonPhrase>,
-    reason: String,
+    pub(super) reason: String,
 }
 
 impl Refusal {

@@ -164,25 +164,3 @@ async fn given_open_mode_accepts_any_ids_and_the_older_path() {
     assert_eq!(bench.rows().len(), 4);
     assert_eq!(bench.emulator.status().jobs.len(), 2);
 }
-
-#[tokio::test]
-async fn saves_all_concurrent_uploads() {
-    let bench = Bench::open().await;
-    let token = bench.token().await;
-    let row = "a@contoso.com,2024-01-02T03:04:05Z,2024-02-01T00:00:00Z\n";
-    let csv = format!(
-        "EmailAddress,ResignationDate,LastWorkingDate\n{}",
-        row.repeat(200)
-    );
-    let sends = (0..40).map(|_| bench.send(&token, JOB, file(&csv)));
-    let responses = futures::future::try_join_all(sends).await.unwrap();
-    assert!(
-        responses
-            .iter()
-            .all(|response| response.status() == StatusCode::OK)
-    );
-    assert_eq!(bench.rows().len(), 8000);
-    let mut numbers: Vec<u64> = bench.emulator.imports().iter().map(|i| i.import).collect();
-    numbers.dedup();
-    assert_eq!(numbers, (1..=40).collect::<Vec<u64>>());
-}
