@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -118,8 +118,8 @@ pub struct SourceContext {
     pub rejects: Rejects,
     /// The source's position across runs.
     pub position: Position,
-    /// Pages read so far, for the progress line.
-    pub pages: Pages,
+    /// Pages that the sources of the run have read, for the progress line.
+    pub pages: Arc<AtomicU64>,
 }
 
 impl SourceContext {
@@ -132,7 +132,7 @@ impl SourceContext {
             counts: Counts::default(),
             rejects: Rejects::in_memory(usize::MAX, false),
             position: Position::default(),
-            pages: Pages::default(),
+            pages: Arc::default(),
         }
     }
 
@@ -141,22 +141,6 @@ impl SourceContext {
         self.counts.read(1);
         self.counts.rejected(1);
         self.rejects.add(reject);
-    }
-}
-
-/// Counts the pages that the sources of a run read. Clones count together.
-#[derive(Debug, Clone, Default)]
-pub struct Pages(Arc<AtomicU64>);
-
-impl Pages {
-    /// Counts a page.
-    pub fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Pages so far.
-    pub fn read(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -28,7 +28,7 @@ pub use checkpoint::{Checkpoint, Delivered};
 pub(crate) use chunk::Mixed;
 pub use chunk::{Chunk, Origin, Origins, Part, RowKind};
 pub use context::{
-    InputDescription, Pages, Position, PositionStore, RunInfo, Services, SinkContext, SourceContext,
+    InputDescription, Position, PositionStore, RunInfo, Services, SinkContext, SourceContext,
     TransformContext,
 };
 pub use counts::{Counts, Totals};

@@ -33,26 +33,21 @@ type Sender = mpsc::Sender<(usize, Item)>;
 
 /// The receiving ends of all components, in the order of the pipeline file, so that a run is the same each time.
 #[derive(Default)]
-struct Channels<'c>(Vec<Receiver<'c>>);
-
-struct Receiver<'c> {
-    inputs: &'c [String],
-    sender: Sender,
-}
+struct Channels<'c>(Vec<(&'c [String], Sender)>);
 
 impl<'c> Channels<'c> {
     /// Adds a channel into a component, fed by all its inputs.
     fn add(&mut self, inputs: &'c [String], counts: &Counts) -> Input {
         let (sender, input) = channel(CHANNEL_CAPACITY, counts.clone());
-        self.0.push(Receiver { inputs, sender });
+        self.0.push((inputs, sender));
         input
     }
 
     /// The senders to the receivers of the component `name`, each with the number of its input.
     fn targets(&self, name: &str) -> Vec<(Sender, usize)> {
-        let target = |receiver: &Receiver<'c>| {
-            let input = receiver.inputs.iter().position(|input| input == name)?;
-            Some((receiver.sender.clone(), input))
+        let target = |(inputs, sender): &(&[String], Sender)| {
+            let input = inputs.iter().position(|input| input == name)?;
+            Some((sender.clone(), input))
         };
         self.0.iter().filter_map(target).collect()
     }

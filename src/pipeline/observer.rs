@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::component::{Counts, Pages, Totals};
+use crate::component::{Counts, Totals};
 
 /// Watches a run. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -11,7 +11,7 @@ pub struct Observer {
     pub(super) counts: Arc<OnceLock<Vec<Counts>>>,
     pub(super) in_flight: Arc<AtomicUsize>,
     pub(super) sent_bytes: Arc<AtomicU64>,
-    pub(super) pages: Pages,
+    pub(super) pages: Arc<AtomicU64>,
 }
 
 impl Observer {
@@ -22,7 +22,7 @@ impl Observer {
 
     /// Pages that sources have read.
     pub fn pages(&self) -> u64 {
-        self.pages.read()
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// Uploads in flight.

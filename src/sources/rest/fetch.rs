@@ -4,6 +4,7 @@
 //! lost or duplicated.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -162,7 +163,7 @@ impl Fetcher {
         match sent {
             Ok((fetched, _)) => {
                 if matches!(fetched, Fetched::Page(_)) {
-                    self.cx.pages.add_one();
+                    self.cx.pages.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(fetched)
             }
