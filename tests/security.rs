@@ -95,27 +95,6 @@ async fn rejects_secret_files_readable_by_others_unless_allowed() {
     assert!(code == 0 && !errors.contains("chmod"), "{errors}");
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn checks_the_file_behind_a_linked_secret() {
-    let emulator = emulator("").await;
-    let mut pipeline = Pipeline::new(&emulator.url(), 2);
-    std::fs::create_dir(pipeline.path("..data_1")).unwrap();
-    std::fs::rename(pipeline.path("secret"), pipeline.path("..data_1/secret")).unwrap();
-    std::os::unix::fs::symlink("..data_1", pipeline.path("..data")).unwrap();
-    std::os::unix::fs::symlink("..data/secret", pipeline.path("mounted")).unwrap();
-    pipeline.sink()["auth"]["client_secret"] = json!({"file": "mounted"});
-    for (mode, exit_code) in [(0o400, 0), (0o600, 0), (0o440, 2), (0o444, 2)] {
-        set_mode(&pipeline.path("..data_1/secret"), mode);
-        let report = pipeline.run().await;
-        assert_eq!(report.exit_code, exit_code, "{mode:o}");
-        if let Some(error) = report.error {
-            assert_eq!(error.kind, ErrorKind::Config);
-            assert!(error.message.contains("mounted`"), "{}", error.message);
-        }
-    }
-}
-
 // TLS
 
 /// A TLS server with this certificate and key.

@@ -6,7 +6,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use hrsink::config::{LoadError, PipelineConfig};
+use hrsink::config::PipelineConfig;
 use hrsink::pipeline::{Observer, RunOptions};
 use serde_json::{Value, json};
 use support::{Pipeline, arrived, email, emulator, failure};
@@ -106,23 +106,6 @@ async fn reports_unknown_columns_and_failed_casts_without_values() {
     let all = serde_json::to_string(&report).unwrap();
     assert!(!all.contains("E1") && !all.contains("E2"), "{all}");
     assert_eq!(report.rows.not_sent, 5);
-}
-
-#[test]
-fn reports_invalid_queries_without_reading_input() {
-    let pipeline = leavers("http://127.0.0.1:9", 1, "SELECT *\nFROM leavrs");
-    let Err(LoadError::Problems { problems, .. }) = pipeline.load() else {
-        panic!("the query is valid")
-    };
-    let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        found,
-        [
-            "transforms.joined.query: line 2, column 6: the inputs have no table `leavrs`",
-            "transforms.joined.query: the query does not use the input `leavers`",
-            "transforms.joined.query: the query does not use the input `directory`",
-        ]
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

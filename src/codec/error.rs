@@ -44,3 +44,13 @@ pub(super) fn printable(name: &str) -> String {
     }
     printable
 }
+
+/// The first names, and the number of the others.
+pub(super) fn listed(names: &[String]) -> String {
+    const MAX_SHOWN: usize = 10;
+    let shown = names[..names.len().min(MAX_SHOWN)].join(", ");
+    match names.len().saturating_sub(MAX_SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -8,7 +8,7 @@ use ::zip::{CompressionMethod, ZipArchive, ZipReadOptions};
 
 use super::Reader;
 use super::bounds::MaxRatio;
-use super::error::{self, TRANSFER_AGAIN, is_ours, printable, refused};
+use super::error::{self, TRANSFER_AGAIN, is_ours, listed, printable, refused};
 use crate::disk::{SpooledBytes, SpooledReader};
 use crate::secret::Secret;
 
@@ -167,24 +167,22 @@ impl MemberFilter {
     }
 
     fn nothing_selected(&self, names: &[String]) -> io::Error {
-        const MAX_SHOWN: usize = 10;
         let Some(pattern) = &self.pattern else {
             return refused(
                 "the zip archive contains no files",
                 "check how the archive is made; an empty archive would mean missed leavers",
             );
         };
-        let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
-        if names.is_empty() {
-            return refused(message, "the archive contains no files");
-        }
-        let more = match names.len().saturating_sub(MAX_SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| format!("`{}`", printable(name)))
+            .collect();
+        let hint = match names.as_slice() {
+            [] => "the archive contains no files".to_owned(),
+            names => format!("it contains {}", listed(names)),
         };
-        let names = names.iter().take(MAX_SHOWN);
-        let names: Vec<String> = names.map(|name| format!("`{}`", printable(name))).collect();
-        refused(message, format!("it contains {}{more}", names.join(", ")))
+        let message = format!("no member of the zip archive matches `{}`", pattern.as_str());
+        refused(message, hint)
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoint, Chunk, Counts, Delivered};
+use crate::error::Error;
 
 /// An item between two components.
 #[derive(Debug)]
@@ -21,6 +22,12 @@ pub enum Item {
 /// No more rows are needed: the run is stopping, or the row limit is reached. A component that gets this returns `Ok(())`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Self::interrupted()
+    }
+}
 
 /// The sending end, owned by a source or a transform. Clones send on behalf of the same component.
 #[derive(Debug, Clone)]

@@ -159,7 +159,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::component::{Problem, decode};
+    use crate::component::Problem;
 
     fn guards(value: Value) -> GuardsConfig {
         serde_json::from_value(value).unwrap()
@@ -180,23 +180,6 @@ mod tests {
             block.insert(guard.id().to_owned(), json!(1));
         }
         assert!(!guards(Value::Object(block)).is_empty() && guards(json!({})).is_empty());
-    }
-
-    #[test]
-    fn refuses_unknown_guards_and_limits_out_of_range() {
-        for (value, expected) in [
-            (json!({"max_row": 1}), "unknown key `max_row`"),
-            (json!({"max_rows": 0}), "out of range"),
-            (json!({"max_rows_per_person": 0}), "out of range"),
-            (json!({"max_shrink": 20}), "out of range"),
-            (json!({"max_reject_ratio": -0.1}), "out of range"),
-            (json!({"max_growth": -1}), "out of range"),
-        ] {
-            let found = found(|problems| {
-                let _ = decode::<GuardsConfig>(value, problems);
-            });
-            assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
-        }
     }
 
     /// Problems of a sink's block together with that of all sinks, and of the former alone.

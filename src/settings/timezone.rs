@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use jiff::Timestamp;
-use jiff::tz::{Offset, TimeZone, db};
+use jiff::fmt::temporal::DateTimeParser;
+use jiff::tz::{TimeZone, db};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
@@ -54,13 +54,9 @@ impl Default for Timezone {
 }
 
 fn offset(name: &str) -> Option<TimeZone> {
-    // Parsed as the offset of some time, which checks the notation.
-    let sound = name.len() == 6 && format!("1970-01-01T12:00{name}").parse::<Timestamp>().is_ok();
-    let number = |range: std::ops::Range<usize>| name.get(range)?.parse::<i32>().ok();
-    let seconds = number(1..3)? * 3600 + number(4..6)? * 60;
-    let sign = if name.starts_with('-') { -1 } else { 1 };
-    let offset = Offset::from_seconds(sign * seconds).ok()?;
-    (sound && seconds <= 14 * 3600).then(|| TimeZone::fixed(offset))
+    let zone = DateTimeParser::new().parse_time_zone(name).ok()?;
+    let seconds = zone.to_fixed_offset().ok()?.seconds();
+    (name.len() == "+00:00".len() && seconds.abs() <= 14 * 3600).then_some(zone)
 }
 
 fn named(name: &str) -> Result<TimeZone, String> {

@@ -71,12 +71,6 @@ impl fmt::Debug for Engine {
     }
 }
 
-impl Default for Engine {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Engine {
     /// An engine whose `now()` is the current time.
     pub(crate) fn new() -> Self {

@@ -9,7 +9,7 @@ use ::pgp::composed::{
 use ::pgp::packet::PublicKeyEncryptedSessionKey;
 use ::pgp::types::{DecryptionKey, EskType, KeyDetails, Password, PkeskVersion};
 
-use super::super::error::refused;
+use super::super::error::{listed, refused};
 use super::super::settings::{PgpKey, PgpSettings};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles};
@@ -178,15 +178,6 @@ impl Keys {
             "add the secret key of a recipient to `pgp.keys`, or ask the sender to encrypt for yours; `gpg --list-keys \
              --with-subkey-fingerprint` shows key ids",
         )
-    }
-}
-
-fn listed(ids: &[String]) -> String {
-    const MAX_SHOWN: usize = 10;
-    let shown = ids[..ids.len().min(MAX_SHOWN)].join(", ");
-    match ids.len().saturating_sub(MAX_SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 

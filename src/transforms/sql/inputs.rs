@@ -9,27 +9,8 @@ use super::buffer::Buffers;
 use super::origin::Parts;
 use super::query::Query;
 use super::table::Table;
-use crate::component::{Checkpoint, Chunk, Input, Item, Stopped, TransformContext};
+use crate::component::{Checkpoint, Chunk, Input, Item, TransformContext};
 use crate::error::{Error, Result};
-
-/// Why the work ended early.
-pub(super) enum Abort {
-    /// The run is cancelled, or nothing receives rows anymore.
-    Stopped,
-    Failed(Error),
-}
-
-impl From<Stopped> for Abort {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
-
-impl From<Error> for Abort {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
 
 /// The inputs of the transform.
 pub(super) struct Inputs<'a> {
@@ -83,22 +64,22 @@ impl<'a> Inputs<'a> {
     }
 
     /// The next item; `None` when all inputs have ended. Rows before a cancellation are incomplete.
-    pub(super) async fn next(&mut self) -> Result<Option<(usize, Item)>, Abort> {
+    pub(super) async fn next(&mut self) -> Result<Option<(usize, Item)>> {
         let item = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(Abort::Stopped),
+            () = self.cancel.cancelled() => return Err(Error::interrupted()),
             item = self.input.next() => item,
         };
         // A component that fails cancels the run before its rows end.
         if item.is_none() && self.cancel.is_cancelled() {
-            return Err(Abort::Stopped);
+            return Err(Error::interrupted());
         }
         Ok(item)
     }
 
     /// Receives until the columns of all inputs are known; `false` if there is nothing to query, because all inputs have
     /// ended without a chunk.
-    pub(super) async fn find_columns(&mut self) -> Result<bool, Abort> {
+    pub(super) async fn find_columns(&mut self) -> Result<bool> {
         while self.tables().count() < self.inputs.len() && !self.ended {
             self.receive().await?;
         }
@@ -108,14 +89,13 @@ impl<'a> Inputs<'a> {
                 "the input `{}` sent nothing, so its columns are unknown",
                 unknown.name
             ))
-            .with_hint("name the columns in the query instead of `*`: then no file is needed to know them")
-            .into()),
+            .with_hint("name the columns in the query instead of `*`: then no file is needed to know them")),
             unknown => Ok(unknown.is_none()),
         }
     }
 
     /// Receives the rest.
-    pub(super) async fn receive_all(&mut self) -> Result<(), Abort> {
+    pub(super) async fn receive_all(&mut self) -> Result<()> {
         while !self.ended {
             self.receive().await?;
         }
@@ -136,11 +116,11 @@ impl<'a> Inputs<'a> {
     pub(super) fn fit(&mut self, input: usize, chunk: &Chunk) -> Result<RecordBatch> {
         let state = &mut self.inputs[input];
         state.rows += chunk.num_rows();
-        state.fit(chunk, &self.query, &self.parts)
+        state.fit(chunk, &self.query, &mut self.parts)
     }
 
     /// Buffers the next rows or checkpoint.
-    async fn receive(&mut self) -> Result<(), Abort> {
+    async fn receive(&mut self) -> Result<()> {
         match self.next().await? {
             Some((_, Item::Checkpoint(checkpoint))) => self.checkpoints.push(checkpoint),
             Some((input, Item::Chunk(chunk))) => {
@@ -149,7 +129,7 @@ impl<'a> Inputs<'a> {
                     state.empty_chunks.push(chunk);
                     return Ok(());
                 }
-                state.set_table(&chunk, &self.query, &self.parts)?;
+                state.set_table(&chunk, &self.query, &mut self.parts)?;
                 let batch = self.fit(input, &chunk)?;
                 if batch.num_rows() > 0 {
                     self.buffers.push(input, batch).await?;
@@ -161,7 +141,7 @@ impl<'a> Inputs<'a> {
                     // An empty file may have no columns.
                     let chunks = state.empty_chunks.iter();
                     if let Some(widest) = chunks.max_by_key(|chunk| chunk.batch.num_columns()).cloned() {
-                        state.set_table(&widest, &self.query, &self.parts)?;
+                        state.set_table(&widest, &self.query, &mut self.parts)?;
                     }
                 }
             }
@@ -173,7 +153,7 @@ impl<'a> Inputs<'a> {
 impl InputState {
     /// Creates the table if it is not known. Empty chunks must fit too, so that a missing column is found in an empty
     /// file.
-    fn set_table(&mut self, chunk: &Chunk, query: &Query, parts: &Parts) -> Result<()> {
+    fn set_table(&mut self, chunk: &Chunk, query: &Query, parts: &mut Parts) -> Result<()> {
         if self.table.is_none() {
             self.table = Some(Table::new(self.name.clone(), chunk));
         }
@@ -183,8 +163,8 @@ impl InputState {
         Ok(())
     }
 
-    fn fit(&self, chunk: &Chunk, query: &Query, parts: &Parts) -> Result<RecordBatch> {
-        match &self.table {
+    fn fit(&mut self, chunk: &Chunk, query: &Query, parts: &mut Parts) -> Result<RecordBatch> {
+        match &mut self.table {
             Some(table) => table.fit(chunk, query, parts),
             None => Err(Error::unexpected("received rows before their table is known")),
         }

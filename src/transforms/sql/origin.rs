@@ -9,7 +9,7 @@
 //! match after the others.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StructArray, UInt32Array, UInt64Array};
 use arrow::buffer::NullBuffer;
@@ -48,17 +48,14 @@ pub(super) fn order() -> SortExpr {
 
 /// Numbers the parts that rows came from.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Mutex<PartNumbers>);
-
-#[derive(Debug, Default)]
-struct PartNumbers {
+pub(super) struct Parts {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     /// The names, as last used in origins.
     shared: Arc<[Arc<str>]>,
 }
 
-impl PartNumbers {
+impl Parts {
     fn number(&mut self, name: &Arc<str>) -> u32 {
         let names = &mut self.names;
         *self.numbers.entry(name.clone()).or_insert_with(|| {
@@ -66,17 +63,14 @@ impl PartNumbers {
             u32::try_from(names.len() - 1).unwrap_or(u32::MAX)
         })
     }
-}
 
-impl Parts {
     /// The column for the rows of a chunk; its first row is row `first` of the table.
-    pub(super) fn column(&self, origins: &Origins, first: u64) -> ArrayRef {
-        let mut parts = self.numbers();
+    pub(super) fn column(&mut self, origins: &Origins, first: u64) -> ArrayRef {
         let (rows, lines) = origins.columns();
         let numbers: UInt32Array = match origins.mixed() {
-            None => vec![parts.number(&origins.part().name); rows.len()].into(),
+            None => vec![self.number(&origins.part().name); rows.len()].into(),
             Some(mixed) => {
-                let numbers: Vec<u32> = mixed.names.iter().map(|name| parts.number(name)).collect();
+                let numbers: Vec<u32> = mixed.names.iter().map(|name| self.number(name)).collect();
                 let index = mixed.index.values().iter();
                 index.map(|index| numbers[*index as usize]).collect()
             }
@@ -95,7 +89,7 @@ impl Parts {
 
     /// The origins of output rows. Rows without a value in the column are rows `first`, `first + 1`, … of `query`.
     pub(super) fn origins(
-        &self,
+        &mut self,
         column: Option<&ArrayRef>,
         query: &Arc<Part>,
         first: u64,
@@ -107,8 +101,7 @@ impl Parts {
         let parts = column.column(1).as_primitive::<UInt32Type>();
         let numbers = column.column(2).as_primitive::<UInt64Type>();
         let lines = column.column(3).as_primitive::<UInt64Type>();
-        let mut names = self.numbers();
-        let here = names.number(&query.name);
+        let here = self.number(&query.name);
         let valid = |row: &usize| column.is_valid(*row);
         let index = (0..rows)
             .map(|row| if valid(&row) { parts.value(row) } else { here })
@@ -126,16 +119,12 @@ impl Parts {
             lines.values().clone(),
             NullBuffer::union(lines.nulls(), column.nulls()),
         );
-        if names.shared.len() < names.names.len() {
-            names.shared = names.names.as_slice().into();
+        if self.shared.len() < self.names.len() {
+            self.shared = self.names.as_slice().into();
         }
         let lines = (lines.null_count() < lines.len()).then_some(lines);
-        let names = names.shared.clone();
+        let names = self.shared.clone();
         Origins::of_columns(query.clone(), numbers, lines).mixed_with(Mixed { names, index })
-    }
-
-    fn numbers(&self) -> MutexGuard<'_, PartNumbers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

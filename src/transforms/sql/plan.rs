@@ -19,7 +19,7 @@ use super::query::Query;
 use super::session::{self, Limits};
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::settings::suggestion;
+use crate::settings::suggest::{quoted, suggestion};
 
 /// A query that can run.
 #[derive(Debug)]
@@ -119,18 +119,14 @@ fn output_schema(name: &str, plan: &LogicalPlan) -> Result<SchemaRef> {
     let fields = fields.map(|field| Field::new(field.name(), without_views(field.data_type()), true));
     let fields: Vec<Field> = fields.collect();
     let mut seen = BTreeSet::new();
-    let names = fields.iter().map(|field| field.name());
-    let duplicates = names
-        .filter(|name| !seen.insert(*name))
-        .map(|name| format!("`{name}`"));
-    let duplicates: BTreeSet<String> = duplicates.collect();
+    let names = fields.iter().map(Field::name);
+    let duplicates: BTreeSet<&String> = names.filter(|name| !seen.insert(*name)).collect();
     if duplicates.is_empty() {
         return Ok(Arc::new(Schema::new(fields)));
     }
-    let duplicates: Vec<String> = duplicates.into_iter().collect();
     Err(Error::input(format!(
         "the query of the transform `{name}` returns several columns with the same name: {}",
-        duplicates.join(", ")
+        quoted(duplicates)
     ))
     .with_hint("name the columns instead of `*`, and rename duplicates with AS"))
 }

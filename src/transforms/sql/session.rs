@@ -1,6 +1,5 @@
 //! The DataFusion session: options, tables by name, joins, and files that operators spill to.
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,7 +46,7 @@ const BYTES_PER_BATCH_ROW: usize = 16 << 10;
 /// rows and, before it spills, memory for their keys: as much again if the entire row is the key.
 const MERGE_SHARE: usize = 3;
 
-/// Bytes read from, and written to, a spill file at once.
+/// Bytes read from a spill file at once.
 const SPILL_BUFFER_BYTES: usize = 256 << 10;
 
 /// What a query may use.
@@ -237,27 +236,13 @@ impl SpillFile for SharedFile {
     }
 
     fn open_writer(&self) -> Result<Box<dyn SpillWriter>> {
-        let writer = io::BufWriter::with_capacity(SPILL_BUFFER_BYTES, self.clone());
-        Ok(Box::new(SpillBuffer(writer)))
+        Ok(Box::new(self.clone()))
     }
 }
 
-/// Flushes when dropped, as `BufWriter` does.
-struct SpillBuffer(io::BufWriter<SharedFile>);
-
-impl Write for SpillBuffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl SpillWriter for SpillBuffer {
+impl SpillWriter for SharedFile {
     fn finish(&mut self) -> Result<()> {
-        Ok(self.flush()?)
+        Ok(())
     }
 }
 

@@ -5,7 +5,6 @@
 //! an error: no value silently becomes null.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
@@ -15,6 +14,7 @@ use super::origin::{self, Parts};
 use super::query::Query;
 use crate::component::{Chunk, Columns, Part};
 use crate::error::{Error, Result};
+use crate::settings::suggest::quoted;
 
 /// An input as a table.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(super) struct Table {
     pub(super) with_origin: SchemaRef,
     /// The part that defined the schema.
     pub(super) part: Arc<Part>,
-    warned: AtomicBool,
+    warned: bool,
     /// Rows so far.
-    rows: AtomicU64,
+    rows: u64,
 }
 
 impl Table {
@@ -49,15 +49,16 @@ impl Table {
             schema,
             with_origin: Arc::new(Schema::new(fields)),
             part: chunk.origins.part().clone(),
-            warned: AtomicBool::new(false),
-            rows: AtomicU64::new(0),
+            warned: false,
+            rows: 0,
         }
     }
 
     /// The next rows, in the schema of the table, with their origins.
-    pub(super) fn fit(&self, chunk: &Chunk, query: &Query, parts: &Parts) -> Result<RecordBatch> {
+    pub(super) fn fit(&mut self, chunk: &Chunk, query: &Query, parts: &mut Parts) -> Result<RecordBatch> {
         let rows = chunk.num_rows();
-        let fields = self.schema.fields().iter();
+        let schema = self.schema.clone();
+        let fields = schema.fields().iter();
         let found = chunk.batch.schema_ref().fields().iter();
         let is_same = found
             .map(|field| (field.name(), field.data_type()))
@@ -70,8 +71,8 @@ impl Table {
                 .map(|field| self.column(field, chunk, query))
                 .collect::<Result<_>>()?
         };
-        let first = self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-        columns.push(parts.column(&chunk.origins, first));
+        columns.push(parts.column(&chunk.origins, self.rows));
+        self.rows += rows as u64;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.with_origin.clone(), columns, &options)
             .map_err(|error| Error::unexpected("cannot build the rows of a table").with_source(error))
@@ -114,23 +115,18 @@ impl Table {
         ))
     }
 
-    fn check_new_columns(&self, chunk: &Chunk, query: &Query) -> Result<()> {
+    fn check_new_columns(&mut self, chunk: &Chunk, query: &Query) -> Result<()> {
         let names = chunk.batch.schema_ref().fields().iter().map(|field| field.name());
-        let new: Vec<String> = names
-            .filter(|name| self.schema.column_with_name(name).is_none())
-            .cloned()
-            .collect();
+        let new = names.filter(|name| self.schema.column_with_name(name).is_none());
+        let new: Vec<String> = new.cloned().collect();
         if new.is_empty() {
             return Ok(());
         }
-        let shown_new: Vec<String> = Part::shown_names(&new)
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect();
+        let shown_new = quoted(Part::shown_names(&new));
         if query.columns == Columns::All {
-            let what = match shown_new.as_slice() {
-                [] => "it has new columns".to_owned(),
-                names => format!("it has new columns: {}", names.join(", ")),
+            let what = match shown_new.as_str() {
+                "" => "it has new columns".to_owned(),
+                names => format!("it has new columns: {names}"),
             };
             return Err(self.differs(chunk, what).with_hint(format!(
                 "the query selects all columns with `*`, and the first rows of `{}` define them: name the columns in the \
@@ -138,11 +134,11 @@ impl Table {
                 self.name
             )));
         }
-        if !self.warned.swap(true, Ordering::Relaxed) {
+        if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
                 input = %self.name,
                 part = %chunk.origins.part().name,
-                columns = shown_new.join(", "),
+                columns = shown_new,
                 "ignoring columns that the first rows do not have"
             );
         }
@@ -215,8 +211,8 @@ mod tests {
 
     fn fit(first: Vec<(&str, ArrayRef)>, then: Vec<(&str, ArrayRef)>, sql: &str) -> Result<RecordBatch> {
         let query = Query::parse(sql).unwrap();
-        let table = Table::new("w".into(), &chunk("a.csv", first));
-        table.fit(&chunk("b.csv", then), &query, &Parts::default())
+        let mut table = Table::new("w".into(), &chunk("a.csv", first));
+        table.fit(&chunk("b.csv", then), &query, &mut Parts::default())
     }
 
     #[test]

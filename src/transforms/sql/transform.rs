@@ -12,12 +12,12 @@ use futures::{StreamExt, TryStreamExt};
 use super::buffer::Buffers;
 use super::config::MemoryLimit;
 use super::error;
-use super::inputs::{Abort, Inputs};
+use super::inputs::Inputs;
 use super::plan::Plan;
 use super::query::Query;
 use super::session::Limits;
 use crate::component::{Chunk, Input, Item, Origins, Output, Part, Transform, TransformContext};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Rows in a chunk that is sent.
 const CHUNK_ROWS: usize = 8_192;
@@ -67,7 +67,7 @@ impl Sql {
         buffers.take_error().unwrap_or_else(failed)
     }
 
-    async fn work(&self, inputs: &mut Inputs<'_>, out: &Output) -> Result<(), Abort> {
+    async fn work(&self, inputs: &mut Inputs<'_>, out: &Output) -> Result<()> {
         if !inputs.find_columns().await? {
             return pass_checkpoints(inputs, out).await;
         }
@@ -90,12 +90,7 @@ impl Sql {
     }
 
     /// Runs the query for each chunk, so that checkpoints keep their place.
-    async fn run_row_by_row(
-        &self,
-        inputs: &mut Inputs<'_>,
-        sent: &mut Sent<'_>,
-        plan: &Plan,
-    ) -> Result<(), Abort> {
+    async fn run_row_by_row(&self, inputs: &mut Inputs<'_>, sent: &mut Sent<'_>, plan: &Plan) -> Result<()> {
         // Of parts without rows.
         pass_checkpoints(inputs, sent.out).await?;
         for batch in inputs.buffers.take(0).await? {
@@ -119,7 +114,7 @@ impl Sql {
         sent: &mut Sent<'_>,
         plan: &Plan,
         batch: RecordBatch,
-    ) -> Result<(), Abort> {
+    ) -> Result<()> {
         let rows = batch.num_rows();
         let mut buffers = Buffers::new(1, self.limits.folder.clone(), usize::MAX);
         buffers.push(0, batch).await?;
@@ -137,18 +132,13 @@ impl Sql {
     }
 
     /// Runs the query over all rows; checkpoints wait for the end.
-    async fn run_all(
-        &self,
-        inputs: &mut Inputs<'_>,
-        sent: &mut Sent<'_>,
-        mut plan: Plan,
-    ) -> Result<(), Abort> {
+    async fn run_all(&self, inputs: &mut Inputs<'_>, sent: &mut Sent<'_>, mut plan: Plan) -> Result<()> {
         inputs.receive_all().await?;
         let nothing = Buffers::new(0, self.limits.folder.clone(), 0);
         let buffers = Arc::new(std::mem::replace(&mut inputs.buffers, nothing));
         while let Err(error) = self.run_plan(inputs, sent, &plan, &buffers).await? {
             if !plan.hash_joins || sent.chunks > 0 || !error::is_out_of_memory(&error) {
-                return Err(self.failed(&buffers, &error).into());
+                return Err(self.failed(&buffers, &error));
             }
             tracing::debug!(transform = %self.cx.name, "a join does not fit into memory and is sorted instead");
             plan = self.plan(inputs, true).await?;
@@ -166,7 +156,7 @@ impl Sql {
         sent: &mut Sent<'_>,
         plan: &Plan,
         buffers: &Arc<Buffers>,
-    ) -> Result<Result<(), DataFusionError>, Abort> {
+    ) -> Result<Result<(), DataFusionError>> {
         let mut stream = match plan.start(buffers.clone()) {
             Ok(stream) => stream,
             Err(error) => return Ok(Err(error)),
@@ -174,7 +164,7 @@ impl Sql {
         loop {
             let batch = tokio::select! {
                 biased;
-                () = self.cx.run.cancel.cancelled() => return Err(Abort::Stopped),
+                () = self.cx.run.cancel.cancelled() => return Err(Error::interrupted()),
                 batch = stream.next() => batch,
             };
             match batch {
@@ -201,7 +191,7 @@ impl Sql {
     }
 }
 
-async fn pass_checkpoints(inputs: &mut Inputs<'_>, out: &Output) -> Result<(), Abort> {
+async fn pass_checkpoints(inputs: &mut Inputs<'_>, out: &Output) -> Result<()> {
     for checkpoint in std::mem::take(&mut inputs.checkpoints) {
         out.pass_checkpoint(checkpoint).await?;
     }
@@ -210,7 +200,7 @@ async fn pass_checkpoints(inputs: &mut Inputs<'_>, out: &Output) -> Result<(), A
 
 impl Sent<'_> {
     /// Sends an empty chunk if none was sent: the next component needs the columns.
-    async fn send_schema(&mut self, plan: &Plan) -> Result<(), Abort> {
+    async fn send_schema(&mut self, plan: &Plan) -> Result<()> {
         if self.chunks == 0 {
             let batch = RecordBatch::new_empty(plan.schema.clone());
             let origins = Origins::consecutive(self.part.clone(), 1, 0);
@@ -227,7 +217,7 @@ impl Sent<'_> {
         cx: &TransformContext,
         plan: &Plan,
         batch: &RecordBatch,
-    ) -> Result<(), Abort> {
+    ) -> Result<()> {
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(());
@@ -275,8 +265,9 @@ impl Transform for Sql {
         // After an error or a stop: received rows that are in no sent row.
         self.cx.counts.not_sent(inputs.rows() - inputs.sent);
         match result {
-            Err(Abort::Failed(error)) => Err(error),
-            Ok(()) | Err(Abort::Stopped) => Ok(()),
+            // The run is cancelled, or nothing receives rows anymore.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
         }
     }
 }

@@ -235,11 +235,13 @@ async fn tracks_the_origin_of_rows() {
 fn renumbers_the_parts_of_mixed_origins() {
     let query = part("query", []);
     let (first, second) = (chunk("z.csv", 1, "id\n1"), chunk("y.csv", 4, "id\n2\n3"));
-    let parts = Parts::default();
+    let mut parts = Parts::default();
     parts.column(&first.origins, 0);
-    let mixed = parts.origins(Some(&parts.column(&second.origins, 0)), &query, 1, 2);
-    let again = Parts::default();
-    let found = again.origins(Some(&again.column(&mixed, 0)), &query, 1, 2);
+    let column = parts.column(&second.origins, 0);
+    let mixed = parts.origins(Some(&column), &query, 1, 2);
+    let mut again = Parts::default();
+    let column = again.column(&mixed, 0);
+    let found = again.origins(Some(&column), &query, 1, 2);
     let origin = found.at(1);
     assert_eq!((&*origin.file, origin.row, origin.line), ("y.csv", 5, Some(6)));
 }
