@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::FileInfo;
 use super::blocks::Block;
@@ -84,19 +84,28 @@ pub(super) async fn ranges(
     ranges: &[Range<u64>],
     read_ahead: ReadAhead,
 ) -> Result<Vec<Bytes>> {
-    // Boxed: otherwise the compiler cannot prove that the future is `Send`.
+    let permits = Semaphore::new(read_ahead.requests);
+    let permits = &permits;
+    // Boxed: otherwise the compiler cannot prove that the futures are `Send`.
+    let part = move |part: Range<u64>| {
+        let read = async move {
+            // Fails only if the semaphore is closed.
+            let _permit = permits.acquire().await;
+            fetch.fetch(file, part).await
+        };
+        read.boxed()
+    };
     let read = |range: Range<u64>| {
         let parts: Vec<Range<u64>> = read_ahead.split(range).collect();
-        let reads = stream::iter(parts).map(|part| fetch.fetch(file, part));
-        let read = reads.buffered(read_ahead.requests).try_collect::<Vec<Bytes>>();
-        async move {
-            let mut parts = read.await?;
+        let reads = stream::iter(parts).map(part).buffered(read_ahead.requests);
+        let read = async move {
+            let mut parts: Vec<Bytes> = reads.try_collect().await?;
             Ok::<_, Error>(match parts.len() {
                 1 => parts.remove(0),
                 _ => parts.concat().into(),
             })
-        }
-        .boxed()
+        };
+        read.boxed()
     };
     object_store::coalesce_ranges(ranges, read, MAX_GAP_BYTES).await
 }
