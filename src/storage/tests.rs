@@ -50,7 +50,7 @@ const CASES: &str = r#"
     http://localhost:8080/a.csv
 
     s3://hr/a.csv | s3: {access_key_id: S} | s3.secret_access_key: is required
-    s3://hr/a.csv | s3: {session_token: S, unsigned: true} | s3: `access_key_id` and `unsigned` exclude each other
+    s3://hr/a.csv | s3: {access_key_id: S, secret_access_key: S, unsigned: true} | s3: `access_key_id` and `unsigned` exclude
     s3://hr/a.csv | s3: {region: ""} | s3.region: is empty
     az://hr/a.csv | azure: {access_key: S, sas_token: S, unsigned: true} | azure: `access_key` and `sas_token` and
     az://hr/a.csv | azure: {client_id: a, client_secret: S} | azure.tenant_id: is required
@@ -112,12 +112,12 @@ fn names_unknown_and_invalid_keys_of_sources_and_backends() {
     for (config, path, expected) in [
         (
             json!({"path": "a", "sftpp": {}}),
-            "sftpp",
+            ".",
             "unknown field `sftpp`, expected one of `path`, `sftp`, `s3`",
         ),
         (
             json!({"path": "a", "s3": {"acess_key": 1}}),
-            "s3.acess_key",
+            "s3",
             "unknown field `acess_key`, expected one of `region`",
         ),
         (

@@ -258,16 +258,21 @@ mod tests {
     #[test]
     fn parses_container_account_and_endpoint() {
         for (path, account, endpoint) in [
-            ("az://hr/a.csv", None, None),
+            ("az://hr/a", None, None),
             (
-                "abfss://hr@contoso.dfs.core.windows.net/a.csv",
-                Some("contoso"),
-                Some("https://contoso.blob.core.windows.net"),
+                "abfss://hr@c.dfs.core.windows.net/a",
+                Some("c"),
+                Some("https://c.blob.core.windows.net"),
             ),
             (
-                "abfss://hr@contoso.dfs.core.usgovcloudapi.net/a.csv",
-                Some("contoso"),
-                Some("https://contoso.blob.core.usgovcloudapi.net"),
+                "abfss://hr@c.dfs.other.cloud/a",
+                Some("c"),
+                Some("https://c.blob.other.cloud"),
+            ),
+            (
+                "abfss://hr@c.blob.other.cloud/a",
+                Some("c"),
+                Some("https://c.blob.other.cloud"),
             ),
         ] {
             let Ok(Location::Remote(location)) = Location::parse(path) else {

@@ -42,9 +42,6 @@ pub(in crate::storage) struct S3Config {
     /// Whether to send requests without credentials, for a public bucket.
     #[schemars(example = true)]
     unsigned: bool,
-    /// Whether the host name contains the bucket, instead of the path.
-    #[schemars(example = true)]
-    virtual_hosted_style: bool,
     #[serde(skip)]
     transport: TransportSettings,
 }
@@ -130,20 +127,10 @@ impl BackendSettings for S3Config {
                 builder = builder.with_config(key, value);
             }
         }
-        if self.virtual_hosted_style {
-            builder = builder.with_virtual_hosted_style_request(true);
-        }
         let endpoint = builder
             .get_config_value(&Key::S3Endpoint)
             .or_else(|| builder.get_config_value(&Key::Endpoint));
         check_endpoint("AWS_ENDPOINT_URL", endpoint.as_deref(), self.transport.allow_http)?;
-        let is_virtual_hosted = builder
-            .get_config_value(&Key::VirtualHostedStyleRequest)
-            .is_some_and(|value| value == "true");
-        if let (Some(endpoint), true) = (&endpoint, is_virtual_hosted) {
-            // The client expects the complete URL of the bucket then.
-            builder = builder.with_config(Key::S3Endpoint, with_bucket(endpoint, &location.host));
-        }
         if self.unsigned {
             builder = builder.with_skip_signature(true);
         }
@@ -157,27 +144,5 @@ impl BackendSettings for S3Config {
             .build();
         let name = format!("s3://{}", location.host);
         Bucket::storage(built, Service::S3, name, &self.transport)
-    }
-}
-
-/// The URL of a service with the bucket as the first part of the host.
-#[cfg(feature = "s3")]
-fn with_bucket(endpoint: &str, bucket: &str) -> String {
-    match endpoint.split_once("://") {
-        Some((_, host)) if host.starts_with(&format!("{bucket}.")) => endpoint.to_owned(),
-        Some((scheme, host)) => format!("{scheme}://{bucket}.{host}"),
-        None => endpoint.to_owned(),
-    }
-}
-
-#[cfg(all(test, feature = "s3"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn adds_the_bucket_to_the_host_once() {
-        for endpoint in ["https://s3.contoso.com", "https://hr.s3.contoso.com"] {
-            assert_eq!(with_bucket(endpoint, "hr"), "https://hr.s3.contoso.com");
-        }
     }
 }

@@ -62,22 +62,22 @@ impl PinnedKey {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Line {
-    number: usize,
+#[derive(Debug)]
+struct KnownKey {
+    key: PinnedKey,
+    /// In `known_hosts`; `None` for a key in the settings.
+    line: Option<usize>,
     marker: Option<Marker>,
-    key: PublicKey,
     /// The line names the host without the port, and the port is not 22: it can confirm a key, but a different key is
     /// not a change, because another server may use that port.
     is_other_port: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct KnownKeys {
     /// As written in `known_hosts`.
     host: String,
-    lines: Vec<Line>,
-    pins: Vec<PinnedKey>,
+    keys: Vec<KnownKey>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl KnownKeys {
             22 => plain.clone(),
             port => format!("[{plain}]:{port}"),
         };
-        let mut lines = Vec::new();
+        let mut keys = Vec::new();
         for (index, text) in content.lines().enumerate() {
             let fields: Vec<&str> = text.split_whitespace().collect();
             let is_marked = fields.first().is_some_and(|field| field.starts_with('@'));
@@ -118,59 +118,59 @@ impl KnownKeys {
                 continue;
             }
             match fields.join(" ").parse::<Entry>() {
-                Ok(entry) => lines.push(Line {
-                    number: index + 1,
+                Ok(entry) => keys.push(KnownKey {
+                    line: Some(index + 1),
                     marker: entry.marker().copied(),
-                    key: entry.into(),
+                    key: PinnedKey::Key(Box::new(entry.into())),
                     is_other_port: !matches_port,
                 }),
                 Err(_) => tracing::warn!(line = index + 1, host, "skipping an invalid line in known_hosts"),
             }
         }
-        Self { host, lines, pins }
+        keys.extend(pins.into_iter().map(|key| KnownKey {
+            key,
+            line: None,
+            marker: None,
+            is_other_port: false,
+        }));
+        Self { host, keys }
     }
 
-    fn trusted_lines(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(|line| line.marker.is_none())
+    fn with_marker(&self, marker: Option<Marker>) -> impl Iterator<Item = &KnownKey> {
+        self.keys.iter().filter(move |known| known.marker == marker)
     }
 
     pub(super) fn algorithms(&self) -> Vec<String> {
-        let pinned = self.pins.iter().filter_map(|pin| match pin {
-            PinnedKey::Key(key) => Some(&**key),
+        let keys = self.with_marker(None).filter_map(|known| match &known.key {
+            PinnedKey::Key(key) => Some(key.algorithm().to_string()),
             PinnedKey::Fingerprint(_) => None,
         });
-        self.trusted_lines()
-            .map(|line| &line.key)
-            .chain(pinned)
-            .map(|key| key.algorithm().to_string())
-            .collect()
+        keys.collect()
     }
 
     /// Whether a key of another algorithm may match: a fingerprint does not contain the algorithm.
     pub(super) fn has_fingerprints(&self) -> bool {
-        self.pins
-            .iter()
-            .any(|pin| matches!(pin, PinnedKey::Fingerprint(_)))
+        let mut keys = self.keys.iter();
+        keys.any(|known| matches!(known.key, PinnedKey::Fingerprint(_)))
     }
 
     /// Verifies the key that the server presented.
     pub(super) fn verify(&self, key: &PublicKey) -> HostKeyStatus {
-        let is_key = |line: &Line| line.key.key_data() == key.key_data();
-        let with_marker = |marker| self.lines.iter().filter(move |line| line.marker == Some(marker));
-        if let Some(line) = with_marker(Marker::Revoked).find(|line| is_key(line)) {
-            return HostKeyStatus::Revoked { line: line.number };
+        let is_key = |known: &&KnownKey| known.key.is(key);
+        let revoked = self.with_marker(Some(Marker::Revoked)).find(is_key);
+        if let Some(line) = revoked.and_then(|known| known.line) {
+            return HostKeyStatus::Revoked { line };
         }
-        if self.pins.iter().any(|pin| pin.is(key)) || self.trusted_lines().any(is_key) {
+        if self.with_marker(None).any(|known| is_key(&known)) {
             return HostKeyStatus::Trusted;
         }
-        let lines = self
-            .trusted_lines()
-            .filter(|line| !line.is_other_port)
-            .map(|line| (Some(line.number), fingerprint(&line.key).to_string()));
-        let pins = self.pins.iter().map(|pin| (None, pin.fingerprint().to_string()));
-        let known: Vec<_> = lines.chain(pins).collect();
+        let others = self.with_marker(None).filter(|known| !known.is_other_port);
+        let known: Vec<_> = others
+            .map(|known| (known.line, known.key.fingerprint().to_string()))
+            .collect();
         if known.is_empty() {
-            let authority_line = with_marker(Marker::CertAuthority).next().map(|line| line.number);
+            let mut authorities = self.with_marker(Some(Marker::CertAuthority));
+            let authority_line = authorities.next().and_then(|known| known.line);
             return HostKeyStatus::Unknown { authority_line };
         }
         HostKeyStatus::Changed { known }
@@ -276,9 +276,11 @@ mod tests {
         let keys = KnownKeys::new("files.contoso.com", 22, &content, pins);
         assert_eq!(keys.verify(&key(1)), HostKeyStatus::Revoked { line: 2 });
         let content = line("@cert-authority *.contoso.com", &key(1)) + "files.contoso.com not a key\n";
-        let unknown = |authority_line| HostKeyStatus::Unknown { authority_line };
-        assert_eq!(verify(&content, 22, &key(1)), unknown(Some(1)));
-        assert_eq!(verify("", 22, &key(1)), unknown(None));
+        let authority_line = Some(1);
+        assert_eq!(
+            verify(&content, 22, &key(1)),
+            HostKeyStatus::Unknown { authority_line }
+        );
     }
 
     #[test]

@@ -42,11 +42,7 @@ impl fmt::Display for SftpError {
     }
 }
 
-impl AttemptError for SftpError {
-    fn is_unknown(&self) -> bool {
-        false
-    }
-}
+impl AttemptError for SftpError {}
 
 /// A server and an account on it.
 #[derive(Debug)]

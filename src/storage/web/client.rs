@@ -61,11 +61,7 @@ impl fmt::Display for WebError {
     }
 }
 
-impl AttemptError for WebError {
-    fn is_unknown(&self) -> bool {
-        false
-    }
-}
+impl AttemptError for WebError {}
 
 impl WebError {
     fn transport(failure: &Failure, host: &str) -> Self {
