@@ -47,7 +47,7 @@ impl CsvEncoder {
                 Values::Column(name) => (Some(text_column(batch, name)?), ""),
             });
         }
-        let mut bytes = Vec::with_capacity(batch.get_array_memory_size());
+        let mut bytes = Vec::new();
         let mut ends = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
             let cells = columns
@@ -105,7 +105,6 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::Int32Array;
-    use proptest::prelude::*;
 
     use super::*;
 
@@ -140,29 +139,6 @@ mod tests {
             let columns = vec![column("h", name)];
             let error = CsvEncoder { columns }.encode(&numbers).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
-        }
-    }
-
-    proptest! {
-        /// A CSV reader returns the same cells, and every end is the end of a record.
-        #[test]
-        fn reads_back_what_it_writes(rows in prop::collection::vec(("\\PC{0,6}|[\",\r\n;' a]{0,6}", "[\",\r\n;' b]{0,6}"), 0..20)) {
-            let values = [
-                ("a", rows.iter().map(|row| Some(row.0.clone())).collect()),
-                ("b", rows.iter().map(|row| Some(row.1.clone())).collect()),
-            ];
-            let encoder = CsvEncoder { columns: vec![column("a", "a"), column("b", "b")] };
-            let encoded = encoder.encode(&batch(&values)).unwrap();
-            prop_assert_eq!(encoded.ends.len(), rows.len());
-            let mut start = 0;
-            for (row, end) in rows.iter().zip(&encoded.ends) {
-                let mut reader = ::csv::ReaderBuilder::new().has_headers(false).from_reader(&encoded.bytes[start..*end]);
-                let records: Vec<_> = reader.records().map(Result::unwrap).collect();
-                prop_assert_eq!(records.len(), 1);
-                prop_assert_eq!((&records[0][0], &records[0][1]), (row.0.as_str(), row.1.as_str()));
-                start = *end;
-            }
-            prop_assert_eq!(start, encoded.bytes.len());
         }
     }
 }

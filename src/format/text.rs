@@ -269,52 +269,9 @@ pub(super) const NOT_UTF8_HINT: &str = "set `encoding` in `format`: files saved 
 
 #[cfg(test)]
 mod tests {
-    use encoding_rs::{UTF_16BE, UTF_16LE};
     use proptest::prelude::*;
 
-    use super::*;
-
-    struct Drip(io::Cursor<Vec<u8>>);
-
-    impl Read for Drip {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let length = buffer.len().min(1);
-            self.0.read(&mut buffer[..length])
-        }
-    }
-
-    #[test]
-    fn decodes_by_byte_order_mark_then_setting() {
-        let windows = encoding_rs::WINDOWS_1252;
-        for (bytes, encoding, expected) in [
-            (&b"\xef\xbb\xbfJos\xc3\xa9"[..], windows, "José"),
-            (b"\xff\xfeJ\0\xe9\0", windows, "Jé"),
-            (b"\xfe\xff\0J\0\xe9", windows, "Jé"),
-            (b"J\xe9", windows, "Jé"),
-            // Half a character at the end is replaced, not lost.
-            (b"J\0\xe9", UTF_16LE, "J\u{fffd}"),
-            (b"\0J\xd8\x00\0K", UTF_16BE, "J\u{fffd}K"),
-        ] {
-            let raw = Box::new(Drip(io::Cursor::new(bytes.to_vec())));
-            let mut text = String::new();
-            let mut reader = TextReader::new("test".into(), raw, encoding).unwrap();
-            reader.read_to_string(&mut text).unwrap();
-            assert_eq!(text, expected);
-        }
-    }
-
-    #[test]
-    fn recognizes_files_that_are_not_text() {
-        for (bytes, expected) in [
-            (&b"PK\x03\x04\x14\0\x06\0\x08\0"[..], "Excel workbook"),
-            (b"\x1f\x8b\x08\0", "gzip"),
-            (b"PAR1\x15\0", "format `parquet`"),
-        ] {
-            let raw = Box::new(io::Cursor::new(bytes.to_vec()));
-            let error = TextReader::new("test".into(), raw, UTF_8).err().unwrap();
-            assert!(error.to_string().contains(expected), "{error}");
-        }
-    }
+    use super::Lines;
 
     proptest! {
         #[test]

@@ -313,17 +313,4 @@ mod tests {
             assert!(all.into_iter().all(|name| names.insert(name)), "{scenario}");
         }
     }
-
-    #[test]
-    fn aliases_are_suggestions_only() {
-        let scenario = Scenario::EmployeeResignation;
-        assert_eq!(scenario.field("TerminationDate"), None);
-        for (name, meant) in [
-            ("terminationdate", Some("ResignationDate")),
-            ("emailaddress", Some("EmailAddress")),
-            ("Salary", None),
-        ] {
-            assert_eq!(scenario.field_meant_by(name).map(|field| field.name), meant);
-        }
-    }
 }

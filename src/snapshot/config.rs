@@ -165,19 +165,4 @@ mod tests {
             ]
         );
     }
-
-    #[test]
-    fn requires_an_encryption_key_by_reference() {
-        let found = problems(json!({"key": ["id"], "columns": ["id"]}));
-        assert_eq!(
-            found,
-            ["encryption_key: missing required key `encryption_key` (-)"]
-        );
-        let found = problems(json!({"key": [], "columns": [], "encryption_key": "c2VjcmV0LW1hcmtlcg=="}));
-        assert!(
-            found[0].starts_with("encryption_key: a secret must be a reference"),
-            "{found:?}"
-        );
-        assert!(!found.concat().contains("c2Vj"), "{found:?}");
-    }
 }

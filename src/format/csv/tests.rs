@@ -97,6 +97,7 @@ async fn reads_other_encodings() {
     let unicode_text = [b"\xff\xfe".to_vec(), utf16("name\tcity\r\nJürgen\t東京 🗼\r\n")].concat();
     let latin = b"name;city\r\nJ\xfcrgen;1,5 \x80\r\n".to_vec();
     let western = json!({"delimiter": ";", "encoding": "latin1"});
+    let japanese = json!({"delimiter": ";", "encoding": "shift_jis"});
     let tokyo = "Jürgen|東京 🗼";
     for (name, content, settings, row) in [
         ("a.tsv", &unicode_text[..], json!({}), tokyo),
@@ -108,6 +109,8 @@ async fn reads_other_encodings() {
             tokyo,
         ),
         ("a.csv", &latin, western, "Jürgen|1,5 €"),
+        // What is not valid is replaced, not lost.
+        ("a.csv", b"name;city\n\x81;x\n", japanese, "\u{fffd}|x"),
     ] {
         let found = read(name, content, csv(&settings)).await;
         assert_eq!(
@@ -144,6 +147,7 @@ async fn reports_files_that_cannot_be_read() {
     for (content, expected) in [
         (&b"id,Gr\xf6\xdfe\n1,2\n"[..], "windows-1252"),
         (b"\x1f\x8b\x08\0", "gzip"),
+        (b"PAR1\x15\0", "format `parquet`"),
     ] {
         let text = text(&read("a.csv", content, json!(null)).await);
         assert!(text.contains(expected), "{text}");

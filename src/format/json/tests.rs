@@ -1,7 +1,5 @@
 //! NDJSON and JSON files of real systems.
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -33,21 +31,12 @@ inventory::submit! {
 
 #[tokio::test]
 async fn builds_nested_columns() {
-    let content = concat!(
-        "{\"id\":\"007\",\"address\":{\"city\":\"Köln\"},\"tags\":[1,2]}\r\n",
-        "\n",
-        "{\"id\":\"008\",\"address\":{\"city\":null,\"zip\":\"01067\"}}",
-    );
+    let content = "{\"id\":\"007\",\"a\":{\"city\":\"Köln\"},\"n\":[1,2]}\r\n\n{\"id\":\"008\",\"a\":{\"zip\":\"01067\"}}";
     let found = read("a.ndjson", content, json!(null)).await;
     assert_eq!(found.origins(), [(1, Some(1)), (2, Some(3))]);
-    let batch = &found.chunks[0].batch;
-    let address = batch.column_by_name("address").unwrap().as_struct();
-    for (name, row, expected) in [("city", 0, "Köln"), ("zip", 1, "01067")] {
-        let column = address.column_by_name(name).unwrap();
-        assert_eq!(column.as_string::<i32>().value(row), expected);
-    }
-    let tags = batch.column_by_name("tags").unwrap().as_list::<i32>().value(0);
-    assert_eq!(tags.as_primitive::<Int64Type>().values().as_ref(), &[1, 2]);
+    let rows = found.rows().into_iter().map(|row| row.join(" "));
+    let expected = ["007 {city: Köln, zip: -} [1, 2]", "008 {city: -, zip: 01067} -"];
+    assert!(rows.eq(expected));
 }
 
 #[tokio::test]

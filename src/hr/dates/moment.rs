@@ -36,6 +36,21 @@ pub(super) enum Reason {
 }
 
 impl Moment {
+    /// What a notation with these parts says; `None` if nobody means it. Years without four digits are typing errors, or
+    /// two digits that `%Y` would accept; offsets in use are whole minutes and at most 14 hours.
+    pub(super) fn of(day: Date, time: Option<Time>, offset: Option<Offset>) -> Option<Self> {
+        let seconds = offset.unwrap_or(Offset::UTC).seconds();
+        if !(1000..=9999).contains(&day.year()) || seconds % 60 != 0 || seconds.abs() > 14 * 3600 {
+            return None;
+        }
+        let local = day.to_datetime(time.unwrap_or_default());
+        Some(match (offset, time) {
+            (Some(offset), _) => Self::Offset(local, offset),
+            (None, Some(_)) => Self::Local(local),
+            (None, None) => Self::Day(day),
+        })
+    }
+
     /// A civil date and time counted in seconds since 1970-01-01T00:00. With `midnight_is_day`, midnight means that there
     /// is no time.
     pub(super) fn from_local(seconds: i64, nanos: i32, midnight_is_day: bool) -> Self {
@@ -68,11 +83,6 @@ impl Moment {
 fn civil(seconds: i64, nanos: i32) -> DateTime {
     let start = date(1970, 1, 1).at(0, 0, 0, 0);
     start.saturating_add(SignedDuration::new(seconds, nanos))
-}
-
-/// Whether the year has four digits. Others are typing errors, or two digits that `%Y` would accept.
-pub(super) fn has_four_digits(day: &Date) -> bool {
-    (1000..=9999).contains(&day.year())
 }
 
 /// The settings that apply to every value, however it is written.

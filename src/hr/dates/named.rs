@@ -81,17 +81,14 @@ fn odata(text: &str) -> Option<Moment> {
             false => Moment::Local(utc),
         });
     }
-    let offset = match iso::offset(offset) {
-        Some(offset) => offset,
-        None if offset.len() == 5 => {
-            let minutes: i32 = offset.parse().ok()?;
-            iso::in_use(Offset::from_seconds(minutes * 60).ok()?)?
-        }
-        None => return None,
+    let offset = match iso::read(&format!("1970-01-01{offset}"), false) {
+        Some(Moment::Offset(_, offset)) => offset,
+        _ if offset.len() == 5 => Offset::from_seconds(offset.parse::<i32>().ok()? * 60).ok()?,
+        _ => return None,
     };
     let shift = SignedDuration::from_secs(offset.seconds().into());
     let local = utc.checked_add(shift).ok()?;
-    Some(Moment::Offset(local, offset))
+    Moment::of(local.date(), Some(local.time()), Some(offset))
 }
 
 #[cfg(test)]

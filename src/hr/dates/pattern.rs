@@ -3,8 +3,7 @@
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::{civil, tz};
 
-use super::iso;
-use super::moment::{Moment, has_four_digits};
+use super::moment::Moment;
 use super::named::NAMED;
 use crate::settings::suggestion;
 
@@ -70,19 +69,11 @@ impl Pattern {
             let century = if is_recent { 2000 } else { 1900 };
             found.set_year(Some(century + year)).ok()?;
         }
-        let day = found.to_date().ok().filter(has_four_digits)?;
         let time = match found.hour() {
             Some(_) => Some(found.to_time().ok()?),
             None => None,
         };
-        Some(match (found.offset(), time) {
-            (Some(offset), time) => {
-                let local = day.to_datetime(time.unwrap_or_default());
-                Moment::Offset(local, iso::in_use(offset)?)
-            }
-            (None, Some(time)) => Moment::Local(day.to_datetime(time)),
-            (None, None) => Moment::Day(day),
-        })
+        Moment::of(found.to_date().ok()?, time, found.offset())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Date64Array, Decimal128Array, Float64Array, Int64Array,
-    NullArray, StringArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, NullArray,
+    StringArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
@@ -122,6 +122,11 @@ fn writes_iso_8601_with_offset() {
             2024-01-15T09:30:00.1234567+05:30 => 2024-01-15T09:30:00.1234567+05:30
             2024-01-15 09:30:00.100 => 2024-01-15T09:30:00.1-05:00
             2024-01-15 09:30:00.000000099 => 2024-01-15T09:30:00-05:00
+            2024-01-15T09:30:05,1234567890123 => 2024-01-15T09:30:05.1234567-05:00
+            2024-01-15T09:30:00 +02 => 2024-01-15T09:30:00+02:00
+            2024-01-15  09:30:60  -0330 => 2024-01-15T09:30:59-03:30
+            20240115T093000.5Z => 2024-01-15T09:30:00.5+00:00
+            2024-01-15Z => 2024-01-15T00:00:00+00:00
             \u{a0}2024-01-15\t\u{feff} => 2024-01-15T00:00:00-05:00
             \u{2003}1/15/2024\r => 2024-01-15T00:00:00-05:00
             2 => implausible_date: is before 1980-01-01",
@@ -167,6 +172,21 @@ fn writes_iso_8601_with_offset() {
         ),
     ] {
         check(&settings, cases);
+    }
+}
+
+#[test]
+fn refuses_other_forms_than_iso_8601() {
+    for value in "2024|2024-01|2024-1-5|2024-W03-1|2024-015|15-01-2024|2024/01/15|2023-02-29|2024-01-15T|\
+        2024-01-15T9:30|2024-01-15T24:00|2024-01-15T09:60|2024-01-15T09:30:|2024-01-15T09:30:0|\
+        2024-01-15T09:30:00.|2024-01-15T09:30:00x|2024-01-15T09:30+2|2024-01-15T09:30+15:00|\
+        2024-01-15T09:30+02:60|20240115 0930|202401150930|0000-00-00|0999-01-01|２０２４-01-15|2024-01-1é|\
+        20240115Z|2024-01-15T09:30[Europe/Berlin]|2024-01-15T09:30Z[Europe/Berlin]|+002024-01-15|\
+        2024-01-15 09:30 +02 x|15012024|01152024"
+        .split('|')
+    {
+        let found = text(&new_york(&[]), value);
+        assert!(found.starts_with("invalid_date"), "{value}: {found}");
     }
 }
 
@@ -270,47 +290,42 @@ fn resolves_times_on_dst_changes() {
 
 #[test]
 fn reads_date_and_timestamp_columns() {
+    use DataType::{Date32, Date64, Timestamp};
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     let reader = new_york(&[]);
     let (midnight, noon) = ("2024-01-15T00:00:00-05:00", "2024-01-15T12:00:00-05:00");
-    let at_noon = 1_705_320_000;
-    let seconds = |count: i64| TimestampSecondArray::from(vec![count]);
-    let nanos = TimestampNanosecondArray::from(vec![at_noon * 1_000_000_000 + 1_234_567_890]);
-    let days = |day: i32| Arc::new(Date32Array::from(vec![day])) as ArrayRef;
-    let millis = |count: i64| Arc::new(Date64Array::from(vec![count])) as ArrayRef;
-    let (early, late) = (
-        "implausible_date: is before 1980",
-        "implausible_date: is after 2100",
-    );
-    let mut cases: Vec<(ArrayRef, &str)> = vec![
-        (days(19_737), midnight),
-        (days(i32::MIN), early),
-        (days(i32::MAX), late),
-        (millis(19_737 * 86_400_000), midnight),
-        (millis(at_noon * 1000 + 5), "2024-01-15T12:00:00.005-05:00"),
-        (Arc::new(nanos), "2024-01-15T12:00:01.2345678-05:00"),
+    let millis = "2024-01-15T12:00:00.005-05:00";
+    let nanos = "2024-01-15T12:00:01.2345678-05:00";
+    let mut cases = vec![
+        ("2024-01-15", Date32, midnight),
+        ("2024-01-15", Date64, midnight),
+        ("2024-01-15T12:00:00.005", Date64, millis),
+        ("2024-01-15T12:00:01.23456789", Timestamp(Nanosecond, None), nanos),
     ];
-    for (count, expected) in [(i64::MIN, early), (i64::MAX, late)] {
-        cases.push((Arc::new(seconds(count)), expected));
-        cases.push((Arc::new(seconds(count).with_timezone("UTC")), expected));
-    }
-    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
     for unit in [Second, Millisecond, Microsecond, Nanosecond] {
-        let zone = Some("+09:00".into());
-        for (values, zone, expected) in [
-            (seconds(at_noon), None, noon),
-            (
-                seconds(at_noon).with_timezone("+09:00"),
-                zone,
-                "2024-01-15T07:00:00-05:00",
-            ),
-        ] {
-            let values = cast(&values, &DataType::Timestamp(unit, zone)).unwrap();
-            cases.push((values, expected));
-        }
+        cases.push(("2024-01-15T12:00:00", Timestamp(unit, None), noon));
+        let zoned = Timestamp(unit, Some("+09:00".into()));
+        cases.push(("2024-01-16T02:00:00+09:00", zoned, noon));
     }
-    for (values, expected) in cases {
-        let found = rows(&reader, &values, false);
-        assert!(found[0].starts_with(expected), "{values:?}: {found:?}");
+    for (text, data_type, expected) in cases {
+        let values = cast(&StringArray::from(vec![text]), &data_type).unwrap();
+        assert_eq!(rows(&reader, &values, false), [expected], "{data_type}");
+    }
+    for zone in [None, Some("UTC".into())] {
+        let extremes = Int64Array::from(vec![i64::MIN, i64::MAX]);
+        let found = rows(
+            &reader,
+            &cast(&extremes, &Timestamp(Second, zone)).unwrap(),
+            false,
+        );
+        assert!(
+            found[0].starts_with("implausible_date: is before 1980"),
+            "{found:?}"
+        );
+        assert!(
+            found[1].starts_with("implausible_date: is after 2100"),
+            "{found:?}"
+        );
     }
 }
 
