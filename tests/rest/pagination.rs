@@ -118,19 +118,6 @@ async fn follows_cursors() {
         ],
     )
     .await;
-    check(
-        "from the query of a link",
-        cursor(json!({"link_query": {"path": "$.links.next", "param": "page"}})),
-        &[
-            (
-                "/people",
-                &[1],
-                json!({"links": {"next": "https://elsewhere.example/x?page=a%20b&n=1"}}),
-            ),
-            ("/people?c=a%20b", &[2], json!({"links": {}})),
-        ],
-    )
-    .await;
     let next = Reply::ok(json!({"d": people([1])})).header("x-next", "z");
     let server = Server::expect([(PEOPLE, next), ("GET /v1/people?c=z", page(&[2], NONE))]);
     let settings = json!({"pagination": cursor(json!({"header": "X-Next"})), "records": {"path": "$.d"}});

@@ -12,7 +12,7 @@ use super::file_name::{NameTemplate, RunNames};
 use super::job::{ContentHash, Job, JobContext};
 use super::post_process::{FileActions, OnFailure, OnSuccess};
 use super::processor::PostProcessor;
-use super::select::{OrderBy, QuietPeriod, Selection};
+use super::select::{OrderBy, Selection};
 use super::source::FileSource;
 use super::state::ProcessedFiles;
 use crate::codec::{Codec, Compression, Decoder};
@@ -220,12 +220,10 @@ impl FileConfig {
                 false => OrderBy::Name,
             }),
             marker,
-            quiet_period: QuietPeriod {
-                wait: select
-                    .quiet_period
-                    .map_or(default_quiet_period, |period| period.0),
-                clock_margin: backend.map_or(Duration::ZERO, |_| CLOCK_MARGIN),
-            },
+            quiet_period: select
+                .quiet_period
+                .map_or(default_quiet_period, |period| period.0),
+            clock_margin: backend.map_or(Duration::ZERO, |_| CLOCK_MARGIN),
         }
     }
 
@@ -339,7 +337,7 @@ impl FileConfig {
         if only_reads {
             // A preview shows rows in any case.
             selection.incremental = false;
-            selection.quiet_period.wait = Duration::ZERO;
+            selection.quiet_period = Duration::ZERO;
         }
         let keeps_state = self.keeps_position() && !only_reads;
         let mut state = match keeps_state {

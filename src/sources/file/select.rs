@@ -108,7 +108,11 @@ pub(super) struct Selection {
     pub(super) incremental: bool,
     pub(super) order_by: OrderBy,
     pub(super) marker: Option<NameTemplate>,
-    pub(super) quiet_period: QuietPeriod,
+    /// Zero: files are not checked.
+    pub(super) quiet_period: Duration,
+    /// How far the clock of the storage may be off: a modification time alone proves that a file is quiet only if it is
+    /// older than the quiet period by as much.
+    pub(super) clock_margin: Duration,
 }
 
 #[derive(Debug)]
@@ -187,7 +191,7 @@ impl Selection {
         files.sort_by_cached_key(|file| Rank::of(file, self.order_by, pattern));
         self.check_limit(&files)?;
         let ready = files.len();
-        let files = self.quiet_period.filter(storage, files, listed_at).await?;
+        let files = self.quiet(storage, files, listed_at).await?;
         skipped.being_written = ready - files.len();
         tracing::info!(
             path = pattern.as_written(),
@@ -278,39 +282,17 @@ impl Selection {
         Ok(files.into_iter().flatten().collect())
     }
 
-    fn check_limit(&self, files: &[FileInfo]) -> Result<()> {
-        let max_files = self.settings.max_files.as_usize();
-        if files.len() <= max_files {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "there are {} files to read, more than `select.max_files` ({max_files})",
-            files.len()
-        ))
-        .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"))
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QuietPeriod {
-    pub(super) wait: Duration,
-    /// How far the clock of the storage may be off: a modification time alone proves that a file is quiet only if it is
-    /// older than `wait` by as much.
-    pub(super) clock_margin: Duration,
-}
-
-impl QuietPeriod {
     /// Keeps the files that are unchanged for long enough by their time, or during a wait.
-    async fn filter(
-        self,
+    async fn quiet(
+        &self,
         storage: &dyn Storage,
         files: Vec<FileInfo>,
         now: Timestamp,
     ) -> Result<Vec<FileInfo>> {
-        if self.wait.is_zero() {
+        if self.quiet_period.is_zero() {
             return Ok(files);
         }
-        let quiet = SignedDuration::try_from(self.wait.saturating_add(self.clock_margin)).ok();
+        let quiet = SignedDuration::try_from(self.quiet_period.saturating_add(self.clock_margin)).ok();
         // A time in the future comes from a clock that is ahead, and proves nothing.
         let is_old = |file: &FileInfo| {
             let until = |modified: Timestamp| modified.checked_add(quiet?).ok();
@@ -321,8 +303,8 @@ impl QuietPeriod {
         if recent == 0 {
             return Ok(files);
         }
-        tracing::info!(files = recent, quiet_period = ?self.wait, "waiting to see whether files are still being written");
-        tokio::time::sleep(self.wait).await;
+        tracing::info!(files = recent, quiet_period = ?self.quiet_period, "waiting to see whether files are still being written");
+        tokio::time::sleep(self.quiet_period).await;
         let checked = stream::iter(files).map(|file| async {
             if is_old(&file) {
                 return Ok::<_, Error>(Some(file));
@@ -337,6 +319,18 @@ impl QuietPeriod {
         });
         let checked: Vec<Option<FileInfo>> = checked.buffered(MAX_LOOKUPS).try_collect().await?;
         Ok(checked.into_iter().flatten().collect())
+    }
+
+    fn check_limit(&self, files: &[FileInfo]) -> Result<()> {
+        let max_files = self.settings.max_files.as_usize();
+        if files.len() <= max_files {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "there are {} files to read, more than `select.max_files` ({max_files})",
+            files.len()
+        ))
+        .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"))
     }
 }
 

@@ -6,6 +6,7 @@ use arrow::util::display::array_value_to_string;
 use serde_json::{Value, json};
 
 use super::FileConfig;
+use super::select::Selection;
 use crate::component::contract::{self, Expected, Outcome, context};
 use crate::component::{CheckState, CheckStep, Problems, SourceConfig};
 use crate::error::Error;
@@ -90,9 +91,13 @@ fn the_quiet_period_depends_on_the_storage() {
         let mut found = Vec::new();
         let now = jiff::Timestamp::now();
         let plan = config.parse_into(now, &mut Problems::new(&mut found)).unwrap();
-        let period = plan.selection.quiet_period;
+        let Selection {
+            quiet_period,
+            clock_margin,
+            ..
+        } = plan.selection;
         assert_eq!(
-            (period.wait.as_secs(), period.clock_margin.as_secs()),
+            (quiet_period.as_secs(), clock_margin.as_secs()),
             expected,
             "{path}"
         );

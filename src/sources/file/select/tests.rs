@@ -19,14 +19,8 @@ fn all() -> Selection {
         incremental: true,
         order_by: OrderBy::Name,
         marker: None,
-        quiet_period: quiet_period(0, 0),
-    }
-}
-
-fn quiet_period(wait_ms: u64, margin_seconds: u64) -> QuietPeriod {
-    QuietPeriod {
-        wait: Duration::from_millis(wait_ms),
-        clock_margin: Duration::from_secs(margin_seconds),
+        quiet_period: Duration::ZERO,
+        clock_margin: Duration::ZERO,
     }
 }
 
@@ -174,7 +168,7 @@ async fn skips_a_file_that_grows_and_reads_quiet_ones() {
         SystemTime::now() + Duration::from_secs(3600),
     );
     let selection = Selection {
-        quiet_period: quiet_period(300, 0),
+        quiet_period: Duration::from_millis(300),
         ..all()
     };
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -203,7 +197,12 @@ async fn trusts_a_time_only_if_it_is_older_than_the_clock_margin() {
     std::fs::write(&path, "more than before").unwrap();
     set_modified(&path, ago(300));
     for (margin, trusted) in [(0, true), (600, false)] {
-        let kept = quiet_period(1, margin).filter(&storage, listed.clone(), Timestamp::now());
+        let selection = Selection {
+            quiet_period: Duration::from_millis(1),
+            clock_margin: Duration::from_secs(margin),
+            ..all()
+        };
+        let kept = selection.quiet(&storage, listed.clone(), Timestamp::now());
         assert_eq!(kept.await.unwrap().len() == 1, trusted, "{margin}");
     }
 }
