@@ -108,16 +108,6 @@ async fn follows_cursors() {
         ],
     )
     .await;
-    check(
-        "from the last record, to an empty page",
-        cursor(json!({"last_record": "$.id"})),
-        &[
-            ("/people", &[1, 5], NONE),
-            ("/people?c=5", &[9], NONE),
-            ("/people?c=9", &[], NONE),
-        ],
-    )
-    .await;
     let next = Reply::ok(json!({"d": people([1])})).header("x-next", "z");
     let server = Server::expect([(PEOPLE, next), ("GET /v1/people?c=z", page(&[2], NONE))]);
     let settings = json!({"pagination": cursor(json!({"header": "X-Next"})), "records": {"path": "$.d"}});

@@ -16,7 +16,6 @@ mod file_name;
 mod job;
 mod plan;
 mod post_process;
-mod processor;
 mod select;
 mod source;
 mod state;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::job::Job;
-use super::processor::{PostProcessor, SentFile};
+use super::post_process::{PostProcessor, SentFile};
 use crate::component::{Chunk, Origins, Output, Part, Source, SourceContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ReadError;

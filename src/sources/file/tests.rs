@@ -169,24 +169,6 @@ async fn keeps_the_contract_of_sources() {
 }
 
 #[tokio::test]
-async fn stops_at_a_file_that_cannot_be_read() {
-    let folder = tempfile::tempdir().unwrap();
-    write(
-        folder.path(),
-        &[("a.csv", "x\n1\n"), ("b.csv", ""), ("c.dat", "x\n1\n")],
-    );
-    let outcome = read(folder.path(), &json!({"path": "*.csv"})).await;
-    assert_eq!(outcome.checkpoints(), [(1, "a.csv")]);
-    assert!(outcome.result.unwrap_err().to_string().contains("`b.csv`"));
-    // An unknown format is an error before the first row.
-    let outcome = read(folder.path(), &json!({"path": "*"})).await;
-    assert_eq!(outcome.totals.read, 0);
-    let error = outcome.result.unwrap_err();
-    assert!(error.to_string().contains("`c.dat`"), "{error}");
-    assert!(error.hints().next().unwrap().contains(".parquet"));
-}
-
-#[tokio::test]
 async fn parquet_from_standard_input_is_rejected_without_waiting_for_it() {
     let settings = json!({"path": "-", "format": "parquet"});
     let error = read_error(Path::new(""), &settings).await;

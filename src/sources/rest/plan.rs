@@ -129,7 +129,7 @@ impl RestConfig {
         }
         let (request, pagination) = (plan?, pages?);
         let actions = ResponseActions::new(&self.response_actions, &mut paths, self.rate_limit.wait_rule());
-        let extractor = Extractor::new(records, &paths, cursor, pagination.needs_last_record());
+        let extractor = Extractor::new(records, &paths, cursor);
         Some(Sequence {
             request,
             pagination,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::json_path::{self, SinglePath, Step};
-use super::route::Route;
+use super::walk::Route;
 use crate::component::Problems;
 
 /// Where the records are in a response, and how they become rows.

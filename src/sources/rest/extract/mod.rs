@@ -10,11 +10,8 @@
 
 mod config;
 mod error;
-mod query;
 mod reader;
-mod route;
 mod rows;
-mod sniff;
 mod walk;
 
 use std::sync::Arc;
@@ -32,9 +29,8 @@ pub(crate) use self::config::RecordsConfig;
 pub(super) use self::error::BodyError;
 use self::error::WHOLE;
 use self::reader::{BodyReader, Progress};
-use self::route::Route;
 use self::rows::RecordSink;
-use self::walk::Walk;
+use self::walk::{Route, Walk};
 use super::json_path::{ExtractedValues, SinglePath, ValuePaths};
 use crate::error::Result as Done;
 
@@ -50,7 +46,6 @@ pub(super) struct Extractor {
     paths: ValuePaths,
     /// Where each row has its cursor.
     cursor: Option<SinglePath>,
-    keep_last: bool,
     max_record: usize,
     max_buffered_body: usize,
 }
@@ -68,8 +63,6 @@ pub(super) struct Extracted {
     pub(super) digest: u64,
     /// Bits of the first 64 of `records.columns`, in order, that a row has a value for, null included.
     pub(super) found_columns: u64,
-    /// The last record, where the pagination needs it.
-    pub(super) last_record: Option<Value>,
 }
 
 #[derive(Debug, Default)]
@@ -82,20 +75,13 @@ pub(super) struct Head {
 pub(super) type RowOutput<'o> = &'o mut dyn FnMut(&str, Option<&Value>) -> Done<()>;
 
 impl Extractor {
-    /// For settings without [problems](RecordsConfig::validate). `cursor` is looked up in each row; `keep_last` keeps
-    /// the last record.
-    pub(super) fn new(
-        config: &RecordsConfig,
-        paths: &ValuePaths,
-        cursor: Option<SinglePath>,
-        keep_last: bool,
-    ) -> Self {
+    /// For settings without [problems](RecordsConfig::validate). `cursor` is looked up in each row.
+    pub(super) fn new(config: &RecordsConfig, paths: &ValuePaths, cursor: Option<SinglePath>) -> Self {
         Self {
             route: Route::new(&config.path.text, config.key_as.is_some()),
             config: config.clone(),
             paths: paths.clone(),
             cursor,
-            keep_last,
             max_record: MAX_RECORD,
             max_buffered_body: MAX_BUFFERED_BODY,
         }
@@ -159,7 +145,7 @@ impl Extractor {
                 progress.unlimited();
                 walk.run(&mut Deserializer::from_str(document.get()))?;
                 walk.check_reached()?;
-                query::records(document.get(), &path.query, &mut |record| walk.record(record))?;
+                rows::query(document.get(), &path.query, &mut |record| walk.record(record))?;
             } else {
                 walk.run(&mut *deserializer)?;
                 walk.check_reached()?;
@@ -194,7 +180,7 @@ fn classify(failure: Failure, progress: &Progress, head: &[u8], records: u64) ->
         None => return BodyError::invalid("the response body is empty, expected JSON"),
         Some(b'{' | b'[' | b'"') => {}
         Some(_) if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {}
-        Some(_) => return BodyError::not_json(&sniff::looks_like(head)),
+        Some(_) => return BodyError::not_json(head),
     }
     let error = match (failure, progress.failed.take()) {
         (Failure::Body(error), _) | (_, Some(error)) => return error,

@@ -3,12 +3,14 @@
 //! Values are copied as raw text, so no number is reformatted.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json_path::{JsonPath, PathElement};
 
 use super::super::json_path::{ExtractedValues, SinglePath, Step};
 use super::config::{EmptyArray, Explode, Keep, KeepWord};
@@ -27,7 +29,6 @@ pub(super) struct RecordSink<'o> {
     text: String,
     digest: DefaultHasher,
     pub(super) extracted: Extracted,
-    last: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,16 +57,13 @@ impl<'o> RecordSink<'o> {
             text: String::new(),
             digest: DefaultHasher::new(),
             extracted: Extracted::default(),
-            last: None,
         }
     }
 
     pub(super) fn finish(self, values: ExtractedValues) -> Extracted {
-        let last = self.last.as_deref();
         Extracted {
             values,
             digest: self.digest.finish(),
-            last_record: last.and_then(|last| serde_json::from_str(last).ok()),
             ..self.extracted
         }
     }
@@ -75,9 +73,6 @@ impl<'o> RecordSink<'o> {
         self.extracted.records += 1;
         for part in [key.as_bytes(), record.as_bytes(), b"\xff"] {
             self.digest.write(part);
-        }
-        if self.extractor.keep_last {
-            self.last = Some(record.to_owned());
         }
         if self.is_plain && record.starts_with('{') {
             return self.pass_on(record);
@@ -323,7 +318,7 @@ pub(super) fn elements(text: &str) -> Vec<&RawValue> {
 }
 
 /// Names and raw values of an object's members, in order.
-pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     struct Members;
 
     #[derive(serde::Deserialize)]
@@ -347,4 +342,69 @@ pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
     serde_json::Deserializer::from_str(text)
         .deserialize_map(Members)
         .ok()
+}
+
+/// Passes the raw text of each record that a path selects to `take`, in the path's order; the elements of an array are
+/// records each.
+pub(super) fn query(
+    document: &str,
+    path: &JsonPath,
+    take: &mut dyn FnMut(&str) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let value: Value = serde_json::from_str(document).map_err(|error| BodyError::syntax(&error, 0))?;
+    let locations: Vec<Vec<Step>> = path
+        .query_located(&value)
+        .locations()
+        .map(|location| {
+            let step = |element: &PathElement<'_>| match element {
+                PathElement::Name(name) => Step::Name((*name).to_owned()),
+                PathElement::Index(index) => Step::Index(*index),
+            };
+            location.iter().map(step).collect()
+        })
+        .collect();
+    drop(value);
+    let mut texts = vec![None; locations.len()];
+    let wanted: Vec<(usize, &[Step])> = locations.iter().map(Vec::as_slice).enumerate().collect();
+    find_all(document.trim(), &wanted, &mut texts);
+    for text in texts.into_iter().flatten() {
+        match text.as_bytes().first() {
+            Some(b'[') => {
+                for element in elements(text) {
+                    take(element.get())?;
+                }
+            }
+            Some(b'n') | None => {}
+            Some(_) => take(text)?,
+        }
+    }
+    Ok(())
+}
+
+/// Finds the raw texts at several locations; each level is parsed once.
+fn find_all<'t>(text: &'t str, wanted: &[(usize, &[Step])], found: &mut [Option<&'t str>]) {
+    let mut below: HashMap<&Step, Vec<(usize, &[Step])>> = HashMap::new();
+    for (index, steps) in wanted {
+        match steps.split_first() {
+            None => found[*index] = Some(text),
+            Some((step, rest)) => below.entry(step).or_default().push((*index, rest)),
+        }
+    }
+    if below.is_empty() {
+        return;
+    }
+    let mut descend = |step: Step, text| {
+        if let Some(wanted) = below.get(&step) {
+            find_all(text, wanted, found);
+        }
+    };
+    if text.starts_with('{') {
+        for (name, value) in members(text).unwrap_or_default() {
+            descend(Step::Name(name.into_owned()), value);
+        }
+    } else {
+        for (index, element) in elements(text).into_iter().enumerate() {
+            descend(Step::Index(index), element.get());
+        }
+    }
 }

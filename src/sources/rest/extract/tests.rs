@@ -17,7 +17,7 @@ struct Body {
 fn body(config: Value) -> Body {
     let config = serde_json::from_value(config).unwrap();
     Body {
-        extractor: Extractor::new(&config, &ValuePaths::default(), None, true),
+        extractor: Extractor::new(&config, &ValuePaths::default(), None),
         extra: Vec::new(),
         piece: usize::MAX,
     }
@@ -159,22 +159,7 @@ fn extracts_values_before_after_and_around_the_records() {
             let found = extracted.values.get(&SinglePath::parse(path).unwrap());
             assert_eq!(found, value.as_ref(), "{path}");
         }
-        assert_eq!(extracted.last_record.unwrap()["id"], "9");
     }
-}
-
-#[test]
-fn reads_the_cursor_of_each_row() {
-    let mut body = body(json!({"explode": {"path": "$.rows"}}));
-    body.extractor.cursor = Some(SinglePath::parse("$.at.time").unwrap());
-    let mut cursors = Vec::new();
-    let text = r#"[{"at":{"time":"2026"},"rows":[{"x":1},{"x":2}]},{"rows":[{"at":{}}]}]"#;
-    let (result, _) = body.run(text.as_bytes(), &mut |_, cursor| {
-        cursors.push(cursor.cloned());
-        Ok(())
-    });
-    result.unwrap();
-    assert_eq!(cursors, [Some(json!("2026")), Some(json!("2026")), None]);
 }
 
 #[test]
@@ -187,17 +172,6 @@ fn added_columns_come_first_and_agree_with_the_record() {
     );
     let error = body.error(r#"{"Data":{"Code":"marker"}}"#);
     assert!(error.contains("`Code`") && !error.contains("marker"), "{error}");
-}
-
-#[test]
-fn counts_records_rows_and_missing_arrays() {
-    let text = r#"[{"id":7,"rows":[{"id":"7"},{}]},{"id":1}]"#;
-    let (_, counted) = body(json!({"explode": {"path": "$.rows"}})).read(text).unwrap();
-    assert_eq!((counted.records, counted.rows, counted.without_list), (2, 2, 1));
-    let digest = |text: &str, piece| body_of("$.d").pieces(piece).read(text).unwrap().1.digest;
-    let once = digest(r#"{"d":[{"a":1},{"a":2}],"page":1}"#, 1);
-    assert_eq!(once, digest(r#"{"page":2,"d":[{"a":1},{"a":2}]}"#, 99));
-    assert_ne!(once, digest(r#"{"d":[{"a":1},{"a":3}],"page":1}"#, 1));
 }
 
 /// Settings or a path, a body, and parts of the error. All have a value at `$.next`.

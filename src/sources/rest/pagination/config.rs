@@ -72,7 +72,7 @@ pub(crate) struct PaginationConfig {
     /// parameter `limit` with `offset`, else `size` is not sent.
     #[serde(default)]
     pub size_param: Option<InjectInto>,
-    /// More conditions that end the read. An empty page (`page`, `offset`, `last_record`), a missing next page and status
+    /// More conditions that end the read. An empty page (`page`, `offset`), a missing next page and status
     /// 204 always end it.
     #[serde(default)]
     pub stop: Option<StopConfig>,
@@ -138,8 +138,6 @@ pub(crate) enum CursorFrom {
     Body(SinglePath),
     /// In this header.
     Header(#[schemars(example = &"X-Next-Cursor")] HeaderNameSetting),
-    /// At this path of the page's last record, such as `$.id`, for services that continue after a key.
-    LastRecord(SinglePath),
     /// In the query of a URL in the body.
     LinkQuery(LinkQuery),
 }
@@ -165,10 +163,10 @@ pub(crate) struct StopConfig {
     /// Where the body indicates whether more pages follow: a boolean, also as text or as 1 or 0. False ends the read; true
     /// continues it, however few rows the page has. Default: not read.
     pub has_more: Option<SinglePath>,
-    /// Where the body contains the total number of rows. Ends `page`, `offset` and `last_record`; a different
+    /// Where the body contains the total number of rows. Ends `page` and `offset`; a different
     /// number of rows is a warning with every type. Default: not read.
     pub total_rows: Option<SinglePath>,
-    /// Where the body contains the number of pages. Ends `page`, `offset` and `last_record`; a different number of pages
+    /// Where the body contains the number of pages. Ends `page` and `offset`; a different number of pages
     /// is a warning with every type. Default: not read.
     pub total_pages: Option<SinglePath>,
 }
@@ -185,7 +183,14 @@ impl PaginationConfig {
         typed_keys::check(&TYPES, TYPES[self.kind as usize].name, &given, problems);
         if problems.len() == before {
             self.check_targets(problems);
-            self.check_from(&mut problems.at("from"));
+            if let Some(CursorFrom::LinkQuery(query)) = &self.from
+                && query.param.is_empty()
+            {
+                let mut from = problems.at("from");
+                from.at("link_query")
+                    .at("param")
+                    .add("is empty; give the name of the query parameter");
+            }
             self.check_stop(&mut problems.at("stop"));
         }
         if problems.len() > before {
@@ -242,23 +247,6 @@ impl PaginationConfig {
                 "`step: size` requires `size`",
                 "set `size`, or remove `step` to advance by the rows received",
             );
-        }
-    }
-
-    fn check_from(&self, problems: &mut Problems<'_>) {
-        match &self.from {
-            Some(CursorFrom::LastRecord(path)) if path.steps().is_empty() => {
-                problems.at("last_record").add_with_hint(
-                    "names the whole record, not a text or number in it",
-                    "name the field that the service continues after, such as `$.id`",
-                );
-            }
-            Some(CursorFrom::LinkQuery(query)) if query.param.is_empty() => {
-                let mut link = problems.at("link_query");
-                link.at("param")
-                    .add("is empty; give the name of the query parameter");
-            }
-            _ => {}
         }
     }
 

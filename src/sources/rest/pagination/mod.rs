@@ -53,22 +53,10 @@ enum Step {
 }
 
 impl Plan {
-    /// Whether the next request needs the last record of the page.
-    pub(super) fn needs_last_record(&self) -> bool {
-        let Self { next, .. } = self;
-        matches!(
-            next,
-            NextPage::Cursor {
-                from: CursorFrom::LastRecord(_),
-                ..
-            }
-        )
-    }
-
     /// Whether hrsink knows where the next page starts without the answer naming it: then an empty page and a reached
     /// total are the end.
     fn is_counted(&self) -> bool {
-        matches!(self.next, NextPage::Count { .. }) || self.needs_last_record()
+        matches!(self.next, NextPage::Count { .. })
     }
 
     /// Whether the answer names the URL of the next page.

@@ -172,16 +172,13 @@ impl Pager {
                 (PageRequest { url: None, set }, more || self.totals_say_more(plan))
             }
             NextPage::Cursor { .. } | NextPage::Url(_) | NextPage::LinkHeader => {
-                if rows == 0 && counted {
-                    return Err(no_next_page(number, "has no last record to continue after"));
-                }
                 let Some(token) = plan.next.token(page, number)? else {
                     return match more {
                         true => Err(no_next_page(number, "names no next page")),
                         false => Ok(Turn::End(EndReason::NoNextPage)),
                     };
                 };
-                (self.with_token(plan, token, page)?, more || !counted)
+                (self.with_token(plan, token, page)?, true)
             }
         };
         if announced && rows == 0 {

@@ -92,7 +92,7 @@ impl CursorFrom {
     pub(super) fn path(&self) -> Option<&SinglePath> {
         match self {
             Self::Body(path) | Self::LinkQuery(LinkQuery { path, .. }) => Some(path),
-            Self::Header(_) | Self::LastRecord(_) => None,
+            Self::Header(_) => None,
         }
     }
 }
@@ -107,7 +107,6 @@ impl NextPage {
             Self::Cursor { from, .. } => match from {
                 CursorFrom::Body(path) => (path, None),
                 CursorFrom::LinkQuery(query) => (&query.path, Some(query)),
-                CursorFrom::LastRecord(path) => return in_last_record(path, page, number).map(Some),
                 CursorFrom::Header(name) => {
                     let text = page.headers.get(&name.0).map(|value| value.to_str()).transpose();
                     return text.map(|text| text.and_then(not_blank)).map_err(|_| {
@@ -138,20 +137,6 @@ fn next_link(headers: &HeaderMap) -> Option<Value> {
 
 fn not_blank(text: &str) -> Option<Value> {
     (!text.trim().is_empty()).then(|| Value::from(text))
-}
-
-fn in_last_record(path: &SinglePath, page: &PageResponse, number: u64) -> Result<Value> {
-    let record = page.extracted.last_record.as_ref();
-    record
-        .and_then(|record| path.find(record))
-        .filter(|value| (value.is_string() || value.is_number()) && !is_blank(value))
-        .cloned()
-        .ok_or_else(|| {
-            Error::input(format!(
-                "page {number}: the last record has no text or number at `{path}`, which the next request needs"
-            ))
-            .with_hint("`from.last_record` is a path within a record, such as `$.id`, to a field of every record")
-        })
 }
 
 fn in_query(text: &str, LinkQuery { path, param }: &LinkQuery, number: u64) -> Result<Value> {

@@ -9,13 +9,8 @@ use super::pairs::{self, Pairs, text_to_set};
 use crate::component::Problems;
 use crate::error::{Error, Result};
 
-#[derive(Debug, Clone)]
-pub(super) enum BodyPlan {
-    None,
-    /// Placeholders are in its strings.
-    Json(Value),
-    Form(Pairs),
-}
+/// A body and its content type.
+type Body = (Bytes, &'static str);
 
 /// Reports invalid placeholders in the strings of `json`.
 pub(super) fn check_json(json: &Value, names: &Names, problems: &mut Problems<'_>) {
@@ -50,36 +45,25 @@ fn fill_strings(json: &mut Value, values: &Values) -> Result<()> {
     }
 }
 
-impl BodyPlan {
-    /// The body and its content type, with values injected. Injecting into no body creates a JSON object.
-    pub(super) fn fill(
-        &self,
-        values: &Values,
-        set: &[(&str, &Value)],
-    ) -> Result<Option<(Bytes, &'static str)>> {
-        let mut json = match self {
-            Self::None if set.is_empty() => return Ok(None),
-            Self::None => Value::Object(Map::new()),
-            Self::Json(json) => {
-                let mut json = json.clone();
-                fill_strings(&mut json, values)?;
-                json
-            }
-            Self::Form(pairs) => {
-                let mut all = pairs.fill(values)?;
-                for (name, value) in set {
-                    pairs::put(&mut all, name, text_to_set(name, value)?);
-                }
-                let mut form = form_urlencoded::Serializer::new(String::new());
-                let form = form.extend_pairs(all).finish();
-                return Ok(Some((form.into(), "application/x-www-form-urlencoded")));
-            }
-        };
-        for (place, value) in set {
-            put(&mut json, place, value)?;
-        }
-        Ok(Some((json.to_string().into(), "application/json")))
+/// A JSON body, with values injected. Injecting into no body creates a JSON object.
+pub(super) fn json(json: Option<&Value>, values: &Values, set: &[(&str, &Value)]) -> Result<Body> {
+    let mut json = json.cloned().unwrap_or_default();
+    fill_strings(&mut json, values)?;
+    for (place, value) in set {
+        put(&mut json, place, value)?;
     }
+    Ok((json.to_string().into(), "application/json"))
+}
+
+/// A form, with values injected.
+pub(super) fn form(pairs: &Pairs, values: &Values, set: &[(&str, &Value)]) -> Result<Body> {
+    let mut all = pairs.fill(values)?;
+    for (name, value) in set {
+        pairs::put(&mut all, name, text_to_set(name, value)?);
+    }
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    let form = form.extend_pairs(all).finish();
+    Ok((form.into(), "application/x-www-form-urlencoded"))
 }
 
 /// Puts `value` at `place`, names joined by dots; missing objects are created. A number is an index where there is an

@@ -23,7 +23,6 @@ use serde_json::Value;
 use url::Url;
 
 use self::address::Address;
-use self::body::BodyPlan;
 pub(crate) use self::config::RequestConfig;
 use self::config::RequestMethod;
 use self::headers::{Headers, header_value};
@@ -41,7 +40,9 @@ pub(super) struct RequestPlan {
     address: Address,
     query: Pairs,
     headers: Headers,
-    body: BodyPlan,
+    /// Placeholders are in its strings.
+    json: Option<Value>,
+    form: Option<Pairs>,
 }
 
 impl RequestPlan {
@@ -57,18 +58,14 @@ impl RequestPlan {
         let mut problems = problems.at("request");
         let query = Pairs::new(&config.query, names, &mut problems.at("query"));
         let headers = Headers::new(&config.headers, names, &mut problems.at("headers"));
-        let body = match (&config.json, &config.form) {
-            (None, None) => BodyPlan::None,
-            (Some(json), None) => {
-                body::check_json(json, names, &mut problems.at("json"));
-                BodyPlan::Json(json.clone())
-            }
-            (None, Some(form)) => BodyPlan::Form(Pairs::new(form, names, &mut problems.at("form"))),
-            (Some(_), Some(_)) => {
-                problems.add("`json` and `form` are mutually exclusive");
-                BodyPlan::None
-            }
-        };
+        if let Some(json) = &config.json {
+            body::check_json(json, names, &mut problems.at("json"));
+        }
+        let form = config.form.as_ref();
+        let form = form.map(|form| Pairs::new(form, names, &mut problems.at("form")));
+        if config.json.is_some() && form.is_some() {
+            problems.add("`json` and `form` are mutually exclusive");
+        }
         if config.method == Some(RequestMethod::Get) && config.json.is_some() != config.form.is_some() {
             problems.at("method").add_with_hint(
                 "a GET request has no body",
@@ -80,7 +77,8 @@ impl RequestPlan {
             address: address?,
             query,
             headers,
-            body,
+            json: config.json.clone(),
+            form,
         })
     }
 
@@ -97,19 +95,11 @@ impl RequestPlan {
         set: &[(InjectInto, Value)],
         link: Option<Url>,
     ) -> Result<Request> {
-        let has_link = link.is_some();
-        let (mut url, mut query) = match link {
-            Some(link) => (link, Vec::new()),
-            None => (self.address.url(values)?, self.query.fill(values)?),
-        };
+        let mut query = self.query.fill(values)?;
         let mut headers = self.headers.fill(values)?;
         let mut in_body: Vec<(&str, &Value)> = Vec::new();
         for (place, value) in set {
             match place {
-                InjectInto::Query(name) if has_link => {
-                    let query = pairs::put_raw(url.query(), name, &text_to_set(name, value)?);
-                    url.set_query(Some(&query));
-                }
                 InjectInto::Query(name) => pairs::put(&mut query, name, text_to_set(name, value)?),
                 InjectInto::Header(HeaderNameSetting(name)) => {
                     let text = text_to_set(name.as_str(), value)?;
@@ -118,11 +108,21 @@ impl RequestPlan {
                 InjectInto::Body(name) => in_body.push((name, value)),
             }
         }
-        if !has_link {
-            url.set_query(pairs::query(&query).as_deref());
-        }
+        let url = match link {
+            Some(link) => link,
+            None => {
+                let mut url = self.address.url(values)?;
+                url.set_query(pairs::query(&query).as_deref());
+                url
+            }
+        };
         let mut request = Request::new(self.method.clone(), url);
-        if let Some((body, content_type)) = self.body.fill(values, &in_body)? {
+        let body = match (&self.form, &self.json) {
+            (Some(form), _) => Some(body::form(form, values, &in_body)?),
+            (None, None) if in_body.is_empty() => None,
+            (None, json) => Some(body::json(json.as_ref(), values, &in_body)?),
+        };
+        if let Some((body, content_type)) = body {
             let content_type = HeaderValue::from_static(content_type);
             headers.entry(CONTENT_TYPE).or_insert(content_type);
             *request.body_mut() = Some(body.into());

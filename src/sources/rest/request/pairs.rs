@@ -1,10 +1,8 @@
 //! Names and values of queries and forms, in order.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
-use url::form_urlencoded;
 
 use super::super::template::{Names, Template, Values, check, fill, scalar_text};
 use crate::component::Problems;
@@ -97,28 +95,6 @@ pub(super) fn put(pairs: &mut Vec<(String, String)>, name: &str, value: String) 
 pub(super) fn query(pairs: &[(String, String)]) -> Option<String> {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| pair(name, value)).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
-}
-
-/// Sets a parameter in a query that the service wrote; all others stay as they are, byte for byte.
-pub(super) fn put_raw(query: Option<&str>, name: &str, value: &str) -> String {
-    let mut pieces: Vec<Cow<'_, str>> = Vec::new();
-    let mut done = false;
-    for piece in query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|piece| !piece.is_empty())
-    {
-        let parsed = form_urlencoded::parse(piece.as_bytes()).next();
-        if parsed.is_none_or(|(known, _)| known != name) {
-            pieces.push(piece.into());
-        } else if !std::mem::replace(&mut done, true) {
-            pieces.push(pair(name, value).into());
-        }
-    }
-    if !done {
-        pieces.push(pair(name, value).into());
-    }
-    pieces.join("&")
 }
 
 /// A space becomes `%20` and a plus `%2B`, which all servers read alike. Characters that are allowed in a query and

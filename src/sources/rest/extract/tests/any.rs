@@ -96,22 +96,4 @@ proptest! {
             (got, expected) => prop_assert!(false, "{:?}, expected {:?}", got, expected),
         }
     }
-
-    #[test]
-    fn random_bytes_never_panic_and_pieces_do_not_matter(
-        text in prop::collection::vec(prop::sample::select(b"{}[]\",:\\ua1e-. \nntrulfse<\xef\xbb\xbf".as_slice()), 0..60),
-        path in path(), piece in 1_usize..9, lines: bool, rewritten: bool,
-    ) {
-        let mut config = json!({"path": path, "format": if lines { "ndjson" } else { "json" }});
-        if rewritten {
-            config["explode"] = json!({"path": "$.a", "empty": "keep"});
-        }
-        let read = |piece| {
-            let body = body(config.clone()).value("$.a").value("$[0].a").pieces(piece);
-            body.read(&text)
-                .map(|(rows, extracted)| (rows, extracted.digest, extracted.values))
-                .map_err(|error| error.to_string())
-        };
-        prop_assert_eq!(read(piece), read(usize::MAX));
-    }
 }

@@ -18,7 +18,6 @@ const INVALID: &str = r#"
 {"type":"page","stop":{"short_page":true}} → stop.short_page: requires `size`: without it no page is short
 {"type":"page","start":3,"stop":{"total_pages":"$.n"}} → stop.total_pages: what lies before `start` is not read, so a total cannot be compared
 {"type":"offset","step":"size"} → step: `step: size` requires `size`
-{"type":"cursor","from":{"last_record":"$"},"into":{"query":"c"}} → from.last_record: names the whole record, not a text or number in it
 {"type":"page","stop":{"total_rows":"$.n","total_pages":"$.n"}} → stop.total_pages: is the same path as `total_rows`: a number cannot count both
 {"type":"pages"} → unknown variant `pages`
 {"type":"page","stop":{"short":true}} → unknown field `short`
