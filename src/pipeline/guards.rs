@@ -152,19 +152,15 @@ struct Finding {
 impl Evaluator {
     /// Evaluates every guard of every sink. `figures` are in the order of the sinks.
     pub(crate) fn evaluate(&self, figures: &[Figures]) -> Vec<Evaluated> {
-        if nothing_new(&self.sources) {
-            return self.not_evaluated("no source had anything new to read");
-        }
-        let totals = Counts::sum(&self.all);
-        self.each_guard(|index, guarded, guard| {
-            let figures = figures.get(index).ok_or("the sink reported no figures")?;
-            self.find(guarded, guard, figures, &totals)
+        self.each_guard(match nothing_new(&self.sources) {
+            true => Err("no source had anything new to read"),
+            false => Ok((figures, Counts::sum(&self.all))),
         })
     }
 
     /// Every guard as not evaluated.
     pub(crate) fn not_evaluated(&self, why: &'static str) -> Vec<Evaluated> {
-        self.each_guard(|_, _, _| Err(why))
+        self.each_guard(Err(why))
     }
 
     /// The most rows with which the sink at `index` can pass.
@@ -184,14 +180,14 @@ impl Evaluator {
             .unwrap_or(u64::MAX)
     }
 
-    fn each_guard(
-        &self,
-        find: impl Fn(usize, &Guarded, Guard) -> Result<Finding, &'static str>,
-    ) -> Vec<Evaluated> {
+    fn each_guard(&self, received: Result<(&[Figures], Totals), &'static str>) -> Vec<Evaluated> {
         let mut evaluated = Vec::new();
         for (index, guarded) in self.sinks.iter().enumerate() {
             for (guard, limit) in limits(&guarded.guards) {
-                let found = find(index, guarded, guard);
+                let found = received.and_then(|(figures, totals)| {
+                    let figures = figures.get(index).ok_or("the sink reported no figures")?;
+                    self.find(guarded, guard, figures, &totals)
+                });
                 let compares = matches!(guard, Guard::MaxShrink | Guard::MaxGrowth);
                 evaluated.push(Evaluated {
                     sink: guarded.sink.to_string(),
@@ -294,21 +290,19 @@ impl Evaluator {
 
 /// The guards that are set, with their limits.
 fn limits(guards: &GuardsConfig) -> impl Iterator<Item = (Guard, Figure)> {
-    let rows = |limit: Option<BoundedInt<1, UNBOUNDED>>| limit.map(|limit| Figure::Rows(limit.get()));
-    let ratio = |limit: Option<Ratio>| limit.map(|limit| Figure::Ratio(limit.get()));
-    [
+    let rows = |limit: BoundedInt<1, UNBOUNDED>| Figure::Rows(limit.get());
+    let ratio = |limit: Ratio| Figure::Ratio(limit.get());
+    let growth = guards.max_growth.map(|limit| Figure::Ratio(limit.get()));
+    let limits = [
         (Guard::MinRows, guards.min_rows.map(Figure::Rows)),
-        (Guard::MaxRows, rows(guards.max_rows)),
-        (Guard::MaxShrink, ratio(guards.max_shrink)),
-        (
-            Guard::MaxGrowth,
-            guards.max_growth.map(|limit| Figure::Ratio(limit.get())),
-        ),
-        (Guard::MaxRejectRatio, ratio(guards.max_reject_ratio)),
-        (Guard::MaxRowsPerPerson, rows(guards.max_rows_per_person)),
-    ]
-    .into_iter()
-    .filter_map(|(guard, limit)| Some((guard, limit?)))
+        (Guard::MaxRows, guards.max_rows.map(rows)),
+        (Guard::MaxShrink, guards.max_shrink.map(ratio)),
+        (Guard::MaxGrowth, growth),
+        (Guard::MaxRejectRatio, guards.max_reject_ratio.map(ratio)),
+        (Guard::MaxRowsPerPerson, guards.max_rows_per_person.map(rows)),
+    ];
+    let set = limits.into_iter();
+    set.filter_map(|(guard, limit)| Some((guard, limit?)))
 }
 
 /// A number of rows compared with the last run's.
