@@ -182,18 +182,3 @@ pub(crate) fn read_error(name: &str, error: std::io::Error, line: Option<u64>) -
         Err(error) => Error::input(message).with_source(error),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_each_cause_once() {
-        let disk = std::io::Error::other("disk full");
-        let error = Error::unexpected("cannot write `report.json`")
-            .with_source(disk)
-            .with_hint("free some space");
-        assert_eq!(error.chain(), "cannot write `report.json`: disk full");
-        assert_eq!(error.hints().collect::<Vec<_>>(), ["free some space"]);
-    }
-}

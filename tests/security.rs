@@ -230,6 +230,9 @@ async fn removes_old_rejects_files_only() {
     let old = [1, 2].map(|number| format!("018d0000-0000-7000-8000-00000000000{number}.ndjson"));
     let others = [
         "018d0000-0000-4000-8000-000000000001.ndjson",
+        "018d0000-0000-7000-8000-000000000001.NDJSON",
+        "018d0000-0000-7000-8000-000000000001.ndjson.part",
+        "018d0000000070008000000000000001.ndjson",
         "leavers.ndjson",
         "notes.txt",
     ];

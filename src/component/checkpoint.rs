@@ -83,28 +83,3 @@ impl Future for Delivered {
         Pin::new(&mut self.0).poll(cx).map(|result| result.is_ok())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn is_delivered_when_all_branches_are_done() {
-        let (checkpoint, delivered) = Checkpoint::new("file a");
-        let [one, two]: [_; 2] = checkpoint.split(2).try_into().unwrap();
-        one.done();
-        let mut delivered = Box::pin(delivered);
-        assert!(futures::poll!(&mut delivered).is_pending());
-        two.done();
-        assert!(delivered.await);
-    }
-
-    #[tokio::test]
-    async fn is_not_delivered_when_dropped() {
-        let (checkpoint, delivered) = Checkpoint::new("file a");
-        let [one, two]: [_; 2] = checkpoint.split(2).try_into().unwrap();
-        one.done();
-        drop(two);
-        assert!(!delivered.await);
-    }
-}

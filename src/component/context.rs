@@ -286,22 +286,3 @@ impl SinkContext {
         self.rejects.add(reject);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_services_by_type() {
-        let services = Services::default();
-        assert_eq!(services.get::<u8>(), None);
-        assert_eq!(services.get_or_default::<u8>(), 0);
-        services.insert(7_u8);
-        services.insert("text".to_owned());
-        assert_eq!(
-            (services.get::<u8>(), services.get_or_default::<u8>()),
-            (Some(7), 7)
-        );
-        assert_eq!(services.get::<String>().as_deref(), Some("text"));
-    }
-}

@@ -99,18 +99,3 @@ impl<'a> Problems<'a> {
         });
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nests_paths() {
-        let mut found = Vec::new();
-        let mut root = Problems::new(&mut found);
-        root.at("sinks").at("purview").at("retry").add("no");
-        root.at("formats").at_index(2).add_with_hint("bad", "use `%Y`");
-        assert_eq!(found[0].to_string(), "sinks.purview.retry: no");
-        assert_eq!(found[1].path, "formats[2]");
-    }
-}

@@ -161,18 +161,6 @@ mod tests {
     }
 
     #[test]
-    fn counts_token_requests_and_uploads_separately() {
-        let mut injector = Injector::new("429=0.5,token_503=0.5,seed=1".parse().unwrap());
-        let mixed: Vec<_> = (0..50)
-            .map(|_| {
-                injector.decide(Endpoint::Token);
-                injector.decide(Endpoint::Upload).fault
-            })
-            .collect();
-        assert_eq!(mixed, uploads("429=0.5,seed=1", 50));
-    }
-
-    #[test]
     fn limits_the_date_of_retry_after() {
         assert!(httpdate::parse_http_date(&header_value(RetryAfter::Date(u64::MAX))).is_ok());
     }

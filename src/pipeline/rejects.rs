@@ -289,54 +289,12 @@ mod tests {
     }
 
     #[test]
-    fn removes_nothing_for_a_file_with_a_given_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let old = named(1000);
-        std::fs::write(folder.path().join(&old), "").unwrap();
-        let file = RejectsFile::at(folder.path().join(named(0)));
-        file.create().unwrap();
-        file.finish(true).unwrap();
-        assert_eq!(names(folder.path()), BTreeSet::from([old]));
+    fn keeps_devices() {
         let device = RejectsFile::at("/dev/null".into());
         if cfg!(unix) {
             device.create().unwrap();
             assert_eq!(device.finish(true).unwrap(), None);
             assert!(Path::new("/dev/null").exists());
         }
-    }
-
-    #[test]
-    fn keeps_everything_that_is_not_a_rejects_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
-        let mut expected = BTreeSet::from([
-            id.hyphenated().to_string(),
-            format!("{id}.ndjson.part"),
-            format!("{id}.json"),
-            format!("{id}.NDJSON"),
-            format!("x{id}.ndjson"),
-            format!("{id}X.ndjson"),
-            format!("{}.ndjson", id.simple()),
-            format!("{}.ndjson", id.braced()),
-            "5b5fe1c4-ec5a-4a3a-8f52-6a3f5d3a4d02.ndjson".to_owned(),
-            "rejects.ndjson".to_owned(),
-        ]);
-        for name in &expected {
-            std::fs::write(folder.path().join(name), "x").unwrap();
-        }
-        let named_folder = named(500);
-        std::fs::create_dir(folder.path().join(&named_folder)).unwrap();
-        expected.insert(named_folder);
-        let elsewhere = tempfile::NamedTempFile::new().unwrap();
-        #[cfg(unix)]
-        {
-            let link = named(600);
-            std::os::unix::fs::symlink(elsewhere.path(), folder.path().join(&link)).unwrap();
-            expected.insert(link);
-        }
-        std::fs::write(folder.path().join(named(700)), "x").unwrap();
-        start(folder.path(), 1, 1).finish(true).unwrap();
-        assert_eq!(names(folder.path()), expected);
-        assert!(elsewhere.path().exists());
     }
 }

@@ -66,21 +66,6 @@ async fn delays_the_response_but_not_the_rows() {
 }
 
 #[tokio::test]
-async fn injects_separate_faults_at_the_token_endpoint() {
-    let bench = Bench::with_faults("token_503=nth:1,token_drop=nth:2,retry_after=1s,token_400=nth:3").await;
-    let form = credentials(APP, SECRET, RESOURCE);
-    let busy = bench.request_token(TENANT, &form).await.unwrap();
-    assert_eq!(busy.status().as_u16(), 503);
-    assert_eq!(busy.headers()["retry-after"], "1");
-    let dropped = bench.request_token(TENANT, &form).await;
-    assert!(dropped.unwrap_err().is_request());
-    let refused = bench.request_token(TENANT, &form).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(bench.upload_status(GOOD).await, 200);
-    assert_eq!(bench.emulator.status().tokens_issued, 1);
-}
-
-#[tokio::test]
 async fn expires_tokens_after_their_uses() {
     let bench = Bench::with_faults("token_expires=uses:2").await;
     let token = bench.token().await;

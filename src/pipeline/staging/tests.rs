@@ -315,24 +315,6 @@ async fn sends_nothing_when_the_run_is_cancelled() {
 }
 
 #[tokio::test]
-async fn sends_nothing_when_one_sink_cannot_buffer_its_rows() {
-    let mut fixture = Fixture::new([max_rows(100), GuardsConfig::default()]);
-    std::fs::write(fixture.folder.path().join("file"), "").unwrap();
-    fixture.state = "file/state";
-    let (ended, ()) = fixture
-        .run(async |outputs| {
-            // Only one sink has rows to keep.
-            let _stopped = outputs[0].send(chunk(4, 1)).await;
-        })
-        .await;
-    assert_eq!(ended.error(0).kind(), ErrorKind::Config);
-    assert_eq!(ended.error(1).kind(), ErrorKind::Interrupted);
-    assert_eq!(ended.got, [None, None]);
-    assert_eq!(ended.all.not_sent, 8);
-    assert!(ended.all.conserved());
-}
-
-#[tokio::test]
 async fn counts_rows_that_a_failing_sink_did_not_take() {
     for (then, memory) in [
         (Then::Fail, 0),

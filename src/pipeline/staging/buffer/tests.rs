@@ -6,7 +6,6 @@ use arrow::datatypes::{Int32Type, Int64Type};
 
 use super::*;
 use crate::component::{Delivered, channel, contract};
-use crate::error::ErrorKind;
 use crate::hr::Scenario;
 
 /// Columns of many types.
@@ -182,16 +181,4 @@ async fn cancels_the_run_before_the_rows_of_a_damaged_file_end() {
     assert!(error.contains("cannot read the temporary file"), "{error}");
     assert!(cancelled_at_the_end);
     assert_eq!(counts.totals().not_sent, 6);
-}
-
-#[tokio::test]
-async fn counts_rows_as_not_sent_when_the_file_cannot_be_created() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let counts = Counts::default();
-    let mut buffer = InputBuffer::new(file.path().join("state").into(), 0, counts.clone());
-    let error = buffer.push(0, rows(5)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("state"), "{error}");
-    drop(buffer);
-    assert_eq!(counts.totals().not_sent, 5);
 }
