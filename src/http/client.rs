@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::address;
 use super::auth::{Authenticator, Credentials, TokenError};
 use super::rate_limit::{Permit, RateLimit, RateLimiters};
-use super::retry::{AttemptError, GaveUp, Reason, RetrySettings, Tally, Verdict};
+use super::retry::{AttemptError, GaveUp, Reason, RetrySettings, Spent, Verdict};
 use super::transport::Failure;
 
 /// The longest pause of a host's rate limiter that a service can ask for.
@@ -93,7 +93,7 @@ impl Client {
         request: impl Fn() -> reqwest::Result<Request>,
         read: impl Fn(Exchange) -> F,
         decide: impl Fn(&E) -> Decision,
-    ) -> Result<(T, Tally), GaveUp<SendError<E>>>
+    ) -> Result<(T, Spent), GaveUp<SendError<E>>>
     where
         E: AttemptError + From<Failure>,
         F: Future<Output = Result<T, E>>,
@@ -134,7 +134,7 @@ impl Client {
         cancel
             .run_until_cancelled(sending)
             .await
-            .unwrap_or_else(|| Err(GaveUp::new(Reason::Cancelled, None, Tally::default())))
+            .unwrap_or_else(|| Err(GaveUp::new(Reason::Cancelled, None, Spent::default())))
     }
 
     async fn attempt<T, E, F>(

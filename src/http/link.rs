@@ -12,23 +12,17 @@ use url::Url;
 use super::address::{has_credentials, host, is_loopback};
 use crate::error::{Error, Result};
 
-/// Hosts that links may lead to, besides the one that returned them.
+/// Hosts that links may lead to, besides the one that returned them: each with a port, and starting with a dot for those
+/// below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AllowedHosts(Vec<HostPattern>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct HostPattern {
-    /// `.contoso.com` for `*.contoso.com`.
-    host: String,
-    port: Option<u16>,
-}
+pub(crate) struct AllowedHosts(Vec<(String, Option<u16>)>);
 
 impl AllowedHosts {
     /// Reads `api.contoso.com`, `api.contoso.com:8443` or `*.contoso.com`, which matches hosts below `contoso.com`, not
     /// `contoso.com` itself.
     pub(crate) fn new<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let patterns = entries.into_iter().map(|entry| {
-            HostPattern::parse(entry).ok_or_else(|| {
+            pattern(entry).ok_or_else(|| {
                 format!("`{entry}` is not a host such as `api.contoso.com` or `*.contoso.com`")
             })
         });
@@ -37,44 +31,35 @@ impl AllowedHosts {
 
     /// Whether requests may go to the host of `url`, as far as this list says.
     pub(crate) fn allows(&self, url: &Url) -> bool {
-        self.0.iter().any(|pattern| pattern.matches(url))
+        let name = url.host_str().unwrap_or_default();
+        // `Url` drops the default port of the scheme.
+        self.0
+            .iter()
+            .filter(|(_, port)| *port == url.port())
+            .any(|(host, _)| {
+                let below = host.starts_with('.') && name.len() > host.len() && name.ends_with(host);
+                below || name == host
+            })
     }
 }
 
-impl HostPattern {
-    fn parse(entry: &str) -> Option<Self> {
-        let (below, rest) = match entry.strip_prefix("*.") {
-            Some(rest) => (true, rest),
-            None => (false, entry),
-        };
-        // The URL parser validates the host and normalizes it.
-        let url = Url::parse(&format!("https://{rest}/")).ok()?;
-        let name = url.host_str()?;
-        let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        // A pattern below a name of one label would match a top-level domain.
-        if !plain || has_credentials(&url) || rest.contains(['*', '/']) || (below && !name.contains('.')) {
-            return None;
-        }
-        let host = if below {
-            format!(".{name}")
-        } else {
-            name.to_owned()
-        };
-        Some(Self {
-            host,
-            port: url.port(),
-        })
+fn pattern(entry: &str) -> Option<(String, Option<u16>)> {
+    let below = entry.strip_prefix("*.");
+    let rest = below.unwrap_or(entry);
+    // The URL parser validates the host and normalizes it.
+    let url = Url::parse(&format!("https://{rest}/")).ok()?;
+    let name = url.host_str()?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    // A pattern below a name of one label would match a top-level domain.
+    if !plain
+        || has_credentials(&url)
+        || rest.contains(['*', '/'])
+        || (below.is_some() && !name.contains('.'))
+    {
+        return None;
     }
-
-    fn matches(&self, url: &Url) -> bool {
-        let name = url.host_str().unwrap_or_default();
-        // `Url` drops the default port of the scheme.
-        self.port == url.port()
-            && match self.host.starts_with('.') {
-                true => name.len() > self.host.len() && name.ends_with(&self.host),
-                false => name == self.host,
-            }
-    }
+    let dot = below.map_or("", |_| ".");
+    Some((format!("{dot}{name}"), url.port()))
 }
 
 /// The URL of `link`, found in the response to a request for `base`.

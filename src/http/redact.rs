@@ -236,33 +236,33 @@ mod tests {
 
     #[test]
     fn hides_texts_that_may_repeat_rows() {
-        let payload =
+        const PAYLOAD: &str =
             "Planted.3@contoso.com,2024-05-01,\"Müller, Ada\",\"left the company for family reasons\"\r\n";
-        let show = |text: &str| Redactor::new(&[], payload.as_bytes()).show(text.as_bytes(), MAX_SHOWN);
-        for text in [
-            "row 7: 'planted.3@contoso.com'",
-            r#"{"m":"planted.3\u0040example"}"#,
-            r#"{"m":"M\u00fcller"}"#,
-            "at x%40y",
-            "bad &#64;",
-            "GET /users/PLANTED.3@EXAMPLE",
-            "no such user: Ada",
-            "born 2024",
-            "the remark LEFT OUR COMPANY is too long",
-            "truncated: plant",
+        for (text, hidden) in [
+            ("row 7: 'planted.3@contoso.com'", true),
+            (r#"{"m":"planted.3\u0040example"}"#, true),
+            (r#"{"m":"M\u00fcller"}"#, true),
+            ("at x%40y", true),
+            ("bad &#64;", true),
+            ("GET /users/PLANTED.3@EXAMPLE", true),
+            ("no such user: Ada", true),
+            ("born 2024", true),
+            ("the remark LEFT OUR COMPANY is too long", true),
+            ("truncated: plant", true),
+            (
+                "jobId and corresponding appId do not match at 50% of 3 rows \\",
+                false,
+            ),
+            ("Adam is an apple", false),
+            ("", false),
         ] {
-            assert!(
-                show(text).ends_with("they may repeat values of rows]"),
-                "{text}: {}",
-                show(text)
+            let shown = Redactor::new(&[], PAYLOAD.as_bytes()).show(text.as_bytes(), MAX_SHOWN);
+            assert_eq!(
+                shown.ends_with("they may repeat values of rows]"),
+                hidden,
+                "{text}"
             );
-        }
-        for text in [
-            "jobId and corresponding appId do not match at 50% of 3 rows \\",
-            "Adam is an apple",
-            "",
-        ] {
-            assert_eq!(show(text), text);
+            assert!(hidden || shown == text, "{shown}");
         }
     }
 

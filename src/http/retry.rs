@@ -66,7 +66,7 @@ impl RetrySettings {
         (component, request): (Option<&str>, &str),
         mut attempt: impl FnMut() -> F,
         mut judge: impl FnMut(&E) -> Verdict,
-    ) -> Result<(T, Tally), GaveUp<E>>
+    ) -> Result<(T, Spent), GaveUp<E>>
     where
         E: AttemptError,
         F: Future<Output = Result<T, E>>,
@@ -77,31 +77,31 @@ impl RetrySettings {
             used: 0,
             free_retry: true,
         };
-        let mut tally = Tally::default();
+        let mut spent = Spent::default();
         let mut last = None;
         loop {
             if cancel.is_cancelled() {
-                tally.elapsed = start.elapsed();
-                return Err(GaveUp::new(Reason::Cancelled, last, tally));
+                spent.elapsed = start.elapsed();
+                return Err(GaveUp::new(Reason::Cancelled, last, spent));
             }
-            tally.attempts += 1;
+            spent.attempts += 1;
             budget.used += 1;
             let result = attempt().await;
-            tally.elapsed = start.elapsed();
+            spent.elapsed = start.elapsed();
             let error = match result {
-                Ok(value) => return Ok((value, tally)),
+                Ok(value) => return Ok((value, spent)),
                 Err(error) => error,
             };
-            tally.last_unknown = error.is_unknown();
-            tally.unknown += u32::from(tally.last_unknown);
+            spent.last_unknown = error.is_unknown();
+            spent.unknown += u32::from(spent.last_unknown);
             let wait = match self.wait(judge(&error), &mut budget) {
                 Ok(wait) => wait,
-                Err(reason) => return Err(GaveUp::new(reason, Some(error), tally)),
+                Err(reason) => return Err(GaveUp::new(reason, Some(error), spent)),
             };
             tracing::warn!(
                 component,
                 request,
-                attempt = tally.attempts,
+                attempt = spent.attempts,
                 of = self.max_attempts.get(),
                 wait_ms = wait.as_millis() as u64,
                 error = %error,
@@ -193,17 +193,20 @@ pub(crate) enum Verdict {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct Spent {
     pub(crate) attempts: u32,
     /// How many of them ended with an unknown outcome.
     pub(crate) unknown: u32,
     pub(crate) last_unknown: bool,
     /// From the start of the first attempt to the end of the last.
     pub(crate) elapsed: Duration,
+    /// Why it ended without success.
+    pub(crate) reason: Reason,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Reason {
+    #[default]
     Permanent,
     AttemptsSpent,
     TimeSpent,
@@ -232,23 +235,16 @@ impl fmt::Display for Reason {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spent {
-    pub(crate) tally: Tally,
-    pub(crate) reason: Reason,
-}
-
 impl fmt::Display for Spent {
     /// `3 attempts in 12.3 s, no attempt is left`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
-            attempts,
-            unknown,
-            elapsed,
-            ..
-        } = self.tally;
+        let (attempts, unknown) = (self.attempts, self.unknown);
         let plural = if attempts == 1 { "" } else { "s" };
-        write!(f, "{attempts} attempt{plural} in {:.1} s", elapsed.as_secs_f64())?;
+        write!(
+            f,
+            "{attempts} attempt{plural} in {:.1} s",
+            self.elapsed.as_secs_f64()
+        )?;
         if unknown > 0 && attempts > 1 {
             write!(f, ", {unknown} of them with the outcome unknown")?;
         }
@@ -267,8 +263,8 @@ pub(crate) struct GaveUp<E> {
 }
 
 impl<E> GaveUp<E> {
-    pub(super) fn new(reason: Reason, last: Option<E>, tally: Tally) -> Self {
-        let spent = Spent { tally, reason };
+    pub(super) fn new(reason: Reason, last: Option<E>, spent: Spent) -> Self {
+        let spent = Spent { reason, ..spent };
         Self { last, spent }
     }
 }
@@ -368,10 +364,7 @@ mod tests {
                 "{verdicts:?}"
             );
             let count = starts.len() as u32;
-            assert_eq!(
-                (gave_up.spent.tally.attempts, gave_up.spent.tally.unknown),
-                (count, count)
-            );
+            assert_eq!((gave_up.spent.attempts, gave_up.spent.unknown), (count, count));
         }
         let asked = asked.to_string();
         assert_eq!(
@@ -394,7 +387,7 @@ mod tests {
             (gave_up.spent.reason, gave_up.last),
             (Reason::Cancelled, Some(Fault { unknown: true }))
         );
-        assert!(gave_up.spent.tally.last_unknown);
+        assert!(gave_up.spent.last_unknown);
         let (gave_up, starts) = run(&settings, &cancel, 0, &[RETRY]).await;
         assert!(starts.is_empty() && gave_up.last.is_none());
     }

@@ -100,68 +100,50 @@ fn until(time: Duration, now: SystemTime) -> Duration {
 mod tests {
     use super::*;
 
-    /// What headers ask for at second 1,700,000,000; `x-reset` has this form.
-    fn read(form: ResetForm, pairs: &[(&'static str, &str)]) -> Option<f64> {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        let name = HeaderName::from_static("x-reset");
-        let rule = WaitRule {
-            sources: vec![WaitSource::RetryAfter, WaitSource::Header { name, form }],
-            max_wait: Duration::from_secs(300),
-        };
-        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        rule.read(&headers.collect(), now).map(|wait| wait.as_secs_f64())
-    }
-
     #[test]
     fn reads_waits_by_their_form() {
-        use ResetForm::{EpochMilliseconds, EpochSeconds, Milliseconds, Seconds};
-        let service_behind = [
-            ("date", "Tue, 14 Nov 2023 21:13:20 GMT"),
-            ("x-reset", "1699996405"),
-        ];
-        for (form, pairs, expected) in [
-            (Seconds, &[("retry-after", "7")][..], Some(7.0)),
-            (Seconds, &[("retry-after", " 0 ")], Some(0.0)),
-            (Seconds, &[("retry-after", "1.5")], Some(1.5)),
-            (
-                Seconds,
-                &[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")],
-                Some(10.0),
-            ),
-            (
-                Seconds,
-                &[("retry-after", "Tuesday, 14-Nov-23 22:13:30 GMT")],
-                Some(10.0),
-            ),
-            (
-                Seconds,
-                &[("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT")],
-                Some(0.0),
-            ),
-            (
-                Seconds,
-                &[("retry-after", "99999999999999999999999")],
-                Some(300.0),
-            ),
-            (Seconds, &[("retry-after", "-1")], None),
-            (Seconds, &[("retry-after", "+3")], None),
-            (Seconds, &[("retry-after", "soon")], None),
-            (Seconds, &[("retry-after", "")], None),
-            (Seconds, &[("retry-after", "NaN")], None),
-            (Seconds, &[("retry-after", "2"), ("x-reset", "60")], Some(2.0)),
-            (Seconds, &[("x-reset", "30")], Some(30.0)),
-            (Seconds, &[("x-reset", "in 30")], None),
-            (Milliseconds, &[("x-reset", "2500")], Some(2.5)),
-            (EpochSeconds, &[("x-reset", "1700000030")], Some(30.0)),
-            (EpochSeconds, &[("x-reset", "1699999999")], Some(0.0)),
-            (EpochSeconds, &[("x-reset", "1700009999")], Some(300.0)),
-            (EpochMilliseconds, &[("x-reset", "1700000001500")], Some(1.5)),
-            // The service's clock is an hour behind ours.
-            (EpochSeconds, &service_behind, Some(5.0)),
-        ] {
-            assert_eq!(read(form, pairs), expected, "{pairs:?}");
+        // Form of `x-reset`, headers, and the wait in seconds at second 1,700,000,000. With a `Date`, the service's clock
+        // is an hour behind ours.
+        const TABLE: &str = r#"
+            "seconds"            | retry-after=7                               | 7
+            "seconds"            | retry-after= 0                              | 0
+            "seconds"            | retry-after=1.5                             | 1.5
+            "seconds"            | retry-after=Tue, 14 Nov 2023 22:13:30 GMT   | 10
+            "seconds"            | retry-after=Tuesday, 14-Nov-23 22:13:30 GMT | 10
+            "seconds"            | retry-after=Tue, 14 Nov 2023 22:13:10 GMT   | 0
+            "seconds"            | retry-after=99999999999999999999999         | 300
+            "seconds"            | retry-after=-1                              | -
+            "seconds"            | retry-after=+3                              | -
+            "seconds"            | retry-after=soon                            | -
+            "seconds"            | retry-after=                                | -
+            "seconds"            | retry-after=NaN                             | -
+            "seconds"            | retry-after=2; x-reset=60                   | 2
+            "seconds"            | x-reset=30                                  | 30
+            "seconds"            | x-reset=in 30                               | -
+            "milliseconds"       | x-reset=2500                                | 2.5
+            "epoch_seconds"      | x-reset=1700000030                          | 30
+            "epoch_seconds"      | x-reset=1699999999                          | 0
+            "epoch_seconds"      | x-reset=1700009999                          | 300
+            "epoch_milliseconds" | x-reset=1700000001500                       | 1.5
+            "epoch_seconds"      | date=Tue, 14 Nov 2023 21:13:20 GMT; x-reset=1699996405 | 5"#;
+        for case in TABLE.lines().skip(1) {
+            let cells: Vec<&str> = case.split('|').map(str::trim).collect();
+            let [form, headers, expected] = cells[..] else {
+                panic!("{case}")
+            };
+            let form = serde_json::from_str(form).unwrap();
+            let headers = headers.split(';').map(|header| {
+                let (name, value) = header.trim().split_once('=').unwrap();
+                (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())
+            });
+            let name = HeaderName::from_static("x-reset");
+            let rule = WaitRule {
+                sources: vec![WaitSource::RetryAfter, WaitSource::Header { name, form }],
+                max_wait: Duration::from_secs(300),
+            };
+            let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            let wait = rule.read(&headers.collect(), now).map(|wait| wait.as_secs_f64());
+            assert_eq!(wait, expected.parse().ok(), "{case}");
         }
     }
 }

@@ -57,11 +57,6 @@ pub fn rsa_pem() -> String {
     pem("PRIVATE KEY", &rsa_pkcs8())
 }
 
-/// A new EC key on P-256 in PEM form.
-pub fn ec_pem() -> String {
-    pem("PRIVATE KEY", &KeyPair::generate().expect(VALID).serialize_der())
-}
-
 /// A certificate of the RSA key, signed by itself: PEM.
 pub fn rsa_certificate() -> String {
     let der = PrivatePkcs8KeyDer::from(rsa_pkcs8());

@@ -106,60 +106,49 @@ impl Failure {
     /// What a person can do, most likely first; nothing for a response, whose meaning is the caller's. `prefix` goes
     /// before the settings keys of the component, such as `s3.`.
     pub(crate) fn hints(&self, host: &str, prefix: &str) -> Vec<String> {
-        let allow = format!("the firewall must allow HTTPS (port 443) from this machine to `{host}`");
-        let proxy = format!(
-            "if this network reaches the internet only through a proxy, set `{prefix}proxy` or `HTTPS_PROXY` (and \
-             `NO_PROXY` for exceptions)"
-        );
-        match self {
-            Self::NotSent { stage: Stage::Dns, .. } => vec![
-                format!(
-                    "check the host name, and whether this machine can resolve it (for example with `nslookup {host}`)"
-                ),
-                proxy,
-                allow,
-            ],
-            Self::NotSent { stage: Stage::Connect, .. } => vec![allow, proxy],
-            Self::NotSent { stage: Stage::Proxy, .. } => vec![
-                format!("the proxy must allow connections to `{host}`"),
-                format!("if the proxy requires credentials, put them in its URL (`{prefix}proxy` or `HTTPS_PROXY`)"),
-            ],
-            Self::NotSent { stage: Stage::Tls, .. } => vec![
-                format!("a device in between may break TLS: have `{host}` excluded from TLS inspection"),
-                format!(
+        const ALLOW: &str = "the firewall must allow HTTPS (port 443) from this machine to `{host}`";
+        const PROXY: &str = "if this network reaches the internet only through a proxy, set `{prefix}proxy` or \
+                             `HTTPS_PROXY` (and `NO_PROXY` for exceptions)";
+        const UP: &str = "check whether `{host}` is up, and whether a firewall or proxy blocks requests";
+        let hints: &[&str] = match self {
+            Self::NotSent { stage, .. } => match stage {
+                Stage::Dns => &[
+                    "check the host name, and whether this machine can resolve it (for example with `nslookup {host}`)",
+                    PROXY,
+                    ALLOW,
+                ],
+                Stage::Connect => &[ALLOW, PROXY],
+                Stage::Proxy => &[
+                    "the proxy must allow connections to `{host}`",
+                    "if the proxy requires credentials, put them in its URL (`{prefix}proxy` or `HTTPS_PROXY`)",
+                ],
+                Stage::Tls => &[
+                    "a device in between may break TLS: have `{host}` excluded from TLS inspection",
                     "the server may require a client certificate (`{prefix}tls.certificate_file`), or support no TLS \
-                     version that is allowed here (`{prefix}tls.min_version`)"
-                ),
-            ],
-            Self::Certificate { client: true, .. } => vec![format!(
+                     version that is allowed here (`{prefix}tls.min_version`)",
+                ],
+            },
+            Self::Certificate { client: true, .. } => &[
                 "set `{prefix}tls.certificate_file` and `{prefix}tls.key_file` to the certificate that the service \
-                 knows, and check whether it has expired"
-            )],
-            Self::Certificate { .. } => vec![
-                format!(
-                    "a proxy that inspects TLS presents its own certificate: have `{host}` excluded from inspection, or \
-                     set `{prefix}tls.ca_file` to the CA certificate of the proxy (a PEM file)"
-                ),
-                "otherwise check this machine's clock and that its CA certificates are up to date, and stop if they \
-                 are: the server is not the one it claims to be"
-                    .to_owned(),
+                 knows, and check whether it has expired",
             ],
-            Self::Unknown { timeout, .. } => {
-                let mut hints = vec![
-                    format!("check whether `{host}` is up, and whether a firewall or proxy blocks requests"),
-                    proxy,
-                ];
-                if !timeout {
-                    hints.push(format!(
-                        "some servers close the connection if a client certificate is missing \
-                         (`{prefix}tls.certificate_file`)"
-                    ));
-                }
-                hints
-            }
-            Self::Invalid(_) => vec!["please report this: it should not happen".to_owned()],
-            Self::Answer(_) => Vec::new(),
-        }
+            Self::Certificate { .. } => &[
+                "a proxy that inspects TLS presents its own certificate: have `{host}` excluded from inspection, or set \
+                 `{prefix}tls.ca_file` to the CA certificate of the proxy (a PEM file)",
+                "otherwise check this machine's clock and that its CA certificates are up to date, and stop if they \
+                 are: the server is not the one it claims to be",
+            ],
+            Self::Unknown { timeout: true, .. } => &[UP, PROXY],
+            Self::Unknown { .. } => &[
+                UP,
+                PROXY,
+                "some servers close the connection if a client certificate is missing (`{prefix}tls.certificate_file`)",
+            ],
+            Self::Invalid(_) => &["please report this: it should not happen"],
+            Self::Answer(_) => &[],
+        };
+        let fill = |hint: &&str| hint.replace("{host}", host).replace("{prefix}", prefix);
+        hints.iter().map(fill).collect()
     }
 
     pub(crate) fn of(error: reqwest::Error) -> Self {

@@ -140,18 +140,23 @@ impl Sink for FileSink {
             result = result.and(Err(Error::interrupted()));
         }
         let dry_run = cx.run.dry_run;
-        for target in files {
-            let name = target.path.clone();
-            let (rows, finished) = target.finish(result.is_ok() && !dry_run);
-            match finished {
-                Ok(true) => {
+        for Target { path, open, .. } in files {
+            let Some(Open { file, rows, .. }) = open else {
+                continue;
+            };
+            if result.is_err() || dry_run {
+                cx.counts.not_sent(rows);
+                continue;
+            }
+            let file = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+            match file.and_then(AtomicFile::commit) {
+                Ok(()) => {
                     cx.counts.accepted(rows);
-                    cx.outputs.add(&cx.name, "CSV as it would be uploaded", name);
+                    cx.outputs.add(&cx.name, "CSV as it would be uploaded", path);
                 }
-                Ok(false) => cx.counts.not_sent(rows),
                 Err(error) => {
                     cx.counts.not_sent(rows);
-                    result = result.and(Err(error));
+                    result = Err(failed(&path, error));
                 }
             }
         }
@@ -208,27 +213,6 @@ impl Target {
             file,
             rows: 0,
         })
-    }
-
-    /// Renames the file, or removes it. Returns its rows, and whether it exists.
-    fn finish(self, keep: bool) -> (usize, Result<bool>) {
-        let Some(open) = self.open else {
-            return (0, Ok(false));
-        };
-        if !keep {
-            return (open.rows, Ok(false));
-        }
-        let file = open
-            .file
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        let committed = file.and_then(AtomicFile::commit);
-        (
-            open.rows,
-            committed
-                .map(|()| true)
-                .map_err(|error| failed(&self.path, error)),
-        )
     }
 }
 

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::explain;
 use crate::component::{CheckState, CheckStep};
 use crate::http::redact::{Redactor, is_html};
-use crate::http::retry::{Reason, Spent, Tally};
+use crate::http::retry::Spent;
 use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
 
 /// The time-out of the request that checks whether the ingestion host can be reached.
@@ -49,12 +49,11 @@ impl Client {
         match provider.request().await {
             Ok(response) => (works(), response.date),
             Err(error) => {
-                let tally = Tally {
+                let spent = Spent {
                     attempts: 1,
-                    ..Tally::default()
+                    ..Spent::default()
                 };
-                let reason = Reason::Permanent;
-                let explained = explain::token(&self.job, &error, Spent { tally, reason });
+                let explained = explain::token(&self.job, &error, spent);
                 (CheckStep::failed("token", &explained), error.date)
             }
         }

@@ -18,7 +18,7 @@ use crate::http::auth::provider::{Grant, TokenEndpoint, TokenProvider};
 use crate::http::auth::{Authenticator, Credentials, Scheme};
 use crate::http::client::{self as http, Decision, Exchange, SendError};
 use crate::http::redact::{self, Redactor, is_html};
-use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetrySettings, Tally};
+use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetrySettings, Spent};
 use crate::http::settings::Proxy;
 use crate::http::transport::{self, Failure, MAX_BODY, TransportConfig, read_answer};
 use crate::secret::Secret;
@@ -88,9 +88,9 @@ impl Client {
             .send(cancel, (None, &about), request, read, decide)
             .await
         {
-            Ok(((response, credentials), tally)) => {
+            Ok(((response, credentials), spent)) => {
                 let secrets = self.http.auth.secrets(&credentials);
-                self.accepted(file_name, &response, Redactor::new(&secrets, rows), tally)
+                self.accepted(file_name, &response, Redactor::new(&secrets, rows), spent)
             }
             Err(gave_up) => self.gave_up(file_name, gave_up, rows),
         }
@@ -128,11 +128,11 @@ impl Client {
         file_name: &str,
         response: &transport::Answer,
         redactor: Redactor<'_>,
-        tally: Tally,
+        spent: Spent,
     ) -> Answer {
         let mut answer = Answer {
-            attempts: tally.attempts,
-            unknown_attempts: tally.unknown,
+            attempts: spent.attempts,
+            unknown_attempts: spent.unknown,
             ..Answer::without_request(Verdict::Accepted, None)
         };
         record(&mut answer, response, redactor);
@@ -140,17 +140,16 @@ impl Client {
         // page of a proxy taken as success, rows would be lost silently.
         if is_html(&response.body) {
             answer.verdict = Verdict::Unknown;
-            answer.error = Some(explain::page(&self.job, file_name, response, tally, redactor));
+            answer.error = Some(explain::page(&self.job, file_name, response, spent, redactor));
         }
         answer
     }
 
     fn gave_up(&self, file_name: &str, gave_up: GaveUp<SendError<Failure>>, rows: &[u8]) -> Answer {
-        let (last, spent) = (gave_up.last, gave_up.spent);
-        let tally = spent.tally;
+        let GaveUp { last, spent } = gave_up;
         let mut answer = Answer {
-            attempts: tally.attempts,
-            unknown_attempts: tally.unknown - u32::from(tally.last_unknown),
+            attempts: spent.attempts,
+            unknown_attempts: spent.unknown - u32::from(spent.last_unknown),
             stop: matches!(spent.reason, Reason::AskedToWait { .. }),
             ..Answer::without_request(Verdict::Transient, None)
         };
@@ -174,7 +173,7 @@ impl Client {
                 explain::upload(&self.job, file_name, &error, spent, redactor)
             }
         });
-        if tally.unknown > 0 {
+        if spent.unknown > 0 {
             answer.verdict = Verdict::Unknown;
         }
         answer

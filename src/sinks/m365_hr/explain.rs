@@ -14,7 +14,7 @@ use crate::http::auth::TokenError;
 use crate::http::auth::provider::entra_token_url;
 use crate::http::auth::response::{OAuthError, TokenCause};
 use crate::http::redact::{Redactor, describe, html_title, is_html};
-use crate::http::retry::{Reason, Spent, Tally};
+use crate::http::retry::{Reason, Spent};
 use crate::http::transport::{Answer, Failure};
 
 /// A connector job, and as whom hrsink uploads. None of it is secret.
@@ -80,7 +80,7 @@ pub(super) fn upload(
         Failure::Answer(answer) => or_proxy(answer, job.ingestion(), status_hints(job, answer)),
         failure => upload_hints(job, failure),
     };
-    if spent.tally.unknown > 0 {
+    if spent.unknown > 0 {
         hints.push(format!(
             "the log of the job `{}` in the Purview portal (`RecordsSaved`) shows whether the rows arrived; the next run \
              sends them again and reports it, unless `delivery.on_unknown` is `hold`",
@@ -95,14 +95,12 @@ pub(super) fn page(
     job: &Job,
     file_name: &str,
     answer: &Answer,
-    tally: Tally,
+    spent: Spent,
     redactor: Redactor<'_>,
 ) -> Error {
-    let reason = Reason::Permanent;
     let message = format!(
-        "the outcome of `{file_name}` is unknown: the response to POST {} ({}) was a web page",
-        job.upload_url(),
-        Spent { tally, reason }
+        "the outcome of `{file_name}` is unknown: the response to POST {} ({spent}) was a web page",
+        job.upload_url()
     );
     let hints = page_hints(job.ingestion());
     build(ErrorKind::Refused, message, describe(answer, redactor), hints)

@@ -84,14 +84,19 @@ pub(super) async fn check(config: &M365HrConfig, cx: SinkContext) -> Vec<CheckSt
     match client {
         Ok((client, emulator)) => {
             let steps = client.check().await;
-            if let Some(emulator) = emulator
-                && let Err(error) = emulator.stop().await
-            {
-                tracing::warn!("the emulator did not stop: {}", error.chain());
-            }
+            stop(&cx, emulator).await;
             steps
         }
         Err(error) => vec![CheckStep::failed(CheckStep::SETTINGS, &error)],
+    }
+}
+
+async fn stop(cx: &SinkContext, emulator: Option<Emulator>) {
+    if let Some(emulator) = emulator
+        && let Err(error) = emulator.stop().await
+    {
+        // The rows have their outcome already.
+        tracing::warn!(sink = %cx.name, "the emulator did not stop: {}", error.chain());
     }
 }
 
@@ -193,12 +198,7 @@ impl Sink for M365Hr {
         if let Some(emulator) = &emulator {
             warn_of_rows_not_saved(&cx, emulator);
         }
-        if let Some(emulator) = emulator
-            && let Err(error) = emulator.stop().await
-        {
-            // The rows have their outcome already.
-            tracing::warn!(sink = %cx.name, "the emulator did not stop: {}", error.chain());
-        }
+        stop(&cx, emulator).await;
         result
     }
 }

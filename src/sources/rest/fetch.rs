@@ -372,15 +372,14 @@ impl Fetcher {
             PageError::Final(error) => error,
             PageError::Response(bad) => {
                 let message = bad.message.as_deref();
-                bad.decision
-                    .error(shown, bad.status, message, spent.tally.attempts)
+                bad.decision.error(shown, bad.status, message, spent.attempts)
             }
             PageError::Transport(failure) => {
                 let kind = match failure.is_transient() {
                     true => ErrorKind::Transient,
                     false => ErrorKind::Config,
                 };
-                let times = match spent.tally.attempts {
+                let times = match spent.attempts {
                     0 | 1 => String::new(),
                     attempts => format!(", {attempts} times"),
                 };

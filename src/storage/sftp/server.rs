@@ -208,7 +208,7 @@ impl Server {
             Ok((value, _)) => return Ok(value),
             Err(gave_up) => gave_up,
         };
-        let attempts = spent.tally.attempts;
+        let attempts = spent.attempts;
         Err(match last {
             Some(error) if spent.reason != Reason::Cancelled => match error {
                 SftpError::Transient(error) => SftpError::Transient(

@@ -4,7 +4,6 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey}
 
 use super::*;
 use crate::http::auth::pem;
-use crate::http::auth::signing::Algorithm;
 use test_server::certificates::{rsa_certificate, rsa_pem, rsa_pkcs8};
 
 const AWKWARD: &str = "Müller & \"Sons\" <a> 'b' ]]>\r\n\t\u{a0}é\u{1f600} ";
@@ -17,7 +16,7 @@ fn grant(subject: &str) -> SamlGrant {
         recipient: "https://api.contoso.com/oauth/token?a=1&b=2".to_owned(),
         attributes: Vec::new(),
         lifetime: Duration::from_secs(300),
-        key: SigningKey::from_pem(&Secret::new(rsa_pem()), Algorithm::Rs256, "").unwrap(),
+        key: SigningKey::from_pem(&Secret::new(rsa_pem()), "").unwrap(),
         certificate: None,
     }
 }

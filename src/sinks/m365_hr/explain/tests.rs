@@ -17,14 +17,13 @@ fn job(cloud: &Cloud) -> Job {
 }
 
 fn spent() -> Spent {
-    let tally = Tally {
+    Spent {
         attempts: 3,
         unknown: 1,
         last_unknown: false,
         elapsed: Duration::from_millis(12_340),
-    };
-    let reason = Reason::AttemptsSpent;
-    Spent { tally, reason }
+        reason: Reason::AttemptsSpent,
+    }
 }
 
 fn answer(status: u16, body: &str) -> Answer {

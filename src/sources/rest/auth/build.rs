@@ -15,7 +15,7 @@ use crate::http::auth::provider::{BodyForm, Grant, TokenEndpoint, TokenProvider}
 use crate::http::auth::response::KeyPath;
 use crate::http::auth::rotation::{RefreshTokens, Rotation};
 use crate::http::auth::saml::{self, SamlGrant};
-use crate::http::auth::signing::{Algorithm, SigningKey};
+use crate::http::auth::signing::SigningKey;
 use crate::http::auth::{Authenticator, MIN_SECRET, Scheme, SharedTokens, basic, jwt, pem, secret_header};
 use crate::http::settings::TextOrSecret;
 use crate::secret::{Secret, SecretFiles, SecretRef};
@@ -262,7 +262,7 @@ impl<'r> TokenRequest<'r> {
 
     fn signing_key(&self) -> Result<SigningKey> {
         let pem = read(need(&self.config.private_key, "private_key")?, self.run)?;
-        SigningKey::from_pem(&pem, Algorithm::Rs256, "`private_key`")
+        SigningKey::from_pem(&pem, "`private_key`")
     }
 
     fn headers(&mut self) -> Result<()> {

@@ -35,7 +35,7 @@ pub(crate) fn error(provider: &TokenProvider, failure: &TokenError, spent: Optio
         _ => ErrorKind::Refused,
     };
     let spent = spent
-        .filter(|spent| spent.tally.attempts > 1 || spent.reason != Reason::Permanent)
+        .filter(|spent| spent.attempts > 1 || spent.reason != Reason::Permanent)
         .map(|spent| format!(" ({spent})"))
         .unwrap_or_default();
     let error = Error::new(kind, tried + &spent).with_source(failure.detail.clone());
