@@ -305,16 +305,12 @@ mod tests {
     }
 
     /// Attempts that last `seconds` and fail, each with the next verdict; the last one repeats.
-    async fn run(
-        settings: &RetrySettings,
-        cancel: &CancellationToken,
-        seconds: u32,
-        verdicts: &[Verdict],
-    ) -> (GaveUp<Fault>, Vec<u64>) {
+    async fn run(settings: &RetrySettings, seconds: u32, verdicts: &[Verdict]) -> (GaveUp<Fault>, Vec<u64>) {
         let start = Instant::now();
         let starts = RefCell::new(Vec::new());
+        let cancel = CancellationToken::new();
         let gave_up = settings.run(
-            cancel,
+            &cancel,
             (None, ""),
             || {
                 starts.borrow_mut().push(start.elapsed().as_secs());
@@ -357,7 +353,7 @@ mod tests {
         ];
         for (attempts, elapsed, lasts, verdicts, starts, reason) in cases {
             let settings = settings(*attempts, *elapsed);
-            let (gave_up, found) = run(&settings, &CancellationToken::new(), *lasts, verdicts).await;
+            let (gave_up, found) = run(&settings, *lasts, verdicts).await;
             assert_eq!(
                 (&found[..], gave_up.spent.reason),
                 (*starts, *reason),
@@ -371,25 +367,6 @@ mod tests {
             asked,
             "the service asked to wait 120 s, and only 60 s are left for retries"
         );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn cancelling_ends_the_wait_and_keeps_the_last_failure() {
-        let cancel = CancellationToken::new();
-        let stop = async {
-            tokio::time::sleep(2 * SECONDS).await;
-            cancel.cancel();
-        };
-        let settings = settings(9, 600);
-        let ((gave_up, starts), ()) = tokio::join!(run(&settings, &cancel, 0, &[RETRY]), stop);
-        assert_eq!(starts, [0, 1]);
-        assert_eq!(
-            (gave_up.spent.reason, gave_up.last),
-            (Reason::Cancelled, Some(Fault { unknown: true }))
-        );
-        assert!(gave_up.spent.last_unknown);
-        let (gave_up, starts) = run(&settings, &cancel, 0, &[RETRY]).await;
-        assert!(starts.is_empty() && gave_up.last.is_none());
     }
 
     #[test]

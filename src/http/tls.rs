@@ -53,38 +53,10 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::transport::TransportConfig;
-    use test_server::certificates::{Authority, pem, rsa_certificate, rsa_pem, rsa_pkcs1};
+    use test_server::certificates::{Authority, pem, rsa_pem};
 
     fn read(certificate: &str, key: &str) -> Result<Identity> {
         Identity::from_pem(&Secret::new(certificate), &Secret::new(key))
-    }
-
-    #[test]
-    fn reads_certificate_and_key_in_every_notation() {
-        let authority = Authority::new("clients");
-        let (certificate, key) = authority.client("client");
-        let both = format!("{key}{certificate}{}", authority.pem());
-        let escaped = |text: &str| text.replace('\n', "\\n");
-        for (certificate, key, certificates) in [
-            (certificate.clone(), key.clone(), 1),
-            (escaped(&certificate), escaped(&key), 1),
-            (certificate, both.clone(), 1),
-            (both.clone(), both, 2),
-            (rsa_certificate(), rsa_pem(), 1),
-            (rsa_certificate(), pem("RSA PRIVATE KEY", &rsa_pkcs1()), 1),
-        ] {
-            let identity = read(&certificate, &key).unwrap();
-            let count = |label: &str| identity.0.expose().matches(label).count();
-            assert_eq!((count("BEGIN CERT"), count("PRIVATE KEY-")), (certificates, 2));
-            let config = TransportConfig {
-                identity: Some(identity),
-                tls: false,
-                ..TransportConfig::default()
-            };
-            config.client().unwrap();
-            assert!(format!("{config:?}").contains("Identity(hidden)"));
-        }
     }
 
     #[test]

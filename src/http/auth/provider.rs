@@ -292,39 +292,18 @@ mod tests {
                 "ids of the description are not repeated"
             );
         }
-        let long = format!("\u{1b}[2J{SECRET} {}", "é".repeat(600));
-        let body = json!({"error": format!("bad {SECRET}"), "error_description": long});
-        let error = error(Reply::new(400).json(&body)).await;
-        let detail = "the token endpoint responded 400 bad [hidden]: [2J[hidden] é";
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let later = Reply::new(429).header("retry-after", "7").header("date", date);
+        let body = json!({"error": format!("bad {SECRET}"), "error_description": "é".repeat(600)});
+        let error = error(later.json(&body)).await;
+        let start = "the token endpoint responded 429 bad [hidden]: é";
         assert!(
-            error.detail.starts_with(detail) && error.detail.ends_with('…'),
+            error.detail.starts_with(start) && error.detail.ends_with('…'),
             "{error}"
         );
-    }
-
-    #[tokio::test]
-    async fn retries_transient_causes_only() {
-        let oauth = json!({"error": "temporarily_unavailable", "error_description": "AADSTS7000215: codes decide nothing"});
-        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         let after = Some(Duration::from_secs(7));
-        for status in [400, 401, 404, 302, 408, 429, 503] {
-            let expected = match status {
-                408 | 429 | 503 => Verdict::Retry { after },
-                _ => Verdict::Stop,
-            };
-            for reply in [
-                Reply::new(status).json(&oauth),
-                Reply::new(status).body("not JSON"),
-            ] {
-                let error = error(reply.header("retry-after", "7").header("date", date)).await;
-                assert_eq!(error.verdict(), expected, "{status} {error:?}");
-                assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
-            }
-        }
-        let truncated = Reply::ok(json!({"access_token": "tok3n"})).truncate(9);
-        for step in [Step::CloseAfterBody, truncated] {
-            assert_eq!(error(step).await.verdict(), Verdict::Retry { after: None });
-        }
+        assert_eq!(error.verdict(), Verdict::Retry { after });
+        assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
     }
 
     #[tokio::test]
