@@ -52,13 +52,10 @@ pub enum FieldKind {
 pub struct Field {
     /// The documented name: what users write under `fields`.
     pub name: &'static str,
-    /// What it holds.
     pub kind: FieldKind,
-    /// Whether every row must have a value.
     pub required: bool,
     /// Other spellings in Microsoft's pages and samples. For suggestions only, never taken for the name.
     pub aliases: &'static [&'static str],
-    /// One line: what it means.
     pub summary: &'static str,
 }
 
@@ -113,12 +110,10 @@ const RATING: Field = text("Rating", "the rating given, in the company's own wor
 pub struct Facts {
     /// The name in pipeline files, reports and the ledger.
     id: &'static str,
-    /// The name for a person.
     pub title: &'static str,
     /// The value of the scenario column (`HRScenario`) in files of several scenarios. Customers may have mapped another
     /// one in the portal.
     pub identifier: &'static str,
-    /// The insider risk policy templates that use it.
     pub policy_templates: &'static [&'static str],
     fields: &'static [Field],
 }
@@ -222,7 +217,6 @@ impl Scenario {
         Self::EmployeeProfile,
     ];
 
-    /// What the documentation says about it.
     pub fn facts(self) -> &'static Facts {
         match self {
             Self::EmployeeResignation => &EMPLOYEE_RESIGNATION,
@@ -248,7 +242,6 @@ impl Scenario {
         self.facts().fields
     }
 
-    /// The field of exactly this name.
     pub fn field(self, name: &str) -> Option<&'static Field> {
         self.fields().iter().find(|field| field.name == name)
     }

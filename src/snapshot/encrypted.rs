@@ -11,7 +11,7 @@
 
 use std::io::{self, Read, Write};
 
-use aead_stream::{DecryptorBE32, EncryptorBE32, Nonce, StreamBE32};
+use aead_stream::{DecryptorBE32, EncryptorBE32};
 use aes_gcm::Aes256Gcm;
 
 use super::key::{self, Key, SALT, Subject};
@@ -41,18 +41,6 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// The file's key is used for this one stream, so the nonce's prefix may be constant.
-fn nonce() -> Nonce<Aes256Gcm, StreamBE32<Aes256Gcm>> {
-    Default::default()
-}
-
-fn associated_data(header: &[u8; HEADER], prefix: [u8; PREFIX]) -> [u8; HEADER + PREFIX] {
-    let mut data = [0; HEADER + PREFIX];
-    data[..HEADER].copy_from_slice(header);
-    data[HEADER..].copy_from_slice(&prefix);
-    data
-}
-
 pub(super) struct Writer<W> {
     to: W,
     header: [u8; HEADER],
@@ -77,14 +65,15 @@ impl<W: Write> Writer<W> {
         let sum = checksum(&header);
         header[CHECKED..].copy_from_slice(&sum);
         to.write_all(&header)?;
-        let stream = EncryptorBE32::new(&key.for_file(&salt, subject).into(), &nonce());
+        // The file's key is used for this one stream, so the nonce's prefix may be constant.
+        let stream = EncryptorBE32::new(&key.for_file(&salt, subject).into(), &Default::default());
         Ok(Self { to, header, stream })
     }
 
     pub(super) fn write(&mut self, frame: &mut Vec<u8>) -> io::Result<()> {
         let prefix = prefix(frame.len(), false)?;
         self.stream
-            .encrypt_next_in_place(&associated_data(&self.header, prefix), frame)
+            .encrypt_next_in_place(&[&self.header[..], &prefix].concat(), frame)
             .map_err(cannot_encrypt)?;
         self.to.write_all(&prefix)?;
         self.to.write_all(frame)
@@ -98,7 +87,7 @@ impl<W: Write> Writer<W> {
         } = self;
         let prefix = prefix(frame.len(), true)?;
         stream
-            .encrypt_last_in_place(&associated_data(&header, prefix), &mut frame)
+            .encrypt_last_in_place(&[&header[..], &prefix].concat(), &mut frame)
             .map_err(cannot_encrypt)?;
         to.write_all(&prefix)?;
         to.write_all(&frame)?;
@@ -153,7 +142,7 @@ impl<R: Read> Reader<R> {
         if subject_check != key.subject_check(&salt, subject) {
             return Err(ReadError::WrongSubject);
         }
-        let stream = DecryptorBE32::new(&key.for_file(&salt, subject).into(), &nonce());
+        let stream = DecryptorBE32::new(&key.for_file(&salt, subject).into(), &Default::default());
         Ok(Self {
             from,
             header,
@@ -181,7 +170,7 @@ impl<R: Read> Reader<R> {
         if frame.len() as u64 != length {
             return Err(ReadError::Damaged(TRUNCATED));
         }
-        let data = associated_data(&self.header, prefix);
+        let data = [&self.header[..], &prefix].concat();
         if last == 0 {
             stream.decrypt_next_in_place(&data, &mut frame).map_err(damaged)?;
             self.stream = Some(stream);

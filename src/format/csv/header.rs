@@ -178,16 +178,3 @@ fn shown(delimiter: u8) -> String {
         other => char::from(other).to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn makes_column_names_unique() {
-        let mut names = ["id", "", "id", "id_2", "id", "column_2"].map(str::to_owned);
-        let renamed = make_unique(&mut names);
-        assert_eq!(names, ["id", "column_2_2", "id_3", "id_2", "id_4", "column_2"]);
-        assert_eq!(renamed, ["column_2_2", "id_3", "id_4"]);
-    }
-}

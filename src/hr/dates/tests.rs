@@ -118,6 +118,15 @@ fn writes_iso_8601_with_offset() {
             45306.75 => 2024-01-15T18:00:00-05:00
             /Date(1705276800000)/ => 2024-01-15T00:00:00-05:00
             /Date(1705276800000+0000)/ => 2024-01-15T00:00:00+00:00
+            /Date(1705276800001)/ => 2024-01-15T00:00:00.001-05:00
+            /Date(1705276800000-0430)/ => 2024-01-14T19:30:00-04:30
+            /Date(1705276800000+0090)/ => 2024-01-15T01:30:00+01:30
+            /Date(-1)/ => implausible_date: is before
+            /Date(x)/ => invalid_date
+            /Date(1) => invalid_date
+            /Date(1+)/ => invalid_date
+            /Date(1+99)/ => invalid_date
+            /Date(1+9999)/ => invalid_date
             2024-01-15T09:30:00Z => 2024-01-15T09:30:00+00:00
             2024-01-15T09:30:00.1234567+05:30 => 2024-01-15T09:30:00.1234567+05:30
             2024-01-15 09:30:00.100 => 2024-01-15T09:30:00.1-05:00
@@ -155,7 +164,14 @@ fn writes_iso_8601_with_offset() {
         ),
         (
             new_york(&["epoch_seconds"]),
-            "45306 => implausible_date: is before 1980-01-01",
+            "45306 => implausible_date: is before 1980-01-01
+            -1.5 => implausible_date: is before 1980-01-01
+            999999999999999 => implausible_date: is after 2100-01-01
+            1705312800.25 => 2024-01-15T05:00:00.25-05:00
+            1e9 => invalid_date
+            1. => invalid_date
+            --1 => invalid_date
+            +1 => invalid_date",
         ),
         // Eight digits are a count where a format counts.
         (

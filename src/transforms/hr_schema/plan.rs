@@ -19,27 +19,20 @@ pub(super) struct Plan {
     pub(super) fields: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-/// Cached plans. All chunks of a file share a schema, and files of one pattern rarely have more schemas.
-const MAX_PLANS: usize = 8;
-
 impl Mapper {
     /// The plan for the rows of `chunk`.
     pub(super) fn plan(&self, chunk: &Chunk) -> Result<Arc<Plan>> {
         let schema = chunk.batch.schema();
-        let cache = self.plans.read().unwrap_or_else(PoisonError::into_inner);
-        let cached = cache
-            .iter()
-            .find(|(other, _)| Arc::ptr_eq(other, &schema) || *other == schema);
-        if let Some((_, plan)) = cached {
+        let last = self.last_plan.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, plan)) = &*last
+            && *known == schema
+        {
             return Ok(plan.clone());
         }
-        drop(cache);
+        drop(last);
         let plan = Arc::new(self.make(&schema, chunk.origins.part())?);
-        let mut cache = self.plans.write().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() == MAX_PLANS {
-            cache.remove(0);
-        }
-        cache.push((schema, plan.clone()));
+        let mut last = self.last_plan.write().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((schema, plan.clone()));
         Ok(plan)
     }
 

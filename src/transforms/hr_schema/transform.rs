@@ -27,7 +27,8 @@ pub(super) struct Mapper {
     pub(super) cx: TransformContext,
     pub(super) engine: Engine,
     pub(super) checked: Checked,
-    pub(super) plans: RwLock<Vec<(SchemaRef, Arc<Plan>)>>,
+    /// All chunks of a file share a schema, and so do most files.
+    pub(super) last_plan: RwLock<Option<(SchemaRef, Arc<Plan>)>>,
     schema: SchemaRef,
     truncated: AtomicUsize,
 }
@@ -41,7 +42,7 @@ impl Mapper {
             cx,
             engine,
             checked,
-            plans: RwLock::default(),
+            last_plan: RwLock::default(),
             truncated: AtomicUsize::new(0),
         }
     }
