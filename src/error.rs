@@ -107,6 +107,13 @@ impl Error {
         self
     }
 
+    /// An error about this one, with its kind and hints.
+    pub(crate) fn wrapped(self, message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(self.kind(), message);
+        error.0.hints.clone_from(&self.0.hints);
+        error.with_source(self)
+    }
+
     /// The same error again, its causes as text.
     pub(crate) fn copy(&self) -> Self {
         let causes: Vec<String> = self.links().skip(1).collect();
@@ -174,11 +181,7 @@ pub(crate) fn read_error(name: &str, error: std::io::Error, line: Option<u64>) -
         None => format!("cannot read `{name}`"),
     };
     match error.downcast::<Error>() {
-        Ok(inner) => {
-            let hints: Vec<String> = inner.hints().map(str::to_owned).collect();
-            let error = Error::new(inner.kind(), message).with_source(inner);
-            hints.into_iter().fold(error, Error::with_hint)
-        }
+        Ok(inner) => inner.wrapped(message),
         Err(error) => Error::input(message).with_source(error),
     }
 }

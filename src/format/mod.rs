@@ -31,7 +31,7 @@ pub(crate) use collector::{Added, CHUNK_ROWS, Collector, READ_BYTES, ReadError, 
 pub(crate) use registry::{FormatConfig, Registration, extensions, formats, names};
 
 use crate::component::Problems;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::settings::BoundedSize;
 
 /// The settings of a file format, and how it reads a file.
@@ -88,11 +88,4 @@ type MaxRecordBytes = BoundedSize<1, { 1 << 30 }>;
 
 fn default_max_record() -> MaxRecordBytes {
     BoundedSize::new(16 << 20)
-}
-
-/// An error with the kind, hints and text of `inner`.
-fn wrap(message: String, inner: Error) -> Error {
-    let hints: Vec<String> = inner.hints().map(str::to_owned).collect();
-    let error = Error::new(inner.kind(), message).with_source(inner);
-    hints.into_iter().fold(error, Error::with_hint)
 }

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Access, CHUNK_ROWS, Collector, Format, Input, RandomAccess, ReadResult, Registration, RowBuffer, wrap,
+    Access, CHUNK_ROWS, Collector, Format, Input, RandomAccess, ReadResult, Registration, RowBuffer,
 };
 use crate::component::Origins;
 use crate::error::{Error, read_error};
@@ -67,7 +67,7 @@ fn not_parquet(out: &Collector, error: ParquetError) -> Error {
 fn from_parquet(message: String, error: ParquetError, hint: &'static str) -> Error {
     let error = match error {
         ParquetError::External(inner) => match inner.downcast::<Error>() {
-            Ok(inner) => return wrap(message, *inner),
+            Ok(inner) => return inner.wrapped(message),
             Err(inner) => ParquetError::External(inner),
         },
         other => other,
