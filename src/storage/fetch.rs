@@ -112,86 +112,16 @@ pub(super) async fn ranges(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-    use std::sync::{Arc, Mutex};
-
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
-    use crate::error::ErrorKind;
-    use crate::storage::blocks;
 
-    /// Byte *n* is *n* modulo 251; bytes from 1 MiB on fail.
-    #[derive(Default)]
-    struct Numbers(Mutex<Vec<Range<u64>>>);
-
-    #[async_trait]
-    impl Fetch for Numbers {
-        async fn fetch(&self, _: &FileInfo, range: Range<u64>) -> Result<Bytes> {
-            if range.start >= 1 << 20 {
-                return Err(Error::new(ErrorKind::Transient, "gone"));
-            }
-            self.0.lock().unwrap().push(range.clone());
-            Ok(bytes(range))
-        }
-    }
-
-    fn bytes(range: Range<u64>) -> Bytes {
-        range.map(|n| (n % 251) as u8).collect()
-    }
-
-    fn file() -> FileInfo {
-        FileInfo {
-            name: "a".into(),
-            path: "a".into(),
-            size: None,
-            modified: None,
-            version: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn merges_close_ranges_and_splits_large_ones() {
-        let numbers = Numbers::default();
-        let requested = [500_000..800_000, 0..10, 100..200, 5..5];
-        let read_ahead = ReadAhead::new(1 << 20);
-        let read = ranges(&numbers, &file(), &requested, read_ahead).await.unwrap();
-        for (range, read) in requested.into_iter().zip(read) {
-            assert!(read == bytes(range.clone()), "{range:?}");
-        }
-        let requests = numbers.0.into_inner().unwrap();
-        assert_eq!(
-            requests,
-            [0..200, 500_000..631_072, 631_072..762_144, 762_144..800_000]
-        );
+    #[test]
+    fn prefetches_within_the_bound() {
         for bytes in [1 << 20, 3 << 20, 32 << 20, 1 << 30] {
             let read_ahead = ReadAhead::new(bytes);
             let held = (read_ahead.requests as u64 + 2) * read_ahead.request_bytes;
             assert!(held <= bytes, "{read_ahead:?}");
         }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn sends_parts_in_order_and_errors_in_their_place() {
-        let read = |size: u64| async move {
-            let fetch = Arc::new(Numbers::default());
-            let mut reader = blocks::reader(1, &CancellationToken::new(), |blocks| async move {
-                send(&*fetch, &file(), 0..size, ReadAhead::new(1 << 20), &blocks).await;
-            });
-            tokio::task::spawn_blocking(move || {
-                let mut read = Vec::new();
-                let end = reader.read_to_end(&mut read);
-                (read, end)
-            })
-            .await
-            .unwrap()
-        };
-        let (all, end) = read(1_000_000).await;
-        assert!(end.is_ok() && all == bytes(0..1_000_000));
-        let (all, end) = read(2 << 20).await;
-        assert!(all == bytes(0..1 << 20));
-        let error = end.unwrap_err();
-        let error = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Transient);
+        let parts: Vec<_> = ReadAhead::new(1 << 20).split(5..300_000).collect();
+        assert_eq!(parts, [5..131_077, 131_077..262_149, 262_149..300_000]);
     }
 }

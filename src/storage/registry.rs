@@ -46,15 +46,6 @@ impl Backend {
         connect_logs_in: false,
         requires_settings: None,
     };
-
-    /// The message and hint for a build without this backend.
-    fn missing(&self) -> (String, String) {
-        let feature = self.key;
-        (
-            format!("`{}://` is not in this build of hrsink", self.schemes[0]),
-            format!("use a build with the feature `{feature}`: `cargo install hrsink --features {feature}`"),
-        )
-    }
 }
 
 /// The settings of a backend.
@@ -65,8 +56,9 @@ pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
 
     /// Connects; an error if a secret cannot be read, or the storage cannot be reached or rejects the login.
     async fn connect(&self, location: &RemoteLocation, _cx: &Context) -> Result<Arc<dyn Storage>> {
-        // A build without the backend: `validate` has reported it.
-        Err(Error::config(location.backend.missing().0))
+        // `validate` has reported it.
+        let key = location.backend.key;
+        Err(Error::unexpected(format!("this build lacks the feature `{key}`")))
     }
 }
 
@@ -171,8 +163,13 @@ impl Settings {
         };
         let backend = location.backend;
         if !backend.is_built_in {
-            let (message, hint) = backend.missing();
-            problems.at("path").add_with_hint(message, hint);
+            let (scheme, feature) = (backend.schemes[0], backend.key);
+            problems.at("path").add_with_hint(
+                format!("`{scheme}://` is not in this build of hrsink"),
+                format!(
+                    "use a build with the feature `{feature}`: `cargo install hrsink --features {feature}`"
+                ),
+            );
         }
         match self.of(backend) {
             Some(settings) => settings.validate(location, problems),
@@ -184,28 +181,21 @@ impl Settings {
     }
 
     pub(crate) async fn connect(&self, location: &Location, cx: &Context) -> Result<Arc<dyn Storage>> {
-        let location = match location {
-            Location::StandardInput => return Ok(Arc::new(stdin::StandardInput)),
-            Location::Local(_) => {
-                return Ok(Arc::new(local::Local {
-                    base: cx.base.clone(),
-                }));
-            }
-            Location::Remote(remote) => remote,
-        };
         let mut problems = Vec::new();
-        self.validate(
-            &Location::Remote(location.clone()),
-            &mut Problems::new(&mut problems),
-        );
+        self.validate(location, &mut Problems::new(&mut problems));
         if let Some(problem) = problems.first() {
             let hint = problem.hint.clone();
             let error = Error::config(problem.to_string());
             return Err(hint.into_iter().fold(error, Error::with_hint));
         }
-        match self.of(location.backend) {
-            Some(settings) => settings.connect(location, cx).await,
-            None => Err(Error::unexpected("a storage backend without settings")),
+        let base = cx.base.clone();
+        match location {
+            Location::StandardInput => Ok(Arc::new(stdin::StandardInput)),
+            Location::Local(_) => Ok(Arc::new(local::Local { base })),
+            Location::Remote(remote) => match self.of(remote.backend) {
+                Some(settings) => settings.connect(remote, cx).await,
+                None => Err(Error::unexpected("a storage backend without settings")),
+            },
         }
     }
 }

@@ -424,14 +424,9 @@ mod tests {
     fn rejects_what_is_not_sftp() {
         let error = packets(b"Welcome to", 3).unwrap_err();
         assert!(error.to_string().contains("`Welc`"), "{error}");
-        for (packet, expected) in [
-            (framed(DATA, &[0, 0, 0, 1, 0, 0, 0, 9, 1]), "truncated"),
-            (framed(99, &[0, 0, 0, 1]), "unknown type 99"),
-        ] {
-            let packet = packets(&packet, 64).unwrap().remove(0);
-            let error = packet.response().unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
-        }
+        let truncated = framed(DATA, &[0, 0, 0, 1, 0, 0, 0, 9, 1]);
+        let error = packets(&truncated, 64).unwrap().remove(0).response().unwrap_err();
+        assert!(error.to_string().contains("truncated"), "{error}");
     }
 
     proptest::proptest! {

@@ -215,26 +215,3 @@ fn is_password_prompt(prompt: &Prompt) -> bool {
     let text = prompt.prompt.to_lowercase();
     !prompt.echo && !OTHER_PROMPTS.iter().any(|other| text.contains(other))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_hidden_password_prompts_only() {
-        for (prompt, echo, expected) in [
-            ("Password: ", false, true),
-            ("(hr@files) Passwort:", false, true),
-            ("Password: ", true, false),
-            ("Verification code: ", false, false),
-            ("Enter PASSCODE:", false, false),
-            ("One-time password (OATH): ", false, false),
-        ] {
-            let prompt = Prompt {
-                prompt: prompt.to_owned(),
-                echo,
-            };
-            assert_eq!(is_password_prompt(&prompt), expected, "{}", prompt.prompt);
-        }
-    }
-}

@@ -329,29 +329,3 @@ fn parents(path: &str) -> impl Iterator<Item = &str> {
         .map(|(at, _)| &path[..at])
         .filter(|folder| !folder.is_empty())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_start_at_the_root_or_in_the_home_folder() {
-        for (path, expected) in [
-            ("/out/a.csv", "/out/a.csv"),
-            ("/~/out/a.csv", "out/a.csv"),
-            ("~/a.csv", "a.csv"),
-            ("/~", "."),
-            ("/~/", "."),
-            ("a.csv", "a.csv"),
-            ("/~x/a.csv", "/~x/a.csv"),
-            ("", "."),
-        ] {
-            assert_eq!(server_path(path), expected, "{path}");
-        }
-        assert_eq!(
-            parents("/out/old/a.csv").collect::<Vec<_>>(),
-            ["/out/old", "/out"]
-        );
-        assert_eq!(parents("a.csv").next(), None);
-    }
-}
