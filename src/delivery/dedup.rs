@@ -36,12 +36,6 @@ struct ScenarioIndex {
     unsent: HashSet<RowHash>,
 }
 
-pub(super) struct NewRows {
-    /// `None`: all.
-    pub(super) selected: Option<BooleanArray>,
-    pub(super) hashes: Vec<RowHash>,
-}
-
 impl DedupIndex {
     /// Loads the index of the scenarios `labels` and locks them for this run. `None` without a ledger: in a dry run
     /// before the first run.
@@ -104,19 +98,18 @@ impl DedupIndex {
         }))
     }
 
-    /// Selects the rows to send: with [`Mode::Changes`], those neither accepted nor in progress, so that a duplicate in
-    /// the input is sent once.
-    pub(super) fn select(&mut self, label: &'static str, rows: &RecordBatch) -> Result<NewRows> {
+    /// Selects the rows to send (`None`: all), and their hashes: with [`Mode::Changes`], those neither accepted nor in
+    /// progress, so that a duplicate in the input is sent once.
+    pub(super) fn select(
+        &mut self,
+        label: &'static str,
+        rows: &RecordBatch,
+    ) -> Result<(Option<BooleanArray>, Vec<RowHash>)> {
         let mut hashes = Vec::with_capacity(rows.num_rows());
         self.hasher.hash(rows, &mut hashes)?;
         let index = match self.scenarios.get_mut(label) {
             Some(index) if self.mode == Mode::Changes => index,
-            _ => {
-                return Ok(NewRows {
-                    selected: None,
-                    hashes,
-                });
-            }
+            _ => return Ok((None, hashes)),
         };
         let mut selected: Vec<bool> = hashes.iter().map(|row| index.seen.insert(*row)).collect();
         if !index.unsent.is_empty() {
@@ -125,17 +118,11 @@ impl DedupIndex {
             }
         }
         if selected.iter().all(|selected| *selected) {
-            return Ok(NewRows {
-                selected: None,
-                hashes,
-            });
+            return Ok((None, hashes));
         }
         let mut next = selected.iter();
         hashes.retain(|_| next.next().copied().unwrap_or_default());
-        Ok(NewRows {
-            selected: Some(selected.into()),
-            hashes,
-        })
+        Ok((Some(selected.into()), hashes))
     }
 
     /// The hash of a payload's header row, and whether the job has accepted a payload with it.

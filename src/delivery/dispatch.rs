@@ -109,14 +109,9 @@ struct Run<'d> {
     resent: HashMap<(&'static str, usize), u64>,
     /// The first failure that did not stop the run.
     first_failure: Option<Error>,
-    streak: Option<Streak>,
+    /// The cause of the last failures, and the consecutive batches that failed for it.
+    streak: Option<((Verdict, Option<u16>), u32)>,
     stopped: Option<Stopped>,
-}
-
-/// Consecutive batches that failed for the same cause.
-struct Streak {
-    cause: (Verdict, Option<u16>),
-    batches: u32,
 }
 
 /// Nothing more is sent.
@@ -140,19 +135,18 @@ impl Run<'_> {
     /// Skips rows that the job has, encodes the others and cuts full batches. On an error no row has an outcome.
     fn fill(&mut self, partition: usize, mut chunk: Chunk) -> Result<()> {
         let label = self.partitions[partition].partition.label;
+        let before = chunk.num_rows();
         let mut hashes = Vec::new();
-        let mut skipped = 0;
         if let Some(dedup) = &mut self.dedup {
-            let new = dedup.select(label, &chunk.batch)?;
-            hashes = new.hashes;
-            if let Some(selected) = new.selected {
-                let before = chunk.num_rows();
+            let selected;
+            (selected, hashes) = dedup.select(label, &chunk.batch)?;
+            if let Some(selected) = selected {
                 chunk = chunk.filter(&selected).map_err(|error| {
                     Error::unexpected("cannot skip rows that were delivered before").with_source(error)
                 })?;
-                skipped = before - chunk.num_rows();
             }
         }
+        let skipped = before - chunk.num_rows();
         let filling = self.filling(partition, &chunk);
         let encoded = filling.encoder.encode(&chunk.batch)?;
         let columns = filling.columns.clone();

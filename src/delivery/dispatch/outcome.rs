@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
-use super::{Run, Streak};
+use super::Run;
 use crate::component::{BatchOutcome, BatchReport, RejectCode};
 use crate::delivery::policy::OnUnknown;
 use crate::delivery::service::{Answer, Verdict};
@@ -124,11 +124,9 @@ impl Run<'_> {
             return self.stop(error);
         }
         let cause = (answer.verdict, answer.status);
-        let batches = match &self.streak {
-            Some(streak) if streak.cause == cause => streak.batches + 1,
-            _ => 1,
-        };
-        self.streak = Some(Streak { cause, batches });
+        let before = self.streak.filter(|(last, _)| *last == cause);
+        let batches = before.map_or(1, |(_, batches)| batches + 1);
+        self.streak = Some((cause, batches));
         if batches >= policy.max_consecutive_failures.get() {
             return self.stop(match batches {
                 1 => error,
