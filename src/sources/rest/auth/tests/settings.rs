@@ -56,7 +56,7 @@ fn reports_all_problems_by_key() {
         {type: api_key, value: {env: NAME}} |;
         {type: api_key, value: {env: NAME}, query: k, prefix: p} | prefix;
         {type: oauth2_client_credentials, token_url: 'http://contoso.com', client_id: ' ',
-            token_path: data..token, credentials: basic_header, headers: {a b: x, authorization: y},
+            token_path: data..token, credentials: basic_header, headers: {a b: x, authorization: b64},
             parameters: {a: 1}}
             | client_id client_secret headers.a b headers.authorization parameters.a token_path token_url;
         {type: oauth2_password, token_url: 'https://contoso.com', username: u, password: {env: NAME},
