@@ -143,7 +143,7 @@ pub(crate) struct PgpSettings {
     /// which rows are sent.
     pub(crate) signed_by: Vec<PathBuf>,
 
-    /// Whether a file must be signed. Default `required` with `signed_by`, else `ignored`.
+    /// Whether a file must be signed. Default `required` with `signed_by`; without, signatures are not checked.
     #[schemars(example = &"optional")]
     pub(crate) signature: Option<SignaturePolicy>,
 
@@ -165,15 +165,14 @@ pub(crate) struct PgpKey {
 }
 
 /// Whether an OpenPGP file must be signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SignaturePolicy {
     /// Rejects a file without a valid signature by one of the keys in `signed_by`.
+    #[default]
     Required,
     /// Accepts an unsigned file with a warning. A signature must be valid and by one of the keys in `signed_by`.
     Optional,
-    /// Does not check signatures.
-    Ignored,
 }
 
 /// Whether an OpenPGP file must be encrypted.
@@ -259,15 +258,6 @@ impl Settings<'_> {
 }
 
 impl PgpSettings {
-    /// The policy in effect.
-    #[cfg(feature = "pgp")]
-    pub(super) fn signature(&self) -> SignaturePolicy {
-        self.signature.unwrap_or(match self.signed_by.is_empty() {
-            true => SignaturePolicy::Ignored,
-            false => SignaturePolicy::Required,
-        })
-    }
-
     fn validate(&self, problems: &mut Problems<'_>) {
         if self.keys.is_empty() && self.passwords.is_empty() && self.encrypted == EncryptionPolicy::Required {
             problems.at("keys").add_with_hint(
@@ -275,17 +265,11 @@ impl PgpSettings {
                 "give a secret key, or `encrypted: optional` if the files are only signed",
             );
         }
-        match (self.signature, self.signed_by.is_empty()) {
-            (Some(SignaturePolicy::Ignored), false) => problems
-                .at("signature")
-                .add_with_hint("`ignored` contradicts `signed_by`", "remove one of them"),
-            (Some(SignaturePolicy::Required | SignaturePolicy::Optional), true) => {
-                problems.at("signature").add_with_hint(
-                    "requires `signed_by`: a signature is checked with a public key",
-                    "give the sender's public key: `signed_by: [sender.asc]`",
-                );
-            }
-            _ => {}
+        if self.signature.is_some() && self.signed_by.is_empty() {
+            problems.at("signature").add_with_hint(
+                "requires `signed_by`: a signature is checked with a public key",
+                "give the sender's public key: `signed_by: [sender.asc]`",
+            );
         }
         for (index, _) in self
             .signed_by

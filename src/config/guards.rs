@@ -105,7 +105,11 @@ impl GuardsConfig {
 
     /// Reports what is wrong with the block alone.
     pub fn validate(&self, problems: &mut Problems<'_>) {
-        self.contradiction("", problems);
+        if let Some(limits) = self.contradiction() {
+            problems
+                .at(Guard::MinRows)
+                .add(format!("no run could pass: {limits}"));
+        }
     }
 
     /// Reports what is wrong with a sink's block, which may be empty, together with `defaults` and its inputs. Problems
@@ -117,39 +121,36 @@ impl GuardsConfig {
         problems: &mut Problems<'_>,
     ) {
         let both = self.over(defaults);
-        if !self.contradicts_itself() && !defaults.contradicts_itself() {
-            both.contradiction(" together with the guards of all sinks", problems);
-        }
-        if both.max_rows_per_person.is_some() {
-            for input in inputs.iter().filter(|input| input.kind == RowKind::Records) {
-                let hint = if self.max_rows_per_person.is_some() {
-                    "add an `hr_schema` transform before the sink, or remove the guard"
-                } else {
-                    "the guard is set for all sinks: move it to the sinks that receive HR rows"
-                };
-                problems.at(Guard::MaxRowsPerPerson).add_with_hint(
-                    format!(
-                        "`{}` sends records, in which the column of the person is unknown",
-                        input.name
-                    ),
-                    hint,
-                );
-            }
-        }
-    }
-
-    fn contradicts_itself(&self) -> bool {
-        matches!((self.min_rows, self.max_rows), (Some(min), Some(max)) if min > max.get())
-    }
-
-    fn contradiction(&self, how: &str, problems: &mut Problems<'_>) {
-        if let (Some(min), Some(max)) = (self.min_rows, self.max_rows)
-            && self.contradicts_itself()
-        {
+        let contradictions = (
+            self.contradiction(),
+            defaults.contradiction(),
+            both.contradiction(),
+        );
+        if let (None, None, Some(limits)) = contradictions {
             problems.at(Guard::MinRows).add(format!(
-                "no run could pass{how}: at least {min} rows are required and at most {max} allowed"
+                "no run could pass together with the guards of all sinks: {limits}"
             ));
         }
+        if both.max_rows_per_person.is_none() {
+            return;
+        }
+        let hint = match self.max_rows_per_person {
+            Some(_) => "add an `hr_schema` transform before the sink, or remove the guard",
+            None => "the guard is set for all sinks: move it to the sinks that receive HR rows",
+        };
+        for input in inputs.iter().filter(|input| input.kind == RowKind::Records) {
+            let message = format!(
+                "`{}` sends records, in which the column of the person is unknown",
+                input.name
+            );
+            problems.at(Guard::MaxRowsPerPerson).add_with_hint(message, hint);
+        }
+    }
+
+    fn contradiction(&self) -> Option<String> {
+        let (min, max) = (self.min_rows?, self.max_rows?);
+        let message = || format!("at least {min} rows are required and at most {max} allowed");
+        (min > max.get()).then(message)
     }
 }
 

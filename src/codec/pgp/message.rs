@@ -165,28 +165,31 @@ impl Opening<'_> {
 
     fn accept_unsigned(&self) -> io::Result<()> {
         match (self.pgp.signature, self.warn_as) {
-            (SignaturePolicy::Required, _) => Err(refused(
-                "the OpenPGP file is not signed",
-                "ask the sender to sign it with a key in `pgp.signed_by` (`gpg --sign --encrypt`), or set \
-                 `pgp: {signature: optional}` to accept it",
-            )),
+            _ if !self.pgp.signers.is_set() => {}
+            (SignaturePolicy::Required, _) => {
+                return Err(refused(
+                    "the OpenPGP file is not signed",
+                    "ask the sender to sign it with a key in `pgp.signed_by` (`gpg --sign --encrypt`), or set \
+                     `pgp: {signature: optional}` to accept it",
+                ));
+            }
             (SignaturePolicy::Optional, Some(file)) => {
                 tracing::warn!(
                     file,
                     "the OpenPGP file is not signed; accepted by `signature: optional`"
                 );
-                Ok(())
             }
-            _ => Ok(()),
+            (SignaturePolicy::Optional, None) => {}
         }
+        Ok(())
     }
 
     fn verified(&self, message: Message<'static>) -> Reader {
-        let signers = (self.pgp.signature != SignaturePolicy::Ignored).then(|| self.pgp.signers.clone());
+        let signers = &self.pgp.signers;
         Box::new(self.bounded(Content {
             message: Some(message),
             first_error: self.first_error.clone(),
-            signers,
+            signers: signers.is_set().then(|| signers.clone()),
         }))
     }
 

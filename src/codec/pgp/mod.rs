@@ -41,7 +41,7 @@ impl Pgp {
         Ok(Self {
             keys: Keys::read(settings, base, secret_files)?,
             signers: Signers::read(&settings.signed_by, base)?,
-            signature: settings.signature(),
+            signature: settings.signature.unwrap_or_default(),
             encryption: settings.encrypted,
         })
     }

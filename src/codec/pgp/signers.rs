@@ -69,6 +69,11 @@ impl Signers {
         Ok(signers)
     }
 
+    /// Whether signatures are checked.
+    pub(super) fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Warns about keys that cannot be used; an error if that is all of them.
     fn check_usable(&self, files: &[PathBuf]) -> Result<()> {
         let (now, mut refused) = (now(), Vec::new());

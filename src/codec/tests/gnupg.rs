@@ -109,6 +109,7 @@ const CASES: &str = "
 --compress-algo zlib -u ed@fabrikam.example -r rsa@contoso.com -se      | signed    |
 --compress-algo bzip2 -u rsa@fabrikam.example -r ed@contoso.com -se     | signed    |
 -r rsa@fabrikam.example -r ed@contoso.com -e                            | keys      |
+-R ed@fabrikam.example -e                                               | keys      | a hidden recipient
 -R ed@contoso.com -e                                                    | keys      |
 -R rsa@fabrikam.example -R ed@fabrikam.example -R rsa@contoso.com -e    | keys      |
 -r rsa@contoso.com -e                                                   | subkeys   |

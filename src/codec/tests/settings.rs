@@ -41,7 +41,6 @@ const CASES: &str = "
     pgp: {}                                                                   | pgp.keys
     pgp: {passwords: [{env: X}], signature: required}                         | pgp.signature
     pgp: {passwords: [{env: X}], signature: optional}                         | pgp.signature
-    pgp: {passwords: [{env: X}], signature: ignored, signed_by: [a]}          | pgp.signature
     pgp: {keys: [{key: {env: X}}], signed_by: [a.asc, '']}                    | pgp.signed_by[1]
     {}                                                                        |
     compression: none                                                         |

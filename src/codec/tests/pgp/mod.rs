@@ -80,12 +80,10 @@ fn armored_public(key: &SignedPublicKey) -> String {
 struct Make<'a> {
     /// Without keys and passwords it is not encrypted.
     to: Vec<&'a SignedSecretKey>,
-    hidden: bool,
     passwords: Vec<&'a str>,
     signed: Vec<(&'a dyn SigningKey, Option<Vec<SubpacketData>>)>,
     compression: Option<CompressionAlgorithm>,
     v2: bool,
-    text: bool,
 }
 
 fn regular_subpackets(data: Vec<SubpacketData>) -> Vec<Subpacket> {
@@ -113,9 +111,6 @@ impl<'a> Make<'a> {
 
     fn of(&self, content: &[u8]) -> Vec<u8> {
         let mut builder = MessageBuilder::from_bytes("x.csv", content.to_vec());
-        if self.text {
-            builder.sign_text();
-        }
         if let Some(compression) = self.compression {
             builder.compression(compression);
         }
@@ -134,11 +129,8 @@ impl<'a> Make<'a> {
             ($builder:expr, $($rng:ident)?) => {{
                 let mut builder = $builder;
                 for key in &self.to {
-                    let subkey = &key.secret_subkeys[0].signed_public_key();
-                    match self.hidden {
-                        true => builder.encrypt_to_key_anonymous(OsRng, subkey).unwrap(),
-                        false => builder.encrypt_to_key(OsRng, subkey).unwrap(),
-                    };
+                    let subkey = key.secret_subkeys[0].signed_public_key();
+                    builder.encrypt_to_key(OsRng, &subkey).unwrap();
                 }
                 for password in &self.passwords {
                     builder.encrypt_with_password($($rng,)? weak_s2k(), &Password::from(*password)).unwrap();
