@@ -269,18 +269,4 @@ mod tests {
             }
         }
     }
-
-    #[cfg(unix)]
-    #[test]
-    fn warns_once_of_an_accepted_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let files = SecretFiles::any();
-        for (name, mode) in [("a", 0o644), ("b", 0o644), ("c", 0o600), ("a", 0o644)] {
-            write(&folder.path().join(name), "s", mode);
-            SecretRef::File(name.into()).read(folder.path(), &files).unwrap();
-        }
-        let warned = files.any.as_ref().unwrap().lock().unwrap();
-        let expected = ["a", "b"].map(|name| folder.path().join(name));
-        assert!(warned.iter().eq(&expected), "{warned:?}");
-    }
 }

@@ -125,7 +125,7 @@ pub(super) fn failed(
              `hr_schema`, which rejects the row",
         )
     };
-    let conversion = |why: &str| value(why, "converts values", &query.casts);
+    let conversion = |why: &str| value(why, "converts values", &query.names.casts);
     let file = |error: &io::Error| {
         // Without its text, which may contain anything.
         let error = io::Error::new(error.kind(), "input or output failed");
@@ -144,7 +144,7 @@ pub(super) fn failed(
                 let to = target_type(text).unwrap_or("the type it is cast to");
                 conversion(&format!("a value cannot be converted to {to}"))
             }
-            ArrowError::DivideByZero => value("division by zero", "divides", &query.divisions),
+            ArrowError::DivideByZero => value("division by zero", "divides", &query.names.divisions),
             ArrowError::ArithmeticOverflow(_) => value("a number is too large for its type", "", &[]),
             ArrowError::IoError(_, error) => file(error),
             _ => conversion("invalid value"),

@@ -220,7 +220,7 @@ fn explain_text(
     }
     let (own, text) = clean_message(&message);
     let position = position.or(own).or_else(|| query.position_of_function_in(&text));
-    match (position, root, query.casts.as_slice()) {
+    match (position, root, query.names.casts.as_slice()) {
         // A literal in the query that cannot be cast.
         (None, DataFusionError::ArrowError(..), [only]) => QueryError::new(Some(*only), text),
         (None, DataFusionError::ArrowError(..), several) => {

@@ -9,8 +9,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    Query as SqlQuery, Select, SelectItem, SetExpr, Spanned, Statement as SqlStatement, TableFactor, Value,
-    Visit, Visitor,
+    Query as SqlQuery, Select, SelectItem, SetExpr, Spanned, Statement as SqlStatement, TableFactor,
+    TableWithJoins, Value, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -34,11 +34,7 @@ pub(super) struct Query {
     pub(super) statement: Statement,
     /// The columns that it may use: all with `*` and the like.
     pub(super) columns: Columns,
-    names: Names,
-    /// Where values are converted.
-    pub(super) casts: Vec<Position>,
-    /// Where it divides.
-    pub(super) divisions: Vec<Position>,
+    pub(super) names: Names,
 }
 
 /// Something named in the query, and where.
@@ -46,7 +42,7 @@ type Named = (String, Option<Position>);
 
 /// The names in a query, in the order of its text.
 #[derive(Debug, Clone, Default)]
-struct Names {
+pub(super) struct Names {
     columns: Vec<Named>,
     relations: Vec<Named>,
     functions: Vec<Named>,
@@ -54,6 +50,15 @@ struct Names {
     ctes: BTreeMap<String, Option<Position>>,
     /// String literals, such as names of fields in brackets.
     texts: Vec<Named>,
+    /// Where values are converted.
+    pub(super) casts: Vec<Position>,
+    /// Where it divides.
+    pub(super) divisions: Vec<Position>,
+    all_columns: bool,
+    /// Where columns of a SELECT get their names.
+    aliases: BTreeSet<Position>,
+    /// Table functions, which are visited again as relations.
+    visited: Vec<ObjectName>,
 }
 
 impl Query {
@@ -82,19 +87,17 @@ impl Query {
             let position = Position::of(sql_statement.span());
             return Err(QueryError::new(position, format!("not a query; {EXPECTED}")));
         };
-        let mut walk = Walk::default();
-        if let ControlFlow::Break(error) = sql_statement.visit(&mut walk) {
+        let mut names = Names::default();
+        if let ControlFlow::Break(error) = sql_statement.visit(&mut names) {
             return Err(error);
         }
-        let columns = match walk.all_columns {
+        let columns = match names.all_columns {
             true => Columns::All,
-            false => Columns::Named(words(sql, &walk.aliases)),
+            false => Columns::Named(words(sql, &names.aliases)),
         };
         Ok(Self {
             columns,
-            names: walk.names,
-            casts: walk.casts,
-            divisions: walk.divisions,
+            names,
             statement,
         })
     }
@@ -231,19 +234,6 @@ fn syntax_error(error: &DataFusionError) -> QueryError {
     QueryError::new(position, format!("invalid SQL: {message}"))
 }
 
-/// Collects the names of a query, and rejects what is not only reading.
-#[derive(Default)]
-struct Walk {
-    names: Names,
-    all_columns: bool,
-    /// Names of table functions, which are visited again as relations.
-    table_functions: Vec<ObjectName>,
-    casts: Vec<Position>,
-    divisions: Vec<Position>,
-    /// Where columns of a SELECT get their names.
-    aliases: BTreeSet<Position>,
-}
-
 fn named(name: &ObjectName) -> Named {
     let parts = name.0.iter().map(|part| match part {
         ObjectNamePart::Identifier(ident) => ident.value.clone(),
@@ -272,22 +262,27 @@ fn check_body(body: &SetExpr) -> ControlFlow<QueryError> {
     }
 }
 
-impl Walk {
+impl Names {
+    /// A natural join uses all columns of its tables.
+    fn joins(&mut self, tables: &[TableWithJoins]) {
+        let mut joins = tables.iter().flat_map(|table| &table.joins);
+        self.all_columns |= joins.any(|join| is_natural(&join.join_operator));
+    }
+
     fn column(&mut self, ident: &Ident) {
         let position = Position::of(ident.span);
-        self.names.columns.push((ident.value.clone(), position));
+        self.columns.push((ident.value.clone(), position));
     }
 }
 
-impl Visitor for Walk {
+/// Rejects what is not only reading.
+impl Visitor for Names {
     type Break = QueryError;
 
     fn pre_visit_query(&mut self, query: &SqlQuery) -> ControlFlow<QueryError> {
         for cte in query.with.iter().flat_map(|with| &with.cte_tables) {
             let name = &cte.alias.name;
-            self.names
-                .ctes
-                .insert(name.value.clone(), Position::of(name.span));
+            self.ctes.insert(name.value.clone(), Position::of(name.span));
         }
         check_body(&query.body)
     }
@@ -303,8 +298,7 @@ impl Visitor for Walk {
                 _ => {}
             }
         }
-        let mut joins = select.from.iter().flat_map(|from| &from.joins);
-        self.all_columns |= joins.any(|join| is_natural(&join.join_operator));
+        self.joins(&select.from);
         ControlFlow::Continue(())
     }
 
@@ -314,12 +308,11 @@ impl Visitor for Walk {
                 name, args: Some(_), ..
             }
             | TableFactor::Function { name, .. } => {
-                self.names.table_functions.push(named(name));
-                self.table_functions.push(name.clone());
+                self.table_functions.push(named(name));
+                self.visited.push(name.clone());
             }
             TableFactor::NestedJoin { table_with_joins, .. } => {
-                let mut joins = table_with_joins.joins.iter();
-                self.all_columns |= joins.any(|join| is_natural(&join.join_operator));
+                self.joins(std::slice::from_ref(&**table_with_joins));
             }
             // Names columns by their position.
             TableFactor::Table {
@@ -332,8 +325,8 @@ impl Visitor for Walk {
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<QueryError> {
         let is_same = |other: &ObjectName| other == name && other.span() == name.span();
-        if !self.table_functions.iter().any(is_same) {
-            self.names.relations.push(named(name));
+        if !self.visited.iter().any(is_same) {
+            self.relations.push(named(name));
         }
         ControlFlow::Continue(())
     }
@@ -344,7 +337,7 @@ impl Visitor for Walk {
             Expr::CompoundIdentifier(idents) => idents.iter().for_each(|ident| self.column(ident)),
             Expr::Value(value) => {
                 if let Value::SingleQuotedString(text) = &value.value {
-                    self.names.texts.push((text.clone(), Position::of(value.span)));
+                    self.texts.push((text.clone(), Position::of(value.span)));
                 }
             }
             Expr::Function(function) => {
@@ -355,7 +348,7 @@ impl Visitor for Walk {
                     if casts && !matches!(function.args, FunctionArguments::None) {
                         self.casts.extend(position);
                     }
-                    self.names.functions.push((name.value.clone(), position));
+                    self.functions.push((name.value.clone(), position));
                 }
             }
             // The parser does not keep the position of the keyword.

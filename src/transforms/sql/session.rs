@@ -245,29 +245,3 @@ impl SpillWriter for SharedFile {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use futures::TryStreamExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn reads_back_what_was_spilled_to_an_unnamed_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let spills = SpillFolder(folder.path().into());
-        let file = spills.create_temp_file("sort").unwrap();
-        let mut writer = file.open_writer().unwrap();
-        let bytes: Vec<u8> = (0..SPILL_BUFFER_BYTES * 3 + 7).map(|n| (n % 251) as u8).collect();
-        for part in bytes.chunks(10_000) {
-            writer.write_all(part).unwrap();
-        }
-        writer.finish().unwrap();
-        assert_eq!(file.size(), Some(bytes.len() as u64));
-        let read: Vec<Bytes> = file.read_stream().unwrap().try_collect().await.unwrap();
-        assert_eq!(read.concat(), bytes);
-        assert!(file.path().is_none());
-        #[cfg(unix)]
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-}

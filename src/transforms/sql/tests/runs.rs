@@ -12,19 +12,6 @@ fn ids(rows: usize) -> String {
 }
 
 #[tokio::test]
-async fn keeps_checkpoints_in_place_when_rows_are_filtered() {
-    let given = vec![
-        (0, chunk("a.csv", 1, "id,n:int\n1,1\n2,2\n3,3")),
-        (0, chunk("b.csv", 1, "id,n:int\n4,4")),
-    ];
-    let run = Run::new(&["w"], "SELECT upper(id) AS id FROM w WHERE n > 1");
-    let outcome = run.with(given).await;
-    assert_eq!(outcome.rows, ["2", "3", "4"]);
-    assert_eq!(outcome.checkpoints, [2, 3]);
-    assert_eq!(counted(&outcome.totals), [4, 0, 0, 1, 3, 0]);
-}
-
-#[tokio::test]
 async fn counts_rows_and_holds_checkpoints_to_the_end() {
     let given = [("w", "id\n1\n2\n3"), ("d", "id\n1\n1")];
     // Rows that only decide about others are combined.
