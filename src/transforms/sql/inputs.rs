@@ -112,7 +112,7 @@ impl<'a> Inputs<'a> {
         self.inputs.iter().map(|input| input.rows).sum()
     }
 
-    /// The rows of a chunk, whose table is known, for the plan.
+    /// The rows of a chunk for the plan.
     pub(super) fn fit(&mut self, input: usize, chunk: &Chunk) -> Result<RecordBatch> {
         let state = &mut self.inputs[input];
         state.rows += chunk.num_rows();
@@ -123,25 +123,21 @@ impl<'a> Inputs<'a> {
     async fn receive(&mut self) -> Result<()> {
         match self.next().await? {
             Some((_, Item::Checkpoint(checkpoint))) => self.checkpoints.push(checkpoint),
-            Some((input, Item::Chunk(chunk))) => {
-                let state = &mut self.inputs[input];
-                if state.table.is_none() && chunk.num_rows() == 0 {
-                    state.empty_chunks.push(chunk);
-                    return Ok(());
-                }
-                state.set_table(&chunk, &self.query, &mut self.parts)?;
+            Some((input, Item::Chunk(chunk))) if chunk.num_rows() > 0 => {
                 let batch = self.fit(input, &chunk)?;
-                if batch.num_rows() > 0 {
-                    self.buffers.push(input, batch).await?;
-                }
+                self.buffers.push(input, batch).await?;
             }
+            Some((input, Item::Chunk(chunk))) => match &self.inputs[input].table {
+                Some(_) => drop(self.fit(input, &chunk)?),
+                None => self.inputs[input].empty_chunks.push(chunk),
+            },
             None => {
                 self.ended = true;
                 for state in &mut self.inputs {
                     // An empty file may have no columns.
                     let chunks = state.empty_chunks.iter();
                     if let Some(widest) = chunks.max_by_key(|chunk| chunk.batch.num_columns()).cloned() {
-                        state.set_table(&widest, &self.query, &mut self.parts)?;
+                        state.fit(&widest, &self.query, &mut self.parts)?;
                     }
                 }
             }
@@ -151,22 +147,13 @@ impl<'a> Inputs<'a> {
 }
 
 impl InputState {
-    /// Creates the table if it is not known. Empty chunks must fit too, so that a missing column is found in an empty
-    /// file.
-    fn set_table(&mut self, chunk: &Chunk, query: &Query, parts: &mut Parts) -> Result<()> {
-        if self.table.is_none() {
-            self.table = Some(Table::new(self.name.clone(), chunk));
-        }
-        for empty in std::mem::take(&mut self.empty_chunks) {
-            self.fit(&empty, query, parts)?;
-        }
-        Ok(())
-    }
-
+    /// The first rows make the table. Empty chunks must fit too, so that a missing column is found in an empty file.
     fn fit(&mut self, chunk: &Chunk, query: &Query, parts: &mut Parts) -> Result<RecordBatch> {
-        match &mut self.table {
-            Some(table) => table.fit(chunk, query, parts),
-            None => Err(Error::unexpected("received rows before their table is known")),
+        let name = &self.name;
+        let table = self.table.get_or_insert_with(|| Table::new(name.clone(), chunk));
+        for empty in std::mem::take(&mut self.empty_chunks) {
+            table.fit(&empty, query, parts)?;
         }
+        table.fit(chunk, query, parts)
     }
 }

@@ -157,21 +157,21 @@ impl Sql {
         plan: &Plan,
         buffers: &Arc<Buffers>,
     ) -> Result<Result<(), DataFusionError>> {
-        let mut stream = match plan.start(buffers.clone()) {
-            Ok(stream) => stream,
+        let cancel = &self.cx.run.cancel;
+        let stream = match plan.start(buffers.clone()) {
+            Ok(stream) => stream.take_until(cancel.cancelled()),
             Err(error) => return Ok(Err(error)),
         };
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = self.cx.run.cancel.cancelled() => return Err(Error::interrupted()),
-                batch = stream.next() => batch,
-            };
+        let mut stream = std::pin::pin!(stream);
+        while let Some(batch) = stream.next().await {
             match batch {
-                None => return Ok(Ok(())),
-                Some(Err(error)) => return Ok(Err(error)),
-                Some(Ok(batch)) => sent.send(inputs, &self.cx, plan, &batch).await?,
+                Ok(batch) => sent.send(inputs, &self.cx, plan, &batch).await?,
+                Err(error) => return Ok(Err(error)),
             }
+        }
+        match cancel.is_cancelled() {
+            true => Err(Error::interrupted()),
+            false => Ok(Ok(())),
         }
     }
 
