@@ -104,14 +104,10 @@ impl Extractor {
         drop(deserializer);
         let result = match parsed {
             Ok(()) => Ok(walk.finish()),
-            Err(failure) => {
+            Err(error) => {
                 reader.fill_head();
-                Err(classify(
-                    failure,
-                    &progress,
-                    &reader.head,
-                    walk.sink.extracted.records,
-                ))
+                let records = walk.sink.extracted.records;
+                Err(classify(&error, &progress, &reader.head, records))
             }
         };
         let head = Head {
@@ -126,7 +122,8 @@ impl Extractor {
         progress: &Progress,
         walk: &mut Walk<'_>,
         deserializer: &mut Deserializer<IoRead<R>>,
-    ) -> Result<(), Failure> {
+    ) -> serde_json::Result<()> {
+        let fail = |error| progress.fail::<serde_json::Error>(error);
         let lines = self.config.format == BodyFormat::Ndjson;
         loop {
             if lines {
@@ -134,7 +131,7 @@ impl Extractor {
                 match deserializer.end() {
                     Ok(()) => return Ok(()),
                     Err(error) if error.is_syntax() => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => return Err(error),
                 }
             }
             if self.route.is_partial {
@@ -144,37 +141,20 @@ impl Extractor {
                 let document = Box::<RawValue>::deserialize(&mut *deserializer)?;
                 progress.unlimited();
                 walk.run(&mut Deserializer::from_str(document.get()))?;
-                walk.check_reached()?;
-                rows::query(document.get(), &path.query, &mut |record| walk.record(record))?;
+                walk.check_reached().map_err(fail)?;
+                rows::query(document.get(), &path.query, &mut |record| walk.record(record)).map_err(fail)?;
             } else {
                 walk.run(&mut *deserializer)?;
-                walk.check_reached()?;
+                walk.check_reached().map_err(fail)?;
             }
             if !lines {
-                return Ok(deserializer.end()?);
+                return deserializer.end();
             }
         }
     }
 }
 
-enum Failure {
-    Json(serde_json::Error),
-    Body(BodyError),
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Json(error)
-    }
-}
-
-impl From<BodyError> for Failure {
-    fn from(error: BodyError) -> Self {
-        Self::Body(error)
-    }
-}
-
-fn classify(failure: Failure, progress: &Progress, head: &[u8], records: u64) -> BodyError {
+fn classify(error: &serde_json::Error, progress: &Progress, head: &[u8], records: u64) -> BodyError {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii();
     match text.first() {
         None => return BodyError::invalid("the response body is empty, expected JSON"),
@@ -182,14 +162,13 @@ fn classify(failure: Failure, progress: &Progress, head: &[u8], records: u64) ->
         Some(_) if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {}
         Some(_) => return BodyError::not_json(head),
     }
-    let error = match (failure, progress.failed.take()) {
-        (Failure::Body(error), _) | (_, Some(error)) => return error,
-        (Failure::Json(error), None) => error,
-    };
+    if let Some(failure) = progress.failed.take() {
+        return failure;
+    }
     if error.is_eof() || progress.ended.get() {
         return BodyError::truncated(progress.at.get());
     }
-    BodyError::syntax(&error, records)
+    BodyError::syntax(error, records)
 }
 
 #[cfg(test)]

@@ -40,8 +40,13 @@ impl Progress {
         self.limit.set(None);
     }
 
-    /// Keeps the first failure; the parser gets a placeholder for it.
-    pub(super) fn fail(&self, error: BodyError) {
+    /// Keeps the first failure. The parser gets a placeholder for it: serde's own errors may repeat a value.
+    pub(super) fn fail<E: serde::de::Error>(&self, error: BodyError) -> E {
+        self.keep(error);
+        E::custom("see the failure")
+    }
+
+    fn keep(&self, error: BodyError) {
         self.failed.borrow_mut().get_or_insert(error);
     }
 }
@@ -109,7 +114,7 @@ impl<'p, I: Iterator<Item = Bytes>> BodyReader<'p, I> {
         }
         let nesting = self.nesting.check(&self.piece, self.progress.at.get());
         nesting.map_err(|error| {
-            self.progress.fail(error);
+            self.progress.keep(error);
             io::Error::other("nesting or token limit")
         })?;
         Ok(true)
@@ -130,7 +135,7 @@ impl<I: Iterator<Item = Bytes>> Read for BodyReader<'_, I> {
             && at - start > limit
         {
             let what = self.progress.what.borrow();
-            self.progress.fail(BodyError::too_large(&what, start, limit));
+            self.progress.keep(BodyError::too_large(&what, start, limit));
             return Err(io::Error::other("size limit"));
         }
         Ok(length)

@@ -23,10 +23,9 @@ const VALUE: &str = "value";
 pub(super) struct RecordSink<'o> {
     extractor: &'o Extractor,
     output: RowOutput<'o>,
-    extra: Vec<(Arc<str>, String)>,
+    extra: Arc<[(Arc<str>, String)]>,
     /// Whether an object is a row as it is.
     is_plain: bool,
-    text: String,
     digest: DefaultHasher,
     pub(super) extracted: Extracted,
 }
@@ -45,7 +44,7 @@ impl<'o> RecordSink<'o> {
         let extra = extra
             .iter()
             .map(|(name, value)| (name.clone(), value.to_string()));
-        let extra: Vec<_> = extra.collect();
+        let extra: Arc<[_]> = extra.collect();
         Self {
             extractor,
             output,
@@ -54,7 +53,6 @@ impl<'o> RecordSink<'o> {
                 && config.columns.is_empty()
                 && config.explode.is_none(),
             extra,
-            text: String::new(),
             digest: DefaultHasher::new(),
             extracted: Extracted::default(),
         }
@@ -80,10 +78,8 @@ impl<'o> RecordSink<'o> {
         let Some(members) = members_or_value(record) else {
             return self.pass_on(record);
         };
-        let extra = std::mem::take(&mut self.extra);
-        let done = self.rewrite(&extra, &members, key, at);
-        self.extra = extra;
-        done
+        let extra = Arc::clone(&self.extra);
+        self.rewrite(&extra, &members, key, at)
     }
 
     fn pass_on(&mut self, row: &str) -> Result<(), BodyError> {
@@ -167,9 +163,7 @@ impl<'o> RecordSink<'o> {
             let upto = row.len();
             add(row, upto, name.as_str(), found.unwrap_or("null"), MAPPED)?;
         }
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        text.push('{');
+        let mut text = String::from("{");
         for column in row.iter() {
             if text.len() > 1 {
                 text.push(',');
@@ -179,9 +173,7 @@ impl<'o> RecordSink<'o> {
             text.push_str(column.value);
         }
         text.push('}');
-        let done = self.pass_on(&text);
-        self.text = text;
-        done
+        self.pass_on(&text)
     }
 }
 

@@ -230,10 +230,6 @@ impl<'w> Walk<'w> {
             _ => self.record(text),
         }
     }
-
-    fn limit_record(&self) {
-        self.progress.limit(self.extractor.max_record, "the record");
-    }
 }
 
 struct Here<'a, 'w> {
@@ -253,7 +249,8 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
         match self.role {
             _ if is_member || self.role == Role::Record => {
                 self.walk.reached = true;
-                self.walk.limit_record();
+                let max_record = self.walk.extractor.max_record;
+                self.walk.progress.limit(max_record, "the record");
                 let text = Box::<RawValue>::deserialize(deserializer)?;
                 self.walk.progress.unlimited();
                 self.walk.extract(text.get(), &self.node);
@@ -302,12 +299,8 @@ impl<'w> Here<'_, 'w> {
         }
     }
 
-    /// Hands an error to the reader of the body; serde's own errors may repeat a value.
     fn done<E: serde::de::Error>(self, result: Result<(), BodyError>) -> Result<(), E> {
-        result.map_err(|error| {
-            self.walk.progress.fail(error);
-            E::custom("see the failure")
-        })
+        result.map_err(|error| self.walk.progress.fail(error))
     }
 
     /// Notes the value, if it is one to extract. What is around the records is kept without its content.
@@ -335,7 +328,8 @@ impl<'w> Here<'_, 'w> {
 
     /// Takes an object at the end of the path, which is one record, as the text of its members.
     fn single<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.walk.limit_record();
+        let max_record = self.walk.extractor.max_record;
+        self.walk.progress.limit(max_record, "the record");
         let mut text = String::from("{");
         while let Some((key, value)) = map.next_entry::<Box<RawValue>, Box<RawValue>>()? {
             if text.len() > 1 {

@@ -9,7 +9,7 @@ use super::super::template::{Names, Template, Values, check, fill_with};
 use super::config::HeaderConfig;
 use crate::component::Problems;
 use crate::error::{Error, Result};
-use crate::secret::{Secret, SecretFiles, SecretRef};
+use crate::secret::{SecretFiles, SecretRef};
 
 /// Headers that only the HTTP client sets.
 const RESERVED: &str = "host content-length transfer-encoding connection upgrade te trailer expect";
@@ -17,14 +17,12 @@ const RESERVED: &str = "host content-length transfer-encoding connection upgrade
 /// Parts of names of headers whose values are credentials.
 const CREDENTIALS: &str = "authorization cookie api-key apikey secret password access-token auth-token";
 
-#[derive(Debug, Clone)]
-pub(super) struct Headers(Vec<(HeaderName, Content)>);
-
-#[derive(Debug, Clone)]
-enum Content {
-    Text(Template),
-    Unread(SecretRef),
-    Secret(Secret),
+#[derive(Debug, Clone, Default)]
+pub(super) struct Headers {
+    texts: Vec<(HeaderName, Template)>,
+    secrets: Vec<(HeaderName, SecretRef)>,
+    /// The values of `secrets`, once they are read.
+    secret_values: HeaderMap,
 }
 
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
@@ -37,7 +35,7 @@ impl Headers {
         names: &Names,
         problems: &mut Problems<'_>,
     ) -> Self {
-        let mut headers: Vec<(HeaderName, Content)> = Vec::new();
+        let (mut headers, mut seen) = (Self::default(), Vec::new());
         for (name, content) in config {
             let mut here = problems.at(name);
             let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -49,17 +47,17 @@ impl Headers {
                 continue;
             }
             let name = parsed;
-            if headers.iter().any(|(known, _)| *known == name) {
+            if seen.contains(&name) {
                 here.add("duplicate header: names are case-insensitive");
             }
-            let content = match content {
-                HeaderConfig::Secret(place) => Content::Unread(place.clone()),
+            seen.push(name.clone());
+            match content {
+                HeaderConfig::Secret(place) => headers.secrets.push((name, place.clone())),
                 HeaderConfig::Text(_) if is_credential(&name) => {
                     here.add_with_hint(
                         "the value of this header is a credential and must be a reference, not text",
                         "use `{env: NAME}` or `{file: PATH}`, or `auth` for the usual kinds of credentials",
                     );
-                    continue;
                 }
                 HeaderConfig::Text(text) => {
                     let Some(template) = check(text, names, &mut here) else {
@@ -68,50 +66,45 @@ impl Headers {
                     if !text.chars().all(fits) {
                         here.add("a header value may contain printable ASCII characters only");
                     }
-                    Content::Text(template)
+                    headers.texts.push((name, template));
                 }
-            };
-            headers.push((name, content));
+            }
         }
-        Self(headers)
+        headers
     }
 
     pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
-        for (name, content) in &mut self.0 {
-            if let Content::Unread(place) = content {
-                let secret = place.read(base, files)?;
-                secret_value(name, &secret)?;
-                *content = Content::Secret(secret);
-            }
+        for (name, place) in &self.secrets {
+            let secret = place.read(base, files)?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
+                Error::config(format!(
+                    "the secret for the header `{name}` contains characters that are not allowed in a header, such as a \
+                     line break"
+                ))
+            })?;
+            value.set_sensitive(true);
+            self.secret_values.insert(name.clone(), value);
         }
         Ok(())
     }
 
     pub(super) fn fill(&self, values: &Values) -> Result<HeaderMap> {
-        let mut map = HeaderMap::with_capacity(self.0.len() + 1);
-        for (name, content) in &self.0 {
-            let value = match content {
-                Content::Text(template) => {
-                    let text = fill_with(template, values, |placeholder, value, out| {
-                        if !value.chars().all(fits) {
-                            return Err(Error::input(format!(
-                                "a value of `{{{placeholder}}}` contains characters that are not allowed in the header \
-                                 `{name}`: only printable ASCII is"
-                            )));
-                        }
-                        out.push_str(value);
-                        Ok(())
-                    })?;
-                    header_value(name, &text)?
-                }
-                Content::Secret(secret) => secret_value(name, secret)?,
-                Content::Unread(_) => {
-                    return Err(Error::unexpected(format!(
-                        "the secret of the header `{name}` was not read"
+        let mut map = self.secret_values.clone();
+        if map.len() < self.secrets.len() {
+            return Err(Error::unexpected("the secrets of headers were not read"));
+        }
+        for (name, template) in &self.texts {
+            let text = fill_with(template, values, |placeholder, value, out| {
+                if !value.chars().all(fits) {
+                    return Err(Error::input(format!(
+                        "a value of `{{{placeholder}}}` contains characters that are not allowed in the header `{name}`: \
+                         only printable ASCII is"
                     )));
                 }
-            };
-            map.insert(name.clone(), value);
+                out.push_str(value);
+                Ok(())
+            })?;
+            map.insert(name.clone(), header_value(name, &text)?);
         }
         Ok(map)
     }
@@ -124,16 +117,6 @@ pub(super) fn header_value(name: &HeaderName, text: &str) -> Result<HeaderValue>
             "the value for the header `{name}` contains characters that are not allowed in a header"
         ))
     })
-}
-
-fn secret_value(name: &HeaderName, secret: &Secret) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {
-        Error::config(format!(
-            "the secret for the header `{name}` contains characters that are not allowed in a header, such as a line break"
-        ))
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn is_credential(name: &HeaderName) -> bool {
