@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -14,17 +13,9 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::SecretFiles;
 
 /// Writes files behind the back of the storage.
-#[async_trait]
-trait Writer: Sync {
-    async fn write(&self, name: &str, content: &[u8]);
-}
-
-struct DiskWriter(PathBuf);
-
-#[async_trait]
-impl Writer for DiskWriter {
-    async fn write(&self, name: &str, content: &[u8]) {
-        let path = self.0.join(name);
+fn disk_writer(folder: PathBuf) -> impl AsyncFn(&str, &[u8]) {
+    async move |name: &str, content: &[u8]| {
+        let path = folder.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
@@ -51,8 +42,8 @@ async fn read(storage: &dyn Storage, file: &FileInfo) -> std::io::Result<Vec<u8>
     read.await.unwrap()
 }
 
-/// `prefix` is the folder of `writer` as the storage names it, with a slash at its end.
-async fn check(storage: &dyn Storage, writer: &dyn Writer, prefix: &str) {
+/// `write` writes a file behind the back of the storage, into the folder that the storage names `prefix`.
+async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: &str) {
     let path = |name: &str| format!("{prefix}{name}");
     let list = async |pattern: &str| {
         let files = storage.list(&FilePattern::plain(&path(pattern))).await.unwrap();
@@ -63,7 +54,7 @@ async fn check(storage: &dyn Storage, writer: &dyn Writer, prefix: &str) {
     };
     let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     for name in ["a.csv", "b.csv", ".hidden.csv", "c.txt", "sub/d.csv", "y[1].csv"] {
-        writer.write(&format!("in/{name}"), &content).await;
+        write(&format!("in/{name}"), &content).await;
     }
 
     // Listing: wildcards within a folder and across folders, hidden files, brackets, no match.
@@ -97,14 +88,14 @@ async fn check(storage: &dyn Storage, writer: &dyn Writer, prefix: &str) {
 
     // A file that changed after it was listed is not read.
     let listed = storage.stat(&path("in/b.csv")).await.unwrap().unwrap();
-    writer.write("in/b.csv", &content[..200_000]).await;
+    write("in/b.csv", &content[..200_000]).await;
     let error = read(storage, &listed).await.unwrap_err();
     let error = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
     assert!(error.to_string().contains("changed while it was read"), "{error}");
 
     // Renaming creates folders and never overwrites.
-    writer.write("in/old/a.csv", b"older").await;
+    write("in/old/a.csv", b"older").await;
     let old = path("in/old/a.csv");
     let renamed = storage.rename(&file.path, &old).await.unwrap();
     assert_eq!(renamed, RenameOutcome::Exists);
@@ -130,7 +121,7 @@ async fn check(storage: &dyn Storage, writer: &dyn Writer, prefix: &str) {
 async fn local_disk() {
     let folder = tempfile::tempdir().unwrap();
     let storage = connect("in/*", json!({}), folder.path()).await;
-    check(&*storage, &DiskWriter(folder.path().to_owned()), "").await;
+    check(&*storage, disk_writer(folder.path().to_owned()), "").await;
 }
 
 #[cfg(unix)]
@@ -155,7 +146,7 @@ async fn sftp() {
     let storage = connect(&sshd.address("in/*"), settings, Path::new("")).await;
     let files = sshd.path("files");
     let prefix = format!("{}/", files.display());
-    check(&*storage, &DiskWriter(files), &prefix).await;
+    check(&*storage, disk_writer(files), &prefix).await;
 }
 
 #[cfg(all(feature = "s3", feature = "azure"))]
@@ -165,21 +156,13 @@ async fn sftp() {
 mod servers;
 
 #[cfg(all(feature = "s3", feature = "azure"))]
-#[async_trait]
-impl Writer for Arc<dyn object_store::ObjectStore> {
-    async fn write(&self, name: &str, content: &[u8]) {
-        servers::put(&**self, name, content.to_vec()).await;
-    }
-}
-
-#[cfg(all(feature = "s3", feature = "azure"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn s3() {
     if !crate::external::enabled("S3 with moto's server") {
         return;
     }
     let server = servers::moto(&[]);
-    let writer = server.bucket("hr-data").await;
+    let store = server.bucket("hr-data").await;
     let folder = tempfile::tempdir().unwrap();
     for (name, secret) in [("id", "AKIATEST"), ("secret", "secret")] {
         servers::write_secret(&folder.path().join(name), secret);
@@ -189,7 +172,8 @@ async fn s3() {
         "access_key_id": {"file": "id"}, "secret_access_key": {"file": "secret"},
     }});
     let storage = connect("s3://hr-data/in/*", settings, folder.path()).await;
-    check(&*storage, &writer, "").await;
+    let write = async |name: &str, content: &[u8]| servers::put(&*store, name, content.to_vec()).await;
+    check(&*storage, write, "").await;
 }
 
 #[cfg(all(feature = "s3", feature = "azure"))]
@@ -199,12 +183,13 @@ async fn azure() {
         return;
     }
     let server = servers::azurite();
-    let writer = server.container("hr-data").await;
+    let store = server.container("hr-data").await;
     let folder = tempfile::tempdir().unwrap();
     servers::write_secret(&folder.path().join("key"), servers::KEY);
     let settings = json!({"azure": {
         "account": servers::ACCOUNT, "endpoint": server.account(), "access_key": {"file": "key"},
     }});
     let storage = connect("az://hr-data/in/*", settings, folder.path()).await;
-    check(&*storage, &writer, "").await;
+    let write = async |name: &str, content: &[u8]| servers::put(&*store, name, content.to_vec()).await;
+    check(&*storage, write, "").await;
 }

@@ -129,10 +129,3 @@ pub(crate) trait Storage: Debug + Send + Sync {
         true
     }
 }
-
-/// An error about `cause`, with its kind and hints.
-#[allow(dead_code, reason = "only remote backends use it")]
-fn wrap(cause: &Error, message: String) -> Error {
-    let error = Error::new(cause.kind(), message).with_source(cause.chain());
-    cause.hints().map(str::to_owned).fold(error, Error::with_hint)
-}

@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::storage::blocks::changed;
 use crate::storage::service_error::{ServiceError, is_transient, without_queries};
-use crate::storage::wrap;
 
 const MAX_MESSAGE: usize = 240;
 
@@ -131,7 +130,7 @@ pub(super) fn explain(error: &StoreError, service: Service, store: &str, action:
         // The caller names the file.
         Action::Read => return cause,
     };
-    wrap(&cause, format!("cannot {verb} `{store}/{key}`"))
+    cause.wrapped(format!("cannot {verb} `{store}/{key}`"))
 }
 
 fn response_error(response: &ServiceError, service: Service, action: Action) -> Error {

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::transport::Failure;
 use crate::storage::blocks::{self, Block, changed};
 use crate::storage::fetch::{self, Fetch, ReadAhead};
-use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage, wrap};
+use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
 #[derive(Debug, Clone)]
 pub(super) struct Web {
@@ -31,10 +31,8 @@ pub(super) struct Web {
 
 impl Web {
     async fn find(&self, path: &str) -> Result<Option<FileInfo>> {
-        let cannot_access = |error: WebError| {
-            let url = self.client.display_url(path);
-            wrap(&error.error, format!("cannot access `{url}`"))
-        };
+        let url = self.client.display_url(path);
+        let cannot_access = |error: WebError| error.error.wrapped(format!("cannot access `{url}`"));
         let status = |error: &WebError| error.status.map(|status| status.as_u16());
         match self.client.request(&Method::HEAD, path, None).await {
             // Servers that generate the file on request report no length, or zero.
