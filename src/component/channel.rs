@@ -1,6 +1,6 @@
 //! The bounded channels between components, and the counting that goes with them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
@@ -47,8 +47,7 @@ type Target = (mpsc::Sender<(usize, Item)>, usize);
 #[derive(Debug)]
 struct SourceSide {
     cancel: CancellationToken,
-    left: Option<AtomicU64>,
-    ended: AtomicBool,
+    limit: Option<u64>,
     /// Rows that are enough for a preview.
     enough: OnceLock<u64>,
     /// Rows sent, up to the limit.
@@ -82,8 +81,7 @@ impl Output {
     ) -> Self {
         let source = SourceSide {
             cancel,
-            left: limit.map(AtomicU64::new),
-            ended: AtomicBool::new(false),
+            limit,
             enough: OnceLock::new(),
             sent: AtomicU64::new(0),
             tap: None,
@@ -120,10 +118,10 @@ impl Output {
 
     /// Whether a source should stop reading; for one that reads for long without sending.
     pub fn is_stopped(&self) -> bool {
-        self.0
-            .source
-            .as_ref()
-            .is_some_and(|side| side.cancel.is_cancelled() || side.ended.load(Ordering::Relaxed))
+        self.0.source.as_ref().is_some_and(|side| {
+            let sent = side.sent.load(Ordering::Acquire);
+            side.cancel.is_cancelled() || side.limit.is_some_and(|limit| sent >= limit)
+        })
     }
 
     /// Hints that `rows` are enough; the source may send more. The first call counts.
@@ -136,10 +134,8 @@ impl Output {
     /// How many more rows are needed for the row limit or the [hint](Self::hint_enough); `None`: all.
     pub(crate) fn wanted(&self) -> Option<u64> {
         let side = self.0.source.as_ref()?;
-        let left = side.left.as_ref().map(|left| left.load(Ordering::Acquire));
-        let enough = side.enough.get();
-        let enough = enough.map(|rows| rows.saturating_sub(side.sent.load(Ordering::Acquire)));
-        left.into_iter().chain(enough).min()
+        let rows = side.limit.into_iter().chain(side.enough.get().copied()).min()?;
+        Some(rows.saturating_sub(side.sent.load(Ordering::Acquire)))
     }
 
     /// Sends rows; waits while the receivers are busy.
@@ -210,23 +206,14 @@ impl Output {
             return Err(Stopped);
         }
         let rows = chunk.num_rows() as u64;
-        let left = match &source.left {
-            None => u64::MAX,
-            Some(left) => {
-                let subtract = |left: u64| Some(left.saturating_sub(rows));
-                let (Ok(before) | Err(before)) =
-                    left.fetch_update(Ordering::AcqRel, Ordering::Acquire, subtract);
-                before
-            }
-        };
-        let (allowed, last) = (left.min(rows), left <= rows);
-        source.sent.fetch_add(allowed, Ordering::AcqRel);
-        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        let limit = source.limit.unwrap_or(u64::MAX);
+        let add = |sent: u64| Some(sent.saturating_add(rows).min(limit));
+        let sent = source.sent.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        let (Ok(before) | Err(before)) = sent;
+        let left = limit.saturating_sub(before);
+        let allowed = usize::try_from(left.min(rows)).unwrap_or(usize::MAX);
         self.0.counts.read(allowed);
-        if last {
-            source.ended.store(true, Ordering::Relaxed);
-        }
-        Ok((chunk.slice(0, allowed), last))
+        Ok((chunk.slice(0, allowed), left <= rows))
     }
 }
 

@@ -186,19 +186,20 @@ impl Line {
         if !self.state().exists() {
             return;
         }
-        let (code, said, error) = program::run(&self.folder, &["ledger", "verify", &self.file]);
+        let file = &self.file;
+        let (code, said, error) = program::run_line(&self.folder, &format!("ledger verify {file}"));
         assert_eq!(code, 0, "{said}{error}");
-        let args = ["history", &self.file, "--runs", "3", "--output", "json"];
-        let (code, said, error) = program::run(&self.folder, &args);
+        let history = format!("history {file} --runs 3");
+        let (code, said, error) = program::run_line(&self.folder, &format!("{history} --output json"));
         assert_eq!(code, 0, "{error}");
-        let history: Value = serde_json::from_str(&said).unwrap();
+        let listed: Value = serde_json::from_str(&said).unwrap();
         let mut dead = 0;
-        for run in history["runs"].as_array().unwrap() {
+        for run in listed["runs"].as_array().unwrap() {
             let died = run["ended"].is_null();
             assert_eq!(run["state"], if died { "dead" } else { "ended" }, "{run:#}");
             dead += usize::from(died);
         }
-        let (_, said, _) = program::run(&self.folder, &["history", &self.file, "--runs", "3"]);
+        let (_, said, _) = program::run_line(&self.folder, &history);
         assert_eq!(said.matches(" crashed ").count(), dead, "{said}");
     }
 

@@ -200,16 +200,8 @@ fn runs_that_split_batches() {
 
 /// Resolves each unknown batch with the log of the job, as a person would.
 fn resolve(line: &Line, service: &Service) {
-    let args = [
-        "history",
-        line.file(),
-        "--runs",
-        "2",
-        "--batches",
-        "--output",
-        "json",
-    ];
-    let (_, said, _) = program::run(line.folder(), &args);
+    let command = format!("history {} --runs 2 --batches --output json", line.file());
+    let (_, said, _) = program::run_line(line.folder(), &command);
     let history: Value = serde_json::from_str(&said).unwrap();
     // Uploads of a killed run may still arrive.
     std::thread::sleep(std::time::Duration::from_millis(100));
@@ -230,19 +222,9 @@ fn resolve(line: &Line, service: &Service) {
                 &id[id.len() - 8..]
             ));
             let outcome = if accepted { "accepted" } else { "not-accepted" };
-            let number = number.to_string();
-            let args = [
-                "ledger",
-                "resolve",
-                line.file(),
-                "--run",
-                id,
-                "--batch",
-                &number,
-                "--as",
-                outcome,
-            ];
-            let (code, said, error) = program::run(line.folder(), &args);
+            let batch = format!("--run {id} --batch {number} --as {outcome}");
+            let command = format!("ledger resolve {} {batch}", line.file());
+            let (code, said, error) = program::run_line(line.folder(), &command);
             assert_eq!(code, 0, "{said}{error}");
         }
     }
@@ -325,6 +307,15 @@ fn dropping(folder: &Path, service: &Service, path: &str, change: impl FnOnce(&m
     line
 }
 
+/// Kills `line`, lets it finish and checks its files and rows.
+fn finish_and_check_files(mut line: Line, service: &Service, kills: u32, rng: &mut StdRng) -> Summary {
+    line.kill(service, kills, Way::Kill, rng);
+    service.faults("");
+    line.finish();
+    check_moved_files(&line);
+    account::check(&[line], service)
+}
+
 /// Every file is in the archive, once, under its own name.
 fn check_moved_files(line: &Line) {
     let names = |folder: std::path::PathBuf| -> Vec<String> {
@@ -345,12 +336,8 @@ fn check_moved_files(line: &Line) {
 #[test]
 fn runs_that_move_files() {
     campaign("files moved", 12, |folder, service, kills, rng| {
-        let mut line = dropping(folder, service, "drops", |_| {});
-        line.kill(service, kills, Way::Kill, rng);
-        service.faults("");
-        line.finish();
-        check_moved_files(&line);
-        account::check(&[line], service)
+        let line = dropping(folder, service, "drops", |_| {});
+        finish_and_check_files(line, service, kills, rng)
     });
 }
 
@@ -364,17 +351,13 @@ fn runs_that_move_files_over_sftp() {
         let server = sshd::Sshd::start();
         let key = server.login_key("login", &["-t", "ed25519", "-N", ""]);
         let path = format!("sftp://127.0.0.1:{}{}/drops", server.port, folder.display());
-        let mut line = dropping(folder, service, &path, |source| {
+        let line = dropping(folder, service, &path, |source| {
             source["sftp"] = json!({
                 "username": sshd::me(), "auth": [{"private_key": {"file": key}}],
                 "host_keys": [server.fingerprint("ed25519")],
             });
         });
-        line.kill(service, kills, Way::Kill, rng);
-        service.faults("");
-        line.finish();
-        check_moved_files(&line);
-        account::check(&[line], service)
+        finish_and_check_files(line, service, kills, rng)
     });
 }
 

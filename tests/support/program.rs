@@ -37,6 +37,11 @@ pub(crate) fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
     ended(&hrsink(folder, args).output().unwrap())
 }
 
+/// As [`run`], with the arguments as one text.
+pub(crate) fn run_line(folder: &Path, args: &str) -> (i32, String, String) {
+    run(folder, &args.split(' ').collect::<Vec<_>>())
+}
+
 /// A pipeline file that sends the rows of `export` to `job` of the service at `url`, with short waits.
 pub(crate) fn pipeline(url: &str, export: &str, scenario: &str, fields: &Value, job: &str) -> Value {
     let mut sink = sink(url, job, "rows");
