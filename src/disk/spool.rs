@@ -82,7 +82,11 @@ pub(crate) enum Stored<T: Spill> {
         T,
         #[expect(dead_code, reason = "releases the memory when dropped")] Arc<Reservation>,
     ),
-    File(Slot, T::Stub),
+    File {
+        at: u64,
+        length: usize,
+        stub: T::Stub,
+    },
 }
 
 /// Memory of a spool's budget; released when dropped.
@@ -90,13 +94,6 @@ pub(crate) enum Stored<T: Spill> {
 pub(crate) struct Reservation {
     spool: Spool,
     bytes: usize,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Slot {
-    file: SharedFile,
-    at: u64,
-    length: usize,
 }
 
 impl Drop for Reservation {
@@ -144,11 +141,11 @@ impl Spool {
     pub(crate) fn load_blocking<T: Spill>(&self, stored: Stored<T>) -> Result<T> {
         match stored {
             Stored::Memory(item, _) => Ok(item),
-            Stored::File(slot, stub) => slot
-                .file
-                .read_vec(slot.at, slot.length)
-                .and_then(|bytes| T::decode(stub, bytes))
-                .map_err(|error| self.failed("read", error)),
+            Stored::File { at, length, stub } => {
+                let bytes = self.file()?.read_vec(at, length);
+                let item = bytes.and_then(|bytes| T::decode(stub, bytes));
+                item.map_err(|error| self.failed("read", error))
+            }
         }
     }
 
@@ -188,19 +185,12 @@ impl Spool {
 
     fn write<T: Spill>(&self, item: T) -> Result<Stored<T>> {
         let mut bytes = Vec::new();
-        let stub = item
-            .encode(&mut bytes)
-            .map_err(|error| self.failed("write", error))?;
-        let file = self.file()?;
-        let at = file.append(&bytes).map_err(|error| self.failed("write", error))?;
-        Ok(Stored::File(
-            Slot {
-                file,
-                at,
-                length: bytes.len(),
-            },
-            stub,
-        ))
+        let stub = item.encode(&mut bytes);
+        let stub = stub.map_err(|error| self.failed("write", error))?;
+        let at = self.file()?.append(&bytes);
+        let at = at.map_err(|error| self.failed("write", error))?;
+        let length = bytes.len();
+        Ok(Stored::File { at, length, stub })
     }
 
     fn file(&self) -> Result<SharedFile> {
