@@ -26,6 +26,7 @@ async fn saves_private_rows_and_log_and_reads_them_back() {
     let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let imports: Vec<Import> = lines.collect();
     assert_eq!((imports[0].records_saved, imports[1].records_saved), (2, 0));
+    assert_eq!((imports[0].rows, imports[0].file.as_str()), (2, "hr.csv"));
     assert!(log.contains("\"RecordsSaved\":2"));
     assert!(imports[1].messages[0].contains("mandatory columns"));
     assert!(!log.contains("contoso"));
@@ -34,6 +35,13 @@ async fn saves_private_rows_and_log_and_reads_them_back() {
     assert_eq!(read_back.len(), 2);
     assert_eq!(read_back[1].get("EmailAddress"), Some("b@contoso.com"));
     assert_eq!(read_back[1].job_id.to_string(), JOB);
+    assert_eq!((read_back[1].import, read_back[1].row), (1, 2));
+    assert!(
+        read_back[0]
+            .columns()
+            .eq(["EmailAddress", "ResignationDate", "LastWorkingDate"])
+    );
+    assert!(!format!("{read_back:?}").contains("contoso"));
 
     #[cfg(unix)]
     for entry in std::fs::read_dir(&data).unwrap() {

@@ -4,25 +4,6 @@ use super::*;
 use crate::settings::BoundedSize;
 
 #[tokio::test]
-async fn saves_every_row_of_a_valid_upload() {
-    let bench = Bench::strict().await;
-    let response = bench.upload(GOOD).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK);
-    let rows = bench.rows();
-    assert_eq!(rows.len(), 2);
-    assert_eq!((rows[1].import, rows[1].row), (1, 2));
-    assert_eq!(rows[1].get("EmailAddress"), Some("b@contoso.com"));
-    let columns: Vec<&str> = rows[0].columns().collect();
-    assert_eq!(columns, ["EmailAddress", "ResignationDate", "LastWorkingDate"]);
-    assert!(!format!("{rows:?}").contains("contoso"));
-    let import = &bench.emulator.imports()[0];
-    assert_eq!(
-        (import.rows, import.records_saved, import.file.as_str()),
-        (2, 2, "hr.csv")
-    );
-}
-
-#[tokio::test]
 async fn requires_a_bearer_token_for_the_right_resource() {
     let bench = Bench::strict().await;
     let foreign = bench.token_of(APP, "https://graph.microsoft.com").await;
