@@ -10,6 +10,7 @@ use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
 use crate::ledger::maintenance::{BatchSelector, Compaction, Deleted};
 use crate::ledger::pipeline_name;
+use crate::settings::suggest::quoted;
 
 /// A batch's number and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,11 +178,6 @@ fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Res
 fn not_in_ledger(what: &str) -> Error {
     Error::config(format!("the ledger does not contain {what}"))
         .with_hint("`hrsink ledger stats` lists its jobs")
-}
-
-fn quoted<T: std::fmt::Display>(names: &[T]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
 }
 
 pub(super) fn prune(args: &PruneArgs) -> Ended {

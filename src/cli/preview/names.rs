@@ -1,27 +1,14 @@
 //! How well a column's name matches a field of the HR schema. The names that HR systems use are in `field_names.txt`.
 
 /// Words before a name that do not say what a column holds.
-const FILLERS: [&str; 7] = ["employee", "emp", "worker", "person", "the", "custom", "current"];
+const FILLERS: &str = "employee emp worker person the custom current";
 
 /// Parts of the names of columns about something else, unless the known name has them too.
-const OTHER_TOPICS: [&str; 13] = [
-    "manager",
-    "supervisor",
-    "emergency",
-    "spouse",
-    "birth",
-    "hire",
-    "created",
-    "updated",
-    "modified",
-    "personal",
-    "private",
-    "reports",
-    "reason",
-];
+const OTHER_TOPICS: &str =
+    "manager supervisor emergency spouse birth hire created updated modified personal private reports reason";
 
 /// Parts of the names of a workplace's address, which is not a home address.
-const WORKPLACE: [&str; 6] = ["workaddress", "office", "business", "company", "location", "site"];
+const WORKPLACE: &str = "workaddress office business company location site";
 
 /// Up to 100 for one of the field's known names, likeliest first; up to 58 if the name has other words too. `names` are
 /// those of the column and, for a member of an object, of the objects around it, outermost first.
@@ -36,19 +23,16 @@ pub(super) fn score(field: &str, names: &[String]) -> Option<u32> {
     let mut fields = include_str!("data/field_names.txt").lines();
     let known = fields.find_map(|line| line.strip_prefix(field)?.strip_prefix(": "))?;
     let is_home_address = known.contains("home ") && !known.contains("department");
-    if is_home_address && WORKPLACE.iter().any(|part| all.contains(part)) {
+    if is_home_address && WORKPLACE.split(' ').any(|part| all.contains(part)) {
         return None;
     }
     let scores = (0_u32..).zip(known.split(", ")).filter_map(|(rank, known)| {
         let rank = rank.min(30);
         let wanted = letters(known);
-        let is_elsewhere = |topic: &&str| all.contains(topic) && !wanted.contains(topic);
-        if OTHER_TOPICS.iter().any(is_elsewhere) {
+        let is_elsewhere = |topic: &str| all.contains(topic) && !wanted.contains(topic);
+        if OTHER_TOPICS.split(' ').any(is_elsewhere) {
             None
-        } else if [&all, &last]
-            .iter()
-            .any(|name| **name == wanted || plain(name) == wanted)
-        {
+        } else if is_known(&all, &wanted) || is_known(&last, &wanted) {
             Some(100 - rank)
         } else if known.contains(' ') && all.contains(&wanted) {
             Some(58 - rank / 2)
@@ -64,9 +48,13 @@ fn letters(name: &str) -> String {
     letters.flat_map(char::to_lowercase).collect()
 }
 
+fn is_known(name: &str, wanted: &str) -> bool {
+    name == wanted || plain(name) == wanted
+}
+
 /// Without fillers.
 fn plain(name: &str) -> &str {
-    let without = FILLERS.iter().find_map(|filler| name.strip_prefix(filler));
+    let without = FILLERS.split(' ').find_map(|filler| name.strip_prefix(filler));
     without.map_or(name, plain)
 }
 

@@ -379,9 +379,9 @@ mod tests {
     use crate::config::PipelineConfig;
     use crate::config::document::Notation;
 
-    /// `name=value|value`; a dot in the name is a member of an object.
-    fn columns(columns: &[&str]) -> Vec<Column> {
-        let column = |text: &&str| {
+    /// `name=value|value; name=…`; a dot in the name is a member of an object.
+    fn columns(columns: &str) -> Vec<Column> {
+        let column = |text: &str| {
             let (name, values) = text.split_once('=').unwrap();
             let values = values.split('|').filter(|value| !value.is_empty());
             let names: Vec<String> = name.split('.').map(str::to_owned).collect();
@@ -395,7 +395,7 @@ mod tests {
                 values: values.map(str::to_owned).collect(),
             }
         };
-        columns.iter().map(column).collect()
+        columns.split("; ").map(column).collect()
     }
 
     /// The output as YAML, which must be a valid pipeline with a source and a sink added.
@@ -415,68 +415,38 @@ mod tests {
     fn prefers_better_names_and_matching_values() {
         for (given, expected) in [
             (
-                &[
-                    "terminationDate=2026-05-31",
-                    "Last Day of Work=2026-05-31",
-                    "homeEmail=sara@fabrikam.example",
-                    "workEmail=sarad@contoso.com",
-                    "hireDate=2020-01-01",
-                ][..],
-                [
-                    "EmailAddress: lower(trim(workEmail))",
-                    "LastWorkingDate: '\"Last Day of Work\"'",
-                ],
+                "terminationDate=2026-05-31; Last Day of Work=2026-05-31; homeEmail=sara@fabrikam.example; \
+                 workEmail=sarad@contoso.com; hireDate=2020-01-01",
+                "EmailAddress: lower(trim(workEmail)); LastWorkingDate: '\"Last Day of Work\"'",
             ),
             (
-                &[
-                    "email=yes|no|yes",
-                    "mail=sarad@contoso.com",
-                    "last_day=Friday|Monday",
-                ],
-                [
-                    "EmailAddress: lower(trim(mail))",
-                    "LastWorkingDate: last_day  # a guess, but its values do not",
-                ],
+                "email=yes|no|yes; mail=sarad@contoso.com; last_day=Friday|Monday",
+                "EmailAddress: lower(trim(mail)); LastWorkingDate: last_day  # a guess, but its values do not",
             ),
             (
-                &[
-                    "attributes.email.value=sarad@contoso.com",
-                    "attributes.last_working_day.value=2026-05-31",
-                    "attributes.hire_date.value=2020-05-31",
-                ],
-                [
-                    "EmailAddress: lower(trim(attributes['email']['value']))",
-                    "LastWorkingDate: attributes['last_working_day']['value']",
-                ],
+                "attributes.email.value=sarad@contoso.com; attributes.last_working_day.value=2026-05-31",
+                "EmailAddress: lower(trim(attributes['email']['value'])); \
+                 LastWorkingDate: attributes['last_working_day']['value']",
             ),
             (
-                &["last_day="],
-                [
-                    "EmailAddress: cast(NULL AS varchar)  # TODO: no column found",
-                    "# where: …  # TODO: 3 of 3 rows have no last_day",
-                ],
+                "last_day=",
+                "EmailAddress: cast(NULL AS varchar)  # TODO: no column found; # where: …  # TODO: 3 of 3 rows",
             ),
             (
-                &["last day=01/02/2026", "resignation date=31-May-2026|n/a"],
-                [
-                    "formats: [\"%d-%b-%Y\"]  # TODO: one of",
-                    "null_values: [\"n/a\"]",
-                ],
+                "last day=01/02/2026; resignation date=31-May-2026|n/a",
+                "formats: [\"%d-%b-%Y\"]  # TODO: one of; null_values: [\"n/a\"]",
             ),
             (
-                &["resignation date=31/12/2026", "last day=12/31/2026"],
-                ["# formats: …  # TODO: one of", "[\"%d/%m/%Y\",\"%m/%d/%Y\"]"],
+                "resignation date=31/12/2026; last day=12/31/2026",
+                "# formats: …  # TODO: one of [\"%d/%m/%Y\",\"%m/%d/%Y\"]",
             ),
             (
-                &["last day ${x}: #'=2026-05-31"],
-                [
-                    "LastWorkingDate: '\"last day $${x}: #''\"'",
-                    "timezone: UTC  # TODO",
-                ],
+                "last day ${x}: #'=2026-05-31",
+                "LastWorkingDate: '\"last day $${x}: #''\"'; timezone: UTC  # TODO",
             ),
         ] {
             let text = valid(&columns(given));
-            for expected in expected {
+            for expected in expected.split("; ") {
                 assert!(text.contains(expected), "{expected}\n{text}");
             }
         }
@@ -484,17 +454,14 @@ mod tests {
 
     #[test]
     fn suggests_nothing_for_a_file_without_header() {
-        let columns = columns(&["sarad@contoso.com=mike@contoso.com", "last_day=2026-01-01"]);
+        let columns = columns("sarad@contoso.com=mike@contoso.com; last_day=2026-01-01");
         assert!(suggest("hr", &columns).is_empty());
     }
 
     #[test]
     fn prints_no_value() {
-        let columns = columns(&[
-            "workEmail=sarad@contoso.com",
-            "lastWorkingDate=05/31/2026",
-            "resignationDate=Pinnacle",
-        ]);
+        let columns =
+            columns("workEmail=sarad@contoso.com; lastWorkingDate=05/31/2026; resignationDate=Pinnacle");
         let suggested = suggest("hr", &columns);
         let printed =
             text(&suggested, &columns) + &lines(&suggested, &columns) + &format!("{suggested:?}{columns:?}");
