@@ -13,7 +13,6 @@ use crate::table::visible;
 /// Why a command did not succeed.
 pub(super) type Failure = LoadError;
 
-/// The program's exit code.
 pub(super) fn exit_code(failure: &Failure) -> u8 {
     match failure {
         LoadError::Unreadable(error) => ExitCode::from(error.kind()) as u8,
@@ -37,7 +36,6 @@ pub(super) fn show(failure: &Failure) {
     }
 }
 
-/// Prints an error to standard error.
 pub(super) fn show_error(error: &Error) {
     let hints: Vec<&str> = error.hints().collect();
     if logging::is_json() {

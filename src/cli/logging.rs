@@ -12,18 +12,14 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use super::{output, progress};
 
-/// Parses the minimum severity of log lines.
 pub(super) fn level_parser() -> impl TypedValueParser<Value = LevelFilter> {
     let levels = PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]);
     levels.try_map(|level| level.parse::<LevelFilter>())
 }
 
-/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
     Text,
-    /// One JSON object per line, errors included
     Json,
 }
 

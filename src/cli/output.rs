@@ -17,36 +17,24 @@ use super::progress;
 use crate::error::{Error, Result};
 use crate::table::{self, Table};
 
-/// Errors.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
-/// Warnings.
 pub(super) const WARN: Style = AnsiColor::Yellow.on_default().bold();
-/// Success.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
-/// Hints.
 pub(super) const HINT: Style = AnsiColor::Cyan.on_default();
-/// Headings.
 pub(super) const HEAD: Style = Style::new().bold();
-/// Less important text.
 pub(super) const DIM: Style = Style::new().dimmed();
 
 /// When to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
-/// Output format of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For people
     Text,
-    /// For programs
     Json,
 }
 
@@ -65,7 +53,6 @@ pub(super) struct OutputArg {
 }
 
 impl OutputArg {
-    /// Prints `value` as JSON, or `text`.
     pub(super) fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         match self.format {
             Format::Json => print_json(value),
@@ -74,7 +61,6 @@ impl OutputArg {
     }
 }
 
-/// Sets when the program uses colors.
 pub(super) fn set_color(color: Color) {
     match color {
         Color::Auto => anstream::ColorChoice::Auto,
@@ -107,7 +93,6 @@ pub(super) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Writes `value` as indented JSON to standard output.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::unexpected("cannot write the result as JSON").with_source(error))?;
@@ -120,12 +105,10 @@ pub(super) fn note(text: &str) {
     let _ = progress::suspended(|| anstream::stderr().lock().write_all(text.as_bytes()));
 }
 
-/// A line with a hint.
 pub(super) fn hint(text: &str) -> String {
     format!("{HINT}hint:{HINT:#} {}\n", one_line(text))
 }
 
-/// A line with a warning.
 pub(super) fn warning(text: &str) -> String {
     format!("{WARN}warning:{WARN:#} {text}\n")
 }

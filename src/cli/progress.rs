@@ -42,7 +42,6 @@ impl Progress {
         }
     }
 
-    /// Updates the line.
     pub(super) fn show(&self) {
         let seconds = self.started.elapsed().as_secs_f64();
         self.bar.set_message(line(&self.observer, seconds));

@@ -4,10 +4,8 @@ use super::block_on;
 use crate::error::{Error, Result};
 use crate::pipeline::ExitCode;
 
-/// The signal that stops the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// Ctrl-C, SIGINT.
     Interrupt,
     /// SIGTERM: a scheduler, a shutdown.
     #[cfg_attr(not(unix), expect(dead_code, reason = "there is no SIGTERM"))]

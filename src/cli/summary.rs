@@ -254,7 +254,6 @@ fn reasons(report: &RunReport) -> String {
     text
 }
 
-/// The files that the run wrote.
 fn files(report: &RunReport) -> String {
     let rejects = report.rejects.path.iter();
     let rejects = rejects.map(|path| ("rejected rows and reasons".to_owned(), path));

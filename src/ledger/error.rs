@@ -67,7 +67,6 @@ impl LedgerError {
 }
 
 impl SqliteError {
-    /// As [`LedgerError::on`].
     pub(super) fn on(self, path: &Path, doing: &str) -> Error {
         if self.invalid_value {
             return damaged(path, "it contains an invalid value").with_source(self.text);

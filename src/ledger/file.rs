@@ -25,7 +25,6 @@ pub(super) struct Opened {
     pub(super) key: Key,
 }
 
-/// The folder of the lock files.
 pub(super) fn locks_of(ledger: &Path) -> PathBuf {
     with_suffix(ledger, ".locks")
 }
@@ -109,7 +108,6 @@ fn check_files(path: &Path) -> Result<Key> {
     Key::read(path)
 }
 
-/// Refuses files that other users can access.
 pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
     #[cfg(unix)]
     {
@@ -213,7 +211,6 @@ fn settings(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Whether there is a ledger at `path`.
 fn exists(path: &Path) -> Result<bool> {
     let exists = |path: &Path| match path.try_exists() {
         // A parent is a file: creating the folder reports it.

@@ -14,12 +14,10 @@ use siphasher::sip128::SipHasher24;
 
 use crate::error::{Error, Result};
 
-/// A row's keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RowHash(pub u128);
 
 impl RowHash {
-    /// Bytes of a hash in the ledger.
     pub(super) const BYTES: usize = 16;
 }
 
@@ -47,7 +45,6 @@ impl Hasher for IdentityHasher {
     }
 }
 
-/// Hashes rows with a ledger's key.
 #[derive(Clone)]
 pub(crate) struct RowHasher {
     hasher: SipHasher24,
@@ -57,12 +54,6 @@ impl fmt::Debug for RowHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RowHasher").finish_non_exhaustive()
     }
-}
-
-/// A column, and the bytes hashed for its name.
-struct Column {
-    tag: [u8; 4],
-    values: StringArray,
 }
 
 impl RowHasher {
@@ -79,15 +70,12 @@ impl RowHasher {
         let mut row = Vec::with_capacity(256);
         for n in 0..batch.num_rows() {
             row.clear();
-            for column in &columns {
-                if column.values.is_null(n) {
+            for (tag, values) in &columns {
+                let value = values.value(n);
+                if values.is_null(n) || value.is_empty() {
                     continue;
                 }
-                let value = column.values.value(n);
-                if value.is_empty() {
-                    continue;
-                }
-                row.extend_from_slice(&column.tag);
+                row.extend_from_slice(&tag.to_le_bytes()[..4]);
                 row.extend_from_slice(&(value.len() as u64).to_le_bytes()[..4]);
                 row.extend_from_slice(value.as_bytes());
             }
@@ -96,36 +84,25 @@ impl RowHasher {
         Ok(())
     }
 
-    /// The hash of a payload's header row.
     pub(crate) fn header(&self, header: &[u8]) -> RowHash {
         RowHash(self.keyed(header))
     }
 
-    /// The columns of `batch` as text, sorted by name.
-    fn columns(&self, batch: &RecordBatch) -> Result<Vec<Column>> {
+    /// The columns of `batch` as text, sorted by name, each with the hash of its name.
+    fn columns(&self, batch: &RecordBatch) -> Result<Vec<(u128, StringArray)>> {
         let schema = batch.schema_ref();
         let mut order: Vec<usize> = (0..batch.num_columns()).collect();
         order.sort_by_key(|&n| schema.field(n).name());
-        order
-            .into_iter()
-            .map(|n| {
-                let name = schema.field(n).name();
-                Ok(Column {
-                    tag: first(self.keyed(name.as_bytes())),
-                    values: text(name, batch.column(n))?,
-                })
-            })
-            .collect()
+        let column = |n: usize| {
+            let name = schema.field(n).name();
+            Ok((self.keyed(name.as_bytes()), text(name, batch.column(n))?))
+        };
+        order.into_iter().map(column).collect()
     }
 
     fn keyed(&self, bytes: &[u8]) -> u128 {
         self.hasher.hash(bytes).as_u128()
     }
-}
-
-fn first<const N: usize>(hash: u128) -> [u8; N] {
-    let bytes = hash.to_le_bytes();
-    std::array::from_fn(|n| bytes[n])
 }
 
 fn text(name: &str, column: &dyn Array) -> Result<StringArray> {

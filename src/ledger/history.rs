@@ -15,7 +15,6 @@ use crate::error::Result;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RunRecord {
     pub run: String,
-    /// The name of its pipeline.
     pub pipeline: String,
     pub state: RunState,
     pub started: Timestamp,
@@ -25,12 +24,9 @@ pub(crate) struct RunRecord {
     pub duration_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
-    /// Sums over all components.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<Totals>,
-    /// Whether it read only part of its input.
     pub partial: bool,
-    /// Guards that the user overrode.
     pub allowed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -38,7 +34,6 @@ pub(crate) struct RunRecord {
     pub batch_count: u64,
     /// Batches of unknown outcome that nobody has resolved.
     pub open_unknown: u64,
-    /// Its batches, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<Vec<BatchRecord>>,
 }
@@ -65,29 +60,22 @@ pub(crate) struct BatchRecord {
     pub(crate) job: String,
     pub sink: String,
     pub scenario: String,
-    /// Number in the sink and run.
     pub number: u64,
     /// Number of the part; 0 for a complete batch.
     pub part: u32,
     pub rows: u64,
-    /// Bytes of the payload.
     pub bytes: u64,
     /// Rows that were in an earlier batch of unknown outcome.
     pub resent: u64,
-    /// When the intent was recorded.
     pub intended: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// When the outcome was recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Timestamp>,
-    /// Requests sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// Requests before the last that got no answer although the service may have received the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown_attempts: Option<u32>,
-    /// HTTP status of the last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -116,15 +104,12 @@ pub(crate) struct Decision {
     pub run: Option<String>,
 }
 
-/// Selects runs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunFilter {
     pub pipeline: Option<String>,
     /// Start of the run's id.
     pub run: Option<String>,
-    /// The newest only.
     pub limit: Option<u32>,
-    /// Include the batches.
     pub batches: bool,
 }
 

@@ -14,7 +14,6 @@ use super::file::check_private;
 use crate::disk::{atomic_write, with_suffix};
 use crate::error::{Error, Result};
 
-/// A ledger's key.
 #[derive(Clone)]
 pub(super) struct Key([u8; 32]);
 
@@ -39,7 +38,6 @@ impl Key {
         Ok(Self(key))
     }
 
-    /// Reads the key of the ledger at `ledger`.
     pub(super) fn read(ledger: &Path) -> Result<Self> {
         let path = path_of(ledger);
         let text = match std::fs::read_to_string(&path) {
@@ -73,20 +71,17 @@ impl Key {
         })
     }
 
-    /// Writes it atomically to a private file.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let text = format!("{}\n", blake3::Hash::from(self.0).to_hex());
         atomic_write::write(path, text.as_bytes())
             .map_err(|error| error::io(path, "write the ledger's key", error))
     }
 
-    /// The key of the row hashes.
     pub(super) fn for_rows(&self) -> [u8; 16] {
         let key = self.derive("hrsink ledger rows v1");
         std::array::from_fn(|n| key[n])
     }
 
-    /// The key of the checksums of a batch's rows.
     pub(super) fn for_checksums(&self) -> [u8; 32] {
         self.derive("hrsink ledger checksums v1")
     }

@@ -17,7 +17,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// Checking whether a lock is held holds it for a moment.
 const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Held until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
     // Dropped, and so unlocked, after the holder's file was removed.
@@ -41,12 +40,10 @@ pub(super) struct Subject {
     in_use: String,
 }
 
-/// Who holds a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holder {
     pub(super) pid: u32,
     pub(super) host: String,
-    /// RFC 3339.
     pub(super) started: String,
     pub(super) run: String,
     /// What is locked, for people who look into the folder.
@@ -90,7 +87,6 @@ impl Subject {
     }
 }
 
-/// Locks `subject` for `run`.
 pub(super) fn acquire(ledger: &Path, subject: &Subject, run: &str) -> Result<Lock> {
     let folder = locks_of(ledger);
     disk::create_private_folder(&folder)
@@ -130,7 +126,6 @@ pub(super) fn is_running(ledger: &Path, pipeline: &str, run: &str) -> bool {
     holder(ledger, &Subject::pipeline(pipeline)).is_some_and(|holder| holder.run == run)
 }
 
-/// Whether any lock of the ledger is held now.
 pub(super) fn any_held(ledger: &Path) -> Result<bool> {
     let folder = locks_of(ledger);
     let failed = |error| error::io(&folder, "list the ledger's locks in", error);

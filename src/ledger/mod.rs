@@ -37,25 +37,21 @@ use serde::Serialize;
 
 use crate::component::{BatchOutcome, Totals};
 
-/// A run that starts.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRun {
     pub id: String,
     /// The [name](pipeline_name) of its pipeline.
     pub pipeline: String,
     pub started: Timestamp,
-    /// Guards that the user overrode.
     pub allowed: Vec<String>,
     /// Reads only part of its input, so later runs are not compared with it.
     pub partial: bool,
 }
 
-/// How a run ended.
 #[derive(Debug, Clone)]
 pub(crate) struct RunEnd {
     pub ended: Timestamp,
     pub exit_code: u8,
-    /// Sums over all components.
     pub rows: Totals,
     pub sinks: Vec<SinkEnd>,
     /// The message of the failure, without its causes.
@@ -65,9 +61,7 @@ pub(crate) struct RunEnd {
 /// A sink's part of a run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SinkEnd {
-    /// Name in the pipeline file.
     pub sink: String,
-    /// Rows it received.
     pub rows: u64,
     /// Whether it delivered all of them.
     pub complete: bool,
@@ -85,7 +79,6 @@ pub(crate) struct Intent {
     pub number: u64,
     /// Number of the part, from 1, of a batch that was split; 0 for a complete batch.
     pub part: u32,
-    /// Bytes of the payload.
     pub bytes: u64,
     pub rows: Arc<Vec<RowHash>>,
     /// How many of the rows were in an earlier batch of unknown outcome.
@@ -94,22 +87,17 @@ pub(crate) struct Intent {
     pub header: RowHash,
 }
 
-/// The outcome of an upload.
 #[derive(Debug, Clone)]
 pub(crate) struct UploadOutcome {
     pub outcome: BatchOutcome,
-    /// Requests sent.
     pub attempts: u32,
     /// Requests before the last that got no answer although the service may have received the body.
     pub unknown_attempts: u32,
-    /// HTTP status of the last answer.
     pub status: Option<u16>,
-    /// For support cases.
     pub request_ids: Vec<String>,
     pub duration_ms: u64,
 }
 
-/// A batch in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BatchId(pub(crate) i64);
 
@@ -130,7 +118,6 @@ pub(crate) struct UnknownBatch {
     pub run: String,
     pub number: u64,
     pub part: u32,
-    /// When the intent was recorded.
     pub intended: Timestamp,
     pub row_count: u64,
     pub rows: Vec<RowHash>,

@@ -76,17 +76,14 @@ impl Ledger {
         })))
     }
 
-    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Hashes rows with the ledger's key.
     pub(crate) fn hasher(&self) -> RowHasher {
         self.0.hasher.clone()
     }
 
-    /// Locks `pipeline` for `run`.
     pub(crate) fn lock_pipeline(&self, pipeline: &str, run: &str) -> Result<Lock> {
         self.require_write()?;
         lock::acquire(&self.0.path, &Subject::pipeline(pipeline), run)
@@ -98,7 +95,6 @@ impl Ledger {
         lock::acquire(&self.0.path, &Subject::job(job, scenario), run)
     }
 
-    /// Records the start of a run.
     pub(crate) async fn begin_run(&self, run: NewRun) -> Result<()> {
         let allowed = json(&run.allowed)?;
         let started = run.started.as_millisecond();
@@ -310,7 +306,6 @@ impl Ledger {
         .await
     }
 
-    /// The position that `source` in `pipeline` saved last.
     pub(crate) async fn position(&self, pipeline: &str, source: &str) -> Result<Option<String>> {
         let (pipeline, source) = (pipeline.to_owned(), source.to_owned());
         self.read(move |db| {
@@ -324,7 +319,6 @@ impl Ledger {
         .await
     }
 
-    /// Saves a source's position.
     pub(crate) async fn save_position(&self, pipeline: &str, source: &str, position: String) -> Result<()> {
         self.restore_position(pipeline, source, Some(position)).await
     }

@@ -180,6 +180,9 @@ impl Graph {
             let cancel = run.info.cancel.clone();
             let out = Output::source(channels.targets(name), counts, cancel, run.options.limit)
                 .tapped(taps.add(run.config, name));
+            if let Some(rows) = run.options.enough {
+                out.hint_enough(rows);
+            }
             match component.config.build(cx).await {
                 Ok(source) => self.sources.push((name.clone(), source, out)),
                 Err(error) => failures.push((Some(name.clone()), error)),

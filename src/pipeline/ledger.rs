@@ -30,7 +30,7 @@ impl LedgerRecord {
         let (config, info) = (run.config, &run.info);
         let sources = config.sources.iter();
         let with_position: Vec<_> = sources
-            .filter(|source| source.config.traits().keeps_position)
+            .filter(|source| source.config.traits().keeps_position && !run.options.from_start)
             .map(|source| source.name.as_str())
             .collect();
         let mut sinks = config.sinks.iter();

@@ -20,6 +20,10 @@ pub struct RunOptions {
     pub limit: Option<u64>,
     /// Whether only a part of the rows is needed, so that sources may stop early.
     pub partial: bool,
+    /// Rows of a source after which it may stop.
+    pub enough: Option<u64>,
+    /// Read the sources from the start, not from their saved positions.
+    pub from_start: bool,
     /// A folder for recorded exchanges with services, for a support case; values are masked. Each run creates a folder in
     /// it. Default: none.
     pub record: Option<PathBuf>,
@@ -54,6 +58,8 @@ impl Default for RunOptions {
             dry_run: false,
             limit: None,
             partial: false,
+            enough: None,
+            from_start: false,
             record: None,
             rejects: RejectsTarget::default(),
             secret_files: SecretFiles::default(),

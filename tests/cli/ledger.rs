@@ -19,18 +19,6 @@ fn run(folder: &Folder, args: &[&str]) -> (i32, String, String) {
     (code(&output), stream(&output.stdout), stream(&output.stderr))
 }
 
-/// The command ends with this exit code, and both streams together contain all of `words`.
-#[track_caller]
-fn says(folder: &Folder, args: &[&str], exit_code: i32, words: &[&str]) {
-    let output = folder.run(args);
-    let printed = printed(&output);
-    assert_eq!(code(&output), exit_code, "{printed}");
-    assert!(
-        words.iter().all(|word| printed.contains(word)),
-        "{words:?} {printed}"
-    );
-}
-
 fn history_of(folder: &Folder, pipeline: &str) -> serde_json::Value {
     let (code, stdout, _) = run(folder, &["history", pipeline, "--batches", "--output", "json"]);
     assert_eq!(code, 0);
@@ -51,12 +39,7 @@ fn lose_the_answer(folder: &Folder) {
 
 #[test]
 fn history_lists_runs_and_batches() {
-    says(
-        &Folder::examples(),
-        &["history", PIPELINE],
-        0,
-        &["\nNo runs yet: the ledger"],
-    );
+    Folder::examples().says(&["history", PIPELINE], 0, &["\nNo runs yet: the ledger"]);
     let folder = ran_twice();
     let printed = history(&folder);
     let runs = printed["runs"].as_array().unwrap();
@@ -82,7 +65,7 @@ fn history_lists_runs_and_batches() {
     );
     let id = runs[1]["run"].as_str().unwrap();
     let words = [id, "employee_resignation"];
-    says(&folder, &["history", PIPELINE, "--run", &id[..14]], 0, &words);
+    folder.says(&["history", PIPELINE, "--run", &id[..14]], 0, &words);
     says(
         &folder,
         &["history", PIPELINE, "--run", "nobody"],
@@ -119,9 +102,9 @@ fn shows_verifies_and_exports_the_ledger() {
     // A ledger that cannot be read is not reported as damaged.
     std::fs::create_dir(folder.path().join("folder.db")).unwrap();
     let words = ["exit code 2\n--- stderr", "is not a file", "`state.path`"];
-    says(&folder, &["ledger", "verify", "--state", "folder.db"], 2, &words);
+    folder.says(&["ledger", "verify", "--state", "folder.db"], 2, &words);
     let words = ["the ledger `none.db` does not exist"];
-    says(&folder, &["ledger", "stats", "--state", "none.db"], 2, &words);
+    folder.says(&["ledger", "stats", "--state", "none.db"], 2, &words);
     assert!(!folder.path().join("none.db").exists());
 }
 
@@ -129,7 +112,7 @@ fn shows_verifies_and_exports_the_ledger() {
 fn sends_forgotten_rows_again() {
     let folder = ran_twice();
     let forget = ["ledger", "forget", PIPELINE, "--job", "emulator"];
-    says(&folder, &forget, 2, &["this forgets 30 rows in 1 batch", "--yes"]);
+    folder.says(&forget, 2, &["this forgets 30 rows in 1 batch", "--yes"]);
     folder.run(&["run", PIPELINE]);
     assert_eq!(history(&folder)["runs"][0]["rows"]["skipped"], 30);
     says(
@@ -149,13 +132,13 @@ fn resolves_batches_of_unknown_outcome() {
         folder.run(&["run", PIPELINE]);
         lose_the_answer(&folder);
         let words = ["unknown: open", "1 batch has an unknown outcome"];
-        says(&folder, &["history", PIPELINE, "--batches"], 0, &words);
+        folder.says(&["history", PIPELINE, "--batches"], 0, &words);
         let id = history(&folder)["runs"][0]["run"].as_str().unwrap().to_owned();
         let resolve = [
             "ledger", "resolve", PIPELINE, "--run", &id, "--batch", "1", "--as", outcome,
         ];
-        says(&folder, &resolve, 0, &["\nBatch 1 of the sink `purview`"]);
-        says(&folder, &resolve, 2, &["is already resolved"]);
+        folder.says(&resolve, 0, &["\nBatch 1 of the sink `purview`"]);
+        folder.says(&resolve, 2, &["is already resolved"]);
         folder.run(&["run", PIPELINE]);
         let rows = &history(&folder)["runs"][0]["rows"];
         assert_eq!(
@@ -221,7 +204,7 @@ fn forget_rewinds_incremental_sources() {
         &["Saved positions", "export"],
     );
     let forget = ["ledger", "forget", "p.json", "--job", "emulator", "--yes"];
-    says(&folder, &forget, 0, &["reads 1 source from the start"]);
+    folder.says(&forget, 0, &["reads 1 source from the start"]);
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(accepted(&folder), 2);
 }
@@ -234,11 +217,11 @@ fn rewind_reads_again_and_skips_accepted_rows() {
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     let rewind = ["ledger", "rewind", "p.json"];
     let of = |source| [&rewind[..], &["--source", source]].concat();
-    says(&folder, &of("exports"), 2, &["sources with one: `export`"]);
-    says(&folder, &of("export"), 0, &["\nRewound: export;"]);
+    folder.says(&of("exports"), 2, &["sources with one: `export`"]);
+    folder.says(&of("export"), 0, &["\nRewound: export;"]);
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(history_of(&folder, "p.json")["runs"][0]["rows"]["skipped"], 2);
-    says(&folder, &rewind, 0, &[]);
+    folder.says(&rewind, 0, &[]);
     says(
         &folder,
         &rewind,
@@ -254,7 +237,7 @@ fn reads_the_input_again_after_too_many_rejects() {
     folder.write("leavers.csv", LEAVERS);
     leaves_out(&folder, "%m/%d/%Y");
     let words = ["the file is kept, and the next run reads it again"];
-    says(&folder, &["run", "p.json"], 3, &words);
+    folder.says(&["run", "p.json"], 3, &words);
     leaves_out(&folder, "%d/%m/%Y");
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(accepted(&folder), 2);
@@ -264,6 +247,6 @@ fn reads_the_input_again_after_too_many_rejects() {
 fn opens_a_ledger_without_a_valid_pipeline_file() {
     let folder = ran_twice();
     folder.write("broken.yaml", "sources: {}\n");
-    says(&folder, &["history", "broken.yaml"], 2, &["--state PATH"]);
-    says(&folder, &["history", "--state", ".hrsink/state.db"], 0, &[]);
+    folder.says(&["history", "broken.yaml"], 2, &["--state PATH"]);
+    folder.says(&["history", "--state", ".hrsink/state.db"], 0, &[]);
 }

@@ -34,6 +34,18 @@ impl Folder {
         self.write(name, &pipeline.replacen(from, to, 1));
     }
 
+    /// The command ends with this exit code, and both streams together contain all of `words`.
+    #[track_caller]
+    fn says(&self, args: &[&str], exit_code: i32, words: &[&str]) {
+        let output = self.run(args);
+        let printed = printed(&output);
+        assert_eq!(code(&output), exit_code, "{printed}");
+        assert!(
+            words.iter().all(|word| printed.contains(word)),
+            "{words:?} {printed}"
+        );
+    }
+
     fn json(&self, args: &[&str]) -> serde_json::Value {
         serde_json::from_slice(&self.run(args).stdout).unwrap()
     }

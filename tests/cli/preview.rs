@@ -89,20 +89,13 @@ fn preview_reports_wrong_input() {
         "data/terminations.csv",
         "Employee ID,E-Mail,status,resign_date,last_day\n",
     );
-    let output = folder.run(&["preview", "quickstart.yaml"]);
-    assert_eq!(code(&output), 2, "{}", printed(&output));
-    assert!(
-        text(&output.stderr).contains("Work Email"),
-        "{}",
-        printed(&output)
-    );
+    folder.says(&["preview", "quickstart.yaml"], 2, &["Work Email"]);
 }
 
 #[test]
 fn check_reports_each_step() {
     let folder = Folder::examples();
-    let output = folder.run(&["check", "quickstart.yaml"]);
-    assert_eq!(code(&output), 0, "{}", printed(&output));
+    folder.says(&["check", "quickstart.yaml"], 0, &[]);
     let checked = folder.json(&["check", "quickstart.yaml", "--output", "json"]);
     assert_eq!(checked[0]["source"], "hr_export");
     assert_eq!(checked[0]["steps"][0]["state"], "works", "{checked:#}");
@@ -112,9 +105,7 @@ fn check_reports_each_step() {
 
 #[test]
 fn check_fails_without_the_secret() {
-    let folder = Folder::examples();
-    let output = folder.run(&["check", "worldwide.yaml"]);
-    assert_eq!(code(&output), 2, "{}", printed(&output));
+    Folder::examples().says(&["check", "worldwide.yaml"], 2, &[]);
 }
 
 /// What begins with the comment line of the suggestion.
@@ -156,19 +147,13 @@ fn preview_describes_a_source_and_suggests_a_mapping() {
         "pasted.yaml",
         &format!("{source}{mapping}sinks: {{out: {{type: console, inputs: [resignations]}}}}\n"),
     );
-    let output = folder.run(&["validate", "pasted.yaml"]);
-    assert_eq!(code(&output), 0, "{}", printed(&output));
+    folder.says(&["validate", "pasted.yaml"], 0, &[]);
 }
 
 #[test]
 fn preview_suggests_similar_source_names() {
     let folder = Folder::empty();
     folder.write("hr.yaml", "sources: {hr_export: {type: file, path: a.csv}}\n");
-    let output = folder.run(&["preview", "hr.yaml", "--source", "hr_exprot"]);
-    assert_eq!(code(&output), 2, "{}", printed(&output));
-    assert!(
-        text(&output.stderr).contains("did you mean `hr_export`?"),
-        "{}",
-        printed(&output)
-    );
+    let words = ["did you mean `hr_export`?"];
+    folder.says(&["preview", "hr.yaml", "--source", "hr_exprot"], 2, &words);
 }

@@ -110,13 +110,8 @@ fn transient_failure_exits_with_75() {
     let folder = Folder::examples();
     let faulty = "cloud: emulator\n    emulator: {faults: 503=1}\n    retry: {max_attempts: 2, initial_backoff: 1ms, max_backoff: 1ms}";
     folder.write_quickstart("faulty.yaml", "cloud: emulator", faulty);
-    let output = folder.run(&["run", "faulty.yaml", "--report", "report.json"]);
-    assert_eq!(code(&output), 75, "{}", printed(&output));
-    assert!(
-        text(&output.stderr).contains("\nerror: purview: "),
-        "{}",
-        printed(&output)
-    );
+    let words = ["\nerror: purview: "];
+    folder.says(&["run", "faulty.yaml", "--report", "report.json"], 75, &words);
     let report = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(report.contains("\"exit_code\": 75"));
 }
@@ -124,8 +119,11 @@ fn transient_failure_exits_with_75() {
 #[test]
 fn unwritable_report_stops_the_run_before_sending() {
     let folder = Folder::examples();
-    let output = folder.run(&["run", "quickstart.yaml", "--report", "no/such/folder.json"]);
-    assert_eq!(code(&output), 2, "{}", printed(&output));
+    folder.says(
+        &["run", "quickstart.yaml", "--report", "no/such/folder.json"],
+        2,
+        &[],
+    );
     assert!(!folder.path().join(".hrsink").exists());
 }
 
@@ -227,12 +225,10 @@ fn second_run_cannot_write_the_same_file() {
     );
     let other = std::fs::File::create(folder.path().join("out.csv.part")).unwrap();
     other.lock().unwrap();
-    let output = folder.run(&["run", "out.yaml"]);
-    assert_eq!(code(&output), 75);
-    let printed = text(&output.stderr);
-    assert!(
-        printed.contains("another run is writing") && printed.contains("out.csv.part"),
-        "{printed}"
+    folder.says(
+        &["run", "out.yaml"],
+        75,
+        &["another run is writing", "out.csv.part"],
     );
     drop(other);
     folder.run(&["run", "out.yaml"]);

@@ -86,11 +86,5 @@ fn upload_reports_missing_options() {
     ];
     let job = ["--job-id", "b8be4a7d-e338-43eb-a69e-c513cd458eba", "a.csv"];
     let args: Vec<&str> = ["upload"].into_iter().chain(ids).chain(job).collect();
-    let output = folder.run(&args);
-    assert_eq!(code(&output), 2);
-    assert!(
-        text(&output.stderr).contains("HRSINK_CLIENT_SECRET"),
-        "{}",
-        printed(&output)
-    );
+    folder.says(&args, 2, &["HRSINK_CLIENT_SECRET"]);
 }

@@ -6,10 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::component::{
-    Chunk, Input, InputDescription, Item, Output, Problems, Sink, SinkConfig, SinkContext, Source,
-    SourceConfig, SourceContext, SourceTraits,
-};
+use crate::component::{Chunk, Input, InputDescription, Item, Problems, Sink, SinkConfig, SinkContext};
 use crate::error::Result;
 
 /// The first rows of a component, and the settings of the sink that collects them. Cheap to clone. `Debug` shows no rows.
@@ -54,43 +51,6 @@ impl fmt::Debug for Collected {
         f.debug_struct("Collected")
             .field("name", &self.name)
             .finish_non_exhaustive()
-    }
-}
-
-/// A source that stops after enough rows.
-#[derive(Debug)]
-pub(super) struct LimitedSource {
-    pub(super) config: Box<dyn SourceConfig>,
-    /// Whether it ignores its saved position, after which there may be nothing to show.
-    pub(super) from_start: bool,
-    pub(super) enough: u64,
-}
-
-struct Limited(Box<dyn Source>, u64);
-
-#[async_trait]
-impl Source for Limited {
-    async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        out.hint_enough(self.1);
-        self.0.run(out).await
-    }
-}
-
-#[async_trait]
-impl SourceConfig for LimitedSource {
-    fn validate(&self, problems: &mut Problems<'_>) {
-        self.config.validate(problems);
-    }
-
-    fn traits(&self) -> SourceTraits {
-        let mut traits = self.config.traits();
-        traits.keeps_position &= !self.from_start;
-        traits
-    }
-
-    async fn build(&self, cx: SourceContext) -> Result<Box<dyn Source>> {
-        let source = self.config.build(cx).await?;
-        Ok(Box::new(Limited(source, self.enough)))
     }
 }
 

@@ -72,9 +72,6 @@ impl Column {
 }
 
 /// The columns of `chunks`, in order of appearance.
-///
-/// # Errors
-/// A column's type cannot be shown as text.
 pub(super) fn describe(chunks: &[Chunk]) -> Result<Vec<Column>> {
     let mut found = Columns {
         engine: Engine::new(),
@@ -146,7 +143,6 @@ impl Columns {
     }
 }
 
-/// The SQL for a column or a member.
 fn path(engine: &Engine, names: &[String]) -> String {
     let mut path = String::new();
     for (depth, name) in names.iter().enumerate() {
@@ -173,7 +169,6 @@ fn is_plain(engine: &Engine, name: &str) -> bool {
             })
 }
 
-/// A type for people.
 fn type_name(data_type: &DataType) -> String {
     use DataType as T;
     match data_type {
@@ -199,7 +194,6 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
-/// A table of the columns.
 pub(super) fn table(columns: &[Column], open: bool) -> String {
     let rows = columns.iter().map(|column| column.rows).max().unwrap_or_default();
     let mut text = format!(

@@ -23,7 +23,7 @@ use crate::component::Rejects;
 use crate::config::{GuardsConfig, PipelineConfig, Wired};
 use crate::pipeline::{self, Observer, RejectsTarget, RunOptions};
 use crate::secret::SecretFiles;
-use collect::{Collected, LimitedSource};
+use collect::Collected;
 
 /// Rows of a source from which its columns are described.
 const MAX_SAMPLE: usize = 1000;
@@ -69,12 +69,9 @@ pub(super) struct Args {
     output: Format,
 }
 
-/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// A table for each transform
     Table,
-    /// One JSON object per line
     Ndjson,
 }
 
@@ -84,15 +81,18 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
         Some(source) => PipelineConfig::load_source(&args.file, source)?,
         None => PipelineConfig::load(&args.file)?,
     };
-    let (names, max, from_start) = match &args.source {
-        Some(source) => (vec![source.clone()], max_rows.max(MAX_SAMPLE), true),
-        None => (shown(&config), max_rows, false),
+    let (names, max) = match &args.source {
+        Some(source) => (vec![source.clone()], max_rows.max(MAX_SAMPLE)),
+        None => (shown(&config), max_rows),
     };
-    let collected = collect(&mut config, names, max_rows, max, from_start);
+    let collected = collect(&mut config, names, max_rows, max);
     let rejects = Rejects::in_memory(max_rows, args.show_personal_data);
     let options = RunOptions {
         dry_run: true,
         partial: true,
+        enough: Some(args.rows.into()),
+        // After a saved position there may be nothing to show.
+        from_start: args.source.is_some(),
         rejects: RejectsTarget::Collector(rejects.clone()),
         secret_files,
         ..RunOptions::default()
@@ -141,15 +141,8 @@ fn shown(config: &PipelineConfig) -> Vec<String> {
     shown.cloned().collect()
 }
 
-/// Replaces the sinks by one for each of the components `names`, which keeps `max` of its rows, and limits the sources to
-/// the `enough` rows that are needed.
-fn collect(
-    config: &mut PipelineConfig,
-    names: Vec<String>,
-    enough: usize,
-    max: usize,
-    from_start: bool,
-) -> Vec<Collected> {
+/// Replaces the sinks by one for each of the components `names`, which keeps `max` of its rows.
+fn collect(config: &mut PipelineConfig, names: Vec<String>, enough: usize, max: usize) -> Vec<Collected> {
     let missing = Arc::new(names.len().into());
     let collected = names.into_iter().map(|name| Collected {
         name: name.into(),
@@ -159,18 +152,6 @@ fn collect(
         kept: Arc::default(),
     });
     let collected: Vec<Collected> = collected.collect();
-    let sources = std::mem::take(&mut config.sources).into_iter();
-    let limited = sources.map(|source| Wired {
-        name: source.name,
-        inputs: source.inputs,
-        config: Box::new(LimitedSource {
-            config: source.config,
-            from_start,
-            enough: enough as u64,
-        }) as _,
-        guards: source.guards,
-    });
-    config.sources = limited.collect();
     let sinks = collected.iter().map(|collected| Wired {
         name: format!("preview of {}", collected.name),
         inputs: vec![collected.name.to_string()],

@@ -111,7 +111,6 @@ pub(super) fn lines(
     Ok(text)
 }
 
-/// The first `max_rows` rows of `chunks`.
 fn first(chunks: &[Chunk], max_rows: usize) -> Vec<Chunk> {
     let mut left = max_rows;
     let mut first = Vec::new();

@@ -28,10 +28,8 @@ pub(super) struct Suggestion {
     fields: Vec<(&'static Field, Option<Choice>)>,
 }
 
-/// A column for a field.
 #[derive(Debug, Clone)]
 struct Choice {
-    /// Index of the column.
     column: usize,
     score: u32,
     /// What its values say against it.
@@ -144,7 +142,6 @@ impl Suggestion {
         missing.map(|(field, _)| field.name).collect()
     }
 
-    /// A name for the transform.
     fn name(&self) -> String {
         let name = match self.scenario {
             Scenario::EmployeeResignation => "resignations",

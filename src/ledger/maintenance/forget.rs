@@ -85,12 +85,9 @@ impl Ledger {
     }
 }
 
-/// Selects accepted rows.
 #[derive(Clone, Copy)]
 enum AcceptedRows<'a> {
-    /// All of a job and scenario.
     All { job: &'a str, scenario: &'a str },
-    /// Those accepted before.
     Before(i64),
 }
 

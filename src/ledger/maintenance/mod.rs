@@ -24,18 +24,14 @@ use crate::error::Result;
 /// In the lock files of commands, in place of a run's id.
 const BY_HAND: &str = "none: hrsink ledger";
 
-/// What a ledger contains.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Stats {
-    /// Bytes on disk.
     pub bytes: u64,
     pub runs: u64,
-    /// When the oldest run started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
     /// One for each job and scenario.
     pub jobs: Vec<JobStats>,
-    /// Sources with a saved position.
     pub sources: Vec<SourceStats>,
 }
 
@@ -70,12 +66,10 @@ pub(crate) enum Compaction {
     NotNeeded,
     /// A run is in progress, which could not write meanwhile.
     Postponed,
-    /// Bytes of the file.
     Done { before: u64, after: u64 },
 }
 
 impl Ledger {
-    /// Counts what it contains.
     pub(crate) async fn stats(&self) -> Result<Stats> {
         let reader = self.reader();
         let path = self.path().to_owned();
@@ -202,7 +196,6 @@ impl Ledger {
         .await
     }
 
-    /// Every job and scenario in the ledger.
     pub(crate) async fn jobs(&self) -> Result<Vec<(String, String)>> {
         self.read(|db| {
             let sql = "SELECT DISTINCT job, scenario FROM batch ORDER BY job, scenario";

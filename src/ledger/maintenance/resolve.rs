@@ -9,7 +9,6 @@ use crate::ledger::rows::{all, int, now};
 use crate::ledger::store::forget_rows;
 use crate::ledger::{BatchId, Ledger};
 
-/// Identifies a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchSelector {
     /// Start of the run's id.
@@ -22,7 +21,6 @@ pub(crate) struct BatchSelector {
 }
 
 impl Ledger {
-    /// The batch that `selector` identifies.
     pub(crate) async fn find_batch(&self, selector: BatchSelector) -> Result<BatchRecord> {
         self.read(move |db| {
             let sql = format!(
