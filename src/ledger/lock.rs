@@ -170,36 +170,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_holder_to_a_second_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = folder.path().join("state.db");
-        let (pipeline, job) = (
-            Subject::pipeline("/etc/hr.yaml"),
-            Subject::job("tenant job", "resignation"),
-        );
-        assert!(!any_held(&ledger).unwrap());
-        for (subject, start) in [
-            (&pipeline, "another run of `/etc/hr.yaml` is in progress: pid "),
-            (
-                &job,
-                "another run is sending `resignation` to the job `tenant job`: pid ",
-            ),
-        ] {
-            let lock = acquire(&ledger, subject, "run-1").unwrap();
-            let error = acquire(&ledger, subject, "run-2").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Transient);
-            let text = error.to_string();
-            let pid = std::process::id().to_string();
-            assert!(text.starts_with(start) && text.contains(&pid), "{text}");
-            assert_eq!(holder(&ledger, subject).unwrap().run, "run-1");
-            acquire(&ledger, &Subject::job("tenant job", "review"), "run-2").unwrap();
-            assert!(any_held(&ledger).unwrap());
-            drop(lock);
-            assert!(holder(&ledger, subject).is_none() && !any_held(&ledger).unwrap());
-        }
-    }
-
-    #[test]
     fn takes_over_the_lock_of_a_dead_run() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = folder.path().join("state.db");

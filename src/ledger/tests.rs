@@ -1,6 +1,6 @@
 //! The ledger as its users see it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,44 +119,6 @@ async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
 }
 
 #[tokio::test]
-async fn keeps_accepted_rows_by_job_and_scenario() {
-    let (fixture, ledger) = started().await;
-    let mut scenario = intent("a", 3, [4]);
-    scenario.scenario = "performance_review".to_owned();
-    let mut job = intent("a", 4, [5]);
-    job.job = "another".to_owned();
-    for intent in [intent("a", 1, [1, 2, 0]), intent("a", 2, [2, 3]), scenario, job] {
-        send(&ledger, intent, BatchOutcome::Accepted).await;
-    }
-    ledger.end_run("a", end()).await.unwrap();
-    assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
-    drop(ledger);
-    let log = with_suffix(&fixture.path(), "-wal");
-    assert!(!log.exists(), "the file is closed");
-    for ledger in [fixture.open().await, fixture.open_read_only().await] {
-        assert_eq!(known(&ledger, "b").await, (vec![0, 1, 2, 3], vec![]));
-    }
-}
-
-#[tokio::test]
-async fn keeps_only_rows_that_may_have_been_accepted() {
-    let (fixture, ledger) = started().await;
-    use BatchOutcome::{Accepted, NotSent, Refused, Unknown};
-    for (number, outcome) in (1..).zip([Accepted, Refused, NotSent, Unknown]) {
-        send(&ledger, intent("a", number, [number.into()]), outcome).await;
-    }
-    // Its own unknown batch is not an earlier run's.
-    assert_eq!(known(&ledger, "a").await, (vec![1], vec![]));
-    assert_eq!(known(&ledger, "b").await, (vec![1], vec![vec![4]]));
-    let sql = "SELECT group_concat(outcome ORDER BY id), (SELECT count(*) FROM batch_rows) FROM batch";
-    let found = fixture
-        .sqlite()
-        .query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)));
-    let expected: (String, i64) = ("accepted,refused,not_sent,unknown".to_owned(), 2);
-    assert_eq!(found.unwrap(), expected);
-}
-
-#[tokio::test]
 async fn treats_batches_of_a_dead_run_as_unknown_until_resent() {
     let (fixture, ledger) = started().await;
     ledger.intend(intent("a", 7, [1, 2])).await.unwrap();
@@ -258,27 +220,6 @@ async fn finds_the_last_complete_run_of_a_sink() {
     assert_eq!(last("/etc/other.yaml", "purview").await, None);
 }
 
-/// As after a kill: the write-ahead log is still there.
-#[tokio::test]
-async fn keeps_what_was_written_after_a_crash() {
-    let (fixture, ledger) = started().await;
-    send(&ledger, intent("a", 1, [1]), BatchOutcome::Accepted).await;
-    ledger.intend(intent("a", 2, [2])).await.unwrap();
-    for read_only in [true, false] {
-        let crashed = Fixture::new();
-        std::fs::create_dir(crashed.path().parent().unwrap()).unwrap();
-        for suffix in ["", "-wal", ".key"] {
-            let [from, to] = [&fixture, &crashed].map(|fixture| with_suffix(&fixture.path(), suffix));
-            std::fs::copy(from, to).unwrap();
-        }
-        let found = match read_only {
-            true => crashed.open_read_only().await,
-            false => crashed.open().await,
-        };
-        assert_eq!(known(&found, "b").await, (vec![1], vec![vec![2]]));
-    }
-}
-
 #[tokio::test]
 async fn writes_nothing_when_read_only() {
     let fixture = Fixture::new();
@@ -298,35 +239,6 @@ async fn writes_nothing_when_read_only() {
     drop(ledger);
     assert_eq!(std::fs::read(fixture.path()).unwrap(), before);
     drop(fixture.open().await);
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn creates_private_files_only() {
-    use std::os::unix::fs::PermissionsExt;
-
-    fn modes(folder: &Path, into: &mut Vec<(PathBuf, u32)>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let mode = path.metadata().unwrap().permissions().mode() & 0o777;
-            if path.is_dir() {
-                modes(&path, into);
-            }
-            into.push((path, mode));
-        }
-    }
-
-    let (fixture, ledger) = started().await;
-    let _pipeline = ledger.lock_pipeline("p", "a").unwrap();
-    let _job = ledger.lock_job(JOB, SCENARIO, "a").unwrap();
-    let mut found = Vec::new();
-    modes(fixture.0.path(), &mut found);
-    let files = found.iter().filter(|(path, _)| path.is_file()).count();
-    assert!(files >= 9, "{found:?}");
-    for (path, mode) in found {
-        let expected = if path.is_dir() { 0o700 } else { 0o600 };
-        assert_eq!(mode, expected, "{}", path.display());
-    }
 }
 
 #[tokio::test]

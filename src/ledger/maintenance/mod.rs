@@ -66,7 +66,10 @@ pub(crate) enum Compaction {
     NotNeeded,
     /// A run is in progress, which could not write meanwhile.
     Postponed,
-    Done { before: u64, after: u64 },
+    Done {
+        before: u64,
+        after: u64,
+    },
 }
 
 impl Ledger {

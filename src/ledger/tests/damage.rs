@@ -130,20 +130,14 @@ async fn reports_a_full_disk_as_transient_and_loses_nothing() {
         .unwrap();
     let error = ledger.intend(intent("a", 2, 0..10_000)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.chain());
-    assert!(
-        error.chain().contains("state.db`: database or disk is full"),
-        "{}",
-        error.chain()
-    );
-    assert!(error.hints().next().unwrap().contains("free some disk space"));
+    assert!(error.chain().contains("disk is full"), "{}", error.chain());
     assert_eq!(known(&ledger, "b").await, (vec![1, 2, 3], vec![]));
-    let text = "x".repeat(100_000);
+    // What was acknowledged is written, in the same transaction as a failure or not.
     let (one, two) = tokio::join!(
-        ledger.save_position("p", "s", text),
+        ledger.save_position("p", "s", "x".repeat(100_000)),
         ledger.save_position("p", "t", "small".to_owned()),
     );
     assert_eq!(one.unwrap_err().kind(), ErrorKind::Transient);
-    // In the same transaction or not: what was acknowledged is written.
     let written = ledger.position("p", "t").await.unwrap().is_some();
     assert_eq!(two.is_ok(), written);
 }
