@@ -285,110 +285,62 @@ fn percent(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::BatchReport;
-
-    fn report(exit: ExitCode, batches: &[BatchOutcome], rows: Totals) -> RunReport {
-        let batch = |outcome: &BatchOutcome| BatchReport {
-            sink: "purview".into(),
-            number: 1,
-            part: 0,
-            scenario: "employee_resignation".into(),
-            rows: 1,
-            bytes: 1,
-            outcome: *outcome,
-            attempts: 1,
-            unknown_attempts: 0,
-            resent_rows: 0,
-            status: None,
-            request_ids: Vec::new(),
-            answer: None,
-            duration_ms: 1,
-            error: None,
-        };
-        RunReport {
-            exit_code: exit as u8,
-            rows,
-            batches: batches.iter().map(batch).collect(),
-            ..RunReport::default()
-        }
-    }
-
-    fn first_line(report: &RunReport) -> String {
-        let text = anstream::adapter::strip_str(&text(report)).to_string();
-        text.lines().next().unwrap_or_default().to_owned()
-    }
-
-    fn rows(read: u64, accepted: u64) -> Totals {
-        Totals {
-            read,
-            accepted,
-            ..Totals::default()
-        }
-    }
 
     #[test]
     fn headline_claims_only_accepted_rows() {
-        use BatchOutcome::{Accepted, Unknown};
         use ExitCode::{Delivered, Guarded, Interrupted, Transient};
-        let filtered = Totals {
-            filtered: 2,
-            ..rows(2, 0)
+        let rows = |read, skipped, accepted, unknown, not_sent| Totals {
+            read,
+            skipped,
+            accepted,
+            unknown,
+            not_sent,
+            ..Totals::default()
         };
-        let skipped = Totals {
-            skipped: 2,
-            ..rows(2, 0)
-        };
-        let unknown = Totals {
-            unknown: 3,
-            not_sent: 2,
-            ..rows(6, 1)
-        };
-        for (exit, batches, rows, expected) in [
-            (Delivered, &[Accepted][..], rows(1, 1), "Upload successful: 1 row"),
-            (Delivered, &[], rows(1_000, 1_000), "Done: 1,000 rows"),
-            (Delivered, &[], rows(0, 0), "Nothing to do: no rows were read"),
+        let partly = rows(6, 0, 1, 3, 2);
+        for (exit, rows, expected) in [
+            (Delivered, rows(1_000, 0, 1_000, 0, 0), "Done: 1,000 rows"),
+            (Delivered, rows(0, 0, 0, 0, 0), "Nothing to do: no rows were read"),
             (
                 Delivered,
-                &[],
-                filtered,
+                rows(2, 0, 0, 0, 0),
                 "Nothing to do: no rows are left to deliver",
             ),
             (
                 Delivered,
-                &[],
-                skipped,
+                rows(2, 2, 0, 0, 0),
                 "Nothing to do: every row was already delivered",
             ),
             (
                 Transient,
-                &[Accepted, Unknown],
-                unknown,
+                partly,
                 "Incomplete: 1 row delivered, 2 not delivered, 3 unknown",
             ),
             (
                 Interrupted,
-                &[Unknown],
-                unknown,
+                partly,
                 "Interrupted: 1 row delivered, 2 not delivered, 3 unknown",
             ),
-            (Transient, &[], rows(0, 0), "Failed before any row was read"),
-            (Guarded, &[], rows(0, 0), "Failed: the input has no rows"),
+            (Guarded, rows(0, 0, 0, 0, 0), "Failed: the input has no rows"),
         ] {
-            assert_eq!(first_line(&report(exit, batches, rows)), expected);
+            let report = RunReport {
+                exit_code: exit as u8,
+                rows,
+                ..RunReport::default()
+            };
+            assert_eq!(headline(&report).1, expected);
         }
-        let report = RunReport {
-            not_saved: 2,
-            ..report(Delivered, &[Accepted], rows(3, 3))
-        };
-        let expected = "Accepted, but not all rows were saved: 1 of 3 rows";
-        assert_eq!(first_line(&report), expected);
     }
 
     #[test]
     fn percent_distinguishes_small_ratios_from_zero() {
-        assert_eq!(percent(0.25), "25%");
-        assert_eq!(percent(0.9996), "100.0%");
-        assert_eq!(percent(1.0 / 7.0), "14.3%");
-        assert_eq!(percent(0.0001), "0.01%");
+        for (ratio, text) in [
+            (0.25, "25%"),
+            (0.9996, "100.0%"),
+            (1.0 / 7.0, "14.3%"),
+            (0.0001, "0.01%"),
+        ] {
+            assert_eq!(percent(ratio), text);
+        }
     }
 }

@@ -66,8 +66,7 @@ fn history_lists_runs_and_batches() {
     let id = runs[1]["run"].as_str().unwrap();
     let words = [id, "employee_resignation"];
     folder.says(&["history", PIPELINE, "--run", &id[..14]], 0, &words);
-    says(
-        &folder,
+    folder.says(
         &["history", PIPELINE, "--run", "nobody"],
         2,
         &["no run has an ID"],
@@ -93,8 +92,7 @@ fn shows_verifies_and_exports_the_ledger() {
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[1]["batches"].as_array().unwrap().len(), 1);
     std::fs::write(folder.path().join(".hrsink/state.db.key"), "lost").unwrap();
-    says(
-        &folder,
+    folder.says(
         &["ledger", "verify", PIPELINE],
         1,
         &["1 problem", "invalid ledger key"],
@@ -115,12 +113,7 @@ fn sends_forgotten_rows_again() {
     folder.says(&forget, 2, &["this forgets 30 rows in 1 batch", "--yes"]);
     folder.run(&["run", PIPELINE]);
     assert_eq!(history(&folder)["runs"][0]["rows"]["skipped"], 30);
-    says(
-        &folder,
-        &[&forget[..], &["--yes"]].concat(),
-        0,
-        &["\nForgotten: 30 rows"],
-    );
+    folder.says(&[&forget[..], &["--yes"]].concat(), 0, &["\nForgotten: 30 rows"]);
     folder.run(&["run", PIPELINE]);
     assert_eq!(history(&folder)["runs"][0]["rows"]["accepted"], 30);
 }
@@ -197,12 +190,7 @@ fn forget_rewinds_incremental_sources() {
         assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
         assert_eq!(accepted(&folder), rows);
     }
-    says(
-        &folder,
-        &["ledger", "stats", "p.json"],
-        0,
-        &["Saved positions", "export"],
-    );
+    folder.says(&["ledger", "stats", "p.json"], 0, &["Saved positions", "export"]);
     let forget = ["ledger", "forget", "p.json", "--job", "emulator", "--yes"];
     folder.says(&forget, 0, &["reads 1 source from the start"]);
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
@@ -222,12 +210,7 @@ fn rewind_reads_again_and_skips_accepted_rows() {
     assert_eq!(code(&folder.run(&["run", "p.json"])), 0);
     assert_eq!(history_of(&folder, "p.json")["runs"][0]["rows"]["skipped"], 2);
     folder.says(&rewind, 0, &[]);
-    says(
-        &folder,
-        &rewind,
-        2,
-        &["no source of `p.json` has a saved position"],
-    );
+    folder.says(&rewind, 2, &["no source of `p.json` has a saved position"]);
 }
 
 /// The mapping was wrong and is fixed.

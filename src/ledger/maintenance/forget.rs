@@ -48,15 +48,12 @@ impl Ledger {
     /// sources they may come from. Open unknown batches stay. `dry_run` only counts.
     pub(crate) async fn forget(&self, job: &str, scenario: &str, dry_run: bool) -> Result<Deleted> {
         let _lock = self.lock_job(job, scenario, BY_HAND)?;
-        let (job, scenario) = (job.to_owned(), scenario.to_owned());
-        self.write(move |db| {
-            let rows = AcceptedRows::All {
-                job: &job,
-                scenario: &scenario,
-            };
-            if dry_run { rows.count(db) } else { rows.forget(db) }
-        })
-        .await
+        let rows = AcceptedRows {
+            of: Some((job.to_owned(), scenario.to_owned())),
+            before: i64::MAX,
+        };
+        self.write(move |db| if dry_run { rows.count(db) } else { rows.forget(db) })
+            .await
     }
 
     /// Deletes the positions of a pipeline's sources, or of one, so that they are read from the start again. Returns
@@ -85,24 +82,26 @@ impl Ledger {
     }
 }
 
-#[derive(Clone, Copy)]
-enum AcceptedRows<'a> {
-    All { job: &'a str, scenario: &'a str },
-    Before(i64),
+/// Accepted rows: all, or those of a job and scenario.
+struct AcceptedRows {
+    of: Option<(String, String)>,
+    /// In milliseconds.
+    before: i64,
 }
 
-impl AcceptedRows<'_> {
+impl AcceptedRows {
     /// Batches, as the reader of accepted rows selects them.
     const SELECTED: &'static str = "(?1 IS NULL OR job = ?1) AND (?2 IS NULL OR scenario = ?2) AND (
             outcome = 'accepted' AND decision IS NULL AND settled < ?3
             OR outcome = 'unknown' AND decision = 'accepted' AND intended < ?3
         )";
 
-    fn params(self) -> (Option<String>, Option<String>, i64) {
-        match self {
-            Self::All { job, scenario } => (Some(job.to_owned()), Some(scenario.to_owned()), i64::MAX),
-            Self::Before(before) => (None, None, before),
-        }
+    fn params(&self) -> (Option<&str>, Option<&str>, i64) {
+        let of = self.of.as_ref();
+        let (job, scenario) = of
+            .map(|(job, scenario)| (job.as_str(), scenario.as_str()))
+            .unzip();
+        (job, scenario, self.before)
     }
 
     /// Positions of the sources the rows may come from: those of the pipelines that delivered them; all positions if one
@@ -115,7 +114,7 @@ impl AcceptedRows<'_> {
         )
     }
 
-    fn count(self, db: &Connection) -> Result<Deleted, LedgerError> {
+    fn count(&self, db: &Connection) -> Result<Deleted, LedgerError> {
         let (selected, positions) = (Self::SELECTED, Self::positions());
         let sql = format!(
             "SELECT count(*), coalesce(sum(rows), 0), (SELECT count(*) FROM position WHERE {positions})
@@ -131,7 +130,7 @@ impl AcceptedRows<'_> {
         })?)
     }
 
-    fn forget(self, db: &Connection) -> Result<Deleted, LedgerError> {
+    fn forget(&self, db: &Connection) -> Result<Deleted, LedgerError> {
         let counted = self.count(db)?;
         let (selected, positions) = (Self::SELECTED, Self::positions());
         for sql in [
@@ -156,7 +155,7 @@ impl AcceptedRows<'_> {
 
 fn prune(db: &Connection, path: &Path, before: i64, rows: bool) -> Result<Deleted, LedgerError> {
     let mut pruned = match rows {
-        true => AcceptedRows::Before(before).forget(db)?,
+        true => AcceptedRows { of: None, before }.forget(db)?,
         false => Deleted::default(),
     };
     pruned.batches = 0;
