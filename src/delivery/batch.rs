@@ -18,11 +18,9 @@ pub(crate) struct Limits {
     pub(crate) max_bytes: usize,
 }
 
-/// The rows of one upload, with their origins.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     pub(super) payload: Bytes,
-    /// Bytes of the header row.
     header: usize,
     /// For each row, its end in `payload`.
     ends: Vec<usize>,

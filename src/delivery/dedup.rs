@@ -27,7 +27,6 @@ struct ScenarioIndex {
     _lock: Option<Lock>,
     /// Accepted, or in progress in this run.
     seen: RowSet,
-    /// Header rows of accepted payloads.
     headers: HashSet<RowHash>,
     unknown: UnknownRows,
     earlier: Vec<UnknownBatch>,

@@ -23,7 +23,6 @@ use crate::component::{Checkpoint, Chunk, Fault, Input, Item, Origin, Reject, Re
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::RowHash;
 
-/// Delivers the input of one sink.
 pub(crate) struct Dispatcher {
     pub(crate) uploader: Uploader,
     pub(crate) limits: Limits,
@@ -102,7 +101,6 @@ struct Run<'d> {
     /// Batches that are cut but not sent yet.
     ready: VecDeque<UploadTask>,
     uploads: JoinSet<()>,
-    /// The batches of `uploads`.
     in_flight: HashMap<Id, (Arc<UploadTask>, Progress)>,
     last_number: u64,
     /// Rows resent, by label and index of the earlier batch.
@@ -187,7 +185,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The batch being filled with rows of the chunk's schema.
     fn filling(&mut self, partition: usize, chunk: &Chunk) -> &mut Filling {
         let schema = chunk.batch.schema_ref();
         let current = &self.partitions[partition].filling;
@@ -256,7 +253,6 @@ impl Run<'_> {
         });
     }
 
-    /// Starts the batches that are ready, as far as the concurrency allows.
     fn start_uploads(&mut self) {
         while self.uploads.len() < self.concurrency {
             let Some(task) = self.ready.pop_front() else {

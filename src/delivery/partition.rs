@@ -27,7 +27,6 @@ enum Queued {
 
 pub(super) struct PartitionState {
     pub(super) partition: Partition,
-    /// For the schema of the last rows.
     pub(super) filling: Option<Filling>,
     /// Checkpoints that arrived while the batch was being filled.
     waiting: Vec<Checkpoint>,
@@ -67,7 +66,6 @@ impl PartitionState {
             .map_or(0, |filling| filling.batcher.pending())
     }
 
-    /// The service accepts payloads of at most `bytes`.
     pub(super) fn shrink(&mut self, bytes: usize) {
         self.max_bytes = self.max_bytes.min(bytes);
         if let Some(filling) = &mut self.filling {

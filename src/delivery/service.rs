@@ -9,7 +9,6 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::format::encode::CsvEncoder;
 
-/// Sends payloads, retries, and classifies the answer.
 #[async_trait]
 pub(crate) trait SinkService: Send + Sync + 'static {
     async fn upload(&self, upload: Upload) -> Answer;
@@ -21,7 +20,6 @@ pub(crate) struct Upload {
     pub(crate) number: u64,
     /// Number of the part in the order of sending, from 1, of a batch that was split; 0 for a complete batch.
     pub(crate) part: u32,
-    /// Label of the [partition](super::Partition).
     pub(crate) label: &'static str,
     pub(crate) payload: Bytes,
 }
@@ -42,14 +40,12 @@ pub(crate) enum Verdict {
     Unknown,
 }
 
-/// The classified answer to an [`Upload`].
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) verdict: Verdict,
     pub(crate) attempts: u32,
     /// Requests before the last that got no answer although the service may have received the payload.
     pub(crate) unknown_attempts: u32,
-    /// Status of the last answer, for the report.
     pub(crate) status: Option<u16>,
     pub(crate) request_ids: Vec<String>,
     /// Body of the last answer, without secrets and values.

@@ -43,7 +43,6 @@ pub(super) struct PayloadColumns {
 }
 
 pub(super) struct UploadTask {
-    /// The index of its input.
     pub(super) partition: usize,
     pub(super) number: u64,
     pub(super) label: &'static str,

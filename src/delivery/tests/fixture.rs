@@ -29,7 +29,6 @@ pub(super) use BatchOutcome::{Accepted, NotSent, Refused, Unknown};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// What the service does with a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
     After(Duration, Verdict),
@@ -51,7 +50,6 @@ struct ScriptedService {
     max_bytes: Option<usize>,
 }
 
-/// A payload that the service received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) label: &'static str,
@@ -116,9 +114,7 @@ impl SinkService for ScriptedService {
 pub(super) enum Feed {
     /// A chunk for a partition: one row for each length of padding.
     Rows(usize, Vec<usize>),
-    /// Rows with another column.
     Wider(usize, usize),
-    /// Rows that cannot be encoded.
     NotText(usize, usize),
     Checkpoint(usize),
     /// Waits until all checkpoints so far are resolved.
@@ -126,7 +122,6 @@ pub(super) enum Feed {
     Wait(Duration),
 }
 
-/// A checkpoint of the first partition.
 pub(super) const CHECK: Feed = Feed::Checkpoint(0);
 
 pub(super) fn rows(partition: usize, rows: usize) -> Feed {
@@ -142,7 +137,6 @@ pub(super) struct Fixture {
     pub(super) cancel_at: Option<Duration>,
     /// Rows whose payloads the service rejects.
     pub(super) bad_rows: BTreeSet<String>,
-    /// The largest payload the service accepts.
     pub(super) max_bytes: Option<usize>,
     pub(super) policy: Policy,
     pub(super) ledger: Option<Ledger>,
@@ -213,7 +207,6 @@ pub(super) struct Outcome {
     pub(super) in_flight: usize,
     pub(super) elapsed: Duration,
     pub(super) rows_in: u64,
-    /// Rows that the job had before.
     pub(super) delivered_before: BTreeSet<String>,
 }
 
@@ -320,7 +313,6 @@ type Sent = (
     u64,
 );
 
-/// Plays the sources.
 async fn send(feed: Vec<Feed>, sender: mpsc::Sender<(usize, Item)>, started: Instant) -> Sent {
     let mut before = vec![BTreeSet::new(); LABELS.len()];
     let mut rows_before = Vec::new();
@@ -397,7 +389,6 @@ impl Outcome {
         reports.map(|report| (report.number, report.outcome)).collect()
     }
 
-    /// Whether each checkpoint was delivered.
     pub(super) fn delivered(&self) -> Vec<bool> {
         let all = self.checkpoints.iter();
         all.map(|(_, delivered, _)| *delivered).collect()

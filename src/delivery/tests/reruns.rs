@@ -14,7 +14,6 @@ use crate::ledger::{Ledger, NewRun};
 
 const RUNS: [&str; 6] = ["run-1", "run-2", "run-3", "run-4", "run-5", "run-6"];
 
-/// A ledger in a temporary folder.
 struct Store(tempfile::TempDir);
 
 impl Store {

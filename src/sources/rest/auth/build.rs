@@ -319,7 +319,6 @@ impl<'r> TokenRequest<'r> {
     }
 }
 
-/// A key that validation requires.
 fn need<'v, T>(value: &'v Option<T>, key: &str) -> Result<&'v T> {
     value
         .as_ref()

@@ -11,7 +11,6 @@ use crate::error::{Error, Result};
 
 /// Systems write "no end" as `9999-12-31`, which lies beyond the last instant.
 const LAST_YEAR: i16 = 9999;
-/// The end of that year.
 const LAST_MILLISECOND: i64 = 253_402_300_799_999;
 
 /// Cursors of some of the records, to be merged once those records were read completely.

@@ -10,7 +10,6 @@ use crate::component::Problems;
 use crate::error::{Error, Result};
 use crate::settings::suggestion;
 
-/// Milliseconds of a day.
 pub(super) const DAY: i64 = 86_400_000;
 const NAMES: [&str; 4] = ["iso_z", "iso_offset", "epoch_seconds", "epoch_milliseconds"];
 /// How far a start in an ambiguous hour goes back: the service may take it for either of two instants.
@@ -38,7 +37,6 @@ enum Notation {
 }
 
 impl Format {
-    /// Checks a format.
     pub(super) fn new(text: &str, zone: &TimeZone, problems: &mut Problems<'_>) -> Option<Self> {
         let pattern = |pattern: &str| Notation::Pattern(pattern.to_owned());
         let utc = &TimeZone::UTC;

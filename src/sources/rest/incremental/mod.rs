@@ -39,7 +39,6 @@ pub(super) struct Incremental {
 }
 
 impl Incremental {
-    /// Adds its placeholders.
     pub(super) fn names(names: &mut Names) {
         names.add("start", Kind::Window);
         names.add("end", Kind::Window);

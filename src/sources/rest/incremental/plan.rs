@@ -158,7 +158,6 @@ impl Plan {
         self.state.filling.is_some()
     }
 
-    /// The number of windows; 0 if nothing can be new.
     pub(in super::super) fn len(&self) -> usize {
         self.windows.len()
     }

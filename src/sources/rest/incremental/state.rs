@@ -19,7 +19,6 @@ pub(super) struct State {
     v: u32,
     /// Everything before it was read.
     pub(super) at: Timestamp,
-    /// Runs since the last full one.
     pub(super) runs: u32,
     /// When the last complete full run started.
     pub(super) full: Option<Timestamp>,
@@ -39,7 +38,6 @@ pub(super) fn hashed<'s>(all: impl IntoIterator<Item = (&'s str, &'s str)>) -> S
 }
 
 impl State {
-    /// The state of a full run that starts `now`.
     pub(super) fn full(at: Timestamp, now: Timestamp, of: Settings) -> Self {
         Self {
             v: VERSION,
@@ -51,7 +49,6 @@ impl State {
         }
     }
 
-    /// Reads what was saved.
     pub(super) fn read(text: &str) -> Result<Self> {
         let damaged = |error| {
             Error::unexpected("the position in the ledger cannot be read")

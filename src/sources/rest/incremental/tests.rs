@@ -45,7 +45,6 @@ fn requests(plan: &Plan) -> Vec<[Value; 2]> {
         .collect()
 }
 
-/// The position after a complete run.
 fn finished(incremental: &Incremental, saved: Option<&str>, now: &str) -> String {
     begin(incremental, saved, now).finished().unwrap()
 }

@@ -10,7 +10,6 @@ use super::super::template::scalar_text;
 use super::{ForEachConfig, OnMissingKey, Partition, Partitioning};
 use crate::error::{Error, Result};
 
-/// Takes the keys from the rows of one reading of the parent.
 pub(in super::super) struct Keys<'p> {
     config: &'p ForEachConfig,
     outer: Partition,

@@ -26,7 +26,6 @@ use crate::component::Problems;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Partition {
     pub(super) values: Values,
-    /// Columns that every row gets.
     pub(super) columns: Columns,
 }
 
@@ -59,7 +58,6 @@ impl Partitioning {
         }
     }
 
-    /// Adds the placeholders of the source's request.
     pub(super) fn names(&self, names: &mut Names) {
         self.outer_names(names);
         let kind = match self.config.batch_size {
@@ -71,7 +69,6 @@ impl Partitioning {
         }
     }
 
-    /// Reports every placeholder that no request uses.
     pub(super) fn check_used(&self, uses: &Uses, problems: &mut Problems<'_>) {
         let mut unused = |block: &str, name: &str| {
             problems.at(block).at(name).add_with_hint(
@@ -92,7 +89,6 @@ impl Partitioning {
         }
     }
 
-    /// The columns that every row gets, in order.
     pub(super) fn column_names(&self) -> impl Iterator<Item = &String> {
         let config = &self.config;
         let keys = config.key.keys().filter(|_| config.batch_size.is_none());

@@ -46,7 +46,6 @@ pub(in super::super) struct Skips {
 }
 
 impl Skips {
-    /// Counts a skipped partition.
     pub(in super::super) fn skip(&mut self, status: u16) -> Result<()> {
         self.skipped += 1;
         if self.answered > 0 || self.skipped < MAX_UNANSWERED_START || self.max_ratio >= 1.0 {
@@ -60,7 +59,6 @@ impl Skips {
         Err(Error::new(ErrorKind::Refused, message).with_hint(hint))
     }
 
-    /// Checks the share of skipped partitions at the end.
     pub(in super::super) fn finish(&self) -> Result<()> {
         let all = self.answered + self.skipped;
         #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]

@@ -80,7 +80,6 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    /// A body and what is shown of it.
     const CASES: &str = r#"
         {"error":{"code":"x","message":{"value":"OData 2"}}} => OData 2
         {"error":{"code":"x","message":"OData 4"}} => OData 4

@@ -22,7 +22,6 @@ use crate::http::transport::TransportConfig;
 const SECRET: &str = "s3cret-marker+/=\"x\"";
 const TOKEN: &str = "tok3n-marker";
 
-/// A folder with secrets, and the run in it.
 struct Fixture {
     folder: tempfile::TempDir,
     run: RunInfo,
@@ -61,7 +60,6 @@ impl Fixture {
         config.build(&self.run, client, &way)
     }
 
-    /// Requests a token and returns everything that the error shows.
     async fn failure(&self, config: Value) -> (ErrorKind, String) {
         let error = authorization(&self.build(config).unwrap()).await.unwrap_err();
         (error.kind(), shown(&error))
@@ -93,13 +91,11 @@ async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request
     Ok((request, granted))
 }
 
-/// The header `Authorization` of a request.
 async fn authorization(auth: &Authenticator) -> Result<String, Error> {
     let (request, _) = authorized(auth, "https://api.contoso.com/x").await?;
     Ok(request.headers()["authorization"].to_str().unwrap().to_owned())
 }
 
-/// Everything that an error shows.
 fn shown(error: &Error) -> String {
     let hints: Vec<_> = error.hints().collect();
     let shown = format!("{} | {} | {error:?}", error.chain(), hints.join(" | "));

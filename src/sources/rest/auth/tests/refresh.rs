@@ -28,7 +28,6 @@ fn stored(server: &Server) -> Value {
     config(server, &json!({"file": "state/refresh.json"}))
 }
 
-/// The refresh tokens that were sent.
 fn sent(server: Server) -> Vec<String> {
     let requests = server.finish();
     let tokens = requests
