@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::reader::{Decoder, ReaderBuilder};
 
-use super::schema::{RecordSchema, SchemaMismatch};
+use super::schema::RecordSchema;
 use super::shape::SchemaOrigin;
 use crate::component::{Part, RejectCode};
 use crate::error::Error;
@@ -86,7 +86,7 @@ impl<'a> RecordDecoder<'a> {
             Ok(text) => self
                 .schema
                 .check(text, &|column| out.uses(column), self.origin)
-                .map_err(|SchemaMismatch(message)| (RejectCode::InvalidRecord, message)),
+                .map_err(|message| (RejectCode::InvalidRecord, message)),
             Err(_) => Err((
                 RejectCode::InvalidEncoding,
                 "the record is not valid UTF-8".to_owned(),

@@ -7,9 +7,8 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 
 use super::shape::{Mode, Object, SchemaOrigin, Shape, Used, ValueSeed};
 
-/// Why a record cannot become a row; holds no value of it.
-#[derive(Debug)]
-pub(crate) struct SchemaMismatch(pub(crate) String);
+/// Why a record cannot become a row, without a value of it.
+pub(crate) type SchemaMismatch = String;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -151,13 +150,13 @@ fn mismatch(error: &serde_json::Error, record: &str) -> SchemaMismatch {
     let text = text
         .strip_suffix(&format!(" at line {line} column {column}"))
         .unwrap_or(&text);
-    SchemaMismatch(if error.is_data() {
+    if error.is_data() {
         text.to_owned()
     } else if record.contains('\n') {
         format!("the record is not valid JSON on its line {line}: {text}")
     } else {
         format!("the record is not valid JSON at its character {column}: {text}")
-    })
+    }
 }
 
 #[cfg(test)]
@@ -180,7 +179,7 @@ mod tests {
     }
 
     fn mismatch(schema: &mut RecordSchema, record: &str, origin: SchemaOrigin) -> String {
-        schema.check(record, &all, origin).unwrap_err().0
+        schema.check(record, &all, origin).unwrap_err()
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! What a value says (a day, a local time, or an instant), and the text that is sent for it.
 
+use std::borrow::Cow;
+
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time, date};
 use jiff::tz::{AmbiguousOffset, Disambiguation, Offset, TimeZone};
 
 use super::settings::OnDstChange;
+use crate::component::RejectCode;
 
 /// The first plausible day: excludes the usual placeholders (1900-01-01, 0001-01-01), the zero of 1970, and numbers read in
 /// the wrong unit.
-pub(super) const EARLIEST: Date = date(1980, 1, 1);
+const EARLIEST: Date = date(1980, 1, 1);
 
 /// The last plausible day: excludes the usual placeholders (2999-12-31, 9999-12-31).
-pub(super) const LATEST: Date = date(2100, 1, 1);
+const LATEST: Date = date(2100, 1, 1);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Moment {
@@ -25,14 +28,23 @@ pub(super) enum Moment {
     Instant(DateTime),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// The day means "no value".
-    Null,
-    TooEarly,
-    TooLate,
-    Gap,
-    Overlap,
+/// Why a moment has no text: the code and words.
+type Fault = (RejectCode, Cow<'static, str>);
+
+/// The fault of a value that means "no date".
+pub(super) fn null_value() -> Fault {
+    let message = "a required value is missing: this is one of the `null_values`";
+    (RejectCode::Missing, message.into())
+}
+
+fn too_early() -> Fault {
+    let message = format!("is before {EARLIEST}, the earliest plausible date");
+    (RejectCode::ImplausibleDate, message.into())
+}
+
+fn too_late() -> Fault {
+    let message = format!("is after {LATEST}, the latest plausible date");
+    (RejectCode::ImplausibleDate, message.into())
 }
 
 impl Moment {
@@ -96,7 +108,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn text(&self, moment: Moment) -> Result<String, Reason> {
+    pub(super) fn text(&self, moment: Moment) -> Result<String, Fault> {
         let (local, offset) = match moment {
             Moment::Day(day) => {
                 self.check(day)?;
@@ -113,12 +125,12 @@ impl Rules {
             Moment::Instant(utc) => {
                 // Placeholders such as 9999-12-31 are written in UTC, which may be the day before in the zone.
                 if self.null_days.contains(&utc.date()) {
-                    return Err(Reason::Null);
+                    return Err(null_value());
                 }
                 let instant = Offset::UTC.to_timestamp(utc);
                 let instant = instant.map_err(|_| match utc.year() {
-                    ..0 => Reason::TooEarly,
-                    _ => Reason::TooLate,
+                    ..0 => too_early(),
+                    _ => too_late(),
                 })?;
                 let offset = self.zone.to_offset(instant);
                 let local = offset.to_datetime(instant);
@@ -131,16 +143,16 @@ impl Rules {
 
     /// Whether `moment` has a text or means "no value".
     pub(super) fn is_plausible(&self, moment: Moment) -> bool {
-        matches!(self.text(moment), Ok(_) | Err(Reason::Null))
+        matches!(self.text(moment), Ok(_) | Err((RejectCode::Missing, _)))
     }
 
-    fn check(&self, day: Date) -> Result<(), Reason> {
+    fn check(&self, day: Date) -> Result<(), Fault> {
         if self.null_days.contains(&day) {
-            Err(Reason::Null)
+            Err(null_value())
         } else if day < EARLIEST {
-            Err(Reason::TooEarly)
+            Err(too_early())
         } else if day > LATEST {
-            Err(Reason::TooLate)
+            Err(too_late())
         } else {
             Ok(())
         }
@@ -148,21 +160,29 @@ impl Rules {
 
     /// The local time that is sent and its offset. `strict`: reject times on a DST change if the settings say so. A plain
     /// date never is: its time is midnight, not the record's.
-    fn resolve(&self, local: DateTime, strict: bool) -> Result<(DateTime, Offset), Reason> {
+    fn resolve(&self, local: DateTime, strict: bool) -> Result<(DateTime, Offset), Fault> {
         let found = self.zone.to_ambiguous_timestamp(local);
-        let (choice, reason) = match found.offset() {
+        let (choice, code, what) = match found.offset() {
             AmbiguousOffset::Unambiguous { offset } => return Ok((local, offset)),
-            AmbiguousOffset::Gap { .. } => (self.on_gap, Reason::Gap),
-            AmbiguousOffset::Fold { .. } => (self.on_overlap, Reason::Overlap),
+            AmbiguousOffset::Gap { .. } => (
+                self.on_gap,
+                RejectCode::NonexistentTime,
+                "is a local time that does not exist: the clocks skip it on a DST change",
+            ),
+            AmbiguousOffset::Fold { .. } => (
+                self.on_overlap,
+                RejectCode::AmbiguousTime,
+                "is a local time that occurs twice on a DST change",
+            ),
         };
         let choice = match choice {
             OnDstChange::Later => Disambiguation::Later,
             OnDstChange::Earlier => Disambiguation::Earlier,
-            OnDstChange::Reject if strict => return Err(reason),
+            OnDstChange::Reject if strict => return Err((code, what.into())),
             OnDstChange::Reject => Disambiguation::Compatible,
         };
         // Fails only at the end of jiff's last year.
-        let instant = found.disambiguate(choice).map_err(|_| Reason::TooLate)?;
+        let instant = found.disambiguate(choice).map_err(|_| too_late())?;
         let offset = self.zone.to_offset(instant);
         Ok((offset.to_datetime(instant), offset))
     }

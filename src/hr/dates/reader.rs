@@ -9,7 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float64Type, Int64Type, TimeUnit};
 
 use super::iso;
-use super::moment::{EARLIEST, LATEST, Moment, Reason, Rules};
+use super::moment::{Moment, Rules, null_value};
 use super::named::Named;
 use super::pattern::{Pattern, variants};
 use crate::component::RejectCode;
@@ -72,11 +72,6 @@ pub(crate) struct WrongType {
 }
 
 type Outcome = checked::Outcome<String>;
-
-fn null_value() -> Outcome {
-    let message = "a required value is missing: this is one of the `null_values`";
-    Err((RejectCode::Missing, message.into()))
-}
 
 impl DateReader {
     pub(super) fn new(
@@ -219,7 +214,7 @@ impl DateReader {
             return Ok(None);
         }
         if self.is_null_value(text) {
-            return null_value();
+            return Err(null_value());
         }
         match self.moment(text) {
             Some(moment) => self.outcome(moment),
@@ -229,7 +224,7 @@ impl DateReader {
 
     fn number(&self, number: f64) -> Outcome {
         if self.null_values.iter().any(|(_, null)| *null == Some(number)) {
-            return null_value();
+            return Err(null_value());
         }
         let named = self.formats.iter().filter_map(|format| match format.kind {
             Kind::Named(named) => named.read_number(number),
@@ -247,29 +242,7 @@ impl DateReader {
     }
 
     fn outcome(&self, moment: Moment) -> Outcome {
-        let reason = match self.rules.text(moment) {
-            Ok(text) => return Ok(Some(text)),
-            Err(reason) => reason,
-        };
-        Err(match reason {
-            Reason::Null => return null_value(),
-            Reason::TooEarly => (
-                RejectCode::ImplausibleDate,
-                format!("is before {EARLIEST}, the earliest plausible date").into(),
-            ),
-            Reason::TooLate => (
-                RejectCode::ImplausibleDate,
-                format!("is after {LATEST}, the latest plausible date").into(),
-            ),
-            Reason::Gap => (
-                RejectCode::NonexistentTime,
-                "is a local time that does not exist: the clocks skip it on a DST change".into(),
-            ),
-            Reason::Overlap => (
-                RejectCode::AmbiguousTime,
-                "is a local time that occurs twice on a DST change".into(),
-            ),
-        })
+        self.rules.text(moment).map(Some)
     }
 
     fn is_null_value(&self, text: &str) -> bool {
