@@ -22,6 +22,7 @@ fn reports_all_problems_at_once_each_with_its_position() {
         "proxy": "not a url",
         "retry": {"max_attempts": 101},
         "rate_limit": {"max_concurrent": 65, "max_wait": "25h"},
+        "records": {"path": "data", "explode": {"path": "$.a[*].b"}},
         "for_each": {"values": {"unused": []}, "max_concurrent": 0},
     });
     let invalid = json!({
@@ -31,21 +32,32 @@ fn reports_all_problems_at_once_each_with_its_position() {
         "pagination": {
             "type": "cursor", "from": {"body": "$.c"}, "into": {"header": "Authorization"}, "size_param": {"query": "n"},
         },
-        "records": {"explode": {"path": "$"}},
+        "rate_limit": {"reset_headers": [
+            {"name": "Retry-After", "format": "seconds"}, {"name": "x-reset", "format": "epoch_seconds"},
+            {"name": "X-Reset", "format": "epoch_milliseconds"},
+        ]},
+        "records": {
+            "path": "$..x", "key_as": "", "columns": {"c": "$"},
+            "explode": {"path": "$", "keep": "none", "prefix": "p_"},
+        },
         "columns": {},
         "response_actions": [{"when": {"status": [404]}, "action": "skip"}, {"when": {}, "action": "renew_token"}],
         "for_each": {"values": {"unused": []}},
     });
+    let kept = json!({"records": {"explode": {"path": "$.a.b", "keep": ["x", "a", "x"]}}});
     for (settings, keys) in [
         (
             not_decoded,
-            "timeout proxy retry.max_attempts rate_limit.max_concurrent for_each.max_concurrent rate_limit.max_wait",
+            "timeout proxy retry.max_attempts rate_limit.max_concurrent for_each.max_concurrent rate_limit.max_wait \
+             records.path records.explode.path",
         ),
+        (kept, "records.explode.keep[1] records.explode.keep[2]"),
         (
             invalid,
             "base_url request.path request.headers.Authorization allowed_hosts pagination.size_param \
-             pagination.into.header records.explode.path columns response_actions[0].action response_actions[1].when \
-             response_actions[1].action for_each.values.unused",
+             pagination.into.header rate_limit.reset_headers[0].name rate_limit.reset_headers[2].name \
+             records.key_as records.columns.c records.explode.path records.explode.prefix columns \
+             response_actions[0].action response_actions[1].when response_actions[1].action for_each.values.unused",
         ),
     ] {
         let found = problems(settings);

@@ -131,7 +131,6 @@ impl RestConfig {
         })
     }
 
-    /// Hosts that links may lead to.
     pub(super) fn hosts(&self) -> std::result::Result<AllowedHosts, String> {
         AllowedHosts::new(self.allowed_hosts.iter().map(String::as_str))
     }

@@ -41,7 +41,6 @@ pub(super) enum Columns {
     Sampled,
 }
 
-/// Takes pages until there are no more, and sends their rows to `out`.
 pub(super) fn decode(
     mut messages: mpsc::Receiver<Message>,
     columns: &Columns,
@@ -117,7 +116,6 @@ enum Stage<'a> {
     Sending(Box<RecordDecoder<'a>>),
 }
 
-/// Sends a checkpoint behind the rows sent so far.
 fn checkpoint(position: String, out: &Collector, positions: &Positions) -> ReadResult {
     let delivered = futures::executor::block_on(out.output.checkpoint(&*position))?;
     // The receiver ends only with the run.

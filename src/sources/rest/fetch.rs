@@ -39,7 +39,6 @@ const MESSAGE_BYTES: usize = 4 << 10;
 
 const PREFETCH: usize = 4;
 
-/// What all pages of a source share.
 pub(super) struct Fetcher {
     pub(super) client: Client,
     pub(super) allowed: AllowedHosts,
@@ -51,7 +50,6 @@ pub(super) struct PageContext<'a> {
     pub(super) partition: &'a Partition,
     /// What the partition belongs to, and its number.
     pub(super) partitioning: Option<(&'a Partitioning, u64)>,
-    /// The number of the page.
     pub(super) number: u64,
     pub(super) request: &'a PageRequest,
     /// The URL of the page before, which a link to this page is relative to.
@@ -63,9 +61,8 @@ pub(super) struct PageContext<'a> {
 impl PageContext<'_> {
     /// What may be skipped: once a page of a partition was read, the rest of it may not.
     fn skippable(&self) -> Option<&Partitioning> {
-        self.partitioning
-            .filter(|_| self.number == 1)
-            .map(|(partitioning, _)| partitioning)
+        let (partitioning, _) = self.partitioning.filter(|_| self.number == 1)?;
+        Some(partitioning)
     }
 
     fn may_skip(&self, status: StatusCode) -> bool {
@@ -73,7 +70,6 @@ impl PageContext<'_> {
             .is_some_and(|partitioning| partitioning.may_skip(status.as_u16()))
     }
 
-    /// The name of the page, for people.
     fn name(&self, shown: &str) -> Arc<str> {
         let number = self.number;
         match self.partitioning {
@@ -145,11 +141,9 @@ impl Fetcher {
             }
             _ => None,
         };
-        let built = cx
-            .sequence
-            .request
-            .build(&cx.partition.values, &cx.request.set, link)?;
-        let shown = cx.sequence.request.shown(built.url());
+        let request = &cx.sequence.request;
+        let built = request.build(&cx.partition.values, &cx.request.set, link)?;
+        let shown = request.shown(built.url());
         let sent = self
             .client
             .send(
@@ -162,9 +156,8 @@ impl Fetcher {
             .await;
         match sent {
             Ok((fetched, _)) => {
-                if matches!(fetched, Fetched::Page(_)) {
-                    self.cx.pages.fetch_add(1, Ordering::Relaxed);
-                }
+                let page = u64::from(matches!(fetched, Fetched::Page(_)));
+                self.cx.pages.fetch_add(page, Ordering::Relaxed);
                 Ok(fetched)
             }
             Err(gave_up) => match gave_up.last {
@@ -184,7 +177,6 @@ impl Fetcher {
         }
     }
 
-    /// Reads a response and decides what it is.
     async fn read(
         &self,
         cx: &PageContext<'_>,
@@ -212,8 +204,7 @@ impl Fetcher {
         self.record(built, status, &headers, &head)
             .map_err(PageError::Final)?;
 
-        let actions = &cx.sequence.actions;
-        let paths = &cx.sequence.paths;
+        let Sequence { actions, paths, .. } = cx.sequence;
         let found = match &extracted {
             Some(Ok((extracted, ..))) => extracted.values.clone(),
             _ => serde_json::from_slice(&head.bytes)
@@ -321,7 +312,6 @@ impl Fetcher {
         }
     }
 
-    /// Stores a response, if responses are to be recorded.
     fn record(&self, built: &Request, status: StatusCode, headers: &HeaderMap, head: &Head) -> Result<()> {
         let Some(recorder) = &self.cx.run.record else {
             return Ok(());
@@ -387,14 +377,21 @@ impl Fetcher {
                 let error = Error::new(kind, format!("{shown} failed{times}")).with_source(failure);
                 hints.into_iter().fold(error, Error::with_hint)
             }
-            PageError::Body { error, message } => body_error(shown, error, message),
+            PageError::Body { error, message } => {
+                let error = error.into_error();
+                let message = message.map(|message| format!("the response says: {message}"));
+                let hints: Vec<String> = error.hints().map(str::to_owned).collect();
+                let failed = Error::new(error.kind(), format!("cannot read the response to {shown}"));
+                let hints = message.into_iter().chain(hints);
+                hints.fold(failed.with_source(error), Error::with_hint)
+            }
             PageError::Aborted(cause) => Error::new(
                 ErrorKind::Transient,
                 format!("the connection was closed during the response to {shown}"),
             )
             .with_source(cause),
         };
-        hint_if(error, limit)
+        limit.into_iter().fold(error, Error::with_hint)
     }
 
     /// The setting that prevented another attempt, where it is about time.
@@ -444,22 +441,6 @@ fn decide(error: &PageError) -> client::Decision {
         }
         _ => client::Decision::Stop,
     }
-}
-
-fn hint_if(error: Error, hint: Option<String>) -> Error {
-    match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    }
-}
-
-fn body_error(shown: &str, error: BodyError, message: Option<String>) -> Error {
-    let error = error.into_error();
-    let hints: Vec<String> = error.hints().map(str::to_owned).collect();
-    let message = message.map(|message| format!("the response says: {message}"));
-    let failed = Error::new(error.kind(), format!("cannot read the response to {shown}"));
-    let hints = message.into_iter().chain(hints);
-    hints.fold(failed.with_source(error), Error::with_hint)
 }
 
 fn refused_link(error: &Error, shown: &str) -> Error {

@@ -174,7 +174,6 @@ impl ValuePaths {
 pub(super) struct ExtractedValues(Vec<(SinglePath, Value)>);
 
 impl ExtractedValues {
-    /// From values in the order of their paths.
     pub(super) fn new(paths: &ValuePaths, values: impl IntoIterator<Item = Option<Value>>) -> Self {
         let values = paths.0.iter().cloned().zip(values);
         Self(values.filter_map(|(path, value)| Some((path, value?))).collect())
@@ -208,17 +207,5 @@ mod tests {
         }
         assert!(SinglePath::parse("a.b").unwrap_err().contains("`$.a.b`"));
         assert!(SinglePath::parse("$.a[").unwrap_err().contains("not a JSONPath"));
-    }
-
-    #[test]
-    fn distinguishes_null_from_missing() {
-        let path = |text| SinglePath::parse(text).unwrap();
-        let mut paths = ValuePaths::default();
-        for text in ["$.next", "$.more", "$['next']"] {
-            paths.add(&path(text));
-        }
-        let found = paths.find(&json!({"next": null}));
-        assert_eq!(found.get(&path("$['next']")), Some(&Value::Null));
-        assert_eq!((found.get(&path("$.more")), paths.paths().len()), (None, 2));
     }
 }

@@ -62,7 +62,6 @@ pub(super) struct PageResponse {
 pub(super) type Block = Stored<Vec<u8>>;
 
 pub(super) struct PageRows {
-    /// How the user knows the page.
     pub(super) name: Arc<str>,
     pub(super) spool: Spool,
     pub(super) blocks: Vec<Block>,

@@ -86,11 +86,10 @@ impl RestConfig {
         self.tls.validate(&mut problems.at("tls"));
         self.rate_limit.validate(&mut problems.at("rate_limit"));
         self.retry.validate(&mut problems.at("retry"));
+        let for_each = self.for_each.as_ref();
         ResponseActionConfig::validate_all(
             &self.response_actions,
-            self.for_each
-                .as_ref()
-                .is_some_and(|for_each| for_each.skip.is_some()),
+            for_each.is_some_and(|for_each| for_each.skip.is_some()),
             self.auth.has_token(),
             &mut problems.at("response_actions"),
         );
@@ -99,9 +98,8 @@ impl RestConfig {
         }
         let Some(columns) = &self.columns else { return };
         if columns.is_empty() {
-            problems
-                .at("columns")
-                .add("expected at least one column; without `columns` they are inferred");
+            let message = "expected at least one column; without `columns` they are inferred";
+            problems.at("columns").add(message);
         }
         let declared = |name: &str| columns.contains_key(name);
         self.records.check_kept(&declared, &mut problems.at("records"));

@@ -25,12 +25,10 @@ const PARTITIONS_AHEAD: usize = 8;
 /// Reads all pages. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Reader {
-    plan: Arc<Plan>,
+    pub(super) plan: Arc<Plan>,
     pub(super) fetcher: Arc<Fetcher>,
-    /// Settings that give a position its meaning.
-    identity: Arc<[(&'static str, String)]>,
-    /// The current run of an incremental source, which reads cursors.
-    run: Option<Arc<incremental::Plan>>,
+    pub(super) identity: Arc<[(&'static str, String)]>,
+    pub(super) run: Option<Arc<incremental::Plan>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +43,6 @@ enum Ended {
     Stopped,
 }
 
-/// Sums of what pages contained.
 #[derive(Default)]
 struct Totals {
     records: u64,
@@ -95,15 +92,6 @@ struct UnderWay {
 }
 
 impl Reader {
-    pub(super) fn new(plan: Plan, fetcher: Fetcher, identity: Vec<(&'static str, String)>) -> Self {
-        Self {
-            plan: Arc::new(plan),
-            fetcher: Arc::new(fetcher),
-            identity: identity.into(),
-            run: None,
-        }
-    }
-
     fn cx(&self) -> &SourceContext {
         &self.fetcher.cx
     }
@@ -154,16 +142,9 @@ impl Reader {
     /// Marks the end: without it, what was read is incomplete. Warns of mapped columns without any value: their path may
     /// be misspelled.
     async fn end(&self, totals: &Totals, out: &mpsc::Sender<Message>) {
-        let columns = self
-            .plan
-            .sequence
-            .extractor
-            .config
-            .columns
-            .iter()
-            .take(64)
-            .enumerate();
-        let never = columns.filter(|(index, _)| totals.found_columns & (1 << index) == 0);
+        let columns = &self.plan.sequence.extractor.config.columns;
+        let never = columns.iter().take(64).enumerate();
+        let never = never.filter(|(index, _)| totals.found_columns & (1 << index) == 0);
         let never = never.map(|(_, (column, path))| format!("`{column}` at `{path}`"));
         let never: Vec<String> = never.collect();
         if !self.cx().run.partial && totals.rows > 0 && !never.is_empty() {
@@ -202,7 +183,17 @@ impl Reader {
             let (reader, partitioning, values) = (self.clone(), partitioning.clone(), values.clone());
             owned(async move { reader.make_partitions(&partitioning, &values, &sender).await })
         };
-        let mut queue = Queue::new(self, &partitioning);
+        let max_concurrent = partitioning.config.max_concurrent.as_usize();
+        let mut queue = Queue {
+            reader: self,
+            partitioning: &partitioning,
+            max_concurrent,
+            permits: Arc::new(Semaphore::new(max_concurrent)),
+            under_way: VecDeque::new(),
+            before: None,
+            number: 0,
+            all: false,
+        };
         let mut skips = partitioning.skips();
         let mut totals = Totals::default();
         while let Some(UnderWay { pages, task }) = queue.next(&mut coming).await {
@@ -357,6 +348,7 @@ impl Reader {
 struct Queue<'r> {
     reader: &'r Reader,
     partitioning: &'r Arc<Partitioning>,
+    max_concurrent: usize,
     permits: Arc<Semaphore>,
     under_way: VecDeque<UnderWay>,
     /// Closed when the last partition has started.
@@ -365,24 +357,10 @@ struct Queue<'r> {
     all: bool,
 }
 
-impl<'r> Queue<'r> {
-    fn new(reader: &'r Reader, partitioning: &'r Arc<Partitioning>) -> Self {
-        Self {
-            reader,
-            partitioning,
-            permits: Arc::new(Semaphore::new(partitioning.config.max_concurrent.as_usize())),
-            under_way: VecDeque::new(),
-            before: None,
-            number: 0,
-            all: false,
-        }
-    }
-
+impl Queue<'_> {
     /// Starts partitions as far as there is room, and returns the first.
     async fn next(&mut self, coming: &mut mpsc::Receiver<Partition>) -> Option<UnderWay> {
-        while !self.all
-            && self.under_way.len() < self.partitioning.config.max_concurrent.as_usize() * PARTITIONS_AHEAD
-        {
+        while !self.all && self.under_way.len() < self.max_concurrent * PARTITIONS_AHEAD {
             // Only an empty queue has to wait for the next partition.
             let partition = if self.under_way.is_empty() {
                 coming.recv().await

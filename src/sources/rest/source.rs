@@ -1,6 +1,7 @@
 //! The worker of the source: a reader of pages, a decoder of their rows, and a task that saves positions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -29,7 +30,8 @@ impl RestSource {
     pub(super) fn new(config: &RestConfig, mut plan: Plan, cx: &SourceContext) -> Result<Self> {
         let secret_files = SecretFiles::of(&cx.run);
         for sequence in std::iter::once(&mut plan.sequence).chain(&mut plan.parent) {
-            sequence.request.read_secrets(&cx.run.base, &secret_files)?;
+            let headers = &mut sequence.request.headers;
+            headers.read_secrets(&cx.run.base, &secret_files)?;
         }
         let columns = match &config.columns {
             Some(columns) => {
@@ -46,10 +48,13 @@ impl RestSource {
             None if cx.run.partial => Columns::Sampled,
             None => Columns::Inferred,
         };
-        Ok(Self {
-            reader: Reader::new(plan, config.fetcher(cx)?, config.identity()),
-            columns,
-        })
+        let reader = Reader {
+            plan: Arc::new(plan),
+            fetcher: Arc::new(config.fetcher(cx)?),
+            identity: config.identity().into(),
+            run: None,
+        };
+        Ok(Self { reader, columns })
     }
 }
 

@@ -32,13 +32,6 @@ pub(super) enum Kind {
     Window,
 }
 
-impl Kind {
-    /// Whether its values come from rows: then they are personal data.
-    pub(super) fn is_from_rows(self) -> bool {
-        matches!(self, Self::Key | Self::Group)
-    }
-}
-
 /// The placeholders that a request may use; clones share which of them are used.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Names {

@@ -59,9 +59,8 @@ pub(super) fn check(
                 format!("it applies to {}", takes.join(", ")),
             );
         } else if required && !*given {
-            problems
-                .at(key)
-                .add(format!("`{key}` is required with `type: {name}`"));
+            let message = format!("`{key}` is required with `type: {name}`");
+            problems.at(key).add(message);
         }
     }
 }

@@ -172,10 +172,9 @@ impl RecordsConfig {
         let Keep::These(names) = &explode.keep else { return };
         for (index, name) in names.iter().enumerate() {
             let column = format!("{}{name}", explode.prefix);
-            let is_used = self
-                .columns
-                .values()
-                .any(|path| matches!(path.steps().first(), Some(Step::Name(first)) if *first == column));
+            let first = Step::Name(column.clone());
+            let mut paths = self.columns.values();
+            let is_used = paths.any(|path| path.steps().first() == Some(&first));
             if !declared(&column) && !is_used {
                 let mut explode = problems.at("explode");
                 explode.at("keep").at_index(index).add_with_hint(
@@ -236,9 +235,8 @@ impl Explode {
             }
         };
         if self.keep == Keep::Word(KeepWord::None) && !self.prefix.is_empty() {
-            problems
-                .at("prefix")
-                .add("has no effect: `keep` is `none`, so there are no names to prefix");
+            let message = "has no effect: `keep` is `none`, so there are no names to prefix";
+            problems.at("prefix").add(message);
         }
         let Keep::These(names) = &self.keep else { return };
         for (index, name) in names.iter().enumerate() {

@@ -44,9 +44,7 @@ pub(super) struct Extractor {
     pub(super) config: RecordsConfig,
     route: Route,
     paths: ValuePaths,
-    /// Where each row has its cursor.
     cursor: Option<SinglePath>,
-    max_record: usize,
     max_buffered_body: usize,
 }
 
@@ -82,7 +80,6 @@ impl Extractor {
             config: config.clone(),
             paths: paths.clone(),
             cursor,
-            max_record: MAX_RECORD,
             max_buffered_body: MAX_BUFFERED_BODY,
         }
     }

@@ -77,7 +77,6 @@ impl<'p, I: Iterator<Item = Bytes>> BodyReader<'p, I> {
         }
     }
 
-    /// Reads on until the head is complete.
     pub(super) fn fill_head(&mut self) {
         while self.head.len() < self.max_head && self.receive().is_some() {}
     }

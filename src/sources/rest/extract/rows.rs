@@ -41,10 +41,8 @@ struct Column<'a> {
 impl<'o> RecordSink<'o> {
     pub(super) fn new(extractor: &'o Extractor, extra: &[(Arc<str>, Value)], output: RowOutput<'o>) -> Self {
         let config = &extractor.config;
-        let extra = extra
-            .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()));
-        let extra: Arc<[_]> = extra.collect();
+        let text = |(name, value): &(Arc<str>, Value)| (name.clone(), value.to_string());
+        let extra: Arc<[_]> = extra.iter().map(text).collect();
         Self {
             extractor,
             output,
@@ -200,10 +198,8 @@ impl Explode {
         at: u64,
     ) -> Result<Option<Vec<&'a RawValue>>, BodyError> {
         let path = &self.path.0;
-        let value = find_member(
-            members.iter().map(|(name, value)| (&**name, *value)),
-            path.steps(),
-        );
+        let members = members.iter().map(|(name, value)| (&**name, *value));
+        let value = find_member(members, path.steps());
         let Some(value) = value.map_err(|Duplicate| BodyError::duplicate_key(path, at))? else {
             return Ok(None);
         };
@@ -215,11 +211,8 @@ impl Explode {
             Some(b't' | b'f') => "a boolean",
             _ => "a number",
         };
-        Err(BodyError::wrong_type(
-            path,
-            found,
-            "an array to explode, in each record",
-        ))
+        let expected = "an array to explode, in each record";
+        Err(BodyError::wrong_type(path, found, expected))
     }
 }
 

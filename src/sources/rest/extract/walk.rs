@@ -11,7 +11,7 @@ use super::super::json_path::{ExtractedValues, Step, ValuePaths, steps};
 use super::error::BodyError;
 use super::reader::Progress;
 use super::rows::{RecordSink, elements, quoted};
-use super::{Extracted, Extractor, OnMissing};
+use super::{Extracted, Extractor, MAX_RECORD, OnMissing};
 
 /// Bytes of a key or an extracted value.
 const MAX_VALUE: usize = 64 << 10;
@@ -122,18 +122,6 @@ impl Node {
         let mut values = self.values.iter().copied();
         values.find(|value| paths.paths()[*value].steps().len() == self.depth)
     }
-
-    fn find<'n>(
-        &'n self,
-        paths: &'n ValuePaths,
-        document: &'n Value,
-    ) -> impl Iterator<Item = (usize, &'n Value)> {
-        self.values.iter().filter_map(move |value| {
-            let steps = &paths.paths()[*value].steps()[self.depth..];
-            let found = steps.iter().try_fold(document, |at, step| step.of(at))?;
-            Some((*value, found))
-        })
-    }
 }
 
 impl<'w> Walk<'w> {
@@ -149,14 +137,12 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Walks through the next value of `deserializer`.
     pub(super) fn run<'de, D: Deserializer<'de>>(&mut self, deserializer: D) -> Result<(), D::Error> {
         (self.reached, self.miss) = (false, None);
         let node = Node::root(&self.extractor.paths);
         self.here(Role::On(0), node).deserialize(deserializer)
     }
 
-    /// Checks that the path exists, if it must.
     pub(super) fn check_reached(&mut self) -> Result<(), BodyError> {
         let Extractor { config, route, .. } = self.extractor;
         match self.miss.take() {
@@ -166,13 +152,8 @@ impl<'w> Walk<'w> {
                     _ => None,
                 };
                 let reached = route.before(miss.step);
-                Err(BodyError::missing(
-                    &config.path.text,
-                    reached,
-                    wanted,
-                    miss.found,
-                    &miss.keys,
-                ))
+                let path = &config.path.text;
+                Err(BodyError::missing(path, reached, wanted, miss.found, &miss.keys))
             }
             _ => Ok(()),
         }
@@ -191,12 +172,6 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn miss(&mut self, step: usize, found: &'static str, keys: Vec<String>) {
-        if self.miss.as_ref().is_none_or(|miss| miss.step < step) {
-            self.miss = Some(Miss { step, found, keys });
-        }
-    }
-
     fn duplicate(&self, key: &str) -> BodyError {
         BodyError::duplicate_key(&key, self.progress.at.get())
     }
@@ -211,8 +186,12 @@ impl<'w> Walk<'w> {
     }
 
     fn keep_all(&mut self, node: &Node, document: &Value) {
-        for (value, found) in node.find(&self.extractor.paths, document) {
-            self.values[value] = Some(found.clone());
+        let paths = self.extractor.paths.paths();
+        for value in &node.values {
+            let mut steps = paths[*value].steps()[node.depth..].iter();
+            if let Some(found) = steps.try_fold(document, |at, step| step.of(at)) {
+                self.values[*value] = Some(found.clone());
+            }
         }
     }
 
@@ -249,8 +228,7 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
         match self.role {
             _ if is_member || self.role == Role::Record => {
                 self.walk.reached = true;
-                let max_record = self.walk.extractor.max_record;
-                self.walk.progress.limit(max_record, "the record");
+                self.walk.progress.limit(MAX_RECORD, "the record");
                 let text = Box::<RawValue>::deserialize(deserializer)?;
                 self.walk.progress.unlimited();
                 self.walk.extract(text.get(), &self.node);
@@ -294,8 +272,10 @@ impl<'w> Here<'_, 'w> {
     fn dead_end(&mut self, found: &'static str, keys: Vec<String>, is_empty: bool) {
         match self.step() {
             Some((_, Step::Members | Step::Elements)) if is_empty => self.walk.reached = true,
-            Some((step, _)) => self.walk.miss(step, found, keys),
-            None => {}
+            Some((step, _)) if self.walk.miss.as_ref().is_none_or(|miss| miss.step < step) => {
+                self.walk.miss = Some(Miss { step, found, keys });
+            }
+            _ => {}
         }
     }
 
@@ -328,8 +308,7 @@ impl<'w> Here<'_, 'w> {
 
     /// Takes an object at the end of the path, which is one record, as the text of its members.
     fn single<'de, A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let max_record = self.walk.extractor.max_record;
-        self.walk.progress.limit(max_record, "the record");
+        self.walk.progress.limit(MAX_RECORD, "the record");
         let mut text = String::from("{");
         while let Some((key, value)) = map.next_entry::<Box<RawValue>, Box<RawValue>>()? {
             if text.len() > 1 {
@@ -344,7 +323,6 @@ impl<'w> Here<'_, 'w> {
         self.done(taken)
     }
 
-    /// What the member `name` is to the path.
     fn role_of(&mut self, name: &str, found: &mut bool, keys: &mut Vec<String>) -> Result<Role, BodyError> {
         match self.step() {
             Some((step, Step::Name(wanted))) if wanted == name => match std::mem::replace(found, true) {

@@ -45,36 +45,27 @@ pub(crate) struct PaginationConfig {
     #[serde(rename = "type")]
     pub kind: PaginationType,
     /// Where the page number (`page`) or the offset (`offset`) goes. Default: the query parameter `page` or `offset`.
-    #[serde(default)]
     pub param: Option<InjectInto>,
     /// The first page number (`page`, default 1) or offset (`offset`, default 0).
-    #[serde(default)]
     #[schemars(example = 0)]
     pub start: Option<u32>,
     /// How far `offset` advances: by the number of rows received (`rows`), which is safe if the service returns fewer
     /// rows than requested, or by the page size (`size`), for services that omit rows you may not see. Default `rows`.
-    #[serde(default)]
     pub step: Option<OffsetStep>,
     /// Where the response contains the cursor of the next page (`cursor`). A missing, null or empty cursor ends the read.
-    #[serde(default)]
     pub from: Option<CursorFrom>,
     /// Where the cursor goes in the next request (`cursor`).
-    #[serde(default)]
     pub into: Option<InjectInto>,
     /// Where the body contains the URL of the next page (`next_link`), such as `$.Paging.Next`. A missing, null or empty
     /// URL ends the read. hrsink requests the URL unchanged, without the query parameters of the first request.
-    #[serde(default)]
     pub path: Option<SinglePath>,
     /// Rows per page, sent with `size_param`. Default: the service decides.
-    #[serde(default)]
     pub size: Option<NonZeroU32>,
     /// Where `size` goes. With links, a query parameter is sent with the first request only. Default: the query
     /// parameter `limit` with `offset`, else `size` is not sent.
-    #[serde(default)]
     pub size_param: Option<InjectInto>,
     /// More conditions that end the read. An empty page (`page`, `offset`), a missing next page and status
     /// 204 always end it.
-    #[serde(default)]
     pub stop: Option<StopConfig>,
 }
 
@@ -187,9 +178,8 @@ impl PaginationConfig {
                 && query.param.is_empty()
             {
                 let mut from = problems.at("from");
-                from.at("link_query")
-                    .at("param")
-                    .add("is empty; give the name of the query parameter");
+                let message = "is empty; give the name of the query parameter";
+                from.at("link_query").at("param").add(message);
             }
             self.check_stop(&mut problems.at("stop"));
         }
@@ -206,7 +196,6 @@ impl PaginationConfig {
         Some(Arc::new(plan))
     }
 
-    /// Places in requests that pagination fills, each with its key.
     pub(in super::super) fn targets(&self) -> Vec<(&'static str, InjectInto)> {
         let size = self.size_target().map(|target| ("size_param", target));
         self.position_target().into_iter().chain(size).collect()
@@ -259,9 +248,8 @@ impl PaginationConfig {
             );
         }
         if stop.total_rows.is_some() && stop.total_rows == stop.total_pages {
-            problems
-                .at("total_pages")
-                .add("is the same path as `total_rows`: a number cannot count both");
+            let message = "is the same path as `total_rows`: a number cannot count both";
+            problems.at("total_pages").add(message);
         }
         // Rows before an offset can be counted, rows on the pages before a first page cannot.
         let by_page = self.kind == PaginationType::Page;

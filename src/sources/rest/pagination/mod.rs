@@ -16,7 +16,7 @@ mod values;
 use serde_json::Value;
 
 pub(crate) use self::config::PaginationConfig;
-use self::config::{COMMON_PATHS, CursorFrom, StopConfig};
+use self::config::{COMMON_PATHS, CursorFrom, LinkQuery, StopConfig};
 pub(super) use self::pager::{Pager, Turn};
 use super::json_path::SinglePath;
 use super::page::InjectInto;
@@ -59,34 +59,33 @@ impl Plan {
         matches!(self.next, NextPage::Count { .. })
     }
 
-    /// Whether the answer names the URL of the next page.
-    fn follows_urls(&self) -> bool {
-        matches!(self.next, NextPage::Url(_) | NextPage::LinkHeader)
-    }
-
     /// The paths of all values that are read from a body.
     fn paths(&self) -> impl Iterator<Item = &SinglePath> {
         let next = match &self.next {
-            NextPage::Url(path) => Some(path),
-            NextPage::Cursor { from, .. } => from.path(),
+            NextPage::Url(path)
+            | NextPage::Cursor {
+                from: CursorFrom::Body(path) | CursorFrom::LinkQuery(LinkQuery { path, .. }),
+                ..
+            } => Some(path),
             _ => None,
         };
-        let StopConfig {
-            has_more,
-            total_rows,
-            total_pages,
-            ..
-        } = &self.stop;
-        let common: &[SinglePath] = if self.is_counted() { &[] } else { &COMMON_PATHS };
+        let stop = &self.stop;
+        let stop = [&stop.has_more, &stop.total_rows, &stop.total_pages];
         next.into_iter()
-            .chain([has_more, total_rows, total_pages].into_iter().flatten())
-            .chain(common)
+            .chain(stop.into_iter().flatten())
+            .chain(self.common_paths())
+    }
+
+    /// Where services usually name a next page.
+    fn common_paths(&self) -> &'static [SinglePath] {
+        if self.is_counted() { &[] } else { &COMMON_PATHS }
     }
 
     /// The page size in the first request, or in a later one. A link carries its own query, and nothing else.
     fn size_to_send(&self, first: bool) -> Option<(InjectInto, Value)> {
         let target = self.size_target.as_ref()?;
-        let in_link = !first && self.follows_urls() && matches!(target, InjectInto::Query(_));
+        let follows_urls = matches!(self.next, NextPage::Url(_) | NextPage::LinkHeader);
+        let in_link = !first && follows_urls && matches!(target, InjectInto::Query(_));
         let size = self.size.filter(|_| !in_link)?;
         Some((target.clone(), size.into()))
     }

@@ -38,7 +38,6 @@ pub(in super::super) enum EndReason {
 #[derive(Debug)]
 pub(in super::super) struct Pager {
     plan: Arc<Plan>,
-    pub(super) max_pages: u64,
     pub(in super::super) pages: u64,
     /// Rows so far, before `explode` and rejects.
     pub(in super::super) rows: u64,
@@ -62,7 +61,6 @@ pub(in super::super) struct Pager {
 }
 
 impl Pager {
-    /// Starts a sequence; with its first request.
     pub(in super::super) fn start(plan: &Arc<Plan>) -> (Self, PageRequest) {
         let counted = match &plan.next {
             NextPage::Count { param, start, .. } => Some((param.clone(), *start)),
@@ -70,7 +68,6 @@ impl Pager {
         };
         let pager = Self {
             plan: plan.clone(),
-            max_pages: MAX_PAGES,
             pages: 0,
             rows: 0,
             warnings: Vec::new(),
@@ -103,7 +100,6 @@ impl Pager {
         Ok(turn)
     }
 
-    /// What follows the page, before the limits are checked.
     fn follow(&mut self, plan: &Plan, page: &PageResponse) -> Result<Turn> {
         let rows = page.extracted.records;
         if page.status == 204 || !(200..300).contains(&page.status) {
@@ -166,9 +162,8 @@ impl Pager {
                 }
                 self.position = self.position.saturating_add(advance);
                 let position = (param.clone(), Value::from(self.position));
-                let set = std::iter::once(position)
-                    .chain(plan.size_to_send(false))
-                    .collect();
+                let size = plan.size_to_send(false);
+                let set = std::iter::once(position).chain(size).collect();
                 (PageRequest { url: None, set }, more || self.totals_say_more(plan))
             }
             NextPage::Cursor { .. } | NextPage::Url(_) | NextPage::LinkHeader => {
@@ -229,10 +224,10 @@ impl Pager {
 
     /// Rejects a sequence that is a loop before its next request.
     fn check_limits(&mut self, rows: u64) -> Result<()> {
-        if self.pages >= self.max_pages {
+        if self.pages >= MAX_PAGES {
             return Err(Error::input(format!(
-                "there are more than {} pages: the pagination may be a loop; {} pages with {} rows were read",
-                self.max_pages, self.pages, self.rows
+                "there are more than {MAX_PAGES} pages: the pagination may be a loop; {} pages with {} rows were read",
+                self.pages, self.rows
             ))
             .with_hint(
                 "set a larger page `size`, or read less at a time with `incremental.window` or `for_each`",
@@ -353,23 +348,13 @@ impl Pager {
         if let Some(total) = self.total_pages.filter(|total| *total > self.pages) {
             self.mismatch("pages", total, self.pages);
         }
+        let (rows_found, pages_found) = (self.total_rows.is_some(), self.total_pages.is_some());
         for (setting, path, found) in [
             ("stop.has_more", &plan.stop.has_more, self.has_more_found),
-            (
-                "stop.total_rows",
-                &plan.stop.total_rows,
-                self.total_rows.is_some(),
-            ),
-            (
-                "stop.total_pages",
-                &plan.stop.total_pages,
-                self.total_pages.is_some(),
-            ),
+            ("stop.total_rows", &plan.stop.total_rows, rows_found),
+            ("stop.total_pages", &plan.stop.total_pages, pages_found),
         ] {
-            if self.has_body
-                && !found
-                && let Some(path) = path
-            {
+            if let Some(path) = path.as_ref().filter(|_| self.has_body && !found) {
                 self.warn(
                     setting,
                     format!("no answer has a value at `{path}` (`{setting}`)"),

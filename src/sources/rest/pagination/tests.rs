@@ -1,9 +1,6 @@
-//! A fixture service, read page by page.
+//! A fixture service, read page by page, and invalid settings.
 
-mod never_ends;
-mod settings;
-
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -15,33 +12,8 @@ use super::{Pager, PaginationConfig, Turn};
 use crate::component::Problems;
 use crate::error::{Error, Result};
 
-/// An answer.
-#[derive(Debug, Clone)]
-struct Answer {
-    status: u16,
-    header: Option<(&'static str, String)>,
-    body: Value,
-    rows: u64,
-    digest: u64,
-}
-
-/// A page with so many distinct rows.
-fn answer(body: Value, rows: u64) -> Answer {
-    Answer {
-        status: 200,
-        header: None,
-        body,
-        rows,
-        digest: rand::random(),
-    }
-}
-
-impl Answer {
-    fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.header = Some((name, value.to_owned()));
-        self
-    }
-}
+/// The body of an answer, whose member `Link` is its header too, and how many distinct rows it has.
+type Answer = (Value, u64);
 
 struct Sequence {
     pager: Pager,
@@ -51,14 +23,13 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(config: Value, max_pages: u64) -> Self {
+    fn new(config: Value) -> Self {
         let config: PaginationConfig = serde_json::from_value(config).unwrap();
         let mut paths = ValuePaths::default();
         let mut found = Vec::new();
         let plan = config.compile(&mut paths, &mut Problems::new(&mut found));
         assert!(found.is_empty(), "{found:?}");
-        let (mut pager, first) = Pager::start(&plan.unwrap());
-        pager.max_pages = max_pages;
+        let (pager, first) = Pager::start(&plan.unwrap());
         Self {
             pager,
             paths,
@@ -67,21 +38,17 @@ impl Sequence {
         }
     }
 
-    fn take(&mut self, answer: &Answer) -> Result<Turn> {
-        let header = answer.header.iter().map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            )
-        });
+    fn take(&mut self, (body, rows): &Answer) -> Result<Turn> {
+        let link = body["Link"].as_str();
+        let link = link.map(|link| (LINK, HeaderValue::from_str(link).unwrap()));
         let turn = self.pager.next(&PageResponse {
             url: self.url.clone(),
-            status: answer.status,
-            headers: HeaderMap::from_iter(header),
+            status: 200,
+            headers: HeaderMap::from_iter(link),
             extracted: Extracted {
-                values: self.paths.find(&answer.body),
-                records: answer.rows,
-                digest: answer.digest,
+                values: self.paths.find(body),
+                records: *rows,
+                digest: rand::random(),
                 ..Extracted::default()
             },
         });
@@ -103,23 +70,16 @@ fn display(request: &PageRequest) -> String {
             InjectInto::Header(name) => format!("header.{}", name.0),
             InjectInto::Body(name) => format!("body.{name}"),
         };
-        format!(
-            "{target}={}",
-            value.as_str().map_or(value.to_string(), str::to_owned)
-        )
+        let value = value.as_str().map_or(value.to_string(), str::to_owned);
+        format!("{target}={value}")
     });
-    request
-        .url
-        .clone()
-        .into_iter()
-        .chain(set)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let parts: Vec<String> = request.url.clone().into_iter().chain(set).collect();
+    parts.join(" ")
 }
 
 /// Reads to the end: the requests, why it ended, and the warnings.
 fn read(config: &Value, answers: &[Answer]) -> (Vec<String>, Result<EndReason, Error>, Vec<String>) {
-    let mut sequence = Sequence::new(config.clone(), 100_000);
+    let mut sequence = Sequence::new(config.clone());
     for (index, answer) in answers.iter().enumerate() {
         let end = match sequence.take(answer) {
             Ok(Turn::Next(_)) => continue,
@@ -134,27 +94,20 @@ fn read(config: &Value, answers: &[Answer]) -> (Vec<String>, Result<EndReason, E
     panic!("it did not end: {:?}", sequence.requests);
 }
 
-/// The cells of a table whose first cells are settings and pages: each its body and its rows.
+/// The cells of a table whose first cells are settings and answers.
 fn cases<const N: usize>(table: &str) -> impl Iterator<Item = (Value, Vec<Answer>, [&str; N])> {
     table.lines().filter(|line| !line.is_empty()).map(|line| {
         let mut cells = line.split(" → ");
         let config = serde_json::from_str(cells.next().unwrap()).unwrap();
-        let pages: Vec<Vec<Value>> = serde_json::from_str(cells.next().unwrap()).unwrap();
-        let pages = pages.iter();
-        let pages = pages.map(|page| answer(page[0].clone(), page[1].as_u64().unwrap()));
-        (
-            config,
-            pages.collect(),
-            [(); N].map(|()| cells.next().unwrap_or_default()),
-        )
+        let answers = serde_json::from_str(cells.next().unwrap()).unwrap();
+        let rest = [(); N].map(|()| cells.next().unwrap_or_default());
+        (config, answers, rest)
     })
 }
 
 /// Settings, pages, why they ended, the last request, and the warning.
 const PAGES: &str = r#"
 {"type":"page","size":2,"size_param":{"query":"n"},"stop":{"short_page":true}} → [[{},2],[{},1]] → ShortPage → query.page=2 query.n=2
-{"type":"page","size":2,"size_param":{"query":"n"}} → [[{},2],[{},1],[{},0]] → EmptyPage → query.page=3 query.n=2
-{"type":"offset","size":100} → [[{},50],[{},20],[{},0]] → EmptyPage → query.offset=70 query.limit=100
 {"type":"offset","start":10,"size":100,"step":"size"} → [[{},50],[{},20],[{},0]] → EmptyPage → query.offset=210 query.limit=100 → page 1 has 50 rows, 100 were requested, and another page follows
 {"type":"offset","size":2,"step":"size","stop":{"has_more":"$.more","short_page":true}} → [[{"more":"true"},1],[{"more":1},0],[{"more":"0"},2]] → HasMoreIsFalse → query.offset=4 query.limit=2 → page 2 is empty and says that there is more
 {"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":5},3],[{"n":5},2]] → TotalRows → query.page=2
@@ -169,6 +122,8 @@ const PAGES: &str = r#"
 {"type":"none"} → [[{"Paging":{"Next":""}},1]] → SinglePage
 {"type":"none"} → [[{"hasMore":false,"next":null},1]] → SinglePage
 {"type":"cursor","from":{"link_query":{"path":"$.next","param":"c"}},"into":{"query":"c"},"size":5,"size_param":{"query":"n"}} → [[{"next":"https://a.example/x?n=5&c=a%2Bb%3D#x"},5],[{},3]] → NoNextPage → query.c=a+b= query.n=5
+{"type":"link_header","size":50,"size_param":{"header":"Prefer-Size"}} → [[{"Link":"</rows?page=2>; rel=\"next\""},50],[{},1]] → NoNextPage → /rows?page=2 header.prefer-size=50
+{"type":"none"} → [[{"Link":"</rows?page=2>; rel=\"next\""},50]] → SinglePage →  → at the `Link` header
 "#;
 
 #[test]
@@ -198,48 +153,67 @@ const ERRORS: &str = r#"
 
 #[test]
 fn rejects_sequences_that_would_lose_rows_or_never_end() {
-    let message = |config: &Value, pages: &[Answer]| {
-        let error = read(config, pages).1.unwrap_err();
-        format!("{error}; {}", error.hints().next().unwrap_or_default())
-    };
     for (config, pages, [expected]) in cases(ERRORS) {
-        let error = message(&config, &pages);
+        let error = read(&config, &pages).1.unwrap_err();
+        let error = format!("{error}; {}", error.hints().next().unwrap_or_default());
         assert!(error.contains(expected), "{error}");
     }
-    let page = answer(json!([]), 3);
-    let error = message(&json!({"type": "page"}), &[page.clone(), page]);
-    assert!(
-        error.contains("page 2 has the same records as the page before it"),
-        "{error}"
-    );
-}
-
-#[test]
-fn reads_link_headers() {
-    let page = answer(json!([]), 50).header("link", "</rows?page=2>; rel=\"next\"");
-    let (_, _, warnings) = read(&json!({"type": "none"}), std::slice::from_ref(&page));
-    assert!(warnings[0].contains("at the `Link` header"), "{warnings:?}");
-    // A link carries a query, and no header.
-    let config = json!({"type": "link_header", "size": 50, "size_param": {"header": "Prefer-Size"}});
-    let (requests, end, _) = read(&config, &[page, answer(json!([]), 1)]);
-    assert_eq!(end.unwrap(), EndReason::NoNextPage);
-    assert_eq!(requests[1], "/rows?page=2 header.prefer-size=50");
 }
 
 #[test]
 fn stops_loops_of_empty_pages_and_of_too_many_pages() {
-    let mut empty = Sequence::new(json!({"type": "next_link", "path": "$.n"}), 100_000);
-    let error = (0..2_000)
-        .find_map(|n| empty.take(&answer(json!({"n": format!("/p{n}")}), 0)).err())
-        .unwrap();
-    assert!(error.to_string().contains("1000 pages in a row are empty"));
-    assert_eq!(empty.requests.len(), 1_000);
+    let stop = |config, rows| {
+        let mut sequence = Sequence::new(config);
+        let pages = (0..=100_000).map(|n| (json!({"n": format!("/p{n}")}), rows));
+        let error = pages.map(|page| sequence.take(&page)).find_map(Result::err);
+        (error.unwrap().to_string(), sequence.requests.len())
+    };
+    let (error, requests) = stop(json!({"type": "next_link", "path": "$.n"}), 0);
+    assert!(error.contains("1000 pages in a row are empty"), "{error}");
+    assert_eq!(requests, 1_000);
+    let (error, requests) = stop(json!({"type": "page"}), 5);
+    assert!(error.contains("100000 pages with 500000 rows"), "{error}");
+    assert_eq!(requests, 100_000);
+}
 
-    let mut long = Sequence::new(json!({"type": "page"}), 2);
-    long.take(&answer(json!([]), 5)).unwrap();
-    let error = long.take(&answer(json!([]), 5)).unwrap_err().to_string();
-    assert!(
-        error.contains("more than 2 pages") && error.contains("2 pages with 10 rows"),
-        "{error}"
-    );
+/// Settings, and their problem; without a key, they do not decode.
+const INVALID: &str = r#"
+{"type":"none","size":5} → size: `size` does not apply to `type: none`
+{"type":"next_link"} → path: `path` is required with `type: next_link`
+{"type":"page","size_param":{"query":"n"}} → size_param: requires `size`
+{"type":"page","size":5,"size_param":{"query":"page"}} → size_param: is the same place as `param`: one of the two values would be lost
+{"type":"page","param":{"body":"page"},"size":5,"size_param":{"body":"page.size"}} → size_param: is the same place as `param`: one of the two values would be lost
+{"type":"offset","param":{"query":"limit"},"size":5} → size_param: is the same place as `param`: one of the two values would be lost
+{"type":"page","stop":{"short_page":true}} → stop.short_page: requires `size`: without it no page is short
+{"type":"page","start":3,"stop":{"total_pages":"$.n"}} → stop.total_pages: what lies before `start` is not read, so a total cannot be compared
+{"type":"offset","step":"size"} → step: `step: size` requires `size`
+{"type":"page","stop":{"total_rows":"$.n","total_pages":"$.n"}} → stop.total_pages: is the same path as `total_rows`: a number cannot count both
+{"type":"next_link","path":"$..next"} → may select several values
+{"type":"page","param":{"header":"a b"}} → `a b` is not a valid header name
+"#;
+
+#[test]
+fn rejects_invalid_settings_by_key() {
+    for line in INVALID.lines().filter(|line| !line.is_empty()) {
+        let (config, expected) = line.split_once(" → ").unwrap();
+        match serde_json::from_str::<PaginationConfig>(config) {
+            Err(error) => assert!(error.to_string().contains(expected), "{error}"),
+            Ok(config) => {
+                let mut found = Vec::new();
+                config.compile(&mut ValuePaths::default(), &mut Problems::new(&mut found));
+                let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+                assert_eq!(found, [expected], "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn describes_the_keys_of_each_type_in_the_schema() {
+    let schema = schemars::schema_for!(PaginationConfig);
+    let rules = schema.as_value()["allOf"].as_array().unwrap();
+    let is_next_link = |rule: &&Value| rule["if"]["properties"]["type"]["const"] == "next_link";
+    let next_link = &rules.iter().find(is_next_link).unwrap()["then"];
+    assert_eq!(next_link["required"], json!(["path"]));
+    assert_eq!(next_link["properties"]["step"], json!(false));
 }

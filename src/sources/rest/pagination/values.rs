@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use super::super::json_path::SinglePath;
 use super::super::page::PageResponse;
-use super::config::{COMMON_PATHS, CursorFrom, LinkQuery};
+use super::config::{CursorFrom, LinkQuery};
 use super::{NextPage, Plan};
 use crate::error::{Error, Result};
 use crate::http::link;
@@ -84,16 +84,6 @@ fn kind(value: &Value) -> &'static str {
         Value::String(_) => "another text",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
-    }
-}
-
-impl CursorFrom {
-    /// The path in the body, if the cursor is there.
-    pub(super) fn path(&self) -> Option<&SinglePath> {
-        match self {
-            Self::Body(path) | Self::LinkQuery(LinkQuery { path, .. }) => Some(path),
-            Self::Header(_) => None,
-        }
     }
 }
 
@@ -183,9 +173,9 @@ fn names_a_page(value: &Value) -> bool {
 impl Plan {
     /// A usual place that names a next page, in an answer that was taken for the last.
     pub(super) fn next_page_elsewhere(&self, page: &PageResponse) -> Option<String> {
-        let common: &[SinglePath] = if self.is_counted() { &[] } else { &COMMON_PATHS };
         let names_next = |path: &&SinglePath| page.extracted.values.get(path).is_some_and(names_a_page);
-        let found = common.iter().find(names_next).map(|path| format!("`{path}`"));
+        let mut places = self.common_paths().iter();
+        let found = places.find(names_next).map(|path| format!("`{path}`"));
         found.or_else(|| next_link(&page.headers).map(|_| "the `Link` header".to_owned()))
     }
 }
@@ -197,36 +187,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_flags() {
-        for (value, expected) in [
-            (json!(true), Some(true)),
-            (json!("True"), Some(true)),
-            (json!(1), Some(true)),
-            (json!(" false "), Some(false)),
-            (json!("0"), Some(false)),
-            (json!("maybe"), None),
-            (json!(2), None),
-            (json!({"more": true}), None),
+    fn parses_flags_and_exact_counts_only() {
+        for (value, is_flag, number) in [
+            (json!(true), Some(true), None),
+            (json!("True"), Some(true), None),
+            (json!(" false "), Some(false), None),
+            (json!(1), Some(true), Some(1)),
+            (json!("0"), Some(false), Some(0)),
+            (json!(2), None, Some(2)),
+            (json!(12.0), None, Some(12)),
+            (json!(" 12 "), None, Some(12)),
+            (json!(-1), None, None),
+            (json!("+1"), None, None),
+            (json!("1,000"), None, None),
+            (json!(1.5), None, None),
+            (json!("99999999999999999999"), None, None),
+            (json!({"more": true}), None, None),
         ] {
-            assert_eq!(flag(&value), expected, "{value}");
-        }
-        assert!(is_blank(&json!(null)) && is_blank(&json!(" ")) && !is_blank(&json!(0)));
-    }
-
-    #[test]
-    fn parses_exact_counts_only() {
-        for (value, expected) in [
-            (json!(12), Some(12)),
-            (json!(12.0), Some(12)),
-            (json!(" 12 "), Some(12)),
-            (json!(-1), None),
-            (json!("+1"), None),
-            (json!("1,000"), None),
-            (json!(1.5), None),
-            (json!(true), None),
-            (json!("99999999999999999999"), None),
-        ] {
-            assert_eq!(count(&value), expected, "{value}");
+            assert_eq!((flag(&value), count(&value)), (is_flag, number), "{value}");
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Both are split into segments when the pipeline file is checked. A value becomes part of one segment or of one label
 //! of the host, encoded or rejected, so that no value can lead to another path or host.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::super::template::{Kind, Names, Part, Template, Values, check, fill_with, names};
@@ -15,7 +17,7 @@ use crate::http::address::is_loopback;
 pub(super) struct Address {
     scheme: &'static str,
     authority: Template,
-    segments: Vec<Template>,
+    pub(super) segments: Vec<Template>,
     /// For each segment, whether it contains values of rows.
     personal: Vec<bool>,
 }
@@ -40,9 +42,10 @@ impl Address {
             segments.pop();
         }
         segments.extend(more);
+        let is_from_rows = |name: &Arc<str>| matches!(known.kind(name), Some(Kind::Key | Kind::Group));
         let personal = segments
             .iter()
-            .map(|segment| names(segment).any(|name| known.kind(name).is_some_and(Kind::is_from_rows)))
+            .map(|segment| names(segment).any(is_from_rows))
             .collect();
         Some(Self {
             scheme,
@@ -139,15 +142,6 @@ impl Address {
             .map_err(|error| Error::config("base URL and path do not form a valid URL").with_source(error))
     }
 
-    /// The path as it is written, with that of the base URL.
-    pub(super) fn named(&self) -> String {
-        self.segments
-            .iter()
-            .map(|segment| format!("/{segment}"))
-            .collect()
-    }
-
-    /// `url` without user, query and fragment, and with placeholders in place of values of rows.
     pub(super) fn shown(&self, url: &Url) -> String {
         let host = url.origin().ascii_serialization();
         if !self.personal.contains(&true) {
@@ -155,14 +149,11 @@ impl Address {
         }
         let found: Vec<_> = url.path().split('/').skip(1).collect();
         let same_shape = found.len() == self.segments.len();
-        let segments = self
-            .segments
-            .iter()
-            .enumerate()
-            .map(|(at, segment)| match found.get(at) {
-                Some(found) if same_shape && !self.personal[at] => format!("/{found}"),
-                _ => format!("/{segment}"),
-            });
+        let segments = self.segments.iter().enumerate();
+        let segments = segments.map(|(at, segment)| match found.get(at) {
+            Some(found) if same_shape && !self.personal[at] => format!("/{found}"),
+            _ => format!("/{segment}"),
+        });
         host + &segments.collect::<String>()
     }
 }
@@ -200,14 +191,11 @@ fn check_authority(scheme: &str, authority: &Template, names: &Names, problems: 
         );
         return;
     }
-    let sample: String = authority
-        .parts()
-        .iter()
-        .map(|part| match part {
-            Part::Text(text) => text,
-            Part::Placeholder(_) => "x",
-        })
-        .collect();
+    let sample = authority.parts().iter().map(|part| match part {
+        Part::Text(text) => text,
+        Part::Placeholder(_) => "x",
+    });
+    let sample: String = sample.collect();
     let url = match Url::parse(&format!("{scheme}://{sample}")) {
         // Other characters that end a host would change what follows.
         Ok(url) if !text.contains(['?', '#', '\\']) => url,

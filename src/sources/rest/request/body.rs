@@ -9,10 +9,8 @@ use super::pairs::{self, Pairs, text_to_set};
 use crate::component::Problems;
 use crate::error::{Error, Result};
 
-/// A body and its content type.
 type Body = (Bytes, &'static str);
 
-/// Reports invalid placeholders in the strings of `json`.
 pub(super) fn check_json(json: &Value, names: &Names, problems: &mut Problems<'_>) {
     match json {
         Value::String(text) => drop(check(text, names, problems)),
@@ -55,7 +53,6 @@ pub(super) fn json(json: Option<&Value>, values: &Values, set: &[(&str, &Value)]
     Ok((json.to_string().into(), "application/json"))
 }
 
-/// A form, with values injected.
 pub(super) fn form(pairs: &Pairs, values: &Values, set: &[(&str, &Value)]) -> Result<Body> {
     let mut all = pairs.fill(values)?;
     for (name, value) in set {

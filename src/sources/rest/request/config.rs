@@ -65,9 +65,8 @@ impl RequestConfig {
             InjectInto::Query(_) => {}
             InjectInto::Header(HeaderNameSetting(name)) => {
                 if *name == AUTHORIZATION || is_reserved(name) {
-                    problems
-                        .at("header")
-                        .add(format!("pagination cannot use the header `{name}`"));
+                    let message = format!("pagination cannot use the header `{name}`");
+                    problems.at("header").add(message);
                 }
             }
             InjectInto::Body(name) => {
@@ -121,12 +120,11 @@ impl RequestConfig {
 
 /// An HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
 pub(crate) enum RequestMethod {
     /// GET.
-    #[serde(rename = "GET")]
     Get,
     /// POST, for searches and reports with a body.
-    #[serde(rename = "POST")]
     Post,
 }
 

@@ -18,7 +18,7 @@ const RESERVED: &str = "host content-length transfer-encoding connection upgrade
 const CREDENTIALS: &str = "authorization cookie api-key apikey secret password access-token auth-token";
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Headers {
+pub(in super::super) struct Headers {
     texts: Vec<(HeaderName, Template)>,
     secrets: Vec<(HeaderName, SecretRef)>,
     /// The values of `secrets`, once they are read.
@@ -73,7 +73,8 @@ impl Headers {
         headers
     }
 
-    pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
+    /// Paths are relative to `base`.
+    pub(in super::super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
         for (name, place) in &self.secrets {
             let secret = place.read(base, files)?;
             let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| {

@@ -15,8 +15,6 @@ mod pairs;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
-
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request};
 use serde_json::Value;
@@ -32,14 +30,13 @@ use super::page::InjectInto;
 use super::template::{Names, Values};
 use crate::component::Problems;
 use crate::error::Result;
-use crate::secret::SecretFiles;
 
 #[derive(Debug, Clone)]
 pub(super) struct RequestPlan {
     method: Method,
     address: Address,
     query: Pairs,
-    headers: Headers,
+    pub(super) headers: Headers,
     /// Placeholders are in its strings.
     json: Option<Value>,
     form: Option<Pairs>,
@@ -67,10 +64,11 @@ impl RequestPlan {
             problems.add("`json` and `form` are mutually exclusive");
         }
         if config.method == Some(RequestMethod::Get) && config.json.is_some() != config.form.is_some() {
-            problems.at("method").add_with_hint(
+            let (message, hint) = (
                 "a GET request has no body",
                 "remove `method`, or set it to `POST`",
             );
+            problems.at("method").add_with_hint(message, hint);
         }
         (problems.len() == before).then_some(Self {
             method: config.method(),
@@ -80,11 +78,6 @@ impl RequestPlan {
             json: config.json.clone(),
             form,
         })
-    }
-
-    /// Reads the secrets of the headers; paths are relative to `base`.
-    pub(super) fn read_secrets(&mut self, base: &Path, files: &SecretFiles) -> Result<()> {
-        self.headers.read_secrets(base, files)
     }
 
     /// The request for these values; values of secrets are marked as sensitive. `set` is injected. `link` replaces URL and
@@ -138,6 +131,8 @@ impl RequestPlan {
 
     /// Method and path as they are written, for messages about all pages.
     pub(super) fn named(&self) -> String {
-        format!("{} {}", self.method, self.address.named())
+        let segments = self.address.segments.iter();
+        let path: String = segments.map(|segment| format!("/{segment}")).collect();
+        format!("{} {path}", self.method)
     }
 }

@@ -38,17 +38,16 @@ impl Pairs {
                         });
                     }
                 }
-                None => here.add_with_hint(
-                    format!(
-                        "expected a string, an integer or a boolean, found {}",
-                        what(value)
-                    ),
-                    match value {
+                None => {
+                    let found = what(value);
+                    let hint = match value {
                         Value::Number(_) => "put a number with a fraction in quotes",
                         Value::Null => "write `\"\"` for an empty value",
                         _ => "a list repeats the parameter",
-                    },
-                ),
+                    };
+                    let message = format!("expected a string, an integer or a boolean, found {found}");
+                    here.add_with_hint(message, hint);
+                }
             };
             match value {
                 Value::Array(values) => {
@@ -83,15 +82,12 @@ impl Pairs {
 
 /// Sets `name` at its first position and removes the others; adds it at the end if it does not exist.
 pub(super) fn put(pairs: &mut Vec<(String, String)>, name: &str, value: String) {
-    let at = pairs
-        .iter()
-        .position(|(known, _)| known == name)
-        .unwrap_or(pairs.len());
+    let at = pairs.iter().position(|(known, _)| known == name);
+    let at = at.unwrap_or(pairs.len());
     pairs.retain(|(known, _)| known != name);
     pairs.insert(at, (name.to_owned(), value));
 }
 
-/// The pairs as a query; `None` if there are none.
 pub(super) fn query(pairs: &[(String, String)]) -> Option<String> {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| pair(name, value)).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
