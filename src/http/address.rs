@@ -2,11 +2,8 @@
 
 use url::{Host, Url};
 
-/// Reads the URL of a service. Errors do not repeat it: it may contain credentials.
-///
-/// # Errors
-/// It is not a URL, has a user name, a password or a fragment, or is not `https` (`http` is allowed for a host on this
-/// machine).
+/// Reads the URL of a service. `https` is required, except for a host on this machine. Errors do not repeat the URL: it
+/// may contain credentials.
 pub(crate) fn service_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim())
         .map_err(|error| format!("not a URL such as `https://api.contoso.com` ({error})"))?;
@@ -76,6 +73,7 @@ mod tests {
         for (bad, why) in [
             ("http://api.contoso.com", "https"),
             ("ftp://api.contoso.com", "https"),
+            ("http://localhost.contoso.com", "https"),
             ("https://user-marker@contoso.com", "user name"),
             ("https://:pass-marker@contoso.com", "user name"),
             ("https://contoso.com/#token-marker", "#"),

@@ -48,7 +48,6 @@ pub(crate) enum SendError<E> {
     /// The exchange failed, or the caller rejects the response.
     Failed {
         error: E,
-        /// What the request carried: must not be shown.
         credentials: Credentials,
     },
 }
@@ -131,10 +130,8 @@ impl Client {
         if !self.abort_on_cancel {
             return sending.await;
         }
-        cancel
-            .run_until_cancelled(sending)
-            .await
-            .unwrap_or_else(|| Err(GaveUp::new(Reason::Cancelled, None, Spent::default())))
+        let sent = cancel.run_until_cancelled(sending).await;
+        sent.unwrap_or_else(|| Err(GaveUp::new(Reason::Cancelled, None, Spent::default())))
     }
 
     async fn attempt<T, E, F>(
@@ -161,11 +158,8 @@ impl Client {
                 Some(limiter.acquire().await)
             }
         };
-        let credentials = self
-            .auth
-            .authorize(&mut request)
-            .await
-            .map_err(SendError::Token)?;
+        let authorized = self.auth.authorize(&mut request).await;
+        let credentials = authorized.map_err(SendError::Token)?;
         let response = match self.http.execute(request).await {
             Ok(response) => response,
             Err(error) => return Err(failed(error, credentials)),

@@ -37,7 +37,6 @@ pub(crate) fn clean(text: &str, max: usize) -> String {
     cleaned
 }
 
-/// [`clean`] for bytes that need not be UTF-8.
 pub(crate) fn clean_bytes(bytes: &[u8], max: usize) -> String {
     clean(&String::from_utf8_lossy(bytes), max)
 }
@@ -151,10 +150,8 @@ pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
     if is_html(&answer.body) {
         text.push_str("; the body is a web page");
         if let Some(title) = html_title(&answer.body) {
-            text.push_str(&format!(
-                " with the title `{}`",
-                redactor.show(title.as_bytes(), 120)
-            ));
+            let title = redactor.show(title.as_bytes(), 120);
+            text.push_str(&format!(" with the title `{title}`"));
         }
     } else {
         match shown_body(answer, redactor) {
@@ -175,7 +172,6 @@ pub(crate) fn describe(answer: &Answer, redactor: Redactor<'_>) -> String {
     text
 }
 
-/// The body as it may be shown; `None` if it is empty.
 pub(crate) fn shown_body(answer: &Answer, redactor: Redactor<'_>) -> Option<String> {
     let body = redactor.show(&answer.body, MAX_SHOWN);
     (!body.is_empty()).then_some(body)

@@ -37,7 +37,6 @@ pub(crate) enum ResetForm {
 pub(crate) struct WaitRule {
     /// The first that has a value wins.
     pub(crate) sources: Vec<WaitSource>,
-    /// Longer waits count as this.
     pub(crate) max_wait: Duration,
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 
-use crate::component::Problems;
-use crate::component::{InputDescription, RowKind};
+use crate::component::{InputDescription, Problems, RowKind};
 use crate::delivery::Partition;
 use crate::format::encode::{CsvEncoder, Values};
 use crate::hr::Scenario;
@@ -25,11 +24,8 @@ impl Naming {
     /// distinguish their scenarios.
     pub(super) fn validate(&self, inputs: &[InputDescription], together: bool, problems: &mut Problems<'_>) {
         let scenarios: BTreeSet<Scenario> = inputs.iter().filter_map(scenario).collect();
-        let fields: BTreeSet<&str> = scenarios
-            .iter()
-            .flat_map(|scenario| scenario.fields())
-            .map(|field| field.name)
-            .collect();
+        let fields = scenarios.iter().flat_map(|scenario| scenario.fields());
+        let fields: BTreeSet<&str> = fields.map(|field| field.name).collect();
         for (field, column) in &self.columns {
             let mut here = problems.at("columns");
             let mut here = here.at(field);
@@ -47,15 +43,10 @@ impl Naming {
         for scenario in &scenarios {
             // As in the portal: case-insensitive, and spaces count.
             let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-            let own = scenario
-                .fields()
-                .iter()
-                .map(|field| (self.column(field.name), field.name));
-            for (column, field) in own.chain(
-                self.scenario_column
-                    .as_deref()
-                    .map(|column| (column, "scenario_column")),
-            ) {
+            let fields = scenario.fields().iter().map(|field| field.name);
+            let own = fields.map(|field| (self.column(field), field));
+            let more = self.scenario_column.as_deref();
+            for (column, field) in own.chain(more.map(|column| (column, "scenario_column"))) {
                 if let Some(other) = seen.insert(column.to_lowercase(), field) {
                     problems.at("columns").add(format!(
                         "`{other}` and `{field}` both map to the column `{column}`"
@@ -99,10 +90,8 @@ impl Naming {
         let encoder = move |schema: &Schema| {
             let mut columns = Vec::new();
             if let (Some(scenario), Some(column)) = (scenario, &naming.scenario_column) {
-                let value = naming
-                    .scenario_values
-                    .get(&scenario)
-                    .map_or(scenario.facts().identifier, String::as_str);
+                let value = naming.scenario_values.get(&scenario);
+                let value = value.map_or(scenario.facts().identifier, String::as_str);
                 columns.push((column.clone(), Values::Constant(value.to_owned())));
             }
             for field in schema.fields() {
@@ -125,7 +114,6 @@ pub(super) fn scenario(input: &InputDescription) -> Option<Scenario> {
     }
 }
 
-/// Reports inputs that are not validated HR rows.
 pub(super) fn require_hr_rows(inputs: &[InputDescription], problems: &mut Problems<'_>) {
     for input in inputs {
         if scenario(input).is_none() {

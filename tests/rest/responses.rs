@@ -226,7 +226,7 @@ async fn describes_bodies_that_are_not_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_run_ends_while_a_response_is_slow() {
     let body = Reply::text(r#"[{"id":1}]"#);
-    for step in [Step::Stall, body.trickle(Duration::from_secs(60))] {
+    for step in [Step::Stall, Step::Trickle(body, Duration::from_secs(60))] {
         let server = Server::script([step]);
         let pipeline = Pipeline::new(&server, json!({}));
         let cancel = pipeline.options.cancel.clone();

@@ -44,7 +44,6 @@ pub struct Reply {
     reason: String,
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    pub(crate) delay: Duration,
 }
 
 impl Reply {
@@ -56,7 +55,6 @@ impl Reply {
             reason: reason.unwrap_or_default().to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
-            delay: Duration::ZERO,
         }
     }
 
@@ -98,17 +96,6 @@ impl Reply {
             .body(body.to_string())
     }
 
-    #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
-        self
-    }
-
-    /// Sends byte by byte with this pause in between.
-    pub fn trickle(self, pause: Duration) -> Step {
-        Step::Trickle(self, pause)
-    }
-
     /// Announces the body's length, sends only the first `sent` bytes, and closes.
     pub fn truncate(mut self, sent: usize) -> Step {
         let length = self.body.len();
@@ -122,7 +109,6 @@ impl Reply {
         Step::Truncated { reply: self, length }
     }
 
-    /// Puts the server's URL in place of `$URL`.
     pub(crate) fn at(mut self, url: &str) -> Self {
         for (_, value) in &mut self.headers {
             *value = value.replace("$URL", url);
@@ -135,7 +121,6 @@ impl Reply {
         self
     }
 
-    /// Status line and headers, with this length of the body.
     pub(crate) fn head(&self, length: usize) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, self.reason);
         for (name, value) in &self.headers {
@@ -161,10 +146,8 @@ pub struct Request {
 impl Request {
     /// The first header of this name (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| &**value)
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| &**value)
     }
 
     pub fn text(&self) -> String {

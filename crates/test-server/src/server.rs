@@ -206,10 +206,6 @@ impl Server {
         format!("http://localhost:{}", self.address.port())
     }
 
-    pub fn port(&self) -> u16 {
-        self.address.port()
-    }
-
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().requests.clone()
     }
@@ -328,7 +324,6 @@ async fn exchange(
         Step::Garbage(bytes) => return stream.write_all(&bytes).await.map(|()| false),
         Step::Unexpected => (Reply::new(599).reason("Unexpected request"), None, None),
     };
-    tokio::time::sleep(reply.delay).await;
     let reply = reply.at(&shared.url);
     let mut bytes = reply.head(length.unwrap_or(reply.body.len()));
     if !head_only {
@@ -426,7 +421,7 @@ mod tests {
     #[should_panic(expected = "unexpected request `GET /x` instead of `GET /y`")]
     fn fails_on_unexpected_requests() {
         let server = Server::expect([("GET /y", Reply::new(200))]);
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
         stream.write_all(b"GET /x HTTP/1.1\r\n\r\n").unwrap();
         let mut head = [0; 12];
         stream.read_exact(&mut head).unwrap();

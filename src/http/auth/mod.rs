@@ -66,10 +66,8 @@ impl Authenticator {
             Scheme::Query { name, value } => {
                 // A link that the service returned may hold the key already, and is followed verbatim.
                 if !request.url().query_pairs().any(|(known, _)| known == **name) {
-                    request
-                        .url_mut()
-                        .query_pairs_mut()
-                        .append_pair(name, value.expose());
+                    let url = request.url_mut();
+                    url.query_pairs_mut().append_pair(name, value.expose());
                 }
             }
             Scheme::Token(provider) => {
@@ -120,19 +118,16 @@ impl Authenticator {
     /// Waits until no exchange of a refresh token is running. Call it at the end of a run.
     pub(crate) async fn finish(&self) {
         if let Some(provider) = self.provider() {
-            provider.finish().await;
+            provider.exchanges.close();
+            provider.exchanges.wait().await;
+            provider.exchanges.reopen();
         }
     }
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.scheme {
-            Scheme::None => "Authenticator(none)",
-            Scheme::Header { .. } => "Authenticator(header, hidden)",
-            Scheme::Query { .. } => "Authenticator(query, hidden)",
-            Scheme::Token(_) => "Authenticator(token, hidden)",
-        })
+        f.write_str("Authenticator(hidden)")
     }
 }
 

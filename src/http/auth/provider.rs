@@ -122,7 +122,6 @@ impl TokenEndpoint {
         }
     }
 
-    /// The fields in order, each name once.
     fn all<'f>(&'f self, fields: &'f [(&str, &Secret)]) -> Vec<(&'f str, &'f str)> {
         let mut all: Vec<(&str, &str)> = Vec::new();
         let own = self.fields.iter().map(|(name, value)| (&**name, value));
@@ -136,7 +135,6 @@ impl TokenEndpoint {
     }
 }
 
-/// `{authority}/{tenant}/oauth2/token?api-version=1.0`.
 pub(crate) fn entra_token_url(authority: &Url, tenant_id: &str) -> Url {
     let mut url = authority.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -160,7 +158,7 @@ pub(crate) struct TokenProvider {
     pub(crate) grant: Grant,
     pub(super) cache: TokenCache,
     /// Exchanges of refresh tokens: they run to their end even if the caller gives up.
-    exchanges: TaskTracker,
+    pub(super) exchanges: TaskTracker,
 }
 
 impl TokenProvider {
@@ -182,13 +180,6 @@ impl TokenProvider {
         self.cache.get(fetch).await
     }
 
-    /// Waits until no exchange of a refresh token is running.
-    pub(crate) async fn finish(&self) {
-        self.exchanges.close();
-        self.exchanges.wait().await;
-        self.exchanges.reopen();
-    }
-
     pub(crate) async fn request(&self) -> Result<TokenResponse, TokenError> {
         match &self.grant {
             Grant::Fields => self.endpoint.request(&[]).await,
@@ -196,12 +187,9 @@ impl TokenProvider {
             Grant::Saml(grant) => self.endpoint.request(&[("assertion", &grant.assertion()?)]).await,
             Grant::Refresh(tokens) => {
                 let (tokens, endpoint) = (Arc::clone(tokens), Arc::clone(&self.endpoint));
-                let exchange = self
-                    .exchanges
-                    .spawn(async move { tokens.exchange(&endpoint).await });
-                exchange
-                    .await
-                    .map_err(|error| Error::task_failed("exchanging the refresh token", &error))?
+                let exchange = async move { tokens.exchange(&endpoint).await };
+                let exchanged = self.exchanges.spawn(exchange).await;
+                exchanged.map_err(|error| Error::task_failed("exchanging the refresh token", &error))?
             }
         }
     }
@@ -210,7 +198,7 @@ impl TokenProvider {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use test_server::{Reply, Request, Server, Step};
+    use test_server::{Reply, Request, Server};
 
     use super::*;
     use crate::http::auth::response::TokenCause;
@@ -220,8 +208,8 @@ mod tests {
 
     const SECRET: &str = "s3cret-marker+/=";
 
-    async fn play(step: impl Into<Step>) -> (Result<TokenResponse, TokenError>, Request) {
-        let server = Server::script([step]);
+    async fn play(reply: Reply) -> (Result<TokenResponse, TokenError>, Request) {
+        let server = Server::script([reply]);
         let transport = TransportConfig {
             tls: false,
             proxy: Proxy::Direct,
@@ -241,32 +229,25 @@ mod tests {
         (result, server.finish().remove(0))
     }
 
-    async fn error(step: impl Into<Step>) -> TokenError {
-        let error = play(step).await.0.err().unwrap();
+    async fn error(reply: Reply) -> TokenError {
+        let error = play(reply).await.0.err().unwrap();
         assert!(!format!("{error} {error:?}").contains("marker"), "{error:?}");
         error
     }
 
     #[tokio::test]
     async fn requests_a_token_as_entra_id_expects_it() {
-        for (lifetime, expected) in [
-            (json!("3599"), Some(3599)),
-            (json!(60), Some(60)),
-            (json!("soon"), None),
-        ] {
-            let reply =
-                Reply::ok(json!({"token_type": "bearer", "expires_in": lifetime, "access_token": "tok3n"}));
-            let (response, request) = play(reply).await;
-            let response = response.ok().unwrap();
-            assert_eq!(
-                (response.access_token.expose(), response.lifetime),
-                ("tok3n", expected.map(Duration::from_secs))
-            );
-            let body = "client_id=app&client_secret=s3cret-marker%2B%2F%3D&grant_type=client_credentials\
-                        &resource=https%3A%2F%2Fcontoso.com%2Fs&tenant_id=..%2Fevil%3Fx%3D1%23";
-            let line = format!("POST /..%2Fevil%3Fx=1%23/oauth2/token?api-version=1.0 {body}");
-            assert_eq!(request.line(), line);
-        }
+        let reply = Reply::ok(json!({"token_type": "bearer", "expires_in": "soon", "access_token": "tok3n"}));
+        let (response, request) = play(reply).await;
+        let response = response.ok().unwrap();
+        assert_eq!(
+            (response.access_token.expose(), response.lifetime),
+            ("tok3n", None)
+        );
+        let body = "client_id=app&client_secret=s3cret-marker%2B%2F%3D&grant_type=client_credentials\
+                    &resource=https%3A%2F%2Fcontoso.com%2Fs&tenant_id=..%2Fevil%3Fx%3D1%23";
+        let line = format!("POST /..%2Fevil%3Fx=1%23/oauth2/token?api-version=1.0 {body}");
+        assert_eq!(request.line(), line);
     }
 
     #[tokio::test]
@@ -292,42 +273,16 @@ mod tests {
                 "ids of the description are not repeated"
             );
         }
-        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        let later = Reply::new(429).header("retry-after", "7").header("date", date);
-        let body = json!({"error": format!("bad {SECRET}"), "error_description": "é".repeat(600)});
-        let error = error(later.json(&body)).await;
-        let start = "the token endpoint responded 429 bad [hidden]: é";
-        assert!(
-            error.detail.starts_with(start) && error.detail.ends_with('…'),
-            "{error}"
-        );
-        let after = Some(Duration::from_secs(7));
-        assert_eq!(error.verdict(), Verdict::Retry { after });
-        assert_eq!(error.date, Some(httpdate::parse_http_date(date).unwrap()));
     }
 
     #[tokio::test]
     async fn reports_why_a_2xx_has_no_usable_token() {
         for (body, expected) in [
-            ("", "is not a JSON object"),
             ("[]", "is not a JSON object"),
             ("{}", "has no `access_token`"),
-            (r#"{"access_token": ""}"#, "has no `access_token`"),
-            (
-                r#"{"access_token": 5, "x": "tok3n-marker"}"#,
-                "has an `access_token` that is not a string",
-            ),
-            (
-                r#"{"access_token": "tok3n-marker\r\nx"}"#,
-                "not allowed in a header",
-            ),
             (
                 r#"{"access_token": "tok3n-marker", "token_type": "mac"}"#,
                 "a token of type `mac`",
-            ),
-            (
-                "<html><title>Sign in</title>",
-                "is a web page with the title `Sign in`",
             ),
         ] {
             let error = error(Reply::new(200).body(body)).await;

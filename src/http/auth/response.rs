@@ -32,11 +32,9 @@ impl KeyPath {
 
     /// The value of another key in the object that holds the last one.
     fn find_beside<'v>(&self, value: &'v Value, key: &str) -> Option<&'v Value> {
-        let parents = &self.0[..self.0.len() - 1];
-        parents
-            .iter()
-            .try_fold(value, |value, key| value.get(key))?
-            .get(key)
+        let (_, parents) = self.0.split_last()?;
+        let parent = parents.iter().try_fold(value, |value, key| value.get(key));
+        parent?.get(key)
     }
 }
 
@@ -55,13 +53,11 @@ impl fmt::Display for KeyPath {
 /// What a token endpoint returned. Has no `Debug`.
 pub(crate) struct TokenResponse {
     pub(crate) access_token: Secret,
-    /// From `expires_in` beside the token.
     pub(crate) lifetime: Option<Duration>,
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) date: Option<SystemTime>,
 }
 
-/// Token types that are not sent as a bearer token.
 const NOT_BEARER: [&str; 5] = ["mac", "pop", "dpop", "hmac", "n_a"];
 
 impl TokenResponse {
@@ -132,10 +128,8 @@ impl TokenResponse {
 /// The message of an error in a body. None of these keys holds a token.
 fn message(body: &Value) -> Option<&str> {
     let names = ["message", "error_message", "error_description", "detail"];
-    [Some(body), body.get("error")]
-        .into_iter()
-        .flatten()
-        .find_map(|value| names.iter().find_map(|name| value.get(name)?.as_str()))
+    let mut places = [Some(body), body.get("error")].into_iter().flatten();
+    places.find_map(|value| names.iter().find_map(|name| value.get(name)?.as_str()))
 }
 
 /// A whole number, as number or string: Entra ID writes both.
@@ -215,12 +209,8 @@ impl TokenError {
             }
         }
         let listed = body.get("error_codes").and_then(Value::as_array);
-        let mut codes: Vec<u64> = listed
-            .into_iter()
-            .flatten()
-            .filter_map(whole_number)
-            .take(10)
-            .collect();
+        let listed = listed.into_iter().flatten();
+        let mut codes: Vec<u64> = listed.filter_map(whole_number).take(10).collect();
         codes.extend(leading_code(&description).filter(|code| !codes.contains(code)));
         let error = OAuthError {
             status,

@@ -25,7 +25,6 @@ use crate::disk::{AtomicFile, LockFile, create_private_folder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
-/// How long to wait for another process that exchanges the same token.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 const RESERVED_BYTES: usize = 16 * 1024;
@@ -91,7 +90,18 @@ impl RefreshTokens {
         let Rotation::File(path, files) = &self.rotation else {
             let used = self.newest().unwrap_or_else(|| self.configured.clone());
             let response = endpoint.request(&[("refresh_token", &used)]).await?;
-            self.replace_in_memory(&used, &response);
+            let new = response.refresh_token.as_ref();
+            if let (Some(new), Rotation::InMemory) =
+                (new.filter(|new| new.expose() != used.expose()), &self.rotation)
+            {
+                if self.newest().is_none() {
+                    tracing::warn!(
+                        "the service replaced the refresh token, and the new one is not stored: if the old one is no longer valid, \
+                         the next run cannot sign in; set `rotation` to a file, or to `ignore` if old ones stay valid"
+                    );
+                }
+                self.set_newest(Some(new.clone()));
+            }
             return Ok(response);
         };
         let _lock = lock(path).await?;
@@ -115,23 +125,6 @@ impl RefreshTokens {
 
     fn set_newest(&self, token: Option<Secret>) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = token;
-    }
-
-    fn replace_in_memory(&self, used: &Secret, response: &TokenResponse) {
-        let new = response
-            .refresh_token
-            .as_ref()
-            .filter(|new| new.expose() != used.expose());
-        let (Some(new), Rotation::InMemory) = (new, &self.rotation) else {
-            return;
-        };
-        if self.newest().is_none() {
-            tracing::warn!(
-                "the service replaced the refresh token, and the new one is not stored: if the old one is no longer valid, \
-                 the next run cannot sign in; set `rotation` to a file, or to `ignore` if old ones stay valid"
-            );
-        }
-        self.set_newest(Some(new.clone()));
     }
 
     /// The token to use, whether it is stored or configured, and a file for the next.
@@ -168,16 +161,14 @@ impl RefreshTokens {
         SystemRandom::new()
             .fill(&mut salt)
             .map_err(|_| Error::unexpected("the system returns no random numbers"))?;
+        let now = Timestamp::now().round(jiff::Unit::Second);
         let stored = Stored {
             about: ABOUT.to_owned(),
             version: VERSION,
             descends_from: self.fingerprint(&salt),
             salt: STANDARD.encode(salt),
             refresh_token: token.expose().to_owned(),
-            renewed: Timestamp::now()
-                .round(jiff::Unit::Second)
-                .unwrap_or_default()
-                .to_string(),
+            renewed: now.unwrap_or_default().to_string(),
         };
         let text = serde_json::to_string_pretty(&stored);
         text.map(|text| Secret::new(text + "\n"))
@@ -185,10 +176,8 @@ impl RefreshTokens {
     }
 
     fn is_ancestor(&self, stored: &Stored) -> bool {
-        let salt = STANDARD
-            .decode(&stored.salt)
-            .ok()
-            .and_then(|salt| <[u8; 32]>::try_from(salt).ok());
+        let salt = STANDARD.decode(&stored.salt).ok();
+        let salt = salt.and_then(|salt| <[u8; 32]>::try_from(salt).ok());
         salt.is_some_and(|salt| self.fingerprint(&salt) == stored.descends_from)
     }
 

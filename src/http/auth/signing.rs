@@ -16,7 +16,6 @@ impl SigningKey {
     /// repeat nothing of it.
     pub(crate) fn from_pem(text: &Secret, what: &str) -> Result<Self> {
         let key = match pem::private_key(text, what)?.1 {
-            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()),
             PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()),
             other => RsaKeyPair::from_der(other.secret_der()),
         };
@@ -30,9 +29,8 @@ impl SigningKey {
 
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let mut signature = vec![0; self.0.public().modulus_len()];
-        let signed = self
-            .0
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+        let random = SystemRandom::new();
+        let signed = self.0.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature);
         signed.map_err(|_| Error::unexpected("cannot sign with the private key"))?;
         Ok(signature)
     }

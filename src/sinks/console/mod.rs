@@ -10,9 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::consume;
-use crate::component::Problems;
 use crate::component::{
-    Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
+    Checkpoint, Chunk, Description, Input, InputDescription, Problems, Sink, SinkConfig, SinkContext,
 };
 use crate::error::{Error, Result};
 use crate::settings::BoundedInt;

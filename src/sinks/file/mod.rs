@@ -14,9 +14,8 @@ use serde::Deserialize;
 
 use super::consume;
 use super::payload::{Naming, require_hr_rows, scenario};
-use crate::component::Problems;
 use crate::component::{
-    Checkpoint, Chunk, Description, Input, InputDescription, Sink, SinkConfig, SinkContext,
+    Checkpoint, Chunk, Description, Input, InputDescription, Problems, Sink, SinkConfig, SinkContext,
 };
 use crate::delivery::{EncoderFactory, Partition};
 use crate::disk::AtomicFile;
@@ -75,13 +74,10 @@ impl SinkConfig for FileConfig {
             );
         }
         for (index, input) in inputs.iter().enumerate() {
-            if inputs[..index]
-                .iter()
-                .any(|other| scenario(other) == scenario(input))
-            {
-                problems
-                    .at("inputs")
-                    .at_index(index)
+            let earlier = &inputs[..index];
+            if earlier.iter().any(|other| scenario(other) == scenario(input)) {
+                let mut here = problems.at("inputs");
+                here.at_index(index)
                     .add("two inputs of one scenario would write to one file");
             }
         }
@@ -96,19 +92,16 @@ impl SinkConfig for FileConfig {
 
     async fn build(&self, cx: SinkContext) -> Result<Box<dyn Sink>> {
         let naming = self.naming();
-        let files = cx
-            .inputs
-            .iter()
-            .map(|input| {
-                let Partition { label, encoder } = naming.partition(input);
-                let path = cx.run.base.join(self.path.replace(PLACEHOLDER, label));
-                Target {
-                    path,
-                    encoder,
-                    open: None,
-                }
-            })
-            .collect();
+        let files = cx.inputs.iter().map(|input| {
+            let Partition { label, encoder } = naming.partition(input);
+            let path = cx.run.base.join(self.path.replace(PLACEHOLDER, label));
+            Target {
+                path,
+                encoder,
+                open: None,
+            }
+        });
+        let files = files.collect();
         Ok(Box::new(FileSink { cx, files }))
     }
 }

@@ -9,7 +9,6 @@ use crate::http::redact::{Redactor, is_html};
 use crate::http::retry::Spent;
 use crate::http::transport::{Answer, Failure, MAX_BODY, exchange};
 
-/// The time-out of the request that checks whether the ingestion host can be reached.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A clock that is off by more than this makes tokens invalid.
@@ -38,16 +37,16 @@ impl Client {
 
     /// Requests a token once. With the time by the service's clock, as far as it responded.
     async fn check_token(&self) -> (CheckStep, Option<SystemTime>) {
-        let works = || {
-            let (host, application) = (self.job.authority(), &self.job.client_id);
-            let detail = format!("`{host}` returned a token for the application `{application}`");
-            step("token", CheckState::Works, detail)
+        let date = match self.http.auth.provider() {
+            Some(provider) => provider.request().await.map(|response| response.date),
+            None => Ok(None),
         };
-        let Some(provider) = self.http.auth.provider() else {
-            return (works(), None);
-        };
-        match provider.request().await {
-            Ok(response) => (works(), response.date),
+        match date {
+            Ok(date) => {
+                let (host, application) = (self.job.authority(), &self.job.client_id);
+                let detail = format!("`{host}` returned a token for the application `{application}`");
+                (step("token", CheckState::Works, detail), date)
+            }
             Err(error) => {
                 let spent = Spent {
                     attempts: 1,
@@ -95,7 +94,6 @@ fn reachable(host: &str, answer: &Answer) -> CheckStep {
     step
 }
 
-/// Compares this machine's clock with the service's.
 fn check_clock(service: Option<SystemTime>, local: SystemTime) -> CheckStep {
     let Some(service) = service else {
         return step("clock", CheckState::Unsure, "no response has a `Date`".to_owned());
@@ -133,11 +131,13 @@ mod tests {
 
     /// The steps with their states, for these responses to the token request and to the ingestion host.
     async fn check(token: Reply, endpoint: Reply) -> (Vec<CheckStep>, [CheckState; 4]) {
-        let fixture = Fixture::new(1, [token], [endpoint]);
+        let fixture = Fixture::new(token, endpoint);
         let steps = fixture.client.check().await;
-        let (_, requests) = fixture.finish();
-        assert_eq!((&*requests[0].method, &*requests[0].path), ("GET", "/"));
-        assert_eq!(requests[0].header("authorization"), None);
+        let request = fixture.finish();
+        assert_eq!(
+            (&*request.line(), request.header("authorization")),
+            ("GET /", None)
+        );
         assert!(!format!("{steps:?}").contains("marker"), "{steps:?}");
         let names: Vec<_> = steps.iter().map(|step| &*step.name).collect();
         assert_eq!(names, ["token", "clock", "endpoint", "job"]);
@@ -150,7 +150,7 @@ mod tests {
         use CheckState::{Fails, Transient, Unsure, Works};
         let now = httpdate::fmt_http_date(SystemTime::now());
         for status in [401, 403, 404, 405] {
-            let (_, states) = check(token(1).header("date", &now), Reply::new(status)).await;
+            let (_, states) = check(token().header("date", &now), Reply::new(status)).await;
             assert_eq!(states, [Works, Works, Works, Unsure]);
         }
         let refusal = json!({"error": "invalid_client", "error_description": "AADSTS7000222: expired", "error_codes": [7000222]});

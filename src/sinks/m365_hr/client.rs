@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use reqwest::multipart::{Form, Part};
-use reqwest::{Body, Request, StatusCode};
+use reqwest::{Body, Request};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -22,8 +22,6 @@ use crate::http::retry::{AttemptError as _, GaveUp, Reason, RetrySettings, Spent
 use crate::http::settings::Proxy;
 use crate::http::transport::{self, Failure, MAX_BODY, TransportConfig, read_answer};
 use crate::secret::Secret;
-
-pub(super) const RETRIED: [u16; 7] = [408, 429, 500, 501, 502, 503, 504];
 
 /// A client of one connector job. Shared by reference; concurrent uploads share the token.
 pub(super) struct Client {
@@ -79,15 +77,13 @@ impl Client {
     pub(super) async fn upload(&self, payload: Bytes, file_name: &str, cancel: &CancellationToken) -> Answer {
         let url = self.job.upload_url();
         let about = format!("POST {}", shown(&url));
-        let rows = rows(&payload);
+        // Without the header row: column names are not values.
+        let rows = &payload[memchr::memchr(b'\n', &payload).map_or(payload.len(), |at| at + 1)..];
         let request = || upload_request(&self.http.http, &url, file_name, payload.clone());
         let read = |exchange| self.read(exchange, rows);
         let decide = |failure: &_| self.decide(failure);
-        match self
-            .http
-            .send(cancel, (None, &about), request, read, decide)
-            .await
-        {
+        let sending = self.http.send(cancel, (None, &about), request, read, decide);
+        match sending.await {
             Ok(((response, credentials), spent)) => {
                 let secrets = self.http.auth.secrets(&credentials);
                 self.accepted(file_name, &response, Redactor::new(&secrets, rows), spent)
@@ -113,9 +109,9 @@ impl Client {
         match failure {
             Failure::NotSent { .. } | Failure::Unknown { .. } => Decision::Retry { after: None },
             Failure::Certificate { .. } | Failure::Invalid(_) => Decision::Stop,
-            Failure::Answer(answer) => match answer.status {
-                StatusCode::UNAUTHORIZED => Decision::RenewToken,
-                status if RETRIED.contains(&status.as_u16()) => Decision::Retry {
+            Failure::Answer(answer) => match answer.status.as_u16() {
+                401 => Decision::RenewToken,
+                408 | 429 | 500..=504 => Decision::Retry {
                     after: answer.retry_after(),
                 },
                 _ => Decision::Stop,
@@ -163,7 +159,12 @@ impl Client {
             }
             Some(SendError::Failed { error, credentials }) => {
                 if !error.is_transient() {
-                    answer.verdict = refusal(error.answer().map(|answer| answer.status.as_u16()));
+                    // Microsoft documents no statuses: these are what its gateways and API return for a payload.
+                    answer.verdict = match error.answer().map(|answer| answer.status.as_u16()) {
+                        Some(413) => Verdict::TooLarge,
+                        Some(400 | 422) => Verdict::ContentRejected,
+                        _ => Verdict::PermanentlyRefused,
+                    };
                 }
                 let secrets = self.http.auth.secrets(&credentials);
                 let redactor = Redactor::new(&secrets, rows);
@@ -186,41 +187,21 @@ fn record(answer: &mut Answer, response: &transport::Answer, redactor: Redactor<
     answer.body = redact::shown_body(response, redactor);
 }
 
-/// Microsoft documents no statuses: these are what its gateways and API return for a payload.
-fn refusal(status: Option<u16>) -> Verdict {
-    match status {
-        Some(413) => Verdict::TooLarge,
-        Some(400 | 422) => Verdict::ContentRejected,
-        _ => Verdict::PermanentlyRefused,
-    }
-}
-
-/// The payload without its header row: column names are not values.
-fn rows(payload: &[u8]) -> &[u8] {
-    let header = memchr::memchr(b'\n', payload).map_or(payload.len(), |at| at + 1);
-    &payload[header..]
-}
-
 /// The name of a batch in the job's log: scenario, run, number, and the part of a batch that was split (0 for none).
 ///
 /// It takes the last eight characters of the run's id: the first ones are a time, and the same for runs that start
 /// within a minute.
 pub(super) fn file_name(scenario: &str, run_id: &str, number: u64, part: u32) -> String {
-    let tail = run_id
-        .char_indices()
-        .rev()
-        .nth(7)
-        .map_or(run_id, |(at, _)| &run_id[at..]);
+    let tail = run_id.char_indices().rev().nth(7);
+    let tail = tail.map_or(run_id, |(at, _)| &run_id[at..]);
     let part = match part {
         0 => String::new(),
         part => format!(".{part}"),
     };
     let name = format!("hrsink-{scenario}-{tail}-{number:05}{part}.csv");
     // Only characters that every server and file system accepts.
-    name.replace(
-        |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'),
-        "_",
-    )
+    let other = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.');
+    name.replace(other, "_")
 }
 
 /// `POST {ingestion}/api/signals?jobid={job}` with one part named `file`. The payload is shared, not copied, and its
@@ -235,10 +216,8 @@ fn upload_request(
     let part = Part::stream_with_length(Body::from(payload), length)
         .file_name(file_name.to_owned())
         .mime_str("text/csv")?;
-    client
-        .post(url.clone())
-        .multipart(Form::new().part("file", part))
-        .build()
+    let form = Form::new().part("file", part);
+    client.post(url.clone()).multipart(form).build()
 }
 
 #[cfg(test)]

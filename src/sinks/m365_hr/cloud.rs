@@ -105,10 +105,8 @@ impl Cloud {
 }
 
 impl Endpoints {
-    /// Validates the three. `https` is required, except for a loopback host.
-    ///
-    /// # Errors
-    /// Which of the three is wrong, and why. Not repeated: it may contain credentials.
+    /// Validates the three. `https` is required, except for a loopback host. Errors do not repeat a URL, which may
+    /// contain credentials.
     pub(crate) fn new(authority: &str, resource: &str, ingestion: &str) -> Result<Self, String> {
         let resource = resource.trim().trim_end_matches('/');
         if resource.is_empty() || Url::parse(resource).is_err() {
@@ -160,10 +158,8 @@ struct CustomEndpoints {
 impl<'de> Deserialize<'de> for Cloud {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct CloudVisitor;
-
         impl<'de> Visitor<'de> for CloudVisitor {
             type Value = Cloud;
-
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let names: Vec<_> = Cloud::names().map(|name| format!("`{name}`")).collect();
                 write!(
@@ -172,14 +168,12 @@ impl<'de> Deserialize<'de> for Cloud {
                     names.join(", ")
                 )
             }
-
             fn visit_str<E: de::Error>(self, name: &str) -> Result<Cloud, E> {
                 Cloud::from_name(name).ok_or_else(|| {
                     let advice = suggestion(name, Cloud::names()).unwrap_or_default();
                     E::custom(format!("unknown cloud `{name}`; {advice}"))
                 })
             }
-
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cloud, A::Error> {
                 let custom = CustomEndpoints::deserialize(MapAccessDeserializer::new(map))?;
                 Endpoints::new(&custom.authority, &custom.resource, &custom.ingestion)
@@ -187,7 +181,6 @@ impl<'de> Deserialize<'de> for Cloud {
                     .map_err(de::Error::custom)
             }
         }
-
         deserializer.deserialize_any(CloudVisitor)
     }
 }
@@ -231,10 +224,7 @@ mod tests {
         assert_eq!(emulator.as_str(), format!("http://{EMULATOR_ADDRESS}/"));
         let custom = r#"{"authority": "http://localhost:9000/", "resource": "https://r.example/x", "ingestion": "https://i.example"}"#;
         assert_eq!(parse(custom).unwrap().endpoints().resource, "https://r.example/x");
-        let schema = serde_json::to_value(schemars::schema_for!(Cloud)).unwrap();
-        let validator = jsonschema::validator_for(&schema).unwrap();
         for (text, expected) in [
-            (custom, ""),
             (r#""gcchigh""#, "unknown cloud `gcchigh`; did you mean `gcc_high`"),
             (
                 r#"{"authority": "https://a.example", "ingestion": "https://b.example"}"#,
@@ -242,29 +232,17 @@ mod tests {
             ),
             (r#"{"authority": "https://a.example", "resourc": "x"}"#, "resourc"),
             ("3", "`worldwide`"),
+            (
+                r#"{"authority": "https://a.example/?a=b", "resource": "https://r.example", "ingestion": "https://b.example"}"#,
+                "`authority`: the URL must not contain a `?`",
+            ),
+            (
+                r#"{"authority": "https://a.example", "resource": "https://r.example", "ingestion": "http://b.example"}"#,
+                "`ingestion`: the URL must start with `https://`",
+            ),
         ] {
-            let error = parse(text).err().unwrap_or_default();
+            let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
-            let value = serde_json::from_str(text).unwrap();
-            assert_eq!(validator.is_valid(&value), expected.is_empty(), "{text}");
-        }
-    }
-
-    #[test]
-    fn rejects_unsafe_urls_without_repeating_them() {
-        for (authority, expected) in [
-            ("http://login.contoso.com", "must start with `https://`"),
-            ("ftp://login.contoso.com", "must start with `https://`"),
-            ("http://localhost.contoso.com", "must start with `https://`"),
-            ("https://login.contoso.com/?a=b", "must not contain a `?`"),
-            ("https://me:hunter2-marker@login.contoso.com", "password"),
-        ] {
-            let error = Endpoints::new(authority, RESOURCE, "https://in.contoso.com").unwrap_err();
-            assert!(
-                error.starts_with("`authority`") && error.contains(expected),
-                "{error}"
-            );
-            assert!(!error.contains("marker"), "{error}");
         }
     }
 }

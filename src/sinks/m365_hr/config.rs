@@ -13,8 +13,7 @@ use uuid::Uuid;
 
 use super::cloud::Cloud;
 use super::sink;
-use crate::component::Problems;
-use crate::component::{CheckStep, Description, InputDescription, Sink, SinkConfig, SinkContext};
+use crate::component::{CheckStep, Description, InputDescription, Problems, Sink, SinkConfig, SinkContext};
 use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::emulator::Faults;
 use crate::error::Result;
@@ -222,10 +221,7 @@ impl DeliverySettings {
         let refresh_after = match self.refresh_after {
             None => BTreeMap::from([(Scenario::EmployeeProfile.id(), PROFILES_AFTER)]),
             Some(Refresh::Never) => BTreeMap::new(),
-            Some(Refresh::After(time)) => Scenario::ALL
-                .iter()
-                .map(|scenario| (scenario.id(), time))
-                .collect(),
+            Some(Refresh::After(time)) => Scenario::ALL.iter().map(|each| (each.id(), time)).collect(),
         };
         Policy {
             mode: self.mode,
@@ -313,9 +309,10 @@ impl M365HrConfig {
                     .add_with_hint(format!("`{key}` is required"), hint);
             }
         }
+        let of_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
         if let Some(tenant) = &self.tenant_id
             && Uuid::try_parse(tenant).is_err()
-            && !is_domain(tenant)
+            && !(tenant.contains('.') && tenant.chars().all(of_domain))
         {
             problems
                 .at("tenant_id")
@@ -327,13 +324,6 @@ impl M365HrConfig {
                 .add("`emulator` requires `cloud: emulator`");
         }
     }
-}
-
-fn is_domain(text: &str) -> bool {
-    text.contains('.')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
 }
 
 #[async_trait]

@@ -361,7 +361,6 @@ fn or_proxy(answer: &Answer, host: &str, own: Vec<String>) -> Vec<String> {
     }
 }
 
-/// Hints on a web page instead of a response of `host`.
 pub(super) fn page_hints(host: &str) -> Vec<String> {
     vec![
         format!(
@@ -388,20 +387,18 @@ fn transport_hints(job: &Job, host: &str, failure: &Failure) -> Vec<String> {
 }
 
 fn upload_hints(job: &Job, failure: &Failure) -> Vec<String> {
-    let own = match failure {
-        Failure::Unknown { timeout: true, .. } => Some(
+    let own: &[&str] = match failure {
+        Failure::Unknown { timeout: true, .. } => &[
             "the service may have received the rows: lower `batch.max_rows`, or raise `timeout`, so that the response \
              arrives in time",
-        ),
-        Failure::Unknown { .. } => Some(
+        ],
+        Failure::Unknown { .. } => &[
             "the connection ended after the upload began, so the service may have received the rows: lower \
              `batch.max_rows`, so that uploads are shorter (proxies and firewalls may limit long connections)",
-        ),
-        _ => None,
+        ],
+        _ => &[],
     };
-    let own = own.into_iter().map(str::to_owned);
-    own.chain(transport_hints(job, job.ingestion(), failure))
-        .collect()
+    [fill(job, own), transport_hints(job, job.ingestion(), failure)].concat()
 }
 
 fn outage_hints(status: StatusCode, service: &str) -> Vec<String> {

@@ -41,13 +41,12 @@ pub(super) async fn build(config: &M365HrConfig, cx: SinkContext) -> Result<Box<
         client: client(config, &cx, emulator.as_ref())?,
         run: cx.run.clone(),
     };
-    let uploader = Uploader {
-        cx: cx.clone(),
-        service: Arc::new(service),
-        policy: config.delivery.policy(job_name(config, &cx)),
-    };
     let dispatcher = Dispatcher {
-        uploader,
+        uploader: Uploader {
+            cx: cx.clone(),
+            service: Arc::new(service),
+            policy: config.delivery.policy(job_name(config, &cx)),
+        },
         limits,
         concurrency: config.max_concurrent.as_usize(),
     };
@@ -64,8 +63,7 @@ fn job_name(config: &M365HrConfig, cx: &SinkContext) -> String {
     let job = config.job_id.unwrap_or(NO_ID);
     match config.cloud {
         Cloud::Emulator => {
-            let settings = config.emulator.clone().unwrap_or_default();
-            let data = cx.run.base.join(settings.data);
+            let data = cx.run.base.join(config.emulator.clone().unwrap_or_default().data);
             // The path as configured, if the current folder is unknown.
             let data = std::path::absolute(&data).unwrap_or(data);
             format!("emulator {}/{job}", data.display())
@@ -144,11 +142,9 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         }
         None => config.cloud.endpoints(),
     };
-    let embedded = emulator.is_some();
-    let missing = |key: &str| Error::config(format!("the sink `{}` needs `{key}`", cx.name));
-    let any = |key: &str| match embedded {
-        true => Ok(NO_ID),
-        false => Err(missing(key)),
+    let any = |key: &str| match emulator {
+        Some(_) => Ok(NO_ID),
+        None => Err(Error::config(format!("the sink `{}` needs `{key}`", cx.name))),
     };
     let (client_id, secret) = match &config.auth {
         Some(Auth::ClientSecret {
@@ -157,7 +153,7 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
         }) => {
             let secret = match client_secret.read(base, &files) {
                 // A file for Microsoft's cloud can be tried with the emulator on a machine without its secret.
-                Err(_) if embedded => Secret::new("emulator"),
+                Err(_) if emulator.is_some() => Secret::new("emulator"),
                 secret => secret?,
             };
             (client_id.clone(), secret)
@@ -188,17 +184,12 @@ fn client(config: &M365HrConfig, cx: &SinkContext, emulator: Option<&Emulator>) 
 #[async_trait]
 impl Sink for M365Hr {
     async fn run(self: Box<Self>, input: &mut Input) -> Result<()> {
-        let Self {
-            cx,
-            dispatcher,
-            partitions,
-            emulator,
-        } = *self;
-        let result = dispatcher.run(partitions, input).await;
-        if let Some(emulator) = &emulator {
-            warn_of_rows_not_saved(&cx, emulator);
+        let this = *self;
+        let result = this.dispatcher.run(this.partitions, input).await;
+        if let Some(emulator) = &this.emulator {
+            warn_of_rows_not_saved(&this.cx, emulator);
         }
-        stop(&cx, emulator).await;
+        stop(&this.cx, this.emulator).await;
         result
     }
 }
@@ -213,11 +204,8 @@ fn warn_of_rows_not_saved(cx: &SinkContext, emulator: &Emulator) {
         .sum();
     if lost > 0 {
         cx.outputs.add_not_saved(lost);
-        let why = imports
-            .iter()
-            .flat_map(|import| &import.messages)
-            .next()
-            .map_or("", String::as_str);
+        let why = imports.iter().flat_map(|import| &import.messages).next();
+        let why = why.map_or("", String::as_str);
         tracing::warn!(sink = %cx.name, rows = lost, why, "the emulator accepted an upload but saved none of its rows, as a job would");
     }
 }

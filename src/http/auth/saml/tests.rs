@@ -53,22 +53,6 @@ fn verify(xml: &str) -> Result<(), &'static str> {
 }
 
 #[test]
-fn signs_the_assertion() {
-    let mut grant = grant(AWKWARD);
-    grant.attributes = vec![(AWKWARD.to_owned(), AWKWARD.to_owned())];
-    for certificate in [None, Some(b"der".to_vec())] {
-        grant.certificate = certificate;
-        let signed = xml(&grant);
-        assert_ne!(signed, xml(&grant), "each has its own ID");
-        verify(&signed).unwrap();
-        let other_audience = signed.replace("www.successfactors.com", "www.fabrikam.example");
-        assert_eq!(verify(&other_audience), Err("digest"));
-        let other_algorithm = signed.replacen("rsa-sha256", "rsa-sha512", 1);
-        assert_eq!(verify(&other_algorithm), Err("signature"));
-    }
-}
-
-#[test]
 fn contains_times_and_escaped_values() {
     let made = std::time::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
     let xml = grant("</saml2:NameID><evil>").signed("_1", made).unwrap();
@@ -88,13 +72,13 @@ fn contains_times_and_escaped_values() {
     );
 }
 
-/// Against another implementation of XML signatures, if it is installed.
+/// Verified by the text alone and, if it is installed, by another implementation of XML signatures.
 #[test]
 #[expect(clippy::print_stderr, reason = "reports the skipped test")]
-fn xmlsec_verifies_the_signature() {
-    if Command::new("xmlsec1").arg("--version").output().is_err() {
+fn signs_the_assertion() {
+    let xmlsec = Command::new("xmlsec1").arg("--version").output().is_ok();
+    if !xmlsec {
         eprintln!("skipped: SAML signatures with xmlsec1, which is not installed");
-        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let (key, file) = (folder.path().join("key.pem"), folder.path().join("assertion.xml"));
@@ -114,8 +98,16 @@ fn xmlsec_verifies_the_signature() {
         (Some(chain[0].to_vec()), "--trusted-pem"),
     ] {
         grant.certificate = certificate;
-        let xml = xml(&grant);
-        assert!(verifies(&xml, option), "{xml}");
-        assert!(!verifies(&xml.replace("api-key", "api-kex"), option));
+        let signed = xml(&grant);
+        assert_ne!(signed, xml(&grant), "each has its own ID");
+        verify(&signed).unwrap();
+        let other_issuer = signed.replace("api-key", "api-kex");
+        assert_eq!(verify(&other_issuer), Err("digest"));
+        let other_algorithm = signed.replacen("rsa-sha256", "rsa-sha512", 1);
+        assert_eq!(verify(&other_algorithm), Err("signature"));
+        if xmlsec {
+            assert!(verifies(&signed, option), "{signed}");
+            assert!(!verifies(&other_issuer, option));
+        }
     }
 }
