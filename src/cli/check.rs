@@ -130,19 +130,6 @@ fn text(checked: &[Checked<'_>]) -> String {
 mod tests {
     use super::*;
 
-    fn step(state: CheckState) -> Checked<'static> {
-        let steps = vec![CheckStep {
-            name: "token".into(),
-            state,
-            detail: "d".into(),
-            hints: Vec::new(),
-        }];
-        Checked {
-            component: Component::Sink("purview"),
-            steps,
-        }
-    }
-
     #[test]
     fn permanent_failures_outweigh_transient_ones() {
         use CheckState::{Fails, Transient, Unsure, Works};
@@ -152,8 +139,14 @@ mod tests {
             (&[Transient, Works], 75),
             (&[Transient, Fails], 5),
         ] {
-            let steps: Vec<_> = states.iter().map(|state| step(*state)).collect();
-            assert_eq!(exit_code(&steps), code, "{states:?}");
+            let steps = states.iter().map(|state| CheckStep {
+                name: "token".into(),
+                state: *state,
+                detail: "d".into(),
+                hints: Vec::new(),
+            });
+            let (component, steps) = (Component::Sink("purview"), steps.collect());
+            assert_eq!(exit_code(&[Checked { component, steps }]), code, "{states:?}");
         }
     }
 }

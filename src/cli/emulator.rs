@@ -44,20 +44,14 @@ pub(super) fn execute(args: Args) -> Ended {
     Ok(block_on(serve(config))??)
 }
 
-/// The settings of the file, overridden by the command line.
 fn settings(args: Args) -> Result<EmulatorConfig> {
     let mut config = match &args.config {
         Some(path) => EmulatorConfig::read(path)?,
         None => EmulatorConfig::default(),
     };
-    let default = || {
-        let default = EMULATOR_ADDRESS.parse();
-        default.map_err(|_| Error::unexpected("the default address is invalid"))
-    };
-    config.address = match args.listen.or(config.address) {
-        Some(address) => Some(address),
-        None => Some(default()?),
-    };
+    let default = EMULATOR_ADDRESS.parse();
+    let default = default.map_err(|_| Error::unexpected("the default address is invalid"))?;
+    config.address = args.listen.or(config.address).or(Some(default));
     if args.data.is_some() {
         config.data = args.data;
     }
@@ -99,16 +93,9 @@ fn greeting(status: &Status) -> String {
     if !status.faults.is_empty() {
         let _ = writeln!(text, "  faults   {}", status.faults);
     }
-    let any = if status.any_app {
-        "any value"
-    } else {
-        "one of its `apps`"
-    };
-    let job = if status.any_job {
-        "any value"
-    } else {
-        "one of its `jobs`"
-    };
+    let unless = |any: bool, of: &'static str| if any { "any value" } else { of };
+    let any = unless(status.any_app, "one of its `apps`");
+    let job = unless(status.any_job, "one of its `jobs`");
     let _ = write!(
         text,
         "\n{HEAD}For the sink in a pipeline file:{HEAD:#}\n\

@@ -10,7 +10,6 @@ use crate::error::{Error, ErrorKind};
 use crate::pipeline::{ExitCode, RunReport};
 use crate::table::visible;
 
-/// Why a command did not succeed.
 pub(super) type Failure = LoadError;
 
 pub(super) fn exit_code(failure: &Failure) -> u8 {

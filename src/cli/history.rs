@@ -79,10 +79,10 @@ pub(super) fn execute(args: &Args) -> Ended {
 fn only_one(prefix: &str, runs: &[RunRecord]) -> Result<(), Error> {
     match runs {
         [_] => Ok(()),
-        [] => Err(
-            Error::config(format!("no run has an ID that starts with `{prefix}`"))
-                .with_hint("`hrsink history FILE` shows the IDs"),
-        ),
+        [] => {
+            let error = Error::config(format!("no run has an ID that starts with `{prefix}`"));
+            Err(error.with_hint("`hrsink history FILE` shows the IDs"))
+        }
         several => {
             let problem = format!("{} runs have an ID that starts with `{prefix}`", several.len());
             Err(Error::config(problem).with_hint("specify more characters of the ID"))
@@ -114,7 +114,6 @@ fn text(args: &Args, runs: &[RunRecord]) -> String {
     text
 }
 
-/// A counter's name and value.
 type Counter = (&'static str, fn(&Totals) -> u64);
 
 const COUNTERS: [Counter; 8] = [
@@ -163,7 +162,6 @@ fn overview(runs: &[RunRecord], with_pipeline: bool) -> String {
 
 const BATCH_HEADER: &str = "sink|scenario|batch|rows|size|tries|status|sent|took|outcome|request IDs";
 
-/// A run with its batches and their outcomes.
 fn with_batches(run: &RunRecord) -> String {
     let (style, result) = result(run);
     let mut text = format!("{HEAD}{}{HEAD:#}  {style}{result}{style:#}", local(run.started));
@@ -191,29 +189,25 @@ fn with_batches(run: &RunRecord) -> String {
         text.push_str("  no batches\n");
         return text;
     }
-    let lines = batches
-        .iter()
-        .map(|batch| {
-            vec![
-                batch.sink.clone(),
-                batch.scenario.clone(),
-                batch_label(batch.number, batch.part),
-                HumanCount(batch.rows).to_string(),
-                HumanBytes(batch.bytes).to_string(),
-                batch.attempts.map(|n| n.to_string()).unwrap_or_default(),
-                batch.status.map(|n| n.to_string()).unwrap_or_default(),
-                local(batch.intended),
-                batch.duration_ms.map(output::duration).unwrap_or_default(),
-                outcome(batch),
-                batch.request_ids.join(" "),
-            ]
-        })
-        .collect();
+    let line = |batch: &BatchRecord| {
+        vec![
+            batch.sink.clone(),
+            batch.scenario.clone(),
+            batch_label(batch.number, batch.part),
+            HumanCount(batch.rows).to_string(),
+            HumanBytes(batch.bytes).to_string(),
+            batch.attempts.map(|n| n.to_string()).unwrap_or_default(),
+            batch.status.map(|n| n.to_string()).unwrap_or_default(),
+            local(batch.intended),
+            batch.duration_ms.map(output::duration).unwrap_or_default(),
+            outcome(batch),
+            batch.request_ids.join(" "),
+        ]
+    };
     let header: Vec<&str> = BATCH_HEADER.split('|').collect();
-    text + &grid(&header, lines, 2..7)
+    text + &grid(&header, batches.iter().map(line).collect(), 2..7)
 }
 
-/// The outcome of a batch, and a later decision about it.
 fn outcome(batch: &BatchRecord) -> String {
     let outcome = match batch.outcome.as_deref() {
         None => "in progress".to_owned(),
@@ -241,7 +235,6 @@ fn outcome(batch: &BatchRecord) -> String {
     text
 }
 
-/// A run's result and its color.
 fn result(run: &RunRecord) -> (Style, String) {
     let code = match (run.state, run.exit_code) {
         (RunState::Running, _) => return (HINT, "running".to_owned()),

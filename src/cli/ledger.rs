@@ -206,12 +206,9 @@ fn stats(args: &StatsArgs) -> Ended {
 }
 
 fn stats_text(path: &Path, stats: &Stats) -> String {
-    let mut text = format!(
-        "{HEAD}{}{HEAD:#}\n  {}, {}",
-        path.display(),
-        HumanBytes(stats.bytes),
-        count(stats.runs, "run", "runs")
-    );
+    let (path, bytes) = (path.display(), HumanBytes(stats.bytes));
+    let runs = count(stats.runs, "run", "runs");
+    let mut text = format!("{HEAD}{path}{HEAD:#}\n  {bytes}, {runs}");
     if let Some(oldest) = stats.oldest {
         let _ = write!(text, " since {}", local(oldest));
     }
@@ -222,50 +219,37 @@ fn stats_text(path: &Path, stats: &Stats) -> String {
         text += &jobs(stats);
     }
     if !stats.sources.is_empty() {
-        let sources = stats.sources.iter();
-        let lines = sources.map(|source| {
-            vec![
-                source.source.clone(),
-                source.pipeline.clone(),
-                local(source.saved),
-            ]
-        });
+        let mut lines = Vec::new();
+        for source in &stats.sources {
+            let (name, pipeline) = (source.source.clone(), source.pipeline.clone());
+            lines.push(vec![name, pipeline, local(source.saved)]);
+        }
         let _ = writeln!(text, "\n{HEAD}Saved positions{HEAD:#}");
-        text += &grid(&["source", "pipeline", "since"], lines.collect(), 0..0);
+        text += &grid(&["source", "pipeline", "since"], lines, 0..0);
     }
     text
 }
 
+const JOBS_HEADER: &str = "job|scenario|accepted rows|batches|last accepted|unknown";
+
 fn jobs(stats: &Stats) -> String {
     let line = |job: &JobStats| {
-        let batches = count(job.open_unknown, "batch", "batches");
-        let unknown = format!("{batches} ({})", count(job.unknown_rows, "row", "rows"));
+        let unknown = match count(job.open_unknown, "batch", "batches") {
+            _ if job.open_unknown == 0 => String::new(),
+            batches => format!("{batches} ({})", count(job.unknown_rows, "row", "rows")),
+        };
         vec![
             job.job.clone(),
             job.scenario.clone(),
             HumanCount(job.accepted_rows).to_string(),
             HumanCount(job.batches).to_string(),
             job.last_accepted.map(local).unwrap_or_default(),
-            if job.open_unknown > 0 {
-                unknown
-            } else {
-                String::new()
-            },
+            unknown,
         ]
     };
     let lines = stats.jobs.iter().map(line).collect();
-    let mut text = grid(
-        &[
-            "job",
-            "scenario",
-            "accepted rows",
-            "batches",
-            "last accepted",
-            "unknown",
-        ],
-        lines,
-        2..4,
-    );
+    let header: Vec<&str> = JOBS_HEADER.split('|').collect();
+    let mut text = grid(&header, lines, 2..4);
     if stats.jobs.iter().any(|job| job.open_unknown > 0) {
         text += &hint(
             "`hrsink history FILE --batches` lists unknown batches, `hrsink ledger resolve` resolves them",

@@ -30,14 +30,12 @@ impl LedgerPath {
     }
 }
 
-/// The ledger that a pipeline file specifies.
 pub(super) fn ledger_of(file: &Path) -> Result<PathBuf, Failure> {
     // Only `state.path` of it is used.
     let config = PipelineConfig::load(file).inspect_err(|error| {
         if matches!(error, LoadError::Problems { .. }) {
-            output::note(&hint(
-                "use `--state PATH` instead of the file to specify the ledger itself",
-            ));
+            let text = "use `--state PATH` instead of the file to specify the ledger itself";
+            output::note(&hint(text));
         }
     })?;
     Ok(config.base.join(&config.state.path))

@@ -27,29 +27,28 @@ pub(super) fn execute(args: &Args) -> Ended {
     Ok(0)
 }
 
-/// A name, a summary, and whether this build contains it.
-type Part = (String, &'static str, bool);
-
 fn text() -> String {
     let components = |role| {
         let known = descriptions_of(role).into_iter();
         known
-            .map(|known| (known.name.to_owned(), known.summary, true))
+            .map(|known| (known.name.to_owned(), known.summary))
             .collect()
     };
     let formats = crate::format::formats().iter();
-    let formats = formats.map(|format| (format.name.to_owned(), format.summary, true));
-    let codecs = CODECS.map(|(codec, name, summary, _)| (name.to_owned(), summary, codec.is_built_in()));
-    let mut storage = vec![("PATH, -".to_owned(), "local disk, standard input", true)];
+    let formats = formats.map(|format| (format.name.to_owned(), format.summary));
+    let if_built_in = |is_built_in, summary| match is_built_in {
+        true => summary,
+        false => "not in this build",
+    };
+    let codecs =
+        CODECS.map(|(codec, name, summary, _)| (name.to_owned(), if_built_in(codec.is_built_in(), summary)));
+    let mut storage = vec![("PATH, -".to_owned(), "local disk, standard input")];
     for backend in crate::storage::BACKENDS {
-        let schemes: Vec<String> = backend
-            .schemes
-            .iter()
-            .map(|scheme| format!("{scheme}://"))
-            .collect();
-        storage.push((schemes.join(", "), backend.summary, backend.is_built_in));
+        let schemes = backend.schemes.iter().map(|scheme| format!("{scheme}://"));
+        let schemes = schemes.collect::<Vec<_>>().join(", ");
+        storage.push((schemes, if_built_in(backend.is_built_in, backend.summary)));
     }
-    let sections: [(&str, Vec<Part>); 6] = [
+    let sections: [(&str, Vec<(String, &str)>); 6] = [
         ("sources", components(Role::Source)),
         ("transforms", components(Role::Transform)),
         ("sinks", components(Role::Sink)),
@@ -59,14 +58,7 @@ fn text() -> String {
     ];
     let mut text = String::new();
     for (heading, parts) in sections {
-        let rows = parts.iter().map(|(name, summary, is_built_in)| {
-            let summary = if *is_built_in {
-                *summary
-            } else {
-                "not in this build"
-            };
-            [name.as_str(), summary]
-        });
+        let rows = parts.iter().map(|(name, summary)| [name, *summary]);
         text += &list(heading, rows, table::width());
     }
     text

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
@@ -48,14 +47,14 @@ pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, always_info: 
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(Lines)
+            .with_writer(line)
             .with_filter(wanted)
             .boxed(),
         // The errors of a run are printed at its end with their hints.
         LogFormat::Text => fmt::layer()
             .with_ansi(output::stderr_has_color())
             .with_target(level >= LevelFilter::DEBUG)
-            .with_writer(Lines)
+            .with_writer(line)
             .with_filter(filter_fn(|event| {
                 !(event.target() == "hrsink::pipeline::run" && *event.level() == tracing::Level::ERROR)
             }))
@@ -67,16 +66,10 @@ pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, always_info: 
 }
 
 /// Writes each event at once, without disturbing the progress line.
-struct Lines;
-
 struct Line(Vec<u8>);
 
-impl MakeWriter<'_> for Lines {
-    type Writer = Line;
-
-    fn make_writer(&self) -> Line {
-        Line(Vec::with_capacity(256))
-    }
+fn line() -> Line {
+    Line(Vec::with_capacity(256))
 }
 
 impl Write for Line {

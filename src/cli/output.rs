@@ -24,7 +24,6 @@ pub(super) const HINT: Style = AnsiColor::Cyan.on_default();
 pub(super) const HEAD: Style = Style::new().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
 
-/// When to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Color {
     Auto,

@@ -11,7 +11,6 @@ use crate::pipeline::Observer;
 /// The visible line. Other output to the terminal must suspend it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Runs `write` while the progress line is hidden.
 pub(super) fn suspended<T>(write: impl FnOnce() -> T) -> T {
     let shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match shown {
@@ -64,11 +63,9 @@ fn line(observer: &Observer, seconds: f64) -> String {
     if observer.pages() > 0 {
         line.push_str(&format!(" from {}", count(observer.pages(), "page", "pages")));
     }
-    if observer.sent_bytes() > 0 || observer.in_flight() > 0 {
-        line.push_str(&format!(
-            ", {speed:.1} MB/s sent, {} in flight",
-            observer.in_flight()
-        ));
+    let in_flight = observer.in_flight();
+    if observer.sent_bytes() > 0 || in_flight > 0 {
+        line.push_str(&format!(", {speed:.1} MB/s sent, {in_flight} in flight"));
     }
     if rows.rejected > 0 {
         line.push_str(&format!(", {} rejected", HumanCount(rows.rejected)));

@@ -85,18 +85,14 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     run(&config, &args.how, options)
 }
 
-/// Creates the folder before anything is read.
 fn prepare_recording(folder: &Path) -> Result<()> {
+    let shown = folder.display();
     create_private_folder(folder).map_err(|error| {
-        Error::config(format!(
-            "cannot create the folder `{}` for recorded responses",
-            folder.display()
-        ))
-        .with_source(error)
+        let message = format!("cannot create the folder `{shown}` for recorded responses");
+        Error::config(message).with_source(error)
     })?;
-    let folder = folder.display();
     let what = format!(
-        "responses are recorded in `{folder}` with values masked; review the files before you share them"
+        "responses are recorded in `{shown}` with values masked; review the files before you share them"
     );
     if logging::is_json() {
         tracing::warn!("{what}");
@@ -113,12 +109,9 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
         && how.output.format == Format::Json
     {
         let name = &sink.name;
-        let error = Error::config(format!(
-            "the rows of the sink `{name}` and the run report both use standard output"
-        ));
-        return Err(error
-            .with_hint("write the report to a file: `--report PATH`")
-            .into());
+        let message = format!("the rows of the sink `{name}` and the run report both use standard output");
+        let error = Error::config(message).with_hint("write the report to a file: `--report PATH`");
+        return Err(error.into());
     }
     if let Some(path) = &how.report {
         check_folder(path)?;
@@ -143,7 +136,14 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
         output::note(&output::warning(what));
         return Ok(exit_code);
     };
-    let printed = print_result(&report, how, stdout_is_taken.is_some());
+    let written = how.report.as_deref().map(|path| write_report(path, &report));
+    let printed = if stdout_is_taken.is_some() {
+        output::note(&summary::text(&report));
+        Ok(())
+    } else {
+        how.output.print(&report, || summary::text(&report))
+    };
+    let printed = printed.and(written.unwrap_or(Ok(())));
     show_failures(&report);
     match printed {
         // The run's exit code says more than a failure to print its report.
@@ -153,17 +153,6 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
         }
         printed => printed.map(|()| exit_code).map_err(Into::into),
     }
-}
-
-/// Writes the report to its file and the summary to its stream.
-fn print_result(report: &RunReport, how: &RunArgs, stdout_is_taken: bool) -> Result<()> {
-    let written = how.report.as_deref().map(|path| write_report(path, report));
-    if stdout_is_taken {
-        output::note(&summary::text(report));
-    } else {
-        how.output.print(report, || summary::text(report))?;
-    }
-    written.unwrap_or(Ok(()))
 }
 
 /// Runs to the end, or to the second signal: then there is no report. Gives the exit code, too.
@@ -214,16 +203,13 @@ async fn until_stopped(
     }
 }
 
-/// Checks the folder of the report before rows are sent.
 fn check_folder(path: &Path) -> Result<()> {
     let folder = folder_of(path);
+    let shown = folder.display();
     let problem = if path.is_dir() {
         format!("`--report` is a folder: `{}`", path.display())
     } else if !folder.is_dir() {
-        format!(
-            "the folder `{}` for the run report does not exist",
-            folder.display()
-        )
+        format!("the folder `{shown}` for the run report does not exist")
     } else {
         return Ok(());
     };

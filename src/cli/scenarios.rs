@@ -41,19 +41,15 @@ pub(super) fn execute(args: &Args) -> Ended {
 
 fn find(name: &str) -> Result<Scenario, Error> {
     let known = Scenario::ALL.map(Scenario::id);
-    Scenario::ALL
-        .into_iter()
-        .find(|scenario| scenario.id() == name)
-        .ok_or_else(|| {
-            let error = Error::config(format!("unknown scenario `{name}`"));
-            match suggestion(name, known) {
-                Some(hint) => error.with_hint(hint),
-                None => error,
-            }
-        })
+    Scenario::from_id(name).ok_or_else(|| {
+        let error = Error::config(format!("unknown scenario `{name}`"));
+        match suggestion(name, known) {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    })
 }
 
-/// The kind of a field, and the maximum number of characters of a text.
 fn kind(field: &Field) -> (&'static str, Option<usize>) {
     match field.kind {
         FieldKind::Upn => ("upn", None),

@@ -32,7 +32,6 @@ pub(super) fn until_signal<F: Future>(work: F) -> Result<Result<F::Output, u8>> 
     })?
 }
 
-/// Receives signals from its creation on.
 pub(super) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -55,11 +54,10 @@ impl Signals {
     }
 
     pub(super) async fn next(&mut self) -> Signal {
-        let ended = std::future::pending();
         tokio::select! {
             Some(()) = self.interrupt.recv() => Signal::Interrupt,
             Some(()) = self.terminate.recv() => Signal::Terminate,
-            else => ended.await,
+            else => std::future::pending().await,
         }
     }
 }

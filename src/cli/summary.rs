@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use super::failure::one_line;
 use super::output::{BAD, DIM, GOOD, WARN, batch_label, count, duration, list};
-use crate::component::{BatchOutcome, EarlierUnknown, Totals};
+use crate::component::{BatchOutcome, Totals};
 use crate::pipeline::{ExitCode, RunReport};
 use crate::table::Table;
 
@@ -32,7 +32,6 @@ pub(super) fn text(report: &RunReport) -> String {
     text
 }
 
-/// The result in one line, and its color.
 fn headline(report: &RunReport) -> (Style, String) {
     let rows = &report.rows;
     let accepted = count(rows.accepted, "row", "rows");
@@ -75,10 +74,8 @@ fn headline(report: &RunReport) -> (Style, String) {
         (_, 0) => (WARN, "Nothing to do: no rows are left to deliver".to_owned()),
         _ if report.not_saved > 0 => {
             let saved = HumanCount(rows.accepted.saturating_sub(report.not_saved));
-            (
-                WARN,
-                format!("Accepted, but not all rows were saved: {saved} of {accepted}"),
-            )
+            let text = format!("Accepted, but not all rows were saved: {saved} of {accepted}");
+            (WARN, text)
         }
         _ if outcomes.any(|outcome| outcome == BatchOutcome::Accepted) => {
             (GOOD, format!("Upload successful: {accepted}"))
@@ -113,10 +110,7 @@ fn possible_duplicates(report: &RunReport) -> String {
             .map(|batch| batch.resent_rows + batch.resent_unreported);
         let resent = match resent.sum() {
             0 => "none of their rows were sent again in this run".to_owned(),
-            n => format!(
-                "{} sent again and may be duplicated",
-                count(n, "row was", "rows were")
-            ),
+            n => count(n, "row was", "rows were") + " sent again and may be duplicated",
         };
         let _ = writeln!(
             text,
@@ -124,33 +118,23 @@ fn possible_duplicates(report: &RunReport) -> String {
         );
     }
     for batch in earlier.iter().take(MAX_REASONS) {
-        let EarlierUnknown {
-            run, scenario, sent, ..
-        } = batch;
-        let (label, rows) = (
-            batch_label(batch.number, batch.part),
-            count(batch.rows, "row", "rows"),
-        );
+        let (run, scenario, sent) = (&batch.run, &batch.scenario, &batch.sent);
+        let label = batch_label(batch.number, batch.part);
+        let rows = count(batch.rows, "row", "rows");
         let resent = HumanCount(batch.resent_rows);
         let _ = write!(
             text,
             "  batch {label} of run {run} ({scenario}), sent {sent}: {rows}, {resent} sent again"
         );
         if batch.resent_unreported > 0 {
-            let _ = write!(
-                text,
-                ", {} by a run that crashed",
-                HumanCount(batch.resent_unreported)
-            );
+            let rows = HumanCount(batch.resent_unreported);
+            let _ = write!(text, ", {rows} by a run that crashed");
         }
         text.push('\n');
     }
     if earlier.len() > MAX_REASONS {
-        let _ = writeln!(
-            text,
-            "  and {} more, in the run report",
-            earlier.len() - MAX_REASONS
-        );
+        let more = earlier.len() - MAX_REASONS;
+        let _ = writeln!(text, "  and {more} more, in the run report");
     }
     let repeated = report.batches.iter();
     let repeated =
@@ -166,7 +150,6 @@ fn possible_duplicates(report: &RunReport) -> String {
     text
 }
 
-/// The counters that are not zero.
 fn counters(report: &RunReport) -> String {
     let rows = &report.rows;
     let not_sent = if report.dry_run {
@@ -215,27 +198,19 @@ fn counters(report: &RunReport) -> String {
     let (batches, bytes) = whole.fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
     let attempts: u64 = report.batches.iter().map(|batch| u64::from(batch.attempts)).sum();
     if batches > 0 {
-        let _ = write!(
-            text,
-            "{}, {}, ",
-            count(batches, "batch", "batches"),
-            HumanBytes(bytes)
-        );
+        let counted = count(batches, "batch", "batches");
+        let _ = write!(text, "{counted}, {}, ", HumanBytes(bytes));
     }
     if batches > 0 && attempts > batches {
         let _ = write!(text, "{} requests, ", HumanCount(attempts));
     }
-    let _ = writeln!(text, "{}", speed(report));
-    text
-}
-
-fn speed(report: &RunReport) -> String {
-    let time = duration(report.duration_ms);
-    if report.rows.read == 0 {
-        return time;
+    text += &duration(report.duration_ms);
+    if rows.read > 0 {
+        let rate = rows.read * 1_000 / report.duration_ms.max(1);
+        let _ = write!(text, " ({} rows/s)", HumanCount(rate));
     }
-    let rate = report.rows.read * 1_000 / report.duration_ms.max(1);
-    format!("{time} ({} rows/s)", HumanCount(rate))
+    text.push('\n');
+    text
 }
 
 fn reasons(report: &RunReport) -> String {
@@ -297,31 +272,20 @@ mod tests {
             not_sent,
             ..Totals::default()
         };
-        let partly = rows(6, 0, 1, 3, 2);
+        let nothing = |why| format!("Nothing to do: {why}");
+        let (filtered, skipped, partly) = (rows(2, 0, 0, 0, 0), rows(2, 2, 0, 0, 0), rows(6, 0, 1, 3, 2));
+        let counts = "1 row delivered, 2 not delivered, 3 unknown";
         for (exit, rows, expected) in [
-            (Delivered, rows(1_000, 0, 1_000, 0, 0), "Done: 1,000 rows"),
-            (Delivered, rows(0, 0, 0, 0, 0), "Nothing to do: no rows were read"),
+            (Delivered, Totals::default(), nothing("no rows were read")),
+            (Delivered, filtered, nothing("no rows are left to deliver")),
+            (Delivered, skipped, nothing("every row was already delivered")),
+            (Transient, partly, format!("Incomplete: {counts}")),
+            (Interrupted, partly, format!("Interrupted: {counts}")),
             (
-                Delivered,
-                rows(2, 0, 0, 0, 0),
-                "Nothing to do: no rows are left to deliver",
+                Guarded,
+                Totals::default(),
+                "Failed: the input has no rows".to_owned(),
             ),
-            (
-                Delivered,
-                rows(2, 2, 0, 0, 0),
-                "Nothing to do: every row was already delivered",
-            ),
-            (
-                Transient,
-                partly,
-                "Incomplete: 1 row delivered, 2 not delivered, 3 unknown",
-            ),
-            (
-                Interrupted,
-                partly,
-                "Interrupted: 1 row delivered, 2 not delivered, 3 unknown",
-            ),
-            (Guarded, rows(0, 0, 0, 0, 0), "Failed: the input has no rows"),
         ] {
             let report = RunReport {
                 exit_code: exit as u8,

@@ -103,15 +103,13 @@ fn cloud(name: &str) -> Result<Cloud, String> {
     Cloud::from_name(name).ok_or_else(|| suggestion(name, Cloud::names()).unwrap_or_default())
 }
 
-/// The pipeline of the command line: a source for each file, and one sink.
 fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
     let mut sources: Vec<Wired<Box<dyn SourceConfig>>> = Vec::new();
     for file in &args.files {
         let shown = file.display();
         let Some(path) = file.to_str() else {
-            return Err(Error::config(format!(
-                "the name of the file `{shown}` is not valid UTF-8"
-            )));
+            let message = format!("the name of the file `{shown}` is not valid UTF-8");
+            return Err(Error::config(message));
         };
         if sources.iter().any(|source| source.name == path) {
             return Err(Error::config(format!("the file `{path}` is listed twice")));
@@ -211,19 +209,15 @@ fn sink(args: &Args) -> Result<M365HrConfig> {
 
 fn secret(args: &Args) -> Result<SecretRef> {
     let Some(path) = &args.client_secret_file else {
-        let name = args
-            .client_secret_env
-            .as_deref()
-            .unwrap_or("HRSINK_CLIENT_SECRET");
-        return Ok(SecretRef::Env(name.to_owned()));
+        let name = args.client_secret_env.as_deref();
+        return Ok(SecretRef::Env(name.unwrap_or("HRSINK_CLIENT_SECRET").to_owned()));
     };
     if path.as_os_str() != "-" {
         return Ok(SecretRef::File(path.clone()));
     }
     if args.files.iter().any(|file| file.as_os_str() == "-") {
-        return Err(Error::config(
-            "standard input cannot contain both the rows and the client secret",
-        ));
+        let message = "standard input cannot contain both the rows and the client secret";
+        return Err(Error::config(message));
     }
     if std::io::stdin().is_terminal() {
         let error = Error::config("standard input is a terminal, which would show the client secret");

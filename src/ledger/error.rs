@@ -7,7 +7,6 @@ use rusqlite::ErrorCode;
 
 use crate::error::{Error, ErrorKind};
 
-/// The failure of work on the ledger.
 #[derive(Debug)]
 pub(super) enum LedgerError {
     Sqlite(SqliteError),

@@ -19,7 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long to wait for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection to a verified ledger, and its key.
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) key: Key,
@@ -29,7 +28,6 @@ pub(super) fn locks_of(ledger: &Path) -> PathBuf {
     with_suffix(ledger, ".locks")
 }
 
-/// Opens the ledger at `path`, or creates it.
 pub(super) fn open(path: &Path) -> Result<Opened> {
     if !exists(path)? {
         create(path)?;
@@ -41,7 +39,6 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     Ok(opened)
 }
 
-/// `None` if there is no ledger.
 pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
     if !exists(path)? {
         return Ok(None);
@@ -49,11 +46,9 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>> {
     let settings = "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF";
     let Opened { connection, key } = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, settings)?;
     if version(&connection, path)? < schema::newest(schema::STEPS) {
-        return Err(Error::config(format!(
-            "the ledger `{}` was written by an older version of hrsink",
-            path.display()
-        ))
-        .with_hint("the next `hrsink run` migrates it"));
+        let path = path.display();
+        let message = format!("the ledger `{path}` was written by an older version of hrsink");
+        return Err(Error::config(message).with_hint("the next `hrsink run` migrates it"));
     }
     Ok(Some(Opened { connection, key }))
 }
@@ -64,11 +59,9 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
         return Ok(real);
     }
     if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink()) {
-        return Err(Error::config(format!(
-            "the ledger `{}` is a broken symbolic link",
-            path.display()
-        ))
-        .with_hint("check whether its target is mounted: a new ledger would send every row again"));
+        let message = format!("the ledger `{}` is a broken symbolic link", path.display());
+        return Err(Error::config(message)
+            .with_hint("check whether its target is mounted: a new ledger would send every row again"));
     }
     // It does not exist yet.
     let real = path.parent().and_then(|folder| folder.canonicalize().ok());
@@ -128,7 +121,6 @@ pub(super) fn check_private(path: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Checks the version, the tables, the content and the key.
 fn check(connection: &Connection, key: &Key, path: &Path) -> Result<()> {
     let known = schema::newest(schema::STEPS);
     let found = version(connection, path)?;
@@ -179,23 +171,22 @@ fn version(connection: &Connection, path: &Path) -> Result<u32> {
     match read().map_err(|error| LedgerError::from(error).on(path, "open"))? {
         (schema::APPLICATION_ID, version @ 1.., _) => Ok(version),
         (schema::APPLICATION_ID, 0, _) | (0, 0, 0) => Err(damaged(path, "it has no tables")),
-        _ => Err(Error::config(format!(
-            "`{}` is a SQLite database, but not a ledger of hrsink",
-            path.display()
-        ))
-        .with_hint("check `state.path`: the file belongs to another program")),
+        _ => {
+            let message = format!(
+                "`{}` is a SQLite database, but not a ledger of hrsink",
+                path.display()
+            );
+            Err(Error::config(message).with_hint("check `state.path`: the file belongs to another program"))
+        }
     }
 }
 
 fn settings(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Error::config(format!(
-            "the folder of the ledger `{}` does not support a write-ahead log",
-            path.display()
-        ))
-        .with_hint(error::LOCAL_DISK)
-        .into());
+        let path = path.display();
+        let message = format!("the folder of the ledger `{path}` does not support a write-ahead log");
+        return Err(Error::config(message).with_hint(error::LOCAL_DISK).into());
     }
     // FULL: a commit survives a power cut. secure_delete overwrites forgotten hashes.
     connection.execute_batch(
@@ -242,7 +233,6 @@ fn exists(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// The name of a new ledger until it is complete.
 fn unfinished(path: &Path) -> PathBuf {
     with_suffix(path, ".new")
 }
@@ -293,7 +283,6 @@ fn build(path: &Path, key: &Key) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Keeps other processes from creating the same ledger.
 fn lock_creation(path: &Path) -> Result<LockFile> {
     let folder = locks_of(path);
     disk::create_private_folder(&folder)
@@ -302,13 +291,9 @@ fn lock_creation(path: &Path) -> Result<LockFile> {
     LockFile::acquire(&name, BUSY_TIMEOUT)
         .map_err(|error| error::io(&name, "lock", error).with_hint(error::LOCAL_DISK))?
         .ok_or_else(|| {
-            Error::new(
-                ErrorKind::Transient,
-                format!(
-                    "timed out while another process creates the ledger `{}`",
-                    path.display()
-                ),
-            )
-            .with_hint("end other hrsink processes on this machine, then run again")
+            let path = path.display();
+            let message = format!("timed out while another process creates the ledger `{path}`");
+            Error::new(ErrorKind::Transient, message)
+                .with_hint("end other hrsink processes on this machine, then run again")
         })
 }

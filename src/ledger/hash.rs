@@ -155,13 +155,10 @@ mod tests {
         let large: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("2026-01-01"), None]));
         let view: ArrayRef = Arc::new(StringViewArray::from(vec!["a@contoso.com", "b@contoso.com"]));
         let slice = StringArray::from(vec!["x", "a@contoso.com", "b@contoso.com"]).slice(1, 2);
+        let empty = strings(&[Some(""), None]);
         for columns in [
             vec![("Day", day()), ("Upn", upn())],
-            vec![
-                ("Remarks", strings(&[Some(""), None])),
-                ("Upn", upn()),
-                ("Day", day()),
-            ],
+            vec![("Remarks", empty), ("Upn", upn()), ("Day", day())],
             vec![("Upn", view), ("Day", large), ("Level", none)],
             vec![("Upn", Arc::new(slice)), ("Day", day())],
         ] {

@@ -38,7 +38,6 @@ pub(crate) struct RunRecord {
     pub batches: Option<Vec<BatchRecord>>,
 }
 
-/// Whether a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RunState {
@@ -87,13 +86,11 @@ pub(crate) struct BatchRecord {
 }
 
 impl BatchRecord {
-    /// Whether its outcome is unknown and nobody has resolved it.
     pub(crate) fn is_open(&self) -> bool {
         self.outcome.as_deref() == Some("unknown") && self.decision.is_none()
     }
 }
 
-/// A decision about a batch after its outcome was recorded.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Decision {
     /// `resent`, `accepted` or `not_accepted` for an unknown batch; `forgotten`: its rows no longer count.
@@ -207,7 +204,6 @@ fn sinks_of(db: &Connection, run: i64) -> Result<Vec<SinkEnd>, LedgerError> {
     })
 }
 
-/// The columns that [`batch_of`] reads.
 pub(super) const BATCH: &str =
     "batch.id, run.id, batch.job, batch.sink, batch.scenario, batch.number, batch.part,
     batch.rows, batch.bytes, batch.resent, batch.intended, batch.outcome, batch.settled, batch.attempts,

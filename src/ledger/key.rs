@@ -23,7 +23,6 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The path of the key of the ledger at `ledger`.
 pub(super) fn path_of(ledger: &Path) -> PathBuf {
     with_suffix(ledger, ".key")
 }

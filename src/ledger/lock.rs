@@ -31,7 +31,6 @@ impl Drop for Lock {
     }
 }
 
-/// What is locked, in words for people.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
     file: String,
@@ -40,7 +39,7 @@ pub(super) struct Subject {
     in_use: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Holder {
     pub(super) pid: u32,
     pub(super) host: String,
@@ -68,7 +67,6 @@ impl Subject {
         }
     }
 
-    /// The lock file and the holder's file.
     fn paths(&self, ledger: &Path) -> (PathBuf, PathBuf) {
         let path = locks_of(ledger).join(&self.file);
         (with_suffix(&path, ".lock"), with_suffix(&path, ".json"))
@@ -76,10 +74,7 @@ impl Subject {
 
     fn held(&self, holder: Option<&Holder>) -> Error {
         let by = match holder {
-            Some(holder) => format!(
-                "pid {} on host `{}`, started {}",
-                holder.pid, holder.host, holder.started
-            ),
+            Some(by) => format!("pid {} on host `{}`, started {}", by.pid, by.host, by.started),
             None => "unknown process".to_owned(),
         };
         Error::new(ErrorKind::Transient, format!("{}: {by}", self.in_use))
@@ -113,7 +108,6 @@ pub(super) fn acquire(ledger: &Path, subject: &Subject, run: &str) -> Result<Loc
     Ok(lock)
 }
 
-/// Who holds `subject` now.
 pub(super) fn holder(ledger: &Path, subject: &Subject) -> Option<Holder> {
     let (path, holder) = subject.paths(ledger);
     // Without this file nobody holds it: no need to touch the lock.
@@ -163,28 +157,4 @@ fn write(path: &Path, subject: &Subject, run: &str) -> std::io::Result<()> {
     let mut text = serde_json::to_vec_pretty(&holder)?;
     text.push(b'\n');
     atomic_write::write(path, &text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn takes_over_the_lock_of_a_dead_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let ledger = folder.path().join("state.db");
-        let pipeline = Subject::pipeline("/etc/hr.yaml");
-        drop(acquire(&ledger, &pipeline, "run-1").unwrap());
-        let (_, left) = pipeline.paths(&ledger);
-        assert!(!left.exists());
-        // A killed process leaves its file; the system ends its lock.
-        write(&left, &pipeline, "killed").unwrap();
-        assert_eq!(holder(&ledger, &pipeline), None);
-        let lock = acquire(&ledger, &pipeline, "run-2").unwrap();
-        assert_eq!(read(&left).unwrap().run, "run-2");
-        drop(lock);
-        assert!(!left.exists());
-        std::fs::write(&left, "{\"pid\": 1").unwrap();
-        acquire(&ledger, &pipeline, "run-3").unwrap();
-    }
 }

@@ -58,7 +58,6 @@ pub(crate) struct RunEnd {
     pub error: Option<String>,
 }
 
-/// A sink's part of a run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SinkEnd {
     pub sink: String,
@@ -67,7 +66,6 @@ pub(crate) struct SinkEnd {
     pub complete: bool,
 }
 
-/// A batch about to be uploaded.
 #[derive(Debug, Clone)]
 pub(crate) struct Intent {
     pub run: String,
@@ -101,11 +99,9 @@ pub(crate) struct UploadOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BatchId(pub(crate) i64);
 
-/// What is known of a job's rows of one scenario.
 #[derive(Debug, Default)]
 pub(crate) struct JobState {
     pub accepted: RowSet,
-    /// Header rows of accepted payloads.
     pub headers: HashSet<RowHash>,
     /// Batches of earlier runs with unknown outcome that nobody has resolved.
     pub unknown: Vec<UnknownBatch>,

@@ -11,7 +11,6 @@ use super::error::{LedgerError, damaged};
 use super::{BatchId, RowHash, RowSet, UnknownBatch};
 use crate::error::Result;
 
-/// Reads and verifies the rows of batches.
 pub(super) struct Reader {
     pub(super) path: Arc<Path>,
     pub(super) checksums: [u8; 32],
@@ -153,7 +152,6 @@ impl Reader {
     }
 }
 
-/// The header rows of the accepted payloads of a job.
 pub(super) fn accepted_headers(
     db: &Connection,
     job: &str,
@@ -175,7 +173,6 @@ pub(super) fn checksum(key: &[u8; 32], batch: i64, hashes: &[u8]) -> [u8; 16] {
     std::array::from_fn(|n| hash.as_bytes()[n])
 }
 
-/// The rows of a query.
 pub(super) fn all<T>(
     db: &Connection,
     sql: &str,
@@ -196,13 +193,11 @@ pub(super) fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// A count in column `n`.
 pub(super) fn natural(row: &Row<'_>, n: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(n)?;
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(n, value))
 }
 
-/// A time in column `n`.
 pub(super) fn time(row: &Row<'_>, n: usize) -> rusqlite::Result<Timestamp> {
     let value: i64 = row.get(n)?;
     Timestamp::from_millisecond(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(n, value))

@@ -41,10 +41,6 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     /// Opens the ledger at `path`, or creates it and its key. A ledger that was lost is never replaced by a new one.
-    ///
-    /// # Errors
-    /// It cannot be created or opened, is readable by other users, damaged, of a newer version, or without its key; or
-    /// there is a key and no ledger.
     pub(crate) async fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         blocking(move || {
@@ -148,9 +144,6 @@ impl Ledger {
     /// The rows of `scenario` that `job` accepted at `since` or later, and its open unknown batches. The caller holds the
     /// lock, so intents of runs other than `run` without an outcome first become unknown. A read-only ledger returns
     /// them as unknown without writing.
-    ///
-    /// # Errors
-    /// The ledger cannot be read, or the rows of a batch are damaged.
     pub(crate) async fn job_state(
         &self,
         job: &str,
@@ -181,9 +174,7 @@ impl Ledger {
     }
 
     /// Records that a batch is about to be sent.
-    ///
-    /// # Errors
-    /// There is no such run, or the ledger cannot be written: then the batch must not be sent.
+    /// If this fails, the batch must not be sent.
     pub(crate) async fn intend(&self, intent: Intent) -> Result<BatchId> {
         let checksums = self.0.checksums;
         self.write(move |db| {
@@ -283,7 +274,6 @@ impl Ledger {
         .await
     }
 
-    /// The last complete, not partial run of `sink` in `pipeline`.
     pub(crate) async fn last_run(&self, pipeline: &str, sink: &str) -> Result<Option<LastRun>> {
         let (pipeline, sink) = (pipeline.to_owned(), sink.to_owned());
         self.read(move |db| {

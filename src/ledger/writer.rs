@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 use super::error::{LedgerError, SqliteError};
 use crate::error::{Error, Result};
 
-/// Requests in one transaction.
 const MAX_GROUP: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +151,6 @@ fn serve(connection: Connection, requests: &mpsc::Receiver<Box<dyn Request>>) {
     }
 }
 
-/// Executes `group` in one transaction.
 fn commit(connection: &Connection, group: &mut [Box<dyn Request>]) -> std::result::Result<(), SqliteError> {
     let writes = group.iter().any(|request| request.access() == Access::Write);
     connection.execute_batch(if writes { "BEGIN IMMEDIATE" } else { "BEGIN" })?;

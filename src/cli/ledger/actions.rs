@@ -12,7 +12,6 @@ use crate::ledger::maintenance::{BatchSelector, Compaction, Deleted};
 use crate::ledger::pipeline_name;
 use crate::settings::suggest::quoted;
 
-/// A batch's number and part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
     number: u64,
@@ -90,11 +89,9 @@ pub(super) fn forget(args: &ForgetArgs) -> Ended {
         }
         Ok::<_, Error>((job, all))
     })??;
-    let what = format!(
-        "{} in {} that the job `{job}` has accepted",
-        count(forgotten.rows, "row", "rows"),
-        count(forgotten.batches, "batch", "batches")
-    );
+    let rows = count(forgotten.rows, "row", "rows");
+    let batches = count(forgotten.batches, "batch", "batches");
+    let what = format!("{rows} in {batches} that the job `{job}` has accepted");
     if !args.yes {
         return Err(Error::config(format!("this forgets {what}"))
             .with_hint(format!(
@@ -195,11 +192,9 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         Ok::<_, Error>((pruned, compacted))
     })??;
     let did = if args.dry_run { "Would delete" } else { "Deleted" };
-    let mut text = format!(
-        "{did} the history of {} with {}\n",
-        count(pruned.runs, "run", "runs"),
-        count(pruned.batches, "batch", "batches")
-    );
+    let runs = count(pruned.runs, "run", "runs");
+    let batches = count(pruned.batches, "batch", "batches");
+    let mut text = format!("{did} the history of {runs} with {batches}\n");
     if args.rows {
         let forgot = if args.dry_run { "Would forget" } else { "Forgot" };
         text.push_str(&format!("{forgot} {}\n", count(pruned.rows, "row", "rows")));
@@ -211,17 +206,13 @@ pub(super) fn prune(args: &PruneArgs) -> Ended {
         }
     }
     let not_compacted = |why| {
-        hint(&format!(
-            "the file was not compacted{why}; run `prune` again later"
-        ))
+        let text = format!("the file was not compacted{why}; run `prune` again later");
+        hint(&text)
     };
     text += &match compacted {
         Ok(Compaction::Done { before, after }) => {
-            format!(
-                "The file shrank from {} to {}\n",
-                HumanBytes(before),
-                HumanBytes(after)
-            )
+            let (before, after) = (HumanBytes(before), HumanBytes(after));
+            format!("The file shrank from {before} to {after}\n")
         }
         Ok(Compaction::NotNeeded) => String::new(),
         Ok(Compaction::Postponed) => not_compacted(" because a run is in progress".to_owned()),

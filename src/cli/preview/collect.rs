@@ -15,7 +15,6 @@ pub(super) struct Collected {
     pub(super) name: Arc<str>,
     /// Rows after which no more are wanted.
     pub(super) enough: usize,
-    /// Rows to keep.
     pub(super) max: usize,
     /// How many of the collecting sinks do not have enough.
     pub(super) missing: Arc<AtomicUsize>,
@@ -32,7 +31,6 @@ impl Collected {
         self.chunks().iter().map(Chunk::num_rows).sum()
     }
 
-    /// Whether no more rows are wanted.
     pub(super) fn is_full(&self) -> bool {
         self.rows() >= self.enough
     }

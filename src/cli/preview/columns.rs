@@ -1,7 +1,6 @@
 //! Describes the columns of a source, nested ones included: type, rows with a value, a masked example.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -16,9 +15,7 @@ use crate::mask;
 use crate::table::{self, Table};
 use crate::transforms::Engine;
 
-/// Depth of nested objects that is described.
 const MAX_DEPTH: usize = 3;
-/// Members of an object listed in its type.
 const MAX_MEMBERS: usize = 6;
 
 /// A column, or a member of an object in one.
@@ -32,16 +29,6 @@ pub(super) struct Column {
     pub(super) rows: usize,
     /// Its non-empty values as text. Personal data.
     pub(super) values: Vec<String>,
-}
-
-/// Without values.
-impl fmt::Debug for Column {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Column")
-            .field("path", &self.path)
-            .field("data_type", &self.data_type)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Column {
@@ -71,7 +58,6 @@ impl Column {
     }
 }
 
-/// The columns of `chunks`, in order of appearance.
 pub(super) fn describe(chunks: &[Chunk]) -> Result<Vec<Column>> {
     let mut found = Columns {
         engine: Engine::new(),
@@ -196,10 +182,8 @@ fn type_name(data_type: &DataType) -> String {
 
 pub(super) fn table(columns: &[Column], open: bool) -> String {
     let rows = columns.iter().map(|column| column.rows).max().unwrap_or_default();
-    let mut text = format!(
-        "{HEAD}columns{HEAD:#} ({} read)\n",
-        count(rows as u64, "row", "rows")
-    );
+    let rows = count(rows as u64, "row", "rows");
+    let mut text = format!("{HEAD}columns{HEAD:#} ({rows} read)\n");
     let mut table = Table::framed(["column", "type", "with a value", "example"]);
     for column in columns {
         table.push([

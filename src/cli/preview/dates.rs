@@ -9,7 +9,6 @@ use super::columns::Column;
 use crate::component::Problems;
 use crate::hr::dates::DateSettings;
 
-/// What the dates of a column look like.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct DateFormats {
     /// The formats beside ISO 8601 that read every value; several if day and month cannot be distinguished.

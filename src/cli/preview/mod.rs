@@ -127,9 +127,8 @@ pub(super) fn execute(args: &Args, secret_files: SecretFiles) -> Ended {
     output::note(&show::rows_read(&report, enough));
     // The run is interrupted when there are enough rows.
     let kinds = show_failures(&report);
-    Ok(kinds
-        .last()
-        .map_or(0, |kind| pipeline::ExitCode::from(*kind) as u8))
+    let last = kinds.last();
+    Ok(last.map_or(0, |kind| pipeline::ExitCode::from(*kind) as u8))
 }
 
 /// The components that send rows to a sink or transform them.

@@ -94,10 +94,8 @@ pub(super) fn lines(
         for chunk in &first(&component.chunks(), max_rows) {
             let names: Vec<&str> = columns(chunk).collect();
             for (row, cells) in rows(chunk, open)?.into_iter().enumerate() {
-                let cells = names
-                    .iter()
-                    .zip(cells)
-                    .map(|(name, cell)| ((*name).to_owned(), cell.into()));
+                let cells = names.iter().zip(cells);
+                let cells = cells.map(|(name, cell)| ((*name).to_owned(), cell.into()));
                 let cells: Map<String, Value> = cells.collect();
                 let line =
                     json!({"component": &*component.name, "origin": chunk.origins.at(row), "row": cells});
@@ -131,17 +129,14 @@ pub(super) fn rows_read(report: &RunReport, enough: bool) -> String {
     format!("{DIM}Read {rows}{all}; nothing was sent{DIM:#}\n")
 }
 
-/// Rows that a component filtered or rejected.
 fn removed(report: &RunReport, component: &str) -> Vec<String> {
     let mut components = report.components.iter();
-    let rows = components
-        .find(|reported| reported.name == component)
-        .map(|reported| reported.rows);
+    let reported = components.find(|reported| reported.name == component);
+    let rows = reported.map(|reported| reported.rows);
     let counts = rows.map(|rows| [(rows.filtered, "filtered"), (rows.rejected, "rejected")]);
     let counts = counts.into_iter().flatten().filter(|(count, _)| *count > 0);
-    counts
-        .map(|(count, what)| format!("{} {what}", HumanCount(count)))
-        .collect()
+    let text = |(count, what)| format!("{} {what}", HumanCount(count));
+    counts.map(text).collect()
 }
 
 /// ` (employee resignation; 5 filtered)`
@@ -171,7 +166,6 @@ fn origin_text(origin: &Origin) -> String {
     format!("{name}:{}", origin.line.unwrap_or(origin.row))
 }
 
-/// The cells, masked unless `open`.
 fn rows(chunk: &Chunk, open: bool) -> Result<Vec<Vec<Option<String>>>> {
     let mut rows = table::cells(&chunk.batch)
         .map_err(|error| Error::unexpected("cannot show rows of this type").with_source(error))?;

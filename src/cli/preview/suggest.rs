@@ -17,7 +17,6 @@ use super::names;
 use crate::hr::{Field, FieldKind, Scenario};
 use crate::mask;
 
-/// The lowest score with which a column is suggested.
 const MIN_SCORE: u32 = 40;
 
 /// A scenario with a column for each field for which one was found.
@@ -107,10 +106,8 @@ fn candidate(field: &'static Field, index: usize, column: &Column) -> Option<Cho
     let (penalty, doubt) = if !has_values {
         (15, "no value was read")
     } else if field.kind == FieldKind::DateTime && dates.is_none() {
-        (
-            30,
-            "but its values do not have one date format: set `dates.formats`",
-        )
+        let doubt = "but its values do not have one date format: set `dates.formats`";
+        (30, doubt)
     } else {
         (0, "")
     };
@@ -135,7 +132,6 @@ impl Suggestion {
         choice.as_ref()
     }
 
-    /// Required fields without a column.
     fn missing(&self) -> Vec<&'static str> {
         let fields = self.fields.iter();
         let missing = fields.filter(|(field, choice)| field.required && choice.is_none());
@@ -198,12 +194,9 @@ impl Suggestion {
         if let Some(last) = self.choice("LastWorkingDate").map(|last| &columns[last.column])
             && last.values.len() < last.rows
         {
-            let (without, rows) = (last.rows - last.values.len(), last.rows);
-            let comment = format!(
-                "TODO: {without} of {rows} rows have no {}: exclude people who stay",
-                last.path
-            );
-            comments.insert("where", comment);
+            let (without, rows, path) = (last.rows - last.values.len(), last.rows, &last.path);
+            let todo = format!("TODO: {without} of {rows} rows have no {path}: exclude people who stay");
+            comments.insert("where", todo);
             transform["where"] = Value::Null;
         }
         if self.scenario.has_dates() {
@@ -251,10 +244,8 @@ impl Suggestion {
         if formats.iter().any(|format| formats.contains(&*swap(format))) {
             undecided.append(&mut formats);
         }
-        comments.insert(
-            "timezone",
-            "TODO: the time zone of the HR system's dates".to_owned(),
-        );
+        let todo = "TODO: the time zone of the HR system's dates";
+        comments.insert("timezone", todo.to_owned());
         comments.insert("null_values", "no date".to_owned());
         let mut dates = json!({"timezone": "UTC"});
         if !formats.is_empty() {
@@ -263,10 +254,8 @@ impl Suggestion {
         if !undecided.is_empty() {
             let undecided = json!(undecided);
             let why = "the values do not distinguish day and month, or the columns differ";
-            comments.insert(
-                "formats",
-                format!("TODO: one of {undecided}, if need be for each field: {why}"),
-            );
+            let todo = format!("TODO: one of {undecided}, if need be for each field: {why}");
+            comments.insert("formats", todo);
             dates["formats"] = dates["formats"].take();
         }
         if !null_values.is_empty() {
@@ -276,7 +265,6 @@ impl Suggestion {
     }
 }
 
-/// The suggestion for a person, ready to paste.
 pub(super) fn text(suggestions: &[Suggestion], columns: &[Column]) -> String {
     let mut text = format!("{HEAD}suggested mapping{HEAD:#}\n");
     if suggestions.is_empty() {
@@ -287,10 +275,7 @@ pub(super) fn text(suggestions: &[Suggestion], columns: &[Column]) -> String {
     }
     let rows = columns.iter().map(|column| column.rows).max().unwrap_or_default();
     let rows = count(rows as u64, "row", "rows");
-    let _ = writeln!(
-        text,
-        "# A starting point, made from {rows}. Check each line.\ntransforms:"
-    );
+    text += &format!("# A starting point, made from {rows}. Check each line.\ntransforms:\n");
     for (number, suggestion) in suggestions.iter().enumerate() {
         if number > 0 {
             text.push_str("  # Matches too; remove it if the rows are not about this.\n");
@@ -303,7 +288,6 @@ pub(super) fn text(suggestions: &[Suggestion], columns: &[Column]) -> String {
     text
 }
 
-/// Writes the entries of `object`, one per line.
 fn write_yaml(text: &mut String, indent: &str, object: &Value, comments: &HashMap<&'static str, String>) {
     for (key, value) in object.as_object().into_iter().flatten() {
         let comment = comments.get(key.as_str());

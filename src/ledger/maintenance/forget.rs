@@ -12,10 +12,8 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::lock;
 use crate::ledger::rows::{all, natural, now};
 
-/// What was deleted, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Deleted {
-    /// Runs of which the history was deleted.
     pub runs: u64,
     /// Batches that were deleted, have lost their history, or whose rows were forgotten.
     pub batches: u64,

@@ -30,12 +30,10 @@ pub(crate) struct Stats {
     pub runs: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
-    /// One for each job and scenario.
     pub jobs: Vec<JobStats>,
     pub sources: Vec<SourceStats>,
 }
 
-/// A source with a saved position.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SourceStats {
     pub pipeline: String,
@@ -43,14 +41,12 @@ pub(crate) struct SourceStats {
     pub saved: Timestamp,
 }
 
-/// The rows of one scenario in one job.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct JobStats {
     pub job: String,
     pub scenario: String,
     /// Distinct rows it has accepted.
     pub accepted_rows: u64,
-    /// The batches they are in.
     pub batches: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_accepted: Option<Timestamp>,
@@ -59,10 +55,8 @@ pub(crate) struct JobStats {
     pub unknown_rows: u64,
 }
 
-/// The result of [`Ledger::compact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compaction {
-    /// Too little of the file is unused.
     NotNeeded,
     /// A run is in progress, which could not write meanwhile.
     Postponed,

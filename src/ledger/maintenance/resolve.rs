@@ -35,16 +35,13 @@ impl Ledger {
             match (batches.next(), batches.next()) {
                 (Some(batch), None) => Ok(batch),
                 (Some(one), Some(other)) => {
-                    let error = Error::config("more than one batch matches");
-                    Err(if one.run == other.run {
-                        error.with_hint(format!(
-                            "select the sink with `--sink`: `{}`, `{}`, ...",
-                            one.sink, other.sink
-                        ))
+                    let hint = if one.run == other.run {
+                        let (one, other) = (one.sink, other.sink);
+                        format!("select the sink with `--sink`: `{one}`, `{other}`, ...")
                     } else {
-                        error.with_hint("enter more of the run's id")
-                    }
-                    .into())
+                        "enter more of the run's id".to_owned()
+                    };
+                    Err(Error::config("more than one batch matches").with_hint(hint).into())
                 }
                 (None, _) => Err(Error::config("no such batch in the ledger")
                     .with_hint("`hrsink history FILE --batches` lists the batches of each run")
