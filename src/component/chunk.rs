@@ -253,36 +253,3 @@ impl Chunk {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keeps_the_part_of_each_row_when_sliced_and_filtered() {
-        let part = Arc::new(Part {
-            name: "query".into(),
-            columns: vec!["a".into()],
-        });
-        let lines = UInt64Array::from(vec![Some(2), None, Some(9)]);
-        let mixed = Mixed {
-            names: ["a.csv".into(), "b.parquet".into()].into(),
-            index: vec![0, 1, 0].into(),
-        };
-        let origins = Origins::of_columns(part, vec![1, 7, 3].into(), Some(lines)).mixed_with(mixed);
-        let shown = |origins: &Origins| -> Vec<String> {
-            (0..origins.len())
-                .map(|row| {
-                    let at = origins.at(row);
-                    format!("{} {} {:?}", at.file, at.row, at.line)
-                })
-                .collect()
-        };
-        let (a, b, c) = ("a.csv 1 Some(2)", "b.parquet 7 None", "a.csv 3 Some(9)");
-        assert_eq!(shown(&origins), [a, b, c]);
-        assert_eq!(shown(&origins.slice(1, 2)), [b, c]);
-        let keep = BooleanArray::from(vec![true, false, true]);
-        assert_eq!(shown(&origins.filter(&keep).unwrap()), [a, c]);
-        assert_eq!(&*origins.part().name, "query");
-    }
-}

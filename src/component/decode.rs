@@ -143,74 +143,18 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
     #[expect(dead_code, reason = "decoded, never read")]
     struct Outer {
-        name: String,
-        batch: Option<Batch>,
-        formats: Option<Vec<u8>>,
-        mode: Option<Mode>,
-        auth: Option<u8>,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "decoded, never read")]
-    struct Batch {
-        max_rows: Option<u32>,
-        max_bytes: Option<u32>,
-    }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Mode {
-        Changed,
-    }
-
-    fn problems(value: Value) -> Vec<String> {
-        let mut found = Vec::new();
-        let decoded = decode::<Outer>(value, &mut Problems::new(&mut found).at("x"));
-        assert_eq!(decoded.is_none(), !found.is_empty());
-        found
-            .iter()
-            .map(|p| format!("{p} ({})", p.hint.as_deref().unwrap_or("-")))
-            .collect()
-    }
-
-    #[test]
-    fn reports_every_problem_with_its_path_and_the_nearest_name() {
-        assert_eq!(
-            problems(json!({
-                "nmae": "x",
-                "batch": {"max_row": 1, "max_bytes": "many"},
-                "formats": [1, "two", 3],
-                "mode": "change",
-            })),
-            [
-                "x.nmae: unknown key `nmae` (did you mean `name`?)",
-                "x.batch.max_row: unknown key `max_row` (did you mean `max_rows`?)",
-                "x.batch.max_bytes: invalid type: string \"many\", expected u32 (-)",
-                "x.formats[1]: invalid type: string \"two\", expected u8 (-)",
-                "x.mode: unknown value `change` (did you mean `changed`?)",
-                "x.name: missing required key `name` (-)",
-            ]
-        );
-        assert_eq!(
-            problems(json!({"name": 7})).len(),
-            1,
-            "a removed key is not reported as missing"
-        );
+        auth: u8,
     }
 
     #[test]
     fn does_not_repeat_values_of_secret_keys() {
         for (value, kind) in [(json!("hunter2-marker"), "type"), (json!(-271_828), "value")] {
-            assert_eq!(
-                problems(json!({"name": "n", "auth": value})),
-                [format!(
-                    "x.auth: invalid {kind}: [value not shown], expected u8 (-)"
-                )]
-            );
+            let mut found = Vec::new();
+            assert!(decode::<Outer>(json!({"auth": value}), &mut Problems::new(&mut found)).is_none());
+            let expected = format!("auth: invalid {kind}: [value not shown], expected u8");
+            assert_eq!(found[0].to_string(), expected);
         }
     }
 }

@@ -129,25 +129,3 @@ pub(crate) fn remove_unless_in_use(path: &Path) -> io::Result<bool> {
         result => result.map(|()| true),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn is_held_by_one_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.lock");
-        assert!(!LockFile::is_held(&path));
-        let first = LockFile::try_acquire(&path).unwrap().unwrap();
-        std::fs::write(&path, "unchanged").unwrap();
-        assert!(LockFile::is_held(&path));
-        let short = Duration::from_millis(30);
-        assert!(LockFile::acquire(&path, short).unwrap().is_none());
-        assert!(LockFile::acquire_async(&path, short).await.unwrap().is_none());
-        assert_eq!(std::fs::read(&path).unwrap(), b"unchanged");
-        drop(first);
-        assert!(!LockFile::is_held(&path));
-        assert!(LockFile::acquire_async(&path, short).await.unwrap().is_some());
-    }
-}

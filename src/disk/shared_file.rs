@@ -177,31 +177,3 @@ impl Seek for SharedReader {
         Ok(self.position)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readers_have_their_own_positions_and_the_file_has_no_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut file = SharedFile::unnamed(folder.path()).unwrap();
-        let bytes: Vec<u8> = (0..BUFFER_BYTES * 3 + 7).map(|n| (n % 251) as u8).collect();
-        file.write_all(&bytes).unwrap();
-        let mut first = file.reader();
-        let mut start = [0; 10];
-        first.read_exact(&mut start).unwrap();
-        let (mut second, mut read) = (first.clone(), Vec::new());
-        second.read_to_end(&mut read).unwrap();
-        assert_eq!(read, bytes[10..]);
-        first.seek(SeekFrom::End(-7)).unwrap();
-        read.clear();
-        first.read_to_end(&mut read).unwrap();
-        assert_eq!(read, bytes[bytes.len() - 7..]);
-        assert_eq!(file.read_vec(5, 3).unwrap(), bytes[5..8]);
-        #[cfg(unix)]
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        #[cfg(unix)]
-        assert!(SharedFile::open(folder.path()).is_err());
-    }
-}

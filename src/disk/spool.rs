@@ -258,12 +258,6 @@ mod tests {
         assert!(!is_in_memory(&spool.store_blocking(vec![1], 3).unwrap()));
         drop(kept);
         assert!(is_in_memory(&spool.store_blocking(vec![1], 3).unwrap()));
-
-        let batch =
-            RecordBatch::try_from_iter([("x", Arc::new(arrow::array::Int32Array::from(vec![1, 2])) as _)])
-                .unwrap();
-        let stored = spool.store(batch.clone(), usize::MAX).await.unwrap();
-        assert_eq!(spool.load(stored).await.unwrap(), batch);
     }
 
     #[test]

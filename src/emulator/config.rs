@@ -173,7 +173,6 @@ impl EmulatorConfig {
     }
 }
 
-/// The problems as one error.
 fn invalid(what: &str, problems: Vec<Problem>) -> Error {
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let error = Error::config(format!("{what}: {}", texts.join("; ")));

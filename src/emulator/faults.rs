@@ -32,7 +32,6 @@ pub struct Faults {
     pub(super) seed: u64,
 }
 
-/// The faults of one endpoint.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct EndpointFaults {
     /// Delays every response, after the request has had its effect.

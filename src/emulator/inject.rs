@@ -18,11 +18,9 @@ pub(super) enum Endpoint {
 pub(super) struct Decision {
     pub(super) fault: Option<FaultKind>,
     pub(super) latency: Duration,
-    /// The `Retry-After` header of an injected response.
     pub(super) retry_after: Option<String>,
 }
 
-/// The current faults and the request counts.
 #[derive(Debug)]
 pub(super) struct Injector {
     pub(super) faults: Faults,

@@ -153,7 +153,7 @@ impl Store {
                     lines.push(b'\n');
                 }
                 if !lines.is_empty() {
-                    append(&rows_file(folder, job_id), &lines)?;
+                    append(&folder.join(format!("rows-{job_id}.ndjson")), &lines)?;
                 }
                 let mut line = serde_json::to_vec(&import)?;
                 line.push(b'\n');
@@ -209,10 +209,6 @@ fn read_rows(job_id: Uuid, path: &Path, rows: &mut Vec<AcceptedRow>) -> io::Resu
         }
     }
     Ok(())
-}
-
-fn rows_file(folder: &Path, job_id: Uuid) -> PathBuf {
-    folder.join(format!("rows-{job_id}.ndjson"))
 }
 
 fn job_of(path: &Path) -> Option<Uuid> {

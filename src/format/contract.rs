@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::collector::CHUNK_BYTES;
 use super::testing::{Outcome, Reading};
-use super::{Access, CHUNK_ROWS, FormatConfig, formats};
+use super::{Access, CHUNK_ROWS, formats};
 use crate::error::ErrorKind;
 
 /// Files of a format with the columns `id` (a number) and `note` (text).
@@ -40,25 +40,6 @@ fn samples() -> impl Iterator<Item = (&'static Sample, Access)> {
         let sample = samples.find(|sample| sample.format == format.name);
         (sample.expect("the format registers a sample"), format.access)
     })
-}
-
-#[test]
-fn is_found_by_name_and_extension() {
-    for format in formats() {
-        let config: FormatConfig = serde_json::from_value(json!(format.name)).unwrap();
-        assert_eq!(config.registration.name, format.name);
-        for extension in format.extensions {
-            assert_eq!(
-                FormatConfig::of_extension(extension).unwrap().registration.name,
-                format.name
-            );
-            assert!(super::extensions().contains(extension));
-        }
-        let unknown = json!({"type": format.name, "no_such_key": 1});
-        let error = serde_json::from_value::<FormatConfig>(unknown).unwrap_err();
-        assert!(error.to_string().contains("no_such_key"), "{error}");
-    }
-    assert!(FormatConfig::of_extension("").is_none());
 }
 
 #[tokio::test]

@@ -67,7 +67,6 @@ pub(crate) struct Input<'a> {
     pub(crate) ranges: Option<RandomAccess>,
 }
 
-/// A file of which any part can be read.
 #[derive(Debug, Clone)]
 pub(crate) enum RandomAccess {
     Local(PathBuf),

@@ -266,22 +266,3 @@ pub(super) fn labels() -> impl Iterator<Item = &'static str> + Clone {
 
 pub(super) const NOT_UTF8_HINT: &str = "set `encoding` in `format`: files saved by Excel in Western Europe and the Americas are often `windows-1252`, \
      \"Unicode text\" is `utf-16le`";
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::Lines;
-
-    proptest! {
-        #[test]
-        fn counts_lines_across_buffers(pieces in prop::collection::vec("[a\r\n]{0,5}", 0..8)) {
-            let mut lines = Lines::default();
-            for piece in &pieces {
-                lines.pass(piece.as_bytes());
-            }
-            let text = pieces.concat().replace("\r\n", "\n").replace('\r', "\n");
-            prop_assert_eq!(lines.line(), text.matches('\n').count() as u64 + 1);
-        }
-    }
-}

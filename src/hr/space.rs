@@ -13,20 +13,3 @@ pub(crate) fn trim(text: &str) -> &str {
 pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{200B}' | '\u{2060}' | '\u{FEFF}')
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trims_every_kind_of_space() {
-        for space in [
-            "", " ", "\t", "\r\n", "\u{A0}", "\u{202F}", "\u{3000}", "\u{200B}", "\u{FEFF}", "\u{2060}",
-        ] {
-            let text = format!("{space}a{space}é{space}{space}");
-            assert_eq!(trim(&text), format!("a{space}é"), "{space:?}");
-            assert_eq!(trim(space), "");
-        }
-        assert_eq!(trim("x"), "x");
-    }
-}

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn trims_and_treats_blank_as_missing() {
-        let text = ["\u{FEFF} a@contoso.com\u{A0}\t", " \u{200B}"].map(Some);
+        let text = ["\u{FEFF} a@contoso.com\u{A0}\u{2060}\t", " \u{200B}"].map(Some);
         let values = StringArray::from(vec![text[0], text[1], None]);
         let checked = check(&values, true);
         let expected = StringArray::from(vec![Some("a@contoso.com"), None, None]);

@@ -23,7 +23,6 @@ impl Counters {
         )
     }
 
-    /// The counters of a component of the pipeline.
     pub(super) fn of(&self, role: Role, name: &str) -> Counts {
         let found = self.0.iter().find(|(other, of, _)| *other == role && of == name);
         found.map(|(_, _, counts)| counts.clone()).unwrap_or_default()
@@ -69,7 +68,6 @@ impl Counters {
     }
 }
 
-/// Whether no source had anything new to read.
 pub(super) fn nothing_new(sources: &[Counts]) -> bool {
     !sources.is_empty() && sources.iter().all(Counts::is_nothing_new)
 }

@@ -97,18 +97,15 @@ impl From<&LastRun> for Baseline {
     }
 }
 
-/// A sink and its guards.
 #[derive(Debug, Clone)]
 pub(crate) struct Guarded {
     /// Name of the sink.
     pub(crate) sink: Arc<str>,
     /// Its guards, including those for every sink.
     pub(crate) guards: GuardsConfig,
-    /// Its last complete run.
     pub(crate) last: Option<LastRun>,
 }
 
-/// What is needed to evaluate the guards of a run.
 pub(crate) struct Evaluator {
     /// All sinks of the run, in the pipeline file's order.
     pub(crate) sinks: Vec<Guarded>,
@@ -116,25 +113,20 @@ pub(crate) struct Evaluator {
     pub(crate) allowed: BTreeSet<Guard>,
     /// Whether the sources are read only in part.
     pub(crate) partial: bool,
-    /// The counters of the sources.
     pub(crate) sources: Vec<Counts>,
     /// The counters of all components. Read when the inputs of all sinks have ended.
     pub(crate) all: Vec<Counts>,
 }
 
-/// What a sink received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// Rows.
     pub(crate) rows: u64,
     /// Zero when they were not counted.
     pub(crate) people: PeopleFigures,
 }
 
-/// How many rows people have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PeopleFigures {
-    /// The most rows of one person.
     pub(crate) max_rows: u64,
     /// People with more rows than allowed.
     pub(crate) over: u64,
@@ -158,7 +150,6 @@ impl Evaluator {
         })
     }
 
-    /// Every guard as not evaluated.
     pub(crate) fn not_evaluated(&self, why: &'static str) -> Vec<Evaluated> {
         self.each_guard(Err(why))
     }
@@ -399,7 +390,6 @@ pub(crate) fn tripped(sink: &str, evaluated: &[Evaluated]) -> Option<Error> {
     )
 }
 
-/// The most frequent cause.
 fn usual_cause(guard: Guard) -> &'static str {
     match guard {
         Guard::MinRows | Guard::MaxShrink => {

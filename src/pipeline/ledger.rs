@@ -85,7 +85,6 @@ impl LedgerRecord {
         })
     }
 
-    /// The stored position of a source.
     pub(super) fn position_of(&self, run: &RunInfo, source: &str) -> Option<Arc<dyn PositionStore>> {
         let ledger = self.ledger.clone()?;
         Some(Arc::new(LedgerPosition {
@@ -116,7 +115,6 @@ impl LedgerRecord {
         Ok(moved)
     }
 
-    /// Records the end.
     pub(super) async fn end(&self, run: &str, end: RunEnd) -> Result<()> {
         match &self.ledger {
             Some(ledger) if self.started => ledger.end_run(run, end).await,
@@ -125,7 +123,6 @@ impl LedgerRecord {
     }
 }
 
-/// The position of a source in the ledger.
 #[derive(Debug)]
 struct LedgerPosition {
     ledger: Ledger,

@@ -130,7 +130,6 @@ impl ErrorReport {
         }
     }
 
-    /// The message and its causes, one by one.
     pub(crate) fn chain(&self) -> &[String] {
         &self.chain
     }

@@ -97,7 +97,6 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Builds and runs the components.
     async fn execute(&self, record: &LedgerRecord) -> Results {
         if let Some(ledger) = &record.ledger {
             self.info.services.insert(ledger.clone());

@@ -23,7 +23,6 @@ const GOOD: &str = "EmailAddress,ResignationDate,LastWorkingDate\n\
                     a@contoso.com,2024-01-02T03:04:05Z,2024-02-01T00:00:00Z\n\
                     b@contoso.com,2024-01-03T03:04:05Z,2024-02-01T00:00:00Z\n";
 
-/// An emulator and a client.
 struct Bench {
     emulator: Emulator,
     client: Client,
@@ -78,11 +77,6 @@ impl Bench {
 
     async fn token_json(&self, form: &[(&str, &str)]) -> Value {
         let response = self.request_token(TENANT, form).await.unwrap();
-        response.json().await.unwrap()
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let response = self.client.get(self.url(path)).send().await.unwrap();
         response.json().await.unwrap()
     }
 
@@ -205,23 +199,6 @@ async fn reports_an_address_in_use() {
     let error = Emulator::start(config).await.unwrap_err();
     assert!(error.to_string().contains(&bench.emulator.address().to_string()));
     assert!(error.hints().count() > 0);
-}
-
-#[tokio::test]
-async fn counts_uploads_on_the_status_page() {
-    let bench = Bench::open().await;
-    bench.upload_status(GOOD).await;
-    bench.upload_status("a,b\n1\n").await;
-    let status = bench.get("/").await;
-    assert_eq!(status["uploads"], 2);
-    assert_eq!(status["imports"], 1);
-    assert_eq!(status["rows_saved"], 2);
-    assert_eq!(status["refused"]["500"], 1);
-    assert_eq!(status["jobs"][JOB]["rows_saved"], 2);
-    assert_eq!(status["any_job"], true);
-    let import = &bench.get("/imports").await[0];
-    assert_eq!(import["RecordsSaved"], 2);
-    assert_eq!(import["file"], "hr.csv");
 }
 
 #[tokio::test(start_paused = true)]

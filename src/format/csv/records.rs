@@ -92,7 +92,6 @@ impl Records {
         Ok(true)
     }
 
-    /// Moves to the next record.
     pub(super) fn next(&mut self) -> Result<Next> {
         loop {
             match self.input.peek()? {

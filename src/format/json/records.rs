@@ -52,7 +52,6 @@ impl Records {
         self.position == Position::AfterObject
     }
 
-    /// The current record.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
     }

@@ -29,16 +29,6 @@ inventory::submit! {
 }
 
 #[tokio::test]
-async fn builds_nested_columns() {
-    let content = "{\"id\":\"007\",\"a\":{\"city\":\"Köln\"},\"n\":[1,2]}\r\n\n{\"id\":\"008\",\"a\":{\"zip\":\"01067\"}}";
-    let found = read("a.ndjson", content, json!(null)).await;
-    assert_eq!(found.origins(), [(1, Some(1)), (2, Some(3))]);
-    let rows = found.rows().into_iter().map(|row| row.join(" "));
-    let expected = ["007 {city: Köln, zip: -} [1, 2]", "008 {city: -, zip: 01067} -"];
-    assert!(rows.eq(expected));
-}
-
-#[tokio::test]
 async fn rejects_records_and_reads_on() {
     let content = b"\xef\xbb\xbf{\"a\":1}\n{\"a\":}\n[1]\n{\"a\":2}\n{\"a\":\"\xff\"}\n{\"a\":{\"b\":1}}\n{\"a\":3} x\n{\"a\":4}\n";
     let found = read("a.jsonl", content, json!(null)).await;

@@ -88,19 +88,6 @@ fn bytes(requests: &[Vec<Range<u64>>]) -> u64 {
 }
 
 #[tokio::test]
-async fn reads_used_columns_of_local_and_remote_files() {
-    let (written, bytes) = grouped(10_000, 3);
-    let (_file, local) = local(&bytes);
-    for ranges in [local, remote(bytes).1] {
-        let all = reading(&ranges, None).run().await;
-        assert_eq!(rows(&all), written);
-        assert_eq!(all.origins()[9_999], (10_000, None));
-        let used = reading(&ranges, Some(&["d", "b", "other"])).run().await;
-        assert_eq!(rows(&used), written.project(&[1, 3]).unwrap());
-    }
-}
-
-#[tokio::test]
 async fn fetches_each_row_group_in_one_request() {
     let (all, written) = grouped(60_000, 3);
     let size = written.len() as u64;

@@ -78,17 +78,6 @@ impl Moment {
     pub(super) fn from_epoch(seconds: i64, nanos: i32) -> Self {
         Self::Instant(civil(seconds, nanos))
     }
-
-    #[cfg(test)]
-    pub(super) fn shown(moment: Option<Self>) -> String {
-        match moment {
-            Some(Self::Day(day)) => day.to_string(),
-            Some(Self::Local(local)) => format!("local {local}"),
-            Some(Self::Instant(utc)) => format!("{utc}Z"),
-            Some(Self::Offset(local, offset)) => format!("{local}{offset}"),
-            None => "none".to_owned(),
-        }
-    }
 }
 
 /// Counted in seconds since 1970-01-01T00:00. Saturates, far outside the plausible years.

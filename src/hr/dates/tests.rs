@@ -140,6 +140,24 @@ fn writes_iso_8601_with_offset() {
             \u{2003}1/15/2024\r => 2024-01-15T00:00:00-05:00
             2 => implausible_date: is before 1980-01-01",
         ),
+        (
+            json!({
+                "timezone": "UTC", "century_pivot": 85,
+                "formats": ["%m/%d/%Y", "%d-%b-%Y", "%a %d %b %Y", "%m/%d/%Y %I:%M:%S%p", "%d.%m.%Y%:z",
+                    "%d.%m.%y", "%d. %B %y"],
+            }),
+            "1/5/2024 => 2024-01-05T
+            13/01/2024 => invalid_date
+            1/5/24 => invalid_date
+            1/5/02024 => invalid_date
+            15-JAN-2024 => 2024-01-15T
+            Tue 15 Jan 2024 => invalid_date
+            1/15/2024 3:05:60PM => 2024-01-15T15:05:59
+            1.10.2018-07:00 => 2018-10-01T00:00:00-07:00
+            1.5.84 => 2084-05-01T
+            1.5.85 => 1985-05-01T
+            1. May 84 => 2084-05-01T",
+        ),
         // Formats are tried in order and before ISO 8601, never by plausibility; of numeric formats only plausible dates
         // count.
         (

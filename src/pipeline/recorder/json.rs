@@ -11,8 +11,8 @@ use regex::{Captures, Regex};
 
 use crate::mask;
 
-/// Characters of a text's form to keep.
-const MAX_FORM_CHARS: usize = 64;
+/// Characters of a value's form to keep.
+pub(super) const MAX_FORM_CHARS: usize = 64;
 /// With more keys than this that occur once, a page is a map of ids, and those keys are values.
 const MAX_UNIQUE_KEYS: usize = 200;
 

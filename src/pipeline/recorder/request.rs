@@ -4,12 +4,9 @@ use reqwest::header::HeaderMap;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::json::MAX_FORM_CHARS;
 use crate::mask;
 
-/// Characters of a value's form to keep.
-const MAX_FORM_CHARS: usize = 64;
-
-/// Words in the names of pagination parameters.
 const PAGINATION_WORDS: [&str; 9] = [
     "page", "limit", "size", "offset", "skip", "top", "count", "per", "start",
 ];

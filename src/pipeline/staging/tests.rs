@@ -10,17 +10,8 @@ use crate::config::{Guard, GuardsConfig};
 use crate::hr::Scenario;
 use crate::settings::BoundedInt;
 
-/// What the inner sink does with its first chunk.
-#[derive(Clone, Copy, PartialEq)]
-enum Then {
-    Go,
-    Fail,
-    Panic,
-}
-
 /// Records what it receives; delivers everything.
 struct Recorder {
-    then: Then,
     counts: Counts,
     cancel: CancellationToken,
     got: Arc<Mutex<Vec<(usize, String)>>>,
@@ -36,11 +27,6 @@ impl Sink for Recorder {
                 Item::Chunk(chunk) if self.cancel.is_cancelled() => self.counts.not_sent(chunk.num_rows()),
                 Item::Chunk(chunk) => {
                     self.counts.accepted(chunk.num_rows());
-                    match self.then {
-                        Then::Go => {}
-                        Then::Fail => return Err(Error::unexpected("refused")),
-                        Then::Panic => panic!("in the sink"),
-                    }
                     let text = chunk.num_rows().to_string();
                     self.got.lock().unwrap().push((input, text));
                 }
@@ -64,7 +50,6 @@ impl Sink for Recorder {
 struct Fixture {
     guards: Vec<GuardsConfig>,
     allowed: BTreeSet<Guard>,
-    then: Then,
     memory: usize,
     folder: tempfile::TempDir,
     /// Below `folder`.
@@ -72,9 +57,8 @@ struct Fixture {
     cancel: CancellationToken,
 }
 
-/// The results of a run.
 struct Ended {
-    results: Vec<std::thread::Result<Result<()>>>,
+    results: Vec<Result<()>>,
     /// What each inner sink received; `None` when it did not run.
     got: Vec<Option<Vec<(usize, String)>>>,
     counts: Vec<Totals>,
@@ -84,7 +68,7 @@ struct Ended {
 
 impl Ended {
     fn error(&self, sink: usize) -> &Error {
-        self.results[sink].as_ref().unwrap().as_ref().unwrap_err()
+        self.results[sink].as_ref().unwrap_err()
     }
 }
 
@@ -95,28 +79,11 @@ fn max_rows(limit: u64) -> GuardsConfig {
     }
 }
 
-/// For a sink with each of `guards`.
-fn evaluator(guards: &[GuardsConfig]) -> Evaluator {
-    let sinks = guards.iter().enumerate().map(|(index, guards)| Guarded {
-        sink: format!("sink {index}").into(),
-        guards: guards.clone(),
-        last: None,
-    });
-    Evaluator {
-        sinks: sinks.collect(),
-        allowed: BTreeSet::new(),
-        partial: false,
-        sources: Vec::new(),
-        all: Vec::new(),
-    }
-}
-
 impl Fixture {
     fn new(guards: impl IntoIterator<Item = GuardsConfig>) -> Self {
         Self {
             guards: guards.into_iter().collect(),
             allowed: BTreeSet::new(),
-            then: Then::Go,
             memory: 0,
             folder: tempfile::tempdir().unwrap(),
             state: ".",
@@ -129,9 +96,18 @@ impl Fixture {
         let source = Counts::default();
         let counts: Vec<Counts> = self.guards.iter().map(|_| Counts::default()).collect();
         let all: Vec<Counts> = counts.iter().chain([&source]).cloned().collect();
-        let mut evaluator = evaluator(&self.guards);
-        evaluator.allowed = self.allowed.clone();
-        evaluator.all = all.clone();
+        let sinks = self.guards.iter().enumerate().map(|(index, guards)| Guarded {
+            sink: format!("sink {index}").into(),
+            guards: guards.clone(),
+            last: None,
+        });
+        let evaluator = Evaluator {
+            sinks: sinks.collect(),
+            allowed: self.allowed.clone(),
+            partial: false,
+            sources: Vec::new(),
+            all: all.clone(),
+        };
         let (gate, participants) = Gate::new(evaluator, self.cancel.clone());
         let mut outputs = Vec::new();
         let mut records = Vec::new();
@@ -148,7 +124,6 @@ impl Fixture {
             let got = Arc::<Mutex<Vec<_>>>::default();
             records.push(got.clone());
             let inner = Recorder {
-                then: self.then,
                 counts: counts.clone(),
                 cancel: cancel.clone(),
                 got,
@@ -157,10 +132,8 @@ impl Fixture {
             let inner = Box::new(inner);
             let staged = StagedSink::new(inner, participant, counts.clone(), folder, self.memory);
             work.push(async move {
-                let ended = AssertUnwindSafe(Box::new(staged).run(&mut input))
-                    .catch_unwind()
-                    .await;
-                if !matches!(ended, Ok(Ok(()))) {
+                let ended = Box::new(staged).run(&mut input).await;
+                if ended.is_err() {
                     cancel.cancel();
                 }
                 input.drain().await;
@@ -200,10 +173,10 @@ fn chunk(rows: usize, same: usize) -> Chunk {
 }
 
 /// Sends a chunk to each sink, with a checkpoint behind it, and ends. Each goes to two inputs of the sink.
-async fn send(outputs: Vec<Output>, rows: &[usize]) -> Vec<Delivered> {
+async fn send(outputs: Vec<Output>, same: usize) -> Vec<Delivered> {
     let mut delivered = Vec::new();
-    for (output, rows) in outputs.iter().zip(rows) {
-        output.send(chunk(*rows, 1)).await.unwrap();
+    for (output, rows) in outputs.iter().zip([4, 7]) {
+        output.send(chunk(rows, same)).await.unwrap();
         delivered.push(output.checkpoint("end").await.unwrap());
     }
     delivered
@@ -239,23 +212,16 @@ async fn sends_everything_in_order_or_nothing() {
             let mut fixture = Fixture::new([guards.clone(), GuardsConfig::default()]);
             fixture.memory = memory;
             fixture.allowed.extend(allowed.then_some(Guard::MaxRows));
-            let send = async |outputs: Vec<Output>| {
-                let mut delivered = Vec::new();
-                for (output, rows) in outputs.iter().zip([4, 7]) {
-                    output.send(chunk(rows, same)).await.unwrap();
-                    delivered.push(output.checkpoint("end").await.unwrap());
-                }
-                drop(outputs);
-                futures::future::join_all(delivered).await
-            };
-            let (ended, delivered) = fixture.run(send).await;
+            let (ended, delivered) = fixture
+                .run(async |outputs| futures::future::join_all(send(outputs, same).await).await)
+                .await;
             let is_open = error.is_empty();
             assert_eq!(delivered, [is_open, is_open]);
             assert_eq!(ended.report.evaluated.len(), 1);
             assert_eq!(ended.report.evaluated[0].outcome, outcome);
             assert!(ended.all.conserved());
             if is_open {
-                assert!(ended.results.iter().all(|result| matches!(result, Ok(Ok(())))));
+                assert!(ended.results.iter().all(Result::is_ok));
                 let item = |input, text: &str| (input, text.to_owned());
                 let expected = [item(0, "4"), item(1, "4"), item(0, "end"), item(1, "end")];
                 assert_eq!(ended.got[0].as_deref().unwrap(), expected);
@@ -298,7 +264,7 @@ async fn sends_nothing_when_the_run_is_cancelled() {
         fixture.memory = memory;
         let (ended, delivered) = fixture
             .run(async |outputs| {
-                let delivered = send(outputs.clone(), &[4, 7]).await;
+                let delivered = send(outputs.clone(), 1).await;
                 fixture.cancel.cancel();
                 assert!(outputs[0].send(chunk(4, 1)).await.is_err());
                 drop(outputs);
@@ -311,37 +277,5 @@ async fn sends_nothing_when_the_run_is_cancelled() {
         assert!(ended.all.conserved());
         assert_eq!(delivered, [false, false]);
         assert_eq!(ended.report.evaluated[0].outcome, GuardOutcome::NotEvaluated);
-    }
-}
-
-#[tokio::test]
-async fn counts_rows_that_a_failing_sink_did_not_take() {
-    for (then, memory) in [
-        (Then::Fail, 0),
-        (Then::Fail, MAX_MEMORY_BYTES),
-        (Then::Panic, 0),
-        (Then::Panic, MAX_MEMORY_BYTES),
-    ] {
-        let mut fixture = Fixture::new([max_rows(100)]);
-        (fixture.then, fixture.memory) = (then, memory);
-        let (ended, delivered) = fixture
-            .run(async |outputs| {
-                for rows in [1, 2, 3, 4] {
-                    outputs[0].send(chunk(rows, 1)).await.unwrap();
-                }
-                let delivered = send(outputs, &[5]).await;
-                futures::future::join_all(delivered).await
-            })
-            .await;
-        match &ended.results[0] {
-            Ok(result) => {
-                assert!(then == Then::Fail);
-                assert_eq!(result.as_ref().unwrap_err().to_string(), "refused");
-            }
-            Err(_) => assert!(then == Then::Panic),
-        }
-        assert_eq!((ended.all.accepted, ended.all.not_sent), (1, 29));
-        assert!(ended.all.conserved());
-        assert_eq!(delivered, [false]);
     }
 }

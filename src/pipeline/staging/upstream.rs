@@ -47,19 +47,14 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::component::{Counts, Input, channel};
+    use crate::component::{Counts, channel};
     use crate::error::Error;
-
-    fn output(cancel: &CancellationToken) -> (Output, Input) {
-        let (sender, input) = channel(1, Counts::default());
-        let out = Output::source(vec![(sender, 0)], Counts::default(), cancel.clone(), None);
-        (out, input)
-    }
 
     #[tokio::test]
     async fn cancels_the_run_before_the_rows_of_a_failed_source_end() {
         let cancel = CancellationToken::new();
-        let (out, mut input) = output(&cancel);
+        let (sender, mut input) = channel(1, Counts::default());
+        let out = Output::source(vec![(sender, 0)], Counts::default(), cancel.clone(), None);
         let receiver = &mut input;
         let fail = |out: Output| async move {
             // As a reader on another thread: its output closes before the failure is known.
@@ -70,24 +65,5 @@ mod tests {
         upstream(out, &cancel, fail).await.unwrap_err();
         assert!(cancel.is_cancelled());
         assert!(input.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn closes_the_output_of_a_source_that_waits_for_delivery() {
-        let cancel = CancellationToken::new();
-        let (out, mut input) = output(&cancel);
-        let (delivered, wait) = tokio::sync::oneshot::channel();
-        let source = |out: Output| async move {
-            drop(out);
-            wait.await.unwrap();
-            Ok(())
-        };
-        let sink = async {
-            assert!(input.next().await.is_none());
-            assert!(!cancel.is_cancelled());
-            delivered.send(()).unwrap();
-        };
-        let (result, ()) = tokio::join!(upstream(out, &cancel, source), sink);
-        result.unwrap();
     }
 }

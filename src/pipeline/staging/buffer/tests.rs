@@ -141,30 +141,6 @@ async fn returns_items_in_order() {
 }
 
 #[tokio::test]
-async fn counts_rows_that_were_not_received_as_not_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    for max_memory in [0, usize::MAX] {
-        let mut delivered = Vec::new();
-        let (first, last) = (checkpoint("1", &mut delivered), checkpoint("2", &mut delivered));
-        let items = vec![rows(5), first, rows(6), rows(7), last];
-        let (buffer, counts) = filled(folder.path(), max_memory, items).await;
-        let (sender, mut input) = channel(1, counts.clone());
-        let receive = async {
-            assert!(matches!(input.next().await.unwrap().1, Item::Chunk(_)));
-            if let (_, Item::Checkpoint(checkpoint)) = input.next().await.unwrap() {
-                checkpoint.done();
-            }
-            input.drain().await;
-        };
-        let cancel = CancellationToken::new();
-        let (fed, ()) = tokio::join!(buffer.feed(sender, &cancel), receive);
-        fed.unwrap();
-        assert_eq!(counts.totals().not_sent, 13);
-        assert_eq!(futures::future::join_all(delivered).await, [true, false]);
-    }
-}
-
-#[tokio::test]
 async fn cancels_the_run_before_the_rows_of_a_damaged_file_end() {
     let folder = tempfile::tempdir().unwrap();
     let (buffer, counts) = filled(folder.path(), 0, vec![rows(5), rows(6)]).await;
