@@ -47,7 +47,8 @@ async fn combines_values_with_the_last_changing_fastest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_each_key_of_the_parent_once() {
-    let rows = json!({"ids": [{"id": 1, "n": "a"}, {"id": 2}, {"id": 1, "n": "b"}, {"no": 1}, {"id": " "}]});
+    let rows =
+        json!({"ids": [{"id": 1, "n": "a"}, {"id": 2}, {"id": "1", "n": "b"}, {"no": 1}, {"id": " "}]});
     let server = Server::expect([
         ("GET /v1/ids", Reply::ok(rows)),
         ("GET /v1/people/1", Reply::ok(json!({"id": 1}))),

@@ -1,5 +1,6 @@
-//! Mistakes in a pipeline file, and the examples of `docs/src/how-to/rest-api.md`.
+//! Mistakes in a pipeline file, and the examples of `rest-api.md` and `rest-auth.md` in `docs/src/how-to`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use hrsink::config::PipelineConfig;
@@ -134,20 +135,25 @@ fn reports_a_missing_variable_and_an_undeclared_column_once() {
     assert!(found.contains("sources.api.records.explode.keep[0]"), "{found}");
 }
 
+fn examples(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap())
+}
+
 /// The first example is a pipeline, the others are settings of a source.
 #[test]
 fn the_examples_of_the_documentation_are_valid() {
-    let text = include_str!("../../docs/src/how-to/rest-api.md");
-    let mut blocks = text
-        .split("```yaml\n")
-        .skip(1)
-        .map(|block| block.split("```").next().unwrap());
+    let mut api = examples(include_str!("../../docs/src/how-to/rest-api.md"));
+    let auth = examples(include_str!("../../docs/src/how-to/rest-auth.md"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipeline.yaml");
-    let config = PipelineConfig::parse(blocks.next().unwrap(), Notation::Yaml, &path, &|_| None);
+    let config = PipelineConfig::parse(api.next().unwrap(), Notation::Yaml, &path, &|_| None);
     assert!(config.is_ok(), "{config:#?}");
-    for block in blocks {
+    let mut types = BTreeSet::new();
+    for block in api.chain(auth) {
         let settings = parse(block, Notation::Yaml, Path::new("rest.md")).unwrap();
+        types.extend(settings["auth"]["type"].as_str().map(str::to_owned));
         assert_eq!(problems(settings), "", "{block}");
     }
+    assert_eq!(types.len(), 8, "every type but `none`: {types:?}");
 }

@@ -112,15 +112,10 @@ mod tests {
         for (template, expected) in [
             ("archive/{name}-{run}", "archive/a.csv.pgp-r1"),
             ("{date:%Y}/{stem}.done", "2026/a.csv.done"),
-            ("failed/", "failed/a.csv.pgp"),
         ] {
             let template = NameTemplate::target(template).unwrap();
             assert_eq!(template.in_run("a.csv.pgp", &run), expected);
         }
-        assert_eq!(
-            NameTemplate::marker("{stem}.ok").unwrap().of_name("a.csv"),
-            "a.ok"
-        );
         for (path, relative, expected) in [
             ("/out/a.csv", "archive/a.csv", "/out/archive/a.csv"),
             ("/out/a.csv", "/old/a.csv", "/old/a.csv"),

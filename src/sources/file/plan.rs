@@ -325,13 +325,8 @@ impl FileConfig {
     }
 
     async fn source(&self, plan: Plan, cx: SourceContext) -> Result<Box<dyn Source>> {
-        let Plan {
-            location,
-            pattern,
-            mut selection,
-            actions,
-        } = plan;
-        let storage = self.connect(&location, &cx).await?;
+        let (pattern, mut selection, mut actions) = (plan.pattern, plan.selection, plan.actions);
+        let storage = self.connect(&plan.location, &cx).await?;
         let only_reads = cx.run.partial;
         if only_reads {
             // A preview shows rows in any case.
@@ -347,7 +342,7 @@ impl FileConfig {
         if selected.nothing_new {
             cx.counts.nothing_new();
         }
-        let actions = actions.in_run(&cx.run.id);
+        actions.names.run = cx.run.id.clone();
         actions.check_targets(&pattern, &selected.files)?;
         let processor = PostProcessor {
             storage,

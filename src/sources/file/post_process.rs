@@ -108,7 +108,7 @@ pub(super) struct FileActions {
     move_delivered: Option<NameTemplate>,
     move_failed: Option<NameTemplate>,
     marker: Option<NameTemplate>,
-    names: RunNames,
+    pub(super) names: RunNames,
 }
 
 /// Numbers appended to a name that is taken.
@@ -145,12 +145,6 @@ impl FileActions {
         }
     }
 
-    pub(super) fn in_run(mut self, run: &Arc<str>) -> Self {
-        self.names.run = run.clone();
-        self
-    }
-
-    /// Whether delivered files are moved or deleted.
     fn changes_delivered(&self) -> bool {
         self.deletes || self.move_delivered.is_some()
     }
@@ -428,16 +422,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_actions_and_reports_what_to_write() {
-        for (text, expected) in [
-            ("keep", OnSuccess::Keep),
-            ("delete", OnSuccess::Delete),
-            ("{move: old/}", OnSuccess::Move("old/".to_owned())),
-        ] {
-            assert_eq!(serde_saphyr::from_str::<OnSuccess>(text).unwrap(), expected);
-        }
-        let moved = serde_json::from_str::<OnFailure>(r#"{"move": "failed/"}"#);
-        assert_eq!(moved.unwrap(), OnFailure::Move("failed/".to_owned()));
+    fn reports_what_to_write() {
         assert!(serde_saphyr::from_str::<OnFailure>("delete").is_err());
         let example = r#"{move: "archive/{name}-{run}"}"#;
         for (text, expected) in [

@@ -62,15 +62,6 @@ impl Rank {
             name: file.name.clone(),
         }
     }
-
-    /// `false` for ranks of different orders.
-    fn is_before(&self, other: &Self) -> bool {
-        self.order == other.order && self < other
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 /// What to do if there is nothing to read.
@@ -189,7 +180,14 @@ impl Selection {
         // Files without a marker, or still being written, were not read before.
         let nothing_new = files.is_empty() && skipped.read_before + skipped.older > 0;
         files.sort_by_cached_key(|file| Rank::of(file, self.order_by, pattern));
-        self.check_limit(&files)?;
+        let max_files = self.settings.max_files.as_usize();
+        if files.len() > max_files {
+            return Err(Error::input(format!(
+                "there are {} files to read, more than `select.max_files` ({max_files})",
+                files.len()
+            ))
+            .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"));
+        }
         let ready = files.len();
         let files = self.quiet(storage, files, listed_at).await?;
         skipped.being_written = ready - files.len();
@@ -233,14 +231,15 @@ impl Selection {
         let newest = files.iter().chain(pending).map(rank).max()?;
         let delivered = state
             .newest(pattern.glob())
-            .filter(|delivered| newest.is_before(delivered));
+            // Ranks of different orders are not comparable.
+            .filter(|delivered| newest.order == delivered.order && newest < **delivered);
         let before = files.len();
         files.retain(|file| delivered.is_none() && rank(file) == newest);
         skipped.older += before - files.len();
         if let Some(delivered) = delivered {
             tracing::info!(
-                newest = newest.name(),
-                delivered = delivered.name(),
+                newest = &*newest.name,
+                delivered = &*delivered.name,
                 "a newer file was delivered before"
             );
             return None;
@@ -320,18 +319,6 @@ impl Selection {
         let checked: Vec<Option<FileInfo>> = checked.buffered(MAX_LOOKUPS).try_collect().await?;
         Ok(checked.into_iter().flatten().collect())
     }
-
-    fn check_limit(&self, files: &[FileInfo]) -> Result<()> {
-        let max_files = self.settings.max_files.as_usize();
-        if files.len() <= max_files {
-            return Ok(());
-        }
-        Err(Error::input(format!(
-            "there are {} files to read, more than `select.max_files` ({max_files})",
-            files.len()
-        ))
-        .with_hint("nothing was read; if all of them are intended, raise `select.max_files`"))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -375,7 +362,7 @@ impl Skipped {
             error = error.with_hint(format!(
                 "`select.newest` skips files that are older than the newest delivered one, `{}`; to read one anyway, set \
                  `path` to its name",
-                newest.name()
+                newest.name
             ));
         }
         error

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_empty_array};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -31,43 +31,27 @@ pub(super) struct FileSource {
 #[async_trait]
 impl Source for FileSource {
     async fn run(self: Box<Self>, out: Output) -> Result<()> {
-        let Self {
-            cx,
-            jobs,
-            processor,
-            moves_failed,
-        } = *self;
+        let (cx, processor, moves_failed) = (self.cx, self.processor, self.moves_failed);
         let failed = moves_failed.then(|| (processor.storage.clone(), processor.actions.clone()));
         let (sent, received) = mpsc::unbounded_channel();
         // Aborted together with this source.
         #[expect(clippy::disallowed_methods, reason = "it does not outlive its owner")]
         let processor = AbortOnDropHandle::new(tokio::spawn(processor.run(received)));
-        let read = read_all(&cx, jobs, &out, sent).await;
+        let read = read_all(&cx, self.jobs, &out, sent).await;
         // While an output is open, a sink waits for more rows to fill its last batch.
         drop(out);
-        if let Err(failure) = &read {
+        if let Err((_, file)) = &read {
             // Rows that were not sent yet stay unsent; delivered files are still processed.
             cx.run.cancel.cancel();
-            if let (Some((storage, actions)), Some(file)) = (failed, &failure.file) {
+            if let (Some((storage, actions)), Some(file)) = (failed, file) {
                 actions.failed(&*storage, file).await;
             }
         }
         let processed = processor
             .await
             .map_err(|error| Error::task_failed("post-processing files", &error))?;
-        read.map_err(|failure| failure.error)?;
+        read.map_err(|(error, _)| error)?;
         processed
-    }
-}
-
-struct ReadFailure {
-    error: Error,
-    file: Option<FileInfo>,
-}
-
-impl From<Error> for ReadFailure {
-    fn from(error: Error) -> Self {
-        Self { error, file: None }
     }
 }
 
@@ -84,12 +68,13 @@ fn is_bad_content(error: &Error) -> bool {
 /// Small files that are opened before their turn.
 const PREFETCH_FILES: usize = 6;
 
+/// An error comes with the file whose content is its cause.
 async fn read_all(
     cx: &SourceContext,
     jobs: Vec<Job>,
     out: &Output,
     sent: mpsc::UnboundedSender<SentFile>,
-) -> Result<(), ReadFailure> {
+) -> Result<(), (Error, Option<FileInfo>)> {
     let (no_files, mut has_rows) = (jobs.is_empty(), false);
     let mut jobs = VecDeque::from(jobs);
     while let Some(mut job) = jobs.pop_front() {
@@ -116,9 +101,12 @@ async fn read_all(
             Ok(Err(ReadError::Failed(_))) if out.is_stopped() => return Ok(()),
             Ok(Err(ReadError::Failed(error))) => {
                 let file = is_bad_content(&error).then_some(file);
-                return Err(ReadFailure { error, file });
+                return Err((error, file));
             }
-            Err(error) => return Err(Error::task_failed(&format!("reading `{}`", file.name), &error).into()),
+            Err(error) => {
+                let reading = format!("reading `{}`", file.name);
+                return Err((Error::task_failed(&reading, &error), None));
+            }
         };
         let Ok(delivered) = out.checkpoint(&*file.name).await else {
             return Ok(());
@@ -136,22 +124,20 @@ async fn read_all(
             // All were modified without a change of content.
             cx.counts.nothing_new();
         }
-        send_empty_chunk(cx, out).await?;
+        send_empty_chunk(cx, out).await;
     }
     Ok(())
 }
 
 /// Announces the columns in use if no file was read.
-async fn send_empty_chunk(cx: &SourceContext, out: &Output) -> Result<()> {
+async fn send_empty_chunk(cx: &SourceContext, out: &Output) {
     let columns: Vec<String> = cx.columns.iter().flat_map(|used| used.iter().cloned()).collect();
     if columns.is_empty() {
-        return Ok(());
+        return;
     }
     let fields = columns.iter().map(|name| Field::new(name, DataType::Utf8, true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let arrays = columns.iter().map(|_| new_empty_array(&DataType::Utf8)).collect();
-    let batch = RecordBatch::try_new(schema, arrays)
-        .map_err(|error| Error::unexpected("cannot make a chunk without rows").with_source(error))?;
+    let batch = RecordBatch::new_empty(schema);
     let part = Arc::new(Part {
         name: "no file".into(),
         columns,
@@ -160,5 +146,4 @@ async fn send_empty_chunk(cx: &SourceContext, out: &Output) -> Result<()> {
     let _ = out
         .send(Chunk::records(batch, Origins::consecutive(part, 1, 0)))
         .await;
-    Ok(())
 }

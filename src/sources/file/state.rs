@@ -216,21 +216,12 @@ mod tests {
         let mut state = ProcessedFiles::load(Some(&state.to_text())).unwrap();
         assert_eq!(state.status(&read), FileStatus::Read);
         assert_eq!(state.hash_of(&read).as_deref(), Some("ab"));
-        let changed = |change: fn(&mut FileInfo)| {
-            let mut file = read.clone();
-            change(&mut file);
-            file
-        };
-        for other in [
-            file("2026-03-01T00:00:01Z"),
-            changed(|file| file.size = Some(11)),
-            changed(|file| file.version = Some("e".into())),
-            changed(|file| file.path = "/out/b.csv".into()),
-        ] {
-            assert_eq!(state.status(&other), FileStatus::New, "{other:?}");
+        let (mut grown, mut versioned) = (read.clone(), read.clone());
+        (grown.size, versioned.version) = (Some(11), Some("e".into()));
+        for other in [&file("2026-03-01T00:00:01Z"), &grown, &versioned] {
+            assert_eq!(state.status(other), FileStatus::New, "{other:?}");
         }
         // Modified just before it was listed, it may be modified again with the same time, unless it has a version.
-        let versioned = changed(|file| file.version = Some("e".into()));
         for (file, status) in [(&read, FileStatus::New), (&versioned, FileStatus::Read)] {
             state.insert(file, None, time("2026-03-01T00:00:01Z"), false);
             assert_eq!(state.status(file), status);

@@ -43,7 +43,7 @@ impl AuthConfig {
             }
             AuthType::ApiKey => self.api_key(run),
             _ => {
-                let (endpoint, grant) = TokenRequest::new(self, run, client)?.build()?;
+                let (endpoint, grant) = TokenRequest::build(self, run, client)?;
                 let secrets = endpoint.secrets.clone();
                 let tokens = run.services.get_or_default::<SharedTokens>();
                 let key = format!("{way}\n{self:?}");
@@ -94,52 +94,52 @@ struct TokenRequest<'r> {
 }
 
 impl<'r> TokenRequest<'r> {
-    fn new(config: &'r AuthConfig, run: &'r RunInfo, client: &reqwest::Client) -> Result<Self> {
+    fn build(
+        config: &'r AuthConfig,
+        run: &'r RunInfo,
+        client: &reqwest::Client,
+    ) -> Result<(TokenEndpoint, Grant)> {
         let url = service_url(need(&config.token_url, "token_url")?)
             .map_err(|problem| Error::config(format!("`token_url`: {problem}")))?;
         let token_path = config.token_path.as_deref().map(KeyPath::parse).transpose();
         let token_path = token_path.map_err(|problem| Error::config(format!("`token_path`: {problem}")))?;
-        let endpoint = TokenEndpoint {
-            client: client.clone(),
-            url,
-            headers: HeaderMap::new(),
-            fields: Vec::new(),
-            json: Map::new(),
-            body: config.body.unwrap_or_default(),
-            token_path: token_path.unwrap_or_default(),
-            default_lifetime: DEFAULT_LIFETIME,
-            secrets: Vec::new(),
-        };
-        Ok(Self {
+        let mut request = Self {
             config,
             run,
-            endpoint,
-        })
-    }
-
-    fn build(mut self) -> Result<(TokenEndpoint, Grant)> {
-        let grant = self.grant()?;
-        if let Some(scope) = &self.config.scope {
-            self.field("scope", Secret::new(scope.as_str()));
+            endpoint: TokenEndpoint {
+                client: client.clone(),
+                url,
+                headers: HeaderMap::new(),
+                fields: Vec::new(),
+                json: Map::new(),
+                body: config.body.unwrap_or_default(),
+                token_path: token_path.unwrap_or_default(),
+                default_lifetime: DEFAULT_LIFETIME,
+                secrets: Vec::new(),
+            },
+        };
+        let grant = request.grant()?;
+        if let Some(scope) = &config.scope {
+            request.field("scope", Secret::new(scope.as_str()));
         }
-        self.headers()?;
-        for (name, value) in self.config.parameters.iter().flatten() {
-            match (self.endpoint.body, self.resolve(value)?) {
+        request.headers()?;
+        for (name, value) in config.parameters.iter().flatten() {
+            match (request.endpoint.body, request.resolve(value)?) {
                 (BodyForm::Json, value) => {
-                    self.endpoint.json.insert(name.clone(), value);
+                    request.endpoint.json.insert(name.clone(), value);
                 }
-                (BodyForm::Form, Value::String(text)) => self.field(name, Secret::new(text)),
+                (BodyForm::Form, Value::String(text)) => request.field(name, Secret::new(text)),
                 (BodyForm::Form, _) => {
                     return Err(Error::config(format!("`parameters.{name}` is not a text")));
                 }
             }
         }
-        let secrets = &mut self.endpoint.secrets;
+        let secrets = &mut request.endpoint.secrets;
         secrets.retain(|secret| secret.expose().len() >= MIN_SECRET);
-        Ok((self.endpoint, grant))
+        Ok((request.endpoint, grant))
     }
 
-    /// The grant; puts its fields into the request.
+    /// Also puts its fields into the request.
     fn grant(&mut self) -> Result<Grant> {
         let config = self.config;
         let name = match config.kind {
@@ -171,7 +171,6 @@ impl<'r> TokenRequest<'r> {
         }
     }
 
-    /// The application's ID and secret, in the body or in a header.
     fn client_credentials(&mut self) -> Result<()> {
         let config = self.config;
         let Some(id) = &config.client_id else {

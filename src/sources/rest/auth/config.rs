@@ -55,7 +55,6 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = &"Token ")]
     pub prefix: Option<String>,
-
     /// The token endpoint.
     #[serde(default)]
     pub token_url: Option<String>,
@@ -86,7 +85,6 @@ pub(crate) struct AuthConfig {
     /// are read beside it; without `expires_in` a token is used for 10 minutes. Default `access_token`.
     #[serde(default)]
     pub token_path: Option<String>,
-
     /// The refresh token that a user obtained.
     #[serde(default)]
     #[schemars(example = serde_json::json!({"env": "REFRESH_TOKEN"}))]
@@ -96,7 +94,6 @@ pub(crate) struct AuthConfig {
     #[serde(default)]
     #[schemars(example = serde_json::json!({"file": "refresh-token"}))]
     pub rotation: Option<RotationConfig>,
-
     /// The issuer (`iss`), usually the application's ID. Default with `saml2_bearer`: `client_id`, which must be a text.
     #[serde(default)]
     #[schemars(example = &"hrsink")]

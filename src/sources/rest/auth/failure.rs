@@ -48,7 +48,9 @@ fn hints(provider: &TokenProvider, cause: &TokenCause) -> Hints {
     match cause {
         TokenCause::Local(error) => error.hints().map(|hint| hint.to_owned().into()).collect(),
         TokenCause::Refused(error) => oauth(provider, error),
-        TokenCause::Transport(failure) => transport(provider, failure, &host),
+        TokenCause::Transport(Failure::Answer(answer)) if is_html(&answer.body) => page(&host),
+        TokenCause::Transport(Failure::Answer(answer)) => answered(provider, answer),
+        TokenCause::Transport(failure) => failure.hints(&host, "").into_iter().map(Cow::Owned).collect(),
         TokenCause::Unusable { html: true, .. } => page(&host),
         TokenCause::Unusable { truncated: true, .. } => list(&["run again: the response was truncated"]),
         TokenCause::Unusable { .. } => list(&[
@@ -100,14 +102,6 @@ fn grant(grant: &Grant) -> &'static [&'static str] {
     }
 }
 
-fn transport(provider: &TokenProvider, failure: &Failure, host: &str) -> Hints {
-    match failure {
-        Failure::Answer(answer) if is_html(&answer.body) => page(host),
-        Failure::Answer(answer) => answered(provider, answer),
-        failure => failure.hints(host, "").into_iter().map(Cow::Owned).collect(),
-    }
-}
-
 fn answered(provider: &TokenProvider, answer: &Answer) -> Hints {
     match answer.status.as_u16() {
         300..=399 => list(&[
@@ -116,11 +110,7 @@ fn answered(provider: &TokenProvider, answer: &Answer) -> Hints {
         400 => list(&[PARAMETERS]),
         401 | 403 => match &provider.grant {
             Grant::Fields => list(&CLIENT),
-            other => [&CLIENT[..], grant(other)]
-                .concat()
-                .into_iter()
-                .map(Cow::Borrowed)
-                .collect(),
+            other => list(&[&CLIENT[..], grant(other)].concat()),
         },
         404 | 405 | 410 => list(&["check `token_url`: there is no token endpoint at this address"]),
         415 => list(&["the service requires another encoding of the request: check `body`"]),

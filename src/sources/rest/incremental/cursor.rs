@@ -25,27 +25,6 @@ pub(in super::super) struct Seen {
 }
 
 impl Seen {
-    /// Adds the value at `path` of a record.
-    /// An error names the path, never the value.
-    pub(super) fn observe(
-        &mut self,
-        value: Option<&Value>,
-        path: &SinglePath,
-        zone: &TimeZone,
-        now: Timestamp,
-    ) -> Result<()> {
-        let Some(at) = read(value, path, zone)? else {
-            self.without += 1;
-            return Ok(());
-        };
-        self.with += 1;
-        if at > now {
-            self.future += 1;
-        }
-        self.greatest = self.greatest.max(Some(at));
-        Ok(())
-    }
-
     pub(in super::super) fn merge(&mut self, other: &Self) {
         self.greatest = self.greatest.max(other.greatest);
         self.with += other.with;
@@ -54,8 +33,8 @@ impl Seen {
     }
 }
 
-/// A cursor; `None` if it is missing, null or blank.
-fn read(value: Option<&Value>, path: &SinglePath, zone: &TimeZone) -> Result<Option<Timestamp>> {
+/// A cursor; `None` if it is missing, null or blank. An error names the path, never the value.
+pub(super) fn read(value: Option<&Value>, path: &SinglePath, zone: &TimeZone) -> Result<Option<Timestamp>> {
     let found = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),

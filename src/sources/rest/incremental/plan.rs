@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::template::Values;
-use super::cursor::Seen;
+use super::cursor::{self, Seen};
 use super::format::DAY;
 use super::state::{State, hashed};
 use super::{FullRefresh, Incremental};
@@ -17,7 +17,6 @@ const MAX_WINDOWS: u64 = 100_000;
 /// Milliseconds that a position may lie in the future: a clock was adjusted.
 const CLOCK_TOLERANCE: i64 = 5 * 60_000;
 
-/// What one run requests, and how far it came. See the [module](super).
 #[derive(Debug, Clone)]
 pub(in super::super) struct Plan {
     incremental: Incremental,
@@ -179,14 +178,21 @@ impl Plan {
         Ok((values, shown))
     }
 
-    /// Adds the cursor of a record to `seen`, if there is one.
-    /// An error names the path, never the value.
+    /// Adds the cursor of a record to `seen`.
     pub(in super::super) fn observe(&self, seen: &mut Seen, value: Option<&Value>) -> Result<()> {
         let config = &self.incremental.config;
-        match &config.cursor {
-            Some(path) => seen.observe(value, path, config.timezone.zone(), self.now),
-            None => Ok(()),
+        let Some(path) = &config.cursor else {
+            return Ok(());
+        };
+        match cursor::read(value, path, config.timezone.zone())? {
+            None => seen.without += 1,
+            Some(at) => {
+                seen.with += 1;
+                seen.future += u64::from(at > self.now);
+                seen.greatest = seen.greatest.max(Some(at));
+            }
         }
+        Ok(())
     }
 
     /// The position to save once all rows up to the end of this window have an outcome. Requires that the cursors of

@@ -15,52 +15,10 @@ fn compile(mut config: Value) -> Result<Partitioning, Vec<String>> {
     compiled.ok_or_else(|| found.iter().map(ToString::to_string).collect())
 }
 
-fn values(partition: &Partition) -> Value {
-    let entries = partition.values.0.iter();
-    let entries = entries.map(|(name, value)| (name.to_string(), value.clone()));
-    Value::Object(entries.collect())
-}
-
 #[test]
-fn takes_each_key_once_and_batches_them() {
-    let config = json!({"parent": {}, "key": {"ids": "$.id"}, "batch_size": 2, "on_missing_key": "skip"});
-    let partitioning = compile(config).unwrap();
-    let mut keys = partitioning.keys(&Partition::default());
-    let mut all = Vec::new();
-    // 2 as a text is the same key: the request has its text.
-    for id in [
-        json!(1),
-        json!(2),
-        json!("2"),
-        json!(null),
-        json!(3),
-        json!(" "),
-        json!(4),
-        json!(5),
-    ] {
-        all.extend(keys.take(&json!({"id": id})).unwrap());
-    }
-    assert_eq!(keys.take(&json!({})).unwrap(), None);
-    all.extend(keys.finish());
-    let ids: Vec<_> = all
-        .iter()
-        .map(|partition| values(partition)["ids"].take())
-        .collect();
-    assert_eq!(json!(ids), json!([[1, 2], [3, 4], [5]]));
-    assert_eq!((keys.finish(), all[0].columns.0.len()), (None, 0));
-    assert_eq!((keys.rows, keys.missing, keys.repeated), (9, 3, 1));
-}
-
-#[test]
-fn rejects_rows_without_a_usable_key_and_shows_no_value() {
+fn rejects_unusable_keys_and_shows_no_value() {
     let partitioning = compile(json!({"parent": {}, "key": {"id": "$.a.id"}})).unwrap();
     let mut keys = partitioning.keys(&Partition::default());
-    assert!(keys.take(&json!({"a": {"id": 1}})).unwrap().is_some());
-    let error = keys.take(&json!({"a": {"ID": "marker"}})).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "row 2 of the parent has no value at `$.a.id` for the key `id`"
-    );
     for (value, expected) in [
         (json!({"marker": 1}), "an object"),
         (json!(["marker"]), "a list"),
@@ -86,12 +44,6 @@ fn reports_unused_placeholders() {
     }
     let paths: Vec<_> = found.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["values.b", "key.date", "key.id"]);
-    let mut names = Names::default();
-    partitioning.names(&mut names);
-    assert_eq!(
-        (names.kind("a"), names.kind("id")),
-        (Some(Kind::Fixed), Some(Kind::Key))
-    );
 }
 
 #[test]

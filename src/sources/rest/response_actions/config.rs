@@ -258,20 +258,15 @@ impl ResponseActionConfig {
     }
 
     fn validate(&self, problems: &mut Problems<'_>) {
-        let When {
-            status,
-            header,
-            body,
-            text,
-        } = &self.when;
-        if status.is_empty() && header.is_none() && body.is_none() && text.is_none() {
+        let when = &self.when;
+        if *when == When::default() {
             problems.at("when").add_with_hint(
                 "is empty and would match every answer",
                 "give `status`, `header`, `body` or `text`",
             );
         }
-        let header = header.as_ref().map(|test| (&test.equals, &test.matches));
-        let body = body.as_ref().map(|test| (&test.equals, &test.matches));
+        let header = when.header.as_ref().map(|test| (&test.equals, &test.matches));
+        let body = when.body.as_ref().map(|test| (&test.equals, &test.matches));
         for (key, test) in [("header", header), ("body", body)] {
             if let Some((Some(_), Some(_))) = test {
                 let mut here = problems.at("when");
@@ -325,16 +320,11 @@ impl ResponseActionConfig {
 
     /// Whether an answer matches.
     pub(super) fn matches(&self, facts: &Facts<'_>) -> bool {
-        let When {
-            status,
-            header,
-            body,
-            text,
-        } = &self.when;
-        let by_status = match status.is_empty() {
+        let when = &self.when;
+        let by_status = match when.status.is_empty() {
             // Accounts that are refused again and again get locked.
             true => !(self.action.retries() && matches!(facts.status, 401 | 403)),
-            false => status.iter().any(|set| set.contains(facts.status)),
+            false => when.status.iter().any(|set| set.contains(facts.status)),
         };
         let by_header = |test: &HeaderTest| {
             let values = facts.headers.get_all(&test.name.0).iter();
@@ -350,9 +340,9 @@ impl ResponseActionConfig {
         };
         let head = &facts.text[..facts.text.len().min(MAX_TEXT)];
         by_status
-            && header.as_ref().is_none_or(by_header)
-            && body.as_ref().is_none_or(by_body)
-            && text.as_ref().is_none_or(|regex| regex.0.is_match(head))
+            && when.header.as_ref().is_none_or(by_header)
+            && when.body.as_ref().is_none_or(by_body)
+            && when.text.as_ref().is_none_or(|regex| regex.0.is_match(head))
     }
 
     /// Whether it obviously decides wherever `later` matches.

@@ -103,32 +103,23 @@ mod tests {
 
     #[test]
     fn finds_the_message_and_shows_no_records() {
-        let find = |header: &str, body: &str| {
-            let mut headers = HeaderMap::new();
-            if !header.is_empty() {
-                headers.insert(HEADER, header.parse().unwrap());
-            }
-            let secret = Secret::new("s3cr3t-key");
-            service_message(&headers, body.as_bytes(), Redactor::new(&[secret], &[])).unwrap_or_default()
+        let find = |body: &str| {
+            let secrets = [Secret::new("s3cr3t-key")];
+            let redactor = Redactor::new(&secrets, &[]);
+            service_message(&HeaderMap::new(), body.as_bytes(), redactor).unwrap_or_default()
         };
         for case in CASES.trim().lines() {
             let (body, expected) = case.split_once(" =>").unwrap();
-            assert_eq!(find("", body), expected.trim_start(), "{body}");
+            assert_eq!(find(body), expected.trim_start(), "{body}");
         }
         let long = "x,".repeat(400);
-        for (header, body, expected) in [
-            ("", "\u{feff}{\"message\":\"after a mark\"}", "after a mark"),
-            ("", "no such\r\n report\n", "no such report"),
-            ("", "  ", ""),
-            ("", &long, ""),
-            ("the directory is off", "", "the directory is off"),
-            (
-                "the directory is off",
-                r#"{"message":"usual"}"#,
-                "the directory is off",
-            ),
+        for (body, expected) in [
+            ("\u{feff}{\"message\":\"after a mark\"}", "after a mark"),
+            ("no such\r\n report\n", "no such report"),
+            ("  ", ""),
+            (&long, ""),
         ] {
-            assert_eq!(find(header, body), expected, "{body}");
+            assert_eq!(find(body), expected, "{body}");
         }
     }
 }

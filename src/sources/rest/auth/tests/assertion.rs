@@ -46,36 +46,24 @@ async fn signs_a_jwt_for_each_request() {
 }
 
 #[tokio::test]
-async fn signs_a_saml_assertion_with_company_and_certificate() {
+async fn adds_certificate_and_attributes_to_a_saml_assertion() {
     let fixture = Fixture::new();
     fixture.secret("key", &rsa_pem());
     fixture.secret("certificate", &rsa_certificate());
     let server = Server::script([gives(TOKEN)]);
-    let more = json!({
-        "company_id": "contosoT1", "audience": "www.successfactors.com", "certificate": {"file": "certificate"},
-        "attributes": {"use_email": "false"}, "issuer": null,
-    });
+    let more =
+        json!({"audience": "a", "certificate": {"file": "certificate"}, "attributes": {"use_email": "no"}});
     let auth = fixture.build(config(&server, "saml2_bearer", &more)).unwrap();
     authorization(&auth).await.unwrap();
-    let url = server.url();
-    let (form, assertion) = parts(&server.finish()[0]);
-    let grant = "urn:ietf:params:oauth:grant-type:saml2-bearer";
-    let expected = json!({"grant_type": grant, "client_id": "app", "company_id": "contosoT1"});
-    assert_eq!(form, expected);
+    let (_, assertion) = parts(&server.finish()[0]);
     let xml = String::from_utf8(STANDARD.decode(assertion).unwrap()).unwrap();
-    for part in [
-        "<saml2:Issuer>app</saml2:Issuer>",
-        ">integration</saml2:NameID>",
-        &format!("Recipient=\"{url}\""),
-        "<ds:X509Certificate>",
-        "Name=\"use_email\"",
-    ] {
+    for part in ["<ds:X509Certificate>", "Name=\"use_email\""] {
         assert!(xml.contains(part), "{part} in {xml}");
     }
 }
 
 #[tokio::test]
-async fn explains_a_rejected_assertion_and_an_invalid_key() {
+async fn explains_a_rejected_assertion() {
     let fixture = Fixture::new();
     fixture.secret("key", &rsa_pem());
     for kind in ["jwt_bearer", "saml2_bearer"] {
@@ -85,13 +73,6 @@ async fn explains_a_rejected_assertion_and_an_invalid_key() {
             .await;
         let hint = "check `issuer`, `subject` and `audience`";
         assert!(text.contains(hint) && text.contains("clock"), "{text}");
-        let wrong = json!({"private_key": {"file": "secret"}, "audience": "a"});
-        let error = fixture.build(config(&server, kind, &wrong)).unwrap_err();
-        let text = shown(&error);
-        assert!(
-            text.contains("`private_key` has no private key in PEM form"),
-            "{text}"
-        );
         server.finish();
     }
 }

@@ -1,12 +1,10 @@
 //! Authentication against a scripted service.
 
 mod assertion;
-mod mtls;
 mod refresh;
 mod settings;
 mod token;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
@@ -36,28 +34,19 @@ impl Fixture {
         fixture
     }
 
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// Writes a secret to a file of this name.
     fn secret(&self, name: &str, text: &str) {
         use std::io::Write as _;
-        let mut file = crate::disk::create_private(&self.path().join(name)).unwrap();
+        let mut file = crate::disk::create_private(&self.folder.path().join(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     }
 
     fn build(&self, config: Value) -> crate::error::Result<Authenticator> {
-        self.build_with(config, &client())
-    }
-
-    fn build_with(&self, config: Value, client: &reqwest::Client) -> crate::error::Result<Authenticator> {
         let config: AuthConfig = serde_json::from_value(config).unwrap();
         assert_eq!(problems(&config), Vec::new());
         // Each has its own tokens.
         static BUILT: AtomicUsize = AtomicUsize::new(0);
         let way = BUILT.fetch_add(1, Ordering::Relaxed).to_string();
-        config.build(&self.run, client, &way)
+        config.build(&self.run, &client(), &way)
     }
 
     async fn failure(&self, config: Value) -> (ErrorKind, String) {
@@ -81,7 +70,6 @@ fn problems(config: &AuthConfig) -> Vec<Problem> {
     found
 }
 
-/// A request for `url` with its credentials.
 async fn authorized(auth: &Authenticator, url: &str) -> Result<(reqwest::Request, Credentials), Error> {
     let mut request = reqwest::Request::new(reqwest::Method::GET, url.parse().unwrap());
     let granted = auth.authorize(&mut request).await;

@@ -20,34 +20,20 @@ async fn sends_each_form_of_token_request() {
         "parameters": {"scope": {"userId": extra, "list": [extra, 1], "file": {"a": 1}}},
     });
     let nested = json!({"userId": "extra-marker", "list": ["extra-marker", 1], "file": {"a": 1}});
-    let password = json!({
-        "type": "oauth2_password", "username": "ada", "password": {"file": "secret"},
-        "client_id": null, "client_secret": null, "parameters": {"companyId": "contoso"},
-    });
     for (more, headers, body) in [
-        (
-            json!({"scope": "hr"}),
-            &[("accept", "application/json")][..],
-            with(client.clone(), &json!({"scope": "hr"})),
-        ),
         (
             in_header,
             &[
                 ("authorization", basic),
                 ("x-partner", "p"),
                 ("x-key", "extra-marker"),
-            ],
+            ][..],
             json!({"grant_type": "other", "resource": "hr", "pin": "extra-marker"}),
         ),
         (
             json,
             &[("content-type", "application/json")],
             with(client, &json!({"scope": nested})),
-        ),
-        (
-            password,
-            &[],
-            json!({"grant_type": "password", "username": "ada", "password": SECRET, "companyId": "contoso"}),
         ),
     ] {
         let answer = json!({"access_token": TOKEN, "expires_in": 60, "data": {"token": TOKEN}});
@@ -62,12 +48,8 @@ async fn sends_each_form_of_token_request() {
         let sent = serde_json::from_slice(&request.body).unwrap_or_else(|_| form(&request));
         assert_eq!(sent, body);
         let hidden = auth.secrets(&Credentials::default());
-        for (secret, is_hidden) in [
-            (TOKEN, true),
-            (SECRET, true),
-            ("extra-marker", sent.to_string().contains("extra-marker")),
-        ] {
-            assert_eq!(hidden.iter().any(|hidden| hidden.expose() == secret), is_hidden);
+        for secret in [TOKEN, SECRET, "extra-marker"] {
+            assert!(hidden.iter().any(|hidden| hidden.expose() == secret));
         }
     }
 }
@@ -97,18 +79,10 @@ async fn explains_answers_without_a_token() {
             redirect,
             "302 Found | it redirects to https://login.contoso.com | redirects are not followed",
         ),
-        (
-            Reply::new(404),
-            "404 Not Found, with an empty body | check `token_url`",
-        ),
         (Reply::new(415).body("no"), "check `body`"),
         (
             Reply::ok(wrong),
             "has no `access_token`: wrong client | check `token_path`",
-        ),
-        (
-            Reply::ok(json!({"error": "invalid_scope"})),
-            "responded 200 invalid_scope | check `scope`",
         ),
         (
             Reply::new(400).body(format!("you sent {SECRET}")),
