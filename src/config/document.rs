@@ -144,15 +144,8 @@ mod tests {
         assert_eq!(parse(yaml, Notation::Yaml).unwrap(), expected);
         let toml = parse("[sources.a]\npath = 'x.csv'\nn = [1, 'x']\n", Notation::Toml).unwrap();
         assert_eq!(toml["sources"]["a"]["n"], serde_json::json!([1, "x"]));
-    }
-
-    #[test]
-    fn keeps_yaml_texts_that_look_like_other_types() {
-        let tree = parse("a: 007\nb: no\nc: 1_000\nd: yes\n", Notation::Yaml).unwrap();
-        assert_eq!(
-            tree,
-            serde_json::json!({"a": "007", "b": "no", "c": "1_000", "d": "yes"})
-        );
+        let texts = parse("[007, no, 1_000, yes]", Notation::Yaml).unwrap();
+        assert_eq!(texts, serde_json::json!(["007", "no", "1_000", "yes"]));
     }
 
     #[test]

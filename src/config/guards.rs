@@ -121,12 +121,8 @@ impl GuardsConfig {
         problems: &mut Problems<'_>,
     ) {
         let both = self.over(defaults);
-        let contradictions = (
-            self.contradiction(),
-            defaults.contradiction(),
-            both.contradiction(),
-        );
-        if let (None, None, Some(limits)) = contradictions {
+        let reported = self.contradiction().or(defaults.contradiction()).is_some();
+        if let (false, Some(limits)) = (reported, both.contradiction()) {
             problems.at(Guard::MinRows).add(format!(
                 "no run could pass together with the guards of all sinks: {limits}"
             ));

@@ -243,11 +243,8 @@ impl PipelineConfig {
 fn no_source(tree: &Value, path: &Path, name: &str) -> Error {
     let names = |section: &str| {
         let components = tree.get(section).and_then(Value::as_object);
-        components
-            .into_iter()
-            .flat_map(Map::keys)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
+        let names = components.into_iter().flat_map(Map::keys);
+        names.map(String::as_str).collect::<Vec<_>>()
     };
     let other = ["transforms", "sinks"]
         .into_iter()

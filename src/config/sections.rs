@@ -25,7 +25,6 @@ pub(super) fn block<T: DeserializeOwned + Default>(
     decoded.unwrap_or_default()
 }
 
-/// The components of a section.
 pub(super) struct Section<C: ?Sized> {
     /// Those that could be decoded.
     pub(super) decoded: Vec<Wired<Box<C>>>,
@@ -35,7 +34,6 @@ pub(super) struct Section<C: ?Sized> {
     pub(super) snapshots: Vec<SourceSnapshot>,
 }
 
-/// The key of the section of a role.
 pub(super) const fn section_of(role: Role) -> &'static str {
     match role {
         Role::Source => "sources",

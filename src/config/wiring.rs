@@ -39,14 +39,9 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
         .map(|source| (&*source.name, snapshot_input(&source.name)))
         .collect();
     check_names(graph, &snapshots, problems);
-    let senders = graph
-        .sources
-        .iter()
-        .chain(&graph.transforms)
-        .map(|node| &*node.name);
-    let senders: Vec<&str> = senders
-        .chain(snapshots.iter().map(|(_, previous)| &**previous))
-        .collect();
+    let nodes = graph.sources.iter().chain(&graph.transforms);
+    let previous = snapshots.iter().map(|(_, previous)| &**previous);
+    let senders: Vec<&str> = nodes.map(|node| &*node.name).chain(previous).collect();
     let mut used = BTreeSet::new();
     for (section, nodes) in [("transforms", &graph.transforms), ("sinks", &graph.sinks)] {
         for node in nodes {
@@ -78,10 +73,8 @@ pub(super) fn check(graph: &Graph, problems: &mut Problems<'_>) -> Vec<String> {
             );
         }
     }
-    for (source, previous) in snapshots
-        .iter()
-        .filter(|(_, previous)| !used.contains(&**previous))
-    {
+    let unused = snapshots.iter().filter(|(_, name)| !used.contains(&**name));
+    for (source, previous) in unused {
         problems.at("sources").at(source).at("snapshot").add_with_hint(
             format!("the snapshot is not used: no component has `{previous}` in its `inputs`"),
             format!("add `{previous}` to the `inputs` of a component, or remove `snapshot`"),

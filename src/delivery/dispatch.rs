@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::future::OptionFuture;
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
@@ -63,31 +64,30 @@ impl Dispatcher {
                 break;
             }
             let deadline = run.stopped.as_ref().and_then(|stopped| stopped.deadline);
+            let aborted = OptionFuture::from(deadline.map(tokio::time::sleep_until));
             // A batch that cannot be sent yet holds back the input, so memory stays flat.
             let has_room = run.ready.is_empty();
             tokio::select! {
                 biased;
                 () = cx.run.cancel.cancelled(), if run.stopped.is_none() => run.stop(Error::interrupted()),
                 Some(ended) = run.uploads.join_next_with_id(), if !run.uploads.is_empty() => run.upload_ended(ended),
-                () = wait_until(deadline), if !run.uploads.is_empty() => run.abort_uploads(),
+                Some(()) = aborted, if !run.uploads.is_empty() => {
+                    run.uploads.abort_all();
+                    if let Some(stopped) = &mut run.stopped {
+                        stopped.deadline = None;
+                    }
+                }
                 item = input.next(), if open && has_room => match item {
                     Some((partition, Item::Chunk(chunk))) => run.add_rows(partition, chunk),
                     Some((partition, Item::Checkpoint(checkpoint))) => run.add_checkpoint(partition, checkpoint),
                     None => {
                         open = false;
-                        run.cut_all();
+                        (0..run.partitions.len()).for_each(|partition| run.cut(partition));
                     }
                 },
             }
         }
         run.close().await
-    }
-}
-
-async fn wait_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -231,12 +231,6 @@ impl Run<'_> {
         }
     }
 
-    fn cut_all(&mut self) {
-        for partition in 0..self.partitions.len() {
-            self.cut(partition);
-        }
-    }
-
     fn queue_batch(&mut self, partition: usize, batch: Batch, columns: PayloadColumns) {
         self.last_number += 1;
         let state = &mut self.partitions[partition];
@@ -296,13 +290,6 @@ impl Run<'_> {
             state.filling = None;
         }
         self.drop_stale_checkpoints();
-    }
-
-    fn abort_uploads(&mut self) {
-        self.uploads.abort_all();
-        if let Some(stopped) = &mut self.stopped {
-            stopped.deadline = None;
-        }
     }
 
     fn drop_stale_checkpoints(&mut self) {

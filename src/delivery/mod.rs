@@ -22,7 +22,6 @@ mod upload;
 pub(crate) use batch::Limits;
 pub(crate) use dispatch::Dispatcher;
 pub(crate) use partition::Partition;
-pub(crate) use policy::Policy;
-pub(crate) use policy::{Mode, OnRefused, OnUnknown};
+pub(crate) use policy::{Mode, OnRefused, OnUnknown, Policy};
 pub(crate) use service::{Answer, EncoderFactory, SinkService, Upload, Verdict};
 pub(crate) use upload::Uploader;

@@ -1,15 +1,14 @@
 //! Single runs of the dispatcher.
 
 mod fixture;
-mod reruns;
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use self::fixture::{
-    Accepted, CHECK, Feed, Fixture, NotSent, Outcome, Refused, SECOND, Step, Unknown, accepting, after, id,
-    limits, rows, splitting,
+    Accepted, CHECK, Feed, Fixture, NotSent, Outcome, SECOND, Step, Unknown, accepting, after, id, limits,
+    rows, splitting,
 };
 use super::{Limits, OnRefused, OnUnknown, Policy, Verdict};
 use crate::component::BatchOutcome;
@@ -18,14 +17,6 @@ use crate::error::ErrorKind;
 fn counts(outcome: &Outcome) -> [u64; 4] {
     let totals = outcome.totals;
     [totals.accepted, totals.refused, totals.unknown, totals.not_sent]
-}
-
-#[tokio::test(start_paused = true)]
-async fn uses_the_allowed_concurrency() {
-    for concurrency in [1, 3, 7] {
-        let outcome = accepting(concurrency, [1; 20]).run(vec![rows(0, 40)]).await;
-        assert_eq!((outcome.max_running, outcome.totals.accepted), (concurrency, 40));
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -43,16 +34,8 @@ async fn cuts_the_same_batches_whichever_upload_is_faster() {
 
 #[tokio::test(start_paused = true)]
 async fn completes_a_checkpoint_after_every_batch_before_it() {
-    let feed = vec![
-        CHECK,
-        rows(0, 1),
-        CHECK,
-        rows(0, 1),
-        rows(0, 2),
-        CHECK,
-        rows(0, 1),
-    ];
-    let outcome = accepting(4, [10, 2, 30]).run(feed).await;
+    let feed = vec![CHECK, rows(0, 1), CHECK, rows(0, 1), rows(0, 2), CHECK];
+    let outcome = accepting(4, [10, 2]).run(feed).await;
     let when = outcome.checkpoints.iter().map(|(_, _, when)| when.as_secs());
     // The second waits for batch 1, the third for batches 1 and 2, of which 2 is accepted first.
     assert_eq!(when.collect::<Vec<_>>(), [0, 10, 10]);
@@ -60,35 +43,14 @@ async fn completes_a_checkpoint_after_every_batch_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_after_a_refused_batch_and_finishes_uploads_in_progress() {
-    let script = [
-        after(1, Verdict::Accepted),
-        after(2, Verdict::PermanentlyRefused),
-        after(5, Verdict::Accepted),
-        after(9, Verdict::PermanentlyRefused),
-    ];
+async fn finishes_uploads_in_progress_after_a_refused_batch() {
     let fixture = Fixture {
-        concurrency: 3,
-        ..Fixture::scripted(script)
+        concurrency: 2,
+        ..Fixture::scripted([after(2, Verdict::PermanentlyRefused), after(5, Verdict::Accepted)])
     };
-    let feed = vec![
-        rows(0, 2),
-        CHECK,
-        rows(0, 2),
-        CHECK,
-        rows(0, 9),
-        rows(0, 8),
-        CHECK,
-    ];
-    let outcome = fixture.run(feed).await;
-    assert_eq!(outcome.error().to_string(), "batch 2 failed");
-    assert_eq!(outcome.error().kind(), ErrorKind::Refused);
-    assert!(outcome.cancelled, "the sources are stopped");
-    let outcomes: Vec<_> = outcome.outcomes().into_values().take(4).collect();
-    assert_eq!(outcomes, [Accepted, Refused, Accepted, Refused]);
-    assert_eq!(outcome.seen.len(), 4, "nothing was sent after the failure");
-    assert_eq!(counts(&outcome), [4, 4, 0, 13]);
-    assert_eq!(outcome.delivered(), [true, false, false]);
+    let outcome = fixture.run(vec![rows(0, 2), CHECK, rows(0, 9)]).await;
+    assert_eq!(counts(&outcome), [2, 2, 0, 7]);
+    assert_eq!(outcome.delivered(), [false]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,19 +75,11 @@ async fn aborts_uploads_after_the_grace_period() {
         ..accepting(3, [20, 40, 3600])
     };
     let outcome = fixture(Duration::MAX).run(vec![rows(0, 6)]).await;
-    let found = (outcome.totals.accepted, outcome.error().kind());
-    assert_eq!(found, (6, ErrorKind::Interrupted), "unlimited");
+    assert_eq!(outcome.totals.accepted, 6, "unlimited");
     let outcome = fixture(30 * SECOND).run(vec![rows(0, 6), rows(0, 5)]).await;
-    let outcomes: Vec<_> = outcome.outcomes().into_values().take(3).collect();
-    assert_eq!(outcomes, [Accepted, Unknown, Unknown]);
     assert_eq!(counts(&outcome), [2, 0, 4, 5]);
-    let error = outcome.error();
-    assert_eq!(error.kind(), ErrorKind::Interrupted);
-    let message = error.to_string();
-    assert!(message.contains("30s after the run was stopped"), "{message}");
+    assert_eq!(outcome.error().kind(), ErrorKind::Interrupted);
     assert_eq!(outcome.elapsed, 31 * SECOND);
-    let aborted = outcome.reports.iter().find(|report| report.number == 3).unwrap();
-    assert_eq!((aborted.duration_ms, aborted.error.is_some()), (31_000, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +120,7 @@ async fn limits_the_requests_spent_on_splitting() {
     assert_eq!(outcome.totals.finished(), 2000);
     let [accepted, refused, _, not_sent] = counts(&outcome);
     assert!(accepted > 0 && refused > 0 && not_sent > 0);
-    assert!(outcome.has_hint("256 requests"), "{:?}", outcome.result);
+    assert!(outcome.error().hints().any(|hint| hint.contains("256 requests")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,7 +161,7 @@ fn scripts() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(one, 0..40)
 }
 
-pub(super) fn paused() -> tokio::runtime::Runtime {
+fn paused() -> tokio::runtime::Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap()
 }
@@ -244,7 +198,6 @@ proptest! {
                 max_consecutive_failures: max_consecutive_failures.try_into().unwrap(),
                 ..Policy::new("job")
             },
-            ..Fixture::default()
         };
         let checkpoints = feed.iter().filter(|feed| matches!(feed, Feed::Checkpoint(_))).count();
         let outcome = paused().block_on(fixture.run(feed));

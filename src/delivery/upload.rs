@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -137,7 +136,9 @@ impl Uploader {
                     true
                 }
                 BatchOutcome::Split => {
-                    waiting.extend(halves(&range));
+                    // The first half is sent next.
+                    let middle = range.start + range.len() / 2;
+                    waiting.extend([middle..range.end, range.start..middle]);
                     true
                 }
                 BatchOutcome::Refused
@@ -284,10 +285,4 @@ fn reject_suspects(task: &UploadTask, parts: &mut [PartOutcome]) {
             });
         }
     }
-}
-
-/// Both halves, the first one last: it is sent next.
-fn halves(range: &Range<usize>) -> [Range<usize>; 2] {
-    let middle = range.start + range.len() / 2;
-    [middle..range.end, range.start..middle]
 }

@@ -253,50 +253,32 @@ impl<const MAX: u64> JsonSchema for Ratio<MAX> {
 #[cfg(test)]
 mod tests {
     use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
+    use serde_json::{Value, from_value, json};
 
     use super::*;
 
-    fn error<T: DeserializeOwned + fmt::Debug>(value: Value) -> String {
-        serde_json::from_value::<T>(value).unwrap_err().to_string()
+    type Rows = BoundedInt<1, 50_000>;
+    type Timeout = BoundedDuration<SECOND, { 2 * HOUR }>;
+    type Memory = BoundedSize<{ 8 * MIB }, UNBOUNDED>;
+
+    fn refuses<T: DeserializeOwned + fmt::Debug>(value: Value, expected: &str) {
+        let error = from_value::<T>(value).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
     }
 
     #[test]
     fn decodes_within_the_range_and_names_it_otherwise() {
-        type Rows = BoundedInt<1, 50_000>;
-        type Timeout = BoundedDuration<SECOND, { 2 * HOUR }>;
-        type Memory = BoundedSize<{ 8 * MIB }, UNBOUNDED>;
-        let rows: Rows = serde_json::from_value(json!(50_000)).unwrap();
-        assert_eq!((rows.get(), rows.as_usize()), (50_000, 50_000));
-        assert_eq!(
-            error::<Rows>(json!(0)),
-            "number out of range: expected 1 to 50000, found 0"
+        assert_eq!(from_value::<Rows>(json!(50_000)).unwrap().as_usize(), 50_000);
+        assert_eq!(from_value::<Timeout>(json!("400s")).unwrap().get().as_secs(), 400);
+        assert_eq!(from_value::<Memory>(json!(8 << 20)).unwrap().get(), 8 << 20);
+        assert_eq!(from_value::<Ratio>(json!(0.2)).unwrap().get(), 0.2);
+        refuses::<Rows>(json!(0), "number out of range: expected 1 to 50000, found 0");
+        refuses::<Timeout>(json!("3h"), "duration out of range: expected 1s to 2h, found 3h");
+        refuses::<Memory>(
+            json!("1MB"),
+            "size out of range: expected at least 8MiB, found 976.6 KiB",
         );
-        let timeout: Timeout = serde_json::from_value(json!("400s")).unwrap();
-        assert_eq!(timeout.get(), Duration::from_secs(400));
-        assert_eq!(
-            error::<Timeout>(json!("3h")),
-            "duration out of range: expected 1s to 2h, found 3h"
-        );
-        let memory: Memory = serde_json::from_value(json!(8 << 20)).unwrap();
-        assert_eq!(memory.get(), 8 << 20);
-        assert_eq!(
-            error::<Memory>(json!("1MB")),
-            "size out of range: expected at least 8MiB, found 976.6 KiB"
-        );
-        assert_eq!(serde_json::from_value::<Ratio>(json!(0.2)).unwrap().get(), 0.2);
-        assert!(error::<Ratio>(json!(20)).starts_with("ratio out of range: expected 0 to 1, found 20"));
-        assert!(error::<Ratio<UNBOUNDED>>(json!(-1)).contains("expected at least 0"));
-        let schema = |schema: Schema| serde_json::to_value(schema).unwrap();
-        assert_eq!(schema(schemars::schema_for!(Rows))["maximum"], json!(50_000));
-        assert_eq!(
-            schema(schemars::schema_for!(Timeout))["x-range"],
-            json!("1s to 2h")
-        );
-        let memory = schema(schemars::schema_for!(Memory));
-        assert_eq!(
-            (&memory["minimum"], &memory["maximum"]),
-            (&json!(8 << 20), &Value::Null)
-        );
+        refuses::<Ratio>(json!(20), "ratio out of range: expected 0 to 1, found 20");
+        refuses::<Ratio<UNBOUNDED>>(json!(-1), "ratio out of range: expected at least 0");
     }
 }

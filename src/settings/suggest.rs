@@ -38,18 +38,3 @@ pub(crate) fn quoted(names: impl IntoIterator<Item = impl std::fmt::Display>) ->
         .collect::<Vec<_>>()
         .join(", ")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn puts_the_nearest_name_first() {
-        assert_eq!(
-            nearest("max_row", ["max_bytes", "max_rows", "timeout"])[0],
-            "max_rows"
-        );
-        assert_eq!(nearest("Email", ["work_email", "status"]), ["work_email"]);
-        assert!(nearest("zzz", ["alpha"]).is_empty());
-    }
-}

@@ -8,22 +8,18 @@ use std::sync::Arc;
 
 use super::suggestion;
 
-/// A parsed text with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Template {
     parts: Vec<Part>,
 }
 
-/// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Literal text, with escapes resolved.
     Text(String),
-    /// A placeholder.
     Placeholder(Placeholder),
 }
 
-/// `{name}` or `{name:format}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placeholder {
     pub(crate) name: Arc<str>,
@@ -70,7 +66,6 @@ pub(crate) fn has_unset_variable(text: &str) -> bool {
 }
 
 impl Template {
-    /// Parses a text.
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -125,12 +120,10 @@ impl Template {
         unknown.map_or(Ok(template), Err)
     }
 
-    /// A template of these parts.
     pub(crate) fn of(parts: Vec<Part>) -> Self {
         Self { parts }
     }
 
-    /// All parts, in order.
     pub(crate) fn parts(&self) -> &[Part] {
         &self.parts
     }
@@ -143,7 +136,6 @@ impl Template {
         })
     }
 
-    /// Whether a placeholder of this name is used.
     pub(crate) fn uses(&self, name: &str) -> bool {
         self.placeholders().any(|placeholder| &*placeholder.name == name)
     }

@@ -20,7 +20,6 @@ pub(crate) struct Timezone {
 }
 
 impl Timezone {
-    /// The zone.
     pub(crate) fn zone(&self) -> &TimeZone {
         &self.zone
     }
@@ -30,7 +29,6 @@ impl Timezone {
         &self.name
     }
 
-    /// Parses a name or an offset.
     pub(crate) fn parse(name: &str) -> Result<Self, String> {
         let zone = if name.starts_with(['+', '-']) {
             offset(name).ok_or_else(|| format!("`{name}` is not an offset: write `+hh:mm` or `-hh:mm`"))?

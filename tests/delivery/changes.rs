@@ -1,5 +1,6 @@
 //! Sends only new, changed, fixed and expired rows.
 
+use crate::OTHER_ID;
 use crate::support::{Pipeline, arrived, email, emails, emulator};
 use serde_json::json;
 
@@ -19,7 +20,7 @@ fn change(pipeline: &Pipeline, from: &str, to: &str) {
 #[tokio::test]
 async fn sends_changed_rows_only() {
     let emulator = emulator("").await;
-    let pipeline = Pipeline::new(&emulator.url(), 6);
+    let mut pipeline = Pipeline::new(&emulator.url(), 6);
     pipeline.run().await;
     let at = |hour: &str| format!("{},2026-03-02T{hour}", email(4));
     change(&pipeline, &at("09"), &at("10"));
@@ -30,6 +31,9 @@ async fn sends_changed_rows_only() {
     change(&pipeline, "2026-03-02T09:00:00Z", "2026-03-02T09:00:00+00:00");
     let report = pipeline.run().await;
     assert_rows!(report, 6, skipped: 6);
+    pipeline.sink()["job_id"] = json!(OTHER_ID);
+    let report = pipeline.run().await;
+    assert_rows!(report, 6, accepted: 6; "another job");
 }
 
 #[tokio::test]

@@ -109,6 +109,23 @@ async fn keeps_an_unknown_batch_open_until_a_complete_run() {
 }
 
 #[tokio::test]
+async fn reports_an_unknown_row_that_returns_later() {
+    let emulator = emulator("drop_after=first:3").await;
+    let pipeline = Pipeline::new(&emulator.url(), 2);
+    failure(&pipeline.run().await, 75);
+    let export = std::fs::read_to_string(pipeline.path("export.csv")).unwrap();
+    let lines: Vec<&str> = export.lines().collect();
+    for (rows, accepted, resent) in [(1, 1, Some(1)), (1, 0, None), (2, 1, Some(1))] {
+        pipeline.write("export.csv", &format!("{}\n", lines[..=rows].join("\n")));
+        let report = pipeline.run().await;
+        let read = rows as u64;
+        assert_rows!(report, read, accepted: accepted, skipped: read - accepted; "{rows} rows");
+        let earlier = report.earlier_unknown.first();
+        assert_eq!(earlier.map(|batch| batch.resent_rows), resent, "{rows} rows");
+    }
+}
+
+#[tokio::test]
 async fn prints_possible_duplicates() {
     let emulator = emulator("drop_after=first:3").await;
     let pipeline = Pipeline::new(&emulator.url(), 4);

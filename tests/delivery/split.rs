@@ -74,6 +74,9 @@ async fn rejects_the_row_that_the_service_rejects() {
     ]);
     assert_eq!(json!(steps), expected);
 
+    let report = pipeline.run().await;
+    assert_rows!(report, 12, skipped: 11, rejected: 1; "in every run");
+    server.seen();
     fix(&pipeline, 5);
     let report = pipeline.run().await;
     assert_eq!(report.exit_code, 0, "{report:#?}");

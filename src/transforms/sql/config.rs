@@ -37,7 +37,6 @@ fn default_memory() -> MemoryLimit {
 }
 
 impl SqlConfig {
-    /// The query and its errors.
     fn check(
         &self,
         inputs: &[InputDescription],

@@ -16,7 +16,6 @@ use super::query::Query;
 use crate::disk::spool;
 use crate::error::Error;
 
-/// Positions named in a hint.
 const MAX_POSITIONS: usize = 5;
 
 /// A position in the text of a query; lines and columns count from 1.
@@ -101,7 +100,6 @@ pub(super) fn engine(error: &DataFusionError) -> Error {
     Error::unexpected("cannot set up the SQL engine").with_source(io::Error::other(error.strip_backtrace()))
 }
 
-/// Whether an operator ran out of memory.
 pub(super) fn is_out_of_memory(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }

@@ -12,7 +12,6 @@ use super::table::Table;
 use crate::component::{Checkpoint, Chunk, Input, Item, TransformContext};
 use crate::error::{Error, Result};
 
-/// The inputs of the transform.
 pub(super) struct Inputs<'a> {
     input: &'a mut Input,
     cancel: CancellationToken,
@@ -94,7 +93,6 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Receives the rest.
     pub(super) async fn receive_all(&mut self) -> Result<()> {
         while !self.ended {
             self.receive().await?;
@@ -102,24 +100,20 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// The tables that are known.
     pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
         self.inputs.iter().filter_map(|input| input.table.as_ref())
     }
 
-    /// Received rows that are not in a counter yet.
     pub(super) fn rows(&self) -> usize {
         self.inputs.iter().map(|input| input.rows).sum()
     }
 
-    /// The rows of a chunk for the plan.
     pub(super) fn fit(&mut self, input: usize, chunk: &Chunk) -> Result<RecordBatch> {
         let state = &mut self.inputs[input];
         state.rows += chunk.num_rows();
         state.fit(chunk, &self.query, &mut self.parts)
     }
 
-    /// Buffers the next rows or checkpoint.
     async fn receive(&mut self) -> Result<()> {
         match self.next().await? {
             Some((_, Item::Checkpoint(checkpoint))) => self.checkpoints.push(checkpoint),

@@ -19,7 +19,4 @@ mod table;
 mod transform;
 
 #[cfg(test)]
-use config::SqlConfig;
-
-#[cfg(test)]
 mod tests;

@@ -26,7 +26,6 @@ use crate::component::{Mixed, Origins, Part};
 /// The name of the column: not valid in SQL, and in no table.
 const COLUMN: &str = "\u{1}origin";
 
-/// The column.
 pub(super) fn field() -> Field {
     Field::new(COLUMN, DataType::Struct(fields()), true)
 }
@@ -103,18 +102,13 @@ impl Parts {
         let lines = column.column(3).as_primitive::<UInt64Type>();
         let here = self.number(&query.name);
         let valid = |row: &usize| column.is_valid(*row);
-        let index = (0..rows)
-            .map(|row| if valid(&row) { parts.value(row) } else { here })
-            .collect();
-        let numbers = (0..rows)
-            .map(|row| {
-                if valid(&row) {
-                    numbers.value(row)
-                } else {
-                    first + row as u64
-                }
-            })
-            .collect();
+        let index = (0..rows).map(|row| if valid(&row) { parts.value(row) } else { here });
+        let index = index.collect();
+        let number = |row: usize| match valid(&row) {
+            true => numbers.value(row),
+            false => first + row as u64,
+        };
+        let numbers = (0..rows).map(number).collect();
         let lines = UInt64Array::new(
             lines.values().clone(),
             NullBuffer::union(lines.nulls(), column.nulls()),

@@ -21,7 +21,6 @@ use super::table::Table;
 use crate::error::{Error, Result};
 use crate::settings::suggest::{quoted, suggestion};
 
-/// A query that can run.
 #[derive(Debug)]
 pub(super) struct Plan {
     state: SessionState,
@@ -104,7 +103,6 @@ impl Plan {
         node.children().into_iter().for_each(|child| self.inspect(child));
     }
 
-    /// Starts the plan over the rows in `buffers`.
     pub(super) fn start(&self, buffers: Arc<Buffers>) -> Result<SendableRecordBatchStream, DataFusionError> {
         // Some nodes keep state of an earlier run.
         let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(self.physical.clone())?;

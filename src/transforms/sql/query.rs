@@ -27,7 +27,6 @@ const PLANNED_FUNCTIONS: &[&str] = &["unnest"];
 /// Functions that convert text and fail for some values.
 const CASTING_FUNCTIONS: &[&str] = &["arrow_cast", "to_date", "to_time", "to_unixtime", "chr", "decode"];
 
-/// A parsed query.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     /// For the planner.
@@ -52,7 +51,6 @@ pub(super) struct Names {
     texts: Vec<Named>,
     /// Where values are converted.
     pub(super) casts: Vec<Position>,
-    /// Where it divides.
     pub(super) divisions: Vec<Position>,
     all_columns: bool,
     /// Where columns of a SELECT get their names.
@@ -62,7 +60,6 @@ pub(super) struct Names {
 }
 
 impl Query {
-    /// Parses the text.
     pub(super) fn parse(sql: &str) -> Result<Self, QueryError> {
         let error = |message: String| Err(QueryError::new(None, message));
         if sql.trim().is_empty() {
@@ -112,11 +109,8 @@ impl Query {
         for (cte, position) in &names.ctes {
             if inputs.iter().any(|input| **input == **cte) {
                 let hint = "use another name after WITH".to_owned();
-                report(
-                    *position,
-                    format!("`{cte}` is already the name of an input"),
-                    Some(hint),
-                );
+                let message = format!("`{cte}` is already the name of an input");
+                report(*position, message, Some(hint));
             }
         }
         let known = inputs
@@ -132,11 +126,8 @@ impl Query {
         for input in inputs {
             if !names.relations.iter().any(|(name, _)| *name == **input) {
                 let hint = format!("use it as a table, or remove `{input}` from `inputs`");
-                report(
-                    None,
-                    format!("the query does not use the input `{input}`"),
-                    Some(hint),
-                );
+                let message = format!("the query does not use the input `{input}`");
+                report(None, message, Some(hint));
             }
         }
         let functions = state.scalar_functions().keys();
@@ -200,7 +191,6 @@ impl Query {
         regular.filter_map(|(_, position)| *position).collect()
     }
 
-    /// Whether it may use a column of this name.
     pub(super) fn may_use(&self, column: &str) -> bool {
         match &self.columns {
             Columns::All => true,

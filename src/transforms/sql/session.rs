@@ -49,12 +49,9 @@ const MERGE_SHARE: usize = 3;
 /// Bytes read from a spill file at once.
 const SPILL_BUFFER_BYTES: usize = 256 << 10;
 
-/// What a query may use.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
-    /// Bytes of memory for operators.
     pub(super) operator_bytes: usize,
-    /// The folder that they spill to.
     pub(super) folder: Arc<Path>,
 }
 

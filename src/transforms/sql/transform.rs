@@ -19,10 +19,8 @@ use super::session::Limits;
 use crate::component::{Chunk, Input, Item, Origins, Output, Part, Transform, TransformContext};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Rows in a chunk that is sent.
 const CHUNK_ROWS: usize = 8_192;
 
-/// The running transform.
 #[derive(Debug)]
 pub(super) struct Sql {
     cx: TransformContext,
@@ -210,7 +208,6 @@ impl Sent<'_> {
         Ok(())
     }
 
-    /// Sends rows of the plan.
     async fn send(
         &mut self,
         inputs: &mut Inputs<'_>,

@@ -10,8 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::SqlConfig;
-use super::config::MemoryLimit;
+use super::config::{MemoryLimit, SqlConfig};
 use crate::component::contract::{self, chunk};
 use crate::component::{
     Chunk, Columns, InputDescription, Origins, Part, Problem, Problems, RowKind, RunInfo, Totals,
