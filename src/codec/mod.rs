@@ -31,11 +31,9 @@ use crate::error::{Error, Result, read_error};
 use crate::secret::SecretFiles;
 
 const BUFFER_BYTES: usize = 256 << 10;
-
 /// Bytes of a spooled file that are kept in memory.
 pub(crate) const MAX_SPOOL_MEMORY: usize = 1 << 20;
 
-/// Bytes in order.
 type Reader = Box<dyn Read + Send>;
 
 /// Decodes files, with the keys and limits of a source.
@@ -115,7 +113,6 @@ enum Base {
 }
 
 impl Member {
-    /// The name for messages.
     pub(crate) fn printable_name(&self) -> Option<String> {
         self.name.as_deref().map(printable)
     }
@@ -216,10 +213,8 @@ impl Check<'_> {
                 Ok(())
             })?;
             // The encoded sizes of single members say nothing if several share their bytes.
-            self.config
-                .max_ratio
-                .check("nested", length, total)
-                .map_err(|error| self.failed(error))?;
+            let checked = self.config.max_ratio.check("nested", length, total);
+            checked.map_err(|error| self.failed(error))?;
             members.push(member);
         }
         Ok(members)
@@ -234,7 +229,6 @@ impl Check<'_> {
         }
     }
 
-    /// Stores the output.
     fn spool(&self, archive: &Member) -> Result<SpooledBytes> {
         let content = "a zip archive inside another codec";
         let mut spool = ByteSpool::new(&self.config.scratch, MAX_SPOOL_MEMORY, content);

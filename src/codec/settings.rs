@@ -37,7 +37,6 @@ pub(crate) const CODECS: [(Codec, &str, &str, &[&str]); 4] = [
 ];
 
 impl Codec {
-    /// Whether this build has it.
     pub(crate) fn is_built_in(self) -> bool {
         self != Self::Pgp || cfg!(feature = "pgp")
     }
@@ -122,7 +121,6 @@ pub(crate) struct ZipSettings {
     /// order of their names, each in the format of its own extension.
     #[schemars(example = &"*.csv")]
     pub(crate) members: Option<String>,
-
     /// Password of encrypted members: AES, or the weak ZipCrypto.
     #[schemars(example = &serde_json::json!({"env": "ZIP_PASSWORD"}))]
     pub(crate) password: Option<SecretRef>,
@@ -134,19 +132,15 @@ pub(crate) struct ZipSettings {
 pub(crate) struct PgpSettings {
     /// Secret keys to decrypt with. The file must be encrypted for one of them.
     pub(crate) keys: Vec<PgpKey>,
-
     /// Passwords of files encrypted with a password (`gpg --symmetric`), tried in order.
     #[schemars(example = &serde_json::json!([{"env": "PGP_PASSWORD"}]))]
     pub(crate) passwords: Vec<SecretRef>,
-
     /// Files with the public keys of accepted signers, armored or binary. Anyone who can write to such a file controls
     /// which rows are sent.
     pub(crate) signed_by: Vec<PathBuf>,
-
     /// Whether a file must be signed. Default `required` with `signed_by`; without, signatures are not checked.
     #[schemars(example = &"optional")]
     pub(crate) signature: Option<SignaturePolicy>,
-
     /// Whether a file must be encrypted.
     #[schemars(example = &"optional")]
     pub(crate) encrypted: EncryptionPolicy,
@@ -158,7 +152,6 @@ pub(crate) struct PgpSettings {
 pub(crate) struct PgpKey {
     /// Armored key, as written by `gpg --armor --export-secret-keys`.
     pub(crate) key: SecretRef,
-
     /// Passphrase of the key, if it has one.
     #[serde(default)]
     pub(crate) passphrase: Option<SecretRef>,
@@ -271,16 +264,13 @@ impl PgpSettings {
                 "give the sender's public key: `signed_by: [sender.asc]`",
             );
         }
-        for (index, _) in self
-            .signed_by
-            .iter()
-            .enumerate()
-            .filter(|(_, path)| path.as_os_str().is_empty())
-        {
-            let mut problems = problems.at("signed_by");
-            problems
-                .at_index(index)
-                .add("empty; give the path of a public key");
+        let mut problems = problems.at("signed_by");
+        for (index, path) in self.signed_by.iter().enumerate() {
+            if path.as_os_str().is_empty() {
+                problems
+                    .at_index(index)
+                    .add("empty; give the path of a public key");
+            }
         }
     }
 }

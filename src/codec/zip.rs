@@ -14,7 +14,6 @@ use crate::secret::Secret;
 
 /// Members read of one archive.
 const MAX_MEMBERS: usize = 10_000;
-
 /// Bytes read for the member list; that of ten thousand members takes about 2 MiB.
 const MAX_LIST_BYTES: u64 = 16 << 20;
 
@@ -53,7 +52,8 @@ impl Archive {
             inner: input.reader(),
             remaining: MAX_LIST_BYTES,
         };
-        let archive = ZipArchive::new(reader).map_err(|error| zip_error(error, None))?;
+        let failed = |error| zip_error(error, None);
+        let archive = ZipArchive::new(reader).map_err(failed)?;
         if archive.has_duplicate_names() {
             return Err(refused(
                 "two members of the zip archive have the same name",
@@ -62,11 +62,8 @@ impl Archive {
         }
         let (mut entries, mut others) = (Vec::new(), Vec::new());
         for index in 0..archive.len() {
-            let member = archive
-                .by_index_data(index)
-                .map_err(|error| zip_error(error, None))?;
-            let name = member.name().map_err(|error| zip_error(error, None))?;
-            let name = name.replace('\\', "/");
+            let member = archive.by_index_data(index).map_err(failed)?;
+            let name = member.name().map_err(failed)?.replace('\\', "/");
             if member.is_dir() || is_metadata(&name) {
                 continue;
             }
@@ -99,10 +96,8 @@ impl Archive {
         let password = self.password.as_ref();
         let options = ZipReadOptions::new().password(password.map(|password| password.expose().as_bytes()));
         let inner = Member::try_new(archive, |archive| {
-            archive
-                .borrow_mut()
-                .by_index_with_options(entry.index, options)
-                .map_err(|error| zip_error(error, Some(entry)))
+            let member = archive.borrow_mut().by_index_with_options(entry.index, options);
+            member.map_err(|error| zip_error(error, Some(entry)))
         })?;
         Ok(Box::new(MemberReader {
             inner,
@@ -138,11 +133,9 @@ impl MemberFilter {
                 "add the file itself to the archive",
             )
         } else if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+            let method = method_name(method);
             (
-                format!(
-                    "is compressed with {}, which is not supported",
-                    method_name(method)
-                ),
+                format!("is compressed with {method}, which is not supported"),
                 "use \"deflate\", which every zip program supports: `zip -Z deflate`, `7z a -mm=Deflate`",
             )
         } else if member.encrypted() && self.password.is_none() {
@@ -160,10 +153,8 @@ impl MemberFilter {
             });
         };
         let member = printable(&name);
-        Err(refused(
-            format!("member `{member}` of the zip archive {what}"),
-            hint,
-        ))
+        let message = format!("member `{member}` of the zip archive {what}");
+        Err(refused(message, hint))
     }
 
     fn nothing_selected(&self, names: &[String]) -> io::Error {
@@ -173,10 +164,8 @@ impl MemberFilter {
                 "check how the archive is made; an empty archive would mean missed leavers",
             );
         };
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| format!("`{}`", printable(name)))
-            .collect();
+        let names = names.iter().map(|name| format!("`{}`", printable(name)));
+        let names: Vec<String> = names.collect();
         let hint = match names.as_slice() {
             [] => "the archive contains no files".to_owned(),
             names => format!("it contains {}", listed(names)),
@@ -242,10 +231,8 @@ fn damaged(error: io::Error, entry: Option<&Entry>) -> io::Error {
         false => (" or truncated", TRANSFER_AGAIN),
     };
     let member = printable(&entry.name);
-    refused(
-        format!("member `{member}` of the zip archive is damaged{or}"),
-        hint,
-    )
+    let message = format!("member `{member}` of the zip archive is damaged{or}");
+    refused(message, hint)
 }
 
 type OpenMember<'a> = ZipFile<'a, ArchiveReader>;

@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 /// Bounds of a request in bytes: large enough that its latency does not matter.
 const MIN_REQUEST_BYTES: u64 = 128 << 10;
 const MAX_REQUEST_BYTES: u64 = 4 << 20;
-
 /// Gap between two ranges up to which they are read in one request.
 const MAX_GAP_BYTES: u64 = 128 << 10;
 
@@ -26,7 +25,6 @@ pub(super) trait Fetch: Send + Sync + 'static {
     async fn fetch(&self, file: &FileInfo, range: Range<u64>) -> Result<Bytes>;
 }
 
-/// How bytes are prefetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ReadAhead {
     pub(super) request_bytes: u64,

@@ -7,6 +7,8 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
+use crate::settings::suggest::quoted;
+
 /// A group of keys that other settings include.
 pub(crate) trait FlatSettings: Default {
     fn keys() -> impl Iterator<Item = &'static str>;
@@ -106,14 +108,7 @@ impl<'de, A: MapAccess<'de>, F: FlatSettings> MapAccess<'de> for FlatMap<'_, A, 
             } else if self.fields.contains(&&*key) {
                 return seed.deserialize(StrDeserializer::<A::Error>::new(&key)).map(Some);
             } else {
-                let known: Vec<String> = self
-                    .fields
-                    .iter()
-                    .copied()
-                    .chain(F::keys())
-                    .map(|known| format!("`{known}`"))
-                    .collect();
-                let known = known.join(", ");
+                let known = quoted(self.fields.iter().copied().chain(F::keys()));
                 return Err(A::Error::custom(format!(
                     "unknown field `{key}`, expected one of {known}"
                 )));

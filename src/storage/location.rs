@@ -9,7 +9,6 @@ use crate::settings::suggestion;
 /// The `path` of standard input.
 pub(crate) const STANDARD_INPUT: &str = "-";
 
-/// A parsed `path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     StandardInput,
@@ -46,13 +45,11 @@ impl Location {
         let scheme = scheme.to_lowercase();
         let is_backend = |backend: &&&Backend| backend.schemes.contains(&&*scheme);
         let Some(backend) = BACKENDS.iter().find(is_backend) else {
+            let schemes = BACKENDS.iter().flat_map(|backend| backend.schemes).copied();
             let hint = match &*scheme {
                 "file" => Some("give the path of a local file without a scheme".to_owned()),
                 "ftp" | "ftps" => Some("FTP is not supported; most such servers support SFTP too".to_owned()),
-                _ => suggestion(
-                    &scheme,
-                    BACKENDS.iter().flat_map(|backend| backend.schemes).copied(),
-                ),
+                _ => suggestion(&scheme, schemes),
             };
             return Err((format!("`{scheme}://` is not a supported storage"), hint));
         };
@@ -142,10 +139,8 @@ mod tests {
     #[test]
     fn splits_urls_and_keeps_patterns() {
         let parsed = remote("sftp://hr-export@files.contoso.com:2222/out/leavers-?{date:%Y%m%d}*.csv.gz");
-        assert_eq!(
-            (parsed.backend.key, &*parsed.user, &*parsed.host, parsed.port),
-            ("sftp", "hr-export", "files.contoso.com", Some(2222))
-        );
+        let found = (parsed.backend.key, &*parsed.user, &*parsed.host, parsed.port);
+        assert_eq!(found, ("sftp", "hr-export", "files.contoso.com", Some(2222)));
         assert_eq!(parsed.path, "/out/leavers-?{date:%Y%m%d}*.csv.gz");
         assert_eq!(parsed.origin(), "sftp://files.contoso.com:2222");
         let parsed = remote("ABFSS://hr@contoso.dfs.core.windows.net/exports/a b.csv");

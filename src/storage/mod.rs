@@ -61,7 +61,6 @@ pub(crate) struct FileInfo {
 }
 
 impl FileInfo {
-    /// The last component of the name.
     pub(crate) fn file_name(&self) -> &str {
         let name: &str = &self.name;
         name.rsplit_once(['/', std::path::MAIN_SEPARATOR])
@@ -74,7 +73,6 @@ impl FileInfo {
     }
 }
 
-/// Outcome of [`Storage::rename`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RenameOutcome {
     Renamed,
@@ -82,7 +80,6 @@ pub(crate) enum RenameOutcome {
     Exists,
 }
 
-/// A local disk, a server or a bucket.
 #[async_trait]
 pub(crate) trait Storage: Debug + Send + Sync {
     /// The files that match, in any order; an empty list is not an error. Folders are skipped, with a warning if the last
@@ -103,10 +100,8 @@ pub(crate) trait Storage: Debug + Send + Sync {
     /// Reads byte ranges, in the order of `ranges`; close ones may be read in one request. Only for files that are
     /// rereadable and have no [local path](Self::local_path).
     async fn read_ranges(&self, file: &FileInfo, _ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        Err(Error::unexpected(format!(
-            "`{}` cannot be read in ranges",
-            file.name
-        )))
+        let name = &file.name;
+        Err(Error::unexpected(format!("`{name}` cannot be read in ranges")))
     }
 
     /// Renames a file and creates missing folders. Never overwrites.

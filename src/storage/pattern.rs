@@ -43,16 +43,7 @@ struct DateInName {
 }
 
 /// Date directives with a fixed number of digits.
-const DIRECTIVES: [(char, usize); 8] = [
-    ('Y', 4),
-    ('y', 2),
-    ('m', 2),
-    ('d', 2),
-    ('j', 3),
-    ('H', 2),
-    ('M', 2),
-    ('S', 2),
-];
+const DIRECTIVES: [char; 8] = ['Y', 'y', 'm', 'd', 'j', 'H', 'M', 'S'];
 
 impl FilePattern {
     /// Fills in the dates: that of the run is `now` in `timezone`, less `offset`.
@@ -164,11 +155,8 @@ impl FilePattern {
     pub(crate) fn would_match(&self, name: &str) -> bool {
         let normalize = |path: &str| -> String {
             let path = path.replace(std::path::MAIN_SEPARATOR, "/");
-            let parts: Vec<&str> = path
-                .split('/')
-                .filter(|part| !matches!(*part, "" | "."))
-                .collect();
-            parts.join("/")
+            let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+            parts.collect::<Vec<_>>().join("/")
         };
         let pattern = Self {
             glob: normalize(&self.glob),
@@ -228,13 +216,17 @@ fn date_length(format: &str) -> Result<usize, String> {
             continue;
         }
         let directive = characters.next();
-        let Some((_, digits)) = DIRECTIVES.iter().find(|(known, _)| Some(*known) == directive) else {
-            let known = DIRECTIVES.map(|(known, _)| format!("%{known}")).join(", ");
+        let Some(directive) = directive.filter(|directive| DIRECTIVES.contains(directive)) else {
+            let known = DIRECTIVES.map(|known| format!("%{known}")).join(", ");
             return Err(format!(
                 "`{{any_date:{format}}}` supports {known}, which have a fixed number of digits"
             ));
         };
-        length += digits;
+        length += match directive {
+            'Y' => 4,
+            'j' => 3,
+            _ => 2,
+        };
     }
     let has_day = format.contains("%j") || (format.contains("%m") && format.contains("%d"));
     if !has_day || !(format.contains("%Y") || format.contains("%y")) {
@@ -251,12 +243,8 @@ mod tests {
 
     fn pattern_at(path: &str, now: &str) -> Result<FilePattern, String> {
         let timezone = TimeZone::get("Europe/Berlin").unwrap();
-        FilePattern::new(
-            path,
-            now.parse().unwrap(),
-            &timezone,
-            SignedDuration::from_hours(24),
-        )
+        let day = SignedDuration::from_hours(24);
+        FilePattern::new(path, now.parse().unwrap(), &timezone, day)
     }
 
     fn pattern(path: &str) -> Result<FilePattern, String> {
@@ -320,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_paths() {
+    fn finds_folders_and_ignores_leading_slashes() {
         for (path, folder) in [
             ("/out/*.csv", "/out"),
             ("/*.csv", "/"),
@@ -329,16 +317,6 @@ mod tests {
             ("out/a.csv", "out"),
         ] {
             assert_eq!(FilePattern::plain(path).folder(), folder, "{path}");
-        }
-        for (glob, path, expected) in [
-            ("out/**/*.csv", "out/x/y/a.csv", true),
-            ("out/*.csv", "out/x/a.csv", false),
-            ("out/*.csv", "out/.a.csv", false),
-            ("out/a[1].csv", "out/a[1].csv", true),
-        ] {
-            let pattern = FilePattern::plain(glob);
-            assert_eq!(pattern.matches(path), expected, "{glob} {path}");
-            assert_eq!(pattern.would_match(path), expected, "{glob} {path}");
         }
         // Keys of stores have no leading slash.
         for (glob, name) in [

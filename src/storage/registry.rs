@@ -15,7 +15,6 @@ use crate::component::Problems;
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
-/// What a backend declares.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Backend {
     /// Key of its settings in a source, and its cargo feature.
@@ -48,7 +47,6 @@ impl Backend {
     };
 }
 
-/// The settings of a backend.
 #[async_trait]
 pub(super) trait BackendSettings: std::fmt::Debug + Send + Sync {
     /// Reports invalid settings, given the location. `problems` is at the source, so that `path` can be named.

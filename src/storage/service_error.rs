@@ -146,9 +146,8 @@ pub(super) fn transport_error(failure: &Failure, host: &str, key: &str) -> Error
         _ => ErrorKind::Transient,
     };
     let hints = failure.hints(host, &format!("{key}."));
-    hints
-        .into_iter()
-        .fold(Error::new(kind, failure.to_string()), Error::with_hint)
+    let error = Error::new(kind, failure.to_string());
+    hints.into_iter().fold(error, Error::with_hint)
 }
 
 #[cfg(test)]
@@ -179,10 +178,8 @@ mod tests {
             let text =
                 format!("Error performing GET https://x?sig=abc - Server returned 400: {response} and more");
             let found = ServiceError::find(&text).unwrap();
-            assert_eq!(
-                found.text(),
-                format!("h answered 403 Forbidden{expected} (request R1)")
-            );
+            let expected = format!("h answered 403 Forbidden{expected} (request R1)");
+            assert_eq!(found.text(), expected);
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::storage::blocks::{Block, BlockReader};
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
 
-/// Standard input: a storage with one file.
 #[derive(Debug)]
 pub(super) struct StandardInput;
 

@@ -168,12 +168,8 @@ pub(super) fn validate_methods(methods: &[(&'static str, bool)], problems: &mut 
     let given = methods.iter().filter(|(_, is_given)| *is_given);
     let given: Vec<String> = given.map(|(name, _)| format!("`{name}`")).collect();
     if given.len() > 1 {
-        problems.add_with_hint(
-            format!(
-                "{} exclude each other: one login method is used",
-                given.join(" and ")
-            ),
-            "keep the one that you need",
-        );
+        let given = given.join(" and ");
+        let message = format!("{given} exclude each other: one login method is used");
+        problems.add_with_hint(message, "keep the one that you need");
     }
 }

@@ -16,7 +16,6 @@ use super::{FileInfo, FilePattern};
 use crate::error::{Error, Result};
 
 const MAX_CONCURRENT: usize = 32;
-
 const MAX_DEPTH: usize = 64;
 
 /// Access to folders. Paths use `/`, as patterns do; relative ones are relative to where the storage starts.
@@ -133,7 +132,6 @@ pub(super) async fn list(pattern: &FilePattern, folders: &impl Folders) -> Resul
     Ok(unique(files.into_iter().flatten().collect(), text))
 }
 
-/// The names of the files in the folder of `pattern`.
 pub(super) async fn sibling_names(pattern: &FilePattern, folders: &impl Folders) -> Result<Vec<String>> {
     let folder = pattern.folder();
     let Some(entries) = folders.entries(folder).await? else {

@@ -8,8 +8,6 @@ use crate::{Error, Result};
 
 /// Upper bound of a packet: file data is at most 256 KiB, and servers keep lists of names below that too.
 const MAX_PACKET_BYTES: usize = 1 << 20;
-
-/// The protocol version of this client.
 pub(crate) const VERSION: u32 = 3;
 
 // Types of requests.
@@ -37,22 +35,16 @@ const NAME: u8 = 104;
 const ATTRS: u8 = 105;
 const EXTENDED_REPLY: u8 = 201;
 
-/// Opens a file for reading.
 pub(crate) const OPEN_READ: u32 = 1;
-
-/// No attributes, in a request.
 pub(crate) const NO_ATTRIBUTES: u32 = 0;
-
 const HAS_SIZE: u32 = 1;
 const HAS_OWNER: u32 = 2;
 const HAS_MODE: u32 = 4;
 const HAS_TIMES: u32 = 8;
 const HAS_EXTENDED: u32 = 1 << 31;
-
 /// OpenSSH's extension that reports the server's limits.
 pub(crate) const LIMITS_EXTENSION: &[u8] = b"limits@openssh.com";
 
-/// A request.
 #[derive(Debug)]
 pub(crate) struct Request(BytesMut);
 
@@ -95,7 +87,6 @@ impl Request {
     }
 }
 
-/// A response.
 #[derive(Debug)]
 pub(crate) enum Response {
     Status(Status),
@@ -124,8 +115,6 @@ impl Status {
     pub const NO_SUCH_FILE: u32 = 2;
     /// The account lacks a permission.
     pub const PERMISSION_DENIED: u32 = 3;
-    /// An error without a code of its own.
-    pub const FAILURE: u32 = 4;
     /// The server does not implement the request.
     pub const UNSUPPORTED: u32 = 8;
     const NO_SUCH_PATH: u32 = 10;
@@ -142,7 +131,7 @@ impl Status {
             Self::END => "end of file",
             Self::NO_SUCH_FILE => "no such file",
             Self::PERMISSION_DENIED => "permission denied",
-            Self::FAILURE => "failure",
+            4 => "failure",
             5 => "bad message",
             6 | 7 => "no connection",
             Self::UNSUPPORTED => "not supported",
@@ -211,10 +200,8 @@ pub(crate) fn next_packet(buffer: &mut BytesMut) -> Result<Option<Packet>> {
     let length = usize::try_from(u32::from_be_bytes(prefix)).unwrap_or(usize::MAX);
     if !(1..=MAX_PACKET_BYTES).contains(&length) {
         // Most likely text that login scripts print.
-        return Err(malformed(&format!(
-            "a packet starts with `{}`",
-            prefix.escape_ascii()
-        )));
+        let start = prefix.escape_ascii();
+        return Err(malformed(&format!("a packet starts with `{start}`")));
     }
     if buffer.len() < 4 + length {
         buffer.reserve(4 + length - buffer.len());
@@ -380,11 +367,8 @@ mod tests {
         bytes.extend(framed(HANDLE, &[0, 0, 0, 8, 0, 0, 0, 2, 0xff, 0]));
         bytes.extend(framed(STATUS, &[0, 0, 0, 9, 0, 0, 0, 11]));
         for size in 1..bytes.len() {
-            let responses: Vec<_> = packets(&bytes, size)
-                .unwrap()
-                .into_iter()
-                .map(|packet| packet.response().unwrap())
-                .collect();
+            let packets = packets(&bytes, size).unwrap().into_iter();
+            let responses: Vec<_> = packets.map(|packet| packet.response().unwrap()).collect();
             let [
                 (7, Response::Data(data)),
                 (8, Response::Handle(handle)),

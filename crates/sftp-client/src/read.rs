@@ -13,13 +13,11 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct RangeReader<'f> {
     file: &'f File,
-    /// Bytes of a request.
     request_bytes: u32,
     /// Upper bound of the bytes in flight.
     window: u64,
     in_flight_bytes: u64,
     in_flight: VecDeque<(u64, u32, PendingResponse)>,
-    /// Not requested yet.
     remaining: VecDeque<Range<u64>>,
 }
 

@@ -16,16 +16,12 @@ use crate::{Error, Result};
 
 /// Bytes of a read that every server supports.
 const DEFAULT_READ_BYTES: u32 = 32 << 10;
-
 /// Upper bound of a read; OpenSSH's limit is slightly lower.
 const MAX_READ_BYTES: u64 = 256 << 10;
-
 /// Bytes of the stream that are buffered at least.
 const RECEIVE_BUFFER_BYTES: usize = 64 << 10;
-
 /// Requests that are sent in one write.
 const MAX_BATCH: usize = 64;
-
 /// Upper bound of the time for closing the connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -78,7 +74,6 @@ impl PendingRequests {
     }
 }
 
-/// A request that was sent.
 #[derive(Debug)]
 pub(crate) struct PendingResponse {
     response: oneshot::Receiver<Response>,
@@ -120,11 +115,8 @@ impl Session {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut buffer = BytesMut::new();
         let hello = timeout(request_timeout, async {
-            if writer
-                .write_all(&Request::new(packet::INIT).encode(packet::VERSION))
-                .await
-                .is_err()
-            {
+            let init = Request::new(packet::INIT).encode(packet::VERSION);
+            if writer.write_all(&init).await.is_err() {
                 return Err(connection_ended());
             }
             receive(&mut reader, &mut buffer).await?.hello()
@@ -133,10 +125,9 @@ impl Session {
             .await
             .unwrap_or_else(|_| Err(no_response(request_timeout)))?;
         if version < packet::VERSION {
-            return Err(Error::Protocol(format!(
-                "the server supports SFTP {version}, and {} is required",
-                packet::VERSION
-            )));
+            let required = packet::VERSION;
+            let message = format!("the server supports SFTP {version}, and {required} is required");
+            return Err(Error::Protocol(message));
         }
         let (outgoing, requests) = mpsc::unbounded_channel();
         let pending = Arc::new(PendingRequests(Mutex::new(Ok(HashMap::new()))));
@@ -167,7 +158,6 @@ impl Session {
         self.pending.error().is_none()
     }
 
-    /// Sends a request.
     pub(crate) fn post(&self, request: Request) -> Result<PendingResponse> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let response = self.pending.add(id)?;
@@ -319,7 +309,6 @@ pub(crate) fn unexpected(response: Response) -> Error {
     }
 }
 
-/// Reads the next packet.
 async fn receive<S: AsyncRead>(reader: &mut ReadHalf<S>, buffer: &mut BytesMut) -> Result<Packet> {
     loop {
         if let Some(packet) = packet::next_packet(buffer)? {

@@ -16,7 +16,6 @@ use crate::secret::{Secret, SecretFiles};
 
 /// Recipients of a file. Each costs an operation with each key that may match.
 const MAX_RECIPIENTS: usize = 1_000;
-
 /// Passwords of a file. Each is slow to try by design.
 const MAX_PASSWORDS: usize = 16;
 
@@ -69,7 +68,6 @@ impl Keys {
         })
     }
 
-    /// The session keys of a message with these recipients.
     pub(super) fn session_keys(&self, recipients: &[Esk]) -> io::Result<SessionKeys> {
         let public = || {
             recipients.iter().filter_map(|esk| match esk {
@@ -79,11 +77,9 @@ impl Keys {
         };
         let with_password = recipients.len() - public().count();
         if recipients.len() > MAX_RECIPIENTS || with_password > MAX_PASSWORDS {
+            let count = recipients.len();
             return Err(refused(
-                format!(
-                    "the OpenPGP file has {} recipients, {with_password} of them by password",
-                    recipients.len()
-                ),
+                format!("the OpenPGP file has {count} recipients, {with_password} of them by password"),
                 format!(
                     "supported are {MAX_RECIPIENTS}, {MAX_PASSWORDS} of them by password; the file may be malicious"
                 ),

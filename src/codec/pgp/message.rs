@@ -18,17 +18,14 @@ use super::{KIND, Pgp, Signers};
 
 /// Size of the text before the armor, and of its headers.
 const MAX_ARMOR_HEADER_BYTES: usize = 64 << 10;
-
 /// Depth of nested compressed packets.
 const MAX_COMPRESSED: usize = 2;
-
 const AS_GNUPG: &str = "ask the sender to encrypt it with the defaults of GnuPG";
 
 pub(super) fn damaged() -> io::Error {
     error::damaged(KIND, None)
 }
 
-/// Opens one message.
 pub(super) struct Opening<'a> {
     pub(super) pgp: &'a Pgp,
     pub(super) max_ratio: MaxRatio,
@@ -86,7 +83,6 @@ impl Opening<'_> {
         })
     }
 
-    /// The content of an encrypted message.
     pub(super) fn decrypt(&self, message: Message<'static>, key: &PlainSessionKey) -> io::Result<Reader> {
         let aead = match &message {
             Message::Encrypted {

@@ -26,7 +26,6 @@ use crate::secret::SecretFiles;
 
 const KIND: &str = "OpenPGP";
 
-/// The keys and policies of a source.
 #[derive(Debug)]
 pub(super) struct Pgp {
     keys: Keys,

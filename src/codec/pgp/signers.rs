@@ -15,11 +15,8 @@ use crate::error::{Error, Result};
 
 /// How far ahead a signer's clock may be.
 const MAX_CLOCK_SKEW_SECONDS: u64 = 3_600;
-
-/// Bytes read of a key file.
 const MAX_KEY_BYTES: u64 = 16 << 20;
 
-/// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Signers(Arc<[Signer]>);
 
@@ -44,7 +41,6 @@ impl Signer {
         self.key.legacy_key_id().to_string()
     }
 
-    /// Why the key cannot be used at `now`.
     fn unusable(&self, now: Timestamp) -> Option<String> {
         if let Some(refused) = self.refused {
             return Some(refused.to_owned());
@@ -135,16 +131,11 @@ impl Signers {
             true => "an unnamed key".to_owned(),
             false => others.join(", "),
         };
-        let for_signing = self
-            .0
-            .iter()
-            .filter(|signer| signer.refused != Some(NOT_FOR_SIGNING));
-        let ours: Vec<String> = for_signing.map(Signer::id).collect();
+        let signs = |signer: &&Signer| signer.refused != Some(NOT_FOR_SIGNING);
+        let ours: Vec<String> = self.0.iter().filter(signs).map(Signer::id).collect();
+        let ours = ours.join(", ");
         Err(refused(
-            format!(
-                "the OpenPGP file is signed by {by}, which is not in `pgp.signed_by` ({})",
-                ours.join(", ")
-            ),
+            format!("the OpenPGP file is signed by {by}, which is not in `pgp.signed_by` ({ours})"),
             "if it is a key of the sender, add its public key to `pgp.signed_by`; verify that over another channel than the \
              file's",
         ))
@@ -162,9 +153,8 @@ fn check_signature(signature: &Signature, signer: &Signer) -> io::Result<()> {
         ));
     }
     let seconds = u64::from(now.as_secs());
-    let lasts = signature
-        .signature_expiration_time()
-        .map_or(0, |lasts| lasts.as_secs());
+    let lasts = signature.signature_expiration_time();
+    let lasts = lasts.map_or(0, |lasts| lasts.as_secs());
     let is_v6 = signer.key.version() == KeyVersion::V6;
     let why = match signature.created() {
         _ if !matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text)) => {
@@ -219,11 +209,9 @@ fn made_by(signature: &Signature, key: &dyn VerifyingKey) -> bool {
         return true;
     }
     let (id, fingerprint) = (key.legacy_key_id(), key.fingerprint());
-    signature.issuer_key_id().into_iter().any(|issuer| *issuer == id)
-        || signature
-            .issuer_fingerprint()
-            .into_iter()
-            .any(|issuer| *issuer == fingerprint)
+    let mut ids = signature.issuer_key_id().into_iter();
+    let mut fingerprints = signature.issuer_fingerprint().into_iter();
+    ids.any(|issuer| *issuer == id) || fingerprints.any(|issuer| *issuer == fingerprint)
 }
 
 fn issuer(signature: &Signature) -> Option<String> {
@@ -334,11 +322,8 @@ fn signers(certificate: SignedPublicKey, file: &Path) -> Vec<Signer> {
 /// The newest statement of the key about itself, or about a user id that it did not revoke.
 fn newest_self_signature(certificate: &SignedPublicKey) -> Option<&Signature> {
     let primary = &certificate.primary_key;
-    let direct = certificate
-        .details
-        .direct_signatures
-        .iter()
-        .filter(|signature| accepts_hash(signature) && signature.verify_key(primary).is_ok());
+    let direct = certificate.details.direct_signatures.iter();
+    let direct = direct.filter(|signature| accepts_hash(signature) && signature.verify_key(primary).is_ok());
     let names = certificate.details.users.iter().filter_map(|user| {
         let newest = newest(user.signatures.iter().filter(|signature| {
             accepts_hash(signature)
@@ -357,9 +342,8 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
 
 /// Self-signatures of old keys use SHA-1: no one else had a part in them, so it cannot be forged.
 fn accepts_hash(signature: &Signature) -> bool {
-    signature
-        .hash_alg()
-        .is_some_and(|hash| hash == HashAlgorithm::Sha1 || !is_weak(hash))
+    let hash = signature.hash_alg();
+    hash.is_some_and(|hash| hash == HashAlgorithm::Sha1 || !is_weak(hash))
 }
 
 fn expiry(key: &impl KeyDetails, own: &Signature) -> Option<u64> {

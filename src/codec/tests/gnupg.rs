@@ -77,11 +77,8 @@ impl Gnupg {
             .output()
             .expect("GnuPG is not installed, and HRSINK_TEST_SERVERS requires it");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "gpg {:?}: {stderr}",
-            arguments.collect::<Vec<_>>()
-        );
+        let arguments: Vec<&str> = arguments.collect();
+        assert!(output.status.success(), "gpg {arguments:?}: {stderr}");
         output.stdout
     }
 

@@ -134,10 +134,8 @@ impl BackendSettings for AzureConfig {
             && !location.user.is_empty()
             && location.host.split('.').next() != Some(account)
         {
-            let host = &location.host;
-            problems
-                .at("account")
-                .add(format!("is `{account}`, and the URL names `{host}`"));
+            let message = format!("is `{account}`, and the URL names `{}`", location.host);
+            problems.at("account").add(message);
         }
     }
 
@@ -151,23 +149,17 @@ impl BackendSettings for AzureConfig {
 
         let environment = MicrosoftAzureBuilder::from_env();
         let (container, account, endpoint) = target(location);
-        let account = self
-            .account
-            .clone()
-            .or(account)
-            .or_else(|| environment.get_config_value(&Key::AccountName))
-            .ok_or_else(|| {
-                crate::error::Error::config(format!("unknown storage account of {}", location.origin()))
-                    .with_hint(
-                        "set `azure.account` or AZURE_STORAGE_ACCOUNT_NAME, or use \
-                     `abfss://container@account.dfs.core.windows.net/…`",
-                    )
-            })?;
-        let endpoint = self
-            .endpoint
-            .clone()
-            .or(endpoint)
-            .or_else(|| environment.get_config_value(&Key::Endpoint));
+        let env = |key| environment.get_config_value(&key);
+        let account = self.account.clone().or(account);
+        let account = account.or_else(|| env(Key::AccountName)).ok_or_else(|| {
+            crate::error::Error::config(format!("unknown storage account of {}", location.origin()))
+                .with_hint(
+                    "set `azure.account` or AZURE_STORAGE_ACCOUNT_NAME, or use \
+                 `abfss://container@account.dfs.core.windows.net/…`",
+                )
+        })?;
+        let endpoint = self.endpoint.clone().or(endpoint);
+        let endpoint = endpoint.or_else(|| env(Key::Endpoint));
         let allow_http = self.transport.allow_http;
         check_endpoint("AZURE_STORAGE_ENDPOINT", endpoint.as_deref(), allow_http)?;
         let mut builder = self.login(environment, cx)?;
@@ -206,25 +198,17 @@ impl AzureConfig {
     ) -> Result<object_store::azure::MicrosoftAzureBuilder> {
         use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
-        let empty = MicrosoftAzureBuilder::new;
+        let only = |method: &str| MicrosoftAzureBuilder::new().with_credential_type(method);
         Ok(if let Some(key) = &self.access_key {
-            empty()
-                .with_access_key(cx.read(key)?.expose())
-                .with_credential_type("access_key")
+            only("access_key").with_access_key(cx.read(key)?.expose())
         } else if let Some(token) = &self.sas_token {
-            empty()
-                .with_config(Key::SasKey, cx.read(token)?.expose())
-                .with_credential_type("sas_token")
+            only("sas_token").with_config(Key::SasKey, cx.read(token)?.expose())
         } else if let Some(secret) = &self.client_secret {
-            empty()
-                .with_client_secret(cx.read(secret)?.expose())
-                .with_credential_type("client_secret")
+            only("client_secret").with_client_secret(cx.read(secret)?.expose())
         } else if let Some(file) = &self.federated_token_file {
-            empty()
-                .with_federated_token_file(cx.base.join(file).to_string_lossy())
-                .with_credential_type("workload_identity")
+            only("workload_identity").with_federated_token_file(cx.base.join(file).to_string_lossy())
         } else if self.managed_identity {
-            let builder = empty().with_credential_type("managed_identity");
+            let builder = only("managed_identity");
             match environment.get_config_value(&Key::MsiEndpoint) {
                 Some(endpoint) => builder.with_msi_endpoint(endpoint),
                 None => builder,
@@ -256,30 +240,17 @@ mod tests {
     use crate::storage::Location;
 
     #[test]
-    fn parses_container_account_and_endpoint() {
-        for (path, account, endpoint) in [
-            ("az://hr/a", None, None),
-            (
-                "abfss://hr@c.dfs.core.windows.net/a",
-                Some("c"),
-                Some("https://c.blob.core.windows.net"),
-            ),
-            (
-                "abfss://hr@c.dfs.other.cloud/a",
-                Some("c"),
-                Some("https://c.blob.other.cloud"),
-            ),
-            (
-                "abfss://hr@c.blob.other.cloud/a",
-                Some("c"),
-                Some("https://c.blob.other.cloud"),
-            ),
+    fn derives_account_and_endpoint_from_the_host() {
+        for (host, endpoint) in [
+            ("c.dfs.core.windows.net", "https://c.blob.core.windows.net"),
+            ("c.dfs.other.cloud", "https://c.blob.other.cloud"),
+            ("c.blob.other.cloud", "https://c.blob.other.cloud"),
         ] {
-            let Ok(Location::Remote(location)) = Location::parse(path) else {
-                panic!("{path}");
+            let Ok(Location::Remote(location)) = Location::parse(&format!("abfss://hr@{host}/a")) else {
+                panic!("{host}");
             };
-            let expected = ("hr", account.map(str::to_owned), endpoint.map(str::to_owned));
-            assert_eq!(target(&location), expected, "{path}");
+            let expected = ("hr", Some("c".to_owned()), Some(endpoint.to_owned()));
+            assert_eq!(target(&location), expected, "{host}");
         }
     }
 }

@@ -27,13 +27,10 @@ use crate::storage::{Context, FileInfo, FilePattern, RenameOutcome, Storage};
 
 /// Upper bound of the keys listed for a pattern: a million takes a thousand requests.
 const MAX_KEYS: usize = 1_000_000;
-
 const MAX_SIBLINGS: usize = 1000;
-
 /// Polls of a copy that the store makes asynchronously.
 const COPY_CHECKS: u32 = 20;
 const COPY_WAIT: Duration = Duration::from_millis(250);
-
 /// Requests are signed once, and signatures expire.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(4 * 60);
 
@@ -154,11 +151,9 @@ impl Bucket {
                 ..PaginatedListOptions::default()
             };
             let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
-            let page = self
-                .pages
-                .list_paginated(prefix, options)
-                .await
-                .map_err(|error| self.explain(&error, Action::List, prefix.unwrap_or_default()))?;
+            let page = self.pages.list_paginated(prefix, options).await;
+            let page =
+                page.map_err(|error| self.explain(&error, Action::List, prefix.unwrap_or_default()))?;
             for meta in page.result.objects {
                 if !take(meta)? {
                     return Ok(());
@@ -223,11 +218,9 @@ impl Storage for Bucket {
         self.keys(prefix, in_folder, |meta| {
             seen += 1;
             if seen > MAX_KEYS {
-                return Err(Error::input(format!(
-                    "more than {MAX_KEYS} keys of {} start with `{prefix}`",
-                    self.name
-                ))
-                .with_hint("use a `path` with a longer part in front of the first wildcard"));
+                let message = format!("more than {MAX_KEYS} keys of {} start with `{prefix}`", self.name);
+                return Err(Error::input(message)
+                    .with_hint("use a `path` with a longer part in front of the first wildcard"));
             }
             if pattern.matches(&format!("{slash}{}", meta.location)) {
                 matching.push(meta);
@@ -283,10 +276,8 @@ impl Storage for Bucket {
         let (from, to) = (from.trim_start_matches('/'), to.trim_start_matches('/'));
         let failed = |error: object_store::Error| self.explain(&error, Action::Move, from);
         let Some(source) = self.head(from, Action::Move).await? else {
-            return Err(Error::input(format!(
-                "`{}/{from}` does not exist any more",
-                self.name
-            )));
+            let name = &self.name;
+            return Err(Error::input(format!("`{name}/{from}` does not exist any more")));
         };
         let (source_key, target_key) = (self.key(from)?, self.key(to)?);
         match self.head(to, Action::Move).await? {
@@ -359,10 +350,8 @@ impl Fetch for Bucket {
         }
         let bytes = answer.bytes().await.map_err(failed)?;
         if bytes.len() as u64 != range.end - range.start {
-            return Err(Error::new(
-                ErrorKind::Transient,
-                format!("{} truncated its response", self.name),
-            ));
+            let message = format!("{} truncated its response", self.name);
+            return Err(Error::new(ErrorKind::Transient, message));
         }
         Ok(bytes)
     }

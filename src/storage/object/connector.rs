@@ -22,7 +22,6 @@ const IDENTITY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) transport: TransportConfig,
-    /// Key of the backend's settings.
     pub(super) key: &'static str,
 }
 
@@ -51,7 +50,6 @@ impl HttpConnector for Connector {
 struct Service {
     client: reqwest::Client,
     key: &'static str,
-    /// For the identity service of the machine.
     is_identity: bool,
 }
 
@@ -59,11 +57,8 @@ struct Service {
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
-        let url: url::Url = parts
-            .uri
-            .to_string()
-            .parse()
-            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        let url: Result<url::Url, _> = parts.uri.to_string().parse();
+        let url = url.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let (host, key) = (url.host_str().unwrap_or_default().to_owned(), self.key);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
@@ -71,15 +66,12 @@ impl HttpService for Service {
             Some(bytes) => bytes.clone().into(),
             None => reqwest::Body::wrap(body),
         });
-        let response = self
-            .client
-            .execute(request)
-            .await
-            .map_err(|error| match self.is_identity {
-                // A retry would not help.
-                true => HttpError::new(HttpErrorKind::Unknown, NoIdentity),
-                false => http_error(error, &host, key),
-            })?;
+        let response = self.client.execute(request).await;
+        let response = response.map_err(|error| match self.is_identity {
+            // A retry would not help.
+            true => HttpError::new(HttpErrorKind::Unknown, NoIdentity),
+            false => http_error(error, &host, key),
+        })?;
         let status = response.status();
         if !(status.is_client_error() || status.is_server_error() || status.is_redirection())
             || status == StatusCode::NOT_MODIFIED

@@ -54,10 +54,8 @@ impl BackendSettings for GcsConfig {
         validate_bucket(location, problems);
         let mut problems = problems.at("gcs");
         self.transport.validate(self.endpoint.as_ref(), &mut problems);
-        let methods = [
-            ("service_account", self.service_account.is_some()),
-            ("unsigned", self.unsigned),
-        ];
+        let has_key = self.service_account.is_some();
+        let methods = [("service_account", has_key), ("unsigned", self.unsigned)];
         validate_methods(&methods, &mut problems);
     }
 

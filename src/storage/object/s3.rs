@@ -66,10 +66,8 @@ impl BackendSettings for S3Config {
         self.transport.validate(self.endpoint.as_ref(), &mut problems);
         let keys = [&self.access_key_id, &self.secret_access_key, &self.session_token];
         let has_key = keys.iter().any(|key| key.is_some());
-        validate_methods(
-            &[("access_key_id", has_key), ("unsigned", self.unsigned)],
-            &mut problems,
-        );
+        let methods = [("access_key_id", has_key), ("unsigned", self.unsigned)];
+        validate_methods(&methods, &mut problems);
         for (key, given) in [
             ("access_key_id", &self.access_key_id),
             ("secret_access_key", &self.secret_access_key),

@@ -24,10 +24,8 @@ pub(super) struct SftpAlgorithms {
     pub(super) mac: Vec<String>,
 }
 
-/// The algorithms of one purpose.
 #[derive(Debug)]
 pub(super) struct Kind {
-    /// The key of the settings.
     pub(super) key: &'static str,
     description: &'static str,
     /// Always offered, in order of preference.

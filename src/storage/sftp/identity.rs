@@ -114,11 +114,9 @@ fn restore_lines(text: &str) -> Secret {
     }
     // `-----BEGIN x-----`, the body, `-----END x-----`.
     let body: Vec<&str> = parts[2].split_whitespace().collect();
+    let (begin, body, end) = (parts[1], body.join("\n"), parts[3]);
     Secret::new(format!(
-        "{DASHES}{}{DASHES}\n{}\n{DASHES}{}{DASHES}\n",
-        parts[1],
-        body.join("\n"),
-        parts[3]
+        "{DASHES}{begin}{DASHES}\n{body}\n{DASHES}{end}{DASHES}\n"
     ))
 }
 

@@ -162,10 +162,9 @@ impl Server {
     fn rejected(&self, rejected: &[&str], remaining: Option<&MethodSet>) -> Error {
         let mut error = self.login_error();
         if !rejected.is_empty() {
-            error = error.with_hint(format!(
-                "tried {}, each once; not retried, because accounts lock",
-                quoted(rejected)
-            ));
+            let tried = quoted(rejected);
+            let hint = format!("tried {tried}, each once; not retried, because accounts lock");
+            error = error.with_hint(hint);
         }
         if let Some(remaining) = remaining.filter(|methods| !methods.is_empty()) {
             let accepted = remaining.iter().map(|method| match method {
@@ -184,10 +183,8 @@ impl Server {
 
     /// The server closed the connection during the login, which may count as a failed one.
     fn unanswered(&self, cause: String) -> SftpError {
-        let message = format!(
-            "the server did not answer the login of `{}` at {}",
-            self.user, self.name
-        );
+        let (user, server) = (&self.user, &self.name);
+        let message = format!("the server did not answer the login of `{user}` at {server}");
         if self.logged_in.load(Ordering::Relaxed) {
             return SftpError::Transient(Error::new(ErrorKind::Transient, message).with_source(cause));
         }
@@ -203,15 +200,7 @@ impl Server {
 }
 
 fn is_password_prompt(prompt: &Prompt) -> bool {
-    const OTHER_PROMPTS: [&str; 7] = [
-        "code",
-        "token",
-        "otp",
-        "one-time",
-        "verification",
-        "passcode",
-        "pin:",
-    ];
+    const OTHER_PROMPTS: [&str; 6] = ["code", "token", "otp", "one-time", "verification", "pin:"];
     let text = prompt.prompt.to_lowercase();
     !prompt.echo && !OTHER_PROMPTS.iter().any(|other| text.contains(other))
 }

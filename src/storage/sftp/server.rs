@@ -44,7 +44,6 @@ impl fmt::Display for SftpError {
 
 impl AttemptError for SftpError {}
 
-/// A server and an account on it.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) settings: SftpConfig,
@@ -77,7 +76,6 @@ pub(super) struct Connection {
 }
 
 impl Server {
-    /// A server, not connected yet.
     pub(super) async fn new(settings: SftpConfig, location: &RemoteLocation, cx: &Context) -> Result<Self> {
         let (reading, context) = (settings.clone(), cx.clone());
         let secrets = tokio::task::spawn_blocking(move || {
@@ -108,11 +106,6 @@ impl Server {
             name,
             settings,
         })
-    }
-
-    /// Bytes of a file in flight.
-    pub(super) fn read_ahead(&self) -> u64 {
-        self.settings.read_ahead.get()
     }
 
     /// The connection, opened if there is none. One attempt.
@@ -208,19 +201,16 @@ impl Server {
             Ok((value, _)) => return Ok(value),
             Err(gave_up) => gave_up,
         };
-        let attempts = spent.attempts;
-        Err(match last {
-            Some(error) if spent.reason != Reason::Cancelled => match error {
-                SftpError::Transient(error) => SftpError::Transient(
-                    error.with_hint(format!("attempts: {attempts} (`retry`); run again later")),
-                ),
-                other => other,
-            },
-            _ => SftpError::Permanent(Error::interrupted()),
+        Err(match last.filter(|_| spent.reason != Reason::Cancelled) {
+            Some(SftpError::Transient(error)) => {
+                let hint = format!("attempts: {} (`retry`); run again later", spent.attempts);
+                SftpError::Transient(error.with_hint(hint))
+            }
+            Some(other) => other,
+            None => SftpError::Permanent(Error::interrupted()),
         })
     }
 
-    /// The error of a request on `connection`.
     pub(super) fn convert(&self, error: sftp_client::Error, connection: &Connection) -> SftpError {
         match error {
             sftp_client::Error::Status(status) => SftpError::Status(status),

@@ -1,5 +1,4 @@
 //! An SFTP server as a storage.
-
 //!
 //! Files are read with many requests in flight, and reading resumes after a lost connection. The file must be the one that
 //! was listed: when it is opened, when it is opened again, and at its end.
@@ -73,7 +72,6 @@ impl Sftp {
         Ok(sftp)
     }
 
-    /// The error for a failed `action` on `path`.
     fn error(&self, action: &str, path: &str, error: SftpError) -> Error {
         let status = match error {
             SftpError::Status(status) => status,
@@ -114,7 +112,8 @@ impl Sftp {
         let open = connection.session.open(&file.path).await.map_err(failed)?;
         let attributes = open.stat();
         let range = offset..file.size.unwrap_or(u64::MAX);
-        let mut reader = open.read_ranges([range], self.0.read_ahead()).map_err(failed)?;
+        let window = self.0.settings.read_ahead.get();
+        let mut reader = open.read_ranges([range], window).map_err(failed)?;
         require_unchanged(file, attributes.await.map_err(failed)?)?;
         while let Some(bytes) = reader.next().await.map_err(failed)? {
             download.offset.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -161,20 +160,15 @@ impl Folders for Sftp {
             is_name
         };
         let entries = entries.into_iter().filter(is_name);
-        Ok(Some(
-            entries
-                .map(|found| entry(&found.name, found.attributes))
-                .collect(),
-        ))
+        let entries = entries.map(|found| entry(&found.name, found.attributes));
+        Ok(Some(entries.collect()))
     }
 
     async fn target(&self, path: &str) -> Result<Option<Entry>> {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let attributes = self
-            .0
-            .query(|session| async move { session.stat(server_path(path)).await })
-            .await
-            .map_err(|error| self.error("stat", path, error))?;
+        let stat = |session: Arc<Session>| async move { session.stat(server_path(path)).await };
+        let attributes = self.0.query(stat).await;
+        let attributes = attributes.map_err(|error| self.error("stat", path, error))?;
         Ok(attributes.map(|attributes| entry(name.as_bytes(), attributes)))
     }
 
@@ -202,11 +196,9 @@ impl Storage for Sftp {
 
     async fn stat(&self, path: &str) -> Result<Option<FileInfo>> {
         // Also for the post-processing of files while the run is being cancelled.
-        let attributes = self
-            .0
-            .execute(|session| async move { session.stat(server_path(path)).await })
-            .await
-            .map_err(|error| self.error("stat", path, error))?;
+        let stat = |session: Arc<Session>| async move { session.stat(server_path(path)).await };
+        let attributes = self.0.execute(stat).await;
+        let attributes = attributes.map_err(|error| self.error("stat", path, error))?;
         let file = attributes.filter(|attributes| kind(*attributes) != Kind::Folder);
         Ok(file
             .map(|attributes| walk::file_info(path, server_path(path).to_owned(), &entry(b"", attributes))))
@@ -237,7 +229,7 @@ impl Storage for Sftp {
         let read = self.0.query(|session| async move {
             let open = session.open(&file.path).await?;
             let attributes = open.stat();
-            let mut reader = open.read_ranges(ranges.iter().cloned(), self.0.read_ahead())?;
+            let mut reader = open.read_ranges(ranges.iter().cloned(), self.0.settings.read_ahead.get())?;
             let attributes = attributes.await?;
             let mut found = Vec::with_capacity(ranges.len());
             for range in ranges {

@@ -37,7 +37,6 @@ pub(super) struct WebClient {
     cancel: CancellationToken,
 }
 
-/// Why a request failed.
 pub(super) struct WebError {
     pub(super) error: Error,
     pub(super) status: Option<StatusCode>,
@@ -47,11 +46,7 @@ pub(super) struct WebError {
 impl From<Error> for WebError {
     /// An error that a retry does not solve.
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            status: None,
-            verdict: Verdict::Stop,
-        }
+        Self::new(error, Verdict::Stop)
     }
 }
 
@@ -64,25 +59,26 @@ impl fmt::Display for WebError {
 impl AttemptError for WebError {}
 
 impl WebError {
+    fn new(error: Error, verdict: Verdict) -> Self {
+        let status = None;
+        Self {
+            error,
+            status,
+            verdict,
+        }
+    }
+
     fn transport(failure: &Failure, host: &str) -> Self {
         let verdict = match failure.is_transient() {
             true => Verdict::Retry { after: None },
             false => Verdict::Stop,
         };
-        Self {
-            error: transport_error(failure, host, "https"),
-            status: None,
-            verdict,
-        }
+        Self::new(transport_error(failure, host, "https"), verdict)
     }
 
-    /// The response ended too early.
     pub(super) fn truncated(message: String) -> Self {
-        Self {
-            error: Error::new(ErrorKind::Transient, message),
-            status: None,
-            verdict: Verdict::Retry { after: None },
-        }
+        let verdict = Verdict::Retry { after: None };
+        Self::new(Error::new(ErrorKind::Transient, message), verdict)
     }
 
     /// `redirect` is the origin that a redirect leads to.
@@ -117,6 +113,10 @@ impl WebError {
     }
 }
 
+pub(super) fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
 impl WebClient {
     pub(super) fn new(settings: &HttpsConfig, location: &RemoteLocation, cx: &Context) -> Result<Self> {
         let origin = location.origin();
@@ -142,10 +142,8 @@ impl WebClient {
             }
             Some(WebAuth::Basic { username, password }) => {
                 let credentials = format!("{username}:{}", cx.read(password)?.expose());
-                add(
-                    AUTHORIZATION,
-                    format!("Basic {}", BASE64_STANDARD.encode(credentials)),
-                )?;
+                let credentials = BASE64_STANDARD.encode(credentials);
+                add(AUTHORIZATION, format!("Basic {credentials}"))?;
             }
             None => {}
         }
@@ -172,10 +170,8 @@ impl WebClient {
 
     fn url(&self, path: &str) -> Result<Url> {
         let invalid = || Error::config(format!("`{path}` is not a path on {}", self.origin));
-        let mut url = self
-            .origin
-            .join(path)
-            .map_err(|error| invalid().with_source(error))?;
+        let url = self.origin.join(path);
+        let mut url = url.map_err(|error| invalid().with_source(error))?;
         // `//elsewhere` is another server.
         if url.origin() != self.origin.origin() {
             return Err(invalid());
@@ -211,13 +207,9 @@ impl WebClient {
             return Ok(response);
         }
         let headers = response.headers().clone();
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value| HeaderValue::to_str(value).ok())
-        };
-        let retry_after = text(RETRY_AFTER).and_then(|wait| parse_retry_after(wait, SystemTime::now()));
-        let redirect = text(LOCATION)
+        let retry_after = header_text(&headers, RETRY_AFTER);
+        let retry_after = retry_after.and_then(|wait| parse_retry_after(wait, SystemTime::now()));
+        let redirect = header_text(&headers, LOCATION)
             .and_then(|target| self.origin.join(target).ok())
             .map(|target| target.origin().ascii_serialization());
         let (body, _) = read_limited(response, MAX_ERROR_BODY).await;

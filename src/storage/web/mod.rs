@@ -82,10 +82,7 @@ impl HttpsConfig {
         for name in self.headers.keys() {
             if HeaderName::try_from(name.as_str()).is_err() {
                 problems.add(format!("`{name}` is not a valid header name"));
-            } else if RESERVED
-                .iter()
-                .any(|reserved| name.eq_ignore_ascii_case(reserved))
-            {
+            } else if RESERVED.iter().any(|other| name.eq_ignore_ascii_case(other)) {
                 problems.add(format!("`{name}` is set by hrsink"));
             }
         }

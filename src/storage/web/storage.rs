@@ -9,14 +9,12 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use reqwest::header::{
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED,
-};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LAST_MODIFIED};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{WebClient, WebError};
+use super::client::{WebClient, WebError, header_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::transport::Failure;
 use crate::storage::blocks::{self, Block, changed};
@@ -87,14 +85,11 @@ impl Web {
             return Err(changed());
         }
         // Later responses must match the first.
-        let file = if file.version.is_none() && file.modified.is_none() {
-            file_info(&file.path, Some(size), response.headers())
-        } else {
-            FileInfo {
-                size: Some(size),
-                ..file.clone()
-            }
+        let mut file = match file.version.is_none() && file.modified.is_none() {
+            true => file_info(&file.path, None, response.headers()),
+            false => file.clone(),
         };
+        file.size = Some(size);
         let bytes = self.read_range(&file, first.clone(), Some(response)).await?;
         if blocks.send(Block::Bytes(bytes)).await.is_ok() {
             fetch::send(self, &file, first.end..size, self.read_ahead, blocks).await;
@@ -202,9 +197,7 @@ fn no_ranges(file: &FileInfo) -> Error {
 
 /// Rejects a web page: a login form or an error.
 fn check_type(headers: &HeaderMap) -> Result<()> {
-    let is_page = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
+    let is_page = header_text(headers, CONTENT_TYPE)
         .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("text/html"));
     if is_page {
         return Err(
@@ -230,30 +223,26 @@ fn require_unchanged(file: &FileInfo, headers: &HeaderMap) -> Result<()> {
 }
 
 fn file_info(path: &str, size: Option<u64>, headers: &HeaderMap) -> FileInfo {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| HeaderValue::to_str(value).ok())
-    };
     FileInfo {
         name: path.trim_start_matches('/').into(),
         path: path.to_owned(),
         size,
-        modified: text(LAST_MODIFIED)
+        modified: header_text(headers, LAST_MODIFIED)
             .and_then(|date| httpdate::parse_http_date(date).ok())
             .and_then(|date| Timestamp::try_from(date).ok()),
         // Weak tags identify the same file in another encoding.
-        version: text(ETAG).map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned()),
+        version: header_text(headers, ETAG)
+            .map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned()),
     }
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    header_text(headers, CONTENT_LENGTH)?.trim().parse().ok()
 }
 
 /// The range of a response, and the size of the file if it is known.
 fn content_range(headers: &HeaderMap) -> Option<(Range<u64>, Option<u64>)> {
-    let value = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let value = header_text(headers, CONTENT_RANGE)?;
     let (range, size) = value.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (start, last) = range.split_once('-')?;
     let (start, last): (u64, u64) = (start.trim().parse().ok()?, last.trim().parse().ok()?);

@@ -4,18 +4,9 @@ use super::*;
 
 fn forms(content: &[u8], signed: bool) -> Vec<Vec<u8>> {
     use CompressionAlgorithm::{BZip2, ZIP, ZLIB};
-    let forms = [
-        (None, false),
-        (Some(ZIP), false),
-        (Some(ZLIB), true),
-        (Some(BZip2), true),
-    ];
-    let forms = forms.map(|(compression, v2)| {
-        let make = Make {
-            compression,
-            v2,
-            ..Make::to_us()
-        };
+    let forms = [None, Some(ZIP), Some(ZLIB), Some(BZip2)].map(|compression| {
+        let mut make = Make::to_us();
+        (make.compression, make.v2) = (compression, matches!(compression, Some(ZLIB | BZip2)));
         match signed {
             true => make.signed_by(&SENDER.primary_key).of(content),
             false => make.of(content),
@@ -128,10 +119,7 @@ fn reports_what_is_not_a_message() {
         (b"".to_vec(), "is empty"),
         (b"upn,resigned\nx,y\n".to_vec(), "not an OpenPGP message"),
         (regular(1), "not an OpenPGP message"),
-        (
-            b"-----BEGIN PGP SIGNED MESSAGE-----\n\nx".to_vec(),
-            "clear-signed",
-        ),
+        (b"-----BEGIN PGP SIGNED MESSAGE-----\n".to_vec(), "clear-signed"),
         (key.to_bytes().unwrap(), "not an OpenPGP message"),
         (armored_public(&key).into_bytes(), "not an OpenPGP message"),
         ([&signed[..], &signed].concat(), "more than one message"),

@@ -62,10 +62,7 @@ fn reports_a_wrong_passphrase_or_key_file_before_any_file() {
     };
     assert_eq!(key("locked", Some("right")).content(&make.of(b"x")), b"x");
     for (fixture, expected) in [
-        (
-            key("locked", Some("wrong")),
-            "the passphrase does not open the OpenPGP key `pgp.keys[0]`",
-        ),
+        (key("locked", Some("wrong")), "does not open the OpenPGP key"),
         (key("locked", None), "`pgp.keys[0]` has a passphrase"),
         (key("public", None), "is a public key"),
         (key("nothing", None), "not an armored secret key"),

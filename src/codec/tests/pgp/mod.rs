@@ -44,12 +44,9 @@ fn generate(name: &str, passphrase: Option<&str>) -> SignedSecretKey {
             .s2k(Some(lock.clone()));
         key.build().unwrap()
     };
+    let ecdh = KeyType::ECDH(ECCCurve::Curve25519Legacy);
     let subkeys = vec![
-        subkey(
-            KeyType::ECDH(ECCCurve::Curve25519Legacy),
-            false,
-            EncryptionCaps::All,
-        ),
+        subkey(ecdh, false, EncryptionCaps::All),
         subkey(KeyType::Ed25519Legacy, true, EncryptionCaps::None),
     ];
     let mut key = SecretKeyParamsBuilder::default();
@@ -216,11 +213,8 @@ impl Fixture {
     #[track_caller]
     fn refuses(&self, encoded: &[u8], expected: &[&str]) {
         let error = self.read("x.csv.pgp", encoded).unwrap_err();
-        assert_eq!(
-            (error.kind(), error.hints().count()),
-            (ErrorKind::Input, 1),
-            "{error:?}"
-        );
+        let found = (error.kind(), error.hints().count());
+        assert_eq!(found, (ErrorKind::Input, 1), "{error:?}");
         assert_shows(&shown(&error), &["`x.csv.pgp`"]);
         assert_shows(&shown(&error), expected);
     }

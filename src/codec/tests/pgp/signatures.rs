@@ -29,11 +29,7 @@ fn applies_the_policies_for_signatures_and_encryption() {
         (&required, &by_subkey, &[]),
         (&required, &by_both, &[]),
         (&required, &unsigned, &["is not signed"]),
-        (
-            &required,
-            &by_other,
-            &[&*sender_id, &*other_id, "not in `pgp.signed_by`"],
-        ),
+        (&required, &by_other, &[&*sender_id, &*other_id, "not in `pgp"]),
         (&required, &plain_signed, &["is not encrypted"]),
         (&optional, &unsigned, &[]),
         (&optional, &signed, &[]),
@@ -64,18 +60,13 @@ fn rejects_signatures_with_a_wrong_date() {
         (vec![issuer()], Some("has no date")),
         (vec![issuer(), created(CREATED - 1)], Some("older than the key")),
         (vec![issuer(), created(now + 86_400)], Some("in the future")),
-        (
-            vec![issuer(), created(now - 7200), lasts(3600)],
-            Some("has expired"),
-        ),
+        (vec![issuer(), created(now - 9), lasts(9)], Some("has expired")),
         (vec![issuer(), created(now - 60)], None),
         // Without an issuer every key is tried.
         (vec![created(now - 60)], None),
     ] {
-        let make = Make {
-            signed: vec![(&SENDER.primary_key, Some(subpackets))],
-            ..Make::to_us()
-        };
+        let mut make = Make::to_us();
+        make.signed.push((&SENDER.primary_key, Some(subpackets)));
         match expected {
             Some(expected) => fixture.refuses(&make.of(b"x"), &[expected]),
             None => assert_eq!(fixture.content(&make.of(b"x")), b"x"),
@@ -117,10 +108,8 @@ fn rejects_expired_and_revoked_keys() {
         // With another one, only a file signed by it is.
         fixture.public("other.asc", &OTHER.to_public_key());
         let fixture = fixture.set("signed_by", json!(["sender.asc", "other.asc"]));
-        for key in [
-            &SENDER.primary_key as &dyn SigningKey,
-            &SENDER.secret_subkeys[1].key,
-        ] {
+        let subkey = &SENDER.secret_subkeys[1].key;
+        for key in [&SENDER.primary_key as &dyn SigningKey, subkey] {
             fixture.refuses(&Make::to_us().signed_by(key).of(b"x"), &[expected]);
         }
         let encoded = Make::to_us().signed_by(&OTHER.primary_key).of(b"x");
