@@ -115,14 +115,21 @@ fn error_tables_quote_messages_of_the_program() {
     for file in files(&repository().join("src"), "rs") {
         source += &std::fs::read_to_string(file).unwrap();
     }
-    let source = source.split_whitespace().collect::<Vec<_>>().join(" ").replace("\\ ", "");
+    let source = source
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace("\\ ", "");
     let mut unknown = String::new();
     for page in files(&repository().join("docs/src"), "md") {
         let text = std::fs::read_to_string(&page).unwrap();
         for table in text.split("| message contains |").skip(1) {
             let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
             for message in rows.filter_map(|row| row.split('|').nth(1)) {
-                let parts = message.split('…').map(str::trim).filter(|part| part.contains(' '));
+                let parts = message
+                    .split('…')
+                    .map(str::trim)
+                    .filter(|part| part.contains(' '));
                 for part in parts.filter(|part| !source.contains(part)) {
                     writeln!(unknown, "{}: {part}", page.display()).unwrap();
                 }

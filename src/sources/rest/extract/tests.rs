@@ -1,5 +1,7 @@
 //! Bodies as known services send them, and what can be wrong with them.
 
+mod any;
+
 use serde_json::json;
 
 use super::*;

@@ -1,5 +1,7 @@
 //! A fixture service, read page by page, and invalid settings.
 
+mod never_ends;
+
 use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use serde_json::{Value, json};
 use url::Url;
@@ -38,17 +40,21 @@ impl Sequence {
         }
     }
 
-    fn take(&mut self, (body, rows): &Answer) -> Result<Turn> {
+    fn take(&mut self, answer: &Answer) -> Result<Turn> {
+        self.take_page(answer, 200, rand::random())
+    }
+
+    fn take_page(&mut self, (body, rows): &Answer, status: u16, digest: u64) -> Result<Turn> {
         let link = body["Link"].as_str();
         let link = link.map(|link| (LINK, HeaderValue::from_str(link).unwrap()));
         let turn = self.pager.next(&PageResponse {
             url: self.url.clone(),
-            status: 200,
+            status,
             headers: HeaderMap::from_iter(link),
             extracted: Extracted {
                 values: self.paths.find(body),
                 records: *rows,
-                digest: rand::random(),
+                digest,
                 ..Extracted::default()
             },
         });
