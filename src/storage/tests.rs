@@ -68,7 +68,7 @@ const CASES: &str = r#"
     https://hr@h/a.csv | | path: contains a user
     s3://hr@bucket/a.csv | | path: expected only the bucket after `s3://`
     gs://bucket | | path: names no file
-    abfss://contoso.dfs.core.windows.net/a.csv | | path: names no container
+    abfss://contoso.dfs.core.windows.net/a.csv | | path: does not name a container
     abfss://hr@contoso/a.csv | | path: `contoso` is not the host of a storage account
     az://hr@contoso/a.csv | | path: expected only the container after `az://`
     abfss://hr@contoso.dfs.core.windows.net/a.csv | azure: {account: fabrikam} | azure.account: is `fabrikam`

@@ -269,7 +269,7 @@ pub(super) fn text(suggestions: &[Suggestion], columns: &[Column]) -> String {
     let mut text = format!("{HEAD}suggested mapping{HEAD:#}\n");
     if suggestions.is_empty() {
         text.push_str(
-            "  No HR scenario matches: no column is named like the fields of one. `hrsink scenarios` shows what each needs.\n\n",
+            "  No HR scenario matches: no column has the name of an HR field. `hrsink scenarios` shows what each needs.\n\n",
         );
         return text;
     }

@@ -68,7 +68,7 @@ impl Opening<'_> {
                 ),
                 _ => refused(
                     "not an OpenPGP message, or truncated at its start",
-                    "inspect it with `gpg --list-packets`; if its name does not tell how it is encoded, set `compression`",
+                    "inspect it with `gpg --list-packets`; if its name does not show the encoding, set `compression`",
                 ),
             })
         })

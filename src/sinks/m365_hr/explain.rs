@@ -317,7 +317,7 @@ fn status_hints(job: &Job, answer: &Answer) -> Vec<String> {
         501..=599 => &[],
         _ => &[
             WRONG_CLOUD,
-            "the service is not known to use this status: check whether a proxy responds in its place",
+            "the service does not document this status: check whether a proxy responds in its place",
         ],
     };
     let outage = match answer.status.is_server_error() {

@@ -82,4 +82,5 @@ impl Extension {
 }
 
 /// The hint where a format needs ranges and there are none.
-pub(super) const NEEDS_RANGES: &str = "this format is not read in order: it needs a file of which any part can be read, compressed inside at most";
+pub(super) const NEEDS_RANGES: &str =
+    "this format needs random access: read it from a file that is neither compressed nor encrypted";

@@ -117,7 +117,9 @@ fn validate_container(location: &RemoteLocation, problems: &mut Problems<'_>) {
         let message = format!("`{}` is not the host of a storage account", location.host);
         problems.at("path").add_with_hint(message, FORM);
     } else if is_hadoop && !names_account && location.host.contains('.') {
-        problems.at("path").add_with_hint("names no container", FORM);
+        problems
+            .at("path")
+            .add_with_hint("does not name a container", FORM);
     }
     validate_key(location, problems);
 }

@@ -143,7 +143,7 @@ impl Server {
             Ok(session) => Ok(Connection { session, reason }),
             Err(sftp_client::Error::Disconnected(cause)) => Err(self.lost(&reason, cause)),
             Err(other) => Err(SftpError::Permanent(
-                Error::new(ErrorKind::Refused, format!("{server} offers `{user}` no SFTP"))
+                Error::new(ErrorKind::Refused, format!("{server} does not offer SFTP to `{user}`"))
                     .with_source(other)
                     .with_hint(
                         "the account may be for another protocol, or its login scripts print text, which breaks SFTP",
@@ -257,7 +257,7 @@ async fn start_session(
     let opened = timeout(request_timeout, async {
         let mut channel = ssh.channel_open_session().await.map_err(|error| match error {
             russh::Error::ChannelOpenFailure(reason) => {
-                Protocol(format!("the server opens no session: {reason:?}"))
+                Protocol(format!("the server refused to open a session: {reason:?}"))
             }
             other => lost(other),
         })?;
@@ -266,7 +266,9 @@ async fn start_session(
             match channel.wait().await {
                 Some(ChannelMsg::Success) => return Ok(channel.into_stream()),
                 Some(ChannelMsg::Failure) => {
-                    return Err(Protocol("the server offers no SFTP to this account".to_owned()));
+                    return Err(Protocol(
+                        "the server does not offer SFTP to this account".to_owned(),
+                    ));
                 }
                 Some(ChannelMsg::Close | ChannelMsg::Eof) | None => {
                     return Err(Disconnected(reason.text("the server closed the connection")));

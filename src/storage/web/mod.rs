@@ -112,7 +112,7 @@ fn validate_url(location: &RemoteLocation, allow_http: bool, problems: &mut Prob
         );
     }
     if location.path.trim_matches('/').is_empty() {
-        problems.add("names no file on the server");
+        problems.add("has no path to a file");
     }
 }
 

@@ -127,7 +127,7 @@ fn statuses_decide_the_kind_and_texts_do_not() {
         407 | Refused   | proxy requires credentials
         408 | Transient | raise `timeout`
         413 | Refused   | too large: lower `batch.max_rows`
-        418 | Refused   | `cloud: gcc` | not known to use this status
+        418 | Refused   | `cloud: gcc` | does not document this status
         429 | Transient | run again later | lower `max_concurrent`
         500 | Transient | outage | service health | more or fewer values
         503 | Transient | outage | service health";

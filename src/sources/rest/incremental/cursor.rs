@@ -40,7 +40,7 @@ pub(super) fn read(value: Option<&Value>, path: &SinglePath, zone: &TimeZone) ->
         Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
         Some(Value::String(text)) => match iso8601(text, zone) {
             Some(at) => return Ok(Some(at)),
-            None => "another text",
+            None => "a text in another format",
         },
         Some(Value::Number(_)) => "a number",
         Some(Value::Bool(_)) => "a boolean",

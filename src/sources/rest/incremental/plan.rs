@@ -81,7 +81,7 @@ impl Incremental {
         if at.as_millisecond() > now.as_millisecond().saturating_add(CLOCK_TOLERANCE) {
             return Err(Error::new(
                 ErrorKind::Guard,
-                format!("the last run came to {at}, and now is {now}: the clock was wrong then or is wrong now"),
+                format!("the last run read up to {at}, which is later than now ({now}): the clock was wrong then or is wrong now"),
             )
             .with_hint("set the clock of this machine")
             .with_hint(

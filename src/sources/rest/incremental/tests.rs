@@ -158,8 +158,8 @@ fn reads_cursors_in_every_notation() {
         '9999-12-31' | 2024-06-01T00:00:00Z;
         '9999-12-31T23:59:59Z' | 2024-06-01T00:00:00Z;
         '/Date(253402214400000)/' | 2024-06-01T00:00:00Z;
-        'marker' | another text;
-        '/Date(marker)/' | another text;
+        'marker' | a text in another format;
+        '/Date(marker)/' | a text in another format;
         20240501 | a number;
         [marker] | a list;",
     ) {

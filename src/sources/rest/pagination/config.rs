@@ -225,7 +225,7 @@ impl PaginationConfig {
             && position.overlaps(size)
         {
             problems.at("size_param").add(format!(
-                "is the same place as `{key}`: one of the two values would be lost"
+                "conflicts with `{key}`: both set the same parameter, and one of the two values would be lost"
             ));
         }
         if self.size_param.is_some() && self.size.is_none() {

@@ -154,7 +154,7 @@ const ERRORS: &str = r#"
 {"type":"next_link","path":"$.c"} → [[{"c":"/rows?fields=a"},1]] → would never end
 {"type":"next_link","path":"$.c"} → [[{"c":"?p=2"},1],[{"c":"https://hr.contoso.com:443/rows?p=2"},1]] → would never end
 {"type":"next_link","path":"$._links.next"} → [[{"_links":{"next":{"href":"/x"}}},1]] → page 1: `$._links.next` is an object, expected the next page; the link is inside: use `$._links.next.href`
-{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":"many"},1]] → page 1: `$.n` (`stop.total_rows`) is another text, expected a count
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":"many"},1]] → page 1: `$.n` (`stop.total_rows`) is a string, expected a count
 "#;
 
 #[test]
@@ -187,9 +187,9 @@ const INVALID: &str = r#"
 {"type":"none","size":5} → size: `size` does not apply to `type: none`
 {"type":"next_link"} → path: `path` is required with `type: next_link`
 {"type":"page","size_param":{"query":"n"}} → size_param: requires `size`
-{"type":"page","size":5,"size_param":{"query":"page"}} → size_param: is the same place as `param`: one of the two values would be lost
-{"type":"page","param":{"body":"page"},"size":5,"size_param":{"body":"page.size"}} → size_param: is the same place as `param`: one of the two values would be lost
-{"type":"offset","param":{"query":"limit"},"size":5} → size_param: is the same place as `param`: one of the two values would be lost
+{"type":"page","size":5,"size_param":{"query":"page"}} → size_param: conflicts with `param`: both set the same parameter, and one of the two values would be lost
+{"type":"page","param":{"body":"page"},"size":5,"size_param":{"body":"page.size"}} → size_param: conflicts with `param`: both set the same parameter, and one of the two values would be lost
+{"type":"offset","param":{"query":"limit"},"size":5} → size_param: conflicts with `param`: both set the same parameter, and one of the two values would be lost
 {"type":"page","stop":{"short_page":true}} → stop.short_page: requires `size`: without it no page is short
 {"type":"page","start":3,"stop":{"total_pages":"$.n"}} → stop.total_pages: what lies before `start` is not read, so a total cannot be compared
 {"type":"offset","step":"size"} → step: `step: size` requires `size`

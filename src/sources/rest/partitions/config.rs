@@ -119,7 +119,7 @@ impl ForEachConfig {
         let before = problems.len();
         if self.values.is_empty() && self.parent.is_none() {
             problems.add_with_hint(
-                "there is nothing to read for",
+                "needs `values`, or `parent` and `key`",
                 "give `values: {name: [a, b]}`, or `parent` and `key`",
             );
         }
@@ -207,9 +207,7 @@ impl ForEachConfig {
         }
         if self.batch_size.is_some() {
             if self.key.len() > 1 {
-                problems
-                    .at("batch_size")
-                    .add("requires a single `key`: lists of several keys would not belong together");
+                problems.at("batch_size").add("requires a single `key`");
             }
             if !self.include_from_parent.is_empty() {
                 problems.at("include_from_parent").add_with_hint(

@@ -69,7 +69,7 @@ fn reports_all_invalid_settings_at_once() {
             "values.t: expected a list of values",
             "key.v: the placeholder is in `values` too",
             "include_from_parent.v: a placeholder gives a column of this name too",
-            "batch_size: requires a single `key`: lists of several keys would not belong together",
+            "batch_size: requires a single `key`",
             "include_from_parent: does not work with `batch_size`: a row of a batch has no single parent",
             "skip.status[0]: 429 is transient: it is retried and cannot be skipped",
         ]

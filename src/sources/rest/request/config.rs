@@ -79,7 +79,7 @@ impl RequestConfig {
                 }
                 if name.split('.').any(str::is_empty) {
                     here.add(format!(
-                        "`{name}` is not a place in the body: give names joined by dots, such as `page.cursor`"
+                        "`{name}` is not a path in the body: use names joined by dots, such as `page.cursor`"
                     ));
                 }
             }

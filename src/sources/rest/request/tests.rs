@@ -159,7 +159,7 @@ fn injects_the_values_of_a_page() {
         found,
         [
             "body: a GET request has no body to inject the value into",
-            "body: `a..b` is not a place in the body: give names joined by dots, such as `page.cursor`",
+            "body: `a..b` is not a path in the body: use names joined by dots, such as `page.cursor`",
             "query: a parameter name must not be empty",
         ]
     );
