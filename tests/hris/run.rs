@@ -235,6 +235,7 @@ impl Fixture {
 }
 
 /// Plays all cases of a system; the output of a failed test ends with the name of the case.
+#[expect(clippy::print_stderr, reason = "it names the case that failed")]
 pub(crate) fn all_cases(system: &str) {
     let scenario = Scenario::load(system);
     for (name, runs) in &scenario.cases {

@@ -211,50 +211,32 @@ mod tests {
         let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
         let mut declared = RecordSchema::declared(columns, &all);
         let mut schema = inferred(&[r#"{"a":{"b":1},"c":2}"#]);
-        for (origin, record, expected) in [
-            (
-                Sample,
-                r#"{"a":"marker"}"#,
-                "the key `a` holds a text here and an object in other records",
-            ),
-            (Sample, r#"{"a":{"marker":1}}"#, "8 MiB"),
-            (Sample, r#"{"c":1,"c":1}"#, "`c` occurs twice"),
-            (Sample, r#"{"c":1.5}"#, "a number here and an integer"),
-            (Sample, r#"["marker"]"#, "not an object"),
-            (Sample, r#""marker""#, "not an object"),
-            (
-                Sample,
-                r#"{"c":marker}"#,
-                "the record is not valid JSON at its character 6",
-            ),
-            (
-                Sample,
-                r#"{"c":1,"x":tru}"#,
-                "the record is not valid JSON at its character 15",
-            ),
-            (FirstRecords, r#"{"z":1}"#, "only a part"),
-            (AllRecords, r#"{"z":1}"#, "changed"),
-            (
-                Declared,
-                r#"{"id":"x"}"#,
-                "declared as an integer and holds a text",
-            ),
-            (
-                Declared,
-                r#"{"name":{}}"#,
-                "holds an object: declared columns hold single values only",
-            ),
-        ] {
-            let schema = if origin == Declared {
-                &mut declared
-            } else {
-                &mut schema
+        let cases = r#"
+            Sample | {"a":"marker"} | the key `a` holds a text here and an object in other records
+            Sample | {"a":{"marker":1}} | 8 MiB
+            Sample | {"c":1,"c":1} | `c` occurs twice
+            Sample | {"c":1.5} | a number here and an integer
+            Sample | ["marker"] | not an object
+            Sample | "marker" | not an object
+            Sample | {"c":marker} | the record is not valid JSON at its character 6
+            Sample | {"c":1,"x":tru} | the record is not valid JSON at its character 15
+            FirstRecords | {"z":1} | only a part
+            AllRecords | {"z":1} | changed
+            Declared | {"id":"x"} | declared as an integer and holds a text
+            Declared | {"name":{}} | holds an object: declared columns hold single values only"#;
+        for case in cases.trim().lines() {
+            let [origin, record, expected] = case.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("{case}")
+            };
+            let (schema, origin) = match origin.trim() {
+                "Sample" => (&mut schema, Sample),
+                "FirstRecords" => (&mut schema, FirstRecords),
+                "AllRecords" => (&mut schema, AllRecords),
+                _ => (&mut declared, Declared),
             };
             let message = mismatch(schema, record, origin);
-            assert!(
-                message.contains(expected) && !message.contains("marker"),
-                "{record}: {message}"
-            );
+            let fits = message.contains(expected) && !message.contains("marker");
+            assert!(fits, "{record}: {message}");
         }
         assert_eq!(declared.unseen(["id", "name", "nam"]), ["nam"]);
     }

@@ -1,6 +1,6 @@
 //! A fixture service, read page by page, and invalid settings.
 
-mod never_ends;
+mod any;
 
 use reqwest::header::{HeaderMap, HeaderValue, LINK};
 use serde_json::{Value, json};

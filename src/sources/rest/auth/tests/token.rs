@@ -62,33 +62,25 @@ async fn explains_answers_without_a_token() {
     let unknown = format!("unknown \u{1b}[2J client_secret={SECRET}");
     let unknown = json!({"error": "invalid_client", "error_description": unknown});
     let wrong = json!({"success": false, "error": {"code": 1, "message": "wrong client"}});
-    for (reply, expected) in [
-        (
-            Reply::new(401).json(&unknown),
-            "responded 401 invalid_client: unknown [2J client_secret=[hidden] | check `client_id` and the secret",
-        ),
-        (
-            Reply::new(200).body(page),
-            "a web page with the title `Sign in` instead | check `token_url`",
-        ),
-        (
-            Reply::new(403).body(page),
-            "403 Forbidden; the body is a web page | proxy answered",
-        ),
-        (
-            redirect,
-            "302 Found | it redirects to https://login.contoso.com | redirects are not followed",
-        ),
-        (Reply::new(415).body("no"), "check `body`"),
-        (
-            Reply::ok(wrong),
-            "has no `access_token`: wrong client | check `token_path`",
-        ),
-        (
-            Reply::new(400).body(format!("you sent {SECRET}")),
-            "400 Bad Request; body: you sent [hidden] | as a form or as JSON",
-        ),
-    ] {
+    let replies = [
+        Reply::new(401).json(&unknown),
+        Reply::new(200).body(page),
+        Reply::new(403).body(page),
+        redirect,
+        Reply::new(415).body("no"),
+        Reply::ok(wrong),
+        Reply::new(400).body(format!("you sent {SECRET}")),
+    ];
+    let expected = [
+        "responded 401 invalid_client: unknown [2J client_secret=[hidden] | check `client_id` and the secret",
+        "a web page with the title `Sign in` instead | check `token_url`",
+        "403 Forbidden; the body is a web page | proxy answered",
+        "302 Found | it redirects to https://login.contoso.com | redirects are not followed",
+        "check `body`",
+        "has no `access_token`: wrong client | check `token_path`",
+        "400 Bad Request; body: you sent [hidden] | as a form or as JSON",
+    ];
+    for (reply, expected) in replies.into_iter().zip(expected) {
         let server = Server::script([reply]);
         let auth = fixture.build(credentials(&server)).unwrap();
         // A final rejection is remembered.

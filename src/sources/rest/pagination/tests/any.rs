@@ -1,4 +1,4 @@
-//! Whatever a service answers, a sequence ends and requests nothing twice.
+//! Whatever a service responds, no page is requested twice.
 
 use std::collections::HashSet;
 
@@ -6,8 +6,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Answer, Sequence, Turn};
-
-const MAX_PAGES: u64 = 12;
 
 fn configs() -> impl Strategy<Value = Value> {
     let kind = prop_oneof![
@@ -56,19 +54,18 @@ fn answers() -> impl Strategy<Value = Vec<(Answer, u16, u64)>> {
             ((body, rows), status, digest % 9)
         },
     );
-    proptest::collection::vec(one, MAX_PAGES as usize + 2)
+    proptest::collection::vec(one, 14)
 }
 
 proptest! {
     #[test]
-    fn ends_and_requests_nothing_twice(config in configs(), answers in answers()) {
+    fn requests_nothing_twice(config in configs(), answers in answers()) {
         let mut sequence = Sequence::new(config);
-        sequence.pager.max_pages = MAX_PAGES;
-        let ended = answers.iter().any(|(answer, status, digest)| {
-            !matches!(sequence.take_page(answer, *status, *digest), Ok(Turn::Next(_)))
-        });
-        prop_assert!(ended, "more than {} pages: {:?}", MAX_PAGES, sequence.requests);
-        prop_assert!(sequence.requests.len() as u64 <= MAX_PAGES);
+        for (answer, status, digest) in &answers {
+            if !matches!(sequence.take_page(answer, *status, *digest), Ok(Turn::Next(_))) {
+                break;
+            }
+        }
         let different: HashSet<&String> = sequence.requests.iter().collect();
         prop_assert_eq!(different.len(), sequence.requests.len(), "{:?}", sequence.requests);
     }
