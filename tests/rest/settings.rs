@@ -23,7 +23,6 @@ fn reports_all_problems_at_once_each_with_its_position() {
         "proxy": "not a url",
         "retry": {"max_attempts": 101},
         "rate_limit": {"max_concurrent": 65, "max_wait": "25h"},
-        "records": {"path": "data", "explode": {"path": "$.a[*].b"}},
         "for_each": {"values": {"unused": []}, "max_concurrent": 0},
     });
     let invalid = json!({
@@ -45,13 +44,14 @@ fn reports_all_problems_at_once_each_with_its_position() {
         "response_actions": [{"when": {"status": [404]}, "action": "skip"}, {"when": {}, "action": "renew_token"}],
         "for_each": {"values": {"unused": []}},
     });
+    let paths = json!({"records": {"path": "data", "explode": {"path": "$.a[*].b"}}});
     let kept = json!({"records": {"explode": {"path": "$.a.b", "keep": ["x", "a", "x"]}}});
     for (settings, keys) in [
         (
             not_decoded,
-            "timeout proxy retry.max_attempts rate_limit.max_concurrent for_each.max_concurrent rate_limit.max_wait \
-             records.path records.explode.path",
+            "timeout proxy retry.max_attempts rate_limit.max_concurrent for_each.max_concurrent rate_limit.max_wait",
         ),
+        (paths, "records.path records.explode.path"),
         (kept, "records.explode.keep[1] records.explode.keep[2]"),
         (
             invalid,

@@ -115,7 +115,7 @@ fn explains_the_codes_of_entra_id() {
 fn statuses_decide_the_kind_and_texts_do_not() {
     // After the status the title of a page: a web server may write the service's own 403 as one.
     const TABLE: &str = "
-        200 blocked | Refused   | login or block page | without a login page | `cloud: gcc` | not known
+        200 blocked | Refused   | login or block page | without a login page | `cloud: gcc` | does not document
         403 blocked | Refused   | login or block page | without a login page | `app-id` | consented | `cloud: gcc` | exists
         503 blocked | Transient | login or block page | without a login page | outage | service health
         503 down    | Transient | outage | service health | login or block page | without a login page
