@@ -1,6 +1,6 @@
 //! `hrsink preview`: shows what would be sent, without sending it.
 //!
-//! The pipeline runs with a [collecting](collect) sink on every transform, and on every source that is connected to a sink
+//! The pipeline runs with a collecting sink on every transform, and on every source that is connected to a sink
 //! directly, until each has enough rows. Checkpoints are never completed, so sources do not change anything. With `--source`,
 //! only that source runs; its [columns](columns) are described and a mapping is [suggested](suggest).
 

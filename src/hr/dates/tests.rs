@@ -25,8 +25,10 @@ fn reader(value: &Value) -> DateReader {
     reader.unwrap_or_else(|| panic!("{found:?}"))
 }
 
-fn new_york(formats: &[&str]) -> DateReader {
-    reader(&json!({"timezone": "America/New_York", "formats": formats}))
+/// Settings of these formats, separated by ` | `.
+fn in_new_york(formats: &str) -> Value {
+    let formats: Vec<&str> = formats.split(" | ").filter(|format| !format.is_empty()).collect();
+    json!({"timezone": "America/New_York", "formats": formats})
 }
 
 /// The text, `null`, or the fault as `code: message`, of each row.
@@ -98,13 +100,9 @@ fn reports_every_problem_at_its_key() {
 
 #[test]
 fn writes_iso_8601_with_offset() {
-    let new_york = |formats: &str| {
-        let formats: Vec<&str> = formats.split(" | ").collect();
-        json!({"timezone": "America/New_York", "formats": formats})
-    };
     for (settings, cases) in [
         (
-            new_york("%m/%d/%Y | %m/%d/%Y %I:%M %p | %d-%b-%Y | excel_serial | odata"),
+            in_new_york("%m/%d/%Y | %m/%d/%Y %I:%M %p | %d-%b-%Y | excel_serial | odata"),
             "2024-01-15 => 2024-01-15T00:00:00-05:00
             2024-07-15 => 2024-07-15T00:00:00-04:00
             20240115 => 2024-01-15T00:00:00-05:00
@@ -155,41 +153,16 @@ fn writes_iso_8601_with_offset() {
             1.5.85 => 1985-05-01T
             1. May 84 => 2084-05-01T",
         ),
-        // Formats are tried in order and before ISO 8601, never by plausibility; of numeric formats only plausible dates
-        // count.
+        // Formats are tried in order and before ISO 8601, never by plausibility.
         (
             json!({"timezone": "UTC", "formats": ["%Y-%d-%m"]}),
             "2024-03-04 => 2024-04-03T00:00:00+00:00
             2024-03-04T10:00:00Z => 2024-03-04T10:00:00+00:00",
         ),
-        (new_york("%d/%m/%Y | %m/%d/%Y"), "03/04/2024 => 2024-04-03T"),
+        (in_new_york("%d/%m/%Y | %m/%d/%Y"), "03/04/2024 => 2024-04-03T"),
         (
-            new_york("%m/%d/%Y | %d/%m/%Y"),
+            in_new_york("%m/%d/%Y | %d/%m/%Y"),
             "03/04/2024 => 2024-03-04T\n25/04/2024 => 2024-04-25T",
-        ),
-        (
-            new_york("excel_serial | epoch_seconds | epoch_milliseconds"),
-            "45306 => 2024-01-15T00:00:00-05:00
-            1705312800 => 2024-01-15T05:00:00-05:00
-            1705312800000 => 2024-01-15T05:00:00-05:00",
-        ),
-        (
-            new_york("epoch_seconds"),
-            "45306 => implausible_date: is before 1980-01-01
-            -1.5 => implausible_date: is before 1980-01-01
-            999999999999999 => implausible_date: is after 2100-01-01
-            1705312800.25 => 2024-01-15T05:00:00.25-05:00
-            1e9 => invalid_date
-            1. => invalid_date
-            --1 => invalid_date
-            +1 => invalid_date",
-        ),
-        // Eight digits are a count where a format counts.
-        (
-            new_york("epoch_milliseconds"),
-            "1705312800 => implausible_date: is before 1980-01-01
-            1720000000250 => 2024-07-03T05:46:40.25-04:00
-            20240115 => implausible_date: is before 1980-01-01",
         ),
         (
             json!({"timezone": "+02:00"}),
@@ -204,6 +177,34 @@ fn writes_iso_8601_with_offset() {
 }
 
 #[test]
+fn takes_the_first_numeric_format_with_a_plausible_date() {
+    check(
+        &in_new_york("excel_serial | epoch_seconds | epoch_milliseconds"),
+        "45306 => 2024-01-15T00:00:00-05:00
+            1705312800 => 2024-01-15T05:00:00-05:00
+            1705312800000 => 2024-01-15T05:00:00-05:00",
+    );
+    check(
+        &in_new_york("epoch_seconds"),
+        "45306 => implausible_date: is before 1980-01-01
+            -1.5 => implausible_date: is before 1980-01-01
+            999999999999999 => implausible_date: is after 2100-01-01
+            1705312800.25 => 2024-01-15T05:00:00.25-05:00
+            1e9 => invalid_date
+            1. => invalid_date
+            --1 => invalid_date
+            +1 => invalid_date",
+    );
+    // Eight digits are a count where a format counts.
+    check(
+        &in_new_york("epoch_milliseconds"),
+        "1705312800 => implausible_date: is before 1980-01-01
+            1720000000250 => 2024-07-03T05:46:40.25-04:00
+            20240115 => implausible_date: is before 1980-01-01",
+    );
+}
+
+#[test]
 fn refuses_other_forms_than_iso_8601() {
     for value in "2024|2024-01|2024-1-5|2024-W03-1|2024-015|15-01-2024|2024/01/15|2023-02-29|2024-01-15T|\
         2024-01-15T9:30|2024-01-15T24:00|2024-01-15T09:60|2024-01-15T09:30:|2024-01-15T09:30:0|\
@@ -213,7 +214,7 @@ fn refuses_other_forms_than_iso_8601() {
         2024-01-15 09:30 +02 x|15012024|01152024"
         .split('|')
     {
-        let found = text(&new_york(&[]), value);
+        let found = text(&reader(&in_new_york("")), value);
         assert!(found.starts_with("invalid_date"), "{value}: {found}");
     }
 }
@@ -269,7 +270,7 @@ fn treats_null_values_as_none_in_every_notation() {
 
 #[test]
 fn explains_faults_without_the_value() {
-    let reader = new_york(&["%m/%d/%Y", "%d-%b-%Y"]);
+    let reader = reader(&in_new_york("%m/%d/%Y | %d-%b-%Y"));
     for case in "marker => invalid_date: invalid date: expected ISO 8601, `%m/%d/%Y` or `%d-%b-%Y`
         15/01/2024 => it fits `%d/%m/%Y`
         1/15/24 => it fits `%m/%d/%y`, which could be added to `formats`, with `century_pivot`
@@ -320,7 +321,7 @@ fn resolves_times_on_dst_changes() {
 fn reads_date_and_timestamp_columns() {
     use DataType::{Date32, Date64, Timestamp};
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
-    let reader = new_york(&[]);
+    let reader = reader(&in_new_york(""));
     let (midnight, noon) = ("2024-01-15T00:00:00-05:00", "2024-01-15T12:00:00-05:00");
     let millis = "2024-01-15T12:00:00.005-05:00";
     let nanos = "2024-01-15T12:00:01.2345678-05:00";
@@ -359,7 +360,7 @@ fn reads_date_and_timestamp_columns() {
 
 #[test]
 fn reads_every_kind_of_text_column() {
-    let reader = new_york(&["%m/%d/%Y"]);
+    let reader = reader(&in_new_york("%m/%d/%Y"));
     let values = StringArray::from(vec![Some("x"), Some("1/15/2024"), None, Some("2024-07-04")]);
     let values: ArrayRef = Arc::new(values.slice(1, 3));
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
@@ -381,7 +382,7 @@ fn reads_every_kind_of_text_column() {
 #[test]
 fn reads_numbers_by_numeric_formats_only() {
     use DataType::{Float32, Float64, Int32, Int64, UInt16};
-    let excel = new_york(&["excel_serial", "epoch_milliseconds"]);
+    let excel = reader(&in_new_york("excel_serial | epoch_milliseconds"));
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![45_306]));
     for data_type in [Int64, Int32, UInt16, Float32, Float64] {
         let found = rows(&excel, &cast(&numbers, &data_type).unwrap(), false);
@@ -393,7 +394,7 @@ fn reads_numbers_by_numeric_formats_only() {
     let odd = column(&excel, odd);
     assert!(odd.iter().all(|row| row.contains("_date: ")), "{odd:?}");
 
-    let plain = new_york(&["%m/%d/%Y"]);
+    let plain = reader(&in_new_york("%m/%d/%Y"));
     let decimal = Decimal128Array::from(vec![45_306]);
     let decimal = decimal.with_precision_and_scale(10, 2).unwrap();
     let refused: [(ArrayRef, &str); 3] = [
@@ -412,7 +413,7 @@ proptest! {
 
     #[test]
     fn never_panics_and_writes_valid_timestamps(value in "\\PC{0,24}|[-0-9/:.TZ+() ]{0,24}") {
-        let reader = new_york(&["%m/%d/%Y", "excel_serial", "epoch_seconds", "odata", "%d %B %Y"]);
+        let reader = reader(&in_new_york("%m/%d/%Y | excel_serial | epoch_seconds | odata | %d %B %Y"));
         let row = text(&reader, &value);
         prop_assert!(row == "null" || row.contains(": ") || row.parse::<Timestamp>().is_ok(), "{}", row);
     }
