@@ -155,7 +155,7 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     }
 }
 
-/// Runs to the end, or to the second signal: then there is no report. Gives the exit code, too.
+/// Runs to the end, or until the second signal, after which there is no report. Also returns the exit code.
 async fn until_stopped(
     config: &PipelineConfig,
     options: RunOptions,

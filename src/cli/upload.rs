@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Ended;
 use super::run::{self, RunArgs};
-use crate::component::{InputDescription, Problem, Problems, RowKind, SinkConfig, SourceConfig};
+use crate::component::{InputDescription, Problems, RowKind, SinkConfig, SourceConfig, problems_error};
 use crate::config::{GuardsConfig, PipelineConfig, RejectsConfig, StateConfig, Wired};
 use crate::delivery::Mode;
 use crate::error::{Error, Result};
@@ -115,8 +115,9 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
             return Err(Error::config(format!("the file `{path}` is listed twice")));
         }
         let config = FileConfig::of_path(path);
-        let tell = |problem: &Problem| format!("cannot read `{path}`: {}", problem.message);
-        checked(|problems| config.validate(problems), tell)?;
+        checked(&format!("cannot read `{path}`: "), |problems| {
+            config.validate(problems);
+        })?;
         sources.push(Wired {
             name: path.to_owned(),
             inputs: Vec::new(),
@@ -131,9 +132,7 @@ fn build_upload_pipeline(args: &Args) -> Result<PipelineConfig> {
         kind: RowKind::Records,
     });
     let described: Vec<InputDescription> = described.collect();
-    // The sink's keys have the names of the options.
-    let tell = |problem: &Problem| format!("--{}: {}", problem.path.replace('_', "-"), problem.message);
-    checked(|problems| sink.validate(&described, problems), tell)?;
+    checked("", |problems| sink.validate(&described, problems))?;
     Ok(PipelineConfig {
         // Uploads to different jobs can run at the same time.
         path: PathBuf::from(match args.job_id {
@@ -227,16 +226,18 @@ fn secret(args: &Args) -> Result<SecretRef> {
     Ok(SecretRef::StandardInput)
 }
 
-/// The first problem that `validate` reports, as an error.
-fn checked(validate: impl FnOnce(&mut Problems<'_>), tell: impl FnOnce(&Problem) -> String) -> Result<()> {
+/// Fails with all problems that `validate` reports. The keys of the sink have the names of the options.
+fn checked(what: &str, validate: impl FnOnce(&mut Problems<'_>)) -> Result<()> {
     let mut found = Vec::new();
     validate(&mut Problems::new(&mut found));
-    let Some(problem) = found.into_iter().next() else {
-        return Ok(());
-    };
-    let error = Error::config(tell(&problem));
-    Err(match problem.hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    })
+    for problem in &mut found {
+        problem.path = match problem.path.as_str() {
+            "" | "path" => String::new(),
+            key => format!("--{}", key.replace('_', "-")),
+        };
+    }
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(problems_error(what, found)),
+    }
 }

@@ -254,7 +254,7 @@ mod tests {
         for wanted in [4, 1, 0] {
             assert_eq!(all.wanted(), Some(wanted));
             let rows = contract::chunk("test", 1, "n\nx\nx\nx");
-            assert_eq!(all.send(rows).await, Ok(()), "a hint is no limit");
+            assert_eq!(all.send(rows).await, Ok(()), "a hint does not limit");
         }
         let (limited, _input) = output(Some(2));
         limited.hint_enough(9);

@@ -35,6 +35,7 @@ pub use counts::{Counts, Totals};
 pub use decode::decode;
 pub use exchange::{Exchange, ExchangeRecorder, Recorder};
 pub use map::{MapTransform, mapped};
+pub(crate) use problem::problems_error;
 pub use problem::{Problem, Problems};
 pub use registry::{ComponentConfig, Description, Role, decode_component, descriptions, descriptions_of};
 pub use reject::{Fault, Reject, RejectCode, RejectWriter, Rejects};

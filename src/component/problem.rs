@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::error::Error;
+
 /// Something wrong in a pipeline file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
@@ -22,6 +24,14 @@ impl fmt::Display for Problem {
         }
         f.write_str(&self.message)
     }
+}
+
+/// All problems with their hints as one error that starts with `what`.
+pub(crate) fn problems_error(what: &str, problems: Vec<Problem>) -> Error {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let error = Error::config(format!("{what}{}", texts.join("; ")));
+    let hints = problems.into_iter().filter_map(|problem| problem.hint);
+    hints.fold(error, Error::with_hint)
 }
 
 /// Collects [`Problem`]s below a path. A component receives one that points at its settings.

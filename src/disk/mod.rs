@@ -18,6 +18,17 @@ pub(crate) use spool::{Spill, Spool, Stored};
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
+
+/// Runs `work` on a thread that may block. `task` names it if it panics or is cancelled.
+pub(crate) async fn blocking<T: Send + 'static>(
+    task: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let result = tokio::task::spawn_blocking(work).await;
+    result.map_err(|error| Error::task_failed(task, &error))?
+}
+
 /// `path` with `suffix` appended to its name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
-use super::SharedFile;
+use super::{SharedFile, blocking};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An item that can be written to a file and read back.
@@ -155,7 +155,7 @@ impl Spool {
             Some(reservation) => Ok(Stored::Memory(item, reservation)),
             None => {
                 let spool = self.clone();
-                blocking(move || spool.write(item)).await
+                blocking("work on a temporary file", move || spool.write(item)).await
             }
         }
     }
@@ -166,7 +166,7 @@ impl Spool {
             Stored::Memory(item, _) => Ok(item),
             stored => {
                 let spool = self.clone();
-                blocking(move || spool.load_blocking(stored)).await
+                blocking("work on a temporary file", move || spool.load_blocking(stored)).await
             }
         }
     }
@@ -229,12 +229,6 @@ pub(crate) fn failed(action: &str, folder: &Path, content: &str, error: io::Erro
         ))
         .with_source(error),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed("work on a temporary file", &error))?
 }
 
 #[cfg(test)]

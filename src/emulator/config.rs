@@ -10,7 +10,7 @@ use serde::de::Deserializer;
 use uuid::Uuid;
 
 use super::faults::Faults;
-use crate::component::{Problem, Problems, decode};
+use crate::component::{Problems, decode, problems_error};
 use crate::config::document::{self, Notation};
 use crate::error::{Error, Result};
 use crate::hr::Scenario;
@@ -118,10 +118,8 @@ impl EmulatorConfig {
             config.validate(&mut Problems::new(&mut found));
         }
         let Some(mut config) = config.filter(|_| found.is_empty()) else {
-            return Err(invalid(
-                &format!("`{}` is not a valid emulator file", path.display()),
-                found,
-            ));
+            let what = format!("`{}` is not a valid emulator file: ", path.display());
+            return Err(problems_error(&what, found));
         };
         if let (Some(data), Some(folder)) = (&mut config.data, path.parent()) {
             *data = folder.join(&*data);
@@ -168,16 +166,9 @@ impl EmulatorConfig {
         self.validate(&mut Problems::new(&mut found));
         match found.is_empty() {
             true => Ok(()),
-            false => Err(invalid("invalid emulator settings", found)),
+            false => Err(problems_error("invalid emulator settings: ", found)),
         }
     }
-}
-
-fn invalid(what: &str, problems: Vec<Problem>) -> Error {
-    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let error = Error::config(format!("{what}: {}", texts.join("; ")));
-    let hints = problems.into_iter().filter_map(|problem| problem.hint);
-    hints.fold(error, Error::with_hint)
 }
 
 impl Job {

@@ -107,7 +107,7 @@ impl Collector {
         Ok(Chunk { batch, ..chunk })
     }
 
-    /// Ends a long stretch without sending if the run has stopped.
+    /// Stops a reader that sends nothing for a while, if the run has stopped.
     pub(crate) fn check_stopped(&self) -> ReadResult {
         if self.output.is_stopped() {
             Err(ReadError::Stopped)

@@ -67,7 +67,10 @@ impl CsvEncoder {
             }
             if needs_quotes(value.as_bytes()) || value.is_empty() && self.columns.len() == 1 {
                 out.push(b'"');
-                out.extend_from_slice(value.replace('"', "\"\"").as_bytes());
+                for (index, part) in value.split('"').enumerate() {
+                    out.extend_from_slice(if index > 0 { b"\"\"" } else { b"" });
+                    out.extend_from_slice(part.as_bytes());
+                }
                 out.push(b'"');
             } else {
                 out.extend_from_slice(value.as_bytes());

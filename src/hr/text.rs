@@ -24,7 +24,7 @@ pub(crate) enum OnTooLong {
 
 /// Checks `values` against a limit of `max_chars` characters, if there is one.
 ///
-/// White space at both ends is removed first. A blank text is no value: null, or a fault when `required`. A
+/// White space at both ends is removed first. A blank text counts as missing: null, or a fault if `required`. A
 /// text over the limit is truncated, or its row rejected. Truncation never splits what a reader sees as one character (a
 /// letter with its accents, an emoji with its parts), so the result may be a little shorter than the limit.
 pub(crate) fn check(

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hold_stops_all_until_its_longest_end() {
+    async fn a_pause_ends_at_its_latest_deadline() {
         let limiter = RateLimiter::new(RateLimit::default());
         let start = Instant::now();
         limiter.hold_until(start + 2 * SECOND);
@@ -234,5 +234,31 @@ mod tests {
         let two = limiters.of("a", &limit(&[(1, SECOND), (5, SECOND)], Some(3)));
         assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &limiters.of("b", &RateLimit::default())));
         assert_eq!(one.lock().limit, limit(&[(5, SECOND), (1, SECOND)], Some(3)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_interval_exceeds_its_limit(
+            windows in proptest::collection::vec((1u32..8, 1u64..5_000), 1..4),
+            pauses in proptest::collection::vec(0u64..700, 1..60),
+        ) {
+            let windows = windows.iter().map(|(count, millis)| (*count, Duration::from_millis(*millis)));
+            let windows: Vec<_> = windows.collect();
+            let limiter = RateLimiter::new(limit(&windows, None));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let mut started = Vec::new();
+            runtime.unwrap().block_on(async {
+                for pause in pauses {
+                    // A third of them come in a burst.
+                    tokio::time::advance(Duration::from_millis(pause.saturating_sub(230))).await;
+                    let _permit = limiter.acquire().await;
+                    started.push(Instant::now());
+                }
+            });
+            for ((count, per), first) in windows.iter().flat_map(|window| (0..started.len()).map(move |n| (window, n))) {
+                let within = started[first..].iter().filter(|other| **other < started[first] + *per);
+                proptest::prop_assert!(within.count() <= *count as usize);
+            }
+        }
     }
 }

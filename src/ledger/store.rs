@@ -16,6 +16,7 @@ use super::rows::{Reader, accepted_headers, checksum, int, natural, now, time};
 use super::writer::{Access, Writer};
 use super::{BatchId, Intent, JobState, LastRun, Lock, NewRun, RowHash, RowHasher, RunEnd, UploadOutcome};
 use crate::component::BatchOutcome;
+use crate::disk::blocking;
 use crate::error::{Error, Result};
 
 /// An open ledger. Cheap to clone. Dropping the last clone waits until the file is closed.
@@ -43,7 +44,7 @@ impl Ledger {
     /// Opens the ledger at `path`, or creates it and its key. A ledger that was lost is never replaced by a new one.
     pub(crate) async fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
-        blocking(move || {
+        blocking("access to the ledger", move || {
             let path: Arc<Path> = file::resolve(&path)?.into();
             Self::new(file::open(&path)?, path, false)
         })
@@ -53,7 +54,7 @@ impl Ledger {
     /// Opens it read-only and without locks; `None` if there is no ledger.
     pub(crate) async fn open_read_only(path: &Path) -> Result<Option<Self>> {
         let path = path.to_owned();
-        blocking(move || {
+        blocking("access to the ledger", move || {
             let path: Arc<Path> = file::resolve(&path)?.into();
             file::open_read_only(&path)?
                 .map(|opened| Self::new(opened, path, true))
@@ -397,12 +398,4 @@ fn unexpected_state(batch: BatchId, how: &str) -> Error {
 fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| Error::unexpected("cannot serialize an entry of the ledger").with_source(error))
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed("access to the ledger", &error))?
 }

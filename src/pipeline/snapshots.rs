@@ -4,11 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::{Chunk, Outputs, RunInfo};
 use crate::config::PipelineConfig;
+use crate::disk::blocking;
 use crate::error::{Error, Result};
 use crate::snapshot::{FinishedSnapshot, Recorder, SourceSnapshot};
 
@@ -66,7 +66,7 @@ impl Recording {
             mut recorder,
             ..
         } = self;
-        blocking(move || {
+        blocking("writing a snapshot", move || {
             // Declared after `chunks`, so dropped before it, also in a panic.
             let unless_ok = cancel.drop_guard();
             while let Some(chunk) = chunks.blocking_recv() {
@@ -83,7 +83,7 @@ impl Recording {
 pub(super) async fn finish(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<FinishedSnapshot>>, Failed> {
     let mut finished = Vec::new();
     for (source, recorder) in recorded {
-        match blocking(move || recorder.finish()).await {
+        match blocking("writing a snapshot", move || recorder.finish()).await {
             Ok(file) => finished.push((source, file)),
             Err(error) => return Err((Some(source), error)),
         }
@@ -94,17 +94,11 @@ pub(super) async fn finish(recorded: Vec<Named<Recorder>>) -> Result<Vec<Named<F
 pub(super) async fn replace(finished: Vec<Named<FinishedSnapshot>>, outputs: &Outputs) -> Result<(), Failed> {
     for (source, file) in finished {
         let name = source.clone();
-        match blocking(move || file.replace(&name)).await {
+        match blocking("writing a snapshot", move || file.replace(&name)).await {
             Ok(Some((path, what))) => outputs.add(&source, what, path),
             Ok(None) => {}
             Err(error) => return Err((Some(source), error)),
         }
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed("writing a snapshot", &error))?
 }

@@ -11,7 +11,8 @@ use super::config::SourceSnapshot;
 use super::file::SnapshotFile;
 use super::table::{RowCounts, Table};
 use crate::component::{Chunk, Origins, Output, Part, Problems, Source, SourceConfig, SourceContext};
-use crate::error::{Error, Result};
+use crate::disk::blocking;
+use crate::error::Result;
 
 /// Added to a pipeline for each source with a snapshot.
 #[derive(Debug)]
@@ -28,7 +29,10 @@ impl SourceConfig for SnapshotSource {
         let ledger = cx.run.base.join(&self.ledger);
         let file = SnapshotFile::new(&self.snapshot, &cx.run, &ledger, &cx.run.pipeline)?;
         // Reads and verifies the whole file before the run sends its first row.
-        let file = blocking(move || file.read(|_| Ok(true)).map(|()| file)).await?;
+        let file = blocking("reading a snapshot", move || {
+            file.read(|_| Ok(true)).map(|()| file)
+        })
+        .await?;
         Ok(Box::new(Previous {
             file,
             table: Table::new(&self.snapshot, Timestamp::now()),
@@ -57,7 +61,7 @@ impl Source for Previous {
         if out.send(empty).await.is_err() {
             return Ok(());
         }
-        blocking(move || {
+        blocking("reading a snapshot", move || {
             let mut row = 1;
             file.read(|stored| {
                 let batch = table.unexpired(stored, &mut RowCounts::default())?;
@@ -69,10 +73,4 @@ impl Source for Previous {
         })
         .await
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed("reading a snapshot", &error))?
 }

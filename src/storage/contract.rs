@@ -125,8 +125,12 @@ async fn local_disk() {
 }
 
 #[cfg(unix)]
-// Shared with tests/.
-#[allow(dead_code, unreachable_pub, clippy::print_stderr)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "shared with tests/"
+)]
 #[path = "../../tests/sftp/sshd.rs"]
 mod sshd;
 
@@ -150,8 +154,12 @@ async fn sftp() {
 }
 
 #[cfg(all(feature = "s3", feature = "azure"))]
-// Shared with tests/.
-#[allow(dead_code, unreachable_pub, clippy::print_stderr)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stderr,
+    reason = "shared with tests/"
+)]
 #[path = "../../tests/stores/servers.rs"]
 mod servers;
 

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::blocks::changed;
 use super::stdin::piped;
 use super::walk::{self, Entry, Folders, Kind};
 use super::{FileInfo, FilePattern, RenameOutcome, Storage};
+use crate::disk::blocking;
 use crate::error::{Error, Result};
 
 #[derive(Debug)]
@@ -135,14 +135,6 @@ impl Storage for Local {
     fn is_rereadable(&self, file: &FileInfo) -> bool {
         !is_pipe(Path::new(&file.path))
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    task: &str,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let result = spawn_blocking(work).await;
-    result.map_err(|error| Error::task_failed(task, &error))?
 }
 
 /// A file that must not change while it is read: half a row at the end of a growing file would look like a complete one.

@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer};
 use super::flatten::FlatSettings;
 use super::location::{Location, RemoteLocation};
 use super::{Storage, local, object, sftp, stdin, web};
-use crate::component::Problems;
+use crate::component::{Problems, problems_error};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
@@ -181,10 +181,8 @@ impl Settings {
     pub(crate) async fn connect(&self, location: &Location, cx: &Context) -> Result<Arc<dyn Storage>> {
         let mut problems = Vec::new();
         self.validate(location, &mut Problems::new(&mut problems));
-        if let Some(problem) = problems.first() {
-            let hint = problem.hint.clone();
-            let error = Error::config(problem.to_string());
-            return Err(hint.into_iter().fold(error, Error::with_hint));
+        if !problems.is_empty() {
+            return Err(problems_error("", problems));
         }
         let base = cx.base.clone();
         match location {

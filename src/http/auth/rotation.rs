@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::TokenError;
 use super::provider::TokenEndpoint;
 use super::response::TokenResponse;
-use crate::disk::{AtomicFile, LockFile, create_private_folder};
+use crate::disk::{AtomicFile, LockFile, blocking, create_private_folder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::{Secret, SecretFiles, SecretRef};
 
@@ -112,7 +112,10 @@ impl RefreshTokens {
             // Until it is in the file, only this process knows it.
             self.set_newest(Some(next.clone()));
             let (content, target) = (self.content(next)?, path.clone());
-            in_background(move || store(file, &content, &target)).await?;
+            blocking("storing the refresh token", move || {
+                store(file, &content, &target)
+            })
+            .await?;
             self.set_newest(None);
             tracing::debug!(file = %path.display(), "stored the new refresh token");
         }
@@ -138,7 +141,7 @@ impl RefreshTokens {
             });
             Ok((stored, file.map_err(|error| cannot("store", &from, error))?))
         };
-        let (stored, file) = in_background(prepare).await?;
+        let (stored, file) = blocking("storing the refresh token", prepare).await?;
         let (used, is_stored) = match (self.newest(), stored) {
             // It could not be written before, and is newer than the file.
             (Some(newest), _) => (newest, false),
@@ -188,13 +191,6 @@ impl RefreshTokens {
         hasher.update(self.configured.expose().as_bytes());
         hasher.finalize().to_hex().to_string()
     }
-}
-
-/// Keeps slow disks away from the runtime's threads.
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::task_failed("storing the refresh token", &error))?
 }
 
 fn cannot(what: &str, path: &Path, error: std::io::Error) -> Error {

@@ -17,8 +17,8 @@ use super::file;
 use super::history::optional_time;
 use super::lock;
 use super::rows::{all, natural, time};
-use super::store::{Ledger, blocking};
-use crate::disk::with_suffix;
+use super::store::Ledger;
+use crate::disk::{blocking, with_suffix};
 use crate::error::Result;
 
 /// In the lock files of commands, in place of a run's id.
@@ -171,7 +171,7 @@ impl Ledger {
         if !worth_it {
             return Ok(Compaction::NotNeeded);
         }
-        blocking(move || {
+        blocking("access to the ledger", move || {
             // Nothing can be written meanwhile. A run that starts then fails before it sends anything; one in progress
             // would fail with batches sent and no outcome recorded.
             if lock::any_held(&path)? {

@@ -17,6 +17,7 @@ use super::state::ProcessedFiles;
 use crate::codec::{Codec, Compression, Decoder};
 use crate::component::{
     CheckStep, Description, Problems, SkipsUnchanged, Source, SourceConfig, SourceContext, SourceTraits,
+    problems_error,
 };
 use crate::error::{Error, Result};
 use crate::format::{self, Access, Added};
@@ -100,10 +101,7 @@ impl FileConfig {
         let mut found = Vec::new();
         match self.parse_into(now, &mut Problems::new(&mut found)) {
             Some(plan) if found.is_empty() => Ok(plan),
-            _ => {
-                let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-                Err(Error::config(found.join("; ")))
-            }
+            _ => Err(problems_error("", found)),
         }
     }
 

@@ -56,7 +56,7 @@ impl Web {
             }
             Err(error) => match status(&error) {
                 Some(404 | 410) => Ok(None),
-                // There is no first byte.
+                // The file is empty: the range has no byte.
                 Some(416) => Ok(Some(file_info(path, Some(0), &HeaderMap::new()))),
                 _ => Err(cannot_access(error)),
             },

@@ -6,7 +6,7 @@ use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::super::json_path::SinglePath;
+use super::super::json_path::{SinglePath, type_name};
 use crate::error::{Error, Result};
 
 /// Systems write "no end" as `9999-12-31`, which lies beyond the last instant.
@@ -42,10 +42,7 @@ pub(super) fn read(value: Option<&Value>, path: &SinglePath, zone: &TimeZone) ->
             Some(at) => return Ok(Some(at)),
             None => "a text in another format",
         },
-        Some(Value::Number(_)) => "a number",
-        Some(Value::Bool(_)) => "a boolean",
-        Some(Value::Array(_)) => "a list",
-        Some(Value::Object(_)) => "an object",
+        Some(other) => type_name(other),
     };
     Err(Error::input(format!(
         "the cursor at `{path}` of a record is {found}, expected an ISO 8601 date or date-time"

@@ -154,7 +154,7 @@ const ERRORS: &str = r#"
 {"type":"next_link","path":"$.c"} → [[{"c":"/rows?fields=a"},1]] → would never end
 {"type":"next_link","path":"$.c"} → [[{"c":"?p=2"},1],[{"c":"https://hr.contoso.com:443/rows?p=2"},1]] → would never end
 {"type":"next_link","path":"$._links.next"} → [[{"_links":{"next":{"href":"/x"}}},1]] → page 1: `$._links.next` is an object, expected the next page; the link is inside: use `$._links.next.href`
-{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":"many"},1]] → page 1: `$.n` (`stop.total_rows`) is a string, expected a count
+{"type":"page","stop":{"total_rows":"$.n"}} → [[{"n":"many"},1]] → page 1: `$.n` (`stop.total_rows`) is a string that is not a count
 "#;
 
 #[test]

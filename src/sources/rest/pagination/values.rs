@@ -4,7 +4,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::super::json_path::SinglePath;
+use super::super::json_path::{SinglePath, type_name};
 use super::super::page::PageResponse;
 use super::config::{CursorFrom, LinkQuery};
 use super::{NextPage, Plan};
@@ -28,9 +28,9 @@ pub(super) fn read<T>(
         return Ok(None);
     };
     parse(value).map(Some).ok_or_else(|| {
-        let found = kind(value);
+        let found = type_name(value);
         Error::input(format!(
-            "page {number}: `{path}` (`{setting}`) is {found}, expected {expected}"
+            "page {number}: `{path}` (`{setting}`) is {found} that is not {expected}"
         ))
     })
 }
@@ -72,18 +72,6 @@ pub(super) fn count(value: &Value) -> Option<u64> {
             digits.then(|| text.parse().ok()).flatten()
         }
         _ => None,
-    }
-}
-
-/// The type of a value, without its content.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number that is not whole",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 
@@ -146,7 +134,7 @@ fn in_query(text: &str, LinkQuery { path, param }: &LinkQuery, number: u64) -> R
 }
 
 fn not_a_token(path: &SinglePath, value: &Value, number: u64) -> Error {
-    let found = kind(value);
+    let found = type_name(value);
     let error = Error::input(format!(
         "page {number}: `{path}` is {found}, expected the next page"
     ));

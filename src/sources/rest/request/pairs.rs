@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::super::json_path::type_name;
 use super::super::template::{Names, Template, Values, check, fill, scalar_text};
 use crate::component::Problems;
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ impl Pairs {
                     }
                 }
                 None => {
-                    let found = what(value);
+                    let found = type_name(value);
                     let hint = match value {
                         Value::Number(_) => "put a number with a fraction in quotes",
                         Value::Null => "write `\"\"` for an empty value",
@@ -115,24 +116,13 @@ pub(super) fn encode(text: &str, also: &[u8], out: &mut String) {
     }
 }
 
-fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number with a fraction",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
-    }
-}
-
 pub(super) fn text_to_set(place: &str, value: &Value) -> Result<String> {
     match (value, scalar_text(value)) {
         (Value::Number(number), _) => Ok(number.to_string()),
         (_, Some(text)) => Ok(text.into_owned()),
         (other, None) => Err(Error::input(format!(
             "the value for `{place}` is {}, expected a string or a number",
-            what(other)
+            type_name(other)
         ))),
     }
 }

@@ -196,7 +196,7 @@ https://a.example → {"path": "a/../b"} → request.path: the path contains `.`
 https://a.example → {"path": "{id:%Y}"} → request.path: `{id:%Y}` has a format
 https://a.example → {"query": {"q": "{strat}"}} → request.query.q: unknown placeholder `{strat}` (did you mean `start`?)
 https://a.example → {"query": {"q": null}} → request.query.q: expected a string, an integer or a boolean, found null
-https://a.example → {"query": {"q": 1.5}} → request.query.q: expected a string, an integer or a boolean, found a number with a fraction (put
+https://a.example → {"query": {"q": 1.5}} → request.query.q: expected a string, an integer or a boolean, found a number (put
 https://a.example → {"query": {"q": []}} → request.query.q: empty list
 https://a.example → {"query": {"q": {"a": 1}}} → request.query.q: expected a string, an integer or a boolean, found a mapping (a list repeats
 https://a.example → {"headers": {"X-Api-Key": "marker"}} → request.headers.X-Api-Key: the value of this header is a credential
