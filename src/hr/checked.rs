@@ -71,7 +71,7 @@ impl CheckedBuilder {
     }
 }
 
-/// Checks every value that is not blank. A blank value is none, and a fault if `required`.
+/// Checks every value that is not blank. Blank counts as missing, which is a fault if `required`.
 pub(super) fn check_each<'t>(
     values: &'t StringArray,
     required: bool,

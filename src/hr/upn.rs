@@ -15,8 +15,8 @@ use crate::component::RejectCode;
 
 pub(crate) const MAX_CHARS: usize = 113;
 
-/// Checks `values`: trims each and rejects those that cannot be a UPN. Blank is no value: null, or a fault when
-/// `required`.
+/// Checks `values`: trims each and rejects those that cannot be a UPN. Blank counts as missing: null, or a fault
+/// if `required`.
 pub(crate) fn check(values: &StringArray, required: bool) -> Checked {
     check_each(values, required, |text| {
         let text = trim(text);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn accepts_what_entra_holds() {
+    fn accepts_valid_upns() {
         for text in "user@contoso.com first.last+hr@mail.emea.contoso.com pat.o'neil@contoso.com 1@2.de \
             under_score-dash@contoso-group.onmicrosoft.com müller@contoso.com 用户@例子.公司 \
             guest_fabrikam.example#EXT#@contoso.onmicrosoft.com user@xn--bcher-kva.example"
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn explains_what_is_not_a_upn() {
+    fn explains_invalid_upns() {
         for case in "user.contoso.com => no `@`
             user@contoso.com@fabrikam.example => more than one `@`
             @contoso.com => nothing before

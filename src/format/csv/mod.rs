@@ -20,10 +20,9 @@ use records::{Cells, Next, Records};
 
 use super::text::TextReader;
 use super::{Collector, Format, Input, READ_BYTES, ReadResult, Registration};
-use crate::component::{Problems, RejectCode};
-use crate::error::Error;
+use crate::component::{Problems, RejectCode, problems_error};
 
-/// Records after which a stretch without a chunk checks whether the run has stopped.
+/// Rejected records between two checks whether the run has stopped.
 const STOP_CHECK: u64 = 8192;
 
 inventory::submit! {
@@ -38,10 +37,7 @@ impl Format for CsvOptions {
     fn read(&self, input: &Input<'_>, out: &Collector) -> ReadResult {
         let mut found = Vec::new();
         let dialect = self.dialect(input.extension, &mut Problems::new(&mut found).at("format"));
-        let dialect = dialect.ok_or_else(|| {
-            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-            Error::config(found.join("; "))
-        })?;
+        let dialect = dialect.ok_or_else(|| problems_error("", found))?;
         let text = TextReader::new(out.name.clone(), (input.open)()?, dialect.encoding)?;
         read_with(text, &dialect, out, READ_BYTES)
     }
