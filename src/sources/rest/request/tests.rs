@@ -198,7 +198,7 @@ https://a.example → {"query": {"q": "{strat}"}} → request.query.q: unknown p
 https://a.example → {"query": {"q": null}} → request.query.q: expected a string, an integer or a boolean, found null
 https://a.example → {"query": {"q": 1.5}} → request.query.q: expected a string, an integer or a boolean, found a number (put
 https://a.example → {"query": {"q": []}} → request.query.q: empty list
-https://a.example → {"query": {"q": {"a": 1}}} → request.query.q: expected a string, an integer or a boolean, found a mapping (a list repeats
+https://a.example → {"query": {"q": {"a": 1}}} → request.query.q: expected a string, an integer or a boolean, found an object (a list repeats
 https://a.example → {"headers": {"X-Api-Key": "marker"}} → request.headers.X-Api-Key: the value of this header is a credential
 https://a.example → {"headers": {"Host": "x"}} → request.headers.Host: the header `Host` is set by
 https://a.example → {"headers": {"X": "ü"}} → request.headers.X: a header value may contain
