@@ -30,4 +30,4 @@ book: $(mdbook)
 	$(mdbook) build docs
 
 $(mdbook):
-	cargo install --locked --root $(HOME)/.cache/hrsink/mdbook --no-default-features --features search mdbook@0.5
+	cargo install --locked --root $(HOME)/.cache/hrsink/mdbook --no-default-features --features search mdbook@^0.5
