@@ -11,7 +11,7 @@ transforms:
     inputs: [export]
     scenario: employee_resignation
     where: status = 'Terminated'
-    dates: {formats: ["%m/%d/%Y"], timezone: America/New_York}
+    dates: {formats: ["%m/%d/%Y"], iso8601: false, timezone: America/New_York}
     fields:
       EmailAddress: lower(work_email)
       ResignationDate: resign_date

@@ -24,6 +24,7 @@ const MAX_KNOWN: usize = 1 << 16;
 pub(crate) struct DateReader {
     rules: Rules,
     formats: Vec<Format>,
+    iso8601: bool,
     /// Whether eight bare digits are an ISO date.
     iso_digits: bool,
     /// Texts in lower case that mean "no date", and as numbers.
@@ -76,12 +77,13 @@ type Outcome = checked::Outcome<String>;
 impl DateReader {
     pub(super) fn new(
         formats: Vec<Format>,
+        iso8601: bool,
         rules: Rules,
         null_values: &[String],
         pivot: Option<u64>,
     ) -> Self {
         let names = formats.iter().map(|format| format!("`{}`", format.name));
-        let expected = one_of(std::iter::once("ISO 8601".to_owned()).chain(names));
+        let expected = one_of(iso8601.then(|| "ISO 8601".to_owned()).into_iter().chain(names));
         let is_epoch = |format: &Format| {
             use Named::{EpochMilliseconds, EpochSeconds};
             matches!(format.kind, Kind::Named(EpochSeconds | EpochMilliseconds))
@@ -90,6 +92,7 @@ impl DateReader {
             variants: find_variants(&formats, pivot),
             invalid: format!("invalid date: expected {expected}"),
             rules,
+            iso8601,
             iso_digits: !formats.iter().any(is_epoch),
             formats,
             null_values: Vec::new(),
@@ -206,7 +209,12 @@ impl DateReader {
                 }
             }
         }
-        iso::read(text, self.iso_digits).or(implausible)
+        let iso = if self.iso8601 {
+            iso::read(text, self.iso_digits)
+        } else {
+            None
+        };
+        iso.or(implausible)
     }
 
     fn text(&self, text: &str) -> Outcome {

@@ -27,6 +27,9 @@ pub(crate) struct DateSettings {
     /// first pattern that matches is used; a numeric format is used only if its date is plausible.
     #[schemars(example = ["%m/%d/%Y", "excel_serial"])]
     pub formats: Option<Vec<String>>,
+    /// Whether ISO 8601 is read, too, where no format matches. `false` needs `formats`. Default: `true`.
+    #[schemars(example = false)]
+    pub iso8601: Option<bool>,
     /// The time zone of dates without an offset: an IANA name such as `America/New_York`, or a fixed offset such as
     /// `+02:00`. No default: a wrong guess moves people's last day.
     #[schemars(example = "America/New_York")]
@@ -67,6 +70,7 @@ impl DateSettings {
         let (own, base) = (self.clone(), base.clone());
         Self {
             formats: own.formats.or(base.formats),
+            iso8601: own.iso8601.or(base.iso8601),
             timezone: own.timezone.or(base.timezone),
             null_values: own.null_values.or(base.null_values),
             on_gap: own.on_gap.or(base.on_gap),
@@ -85,6 +89,12 @@ impl DateSettings {
     pub(crate) fn reader(&self, problems: &mut Problems<'_>) -> Option<DateReader> {
         let before = problems.len();
         let formats = self.compile_formats(self.pivot(), problems);
+        let iso8601 = self.iso8601.unwrap_or(true);
+        if !iso8601 && formats.is_empty() && problems.len() == before {
+            problems
+                .at("iso8601")
+                .add("`false` needs at least one format in `formats`: no date could be read");
+        }
         let Some(timezone) = &self.timezone else {
             problems.at("timezone").add_with_hint(
                 "is missing: dates without an offset need a time zone",
@@ -99,8 +109,9 @@ impl DateSettings {
             on_overlap: self.on_overlap.unwrap_or(OnDstChange::Earlier),
             null_days: Vec::new(),
         };
+        let pivot = self.pivot();
         let null_values = self.null_values.as_deref().unwrap_or_default();
-        (problems.len() == before).then(|| DateReader::new(formats, rules, null_values, self.pivot()))
+        (problems.len() == before).then(|| DateReader::new(formats, iso8601, rules, null_values, pivot))
     }
 
     fn pivot(&self) -> Option<u64> {

@@ -220,6 +220,21 @@ fn refuses_other_forms_than_iso_8601() {
 }
 
 #[test]
+fn reads_only_the_formats_without_iso_8601() {
+    let settings = json!({"timezone": "UTC", "formats": ["%m/%d/%Y"], "iso8601": false});
+    check(
+        &settings,
+        "2024-01-15 => invalid_date: invalid date: expected `%m/%d/%Y`
+        1/15/2024 => 2024-01-15T00:00:00+00:00",
+    );
+    let settings: DateSettings =
+        serde_json::from_value(json!({"timezone": "UTC", "iso8601": false})).unwrap();
+    let mut found = Vec::new();
+    assert!(settings.reader(&mut Problems::new(&mut found)).is_none());
+    assert!(found[0].to_string().starts_with("iso8601: "), "{found:?}");
+}
+
+#[test]
 fn treats_null_values_as_none_in_every_notation() {
     let settings = json!({
         "timezone": "America/New_York", "formats": ["%m/%d/%Y", "odata"],
