@@ -71,7 +71,7 @@ impl CheckedBuilder {
     }
 }
 
-/// Checks every value that is not blank. Blank counts as missing, which is a fault if `required`.
+/// Checks every value that is not blank, without the white space around it. Blank counts as missing, which is a fault if `required`.
 pub(super) fn check_each<'t>(
     values: &'t StringArray,
     required: bool,
@@ -79,7 +79,7 @@ pub(super) fn check_each<'t>(
 ) -> Checked {
     let mut column = CheckedBuilder::new(values.len(), values.value_data().len(), required);
     for value in values {
-        let value = value.filter(|text| !trim(text).is_empty());
+        let value = value.map(trim).filter(|text| !text.is_empty());
         column.push(&value.map(&mut check).transpose());
     }
     column.finish()

@@ -10,7 +10,7 @@
 use arrow::array::StringArray;
 
 use super::checked::{Checked, check_each};
-use super::space::{is_space, trim};
+use super::space::is_space;
 use crate::component::RejectCode;
 
 pub(crate) const MAX_CHARS: usize = 113;
@@ -19,12 +19,40 @@ pub(crate) const MAX_CHARS: usize = 113;
 /// if `required`.
 pub(crate) fn check(values: &StringArray, required: bool) -> Checked {
     check_each(values, required, |text| {
-        let text = trim(text);
+        if is_ordinary(text) {
+            return Ok(text);
+        }
         match examine(text) {
             Ok(()) => Ok(text),
             Err(found) => Err((RejectCode::InvalidUpn, found.into())),
         }
     })
+}
+
+/// Whether one look at each byte shows that `text` is valid, as it does for nearly all: the checks of [`examine`] take
+/// a quarter of the time of a run otherwise.
+fn is_ordinary(text: &str) -> bool {
+    let (mut in_domain, mut dotted) = (false, false);
+    // A part has begun: neither a separator nor punctuation may come first.
+    let mut begun = false;
+    for byte in text.bytes() {
+        begun = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+            _ if !begun => return false,
+            b'-' | b'_' => true,
+            b'+' | b'\'' if !in_domain => true,
+            b'.' => {
+                dotted |= in_domain;
+                false
+            }
+            b'@' if !in_domain => {
+                in_domain = true;
+                false
+            }
+            _ => return false,
+        };
+    }
+    begun && dotted && text.len() <= MAX_CHARS
 }
 
 fn examine(text: &str) -> Result<(), &'static str> {
@@ -85,6 +113,8 @@ fn examine(text: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn one(text: &str) -> Result<String, String> {
@@ -110,6 +140,13 @@ mod tests {
             .split(' ')
         {
             assert_eq!(one(text).as_deref(), Ok(text));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ordinary_upns_are_valid(text in "[aZ0._+'@-]{1,9}@?[aZ0._-]{1,9}") {
+            prop_assert!(!is_ordinary(&text) || examine(&text).is_ok(), "{text}");
         }
     }
 
