@@ -97,7 +97,11 @@ fn may_repeat(text: &str, payload: &[u8]) -> bool {
     if text.contains("\\u") || text.contains("&#") || text.split('%').skip(1).any(percent_escape) {
         return true;
     }
-    let payload = String::from_utf8_lossy(payload).to_lowercase();
+    // Every upload comes here: letters beyond ASCII are slow to convert, and only such a text can repeat them.
+    let payload = match std::str::from_utf8(payload) {
+        Ok(payload) if text.is_ascii() => payload.to_ascii_lowercase(),
+        _ => String::from_utf8_lossy(payload).to_lowercase(),
+    };
     let text = text.to_lowercase();
     // Runs of letters and digits of at least three characters.
     let mut words = text
