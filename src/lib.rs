@@ -18,8 +18,7 @@
 //! - Nothing is corrected silently: an invalid setting is refused, a truncated text is counted, and every row that is not
 //!   sent has a reason.
 
-#[doc(hidden)]
-pub mod cli;
+mod cli;
 mod codec;
 mod component;
 pub mod config;
@@ -49,5 +48,9 @@ mod sinks;
 mod snapshot;
 mod sources;
 mod storage;
+mod suggest;
 mod table;
 mod transforms;
+
+#[doc(hidden)]
+pub use cli::main;

@@ -1,7 +1,7 @@
-//! The program `hrsink`. All of it is in the library's `cli` module.
+//! The program `hrsink`. All of it is in the library's module `cli`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    hrsink::cli::main()
+    hrsink::main()
 }

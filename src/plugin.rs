@@ -77,5 +77,6 @@ pub use crate::component::*;
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::secret::{Secret, SecretFiles, SecretRef};
 pub use crate::settings::{
-    BoundedDuration, BoundedInt, BoundedSize, ByteSize, HumanDuration, Ratio, bounded, suggestion,
+    BoundedDuration, BoundedInt, BoundedSize, ByteSize, HumanDuration, Ratio, bounded,
 };
+pub use crate::suggest::suggestion;

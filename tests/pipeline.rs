@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use hrsink::config::document::Notation;
+use hrsink::config::Notation;
 use hrsink::config::{LoadError, PipelineConfig};
 use hrsink::pipeline::{Observer, RunOptions, RunReport, run};
 use parquet::arrow::ArrowWriter;
@@ -41,13 +41,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Examples with remote files: `tests/sftp` and `tests/stores` run them against real servers, except Google's.
-const REMOTE: [&str; 5] = [
+/// Examples with remote sources, which `tests/sftp`, `tests/stores` and `tests/rest` run or validate.
+const REMOTE: [&str; 6] = [
     "sftp-csv.yaml",
     "sftp-pgp.yaml",
     "s3-parquet.yaml",
     "azure-blob.yaml",
     "gcs.yaml",
+    "rest-auth.yaml",
 ];
 
 /// The pipeline files of `config-examples` that read what is beside them.

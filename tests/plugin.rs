@@ -356,7 +356,7 @@ fn lists_plugins_and_includes_them_in_the_schema() {
             .unwrap();
         assert_eq!(found.summary, summary);
     }
-    let schema = jsonschema::validator_for(&hrsink::config::schema::schema()).unwrap();
+    let schema = jsonschema::validator_for(&hrsink::config::schema()).unwrap();
     let mut pipeline = pipeline("http://127.0.0.1:1", "schema");
     assert!(schema.is_valid(&pipeline.file));
     pipeline.file["transforms"]["people_at"]["domian"] = json!("x");
@@ -420,10 +420,7 @@ async fn reports_to_a_source_what_was_delivered() {
     failure(&pipeline(&lost.url(), "unknown").run().await, 75);
     assert!(!delivered("unknown").contains(&true), "unknown is not delivered");
 
-    let options = RunOptions {
-        dry_run: true,
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| options.dry_run = true);
     let report = pipeline(&lost.url(), "dry")
         .run_with(options, &Observer::default())
         .await;

@@ -248,10 +248,9 @@ async fn removes_old_rejects_files_only() {
     let all = left(&pipeline);
 
     // A file of one's own choice is nothing to clean up around.
-    let options = RunOptions {
-        rejects: RejectsTarget::File(pipeline.path("rejects/mine.ndjson")),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| {
+        options.rejects = RejectsTarget::File(pipeline.path("rejects/mine.ndjson"));
+    });
     pipeline.run_with(options, &Observer::default()).await;
     assert_eq!(left(&pipeline), all);
     pipeline.run().await;

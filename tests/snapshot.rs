@@ -73,12 +73,6 @@ fn unset(pipeline: &mut Pipeline, key: &str) {
     snapshot(pipeline).as_object_mut().unwrap().remove(key);
 }
 
-fn options(set: impl FnOnce(&mut RunOptions)) -> RunOptions {
-    let mut options = RunOptions::default();
-    set(&mut options);
-    options
-}
-
 /// The rows of `directory.previous` in the last run: `id upn level`.
 fn previous(pipeline: &Pipeline) -> Vec<String> {
     let Ok(mut reader) = csv::Reader::from_path(pipeline.path("out/previous.csv")) else {
@@ -215,9 +209,14 @@ async fn keeps_the_snapshot_after_a_run_that_did_not_deliver_everything() {
     run(&pipeline).await;
     set_users(&pipeline, "1,a@contoso.com,L3\n2,b@contoso.com,L3");
 
-    keeps_it(&pipeline, options(|options| options.dry_run = true), 0).await;
-    keeps_it(&pipeline, options(|options| options.limit = Some(1)), 0).await;
-    keeps_it(&pipeline, options(|options| options.cancel.cancel()), 130).await;
+    keeps_it(&pipeline, RunOptions::with(|options| options.dry_run = true), 0).await;
+    keeps_it(&pipeline, RunOptions::with(|options| options.limit = Some(1)), 0).await;
+    keeps_it(
+        &pipeline,
+        RunOptions::with(|options| options.cancel.cancel()),
+        130,
+    )
+    .await;
 
     let complete = pipeline.file.clone();
     // Another source fails.
@@ -410,7 +409,7 @@ async fn rejects_a_misspelled_column_with_a_suggestion() {
     snapshot(&mut pipeline)["columns"] = json!(["id", "upn", "levle"]);
     pipeline.file["transforms"]["before"]["fields"]["Rating"] = json!("levle");
     for dry_run in [true, false] {
-        let options = options(|options| options.dry_run = dry_run);
+        let options = RunOptions::with(|options| options.dry_run = dry_run);
         let report = pipeline.run_with(options, &Observer::default()).await;
         let error = failure(&report, 2);
         assert_eq!(error.component.as_deref(), Some("directory"));
@@ -484,7 +483,7 @@ fn validates_that_snapshots_and_their_inputs_match() {
 
 #[test]
 fn the_json_schema_accepts_it_in_sources_only() {
-    let schema = hrsink::config::schema::schema();
+    let schema = hrsink::config::schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut pipeline = directory("");
     assert!(validator.is_valid(&pipeline.file));

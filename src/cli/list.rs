@@ -43,7 +43,7 @@ fn text() -> String {
     let codecs =
         CODECS.map(|(codec, name, summary, _)| (name.to_owned(), if_built_in(codec.is_built_in(), summary)));
     let mut storage = vec![("PATH, -".to_owned(), "local disk, standard input")];
-    for backend in crate::storage::BACKENDS {
+    for backend in crate::storage::backends() {
         let schemes = backend.schemes.iter().map(|scheme| format!("{scheme}://"));
         let schemes = schemes.collect::<Vec<_>>().join(", ");
         storage.push((schemes, if_built_in(backend.is_built_in, backend.summary)));

@@ -8,7 +8,7 @@ use super::Ended;
 use super::output::{DIM, HEAD, OutputArg};
 use crate::error::Error;
 use crate::hr::{Field, FieldKind, Scenario};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 use crate::table::{self, Table};
 
 /// Show the HR scenarios and their fields

@@ -31,7 +31,7 @@ enum Document {
 
 pub(super) fn execute(args: &Args) -> Ended {
     match args.of {
-        Document::Pipeline => output::print_json(&crate::config::schema::schema())?,
+        Document::Pipeline => output::print_json(&crate::config::schema())?,
         Document::Report => {
             let settings = SchemaSettings::draft2020_12().for_serialize();
             output::print_json(&settings.into_generator().into_root_schema_for::<RunReport>())?;

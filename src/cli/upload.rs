@@ -14,10 +14,11 @@ use crate::delivery::Mode;
 use crate::error::{Error, Result};
 use crate::pipeline::RunOptions;
 use crate::secret::{SecretFiles, SecretRef};
-use crate::settings::{BoundedInt, suggestion};
+use crate::settings::BoundedInt;
 use crate::sinks::m365_hr::cloud::{Cloud, Endpoints};
 use crate::sinks::m365_hr::{Auth, BatchSettings, DeliverySettings, M365HrConfig};
 use crate::sources::file::FileConfig;
+use crate::suggest::suggestion;
 
 /// Upload CSV files as they are, without a pipeline file
 ///

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::component::Problems;
 use crate::secret::SecretRef;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// One step of encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::Problems;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// Problems reported for one component.
 const MAX_PROBLEMS: usize = 50;

@@ -6,8 +6,7 @@ use serde_json::{Map, Value};
 
 use super::decode::decode;
 use super::{Problems, SinkConfig, SourceConfig, TransformConfig};
-use crate::settings::suggest::quoted;
-use crate::settings::suggestion;
+use crate::suggest::{quoted, suggestion};
 
 /// The role of a component in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]

@@ -42,7 +42,7 @@ impl Notation {
 ///
 /// # Errors
 /// The text is invalid in its notation; the error names the file and the line.
-pub fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
+pub(crate) fn parse(text: &str, notation: Notation, path: &Path) -> Result<Value> {
     let cannot = |what: &str, error: String| {
         Error::config(format!("`{}` is not valid {what}", path.display())).with_source(error)
     };
@@ -156,10 +156,8 @@ mod tests {
             ("{\"a\": 1,\n\"a\": 2}", Notation::Json),
         ] {
             let error = parse(text, notation).unwrap_err().chain();
-            assert!(
-                error.starts_with("`hr.yaml` is not valid ") && error.contains("line 2"),
-                "{error}"
-            );
+            let holds = error.starts_with("`hr.yaml` is not valid ") && error.contains("line 2");
+            assert!(holds, "{error}");
         }
     }
 }

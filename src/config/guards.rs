@@ -92,7 +92,7 @@ impl GuardsConfig {
 
     /// These guards, with those of `defaults` where they are not set.
     #[must_use]
-    pub fn over(&self, defaults: &Self) -> Self {
+    pub(crate) fn over(&self, defaults: &Self) -> Self {
         Self {
             min_rows: self.min_rows.or(defaults.min_rows),
             max_rows: self.max_rows.or(defaults.max_rows),
@@ -104,7 +104,7 @@ impl GuardsConfig {
     }
 
     /// Reports what is wrong with the block alone.
-    pub fn validate(&self, problems: &mut Problems<'_>) {
+    pub(crate) fn validate(&self, problems: &mut Problems<'_>) {
         if let Some(limits) = self.contradiction() {
             problems
                 .at(Guard::MinRows)
@@ -114,7 +114,7 @@ impl GuardsConfig {
 
     /// Reports what is wrong with a sink's block, which may be empty, together with `defaults` and its inputs. Problems
     /// that [`validate`](Self::validate) reports are not repeated.
-    pub fn validate_in_sink(
+    pub(crate) fn validate_in_sink(
         &self,
         defaults: &Self,
         inputs: &[InputDescription],

@@ -10,7 +10,11 @@ use crate::settings::template::{TemplateError, is_name};
 
 /// Replaces every reference in the strings of `value`; `lookup` returns the value of a variable. Invalid references are
 /// reported and stay.
-pub fn interpolate(value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &mut Problems<'_>) {
+pub(super) fn interpolate(
+    value: &mut Value,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Problems<'_>,
+) {
     match value {
         Value::String(text) if text.contains("${") => match replace(text, lookup) {
             Ok(replaced) => *text = replaced,

@@ -12,8 +12,9 @@ use super::{GuardsConfig, interpolate, wiring};
 use crate::component::{Problem, Problems, SinkConfig, SourceConfig, TransformConfig};
 use crate::error::{Error, Result};
 use crate::settings::bounded::{DAY, SECOND, UNBOUNDED};
-use crate::settings::{BoundedDuration, BoundedInt, Ratio, suggestion};
+use crate::settings::{BoundedDuration, BoundedInt, Ratio};
 use crate::snapshot::{SnapshotSource, SourceSnapshot, snapshot_input};
+use crate::suggest::suggestion;
 
 /// A pipeline file, decoded and checked: what [`pipeline::run`](crate::pipeline::run) runs.
 #[derive(Debug)]

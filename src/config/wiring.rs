@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{PipelineConfig, Problems};
 use crate::component::{InputDescription, RowKind};
-use crate::settings::suggestion;
 use crate::snapshot::{snapshot_input, source_of_input};
+use crate::suggest::suggestion;
 
 /// A component in the graph. `inputs` is `None` if they are invalid, which is reported elsewhere.
 pub(super) struct Node {

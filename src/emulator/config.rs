@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::hr::Scenario;
 use crate::secret::Secret;
 use crate::settings::bounded::{MIB, UNBOUNDED};
-use crate::settings::{BoundedInt, BoundedSize, HumanDuration, suggestion};
+use crate::settings::{BoundedInt, BoundedSize, HumanDuration};
+use crate::suggest::suggestion;
 
 /// The resource for which the current sample scripts request a token; the emulator's default.
 pub const RESOURCE: &str = "https://microsoft.onmicrosoft.com/86dfdabb-5089-4a0c-880a-cfa5a790c5b1";
@@ -36,7 +37,7 @@ pub struct EmulatorConfig {
     /// The apps that can get tokens. Empty: any.
     pub apps: Vec<App>,
     /// The connector jobs. Empty: any.
-    pub jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
     /// Resources whose tokens the ingestion endpoint accepts. Default: [`RESOURCE`].
     pub resources: Vec<String>,
     /// Faults to inject. Default: none.
@@ -68,7 +69,7 @@ pub struct App {
 /// A connector job, as an administrator would set it up in the portal.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Job {
+pub(crate) struct Job {
     /// The job's ID.
     pub job_id: Uuid,
     /// The app that can upload to the job. Default: any.
@@ -173,7 +174,7 @@ impl EmulatorConfig {
 
 impl Job {
     /// A job of one scenario with the documented column names, open to any app.
-    pub fn new(job_id: Uuid, scenario: Scenario) -> Self {
+    pub(crate) fn new(job_id: Uuid, scenario: Scenario) -> Self {
         Self {
             job_id,
             client_id: None,

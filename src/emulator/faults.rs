@@ -14,8 +14,7 @@ use serde_json::Value;
 
 use crate::component::Problem;
 use crate::error::{Error, Result};
-use crate::settings::nearest;
-use crate::settings::suggest::quoted;
+use crate::suggest::{nearest, quoted};
 
 /// Faults to inject. The default has none.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -29,7 +29,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use config::{App, EmulatorConfig, Job, RESOURCE};
+pub(crate) use config::Job;
+pub use config::{App, EmulatorConfig, RESOURCE};
 pub use faults::Faults;
 pub use state::Status;
 pub use store::{AcceptedRow, Import, JobCounts};

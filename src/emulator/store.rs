@@ -59,12 +59,17 @@ pub struct AcceptedRow {
     #[serde(skip)]
     pub job_id: Uuid,
     /// The scenario of the row.
-    pub scenario: Scenario,
+    pub(super) scenario: Scenario,
     /// Texts by the names in the file's header, in its order.
     values: Map<String, Value>,
 }
 
 impl AcceptedRow {
+    /// The id of its scenario.
+    pub fn scenario(&self) -> &'static str {
+        self.scenario.id()
+    }
+
     /// The names in the file's header.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)

@@ -11,6 +11,7 @@ mod collector;
 mod contract;
 mod csv;
 pub(crate) mod encode;
+mod foreign;
 pub(crate) mod json;
 mod parquet;
 mod registry;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use collector::RowBuffer;
 pub(crate) use collector::{Added, CHUNK_ROWS, Collector, READ_BYTES, ReadError, ReadResult};
+pub(crate) use foreign::hint_for_extension;
 pub(crate) use registry::{FormatConfig, Registration, extensions, formats, names};
 
 use crate::component::Problems;

@@ -8,7 +8,7 @@ use serde::de::{self, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use super::{Access, Format};
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 
 #[derive(Debug)]
 pub(crate) struct Registration {
@@ -17,6 +17,8 @@ pub(crate) struct Registration {
     pub(crate) summary: &'static str,
     /// File name extensions, lower case, without the dot.
     pub(crate) extensions: &'static [&'static str],
+    /// Extensions that such files share with others, so that they do not name the format.
+    pub(crate) shared_extensions: &'static [&'static str],
     /// The first bytes of every such file, where the format has any.
     pub(crate) magic: &'static [u8],
     pub(crate) access: Access,
@@ -37,6 +39,7 @@ impl Registration {
             name,
             summary,
             extensions,
+            shared_extensions: &[],
             magic: b"",
             access: Access::Stream,
             parse: |settings| Ok(Arc::new(serde_json::from_value::<F>(settings)?)),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 
-use super::{Bytestream, READ_BYTES, formats};
+use super::foreign::not_text;
+use super::{Bytestream, READ_BYTES};
 use crate::error::{Error, Result, read_error};
 
 /// Reads a text file as UTF-8.
@@ -222,39 +223,6 @@ impl Transcoder {
             }
         }
     }
-}
-
-/// What a file that starts like this is, and what to do with it, if it is not text.
-fn not_text(head: &[u8]) -> Option<(String, String)> {
-    const EXPORT: &str = "have the HR system export CSV";
-    const SAVE_AS_CSV: &str =
-        "save it as \"CSV UTF-8\" in the program it comes from, or have the HR system export CSV";
-    const ZIP: &str =
-        "an archive: set `compression: zip`; an Excel workbook (.xlsx) must be saved as \"CSV UTF-8\"";
-    const OTHER: &str = "compress it with gzip or zstd instead";
-    const PGP: &str = "set `compression: pgp` and give the key in `pgp`";
-    const FOREIGN: [(&[u8], &str, &str); 8] = [
-        (b"\x1f\x8b", "a gzip archive", "set `compression: gzip`"),
-        (b"\x28\xb5\x2f\xfd", "a zstd archive", "set `compression: zstd`"),
-        (b"PK\x03\x04", "a ZIP archive or an Excel workbook", ZIP),
-        (b"\xd0\xcf\x11\xe0", "an old Excel workbook", SAVE_AS_CSV),
-        (b"BZh", "a bzip2 archive", OTHER),
-        (b"\xfd7zXZ", "an xz archive", OTHER),
-        (b"%PDF-", "a PDF document", EXPORT),
-        (b"-----BEG", "a PGP message or a key", PGP),
-    ];
-    let format = formats()
-        .iter()
-        .find(|format| !format.magic.is_empty() && head.starts_with(format.magic));
-    if let Some(format) = format {
-        let name = format.name;
-        return Some((
-            format!("a file of the format `{name}`"),
-            format!("set `format: {name}`"),
-        ));
-    }
-    let (_, what, hint) = FOREIGN.into_iter().find(|(magic, ..)| head.starts_with(magic))?;
-    Some((what.to_owned(), hint.to_owned()))
 }
 
 pub(super) fn labels() -> impl Iterator<Item = &'static str> + Clone {

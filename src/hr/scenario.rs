@@ -20,7 +20,7 @@ use std::fmt;
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Scenario {
+pub(crate) enum Scenario {
     /// Who resigned, when, and the last day.
     EmployeeResignation,
     /// A change of job level.
@@ -35,7 +35,7 @@ pub enum Scenario {
 
 /// What a field holds, which decides how its values are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FieldKind {
+pub(crate) enum FieldKind {
     /// A user principal name or e-mail address; see [`upn`](super::upn).
     Upn,
     /// A date with time and offset; see [`dates`](super::dates).
@@ -49,14 +49,14 @@ pub enum FieldKind {
 
 /// One column of a scenario.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct Field {
     /// The documented name: what users write under `fields`.
-    pub name: &'static str,
-    pub kind: FieldKind,
-    pub required: bool,
+    pub(crate) name: &'static str,
+    pub(crate) kind: FieldKind,
+    pub(crate) required: bool,
     /// Other spellings in Microsoft's pages and samples. For suggestions only, never taken for the name.
-    pub aliases: &'static [&'static str],
-    pub summary: &'static str,
+    pub(crate) aliases: &'static [&'static str],
+    pub(crate) summary: &'static str,
 }
 
 const fn field(name: &'static str, kind: FieldKind, required: bool, summary: &'static str) -> Field {
@@ -107,14 +107,14 @@ const EMAIL: Field = field(
 const RATING: Field = text("Rating", "the rating given, in the company's own words").limit(25);
 
 /// What the documentation says about a scenario.
-pub struct Facts {
+pub(crate) struct Facts {
     /// The name in pipeline files, reports and the ledger.
     id: &'static str,
-    pub title: &'static str,
+    pub(crate) title: &'static str,
     /// The value of the scenario column (`HRScenario`) in files of several scenarios. Customers may have mapped another
     /// one in the portal.
-    pub identifier: &'static str,
-    pub policy_templates: &'static [&'static str],
+    pub(crate) identifier: &'static str,
+    pub(crate) policy_templates: &'static [&'static str],
     fields: &'static [Field],
 }
 
@@ -209,7 +209,7 @@ static EMPLOYEE_PROFILE: Facts = Facts {
 
 impl Scenario {
     /// All, in the order of Microsoft's page.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::EmployeeResignation,
         Self::JobLevelChange,
         Self::PerformanceReview,
@@ -217,7 +217,7 @@ impl Scenario {
         Self::EmployeeProfile,
     ];
 
-    pub fn facts(self) -> &'static Facts {
+    pub(crate) fn facts(self) -> &'static Facts {
         match self {
             Self::EmployeeResignation => &EMPLOYEE_RESIGNATION,
             Self::JobLevelChange => &JOB_LEVEL_CHANGE,
@@ -228,26 +228,26 @@ impl Scenario {
     }
 
     /// The name in pipeline files, reports and the ledger, such as `employee_resignation`.
-    pub fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         self.facts().id
     }
 
     /// The scenario with this [`id`](Self::id).
-    pub fn from_id(id: &str) -> Option<Self> {
+    pub(crate) fn from_id(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scenario| scenario.id() == id)
     }
 
     /// The columns, in the order in which they are sent.
-    pub fn fields(self) -> &'static [Field] {
+    pub(crate) fn fields(self) -> &'static [Field] {
         self.facts().fields
     }
 
-    pub fn field(self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn field(self, name: &str) -> Option<&'static Field> {
         self.fields().iter().find(|field| field.name == name)
     }
 
     /// The field that a wrong `name` most likely means: its name or one of its aliases, compared case-insensitively.
-    pub fn field_meant_by(self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn field_meant_by(self, name: &str) -> Option<&'static Field> {
         self.fields().iter().find(|field| {
             std::iter::once(&field.name)
                 .chain(field.aliases)
@@ -256,7 +256,7 @@ impl Scenario {
     }
 
     /// Whether it has a date, so that a time zone must be known.
-    pub fn has_dates(self) -> bool {
+    pub(crate) fn has_dates(self) -> bool {
         self.fields()
             .iter()
             .any(|field| field.kind == FieldKind::DateTime)

@@ -21,7 +21,7 @@ mod staging;
 pub use guards::{Baseline, Evaluated, Figure, GuardOutcome, GuardsReport};
 pub use observer::Observer;
 pub use options::{RejectsTarget, RunOptions};
-pub use rejects::RejectsFile;
+use rejects::RejectsFile;
 pub use report::{ComponentReport, ErrorReport, ExitCode, RejectsReport, RunReport};
 pub use run::run;
 

@@ -11,8 +11,9 @@ use crate::component::{Rejects, RunInfo};
 use crate::config::{Guard, PipelineConfig};
 use crate::secret::SecretFiles;
 
-/// How to run a pipeline.
+/// How to run a pipeline: [`RunOptions::default`], or [`with`](Self::with) other values.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// Do everything but send.
     pub dry_run: bool,
@@ -67,6 +68,16 @@ impl Default for RunOptions {
             grace: Duration::from_secs(30),
             cancel: CancellationToken::new(),
         }
+    }
+}
+
+impl RunOptions {
+    /// The defaults with what `set` changes, as in `RunOptions::with(|options| options.dry_run = true)`.
+    #[must_use]
+    pub fn with(set: impl FnOnce(&mut Self)) -> Self {
+        let mut options = Self::default();
+        set(&mut options);
+        options
     }
 }
 

@@ -20,7 +20,7 @@ const EXTENSION: &str = ".ndjson";
 
 /// An NDJSON file, readable by its owner only. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct RejectsFile {
+pub(crate) struct RejectsFile {
     path: Arc<Path>,
     retention: Option<Retention>,
     file: Arc<Mutex<Option<BufWriter<File>>>>,
@@ -36,7 +36,7 @@ struct Retention {
 
 impl RejectsFile {
     /// A file at `path`; an existing one is truncated.
-    pub fn at(path: PathBuf) -> Self {
+    pub(super) fn at(path: PathBuf) -> Self {
         Self {
             path: path.into(),
             retention: None,
@@ -54,7 +54,7 @@ impl RejectsFile {
     }
 
     /// The collector that writes to this file.
-    pub fn rejects(&self, include_values: bool) -> Rejects {
+    pub(super) fn rejects(&self, include_values: bool) -> Rejects {
         Rejects::to_writer(Box::new(self.clone()), include_values)
     }
 

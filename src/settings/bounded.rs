@@ -177,6 +177,9 @@ impl<const MIN: u64, const MAX: u64> Serialize for BoundedSize<MIN, MAX> {
     }
 }
 
+/// A `timeout` or `connect_timeout`: a large report may take half an hour.
+pub(crate) type Timeout = BoundedDuration<1, { 2 * HOUR }>;
+
 /// A ratio from 0 to `MAX`: 0.2 is a fifth.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Ratio<const MAX: u64 = 1>(f64);
@@ -258,7 +261,6 @@ mod tests {
     use super::*;
 
     type Rows = BoundedInt<1, 50_000>;
-    type Timeout = BoundedDuration<SECOND, { 2 * HOUR }>;
     type Memory = BoundedSize<{ 8 * MIB }, UNBOUNDED>;
 
     fn refuses<T: DeserializeOwned + fmt::Debug>(value: Value, expected: &str) {
@@ -273,7 +275,7 @@ mod tests {
         assert_eq!(from_value::<Memory>(json!(8 << 20)).unwrap().get(), 8 << 20);
         assert_eq!(from_value::<Ratio>(json!(0.2)).unwrap().get(), 0.2);
         refuses::<Rows>(json!(0), "number out of range: expected 1 to 50000, found 0");
-        refuses::<Timeout>(json!("3h"), "duration out of range: expected 1s to 2h, found 3h");
+        refuses::<Timeout>(json!("3h"), "duration out of range: expected 1ms to 2h, found 3h");
         refuses::<Memory>(
             json!("1MB"),
             "size out of range: expected at least 8MiB, found 976.6 KiB",

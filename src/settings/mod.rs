@@ -3,13 +3,10 @@
 //! A range is part of the type, so that decoding, the JSON Schema and the error message cannot differ.
 
 pub mod bounded;
-pub(crate) mod suggest;
 pub(crate) mod template;
 mod timezone;
 mod units;
 
 pub use bounded::{BoundedDuration, BoundedInt, BoundedSize, Ratio};
-pub(crate) use suggest::nearest;
-pub use suggest::suggestion;
 pub(crate) use timezone::Timezone;
 pub use units::{ByteSize, HumanDuration};

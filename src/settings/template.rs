@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::suggestion;
+use crate::suggest::suggestion;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Template {
@@ -231,10 +231,8 @@ mod tests {
         assert_eq!(filled.unwrap(), "a/{x}/{7}-2026-01");
         assert!(template.uses("id") && !template.uses("x") && template.literal().is_none());
         assert_eq!(Template::parse("{{}}").unwrap().literal(), Some("{}"));
-        assert_eq!(
-            &*Template::parse("{a}").unwrap().only_placeholder().unwrap().name,
-            "a"
-        );
+        let template = Template::parse("{a}").unwrap();
+        assert_eq!(&*template.only_placeholder().unwrap().name, "a");
     }
 
     #[test]
@@ -248,10 +246,8 @@ mod tests {
             assert_eq!(Template::parse(text).unwrap_err().message, message);
         }
         let error = Template::parse_known("{nmae}", &["name", "run"]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown placeholder `{nmae}`; did you mean `name`?"
-        );
+        let actual = error.to_string();
+        assert_eq!(actual, "unknown placeholder `{nmae}`; did you mean `name`?");
         assert!(has_unset_variable("x-${HOST:-a}") && !has_unset_variable("{HOST} $ {}"));
     }
 }

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
 
-use super::suggestion;
+use crate::suggest::suggestion;
 
 const NOTATION: &str = "expected an IANA name such as `America/New_York`, or an offset such as `+02:00`";
 

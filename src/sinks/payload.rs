@@ -9,7 +9,7 @@ use crate::component::{InputDescription, Problems, RowKind};
 use crate::delivery::Partition;
 use crate::format::encode::{CsvEncoder, Values};
 use crate::hr::Scenario;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// The names of a payload's columns.
 #[derive(Debug, Clone, Default)]

@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use crate::component::Problems;
 use crate::secret::SecretRef;
-use crate::settings::{HumanDuration, suggestion};
+use crate::settings::HumanDuration;
+use crate::suggest::suggestion;
 
 /// The column that holds the time when a row was last valid.
 pub(super) const LAST_SEEN: &str = "last_seen";

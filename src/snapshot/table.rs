@@ -19,7 +19,7 @@ use super::config::{LAST_SEEN, SourceSnapshot};
 use crate::component::{Chunk, Part};
 use crate::error::{Error, Result};
 use crate::ledger::{RowHash, RowHasher};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 const UTC: &str = "UTC";
 

@@ -1,14 +1,16 @@
-//! The contract of [`Storage`], which every backend meets: the local disk, OpenSSH's server, moto (S3) and Azurite.
+//! The contract of [`Storage`], which every backend meets as far as its service goes: the local disk, standard input, OpenSSH's
+//! server, moto (S3), Azurite, and servers of files in memory.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::tests::settings;
-use super::{Context, FileInfo, FilePattern, Location, RenameOutcome, Settings, Storage};
+use super::{Context, FileInfo, FilePattern, Location, RenameOutcome, Storage};
 use crate::error::{Error, ErrorKind};
 use crate::secret::SecretFiles;
 
@@ -22,7 +24,7 @@ fn disk_writer(folder: PathBuf) -> impl AsyncFn(&str, &[u8]) {
 }
 
 async fn connect(path: &str, backend: Value, base: &Path) -> Arc<dyn Storage> {
-    let settings: Settings = settings(path, backend);
+    let settings = settings(backend);
     let context = Context {
         base: Arc::new(base.to_owned()),
         secret_files: SecretFiles::default(),
@@ -42,6 +44,10 @@ async fn read(storage: &dyn Storage, file: &FileInfo) -> std::io::Result<Vec<u8>
     read.await.unwrap()
 }
 
+fn content() -> Vec<u8> {
+    (0..300_000_u32).map(|n| (n % 251) as u8).collect()
+}
+
 /// `write` writes a file behind the back of the storage, into the folder that the storage names `prefix`.
 async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: &str) {
     let path = |name: &str| format!("{prefix}{name}");
@@ -52,9 +58,8 @@ async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: 
         names.sort();
         names
     };
-    let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     for name in ["a.csv", "b.csv", ".hidden.csv", "c.txt", "sub/d.csv", "y[1].csv"] {
-        write(&format!("in/{name}"), &content).await;
+        write(&format!("in/{name}"), &content()).await;
     }
 
     // Listing: wildcards within a folder and across folders, hidden files, brackets, no match.
@@ -68,7 +73,13 @@ async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: 
     let siblings = storage.sibling_names(&missing).await.unwrap();
     assert!(siblings.iter().any(|name| name == "c.txt"), "{siblings:?}");
 
-    // Metadata and content.
+    check_reads(storage, &write, prefix).await;
+    check_changes(storage, &write, prefix).await;
+}
+
+/// Metadata and content of `in/a.csv`, and that of `in/b.csv`, which changes.
+async fn check_reads(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: &str) {
+    let (path, content) = (|name: &str| format!("{prefix}{name}"), content());
     let pattern = FilePattern::plain(&path("in/a.csv"));
     let file = storage.list(&pattern).await.unwrap().remove(0);
     let size = content.len() as u64;
@@ -93,8 +104,12 @@ async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: 
     let error = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
     assert_eq!(error.kind(), ErrorKind::Transient, "{error:?}");
     assert!(error.to_string().contains("changed while it was read"), "{error}");
+}
 
-    // Renaming creates folders and never overwrites.
+/// Renaming creates folders and never overwrites; a missing file can be deleted.
+async fn check_changes(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: &str) {
+    let path = |name: &str| format!("{prefix}{name}");
+    let file = storage.stat(&path("in/a.csv")).await.unwrap().unwrap();
     write("in/old/a.csv", b"older").await;
     let old = path("in/old/a.csv");
     let renamed = storage.rename(&file.path, &old).await.unwrap();
@@ -103,18 +118,50 @@ async fn check(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), prefix: 
     let renamed = storage.rename(&file.path, &new).await.unwrap();
     assert_eq!(renamed, RenameOutcome::Renamed);
     assert!(storage.stat(&file.path).await.unwrap().is_none());
-    for (name, expected) in [(&old, &b"older"[..]), (&new, &content)] {
+    for (name, expected) in [(&old, &b"older"[..]), (&new, &content())] {
         let moved = storage.stat(name).await.unwrap().unwrap();
         assert!(read(storage, &moved).await.unwrap() == expected, "{name}");
     }
     let missing = path("in/missing.csv");
     assert!(storage.rename(&missing, &path("in/x")).await.is_err());
-
-    // Deleting, also a missing file.
     for _ in 0..2 {
         storage.delete(&new).await.unwrap();
     }
     assert!(storage.stat(&new).await.unwrap().is_none());
+}
+
+/// A storage whose files cannot be changed says so.
+async fn check_refuses_changes(storage: &dyn Storage, path: &str) {
+    let renamed = storage.rename(path, &format!("{path}.done")).await.map(|_| ());
+    for refused in [renamed, storage.delete(path).await] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Input);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input() {
+    const IS_CHILD: &str = "HRSINK_CONTRACT_OF_STANDARD_INPUT";
+    if std::env::var_os(IS_CHILD).is_none() {
+        // Runs this test once more, with a standard input of its own.
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "storage::contract::standard_input"])
+            .env(IS_CHILD, "1");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&content()).unwrap();
+        assert!(child.wait().unwrap().success());
+        return;
+    }
+    let storage = connect("-", json!({}), Path::new("")).await;
+    let files = storage.list(&FilePattern::plain("-")).await.unwrap();
+    assert_eq!((files.len(), storage.is_rereadable(&files[0])), (1, false));
+    assert_eq!(storage.stat(&files[0].path).await.unwrap(), None);
+    assert!(read(&*storage, &files[0]).await.unwrap() == content());
+    check_refuses_changes(&*storage, &files[0].path).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,4 +247,35 @@ async fn azure() {
     let storage = connect("az://hr-data/in/*", settings, folder.path()).await;
     let write = async |name: &str, content: &[u8]| servers::put(&*store, name, content.to_vec()).await;
     check(&*storage, write, "").await;
+}
+
+#[cfg(feature = "http-storage")]
+#[allow(dead_code, reason = "shared with tests/")]
+#[path = "../../tests/stores/objects.rs"]
+mod objects;
+
+#[cfg(feature = "gcs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn gcs() {
+    let server = objects::Objects::start();
+    let mut key = tempfile::NamedTempFile::new().unwrap();
+    key.write_all(objects::KEY.as_bytes()).unwrap();
+    let settings = json!({"gcs": {"endpoint": server.url(), "service_account": {"file": key.path()}}});
+    let storage = connect("gs://hr-data/in/*", settings, Path::new("")).await;
+    let write = async |name: &str, content: &[u8]| server.put(name, content);
+    check(&*storage, write, "").await;
+}
+
+#[cfg(feature = "https")]
+#[tokio::test(flavor = "multi_thread")]
+async fn web() {
+    let server = objects::Objects::start();
+    let path = format!("{}/hr-data/in/a.csv", server.url());
+    let storage = connect(&path, json!({}), Path::new("")).await;
+    for name in ["in/a.csv", "in/b.csv"] {
+        server.put(name, &content());
+    }
+    let write = async |name: &str, content: &[u8]| server.put(name, content);
+    check_reads(&*storage, write, "/hr-data/").await;
+    check_refuses_changes(&*storage, "/hr-data/in/a.csv").await;
 }

@@ -7,7 +7,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 
 /// A group of keys that other settings include.
 pub(crate) trait FlatSettings: Default {

@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use super::registry::{BACKENDS, Backend};
+use super::registry::{Backend, backends};
 use crate::component::Problems;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// The `path` of standard input.
 pub(crate) const STANDARD_INPUT: &str = "-";
@@ -43,9 +43,9 @@ impl Location {
             return Ok(Self::Local(path.to_owned()));
         };
         let scheme = scheme.to_lowercase();
-        let is_backend = |backend: &&&Backend| backend.schemes.contains(&&*scheme);
-        let Some(backend) = BACKENDS.iter().find(is_backend) else {
-            let schemes = BACKENDS.iter().flat_map(|backend| backend.schemes).copied();
+        let is_backend = |backend: &&&'static Backend| backend.schemes.contains(&&*scheme);
+        let Some(backend) = backends().iter().find(is_backend) else {
+            let schemes = backends().iter().flat_map(|backend| backend.schemes).copied();
             let hint = match &*scheme {
                 "file" => Some("give the path of a local file without a scheme".to_owned()),
                 "ftp" | "ftps" => Some("FTP is not supported; most such servers support SFTP too".to_owned()),

@@ -1,13 +1,13 @@
 //! Where files are stored: local disk, SFTP, object stores, web servers.
 //!
 //! A [`Location`] connects to a [`Storage`], which lists, opens, renames and deletes files. It knows nothing of formats,
-//! compression or file selection, and nothing of the source that uses it. A backend is a folder or a file here, and a line
-//! in [`registry`].
+//! compression or file selection, and nothing of the source that uses it. A new backend is a folder that implements
+//! [`Storage`] and registers a `Backend` with `inventory`, and one `mod` line here.
 
 mod blocks;
 #[cfg(test)]
 mod contract;
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+#[cfg(feature = "http-storage")]
 mod fetch;
 mod flatten;
 mod local;
@@ -15,7 +15,7 @@ mod location;
 mod object;
 mod pattern;
 mod registry;
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+#[cfg(feature = "http-storage")]
 mod service_error;
 mod sftp;
 mod stdin;
@@ -41,7 +41,7 @@ pub(crate) use flatten::{Flat, add_properties};
 pub(crate) use local::Local;
 pub(crate) use location::{Location, STANDARD_INPUT};
 pub(crate) use pattern::{FilePattern, is_pattern};
-pub(crate) use registry::{BACKENDS, Context, Settings};
+pub(crate) use registry::{Context, Settings, backends, describe_urls};
 
 use crate::error::{Error, Result};
 

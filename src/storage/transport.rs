@@ -8,10 +8,10 @@ use super::flatten::FlatSettings;
 use crate::component::Problems;
 use crate::http::address::{has_credentials, is_loopback};
 use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
-#[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+#[cfg(feature = "http-storage")]
 use crate::http::transport::TransportConfig;
-use crate::settings::bounded::{GIB, HOUR, MIB, SECOND};
-use crate::settings::{BoundedDuration, BoundedSize};
+use crate::settings::BoundedSize;
+use crate::settings::bounded::{GIB, MIB, SECOND, Timeout};
 
 /// How a service is reached over HTTP. The keys are on the same level as those of the backend.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, JsonSchema)]
@@ -19,10 +19,10 @@ use crate::settings::{BoundedDuration, BoundedSize};
 pub(crate) struct TransportSettings {
     /// How long a response may be silent before the request is retried.
     #[schemars(example = &"2m")]
-    pub(crate) timeout: BoundedDuration<SECOND, HOUR>,
+    pub(crate) timeout: Timeout,
     /// The timeout of connecting.
     #[schemars(example = &"5s")]
-    pub(crate) connect_timeout: BoundedDuration<SECOND, HOUR>,
+    pub(crate) connect_timeout: Timeout,
     /// TLS: additional certificate authorities, a client certificate, the minimum version.
     #[schemars(example = serde_json::json!({"ca_file": "ca.pem"}))]
     pub(crate) tls: TlsSettings,
@@ -43,8 +43,8 @@ pub(crate) struct TransportSettings {
 impl Default for TransportSettings {
     fn default() -> Self {
         Self {
-            timeout: BoundedDuration::new(60 * SECOND),
-            connect_timeout: BoundedDuration::new(10 * SECOND),
+            timeout: Timeout::new(60 * SECOND),
+            connect_timeout: Timeout::new(10 * SECOND),
             tls: TlsSettings::default(),
             proxy: Proxy::System,
             retry: RetrySettings::default(),
@@ -90,7 +90,7 @@ impl TransportSettings {
         validate_endpoint("endpoint", endpoint, self.allow_http, problems);
     }
 
-    #[cfg(any(feature = "s3", feature = "azure", feature = "gcs", feature = "https"))]
+    #[cfg(feature = "http-storage")]
     pub(super) fn client_config(&self, cx: &super::Context) -> crate::error::Result<TransportConfig> {
         let mut config = TransportConfig {
             connect_timeout: self.connect_timeout.get(),

@@ -19,7 +19,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Expr, ObjectNamePart, visit_expressions};
 
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// Plans SQL expressions. One per run, in which `now()` is constant.
 #[derive(Debug, Clone)]

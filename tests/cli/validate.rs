@@ -42,7 +42,7 @@ fn validate_lists_all_problems_at_once() {
     mistakes.yaml: 19 problems
       rejects.max_ratio: ratio out of range: expected 0 to 1, found 5; 20 % is written 0.2
       sources.hr_export.delimiter: unknown key `delimiter`
-        hint: known here: `path`, `format`, `compression`, `max_compression_ratio`, `zip`, `pgp`, `select`, `on_success`, `on_failure`, `add_columns`, `sftp`, `s3`, `azure`, `gcs`, `https`
+        hint: known here: `path`, `format`, `compression`, `max_compression_ratio`, `zip`, `pgp`, `select`, `on_success`, `on_failure`, `add_columns`, `azure`, `gcs`, `https`, `s3`, `sftp`
       sources.purview.type: unknown type `fiel`
         hint: did you mean `file`?
       transforms.two.scenario: unknown value `resignation`

@@ -115,10 +115,7 @@ async fn sends_a_rejected_row_once_it_is_fixed() {
 async fn changes_nothing_in_a_dry_run() {
     let emulator = emulator("").await;
     let pipeline = Pipeline::new(&emulator.url(), 4);
-    let dry = || hrsink::pipeline::RunOptions {
-        dry_run: true,
-        ..Default::default()
-    };
+    let dry = || hrsink::pipeline::RunOptions::with(|options| options.dry_run = true);
     let report = pipeline.run_with(dry(), &Default::default()).await;
     assert_rows!(report, 4, not_sent: 4);
     assert!(!pipeline.path(".hrsink/state.db").exists());

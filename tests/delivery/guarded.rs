@@ -26,10 +26,7 @@ fn evaluated(report: &RunReport) -> Vec<(Guard, GuardOutcome)> {
 }
 
 async fn allowing(pipeline: &Pipeline, guard: Guard) -> RunReport {
-    let options = RunOptions {
-        allow: BTreeSet::from([guard]),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| options.allow = BTreeSet::from([guard]));
     pipeline.run_with(options, &Observer::default()).await
 }
 

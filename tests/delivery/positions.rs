@@ -169,10 +169,7 @@ async fn resumes_after_an_interrupted_run() {
     let emulator = emulator("latency=50ms").await;
     let pipeline = pages(&emulator.url(), "interrupted", 8);
     let cancel = CancellationToken::new();
-    let options = RunOptions {
-        cancel: cancel.clone(),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| options.cancel = cancel.clone());
     let stop = async {
         until(|| emulator.status().imports >= 2).await;
         cancel.cancel();
@@ -200,10 +197,7 @@ async fn does_not_advance_after_a_guard_or_a_dry_run() {
     pipeline.file["guards"] = json!({"min_rows": 5});
     failure(&pipeline.run().await, 4);
     pipeline.file.as_object_mut().unwrap().remove("guards");
-    let dry = RunOptions {
-        dry_run: true,
-        ..RunOptions::default()
-    };
+    let dry = RunOptions::with(|options| options.dry_run = true);
     pipeline.run_with(dry, &Observer::default()).await;
     asked("guarded");
     assert_eq!(pipeline.run().await.rows, totals(4, |rows| rows.accepted = 4));

@@ -79,7 +79,7 @@ async fn never_mixes_scenarios_in_an_upload() {
     let all = emulator.accepted_rows().unwrap();
     for import in imports {
         assert!(import.rows <= 2);
-        let own = all.iter().filter(|row| import.file.contains(row.scenario.id()));
+        let own = all.iter().filter(|row| import.file.contains(row.scenario()));
         assert_eq!(own.count(), 5, "{}", import.file);
     }
 }

@@ -17,11 +17,10 @@ async fn cancelled(
     when: impl Fn() -> bool,
 ) -> RunReport {
     let cancel = CancellationToken::new();
-    let options = RunOptions {
-        grace,
-        cancel: cancel.clone(),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| {
+        options.grace = grace;
+        options.cancel = cancel.clone();
+    });
     let stop = async {
         until(when).await;
         cancel.cancel();

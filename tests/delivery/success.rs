@@ -42,10 +42,7 @@ async fn shares_one_token_between_concurrent_uploads() {
 #[tokio::test]
 async fn sends_no_request_in_a_dry_run() {
     let server = Server::script(Vec::<Step>::new());
-    let options = RunOptions {
-        dry_run: true,
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| options.dry_run = true);
     let pipeline = Pipeline::new(&server.url(), 3);
     let report = pipeline.run_with(options, &Observer::default()).await;
     assert_eq!((report.exit_code, report.dry_run), (0, true));
@@ -64,10 +61,7 @@ async fn limits_each_source_to_its_first_rows() {
     );
     pipeline.file["sources"]["more"] = json!({"type": "file", "path": "more.csv"});
     pipeline.file["transforms"]["resignations"]["inputs"] = json!(["export", "more"]);
-    let options = RunOptions {
-        limit: Some(3),
-        ..RunOptions::default()
-    };
+    let options = RunOptions::with(|options| options.limit = Some(3));
     let report = pipeline.run_with(options, &Observer::default()).await;
     assert_rows!(report, 4, accepted: 4);
     let expected = [emails(3), vec!["z@contoso.com".to_owned()]].concat();

@@ -70,7 +70,7 @@ pub(crate) fn keys_without_example() -> Vec<String> {
 impl Reference {
     fn load() -> Self {
         Self {
-            schema: serde_json::to_value(hrsink::config::schema::schema()).unwrap(),
+            schema: serde_json::to_value(hrsink::config::schema()).unwrap(),
             pipelines: pipelines(),
         }
     }

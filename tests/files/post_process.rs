@@ -48,11 +48,10 @@ async fn a_run_that_only_reads_changes_no_file() {
     let pipeline = pipeline(&emulator, json!({"on_success": "delete"}));
     put(&pipeline, "a.csv", &[1, 2]);
     for (dry_run, limit) in [(true, None), (true, Some(1)), (false, Some(1))] {
-        let options = RunOptions {
-            dry_run,
-            limit,
-            ..RunOptions::default()
-        };
+        let options = RunOptions::with(|options| {
+            options.dry_run = dry_run;
+            options.limit = limit;
+        });
         pipeline.run_with(options, &Observer::default()).await;
         assert_eq!(files(&pipeline), ["a.csv"]);
     }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hrsink::config::Notation;
 use hrsink::config::PipelineConfig;
-use hrsink::config::document::Notation;
 use hrsink::pipeline::{Observer, RunOptions, RunReport, run};
 use serde_json::{Value, json};
 use test_server::{Reply, Server};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use hrsink::config::Notation;
 use hrsink::config::PipelineConfig;
-use hrsink::config::document::Notation;
 use hrsink::pipeline::{Observer, RunOptions, RunReport, run};
 use serde_json::{Value, json};
 

@@ -1,5 +1,6 @@
 //! The examples of stores.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use crate::data::parquet;
 use crate::external::enabled;
+use crate::objects::{self, BUCKET, Objects};
 use crate::servers::{ACCOUNT, KEY, azurite, moto, put};
 
 const CSV: &str = "Employee ID,Work Email,status,resign_date,last_day\n\
@@ -87,4 +89,31 @@ async fn runs_the_azure_example() {
     )
     .await;
     assert_eq!(report["rows"]["accepted"], 2, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_the_gcs_example() {
+    let server = Objects::start();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let rows = r#"{"upn": "emp.1@contoso.com", "resigned": "2026-03-02", "last_day": "2026-04-01"}"#;
+    gz.write_all(rows.as_bytes()).unwrap();
+    let content = gz.finish().unwrap();
+    // Yesterday, also if the day ends meanwhile.
+    let today = jiff::Timestamp::now().in_tz("Europe/Berlin").unwrap().date();
+    for day in [today.yesterday().unwrap(), today] {
+        server.put(&format!("exports/{day}/leavers-1.ndjson.gz"), &content);
+    }
+    let env = [
+        ("HR_BUCKET", BUCKET),
+        ("GOOGLE_BASE_URL", &server.url()),
+        ("GOOGLE_SERVICE_ACCOUNT_KEY", objects::KEY),
+    ];
+    let report = run("gcs.yaml", &env).await;
+    assert_eq!(report["rows"]["accepted"], 1, "{report:#}");
+    assert!(
+        server
+            .keys()
+            .iter()
+            .any(|key| key.starts_with("archive/leavers-1"))
+    );
 }

@@ -11,6 +11,7 @@ mod data;
 mod examples;
 #[path = "../support/external.rs"]
 mod external;
+mod objects;
 mod proxy;
 mod s3;
 mod servers;

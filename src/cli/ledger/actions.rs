@@ -10,7 +10,7 @@ use crate::cli::{Ended, block_on};
 use crate::error::{Error, Result};
 use crate::ledger::maintenance::{BatchSelector, Compaction, Deleted};
 use crate::ledger::pipeline_name;
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Label {
@@ -240,10 +240,8 @@ mod tests {
         let known = [("a 11", "x"), ("a 11", "y"), ("a 12", "x"), ("1", "z")]
             .map(|(job, scenario)| (job.to_owned(), scenario.to_owned()));
         let find = |wanted, scenario| find(&known, wanted, scenario);
-        assert_eq!(
-            find("11", None).unwrap(),
-            ("a 11".to_owned(), vec!["x".to_owned(), "y".to_owned()])
-        );
+        let actual = find("11", None).unwrap();
+        assert_eq!(actual, ("a 11".to_owned(), vec!["x".to_owned(), "y".to_owned()]));
         assert_eq!(find("11", Some("y")).unwrap().1, ["y"]);
         assert_eq!(find("1", None).unwrap().0, "1", "an exact name wins");
         for (job, scenario, message) in [

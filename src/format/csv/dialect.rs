@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::component::Problems;
 use crate::format::{MaxRecordBytes, default_max_record, text};
 use crate::settings::BoundedInt;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// Settings of CSV. A first line `sep=;`, as Excel writes it, overrides the delimiter and is skipped. Blank lines are
 /// skipped. Lines may end in CRLF, LF or CR. A record with more or fewer values than the header is rejected as

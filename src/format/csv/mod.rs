@@ -26,7 +26,10 @@ use crate::component::{Problems, RejectCode, problems_error};
 const STOP_CHECK: u64 = 8192;
 
 inventory::submit! {
-    Registration::new::<CsvOptions>("csv", &["csv", "tsv"], "rows of text with a separator; every column is text")
+    Registration {
+        shared_extensions: &["txt", "dat", "tab"],
+        ..Registration::new::<CsvOptions>("csv", &["csv", "tsv"], "rows of text with a separator; every column is text")
+    }
 }
 
 impl Format for CsvOptions {

@@ -5,7 +5,7 @@ use jiff::{civil, tz};
 
 use super::moment::Moment;
 use super::named::NAMED;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {

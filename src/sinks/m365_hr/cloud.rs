@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapA
 use url::Url;
 
 use crate::http::address::{is_loopback, service_url};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 pub(crate) const EMULATOR_ADDRESS: &str = "127.0.0.1:8099";
 
@@ -215,32 +215,22 @@ mod tests {
             let endpoints = cloud.endpoints();
             assert_eq!(endpoints, Endpoints::new(authority, RESOURCE, ingestion).unwrap());
             let local = cloud == Cloud::Emulator;
-            assert_eq!(
-                (endpoints.is_local(), endpoints.cloud_of_ingestion().is_none()),
-                (local, local)
-            );
+            let actual = (endpoints.is_local(), endpoints.cloud_of_ingestion().is_none());
+            assert_eq!(actual, (local, local));
         }
         let emulator = Cloud::Emulator.endpoints().ingestion;
         assert_eq!(emulator.as_str(), format!("http://{EMULATOR_ADDRESS}/"));
         let custom = r#"{"authority": "http://localhost:9000/", "resource": "https://r.example/x", "ingestion": "https://i.example"}"#;
         assert_eq!(parse(custom).unwrap().endpoints().resource, "https://r.example/x");
-        for (text, expected) in [
-            (r#""gcchigh""#, "unknown cloud `gcchigh`; did you mean `gcc_high`"),
-            (
-                r#"{"authority": "https://a.example", "ingestion": "https://b.example"}"#,
-                "resource",
-            ),
-            (r#"{"authority": "https://a.example", "resourc": "x"}"#, "resourc"),
-            ("3", "`worldwide`"),
-            (
-                r#"{"authority": "https://a.example/?a=b", "resource": "https://r.example", "ingestion": "https://b.example"}"#,
-                "`authority`: the URL must not contain a `?`",
-            ),
-            (
-                r#"{"authority": "https://a.example", "resource": "https://r.example", "ingestion": "http://b.example"}"#,
-                "`ingestion`: the URL must start with `https://`",
-            ),
-        ] {
+        for case in r#"
+            "gcchigh" => unknown cloud `gcchigh`; did you mean `gcc_high`
+            {"authority": "https://a.io", "ingestion": "https://b.io"} => resource
+            {"authority": "https://a.io", "resourc": "x"} => resourc
+            3 => `worldwide`
+            {"authority": "https://a.io/?a=b", "resource": "https://r.io", "ingestion": "https://b.io"} => `authority`: the URL must not contain a `?`
+            {"authority": "https://a.io", "resource": "https://r.io", "ingestion": "http://b.io"} => `ingestion`: the URL must start with `https://`
+        "#.trim().lines() {
+            let (text, expected) = case.split_once(" => ").unwrap();
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }

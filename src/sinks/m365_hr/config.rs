@@ -18,9 +18,9 @@ use crate::delivery::{Mode, OnRefused, OnUnknown, Policy};
 use crate::emulator::Faults;
 use crate::error::Result;
 use crate::hr::Scenario;
-use crate::http::settings::{Proxy, RetrySettings, Timeout, TlsSettings};
+use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
 use crate::secret::SecretRef;
-use crate::settings::bounded::{HOUR, KIB, MIB, SECOND, UNBOUNDED};
+use crate::settings::bounded::{HOUR, KIB, MIB, SECOND, Timeout, UNBOUNDED};
 use crate::settings::{BoundedDuration, BoundedInt, BoundedSize};
 use crate::sinks::payload::{Naming, require_hr_rows, scenario};
 

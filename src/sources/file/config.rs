@@ -12,17 +12,16 @@ use crate::format::FormatConfig;
 use crate::settings::{BoundedInt, HumanDuration, Timezone};
 use crate::storage;
 
-/// Reads records from files: local, on an SFTP server, in an object store, on a web server, or from standard input.
+/// Reads records from files: on the local disk, in remote storage, or from standard input.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(remote = "Self", deny_unknown_fields)]
 #[schemars(rename = "FileConfig", transform = storage::add_properties::<storage::Settings>)]
 pub(crate) struct FileConfig {
-    /// Files to read: a path, a glob pattern, `-` for standard input, or a URL: `sftp://host:port/folder/*.csv`,
-    /// `s3://bucket/key`, `az://container/name`, `abfss://container@account.dfs.core.windows.net/name`,
-    /// `gs://bucket/name`, `https://host/file.csv`. Relative paths are relative to the folder of the pipeline file. `*`
-    /// and `?` match within a folder, `**` across folders; hidden files only match a pattern that starts with a dot.
-    /// `{date:%Y%m%d}` is the day of the run (see `select.timezone`); `{any_date:%m%d%Y}` in a file name matches any date;
-    /// files are then ordered by it.
+    /// Files to read: a path, a glob pattern, `-` for standard input, or a URL. Relative paths are relative to the folder
+    /// of the pipeline file. `*` and `?` match within a folder, `**` across folders; hidden files only match a pattern
+    /// that starts with a dot. `{date:%Y%m%d}` is the day of the run (see `select.timezone`); `{any_date:%m%d%Y}` in a
+    /// file name matches any date; files are then ordered by it.
+    #[schemars(transform = storage::describe_urls)]
     pub(crate) path: String,
     /// Format of the files: a name, or an object with a `type` and settings. Default: detected from the extension of
     /// each file, or of each member of a zip archive. Required for standard input.

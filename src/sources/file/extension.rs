@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::codec::{Codec, codecs_of};
 use crate::error::{Error, Result};
-use crate::format::{Access, FormatConfig, extensions};
+use crate::format::{self, Access, FormatConfig};
 use crate::storage::is_pattern;
 
 pub(super) struct Extension {
@@ -62,22 +62,12 @@ impl Extension {
     }
 
     pub(super) fn hint(&self) -> String {
-        let extensions = extensions();
-        match self.format.as_str() {
-            "txt" | "dat" | "tab" => format!(
-                "set `format: csv`, or `format: {{type: csv, delimiter: …}}` if it is not a comma; {extensions} need no `format`"
-            ),
-            "xlsx" | "xls" | "xlsm" | "ods" => {
-                "workbooks cannot be read: save the sheet as \"CSV UTF-8\"".to_owned()
-            }
-            "7z" | "rar" | "bz2" | "xz" => {
-                "extract it before the run, or compress it with gzip, zstd or zip".to_owned()
-            }
-            _ => format!(
-                "set `format` to one of {}, or name the file with {extensions}, each also with `.gz`, `.zst` or `.pgp`",
-                crate::format::names()
-            ),
-        }
+        format::hint_for_extension(&self.format).unwrap_or_else(|| {
+            let (names, extensions) = (format::names(), format::extensions());
+            format!(
+                "set `format` to one of {names}, or name the file with {extensions}, each also with `.gz`, `.zst` or `.pgp`"
+            )
+        })
     }
 }
 

@@ -75,7 +75,7 @@ impl SourceConfig for FileConfig {
 inventory::submit! {
     Description::source::<FileConfig>(
         "file",
-        "reads CSV, Parquet, NDJSON and JSON files: local, SFTP, S3, Azure Blob, Google Cloud Storage, HTTPS, standard input",
+        "reads files on the local disk, in remote storage or from standard input",
     )
 }
 
@@ -227,10 +227,11 @@ impl FileConfig {
     fn check_actions(&self, location: &Location, problems: &mut Problems<'_>) {
         let why = match location {
             Location::StandardInput => "not supported for standard input",
-            Location::Remote(remote) if remote.backend.is_read_only => {
-                "not supported for web servers: their files cannot be moved or deleted"
-            }
-            _ => return,
+            Location::Remote(remote) => match remote.backend.read_only {
+                Some(why) => why,
+                None => return,
+            },
+            Location::Local(_) => return,
         };
         for (key, given) in [
             ("on_success", self.on_success != OnSuccess::Keep),

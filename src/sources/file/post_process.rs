@@ -14,8 +14,8 @@ use super::select::Rank;
 use super::state::ProcessedFiles;
 use crate::component::{Delivered, Position, Problems, Rejects};
 use crate::error::{Error, Result};
-use crate::settings::suggestion;
 use crate::storage::{FileInfo, FilePattern, RenameOutcome, Storage};
+use crate::suggest::suggestion;
 
 /// What to do with a file all of whose rows are final.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

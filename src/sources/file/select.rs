@@ -24,8 +24,8 @@ use super::config::SelectSettings;
 use super::file_name::NameTemplate;
 use super::state::{FileStatus, ProcessedFiles};
 use crate::error::{Error, Result};
-use crate::settings::nearest;
 use crate::storage::{FileInfo, FilePattern, Storage};
+use crate::suggest::nearest;
 
 /// The order in which files are read. Also part of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

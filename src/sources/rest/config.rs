@@ -29,8 +29,7 @@ use crate::http::link::AllowedHosts;
 use crate::http::settings::{Proxy, RetrySettings, TlsSettings};
 use crate::http::transport::TransportConfig;
 use crate::secret::SecretFiles;
-use crate::settings::BoundedDuration;
-use crate::settings::bounded::{HOUR, MINUTE, SECOND};
+use crate::settings::bounded::{MINUTE, SECOND, Timeout};
 
 /// Reads records from a REST API.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -47,10 +46,10 @@ pub(crate) struct RestConfig {
     /// The timeout of a request, from its start to the end of the response body. Increase it for reports that the service
     /// generates on request.
     #[serde(default = "timeout")]
-    pub timeout: BoundedDuration<1, { 2 * HOUR }>,
+    pub timeout: Timeout,
     /// The timeout of connecting.
     #[serde(default = "connect_timeout")]
-    pub connect_timeout: BoundedDuration<1, { 2 * HOUR }>,
+    pub connect_timeout: Timeout,
     /// The proxy: a URL, or `none`. Default: the system's settings (`HTTPS_PROXY`, `NO_PROXY`).
     #[serde(default)]
     pub proxy: Proxy,
@@ -85,12 +84,12 @@ pub(crate) struct RestConfig {
     pub rate_limit: RateLimitConfig,
 }
 
-fn timeout() -> BoundedDuration<1, { 2 * HOUR }> {
-    BoundedDuration::new(5 * MINUTE)
+fn timeout() -> Timeout {
+    Timeout::new(5 * MINUTE)
 }
 
-fn connect_timeout() -> BoundedDuration<1, { 2 * HOUR }> {
-    BoundedDuration::new(30 * SECOND)
+fn connect_timeout() -> Timeout {
+    Timeout::new(30 * SECOND)
 }
 
 #[async_trait]

@@ -23,7 +23,7 @@ use crate::storage::{Context, Storage};
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 #[schemars(rename = "AzureConfig", transform = add_properties::<TransportSettings>)]
-pub(in crate::storage) struct AzureConfig {
+struct AzureConfig {
     /// The name of the storage account. Default: the name in an `abfss://` URL, else `AZURE_STORAGE_ACCOUNT_NAME`.
     #[schemars(example = &"contosohr")]
     account: Option<String>,
@@ -65,14 +65,6 @@ pub(in crate::storage) struct AzureConfig {
 with_transport!(AzureConfig);
 
 impl AzureConfig {
-    pub(in crate::storage) const BACKEND: Backend = Backend {
-        key: "azure",
-        schemes: &["az", "abfs", "abfss"],
-        summary: "Azure Blob Storage",
-        is_built_in: cfg!(feature = "azure"),
-        ..Backend::DEFAULT
-    };
-
     fn validate_login(&self, problems: &mut Problems<'_>) {
         let methods = [
             ("access_key", self.access_key.is_some()),
@@ -122,6 +114,20 @@ fn validate_container(location: &RemoteLocation, problems: &mut Problems<'_>) {
             .add_with_hint("does not name a container", FORM);
     }
     validate_key(location, problems);
+}
+
+inventory::submit! {
+    Backend {
+        key: "azure",
+        schemes: &["az", "abfs", "abfss"],
+        urls: &[
+            "az://container/name",
+            "abfss://container@account.dfs.core.windows.net/name",
+        ],
+        summary: "Azure Blob Storage",
+        is_built_in: cfg!(feature = "azure"),
+        ..Backend::new::<AzureConfig>()
+    }
 }
 
 #[async_trait]

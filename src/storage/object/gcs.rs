@@ -22,7 +22,7 @@ use crate::storage::{Context, Storage};
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 #[schemars(rename = "GcsConfig", transform = add_properties::<TransportSettings>)]
-pub(in crate::storage) struct GcsConfig {
+struct GcsConfig {
     /// The JSON key of a service account.
     #[schemars(example = serde_json::json!({"file": "service-account.json"}))]
     service_account: Option<SecretRef>,
@@ -38,14 +38,15 @@ pub(in crate::storage) struct GcsConfig {
 
 with_transport!(GcsConfig);
 
-impl GcsConfig {
-    pub(in crate::storage) const BACKEND: Backend = Backend {
+inventory::submit! {
+    Backend {
         key: "gcs",
         schemes: &["gs"],
+        urls: &["gs://bucket/name"],
         summary: "Google Cloud Storage",
         is_built_in: cfg!(feature = "gcs"),
-        ..Backend::DEFAULT
-    };
+        ..Backend::new::<GcsConfig>()
+    }
 }
 
 #[async_trait]

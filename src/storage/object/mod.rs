@@ -13,10 +13,6 @@ mod explain;
 mod gcs;
 mod s3;
 
-pub(super) use azure::AzureConfig;
-pub(super) use gcs::GcsConfig;
-pub(super) use s3::S3Config;
-
 use super::location::RemoteLocation;
 use crate::component::Problems;
 

@@ -22,7 +22,7 @@ use crate::storage::{Context, Storage};
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 #[schemars(rename = "S3Config", transform = add_properties::<TransportSettings>)]
-pub(in crate::storage) struct S3Config {
+struct S3Config {
     /// The region of the bucket. Default: `AWS_REGION` or `AWS_DEFAULT_REGION`, else `us-east-1`.
     #[schemars(example = &"eu-central-1")]
     region: Option<String>,
@@ -48,14 +48,15 @@ pub(in crate::storage) struct S3Config {
 
 with_transport!(S3Config);
 
-impl S3Config {
-    pub(in crate::storage) const BACKEND: Backend = Backend {
+inventory::submit! {
+    Backend {
         key: "s3",
         schemes: &["s3", "s3a"],
+        urls: &["s3://bucket/key"],
         summary: "Amazon S3 and S3-compatible stores",
         is_built_in: cfg!(feature = "s3"),
-        ..Backend::DEFAULT
-    };
+        ..Backend::new::<S3Config>()
+    }
 }
 
 #[async_trait]

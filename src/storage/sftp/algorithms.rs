@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::component::Problems;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// Names of weak algorithms to enable. They are offered last, and their use is logged as a warning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -14,7 +14,7 @@ use super::server::{Server, SftpError};
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::clean;
 use crate::secret::Secret;
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 
 impl Server {
     pub(super) async fn log_in(

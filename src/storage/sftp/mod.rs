@@ -30,7 +30,7 @@ use super::registry::{Backend, BackendSettings};
 use crate::component::Problems;
 use crate::http::settings::RetrySettings;
 use crate::secret::SecretRef;
-use crate::settings::bounded::{HOUR, KIB, MIB, MINUTE, SECOND};
+use crate::settings::bounded::{HOUR, KIB, MIB, SECOND, Timeout};
 use crate::settings::{BoundedDuration, BoundedSize};
 
 /// An SFTP server: its host key and the login.
@@ -53,10 +53,10 @@ pub(super) struct SftpConfig {
     algorithms: SftpAlgorithms,
     /// The timeout of connecting and negotiating keys.
     #[schemars(example = &"10s")]
-    connect_timeout: BoundedDuration<SECOND, { 10 * MINUTE }>,
+    connect_timeout: Timeout,
     /// The timeout of a request.
     #[schemars(example = &"2m")]
-    timeout: BoundedDuration<SECOND, HOUR>,
+    timeout: Timeout,
     /// How long the connection may be silent before a keep-alive request is sent. After three requests without a response,
     /// the connection counts as lost.
     #[schemars(example = &"30s")]
@@ -93,8 +93,8 @@ impl Default for SftpConfig {
             known_hosts: None,
             host_keys: Vec::new(),
             algorithms: SftpAlgorithms::default(),
-            connect_timeout: BoundedDuration::new(30 * SECOND),
-            timeout: BoundedDuration::new(60 * SECOND),
+            connect_timeout: Timeout::new(30 * SECOND),
+            timeout: Timeout::new(60 * SECOND),
             keep_alive: BoundedDuration::new(15 * SECOND),
             retry: RetrySettings::default(),
             read_ahead: BoundedSize::new(4 * MIB),
@@ -103,18 +103,6 @@ impl Default for SftpConfig {
 }
 
 impl SftpConfig {
-    pub(super) const BACKEND: Backend = Backend {
-        key: "sftp",
-        schemes: &["sftp"],
-        summary: "SFTP servers",
-        is_built_in: cfg!(feature = "sftp"),
-        // Vendors write files over connections that stall.
-        quiet_period: Duration::from_secs(30),
-        connect_logs_in: true,
-        requires_settings: Some("it sets the login and the host key of the server"),
-        ..Backend::DEFAULT
-    };
-
     fn validate_username(&self, location: &RemoteLocation, problems: &mut Problems<'_>) {
         match (self.username.as_deref(), user_of(location)) {
             (None, Ok(None)) => problems.add_with_hint(
@@ -170,6 +158,21 @@ fn user_of(location: &RemoteLocation) -> Result<Option<String>, &'static str> {
             Ok(Some(decoded.into_owned()).filter(|user| !user.is_empty()))
         }
         _ => Err("in the URL contains an invalid percent code"),
+    }
+}
+
+inventory::submit! {
+    Backend {
+        key: "sftp",
+        schemes: &["sftp"],
+        urls: &["sftp://host:port/folder/*.csv"],
+        summary: "SFTP servers",
+        is_built_in: cfg!(feature = "sftp"),
+        // Vendors write files over connections that stall.
+        quiet_period: Duration::from_secs(30),
+        connect_logs_in: true,
+        requires_settings: Some("it sets the login and the host key of the server"),
+        ..Backend::new::<SftpConfig>()
     }
 }
 

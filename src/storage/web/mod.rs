@@ -68,15 +68,6 @@ enum WebAuth {
 }
 
 impl HttpsConfig {
-    pub(super) const BACKEND: Backend = Backend {
-        key: "https",
-        schemes: &["https", "http"],
-        summary: "web servers",
-        is_built_in: cfg!(feature = "https"),
-        is_read_only: true,
-        ..Backend::DEFAULT
-    };
-
     fn validate_headers(&self, problems: &mut Problems<'_>) {
         const RESERVED: [&str; 5] = ["host", "range", "content-length", "accept-encoding", "if-match"];
         for name in self.headers.keys() {
@@ -113,6 +104,18 @@ fn validate_url(location: &RemoteLocation, allow_http: bool, problems: &mut Prob
     }
     if location.path.trim_matches('/').is_empty() {
         problems.add("has no path to a file");
+    }
+}
+
+inventory::submit! {
+    Backend {
+        key: "https",
+        schemes: &["https", "http"],
+        urls: &["https://host/file.csv"],
+        summary: "web servers",
+        is_built_in: cfg!(feature = "https"),
+        read_only: Some("not supported for web servers: their files cannot be moved or deleted"),
+        ..Backend::new::<HttpsConfig>()
     }
 }
 

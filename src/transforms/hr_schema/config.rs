@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::hr::dates::{DateReader, DateSettings};
 use crate::hr::text::OnTooLong;
 use crate::hr::{Field, FieldKind, Scenario};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 use crate::transforms::{Engine, ParsedExpression, SqlError};
 
 /// Maps records to the rows of an HR scenario.

@@ -10,7 +10,7 @@ use super::config::Check;
 use super::transform::Mapper;
 use crate::component::{Chunk, Part};
 use crate::error::{Error, Result};
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 use crate::transforms::ParsedExpression;
 
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::query::Query;
 use super::session::{self, Limits};
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::settings::suggest::{quoted, suggestion};
+use crate::suggest::{quoted, suggestion};
 
 #[derive(Debug)]
 pub(super) struct Plan {

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::error::{Position, QueryError};
 use crate::component::Columns;
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 const EXPECTED: &str = "expected one SELECT statement, which may start with WITH";
 

@@ -14,7 +14,7 @@ use super::origin::{self, Parts};
 use super::query::Query;
 use crate::component::{Chunk, Columns, Part};
 use crate::error::{Error, Result};
-use crate::settings::suggest::quoted;
+use crate::suggest::quoted;
 
 #[derive(Debug)]
 pub(super) struct Table {

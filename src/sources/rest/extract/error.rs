@@ -5,7 +5,7 @@ use std::fmt;
 use crate::component::Part;
 use crate::error::{Error, ErrorKind};
 use crate::http::redact::{clean, clean_bytes, html_title, is_html};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 /// Why a response body yields no (more) records.
 #[derive(Debug)]

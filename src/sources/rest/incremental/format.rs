@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::component::Problems;
 use crate::error::{Error, Result};
-use crate::settings::suggestion;
+use crate::suggest::suggestion;
 
 pub(super) const DAY: i64 = 86_400_000;
 const NAMES: [&str; 4] = ["iso_z", "iso_offset", "epoch_seconds", "epoch_milliseconds"];
