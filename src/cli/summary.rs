@@ -164,25 +164,17 @@ fn counters(report: &RunReport) -> String {
         ("read", rows.read, ""),
         ("copied", rows.copied, "sent to more than one component"),
         ("derived", rows.derived, "made by a query"),
-        (
-            "combined",
-            rows.combined,
-            "consumed by a query that makes new rows",
-        ),
+        ("combined", rows.combined, "replaced by the new rows of a query"),
         ("filtered", rows.filtered, "removed by `where` or a query"),
         ("rejected", rows.rejected, "not sent; see the reasons below"),
         (
             "skipped",
             rows.skipped,
-            "already delivered unchanged, or duplicates in the input",
+            "delivered unchanged before, or duplicates",
         ),
         ("accepted", rows.accepted, ""),
         ("refused", rows.refused, "refused by the service"),
-        (
-            "unknown",
-            rows.unknown,
-            "no response; the service may have accepted them",
-        ),
+        ("unknown", rows.unknown, "no response: the service may have them"),
         ("not sent", rows.not_sent, not_sent),
     ] {
         if value > 0 || name == "read" {
@@ -281,11 +273,7 @@ mod tests {
             (Delivered, skipped, nothing("every row was already delivered")),
             (Transient, partly, format!("Incomplete: {counts}")),
             (Interrupted, partly, format!("Interrupted: {counts}")),
-            (
-                Guarded,
-                Totals::default(),
-                "Failed: the input has no rows".to_owned(),
-            ),
+            (Guarded, Totals::default(), "Failed: the input has no rows".into()),
         ] {
             let report = RunReport {
                 exit_code: exit as u8,
@@ -298,13 +286,7 @@ mod tests {
 
     #[test]
     fn percent_distinguishes_small_ratios_from_zero() {
-        for (ratio, text) in [
-            (0.25, "25%"),
-            (0.9996, "100.0%"),
-            (1.0 / 7.0, "14.3%"),
-            (0.0001, "0.01%"),
-        ] {
-            assert_eq!(percent(ratio), text);
-        }
+        let shown = [0.25, 0.9996, 1.0 / 7.0, 0.0001].map(percent);
+        assert_eq!(shown, ["25%", "100.0%", "14.3%", "0.01%"]);
     }
 }

@@ -369,22 +369,15 @@ mod tests {
     #[test]
     fn detects_the_scenario_in_open_mode() {
         use Scenario::*;
+        let dated = |columns: &str| format!("{columns},EmailAddress,EffectiveDate,x");
+        let resignation = "x,UserPrincipalName,TerminationDate,LastWorkingDate".to_owned();
         for (header, expected) in [
-            (
-                "x,UserPrincipalName,TerminationDate,LastWorkingDate",
-                Some(EmployeeResignation),
-            ),
-            ("OldLevel,EmailAddress,EffectiveDate,x", Some(JobLevelChange)),
-            ("Rating,EmailAddress,EffectiveDate,x", Some(PerformanceReview)),
-            (
-                "PerformanceRating,EmailAddress,EffectiveDate,x",
-                Some(PerformanceImprovementPlan),
-            ),
-            (
-                "HRScenario,EmailAddress,EffectiveDate,x",
-                Some(PerformanceImprovementPlan),
-            ),
-            ("a,b,c,d", None),
+            (resignation, Some(EmployeeResignation)),
+            (dated("OldLevel"), Some(JobLevelChange)),
+            (dated("Rating"), Some(PerformanceReview)),
+            (dated("PerformanceRating"), Some(PerformanceImprovementPlan)),
+            (dated("HRScenario"), Some(PerformanceImprovementPlan)),
+            ("a,b,c,d".to_owned(), None),
         ] {
             let first = match header.starts_with("HRScenario") {
                 true => "performance improvement plan",

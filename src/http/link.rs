@@ -225,11 +225,8 @@ mod tests {
             r#"rubbish, <https://contoso.com/p?a=1,2&b=;c>; rel="next""#,
         ] {
             let found = next(&[value]);
-            assert_eq!(
-                found.as_deref(),
-                Some("https://contoso.com/p?a=1,2&b=;c"),
-                "{value}"
-            );
+            let actual = found.as_deref();
+            assert_eq!(actual, Some("https://contoso.com/p?a=1,2&b=;c"), "{value}");
         }
         assert_eq!(
             next(&[r#"</1>; rel="prev""#, r#"</3>; rel="next""#]).as_deref(),

@@ -159,9 +159,7 @@ mod tests {
         }
         let sql = "SELECT position || note FROM position";
         let kept: String = connection.query_row(sql, (), |row| row.get(0)).unwrap();
-        assert_eq!(
-            (&*kept, version(&connection).unwrap()),
-            ("hereold", newest(&steps))
-        );
+        let actual = (&*kept, version(&connection).unwrap());
+        assert_eq!(actual, ("hereold", newest(&steps)));
     }
 }

@@ -211,10 +211,8 @@ mod tests {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             let stem = name.strip_suffix(ENDING).unwrap();
             let portable = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
-            assert!(
-                stem.starts_with("hr-") && stem.len() < 100 && stem.bytes().all(portable),
-                "{name}"
-            );
+            let holds = stem.starts_with("hr-") && stem.len() < 100 && stem.bytes().all(portable);
+            assert!(holds, "{name}");
             assert!(names.insert(name));
         }
         assert!(path(Path::new("state.db"), "hr.yaml", "a").starts_with("./snapshots"));

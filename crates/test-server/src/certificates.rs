@@ -11,24 +11,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 
 /// An RSA key of 2048 bits (PKCS #8), without the lines that would make it look like a key that matters. Nothing here
 /// can make one.
-const RSA: &str = "\
-MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDCpnSrzsKLprVnjtb2iaRgcAxcLNQdKXQY2JNxs9s01CgrA5Bd\
-O9rSfv5kJXs2ysis67Y5hCgCS8T0SoZ+34QerkOtpkho88UphmSK/IZ/6sIzGALHe/Yevo8+Ykf02ASGDi0En2zY3aHkM03zxYjo\
-GBXRiB5R7ZQUqgI4ijGGFfcrUlWMCg6HHZLDlgXseJm0BhhJFiel7kKrJSsoJt7+55FkOdKQG5gu/ib+bB+6K0vTIYMGRFhuva1e\
-j5WPYT4m9Ch+6Z+pZSWpJ6cIttVQC+etBggGmJqo+lzkJDFdq6uQWxaomqRj10YcyRGKAGfrMTGRmVMP3l0x+tzd2qH3AgMBAAEC\
-ggEAUOYpu3ZVeQEyh/Xf9dtDDCnFmVGwXuZpsCHjNfCQfKZog2gZygYkbjQFus2xJhalzOiydbktf7bKBtYqi/SNzsqSqktf8O7P\
-1PBcPT+zDtsdF2s1TH+CzUhZ9I2YZnSZfLXLlA5GiOOkc1m3XkeNHRlViB5Qq7BYSTZXcfRNnPIufGS26nTEiS122vjEEbLXIpRD\
-UO79jXOQvFMiUu4ai8M/4yINgvUUlZ0vp3W0EBhZ+/76Nzj1Lnw1Zw4+ef8cteEj2WHsOHSzY+nM1kCiI5+LHv8y+O6puEZNd++S\
-OzIGJeDGfV3yY2X/LMOusPqbjNOXBHcjfBsTecIGTlEQwQKBgQDm/Yp6cAxwCDvj2yGxa93rdTdw+sxy4niu78NLlIIV4c6lR4oi\
-M7wIZw1CWTmlELbfdXF+tDtx4k9uVM2HZPcxB1fIPuiQm/yYcb7U5uid/opTzPvtOzj2wfxijn2eegmk8EexrXxZmmjNbvI6CJpV\
-7se8h4lSFkRKeUvTrIdJJwKBgQDXuaifD1MGS272k/IJU+VRF27AOEEvtljaZFVZKCgqJXuce7UAomzWOgYVpMoopr572gW/zXJU\
-pj66UUjy7Rn3340YqkRpw7IWhlP3tRF84nlDIsRKueoTdI3axY9R6ysQa2p6jxFJZulTMK3P/8eCpLFzwrTk17SBitK2aANCsQKB\
-gH3J6mRcqllEEqE1zvZYYGR907BB055oeAID7V02RVT3P9o/yBhyBd6ph83u2vZp0LyFr0WpjompDUpvAfHOaNKZRhN1Np6xY2/8\
-2UgFav3HBLs38KUy0AWIhBGDuSLZIHFirBg0+netH49n8J7r2mgbfUfMo1pBZ/UKcuGVnaKXAoGBAJ/jjWUG+KRLuJytntDnC6oE\
-0iNKDpaMcmK7xr5kExDZ4zpiPg+QU1acfvH/x45FuB0XxPcaEMlIxmlV4dmbfonHeU50tGwnjZFAUm/gFmwXd4UY+Z/hF+r/kjw5\
-/TXcNXjgBHV+IHPlAL6V792gWIEuDBAemfCbJ8Bz4iUsBm6hAoGAT+9K8xhibZ2kvcY1nnrGZMJqSOdzmgaoIc1BrUUsF6cQ+OJ4\
-MWXfcaDed5kBKHqpRPj5WManaGD+0JwfnUdXUg8vOD1xaD6SSRWD23FbsRBYsFDFLeXPXnt/ZJIyxiZDGZ5ORnmm/te3ca//oOnn\
-OfF/zEoFqksPwmjWFSeIhLE=";
+const RSA: &str = include_str!("rsa-2048.txt");
 
 const VALID: &str = "a valid key or certificate";
 
@@ -45,7 +28,9 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 }
 
 pub fn rsa_pkcs8() -> Vec<u8> {
-    STANDARD.decode(RSA).expect(VALID)
+    STANDARD
+        .decode(RSA.replace(char::is_whitespace, ""))
+        .expect(VALID)
 }
 
 /// The key in the octet string of PKCS #8.

@@ -223,10 +223,8 @@ impl Server {
     pub fn finish(mut self) -> Vec<Request> {
         self.stop();
         let mut state = std::mem::take(&mut *self.shared.state());
-        let unused = state
-            .steps
-            .iter()
-            .map(|step| format!("no request came for {step:?}"));
+        let unused = std::mem::take(&mut state.steps);
+        let unused = unused.iter().map(|step| format!("no request came for {step:?}"));
         state.faults.extend(unused);
         assert!(state.faults.is_empty(), "{}", state.faults.join("; "));
         state.requests
@@ -243,11 +241,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
         let faults = std::mem::take(&mut self.shared.state().faults);
-        assert!(
-            faults.is_empty() || std::thread::panicking(),
-            "{}",
-            faults.join("; ")
-        );
+        let holds = faults.is_empty() || std::thread::panicking();
+        assert!(holds, "{}", faults.join("; "));
     }
 }
 
@@ -288,9 +283,7 @@ async fn step(shared: &Shared, request: Request) -> Step {
     if matches!(step, Step::Unexpected) {
         let mut state = shared.state();
         let expected = state.steps.front().and_then(|(line, _)| line.clone());
-        let instead = expected
-            .map(|line| format!(" instead of `{line}`"))
-            .unwrap_or_default();
+        let instead = expected.map_or_else(String::new, |line| format!(" instead of `{line}`"));
         state.faults.push(format!("unexpected request `{line}`{instead}"));
     }
     step
@@ -352,10 +345,9 @@ async fn read_head(
             break end;
         }
         if stream.read_buf(buffer).await? == 0 {
-            return if buffer.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
+            return match buffer.is_empty() {
+                true => Ok(None),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
             };
         }
     };

@@ -394,38 +394,28 @@ mod tests {
 
     #[test]
     fn prefers_better_names_and_matching_values() {
-        for (given, expected) in [
-            (
-                "terminationDate=2026-05-31; Last Day of Work=2026-05-31; homeEmail=sara@fabrikam.example; \
-                 workEmail=sarad@contoso.com; hireDate=2020-01-01",
-                "EmailAddress: lower(trim(workEmail)); LastWorkingDate: '\"Last Day of Work\"'",
-            ),
-            (
-                "email=yes|no|yes; mail=sarad@contoso.com; last_day=Friday|Monday",
-                "EmailAddress: lower(trim(mail)); LastWorkingDate: last_day  # a guess, but its values do not",
-            ),
-            (
-                "attributes.email.value=sarad@contoso.com; attributes.last_working_day.value=2026-05-31",
-                "EmailAddress: lower(trim(attributes['email']['value'])); \
-                 LastWorkingDate: attributes['last_working_day']['value']",
-            ),
-            (
-                "last_day=",
-                "EmailAddress: cast(NULL AS varchar)  # TODO: no column found; # where: …  # TODO: 3 of 3 rows",
-            ),
-            (
-                "last day=01/02/2026; resignation date=31-May-2026|n/a",
-                "formats: [\"%d-%b-%Y\"]  # TODO: one of; null_values: [\"n/a\"]",
-            ),
-            (
-                "resignation date=31/12/2026; last day=12/31/2026",
-                "# formats: …  # TODO: one of [\"%d/%m/%Y\",\"%m/%d/%Y\"]",
-            ),
-            (
-                "last day ${x}: #'=2026-05-31",
-                "LastWorkingDate: '\"last day $${x}: #''\"'; timezone: UTC  # TODO",
-            ),
-        ] {
+        for case in r#"
+            terminationDate=2026-05-31; Last Day of Work=2026-05-31; homeEmail=sara@fabrikam.example; workEmail=sarad@contoso.com
+              => EmailAddress: lower(trim(workEmail)); LastWorkingDate: '"Last Day of Work"'
+            email=yes|no|yes; mail=sarad@contoso.com; last_day=Friday|Monday
+              => EmailAddress: lower(trim(mail)); LastWorkingDate: last_day  # a guess, but its values do not
+            attributes.email.value=sarad@contoso.com; attributes.last_working_day.value=2026-05-31
+              => lower(trim(attributes['email']['value'])); attributes['last_working_day']['value']
+            last_day=
+              => EmailAddress: cast(NULL AS varchar)  # TODO: no column found; # where: …  # TODO: 3 of 3 rows
+            last day=01/02/2026; resignation date=31-May-2026|n/a
+              => formats: ["%d-%b-%Y"]  # TODO: one of; null_values: ["n/a"]
+            resignation date=31/12/2026; last day=12/31/2026
+              => # formats: …  # TODO: one of ["%d/%m/%Y","%m/%d/%Y"]
+            last day ${x}: #'=2026-05-31
+              => LastWorkingDate: '"last day $${x}: #''"'; timezone: UTC  # TODO
+        "#
+        .trim()
+        .split("\n            ")
+        .collect::<Vec<_>>()
+        .chunks(2)
+        {
+            let (given, expected) = (case[0], case[1].trim_start_matches("  => "));
             let text = valid(&columns(given));
             for expected in expected.split("; ") {
                 assert!(text.contains(expected), "{expected}\n{text}");

@@ -8,10 +8,8 @@ async fn refused(bench: &Bench, tenant: &str, form: &[(&str, &str)]) -> (u16, St
     let body: Value = response.json().await.unwrap();
     let code = body["error_codes"][0].as_i64().unwrap();
     let description = body["error_description"].as_str().unwrap();
-    assert!(
-        description.starts_with(&format!("AADSTS{code}: ")),
-        "{description}"
-    );
+    let holds = description.starts_with(&format!("AADSTS{code}: "));
+    assert!(holds, "{description}");
     for key in ["timestamp", "trace_id", "correlation_id"] {
         assert!(body[key].is_string(), "{key}");
     }

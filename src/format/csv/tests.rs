@@ -113,11 +113,8 @@ async fn reads_other_encodings() {
         ("a.csv", b"name;city\n\x81;x\n", japanese, "\u{fffd}|x"),
     ] {
         let found = read(name, content, csv(&settings)).await;
-        assert_eq!(
-            (found.rows(), found.columns()),
-            (table(row), &table("name|city")[0][..]),
-            "{settings}"
-        );
+        let actual = (found.rows(), found.columns());
+        assert_eq!(actual, (table(row), &table("name|city")[0][..]), "{settings}");
     }
 }
 

@@ -240,10 +240,8 @@ mod tests {
         let reply = Reply::ok(json!({"token_type": "bearer", "expires_in": "soon", "access_token": "tok3n"}));
         let (response, request) = play(reply).await;
         let response = response.ok().unwrap();
-        assert_eq!(
-            (response.access_token.expose(), response.lifetime),
-            ("tok3n", None)
-        );
+        let actual = (response.access_token.expose(), response.lifetime);
+        assert_eq!(actual, ("tok3n", None));
         let body = "client_id=app&client_secret=s3cret-marker%2B%2F%3D&grant_type=client_credentials\
                     &resource=https%3A%2F%2Fcontoso.com%2Fs&tenant_id=..%2Fevil%3Fx%3D1%23";
         let line = format!("POST /..%2Fevil%3Fx=1%23/oauth2/token?api-version=1.0 {body}");
@@ -262,10 +260,8 @@ mod tests {
             let TokenCause::Refused(refused) = &error.cause else {
                 panic!("{error:?}")
             };
-            assert_eq!(
-                (refused.status, &*refused.error, &refused.codes[..]),
-                (401, "invalid_client", &[7_000_215][..])
-            );
+            let actual = (refused.status, &*refused.error, &refused.codes[..]);
+            assert_eq!(actual, (401, "invalid_client", &[7_000_215][..]));
             assert_eq!(
                 error.detail,
                 "the token endpoint responded 401 invalid_client: AADSTS7000215: Invalid client secret provided. Trace ID: \

@@ -79,10 +79,8 @@ mod tests {
         ] {
             let error = SigningKey::from_pem(&Secret::new(text), "`key`").err().unwrap();
             let shown = format!("{error:?}");
-            assert!(
-                shown.contains(expected) && error.hints().count() == 1,
-                "{shown} / {expected}"
-            );
+            let holds = shown.contains(expected) && error.hints().count() == 1;
+            assert!(holds, "{shown} / {expected}");
             assert!(!shown.contains(marker) && !shown.contains("marker"), "{shown}");
         }
     }

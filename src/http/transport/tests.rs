@@ -69,10 +69,8 @@ async fn reads_bodies_up_to_the_bound() {
         (gzip.into(), 1000, false),
     ] {
         let answer = play(step).await.unwrap();
-        assert_eq!(
-            (answer.status.as_u16(), &answer.body[..], answer.complete),
-            (200, &vec![b'y'; length][..], complete)
-        );
+        let actual = (answer.status.as_u16(), &answer.body[..], answer.complete);
+        assert_eq!(actual, (200, &vec![b'y'; length][..], complete));
     }
 }
 
@@ -150,10 +148,8 @@ async fn reports_a_proxy_that_does_not_connect() {
     let client = config.client().unwrap();
     let failure = post(&client, "https://in.contoso.com/").await.unwrap_err();
     assert_eq!(stage(&failure), Some(Stage::Proxy), "{failure:?}");
-    assert!(
-        failure.to_string().contains("authorization required"),
-        "{failure}"
-    );
+    let holds = failure.to_string().contains("authorization required");
+    assert!(holds, "{failure}");
     server.join().unwrap();
 }
 
@@ -216,10 +212,8 @@ async fn rejects_older_versions_and_servers_without_tls() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), authority.pem()).unwrap();
     let ca = Some(file.path().to_owned());
-    assert_eq!(
-        failed_stage(&server.url(), ca, TlsVersion::Tls13).await,
-        Some(Stage::Tls)
-    );
+    let actual = failed_stage(&server.url(), ca, TlsVersion::Tls13).await;
+    assert_eq!(actual, Some(Stage::Tls));
     // A `ServerHello` of TLS 1.1 with a cipher suite of its time; and no TLS at all.
     let mut hello = vec![0x16, 3, 2, 0, 42, 2, 0, 0, 38, 3, 2];
     hello.extend([7; 32]);
@@ -230,10 +224,8 @@ async fn rejects_older_versions_and_servers_without_tls() {
             let _ = stream.read(&mut [0; 4096]);
         });
         let url = format!("https://localhost:{}/", address.port());
-        assert_eq!(
-            failed_stage(&url, None, TlsVersion::Tls12).await,
-            Some(Stage::Tls)
-        );
+        let actual = failed_stage(&url, None, TlsVersion::Tls12).await;
+        assert_eq!(actual, Some(Stage::Tls));
         server.join().unwrap();
     }
 }

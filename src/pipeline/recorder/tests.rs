@@ -124,10 +124,8 @@ fn truncates_bodies_that_are_not_json() {
     let page: Value = serde_json::from_str(&page).unwrap();
     let shown = page["body"].as_str().unwrap();
     assert!(shown.starts_with("<xxxx><xxxx>Xxxx Xxxxx xxx"), "{shown}");
-    assert_eq!(
-        (shown.chars().count(), page["body_bytes"].as_u64()),
-        (201, Some(html.len() as u64))
-    );
+    let actual = (shown.chars().count(), page["body_bytes"].as_u64());
+    assert_eq!(actual, (201, Some(html.len() as u64)));
 }
 
 #[test]
@@ -174,10 +172,8 @@ fn stores_private_files_and_counts_pages() {
         outputs.all().into_iter().map(|output| output.what).collect()
     };
     ["hr/one", "hr/one", "two"].into_iter().for_each(record);
-    assert_eq!(
-        reported(),
-        ["2 recorded pages, masked", "1 recorded page, masked"]
-    );
+    let actual = reported();
+    assert_eq!(actual, ["2 recorded pages, masked", "1 recorded page, masked"]);
     let folder = &recorder.folder;
     for name in ["hr_one-000001.json", "hr_one-000002.json", "two-000003.json"] {
         let file = folder.join(name).metadata().unwrap();
@@ -186,10 +182,8 @@ fn stores_private_files_and_counts_pages() {
         assert!(file.is_file());
     }
     #[cfg(unix)]
-    assert_eq!(
-        crate::disk::private_file::mode(&folder.metadata().unwrap()),
-        0o700
-    );
+    let actual = crate::disk::private_file::mode(&folder.metadata().unwrap());
+    assert_eq!(actual, 0o700);
     recorder.state().pages = MAX_PAGES;
     record("two");
     assert_eq!(reported()[1], "1 recorded page, masked; 1 more were not stored");

@@ -134,10 +134,8 @@ mod tests {
         let fixture = Fixture::new(token, endpoint);
         let steps = fixture.client.check().await;
         let request = fixture.finish();
-        assert_eq!(
-            (&*request.line(), request.header("authorization")),
-            ("GET /", None)
-        );
+        let actual = (&*request.line(), request.header("authorization"));
+        assert_eq!(actual, ("GET /", None));
         assert!(!format!("{steps:?}").contains("marker"), "{steps:?}");
         let names: Vec<_> = steps.iter().map(|step| &*step.name).collect();
         assert_eq!(names, ["token", "clock", "endpoint", "job"]);
@@ -179,9 +177,7 @@ mod tests {
             assert_eq!(check_clock(Some(at(service)), at(local)).state, state);
         }
         let behind = check_clock(Some(at(1301)), at(1000));
-        assert_eq!(
-            behind.detail,
-            "this machine's clock is 301 s behind the service's"
-        );
+        let actual = behind.detail;
+        assert_eq!(actual, "this machine's clock is 301 s behind the service's");
     }
 }

@@ -238,10 +238,8 @@ mod tests {
         let mut state = ProcessedFiles::load(Some(&state.to_text())).unwrap();
         let mut rewound = ProcessedFiles::default();
         rewound.keep_newest_of(state.clone());
-        assert_eq!(
-            (rewound.newest("a-*"), rewound.status(&read)),
-            (Some(&rank("a-2")), FileStatus::New)
-        );
+        let actual = (rewound.newest("a-*"), rewound.status(&read));
+        assert_eq!(actual, (Some(&rank("a-2")), FileStatus::New));
         state.seen(std::slice::from_ref(&read), "a-*", time("2027-03-01T00:00:00Z"));
         state.seen(&[], "a-*", time("2028-03-01T00:00:00Z"));
         assert_eq!(state.status(&read), FileStatus::Pending);

@@ -153,10 +153,8 @@ mod tests {
             .chunks()
             .map(|chunk| chunk.origins.part().name.to_string())
             .collect();
-        assert!(
-            names[0].contains(&first) && names[1].contains(&second),
-            "{names:?}"
-        );
+        let holds = names[0].contains(&first) && names[1].contains(&second);
+        assert!(holds, "{names:?}");
         let parts: Vec<(&str, usize)> = names.iter().map(|name| (&**name, 2)).collect();
         let rejects: Vec<(&str, u64)> = names.iter().map(|name| (&**name, 2)).collect();
         let expected = Expected {

@@ -213,10 +213,8 @@ fn resumes_an_interrupted_full_run() {
     saved = full.after_window(0).unwrap();
     assert_eq!(position(&saved), "2024-05-02T00:00:00Z");
     let resumed = begin(&incremental, Some(&saved), "2024-05-06T00:00:00Z");
-    assert_eq!(
-        (&*resumed.why, resumed.len()),
-        ("resuming an interrupted full run", 4)
-    );
+    let actual = (&*resumed.why, resumed.len());
+    assert_eq!(actual, ("resuming an interrupted full run", 4));
     assert_eq!(first_start(&resumed), "2024-05-02T00:00:00Z");
     saved = resumed.finished().unwrap();
     let next = begin(&incremental, Some(&saved), "2024-05-07T00:00:00Z");

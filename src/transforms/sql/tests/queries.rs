@@ -116,10 +116,8 @@ async fn returns_plain_types() {
     let sql = "SELECT substr(id, 2) AS a, CAST(id AS VARCHAR) AS b, upper(id) AS c, NULL AS d, now() = now() AS e FROM w";
     let outcome = run(&[("w", "id\nx1")], sql).await;
     assert_eq!(outcome.rows, ["1|x1|X1|-|true"]);
-    assert_eq!(
-        outcome.columns.join(", "),
-        "a Utf8, b Utf8, c Utf8, d Null, e Boolean"
-    );
+    let actual = outcome.columns.join(", ");
+    assert_eq!(actual, "a Utf8, b Utf8, c Utf8, d Null, e Boolean");
 }
 
 #[tokio::test]

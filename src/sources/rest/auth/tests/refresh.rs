@@ -153,10 +153,8 @@ async fn explains_a_rejected_refresh_token() {
         let reply = json!({"error": "invalid_grant", "error_description": "r0-marker is used"});
         let (server, fixture) = start([Reply::new(400).json(&reply).into()]);
         let (_, text) = fixture.failure(config(&server, &rotation)).await;
-        assert!(
-            text.contains(expected) && text.contains("[hidden] is used"),
-            "{text}"
-        );
+        let holds = text.contains(expected) && text.contains("[hidden] is used");
+        assert!(holds, "{text}");
         server.finish();
     }
 }
