@@ -51,7 +51,7 @@ pub(crate) struct Answer {
     /// Body of the last answer, without secrets and values.
     pub(crate) body: Option<String>,
     pub(crate) error: Option<Error>,
-    /// The service asked to wait longer than the retry limits allow: send nothing more.
+    /// The service requested a longer wait than the retry limits allow: send nothing more.
     pub(crate) stop: bool,
 }
 

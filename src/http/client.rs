@@ -126,6 +126,7 @@ impl Client {
                     Decision::RenewToken => Verdict::Stop,
                 }
             },
+            rand::random,
         );
         if !self.abort_on_cancel {
             return sending.await;

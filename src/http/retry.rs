@@ -55,8 +55,8 @@ impl RetrySettings {
         }
     }
 
-    /// Calls `attempt` until it succeeds, `judge` or a bound ends the loop, or `cancel` is cancelled. The log names the
-    /// component and the request (without a query) as `about` says.
+    /// Calls `attempt` until it succeeds, `classify` or a bound ends the loop, or `cancel` is cancelled. The log names the
+    /// component and the request (without a query) as `about` says. `random` gives the jitter, from 0 to 1.
     ///
     /// No attempt starts once `max_elapsed` has passed since the first. A running attempt ends by itself, even when
     /// cancelled, because the outcome of an upload would be unknown (drop the future to abort it).
@@ -65,7 +65,8 @@ impl RetrySettings {
         cancel: &CancellationToken,
         (component, request): (Option<&str>, &str),
         mut attempt: impl FnMut() -> F,
-        mut judge: impl FnMut(&E) -> Verdict,
+        mut classify: impl FnMut(&E) -> Verdict,
+        random: impl Fn() -> f64,
     ) -> Result<(T, Spent), GaveUp<E>>
     where
         E: AttemptError,
@@ -94,7 +95,7 @@ impl RetrySettings {
             };
             spent.last_unknown = error.is_unknown();
             spent.unknown += u32::from(spent.last_unknown);
-            let wait = match self.wait(judge(&error), &mut budget) {
+            let wait = match self.wait(classify(&error), &mut budget, &random) {
                 Ok(wait) => wait,
                 Err(reason) => return Err(GaveUp::new(reason, Some(error), spent)),
             };
@@ -114,8 +115,13 @@ impl RetrySettings {
     }
 
     /// The wait before the next attempt, or why there is none.
-    fn wait(&self, verdict: Verdict, budget: &mut Budget) -> Result<Duration, Reason> {
-        let asked = match verdict {
+    fn wait(
+        &self,
+        verdict: Verdict,
+        budget: &mut Budget,
+        random: impl Fn() -> f64,
+    ) -> Result<Duration, Reason> {
+        let requested = match verdict {
             Verdict::Stop => return Err(Reason::Permanent),
             Verdict::Retry { after } => after,
             Verdict::Resume => {
@@ -132,18 +138,15 @@ impl RetrySettings {
             return Err(Reason::AttemptsSpent);
         }
         let left = self.max_elapsed.get().saturating_sub(budget.start.elapsed());
-        if let Some(asked) = asked.filter(|asked| *asked >= left) {
-            return Err(Reason::AskedToWait { asked, left });
+        if let Some(requested) = requested.filter(|requested| *requested >= left) {
+            return Err(Reason::RequestedDelay { requested, left });
         }
         let wait = match verdict {
             Verdict::RetryAtOnce => Duration::ZERO,
-            // Full jitter, so that clients that failed together do not return together; none in tests.
-            _ => {
-                let jitter = if cfg!(test) { 1.0 } else { rand::random() };
-                self.backoff(budget.used.saturating_sub(1)).mul_f64(jitter)
-            }
+            // Full jitter, so that clients that failed together do not return together.
+            _ => self.backoff(budget.used.saturating_sub(1)).mul_f64(random()),
         };
-        let wait = wait.max(asked.unwrap_or_default());
+        let wait = wait.max(requested.unwrap_or_default());
         if wait >= left {
             Err(Reason::TimeSpent)
         } else {
@@ -179,7 +182,7 @@ pub(crate) enum Verdict {
     Stop,
     /// Try again after the back-off, and not before `after`.
     Retry {
-        /// What the service asked for, such as with `Retry-After`.
+        /// What the service requested, such as with `Retry-After`.
         after: Option<Duration>,
     },
     /// Try again after the first back-off; attempts and time count anew, because a part of the work is done.
@@ -207,9 +210,9 @@ pub(crate) enum Reason {
     Permanent,
     AttemptsSpent,
     TimeSpent,
-    /// The service asked for a longer wait than the time that is left.
-    AskedToWait {
-        asked: Duration,
+    /// The service requested a longer wait than the time that is left.
+    RequestedDelay {
+        requested: Duration,
         left: Duration,
     },
     Cancelled,
@@ -221,10 +224,10 @@ impl fmt::Display for Reason {
             Self::Permanent => f.write_str("a retry would not help"),
             Self::AttemptsSpent => f.write_str("no attempt is left"),
             Self::TimeSpent => f.write_str("no time is left for another attempt"),
-            Self::AskedToWait { asked, left } => write!(
+            Self::RequestedDelay { requested, left } => write!(
                 f,
-                "the service asked to wait {} s, and only {} s are left for retries",
-                asked.as_secs(),
+                "the service requested a wait of {} s, and only {} s are left for retries",
+                requested.as_secs(),
                 left.as_secs()
             ),
             Self::Cancelled => f.write_str("the run was cancelled"),
@@ -315,6 +318,7 @@ mod tests {
                 }
             },
             |_| verdicts[(starts.borrow().len() - 1).min(verdicts.len() - 1)],
+            || 1.0,
         );
         let gave_up = gave_up.await.unwrap_err();
         (gave_up, starts.into_inner())
@@ -326,8 +330,8 @@ mod tests {
             let after = Some(seconds * SECONDS);
             [Verdict::Retry { after }]
         };
-        let asked = Reason::AskedToWait {
-            asked: 120 * SECONDS,
+        let requested = Reason::RequestedDelay {
+            requested: 120 * SECONDS,
             left: 60 * SECONDS,
         };
         let once = [Verdict::RetryAtOnce];
@@ -338,7 +342,7 @@ mod tests {
             (100, 10, 0, &[RETRY], &[0, 1, 3, 7], Reason::TimeSpent),
             (100, 10, 6, &[RETRY], &[0, 7], Reason::TimeSpent),
             (2, 60, 0, &after(20), &[0, 20], Reason::AttemptsSpent),
-            (5, 60, 0, &after(120), &[0], asked),
+            (5, 60, 0, &after(120), &[0], requested),
             (5, 60, 0, &[Verdict::Stop], &[0], Reason::Permanent),
             // The attempt before the first renewal does not count.
             (3, 60, 0, &once, &[0, 0, 0, 0], Reason::AttemptsSpent),
@@ -349,11 +353,8 @@ mod tests {
         for (attempts, elapsed, lasts, verdicts, starts, reason) in cases {
             let settings = settings(*attempts, *elapsed);
             let (gave_up, found) = run(&settings, *lasts, verdicts).await;
-            assert_eq!(
-                (&found[..], gave_up.spent.reason),
-                (*starts, *reason),
-                "{verdicts:?}"
-            );
+            let actual = (&found[..], gave_up.spent.reason);
+            assert_eq!(actual, (*starts, *reason), "{verdicts:?}");
             let count = starts.len() as u32;
             assert_eq!((gave_up.spent.attempts, gave_up.spent.unknown), (count, count));
         }

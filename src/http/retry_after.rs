@@ -45,8 +45,8 @@ impl WaitRule {
     pub(crate) fn read(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let date = text(headers, &DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let now = date.unwrap_or(now);
-        let asked = self.sources.iter().find_map(|source| source.read(headers, now))?;
-        Some(asked.min(self.max_wait))
+        let requested = self.sources.iter().find_map(|source| source.read(headers, now))?;
+        Some(requested.min(self.max_wait))
     }
 }
 

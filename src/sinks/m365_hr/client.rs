@@ -146,7 +146,7 @@ impl Client {
         let mut answer = Answer {
             attempts: spent.attempts,
             unknown_attempts: spent.unknown - u32::from(spent.last_unknown),
-            stop: matches!(spent.reason, Reason::AskedToWait { .. }),
+            stop: matches!(spent.reason, Reason::RequestedDelay { .. }),
             ..Answer::without_request(Verdict::Transient, None)
         };
         answer.error = Some(match last {

@@ -398,12 +398,12 @@ impl Fetcher {
     fn limit_reached(&self, reason: Reason) -> Option<String> {
         let max = HumanDuration(self.client.retry.max_elapsed.get());
         match reason {
-            Reason::AskedToWait { asked, left } => {
+            Reason::RequestedDelay { requested, left } => {
                 let seconds = |wait: Duration| HumanDuration(Duration::from_secs(wait.as_secs()));
                 Some(format!(
                     "the service requested a wait of {}, and {} of `retry.max_elapsed` ({max}) are left: increase it, or \
                      run again later",
-                    seconds(asked),
+                    seconds(requested),
                     seconds(left)
                 ))
             }

@@ -196,7 +196,8 @@ impl Server {
             _ => Verdict::Stop,
         };
         let about = (None, &*self.name);
-        let result = self.settings.retry.run(&self.cancel, about, attempt, verdict);
+        let retry = self.settings.retry;
+        let result = retry.run(&self.cancel, about, attempt, verdict, rand::random);
         let GaveUp { last, spent } = match result.await {
             Ok((value, _)) => return Ok(value),
             Err(gave_up) => gave_up,

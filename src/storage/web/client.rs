@@ -233,7 +233,11 @@ impl WebClient {
     {
         let url = self.display_url(path);
         let verdict = |error: &WebError| error.verdict;
-        match self.retry.run(&self.cancel, (None, &url), attempt, verdict).await {
+        match self
+            .retry
+            .run(&self.cancel, (None, &url), attempt, verdict, rand::random)
+            .await
+        {
             Ok((value, _)) => Ok(value),
             Err(gave_up) => Err(gave_up.last.unwrap_or_else(|| Error::interrupted().into())),
         }

@@ -68,7 +68,11 @@ async fn stops_when_retry_after_exceeds_the_time_left() {
         pipeline.sink()["retry"]["max_elapsed"] = json!("30m");
         pipeline.sink()["delivery"] = json!({"max_consecutive_failures": 1});
         let report = pipeline.run().await;
-        fails(&report, 75, &["the service asked to wait 3", "run again later"]);
+        fails(
+            &report,
+            75,
+            &["the service requested a wait of 3", "run again later"],
+        );
         assert_eq!(emulator.status().uploads, 1);
         assert_rows!(report, 6, not_sent: 6);
     }

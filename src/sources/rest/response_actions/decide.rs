@@ -64,14 +64,14 @@ impl ResponseActions {
         let found = rules.find(|(_, rule)| rule.matches(facts));
         let rule = found.map(|(_, rule)| rule);
         let action = rule.map_or_else(|| default_action(facts.status), |rule| rule.action);
-        let asked = action
+        let requested = action
             .retries()
             .then(|| self.wait.read(facts.headers, SystemTime::now()))
             .flatten();
         Decision {
             action,
             // Never before the service wants it.
-            wait: asked.max(rule.and_then(|rule| rule.wait).map(|wait| wait.get())),
+            wait: requested.max(rule.and_then(|rule| rule.wait).map(|wait| wait.get())),
             rule: found.map(|(index, _)| index),
             hint: rule
                 .and_then(|rule| rule.message.clone())
