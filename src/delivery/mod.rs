@@ -10,6 +10,8 @@
 //! [`SinkService`] classifies its answers.
 
 mod batch;
+#[cfg(test)]
+pub(crate) mod contract;
 mod dedup;
 mod dispatch;
 mod partition;

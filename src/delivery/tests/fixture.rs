@@ -19,6 +19,7 @@ use crate::component::{
 };
 use crate::delivery::{
     Answer, Dispatcher, Limits, OnRefused, Partition, Policy, SinkService, Upload, Uploader, Verdict,
+    contract,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::encode::{CsvEncoder, Values};
@@ -92,10 +93,12 @@ impl SinkService for ScriptedService {
         self.running.fetch_sub(1, Ordering::SeqCst);
         self.seen.lock().unwrap().get_mut(&key).unwrap().accepted = verdict == Verdict::Accepted;
         let (kind, status) = match verdict {
-            Verdict::Transient | Verdict::Unknown => (ErrorKind::Transient, None),
+            Verdict::Unknown => (ErrorKind::Transient, None),
+            Verdict::Transient => (ErrorKind::Transient, Some(503)),
             Verdict::PermanentlyRefused => (ErrorKind::Refused, Some(403)),
             Verdict::ContentRejected => (ErrorKind::Refused, Some(400)),
-            _ => (ErrorKind::Refused, None),
+            Verdict::TooLarge => (ErrorKind::Refused, Some(413)),
+            Verdict::Accepted => (ErrorKind::Refused, Some(202)),
         };
         let error = Error::new(kind, format!("batch {} failed", upload.number));
         Answer {
@@ -105,6 +108,15 @@ impl SinkService for ScriptedService {
             ..Answer::without_request(verdict, (verdict != Verdict::Accepted).then_some(error))
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_scripted_service_keeps_the_contract() {
+    let script = |verdict| ScriptedService {
+        script: vec![after(1, verdict)],
+        ..ScriptedService::default()
+    };
+    contract::check(script).await;
 }
 
 /// An item of the input, or an action of a source.

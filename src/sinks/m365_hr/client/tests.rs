@@ -1,9 +1,12 @@
 //! Against two scripted servers: one returns tokens, the other accepts uploads.
 
+use async_trait::async_trait;
 use serde_json::json;
-use test_server::{Reply, Request, Server};
+use test_server::{Reply, Request, Server, Step};
 
 use super::*;
+use crate::delivery::{SinkService, Upload, contract};
+use crate::settings::BoundedInt;
 use crate::sinks::m365_hr::cloud::Endpoints;
 
 const JOB: &str = "b8be4a7d-e338-43eb-a69e-c513cd458eba";
@@ -22,7 +25,7 @@ pub(in super::super) struct Fixture {
 }
 
 impl Fixture {
-    pub(in super::super) fn new(token: Reply, answer: Reply) -> Self {
+    pub(in super::super) fn new(token: Reply, answer: impl Into<Step>) -> Self {
         let (tokens, ingestion) = (Server::script([token]), Server::script([answer]));
         let job = Job {
             endpoints: Endpoints::new(&tokens.url(), "https://contoso.com/service", &ingestion.url())
@@ -31,7 +34,11 @@ impl Fixture {
             client_id: "29ee526e-f9a7-4e98-a682-67f41bfd643e".to_owned(),
             job_id: JOB.parse().unwrap(),
         };
-        let (transport, retry) = (TransportConfig::default(), RetrySettings::default());
+        let transport = TransportConfig::default();
+        let retry = RetrySettings {
+            max_attempts: BoundedInt::new(1),
+            ..RetrySettings::default()
+        };
         Self {
             tokens,
             ingestion,
@@ -79,9 +86,32 @@ async fn uploads_one_part_named_file() {
 #[test]
 fn makes_file_names() {
     let run = "0197b0a2-7c1e-7000-8000-0123456789ab";
-    assert_eq!(
-        file_name("employee_resignation", run, 7, 0),
-        "hrsink-employee_resignation-456789ab-00007.csv"
-    );
+    let actual = file_name("employee_resignation", run, 7, 0);
+    assert_eq!(actual, "hrsink-employee_resignation-456789ab-00007.csv");
     assert_eq!(file_name("a/b\"\r\nx", "é", 1, 2), "hrsink-a_b___x-_-00001.2.csv");
+}
+
+#[async_trait]
+impl SinkService for Fixture {
+    async fn upload(&self, upload: Upload) -> Answer {
+        let cancel = CancellationToken::new();
+        self.client.upload(upload.payload, "batch.csv", &cancel).await
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract_of_services() {
+    let reply = |status| Reply::new(status).body("ada-marker@contoso.com").into();
+    contract::check(|verdict| {
+        let step = match verdict {
+            Verdict::Accepted => reply(200),
+            Verdict::TooLarge => reply(413),
+            Verdict::ContentRejected => reply(400),
+            Verdict::Transient => reply(429),
+            Verdict::PermanentlyRefused => reply(403),
+            Verdict::Unknown => Step::CloseAfterBody,
+        };
+        Fixture::new(token(), step)
+    })
+    .await;
 }
