@@ -27,12 +27,7 @@ mod disk;
 pub mod emulator;
 pub mod error;
 #[cfg(test)]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "shared with tests/"
-)]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "in tests/")]
 #[path = "../tests/support/external.rs"]
 mod external;
 mod format;

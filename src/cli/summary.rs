@@ -105,9 +105,8 @@ fn possible_duplicates(report: &RunReport) -> String {
     if !earlier.is_empty() {
         let batches = count(earlier.len() as u64, "batch", "batches");
         let rows = count(earlier.iter().map(|batch| batch.rows).sum(), "row", "rows");
-        let resent = earlier
-            .iter()
-            .map(|batch| batch.resent_rows + batch.resent_unreported);
+        let resent = earlier.iter();
+        let resent = resent.map(|batch| batch.resent_rows + batch.resent_unreported);
         let resent = match resent.sum() {
             0 => "none of their rows were sent again in this run".to_owned(),
             n => count(n, "row was", "rows were") + " sent again and may be duplicated",
@@ -183,10 +182,8 @@ fn counters(report: &RunReport) -> String {
     }
     let mut text = table.render(None);
     // A split batch counts as its parts.
-    let whole = report
-        .batches
-        .iter()
-        .filter(|batch| batch.outcome != BatchOutcome::Split);
+    let whole = report.batches.iter();
+    let whole = whole.filter(|batch| batch.outcome != BatchOutcome::Split);
     let (batches, bytes) = whole.fold((0, 0), |(n, bytes), batch| (n + 1, bytes + batch.bytes));
     let attempts: u64 = report.batches.iter().map(|batch| u64::from(batch.attempts)).sum();
     if batches > 0 {

@@ -76,9 +76,8 @@ fn accept_variables(schema: &mut Value) {
             });
             if restricted && may_be_string {
                 let described = ["description", "default", "examples", "title"];
-                let described = described
-                    .into_iter()
-                    .filter_map(|key| map.shift_remove_entry(key));
+                let described = described.into_iter();
+                let described = described.filter_map(|key| map.shift_remove_entry(key));
                 let mut out: Map<String, Value> = described.collect();
                 let own = Value::Object(std::mem::take(map));
                 let variable =

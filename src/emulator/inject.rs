@@ -149,10 +149,8 @@ mod tests {
         assert_eq!(first, uploads("429=0.2,503=0.1,seed=7", 10_000));
         assert_ne!(first, uploads("429=0.2,503=0.1,seed=8", 10_000));
         let share = |status| {
-            let hits = first
-                .iter()
-                .filter(|f| **f == Some(FaultKind::Status(status)))
-                .count();
+            let hits = first.iter();
+            let hits = hits.filter(|f| **f == Some(FaultKind::Status(status))).count();
             u32::try_from(hits).map(f64::from).unwrap() / 10_000.0
         };
         assert!((share(429) - 0.2).abs() < 0.02 && (share(503) - 0.1).abs() < 0.02);

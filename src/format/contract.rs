@@ -47,10 +47,8 @@ async fn reads_records_in_order_with_number_and_line() {
     for (sample, _) in samples() {
         let notes = notes(10_000);
         let found = sample.reading((sample.write)(&notes)).run().await;
-        let expected = notes
-            .iter()
-            .zip(1..)
-            .map(|(note, id)| [id.to_string(), note.clone()]);
+        let expected = notes.iter().zip(1..);
+        let expected = expected.map(|(note, id)| [id.to_string(), note.clone()]);
         assert!(found.rows().into_iter().eq(expected));
         assert_eq!(found.columns(), ["id", "note"]);
         let (numbers, lines): (Vec<u64>, Vec<_>) = found.origins().into_iter().unzip();

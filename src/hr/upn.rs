@@ -122,10 +122,8 @@ mod tests {
         match checked.faults.first() {
             None => Ok(checked.values.value(0).to_owned()),
             Some(fault) => {
-                assert_eq!(
-                    (checked.values.iter().next(), fault.code),
-                    (Some(None), RejectCode::InvalidUpn)
-                );
+                let actual = (checked.values.iter().next(), fault.code);
+                assert_eq!(actual, (Some(None), RejectCode::InvalidUpn));
                 assert!(!fault.message.contains(text.trim()), "shows the value: {fault:?}");
                 Err(fault.message.to_string())
             }

@@ -56,12 +56,8 @@ impl LedgerRecord {
         }
         let ledger = Ledger::open(&path).await?;
         let lock = ledger.lock_pipeline(&info.pipeline, &info.id)?;
-        let allowed = run
-            .options
-            .allow
-            .iter()
-            .map(|guard| guard.id().to_owned())
-            .collect();
+        let allowed = run.options.allow.iter();
+        let allowed = allowed.map(|guard| guard.id().to_owned()).collect();
         ledger
             .begin_run(NewRun {
                 id: info.id.to_string(),

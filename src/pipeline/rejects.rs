@@ -175,10 +175,8 @@ impl Retention {
         // These UUIDs sort by time: the newest first.
         files.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         let is_old = |index: usize, id: Uuid| index >= self.max_files || age(id, now) > self.max_age;
-        let old = files
-            .into_iter()
-            .enumerate()
-            .filter(|(index, (id, _))| is_old(*index, *id));
+        let old = files.into_iter();
+        let old = old.enumerate().filter(|(index, (id, _))| is_old(*index, *id));
         Ok(old.map(|(_, (_, path))| path).collect())
     }
 }

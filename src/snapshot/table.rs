@@ -51,10 +51,8 @@ impl Table {
     pub(super) fn new(snapshot: &SourceSnapshot, now: Timestamp) -> Self {
         let settings = &snapshot.settings;
         let index = |column: &String| settings.columns.iter().position(|kept| kept == column);
-        let fields = settings
-            .columns
-            .iter()
-            .map(|name| Field::new(name, DataType::Utf8, true));
+        let fields = settings.columns.iter();
+        let fields = fields.map(|name| Field::new(name, DataType::Utf8, true));
         let last_seen = DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()));
         let fields = fields.chain([Field::new(LAST_SEEN, last_seen, false)]);
         let now = now.as_microsecond();

@@ -130,7 +130,6 @@ async fn check_changes(storage: &dyn Storage, write: impl AsyncFn(&str, &[u8]), 
     assert!(storage.stat(&new).await.unwrap().is_none());
 }
 
-/// A storage whose files cannot be changed says so.
 async fn check_refuses_changes(storage: &dyn Storage, path: &str) {
     let renamed = storage.rename(path, &format!("{path}.done")).await.map(|_| ());
     for refused in [renamed, storage.delete(path).await] {
@@ -172,12 +171,7 @@ async fn local_disk() {
 }
 
 #[cfg(unix)]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "shared with tests/"
-)]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "in tests/")]
 #[path = "../../tests/sftp/sshd.rs"]
 mod sshd;
 
@@ -201,12 +195,7 @@ async fn sftp() {
 }
 
 #[cfg(all(feature = "s3", feature = "azure"))]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::print_stderr,
-    reason = "shared with tests/"
-)]
+#[allow(dead_code, unreachable_pub, clippy::print_stderr, reason = "in tests/")]
 #[path = "../../tests/stores/servers.rs"]
 mod servers;
 

@@ -85,10 +85,8 @@ pub(crate) fn backends() -> &'static [&'static Backend] {
 /// Adds the URLs of all backends to the description of a key, for `#[schemars(transform = …)]`.
 pub(crate) fn describe_urls(schema: &mut Schema) {
     let urls = quoted(backends().iter().flat_map(|backend| backend.urls));
-    let own = schema
-        .get("description")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let own = schema.get("description");
+    let own = own.and_then(Value::as_str).unwrap_or_default();
     let description = format!("{own} URLs: {urls}.");
     schema.insert("description".to_owned(), description.into());
 }

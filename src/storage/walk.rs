@@ -61,10 +61,7 @@ pub(super) enum Kind {
     Folder,
     Link,
     /// A pipe, a socket or a device.
-    #[cfg_attr(
-        not(feature = "sftp"),
-        expect(dead_code, reason = "only SFTP servers report it")
-    )]
+    #[cfg_attr(not(feature = "sftp"), expect(dead_code, reason = "of SFTP only"))]
     Special,
     /// Not reported.
     Unknown,

@@ -21,10 +21,8 @@ pub fn pem(label: &str, der: &[u8]) -> String {
         .step_by(64)
         .map(|at| &body[at..body.len().min(at + 64)])
         .collect();
-    format!(
-        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-        lines.join("\n")
-    )
+    let body = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
 }
 
 pub fn rsa_pkcs8() -> Vec<u8> {
@@ -70,10 +68,8 @@ impl Authority {
     }
 
     pub fn pem(&self) -> String {
-        pem(
-            "CERTIFICATE",
-            self.params.self_signed(&self.key).expect(VALID).der(),
-        )
+        let certificate = self.params.self_signed(&self.key).expect(VALID);
+        pem("CERTIFICATE", certificate.der())
     }
 
     /// A server's certificate for this host name, and its key: PEM.
@@ -100,9 +96,7 @@ impl Authority {
         }
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params.signed_by(&key, &issuer).expect(VALID);
-        (
-            pem("CERTIFICATE", certificate.der()),
-            pem("PRIVATE KEY", &key.serialize_der()),
-        )
+        let key = pem("PRIVATE KEY", &key.serialize_der());
+        (pem("CERTIFICATE", certificate.der()), key)
     }
 }

@@ -1,9 +1,6 @@
 //! The server: one thread, one task for each connection.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "tasks end with the runtime, and that with the server"
-)]
+#![allow(clippy::disallowed_methods, reason = "tasks end with the server")]
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -361,9 +358,8 @@ async fn read_head(
         return Err(invalid("not a request line of HTTP/1.1"));
     };
     let headers = lines.map(|line| {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| invalid("a header without a colon"))?;
+        let field = line.split_once(':');
+        let (name, value) = field.ok_or_else(|| invalid("a header without a colon"))?;
         Ok((name.to_lowercase(), value.trim().to_owned()))
     });
     let headers = headers.collect::<io::Result<_>>()?;

@@ -158,10 +158,8 @@ fn find(known: &[(String, String)], wanted: &str, scenario: Option<&str>) -> Res
             return Err(error.with_hint(format!("specify one: {}", quoted(&fitting))));
         }
     };
-    let scenarios = known
-        .iter()
-        .filter(|(of, _)| of == job)
-        .map(|(_, scenario)| scenario);
+    let scenarios = known.iter().filter(|(of, _)| of == job);
+    let scenarios = scenarios.map(|(_, scenario)| scenario);
     let scenarios = scenarios.filter(|name| scenario.is_none_or(|wanted| wanted == *name));
     let scenarios: Vec<String> = scenarios.cloned().collect();
     match scenario {

@@ -169,9 +169,8 @@ impl Default for Fixture {
 
 /// A service that accepts each batch after so many seconds.
 pub(super) fn accepting(concurrency: usize, seconds: impl IntoIterator<Item = u64>) -> Fixture {
-    let steps = seconds
-        .into_iter()
-        .map(|seconds| after(seconds, Verdict::Accepted));
+    let steps = seconds.into_iter();
+    let steps = steps.map(|seconds| after(seconds, Verdict::Accepted));
     Fixture {
         concurrency,
         ..Fixture::scripted(steps)

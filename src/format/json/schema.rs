@@ -124,10 +124,8 @@ impl RecordSchema {
 
     /// Every top-level key, unused ones included.
     pub(crate) fn names(&self) -> Vec<String> {
-        let names = self
-            .columns()
-            .into_iter()
-            .flat_map(|columns| columns.fields.keys());
+        let names = self.columns().into_iter();
+        let names = names.flat_map(|columns| columns.fields.keys());
         names.map(ToString::to_string).collect()
     }
 

@@ -185,10 +185,8 @@ impl Object {
     }
 
     pub(super) fn arrow_fields(&self) -> Fields {
-        let used = self
-            .fields
-            .iter()
-            .filter(|(_, field)| !matches!(field.shape, Shape::Unused));
+        let used = self.fields.iter();
+        let used = used.filter(|(_, field)| !matches!(field.shape, Shape::Unused));
         used.map(|(name, field)| Field::new(&**name, field.shape.data_type(), true))
             .collect()
     }

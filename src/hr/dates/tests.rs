@@ -48,11 +48,8 @@ fn column(reader: &DateReader, values: impl Array + 'static) -> Vec<String> {
 }
 
 fn required(reader: &DateReader, texts: &[&str]) -> Vec<String> {
-    rows(
-        reader,
-        &(Arc::new(StringArray::from(texts.to_vec())) as ArrayRef),
-        true,
-    )
+    let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    rows(reader, &texts, true)
 }
 
 fn text(reader: &DateReader, value: &str) -> String {
@@ -89,12 +86,8 @@ fn reports_every_problem_at_its_key() {
     let merged = settings(&json!({"formats": ["%d"], "on_overlap": "later"})).merged_over(&base);
     let expected = json!({"timezone": "UTC", "formats": ["%d"], "on_gap": "reject", "on_overlap": "later"});
     assert_eq!(merged, settings(&expected));
-    for invalid in [
-        json!({"time_zone": "UTC"}),
-        json!({"timezone": "EST"}),
-        json!({"century_pivot": 101}),
-    ] {
-        assert!(serde_json::from_value::<DateSettings>(invalid).is_err());
+    for invalid in ["time_zone: UTC", "timezone: EST", "century_pivot: 101"] {
+        assert!(serde_saphyr::from_str::<DateSettings>(invalid).is_err());
     }
 }
 
@@ -260,10 +253,8 @@ fn treats_null_values_as_none_in_every_notation() {
     let by_setting = format!("{missing}: this is one of the `null_values`");
     let rows = required(&reader, &["n/a", " ", "", "9999-12-31"]);
     assert_eq!(rows, [&*by_setting, missing, missing, &*by_setting]);
-    assert_eq!(
-        column(&reader, Date32Array::from(vec![2_932_896, 0])),
-        ["null", "null"]
-    );
+    let days = Date32Array::from(vec![2_932_896, 0]);
+    assert_eq!(column(&reader, days), ["null", "null"]);
     let local = TimestampSecondArray::from(vec![253_402_214_400]);
     assert_eq!(column(&reader, local.clone()), ["null"]);
     assert_eq!(column(&reader, local.with_timezone("UTC")), ["null"]);
@@ -273,14 +264,10 @@ fn treats_null_values_as_none_in_every_notation() {
         "timezone": "UTC", "formats": ["epoch_seconds"], "null_values": ["0", "-1"],
     }));
     let expected = ["null", "null", "2024-01-15T10:00:00+00:00"];
-    assert_eq!(
-        column(&reader, StringArray::from(vec!["0", "-1", "1705312800"])),
-        expected
-    );
-    assert_eq!(
-        column(&reader, Int64Array::from(vec![0, -1, 1_705_312_800])),
-        expected
-    );
+    let texts = StringArray::from(vec!["0", "-1", "1705312800"]);
+    assert_eq!(column(&reader, texts), expected);
+    let numbers = Int64Array::from(vec![0, -1, 1_705_312_800]);
+    assert_eq!(column(&reader, numbers), expected);
 }
 
 #[test]
@@ -325,10 +312,8 @@ fn resolves_times_on_dst_changes() {
         let [zone, key, choice, value, expected] = parts[..] else {
             panic!("{case}")
         };
-        check(
-            &json!({"timezone": zone, key: choice}),
-            &format!("{value} => {expected}"),
-        );
+        let settings = json!({"timezone": zone, key: choice});
+        check(&settings, &format!("{value} => {expected}"));
     }
 }
 
@@ -357,19 +342,12 @@ fn reads_date_and_timestamp_columns() {
     }
     for zone in [None, Some("UTC".into())] {
         let extremes = Int64Array::from(vec![i64::MIN, i64::MAX]);
-        let found = rows(
-            &reader,
-            &cast(&extremes, &Timestamp(Second, zone)).unwrap(),
-            false,
-        );
-        assert!(
-            found[0].starts_with("implausible_date: is before 1980"),
-            "{found:?}"
-        );
-        assert!(
-            found[1].starts_with("implausible_date: is after 2100"),
-            "{found:?}"
-        );
+        let extremes = cast(&extremes, &Timestamp(Second, zone)).unwrap();
+        let found = rows(&reader, &extremes, false);
+        for (found, expected) in found.iter().zip(["is before 1980", "is after 2100"]) {
+            let holds = found.starts_with(&format!("implausible_date: {expected}"));
+            assert!(holds, "{found}");
+        }
     }
 }
 

@@ -131,9 +131,8 @@ fn link(value: &str) -> String {
 
 /// The text between the URLs, masked if it is more than a relation.
 fn relation(text: &str) -> String {
-    let words = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty());
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
     let known = ["rel", "next", "prev", "previous", "first", "last", "self"];
     if words.into_iter().all(|word| known.contains(&word)) {
         text.to_owned()

@@ -102,11 +102,8 @@ fn private_key(text: &Secret, passphrase: Option<&Secret>) -> Result<PrivateKey>
 
 /// The text with its line breaks, which environment variables and secret stores turn into `\n` or spaces.
 fn restore_lines(text: &str) -> Secret {
-    let text = text
-        .trim()
-        .replace("\\r", "")
-        .replace("\\n", "\n")
-        .replace('\r', "");
+    let text = text.trim();
+    let text = text.replace("\\r", "").replace("\\n", "\n").replace('\r', "");
     const DASHES: &str = "-----";
     let parts: Vec<&str> = text.split(DASHES).collect();
     if !text.starts_with(DASHES) || text.contains('\n') || parts.len() < 5 {

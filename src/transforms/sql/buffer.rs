@@ -88,10 +88,8 @@ fn split(batch: RecordBatch, max_bytes: usize) -> Result<Vec<RecordBatch>> {
     if batch.get_array_memory_size() <= max_bytes {
         return Ok(vec![batch]);
     }
-    let sizes = batch
-        .columns()
-        .iter()
-        .map(|column| column.to_data().get_slice_memory_size());
+    let sizes = batch.columns().iter();
+    let sizes = sizes.map(|column| column.to_data().get_slice_memory_size());
     let bytes: usize = sizes.map(|size| size.unwrap_or(0)).sum();
     let rows = batch.num_rows();
     let batch_rows = rows.div_ceil(bytes.div_ceil(max_bytes.max(1)).max(1)).max(1);

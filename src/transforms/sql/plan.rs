@@ -276,11 +276,8 @@ fn unknown_signature(text: &str) -> Option<String> {
     let (_, text) = text.split_once("No function matches the given name and argument types '")?;
     let (call, rest) = text.split_once('\'')?;
     let candidates = rest.split_once("Candidate functions:").unwrap_or_default().1;
-    let candidates: Vec<&str> = candidates
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let candidates = candidates.lines().map(str::trim);
+    let candidates: Vec<&str> = candidates.filter(|line| !line.is_empty()).collect();
     if candidates.is_empty() {
         return Some(format!("unknown function `{call}`"));
     }

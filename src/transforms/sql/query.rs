@@ -113,10 +113,8 @@ impl Query {
                 report(*position, message, Some(hint));
             }
         }
-        let known = inputs
-            .iter()
-            .map(|input| &**input)
-            .chain(names.ctes.keys().map(String::as_str));
+        let known = inputs.iter().map(|input| &**input);
+        let known = known.chain(names.ctes.keys().map(String::as_str));
         for (name, position) in &names.relations {
             if !known.clone().any(|known| known == name) {
                 let hint = suggestion(name, known.clone());

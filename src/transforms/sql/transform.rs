@@ -221,10 +221,8 @@ impl Sent<'_> {
         }
         let records = to_schema(plan, batch)
             .map_err(|_| Error::unexpected("the columns of a query differ from the schema of its plan"))?;
-        let origin = batch
-            .columns()
-            .get(plan.schema.fields().len())
-            .filter(|_| plan.origins);
+        let origin = batch.columns().get(plan.schema.fields().len());
+        let origin = origin.filter(|_| plan.origins);
         let first = self.rows as u64 + 1;
         let origins = inputs.parts.origins(origin, &self.part, first, rows);
         let chunk = Chunk::records(records, origins);

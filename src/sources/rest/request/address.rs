@@ -43,10 +43,8 @@ impl Address {
         }
         segments.extend(more);
         let is_from_rows = |name: &Arc<str>| matches!(known.kind(name), Some(Kind::Key | Kind::Group));
-        let personal = segments
-            .iter()
-            .map(|segment| names(segment).any(is_from_rows))
-            .collect();
+        let personal = segments.iter().map(|segment| names(segment).any(is_from_rows));
+        let personal = personal.collect();
         Some(Self {
             scheme,
             authority,
