@@ -19,7 +19,7 @@ use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
 use hrsink::config::PipelineConfig;
-use hrsink::config::document::Notation;
+use hrsink::config::Notation;
 use hrsink::pipeline::{Observer, RunOptions, run};
 use hrsink::plugin::{
     Chunk, ComponentConfig, Counts, Item, Origins, Output, Part, Problems, RunInfo, SourceConfig,
