@@ -21,12 +21,29 @@ impl RowHash {
     pub(super) const BYTES: usize = 16;
 }
 
-/// A set of row hashes. They are uniform already, so none is hashed again.
-pub(crate) type RowSet = HashSet<RowHash, BuildHasherDefault<IdentityHasher>>;
+/// A set of row hashes, in parts: each grows alone, so that growing needs no second copy of all rows.
+#[derive(Debug, Default)]
+pub(crate) struct RowSet([HashSet<RowHash, BuildHasherDefault<IdentityHasher>>; 16]);
 
-/// The low half of a [`RowHash`].
+impl RowSet {
+    /// Whether the row is new.
+    pub(crate) fn insert(&mut self, row: RowHash) -> bool {
+        self.0[(row.0 >> 124) as usize].insert(row)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn contains(&self, row: RowHash) -> bool {
+        self.0[(row.0 >> 124) as usize].contains(&row)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(HashSet::len).sum()
+    }
+}
+
+/// The low half of a [`RowHash`]: it is uniform already.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct IdentityHasher(u64);
+struct IdentityHasher(u64);
 
 impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {

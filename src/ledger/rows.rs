@@ -32,13 +32,6 @@ impl Reader {
             )";
         let since = since.map_or(i64::MIN, Timestamp::as_millisecond);
         let mut set = RowSet::default();
-        let rows = db.query_row(
-            &format!("SELECT coalesce(sum(batch.rows), 0) {WHICH}"),
-            params![job, scenario, since],
-            |row| natural(row, 0),
-        )?;
-        // A damaged count must not allocate all memory; the set grows by itself.
-        set.reserve(usize::try_from(rows).unwrap_or(usize::MAX).min(1 << 21));
         let sql = format!("SELECT batch.id, batch.rows, batch_rows.checksum, batch_rows.hashes {WHICH}");
         all(db, &sql, params![job, scenario, since], |row| {
             self.rows(row, |hash| _ = set.insert(hash))

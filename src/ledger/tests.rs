@@ -109,7 +109,7 @@ async fn send(ledger: &Ledger, intent: Intent, outcome: BatchOutcome) {
 /// The accepted rows below 100, and the rows of open unknown batches.
 async fn known(ledger: &Ledger, run: &str) -> (Vec<u128>, Vec<Vec<u128>>) {
     let state = ledger.job_state(JOB, SCENARIO, None, run).await.unwrap();
-    let accepted = (0..100).filter(|&row| state.accepted.contains(&RowHash(row)));
+    let accepted = (0..100).filter(|&row| state.accepted.contains(RowHash(row)));
     let rows = |batch: &UnknownBatch| batch.rows.iter().map(|row| row.0).collect();
     (accepted.collect(), state.unknown.iter().map(rows).collect())
 }
