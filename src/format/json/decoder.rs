@@ -77,11 +77,7 @@ impl<'a> RecordDecoder<'a> {
 
     /// Decodes the next record, which starts on `line` where records have lines; either all have or none.
     pub(crate) fn push(&mut self, text: &[u8], line: Option<u64>) -> ReadResult {
-        self.row += 1;
         let out = self.rows.out;
-        if self.row.is_multiple_of(CHUNK_ROWS as u64) {
-            out.check_stopped()?;
-        }
         let checked = match std::str::from_utf8(text) {
             Ok(text) => self
                 .schema
@@ -93,8 +89,18 @@ impl<'a> RecordDecoder<'a> {
             )),
         };
         if let Err((code, message)) = checked {
+            self.row += 1;
             out.reject(&self.rows.part.name, self.row, line, code, message);
             return Ok(());
+        }
+        self.push_fitting(text, line)
+    }
+
+    /// The same for a record that fits the schema for certain.
+    pub(crate) fn push_fitting(&mut self, text: &[u8], line: Option<u64>) -> ReadResult {
+        self.row += 1;
+        if self.row.is_multiple_of(CHUNK_ROWS as u64) {
+            self.rows.out.check_stopped()?;
         }
         // arrow-json cannot go on after an error, so it gets only records that fit.
         for bytes in [text, b"\n"] {

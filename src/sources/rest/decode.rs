@@ -18,7 +18,7 @@ use crate::format::json::{ColumnType, RecordDecoder, RecordSchema, SchemaOrigin}
 use crate::format::{Collector, ReadError, ReadResult};
 
 /// Bytes of rows in memory while columns are inferred; more wait in a file.
-const MAX_MEMORY: usize = 8 << 20;
+const MAX_MEMORY: usize = 32 << 20;
 
 /// Rows of a partial run in which used columns are searched.
 const SAMPLE_ROWS: u64 = 1000;
@@ -62,7 +62,7 @@ pub(super) fn decode(
         out.check_stopped()?;
         match (&mut stage, message) {
             (Stage::Sending(rows), Message::Page(page)) => {
-                send(rows, page.name, &page.spool, page.blocks)?;
+                send(rows, page.name, &page.spool, page.blocks, false)?;
                 // A partial run may have enough rows: no further page is then requested.
                 if partial {
                     rows.flush()?;
@@ -123,11 +123,21 @@ fn checkpoint(position: String, out: &Collector, positions: &Positions) -> ReadR
     Ok(())
 }
 
-fn send(rows: &mut RecordDecoder<'_>, page: Arc<str>, spool: &Spool, blocks: Vec<Block>) -> ReadResult {
+/// Sends the rows of a page; `fit` if all are known to fit the schema.
+fn send(
+    rows: &mut RecordDecoder<'_>,
+    page: Arc<str>,
+    spool: &Spool,
+    blocks: Vec<Block>,
+    fit: bool,
+) -> ReadResult {
     rows.start_page(page)?;
     for block in blocks {
         let block = spool.load_blocking(block)?;
-        page::rows(&block).try_for_each(|row| rows.push(row, None))?;
+        page::rows(&block).try_for_each(|row| match fit {
+            true => rows.push_fitting(row, None),
+            false => rows.push(row, None),
+        })?;
     }
     Ok(())
 }
@@ -135,7 +145,8 @@ fn send(rows: &mut RecordDecoder<'_>, page: Arc<str>, spool: &Spool, blocks: Vec
 struct Waiting {
     schema: RecordSchema,
     spool: Spool,
-    pages: Vec<(Arc<str>, Vec<Block>)>,
+    /// With whether all of their rows fit the schema.
+    pages: Vec<(Arc<str>, Vec<Block>, bool)>,
     rows: u64,
     position: Option<String>,
 }
@@ -155,19 +166,18 @@ impl Waiting {
     fn add(&mut self, page: PageRows, out: &Collector) -> Result<()> {
         let wants = |column: &str| out.uses(column);
         let mut blocks = Vec::with_capacity(page.blocks.len());
+        let mut fit = true;
         for block in page.blocks {
             let block = page.spool.load_blocking(block)?;
             for row in page::rows(&block) {
                 self.rows += 1;
-                if let Ok(row) = std::str::from_utf8(row) {
-                    // A row that does not fit is rejected when it is decoded.
-                    let _ = self.schema.infer(row, &wants);
-                }
+                // A row that does not fit is rejected when it is decoded.
+                fit &= std::str::from_utf8(row).is_ok_and(|row| self.schema.infer(row, &wants).is_ok());
             }
             let bytes = block.len();
             blocks.push(self.spool.store_blocking(block, bytes)?);
         }
-        self.pages.push((page.name, blocks));
+        self.pages.push((page.name, blocks, fit));
         Ok(())
     }
 
@@ -181,8 +191,8 @@ impl Waiting {
 
     fn send(self, origin: SchemaOrigin, out: &Collector) -> ReadResult<RecordDecoder<'_>> {
         let mut rows = RecordDecoder::new(self.schema, origin, out)?;
-        for (name, blocks) in self.pages {
-            send(&mut rows, name, &self.spool, blocks)?;
+        for (name, blocks, fit) in self.pages {
+            send(&mut rows, name, &self.spool, blocks, fit)?;
         }
         Ok(rows)
     }

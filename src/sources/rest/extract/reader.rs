@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 128;
 /// Bytes of one string or number outside the records, so that skipped text cannot fill the memory.
 const MAX_TOKEN: usize = 16 << 20;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// What the parser reads at the moment, and how long that may be.
 #[derive(Debug, Default)]
@@ -139,6 +139,10 @@ impl<I: Iterator<Item = Bytes>> Read for BodyReader<'_, I> {
         }
         Ok(length)
     }
+}
+
+pub(super) fn check_nesting(body: &[u8]) -> Result<(), BodyError> {
+    Nesting::default().check(body, 0)
 }
 
 /// Brackets and strings seen so far: `serde_json` limits neither the depth nor the length of what it skips.
