@@ -72,6 +72,8 @@ async fn rejects_changed_host_keys_without_a_retry() {
     pipeline.sftp()["known_hosts"] = json!("known_hosts");
     let known = keygen(&["-lf", other.to_str().unwrap()]);
     let known = known.split_whitespace().nth(1).unwrap();
+    // That of the start may be logged late.
+    sshd.wait_for("Connection closed by", 1);
     let connections = sshd.count("Connection from");
     let print = sshd.fingerprint("ed25519");
     let said = ["HAS CHANGED", &print, known, "line 2 of `known_hosts`"];
