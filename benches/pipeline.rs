@@ -18,8 +18,8 @@ use axum::extract::Request;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::StreamExt;
-use hrsink::config::PipelineConfig;
 use hrsink::config::Notation;
+use hrsink::config::PipelineConfig;
 use hrsink::pipeline::{Observer, RunOptions, run};
 use hrsink::plugin::{
     Chunk, ComponentConfig, Counts, Item, Origins, Output, Part, Problems, RunInfo, SourceConfig,

@@ -105,7 +105,7 @@ impl Extractor {
             pieces.push(piece);
         }
         let mut failure = None;
-        if size <= MAX_WHOLE_BODY {
+        if size <= MAX_WHOLE_BODY && !self.route.is_partial {
             let whole = pieces.concat();
             let progress = Progress::default();
             let mut walk = Walk::new(self, &progress, RecordSink::new(self, extra, output));

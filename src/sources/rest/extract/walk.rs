@@ -239,14 +239,15 @@ impl<'de> DeserializeSeed<'de> for Here<'_, '_> {
                 self.done(taken)
             }
             Role::Other if let Some(value) = value => {
-                let path = &self.walk.extractor.paths.paths()[value];
-                self.walk
-                    .progress
-                    .limit(MAX_VALUE, &format!("the value at `{path}`"));
+                let what = format!("the value at `{}`", self.walk.extractor.paths.paths()[value]);
+                self.walk.progress.limit(MAX_VALUE, &what);
                 let document = Value::deserialize(deserializer)?;
                 self.walk.progress.unlimited();
                 self.walk.keep_all(&self.node, &document);
-                Ok(())
+                // In a body that is parsed as a whole, the reader has not checked it.
+                let is_short = document.to_string().len() <= MAX_VALUE;
+                let too_large = || BodyError::too_large(&what, 0, MAX_VALUE as u64);
+                self.done(is_short.then_some(()).ok_or_else(too_large))
             }
             Role::Other if self.node.values.is_empty() => IgnoredAny::deserialize(deserializer).map(|_| ()),
             _ => deserializer.deserialize_any(self),
