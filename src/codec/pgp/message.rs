@@ -194,7 +194,7 @@ impl Opening<'_> {
     }
 }
 
-fn unsupported_order() -> io::Error {
+pub(super) fn unsupported_order() -> io::Error {
     refused(
         "the OpenPGP file nests its parts in an unsupported order",
         "supported is the output of `gpg --sign --encrypt`: encrypted, then compressed, then signed",

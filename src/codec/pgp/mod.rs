@@ -15,7 +15,7 @@ use std::path::Path;
 use ::pgp::composed::Message;
 
 use self::keys::Keys;
-use self::message::{Opening, damaged};
+use self::message::{Opening, damaged, unsupported_order};
 use self::signers::Signers;
 use super::Reader;
 use super::bounds::{ByteCount, FirstError, MaxRatio};
@@ -115,12 +115,13 @@ impl Read for PasswordReader {
 }
 
 fn wrong_password(error: io::Error) -> io::Error {
-    // Not of another codec, whose error passes through.
-    if error.to_string() != damaged().to_string() {
+    // Not of another codec, whose error passes through. What a wrong key makes of a message may look like packets.
+    let text = error.to_string();
+    if text != damaged().to_string() && text != unsupported_order().to_string() {
         return error;
     }
     refused(
-        "none of the passwords opens the OpenPGP file, or the file is damaged",
+        "none of the passwords opens the OpenPGP file, or the file is damaged or not one that `gpg` makes",
         "check `pgp.passwords`; then transfer the file again",
     )
 }
