@@ -2,7 +2,7 @@
 //!
 //! The pipeline runs with a collecting sink on every transform, and on every source that is connected to a sink
 //! directly, until each has enough rows. Checkpoints are never completed, so sources do not change anything. With `--source`,
-//! only that source runs; its [columns](columns) are described and a mapping is [suggested](suggest).
+//! only that source runs; its [columns] are described and a mapping is [suggested](suggest).
 
 mod collect;
 mod columns;
