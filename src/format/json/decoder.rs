@@ -77,6 +77,7 @@ impl<'a> RecordDecoder<'a> {
 
     /// Decodes the next record, which starts on `line` where records have lines; either all have or none.
     pub(crate) fn push(&mut self, text: &[u8], line: Option<u64>) -> ReadResult {
+        self.start_row()?;
         let out = self.rows.out;
         let checked = match std::str::from_utf8(text) {
             Ok(text) => self
@@ -89,19 +90,27 @@ impl<'a> RecordDecoder<'a> {
             )),
         };
         if let Err((code, message)) = checked {
-            self.row += 1;
             out.reject(&self.rows.part.name, self.row, line, code, message);
             return Ok(());
         }
-        self.push_fitting(text, line)
+        self.append(text, line)
     }
 
-    /// The same for a record that fits the schema for certain.
+    /// The same for a record that is known to fit the schema.
     pub(crate) fn push_fitting(&mut self, text: &[u8], line: Option<u64>) -> ReadResult {
+        self.start_row()?;
+        self.append(text, line)
+    }
+
+    fn start_row(&mut self) -> ReadResult {
         self.row += 1;
-        if self.row.is_multiple_of(CHUNK_ROWS as u64) {
-            self.rows.out.check_stopped()?;
+        match self.row.is_multiple_of(CHUNK_ROWS as u64) {
+            true => self.rows.out.check_stopped(),
+            false => Ok(()),
         }
+    }
+
+    fn append(&mut self, text: &[u8], line: Option<u64>) -> ReadResult {
         // arrow-json cannot go on after an error, so it gets only records that fit.
         for bytes in [text, b"\n"] {
             self.decoder.decode(bytes).map_err(unexpected)?;
