@@ -71,7 +71,8 @@ impl CheckedBuilder {
     }
 }
 
-/// Checks every value that is not blank, without the white space around it. Blank counts as missing, which is a fault if `required`.
+/// Checks every value that is not blank, without the white space around it. Blank counts as missing, which is a fault
+/// if `required`.
 pub(super) fn check_each<'t>(
     values: &'t StringArray,
     required: bool,

@@ -34,8 +34,7 @@ pub(crate) fn check(
     required: bool,
 ) -> Checked {
     let mut truncated = 0;
-    let checked = check_each(values, required, |whole| {
-        let text = trim(whole);
+    let checked = check_each(values, required, |text| {
         let Some((max, short)) = max_chars.and_then(|max| Some((max, truncate(text, max)?))) else {
             return Ok(text);
         };

@@ -29,8 +29,8 @@ pub(crate) fn check(values: &StringArray, required: bool) -> Checked {
     })
 }
 
-/// Whether one look at each byte shows that `text` is valid, as it does for nearly all: the checks of [`examine`] take
-/// a quarter of the time of a run otherwise.
+/// Whether one pass over the bytes shows that `text` is valid, as it does for nearly all. The checks of [`examine`],
+/// one by one, took a fifth of the time of a run.
 fn is_ordinary(text: &str) -> bool {
     let (mut in_domain, mut dotted) = (false, false);
     // A part has begun: neither a separator nor punctuation may come first.
