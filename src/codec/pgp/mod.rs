@@ -121,7 +121,7 @@ fn wrong_password(error: io::Error) -> io::Error {
         return error;
     }
     refused(
-        "none of the passwords opens the OpenPGP file, or the file is damaged or not one that `gpg` makes",
-        "check `pgp.passwords`; then transfer the file again",
+        "none of the passwords opens the OpenPGP file, or the file is damaged or of an unsupported structure",
+        "check `pgp.passwords`; then transfer the file again, or ask the sender to encrypt it with the defaults of GnuPG",
     )
 }
