@@ -155,7 +155,7 @@ pub(super) fn run(config: &PipelineConfig, how: &RunArgs, options: RunOptions) -
     }
 }
 
-/// Runs to the end, or until the second signal, after which there is no report. Also returns the exit code.
+/// Runs to the end, or until a second signal, which stops the run without a report. Also returns the exit code.
 async fn until_stopped(
     config: &PipelineConfig,
     options: RunOptions,

@@ -5,8 +5,9 @@
 //!                              └─▶ values of single paths, wherever they are
 //! ```
 //!
-//! Runs on a blocking thread and holds one record; only a path with filters, slices or `..` buffers the body. Knows no
-//! HTTP. A body with a JSON error has no rows at all; a record that does not fit its columns is the decoder's to reject.
+//! Runs on a blocking thread. Parses a body of up to 4 MiB as a whole, and holds one record of a larger one; a path with
+//! filters, slices or `..` buffers the body. Knows no HTTP. A body with a JSON error has no rows at all; a record that does not fit its
+//! columns is the decoder's to reject.
 
 mod config;
 mod error;
@@ -36,7 +37,7 @@ use crate::error::Result as Done;
 
 const MAX_RECORD: usize = 16 << 20;
 
-/// Bytes of a body that is parsed as a whole, which is three times as fast as while it arrives.
+/// Bytes of a body that is parsed as a whole, which is faster than parsing it while it arrives.
 const MAX_WHOLE_BODY: usize = 4 << 20;
 
 /// Bytes of a body that is buffered, for a path that needs it.
@@ -129,7 +130,8 @@ impl Extractor {
                 }
             }
         }
-        // Rows of a body with an error are discarded, so it can be read again by the parser that knows positions.
+        // The caller discards the rows of a body with an error. The streaming parser reads it again, only to say where
+        // the error is.
         let mut discard = |_: &str, _: Option<&Value>| Ok(());
         let output = if failure.is_some() { &mut discard } else { output };
         let progress = Progress::default();
